@@ -1,0 +1,39 @@
+"""The tree of failures under `LawfitError`; exit codes and HTTP codes are assigned at the edges only."""
+
+from __future__ import annotations
+
+
+class LawfitError(Exception):
+    """Base of every failure that lawfit explains in a sentence: what was wrong, where, and what to do."""
+
+
+class LogFormatError(LawfitError):
+    """A file cannot be read as a table of runs: empty, no header, a required column that cannot be found."""
+
+
+class FitError(LawfitError):
+    """The data cannot support the fit that was asked for."""
+
+
+class NotEnoughData(FitError):
+    """Too little evidence for any answer: no finished run, or every cell without a usable run."""
+
+
+class NoFit(LawfitError):
+    """A prediction was asked for, and the store holds no fit for that recipe."""
+
+
+class NoRecipe(LawfitError):
+    """The store has no such recipe, or several where one had to be named."""
+
+
+class StoreError(LawfitError):
+    """The database cannot be opened, read or written (missing folder, read-only, disk full, locked)."""
+
+
+class SchemaOutOfDate(StoreError):
+    """The database was written by another version of lawfit than this one can use."""
+
+
+class UnknownLaw(LawfitError):
+    """No published law of that name in the catalogue."""

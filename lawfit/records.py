@@ -1,0 +1,158 @@
+"""The nouns of lawfit: what is ingested, stored, fitted and predicted. Frozen, complete when made."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+Json = Any  # a value that json.dumps accepts: the payload of a fit, the extra columns of a run
+
+
+class RunStatus(StrEnum):
+    """How a run ended."""
+
+    FINISHED = "finished"  # has a finite loss
+    DIVERGED = "diverged"  # loss is NULL, and the run is evidence for an upper bound of the learning rate
+
+
+class OptimumStatus(StrEnum):
+    """Whether a sweep shows its minimum."""
+
+    INSIDE = "inside"  # runs on both sides are worse
+    AT_EDGE = "at_edge"  # the best is on the border of what was tried: a bound, not an optimum
+    FLAT = "flat"  # the runs do not tell the settings apart
+    TOO_FEW = "too_few"  # not enough runs to say
+
+
+class FitStatus(StrEnum):
+    """Whether a fit may be used without being asked for by id."""
+
+    OK = "ok"
+    SPARSE = "sparse"  # exponents come (in part) from published laws; the user's runs anchor the level
+    UNCERTIFIED = "uncertified"  # did not converge, or contradicts itself; stored, not used by default
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything held fixed in a sweep. An empty string (or None) means unknown; unknown equals only unknown.
+
+    Runs of different recipes are never pooled silently. The shape of a model does not split a recipe.
+    """
+
+    name: str  # how people call it; not part of its identity
+    optimizer: str = ""  # "adamw", "muon", ...
+    schedule: str = ""  # "cosine to 1e-5", "wsd", ...
+    data: str = ""  # corpus
+    tokenizer: str = ""
+    seq_len: int | None = None  # tokens per sequence
+    parametrization: str = ""  # "standard", "mup", ...
+    params_convention: str = ""  # one of units.PARAMS_CONVENTIONS
+    loss_kind: str = ""  # what the loss is, e.g. "train_cross_entropy_nats"
+    loss_column: str = ""  # which column of the log was taken as the loss
+    extra: Mapping[str, str] = field(default_factory=dict)  # further settings held fixed ("beta2": "0.95")
+
+    @property
+    def key(self) -> str:
+        """Hash of all that is held fixed; the name is not part of it."""
+        content = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "name"}
+        content["extra"] = dict(self.extra)
+        return content_hash(content)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """One size of training run."""
+
+    params: float
+    tokens: float
+
+    def __post_init__(self) -> None:
+        for name in ("params", "tokens"):
+            value = getattr(self, name)
+            if not (value > 0 and value < float("inf")):
+                raise ValueError(f"{name} must be a positive number, got {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One finished (or diverged) training run."""
+
+    run_key: str  # identity inside its recipe: the log's own run id, or a hash of its settings
+    params: float
+    tokens: float
+    batch_tokens: float  # tokens per step
+    lr: float  # peak
+    status: RunStatus
+    loss: float | None  # nats per token; None exactly when diverged
+    weight_decay: float | None = None
+    steps: int | None = None
+    seed: int | None = None
+    extra: Mapping[str, Json] = field(default_factory=dict)  # columns that were not recognised
+    source: str = ""  # file and line it came from
+    excluded: str | None = None  # reason, when a person took it out of every fit
+
+    def __post_init__(self) -> None:
+        if (self.loss is None) != (self.status is RunStatus.DIVERGED):
+            raise ValueError(f"run {self.run_key}: a diverged run has no loss, a finished run has one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """A stored fit: immutable, and enough to make its predictions again."""
+
+    id: str  # content hash of data, code version and options: the same fit twice is the same row
+    recipe_key: str
+    recipe_name: str
+    kind: str  # "lr_batch"
+    status: FitStatus
+    data_hash: str  # of the runs it saw
+    code_version: str
+    created_at: str  # ISO 8601, UTC
+    options: Mapping[str, Json]
+    exclusions: Mapping[str, str]  # run_key -> reason
+    payload: Mapping[str, Json]  # parameters, ensemble, backtest, diagnostics
+
+    def to_json(self) -> dict[str, Json]:
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rejection:
+    """One row (or file) that was not taken, and why."""
+
+    file: str
+    line: int | None  # 1-based, the header being line 1
+    column: str | None
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestReport:
+    """What one `ingest` did. `inserted + updated + unchanged + rejected rows == rows`."""
+
+    file: str
+    format: str
+    rows: int
+    inserted: int
+    updated: int
+    unchanged: int
+    diverged: int  # of the accepted rows
+    rejections: tuple[Rejection, ...]
+    columns: Mapping[str, str]  # field -> column it was read from, with the convention, as shown to the user
+    recipes: tuple[str, ...]  # names
+    notes: tuple[str, ...] = ()  # plain sentences: which loss column counts, which guess was made, what was updated
+    dry_run: bool = False
+
+    def to_json(self) -> dict[str, Json]:
+        return dataclasses.asdict(self)
+
+
+def content_hash(content: Json, length: int = 16) -> str:
+    """Hex digest of a JSON value, the same in every process and on every machine."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]

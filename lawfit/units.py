@@ -1,0 +1,60 @@
+"""Every conversion of units: numbers as people write them, tokens and sequences, FLOPs, parameter conventions."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Final
+
+# What a parameter count counts. Empty string: unknown. Laws and recipes name one of these; see laws.md section 0.
+PARAMS_CONVENTIONS: Final = ("non_embedding", "total", "body_plus_head", "active")
+
+_SUFFIXES: Final = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
+_QUANTITY: Final = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([kmbgt]?)\s*", re.IGNORECASE)
+
+
+def parse_quantity(text: str) -> float:
+    """A number as people write it: ``7e9``, ``7B``, ``1.4T``, ``500k``, ``0.0016``.
+
+    Raises
+    ------
+    ValueError
+        Not a number in that form, or not finite.
+    """
+    match = _QUANTITY.fullmatch(text)
+    if match is None:
+        raise ValueError(f"'{text}' is not a number; write it like 7e9, 7B or 1.4T")
+    value = float(match[1]) * _SUFFIXES[match[2].lower()]
+    if not math.isfinite(value):
+        raise ValueError(f"'{text}' is too large for a number")
+    return value
+
+
+def format_quantity(value: float, digits: int = 3) -> str:
+    """A count for people: ``7e9`` -> ``7B``, ``1.05e6`` -> ``1.05M``; small numbers as they are."""
+    if not math.isfinite(value):
+        return str(value)
+    for suffix, scale in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        # 999,600 at 3 digits rounds to 1.00M, so the threshold sits half a digit below the scale.
+        if abs(value) >= scale * (1 - 0.5 * 10.0**-digits):
+            return f"{value / scale:.{digits}g}{suffix}"
+    return f"{value:.{digits}g}"
+
+
+def sequences_to_tokens(sequences: float, seq_len: float) -> float:
+    """Tokens per step of a batch given in sequences."""
+    if not seq_len > 0:
+        raise ValueError(f"sequence length must be positive, got {seq_len}")
+    return sequences * seq_len
+
+
+def tokens_to_sequences(tokens: float, seq_len: float) -> float:
+    """Sequences per step of a batch given in tokens."""
+    if not seq_len > 0:
+        raise ValueError(f"sequence length must be positive, got {seq_len}")
+    return tokens / seq_len
+
+
+def training_flops(params: float, tokens: float) -> float:
+    """Training compute by the usual ``C = 6 N D`` (floats: N x D overflows 64-bit integers)."""
+    return 6.0 * float(params) * float(tokens)
