@@ -79,6 +79,28 @@ class Scale:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Target:
+    """What a recommendation is asked for: a scale, and what the batch must respect."""
+
+    params: float
+    tokens: float
+    batch_tokens: float | None = None  # the batch is given, only the learning rate is asked for
+    seq_len: int | None = None  # tokens per sequence, to count the batch in sequences
+    batch_multiple: int | None = None  # the batch must be a multiple of this many sequences (or tokens without seq_len)
+    max_batch_tokens: float | None = None  # what the machines can run
+    level: float = 0.9
+
+    def __post_init__(self) -> None:
+        Scale(params=self.params, tokens=self.tokens)
+        for name in ("batch_tokens", "seq_len", "batch_multiple", "max_batch_tokens"):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and value < float("inf")):
+                raise ValueError(f"{name} must be a positive number, got {value}")
+        if not 0.5 <= self.level < 1:
+            raise ValueError(f"level must lie in [0.5, 1), got {self.level}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """One finished (or diverged) training run."""
 
