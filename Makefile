@@ -1,0 +1,71 @@
+# Each target does all of its own set-up: it needs Python 3.11+ with venv, and nothing else.
+#   make demo    a recommendation from a shipped sweep, and an HTML report
+#   make test    the whole test-suite (LAWFIT_TEST_TRAIN=1 adds torch and the trainer's tests)
+#   make check   lint, types and the quick tests: before each commit
+#   make serve   the API and the page on http://127.0.0.1:8765
+#   make bench   every yardstick of the README's table
+# PYTHON=/path/to/python3 picks another interpreter for the environment in .venv.
+
+MAKEFLAGS += --no-print-directory
+BIN := .venv/bin
+# The plain torch wheel is several GB of CUDA: the trainer's tests use this version, which test machines offer as a CPU build.
+TRAIN_REQUIREMENTS := torch==2.13.0 tokenizers
+ifneq ($(strip $(CI)$(LAWFIT_TEST_TRAIN)),)
+DEV_STAMP := .venv/.stamp-dev-train
+else
+DEV_STAMP := .venv/.stamp-dev
+endif
+
+.PHONY: demo test check serve bench clean
+.DEFAULT_GOAL := demo
+
+demo: .venv/.stamp-run
+	@$(BIN)/lawfit demo
+
+serve: .venv/.stamp-run
+	@$(BIN)/lawfit serve
+
+test: $(DEV_STAMP)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(DEV_STAMP)
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/python -m pytest -q -m "not slow" $(PYTEST_ARGS)
+
+bench: $(DEV_STAMP)
+	@set -e; for script in tests/benchmarks/[a-z]*.py; do \
+	  name=$$(basename $$script .py); echo "== $$name"; $(BIN)/python -m tests.benchmarks.$$name; done
+
+clean:
+	@rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache
+
+# The environment: made once, and again when it has been moved or its interpreter is gone.
+.venv/.stamp-venv:
+	@set -e; python=; \
+	for candidate in "$(PYTHON)" python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	  if [ -n "$$candidate" ] && command -v "$$candidate" >/dev/null 2>&1 \
+	    && "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then python=$$candidate; break; fi; done; \
+	if [ -z "$$python" ]; then echo "lawfit needs Python 3.11 or later, and none is on PATH; install one, or say PYTHON=/path/to/python3" >&2; exit 1; fi; \
+	if ! "$$python" -c 'import venv, ensurepip' >/dev/null 2>&1; then \
+	  echo "$$python lacks the venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; fi; \
+	echo "setting up .venv with $$("$$python" --version)" >&2; \
+	"$$python" -m venv --clear .venv; touch $@
+
+.venv/.stamp-run: .venv/.stamp-venv pyproject.toml
+	@$(call install,-e .)
+
+.venv/.stamp-dev: .venv/.stamp-venv pyproject.toml
+	@$(call install,-e .[dev])
+	@touch .venv/.stamp-run
+
+.venv/.stamp-dev-train: .venv/.stamp-dev
+	@$(call install,$(TRAIN_REQUIREMENTS))
+
+# pip's own words are shown only when it fails.
+define install
+echo "installing $(1) (the first time takes a minute)" >&2; \
+if ! $(BIN)/python -m pip install --quiet --disable-pip-version-check $(1) >.venv/pip.log 2>&1; then \
+  cat .venv/pip.log >&2; echo "pip could not install $(1); see above" >&2; exit 1; fi; touch $@
+endef
