@@ -1,0 +1,268 @@
+"""Scoring a recommendation on observed runs: what the measured losses of a cell say it costs.
+
+The yardstick of every backtest: the loss interpolated linearly between the *observed* runs of one (params, tokens)
+cell at the recommended point, over the cell's lowest observed loss, minus one. Never a fitted surface of one's own.
+
+Two rules of linear interpolation agree to about 0.01 % of loss on real grids, and both are here:
+
+- ``triangles`` (default): Delaunay triangles of the finished runs in (log lr, log batch_tokens). Works for grids with
+  holes and for random search. On a regular grid both diagonals of a square are Delaunay; which one is taken depends
+  on the order of the rows, so keep the rows in the order of the file when figures are to be compared to the digit.
+- ``bilinear``: inside the square of four grid neighbours, no dependence on row order; where one of the four is
+  missing or diverged, the triangles are used.
+
+Outside the convex hull of the finished runs nothing was observed: the query is moved to the nearest point of the
+hull (for a full grid that is clamping to its edges), scored there, and flagged `outside`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lawfit.errors import NotEnoughData
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Rule = Literal["triangles", "bilinear"]
+CellKey = tuple[float, float]  # params, tokens
+
+LR_TOLERANCE = 0.002  # tables print one learning rate with different rounding: 0.002760 and 0.002762
+_HULL_SLACK = 1e-9  # in units of log: a point this close to the hull is inside
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObservedRegret:
+    """What each query costs as a fraction of the cell's lowest observed loss."""
+
+    regret: Floats  # (m,), >= 0
+    outside: Bools  # (m,), the query lies outside the runs and was scored at their nearest edge
+
+
+@dataclass(frozen=True, kw_only=True)
+class LawScore:
+    """A law's regret over the cells it could be scored on."""
+
+    cells: tuple[CellKey, ...]
+    regret: Floats  # (cells,), aligned with `cells`
+    outside: Bools  # (cells,)
+
+    @property
+    def mean(self) -> float:
+        return float(self.regret.mean())
+
+    @property
+    def worst(self) -> float:
+        return float(self.regret.max())
+
+
+class ObservedSurface:
+    """The finished runs of one cell, ready to be interpolated at any number of points.
+
+    Parameters
+    ----------
+    lr : (n,) positive floats
+    batch_tokens : (n,) positive floats, tokens per step
+    loss : (n,) floats, nats per token
+        NaN (or infinite) for a diverged run: it is left out, and its neighbours are bridged linearly.
+    rule : {"triangles", "bilinear"}
+
+    Raises
+    ------
+    NotEnoughData
+        No run with a finite loss.
+    """
+
+    def __init__(self, lr: ArrayLike, batch_tokens: ArrayLike, loss: ArrayLike, *, rule: Rule = "triangles") -> None:
+        if rule not in ("triangles", "bilinear"):
+            raise ValueError(f"rule must be 'triangles' or 'bilinear', got {rule!r}")
+        x, y, z = (np.asarray(a, dtype=float).ravel() for a in (lr, batch_tokens, loss))
+        if not len(x) == len(y) == len(z):
+            raise ValueError(f"lr, batch_tokens and loss differ in length: {len(x)}, {len(y)}, {len(z)}")
+        if not (np.all(x > 0) and np.all(y > 0)):
+            raise ValueError("lr and batch_tokens must be positive")
+        finite = np.isfinite(z)
+        if not finite.any():
+            raise NotEnoughData(f"none of the {len(z)} runs of this cell finished, so nothing can be scored on it")
+        self.rule = rule
+        self._points, self._loss = _merge_repeats(np.log(np.column_stack([x, y])[finite]), z[finite])
+        self.lowest_loss = float(self._loss.min())
+        self._axis = _only_axis(self._points)
+        self._triangles: Any = None
+        self._hull = np.empty((0, 2))
+        if self._axis is None:
+            from scipy.interpolate import LinearNDInterpolator
+            from scipy.spatial import ConvexHull
+
+            self._triangles = LinearNDInterpolator(self._points, self._loss)
+            self._hull = self._points[ConvexHull(self._points).vertices]
+        self._grid = _Grid.of(self._points, self._loss) if rule == "bilinear" else None
+
+    def loss_at(self, at_lr: ArrayLike, at_batch: ArrayLike) -> tuple[Floats, Bools]:
+        """Interpolated loss, and whether the query lay outside the runs; both of the broadcast query shape."""
+        query_lr, query_batch = np.broadcast_arrays(np.asarray(at_lr, dtype=float), np.asarray(at_batch, dtype=float))
+        if not (np.all(query_lr > 0) and np.all(query_batch > 0)):
+            raise ValueError("the learning rate and batch size to score must be positive")
+        query = np.log(np.column_stack([query_lr.ravel(), query_batch.ravel()]))
+        if self._axis is not None:
+            loss, outside = self._along_line(query, self._axis)
+        else:
+            inside, outside = _into_hull(query, self._hull)
+            loss = np.asarray(self._triangles(inside), dtype=float)
+            if (lost := ~np.isfinite(loss)).any():  # on the border, beyond it by rounding: one step inwards
+                centre = self._points.mean(axis=0)
+                loss[lost] = self._triangles(inside[lost] + 1e-7 * (centre - inside[lost]))
+            if self._grid is not None:
+                from_grid = self._grid.loss_at(inside)
+                loss = np.where(np.isfinite(from_grid), from_grid, loss)
+        return loss.reshape(query_lr.shape), outside.reshape(query_lr.shape)
+
+    def regret(self, at_lr: ArrayLike, at_batch: ArrayLike) -> ObservedRegret:
+        """Interpolated loss over the lowest observed loss, minus one."""
+        loss, outside = self.loss_at(at_lr, at_batch)
+        return ObservedRegret(regret=loss / self.lowest_loss - 1.0, outside=outside)
+
+    def _along_line(self, query: Floats, axis: int) -> tuple[Floats, Bools]:
+        """Runs that differ in one quantity only (a learning-rate sweep at one batch): interpolate along that one."""
+        order = np.argsort(self._points[:, axis])
+        place = self._points[order, axis]
+        off_line = np.abs(query[:, 1 - axis] - self._points[:, 1 - axis].mean()) > LR_TOLERANCE
+        beyond = (query[:, axis] < place[0] - _HULL_SLACK) | (query[:, axis] > place[-1] + _HULL_SLACK)
+        return np.interp(query[:, axis], place, self._loss[order]), off_line | beyond
+
+
+def observed_regret(
+    lr: ArrayLike,
+    batch_tokens: ArrayLike,
+    loss: ArrayLike,
+    *,
+    at_lr: ArrayLike,
+    at_batch: ArrayLike,
+    rule: Rule = "triangles",
+) -> ObservedRegret:
+    """Regret of one or many points (`at_lr`, `at_batch`, broadcast) on the runs of one cell; see `ObservedSurface`."""
+    return ObservedSurface(lr, batch_tokens, loss, rule=rule).regret(at_lr, at_batch)
+
+
+def observed_surfaces(
+    params: ArrayLike,
+    tokens: ArrayLike,
+    batch_tokens: ArrayLike,
+    lr: ArrayLike,
+    loss: ArrayLike,
+    *,
+    rule: Rule = "triangles",
+) -> dict[CellKey, ObservedSurface]:
+    """One `ObservedSurface` per (params, tokens) cell with a finished run, in ascending order of (params, tokens)."""
+    n, d, b, x, z = (np.asarray(a, dtype=float) for a in (params, tokens, batch_tokens, lr, loss))
+    surfaces = {}
+    for cell_params, cell_tokens in np.unique(np.column_stack([n, d]), axis=0):
+        rows = (n == cell_params) & (d == cell_tokens)
+        if np.isfinite(z[rows]).any():
+            surfaces[float(cell_params), float(cell_tokens)] = ObservedSurface(x[rows], b[rows], z[rows], rule=rule)
+    return surfaces
+
+
+def score_law(
+    surfaces: dict[CellKey, ObservedSurface], predict: Callable[[float, float], tuple[float, float]]
+) -> LawScore:
+    """Score ``predict(params, tokens) -> (lr, batch_tokens)`` on every cell.
+
+    Raises
+    ------
+    NotEnoughData
+        There is no cell to score on.
+    """
+    if not surfaces:
+        raise NotEnoughData("there is no cell with a finished run to score a law on")
+    scores = [surface.regret(*predict(*cell)) for cell, surface in surfaces.items()]
+    return LawScore(
+        cells=tuple(surfaces),
+        regret=np.array([float(s.regret) for s in scores]),
+        outside=np.array([bool(s.outside) for s in scores]),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Grid:
+    """Losses on a grid of (log lr, log batch); NaN where there is no finished run."""
+
+    log_lr: Floats
+    log_batch: Floats
+    loss: Floats  # (len(log_lr), len(log_batch))
+
+    @classmethod
+    def of(cls, points: Floats, loss: Floats) -> _Grid:
+        log_lr, row = _distinct(points[:, 0])
+        log_batch, column = _distinct(points[:, 1])
+        table = np.full((len(log_lr), len(log_batch)), np.nan)
+        table[row, column] = loss
+        return cls(log_lr=log_lr, log_batch=log_batch, loss=table)
+
+    def loss_at(self, query: Floats) -> Floats:
+        """Bilinear; NaN where a neighbour with weight is missing."""
+        if min(self.loss.shape) < 2:
+            return np.full(len(query), np.nan)
+        i, u = _bracket(self.log_lr, query[:, 0])
+        j, v = _bracket(self.log_batch, query[:, 1])
+        total = np.zeros(len(query))
+        for di, dj, weight in ((0, 0, (1 - u) * (1 - v)), (1, 0, u * (1 - v)), (0, 1, (1 - u) * v), (1, 1, u * v)):
+            # a missing neighbour counts only where it has weight: a query on a grid line needs two, not four
+            total += np.where(weight > 1e-12, weight * self.loss[i + di, j + dj], 0.0)
+        return total
+
+
+def _bracket(ticks: Floats, x: Floats) -> tuple[NDArray[np.intp], Floats]:
+    lower = np.clip(np.searchsorted(ticks, x, side="right") - 1, 0, len(ticks) - 2)
+    share = (x - ticks[lower]) / (ticks[lower + 1] - ticks[lower])
+    return lower, np.clip(share, 0.0, 1.0)
+
+
+def _distinct(x: Floats) -> tuple[Floats, NDArray[np.intp]]:
+    """Values that differ by more than `LR_TOLERANCE`, ascending, and for each x the index of its value."""
+    ordered = np.sort(x)
+    values = ordered[np.concatenate([[True], np.diff(ordered) > LR_TOLERANCE])]
+    return values, np.clip(np.searchsorted(values, x + _HULL_SLACK, side="right") - 1, 0, len(values) - 1)
+
+
+def _merge_repeats(points: Floats, loss: Floats) -> tuple[Floats, Floats]:
+    """Average runs of equal settings (seeds), keeping the order in which settings first appear."""
+    key = np.column_stack([_distinct(points[:, 0])[1], _distinct(points[:, 1])[1]])
+    _, first, group = np.unique(key, axis=0, return_index=True, return_inverse=True)
+    if len(first) == len(loss):
+        return points, loss
+    mean = np.bincount(group.ravel(), weights=loss) / np.bincount(group.ravel())
+    order = np.argsort(first)
+    return points[first[order]], mean[order]
+
+
+def _only_axis(points: Floats) -> int | None:
+    """0 or 1 when the runs differ along one axis only (or not at all); None when they span the plane.
+
+    Runs on an oblique line (batch tied to lr) do not span the plane either: they are interpolated along lr.
+    """
+    centred = points - points.mean(axis=0)
+    spread = np.linalg.svd(centred, compute_uv=False) if len(points) > 1 else np.zeros(2)
+    if len(points) >= 3 and spread[1] > LR_TOLERANCE:
+        return None
+    return int(np.argmax(np.ptp(points, axis=0)))
+
+
+def _into_hull(query: Floats, hull: Floats) -> tuple[Floats, Bools]:
+    """Queries outside a convex polygon (vertices counter-clockwise) moved to its nearest point, and which were."""
+    edge = np.roll(hull, -1, axis=0) - hull
+    length = np.linalg.norm(edge, axis=1)
+    offset = query[:, None, :] - hull[None, :, :]
+    signed = (edge[:, 0] * offset[..., 1] - edge[:, 1] * offset[..., 0]) / length
+    outside = np.asarray((signed < -_HULL_SLACK).any(axis=1))
+    moved = query.copy()
+    if outside.any():
+        along = np.clip((offset[outside] * edge).sum(axis=-1) / length**2, 0.0, 1.0)
+        feet = hull + along[..., None] * edge
+        distance = np.linalg.norm(query[outside][:, None, :] - feet, axis=-1)
+        moved[outside] = feet[np.arange(len(feet)), distance.argmin(axis=1)]
+    return moved, outside
