@@ -27,6 +27,14 @@ class NoRecipe(LawfitError):
     """The store has no such recipe, or several where one had to be named."""
 
 
+class RecipeConflict(LawfitError):
+    """Runs were to be added to a recipe that holds other settings fixed."""
+
+
+class NoRun(LawfitError):
+    """The store has no such run."""
+
+
 class StoreError(LawfitError):
     """The database cannot be opened, read or written (missing folder, read-only, disk full, locked)."""
 

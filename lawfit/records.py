@@ -124,6 +124,31 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RecipeSummary:
+    """A recipe and what the store holds for it."""
+
+    recipe: Recipe
+    runs: int  # all of them: finished, diverged, excluded
+    diverged: int
+    excluded: int
+    fits: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimum:
+    """Where the loss of one cell is smallest, as one estimator sees it. Stored with the fit that used it."""
+
+    params: float
+    tokens: float
+    estimator: str  # "e1", "e2", "e3", "surface", ...
+    status: OptimumStatus
+    lr: float | None = None  # None where the estimator has no answer
+    batch_tokens: float | None = None
+    loss: float | None = None
+    detail: Mapping[str, Json] = field(default_factory=dict)  # bounds, number of runs, what the estimator adds
+
+
+@dataclass(frozen=True, kw_only=True)
 class Fit:
     """A stored fit: immutable, and enough to make its predictions again."""
 
@@ -141,6 +166,17 @@ class Fit:
 
     def to_json(self) -> dict[str, Json]:
         return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredPrediction:
+    """A recommendation as it was given, so that its id brings back the same numbers."""
+
+    id: str  # content hash of fit and target
+    fit_id: str
+    target: Mapping[str, Json]
+    answer: Mapping[str, Json]  # the JSON document that was printed
+    created_at: str  # ISO 8601, UTC
 
 
 @dataclass(frozen=True, kw_only=True)
