@@ -1,0 +1,160 @@
+"""What verified published laws say about exponents, as a Gaussian prior for a recipe that nobody has measured yet.
+
+A sweep at one or two scales cannot tell how the best learning rate moves with parameters, tokens and batch size. Other
+people's sweeps can, in part: every law of ``data/laws.toml`` lists the exponents (or combinations along a path, as of
+compute) that it measured. They differ between recipes by far more than their own errors, and *that* spread is the
+width of the prior.
+
+Model (multivariate random effects, as in a meta-analysis): the exponents of law i are ``e_i ~ N(mu, S)``; it reports
+``y_i = H_i e_i`` with its own error ``V_i``. ``mu`` has the vague start N(0, 1) per exponent, and ``S`` an
+inverse-Wishart one that stands for `PSEUDO_LAWS` laws spread by `PSEUDO_SPREAD`; both are updated by EM on the exact
+linear-Gaussian posteriors. The prior of a new recipe is ``N(mu, S + Cov(mu))``: the spread between laws, plus how badly
+their centre is known. A law that constrains only one combination moves only that one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lawfit.errors import UnknownLaw
+from lawfit.laws.published import ExponentEvidence, published_laws
+
+Floats = NDArray[np.float64]
+
+PRIOR_INPUTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "lr_joint": ("params", "tokens"),
+    "lr_given_batch": ("params", "tokens", "batch_tokens"),
+    "batch": ("params", "tokens"),
+}
+START_SD: Final = 1.0  # of every exponent before any law is read: |exponent| > 2 has not been seen
+PSEUDO_LAWS: Final = 2.0
+PSEUDO_SPREAD: Final = 0.2  # exponents of one quantity typically differ by .2 between recipes (laws.md, section 12)
+DEFAULT_SD: Final = 0.05  # a source that gives no error: two digits, a handful of scales
+_EM_STEPS: Final = 500
+_EM_TOLERANCE: Final = 1e-10
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExponentPrior:
+    """Gaussian prior over the exponents of one quantity in a recipe not seen before."""
+
+    of: str  # "lr_joint", "lr_given_batch" or "batch"
+    inputs: tuple[str, ...]  # order of the exponents
+    mean: Floats  # (k,)
+    cov: Floats  # (k, k), spread between laws plus uncertainty of their centre
+    laws: tuple[str, ...]  # ids of the laws used
+    without: tuple[str, ...]  # ids left out on request
+    sources: tuple[str, ...]  # plain sentences
+
+    @property
+    def sd(self) -> Floats:
+        return np.sqrt(np.diag(self.cov))
+
+
+def exponent_prior(of: str, *, without: Sequence[str] = ()) -> ExponentPrior:
+    """The prior of one quantity's exponents, in the order of `PRIOR_INPUTS`.
+
+    Parameters
+    ----------
+    of : str
+        ``lr_joint``: learning rate at the jointly optimal batch. ``lr_given_batch``: learning rate with the batch as an
+        input. ``batch``: the optimal batch size in tokens per step.
+    without : law ids
+        Laws whose evidence must not enter, for a backtest on the very runs that they were fitted on.
+
+    Raises
+    ------
+    ValueError
+        `of` is none of the three.
+    UnknownLaw
+        `without` names a law that is not in the catalogue.
+    """
+    if of not in PRIOR_INPUTS:
+        raise ValueError(f"no prior for '{of}'; there are {', '.join(PRIOR_INPUTS)}")
+    return _exponent_prior(of, tuple(sorted(set(without))))
+
+
+@cache
+def _exponent_prior(of: str, without: tuple[str, ...]) -> ExponentPrior:
+    laws = published_laws()
+    if unknown := [law_id for law_id in without if law_id not in laws]:
+        raise UnknownLaw(f"no published law '{unknown[0]}'; there are {', '.join(laws)}")
+    inputs = PRIOR_INPUTS[of]
+    used = {
+        law.id: rows
+        for law in laws.values()
+        if law.id not in without and (rows := [e for e in law.exponents if e.of == of and e.checked != "MEM"])
+    }
+    observations = [_observation(rows, inputs) for rows in used.values()]
+    mean, between, mean_cov = _random_effects(observations, len(inputs))
+    mean.flags.writeable = False
+    cov = between + mean_cov
+    cov.flags.writeable = False
+    return ExponentPrior(
+        of=of,
+        inputs=inputs,
+        mean=mean,
+        cov=cov,
+        laws=tuple(used),
+        without=without,
+        sources=tuple(_sentence(laws[law_id].label, laws[law_id].cite, rows) for law_id, rows in used.items()),
+    )
+
+
+Observation = tuple[Floats, Floats, Floats]  # H (m, k), y (m,), V (m, m)
+
+
+def _observation(rows: Sequence[ExponentEvidence], inputs: tuple[str, ...]) -> Observation:
+    design = np.array([[row.along.get(name, 0.0) for name in inputs] for row in rows])
+    error = np.diag([(DEFAULT_SD if row.sd is None else row.sd) ** 2 for row in rows])
+    return design, np.array([row.value for row in rows]), error
+
+
+def _random_effects(observations: Sequence[Observation], k: int) -> tuple[Floats, Floats, Floats]:
+    """Centre mu (k,), spread between laws S (k, k) and Cov(mu) (k, k) by EM; with no observation, the start."""
+    start_precision = np.eye(k) / START_SD**2
+    scale = PSEUDO_LAWS * PSEUDO_SPREAD**2 * np.eye(k)
+    between = PSEUDO_SPREAD**2 * np.eye(k)
+    for _ in range(_EM_STEPS):
+        mean, mean_cov = _centre(observations, between, start_precision)
+        moment = scale.copy()
+        for design, y, error in observations:
+            gain = between @ design.T @ np.linalg.inv(design @ between @ design.T + error)
+            known = gain @ design
+            shift = gain @ (y - design @ mean)  # E(e_i - mu), and its covariance given mu, and that from mu
+            moment += np.outer(shift, shift) + (np.eye(k) - known) @ between + known @ mean_cov @ known.T
+        update = moment / (PSEUDO_LAWS + len(observations))
+        change = float(np.abs(update - between).max())
+        between = (update + update.T) / 2
+        if change < _EM_TOLERANCE:
+            break
+    mean, mean_cov = _centre(observations, between, start_precision)
+    return mean, between, mean_cov
+
+
+def _centre(observations: Sequence[Observation], between: Floats, start_precision: Floats) -> tuple[Floats, Floats]:
+    """Posterior of mu for a given spread between laws: each law weighs in with ``H S H' + V``."""
+    precision = start_precision.copy()
+    pull = np.zeros(len(precision))
+    for design, y, error in observations:
+        weight = design.T @ np.linalg.inv(design @ between @ design.T + error)
+        precision += weight @ design
+        pull += weight @ y
+    mean_cov: Floats = np.asarray(np.linalg.inv(precision), dtype=float)
+    return mean_cov @ pull, mean_cov
+
+
+def _sentence(label: str, cite: str, rows: Sequence[ExponentEvidence]) -> str:
+    """One law's evidence in plain words."""
+    parts = []
+    for row in rows:
+        path = " + ".join(name if weight == 1 else f"{weight:g} {name}" for name, weight in row.along.items())
+        part = f"exponent of {path}: {row.value:+.3g}" + (f" (sd {row.sd:g})" if row.sd is not None else "")
+        parts.append(part + (f", {row.note}" if row.note else ""))
+    return f"{label} ({cite}): {'; '.join(parts)}"
