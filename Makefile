@@ -41,9 +41,10 @@ bench: $(DEV_STAMP)
 clean:
 	@rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache
 
-# The environment: made once, and again when it has been moved or its interpreter is gone.
+# The environment: made once; one that works is kept, one whose interpreter is gone is made again.
 .venv/.stamp-venv:
-	@set -e; python=; \
+	@set -e; if .venv/bin/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then touch $@; exit 0; fi; \
+	python=; \
 	for candidate in "$(PYTHON)" python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	  if [ -n "$$candidate" ] && command -v "$$candidate" >/dev/null 2>&1 \
 	    && "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then python=$$candidate; break; fi; done; \

@@ -1,0 +1,47 @@
+"""Errors as problem+json (RFC 9457): a status, a title and the sentence that says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Problem(BaseModel):
+    """What every failed request answers."""
+
+    type: str = Field(description="Kind of failure: the name of lawfit's error, or about:blank")
+    title: str = Field(description="The HTTP status in words")
+    status: int
+    detail: str = Field(description="What was wrong, where, and what to do")
+    errors: list[dict[str, str]] = Field(default=[], description="For bad input: each field and what is wrong with it")
+
+
+def problem(
+    status: int,
+    detail: str,
+    *,
+    kind: str = "about:blank",
+    errors: Sequence[Mapping[str, str]] = (),
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """A problem+json answer."""
+    body = Problem(
+        type=kind, title=HTTPStatus(status).phrase, status=status, detail=detail, errors=[dict(item) for item in errors]
+    )
+    content = body.model_dump(exclude=set() if errors else {"errors"})
+    return JSONResponse(content, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route, so that OpenAPI tells which problems to expect."""
+    schema = Problem.model_json_schema()
+    return {
+        status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": schema}}}
+        for status in statuses
+    }

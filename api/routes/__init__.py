@@ -1,0 +1,3 @@
+"""JSON endpoints, one module per resource."""
+
+from __future__ import annotations

@@ -1,0 +1,18 @@
+"""GET /v1/fits/{id}: a stored fit, whole."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+
+from ..deps import StoreDep
+from ..problems import documented
+from ..schemas import FitOut
+
+router = APIRouter(tags=["fits"])
+
+
+@router.get("/fits/{fit_id}", response_model=FitOut, responses=documented(404, 503))
+def read_fit(store: StoreDep, fit_id: str) -> JSONResponse:
+    """A stored fit: options, exclusions, data hash, parameters and backtest."""
+    return JSONResponse(store.fit(fit_id).to_json())

@@ -1,0 +1,177 @@
+"""Request numbers and response models: what OpenAPI tells a client. Later issues add keys, so models allow more."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from lawfit.units import parse_quantity
+
+
+def _as_people_write(value: object) -> object:
+    # Raises ValueError with a sentence; NaN and infinity are not quantities.
+    return parse_quantity(value) if isinstance(value, str) else value
+
+
+Quantity = Annotated[float, BeforeValidator(_as_people_write), Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(gt=0, le=10**12)]
+
+
+class Document(BaseModel):
+    """A JSON document whose named keys are promised."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class RecipeOut(Document):
+    """Everything that was held fixed in a sweep; empty means unknown."""
+
+    name: str
+    key: str = Field(description="Hash of all that is held fixed; the name is not part of it")
+    optimizer: str = ""
+    schedule: str = ""
+    data: str = ""
+    tokenizer: str = ""
+    seq_len: int | None = Field(default=None, description="Tokens per sequence")
+    parametrization: str = ""
+    params_convention: str = ""
+    loss_kind: str = ""
+    loss_column: str = ""
+
+
+class RecipeListed(RecipeOut):
+    """A recipe, and what the store holds for it."""
+
+    runs: int
+    diverged: int
+    excluded: int
+    fits: int
+
+
+class RecipesOut(Document):
+    """All recipes of the store."""
+
+    recipes: list[RecipeListed]
+
+
+class TargetOut(Document):
+    """What was asked for."""
+
+    params: float
+    tokens: float
+    batch_tokens: float | None = None
+    seq_len: int | None = None
+    batch_multiple: int | None = None
+    max_batch_tokens: float | None = None
+
+
+class ValueOut(Document):
+    """One recommended hyperparameter."""
+
+    value: float
+    low: float | None = Field(description="Bounds of a `level` interval for the optimum")
+    high: float | None
+    level: float
+    cheap_zone: dict[str, tuple[float, float] | None] = Field(
+        description="Share of the loss -> range inside which being off costs less than that"
+    )
+    expected_regret: float | None = Field(description="Share of the loss given up on average")
+    extrapolation_decades: dict[str, float] = Field(description="Per input, powers of ten beyond the runs; 0 inside")
+    status: str = Field(description="ok, extrapolated, at_edge or borrowed")
+    yours: float | None = Field(default=None, description="Share of the answer that comes from these runs")
+
+
+class BatchOut(ValueOut):
+    """The recommended batch, in tokens per step."""
+
+    sequences: float | None = Field(default=None, description="The same in sequences, where their length is known")
+
+
+class RecommendationOut(Document):
+    """The recommended hyperparameters."""
+
+    lr: ValueOut
+    batch_tokens: BatchOut
+
+
+class RegretOut(Document):
+    """What not knowing better costs on average."""
+
+    loss_fraction: float | None
+    extra_compute_fraction: float | None = None
+
+
+class PublishedOut(Document):
+    """What one published law would use here."""
+
+    law: str
+    label: str
+    lr: float | None
+    batch_tokens: float | None
+    regret_on_your_runs: float | None = Field(description="Share of the loss it costs on these runs")
+    cells_scored: int | None = None
+    in_range: bool | None = None
+    cite: str
+
+
+class BacktestRow(Document):
+    """How one method did on scales it had not seen, scored on observed runs."""
+
+    method: str
+    mean_regret: float | None
+    worst_regret: float | None
+    cells: int
+
+
+class EvidenceOut(Document):
+    """What the answer rests on."""
+
+    fit_id: str
+    data_hash: str
+    code_version: str
+    created_at: str
+    runs_used: int
+    runs_rejected: int
+    rejected: list[dict[str, Any]]
+    diverged: int
+    cells: int
+    borrowed: list[str] = Field(description="What comes from published laws, in plain sentences")
+
+
+class PredictionOut(Document):
+    """A recommendation: the document that `lawfit predict --json` prints. Regrets are fractions of the loss."""
+
+    schema_: str = Field(alias="schema")
+    id: str
+    recipe: RecipeOut
+    target: TargetOut
+    recommendation: RecommendationOut
+    expected_regret: RegretOut | None
+    published: list[PublishedOut]
+    evidence: EvidenceOut
+    backtest: list[BacktestRow]
+    warnings: list[str]
+
+
+class FitOut(Document):
+    """A stored fit; it never changes."""
+
+    id: str
+    recipe_key: str
+    recipe_name: str
+    kind: str
+    status: str
+    data_hash: str
+    code_version: str
+    created_at: str
+    options: dict[str, Any]
+    exclusions: dict[str, str] = Field(description="run -> reason it was left out")
+    payload: dict[str, Any] = Field(description="Parameters, cells, backtest, diagnostics")
+
+
+class HealthOut(Document):
+    """Whether the process, or the service, is well."""
+
+    status: str
+    version: str

@@ -1,0 +1,218 @@
+"""The printed recommendation: from the JSON document of a prediction to something one can act on.
+
+The document is the contract (`pipeline.recommend`); nothing is computed here beyond units and wording.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lawfit.cli.output import (
+    backtest_table,
+    format_count,
+    format_lr,
+    format_percent,
+    heading,
+    is_terminal,
+    pairs,
+    plain,
+    table,
+    warning_list,
+)
+from lawfit.units import format_quantity
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+STATUS_WORDS = {
+    "ok": "inside the range of your runs",
+    "extrapolated": "beyond your runs: trust the interval, not the digits",
+    "at_edge": "your best runs lie at the edge of what was tried",
+    "borrowed": "mostly from published laws: few runs of yours bear on it",
+}
+
+
+def card(document: Mapping[str, Any]) -> list[RenderableType]:
+    """What `lawfit predict` shows: the recommendation, then what published laws say, then the backtest and warnings."""
+    from rich.console import Group
+
+    head: RenderableType = Group(_target_lines(document), plain(""), _values(document), plain(""), _meaning(document))
+    if is_terminal():
+        from rich import box
+        from rich.panel import Panel
+
+        head = Panel(head, title="[bold]Recommendation[/bold]", title_align="left", box=box.ROUNDED, padding=(1, 2))
+    parts: list[RenderableType] = [head]
+    if document.get("warnings"):
+        parts += [plain(""), warning_list(document["warnings"])]
+    if document.get("published"):
+        title = heading("What published laws would use here, and what each costs on your runs")
+        parts += [plain(""), title, _published(document["published"])]
+    if document.get("backtest"):
+        title = heading("Backtest: scales left out of the fit, scored on the runs you made there")
+        parts += [plain(""), title, backtest_table(document["backtest"])]
+    parts += [plain(""), _evidence(document)]
+    return parts
+
+
+def _target_lines(document: Mapping[str, Any]) -> Table:
+    target, recipe = document["target"], document["recipe"]
+    ratio = target["tokens"] / target["params"]
+    limits = []
+    if target.get("batch_tokens"):
+        limits.append(f"batch given: {format_count(target['batch_tokens'])} tokens")
+    if target.get("max_batch_tokens"):
+        limits.append(f"batch at most {format_count(target['max_batch_tokens'])} tokens")
+    if target.get("batch_multiple"):
+        unit = "sequences" if target.get("seq_len") else "tokens"
+        limits.append(f"batch in multiples of {target['batch_multiple']:,} {unit}")
+    scale = f"{format_quantity(target['params'])} parameters on {format_quantity(target['tokens'])} tokens"
+    rows = [
+        ("Target", f"{scale} ({format_quantity(ratio)} tokens per parameter)"),
+        ("Recipe", _recipe_words(recipe)),
+    ]
+    if limits:
+        rows.append(("Asked", ", ".join(limits)))
+    return pairs(rows)
+
+
+def _recipe_words(recipe: Mapping[str, Any]) -> str:
+    known = [str(recipe[field]) for field in ("optimizer", "schedule", "data", "parametrization") if recipe.get(field)]
+    if recipe.get("seq_len"):
+        known.append(f"{recipe['seq_len']:,} tokens per sequence")
+    if recipe.get("params_convention"):
+        known.append(f"parameters counted as {recipe['params_convention'].replace('_', '-')}")
+    return str(recipe["name"]) + (f" ({'; '.join(known)})" if known else "")
+
+
+def _values(document: Mapping[str, Any]) -> Table:
+    recommendation = document["recommendation"]
+    lr, batch = recommendation["lr"], recommendation["batch_tokens"]
+    given = bool(document["target"].get("batch_tokens"))
+    seq_len = document["target"].get("seq_len")
+    rows = [("", _bold("Peak learning rate"), _bold("Batch size, per step" + (" (given)" if given else "")))]
+    batch_value = f"{batch['value']:,.0f} tokens"
+    rows.append(("Use", _strong(format_lr(lr["value"])), _strong(batch_value)))
+    if batch.get("sequences") is not None:
+        rows.append(
+            ("", plain(""), plain(f"{batch['sequences']:,.0f} sequences" + (f" of {seq_len:,}" if seq_len else "")))
+        )
+    level = f"{100 * lr['level']:g} % interval"
+    rows.append((level, plain(_range(lr, format_lr)), plain(_range(batch, format_count))))
+    for cost in sorted({*(lr.get("cheap_zone") or {}), *(batch.get("cheap_zone") or {})}, key=float):
+        label = f"Costs < {100 * float(cost):g} % of loss"
+        rows.append((label, plain(_zone(lr, cost, format_lr)), plain(_zone(batch, cost, format_count))))
+    rows.append(("Expected cost", plain(_cost(lr)), plain(_cost(batch))))
+    rows.append(("From your runs", plain(_yours(lr)), plain(_yours(batch))))
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 3, 0, 0))
+    grid.add_column(style="dim" if is_terminal() else "", no_wrap=True)
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True)
+    for label, *cells in rows:
+        grid.add_row(plain(label), *cells)
+    return grid
+
+
+def _meaning(document: Mapping[str, Any]) -> Table:
+    recommendation, regret = document["recommendation"], document.get("expected_regret") or {}
+    rows = []
+    if regret.get("loss_fraction") is not None:
+        compute = regret.get("extra_compute_fraction")
+        words = f"{format_percent(regret['loss_fraction'])} of the loss, on average over what the runs leave open"
+        rows.append(
+            ("Being wrong", words + (f"; as if {format_percent(compute)} of the compute were lost" if compute else ""))
+        )
+    rows.append(("Distance", _distance(recommendation)))
+    statuses = {name: recommendation[name].get("status") for name in ("lr", "batch_tokens")}
+    if statuses["lr"] == statuses["batch_tokens"]:
+        rows.append(("Standing", STATUS_WORDS.get(str(statuses["lr"]), str(statuses["lr"]))))
+    else:
+        for name, label in (("lr", "learning rate"), ("batch_tokens", "batch")):
+            words = STATUS_WORDS.get(str(statuses[name]), str(statuses[name]))
+            rows.append(("Standing" if name == "lr" else "", f"{label}: {words}"))
+    return pairs(rows)
+
+
+def _distance(recommendation: Mapping[str, Any]) -> str:
+    names = {"params": "parameters", "tokens": "tokens", "batch_tokens": "batch"}
+    farthest: dict[str, float] = {}
+    for part in ("lr", "batch_tokens"):
+        for name, decades in (recommendation[part].get("extrapolation_decades") or {}).items():
+            farthest[name] = max(farthest.get(name, 0.0), abs(decades or 0.0))
+    outside = [
+        f"{names.get(name, name)} {10**decades:.3g}x ({decades:.2f} decades)"
+        for name, decades in farthest.items()
+        if decades >= 0.005
+    ]
+    return f"{', '.join(outside)} beyond your runs" if outside else "inside the range of your runs"
+
+
+def _published(published: Sequence[Mapping[str, Any]]) -> Table:
+    def order(law: Mapping[str, Any]) -> tuple[bool, float]:
+        regret = law.get("regret_on_your_runs")
+        return regret is None, regret or 0.0
+
+    rows = [
+        (
+            law.get("label") or law["law"],
+            format_lr(law.get("lr")),
+            format_count(law.get("batch_tokens")),
+            format_percent(law.get("regret_on_your_runs")),
+            str(law.get("cells_scored") or "-"),
+            "inside" if law.get("in_range") else "outside",
+            law.get("cite") or "-",
+        )
+        for law in sorted(published, key=order)
+    ]
+    columns = ("law", "lr", "batch", "cost", "scales", "its range", "source")
+    return table(columns, rows, right=("lr", "batch", "cost", "scales"))
+
+
+def _evidence(document: Mapping[str, Any]) -> Table:
+    evidence = document["evidence"]
+    runs = f"{evidence['runs_used']:,} runs at {evidence['cells']:,} scales"
+    if evidence.get("diverged"):
+        runs += f", {evidence['diverged']:,} of them diverged"
+    rows = [("Evidence", runs)]
+    rows += [("", f"left out: {item['count']:,} ({item['reason']})") for item in evidence.get("rejected") or []]
+    rows += [("" if i else "Borrowed", sentence) for i, sentence in enumerate(evidence.get("borrowed") or [])]
+    made = str(evidence["created_at"])[:16].replace("T", " ")
+    rows.append(("Fit", f"{evidence['fit_id']} of {made} UTC, lawfit {evidence['code_version']}"))
+    rows.append(("See again", f"lawfit predictions show {document['id']}"))
+    return pairs(rows)
+
+
+def _bold(text: str) -> Any:
+    from rich.text import Text
+
+    return Text(text, style="bold")
+
+
+def _strong(text: str) -> Any:
+    from rich.text import Text
+
+    return Text(text, style="bold green")
+
+
+def _range(part: Mapping[str, Any], write: Any) -> str:
+    if part.get("low") is None or part.get("high") is None:
+        return "-"
+    return f"{write(part['low'])} to {write(part['high'])}"
+
+
+def _zone(part: Mapping[str, Any], cost: str, write: Any) -> str:
+    zone = (part.get("cheap_zone") or {}).get(cost)
+    return f"{write(zone[0])} to {write(zone[1])}" if zone else "-"
+
+
+def _cost(part: Mapping[str, Any]) -> str:
+    return "-" if part.get("expected_regret") is None else f"{format_percent(part['expected_regret'])} of loss"
+
+
+def _yours(part: Mapping[str, Any]) -> str:
+    share = part.get("yours")
+    return "-" if share is None else f"{100 * share:.0f} %" + ("" if share > 0.995 else ", rest published laws")

@@ -1,0 +1,147 @@
+"""`lawfit fit`: from the stored runs to a stored fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from lawfit.cli.options import DatabaseOption, JsonOption, RecipeOption, open_store
+from lawfit.cli.output import (
+    backtest_table,
+    format_count,
+    format_lr,
+    heading,
+    note,
+    pairs,
+    plain,
+    print_json,
+    progress,
+    show,
+    table,
+    warning_list,
+)
+from lawfit.units import format_quantity
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from lawfit.records import Fit
+
+CELL_WORDS = {
+    "inside": "",
+    "at_edge": "at the edge of the sweep",
+    "flat": "too flat to place",
+    "too_few": "too few runs",
+}
+
+
+def fit(
+    ctx: typer.Context, recipe: RecipeOption = None, as_json: JsonOption = False, database: DatabaseOption = None
+) -> None:
+    """Fit how the best learning rate and batch size move with parameters and tokens, and store the fit.
+
+    Uses every run of the recipe that is not excluded; diverged runs count as an upper bound of the learning rate.
+    Each fit comes with a backtest: scales are left out, predicted, and scored on the runs that were made there.
+    Exit code 4: too little evidence for any answer.
+    """
+    from lawfit import pipeline
+
+    store = open_store(ctx, database)
+    with progress("fitting", quiet=as_json) as advance:
+        stored = pipeline.refit(store, recipe, progress=advance)
+    if as_json:
+        print_json({"schema": "lawfit.fit/1", **stored.to_json()})
+    else:
+        show(*summary(stored))
+        note(f"stored as fit {stored.id}; next: lawfit predict --params N --tokens D")
+
+
+def summary(stored: Fit) -> list[RenderableType]:
+    """What a fit found: the laws, the scales they rest on, the backtest, warnings and the runs to add."""
+    payload = stored.payload
+    parts: list[RenderableType] = [_head(stored)]
+    if payload.get("cells"):
+        parts += [plain(""), heading("Scales, and where the loss is lowest at each"), _cells(payload["cells"])]
+    for split in (payload.get("backtest") or {}).get("splits") or []:
+        parts += [
+            plain(""),
+            heading(f"Backtest, {split['name']}: scored on the runs left out"),
+            backtest_table(split["rows"]),
+        ]
+    if payload.get("next_grid"):
+        parts += [plain(""), heading("Runs that would help most"), _next_grid(payload["next_grid"])]
+    if payload.get("warnings"):
+        parts += [plain(""), warning_list(payload["warnings"])]
+    return parts
+
+
+def _head(stored: Fit) -> RenderableType:
+    payload = stored.payload
+    runs = f"{payload['runs_used']:,} used"
+    if payload.get("diverged"):
+        runs += f", {payload['diverged']:,} of them diverged"
+    rows = [("Recipe", stored.recipe_name), ("Runs", runs)]
+    rows += [("", f"left out: {item['count']:,} ({item['reason']})") for item in payload.get("rejected") or []]
+    law = payload.get("law") or {}
+    for name, label in (("lr", "Best lr"), ("batch_tokens", "Best batch")):
+        if law.get(name):
+            rows.append((label, _law_words(law[name])))
+    rows.append(("Standing", _STATUS_WORDS.get(str(stored.status), str(stored.status))))
+    return pairs(rows)
+
+
+_STATUS_WORDS = {
+    "ok": "rests on these runs",
+    "sparse": "exponents come (in part) from published laws; these runs set the level",
+    "uncertified": "did not converge or contradicts itself: kept for inspection, not used for predictions",
+}
+
+
+def _law_words(law: Mapping[str, Any]) -> str:
+    factors = []
+    for name, label in (("params", "parameters"), ("tokens", "tokens"), ("batch_tokens", "batch")):
+        if law.get(name) is None:
+            continue
+        low, high = law.get(f"{name}_low"), law.get(f"{name}_high")
+        spread = f" ({low:+.2f} to {high:+.2f})" if low is not None and high is not None else ""
+        factors.append(f"{label}^{law[name]:+.2f}{spread}")
+    return "grows as " + " x ".join(factors) if factors else "constant"
+
+
+def _cells(cells: Sequence[Mapping[str, Any]]) -> RenderableType:
+    rows = []
+    for cell in cells:
+        best, optimum = cell.get("best") or {}, cell.get("optimum") or {}
+        status = str(optimum.get("status") or "")
+        rows.append(
+            (
+                format_quantity(cell["params"]),
+                format_quantity(cell["tokens"]),
+                f"{cell['runs']:,}",
+                f"{cell['diverged']:,}",
+                "-" if best.get("loss") is None else f"{best['loss']:.4f}",
+                format_lr(best.get("lr")),
+                format_count(best.get("batch_tokens")),
+                format_lr(optimum.get("lr")),
+                format_count(optimum.get("batch_tokens")),
+                CELL_WORDS.get(status, status),
+            )
+        )
+    columns = ("params", "tokens", "runs", "div.", "best loss", "its lr", "batch", "fitted lr", "batch ", "")
+    return table(columns, rows, right=columns[:-1])
+
+
+def _next_grid(grid: Sequence[Mapping[str, Any]]) -> RenderableType:
+    rows = [
+        (
+            format_quantity(item["params"]),
+            format_quantity(item["tokens"]),
+            ", ".join(format_lr(lr) for lr in item["lr"]),
+            ", ".join(format_count(batch) for batch in item["batch_tokens"]),
+            str(item.get("why") or ""),
+        )
+        for item in grid
+    ]
+    return table(("params", "tokens", "learning rates", "batches", "why"), rows, right=("params", "tokens"))

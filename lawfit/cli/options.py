@@ -1,0 +1,83 @@
+"""Options that several commands share, and how the database is found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lawfit.units import parse_quantity
+
+if TYPE_CHECKING:
+    from lawfit.settings import Settings
+    from lawfit.storage.store import Store
+
+
+@dataclass
+class State:
+    """What was said before the subcommand."""
+
+    database: str | None = None
+
+
+def quantity(text: str) -> float:
+    """A positive number as people write it, or a usage error that says how."""
+    try:
+        value = parse_quantity(str(text))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    if value <= 0:
+        raise typer.BadParameter(f"'{text}' is not positive")
+    return value
+
+
+def whole_quantity(text: str) -> int:
+    """A positive whole number as people write it: ``2048``, ``2k``."""
+    value = quantity(text)
+    if value != int(value):
+        raise typer.BadParameter(f"'{text}' is not a whole number")
+    return int(value)
+
+
+DatabaseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--database",
+        metavar="URL",
+        help="Database: a file (SQLite) or an SQLAlchemy URL such as postgresql+psycopg://host/name. "
+        "Otherwise LAWFIT_DATABASE_URL, then lawfit.toml, then lawfit.db in this folder.",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print exactly one JSON document on stdout, also when the command fails.")
+]
+RecipeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="NAME",
+        help="Recipe (everything a sweep holds fixed) by name or key. Can be left out while the database has only one.",
+        show_default=False,
+    ),
+]
+
+
+def settings_for(ctx: typer.Context, database: str | None) -> Settings:
+    """The settings of this run: the option after the subcommand, then the one before it, then the environment."""
+    import dataclasses
+
+    from lawfit.settings import Settings
+
+    settings = Settings.load()
+    state = ctx.find_object(State) or State()
+    url = database or state.database
+    return settings if url is None else dataclasses.replace(settings, database_url=url)
+
+
+def open_store(ctx: typer.Context, database: str | None) -> Store:
+    """The store this command works on, made and migrated on first use."""
+    from lawfit import pipeline
+
+    return pipeline.open_store(settings_for(ctx, database).database_url)

@@ -1,0 +1,177 @@
+"""How commands print: one JSON document, or tables that are rich on a terminal and plain aligned text in a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lawfit.units import format_quantity
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+
+    from lawfit.records import Json
+
+MAX_WIDTH = 104  # wider lines are harder to read, however wide the terminal
+PIPE_WIDTH = 1000  # in a pipe nothing is wrapped
+
+_printed_document = False  # of this process: --json promises exactly one
+
+
+def print_json(document: Json) -> None:
+    """Print the one JSON document of a `--json` run.
+
+    Raises
+    ------
+    ValueError
+        The document holds NaN or infinity, which JSON does not have.
+    """
+    global _printed_document
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    _printed_document = True
+
+
+def print_error(kind: str, message: str, code: int, as_json: bool, hint: str | None = None) -> None:
+    """Say what failed: to people on stderr, and under `--json` also as the document on stdout."""
+    if as_json and not _printed_document:
+        error = {"type": kind, "message": message, "exit_code": int(code)}
+        print_json({"error": error if hint is None else {**error, "hint": hint}})
+    sys.stderr.write(f"lawfit: {message}\n" + (f"        {hint}\n" if hint else ""))
+
+
+def is_terminal() -> bool:
+    """Whether a person is looking at stdout."""
+    return sys.stdout.isatty()
+
+
+def show(*parts: RenderableType) -> None:
+    """Print to stdout: as rich draws it on a terminal, as plain text without trailing blanks in a pipe."""
+    console = _console()
+    if is_terminal():
+        for part in parts:
+            console.print(part)
+        return
+    with console.capture() as capture:
+        for part in parts:
+            console.print(part)
+    sys.stdout.write("\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n")
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    if is_terminal():
+        console = Console(highlight=False)
+        console.width = min(console.width, MAX_WIDTH)
+        return console
+    return Console(highlight=False, no_color=True, width=PIPE_WIDTH, force_terminal=False)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> Table:
+    """A table of texts; columns named in `right` are numbers and align right."""
+    from rich.table import Table
+
+    result = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim" if is_terminal() else "")
+    for column in columns:
+        number = column in right
+        result.add_column(column, justify="right" if number else "left", overflow="fold", no_wrap=number)
+    for row in rows:
+        result.add_row(*(plain(cell) for cell in row))
+    return result
+
+
+def heading(text: str) -> RenderableType:
+    """The line above a table."""
+    from rich.text import Text
+
+    return Text(text, style="bold")
+
+
+def pairs(rows: Sequence[tuple[str, str]]) -> Table:
+    """Labels and what belongs to them, one per line."""
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 3, 0, 0))
+    grid.add_column(style="dim" if is_terminal() else "", no_wrap=True, min_width=11)
+    grid.add_column(overflow="fold")
+    for label, words in rows:
+        grid.add_row(plain(label), plain(words))
+    return grid
+
+
+def warning_list(warnings: Sequence[str]) -> Table:
+    """What makes the numbers worth doubting, a line each."""
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for warning in warnings:
+        grid.add_row(Text("!", style="bold yellow"), plain(warning))
+    return grid
+
+
+def backtest_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """How each method did on scales it had not seen."""
+    texts = [
+        (str(row["method"]), format_percent(row["mean_regret"]), format_percent(row["worst_regret"]), str(row["cells"]))
+        for row in rows
+    ]
+    columns = ("method", "mean cost", "worst cost", "scales")
+    return table(columns, texts, right=columns[1:])
+
+
+def plain(text: str) -> Any:
+    """Text that rich prints as it is: what comes from files must not be read as markup."""
+    from rich.text import Text
+
+    return Text(text)
+
+
+def note(text: str) -> None:
+    """A sentence for people, on stderr, so that stdout stays what was asked for."""
+    sys.stderr.write(text + "\n")
+
+
+@contextlib.contextmanager
+def progress(label: str, *, quiet: bool = False) -> Iterator[Callable[[str, float], None]]:
+    """A bar on stderr while a terminal watches; yields the callback that moves it: ``advance(step, share)``."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _step, _share: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=1.0)
+        yield lambda step, share: bar.update(task, description=f"{label}: {step}", completed=share)
+
+
+def format_lr(value: float | None) -> str:
+    """A learning rate as people write it: ``6.12e-4``."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def format_percent(fraction: float | None) -> str:
+    """A share of the loss: ``0.00062`` -> ``0.06 %``; below 0.01 % with one more digit."""
+    if fraction is None or not math.isfinite(fraction):
+        return "-"
+    percent = 100 * fraction
+    if percent != 0 and abs(percent) < 0.01:
+        return f"{percent:.1g} %" if abs(percent) >= 0.001 else "< 0.001 %"
+    return f"{percent:.2f} %" if abs(percent) < 10 else f"{percent:.0f} %"
+
+
+def format_count(value: float | None) -> str:
+    """Parameters, tokens or a batch: ``4.9e6`` -> ``4.9M``; a dash where there is none."""
+    return "-" if value is None else format_quantity(value)

@@ -1,0 +1,90 @@
+"""`lawfit predict`: the recommendation for one target."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lawfit.cli.options import DatabaseOption, JsonOption, RecipeOption, open_store, quantity, whole_quantity
+from lawfit.cli.output import print_json, show
+
+
+def predict(
+    ctx: typer.Context,
+    params: Annotated[
+        float,
+        typer.Option(
+            parser=quantity,
+            metavar="N",
+            help="Parameters of the target, counted as in the recipe; 7e9, 7B or 7000000000.",
+        ),
+    ],
+    tokens: Annotated[
+        float, typer.Option(parser=quantity, metavar="D", help="Training tokens of the target; 1.4e12 or 1.4T.")
+    ],
+    batch_tokens: Annotated[
+        float | None,
+        typer.Option(
+            parser=quantity, metavar="B", help="Batch in tokens per step, if it is given: only the lr is asked."
+        ),
+    ] = None,
+    recipe: RecipeOption = None,
+    seq_len: Annotated[
+        int | None,
+        typer.Option(parser=whole_quantity, metavar="T", help="Tokens per sequence, to count the batch in sequences."),
+    ] = None,
+    batch_multiple: Annotated[
+        int | None,
+        typer.Option(
+            parser=whole_quantity,
+            metavar="M",
+            help="The batch must be a multiple of M sequences (of M tokens without a sequence length).",
+        ),
+    ] = None,
+    max_batch: Annotated[
+        float | None,
+        typer.Option(
+            "--max-batch",
+            parser=quantity,
+            metavar="B",
+            help="Largest batch you can run, in tokens per step; the learning rate is then the best one at that batch.",
+        ),
+    ] = None,
+    level: Annotated[
+        float, typer.Option(min=0.5, max=0.999, help="Probability that an interval holds the optimum.")
+    ] = 0.9,
+    fit: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Answer from this stored fit instead of the newest one.", show_default=False),
+    ] = None,
+    as_json: JsonOption = False,
+    database: DatabaseOption = None,
+) -> None:
+    """Recommend a peak learning rate and a batch size for a run of N parameters on D tokens.
+
+    The answer comes from the newest stored fit of the recipe (`lawfit fit`), with an interval, the range in which
+    being wrong costs little, what the published laws would use, and what each of them costs on your own runs.
+    Exit code 4: there is no fit to answer from.
+
+    Example: lawfit predict --params 7B --tokens 1.4T --seq-len 4096 --batch-multiple 64
+    """
+    from lawfit import pipeline
+    from lawfit.records import Target
+
+    target = Target(
+        params=params,
+        tokens=tokens,
+        batch_tokens=batch_tokens,
+        seq_len=seq_len,
+        batch_multiple=batch_multiple,
+        max_batch_tokens=max_batch,
+        level=level,
+    )
+    document = pipeline.recommend(open_store(ctx, database), recipe, target, fit_id=fit)
+    if as_json:
+        print_json(document)
+    else:
+        from lawfit.cli.card import card
+
+        show(*card(document))

@@ -1,0 +1,136 @@
+"""Who may import whom: reads the source, so that an import inside a function counts as well."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+GROUND = ("errors", "units", "records", "settings")
+ANALYSIS = frozenset({"numpy", "scipy", "statsmodels", "pandas"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """What one room of the house may import."""
+
+    rooms: frozenset[str]
+    third_party: frozenset[str] = frozenset()
+
+
+def _room(*rooms: str, third_party: frozenset[str] | set[str] = frozenset()) -> Room:
+    return Room(rooms=frozenset(rooms), third_party=frozenset(third_party))
+
+
+EDGE = ("pipeline", "storage", "plots", "simulate", *GROUND)
+ROOMS = {
+    # The ground floor: each may use those to its left.
+    "errors": _room(),
+    "units": _room("errors", third_party={"numpy"}),
+    "records": _room("errors", "units", third_party={"numpy"}),
+    "settings": _room("errors", "units", "records"),
+    "laws": _room(*GROUND, third_party={"numpy"}),
+    "estimate": _room(*GROUND, "laws", third_party=ANALYSIS),
+    "advise": _room(*GROUND, "laws", "estimate", third_party=ANALYSIS),
+    "plan": _room(*GROUND, "laws", "estimate", "advise", third_party=ANALYSIS),
+    "ingest": _room(*GROUND, third_party={"numpy", "pandas", "pyarrow"}),
+    "storage": _room(*GROUND, third_party={"numpy", "pandas", "sqlalchemy", "alembic"}),
+    "launch": _room(*GROUND, third_party={"submitit", "ray"}),
+    "train": _room(*GROUND, "laws", third_party={"numpy", "torch", "tokenizers"}),
+    "plots": _room(*GROUND, "laws", "estimate", "advise", third_party={"numpy", "plotly"}),
+    "pipeline": _room(*GROUND, "laws", "estimate", "advise", "plan", "ingest", "storage", "launch", "simulate"),
+    "simulate": _room(*GROUND, "laws", third_party={"numpy"}),
+    "cli": _room(*EDGE, third_party={"typer", "rich", "uvicorn"}),
+    "api": _room(*EDGE, third_party={"fastapi", "starlette", "pydantic", "jinja2"}),
+    "migrations": _room(*EDGE, third_party={"alembic", "sqlalchemy"}),
+    "data": _room(),
+    # The public names, loaded lazily.
+    "__init__": _room(*EDGE, "laws", "estimate", "advise", "plan", "ingest", third_party=set()),
+    "__main__": _room("cli"),
+}
+# What else a module may do, and why.
+EXCEPTIONS = {
+    "lawfit/cli/train.py": {"train"},  # its own subcommand, lazily
+    "lawfit/pipeline.py": {"pandas"},  # type of the notebook's DataFrames
+    "lawfit/__init__.py": {"pandas"},
+}
+SOURCES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for folder in ("lawfit", "api", "migrations", "data")
+    for path in (ROOT / folder).rglob("*.py")
+)
+
+
+def room_of(source: str) -> str:
+    """``lawfit/cli/main.py`` -> ``cli``; ``api/app.py`` -> ``api``."""
+    parts = source.removesuffix(".py").split("/")
+    return parts[1] if parts[0] == "lawfit" else parts[0]
+
+
+def imported_modules(tree: ast.AST) -> Iterator[str]:
+    """Absolute names of all imports, wherever they stand; relative ones stay inside their own package."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            if node.module == "lawfit":
+                yield from (f"lawfit.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+def violations(source: str, tree: ast.AST) -> list[str]:
+    """Each import of a module that its room may not make."""
+    here = room_of(source)
+    room = ROOMS[here]
+    extra = EXCEPTIONS.get(source, set())
+    found = []
+    for name in imported_modules(tree):
+        top, _, rest = name.partition(".")
+        if top == "lawfit":
+            target = rest.split(".")[0]
+            if target in {"", here, "__version__"} or target in room.rooms | extra:
+                continue
+            if here == "__init__" or target in ROOMS:
+                found.append(f"{here} may not import lawfit.{target}")
+        elif top in {"lawfit_api", "lawfit_migrations", "lawfit_data"}:
+            found.append(f"{name} is found through settings or named by string, never imported")
+        elif top not in sys.stdlib_module_names and top not in room.third_party | extra:
+            found.append(f"{here} may not import {top}")
+    return found
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_imports_only_what_its_room_may(source: str) -> None:
+    assert room_of(source) in ROOMS, f"{source} is a new room: say in ROOMS what it may import"
+    assert violations(source, ast.parse((ROOT / source).read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        pytest.param("lawfit/laws/power.py", "import scipy", id="third party"),
+        pytest.param("lawfit/laws/power.py", "from lawfit.estimate import surface", id="upstairs"),
+        pytest.param("lawfit/laws/power.py", "from lawfit import pipeline", id="from the package"),
+        pytest.param("lawfit/units.py", "from lawfit.records import Run", id="to the right on the ground floor"),
+        pytest.param("lawfit/cli/fit.py", "def f():\n    import lawfit.train.loop", id="train, lazily, by another"),
+        pytest.param("lawfit/pipeline.py", "from lawfit.plots import surface", id="pipeline draws"),
+        pytest.param("api/app.py", "from lawfit.estimate import surface", id="edge skips the pipeline"),
+        pytest.param("api/app.py", "import lawfit_api", id="own installed name"),
+    ],
+)
+def test_a_forbidden_import_is_found(source: str, line: str) -> None:
+    assert violations(source, ast.parse(line))
+
+
+def test_import_lawfit_is_light() -> None:
+    heavy = {"pandas", "scipy", "torch", "fastapi", "plotly", "statsmodels", "alembic", "sqlalchemy", "numpy"}
+    code = f"import sys, lawfit; print(sorted({heavy!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
