@@ -1,0 +1,177 @@
+"""K decoder-only transformers of one shape, stacked: every parameter has a leading dimension K.
+
+All parameters of a run are one row of a (K, P) matrix, so that an optimizer, an average or a checkpoint handles a
+row and never looks at a layer. RMSNorm before each branch, RoPE, SwiGLU, untied head, no biases.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lawfit.train.pack import Model
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where one parameter lies in a row."""
+
+    name: str
+    shape: tuple[int, ...]  # without K; matrices are (in, out): y = x @ w
+    start: int
+    kind: str  # "embedding", "head", "matrices" or "norms"
+    std: float  # of the initial values; 0 means ones (norm gains)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+
+def layout(model: Model) -> tuple[Slot, ...]:
+    """Slots in row order: embedding and gains (always fp32), then what matrix products read, layer by layer, head last."""
+    d, f, std = model.width, model.hidden, model.init_std
+    out_std = std / math.sqrt(2 * model.layers)
+    wanted: list[tuple[str, tuple[int, ...], str, float]] = [("embedding", (model.vocab, d), "embedding", std)]
+    for layer in range(model.layers):
+        wanted += [(f"{layer}.attention_norm", (d,), "norms", 0.0), (f"{layer}.mlp_norm", (d,), "norms", 0.0)]
+        if model.qk_norm:
+            wanted += [(f"{layer}.{name}_norm", (d // model.heads,), "norms", 0.0) for name in ("q", "k")]
+    wanted += [("final_norm", (d,), "norms", 0.0)]
+    for layer in range(model.layers):
+        wanted += [
+            (f"{layer}.qkv", (d, 3 * d), "matrices", std),
+            (f"{layer}.attention_out", (d, d), "matrices", out_std),
+            (f"{layer}.gate_up", (d, 2 * f), "matrices", std),
+            (f"{layer}.mlp_out", (f, d), "matrices", out_std),
+        ]
+    wanted += [("head", (d, model.vocab), "head", std)]
+    slots, start = [], 0
+    for name, shape, kind, spread in wanted:
+        slots.append(Slot(name, shape, start, kind, spread))
+        start += slots[-1].size
+    return tuple(slots)
+
+
+def initial_rows(model: Model, seeds: Sequence[int]) -> Tensor:
+    """(K, P) fp32 starting values on the CPU; a row depends on its own seed only."""
+    slots = layout(model)
+    rows = torch.empty(len(seeds), slots[-1].start + slots[-1].size)
+    for row, seed in zip(rows, seeds, strict=True):
+        generator = torch.Generator().manual_seed(seed)
+        for slot in slots:
+            part = row[slot.start : slot.start + slot.size]
+            part.fill_(1.0) if slot.std == 0 else part.normal_(0.0, slot.std, generator=generator)
+    return rows
+
+
+def decayed_columns(model: Model) -> Tensor:
+    """(P,) ones where weight decay applies: everything but the norm gains."""
+    return torch.cat([torch.full((slot.size,), float(slot.kind != "norms")) for slot in layout(model)])
+
+
+def rope_table(model: Model) -> Tensor:
+    """(2, T, head size / 2) cosines and sines, fp32."""
+    half = model.width // model.heads // 2
+    rate = model.rope_base ** (-torch.arange(half, dtype=torch.float64) / half)
+    angle = torch.arange(model.seq_len, dtype=torch.float64)[:, None] * rate
+    return torch.stack([angle.cos(), angle.sin()]).float()
+
+
+def rms_norm(x: Tensor, gain: Tensor | None = None) -> Tensor:
+    y = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6)
+    return y if gain is None else y * gain
+
+
+def rotate(x: Tensor, rope: Tensor) -> Tensor:
+    """Rotary position embedding of (..., T, head size), halves paired."""
+    a, b = x.chunk(2, dim=-1)
+    cos, sin = rope[0], rope[1]
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+
+
+def block(x: Tensor, matrices: Tensor, gains: Tensor, rope: Tensor, model: Model) -> Tensor:
+    """One layer of all K models.
+
+    Parameters
+    ----------
+    x : (K, b T, d) fp32, the residual streams
+    matrices : (K, n) in the precision of matrix products: qkv, attention_out, gate_up, mlp_out
+    gains : (K, m) fp32: attention_norm, mlp_norm, and q_norm, k_norm if the model has them
+    """
+    k, n, d = x.shape
+    h, t, f, size = model.heads, model.seq_len, model.hidden, model.width // model.heads
+    qkv_w, out_w, gate_up_w, down_w = matrices.split([3 * d * d, d * d, 2 * d * f, f * d], dim=1)
+    gain = gains[:, None].split([d, d] + [size, size] * model.qk_norm, dim=2)
+    y = rms_norm(x, gain[0]).to(matrices.dtype)
+    qkv = torch.bmm(y, qkv_w.view(k, d, 3 * d)).view(k, n // t, t, 3, h, size).permute(3, 0, 1, 4, 2, 5)
+    q, key, v = qkv[0], qkv[1], qkv[2]  # each (K, b, h, T, size)
+    q, key = q.float(), key.float()
+    if model.qk_norm:
+        q, key = rms_norm(q, gain[2][:, None, None]), rms_norm(key, gain[3][:, None, None])
+    q, key = (rotate(z, rope).to(v.dtype).flatten(0, 1) for z in (q, key))
+    mixed = F.scaled_dot_product_attention(q, key, v.flatten(0, 1), is_causal=True)
+    mixed = mixed.transpose(1, 2).reshape(k, n, d)
+    x = x + torch.bmm(mixed, out_w.view(k, d, d))
+    y = rms_norm(x, gain[1]).to(matrices.dtype)
+    gate, up = torch.bmm(y, gate_up_w.view(k, d, 2 * f)).chunk(2, dim=2)
+    return x + torch.bmm(F.silu(gate) * up, down_w.view(k, f, d))
+
+
+def embed(embedding: Tensor, inputs: Tensor) -> Tensor:
+    """(K, V, d) tables and (K, b, T) tokens -> (K, b T, d)."""
+    k = inputs.shape[0]
+    which = torch.arange(k, device=inputs.device)[:, None]
+    return embedding[which, inputs.reshape(k, -1)]
+
+
+def head_loss(x: Tensor, head: Tensor, gain: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy in fp32, averaged over each sequence: (K, b), nats per token."""
+    k, b, t = targets.shape
+    logits = torch.bmm(rms_norm(x, gain[:, None]).to(head.dtype), head)
+    loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.reshape(-1), reduction="none")
+    return loss.view(k, b, t).mean(2)
+
+
+class Stack:
+    """The forward pass of K models. With `compiled`, one layer is compiled once and used for all layers."""
+
+    def __init__(self, model: Model, *, dtype: torch.dtype, device: torch.device, compiled: bool) -> None:
+        self.model, self.dtype = model, dtype
+        self.rope = rope_table(model).to(device)
+        self.slots = {slot.name: slot for slot in layout(model)}
+        wrap: Callable[..., Callable[..., Tensor]] = (
+            (lambda f: torch.compile(f, dynamic=False, fullgraph=True)) if compiled else (lambda f: f)
+        )
+        self._block, self._embed, self._head_loss = wrap(block), wrap(embed), wrap(head_loss)
+
+    def losses(self, rows: Tensor, tokens: Tensor) -> Tensor:
+        """Mean loss of each sequence.
+
+        Parameters
+        ----------
+        rows : (K, P) fp32
+        tokens : (K, b, T + 1) int64
+
+        Returns
+        -------
+        (K, b) fp32, nats per token
+        """
+        m, k = self.model, rows.shape[0]
+        # split, not slicing: its backward is one concatenation instead of one padded copy of the row per slot
+        per_layer = 2 * m.width + 2 * (m.width // m.heads) * m.qk_norm
+        products = m.layers * (4 * m.width**2 + 3 * m.width * m.hidden) + m.width * m.vocab
+        table, *gains, final, rest = rows.split(
+            [m.vocab * m.width] + [per_layer] * m.layers + [m.width, products], dim=1
+        )
+        *matrices, head = rest.to(self.dtype).split(
+            [4 * m.width**2 + 3 * m.width * m.hidden] * m.layers + [m.width * m.vocab], dim=1
+        )
+        x = self._embed(table.view(k, m.vocab, m.width), tokens[:, :, :-1])
+        for layer_matrices, layer_gains in zip(matrices, gains, strict=True):
+            x = self._block(x, layer_matrices, layer_gains, self.rope, m)
+        return self._head_loss(x, head.view(k, m.width, m.vocab), final, tokens[:, :, 1:])

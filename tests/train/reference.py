@@ -1,0 +1,113 @@
+"""The same transformer, one at a time, written plainly in torch.nn and trained by torch.optim: what the stack must equal."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lawfit.train.model import layout
+from lawfit.train.pack import Model, RunSettings
+from lawfit.train.schedules import multipliers
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x / torch.sqrt(torch.mean(x * x, dim=-1, keepdim=True) + 1e-6) * self.gain
+
+
+def rope(x: Tensor, base: float) -> Tensor:
+    """Rotary embedding by complex numbers; x is (b, h, T, size)."""
+    size, length = x.shape[-1], x.shape[-2]
+    rate = 1.0 / base ** (torch.arange(size // 2, dtype=torch.float64) * 2 / size)
+    turn = torch.exp(1j * torch.arange(length)[:, None] * rate).to(torch.complex64)
+    z = torch.complex(x[..., : size // 2], x[..., size // 2 :]) * turn
+    return torch.cat([z.real, z.imag], dim=-1)
+
+
+class Layer(nn.Module):
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        d, f = model.width, model.hidden
+        self.model = model
+        self.attention_norm, self.mlp_norm = RMSNorm(d), RMSNorm(d)
+        if model.qk_norm:
+            self.q_norm, self.k_norm = RMSNorm(d // model.heads), RMSNorm(d // model.heads)
+        self.qkv, self.attention_out = nn.Linear(d, 3 * d, bias=False), nn.Linear(d, d, bias=False)
+        self.gate_up, self.mlp_out = nn.Linear(d, 2 * f, bias=False), nn.Linear(f, d, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, t, d = x.shape
+        heads = [
+            z.reshape(b, t, self.model.heads, -1).transpose(1, 2)
+            for z in self.qkv(self.attention_norm(x)).chunk(3, dim=-1)
+        ]
+        q, k, v = heads
+        if self.model.qk_norm:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k = rope(q, self.model.rope_base), rope(k, self.model.rope_base)
+        scores = q @ k.transpose(-1, -2) / (d // self.model.heads) ** 0.5
+        future = torch.triu(torch.ones(t, t, dtype=torch.bool), diagonal=1)
+        weights = torch.softmax(scores.masked_fill(future, -torch.inf), dim=-1)
+        x = x + self.attention_out((weights @ v).transpose(1, 2).reshape(b, t, d))
+        gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, dim=-1)
+        return x + self.mlp_out(gate * torch.sigmoid(gate) * up)
+
+
+class Transformer(nn.Module):
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(model.vocab, model.width)
+        self.layers = nn.ModuleList(Layer(model) for _ in range(model.layers))
+        self.final_norm = RMSNorm(model.width)
+        self.head = nn.Linear(model.width, model.vocab, bias=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.embedding(tokens)
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(self.final_norm(x))
+
+
+def module_of(model: Model, row: Tensor) -> Transformer:
+    """An unstacked model with the parameters of one row."""
+    module = Transformer(model)
+    named = dict(module.named_parameters())
+    for slot in layout(model):
+        value = row[slot.start : slot.start + slot.size].view(slot.shape)
+        part = slot.name if slot.name[0].isalpha() else "layers." + slot.name
+        name = part + (".gain" if slot.kind == "norms" else ".weight")
+        # nn.Linear keeps (out, in)
+        linear = slot.kind in ("matrices", "head")
+        named.pop(name).data.copy_(value.T if linear else value)
+    assert not named, f"no slot for {sorted(named)}"
+    return module
+
+
+def train(module: Transformer, run: RunSettings, batches: list[Tensor]) -> list[float]:
+    """Losses of a run trained by torch.optim.AdamW and torch.nn.utils.clip_grad_norm_."""
+    gains = [p for n, p in module.named_parameters() if n.endswith("gain")]
+    others = [p for n, p in module.named_parameters() if not n.endswith("gain")]
+    optimizer = torch.optim.AdamW(
+        [{"params": gains, "weight_decay": 0.0}, {"params": others, "weight_decay": run.weight_decay}],
+        lr=run.lr,
+        betas=(run.beta1, run.beta2),
+        eps=run.eps,
+    )
+    factors = multipliers(run.schedule, run.steps, warmup_steps=run.warmup_steps, floor=run.final_fraction)
+    losses = []
+    for tokens, factor in zip(batches, factors, strict=True):
+        loss = F.cross_entropy(module(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        if run.clip:
+            nn.utils.clip_grad_norm_(module.parameters(), run.clip)
+        for group in optimizer.param_groups:
+            group["lr"] = run.lr * float(factor)
+        optimizer.step()
+        losses.append(loss.item())
+    return losses

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+from lawfit.train.corpus import CorpusError, Manifest, build, main, open_corpus, python_sources
+
+
+def write_sources(folder: Path, order: int = 0) -> None:
+    """Forty small modules and one copy, written in a chosen order."""
+    texts = {
+        f"m{i}.py": f'"""Module {i}."""\n\n\ndef f{i}(x: int) -> int:\n    return x + {i * 7}\n' * 5 for i in range(40)
+    }
+    texts |= {"copy.py": texts["m3.py"], "empty.py": "\n", "notes.txt": "no Python"}
+    names = sorted(texts)
+    random.Random(order).shuffle(names)
+    (folder / "inner").mkdir(parents=True)
+    for i, name in enumerate(names):
+        (folder / ("inner" if i % 2 else ".") / name).write_text(texts[name])
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
+    folder = tmp_path_factory.mktemp("corpus")
+    write_sources(folder / "source")
+    return folder / "out", build(folder / "out", [folder / "source"], vocab=300, validation_share=0.2, workers=1)
+
+
+def test_tokens_are_the_texts(made: tuple[Path, Manifest]) -> None:
+    folder, manifest = made
+    corpus = open_corpus(folder, expected_hash=manifest.hash)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    assert (manifest.documents, manifest.duplicates) == (40, 1)
+    documents = []
+    for tokens in (corpus.train, corpus.validation):
+        starts = np.flatnonzero(tokens == 0)
+        documents += [tokenizer.decode(part[1:].tolist()) for part in np.split(tokens, starts[1:])]
+    assert sorted(documents) == sorted({path.read_text() for path in folder.parent.glob("source/**/m*.py")})
+    assert corpus.train.max() < manifest.vocab <= 300
+    text = [d for d in documents[-int((corpus.validation == 0).sum()) :]]
+    assert manifest.validation_bytes == sum(len(t.encode()) for t in text)
+
+
+def test_same_files_give_the_same_corpus(made: tuple[Path, Manifest], tmp_path: Path) -> None:
+    write_sources(tmp_path / "elsewhere", order=1)
+    again = build(tmp_path / "out", [tmp_path / "elsewhere"], vocab=300, validation_share=0.2, workers=1)
+    assert again.hash == made[1].hash
+    (tmp_path / "elsewhere" / "more.py").write_text("x = 1\n")
+    other = build(tmp_path / "other", [tmp_path / "elsewhere"], vocab=300, validation_share=0.2, workers=1)
+    assert other.hash != made[1].hash
+
+
+def test_number_of_processes_does_not_matter(
+    made: tuple[Path, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lawfit.train.corpus.CHUNK_BYTES", 500)
+    spread = build(tmp_path / "out", [made[0].parent / "source"], vocab=300, validation_share=0.2, workers=2)
+    assert spread.hash == made[1].hash
+
+
+def test_another_corpus_is_refused(made: tuple[Path, Manifest]) -> None:
+    with pytest.raises(CorpusError, match=f"holds corpus {made[1].hash}, but the pack names feed"):
+        open_corpus(made[0], expected_hash="feed")
+
+
+def test_missing_and_damaged_corpora_are_refused(made: tuple[Path, Manifest], tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"no corpus in .*; make one with"):
+        open_corpus(tmp_path)
+    (tmp_path / "manifest.json").write_text(json.dumps({"hash": "x", "sources": []}))
+    with pytest.raises(CorpusError, match="is not the manifest of a corpus"):
+        open_corpus(tmp_path)
+    (tmp_path / "manifest.json").write_text((made[0] / "manifest.json").read_text())
+    for name in ("train", "validation"):
+        (tmp_path / f"{name}.bin").write_bytes((made[0] / f"{name}.bin").read_bytes()[:-2])
+    with pytest.raises(CorpusError, match=r"its manifest says \d+"):
+        open_corpus(tmp_path)
+
+
+def test_a_corpus_is_not_overwritten(made: tuple[Path, Manifest]) -> None:
+    with pytest.raises(CorpusError, match="holds a corpus already"):
+        build(made[0], [made[0].parent / "source"])
+
+
+def test_no_sources(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="no Python source found"):
+        build(tmp_path / "out", [tmp_path])
+
+
+def test_command(made: tuple[Path, Manifest], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(
+        [
+            str(tmp_path / "out"),
+            "--source",
+            str(made[0].parent / "source"),
+            "--vocab",
+            "280",
+            "--validation-share",
+            "0.2",
+        ]
+    )
+    assert json.loads(capsys.readouterr().out)["vocab"] == 280
+
+
+def test_default_sources_are_this_interpreters() -> None:
+    folders = python_sources()
+    assert any((folder / "json" / "__init__.py").exists() for folder in folders)
+    for folder in folders:
+        assert not folders_inside(folder, folders)
+
+
+def folders_inside(folder: Path, folders: list[Path]) -> list[Path]:
+    return [other for other in folders if folder in other.parents]

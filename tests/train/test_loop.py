@@ -1,0 +1,143 @@
+"""A pack equals its runs trained one at a time in plain torch, and its runs do not touch each other."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lawfit.train.corpus import Corpus, CorpusError, sequence_order
+from lawfit.train.loop import Outcome, Trainer, train
+from lawfit.train.model import initial_rows
+from lawfit.train.pack import Model, Pack, RunSettings
+from tests.train import reference
+
+CPU = torch.device("cpu")
+STEPS = 25
+RUNS = (
+    RunSettings(lr=3e-3, steps=STEPS),
+    RunSettings(lr=1e-2, steps=STEPS, weight_decay=1.0, warmup_steps=5, init_seed=3, data_seed=7),
+    RunSettings(lr=3e-3, steps=STEPS, beta1=0.8, beta2=0.999, clip=0.05, schedule="cosine", final_fraction=0.1),
+    RunSettings(lr=1e-3, steps=STEPS, clip=0.0, schedule="wsd", init_seed=1),
+)
+
+
+def make(model: Model, runs: tuple[RunSettings, ...], **changes: object) -> Pack:
+    settings = {"name": "test", "batch_sequences": 4, "precision": "fp32", "eval_sequences": 30, "log_points": 5}
+    return Pack(model=model, runs=runs, **{**settings, **changes})  # type: ignore[arg-type]
+
+
+def run_pack(pack: Pack, corpus: Corpus, logs: Path, **options: float) -> tuple[Trainer, list[Outcome]]:
+    trainer = Trainer(pack, CPU, compiled=False)
+    return trainer, train(pack, corpus, logs, trainer=trainer, **options)
+
+
+def lines(logs: Path, run_id: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (logs / f"{run_id}.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("qk_norm", [False, True], ids=["plain", "qk_norm"])
+def test_stack_equals_plain_torch(model: Model, corpus: Corpus, tmp_path: Path, qk_norm: bool) -> None:
+    model = dataclasses.replace(model, qk_norm=qk_norm)
+    pack = make(model, RUNS)
+    trainer, outcomes = run_pack(pack, corpus, tmp_path)
+    length = model.seq_len
+    for i, run in enumerate(RUNS):
+        order = sequence_order((len(corpus.train) - 1) // length, STEPS * 4, run.data_seed).reshape(STEPS, 4)
+        batches = [
+            torch.stack([torch.from_numpy(corpus.train[j * length : (j + 1) * length + 1].astype(int)) for j in row])
+            for row in order
+        ]
+        module = reference.module_of(model, initial_rows(model, [run.init_seed])[0])
+        losses = reference.train(module, run, batches)
+        # fp32 rounding, grown over 25 steps at a high learning rate
+        np.testing.assert_allclose(trainer.loss_table[i].numpy(), losses, rtol=1e-5)
+        windows = torch.stack(
+            [torch.from_numpy(corpus.validation[j * length : (j + 1) * length + 1].astype(int)) for j in range(30)]
+        )
+        with torch.no_grad():
+            logits = module(windows[:, :-1]).flatten(0, 1)
+            final = torch.nn.functional.cross_entropy(logits, windows[:, 1:].flatten()).item()
+        assert outcomes[i].loss == pytest.approx(final, rel=1e-5)
+        assert losses[-1] < losses[0]  # it learns: the comparison is not one of standing still
+
+
+def test_a_run_does_not_depend_on_its_neighbours(model: Model, corpus: Corpus, tmp_path: Path) -> None:
+    together, outcomes = run_pack(make(model, RUNS), corpus, tmp_path / "a")
+    alone, single = run_pack(make(model, RUNS[1:2]), corpus, tmp_path / "b")
+    assert single[0].run_id == outcomes[1].run_id
+    # matrix products over another number of runs may round differently
+    np.testing.assert_allclose(alone.loss_table[0].numpy(), together.loss_table[1].numpy(), rtol=1e-5)
+
+
+def test_divergence_leaves_the_neighbours_bit_identical(model: Model, corpus: Corpus, tmp_path: Path) -> None:
+    calm = dataclasses.replace(RUNS[0], lr=2e-3)
+    wild = dataclasses.replace(RUNS[0], lr=1e30)
+    first, _ = run_pack(make(model, (RUNS[0], calm, RUNS[1])), corpus, tmp_path / "calm")
+    second, outcomes = run_pack(make(model, (RUNS[0], wild, RUNS[1])), corpus, tmp_path / "wild")
+    assert [o.status for o in outcomes] == ["finished", "diverged", "finished"]
+    assert outcomes[1].loss is None
+    for i in (0, 2):
+        assert torch.equal(first.rows[i], second.rows[i])
+        assert torch.equal(first.loss_table[i], second.loss_table[i])
+    assert torch.isfinite(second.rows).all()
+    log = lines(tmp_path / "wild", outcomes[1].run_id)
+    assert [line["event"] for line in log[-2:]] == ["diverged", "end"]
+    assert log[-1]["step"] == outcomes[1].steps == 2  # the step after the wild update
+
+
+def test_a_pack_of_diverged_runs_ends_early(model: Model, corpus: Corpus, tmp_path: Path) -> None:
+    wild = dataclasses.replace(RUNS[0], lr=1e30)
+    trainer, _ = run_pack(make(model, (wild,)), corpus, tmp_path)
+    assert int(trainer.step) < STEPS
+
+
+def test_runs_of_different_length_share_a_pack(model: Model, corpus: Corpus, tmp_path: Path) -> None:
+    short = dataclasses.replace(RUNS[0], steps=10)
+    pair, outcomes = run_pack(make(model, (short, RUNS[1])), corpus, tmp_path / "pair")
+    alone, single = run_pack(make(model, (short,)), corpus, tmp_path / "alone")
+    assert outcomes[0].steps == single[0].steps == 10
+    assert outcomes[0].loss == pytest.approx(single[0].loss, rel=1e-5)
+    assert int(pair.step) == STEPS
+    assert int(alone.step) == 10
+    log = lines(tmp_path / "pair", outcomes[0].run_id)
+    assert [line["step"] for line in log if line["event"] == "train"] == [5, 10]
+
+
+def test_order_of_the_data_is_the_same_at_any_batch() -> None:
+    assert np.array_equal(sequence_order(50, 120, 1), sequence_order(50, 400, 1)[:120])
+    assert not np.array_equal(sequence_order(50, 50, 1), sequence_order(50, 50, 2))
+    two_epochs = sequence_order(50, 100, 1)
+    assert sorted(two_epochs[:50]) == sorted(two_epochs[50:]) == list(range(50))
+    assert not np.array_equal(two_epochs[:50], two_epochs[50:])
+
+
+def test_deadline_stops_and_says_so(model: Model, corpus: Corpus, tmp_path: Path) -> None:
+    _, outcomes = run_pack(make(model, RUNS[:2]), corpus, tmp_path, deadline=0.0)
+    assert [(o.status, o.loss, o.steps) for o in outcomes] == [("stopped", None, 5)] * 2
+
+
+def test_log_tells_what_was_run(model: Model, corpus: Corpus, tmp_path: Path) -> None:
+    pack = make(model, RUNS[:1])
+    _, (outcome,) = run_pack(pack, corpus, tmp_path)
+    start, *middle, end = lines(tmp_path, outcome.run_id)
+    assert start["run_id"] == outcome.run_id == pack.run_id(0, "made-up")
+    assert start["tokens"] == end["tokens"] == STEPS * 4 * model.seq_len
+    assert [line["step"] for line in middle] == [5, 10, 15, 20, 25]
+    assert end["loss"] == outcome.loss
+    assert end["bits_per_byte"] == pytest.approx(outcome.loss / math.log(2) / 2)  # type: ignore[operator]
+
+
+def test_too_small_a_corpus_is_refused(model: Model, corpus: Corpus, tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="333 validation sequences of 12 tokens; the pack evaluates on 400"):
+        run_pack(make(model, RUNS[:1], eval_sequences=400), corpus, tmp_path)
+
+
+def test_too_large_a_vocabulary_is_refused(model: Model, corpus: Corpus, tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"61 tokens, the model 60; raise model\.vocab"):
+        run_pack(make(dataclasses.replace(model, vocab=60), RUNS[:1]), corpus, tmp_path)

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lawfit.train.pack import PackError, load_pack, parse_pack
+
+GOOD: dict[str, Any] = {
+    "name": "good",
+    "model": {"layers": 2, "width": 16, "heads": 2, "hidden": 24, "vocab": 61, "seq_len": 12},
+    "batch_sequences": 4,
+    "runs": [{"lr": 0.01, "steps": 10}, {"lr": 0.02, "steps": 10}],
+}
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """GOOD with one entry changed, or dropped when the value is `...`."""
+    content = copy.deepcopy(GOOD)
+    *parents, last = [int(part) if part.isdigit() else part for part in path.split(".")]
+    target: Any = content
+    for part in parents:
+        target = target[part]
+    if value is ...:
+        del target[last]
+    else:
+        target[last] = value
+    return content
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("model", ..., "model must be an object"),
+        ("model.width", ..., r"model\.width is missing"),
+        ("model.width", 16.5, r"model\.width must be a whole number, got 16\.5"),
+        ("model.heads", 3, r"model\.heads must be a number that cuts width 16 into even parts, got 3"),
+        ("model.depth", 3, r"unknown field model\.depth; the fields are layers,"),
+        ("runs", [], "runs must be at least one run"),
+        ("runs", {}, "runs must be a list"),
+        ("runs.1.lr", 0, r"runs\[1\]: lr must be above 0 and finite, got 0"),
+        ("runs.1.lr", float("nan"), r"runs\[1\]\.lr must be a finite number, got nan"),
+        ("runs.1.lr", "high", r"runs\[1\]\.lr must be a finite number, got 'high'"),
+        ("runs.1.steps", True, r"runs\[1\]\.steps must be a whole number, got True"),
+        ("runs.0.warmup_steps", 10, r"warmup_steps must be in \[0, steps = 10\), got 10"),
+        ("runs.0.schedule", "rex", "schedule must be one of linear, cosine, wsd, constant, got rex"),
+        ("runs.0.final_lr", 1.0, r"final_lr must be in \[0, lr = 0\.01\], got 1\.0"),
+        ("runs.1.lr", 0.01, r"runs\[0\] and runs\[1\] are the same run"),
+        ("optimizer", "lion", "optimizer must be one of adamw, got lion"),
+        ("precision", "fp8", "precision must be one of bf16, fp32, got fp8"),
+        ("batch_sequences", 0, "batch_sequences must be 1 or more, got 0"),
+    ],
+)
+def test_a_bad_pack_is_refused(path: str, value: Any, message: str) -> None:
+    with pytest.raises(PackError, match=message):
+        parse_pack(changed(path, value))
+
+
+def test_round_trip() -> None:
+    pack = parse_pack(GOOD)
+    assert parse_pack(json.loads(json.dumps(pack.to_json()))) == pack
+
+
+def test_file_is_named_in_the_complaint(tmp_path: Path) -> None:
+    path = tmp_path / "pack.json"
+    path.write_text("{")
+    with pytest.raises(PackError, match=r"pack\.json cannot be read as a pack: "):
+        load_pack(path)
+    path.write_text(json.dumps(changed("name", ...)))
+    with pytest.raises(PackError, match=r"pack\.json: name is missing"):
+        load_pack(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"), [("name", "other"), ("corpus", "elsewhere"), ("log_points", 3), ("runs.1.lr", 1.0)]
+)
+def test_run_id_ignores_what_does_not_change_the_run(path: str, value: Any) -> None:
+    assert parse_pack(changed(path, value)).run_id(0, "hash") == parse_pack(GOOD).run_id(0, "hash")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [("runs.0.lr", 0.03), ("runs.0.data_seed", 1), ("model.layers", 3), ("batch_sequences", 8), ("precision", "fp32")],
+)
+def test_run_id_changes_with_the_run(path: str, value: Any) -> None:
+    assert parse_pack(changed(path, value)).run_id(0, "hash") != parse_pack(GOOD).run_id(0, "hash")
+
+
+def test_run_id_changes_with_the_corpus() -> None:
+    assert parse_pack(GOOD).run_id(0, "hash") != parse_pack(GOOD).run_id(0, "other")
