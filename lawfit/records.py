@@ -124,6 +124,25 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Runs of one recipe, as a file gave them."""
+
+    recipe: Recipe
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What one write of sweeps did (or, on a dry run, would do) to the store."""
+
+    inserted: int
+    updated: int
+    unchanged: int
+    recipes: tuple[Recipe, ...]  # those that the runs now belong to, as they stand in the store
+    notes: tuple[str, ...]  # plain sentences: what was updated, which recipes were kept apart
+
+
+@dataclass(frozen=True, kw_only=True)
 class RecipeSummary:
     """A recipe and what the store holds for it."""
 

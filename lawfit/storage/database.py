@@ -1,0 +1,247 @@
+"""From a path or URL to an engine: SQLite pragmas, read-only files, and database failures in plain words."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from sqlalchemy.pool import StaticPool
+
+from lawfit.errors import StoreError
+
+SQLITE_MAGIC = b"SQLite format 3\x00"
+WRITE = "lawfit_write"  # execution option of a connection whose transaction will write
+LOCK_WAIT_SECONDS = 15.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Location:
+    """Where a database is."""
+
+    url: sa.URL
+    path: Path | None  # the SQLite file; None for PostgreSQL and for a database in memory
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.url.get_backend_name() == "sqlite"
+
+    def __str__(self) -> str:
+        return str(self.path) if self.path else self.url.render_as_string(hide_password=True)
+
+    @classmethod
+    def parse(cls, text: str | Path) -> Location:
+        """A file name, ``:memory:`` or a SQLAlchemy URL (``postgresql://user@host/name``).
+
+        Raises
+        ------
+        StoreError
+            Not a URL that SQLAlchemy understands, or another kind of database.
+        """
+        text = str(text)
+        if not text.strip():
+            raise StoreError("no database given; name a file, e.g. lawfit.db, or a postgresql:// URL")
+        if text == ":memory:":
+            return cls(url=sa.make_url("sqlite://"), path=None)
+        if "://" not in text:
+            path = Path(text).expanduser()
+            return cls(url=sa.URL.create("sqlite", database=str(path)), path=path)
+        try:
+            url = sa.make_url(text)
+            backend = url.get_backend_name()
+        except (sa.exc.ArgumentError, ValueError):  # the error itself may hold a password
+            raise StoreError(
+                "the database URL cannot be read; write it like postgresql://user@host:5432/name"
+            ) from None
+        if backend == "sqlite":
+            path_text = url.database
+            in_memory = not path_text or path_text == ":memory:"
+            return cls(url=url, path=None if in_memory else Path(str(path_text)))
+        if backend in ("postgresql", "postgres"):
+            return cls(url=url.set(drivername="postgresql+psycopg"), path=None)
+        raise StoreError(f"'{backend}' databases are not supported; use a SQLite file or a postgresql:// URL")
+
+
+def check_file(path: Path) -> None:
+    """Refuse, before SQLite does it in worse words, what cannot be a database file.
+
+    Raises
+    ------
+    StoreError
+        The folder is missing, the path is a folder, or the file is something else.
+    """
+    if path.is_dir():
+        raise StoreError(f"{path} is a folder; name a file in it, e.g. {path / 'lawfit.db'}")
+    if not path.parent.is_dir():
+        raise StoreError(f"the folder {path.parent} of the database {path.name} does not exist; create it first")
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(SQLITE_MAGIC))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from None
+    if head and head != SQLITE_MAGIC:
+        raise StoreError(f"{path} is not a lawfit database (not a SQLite file); name another file with --database")
+
+
+def create_engine(location: Location, *, lock_wait_seconds: float = LOCK_WAIT_SECONDS) -> sa.Engine:
+    """An engine whose connections keep foreign keys, wait for locks and write JSON without nan.
+
+    Raises
+    ------
+    StoreError
+        The driver for PostgreSQL is not installed.
+    """
+    dumps = partial(json.dumps, allow_nan=False)
+    if not location.is_sqlite:
+        try:
+            return sa.create_engine(location.url, json_serializer=dumps, pool_pre_ping=True)
+        except ImportError:
+            raise StoreError(
+                "PostgreSQL needs the driver psycopg; install it with pip install 'lawfit[postgres]'"
+            ) from None
+    if location.path is None:
+        engine = sa.create_engine(
+            "sqlite://", json_serializer=dumps, poolclass=StaticPool, connect_args={"check_same_thread": False}
+        )
+    else:
+        connect = _connector(location.path, lock_wait_seconds)
+        engine = sa.create_engine("sqlite://", json_serializer=dumps, creator=connect, poolclass=sa.QueuePool)
+
+    @sa.event.listens_for(engine, "connect")
+    def _on_connect(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None  # BEGIN is ours, below
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute(f"PRAGMA busy_timeout={int(lock_wait_seconds * 1000)}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _on_begin(connection: sa.Connection) -> None:
+        # IMMEDIATE: two writers queue at BEGIN, where waiting helps, instead of failing at their first write.
+        write = connection.get_execution_options().get(WRITE, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def use_wal(engine: sa.Engine) -> None:
+    """Readers do not wait for the writer. Kept in the file; where it cannot be had, all else still works."""
+    connection = engine.raw_connection()
+    try:
+        (mode,) = connection.driver_connection.execute("PRAGMA journal_mode").fetchone()  # type: ignore[union-attr]
+        if mode not in ("wal", "memory"):
+            connection.driver_connection.execute("PRAGMA journal_mode=WAL")  # type: ignore[union-attr]
+    except (
+        sqlite3.OperationalError
+    ):  # read-only, or another process is just opening it: the next one to open tries again
+        pass
+    finally:
+        connection.close()
+
+
+@contextmanager
+def explained(location: Location) -> Iterator[None]:
+    """Turn what the database or its driver raises into a `StoreError` with a sentence."""
+    try:
+        yield
+    except sa.exc.StatementError as error:
+        raise StoreError(_sentence(error, location)) from error
+    except sqlite3.Error as error:
+        raise StoreError(_sqlite_sentence(error, location)) from error
+
+
+def _sentence(error: sa.exc.StatementError, location: Location) -> str:
+    cause = error.orig
+    if isinstance(cause, sqlite3.Error):
+        return _sqlite_sentence(cause, location)
+    if not isinstance(error, sa.exc.DBAPIError):  # raised before the database saw it, e.g. nan in a JSON column
+        return f"nothing was written to {location}: a value cannot be stored ({cause or error})"
+    first_line = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+    match getattr(cause, "sqlstate", None):
+        case "53100":
+            return f"the disk of {location} is full; nothing was written. Free some space and run it again"
+        case "25006":
+            return f"{location} is read-only; nothing was written"
+        case "42501":
+            return f"no permission on {location}: {first_line}"
+        case "55P03" | "40P01" | "40001":
+            return f"{location} is in use by another process; nothing was written, run it again"
+        case "3D000":
+            return f"{location}: {first_line}. Create it first: createdb NAME"
+        case None:
+            return f"no connection to {location}: {first_line}. Is the server running, and is the URL right?"
+        case code:
+            return f"{location} refused ({code}): {first_line}; nothing was written"
+
+
+def _sqlite_sentence(error: sqlite3.Error, location: Location) -> str:
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if name.startswith("SQLITE_FULL") or (name.startswith("SQLITE_IOERR") and _disk_is_full(location.path)):
+        return f"the disk of {location} is full; nothing was written. Free some space and run it again"
+    if name.startswith("SQLITE_IOERR"):
+        return f"reading or writing {location} failed ({error}); is its disk full or gone? Nothing was written"
+    if name.startswith("SQLITE_READONLY"):
+        return f"{location} is read-only: reading works, but nothing can be written. Copy it to a writable folder"
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return f"{location} is locked by another process; nothing was written. Run it again when the other one is done"
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return f"{location} is damaged ({error}); run lawfit db check, and go back to a backup"
+    if name.startswith("SQLITE_CANTOPEN"):
+        return f"{location} cannot be opened; are its folder and the file readable and writable for you?"
+    if name.startswith("SQLITE_CONSTRAINT"):
+        return f"{location} refused a row ({error}); nothing was written"
+    return f"{location}: {error}; nothing was written"
+
+
+def _disk_is_full(path: Path | None) -> bool:
+    if path is None:
+        return False
+    try:
+        free = os.statvfs(path.parent)
+    except OSError:
+        return False
+    return free.f_bavail * free.f_frsize < 256 * 1024  # less than SQLite's shared-memory file and a few pages need
+
+
+def _connector(path: Path, lock_wait_seconds: float) -> Callable[[], sqlite3.Connection]:
+    """Open read-write; where the place is read-only, without the side files that write-ahead logging wants."""
+
+    def open_as(query: str) -> sqlite3.Connection:
+        uri = f"file:{quote(str(path.absolute()))}{query}"
+        return sqlite3.connect(uri, uri=True, timeout=lock_wait_seconds, check_same_thread=False)
+
+    def connect() -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = None
+        try:
+            connection = open_as("")
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError as error:
+            if connection is not None:
+                connection.close()
+            read_only = getattr(error, "sqlite_errorname", "").startswith(
+                ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_IOERR")
+            )
+            log = path.with_name(path.name + "-wal")
+            if not (read_only and path.is_file() and not _is_writable_folder(path.parent)):
+                raise
+            if log.is_file() and log.stat().st_size > 0:
+                # immutable=1 would leave out what stands in the log alone: an older state, silently.
+                raise StoreError(
+                    f"{path} is in a read-only place and was not closed cleanly ({log.name} is not empty); "
+                    "copy both files to a writable folder and open it there"
+                ) from None
+            return open_as("?mode=ro&immutable=1")
+        return connection
+
+    return connect
+
+
+def _is_writable_folder(folder: Path) -> bool:
+    return os.access(folder, os.W_OK) and not os.statvfs(folder).f_flag & os.ST_RDONLY

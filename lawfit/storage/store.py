@@ -1,0 +1,522 @@
+"""`Store`: recipes, runs, curves, optima, fits and predictions in one database. The only code that opens a session.
+
+Each method is one transaction and takes and gives records. Nothing here computes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import sqlalchemy as sa
+
+from lawfit.errors import NoFit, NoRecipe, NoRun, StoreError
+from lawfit.records import (
+    Changes,
+    Fit,
+    FitStatus,
+    Json,
+    Optimum,
+    OptimumStatus,
+    Recipe,
+    RecipeSummary,
+    Run,
+    RunStatus,
+    StoredPrediction,
+    Sweep,
+)
+from lawfit.storage import curves as curve_chunks
+from lawfit.storage import schema, tables
+from lawfit.storage.database import (
+    LOCK_WAIT_SECONDS,
+    WRITE,
+    Location,
+    check_file,
+    create_engine,
+    explained,
+    use_wal,
+)
+from lawfit.storage.sweeps import now, recipe_of, write_sweeps
+
+_INGEST_LOCK = 0x6C617767  # PostgreSQL: two ingests of one file at once queue instead of colliding
+
+
+class Store:
+    """An open database. Use as a context manager; safe to share between threads."""
+
+    def __init__(self, engine: sa.Engine, location: Location, notes: tuple[str, ...] = ()) -> None:
+        self._engine = engine
+        self.location = location
+        self.notes = notes  # what opening it did, in plain sentences
+
+    @classmethod
+    def open(
+        cls, url: str | Path = "lawfit.db", *, migrate: bool = True, lock_wait_seconds: float = LOCK_WAIT_SECONDS
+    ) -> Self:
+        """Open a database, and create or upgrade it first where needed.
+
+        Parameters
+        ----------
+        url : path of a SQLite file, ``:memory:``, or a SQLAlchemy URL
+        migrate : False refuses a database whose schema is not this version's, instead of upgrading it
+
+        Raises
+        ------
+        SchemaOutOfDate
+            The database is from a newer version (or, without `migrate`, from an older one).
+        StoreError
+            It cannot be opened: missing folder, not a database, no server, locked.
+        """
+        location = Location.parse(url)
+        if location.path is not None:
+            check_file(location.path)
+            if not migrate and not location.path.exists():
+                raise StoreError(f"there is no database {location}; lawfit ingest creates it")
+        engine = create_engine(location, lock_wait_seconds=lock_wait_seconds)
+        try:
+            with explained(location):
+                if migrate:
+                    note = schema.bring_up_to_date(engine, location)
+                else:
+                    note = None
+                    with engine.connect() as connection:
+                        schema.require_current(schema.revision_of(connection, location), location)
+                if location.path is not None:
+                    use_wal(engine)
+        except BaseException:
+            engine.dispose()
+            raise
+        return cls(engine, location, (note,) if note else ())
+
+    def close(self) -> None:
+        """Let go of the database; the file is then complete in itself."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A transaction that only reads. For this package; other code calls the methods below."""
+        with explained(self.location), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """A transaction that writes: all of it lands, or nothing. For this package."""
+        with (
+            explained(self.location),
+            self._engine.connect().execution_options(**{WRITE: True}) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    # Recipes and runs
+
+    def recipes(self) -> list[RecipeSummary]:
+        """All recipes by name, with what the store holds for each."""
+        runs, fits = tables.runs.c, tables.fits.c
+        counts = (
+            sa.select(
+                runs.recipe_id,
+                sa.func.count().label("runs"),
+                sa.func.sum(sa.case((runs.status == RunStatus.DIVERGED.value, 1), else_=0)).label("diverged"),
+                sa.func.count(runs.excluded).label("excluded"),
+            )
+            .group_by(runs.recipe_id)
+            .subquery()
+        )
+        fitted = sa.select(fits.recipe_id, sa.func.count().label("fits")).group_by(fits.recipe_id).subquery()
+        query = (
+            sa.select(tables.recipes, counts.c.runs, counts.c.diverged, counts.c.excluded, fitted.c.fits)
+            .outerjoin(counts, counts.c.recipe_id == tables.recipes.c.id)
+            .outerjoin(fitted, fitted.c.recipe_id == tables.recipes.c.id)
+        )
+        with self.reading() as connection:
+            rows = connection.execute(query).mappings().all()
+        found = [
+            RecipeSummary(
+                recipe=recipe_of(row),
+                runs=row["runs"] or 0,
+                diverged=int(row["diverged"] or 0),
+                excluded=row["excluded"] or 0,
+                fits=row["fits"] or 0,
+            )
+            for row in rows
+        ]
+        return sorted(found, key=lambda summary: summary.recipe.name)
+
+    def recipe(self, name: str | None = None) -> Recipe:
+        """The recipe of that name (or key); without a name, the only one there is.
+
+        Raises
+        ------
+        NoRecipe
+            There is none of that name, none at all, or several and no name to choose.
+        """
+        with self.reading() as connection:
+            known = [recipe_of(row) for row in connection.execute(sa.select(tables.recipes)).mappings()]
+        if not known:
+            raise NoRecipe(f"{self.location} holds no runs yet; start with lawfit ingest FILE")
+        names = sorted(recipe.name for recipe in known)
+        if name is None:
+            if len(known) == 1:
+                return known[0]
+            raise NoRecipe(f"{self.location} holds {len(known)} recipes; choose one with --recipe: {_listed(names)}")
+        for recipe in known:
+            if name in (recipe.name, recipe.key):
+                return recipe
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean '{close[0]}'? There are" if close else "there are"
+        raise NoRecipe(f"no recipe '{name}' in {self.location}; {hint}: {_listed(names)}")
+
+    def put_sweeps(self, sweeps: Sequence[Sweep], *, named: bool = False, dry_run: bool = False) -> Changes:
+        """Insert and update the runs of one file, in one transaction.
+
+        A run is known by its recipe and key. A stored run that is not given stays; an exclusion stays.
+
+        Parameters
+        ----------
+        named : a person chose the recipe names; a name that holds another recipe is then an error, else the
+            runs go to a new name and a note says so
+        dry_run : find out what would happen, write nothing
+
+        Raises
+        ------
+        RecipeConflict
+            `named`, and the store has another recipe under that name.
+        """
+        if dry_run:
+            with self.reading() as connection:
+                return write_sweeps(connection, sweeps, named=named, dry_run=True)
+        with self.writing() as connection:
+            if not self.location.is_sqlite:
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_INGEST_LOCK)))
+            return write_sweeps(connection, sweeps, named=named, dry_run=False)
+
+    def put_runs(self, recipe: Recipe, runs: Iterable[Run]) -> tuple[int, int, int]:
+        """Inserted, updated, unchanged: `put_sweeps` for one recipe under a chosen name."""
+        changes = self.put_sweeps([Sweep(recipe=recipe, runs=tuple(runs))], named=True)
+        return changes.inserted, changes.updated, changes.unchanged
+
+    def runs(self, recipe_key: str, *, excluded: bool = True) -> list[Run]:
+        """Runs of one recipe, by scale, batch size, learning rate and key: the same order on every database."""
+        query = sa.select(tables.runs).where(tables.runs.c.recipe_id == _recipe_id(recipe_key))
+        if not excluded:
+            query = query.where(tables.runs.c.excluded.is_(None))
+        with self.reading() as connection:
+            found = [_run(row) for row in connection.execute(query).mappings()]
+        return sorted(found, key=lambda r: (r.params, r.tokens, r.batch_tokens, r.lr, r.run_key))
+
+    def run_columns(self, recipe_key: str) -> dict[str, npt.NDArray[Any]]:
+        """The numbers of `runs` as arrays, in the same order, for tables too long for records.
+
+        Keys: run_key, params, tokens, batch_tokens, lr, loss (nan where diverged), diverged, weight_decay (nan
+        where unknown), excluded.
+        """
+        column = tables.runs.c
+        numbers = ("params", "tokens", "batch_tokens", "lr", "loss", "weight_decay")
+        query = sa.select(column.run_key, column.status, column.excluded, *(column[name] for name in numbers))
+        with self.reading() as connection:
+            rows = connection.execute(query.where(column.recipe_id == _recipe_id(recipe_key))).all()
+        rows = sorted(rows, key=lambda r: (r.params, r.tokens, r.batch_tokens, r.lr, r.run_key))
+        columns: dict[str, npt.NDArray[Any]] = {
+            name: np.array([np.nan if (x := getattr(row, name)) is None else x for row in rows], dtype=np.float64)
+            for name in numbers
+        }
+        columns["run_key"] = np.array([row.run_key for row in rows], dtype=object)
+        columns["diverged"] = np.array([row.status == RunStatus.DIVERGED.value for row in rows], dtype=bool)
+        columns["excluded"] = np.array([row.excluded is not None for row in rows], dtype=bool)
+        return columns
+
+    def match_runs(self, recipe_key: str, patterns: Iterable[str]) -> list[str]:
+        """Keys of the runs that a person named, exactly or with ``*`` and ``?``.
+
+        Raises
+        ------
+        NoRun
+            A pattern that fits no run.
+        """
+        query = sa.select(tables.runs.c.run_key).where(tables.runs.c.recipe_id == _recipe_id(recipe_key))
+        with self.reading() as connection:
+            keys = sorted(connection.execute(query).scalars())
+        known = set(keys)
+        matched: dict[str, None] = {}
+        for pattern in patterns:
+            found = [pattern] if pattern in known else fnmatch.filter(keys, pattern)
+            if not found:
+                close = difflib.get_close_matches(pattern, keys[:5000], n=1)
+                hint = f"did you mean '{close[0]}'?" if close else "lawfit runs list shows their keys"
+                raise NoRun(f"no run '{pattern}' in this recipe; {hint}")
+            matched.update(dict.fromkeys(found))
+        return list(matched)
+
+    def exclude(self, recipe_key: str, run_keys: Iterable[str], reason: str) -> int:
+        """Take runs out of every later fit; how many were not out already for that reason.
+
+        Raises
+        ------
+        ValueError
+            No reason given.
+        NoRun
+            One of the keys is not in the store; then none is excluded.
+        """
+        if not reason.strip():
+            raise ValueError("an exclusion needs a reason: it is shown beside every fit that leaves the run out")
+        return self._mark(recipe_key, run_keys, reason.strip())
+
+    def restore(self, recipe_key: str, run_keys: Iterable[str] | None = None) -> int:
+        """Take exclusions back, all of them when no keys are given; how many runs were excluded."""
+        if run_keys is None:
+            run_keys = [run.run_key for run in self.runs(recipe_key) if run.excluded is not None]
+        return self._mark(recipe_key, run_keys, None)
+
+    def _mark(self, recipe_key: str, run_keys: Iterable[str], reason: str | None) -> int:
+        wanted = list(dict.fromkeys(run_keys))
+        column = tables.runs.c
+        with self.writing() as connection:
+            query = sa.select(column.run_key, column.id, column.excluded)
+            query = query.where(column.recipe_id == _recipe_id(recipe_key))
+            known = {row.run_key: row for row in connection.execute(query)}
+            if missing := [key for key in wanted if key not in known]:
+                raise NoRun(f"no run '{missing[0]}' in this recipe; lawfit runs list shows their keys")
+            changed = [known[key].id for key in wanted if known[key].excluded != reason]
+            if changed:
+                statement = sa.update(tables.runs).where(column.id == sa.bindparam("row_id")).values(excluded=reason)
+                connection.execute(statement, [{"row_id": row_id} for row_id in changed])
+        return len(changed)
+
+    # Curves
+
+    def append_curve(
+        self, recipe_key: str, run_key: str, metric: str, steps: npt.ArrayLike, numbers: npt.ArrayLike
+    ) -> int:
+        """Add points behind those already stored for a run's metric; how many the curve now has.
+
+        Raises
+        ------
+        ValueError
+            Steps that do not ascend, or do not lie behind the stored ones.
+        NoRun
+            The run is not in the store.
+        """
+        chunks = curve_chunks.pack(steps, numbers)
+        column = tables.curves.c
+        with self.writing() as connection:
+            run_id = self._run_id(connection, recipe_key, run_key)
+            mine = (column.run_id == run_id) & (column.metric == metric)
+            query = sa.select(sa.func.max(column.chunk), sa.func.max(column.last_step), sa.func.sum(column.points))
+            chunk, last_step, points = connection.execute(query.where(mine)).one()
+            if last_step is not None and chunks[0].first_step <= last_step:
+                raise ValueError(
+                    f"curve '{metric}' of run '{run_key}' reaches step {last_step}; got step {chunks[0].first_step}"
+                )
+            first = 0 if chunk is None else chunk + 1
+            rows = [
+                {"run_id": run_id, "metric": metric, "chunk": first + number, **vars(piece)}
+                for number, piece in enumerate(chunks)
+            ]
+            connection.execute(sa.insert(tables.curves), rows)
+        return int(points or 0) + sum(piece.points for piece in chunks)
+
+    def curve(self, recipe_key: str, run_key: str, metric: str) -> tuple[curve_chunks.Steps, curve_chunks.Numbers]:
+        """Steps and numbers of a run's metric, as they were given; empty when there is none."""
+        column = tables.curves.c
+        with self.reading() as connection:
+            run_id = self._run_id(connection, recipe_key, run_key)
+            query = sa.select(column.codec, column.points, column.steps, column.numbers)
+            query = query.where(column.run_id == run_id, column.metric == metric).order_by(column.chunk)
+            rows = connection.execute(query).all()
+        pieces = [curve_chunks.unpack(row.codec, row.points, row.steps, row.numbers) for row in rows]
+        if not pieces:
+            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64)
+        return np.concatenate([steps for steps, _ in pieces]), np.concatenate([numbers for _, numbers in pieces])
+
+    def curve_metrics(self, recipe_key: str, run_key: str) -> list[str]:
+        """Names of the metrics that a run has curves for."""
+        with self.reading() as connection:
+            run_id = self._run_id(connection, recipe_key, run_key)
+            query = sa.select(tables.curves.c.metric).where(tables.curves.c.run_id == run_id).distinct()
+            return sorted(connection.execute(query).scalars())
+
+    def _run_id(self, connection: sa.Connection, recipe_key: str, run_key: str) -> int:
+        column = tables.runs.c
+        query = sa.select(column.id).where(column.recipe_id == _recipe_id(recipe_key), column.run_key == run_key)
+        found = connection.execute(query).scalar()
+        if found is None:
+            raise NoRun(f"no run '{run_key}' in this recipe; lawfit runs list shows their keys")
+        return int(found)
+
+    # Fits, what they rest on and what was said from them
+
+    def put_fit(self, fit: Fit, optima: Iterable[Optimum] = ()) -> bool:
+        """Store a fit with its optima, once; True when it was new. It becomes the latest of its recipe either way.
+
+        A stored fit is never changed: one with the same id stays as it is.
+        """
+        with self.writing() as connection:
+            recipe_id = connection.execute(sa.select(_recipe_id(fit.recipe_key))).scalar()
+            if recipe_id is None:
+                raise NoRecipe(f"recipe '{fit.recipe_name}' is not in {self.location}; ingest its runs first")
+            known = connection.execute(sa.select(tables.fits.c.id).where(tables.fits.c.id == fit.id)).scalar()
+            if known is None:
+                row = {
+                    "id": fit.id,
+                    "recipe_id": recipe_id,
+                    "recipe_name": fit.recipe_name,
+                    "kind": fit.kind,
+                    "status": fit.status.value,
+                    "data_hash": fit.data_hash,
+                    "code_version": fit.code_version,
+                    "created_at": fit.created_at,
+                    "options": dict(fit.options),
+                    "exclusions": dict(fit.exclusions),
+                    "payload": dict(fit.payload),
+                }
+                connection.execute(sa.insert(tables.fits).values(row))
+                if rows := [_optimum_row(optimum) | {"fit_id": fit.id} for optimum in optima]:
+                    connection.execute(sa.insert(tables.optima), rows)
+            connection.execute(sa.insert(tables.refits).values(fit_id=fit.id, made_at=now()))
+        return known is None
+
+    def fit(self, fit_id: str) -> Fit:
+        """The fit of that id.
+
+        Raises
+        ------
+        NoFit
+            There is none.
+        """
+        with self.reading() as connection:
+            row = connection.execute(_select_fits().where(tables.fits.c.id == fit_id)).mappings().first()
+        if row is None:
+            raise NoFit(f"no fit '{fit_id}' in {self.location}; run lawfit fit")
+        return _fit(row)
+
+    def latest_fit(self, recipe_key: str, kind: str, *, usable_only: bool = True) -> Fit:
+        """The fit of a recipe that was made (or made again, with the same result) last.
+
+        Raises
+        ------
+        NoFit
+            There is none, or (`usable_only`) none that may be used without being asked for by id.
+        """
+        newest = sa.select(sa.func.max(tables.refits.c.id)).where(tables.refits.c.fit_id == tables.fits.c.id)
+        query = _select_fits().where(tables.recipes.c.key == recipe_key, tables.fits.c.kind == kind)
+        if usable_only:
+            query = query.where(tables.fits.c.status != FitStatus.UNCERTIFIED.value)
+        with self.reading() as connection:
+            row = connection.execute(query.order_by(newest.scalar_subquery().desc()).limit(1)).mappings().first()
+            name = connection.execute(
+                sa.select(tables.recipes.c.name).where(tables.recipes.c.key == recipe_key)
+            ).scalar()
+        if row is None:
+            which = "usable fit" if usable_only else "fit"
+            raise NoFit(f"no stored {which} for recipe '{name or recipe_key}'; run lawfit fit --recipe {name or '...'}")
+        return _fit(row)
+
+    def fits(self, recipe_key: str | None = None) -> list[Fit]:
+        """Stored fits, the latest made first."""
+        newest = sa.select(sa.func.max(tables.refits.c.id)).where(tables.refits.c.fit_id == tables.fits.c.id)
+        query = _select_fits().order_by(newest.scalar_subquery().desc())
+        if recipe_key is not None:
+            query = query.where(tables.recipes.c.key == recipe_key)
+        with self.reading() as connection:
+            return [_fit(row) for row in connection.execute(query).mappings()]
+
+    def optima(self, fit_id: str) -> list[Optimum]:
+        """The optima stored with a fit, in the order they were given."""
+        query = sa.select(tables.optima).where(tables.optima.c.fit_id == fit_id).order_by(tables.optima.c.id)
+        with self.reading() as connection:
+            return [_optimum(row) for row in connection.execute(query).mappings()]
+
+    def put_prediction(
+        self, prediction_id: str, fit_id: str, target: Mapping[str, Json], answer: Mapping[str, Json]
+    ) -> bool:
+        """Keep what was answered, once per id; True when it was new. The id is a hash of fit and target.
+
+        Raises
+        ------
+        NoFit
+            The fit is not stored.
+        """
+        with self.writing() as connection:
+            if connection.execute(sa.select(tables.fits.c.id).where(tables.fits.c.id == fit_id)).scalar() is None:
+                raise NoFit(f"no fit '{fit_id}' in {self.location}; run lawfit fit")
+            row = {
+                "id": prediction_id,
+                "fit_id": fit_id,
+                "target": dict(target),
+                "answer": dict(answer),
+                "created_at": now(),
+            }
+            insert = _insert_or_ignore(self.location, tables.predictions).values(row)
+            return connection.execute(insert).rowcount == 1
+
+    def prediction(self, prediction_id: str) -> StoredPrediction:
+        """The answer that was given under that id.
+
+        Raises
+        ------
+        NoFit
+            There is none.
+        """
+        query = sa.select(tables.predictions).where(tables.predictions.c.id == prediction_id)
+        with self.reading() as connection:
+            row = connection.execute(query).mappings().first()
+        if row is None:
+            raise NoFit(f"no prediction '{prediction_id}' in {self.location}; lawfit predict prints the id of each")
+        return StoredPrediction(**row)
+
+
+def _recipe_id(recipe_key: str) -> sa.ScalarSelect[int]:
+    return sa.select(tables.recipes.c.id).where(tables.recipes.c.key == recipe_key).scalar_subquery()
+
+
+def _listed(names: Sequence[str], most: int = 12) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _insert_or_ignore(location: Location, table: sa.Table) -> Any:
+    if location.is_sqlite:
+        from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+        return sqlite_insert(table).on_conflict_do_nothing()
+    from sqlalchemy.dialects.postgresql import insert as postgres_insert
+
+    return postgres_insert(table).on_conflict_do_nothing()
+
+
+def _run(row: sa.RowMapping) -> Run:
+    values = {name: row[name] for name in row if name not in ("id", "recipe_id", "status")}
+    return Run(status=RunStatus(row["status"]), **values)
+
+
+def _select_fits() -> sa.Select[Any]:
+    return sa.select(tables.fits, tables.recipes.c.key.label("recipe_key")).join(tables.recipes)
+
+
+def _fit(row: sa.RowMapping) -> Fit:
+    values = {name: row[name] for name in row if name not in ("recipe_id", "status")}
+    return Fit(status=FitStatus(row["status"]), **values)
+
+
+def _optimum(row: sa.RowMapping) -> Optimum:
+    values = {name: row[name] for name in row if name not in ("id", "fit_id", "status")}
+    return Optimum(status=OptimumStatus(row["status"]), **values)
+
+
+def _optimum_row(optimum: Optimum) -> dict[str, Any]:
+    return {**vars(optimum), "status": optimum.status.value, "detail": dict(optimum.detail)}

@@ -1,0 +1,146 @@
+"""The tables: recipes, runs, curves, optima, fits (and when each was made or confirmed), predictions."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+# Named constraints, so that a migration can drop what an earlier one created, on both databases.
+NAMING = {
+    "ix": "ix_%(column_0_N_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+metadata = sa.MetaData(naming_convention=NAMING)
+
+
+def _positive(column: str) -> sa.CheckConstraint:
+    # The upper bound keeps out infinity and, on PostgreSQL where NaN sorts above all numbers, NaN.
+    return sa.CheckConstraint(f"{column} > 0 AND {column} < 1e300", name=f"{column}_positive")
+
+
+recipes = sa.Table(
+    "recipes",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("key", sa.Text, nullable=False, unique=True),  # Recipe.key: hash of all that is held fixed
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("optimizer", sa.Text, nullable=False),
+    sa.Column("schedule", sa.Text, nullable=False),
+    sa.Column("data", sa.Text, nullable=False),
+    sa.Column("tokenizer", sa.Text, nullable=False),
+    sa.Column("seq_len", sa.BigInteger),
+    sa.Column("parametrization", sa.Text, nullable=False),
+    sa.Column("params_convention", sa.Text, nullable=False),
+    sa.Column("loss_kind", sa.Text, nullable=False),
+    sa.Column("loss_column", sa.Text, nullable=False),
+    sa.Column("extra", sa.JSON, nullable=False),
+    sa.Column("created_at", sa.Text, nullable=False),
+    sa.CheckConstraint("name <> ''", name="name_given"),
+    sa.CheckConstraint("seq_len > 0", name="seq_len_positive"),
+)
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("recipe_id", sa.ForeignKey("recipes.id"), nullable=False),
+    sa.Column("run_key", sa.Text, nullable=False),
+    sa.Column("params", sa.Double, nullable=False),
+    sa.Column("tokens", sa.Double, nullable=False),
+    sa.Column("batch_tokens", sa.Double, nullable=False),
+    sa.Column("lr", sa.Double, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("loss", sa.Double),
+    sa.Column("weight_decay", sa.Double),
+    sa.Column("steps", sa.BigInteger),
+    sa.Column("seed", sa.BigInteger),
+    sa.Column("extra", sa.JSON, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("excluded", sa.Text),
+    sa.UniqueConstraint("recipe_id", "run_key"),
+    _positive("params"),
+    _positive("tokens"),
+    _positive("batch_tokens"),
+    _positive("lr"),
+    _positive("loss"),
+    sa.CheckConstraint("steps > 0", name="steps_positive"),
+    sa.CheckConstraint("weight_decay >= 0 AND weight_decay < 1e300", name="weight_decay_not_negative"),
+    sa.CheckConstraint("status IN ('finished', 'diverged')", name="status_known"),
+    sa.CheckConstraint("(loss IS NULL) = (status = 'diverged')", name="loss_null_iff_diverged"),
+    sa.CheckConstraint("excluded <> ''", name="excluded_with_reason"),
+)
+
+curves = sa.Table(
+    "curves",
+    metadata,
+    sa.Column("run_id", sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("metric", sa.Text, primary_key=True),
+    sa.Column("chunk", sa.Integer, primary_key=True),  # 0, 1, ...: a live run appends
+    sa.Column("codec", sa.Text, nullable=False),  # how to read `steps` and `numbers`
+    sa.Column("points", sa.Integer, nullable=False),
+    sa.Column("first_step", sa.BigInteger, nullable=False),
+    sa.Column("last_step", sa.BigInteger, nullable=False),
+    sa.Column("steps", sa.LargeBinary, nullable=False),
+    sa.Column("numbers", sa.LargeBinary, nullable=False),
+    sa.CheckConstraint("points > 0", name="points_positive"),
+    sa.CheckConstraint("first_step <= last_step", name="steps_ascend"),
+)
+
+fits = sa.Table(
+    "fits",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),  # content hash; rows are never updated (a trigger refuses)
+    sa.Column("recipe_id", sa.ForeignKey("recipes.id"), nullable=False, index=True),
+    sa.Column("recipe_name", sa.Text, nullable=False),  # as it was called then
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("data_hash", sa.Text, nullable=False),
+    sa.Column("code_version", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Text, nullable=False),
+    sa.Column("options", sa.JSON, nullable=False),
+    sa.Column("exclusions", sa.JSON, nullable=False),
+    sa.Column("payload", sa.JSON, nullable=False),
+    sa.CheckConstraint("status IN ('ok', 'sparse', 'uncertified')", name="status_known"),
+)
+
+# A fit made again (data changed and changed back) is the same row, yet it is the latest once more: hence a log.
+refits = sa.Table(
+    "refits",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("fit_id", sa.ForeignKey("fits.id"), nullable=False, index=True),
+    sa.Column("made_at", sa.Text, nullable=False),
+)
+
+optima = sa.Table(
+    "optima",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("fit_id", sa.ForeignKey("fits.id"), nullable=False, index=True),
+    sa.Column("params", sa.Double, nullable=False),
+    sa.Column("tokens", sa.Double, nullable=False),
+    sa.Column("estimator", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("lr", sa.Double),
+    sa.Column("batch_tokens", sa.Double),
+    sa.Column("loss", sa.Double),
+    sa.Column("detail", sa.JSON, nullable=False),
+    sa.CheckConstraint("status IN ('inside', 'at_edge', 'flat', 'too_few')", name="status_known"),
+    _positive("params"),
+    _positive("tokens"),
+    _positive("lr"),
+    _positive("batch_tokens"),
+)
+
+predictions = sa.Table(
+    "predictions",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("fit_id", sa.ForeignKey("fits.id"), nullable=False, index=True),
+    sa.Column("target", sa.JSON, nullable=False),
+    sa.Column("answer", sa.JSON, nullable=False),
+    sa.Column("created_at", sa.Text, nullable=False),
+)
