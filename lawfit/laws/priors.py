@@ -103,7 +103,10 @@ def _exponent_prior(of: str, without: tuple[str, ...]) -> ExponentPrior:
         cov=cov,
         laws=tuple(used),
         without=without,
-        sources=tuple(_sentence(laws[law_id].label, laws[law_id].cite, rows) for law_id, rows in used.items()),
+        sources=(
+            *(_sentence(laws[law_id].label, laws[law_id].cite, rows) for law_id, rows in used.items()),
+            f"width: the spread between these {len(used)} laws, and how badly their centre is known",
+        ),
     )
 
 
