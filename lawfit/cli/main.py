@@ -44,8 +44,10 @@ def run(args: Sequence[str]) -> int:
     options = args[: list(args).index("--")] if "--" in args else args
     as_json = "--json" in options
     try:
+        from lawfit.cli import output
         from lawfit.cli.app import command
 
+        output.begin()
         result = command()(list(args), prog_name="lawfit", standalone_mode=False)
         code = result if isinstance(result, int) else ExitCode.OK
         if code == ExitCode.INTERRUPTED:  # typer turns a Ctrl-C inside a command into this code

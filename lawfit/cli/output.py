@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 MAX_WIDTH = 104  # wider lines are harder to read, however wide the terminal
 PIPE_WIDTH = 1000  # in a pipe nothing is wrapped
 
-_printed_document = False  # of this process: --json promises exactly one
+_printed_document = False  # by this command: --json promises exactly one
+
+
+def begin() -> None:
+    """Start a command: no document has been printed for it."""
+    global _printed_document
+    _printed_document = False
 
 
 def print_json(document: Json) -> None:

@@ -1,0 +1,156 @@
+"""`lawfit runs`: look at the stored runs, take some out of the fits with a reason, and put them back."""
+
+from __future__ import annotations
+
+import dataclasses
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lawfit.cli.options import DatabaseOption, JsonOption, RecipeOption, open_store, whole_quantity
+from lawfit.cli.output import format_lr, note, plain, print_json, show, table
+from lawfit.units import format_quantity
+
+if TYPE_CHECKING:
+    from lawfit.records import Run
+
+app = typer.Typer(help="Look at the stored runs; exclude some from the fits, and restore them.", no_args_is_help=True)
+
+SHOWN_AT_MOST = 30
+
+KeysArgument = Annotated[
+    list[str], typer.Argument(metavar="KEY...", help="Keys as `lawfit runs list` shows them; * and ? match any text.")
+]
+
+
+class Show(StrEnum):
+    """Which runs to list."""
+
+    FINISHED = "finished"
+    DIVERGED = "diverged"
+    EXCLUDED = "excluded"
+
+
+@app.command("list")
+def list_runs(
+    ctx: typer.Context,
+    recipe: RecipeOption = None,
+    status: Annotated[Show | None, typer.Option(help="Only these.", show_default=False)] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            parser=whole_quantity,
+            metavar="K",
+            help=f"Show at most K. [default: {SHOWN_AT_MOST}; all with --json]",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+    database: DatabaseOption = None,
+) -> None:
+    """List the stored runs by scale, batch size and learning rate, after a line for each recipe.
+
+    Without --recipe, the runs of all recipes.
+    """
+    store = open_store(ctx, database)
+    summaries = store.recipes()
+    if recipe is not None or not summaries:
+        chosen = store.recipe(recipe).key
+        summaries = [summary for summary in summaries if summary.recipe.key == chosen]
+    found = [(summary.recipe.name, run) for summary in summaries for run in store.runs(summary.recipe.key)]
+    found = [(name, run) for name, run in found if _is_wanted(run, status)]
+    if as_json:
+        document = {
+            "schema": "lawfit.runs/1",
+            "recipes": [{**dataclasses.asdict(s), "key": s.recipe.key} for s in summaries],
+            "total": len(found),
+            "runs": [{"recipe": name, **dataclasses.asdict(run)} for name, run in found[:limit]],
+        }
+        print_json(document)
+        return
+    counts = [(s.recipe.name, f"{s.runs:,}", f"{s.diverged:,}", f"{s.excluded:,}", f"{s.fits:,}") for s in summaries]
+    columns = ("recipe", "runs", "diverged", "excluded", "fits")
+    show(table(columns, counts, right=columns[1:]), plain(""))
+    shown = found[: limit or SHOWN_AT_MOST]
+    rows = [
+        (
+            run.run_key,
+            format_quantity(run.params),
+            format_quantity(run.tokens),
+            format_quantity(run.batch_tokens),
+            format_lr(run.lr),
+            "diverged" if run.loss is None else f"{run.loss:.4f}",
+            run.excluded or "",
+        )
+        for _, run in shown
+    ]
+    show(
+        table(
+            ("run", "params", "tokens", "batch", "lr", "loss", "excluded because"),
+            rows,
+            right=("params", "tokens", "batch", "lr", "loss"),
+        )
+    )
+    if len(shown) < len(found):
+        note(f"{len(found) - len(shown):,} more; --limit K shows more of them, --json all")
+
+
+@app.command("exclude")
+def exclude(
+    ctx: typer.Context,
+    keys: KeysArgument,
+    reason: Annotated[
+        str, typer.Option(metavar="TEXT", help="Why: it is shown beside every fit that leaves the run out.")
+    ],
+    recipe: RecipeOption = None,
+    as_json: JsonOption = False,
+    database: DatabaseOption = None,
+) -> None:
+    """Take runs out of every later fit, with a reason. Nothing is deleted; `lawfit runs restore` takes it back."""
+    if not reason.strip():
+        raise typer.BadParameter("an exclusion needs a reason, for instance --reason 'loss spike from a bad node'")
+    store = open_store(ctx, database)
+    chosen = store.recipe(recipe)
+    matched = store.match_runs(chosen.key, keys)
+    changed = store.exclude(chosen.key, matched, reason)
+    _report(chosen.name, "excluded", matched, changed, as_json)
+
+
+@app.command("restore")
+def restore(
+    ctx: typer.Context,
+    keys: Annotated[list[str] | None, typer.Argument(metavar="[KEY...]", help="Keys; * and ? match any text.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Restore every excluded run of the recipe.")] = False,
+    recipe: RecipeOption = None,
+    as_json: JsonOption = False,
+    database: DatabaseOption = None,
+) -> None:
+    """Put excluded runs back, so that later fits use them again."""
+    if bool(keys) == everything:
+        raise typer.BadParameter("name the runs to restore, or say --all")
+    store = open_store(ctx, database)
+    chosen = store.recipe(recipe)
+    if everything:
+        matched = [run.run_key for run in store.runs(chosen.key) if run.excluded is not None]
+    else:
+        matched = store.match_runs(chosen.key, keys or [])
+    changed = store.restore(chosen.key, matched)
+    _report(chosen.name, "restored", matched, changed, as_json)
+
+
+def _is_wanted(run: Run, status: Show | None) -> bool:
+    if status is Show.EXCLUDED:
+        return run.excluded is not None
+    return status is None or run.status.value == status.value
+
+
+def _report(recipe: str, what: str, matched: list[str], changed: int, as_json: bool) -> None:
+    if as_json:
+        print_json({"schema": "lawfit.runs/1", "recipe": recipe, "matched": matched, what: changed})
+        return
+    unchanged = len(matched) - changed
+    same = f" ({unchanged:,} already were)" if unchanged else ""
+    show(plain(f"{changed:,} run{'' if changed == 1 else 's'} of {recipe} {what}{same}"))
+    if changed:
+        note("stored fits stay as they are; run lawfit fit to make one that sees this")
