@@ -94,7 +94,7 @@ def _exponent_prior(of: str, without: tuple[str, ...]) -> ExponentPrior:
     observations = [_observation(rows, inputs) for rows in used.values()]
     mean, between, mean_cov = _random_effects(observations, len(inputs))
     mean.flags.writeable = False
-    cov = between + mean_cov
+    cov = (between + mean_cov + mean_cov.T + between.T) / 2
     cov.flags.writeable = False
     return ExponentPrior(
         of=of,

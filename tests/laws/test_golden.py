@@ -1,0 +1,131 @@
+"""Golden numbers of the literature sheet: every published law must give the digits that its source gives."""
+
+from __future__ import annotations
+
+import pytest
+
+from lawfit.laws import transfer
+from lawfit.laws.published import published_law
+
+EXACT = 1e-6  # the printed digits
+
+LR_AND_BATCH = {
+    "G1 step law rounded": ("step_law", 1e9, 1e11, 1.632499402e-3, 1107714.890),
+    "G2 step law rounded": ("step_law", 7e9, 1.4e12, 9.165569089e-4, 4998815.433),
+    "G4 step law below 59M": ("step_law_small", 3e7, 6e8, 1.924237308e-3, 53550.22684),
+    "G13 porian rounded": ("porian_rounded", 1e9, 2e10, 2.238235483e-3, 705.5115787 * 2048),
+    "G13 porian": ("porian", 1e9, 2e10, 2.129127768e-3, 1608570.004),
+    "G31 video dit": ("video_dit", 1.07e9, 1e10, 1.782266984e-4, 141904.8609),
+}
+
+
+@pytest.mark.parametrize(("law", "params", "tokens", "lr", "batch"), LR_AND_BATCH.values(), ids=LR_AND_BATCH)
+def test_lr_and_batch_at_a_scale(law: str, params: float, tokens: float, lr: float, batch: float) -> None:
+    said = published_law(law).predict(params, tokens)
+    assert said.lr == pytest.approx(lr, rel=EXACT)
+    assert said.batch_tokens == pytest.approx(batch, rel=EXACT)
+
+
+def test_g3_step_law_bootstrap_mean() -> None:
+    """The sheet prints the coefficients to 5 decimals: half a digit of each, times ln params and ln tokens, is 2.6e-4."""
+    said = published_law("step_law_bootstrap").predict(7e9, 1.4e12)
+    assert said.lr == pytest.approx(9.346840681e-4, rel=2.6e-4)
+    assert said.batch_tokens == pytest.approx(4996961.324, rel=1.5e-4)
+
+
+def test_g1_in_sequences() -> None:
+    assert float(published_law("step_law").predict(1e9, 1e11).batch_tokens) / 2048 == pytest.approx(540.8764, rel=EXACT)
+
+
+def test_g4_original_law_below_its_range() -> None:
+    law = published_law("step_law")
+    assert law.predict(3e7, 6e8).lr == pytest.approx(4.135785538e-3, rel=EXACT)
+    assert not law.in_range(3e7, 6e8)
+
+
+FROM_COMPUTE = {
+    "G5 deepseek": ("deepseek", 1e20, 9.859981744e-4, 1017144.960),
+    "G31 moonlight": ("moonlight", 1e22, 7.076259011e-4, 8251128.613),
+}
+
+
+@pytest.mark.parametrize(("law", "flops", "lr", "batch"), FROM_COMPUTE.values(), ids=FROM_COMPUTE)
+def test_laws_of_compute(law: str, flops: float, lr: float, batch: float) -> None:
+    published = published_law(law)
+    assert published.evaluate("lr", flops=flops) == pytest.approx(lr, rel=EXACT)
+    assert published.evaluate("batch_tokens", flops=flops) == pytest.approx(batch, rel=EXACT)
+    # the stated convention: flops = 6 * params * tokens
+    assert published.predict(1e9, flops / 6e9).lr == pytest.approx(lr, rel=EXACT)
+
+
+G8 = {"1e10": (1e10, 423693.0877), "1e11": (1e11, 1023414.059)}
+
+
+@pytest.mark.parametrize(("tokens", "batch"), G8.values(), ids=G8)
+def test_g8_power_lines_batch(tokens: float, batch: float) -> None:
+    """Arithmetic only: its multiplier is from memory, and the record says so."""
+    law = published_law("power_lines")
+    assert law.predict(1e9, tokens).batch_tokens == pytest.approx(batch, rel=EXACT)
+    assert not law.verified
+
+
+def test_g12_bjorck_horizon_ratio() -> None:
+    assert transfer.horizon_lr(1.0, 1.0, 4.0) == pytest.approx(0.6417129488, rel=EXACT)
+    assert transfer.horizon_lr(1e-3, 5e10, 1e12) == pytest.approx(3.834161495e-4, rel=EXACT)
+
+
+def test_g14_kaplan_lr() -> None:
+    assert published_law("kaplan").predict(1e8, 1e10).lr == pytest.approx(6.693150362e-4, rel=EXACT)
+
+
+G18 = {
+    "128 at 2e9": (128, 2e9, 0.01062777872),
+    "128": (128, 2.56e11, 8.948812714e-4),
+    "1024": (1024, 1e13, 1.104225541e-3),
+}
+
+
+@pytest.mark.parametrize(("sequences", "tokens", "lr"), G18.values(), ids=G18)
+def test_g18_power_scheduler(sequences: int, tokens: float, lr: float) -> None:
+    law = published_law("power_scheduler")
+    assert law.predict(1e9, tokens, batch_tokens=sequences * 4096).lr == pytest.approx(lr, rel=EXACT)
+
+
+def test_g20_minicpm_batch_from_loss() -> None:
+    law = published_law("minicpm")
+    assert law.evaluate("batch_tokens", loss=3.0) == pytest.approx(1275113.198, rel=EXACT)
+    assert law.evaluate("batch_tokens", loss=2.5) == pytest.approx(3977770.441, rel=EXACT)
+
+
+def test_g24_beta2_and_ema() -> None:
+    assert transfer.beta2_for_batch(0.95, 512, 1) == pytest.approx(0.9998998228, rel=1e-9)
+    assert transfer.beta2_for_batch(0.95, 512, 64) == pytest.approx(0.9936088490, rel=1e-9)
+    assert transfer.ema_for_batch(0.999, 4) == pytest.approx(0.996005996, rel=1e-9)
+    assert transfer.beta2_half_life_tokens(0.95, 524288) == pytest.approx(7084917.304, rel=EXACT)
+
+
+G25 = {"muonh": ("marin_muonh", 3.731739e-3), "adam": ("marin_muonh_adam", 8.611705e-4)}
+
+
+@pytest.mark.parametrize(("law", "lr"), G25.values(), ids=G25)
+def test_g25_marin(law: str, lr: float) -> None:
+    said = published_law(law).evaluate("lr", tokens=1.007e13, width=2560, batch_tokens=33.55e6)
+    assert said == pytest.approx(lr, rel=1e-3)  # the source prints .003733 and .000861
+
+
+def test_g25_cap() -> None:
+    assert published_law("marin_muonh").evaluate("lr", tokens=1e8, width=512, batch_tokens=1e8) == 0.05
+
+
+def test_g26_nanochat() -> None:
+    law = published_law("nanochat")
+    tokens = 12 * 918e6
+    assert law.inputs["tokens"].unit == 12 * 135267456
+    assert law.predict(9.18e8, tokens).batch_tokens == 1048576
+    unrounded = 524288 * (tokens / law.inputs["tokens"].unit) ** law.formulas["batch_tokens"].exponents["tokens"]
+    assert unrounded == pytest.approx(1091670.619, rel=EXACT)
+    assert transfer.batch_lr(1.0, 524288, 1048576) == pytest.approx(1.414213562, rel=EXACT)
+
+
+def test_g27_three_term_optimum() -> None:
+    assert published_law("schaipp").predict(1e9, 1e11).batch_tokens == pytest.approx(1122343.599, rel=EXACT)

@@ -1,0 +1,101 @@
+"""Exponent priors: the update is right, the width is honest, and a law can be left out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lawfit.errors import UnknownLaw
+from lawfit.laws import priors
+from lawfit.laws.priors import PRIOR_INPUTS, exponent_prior
+from lawfit.laws.published import published_laws
+
+NAMES = pytest.mark.parametrize("of", PRIOR_INPUTS)
+
+
+@NAMES
+def test_is_a_proper_gaussian_with_sources(of: str) -> None:
+    prior = exponent_prior(of)
+    k = len(PRIOR_INPUTS[of])
+    assert prior.mean.shape == (k,)
+    assert prior.cov.shape == (k, k)
+    np.testing.assert_array_equal(prior.cov, prior.cov.T)
+    assert np.linalg.eigvalsh(prior.cov).min() > 0
+    assert len(prior.sources) == len(prior.laws) + 1  # a sentence per law, and one on the width
+    assert all("MEM" not in e.checked for law in prior.laws for e in published_laws()[law].exponents)
+
+
+@NAMES
+def test_no_narrower_than_the_laws_disagree(of: str) -> None:
+    """Nine in ten of the measured exponents lie within two prior standard deviations of the prior's centre."""
+    prior = exponent_prior(of)
+    z = []
+    for law in published_laws().values():
+        for e in law.exponents:
+            if e.of == of:
+                h = np.array([e.along.get(name, 0.0) for name in prior.inputs])
+                z.append((h @ prior.mean - e.value) / np.sqrt(h @ prior.cov @ h))
+    assert np.mean(np.abs(z) < 2) >= 0.9
+
+
+@NAMES
+def test_leaving_out_the_law_of_a_backtest(of: str) -> None:
+    whole, without = exponent_prior(of), exponent_prior(of, without=("step_law",))
+    assert "step_law" in whole.laws
+    assert "step_law" not in without.laws
+    assert not any("2503.04715" in sentence for sentence in without.sources)
+    assert not np.allclose(whole.mean, without.mean)
+
+
+def test_leaving_out_twice_or_in_another_order_is_the_same() -> None:
+    one = exponent_prior("batch", without=("step_law", "scion_horizons"))
+    other = exponent_prior("batch", without=("scion_horizons", "step_law", "step_law"))
+    np.testing.assert_array_equal(one.mean, other.mean)
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(UnknownLaw, match="steplaw"):
+        exponent_prior("batch", without=("steplaw",))
+    with pytest.raises(ValueError, match="lr_joint"):
+        exponent_prior("weight_decay")
+
+
+def test_no_evidence_leaves_the_vague_start() -> None:
+    mean, between, mean_cov = priors._random_effects([], 2)
+    np.testing.assert_allclose(mean, 0)
+    np.testing.assert_allclose(mean_cov, priors.START_SD**2 * np.eye(2))
+    np.testing.assert_allclose(between, priors.PSEUDO_SPREAD**2 * np.eye(2), rtol=1e-9)
+
+
+def test_a_law_along_a_path_tells_only_about_that_combination() -> None:
+    sum_only = (np.array([[1.0, 1.0]]), np.array([-0.4]), np.array([[1e-4]]))
+    mean, between, mean_cov = priors._random_effects([sum_only], 2)
+    cov = between + mean_cov
+    np.testing.assert_allclose(mean[0], mean[1], atol=1e-12)  # split evenly: nothing tells them apart
+    across, along = np.array([1.0, -1.0]), np.array([1.0, 1.0])
+    assert across @ mean_cov @ across == pytest.approx(2 * priors.START_SD**2, rel=1e-9)  # nothing learnt
+    assert along @ cov @ along < across @ cov @ across / 5
+
+
+def test_recovers_centre_and_spread_of_many_simulated_laws(rng: np.random.Generator) -> None:
+    """With 400 laws, a third of them along a path only, the centre and the spread come back."""
+    centre, spread = np.array([-0.5, 0.3]), np.array([[0.04, -0.02], [-0.02, 0.03]])
+    observations = []
+    for i in range(400):
+        design = np.array([[0.5, 0.5]]) if i % 3 == 0 else np.eye(2)
+        error = 0.03**2 * np.eye(len(design))
+        y = design @ rng.multivariate_normal(centre, spread) + rng.normal(0, 0.03, size=len(design))
+        observations.append((design, y, error))
+    mean, between, mean_cov = priors._random_effects(observations, 2)
+    assert np.all(np.abs(mean - centre) < 5 * np.sqrt(np.diag(mean_cov)))
+    np.testing.assert_allclose(between, spread, atol=5 * 0.04 * np.sqrt(2 / 270))  # 5 sd of a sample variance
+
+
+def test_one_observation_agrees_with_the_scalar_formula() -> None:
+    """One exponent, one law: mu is the precision-weighted mean of start and observation at the final spread."""
+    observation = (np.array([[1.0]]), np.array([0.6]), np.array([[0.05**2]]))
+    mean, between, mean_cov = priors._random_effects([observation], 1)
+    noise = between[0, 0] + 0.05**2
+    expected = (0.6 / noise) / (1 / noise + 1 / priors.START_SD**2)
+    assert mean[0] == pytest.approx(expected, rel=1e-9)
+    assert mean_cov[0, 0] == pytest.approx(1 / (1 / noise + 1 / priors.START_SD**2), rel=1e-9)

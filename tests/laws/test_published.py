@@ -1,0 +1,162 @@
+"""Contract of every entry of data/laws.toml, and what the catalogue does with a bad one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lawfit.errors import LawfitError, UnknownLaw
+from lawfit.laws import published
+from lawfit.laws.published import AT_BATCH, CHECKED, TARGETS, PublishedLaw, published_law, published_laws
+from lawfit.settings import data_folder
+from lawfit.units import PARAMS_CONVENTIONS
+
+CATALOGUE = published_laws()
+LAWS = pytest.mark.parametrize("law", CATALOGUE.values(), ids=CATALOGUE)
+
+
+def middle(law: PublishedLaw, name: str, default: float) -> float:
+    """A value inside the law's range of one input, or the default where the source gives no range."""
+    spec = law.inputs.get(name)
+    low, high = (spec.low, spec.high) if spec else (None, None)
+    if low is not None and high is not None:
+        return float(np.sqrt(low * high))
+    return low or high or default
+
+
+def all_inputs(law: PublishedLaw) -> dict[str, float]:
+    params = middle(law, "params", 1e8)
+    tokens = (
+        params * middle(law, "tokens_per_param", 20)
+        if "tokens_per_param" in law.inputs
+        else middle(law, "tokens", 1e10)
+    )
+    return {"params": params, "tokens": tokens, "batch_tokens": 5e5, "width": 1024.0, "loss": 3.0}
+
+
+@LAWS
+class TestPublishedLawContract:
+    def test_names_its_source_and_how_well_it_was_checked(self, law: PublishedLaw) -> None:
+        assert law.label
+        assert re.fullmatch(r"arXiv:\d{4}\.\d{4,5}|[\w-]+/[\w-]+( issues [\d, ]+)?", law.cite), law.cite
+        assert {law.form_checked, law.coefficients_checked} <= set(CHECKED)
+        assert law.at_batch in AT_BATCH
+        assert (law.at_batch == "none") == ("lr" not in law.formulas)
+        assert (law.at_batch == "fixed") == (law.fixed_batch_tokens is not None)
+
+    def test_declares_every_input_with_a_convention(self, law: PublishedLaw) -> None:
+        for formula in law.formulas.values():
+            assert set(formula.exponents) <= set(law.inputs)
+        for spec in law.inputs.values():
+            assert spec.convention
+            assert spec.unit > 0
+            assert spec.low is None or spec.high is None or spec.low <= spec.high
+        if "params" in law.inputs:
+            assert law.params_convention in (*PARAMS_CONVENTIONS, "unknown")
+
+    def test_finite_and_positive_where_it_was_measured(self, law: PublishedLaw) -> None:
+        inputs = all_inputs(law)
+        for target, formula in law.formulas.items():
+            if formula.const is None:
+                with pytest.raises(ValueError, match="exponents"):
+                    law.evaluate(target, **inputs)
+                continue
+            value = float(law.evaluate(target, **inputs))
+            plausible = (1e-5, 1.0) if target == "lr" else (100.0, 1e9)  # a wrong unit is wrong by 1e3 or more
+            assert plausible[0] < value < plausible[1]
+
+    def test_vectorised_equals_scalar(self, law: PublishedLaw, rng: np.random.Generator) -> None:
+        params, tokens = 10 ** rng.uniform(7, 9.9, size=6), 10 ** rng.uniform(9, 12, size=6)
+        together = law.predict(params, tokens, batch_tokens=5e5)
+        for i in range(6):
+            alone = law.predict(params[i], tokens[i], batch_tokens=5e5)
+            for target in TARGETS:
+                whole, one = getattr(together, target), getattr(alone, target)
+                assert (whole is None) == (one is None)
+                if whole is not None:
+                    assert whole.shape == (6,)
+                    assert whole[i] == pytest.approx(float(one), rel=1e-13)
+
+    def test_says_what_it_needs_instead_of_guessing(self, law: PublishedLaw) -> None:
+        said = law.predict(1e9, 2e10)
+        for target in law.formulas:
+            assert (getattr(said, target) is None) == bool(law.missing(target, has_batch=False))
+        assert set(law.needs) <= set(said.needs)
+        if said.lr is None and said.batch_tokens is None:
+            assert said.needs
+
+    def test_range_is_given_or_said_to_be_unknown(self, law: PublishedLaw) -> None:
+        inputs = all_inputs(law)
+        outside = law.outside_range(inputs["params"], inputs["tokens"], inputs["batch_tokens"])
+        known = {n for n, s in law.inputs.items() if not (s.low is s.high is None) and n not in ("width", "loss")}
+        assert set(outside) == known
+        assert all(decades >= 0 for decades in outside.values())
+        assert outside.get("params", 0.0) == 0.0
+
+    def test_evidence_for_priors_was_checked(self, law: PublishedLaw) -> None:
+        assert all(e.checked in ("V1", "V2", "CALC") for e in law.exponents)
+
+
+def test_outside_range_counts_decades() -> None:
+    law = published_law("step_law")
+    assert law.outside_range(1.1e10, 1e11) == pytest.approx({"params": 1.0, "tokens": 0.0})
+    assert law.outside_range(5.9e6, 4e8, batch_tokens=4194304 * 10) == pytest.approx(
+        {"params": 1.0, "tokens": 1.0, "batch_tokens": 1.0}
+    )
+
+
+def test_a_law_along_one_path_is_outside_when_off_it() -> None:
+    law = published_law("porian")
+    assert law.in_range(1e8, 2e9)
+    assert law.outside_range(1e8, 2e10)["tokens_per_param"] == pytest.approx(1.0)
+
+
+def test_kaplan_has_no_answer_beyond_its_zero() -> None:
+    said = published_law("kaplan").predict(np.array([1e9, 1e11]), 1e10)
+    assert said.lr is not None
+    assert said.lr[0] > 0
+    assert np.isnan(said.lr[1])
+
+
+def test_laws_from_memory_are_marked() -> None:
+    assert [law.id for law in CATALOGUE.values() if not law.verified] == ["power_lines"]
+
+
+@settings(deadline=None)
+@given(params=st.floats(1e6, 1e12), tokens=st.floats(1e8, 1e14))
+def test_unit_conversion_commutes_with_prediction(params: float, tokens: float) -> None:
+    """A law of batches in sequences, fed and read in tokens, is the law of sequences times its seq_len."""
+    law = published_law("porian_rounded")
+    said = law.predict(params, tokens)
+    assert float(said.batch_tokens) == pytest.approx(2048 * 160 * (params / 108e6) ** (2 / 3), rel=1e-10)
+
+
+def test_an_unknown_law_names_those_that_exist() -> None:
+    with pytest.raises(UnknownLaw, match=r"'chinchila'.*step_law"):
+        published_law("chinchila")
+
+
+BROKEN = {
+    "misspelt field": ('label = "Step Law"', 'lable = "Step Law"', "step_law"),
+    "unknown form": ('form = "power_product"', 'form = "power"', "power"),
+    "unchecked": ('form_checked = "V1"', 'form_checked = "sure"', "'sure' is not one of"),
+    "undeclared input": ("exponents = { params = -0.713,", "exponents = { width = 1, params = -0.713,", "width"),
+    "not toml": ('id = "step_law"', "id = = step_law", "cannot be read"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "message"), BROKEN.values(), ids=BROKEN)
+def test_a_malformed_catalogue_names_the_entry(
+    old: str, new: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (data_folder() / "laws.toml").read_text(encoding="utf-8")
+    assert old in text
+    (tmp_path / "laws.toml").write_text(text.replace(old, new, 1), encoding="utf-8")
+    monkeypatch.setattr(published, "data_folder", lambda: tmp_path)
+    with pytest.raises(LawfitError, match=re.escape(message)):
+        published_laws.__wrapped__()  # type: ignore[attr-defined]  # past the cache
