@@ -1,0 +1,222 @@
+"""Runs -> observations: seeds merged, cells found, divergences marked, nothing dropped without a reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lawfit.errors import NotEnoughData
+from lawfit.records import Run, RunStatus, content_hash
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+
+# Tables print one learning rate with different rounding (0.002760 and 0.002762); tokens = steps x batch is rounded
+# to whole steps; parameter counts of one size differ by a norm layer.
+SETTING_TOLERANCE = 0.002
+TOKENS_TOLERANCE = 0.02
+PARAMS_TOLERANCE = 0.005
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observations:
+    """Distinct settings of a recipe, sorted by cell. A cell is one scale: one (params, tokens).
+
+    Settings that diverged have no loss and stand apart: they bound the learning rate from above.
+    """
+
+    params: Floats  # (cells,)
+    tokens: Floats  # (cells,)
+    cell: Ints  # (n,) ascending index of the cell
+    log_lr: Floats  # (n,)
+    log_batch: Floats  # (n,) natural log of tokens per step
+    log_loss: Floats  # (n,) mean over seeds
+    seeds: Floats  # (n,) runs merged into this setting
+    diverged_cell: Ints  # (m,)
+    diverged_log_lr: Floats  # (m,)
+    diverged_log_batch: Floats  # (m,)
+    runs_used: int
+    runs_diverged: int
+    rejected: tuple[tuple[str, str], ...]  # run_key, reason
+    seed_sd: float | None  # of log loss between seeds of one setting; None without repeats
+    notes: tuple[str, ...] = ()
+
+    @property
+    def n_cells(self) -> int:
+        return len(self.params)
+
+    def rows_of(self, cell: int) -> slice:
+        start, stop = np.searchsorted(self.cell, [cell, cell + 1])
+        return slice(int(start), int(stop))
+
+    def lowest_log_loss(self) -> Floats:
+        """(cells,) lowest observed log loss of each cell."""
+        lowest = np.full(self.n_cells, np.inf)
+        np.minimum.at(lowest, self.cell, self.log_loss)
+        return lowest
+
+    def subset(self, keep: Sequence[int] | Ints) -> Observations:
+        """The observations of some cells (indices in any order, kept in ascending order of scale)."""
+        chosen = np.unique(np.asarray(keep, dtype=np.intp))
+        new_index = np.full(self.n_cells, -1, dtype=np.intp)
+        new_index[chosen] = np.arange(len(chosen))
+        rows = new_index[self.cell] >= 0
+        gone = new_index[self.diverged_cell] >= 0
+        return Observations(
+            params=self.params[chosen],
+            tokens=self.tokens[chosen],
+            cell=new_index[self.cell[rows]],
+            log_lr=self.log_lr[rows],
+            log_batch=self.log_batch[rows],
+            log_loss=self.log_loss[rows],
+            seeds=self.seeds[rows],
+            diverged_cell=new_index[self.diverged_cell[gone]],
+            diverged_log_lr=self.diverged_log_lr[gone],
+            diverged_log_batch=self.diverged_log_batch[gone],
+            runs_used=int(self.seeds[rows].sum() + gone.sum()),
+            runs_diverged=int(gone.sum()),
+            rejected=self.rejected,
+            seed_sd=self.seed_sd,
+            notes=self.notes,
+        )
+
+
+def observe(runs: Sequence[Run]) -> Observations:
+    """Merge the runs of one recipe into observations.
+
+    Runs of one cell with the same learning rate and batch size are seeds of one setting: their log losses are
+    averaged; a setting of which at least half the seeds diverged counts as diverged. Where a sweep varies weight
+    decay, only the value most runs share is kept (the others are rejected with that reason): the best learning rate
+    depends on it.
+
+    Raises
+    ------
+    NotEnoughData
+        No run is left that finished with a positive loss.
+    """
+    rejected: list[tuple[str, str]] = []
+    notes: list[str] = []
+    kept: list[Run] = []
+    for run in runs:
+        if run.excluded is not None:
+            rejected.append((run.run_key, f"excluded by hand: {run.excluded}"))
+        elif run.status is RunStatus.FINISHED and not (run.loss is not None and run.loss > 0):
+            rejected.append((run.run_key, "loss is not positive, so its logarithm does not exist"))
+        else:
+            kept.append(run)
+    kept = _one_weight_decay(kept, rejected, notes)
+    finished = sum(run.status is RunStatus.FINISHED for run in kept)
+    if finished == 0:
+        diverged = len(kept)
+        detail = f"all {diverged} runs diverged" if diverged else "there is no usable run"
+        raise NotEnoughData(f"nothing to fit: {detail}; add runs with a lower learning rate that finish with a loss")
+    table = np.array(
+        [
+            (r.params, r.tokens, r.lr, r.batch_tokens, np.nan if r.loss is None else np.log(r.loss))
+            for r in kept
+        ],
+        dtype=float,
+    )
+    log_params = _snap(np.log(table[:, 0]), PARAMS_TOLERANCE)
+    log_tokens = np.log(table[:, 1])
+    for value in np.unique(log_params):
+        rows = log_params == value
+        log_tokens[rows] = _snap(log_tokens[rows], TOKENS_TOLERANCE)
+    scales, cell = np.unique(np.column_stack([log_params, log_tokens]), axis=0, return_inverse=True)
+    cell = np.asarray(cell).ravel()
+    settings = np.column_stack(
+        [cell, _snap(np.log(table[:, 2]), SETTING_TOLERANCE), _snap(np.log(table[:, 3]), SETTING_TOLERANCE)]
+    )
+    unique, setting = np.unique(settings, axis=0, return_inverse=True)
+    setting = np.asarray(setting).ravel()
+    is_diverged = np.isnan(table[:, 4])
+    total = np.bincount(setting)
+    lost = np.bincount(setting, weights=is_diverged)
+    mean = np.bincount(setting, weights=np.where(is_diverged, 0.0, table[:, 4])) / np.maximum(total - lost, 1)
+    gone = lost * 2 >= total
+    partly = int(((lost > 0) & ~gone).sum())
+    if partly:
+        notes.append(f"{partly} settings diverged for a minority of their seeds; the mean of the others is used")
+    live = np.flatnonzero(~gone)
+    dead = np.flatnonzero(gone)
+    deviation = (table[:, 4] - mean[setting])[~is_diverged & ~gone[setting]]
+    spare = int((total - lost)[live].sum() - len(live))
+    return _drop_lossless_cells(
+        Observations(
+            params=np.exp(scales[:, 0]),
+            tokens=np.exp(scales[:, 1]),
+            cell=unique[live, 0].astype(np.intp),
+            log_lr=unique[live, 1],
+            log_batch=unique[live, 2],
+            log_loss=mean[live],
+            seeds=(total - lost)[live].astype(float),
+            diverged_cell=unique[dead, 0].astype(np.intp),
+            diverged_log_lr=unique[dead, 1],
+            diverged_log_batch=unique[dead, 2],
+            runs_used=len(kept),
+            runs_diverged=int(is_diverged.sum()),
+            rejected=tuple(rejected),
+            seed_sd=float(np.sqrt((deviation**2).sum() / spare)) if spare >= 3 else None,
+            notes=tuple(notes),
+        )
+    )
+
+
+def data_hash(runs: Sequence[Run]) -> str:
+    """Hash of everything a fit sees of its runs; independent of their order."""
+    rows = sorted(
+        (r.run_key, r.params, r.tokens, r.batch_tokens, r.lr, r.loss, r.status.value, r.weight_decay, r.excluded)
+        for r in runs
+    )
+    return content_hash(rows)
+
+
+def summarise_rejections(rejected: Sequence[tuple[str, str]]) -> list[dict[str, object]]:
+    """Reasons with their counts, most frequent first."""
+    return [{"reason": reason, "count": count} for reason, count in Counter(r for _, r in rejected).most_common()]
+
+
+def _one_weight_decay(runs: list[Run], rejected: list[tuple[str, str]], notes: list[str]) -> list[Run]:
+    counts = Counter(run.weight_decay for run in runs)
+    if len(counts) <= 1:
+        return runs
+    usual = max(counts, key=lambda value: (counts[value], value is not None, -(value or 0.0)))
+    shown = "unknown" if usual is None else f"{usual:g}"
+    for run in runs:
+        if run.weight_decay != usual:
+            other = "unknown" if run.weight_decay is None else f"{run.weight_decay:g}"
+            rejected.append((run.run_key, f"weight decay is {other}; this fit uses the runs with {shown}"))
+    notes.append(f"weight decay varies; {counts[usual]} of {len(runs)} runs have {shown} and are used")
+    return [run for run in runs if run.weight_decay == usual]
+
+
+def _snap(log_values: Floats, tolerance: float) -> Floats:
+    """Values closer than `tolerance` to their lower neighbour become one: the median of their group."""
+    order = np.argsort(log_values, kind="stable")
+    ordered = log_values[order]
+    group = np.concatenate([[0], np.cumsum(np.diff(ordered) > tolerance)])
+    starts = np.flatnonzero(np.concatenate([[True], np.diff(group) > 0]))
+    middle = np.array([np.median(part) for part in np.split(ordered, starts[1:])])
+    snapped = np.empty_like(log_values)
+    snapped[order] = middle[group]
+    return snapped
+
+
+def _drop_lossless_cells(found: Observations) -> Observations:
+    """A cell in which everything diverged has no valley to fit; its runs are listed as rejected."""
+    alive = np.unique(found.cell)
+    if len(alive) == found.n_cells:
+        return found
+    kept = found.subset(alive)
+    missing = sorted(set(range(found.n_cells)) - set(alive.tolist()))
+    text = ", ".join(f"{found.params[c]:.3g} params x {found.tokens[c]:.3g} tokens" for c in missing)
+    return Observations(
+        **{
+            **{name: getattr(kept, name) for name in Observations.__dataclass_fields__},
+            "notes": (*found.notes, f"every run diverged at {text}; these scales are not used"),
+        }
+    )

@@ -1,0 +1,114 @@
+"""Shapes of a loss valley around its optimum, in (log lr, log batch).
+
+A shape gives the excess of log loss at displacement (u, v) from the optimum, zero with zero gradient at the origin.
+Polynomials are local and linear in their coefficients; sums of exponentials are convex everywhere and follow what
+losses do far from the optimum: steep towards instability (large learning rate), nearly straight towards undertraining.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+class Shape(Protocol):
+    """Excess log loss ``h(u, v; q)`` with its derivatives, and a weak prior on its coefficients q."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def prior_mean(self) -> Floats: ...
+    @property
+    def prior_sd(self) -> Floats: ...
+    def __call__(self, u: Floats, v: Floats, q: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        """(h, dh/du, dh/dv), each (n,), and dh/dq (n, len(q))."""
+        ...
+
+
+@dataclass(frozen=True)
+class Polynomial:
+    """``sum q_ij u^i v^j`` over 2 <= i + j <= degree."""
+
+    degree: int
+
+    @property
+    def name(self) -> str:
+        return {2: "quadratic", 3: "cubic", 4: "quartic"}[self.degree]
+
+    @cached_property
+    def powers(self) -> tuple[tuple[int, int], ...]:
+        return tuple((total - j, j) for total in range(2, self.degree + 1) for j in range(total + 1))
+
+    @property
+    def prior_mean(self) -> Floats:
+        # A valley in which twice the best learning rate or batch costs about 0.3 % of loss, tilted so that the best
+        # learning rate grows as the cube root of the batch; the width below makes all of this weak.
+        mean = np.zeros(len(self.powers))
+        mean[:3] = 0.006, -0.004, 0.005
+        return mean
+
+    @property
+    def prior_sd(self) -> Floats:
+        return np.array([{2: 0.01, 3: 0.006, 4: 0.003}[i + j] for i, j in self.powers])
+
+    def __call__(self, u: Floats, v: Floats, q: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        up = [np.ones_like(u)]
+        vp = [np.ones_like(v)]
+        for _ in range(self.degree):
+            up.append(up[-1] * u)
+            vp.append(vp[-1] * v)
+        by_q = np.stack([up[i] * vp[j] for i, j in self.powers], axis=1)
+        by_u = np.zeros_like(u)
+        by_v = np.zeros_like(v)
+        for coefficient, (i, j) in zip(q, self.powers, strict=True):
+            if i:
+                by_u += coefficient * i * up[i - 1] * vp[j]
+            if j:
+                by_v += coefficient * j * up[i] * vp[j - 1]
+        return by_q @ q, by_u, by_v, by_q
+
+
+@dataclass(frozen=True)
+class Exponentials:
+    """``sum_k a_k (exp(e_k) - 1 - e_k)``, ``e_k = p_k u + r_k v``; q holds (log a_k, p_k, r_k) for each k.
+
+    The three terms start as undertraining (too small a learning rate or too few steps), gradient noise (large learning
+    rate at a small batch) and instability (large learning rate at any batch).
+    """
+
+    @property
+    def name(self) -> str:
+        return "exponentials"
+
+    @property
+    def prior_mean(self) -> Floats:
+        return np.array([-5.5, -1.0, 0.6, -5.5, 1.3, -0.9, -6.2, 1.2, 0.8])
+
+    @property
+    def prior_sd(self) -> Floats:
+        return np.tile([1.5, 1.0, 1.0], 3)
+
+    def __call__(self, u: Floats, v: Floats, q: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        h = np.zeros(np.broadcast(u, v).shape)
+        by_u = np.zeros_like(h)
+        by_v = np.zeros_like(h)
+        columns = []
+        for k in range(3):
+            amplitude, p, r = np.exp(q[3 * k]), q[3 * k + 1], q[3 * k + 2]
+            exponent = np.clip(p * u + r * v, -30.0, 6.0)  # beyond e^6 the loss has long left every window
+            grown = np.expm1(exponent)
+            bent = amplitude * (grown - exponent)
+            h = h + bent
+            by_u = by_u + amplitude * p * grown
+            by_v = by_v + amplitude * r * grown
+            columns += [bent, amplitude * u * grown, amplitude * v * grown]
+        return h, by_u, by_v, np.stack(columns, axis=-1)
+
+
+SHAPES: dict[str, Shape] = {s.name: s for s in (Polynomial(2), Polynomial(3), Polynomial(4), Exponentials())}
