@@ -27,7 +27,7 @@ def test_lr_and_batch_at_a_scale(law: str, params: float, tokens: float, lr: flo
 
 
 def test_g3_step_law_bootstrap_mean() -> None:
-    """The sheet prints the coefficients to 5 decimals: half a digit of each, times ln params and ln tokens, is 2.6e-4."""
+    """The coefficients are known to 5 decimals: half a digit of each, times ln params and ln tokens, is 2.6e-4."""
     said = published_law("step_law_bootstrap").predict(7e9, 1.4e12)
     assert said.lr == pytest.approx(9.346840681e-4, rel=2.6e-4)
     assert said.batch_tokens == pytest.approx(4996961.324, rel=1.5e-4)
