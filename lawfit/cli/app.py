@@ -5,13 +5,25 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from lawfit import __version__
 from lawfit.cli import db, demo, fit, ingest, laws, predict, predictions, runs, serve, simulate
 from lawfit.cli.options import DatabaseOption, State
 
+ORDER = ("ingest", "runs", "fit", "predict", "predictions", "laws", "simulate", "db", "serve", "demo")
+
+
+class InOrder(TyperGroup):
+    """Lists commands in the order in which one needs them."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        return sorted(super().list_commands(ctx), key=ORDER.index)
+
+
 app = typer.Typer(
     name="lawfit",
+    cls=InOrder,
     help="From run logs to the learning rate and batch size of the next run.\n\n"
     "Usual order: `lawfit ingest sweep.csv`, `lawfit fit`, `lawfit predict --params 7B --tokens 1.4T`.",
     no_args_is_help=True,
@@ -38,16 +50,16 @@ def start(
     ctx.obj = State(database=database)
 
 
-app.command("ingest")(ingest.ingest)
-app.add_typer(runs.app, name="runs")
-app.command("fit")(fit.fit)
-app.command("predict")(predict.predict)
-app.add_typer(predictions.app, name="predictions")
-app.add_typer(laws.app, name="laws")
-app.command("simulate")(simulate.simulate)
-app.add_typer(db.app, name="db")
-app.command("serve")(serve.serve)
-app.command("demo")(demo.demo)
+app.command("ingest", short_help="Store finished runs from tables.")(ingest.ingest)
+app.add_typer(runs.app, name="runs", short_help="Look at the stored runs; exclude and restore some.")
+app.command("fit", short_help="Fit how the best lr and batch size move with scale.")(fit.fit)
+app.command("predict", short_help="Recommend lr and batch size for a target.")(predict.predict)
+app.add_typer(predictions.app, name="predictions", short_help="Show a recommendation given before.")
+app.add_typer(laws.app, name="laws", short_help="Published laws, and what each costs on your runs.")
+app.command("simulate", short_help="Write a sweep whose truth is known.")(simulate.simulate)
+app.add_typer(db.app, name="db", short_help="Upgrade, back up and check the database.")
+app.command("serve", short_help="Serve the API and the page on this machine.")(serve.serve)
+app.command("demo", short_help="See the whole path on a shipped sweep.")(demo.demo)
 
 
 def command() -> Any:

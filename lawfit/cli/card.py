@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
+LAWS_SHOWN = 8  # the cheapest on the user's runs; the rest is in the JSON document
+
 STATUS_WORDS = {
     "ok": "inside the range of your runs",
     "extrapolated": "beyond your runs: trust the interval, not the digits",
@@ -49,7 +51,7 @@ def card(document: Mapping[str, Any]) -> list[RenderableType]:
         parts += [plain(""), warning_list(document["warnings"])]
     if document.get("published"):
         title = heading("What published laws would use here, and what each costs on your runs")
-        parts += [plain(""), title, _published(document["published"])]
+        parts += [plain(""), title, *_published(document["published"])]
     if document.get("backtest"):
         title = heading("Backtest: scales left out of the fit, scored on the runs you made there")
         parts += [plain(""), title, backtest_table(document["backtest"])]
@@ -151,7 +153,7 @@ def _distance(recommendation: Mapping[str, Any]) -> str:
     return f"{', '.join(outside)} beyond your runs" if outside else "inside the range of your runs"
 
 
-def _published(published: Sequence[Mapping[str, Any]]) -> Table:
+def _published(published: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
     def order(law: Mapping[str, Any]) -> tuple[bool, float]:
         regret = law.get("regret_on_your_runs")
         return regret is None, regret or 0.0
@@ -166,10 +168,13 @@ def _published(published: Sequence[Mapping[str, Any]]) -> Table:
             "inside" if law.get("in_range") else "outside",
             law.get("cite") or "-",
         )
-        for law in sorted(published, key=order)
+        for law in sorted(published, key=order)[:LAWS_SHOWN]
     ]
     columns = ("law", "lr", "batch", "cost", "scales", "its range", "source")
-    return table(columns, rows, right=("lr", "batch", "cost", "scales"))
+    parts: list[RenderableType] = [table(columns, rows, right=("lr", "batch", "cost", "scales"))]
+    if len(published) > LAWS_SHOWN:
+        parts.append(plain(f"{len(published) - LAWS_SHOWN} more: lawfit laws compare, or --json"))
+    return parts
 
 
 def _evidence(document: Mapping[str, Any]) -> Table:

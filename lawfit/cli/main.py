@@ -25,12 +25,7 @@ class ExitCode(IntEnum):
 
 def main() -> NoReturn:
     """`lawfit`, as installed."""
-    code = run(sys.argv[1:])
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _silence_stdout()
-    sys.exit(code)
+    sys.exit(run(sys.argv[1:]))
 
 
 def run(args: Sequence[str]) -> int:
@@ -55,9 +50,6 @@ def run(args: Sequence[str]) -> int:
     except KeyboardInterrupt:
         _report_interrupt(as_json)
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:  # the reader, for instance `head`, has seen enough
-        _silence_stdout()
-        return ExitCode.OK
     except Exception as error:  # noqa: BLE001 - the edge: whatever it was becomes a sentence and a code
         return _report(error, as_json)
     return code
@@ -113,8 +105,3 @@ def _report_interrupt(as_json: bool) -> None:
         "interrupted; each file and each fit is stored whole or not at all, so the command can simply be run again"
     )
     print_error("Interrupted", message, ExitCode.INTERRUPTED, as_json)
-
-
-def _silence_stdout() -> None:
-    # Python flushes stdout once more at exit; without this the closed pipe would be reported there.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,7 @@ def print_json(document: Json) -> None:
         The document holds NaN or infinity, which JSON does not have.
     """
     global _printed_document
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    _write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     _printed_document = True
 
 
@@ -65,7 +66,15 @@ def show(*parts: RenderableType) -> None:
     with console.capture() as capture:
         for part in parts:
             console.print(part)
-    sys.stdout.write("\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n")
+    _write("\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n")
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, for instance `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python reports it again at exit
 
 
 def _console() -> Console:

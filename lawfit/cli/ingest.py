@@ -1,0 +1,202 @@
+"""`lawfit ingest`: tables of finished runs into the store, saying what was recognised and what was rejected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lawfit.cli.main import ExitCode
+from lawfit.cli.options import DatabaseOption, JsonOption, open_store, whole_quantity
+from lawfit.cli.output import heading, note, pairs, plain, print_error, print_json, progress, show, table
+from lawfit.errors import LawfitError
+from lawfit.units import PARAMS_CONVENTIONS
+
+if TYPE_CHECKING:
+    from lawfit.records import IngestReport
+
+REJECTIONS_SHOWN = 20
+
+
+class BatchUnit(StrEnum):
+    """What the batch column counts."""
+
+    TOKENS = "tokens"
+    SEQUENCES = "sequences"
+
+
+def _held(name: str, what: str) -> Any:
+    return typer.Option(f"--{name}", metavar="TEXT", help=f"Recipe: {what}", show_default=False)
+
+
+def ingest(
+    ctx: typer.Context,
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="CSV, TSV, JSON lines or Parquet, one row per run.")
+    ],
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="COLUMN=FIELD",
+            help="Read FIELD (params, tokens, batch_tokens, lr, loss, ...) from COLUMN, not as guessed; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What to call the recipe. [default: the file's name]", show_default=False),
+    ] = None,
+    seq_len: Annotated[
+        int | None,
+        typer.Option(
+            parser=whole_quantity,
+            metavar="T",
+            help="Tokens per sequence; needed when the batch counts sequences.",
+            show_default=False,
+        ),
+    ] = None,
+    batch_unit: Annotated[
+        BatchUnit | None,
+        typer.Option(help="What the batch column counts, when its name does not say.", show_default=False),
+    ] = None,
+    optimizer: Annotated[str | None, _held("optimizer", "adamw, muon, ...")] = None,
+    schedule: Annotated[str | None, _held("schedule", "learning-rate schedule, such as 'cosine to 10 %'.")] = None,
+    data: Annotated[str | None, _held("data", "training corpus.")] = None,
+    tokenizer: Annotated[str | None, _held("tokenizer", "tokenizer.")] = None,
+    parametrization: Annotated[str | None, _held("parametrization", "standard, mup, ...")] = None,
+    params_convention: Annotated[
+        str | None, _held("params-convention", f"what the parameter count counts: {', '.join(PARAMS_CONVENTIONS)}.")
+    ] = None,
+    held: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--held",
+            metavar="NAME=VALUE",
+            help="Recipe: anything else held fixed, such as beta2=0.95; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    file_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format", metavar="NAME", help="Format, when neither name nor content tells it.", show_default=False
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and store nothing.")] = False,
+    as_json: JsonOption = False,
+    database: DatabaseOption = None,
+) -> None:
+    """Store finished runs from tables, one row per run. The same file twice changes nothing; a corrected row updates.
+
+    Columns are recognised by name, and the guess is shown; --map overrides it. What a sweep holds fixed is its
+    recipe: runs of different recipes are never pooled. Rows that cannot be used are listed with line, column and
+    reason, the rest is stored. Exit code 3: some rows (or files) were rejected.
+    """
+    from lawfit import pipeline
+    from lawfit.ingest.options import IngestOptions
+
+    fields = {
+        "optimizer": optimizer,
+        "schedule": schedule,
+        "data": data,
+        "tokenizer": tokenizer,
+        "parametrization": parametrization,
+        "params_convention": params_convention,
+        **_assignments(held or [], "--held", "beta2=0.95"),
+    }
+    try:
+        options = IngestOptions(
+            column_map=_assignments(mapping or [], "--map", "learning_rate=lr"),
+            recipe=recipe,
+            seq_len=seq_len,
+            batch_unit=None if batch_unit is None else batch_unit.value,
+            recipe_fields={name: value for name, value in fields.items() if value is not None},
+            format=file_format,
+            dry_run=dry_run,
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    store = open_store(ctx, database)
+    reports: list[IngestReport] = []
+    failures: list[dict[str, str]] = []
+    for path in files:
+        try:
+            with progress(f"reading {path.name}", quiet=as_json):
+                report = pipeline.ingest(store, path, options)
+        except LawfitError as error:
+            if len(files) == 1:
+                raise
+            failures.append({"file": str(path), "type": type(error).__name__, "message": str(error)})
+            if not as_json:
+                print_error(type(error).__name__, str(error), ExitCode.FAILED, as_json=False)
+        else:
+            reports.append(report)
+            if not as_json:
+                _show(report)
+    code = _exit_code(reports, failures)
+    if as_json:
+        print_json(_document(reports, failures, code))
+    if code is not ExitCode.OK:
+        raise typer.Exit(int(code))
+
+
+def _assignments(words: Sequence[str], option: str, example: str) -> dict[str, str]:
+    given = {}
+    for word in words:
+        # From the right for columns, whose names may hold an equals sign; settings rarely do.
+        name, separator, value = word.rpartition("=")
+        if not separator or not name.strip() or not value.strip():
+            raise typer.BadParameter(f"'{word}' is not of the form {option} {example}")
+        given[name.strip()] = value.strip()
+    return given
+
+
+def _exit_code(reports: Sequence[IngestReport], failures: Sequence[object]) -> ExitCode:
+    if not reports:
+        return ExitCode.FAILED
+    if failures or any(report.rejections for report in reports):
+        return ExitCode.REJECTED
+    return ExitCode.OK
+
+
+def _document(reports: Sequence[IngestReport], failures: Sequence[Mapping[str, str]], code: ExitCode) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "schema": "lawfit.ingest/1",
+        "files": [report.to_json() for report in reports],
+        "failed": list(failures),
+    }
+    if code is ExitCode.FAILED:
+        message = "no file could be read: " + "; ".join(failure["message"] for failure in failures)
+        document["error"] = {"type": failures[0]["type"], "message": message, "exit_code": int(code)}
+    return document
+
+
+def _show(report: IngestReport) -> None:
+    rows = [
+        ("File", f"{report.file} ({report.format}, {report.rows:,} rows)"),
+        ("Recipe", ", ".join(report.recipes) or "-"),
+    ]
+    counts = [f"{report.inserted:,} new", f"{report.updated:,} updated", f"{report.unchanged:,} unchanged"]
+    counts.append(f"{len(report.rejections):,} rejected")
+    rows.append(("Runs", ", ".join(counts) + f"; {report.diverged:,} diverged"))
+    rows += [("Note" if i == 0 else "", sentence) for i, sentence in enumerate(report.notes)]
+    show(
+        pairs(rows),
+        plain(""),
+        heading("Columns as they were read"),
+        table(("field", "from column"), list(report.columns.items())),
+    )
+    if report.rejections:
+        rejected = [
+            ("-" if item.line is None else str(item.line), item.column or "-", item.reason)
+            for item in report.rejections[:REJECTIONS_SHOWN]
+        ]
+        show(plain(""), heading("Rejected"), table(("line", "column", "reason"), rejected, right=("line",)))
+        if len(report.rejections) > REJECTIONS_SHOWN:
+            note(f"{len(report.rejections) - REJECTIONS_SHOWN:,} more rejected rows; --json lists all of them")
+    if report.dry_run:
+        note("dry run: nothing was stored")

@@ -1,0 +1,208 @@
+"""Routes, problems and headers of the HTTP edge."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from lawfit import __version__, errors, pipeline
+from lawfit.records import Fit, FitStatus, Recipe, Run, RunStatus, Target
+from lawfit.settings import Settings
+from lawfit_api.app import STATUS_OF, create_app, status_of
+from lawfit_api.schemas import PredictionOut
+from tests.cli.samples import PREDICTION
+
+ASKED = "/v1/predictions?params=7e9&tokens=1.4e12"
+RECIPE = Recipe(name="tiny", optimizer="adamw", seq_len=1024)
+FIT = Fit(
+    id="f1",
+    recipe_key=RECIPE.key,
+    recipe_name="tiny",
+    kind="lr_batch",
+    status=FitStatus.OK,
+    data_hash="d1",
+    code_version="0.1.0",
+    created_at="2026-11-22T00:00:00+00:00",
+    options={"degree": 3},
+    exclusions={"r9": "bad node"},
+    payload={"runs_used": 2},
+)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> str:
+    """A database with one recipe, two runs (one diverged) and a fit."""
+    url = str(tmp_path / "api.db")
+    runs = [
+        Run(run_key="a", params=1e8, tokens=2e9, batch_tokens=2**17, lr=1e-3, status=RunStatus.FINISHED, loss=3.1),
+        Run(run_key="b", params=1e8, tokens=2e9, batch_tokens=2**17, lr=1e-1, status=RunStatus.DIVERGED, loss=None),
+    ]
+    with pipeline.open_store(url) as store:
+        store.put_runs(RECIPE, runs)
+        store.put_fit(FIT)
+    return url
+
+
+@pytest.fixture
+def client(database: str) -> Iterator[TestClient]:
+    with TestClient(create_app(Settings(database_url=database)), raise_server_exceptions=False) as test_client:
+        yield test_client
+
+
+def problem_of(response: Any, status: int) -> dict[str, Any]:
+    """The problem+json document of a failed request."""
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    document = response.json()
+    assert document["status"] == status
+    assert document["detail"]
+    return dict(document)
+
+
+def test_health(client: TestClient) -> None:
+    assert client.get("/healthz").json() == {"status": "ok", "version": __version__}
+    assert client.get("/readyz").json() == {"status": "ready", "version": __version__}
+
+
+def test_without_a_database_the_process_lives_and_is_not_ready(tmp_path: Path) -> None:
+    url = str(tmp_path / "missing" / "x.db")
+    with TestClient(create_app(Settings(database_url=url))) as client:
+        assert client.get("/healthz").status_code == 200
+        assert "does not exist" in problem_of(client.get("/readyz"), 503)["detail"]
+        (tmp_path / "missing").mkdir()
+        assert client.get("/readyz").status_code == 200  # and it recovers
+
+
+def test_recipes(client: TestClient) -> None:
+    (recipe,) = client.get("/v1/recipes").json()["recipes"]
+    assert (recipe["name"], recipe["key"], recipe["seq_len"]) == ("tiny", RECIPE.key, 1024)
+    assert (recipe["runs"], recipe["diverged"], recipe["excluded"], recipe["fits"]) == (2, 1, 0, 1)
+
+
+def test_fit(client: TestClient) -> None:
+    assert client.get("/v1/fits/f1").json() == FIT.to_json()
+    assert "no fit 'nope'" in problem_of(client.get("/v1/fits/nope"), 404)["detail"]
+
+
+def test_the_document_goes_out_as_it_is(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str | None, Target, str | None]] = []
+
+    def recommend(_store: object, recipe: str | None, target: Target, *, fit_id: str | None = None) -> dict[str, Any]:
+        asked.append((recipe, target, fit_id))
+        return {**copy.deepcopy(PREDICTION), "later": {"weight_decay": 0.1}}
+
+    monkeypatch.setattr(pipeline, "recommend", recommend)
+    more = "&recipe=tiny&batch_tokens=1M&seq_len=1024&batch_multiple=8&max_batch_tokens=2e6&level=0.8&fit=f1"
+    assert client.get(ASKED.replace("7e9", "7B") + more).json() == {**PREDICTION, "later": {"weight_decay": 0.1}}
+    target = Target(
+        params=7e9, tokens=1.4e12, batch_tokens=1e6, seq_len=1024, batch_multiple=8, max_batch_tokens=2e6, level=0.8
+    )
+    assert asked == [("tiny", target, "f1")]
+
+
+def test_the_described_model_fits_the_document() -> None:
+    model = PredictionOut.model_validate(PREDICTION)
+    assert model.model_dump(by_alias=True, mode="json", exclude_unset=True) == {
+        **PREDICTION,
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("tokens=1e12", "params"),
+        ("params=nan&tokens=1e12", "params"),
+        ("params=inf&tokens=1e12", "params"),
+        ("params=1e999&tokens=1e12", "params"),
+        ("params=-7e9&tokens=1e12", "params"),
+        ("params=0&tokens=1e12", "params"),
+        ("params=seven&tokens=1e12", "params"),
+        ("params=7e9&tokens=", "tokens"),
+        ("params=7e9&tokens=1e12&seq_len=0", "seq_len"),
+        ("params=7e9&tokens=1e12&seq_len=1.5", "seq_len"),
+        ("params=7e9&tokens=1e12&batch_tokens=nan", "batch_tokens"),
+        ("params=7e9&tokens=1e12&level=1", "level"),
+        ("params=7e9&tokens=1e12&level=nan", "level"),
+    ],
+)
+def test_bad_numbers_are_named(query: str, field: str, client: TestClient) -> None:
+    problem = problem_of(client.get(f"/v1/predictions?{query}"), 422)
+    assert [item["field"] for item in problem["errors"]] == [field]
+    assert problem["detail"].startswith(f"{field}: ")
+
+
+def test_unknown_recipe_and_missing_fit_are_404_with_a_sentence(client: TestClient) -> None:
+    assert "no recipe 'tyni'" in problem_of(client.get(f"{ASKED}&recipe=tyni"), 404)["detail"]
+    assert problem_of(client.get(f"{ASKED}&fit=nope"), 404)["type"] == "NoFit"
+
+
+def test_unknown_path_and_method(client: TestClient) -> None:
+    problem_of(client.get("/v2/predictions"), 404)
+    problem_of(client.post("/v1/predictions"), 405)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (errors.NoRecipe("x"), 404),
+        (errors.NoFit("x"), 404),
+        (errors.NotEnoughData("x"), 409),
+        (errors.FitError("x"), 409),
+        (errors.StoreError("x"), 503),
+        (errors.SchemaOutOfDate("x"), 503),
+        (errors.LawfitError("x"), 500),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_every_failure_is_a_problem(
+    error: Exception, status: int, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_args: object, **_kwargs: object) -> None:
+        raise error
+
+    monkeypatch.setattr(pipeline, "recommend", fail)
+    problem = problem_of(client.get(ASKED), status)
+    assert (problem["type"], problem["detail"]) == (type(error).__name__, "x")
+
+
+def test_the_table_covers_every_error() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.LawfitError)]
+    assert all(status_of(kind("x")) >= 400 for kind in kinds)
+    assert set(STATUS_OF) <= set(kinds)
+
+
+def test_an_unexpected_failure_tells_nothing_about_the_inside(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_args: object, **_kwargs: object) -> None:
+        raise RuntimeError("secret path")
+
+    monkeypatch.setattr(pipeline, "recommend", fail)
+    response = client.get(ASKED)
+    assert "secret" not in response.text
+    problem_of(response, 500)
+    assert "default-src 'self'" in response.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/v1/recipes", "/nowhere", "/openapi.json"])
+def test_security_headers(path: str, client: TestClient) -> None:
+    headers = client.get(path).headers
+    assert headers["content-security-policy"].startswith("default-src 'self'")
+    assert "http" not in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_openapi_describes_answers_and_problems(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    assert {"/v1/predictions", "/v1/recipes", "/v1/fits/{fit_id}", "/healthz", "/readyz"} <= set(document["paths"])
+    predict = document["paths"]["/v1/predictions"]["get"]
+    assert predict["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].endswith("PredictionOut")
+    for status in ("404", "409", "422", "503"):
+        assert set(predict["responses"][status]["content"]) == {"application/problem+json"}
+    assert {parameter["name"] for parameter in predict["parameters"] if parameter["required"]} == {"params", "tokens"}
+    assert all(parameter.get("description") for parameter in predict["parameters"])
