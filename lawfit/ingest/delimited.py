@@ -1,0 +1,114 @@
+"""CSV and TSV: a header, then one run per line."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from lawfit.errors import LogFormatError
+from lawfit.ingest.numbers import is_number
+from lawfit.ingest.source import TextLines, read_head, require_text
+from lawfit.ingest.table import Row, Table, require_distinct
+from lawfit.records import Rejection
+
+_MAX_RECORD_LINES: Final = 200  # of one quoted cell with line ends in it
+
+
+@dataclass(frozen=True)
+class Delimited:
+    """Cells between commas or tabs, quoted as spreadsheets do."""
+
+    name: str
+    suffixes: tuple[str, ...]
+    delimiters: tuple[str, ...]  # the one that the header has most of is taken
+
+    def sniff(self, path: Path, head: bytes) -> bool:
+        suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
+        if suffixes and suffixes[-1] in (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".parquet"):
+            return suffixes[-1] in self.suffixes
+        header = head.split(b"\n", 1)[0].decode("latin-1")
+        best = max((",", ";", "|", "\t"), key=header.count)
+        return b"\x00" not in head and not header.lstrip().startswith("{") and best in self.delimiters
+
+    def read(self, path: Path) -> Table:
+        require_text(path, read_head(path))
+        lines = TextLines(path)
+        header_line, header = _first(lines, path)
+        delimiter = max(self.delimiters, key=header.count)
+        columns = _columns(header, header_line, delimiter, path)
+        rows: list[Row] = []
+        for line, cells in _records(lines, delimiter, path):
+            if len(cells) > len(columns) and not any(cell.strip() for cell in cells[len(columns) :]):
+                cells = cells[: len(columns)]  # delimiters at the end of the line
+            if len(cells) != len(columns):
+                reason = f"the row has {len(cells)} cells, the header has {len(columns)} columns"
+                lines.rejections.append(Rejection(file=path.name, line=line, column=None, reason=reason))
+            elif not any(cells):
+                lines.rejections.append(Rejection(file=path.name, line=line, column=None, reason="every cell is empty"))
+            else:
+                rows.append((line, tuple(cells)))
+        if not rows and not lines.rejections:
+            raise LogFormatError(f"{path} has a header and no rows")
+        notes = lines.notes()
+        if delimiter != self.delimiters[0]:
+            notes.append(f"cells are separated by '{delimiter}'")
+        return Table(
+            name=path.name,
+            format=self.name,
+            columns=columns,
+            rows=tuple(rows),
+            rejections=tuple(lines.rejections),
+            notes=tuple(notes),
+        )
+
+
+def _first(lines: TextLines, path: Path) -> tuple[int, str]:
+    for number, text in lines:
+        if text.strip():
+            return number, text
+    raise LogFormatError(f"{path} is empty")
+
+
+def _columns(header: str, line: int, delimiter: str, path: Path) -> tuple[str, ...]:
+    try:
+        cells = next(csv.reader([header], delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise LogFormatError(f"{path}, line {line}: the header cannot be read ({error})") from None
+    while len(cells) > 1 and not cells[-1].strip():
+        cells.pop()
+    if sum(is_number(cell) for cell in cells) > len(cells) / 2:
+        raise LogFormatError(f"{path}: the first line holds numbers; a header with the column names must come first")
+    columns = tuple(cell.strip() or f"column {place}" for place, cell in enumerate(cells, start=1))
+    require_distinct(columns, path.name)
+    return columns
+
+
+def _records(lines: TextLines, delimiter: str, path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Records with the line where each starts. An odd number of quotes means that a cell goes on in the next line."""
+    for number, text in lines:
+        if not text.strip():
+            continue
+        taken = [(number, text)]
+        quotes = text.count('"')
+        while quotes % 2 and len(taken) < _MAX_RECORD_LINES and (after := next(lines, None)) is not None:
+            taken.append(after)
+            quotes += after[1].count('"')
+        if quotes % 2:
+            # A forgotten quote must cost its own row only, not the rest of the file.
+            lines.put_back(taken[1:])
+            reason = "a quote is opened and not closed"
+            lines.rejections.append(Rejection(file=path.name, line=number, column=None, reason=reason))
+            continue
+        try:
+            yield number, next(csv.reader([piece + "\n" for _, piece in taken], delimiter=delimiter, strict=True))
+        except csv.Error as error:
+            lines.rejections.append(
+                Rejection(file=path.name, line=number, column=None, reason=f"not readable: {error}")
+            )
+
+
+CSV = Delimited("csv", (".csv",), (",", ";", "|"))
+TSV = Delimited("tsv", (".tsv", ".tab"), ("\t",))

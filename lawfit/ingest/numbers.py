@@ -1,0 +1,162 @@
+"""Cells as numbers: plain ones only, and for the others a reason that shows the plain form."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Final
+
+from lawfit.ingest.table import Cell
+from lawfit.units import parse_quantity
+
+_MISSING: Final = frozenset({"", "na", "n/a", "none", "null", "-", "--", "?"})
+_PLAIN: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+_NOT_FINITE: Final = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
+_THOUSANDS: Final = re.compile(r"[+-]?\d{1,3}(?:[,' \u00a0\u202f_]\d{3})+(?:\.\d+)?")
+_DECIMAL_COMMA: Final = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
+_LARGEST_INTEGER: Final = 2**63 - 1  # what SQL holds
+
+
+class CellError(ValueError):
+    """A cell does not hold what its column should; the text is the reason of a rejection."""
+
+
+def is_missing(cell: Cell) -> bool:
+    """Whether the source says nothing here."""
+    return cell is None or (isinstance(cell, str) and cell.strip().lower() in _MISSING)
+
+
+def is_number(cell: Cell) -> bool:
+    """Whether the cell is a plain number."""
+    if isinstance(cell, str):
+        return _PLAIN.fullmatch(cell.strip()) is not None
+    return isinstance(cell, (int, float)) and not isinstance(cell, bool)
+
+
+def number(cell: Cell) -> float:
+    """A plain number, which may be nan or infinite.
+
+    Raises
+    ------
+    CellError
+        Anything else: units, percent signs, separators, words.
+    """
+    if isinstance(cell, bool):
+        raise CellError(f"'{str(cell).lower()}' is not a number")
+    if isinstance(cell, (int, float)):
+        try:
+            return float(cell)
+        except OverflowError:
+            return math.inf
+    text = (cell or "").strip()
+    if _PLAIN.fullmatch(text) or _NOT_FINITE.fullmatch(text):
+        return float(text)
+    raise CellError(_reason(text))
+
+
+def positive(cell: Cell) -> float:
+    """A plain number above zero and finite.
+
+    Raises
+    ------
+    CellError
+        It is not.
+    """
+    value = number(cell)
+    if not math.isfinite(value) or value >= 1e300:
+        raise CellError(f"'{cell}' is not a finite number")
+    if value == 0:
+        raise CellError(f"'{cell}' is zero; it must be above zero")
+    if value < 0:
+        raise CellError(f"'{cell}' is negative; it must be above zero")
+    return value
+
+
+def not_negative(cell: Cell) -> float:
+    """A plain number, zero or above, and finite.
+
+    Raises
+    ------
+    CellError
+        It is not.
+    """
+    value = number(cell)
+    if not math.isfinite(value) or value >= 1e300:
+        raise CellError(f"'{cell}' is not a finite number")
+    if value < 0:
+        raise CellError(f"'{cell}' is negative; it must be zero or above")
+    return value
+
+
+def whole(cell: Cell) -> int:
+    """A whole number that SQL can hold.
+
+    Raises
+    ------
+    CellError
+        It is not.
+    """
+    if isinstance(cell, int) and not isinstance(cell, bool):
+        value = cell
+    elif isinstance(cell, str) and re.fullmatch(r"[+-]?\d{1,30}", cell.strip()):
+        value = int(cell)
+    else:
+        given = number(cell)
+        if not math.isfinite(given) or given != int(given):
+            raise CellError(f"'{cell}' is not a whole number")
+        value = int(given)
+    if abs(value) > _LARGEST_INTEGER:
+        raise CellError(f"'{cell}' is too large for a whole number")
+    return value
+
+
+def positive_whole(cell: Cell) -> int:
+    """A whole number above zero.
+
+    Raises
+    ------
+    CellError
+        It is not.
+    """
+    value = whole(cell)
+    if value <= 0:
+        raise CellError(f"'{cell}' is {'zero' if value == 0 else 'negative'}; it must be above zero")
+    return value
+
+
+def flag(cell: Cell) -> bool:
+    """Yes or no, as logs write it.
+
+    Raises
+    ------
+    CellError
+        Neither.
+    """
+    if isinstance(cell, bool):
+        return cell
+    text = str(cell).strip().lower()
+    if text in ("1", "1.0", "true", "yes", "y", "t"):
+        return True
+    if text in ("0", "0.0", "false", "no", "n", "f"):
+        return False
+    raise CellError(f"'{cell}' is neither yes (1, true) nor no (0, false)")
+
+
+def _reason(text: str) -> str:
+    shown = text if len(text) <= 40 else text[:37] + "..."
+    if "%" in text:
+        bare = text.replace("%", "").strip()
+        if _PLAIN.fullmatch(bare):
+            return f"'{shown}' has a percent sign; write the plain number, {float(bare) / 100:g} if it is a percentage"
+        return f"'{shown}' has a percent sign; write a plain number"
+    if _THOUSANDS.fullmatch(text) and not re.match(r"[+-]?0", text):
+        return f"'{shown}' has thousands separators; write {re.sub('[^0-9.+-]', '', text)}"
+    if _DECIMAL_COMMA.fullmatch(text):
+        return f"'{shown}' has a decimal comma; write {text.replace(',', '.')}"
+    try:
+        return f"'{shown}' has a unit; write the plain number, {parse_quantity(text):.15g}"
+    except ValueError:
+        pass
+    if re.match(r"[+-]?\d", text):
+        return f"'{shown}' is not a plain number; write it without unit, e.g. 0.001 or 1e9"
+    return f"'{shown}' is not a number" if text else "the cell is empty"

@@ -1,0 +1,46 @@
+"""Parquet tables, one row per run. Needs pyarrow, an extra."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lawfit.errors import LogFormatError
+from lawfit.ingest.source import read_head
+from lawfit.ingest.table import Table, require_distinct, table_of_objects
+
+_MAGIC = b"PAR1"
+
+
+@dataclass(frozen=True)
+class ParquetTable:
+    """A Parquet file; the line of a row is its number, from 1."""
+
+    name: str = "parquet"
+
+    def sniff(self, path: Path, head: bytes) -> bool:
+        return head.startswith(_MAGIC) or path.suffix.lower() in (".parquet", ".pq")
+
+    def read(self, path: Path) -> Table:
+        if not read_head(path).startswith(_MAGIC):
+            raise LogFormatError(f"{path} is not a Parquet file, whatever its name says")
+        try:
+            from pyarrow import ArrowException
+            from pyarrow.parquet import ParquetFile
+        except ImportError:
+            raise LogFormatError(
+                f"{path}: Parquet needs pyarrow; install it with pip install 'lawfit[parquet]'"
+            ) from None
+        try:
+            with ParquetFile(path) as file:
+                require_distinct(file.schema_arrow.names, path.name)
+                objects = [item for batch in file.iter_batches() for item in batch.to_pylist()]
+        except (ArrowException, OSError) as error:
+            first = str(error).strip().splitlines()[0]
+            raise LogFormatError(f"{path} cannot be read as Parquet: {first}") from None
+        if not objects:
+            raise LogFormatError(f"{path} has columns and no rows")
+        return table_of_objects(path.name, self.name, enumerate(objects, start=1), [])
+
+
+PARQUET = ParquetTable()

@@ -1,0 +1,286 @@
+"""A table of runs -> sweeps by recipe, with every rejected row and every guess written down."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from lawfit.errors import LogFormatError
+from lawfit.ingest.columns import CONVENTION_BY_ROW, ColumnMap, recognise
+from lawfit.ingest.formats import read_table
+from lawfit.ingest.names import is_setting
+from lawfit.ingest.options import IngestOptions
+from lawfit.ingest.rows import Reading, RowError, RowReader
+from lawfit.ingest.table import Table
+from lawfit.records import Recipe, Rejection, Run, RunStatus, Sweep, content_hash
+
+_RECIPE_TEXTS: Final = (
+    "optimizer",
+    "schedule",
+    "data",
+    "tokenizer",
+    "parametrization",
+    "params_convention",
+    "loss_kind",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingested:
+    """What a file holds, before any store has seen it."""
+
+    file: str
+    format: str
+    rows: int
+    sweeps: tuple[Sweep, ...]
+    rejections: tuple[Rejection, ...]
+    columns: Mapping[str, str]
+    notes: tuple[str, ...]
+    named: bool  # the recipe name was given by a person
+
+    @property
+    def diverged(self) -> int:
+        return sum(run.status is RunStatus.DIVERGED for sweep in self.sweeps for run in sweep.runs)
+
+
+def read_file(path: str | Path, options: IngestOptions | None = None) -> Ingested:
+    """Read and interpret a file.
+
+    Raises
+    ------
+    LogFormatError
+        The file as a whole cannot be taken. Rows that cannot be taken are in `rejections`.
+    """
+    options = options or IngestOptions()
+    return interpret(read_table(path, options.format), options)
+
+
+def interpret(table: Table, options: IngestOptions | None = None) -> Ingested:
+    """Interpret a table that was read, or made from a DataFrame (`Table.from_frame`).
+
+    Raises
+    ------
+    LogFormatError
+        A field that every run needs has no column, or one whose unit is not known.
+    """
+    options = options or IngestOptions()
+    if not table.rows and table.rejections:
+        first = table.rejections[0]
+        raise LogFormatError(f"{table.name}: no row can be read; line {first.line}: {first.reason}")
+    columns = recognise(table, options)
+    rejections = list(table.rejections)
+    readings = _readings(table, columns, options, rejections)
+    keyed = _with_keys(readings, table, columns, rejections)
+    sweeps = _sweeps(keyed, table, columns, options)
+    rejections.sort(key=lambda rejection: rejection.line or 0)
+    return Ingested(
+        file=table.name,
+        format=table.format,
+        rows=len(table.rows) + len(table.rejections),
+        sweeps=sweeps,
+        rejections=tuple(rejections),
+        columns=_shown(columns, sweeps),
+        notes=(*table.notes, *columns.notes, *_notes(keyed, sweeps, columns)),
+        named=options.recipe is not None,
+    )
+
+
+def _readings(table: Table, columns: ColumnMap, options: IngestOptions, rejections: list[Rejection]) -> list[Reading]:
+    reader = RowReader(table, columns, options)
+    readings: list[Reading] = []
+    first_line: dict[tuple[Any, ...], int] = {}
+    for line, cells in table.rows:
+        if (before := first_line.setdefault(cells, line)) != line:
+            reason = f"the same row as line {before}"
+            rejections.append(Rejection(file=table.name, line=line, column=None, reason=reason))
+            continue
+        try:
+            readings.append(reader.read(line, cells))
+        except RowError as error:
+            rejections.append(Rejection(file=table.name, line=line, column=error.column, reason=error.reason))
+    return readings
+
+
+def _with_keys(
+    readings: Iterable[Reading], table: Table, columns: ColumnMap, rejections: list[Rejection]
+) -> list[tuple[str, Reading]]:
+    """Runs with their keys: the log's own id, or a hash of the settings with a number for each replicate."""
+    settings = [name for name in table.columns if is_setting(name)]
+    keyed: list[tuple[str, Reading]] = []
+    line_of: dict[tuple[Any, str], int] = {}
+    replicates: dict[tuple[Any, str], int] = {}
+    for reading in readings:
+        if reading.run_id:
+            before = line_of.setdefault((reading.facts, reading.run_id), reading.line)
+            if before != reading.line:
+                place = columns.places["run_id"]
+                reason = f"run '{reading.run_id}' stands in line {before} already, with other values; ids must differ"
+                rejections.append(
+                    Rejection(file=table.name, line=reading.line, column=table.columns[place], reason=reason)
+                )
+                continue
+            keyed.append((reading.run_id, reading))
+            continue
+        key = content_hash(
+            {
+                "params": reading.params,
+                "tokens": reading.tokens,
+                "batch_tokens": reading.batch_tokens,
+                "lr": reading.lr,
+                "weight_decay": reading.weight_decay,
+                "seed": reading.seed,
+                "settings": {name: str(reading.extra[name]) for name in settings if name in reading.extra},
+            }
+        )
+        count = replicates[reading.facts, key] = replicates.get((reading.facts, key), 0) + 1
+        keyed.append((key if count == 1 else f"{key}-{count}", reading))
+    return keyed
+
+
+def _sweeps(
+    keyed: Sequence[tuple[str, Reading]], table: Table, columns: ColumnMap, options: IngestOptions
+) -> tuple[Sweep, ...]:
+    groups: dict[tuple[tuple[str, Any], ...], list[Run]] = {}
+    for key, reading in keyed:
+        groups.setdefault(reading.facts, []).append(_run(key, reading, table.name))
+    base = options.recipe.strip() if options.recipe else slug(_stem(table.name))
+    names = _names(base, list(groups))
+    return tuple(
+        Sweep(recipe=_recipe(name, dict(facts), columns, options), runs=tuple(runs))
+        for name, (facts, runs) in zip(names, groups.items(), strict=True)
+    )
+
+
+def _run(key: str, reading: Reading, file: str) -> Run:
+    return Run(
+        run_key=key,
+        params=reading.params,
+        tokens=reading.tokens,
+        batch_tokens=reading.batch_tokens,
+        lr=reading.lr,
+        status=reading.status,
+        loss=reading.loss,
+        weight_decay=reading.weight_decay,
+        steps=reading.steps,
+        seed=reading.seed,
+        extra=reading.extra,
+        source=f"{file}:{reading.line}",
+    )
+
+
+def _recipe(name: str, facts: Mapping[str, Any], columns: ColumnMap, options: IngestOptions) -> Recipe:
+    extra = {key: facts[key] for key in ("family", "n_params_kind") if facts[key]}
+    stated = {k: v.strip() for k, v in options.recipe_fields.items() if k not in (*_RECIPE_TEXTS, "family")}
+    return Recipe(
+        name=name,
+        seq_len=facts["seq_len"],
+        loss_column=columns.loss_column,
+        extra={**extra, **{key: value for key, value in stated.items() if value}},
+        **{field: facts[field] for field in _RECIPE_TEXTS},
+    )
+
+
+def _names(base: str, groups: Sequence[tuple[tuple[str, Any], ...]]) -> list[str]:
+    """The base name, and behind it whatever tells the recipes of the file apart."""
+    if len(groups) == 1:
+        return [base]
+    tables = [dict(group) for group in groups]
+    differing = [field for field in tables[0] if len({facts[field] for facts in tables}) > 1]
+    names: list[str] = []
+    for facts in tables:
+        parts = [_part(field, facts[field]) for field in differing if field != "n_params_kind" or facts[field]]
+        name = "-".join([base, *parts])
+        copies = sum(known == name or known.startswith(f"{name}~") for known in names)
+        names.append(f"{name}~{copies + 1}" if copies else name)
+    return names
+
+
+def _part(field: str, value: Any) -> str:
+    if value in ("", None):
+        return f"unknown_{field}"
+    return f"seq{value}" if field == "seq_len" else slug(str(value))
+
+
+def slug(text: str) -> str:
+    """A name that needs no quotes in a shell or a URL."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.") or "sweep"
+
+
+def _stem(name: str) -> str:
+    suffixes = (".gz", ".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".parquet", ".pq", ".txt")
+    for suffix in suffixes:
+        if name.lower().endswith(suffix) and len(name) > len(suffix):
+            name = name[: -len(suffix)]
+    return name
+
+
+def _shown(columns: ColumnMap, sweeps: Sequence[Sweep]) -> dict[str, str]:
+    """The guesses, with the parameter convention that the rows turned out to state."""
+    shown = dict(columns.shown)
+    if "params_convention" in columns.places and "params" in shown:
+        said = sorted({sweep.recipe.params_convention for sweep in sweeps})
+        if said and all(said):
+            shown["params"] = shown["params"].replace(CONVENTION_BY_ROW, " or ".join(said))
+    return shown
+
+
+def _notes(keyed: Sequence[tuple[str, Reading]], sweeps: Sequence[Sweep], columns: ColumnMap) -> list[str]:
+    notes: list[str] = []
+    readings = [reading for _, reading in keyed]
+    flagged = sum(reading.flagged for reading in readings)
+    not_finite = sum(r.status is RunStatus.DIVERGED for r in readings) - flagged
+    if flagged or not_finite:
+        ways = [f"{flagged} marked so by the file"] if flagged else []
+        ways += [f"{not_finite} with a loss that is not finite"] if not_finite else []
+        notes.append(
+            f"{flagged + not_finite} runs diverged ({', '.join(ways)}): they count as divergences, and what "
+            f"'{columns.loss_column}' says for them is kept but not used as a loss"
+        )
+    if disagree := [reading for reading in readings if reading.steps_disagree]:
+        first = disagree[0]
+        notes.append(
+            f"in {len(disagree)} rows steps x batch is not the number of tokens within 5 % (line {first.line}: "
+            f"{first.steps} x {first.batch_tokens:g} = {(first.steps or 0) * first.batch_tokens:.4g}, "
+            f"tokens {first.tokens:.4g}); is the unit of the batch right?"
+        )
+    if len(sweeps) > 1:
+        notes.append(f"the file holds {len(sweeps)} recipes, which are kept apart: a fit is made for each")
+    kinds = {s.recipe.extra["n_params_kind"] for s in sweeps if "n_params_kind" in s.recipe.extra}
+    if kinds:
+        notes.append(
+            f"which parameters '{', '.join(sorted(kinds))}' counts is no convention that lawfit knows: taken as unknown"
+        )
+    silent = [f for f in (*_RECIPE_TEXTS, "seq_len") if not any(getattr(s.recipe, f) for s in sweeps)]
+    if sweeps and silent:
+        notes.append(
+            f"the file does not say: {', '.join(silent)} (unknown is allowed; two sweeps that differ there look alike)"
+        )
+    varying = _varying(sweeps)
+    if varying:
+        notes.append(
+            f"inside a recipe these settings vary too: {', '.join(varying)}; "
+            "a fit of learning rate and batch sees that as noise"
+        )
+    return notes
+
+
+def _varying(sweeps: Sequence[Sweep]) -> list[str]:
+    """Choices other than learning rate, batch and shape that are not the same in all runs of one scale."""
+    varying: dict[str, None] = {}
+    shape = re.compile(
+        r"hidden_size|d_model|d_ff|width|depth|n_?(layers?|heads?|embd|embed)|num_(layers|heads)|ffn_size"
+    )
+    for sweep in sweeps:
+        seen: dict[tuple[float, float, str], set[str]] = {}
+        for run in sweep.runs:
+            settings = {k: v for k, v in run.extra.items() if is_setting(k) and not shape.fullmatch(k)}
+            for name, value in {**settings, "weight_decay": run.weight_decay}.items():
+                seen.setdefault((run.params, run.tokens, name), set()).add(str(value))
+        varying.update({name: None for (_, _, name), values in seen.items() if len(values) > 1})
+    return list(varying)
+
+
+__all__ = ["Ingested", "interpret", "read_file", "slug"]

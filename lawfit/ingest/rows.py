@@ -1,0 +1,267 @@
+"""One row of a table -> one run and what its recipe holds fixed, or the reason why not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from lawfit.ingest.columns import ColumnMap
+from lawfit.ingest.numbers import (
+    CellError,
+    flag,
+    is_missing,
+    not_negative,
+    number,
+    positive,
+    positive_whole,
+    whole,
+)
+from lawfit.ingest.options import IngestOptions
+from lawfit.ingest.table import Cell, Table
+from lawfit.records import Json, RunStatus
+from lawfit.units import PARAMS_CONVENTIONS, sequences_to_tokens
+
+BATCH_TOLERANCE: Final = 5e-3  # tokens and sequences x length: 1.05e6 may be printed for 1048576
+STEPS_TOLERANCE: Final = 0.05  # tokens and steps x batch: beyond, one of the units is probably wrong
+
+_CONVENTION_NAMES: Final = {
+    **{name: name for name in PARAMS_CONVENTIONS},
+    "non_embedding_plus_output_head": "body_plus_head",
+    "non_embedding_plus_head": "body_plus_head",
+    "nonembedding": "non_embedding",
+    "no_embedding": "non_embedding",
+    "non-embedding": "non_embedding",
+    "all": "total",
+}
+_FINISHED: Final = frozenset({"finished", "completed", "complete", "success", "succeeded", "ok", "done"})
+_DIVERGED: Final = frozenset({"diverged", "nan", "exploded", "divergence", "inf"})
+
+
+class RowError(ValueError):
+    """A row is not taken: column (None: the row as a whole) and reason."""
+
+    def __init__(self, column: str | None, reason: str) -> None:
+        super().__init__(reason)
+        self.column = column
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one row says."""
+
+    line: int
+    run_id: str  # "" when the file has none
+    params: float
+    tokens: float
+    batch_tokens: float
+    lr: float
+    status: RunStatus
+    loss: float | None
+    weight_decay: float | None
+    steps: int | None
+    seed: int | None
+    facts: tuple[tuple[str, Any], ...]  # of the recipe: field and value, in a fixed order
+    extra: dict[str, Json]
+    flagged: bool  # diverged because a column says so, not because of its loss
+    steps_disagree: bool  # tokens is not steps x batch
+
+
+class RowReader:
+    """Reads the rows of one table."""
+
+    def __init__(self, table: Table, columns: ColumnMap, options: IngestOptions) -> None:
+        self._columns = columns
+        self._names = table.columns
+        self._options = options
+        self._stated = {k: v.strip() for k, v in options.recipe_fields.items() if v.strip()}
+        self._caches: dict[str, dict[Cell, Any]] = {field: {} for field in columns.places}
+        consumed = {place for field, place in columns.places.items() if field not in ("diverged",)}
+        self._rest = [(place, name) for place, name in enumerate(table.columns) if place not in consumed]
+        self._extra_cache: dict[Cell, Json] = {}
+
+    def read(self, line: int, cells: tuple[Cell, ...]) -> Reading:
+        """Interpret one row.
+
+        Raises
+        ------
+        RowError
+            It cannot be taken.
+        """
+        self._require_finished(cells)
+        steps = self._get("steps", cells, positive_whole)
+        seq_len = self._get("seq_len", cells, positive_whole)
+        if seq_len is None:
+            seq_len = self._options.seq_len
+        params = self._need("params", cells, positive)
+        lr = self._need("lr", cells, positive)
+        batch_tokens = self._batch(cells, seq_len)
+        tokens = self._get("tokens", cells, positive)
+        steps_disagree = False
+        if tokens is None:
+            if steps is None:
+                raise RowError(self._name("tokens"), "no number of training tokens")
+            tokens = steps * batch_tokens
+        elif steps is not None:
+            steps_disagree = abs(steps * batch_tokens / tokens - 1) > STEPS_TOLERANCE
+        if tokens < batch_tokens * (1 - BATCH_TOLERANCE):
+            shown = f"{tokens:g} tokens are less than one batch of {batch_tokens:g}"
+            raise RowError(self._name("tokens"), f"{shown}; write both as plain token counts (not in billions)")
+        status, loss, flagged = self._outcome(cells)
+        extra = self._extra(cells)
+        if status is RunStatus.DIVERGED and not is_missing(raw := cells[self._columns.places["loss"]]):
+            extra[self._columns.loss_column] = self._extra_value(raw)  # what the log says is kept, unused
+        return Reading(
+            line=line,
+            run_id=self._text("run_id", cells),
+            params=params,
+            tokens=tokens,
+            batch_tokens=batch_tokens,
+            lr=lr,
+            status=status,
+            loss=loss,
+            weight_decay=self._get("weight_decay", cells, not_negative),
+            steps=steps,
+            seed=self._get("seed", cells, whole),
+            facts=self._facts(cells, seq_len),
+            extra=extra,
+            flagged=flagged,
+            steps_disagree=steps_disagree,
+        )
+
+    def _name(self, field: str) -> str | None:
+        place = self._columns.places.get(field)
+        return None if place is None else self._names[place]
+
+    def _get(self, field: str, cells: tuple[Cell, ...], parse: Callable[[Cell], Any]) -> Any:
+        """The parsed cell, None when it says nothing."""
+        place = self._columns.places.get(field)
+        if place is None:
+            return None
+        cell = cells[place]
+        cache = self._caches[field]
+        if not isinstance(cell, bool) and cell in cache:  # True would find what 1 left
+            return cache[cell]
+        if is_missing(cell):
+            value = None
+        else:
+            try:
+                value = parse(cell)
+            except CellError as error:
+                raise RowError(self._names[place], str(error)) from None
+        if not isinstance(cell, bool):
+            cache[cell] = value
+        return value
+
+    def _need(self, field: str, cells: tuple[Cell, ...], parse: Callable[[Cell], float]) -> float:
+        value: float | None = self._get(field, cells, parse)
+        if value is None:
+            raise RowError(self._name(field), "the cell is empty")
+        return value
+
+    def _text(self, field: str, cells: tuple[Cell, ...]) -> str:
+        place = self._columns.places.get(field)
+        if place is None or is_missing(cells[place]):
+            return ""
+        text = str(cells[place]).strip()
+        if "\x00" in text or not _encodable(text):
+            raise RowError(self._names[place], "the text holds characters that cannot be stored")
+        return "" if text.lower() == "nan" else text
+
+    def _batch(self, cells: tuple[Cell, ...], seq_len: int | None) -> float:
+        in_tokens = self._get("batch_tokens", cells, positive)
+        sequences = self._get("batch_sequences", cells, positive)
+        if sequences is None or seq_len is None:
+            if in_tokens is not None:
+                return float(in_tokens)
+            if sequences is None:
+                raise RowError(self._name("batch_tokens") or self._name("batch_sequences"), "no batch size")
+            raise RowError(self._name("seq_len"), "the batch is in sequences, and the sequence length is not known")
+        product = sequences_to_tokens(sequences, seq_len)
+        if in_tokens is None:
+            return product
+        if abs(in_tokens / product - 1) > BATCH_TOLERANCE:
+            reason = (
+                f"{in_tokens:.10g} tokens per batch, but {sequences:g} sequences x {seq_len} tokens are {product:.10g}"
+            )
+            raise RowError(self._name("batch_tokens"), reason)
+        return float(in_tokens)
+
+    def _require_finished(self, cells: tuple[Cell, ...]) -> None:
+        if self._get("completed", cells, flag) is False:
+            raise RowError(
+                self._name("completed"), "the run did not complete, so its loss is not that of its token count"
+            )
+
+    def _outcome(self, cells: tuple[Cell, ...]) -> tuple[RunStatus, float | None, bool]:
+        flagged = bool(self._get("diverged", cells, flag))
+        said = self._text("status", cells).lower()
+        if said in _DIVERGED:
+            flagged = True
+        elif said and said not in _FINISHED:
+            raise RowError(self._name("status"), f"the status is '{said}', not finished (or diverged)")
+        loss = self._get("loss", cells, number)
+        if flagged:
+            return RunStatus.DIVERGED, None, True
+        if loss is None:
+            raise RowError(self._columns.loss_column, "no loss (and nothing says that the run diverged)")
+        if not math.isfinite(loss) or abs(loss) >= 1e300:
+            return RunStatus.DIVERGED, None, False
+        if loss <= 0:
+            raise RowError(self._columns.loss_column, f"the loss is {loss:g}; a loss in nats per token is above zero")
+        return RunStatus.FINISHED, loss, False
+
+    def _facts(self, cells: tuple[Cell, ...], seq_len: int | None) -> tuple[tuple[str, Any], ...]:
+        facts: dict[str, Any] = {}
+        for field in ("optimizer", "schedule", "data", "tokenizer", "parametrization", "loss_kind", "family"):
+            value = self._text(field, cells)
+            if field == "optimizer":
+                value = value.lower()
+            facts[field] = self._agree(field, value)
+        kind = self._text("params_convention", cells)
+        known = _CONVENTION_NAMES.get(kind.lower().replace(" ", "_"), "")
+        facts["params_convention"] = self._agree("params_convention", known) or self._columns.params_convention
+        # A kind that lawfit does not know still must not be pooled with another one.
+        facts["n_params_kind"] = kind if kind and not known else ""
+        facts["seq_len"] = seq_len
+        return tuple(facts.items())
+
+    def _agree(self, field: str, value: str) -> str:
+        stated = self._stated.get(field, "")
+        if stated and value and value != stated and value.lower() != stated.lower():
+            raise RowError(self._name(field), f"the row says {field} '{value}', you said '{stated}'")
+        return stated or value
+
+    def _extra(self, cells: tuple[Cell, ...]) -> dict[str, Json]:
+        return {name: self._extra_value(cells[place]) for place, name in self._rest if not is_missing(cells[place])}
+
+    def _extra_value(self, cell: Cell) -> Json:
+        """Numbers as numbers where that loses nothing of the text; JSON has no nan, so that stays a word."""
+        if isinstance(cell, float) and not math.isfinite(cell):
+            return str(cell)
+        if not isinstance(cell, str):
+            return cell
+        cached = self._extra_cache.get(cell)
+        if cached is None:
+            cached = self._extra_cache[cell] = _as_number(cell)
+        return cached
+
+
+def _as_number(text: str) -> Json:
+    text = text.strip().replace("\x00", "")
+    if not _encodable(text):
+        return text.encode("ascii", "backslashreplace").decode()
+    for kind in (int, float):
+        try:
+            value = kind(text)
+        except ValueError:
+            continue
+        if str(value) == text and math.isfinite(value):
+            return value
+    return text
+
+
+def _encodable(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)

@@ -1,0 +1,130 @@
+"""Files as lines of text, read with bounds: whatever a file holds, no more than a line of it is in memory."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Final
+
+from lawfit.errors import LogFormatError
+from lawfit.records import Rejection
+
+MAX_LINE_BYTES: Final = 1 << 20  # a row of a table of runs has some hundred bytes
+HEAD_BYTES: Final = 1 << 16
+_GZIP: Final = b"\x1f\x8b"
+
+
+def read_head(path: Path) -> bytes:
+    """The first bytes of a file, unpacked when it is gzipped.
+
+    Raises
+    ------
+    LogFormatError
+        Missing, a folder, empty, unreadable, or plainly not a table.
+    """
+    if not path.exists():
+        raise LogFormatError(f"{path}: there is no such file")
+    if path.is_dir():
+        raise LogFormatError(f"{path} is a folder; name the files in it, e.g. {path / '*.csv'}")
+    if not path.is_file():
+        raise LogFormatError(f"{path} is not a regular file; write the table to a file first")
+    try:
+        with open_bytes(path) as file:
+            head = file.read(HEAD_BYTES)
+    except (OSError, EOFError, zlib.error) as error:
+        raise LogFormatError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if not head.strip(b"\xef\xbb\xbf \t\r\n"):
+        raise LogFormatError(f"{path} is empty")
+    return head
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """Open for reading, through gzip where the content is gzipped."""
+    with path.open("rb") as file:
+        packed = file.read(2) == _GZIP
+    return gzip.open(path) if packed else path.open("rb")  # type: ignore[return-value]
+
+
+def require_text(path: Path, head: bytes) -> None:
+    """Refuse what is not lines of text.
+
+    Raises
+    ------
+    LogFormatError
+        UTF-16, binary, or line ends that only old Macs write.
+    """
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise LogFormatError(f"{path} is UTF-16 text; save it as UTF-8 (in Excel: 'CSV UTF-8')")
+    if b"\x00" in head:
+        raise LogFormatError(f"{path} is a binary file, not a table of text")
+    if b"\r" in head and b"\n" not in head and len(head) < HEAD_BYTES:
+        raise LogFormatError(f"{path} ends its lines with CR alone; save it with LF or CRLF line ends")
+
+
+class TextLines:
+    """The lines of a file with their numbers, less line ends and byte-order mark.
+
+    A line that is too long or holds NUL is skipped and stands in `rejections`. A line that is not UTF-8 is read as
+    latin-1, which never fails and leaves all numbers and column names in ASCII as they are; `notes` says so.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._waiting: deque[tuple[int, str]] = deque()
+        self._latin: list[int] = []
+        self.rejections: list[Rejection] = []
+        self._lines = self._read()
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        return self
+
+    def __next__(self) -> tuple[int, str]:
+        return self._waiting.popleft() if self._waiting else next(self._lines)
+
+    def put_back(self, lines: list[tuple[int, str]]) -> None:
+        """Give lines again, before all others."""
+        self._waiting.extendleft(reversed(lines))
+
+    def notes(self) -> list[str]:
+        """What a reader of the report should know about the text."""
+        if not self._latin:
+            return []
+        where = ", ".join(map(str, self._latin[:5])) + (", ..." if len(self._latin) > 5 else "")
+        return [f"{len(self._latin)} lines are not UTF-8 and were read as latin-1 (line {where}); check their names"]
+
+    def _read(self) -> Iterator[tuple[int, str]]:
+        try:
+            with open_bytes(self._path) as file:
+                yield from self._decoded(file)
+        except (OSError, EOFError, zlib.error) as error:
+            raise LogFormatError(f"{self._path} cannot be read to its end: {error}") from None
+
+    def _decoded(self, file: IO[bytes]) -> Iterator[tuple[int, str]]:
+        number = 0
+        while raw := file.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            if len(raw) > MAX_LINE_BYTES:
+                while raw and not raw.endswith(b"\n"):
+                    raw = file.readline(MAX_LINE_BYTES)
+                if number == 1:
+                    raise LogFormatError(
+                        f"{self._path}: the first line is longer than {MAX_LINE_BYTES >> 20} MiB; "
+                        "this is not a table of runs"
+                    )
+                self._reject(number, f"the line is longer than {MAX_LINE_BYTES >> 20} MiB")
+                continue
+            if b"\x00" in raw:
+                self._reject(number, "the line holds NUL bytes")
+                continue
+            try:
+                text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError:
+                self._latin.append(number)
+                text = raw.removeprefix(b"\xef\xbb\xbf").decode("latin-1")
+            yield number, text.rstrip("\r\n")
+
+    def _reject(self, line: int, reason: str) -> None:
+        self.rejections.append(Rejection(file=self._path.name, line=line, column=None, reason=reason))
