@@ -120,7 +120,7 @@ def ingest(
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    store = open_store(ctx, database)
+    store = open_store(ctx, database, dry_run=dry_run)
     reports: list[IngestReport] = []
     failures: list[dict[str, str]] = []
     for path in files:

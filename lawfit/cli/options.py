@@ -76,8 +76,8 @@ def settings_for(ctx: typer.Context, database: str | None) -> Settings:
     return settings if url is None else dataclasses.replace(settings, database_url=url)
 
 
-def open_store(ctx: typer.Context, database: str | None) -> Store:
-    """The store this command works on, made and migrated on first use."""
+def open_store(ctx: typer.Context, database: str | None, *, dry_run: bool = False) -> Store:
+    """The store this command works on, made and migrated on first use (but not for a dry run)."""
     from lawfit import pipeline
 
-    return pipeline.open_store(settings_for(ctx, database).database_url)
+    return pipeline.open_store(settings_for(ctx, database).database_url, dry_run=dry_run)

@@ -175,7 +175,7 @@ def test_ctrl_c_ends_in_a_sentence(as_json: bool) -> None:
     code = (
         "import os, signal, sys, time\n"
         "from lawfit import pipeline\n"
-        "def slow(*_):\n    print('begun', file=sys.stderr, flush=True)\n    time.sleep(30)\n"
+        "def slow(*_, **__):\n    print('begun', file=sys.stderr, flush=True)\n    time.sleep(30)\n"
         "pipeline.open_store = slow\n"
         "from lawfit.cli.main import main\n"
         f"sys.argv = ['lawfit', 'fit'] + {['--json'] if as_json else []}\n"

@@ -1,0 +1,80 @@
+"""`lawfit demo`: the whole path on a shipped sweep, from its file to a recommendation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lawfit.cli.options import JsonOption
+from lawfit.cli.output import note, plain, print_json, progress, show
+from lawfit.errors import LawfitError
+
+if TYPE_CHECKING:
+    from lawfit.storage import Store
+
+SHIPPED = "gpu_sweep.csv"  # our own runs, in data/
+STEP = 5.0  # the demo's target has this many times the parameters and tokens of the largest run
+
+
+def demo(
+    folder: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the demo's database and sweep go.")] = Path(
+        "demo"
+    ),
+    as_json: JsonOption = False,
+) -> None:
+    """Ingest a shipped sweep, fit it, and recommend a learning rate and batch size for a run 5 times as large.
+
+    Until a measured sweep is shipped the runs are simulated, and the demo says so.
+    """
+    from lawfit import pipeline
+    from lawfit.records import Target
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LawfitError(f"the folder {folder} cannot be made: {error.strerror}") from None
+    sweep, simulated = _sweep(folder)
+    mark = "SIMULATED runs: the numbers below show the path, not a measurement" if simulated else ""
+    with pipeline.open_store(str(folder / "lawfit.db")) as store:
+        with progress("demo", quiet=as_json) as advance:
+            advance("ingest", 0.0)
+            report = pipeline.ingest(store, sweep)
+            recipe = report.recipes[0]
+            fit = pipeline.refit(store, recipe, progress=advance)
+        target = _target(store, recipe)
+        document = pipeline.recommend(store, recipe, Target(params=target[0], tokens=target[1]), fit_id=fit.id)
+    if as_json:
+        print_json(
+            {
+                "schema": "lawfit.demo/1",
+                "simulated": simulated,
+                "database": str(folder / "lawfit.db"),
+                "prediction": document,
+            }
+        )
+        return
+    from lawfit.cli.card import card
+
+    note(f"{report.rows:,} runs from {sweep} are in {folder / 'lawfit.db'}")
+    show(*([plain(mark), plain("")] if mark else []), *card(document))
+    note(f"next: lawfit --database {folder / 'lawfit.db'} predict --params 1B --tokens 20B")
+
+
+def _sweep(folder: Path) -> tuple[Path, bool]:
+    """The shipped sweep, or a simulated one written into the folder; and whether it is simulated."""
+    from lawfit.settings import data_folder
+    from lawfit.simulate import demo_sweep, write_csv
+
+    shipped = data_folder() / SHIPPED
+    if shipped.is_file():
+        return shipped, False
+    path = folder / "simulated_sweep.csv"
+    write_csv(demo_sweep().runs, path)
+    return path, True
+
+
+def _target(store: Store, recipe: str) -> tuple[float, float]:
+    columns = store.run_columns(store.recipe(recipe).key)
+    return STEP * float(columns["params"].max()), STEP * float(columns["tokens"].max())
