@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lawfit.records import IngestReport
+from lawfit.records import IngestReport, Json
 
 if TYPE_CHECKING:
     from lawfit.ingest.options import IngestOptions
@@ -64,3 +64,32 @@ def ingest(store: Store, path: str | Path, options: IngestOptions | None = None)
         notes=(*found.notes, *changes.notes),
         dry_run=options.dry_run,
     )
+
+
+def list_laws() -> list[dict[str, Json]]:
+    """Every published law of the catalogue, as `show_law` gives one."""
+    from lawfit.laws.published import published_laws
+
+    return [show_law(law_id) for law_id in published_laws()]
+
+
+def show_law(law_id: str) -> dict[str, Json]:
+    """One published law: formulas, what its inputs count and where they were measured, caveats, source.
+
+    Raises
+    ------
+    UnknownLaw
+        With the ids that exist.
+    """
+    from lawfit.laws.published import published_law
+
+    law = published_law(law_id)
+    names = ("id", "label", "cite", "checked", "verified", "form_checked", "coefficients_checked", "at_batch")
+    document: dict[str, Json] = {name: getattr(law, name) for name in names}
+    document |= {"fixed_batch_tokens": law.fixed_batch_tokens, "needs": list(law.needs), "caveats": list(law.caveats)}
+    document |= {"context": dict(law.context), "inputs": {name: vars(spec) for name, spec in law.inputs.items()}}
+    document["formulas"] = {
+        target: {**vars(formula), "law": formula.law.name, "formula": formula.law.formula}
+        for target, formula in law.formulas.items()
+    }
+    return document

@@ -126,7 +126,7 @@ def _law(law: Mapping[str, Any]) -> Any:
 
 def _formula_words(formula: Mapping[str, Any]) -> str:
     const = "c" if formula["const"] is None else f"{formula['const']:.6g}"
-    if formula["form"] == "affine_log":
+    if formula["law"] == "affine_log":
         words = const + "".join(f" {slope:+.6g} ln {name}" for name, slope in formula["exponents"].items())
     else:
         words = " x ".join([const, *(f"{name}^{power:.6g}" for name, power in formula["exponents"].items())])
