@@ -17,7 +17,7 @@ hull (for a full grid that is clamping to its edges), scored there, and flagged 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -45,11 +45,12 @@ class ObservedRegret:
 
 @dataclass(frozen=True, kw_only=True)
 class LawScore:
-    """A law's regret over the cells it could be scored on."""
+    """A law's regret over the cells it has an answer for."""
 
     cells: tuple[CellKey, ...]
     regret: Floats  # (cells,), aligned with `cells`
     outside: Bools  # (cells,)
+    unanswered: tuple[CellKey, ...] = ()  # cells where the law gave no positive number
 
     @property
     def mean(self) -> float:
@@ -90,7 +91,9 @@ class ObservedSurface:
             raise NotEnoughData(f"none of the {len(z)} runs of this cell finished, so nothing can be scored on it")
         self.rule = rule
         self._points, self._loss = _merge_repeats(np.log(np.column_stack([x, y])[finite]), z[finite])
-        self.lowest_loss = float(self._loss.min())
+        best = int(np.argmin(self._loss))
+        self.lowest_loss = float(self._loss[best])
+        self.best_lr, self.best_batch_tokens = (float(x) for x in np.exp(self._points[best]))
         self._axis = _only_axis(self._points)
         self._triangles: Any = None
         self._hull = np.empty((0, 2))
@@ -130,7 +133,8 @@ class ObservedSurface:
         """Runs that differ in one quantity only (a learning-rate sweep at one batch): interpolate along that one."""
         order = np.argsort(self._points[:, axis])
         place = self._points[order, axis]
-        off_line = np.abs(query[:, 1 - axis] - self._points[:, 1 - axis].mean()) > LR_TOLERANCE
+        line = np.interp(query[:, axis], place, self._points[order, 1 - axis])
+        off_line = np.abs(query[:, 1 - axis] - line) > LR_TOLERANCE
         beyond = (query[:, axis] < place[0] - _HULL_SLACK) | (query[:, axis] > place[-1] + _HULL_SLACK)
         return np.interp(query[:, axis], place, self._loss[order]), off_line | beyond
 
@@ -168,22 +172,32 @@ def observed_surfaces(
 
 
 def score_law(
-    surfaces: dict[CellKey, ObservedSurface], predict: Callable[[float, float], tuple[float, float]]
+    surfaces: Mapping[CellKey, ObservedSurface], predict: Callable[[float, float], tuple[float, float]]
 ) -> LawScore:
     """Score ``predict(params, tokens) -> (lr, batch_tokens)`` on every cell.
+
+    A cell where either is not a positive number (a law beyond its zero) is `unanswered`, and in no mean.
 
     Raises
     ------
     NotEnoughData
-        There is no cell to score on.
+        There is no cell to score on, or the law answers on none.
     """
-    if not surfaces:
-        raise NotEnoughData("there is no cell with a finished run to score a law on")
-    scores = [surface.regret(*predict(*cell)) for cell, surface in surfaces.items()]
+    scored: dict[CellKey, ObservedRegret] = {}
+    unanswered = []
+    for cell, surface in surfaces.items():
+        at_lr, at_batch = (float(value) for value in predict(*cell))
+        if 0 < at_lr < np.inf and 0 < at_batch < np.inf:
+            scored[cell] = surface.regret(at_lr, at_batch)
+        else:
+            unanswered.append(cell)
+    if not scored:
+        raise NotEnoughData(f"no cell to score this law on ({len(unanswered)} without an answer from it)")
     return LawScore(
-        cells=tuple(surfaces),
-        regret=np.array([float(s.regret) for s in scores]),
-        outside=np.array([bool(s.outside) for s in scores]),
+        cells=tuple(scored),
+        regret=np.array([float(s.regret) for s in scored.values()]),
+        outside=np.array([bool(s.outside) for s in scored.values()]),
+        unanswered=tuple(unanswered),
     )
 
 

@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.errors import UnknownLaw
-from lawfit.laws.published import ExponentEvidence, published_laws
+from lawfit.laws.entry import ExponentEvidence
+from lawfit.laws.published import published_laws
 
 Floats = NDArray[np.float64]
 
@@ -94,7 +95,8 @@ def _exponent_prior(of: str, without: tuple[str, ...]) -> ExponentPrior:
     observations = [_observation(rows, inputs) for rows in used.values()]
     mean, between, mean_cov = _random_effects(observations, len(inputs))
     mean.flags.writeable = False
-    cov = (between + mean_cov + mean_cov.T + between.T) / 2
+    cov = between + mean_cov
+    cov = (cov + cov.T) / 2
     cov.flags.writeable = False
     return ExponentPrior(
         of=of,

@@ -96,6 +96,23 @@ class TestObservedSurface:
             ObservedSurface([1e-3, 2e-3], [1e5, 1e5], [np.nan, np.inf], rule=rule)
 
 
+def test_batch_tied_to_the_learning_rate_is_a_line() -> None:
+    surface = ObservedSurface(LR, 1e8 * LR, plane(LR, 1e8 * LR))
+    loss, outside = surface.loss_at(LR[3], [1e8 * LR[3], 2e8 * LR[3]])
+    np.testing.assert_allclose(loss, float(plane(LR[3], 1e8 * LR[3])), rtol=1e-12)
+    np.testing.assert_array_equal(outside, [False, True])
+
+
+def test_a_law_without_an_answer_is_counted_not_averaged() -> None:
+    surfaces = {(1e8, 2e9): ObservedSurface(*grid()), (1e12, 2e13): ObservedSurface(*grid())}
+    score = score_law(surfaces, lambda params, tokens: (1e-4 if params < 1e9 else float("nan"), 1e6))
+    assert score.cells == ((1e8, 2e9),)
+    assert score.unanswered == ((1e12, 2e13),)
+    assert score.mean == pytest.approx(0.0, abs=1e-9)  # the plane's lowest corner
+    with pytest.raises(NotEnoughData, match="2 without an answer"):
+        score_law(surfaces, lambda params, tokens: (-1.0, 1e6))
+
+
 def test_random_search_needs_no_grid(rng: np.random.Generator) -> None:
     lr, batch = np.exp(rng.uniform(np.log([[1e-4], [1e5]]), np.log([[1e-2], [1e6]]), size=(2, 60)))
     surface = ObservedSurface(lr, batch, plane(lr, batch))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 
 from lawfit.errors import LawfitError, UnknownLaw
 from lawfit.laws import published
-from lawfit.laws.published import AT_BATCH, CHECKED, TARGETS, PublishedLaw, published_law, published_laws
+from lawfit.laws.entry import AT_BATCH, CHECKED, TARGETS
+from lawfit.laws.published import PublishedLaw, published_law, published_laws
 from lawfit.settings import data_folder
 from lawfit.units import PARAMS_CONVENTIONS
 
@@ -100,6 +102,25 @@ class TestPublishedLawContract:
 
     def test_evidence_for_priors_was_checked(self, law: PublishedLaw) -> None:
         assert all(e.checked in ("V1", "V2", "CALC") for e in law.exponents)
+
+    def test_survives_json(self, law: PublishedLaw) -> None:
+        document = json.loads(json.dumps(law.to_json(), allow_nan=False))
+        assert document["id"] == law.id
+        assert set(document["formulas"]) == set(law.formulas)
+
+
+EXPRESSIONS = {
+    "step_law": "lr = 1.79 * params^-0.713 * tokens^0.307",
+    "kaplan": "lr = 0.003239 -0.0001395 * ln params",
+    "porian_rounded": "lr = 0.0047 * (params / 108000000)^-0.333333",
+    "bjorck": "lr = c * params^-0.23 * tokens^-0.32",
+    "marin_muonh": "lr = 0.286087 * tokens^-0.395 * width^-0.15 * batch_tokens^0.5, at most 0.05",
+}
+
+
+@pytest.mark.parametrize(("law_id", "text"), EXPRESSIONS.items(), ids=EXPRESSIONS)
+def test_expression_for_people(law_id: str, text: str) -> None:
+    assert published_law(law_id).to_json()["formulas"]["lr"]["expression"] == text
 
 
 def test_outside_range_counts_decades() -> None:
