@@ -1,0 +1,298 @@
+"""The joint surface: one valley shape, one law for where it lies, fitted to all cells at once.
+
+Log loss of run i in cell c: ``y_i = floor_c + h(log lr_i - a_c, log batch_i - b_c; q) + noise``, where the optimum
+moves as a power law with a small scatter of its own per cell: ``a_c = x_c . law_lr + s_c``, ``b_c = x_c . law_batch +
+t_c``, ``x_c = (1, n, d, z^2)``, ``n = ln params``, ``d = ln tokens`` (centred), ``z = (n + d) / 2`` for curvature.
+
+The estimate is the posterior mode under Gaussian priors on law and shape (weak where the data speak) and a robust
+(pseudo-Huber) loss, found by Levenberg-Marquardt; floors and scatter are eliminated cell by cell (Schur complement),
+so a step costs milliseconds and the per-cell pieces give every leave-one-cell-out estimate for free. Scatter variances
+are updated by EM. Everything is plain numpy: a backtest makes hundreds of these fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lawfit.errors import FitError
+from lawfit.estimate.observations import Observations
+from lawfit.estimate.shapes import Shape
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+
+LAW_TERMS: Final = ("const", "params", "tokens", "curvature")
+N_LAW: Final = 2 * len(LAW_TERMS)
+# Scatter of a scale's own optimum around the law, before the data speak: .05 in ln lr, .08 in ln batch, worth two cells.
+SCATTER_START: Final = (0.05, 0.08)
+SCATTER_WEIGHT: Final = 2.0
+NOISE_START: Final = 1e-3
+NOISE_WEIGHT: Final = 4.0
+NOISE_FLOOR: Final = 1e-5
+_ROBUST: Final = 1.0  # residuals beyond one noise sd count less than squared
+_MAX_STEPS: Final = 60
+_EM_ROUNDS: Final = 3
+_GAIN: Final = 1e-4  # of the objective, which is in units of squared standard errors: far below any interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class LawPrior:
+    """Gaussian prior on the eight law coefficients: (lr, batch) x (const, params, tokens, curvature)."""
+
+    mean: Floats  # (8,)
+    precision: Floats  # (8, 8)
+    centre: tuple[float, float]  # (ln params, ln tokens) at which the constants hold
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurfaceFit:
+    """A fitted joint surface."""
+
+    centre: tuple[float, float]
+    law: Floats  # (8,)
+    shape: Floats  # (len q,)
+    scatter: Floats  # (cells, 2) each cell's own shift of (ln lr*, ln batch*)
+    floor: Floats  # (cells,) fitted log loss at each cell's optimum
+    scatter_var: Floats  # (2,)
+    noise: float  # sd of log loss
+    cov: Floats  # (8 + len q,) squared: inverse information, prior included
+    without_group: Floats  # (groups, 8 + len q): the estimate with each group of cells left out
+    rows: int
+    converged: bool
+    gradient_norm: float  # of the objective in units of the coefficients' standard errors
+    steps: int
+
+    def optimum(self, params: Floats, tokens: Floats, coefficients: Floats | None = None) -> tuple[Floats, Floats]:
+        """(ln lr*, ln batch*) by the law, at arrays of scales; `coefficients` (..., >= 8) instead of the fitted ones."""
+        theta = self.law if coefficients is None else coefficients
+        x = law_design(params, tokens, self.centre)
+        half = len(LAW_TERMS)
+        return theta[..., :half] @ x.T, theta[..., half:N_LAW] @ x.T
+
+
+def law_design(params: Floats, tokens: Floats, centre: tuple[float, float]) -> Floats:
+    """(scales, 4): 1, n, d and z^2 of each scale."""
+    n = np.log(np.atleast_1d(params)) - centre[0]
+    d = np.log(np.atleast_1d(tokens)) - centre[1]
+    return np.column_stack([np.ones_like(n), n, d, ((n + d) / 2) ** 2])
+
+
+def fit_surface(
+    observed: Observations,
+    shape: Shape,
+    window: float,
+    prior: LawPrior,
+    start: SurfaceFit | None = None,
+    groups: Sequence[Ints] = (),
+) -> SurfaceFit:
+    """Fit one joint surface to the runs within `window` (in log loss) of their cell's lowest loss.
+
+    `groups` are sets of cells for which the estimate without them is wanted too.
+
+    Raises
+    ------
+    FitError
+        No run lies inside the window, or the information is singular (a prior without width everywhere).
+    """
+    lowest = observed.lowest_log_loss()
+    inside = observed.log_loss <= lowest[observed.cell] + window
+    problem = _Problem(observed, inside, shape, prior)
+    if start is None or start.law.shape != (N_LAW,) or start.shape.shape != shape.prior_mean.shape:
+        theta = np.concatenate([prior.mean, shape.prior_mean])
+        theta[[0, 4]] = problem.start_level(theta)
+        scatter_var = np.array(SCATTER_START) ** 2
+    else:
+        theta = np.concatenate([start.law, start.shape])
+        scatter_var = start.scatter_var.copy()
+    noise = NOISE_START if start is None else start.noise
+    return problem.solve(theta, scatter_var, noise, groups)
+
+
+class _Problem:
+    """The arrays of one fit, and its Levenberg-Marquardt iteration."""
+
+    def __init__(self, observed: Observations, inside: NDArray[np.bool_], shape: Shape, prior: LawPrior) -> None:
+        if not inside.any():
+            raise FitError("no run lies inside the window of the fit")
+        self.shape = shape
+        self.cell = observed.cell[inside]
+        self.x, self.z, self.y = (a[inside] for a in (observed.log_lr, observed.log_batch, observed.log_loss))
+        self.seeds = observed.seeds[inside]
+        self.first = np.flatnonzero(np.concatenate([[True], np.diff(self.cell) > 0]))
+        self.rows_of_cell = [slice(int(a), int(b)) for a, b in zip(self.first, [*self.first[1:], len(self.cell)], strict=True)]
+        self.n_cells = observed.n_cells
+        self.centre = prior.centre
+        self.design = law_design(observed.params, observed.tokens, prior.centre)
+        q_prior = 1.0 / shape.prior_sd**2
+        self.size = N_LAW + len(q_prior)
+        self.precision = np.zeros((self.size, self.size))
+        self.precision[:N_LAW, :N_LAW] = prior.precision
+        self.precision[np.arange(N_LAW, self.size), np.arange(N_LAW, self.size)] = q_prior
+        self.mean = np.concatenate([prior.mean, shape.prior_mean])
+
+    def start_level(self, theta: Floats) -> Floats:
+        """Constants that put the law through the middle of the better half of each cell's runs."""
+        cut = np.array([np.median(part) for part in np.split(self.y, self.first[1:])])
+        good = self.y <= cut[self.cell]
+        weight = np.bincount(self.cell[good], minlength=self.n_cells)
+        half = len(LAW_TERMS)
+        slopes = theta[:half].copy(), theta[half:N_LAW].copy()
+        levels = []
+        for values, slope in ((self.x, slopes[0]), (self.z, slopes[1])):
+            slope[0] = 0.0
+            middle = np.bincount(self.cell[good], weights=values[good], minlength=self.n_cells) / weight
+            levels.append(float(np.median(middle - self.design @ slope)))
+        return np.array(levels)
+
+    def residuals(self, theta: Floats, scatter: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        half = len(LAW_TERMS)
+        a = self.design @ theta[:half] + scatter[:, 0]
+        b = self.design @ theta[half:N_LAW] + scatter[:, 1]
+        h, by_u, by_v, by_q = self.shape(self.x - a[self.cell], self.z - b[self.cell], theta[N_LAW:])
+        return self.y - h, by_u, by_v, by_q
+
+    def objective(self, theta: Floats, scatter: Floats, floor: Floats, var: Floats, noise: float) -> float:
+        r = (self.residuals(theta, scatter)[0] - floor[self.cell]) / noise
+        robust = 2 * _ROBUST**2 * (np.sqrt(1 + (r / _ROBUST) ** 2) - 1)
+        off = theta - self.mean
+        return float(self.seeds @ robust + off @ self.precision @ off + (scatter**2 / var).sum())
+
+    def solve(self, theta: Floats, scatter_var: Floats, noise: float, groups: Sequence[Ints]) -> SurfaceFit:
+        scatter = np.zeros((self.n_cells, 2))
+        floor = self._floors(theta, scatter)
+        steps = 0
+        damping = 1e-3
+        converged = False
+        for round_ in range(_EM_ROUNDS):
+            converged = False
+            current = self.objective(theta, scatter, floor, scatter_var, noise)
+            for _ in range(_MAX_STEPS):
+                system = _System(self, theta, scatter, floor, scatter_var, noise)
+                accepted = False
+                for _ in range(10):
+                    step, local = system.step(damping)
+                    trial = theta + step, scatter + local[:, 1:], floor + local[:, 0]
+                    value = self.objective(*trial, scatter_var, noise)
+                    if np.isfinite(value) and value <= current + 1e-10:
+                        accepted = True
+                        break
+                    damping = max(damping * 8, 1e-6)
+                if not accepted:
+                    # no downhill step is left; whether that is the minimum is for the gradient to say
+                    converged = system.gradient_norm() < 1e-2
+                    break
+                steps += 1
+                gain = current - value
+                theta, scatter, floor = trial
+                current = value
+                damping = max(damping / 10, 1e-9)
+                if gain < (_GAIN if round_ == _EM_ROUNDS - 1 else 10 * _GAIN):
+                    converged = True
+                    break
+            if round_ < _EM_ROUNDS - 1:
+                system = _System(self, theta, scatter, floor, scatter_var, noise)
+                scatter_var = system.updated_scatter_var()
+                noise = self._updated_noise(theta, scatter, floor, system)
+        system = _System(self, theta, scatter, floor, scatter_var, noise)
+        return SurfaceFit(
+            centre=self.centre,
+            law=theta[:N_LAW],
+            shape=theta[N_LAW:],
+            scatter=scatter,
+            floor=floor,
+            scatter_var=scatter_var,
+            noise=noise,
+            cov=system.covariance(),
+            without_group=system.leave_out(groups),
+            rows=len(self.y),
+            converged=converged,
+            gradient_norm=system.gradient_norm(),
+            steps=steps,
+        )
+
+    def _floors(self, theta: Floats, scatter: Floats) -> Floats:
+        e = self.residuals(theta, scatter)[0]
+        return np.array([np.median(part) for part in np.split(e, self.first[1:])])
+
+    def _updated_noise(self, theta: Floats, scatter: Floats, floor: Floats, system: _System) -> float:
+        r = (self.residuals(theta, scatter)[0] - floor[self.cell]) * np.sqrt(self.seeds)
+        used = self.n_cells + float(np.trace(system.covariance() @ (system.information - self.precision)))
+        dof = max(len(r) - used, 0.2 * len(r))
+        spread = (1.4826 * float(np.median(np.abs(r)))) ** 2 * len(r) / dof
+        variance = (NOISE_WEIGHT * NOISE_START**2 + dof * spread) / (NOISE_WEIGHT + dof)
+        return max(float(np.sqrt(variance)), NOISE_FLOOR)
+
+
+class _System:
+    """Normal equations at one point: per-cell blocks (floor, scatter) eliminated, law and shape left."""
+
+    def __init__(
+        self, problem: _Problem, theta: Floats, scatter: Floats, floor: Floats, var: Floats, noise: float
+    ) -> None:
+        self.problem, self.theta, self.scatter, self.var = problem, theta, scatter, var
+        e, by_u, by_v, by_q = problem.residuals(theta, scatter)
+        e = e - floor[problem.cell]
+        weight = problem.seeds / np.sqrt(1 + (e / noise / _ROBUST) ** 2) / noise**2
+        columns = np.column_stack([np.ones_like(e), -by_u, -by_v, by_q, e])
+        weighted = columns * weight[:, None]
+        gram = np.stack([columns[rows].T @ weighted[rows] for rows in problem.rows_of_cell])
+        x, half, size = problem.design, len(LAW_TERMS), problem.size
+        # columns of the law are the columns of scatter times the design row: da_c/dlaw = x_c
+        local = gram[:, :3, :3].copy()
+        local[:, [1, 2], [1, 2]] += 1 / var
+        local_gradient = gram[:, :3, -1].copy()
+        local_gradient[:, 1:] -= scatter / var
+        spread = np.concatenate([gram[:, 1:2, :] * x[:, :, None], gram[:, 2:3, :] * x[:, :, None], gram[:, 3:-1, :]], 1)
+        cross = spread[:, :, :3]  # (cells, size, 3)
+        block = np.concatenate(
+            [spread[:, :, 1:2] * x[:, None, :], spread[:, :, 2:3] * x[:, None, :], spread[:, :, 3:-1]], axis=2
+        )
+        self.gradient_by_cell = spread[:, :, -1]
+        self.local_inverse = np.linalg.inv(local)
+        self.eliminate = self.local_inverse @ cross.transpose(0, 2, 1)  # (cells, 3, size)
+        self.local_step = np.einsum("cij,cj->ci", self.local_inverse, local_gradient)
+        self.information_by_cell = block - cross @ self.eliminate
+        self.information = self.information_by_cell.sum(axis=0) + problem.precision
+        self.reduced_by_cell = self.gradient_by_cell - np.einsum("cki,ci->ck", cross, self.local_step)
+        self.gradient = self.reduced_by_cell.sum(axis=0) - problem.precision @ (theta - problem.mean)
+        assert block.shape == (problem.n_cells, size, size) and half * 2 == N_LAW
+        self._covariance: Floats | None = None
+
+    def step(self, damping: float) -> tuple[Floats, Floats]:
+        damped = self.information + damping * np.diag(np.diag(self.information))
+        step = np.asarray(np.linalg.solve(damped, self.gradient))
+        return step, self.local_step - np.einsum("cik,k->ci", self.eliminate, step)
+
+    def covariance(self) -> Floats:
+        if self._covariance is None:
+            try:
+                self._covariance = np.linalg.inv(self.information)
+            except np.linalg.LinAlgError:
+                raise FitError("the runs and the prior leave a coefficient without any width") from None
+        return self._covariance
+
+    def gradient_norm(self) -> float:
+        """Length of the Newton step in standard errors: 0 at the mode."""
+        return float(np.sqrt(max(self.gradient @ self.covariance() @ self.gradient, 0.0)))
+
+    def updated_scatter_var(self) -> Floats:
+        start = np.array(SCATTER_START) ** 2
+        width = self.local_inverse + self.eliminate @ self.covariance() @ self.eliminate.transpose(0, 2, 1)
+        moments = (self.scatter**2 + width[:, [1, 2], [1, 2]]).sum(axis=0)
+        updated: Floats = (SCATTER_WEIGHT * start + moments) / (SCATTER_WEIGHT + self.problem.n_cells)
+        return updated
+
+    def leave_out(self, groups: Sequence[Ints]) -> Floats:
+        """One Newton step from the mode without each group of cells: exact where the objective is quadratic."""
+        if not groups:
+            return np.empty((0, self.problem.size))
+        information = np.stack([self.information_by_cell[g].sum(axis=0) for g in groups])
+        gradient = np.stack([self.reduced_by_cell[g].sum(axis=0) for g in groups])
+        step = np.linalg.solve(self.information - information, (self.gradient - gradient)[:, :, None])[:, :, 0]
+        left: Floats = self.theta + step
+        return left
