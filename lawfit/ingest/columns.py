@@ -66,7 +66,7 @@ class _Recogniser:
     def __init__(self, table: Table, options: IngestOptions) -> None:
         self.table = table
         self.options = options
-        self.filled = [sum(not is_missing(row[1][place]) for row in table.rows) for place in range(len(table.columns))]
+        self._counts: dict[int, int] = {}
         self.places: dict[str, int] = {}
         self.evidence: dict[str, str] = {}
         self.notes: list[str] = []
@@ -95,6 +95,12 @@ class _Recogniser:
             params_convention=convention,
             loss_column=self.table.columns[self.places["loss"]],
         )
+
+    def _filled(self, place: int) -> int:
+        """How many rows say something in this column."""
+        if place not in self._counts:
+            self._counts[place] = sum(not is_missing(cells[place]) for _, cells in self.table.rows)
+        return self._counts[place]
 
     def _take_mapped(self) -> None:
         for column, field in self.options.column_map.items():
@@ -131,7 +137,7 @@ class _Recogniser:
                 if form in NAMES[field] and not (last_part_only and field not in _TAIL_FIELDS):
                     candidates.append((NAMES[field].index(form), literal, place))
                     break
-        with_values = sorted(c for c in candidates if self.filled[c[2]])
+        with_values = sorted(c for c in candidates if self._filled(c[2]))
         if not with_values:
             return
         first = with_values[0]
@@ -154,7 +160,7 @@ class _Recogniser:
         self.kept_out.add(place)
 
     def _differs(self, one: int, other: int) -> bool:
-        """Whether two columns hold different things; numbers within 1 % (a nominal and a counted value) are the same."""
+        """Whether two columns hold different things; numbers within 1 % (nominal and counted) are the same."""
         for _, cells in self.table.rows:
             if is_number(cells[one]) and is_number(cells[other]):
                 if not math.isclose(number(cells[one]), number(cells[other]), rel_tol=0.01):
@@ -184,7 +190,7 @@ class _Recogniser:
         free = [
             place
             for place, column in enumerate(self.table.columns)
-            if place not in self.kept_out and self.filled[place] and normal(column) not in NAMES["loss_kind"]
+            if place not in self.kept_out and self._may_be_loss(column) and self._filled(place)
         ]
         ranked = sorted(
             (LOSSES.index(form), place)
@@ -202,8 +208,8 @@ class _Recogniser:
                 self._take("loss", raw, "")
                 self._note_other_losses(ranked)
             return
-        best = max(smoothed, key=lambda place: self.filled[place])
-        if raw is None or self.filled[best] >= _SMOOTHED_ENOUGH * self.filled[raw]:
+        best = max(smoothed, key=self._filled)
+        if raw is None or self._filled(best) >= _SMOOTHED_ENOUGH * self._filled(raw):
             self._take("loss", best, "smoothed, so less noisy than a last value")
             if raw is not None:
                 name = self.table.columns[raw]
@@ -215,8 +221,12 @@ class _Recogniser:
         self._take("loss", raw, "")
         self.notes.append(
             f"the loss is '{self.table.columns[raw]}': the smoothed '{self.table.columns[best]}' stands in only "
-            f"{self.filled[best]} of {len(self.table.rows)} rows"
+            f"{self._filled(best)} of {len(self.table.rows)} rows"
         )
+
+    @staticmethod
+    def _may_be_loss(column: str) -> bool:
+        return is_smoothed_loss(column) or not set(LOSSES).isdisjoint(spellings(column)[:2])
 
     def _note_other_losses(self, ranked: list[tuple[int, int]]) -> None:
         taken = self.table.columns[self.places["loss"]]
@@ -231,9 +241,10 @@ class _Recogniser:
         if place is None:
             return
         mapped = self.evidence.pop("run_name") == "as you said"
-        names = [row[1][place] for row in self.table.rows]
-        if "run_id" not in self.places and (mapped or (len(set(names)) == len(names) and None not in names)):
-            self._take("run_id", place, "unique in every row")
+        names = [cells[place] for cells in {cells for _, cells in self.table.rows}]  # a repeated row is another matter
+        unique = len(set(names)) == len(names) and not any(is_missing(name) for name in names)
+        if "run_id" not in self.places and (mapped or unique):
+            self._take("run_id", place, "as you said" if mapped else "taken as run id: it differs in every row")
         else:
             self.kept_out.discard(place)
 
@@ -282,7 +293,7 @@ class _Recogniser:
         empty = [
             column
             for place, column in enumerate(self.table.columns)
-            if not self.filled[place] and (is_smoothed_loss(column) or self._is_known(column))
+            if not self._filled(place) and (is_smoothed_loss(column) or self._is_known(column))
         ]
         if empty:
             hints.append(f"empty in every row: {', '.join(empty)}")

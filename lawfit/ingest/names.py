@@ -7,6 +7,7 @@ Names are compared in lower case with every run of other characters as one under
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 NAMES: Final[dict[str, tuple[str, ...]]] = {
@@ -62,7 +63,7 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
         *("steps", "n_steps", "num_steps", "train_steps", "training_steps", "num_train_steps", "num_training_steps"),
         *("total_steps", "trainer_num_train_steps", "max_steps", "max_iters", "train_iters", "iterations", "n_iters"),
     ),
-    "weight_decay": ("weight_decay", "wd", "optimizer_weight_decay", "optim_weight_decay", "optimizer_wd", "decay"),
+    "weight_decay": ("weight_decay", "wd", "optimizer_weight_decay", "optim_weight_decay", "optimizer_wd"),
     "seed": ("seed", "random_seed", "rng_seed", "train_seed", "trainer_seed", "training_seed"),
     "loss_kind": ("loss_kind", "loss_type", "loss_name", "metric_name"),
     "params_convention": (
@@ -75,15 +76,25 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
     "diverged": ("diverged", "is_diverged", "has_diverged", "did_diverge", "divergent", "exploded", "is_nan"),
     "status": ("status", "state", "run_status", "run_state", "job_state"),
     "completed": ("completed", "finished", "is_complete", "is_finished", "complete"),
-    "run_id": ("run_id", "run_key", "id", "run_uuid", "uuid", "trial_id", "wandb_id", "run"),
-    "run_name": ("run_name", "name", "display_name", "wandb_name", "trial_name", "experiment_name", "exp_name"),
+    "run_id": ("run_id", "run_key", "run_uuid", "uuid", "trial_id", "wandb_id"),
+    "run_name": (
+        "id",
+        "run_name",
+        "name",
+        "run",
+        "display_name",
+        "wandb_name",
+        "trial_name",
+        "experiment_name",
+        "exp_name",
+    ),
     "optimizer": ("optimizer", "optim", "optimizer_name", "optimizer_type", "optim_name", "opt"),
     "schedule": (
         *("schedule", "lr_schedule", "learning_rate_schedule", "scheduler", "lr_scheduler", "lr_scheduler_type"),
         *("scheduler_name", "lr_decay_style", "schedule_name", "schedule_label"),
     ),
     "data": ("data", "dataset", "corpus", "dataset_name", "data_name", "train_data", "training_data", "data_mix"),
-    "tokenizer": ("tokenizer", "tokenizer_name", "tokenizer_type", "vocab"),
+    "tokenizer": ("tokenizer", "tokenizer_name", "tokenizer_type"),
     "parametrization": ("parametrization", "parameterization", "parametrisation", "parameterisation"),
     "family": ("model_family", "family", "architecture", "arch", "model_type"),
 }
@@ -132,6 +143,7 @@ def spellings(name: str) -> tuple[str, ...]:
     return tuple(forms)
 
 
+@lru_cache(maxsize=4096)
 def is_setting(name: str) -> bool:
     """Whether the column is a choice made before the run."""
     return any(_SETTING.fullmatch(form) for form in spellings(name))

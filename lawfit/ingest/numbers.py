@@ -23,7 +23,8 @@ class CellError(ValueError):
 
 def is_missing(cell: Cell) -> bool:
     """Whether the source says nothing here."""
-    return cell is None or (isinstance(cell, str) and cell.strip().lower() in _MISSING)
+    # The length first: this is asked of every cell of a file.
+    return cell is None or (isinstance(cell, str) and len(cell) < 16 and cell.strip().lower() in _MISSING)
 
 
 def is_number(cell: Cell) -> bool:

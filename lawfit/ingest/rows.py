@@ -35,6 +35,7 @@ _CONVENTION_NAMES: Final = {
     "non-embedding": "non_embedding",
     "all": "total",
 }
+_FACT_TEXTS: Final = ("optimizer", "schedule", "data", "tokenizer", "parametrization", "loss_kind", "family")
 _FINISHED: Final = frozenset({"finished", "completed", "complete", "success", "succeeded", "ok", "done"})
 _DIVERGED: Final = frozenset({"diverged", "nan", "exploded", "divergence", "inf"})
 
@@ -78,8 +79,11 @@ class RowReader:
         self._options = options
         self._stated = {k: v.strip() for k, v in options.recipe_fields.items() if v.strip()}
         self._caches: dict[str, dict[Cell, Any]] = {field: {} for field in columns.places}
-        consumed = {place for field, place in columns.places.items() if field not in ("diverged",)}
+        consumed = set(columns.places.values())
         self._rest = [(place, name) for place, name in enumerate(table.columns) if place not in consumed]
+        places = columns.places
+        self._fact_places = [places[field] for field in (*_FACT_TEXTS, "params_convention") if field in places]
+        self._facts_cache: dict[tuple[Any, ...], tuple[tuple[str, Any], ...]] = {}
         self._extra_cache: dict[Cell, Json] = {}
 
     def read(self, line: int, cells: tuple[Cell, ...]) -> Reading:
@@ -214,8 +218,11 @@ class RowReader:
         return RunStatus.FINISHED, loss, False
 
     def _facts(self, cells: tuple[Cell, ...], seq_len: int | None) -> tuple[tuple[str, Any], ...]:
+        key = (seq_len, *(cells[place] for place in self._fact_places))
+        if (known_facts := self._facts_cache.get(key)) is not None:
+            return known_facts
         facts: dict[str, Any] = {}
-        for field in ("optimizer", "schedule", "data", "tokenizer", "parametrization", "loss_kind", "family"):
+        for field in _FACT_TEXTS:
             value = self._text(field, cells)
             if field == "optimizer":
                 value = value.lower()
@@ -226,7 +233,8 @@ class RowReader:
         # A kind that lawfit does not know still must not be pooled with another one.
         facts["n_params_kind"] = kind if kind and not known else ""
         facts["seq_len"] = seq_len
-        return tuple(facts.items())
+        self._facts_cache[key] = tuple(facts.items())
+        return self._facts_cache[key]
 
     def _agree(self, field: str, value: str) -> str:
         stated = self._stated.get(field, "")
