@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -140,6 +141,9 @@ def ingest(
     code = _exit_code(reports, failures)
     if as_json:
         print_json(_document(reports, failures, code))
+    elif reports and not dry_run:
+        recipes = {name for report in reports for name in report.recipes}
+        note("next: lawfit fit" + (f" --recipe {shlex.quote(min(recipes))}" if len(recipes) > 1 else ""))
     if code is not ExitCode.OK:
         raise typer.Exit(int(code))
 
