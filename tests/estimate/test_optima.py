@@ -141,6 +141,7 @@ class TestEstimators:
     def test_batch_at_an_edge_is_said(self, name: str) -> None:
         [found] = ESTIMATORS[name](cell(best_batch=2**23, slope=0.0))
         assert found.batch_status is AT_EDGE
+        assert (found.lr_status, found.status) == (INSIDE, AT_EDGE)  # the worse of both
         assert min(found.next_batch_tokens) > BATCH[-1]
 
     def test_cells_come_in_order_and_empty_ones_are_kept(self, name: str) -> None:

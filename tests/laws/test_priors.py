@@ -77,6 +77,15 @@ def test_a_law_along_a_path_tells_only_about_that_combination() -> None:
     assert along @ cov @ along < across @ cov @ across / 5
 
 
+def test_laws_silent_on_an_exponent_do_not_widen_it() -> None:
+    """One law measures both exponents, six only the second: the first keeps the assumed spread."""
+    both = (np.eye(2), np.array([-0.2, -0.3]), 0.01**2 * np.eye(2))
+    second = [(np.array([[0.0, 1.0]]), np.array([v]), np.array([[1e-4]])) for v in (-0.5, -0.4, -0.3, -0.2, -0.1, -0.3)]
+    _, between, mean_cov = priors._random_effects([both, *second], 2)
+    assert np.sqrt(between[0, 0]) == pytest.approx(priors.PSEUDO_SPREAD, rel=0.25)
+    assert np.sqrt(mean_cov[0, 0]) < 0.3  # one law, seen through that spread
+
+
 def test_recovers_centre_and_spread_of_many_simulated_laws(rng: np.random.Generator) -> None:
     """With 400 laws, a third of them along a path only, the centre and the spread come back."""
     centre, spread = np.array([-0.5, 0.3]), np.array([[0.04, -0.02], [-0.02, 0.03]])

@@ -100,6 +100,20 @@ class TestPublishedLawContract:
         assert all(decades >= 0 for decades in outside.values())
         assert outside.get("params", 0.0) == 0.0
 
+    def test_evidence_for_priors_is_what_the_law_says(self, law: PublishedLaw) -> None:
+        for e in law.exponents:
+            if e.checked == "CALC":  # our regression of the law's data, at another batch or in another form
+                continue
+            exponents = law.formulas["batch_tokens" if e.of == "batch" else "lr"].exponents
+            if "flops" in exponents:  # along the source's path params and tokens share the compute between them
+                assert sum(e.along.values()) == pytest.approx(1.0)
+                assert e.value == exponents["flops"]
+            elif "tokens_per_param" in law.inputs and "tokens" not in exponents:  # tokens grow with params
+                assert e.along == {"params": 1, "tokens": 1}
+                assert e.value == exponents["params"]
+            else:
+                assert e.value == pytest.approx(sum(w * exponents.get(name, 0.0) for name, w in e.along.items()))
+
     def test_evidence_for_priors_was_checked(self, law: PublishedLaw) -> None:
         assert all(e.checked in ("V1", "V2", "CALC") for e in law.exponents)
 
