@@ -96,6 +96,9 @@ class _Recogniser:
             loss_column=self.table.columns[self.places["loss"]],
         )
 
+    def _has_values(self, place: int) -> bool:
+        return any(not is_missing(cells[place]) for _, cells in self.table.rows)
+
     def _filled(self, place: int) -> int:
         """How many rows say something in this column."""
         if place not in self._counts:
@@ -137,7 +140,7 @@ class _Recogniser:
                 if form in NAMES[field] and not (last_part_only and field not in _TAIL_FIELDS):
                     candidates.append((NAMES[field].index(form), literal, place))
                     break
-        with_values = sorted(c for c in candidates if self._filled(c[2]))
+        with_values = sorted(c for c in candidates if self._has_values(c[2]))
         if not with_values:
             return
         first = with_values[0]
@@ -190,7 +193,7 @@ class _Recogniser:
         free = [
             place
             for place, column in enumerate(self.table.columns)
-            if place not in self.kept_out and self._may_be_loss(column) and self._filled(place)
+            if place not in self.kept_out and self._may_be_loss(column) and self._has_values(place)
         ]
         ranked = sorted(
             (LOSSES.index(form), place)
@@ -293,7 +296,7 @@ class _Recogniser:
         empty = [
             column
             for place, column in enumerate(self.table.columns)
-            if not self._filled(place) and (is_smoothed_loss(column) or self._is_known(column))
+            if not self._has_values(place) and (is_smoothed_loss(column) or self._is_known(column))
         ]
         if empty:
             hints.append(f"empty in every row: {', '.join(empty)}")

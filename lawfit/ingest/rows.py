@@ -243,7 +243,7 @@ class RowReader:
         return stated or value
 
     def _extra(self, cells: tuple[Cell, ...]) -> dict[str, Json]:
-        return {name: self._extra_value(cells[place]) for place, name in self._rest if not is_missing(cells[place])}
+        return {name: value for place, name in self._rest if (value := self._extra_value(cells[place])) is not None}
 
     def _extra_value(self, cell: Cell) -> Json:
         """Numbers as numbers where that loses nothing of the text; JSON has no nan, so that stays a word."""
@@ -251,10 +251,9 @@ class RowReader:
             return str(cell)
         if not isinstance(cell, str):
             return cell
-        cached = self._extra_cache.get(cell)
-        if cached is None:
-            cached = self._extra_cache[cell] = _as_number(cell)
-        return cached
+        if cell not in self._extra_cache:
+            self._extra_cache[cell] = None if is_missing(cell) else _as_number(cell)
+        return self._extra_cache[cell]
 
 
 def _as_number(text: str) -> Json:

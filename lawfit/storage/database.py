@@ -103,12 +103,7 @@ def create_engine(location: Location, *, lock_wait_seconds: float = LOCK_WAIT_SE
     dumps = partial(json.dumps, allow_nan=False)
     if not location.is_sqlite:
         try:
-            return sa.create_engine(
-                location.url,
-                json_serializer=dumps,
-                pool_pre_ping=True,
-                use_insertmanyvalues_wo_returning=True,  # many rows a statement: 5 times quicker than one by one
-            )
+            return sa.create_engine(location.url, json_serializer=dumps, pool_pre_ping=True)
         except ImportError:
             raise StoreError(
                 "PostgreSQL needs the driver psycopg; install it with pip install 'lawfit[postgres]'"
