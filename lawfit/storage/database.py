@@ -155,6 +155,10 @@ def explained(location: Location) -> Iterator[None]:
         raise StoreError(_sentence(error, location)) from error
     except sqlite3.Error as error:
         raise StoreError(_sqlite_sentence(error, location)) from error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] != "psycopg":  # COPY goes past SQLAlchemy to the driver
+            raise
+        raise StoreError(_postgres_sentence(error, location)) from error
 
 
 def _sentence(error: sa.exc.StatementError, location: Location) -> str:
@@ -163,6 +167,10 @@ def _sentence(error: sa.exc.StatementError, location: Location) -> str:
         return _sqlite_sentence(cause, location)
     if not isinstance(error, sa.exc.DBAPIError):  # raised before the database saw it, e.g. nan in a JSON column
         return f"nothing was written to {location}: a value cannot be stored ({cause or error})"
+    return _postgres_sentence(cause, location)
+
+
+def _postgres_sentence(cause: BaseException | None, location: Location) -> str:
     first_line = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
     match getattr(cause, "sqlstate", None):
         case "53100":
