@@ -184,10 +184,8 @@ def _insert_runs(connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
         return
     # COPY is several times quicker than INSERT. It is part of the same transaction.
     names = tuple(rows[0])
-    with (
-        connection.connection.cursor() as cursor,
-        cursor.copy(f"COPY runs ({', '.join(names)}) FROM STDIN") as copy,  # type: ignore[attr-defined]
-    ):
+    driver: Any = connection.connection.driver_connection
+    with driver.cursor() as cursor, cursor.copy(f"COPY runs ({', '.join(names)}) FROM STDIN") as copy:
         for row in rows:
             copy.write_row([json.dumps(row[name], allow_nan=False) if name == "extra" else row[name] for name in names])
 

@@ -1,0 +1,114 @@
+"""Shared by all tests: chance with a seed, golden files, both kinds of database, the public data."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lawfit.storage import Store
+
+DEFAULT_POSTGRES = "postgresql+psycopg://root@127.0.0.1:5432/test"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, default=20261121, help="seed of the `rng` fixture")
+    parser.addoption("--update-golden", action="store_true", help="rewrite the files in tests/golden")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if any(item.get_closest_marker("gpu") for item in items) and not _has_cuda():
+        skip = pytest.mark.skip(reason="needs a CUDA device")
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(skip)
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> np.random.Generator:
+    """Chance that is the same in every run; `--seed` varies it."""
+    return np.random.default_rng(request.config.getoption("--seed"))
+
+
+@pytest.fixture
+def update_golden(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--update-golden"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the published runs: LAWFIT_SHARED_DATA, or shared/data beside the checkout."""
+    beside = Path(__file__).parent.parent.parent / "shared" / "data"
+    folder = Path(os.environ.get("LAWFIT_SHARED_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no published runs at {folder}; set LAWFIT_SHARED_DATA to the folder that holds them")
+    return folder
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database of its own, empty, of each kind."""
+    if request.param == "sqlite":
+        yield str(tmp_path / "test.db")
+        return
+    yield from own_postgres_schema()
+
+
+@pytest.fixture
+def postgres_url() -> Iterator[str]:
+    """An empty PostgreSQL database."""
+    yield from own_postgres_schema()
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    """An open, empty store, on each kind of database."""
+    with Store.open(database_url) as opened:
+        yield opened
+
+
+def own_postgres_schema() -> Iterator[str]:
+    """URL of a new schema, dropped afterwards."""
+    url = os.environ.get("LAWFIT_TEST_POSTGRES_URL", DEFAULT_POSTGRES)
+    if reason := _unreachable(url):
+        message = f"PostgreSQL is not there: {reason}. Start one, or name it in LAWFIT_TEST_POSTGRES_URL"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    import psycopg
+
+    schema = f"lawfit_test_{uuid.uuid4().hex[:12]}"
+    plain = url.replace("postgresql+psycopg://", "postgresql://")
+    with psycopg.connect(plain, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {schema}")
+        try:
+            yield f"{url}{'&' if '?' in url else '?'}options=-csearch_path%3D{schema}"
+        finally:
+            connection.execute(f"DROP SCHEMA {schema} CASCADE")
+
+
+@cache
+def _unreachable(url: str) -> str:
+    try:
+        import psycopg
+    except ImportError:
+        return "the driver psycopg is not installed (pip install 'lawfit[postgres]')"
+    try:
+        psycopg.connect(url.replace("postgresql+psycopg://", "postgresql://"), connect_timeout=5).close()
+    except psycopg.OperationalError as error:
+        return str(error).strip().splitlines()[0]
+    return ""
+
+
+@cache
+def _has_cuda() -> bool:
+    try:
+        import torch
+    except ImportError:
+        return False
+    return bool(torch.cuda.is_available())
