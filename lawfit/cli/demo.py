@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lawfit.cli.options import JsonOption
+from lawfit.cli.options import JsonOption, open_at
 from lawfit.cli.output import note, plain, print_json, progress, show
 from lawfit.errors import LawfitError
+from lawfit.records import Target
 
 if TYPE_CHECKING:
     from lawfit.storage import Store
@@ -19,6 +20,7 @@ STEP = 5.0  # the demo's target has this many times the parameters and tokens of
 
 
 def demo(
+    ctx: typer.Context,
     folder: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the demo's database and sweep go.")] = Path(
         "demo"
     ),
@@ -29,7 +31,6 @@ def demo(
     Until a measured sweep is shipped the runs are simulated, and the demo says so.
     """
     from lawfit import pipeline
-    from lawfit.records import Target
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -37,20 +38,20 @@ def demo(
         raise LawfitError(f"the folder {folder} cannot be made: {error.strerror}") from None
     sweep, simulated = _sweep(folder)
     mark = "SIMULATED runs: the numbers below show the path, not a measurement" if simulated else ""
-    with pipeline.open_store(str(folder / "lawfit.db")) as store:
-        with progress("demo", quiet=as_json) as advance:
-            advance("ingest", 0.0)
-            report = pipeline.ingest(store, sweep)
-            recipe = report.recipes[0]
-            fit = pipeline.refit(store, recipe, progress=advance)
-        target = _target(store, recipe)
-        document = pipeline.recommend(store, recipe, Target(params=target[0], tokens=target[1]), fit_id=fit.id)
+    database = folder / "lawfit.db"
+    store = open_at(ctx, str(database))
+    with progress("demo", quiet=as_json) as advance:
+        advance("ingest", 0.0)
+        report = pipeline.ingest(store, sweep)
+        recipe = report.recipes[0]
+        fit = pipeline.refit(store, recipe, progress=advance)
+    document = pipeline.recommend(store, recipe, _target(store, recipe), fit_id=fit.id)
     if as_json:
         print_json(
             {
                 "schema": "lawfit.demo/1",
                 "simulated": simulated,
-                "database": str(folder / "lawfit.db"),
+                "database": str(database),
                 "prediction": document,
             }
         )
@@ -75,6 +76,6 @@ def _sweep(folder: Path) -> tuple[Path, bool]:
     return path, True
 
 
-def _target(store: Store, recipe: str) -> tuple[float, float]:
+def _target(store: Store, recipe: str) -> Target:
     columns = store.run_columns(store.recipe(recipe).key)
-    return STEP * float(columns["params"].max()), STEP * float(columns["tokens"].max())
+    return Target(params=STEP * float(columns["params"].max()), tokens=STEP * float(columns["tokens"].max()))

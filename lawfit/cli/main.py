@@ -26,9 +26,12 @@ class ExitCode(IntEnum):
 
 def main() -> NoReturn:
     """`lawfit`, as installed."""
-    # Imports make some 200,000 objects that stay; looking through them again and again is a fifth of a quick command.
-    gc.set_threshold(100_000, 50, 100)
-    sys.exit(run(sys.argv[1:]))
+    # Imports make a few 100,000 objects that stay: looking through them for garbage again and again would be a fifth of
+    # a quick command. `options.open_at` turns the collector on when they are all there.
+    gc.disable()
+    code = run(sys.argv[1:])
+    gc.freeze()
+    sys.exit(code)
 
 
 def run(args: Sequence[str]) -> int:

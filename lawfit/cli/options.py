@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -77,7 +78,16 @@ def settings_for(ctx: typer.Context, database: str | None) -> Settings:
 
 
 def open_store(ctx: typer.Context, database: str | None, *, dry_run: bool = False) -> Store:
-    """The store this command works on, made and migrated on first use (but not for a dry run)."""
+    """The store this command works on, made and migrated on first use (but not for a dry run); closed at its end."""
+    return open_at(ctx, settings_for(ctx, database).database_url, dry_run=dry_run)
+
+
+def open_at(ctx: typer.Context, url: str, *, dry_run: bool = False) -> Store:
+    """The store at a URL, closed when the command ends."""
     from lawfit import pipeline
 
-    return pipeline.open_store(settings_for(ctx, database).database_url, dry_run=dry_run)
+    store = pipeline.open_store(url, dry_run=dry_run)
+    ctx.call_on_close(store.close)
+    gc.freeze()  # what was imported stays: only what comes from here on is looked through for garbage
+    gc.enable()
+    return store
