@@ -97,6 +97,7 @@ class PublishedLaw:
     coefficients_checked: str
     at_batch: str
     fixed_batch_tokens: float | None
+    votes: tuple[str, ...]  # targets whose level counts in `priors.level_prior`
     needs: tuple[str, ...]
     caveats: tuple[str, ...]
     context: Mapping[str, str]

@@ -37,8 +37,11 @@ START_SD: Final = 1.0  # of every exponent before any law is read: |exponent| > 
 PSEUDO_LAWS: Final = 2.0
 PSEUDO_SPREAD: Final = 0.2  # exponents of one quantity typically differ by .2 between recipes (laws.md, section 12)
 DEFAULT_SD: Final = 0.05  # a source that gives no error: two digits, a handful of scales
+LEVEL_SPREAD: Final = 0.5  # of ln y between recipes at one scale: a factor 1.6, what published batch laws differ by
+EXPONENT_DRIFT: Final = 0.2  # a law's exponent may be off by this much outside its range
 _EM_STEPS: Final = 500
 _EM_TOLERANCE: Final = 1e-10
+_LEVEL_STEPS: Final = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +111,60 @@ def _exponent_prior(of: str, without: tuple[str, ...]) -> ExponentPrior:
         sources=(
             *(_sentence(laws[law_id].label, laws[law_id].cite, rows) for law_id, rows in used.items()),
             f"width: the spread between these {len(used)} laws, and how badly their centre is known",
+        ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelPrior:
+    """Where the optimum of an unmeasured recipe lies at one scale, by laws that publish a level: ln y ~ N(mean, sd)."""
+
+    target: str  # "lr" (at the jointly optimal batch) or "batch_tokens"
+    log_mean: float
+    log_sd: float
+    laws: tuple[str, ...]
+    sources: tuple[str, ...]
+
+
+def level_prior(target: str, params: float, tokens: float, *, without: Sequence[str] = ()) -> LevelPrior:
+    """The level that verified laws give at a scale, and how far they lie apart.
+
+    A law counts with the precision that is left at this scale: its variance is the spread between laws, plus
+    ``EXPONENT_DRIFT * ln 10`` squared per decade squared that the scale lies outside the law's own range (a law along
+    one path is outside when off the path). The prior's width is the spread between laws plus the uncertainty of their
+    centre, with the spread never taken below `LEVEL_SPREAD`: a handful of laws may agree by chance.
+
+    Raises
+    ------
+    ValueError
+        Unknown target, or `without` leaves no law.
+    UnknownLaw
+        `without` names a law that is not in the catalogue.
+    """
+    laws = published_laws()
+    if unknown := [law_id for law_id in without if law_id not in laws]:
+        raise UnknownLaw(f"no published law '{unknown[0]}'; there are {', '.join(laws)}")
+    voters = [law for law in laws.values() if target in law.votes and law.id not in without]
+    if not voters:
+        raise ValueError(f"no published law gives a level of '{target}' here")
+    log_level = np.log([float(law.evaluate(target, params=params, tokens=tokens)) for law in voters])
+    decades = np.array([max(law.outside_range(params, tokens).values(), default=0.0) for law in voters])
+    drift = (EXPONENT_DRIFT * np.log(10) * decades) ** 2
+    spread = LEVEL_SPREAD**2
+    for _ in range(_LEVEL_STEPS):  # the spread sets the weights, and the weighted scatter the spread
+        weight = 1 / (spread + drift)
+        mean = float(weight @ log_level / weight.sum())
+        scatter = float(weight @ ((log_level - mean) ** 2 - drift) / weight.sum())
+        spread = max(LEVEL_SPREAD**2, scatter * len(voters) / max(1, len(voters) - 1))
+    variance = spread + 1 / float((1 / (spread + drift)).sum())
+    return LevelPrior(
+        target=target,
+        log_mean=mean,
+        log_sd=float(np.sqrt(variance)),
+        laws=tuple(law.id for law in voters),
+        sources=tuple(
+            f"{law.label} ({law.cite}): {np.exp(level):.3g}" + (f", {far:.1f} decades outside its range" if far else "")
+            for law, level, far in zip(voters, log_level, decades, strict=True)
         ),
     )
 

@@ -87,6 +87,7 @@ def _read_law(table: dict[str, Any]) -> PublishedLaw:
         cite=table.pop("cite"),
         at_batch=_one_of(table.pop("at_batch"), AT_BATCH),
         fixed_batch_tokens=table.pop("fixed_batch_tokens", None),
+        votes=tuple(_one_of(target, TARGETS) for target in table.pop("votes", ())),
         needs=tuple(table.pop("needs", ())),
         caveats=tuple(table.pop("caveats")),
         context={name: str(value) for name, value in table.pop("context").items()},

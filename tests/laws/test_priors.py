@@ -7,7 +7,7 @@ import pytest
 
 from lawfit.errors import UnknownLaw
 from lawfit.laws import priors
-from lawfit.laws.priors import PRIOR_INPUTS, exponent_prior
+from lawfit.laws.priors import LEVEL_SPREAD, PRIOR_INPUTS, exponent_prior, level_prior
 from lawfit.laws.published import published_laws
 
 NAMES = pytest.mark.parametrize("of", PRIOR_INPUTS)
@@ -108,3 +108,39 @@ def test_one_observation_agrees_with_the_scalar_formula() -> None:
     expected = (0.6 / noise) / (1 / noise + 1 / priors.START_SD**2)
     assert mean[0] == pytest.approx(expected, rel=1e-9)
     assert mean_cov[0, 0] == pytest.approx(1 / (1 / noise + 1 / priors.START_SD**2), rel=1e-9)
+
+
+TARGETS = pytest.mark.parametrize("target", ["lr", "batch_tokens"])
+
+
+@TARGETS
+class TestLevelPrior:
+    def test_lies_among_the_laws_and_is_no_narrower_than_the_floor(self, target: str) -> None:
+        prior = level_prior(target, 5e8, 3e10)
+        said = [float(published_laws()[i].evaluate(target, params=5e8, tokens=3e10)) for i in prior.laws]
+        assert min(said) < np.exp(prior.log_mean) < max(said)
+        assert prior.log_sd > LEVEL_SPREAD
+        assert len(prior.sources) == len(prior.laws)
+
+    def test_one_vote_per_body_of_evidence_and_none_from_memory(self, target: str) -> None:
+        laws = level_prior(target, 5e8, 3e10).laws
+        assert not {"step_law_bootstrap", "porian_rounded", "deepseek_porian", "power_lines", "video_dit"} & set(laws)
+        assert all(published_laws()[i].verified for i in laws)
+
+    def test_wider_far_from_where_laws_were_measured(self, target: str) -> None:
+        assert level_prior(target, 1e12, 2e13).log_sd > level_prior(target, 5e8, 1e10).log_sd
+
+    def test_leaving_one_out(self, target: str) -> None:
+        assert "step_law" not in level_prior(target, 5e8, 3e10, without=("step_law",)).laws
+        with pytest.raises(UnknownLaw):
+            level_prior(target, 5e8, 3e10, without=("steplaw",))
+
+    def test_no_law_left(self, target: str) -> None:
+        with pytest.raises(ValueError, match="no published law"):
+            level_prior(target, 5e8, 3e10, without=tuple(published_laws()))
+
+    def test_a_single_law_has_the_assumed_spread(self, target: str) -> None:
+        alone = level_prior(target, 5e8, 3e10, without=tuple(i for i in published_laws() if i != "step_law"))
+        said = float(published_laws()["step_law"].evaluate(target, params=5e8, tokens=3e10))
+        assert np.exp(alone.log_mean) == pytest.approx(said)
+        assert alone.log_sd == pytest.approx(np.sqrt(2) * LEVEL_SPREAD)  # spread, and a centre known through it
