@@ -185,8 +185,8 @@ def _recipe(name: str, facts: Mapping[str, Any], columns: ColumnMap, options: In
 
 def _names(base: str, groups: Sequence[tuple[tuple[str, Any], ...]]) -> list[str]:
     """The base name, and behind it whatever tells the recipes of the file apart."""
-    if len(groups) == 1:
-        return [base]
+    if len(groups) <= 1:  # none where every row was rejected
+        return [base] * len(groups)
     tables = [dict(group) for group in groups]
     differing = [field for field in tables[0] if len({facts[field] for facts in tables}) > 1]
     names: list[str] = []
