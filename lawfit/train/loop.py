@@ -24,7 +24,10 @@ from lawfit.train.optimizers import Columns, adamw, gradient_norm
 from lawfit.train.pack import Pack
 from lawfit.train.schedules import multipliers
 
-HOPELESS_NATS = 1.0  # a training loss this far above a uniform guess is a divergence
+# A run diverges at its first loss or gradient that is not finite, or when it is this much worse than a uniform guess
+# for this many steps on end: a single spike can heal.
+HOPELESS_NATS = 1.0
+HOPELESS_STEPS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +48,12 @@ class Trainer:
         runs, model = pack.runs, pack.model
         self.k, self.steps = len(runs), max(run.steps for run in runs)
         dtype = torch.bfloat16 if pack.precision == "bf16" else torch.float32
-        self.stack = Stack(model, dtype=dtype, device=device, compiled=compiled)
-        self.update = torch.compile(adamw, dynamic=False, fullgraph=True) if compiled else adamw
+        stack = Stack(model, dtype=dtype, device=device)
+        self.losses: Callable[[Tensor, Tensor], Tensor] = stack.losses
+        self.update: Callable[..., None] = adamw
+        if compiled:
+            self.losses = torch.compile(stack.losses, dynamic=False, fullgraph=True)
+            self.update = torch.compile(adamw, dynamic=False, fullgraph=True)
         self.columns = Columns.of(runs, device)
         self.decayed = decayed_columns(model).to(device)
         self.rows = initial_rows(model, [run.init_seed for run in runs]).to(device).requires_grad_()
@@ -63,6 +70,7 @@ class Trainer:
         self.step = torch.zeros((), dtype=torch.int64, device=device)  # steps done
         self.healthy = torch.ones(self.k, 1, dtype=torch.bool, device=device)
         self.diverged_at = torch.zeros(self.k, 1, dtype=torch.int64, device=device)  # step, from 1; 0: it has not
+        self.hopeless_steps = torch.zeros_like(self.diverged_at)  # on end, up to now
         self.loss_table = torch.zeros(self.k, self.steps, device=device)
         self.norm_table = torch.zeros(self.k, self.steps, device=device)
 
@@ -70,7 +78,7 @@ class Trainer:
         """Compile for this shape, on made-up tokens and without touching the runs; may be done before `load`."""
         model, batch = self.pack.model, self.pack.batch_sequences
         tokens = torch.randint(model.vocab, (self.k, batch, model.seq_len + 1), device=self.device)
-        (grads,) = torch.autograd.grad(self.stack.losses(self.rows, tokens).sum(), self.rows)
+        (grads,) = torch.autograd.grad(self.losses(self.rows, tokens).sum(), self.rows)
         with torch.no_grad():
             self._update(grads, self.lr_table[:, :1], gradient_norm(grads), torch.zeros_like(self.healthy))
 
@@ -114,13 +122,14 @@ class Trainer:
         place = self.step.clamp(max=self.steps - 1)
         batch = self.pack.batch_sequences
         which = self.order.index_select(1, place * batch + torch.arange(batch, device=self.device))
-        losses = self.stack.losses(self.rows, self._windows(self.train_tokens, which)).mean(1, keepdim=True)
+        losses = self.losses(self.rows, self._windows(self.train_tokens, which)).mean(1, keepdim=True)
         (grads,) = torch.autograd.grad(losses.sum(), self.rows)  # runs share no parameter: the sum mixes nothing
         with torch.no_grad():
             norm = gradient_norm(grads)
             running = self.step < self.last_step
-            sane = torch.isfinite(losses) & torch.isfinite(norm)
-            sane &= losses < math.log(self.pack.model.vocab) + HOPELESS_NATS
+            hopeless = losses > math.log(self.pack.model.vocab) + HOPELESS_NATS
+            self.hopeless_steps.copy_(torch.where(hopeless, self.hopeless_steps + 1, 0))
+            sane = torch.isfinite(losses) & torch.isfinite(norm) & (self.hopeless_steps < HOPELESS_STEPS)
             alive = self.healthy & running & sane
             self.diverged_at.copy_(torch.where(self.healthy & running & ~sane, self.step + 1, self.diverged_at))
             self.healthy &= sane | ~running
@@ -135,7 +144,7 @@ class Trainer:
         which = (self.eval_at + torch.arange(batch, device=self.device)).clamp(max=total - 1)
         windows = self._windows(self.eval_tokens, which.expand(self.k, batch))
         # with gradients on although none is taken: the compiled pass of training is used again
-        losses = self.stack.losses(self.rows, windows)
+        losses = self.losses(self.rows, windows)
         self.eval_losses.index_copy_(1, which, losses.detach())  # the clamped tail writes one value several times
         self.eval_at += batch
 
@@ -145,10 +154,10 @@ class Trainer:
         self.eval_at = torch.zeros((), dtype=torch.int64, device=self.device)
         if self.device.type != "cuda":
             return self.train_step, self.eval_step
-        state = (self.rows, self.first, self.second, self.step, self.healthy, self.diverged_at)
+        state = (self.rows, self.first, self.second, self.step, self.healthy, self.diverged_at, self.hopeless_steps)
         with torch.no_grad():
             saved = [tensor.detach().clone() for tensor in state]
-        stream = torch.cuda.Stream()
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # warm-up off the capture: compilation, library handles, workspaces
             for _ in range(2):
@@ -217,10 +226,11 @@ def train(
         if all(log.over(done) for log in run_logs):
             break
     train_seconds = clock() - start
-    final = trainer.evaluate(eval_step)
+    finished = [not log.diverged_at and done >= log.steps for log in run_logs]
+    final = trainer.evaluate(eval_step) if any(finished) else np.full(trainer.k, np.nan)
     outcomes = []
     for i, log in enumerate(run_logs):
-        status = "diverged" if log.diverged_at else "finished" if done >= pack.runs[i].steps else "stopped"
+        status = "diverged" if log.diverged_at else "finished" if finished[i] else "stopped"
         if status == "finished" and not math.isfinite(final[i]):
             status, log.diverged_at = "diverged", pack.runs[i].steps
         loss = float(final[i]) if status == "finished" else None

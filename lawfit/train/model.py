@@ -7,12 +7,12 @@ row and never looks at a layer. RMSNorm before each branch, RoPE, SwiGLU, untied
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from lawfit.train.pack import Model
 
@@ -33,10 +33,12 @@ class Slot:
 
 
 def layout(model: Model) -> tuple[Slot, ...]:
-    """Slots in row order: embedding and gains (always fp32), then what matrix products read, layer by layer, head last."""
+    """Slots in row order: embedding and gains (always fp32), then the matrices layer by layer, then the head."""
     d, f, std = model.width, model.hidden, model.init_std
     out_std = std / math.sqrt(2 * model.layers)
-    wanted: list[tuple[str, tuple[int, ...], str, float]] = [("embedding", (model.vocab, d), "embedding", std)]
+    wanted: list[tuple[str, tuple[int, ...], str, float]] = [
+        ("embedding", (model.vocab, d), "embedding", model.embedding_std)
+    ]
     for layer in range(model.layers):
         wanted += [(f"{layer}.attention_norm", (d,), "norms", 0.0), (f"{layer}.mlp_norm", (d,), "norms", 0.0)]
         if model.qk_norm:
@@ -105,8 +107,8 @@ def block(x: Tensor, matrices: Tensor, gains: Tensor, rope: Tensor, model: Model
     """
     k, n, d = x.shape
     h, t, f, size = model.heads, model.seq_len, model.hidden, model.width // model.heads
-    qkv_w, out_w, gate_up_w, down_w = matrices.split([3 * d * d, d * d, 2 * d * f, f * d], dim=1)
-    gain = gains[:, None].split([d, d] + [size, size] * model.qk_norm, dim=2)
+    qkv_w, out_w, gate_up_w, down_w = torch.split(matrices, [3 * d * d, d * d, 2 * d * f, f * d], dim=1)
+    gain = torch.split(gains[:, None], [d, d] + [size, size] * model.qk_norm, dim=2)
     y = rms_norm(x, gain[0]).to(matrices.dtype)
     qkv = torch.bmm(y, qkv_w.view(k, d, 3 * d)).view(k, n // t, t, 3, h, size).permute(3, 0, 1, 4, 2, 5)
     q, key, v = qkv[0], qkv[1], qkv[2]  # each (K, b, h, T, size)
@@ -114,12 +116,12 @@ def block(x: Tensor, matrices: Tensor, gains: Tensor, rope: Tensor, model: Model
     if model.qk_norm:
         q, key = rms_norm(q, gain[2][:, None, None]), rms_norm(key, gain[3][:, None, None])
     q, key = (rotate(z, rope).to(v.dtype).flatten(0, 1) for z in (q, key))
-    mixed = F.scaled_dot_product_attention(q, key, v.flatten(0, 1), is_causal=True)
+    mixed = functional.scaled_dot_product_attention(q, key, v.flatten(0, 1), is_causal=True)
     mixed = mixed.transpose(1, 2).reshape(k, n, d)
     x = x + torch.bmm(mixed, out_w.view(k, d, d))
     y = rms_norm(x, gain[1]).to(matrices.dtype)
     gate, up = torch.bmm(y, gate_up_w.view(k, d, 2 * f)).chunk(2, dim=2)
-    return x + torch.bmm(F.silu(gate) * up, down_w.view(k, f, d))
+    return x + torch.bmm(functional.silu(gate) * up, down_w.view(k, f, d))
 
 
 def embed(embedding: Tensor, inputs: Tensor) -> Tensor:
@@ -133,21 +135,16 @@ def head_loss(x: Tensor, head: Tensor, gain: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy in fp32, averaged over each sequence: (K, b), nats per token."""
     k, b, t = targets.shape
     logits = torch.bmm(rms_norm(x, gain[:, None]).to(head.dtype), head)
-    loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.reshape(-1), reduction="none")
+    loss = functional.cross_entropy(logits.flatten(0, 1).float(), targets.reshape(-1), reduction="none")
     return loss.view(k, b, t).mean(2)
 
 
 class Stack:
-    """The forward pass of K models. With `compiled`, one layer is compiled once and used for all layers."""
+    """The forward pass of K models."""
 
-    def __init__(self, model: Model, *, dtype: torch.dtype, device: torch.device, compiled: bool) -> None:
+    def __init__(self, model: Model, *, dtype: torch.dtype, device: torch.device) -> None:
         self.model, self.dtype = model, dtype
         self.rope = rope_table(model).to(device)
-        self.slots = {slot.name: slot for slot in layout(model)}
-        wrap: Callable[..., Callable[..., Tensor]] = (
-            (lambda f: torch.compile(f, dynamic=False, fullgraph=True)) if compiled else (lambda f: f)
-        )
-        self._block, self._embed, self._head_loss = wrap(block), wrap(embed), wrap(head_loss)
 
     def losses(self, rows: Tensor, tokens: Tensor) -> Tensor:
         """Mean loss of each sequence.
@@ -164,14 +161,12 @@ class Stack:
         m, k = self.model, rows.shape[0]
         # split, not slicing: its backward is one concatenation instead of one padded copy of the row per slot
         per_layer = 2 * m.width + 2 * (m.width // m.heads) * m.qk_norm
-        products = m.layers * (4 * m.width**2 + 3 * m.width * m.hidden) + m.width * m.vocab
-        table, *gains, final, rest = rows.split(
-            [m.vocab * m.width] + [per_layer] * m.layers + [m.width, products], dim=1
-        )
-        *matrices, head = rest.to(self.dtype).split(
-            [4 * m.width**2 + 3 * m.width * m.hidden] * m.layers + [m.width * m.vocab], dim=1
-        )
-        x = self._embed(table.view(k, m.vocab, m.width), tokens[:, :, :-1])
+        matrices_size = 4 * m.width**2 + 3 * m.width * m.hidden
+        head_size = m.width * m.vocab
+        sizes = [m.vocab * m.width, *[per_layer] * m.layers, m.width, matrices_size * m.layers + head_size]
+        table, *gains, final, rest = torch.split(rows, sizes, dim=1)
+        *matrices, head = torch.split(rest.to(self.dtype), [*[matrices_size] * m.layers, head_size], dim=1)
+        x = embed(table.view(k, m.vocab, m.width), tokens[:, :, :-1])
         for layer_matrices, layer_gains in zip(matrices, gains, strict=True):
-            x = self._block(x, layer_matrices, layer_gains, self.rope, m)
-        return self._head_loss(x, head.view(k, m.width, m.vocab), final, tokens[:, :, 1:])
+            x = block(x, layer_matrices, layer_gains, self.rope, m)
+        return head_loss(x, head.view(k, m.width, m.vocab), final, tokens[:, :, 1:])

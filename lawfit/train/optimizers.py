@@ -39,7 +39,7 @@ class Columns:
 
 def gradient_norm(grads: Tensor) -> Tensor:
     """(K, P) -> (K, 1) Euclidean norms."""
-    return torch.linalg.vector_norm(grads, dim=1, keepdim=True)
+    return grads.square().sum(dim=1, keepdim=True).sqrt()
 
 
 def adamw(

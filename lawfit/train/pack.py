@@ -31,7 +31,8 @@ class Model:
     vocab: int
     seq_len: int  # tokens per sequence
     qk_norm: bool = False
-    init_std: float = 0.02  # matrices that write to the residual stream: divided by sqrt(2 layers)
+    embedding_std: float = 0.02
+    init_std: float = 0.02  # matrices and head; matrices that write to the residual stream: divided by sqrt(2 layers)
     rope_base: float = 10_000.0
 
     def __post_init__(self) -> None:
@@ -39,7 +40,8 @@ class Model:
             _demand(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "1 or more")
         even_heads = self.width % self.heads == 0 and (self.width // self.heads) % 2 == 0
         _demand(even_heads, "model.heads", self.heads, f"a number that cuts width {self.width} into even parts")
-        _demand(self.init_std > 0, "model.init_std", self.init_std, "above 0")
+        for name in ("embedding_std", "init_std"):
+            _demand(getattr(self, name) > 0, f"model.{name}", getattr(self, name), "above 0")
 
     @property
     def params(self) -> dict[str, int]:

@@ -12,17 +12,17 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 
-def linear(x: Floats, floor: float, cooldown: float) -> Floats:
+def linear(x: Floats, floor: float, _: float) -> Floats:
     """Straight from 1 to `floor`."""
     return floor + (1 - floor) * (1 - x)
 
 
-def cosine(x: Floats, floor: float, cooldown: float) -> Floats:
+def cosine(x: Floats, floor: float, _: float) -> Floats:
     """Half a cosine from 1 to `floor`."""
     return floor + (1 - floor) * 0.5 * (1 + np.cos(math.pi * x))
 
 
-def constant(x: Floats, floor: float, cooldown: float) -> Floats:
+def constant(x: Floats, _floor: float, _: float) -> Floats:
     """1 throughout."""
     return np.ones_like(x)
 
@@ -32,7 +32,7 @@ def wsd(x: Floats, floor: float, cooldown: float) -> Floats:
     return 1 - (1 - floor) * np.clip((x - (1 - cooldown)) / cooldown, 0, 1)
 
 
-Schedule = Callable[[Floats, float, float], Floats]
+Schedule = Callable[[Floats, float, float], Floats]  # (progress after warmup in [0, 1), floor, cooldown share)
 SCHEDULES: Mapping[str, Schedule] = MappingProxyType(
     {"linear": linear, "cosine": cosine, "wsd": wsd, "constant": constant}
 )

@@ -1,10 +1,10 @@
-"""The same transformer, one at a time, written plainly in torch.nn and trained by torch.optim: what the stack must equal."""
+"""The same transformer, one at a time, in plain torch.nn and torch.optim: what the stack must equal."""
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lawfit.train.model import layout
 from lawfit.train.pack import Model, RunSettings
@@ -101,7 +101,7 @@ def train(module: Transformer, run: RunSettings, batches: list[Tensor]) -> list[
     factors = multipliers(run.schedule, run.steps, warmup_steps=run.warmup_steps, floor=run.final_fraction)
     losses = []
     for tokens, factor in zip(batches, factors, strict=True):
-        loss = F.cross_entropy(module(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())
+        loss = functional.cross_entropy(module(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())
         optimizer.zero_grad()
         loss.backward()
         if run.clip:

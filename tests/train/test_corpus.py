@@ -42,7 +42,7 @@ def test_tokens_are_the_texts(made: tuple[Path, Manifest]) -> None:
         documents += [tokenizer.decode(part[1:].tolist()) for part in np.split(tokens, starts[1:])]
     assert sorted(documents) == sorted({path.read_text() for path in folder.parent.glob("source/**/m*.py")})
     assert corpus.train.max() < manifest.vocab <= 300
-    text = [d for d in documents[-int((corpus.validation == 0).sum()) :]]
+    text = documents[-int((corpus.validation == 0).sum()) :]
     assert manifest.validation_bytes == sum(len(t.encode()) for t in text)
 
 

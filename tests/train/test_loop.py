@@ -91,6 +91,17 @@ def test_divergence_leaves_the_neighbours_bit_identical(model: Model, corpus: Co
     assert log[-1]["step"] == outcomes[1].steps == 2  # the step after the wild update
 
 
+def test_a_run_worse_than_guessing_diverges_and_a_spike_does_not(model: Model, corpus: Corpus, tmp_path: Path) -> None:
+    steep = RunSettings(lr=4.0, steps=STEPS, schedule="constant", clip=0.0)
+    trainer, (outcome,) = run_pack(make(model, (steep,)), corpus, tmp_path)
+    losses = trainer.loss_table[0].numpy()
+    over = losses > math.log(61) + 1
+    assert outcome.status == "diverged"
+    assert np.isfinite(losses).all()
+    first = next(i for i in range(STEPS) if over[i : i + 10].sum() == 10)
+    assert outcome.steps == first + 10
+
+
 def test_a_pack_of_diverged_runs_ends_early(model: Model, corpus: Corpus, tmp_path: Path) -> None:
     wild = dataclasses.replace(RUNS[0], lr=1e30)
     trainer, _ = run_pack(make(model, (wild,)), corpus, tmp_path)
