@@ -35,7 +35,7 @@ PRIOR_INPUTS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 START_SD: Final = 1.0  # of every exponent before any law is read: |exponent| > 2 has not been seen
 PSEUDO_LAWS: Final = 2.0
-PSEUDO_SPREAD: Final = 0.2  # exponents of one quantity typically differ by .2 between recipes (laws.md, section 12)
+PSEUDO_SPREAD: Final = 0.2  # measured exponents of one quantity differ by .15 to .3 between recipes
 DEFAULT_SD: Final = 0.05  # a source that gives no error: two digits, a handful of scales
 LEVEL_SPREAD: Final = 0.5  # of ln y between recipes at one scale: a factor 1.6, what published batch laws differ by
 EXPONENT_DRIFT: Final = 0.2  # a law's exponent may be off by this much outside its range
