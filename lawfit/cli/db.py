@@ -54,7 +54,8 @@ def check(ctx: typer.Context, as_json: JsonOption = False, database: DatabaseOpt
 
     report = maintenance.check(settings_for(ctx, database).database_url)
     if as_json:
-        print_json({"schema": "lawfit.db/1", **dataclasses.asdict(report)})
+        found = dataclasses.asdict(report)
+        print_json({"schema": "lawfit.db/1", "revision": found.pop("schema"), **found})
     else:
         rows = [("Database", report.database), ("Schema", report.schema or "could not be read")]
         rows += [

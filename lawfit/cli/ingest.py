@@ -141,8 +141,7 @@ def ingest(
     code = _exit_code(reports, failures)
     if as_json:
         print_json(_document(reports, failures, code))
-    elif reports and not dry_run:
-        recipes = {name for report in reports for name in report.recipes}
+    elif (recipes := {name for report in reports for name in report.recipes}) and not dry_run:
         note("next: lawfit fit" + (f" --recipe {shlex.quote(min(recipes))}" if len(recipes) > 1 else ""))
     if code is not ExitCode.OK:
         raise typer.Exit(int(code))
@@ -181,7 +180,7 @@ def _document(reports: Sequence[IngestReport], failures: Sequence[Mapping[str, s
 
 def _show(report: IngestReport) -> None:
     rows = [
-        ("File", f"{report.file} ({report.format}, {report.rows:,} rows)"),
+        ("File", f"{report.file} ({report.format}, {report.rows:,} row{'' if report.rows == 1 else 's'})"),
         ("Recipe", ", ".join(report.recipes) or "-"),
     ]
     counts = [f"{report.inserted:,} new", f"{report.updated:,} updated", f"{report.unchanged:,} unchanged"]

@@ -19,14 +19,6 @@ from lawfit.cli.main import ExitCode, exit_code_of, run
 PREDICT = ("predict", "--params", "7B", "--tokens", "1.4T")
 
 
-@pytest.fixture(autouse=True)
-def away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands find no database, no lawfit.toml and no environment but their own."""
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("LAWFIT_")]:
-        monkeypatch.delenv(name)
-
-
 def shell(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """A real process, as from a shell."""
     return subprocess.run(
