@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -381,9 +382,9 @@ class Store:
                     "data_hash": fit.data_hash,
                     "code_version": fit.code_version,
                     "created_at": fit.created_at,
-                    "options": dict(fit.options),
-                    "exclusions": dict(fit.exclusions),
-                    "payload": dict(fit.payload),
+                    "options": _plain(fit.options),
+                    "exclusions": _plain(fit.exclusions),
+                    "payload": _plain(fit.payload),
                 }
                 connection.execute(sa.insert(tables.fits).values(row))
                 if rows := [_optimum_row(optimum) | {"fit_id": fit.id} for optimum in optima]:
@@ -458,12 +459,12 @@ class Store:
             row = {
                 "id": prediction_id,
                 "fit_id": fit_id,
-                "target": dict(target),
-                "answer": dict(answer),
+                "target": _plain(target),
+                "answer": _plain(answer),
                 "created_at": now(),
             }
             insert = _insert_or_ignore(self.location, tables.predictions).values(row)
-            return connection.execute(insert).rowcount == 1
+            return connection.execute(insert.returning(tables.predictions.c.id)).scalar() is not None
 
     def prediction(self, prediction_id: str) -> StoredPrediction:
         """The answer that was given under that id.
@@ -483,6 +484,15 @@ class Store:
 
 def _recipe_id(recipe_key: str) -> sa.ScalarSelect[int]:
     return sa.select(tables.recipes.c.id).where(tables.recipes.c.key == recipe_key).scalar_subquery()
+
+
+def _plain(value: Mapping[str, Json]) -> dict[str, Json]:
+    """The mapping, once it is known that JSON can hold it: drivers differ in how they fail."""
+    try:
+        json.dumps(dict(value), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"nothing was written: a value cannot be stored as JSON ({error})") from None
+    return dict(value)
 
 
 def _listed(names: Sequence[str], most: int = 12) -> str:
@@ -519,4 +529,4 @@ def _optimum(row: sa.RowMapping) -> Optimum:
 
 
 def _optimum_row(optimum: Optimum) -> dict[str, Any]:
-    return {**vars(optimum), "status": optimum.status.value, "detail": dict(optimum.detail)}
+    return {**vars(optimum), "status": optimum.status.value, "detail": _plain(optimum.detail)}

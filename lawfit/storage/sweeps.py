@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from lawfit.errors import RecipeConflict
+from lawfit.errors import RecipeConflict, StoreError
 from lawfit.records import Changes, Recipe, Run, Sweep
 from lawfit.storage.tables import recipes, runs
 
@@ -184,10 +184,14 @@ def _insert_runs(connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
         return
     # COPY is several times quicker than INSERT. It is part of the same transaction.
     names = tuple(rows[0])
+    try:
+        extras = [json.dumps(row["extra"], allow_nan=False) for row in rows]
+    except ValueError as error:
+        raise StoreError(f"nothing was written: a value cannot be stored ({error})") from None
     driver: Any = connection.connection.driver_connection
     with driver.cursor() as cursor, cursor.copy(f"COPY runs ({', '.join(names)}) FROM STDIN") as copy:
-        for row in rows:
-            copy.write_row([json.dumps(row[name], allow_nan=False) if name == "extra" else row[name] for name in names])
+        for row, extra in zip(rows, extras, strict=True):
+            copy.write_row([extra if name == "extra" else row[name] for name in names])
 
 
 def _stored_runs(connection: sa.Connection, recipe_id: int) -> Stored:

@@ -1,0 +1,115 @@
+"""Which recipe the runs of a file go to: never pooled unasked, never split from themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from lawfit.errors import RecipeConflict
+from lawfit.records import Changes, Recipe, Run, Sweep
+from lawfit.storage import Store
+from tests.storage.builders import recipe, run
+
+
+def put(store: Store, of: Recipe, *runs: Run, named: bool = False, dry_run: bool = False) -> Changes:
+    return store.put_sweeps([Sweep(recipe=of, runs=runs)], named=named, dry_run=dry_run)
+
+
+def names(store: Store) -> list[str]:
+    return [summary.recipe.name for summary in store.recipes()]
+
+
+def test_the_same_name_and_settings_pool(store: Store) -> None:
+    put(store, recipe(), run("a"))
+    put(store, recipe(), run("b"))
+    assert [(s.recipe.name, s.runs) for s in store.recipes()] == [("sweep", 2)]
+
+
+def test_unknown_settings_under_two_names_stay_apart(store: Store) -> None:
+    put(store, recipe("c4"), run("a"))
+    changes = put(store, recipe("pile"), run("b"))
+    assert names(store) == ["c4", "pile"]
+    assert "kept apart" in changes.notes[0]
+    assert "--recipe c4" in changes.notes[0]
+    assert put(store, recipe("pile"), run("b")).unchanged == 1  # and the same file again finds its own
+    assert len({s.recipe.key for s in store.recipes()}) == 2
+
+
+def test_a_grid_tried_on_other_data_stays_apart(store: Store) -> None:
+    """Keys made from settings coincide; the losses tell that these are other runs."""
+    put(store, recipe("c4"), *(run(f"k{n}", loss=2.5 + n) for n in range(4)))
+    put(store, recipe("pile"), *(run(f"k{n}", loss=3.1 + n) for n in range(4)))
+    assert names(store) == ["c4", "pile"]
+
+
+def test_a_renamed_file_with_a_correction_is_the_same_sweep(store: Store) -> None:
+    put(store, recipe("sweep"), run("a"), run("b"), run("c"))
+    changes = put(store, recipe("sweep_fixed"), run("a"), run("b"), run("c", loss=2.9))
+    assert names(store) == ["sweep"]
+    assert (changes.inserted, changes.updated, changes.unchanged) == (0, 1, 2)
+    assert changes.notes[0] == "taken as the same sweep as recipe 'sweep', whose runs it repeats"
+    assert any("run 'c' of 'sweep': loss 2.75 -> 2.9" in note for note in changes.notes)
+
+
+def test_a_chosen_name_is_honoured(store: Store) -> None:
+    put(store, recipe("sweep"), run("a"))
+    put(store, recipe("mine"), run("a"), named=True)
+    assert names(store) == ["mine", "sweep"]
+
+
+def test_a_chosen_name_with_other_settings_is_an_error(store: Store) -> None:
+    put(store, recipe("mine"), run("a"))
+    with pytest.raises(RecipeConflict, match="optimizer is 'adamw' there and 'muon' here"):
+        put(store, recipe("mine", optimizer="muon"), run("b"), named=True)
+    with pytest.raises(RecipeConflict, match="optimizer is 'adamw' there and unknown here"):
+        put(store, recipe("mine", optimizer=""), run("b"), named=True)
+    assert [s.runs for s in store.recipes()] == [1]
+
+
+def test_a_file_name_with_other_settings_gets_a_new_name(store: Store) -> None:
+    put(store, recipe("runs"), run("a"))
+    changes = put(store, recipe("runs", optimizer="muon"), run("a"))
+    assert names(store) == ["runs", "runs-2"]
+    assert "these runs went to 'runs-2'" in changes.notes[0]
+    again = put(store, recipe("runs", optimizer="muon"), run("a"))
+    assert (again.inserted, again.unchanged) == (0, 1)
+    assert names(store) == ["runs", "runs-2"]
+
+
+def test_several_recipes_land_together_or_not_at_all(store: Store) -> None:
+    put(store, recipe("b", optimizer="lion"), run("x"))
+    sweeps = [
+        Sweep(recipe=recipe("a"), runs=(run("x"),)),
+        Sweep(recipe=recipe("b"), runs=(run("x"),)),  # conflicts with the stored b
+    ]
+    with pytest.raises(RecipeConflict):
+        store.put_sweeps(sweeps, named=True)
+    assert names(store) == ["b"]
+    store.put_sweeps(sweeps)
+    assert names(store) == ["a", "b", "b-2"]
+
+
+def test_a_dry_run_tells_and_does_not_do(store: Store) -> None:
+    put(store, recipe(), run("a"), run("b"))
+    changes = put(store, recipe(), run("a"), run("b", loss=3.0), run("c"), dry_run=True)
+    assert (changes.inserted, changes.updated, changes.unchanged) == (1, 1, 1)
+    put(store, recipe("new", optimizer="lion"), run("a"), dry_run=True)
+    assert store.runs(recipe().key) == [run("a"), run("b")]
+    assert names(store) == ["sweep"]
+
+
+def test_a_run_that_only_moved_in_its_file_is_no_correction(store: Store) -> None:
+    put(store, recipe(), run("a", source="sweep.csv:2"))
+    assert put(store, recipe(), run("a", source="sweep.csv:7")).unchanged == 1
+    assert store.runs(recipe().key)[0].source == "sweep.csv:7"
+
+
+def test_many_updates_are_counted_and_some_shown(store: Store) -> None:
+    given = [run(f"r{n:02}") for n in range(30)]
+    put(store, recipe(), *given)
+    changes = put(store, recipe(), *(dataclasses.replace(r, loss=3.0) for r in given))
+    assert changes.updated == 30
+    assert changes.notes[0] == "updated 30 runs whose row in the file has changed:"
+    assert changes.notes[-1] == "  and 20 more"
+    assert len(changes.notes) == 12
