@@ -22,6 +22,7 @@ Floats = NDArray[np.float64]
 
 CURVATURE_SD: Final = 0.015  # exponents drift by about .1 over a factor 400 in scale (laws.md, section 12); per nat^2
 LEVEL_SD: Final = 0.6  # recipes differ by a factor of two in the best learning rate, at the least
+OUTSIDE_SD: Final = 0.5  # ln units per decade beyond a law's range
 OWN_WIDENING: Final = 3.0
 PRIOR_FORMS: Final = ("published", "own", "tokens_only")
 
@@ -38,24 +39,31 @@ class Level:
 
 
 def published_level(params: float, tokens: float, without: Sequence[str] = ()) -> Level:
-    """Median over sources of the verified laws' answers at a scale, and their spread (at least `LEVEL_SD`)."""
-    by_source: dict[str, dict[str, list[float]]] = {"lr": {}, "batch_tokens": {}}
+    """Weighted median over sources of the verified laws' answers at a scale, and their spread.
+
+    A law counts less the further the scale lies outside the range it was measured on: its answer there carries an
+    error of `OUTSIDE_SD` per decade beyond the spread between recipes, `LEVEL_SD`. Versions of one law are one source.
+    """
+    by_source: dict[str, dict[str, list[tuple[float, float]]]] = {"lr": {}, "batch_tokens": {}}
     used: list[str] = []
     for law_id, law in published_laws().items():
         if law_id in without or not law.verified:
             continue
         said = law.predict(params, tokens)
+        beyond = sum(float(decades) for decades in law.outside_range(params=params, tokens=tokens).values())
         for target, value in (("lr", said.lr), ("batch_tokens", said.batch_tokens)):
             if value is not None and np.isfinite(value) and value > 0:
-                by_source[target].setdefault(law.cite, []).append(float(np.log(value)))
+                weight = 1 / (LEVEL_SD**2 + (OUTSIDE_SD * beyond) ** 2)
+                by_source[target].setdefault(law.cite, []).append((float(np.log(value)), weight))
                 used.append(law_id)
     centre, spread = {}, {}
     for target, sources in by_source.items():
-        answers = np.array([np.mean(logs) for logs in sources.values()])
-        if not len(answers):
+        if not sources:
             raise UnknownLaw(f"no verified published law is left that gives {target}")
-        centre[target] = float(np.median(answers))
-        spread[target] = max(LEVEL_SD, 1.4826 * float(np.median(np.abs(answers - centre[target]))))
+        answers = np.array([np.mean([log for log, _ in said], axis=0) for said in sources.values()])
+        weights = np.array([np.mean([weight for _, weight in said]) for said in sources.values()])
+        centre[target] = _weighted_median(answers, weights)
+        spread[target] = max(LEVEL_SD, 1.4826 * _weighted_median(np.abs(answers - centre[target]), weights))
     return Level(
         log_lr=centre["lr"],
         log_lr_sd=spread["lr"],
@@ -97,3 +105,9 @@ def law_prior(form: str, centre: tuple[float, float], without: Sequence[str] = (
         precision[5, :] = precision[:, 5] = 0.0
         precision[5, 5] = 1 / 0.02**2
     return LawPrior(mean=mean, precision=precision, centre=centre)
+
+
+def _weighted_median(values: Floats, weights: Floats) -> float:
+    order = np.argsort(values)
+    share = np.cumsum(weights[order]) - weights[order] / 2
+    return float(np.interp(weights.sum() / 2, share, values[order]))

@@ -9,7 +9,7 @@ smaller scales, so a reported score never chose itself.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -26,8 +26,10 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
 WINDOWS: Final = (0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.08, 0.15, 0.3)
-WINDOWS_TRIED: Final = 4
-ROWS_PER_CELL: Final = 8.0  # a window holds at least so many runs of the typical cell, or it is too narrow to show a valley
+WINDOWS_TRIED: Final = 3
+ROWS_PER_CELL: Final = (
+    8.0  # a window holds at least so many runs of the typical cell, or it is too narrow to show a valley
+)
 MIN_CELLS_TO_CHOOSE: Final = 5  # below that the choice cannot be scored, and all choices count alike
 SHARPNESS: Final = 30.0  # a choice whose score is 10 % worse than the best counts e^-3
 
@@ -163,7 +165,10 @@ def _groups(observed: Observations) -> list[Ints]:
 
 
 def _scores(
-    observed: Observations, surfaces: Mapping[int, ObservedSurface], groups: Sequence[Ints], fits: Mapping[Choice, SurfaceFit]
+    observed: Observations,
+    surfaces: Mapping[int, ObservedSurface],
+    groups: Sequence[Ints],
+    fits: Mapping[Choice, SurfaceFit],
 ) -> Floats | None:
     """(choices,) mean regret on the observed runs of the cells left out, cells and sizes counting alike."""
     predicted = []
@@ -189,8 +194,6 @@ def _shifted(start: SurfaceFit | None, centre: tuple[float, float]) -> SurfaceFi
     """A start whose constants hold at another centre."""
     if start is None or start.centre == centre:
         return start
-    from dataclasses import replace
-
     step_n, step_d = centre[0] - start.centre[0], centre[1] - start.centre[1]
     law = start.law.copy()
     for at in (0, 4):

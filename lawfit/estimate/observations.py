@@ -115,10 +115,7 @@ def observe(runs: Sequence[Run]) -> Observations:
         detail = f"all {diverged} runs diverged" if diverged else "there is no usable run"
         raise NotEnoughData(f"nothing to fit: {detail}; add runs with a lower learning rate that finish with a loss")
     table = np.array(
-        [
-            (r.params, r.tokens, r.lr, r.batch_tokens, np.nan if r.loss is None else np.log(r.loss))
-            for r in kept
-        ],
+        [(r.params, r.tokens, r.lr, r.batch_tokens, np.nan if r.loss is None else np.log(r.loss)) for r in kept],
         dtype=float,
     )
     log_params = _snap(np.log(table[:, 0]), PARAMS_TOLERANCE)

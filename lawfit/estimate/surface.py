@@ -124,7 +124,9 @@ class _Problem:
         self.x, self.z, self.y = (a[inside] for a in (observed.log_lr, observed.log_batch, observed.log_loss))
         self.seeds = observed.seeds[inside]
         self.first = np.flatnonzero(np.concatenate([[True], np.diff(self.cell) > 0]))
-        self.rows_of_cell = [slice(int(a), int(b)) for a, b in zip(self.first, [*self.first[1:], len(self.cell)], strict=True)]
+        self.rows_of_cell = [
+            slice(int(a), int(b)) for a, b in zip(self.first, [*self.first[1:], len(self.cell)], strict=True)
+        ]
         self.n_cells = observed.n_cells
         self.centre = prior.centre
         self.design = law_design(observed.params, observed.tokens, prior.centre)

@@ -1,0 +1,265 @@
+"""One analysis of a recipe: observations in, everything a stored fit holds out (plain JSON values).
+
+This is the order in which a person would do it: look at the cells, fit the ensemble, fit the wide valley that prices a
+mistake, backtest by scale, and say what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lawfit.errors import FitError
+from lawfit.estimate.backtest import observed_surfaces_of, published_predictions, run_backtest
+from lawfit.estimate.borrowed import PRIOR_FORMS, law_prior
+from lawfit.estimate.cells import CellReport, locate_cells, next_grids
+from lawfit.estimate.ensemble import MIN_CELLS_TO_CHOOSE, Ensemble, fit_ensemble
+from lawfit.estimate.observations import Observations, summarise_rejections
+from lawfit.estimate.scoring import ObservedSurface
+from lawfit.estimate.shapes import SHAPES
+from lawfit.estimate.surface import N_LAW, SurfaceFit, fit_surface, law_design
+from lawfit.records import FitStatus, Optimum
+
+Floats = NDArray[np.float64]
+Progress = Callable[[str, float], None]
+
+SMALLEST_WEIGHT: Final = 2e-3  # members that count less do not move an answer and are not stored
+VALLEY_WINDOW: Final = 0.05  # loss range over which the price of a mistake is wanted
+LAW_LEVEL: Final = 0.9
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitOptions:
+    """What a user may set about a fit; part of its identity."""
+
+    without_laws: tuple[str, ...] = ()  # published laws that must not lend anything (they were fitted on these runs)
+    backtest: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analysis:
+    status: FitStatus
+    payload: Mapping[str, Any]
+    optima: tuple[Optimum, ...] = field(default_factory=tuple)
+
+
+def analyse(observed: Observations, options: FitOptions | None = None, *, progress: Progress | None = None) -> Analysis:
+    """Fit the optimal learning rate and batch size of one recipe.
+
+    Raises
+    ------
+    FitError
+        No joint surface converges: with a clear reason, nothing is returned half-done.
+    """
+    options = options or FitOptions()
+    report = progress or (lambda _stage, _share: None)
+    report("looking at the cells", 0.0)
+    surfaces = observed_surfaces_of(observed)
+    report("fitting the joint surface", 0.05)
+    ensemble = fit_ensemble(observed, surfaces, without_laws=options.without_laws)
+    valley = _fit_valley(observed, ensemble, options.without_laws)
+    cells = locate_cells(observed, ensemble)
+    report("leaving scales out", 0.3)
+    backtest = (
+        run_backtest(
+            observed,
+            surfaces,
+            ensemble,
+            without_laws=options.without_laws,
+            progress=lambda share: report("leaving scales out", 0.3 + 0.65 * share),
+        )
+        if options.backtest and observed.n_cells >= 3
+        else []
+    )
+    sparse = _is_sparse(observed, ensemble)
+    payload: dict[str, Any] = {
+        "model": _model(observed, ensemble, valley, options),
+        "law": _law_table(ensemble),
+        "curvature": _curvature(ensemble),
+        "choices": [
+            {**asdict(m.choice), "weight": m.weight, "score": m.score}
+            for m in sorted(ensemble.members, key=lambda m: -m.weight)
+        ],
+        "cells": [cell.to_json() for cell in cells],
+        "backtest": {
+            "splits": [{"name": split.name, "rows": [asdict(row) for row in rows]} for split, rows in backtest]
+        },
+        "published": _published_regrets(observed, surfaces),
+        "next_grid": next_grids(observed, cells),
+        "runs_used": observed.runs_used,
+        "runs_rejected": len(observed.rejected),
+        "rejected": summarise_rejections(observed.rejected),
+        "diverged": observed.runs_diverged,
+        "seed_sd": observed.seed_sd,
+    }
+    payload["warnings"] = _warnings(observed, ensemble, cells, payload, sparse=sparse)
+    report("done", 1.0)
+    return Analysis(
+        status=FitStatus.SPARSE if sparse else FitStatus.OK,
+        payload=payload,
+        optima=tuple(cell.to_optimum() for cell in cells),
+    )
+
+
+def _fit_valley(observed: Observations, ensemble: Ensemble, without_laws: Sequence[str]) -> SurfaceFit:
+    """The convex shape over the range of loss in which mistakes are priced; it converges where the members did."""
+    exponentials = [m for m in ensemble.members if m.choice.shape == "exponentials"]
+    start = max(exponentials, key=lambda m: m.choice.window).fit if exponentials else None
+    # narrow evidence: the window widens until a typical cell has runs enough to show both sides
+    window = max(VALLEY_WINDOW, *(m.choice.window for m in ensemble.members))
+    form = PRIOR_FORMS[1] if observed.n_cells >= MIN_CELLS_TO_CHOOSE else PRIOR_FORMS[0]
+    fit = fit_surface(observed, SHAPES["exponentials"], window, law_prior(form, ensemble.centre, without_laws), start)
+    if not np.isfinite(fit.shape).all():
+        raise FitError("the valley around the optimum could not be fitted; are the losses of these runs comparable?")
+    return fit
+
+
+def _is_sparse(observed: Observations, ensemble: Ensemble) -> bool:
+    """Whether exponents are in part borrowed: too few scales to choose by, or one batch size per scale."""
+    batches = [len(np.unique(observed.log_batch[observed.rows_of(c)])) for c in range(observed.n_cells)]
+    scored = any(m.score is not None for m in ensemble.members)
+    return not scored or float(np.median(batches)) < 3
+
+
+def _model(observed: Observations, ensemble: Ensemble, valley: SurfaceFit, options: FitOptions) -> dict[str, Any]:
+    members = [m for m in ensemble.members if m.weight >= SMALLEST_WEIGHT]
+    total = sum(m.weight for m in members)
+    prior = law_prior("published", ensemble.centre, options.without_laws)
+    batch = observed.log_batch
+    return {
+        "centre": list(ensemble.centre),
+        "dof": float(max(observed.n_cells - 3, 3)),
+        "members": [
+            {
+                "weight": m.weight / total,
+                "law": m.fit.law.tolist(),
+                "cov": m.fit.cov[:N_LAW, :N_LAW].tolist(),
+                "scatter_var": m.fit.scatter_var.tolist(),
+            }
+            for m in members
+        ],
+        "valley": {"q": valley.shape.tolist(), "cov": valley.cov[N_LAW:, N_LAW:].tolist(), "noise": valley.noise},
+        "published_prior": {"mean": prior.mean.tolist(), "cov": np.linalg.inv(prior.precision).tolist()},
+        "ranges": {
+            "params": [float(observed.params.min()), float(observed.params.max())],
+            "tokens": [float(observed.tokens.min()), float(observed.tokens.max())],
+            "batch_tokens": [float(np.exp(batch.min())), float(np.exp(batch.max()))],
+            "lr": [float(np.exp(observed.log_lr.min())), float(np.exp(observed.log_lr.max()))],
+        },
+        "loss_slope_per_log_compute": _loss_slope(observed, valley),
+    }
+
+
+def _loss_slope(observed: Observations, valley: SurfaceFit) -> float | None:
+    """d ln loss / d ln compute at fixed tokens per parameter, over the measured scales; None where they do not show it."""
+    x = law_design(observed.params, observed.tokens, valley.centre)[:, :3]
+    if observed.n_cells < 3:
+        return None
+    spread = np.ptp(x[:, 1:].sum(axis=1))
+    if spread < 0.7:
+        return None
+    if np.linalg.svd(x[:, 1:] - x[:, 1:].mean(axis=0), compute_uv=False)[-1] < 0.3:
+        total = x[:, 1:].sum(axis=1)  # along one path (say 20 tokens per parameter) compute is all there is
+        slope = float(np.polyfit(total, valley.floor, 1)[0])
+    else:
+        coefficients = np.linalg.lstsq(x, valley.floor, rcond=None)[0]
+        slope = float(coefficients[1] + coefficients[2]) / 2
+    return slope if slope < 0 else None
+
+
+def _law_table(ensemble: Ensemble) -> dict[str, Any]:
+    """Exponents averaged over the ensemble, with intervals that include the spread between choices."""
+    weights = ensemble.weights
+    laws = np.array([m.fit.law for m in ensemble.members])
+    variances = np.array([np.diag(m.fit.cov)[:N_LAW] for m in ensemble.members])
+    mean = weights @ laws
+    sd = np.sqrt(weights @ (variances + (laws - mean) ** 2))
+    reach = 1.8  # t with about ten degrees of freedom at 90 %
+    table: dict[str, Any] = {"level": LAW_LEVEL, "params_at_centre": float(np.exp(ensemble.centre[0]))}
+    table["tokens_at_centre"] = float(np.exp(ensemble.centre[1]))
+    for at, name in ((0, "lr"), (4, "batch_tokens")):
+        row: dict[str, float] = {"const": float(np.exp(mean[at]))}
+        for offset, term in ((1, "params"), (2, "tokens")):
+            row[term] = float(mean[at + offset])
+            row[f"{term}_low"] = float(mean[at + offset] - reach * sd[at + offset])
+            row[f"{term}_high"] = float(mean[at + offset] + reach * sd[at + offset])
+        table[name] = row
+    return table
+
+
+def _curvature(ensemble: Ensemble) -> dict[str, Any]:
+    """Whether the laws bend in log-log: the fitted bend against its standard error."""
+    weights = ensemble.weights
+    found = {}
+    for at, name in ((3, "lr"), (7, "batch_tokens")):
+        value = float(sum(w * m.fit.law[at] for w, m in zip(weights, ensemble.members, strict=True)))
+        variance = float(sum(w * m.fit.cov[at, at] for w, m in zip(weights, ensemble.members, strict=True)))
+        found[name] = {"value": value, "sd": variance**0.5, "detected": abs(value) > 2 * variance**0.5}
+    return found
+
+
+def _published_regrets(observed: Observations, surfaces: Mapping[int, ObservedSurface]) -> dict[str, Any]:
+    """What each published law would have cost on these runs, by label."""
+    found = {}
+    for label, predict in published_predictions().items():
+        lr, batch = predict(observed.params, observed.tokens)
+        scores = [surfaces[c].regret(lr[c], batch[c]) for c in range(observed.n_cells)]
+        regret = np.array([float(s.regret) for s in scores])
+        if np.isfinite(regret).all():
+            found[label] = {
+                "mean_regret": float(regret.mean()),
+                "worst_regret": float(regret.max()),
+                "cells_scored": len(regret),
+                "cells_outside": sum(bool(s.outside) for s in scores),
+            }
+    return found
+
+
+def _warnings(
+    observed: Observations,
+    ensemble: Ensemble,
+    cells: Sequence[CellReport],
+    payload: Mapping[str, Any],
+    *,
+    sparse: bool,
+) -> list[str]:
+    said = list(observed.notes)
+    edge = [c for c in cells if c.status.value == "at_edge"]
+    if edge:
+        said.append(
+            f"at {len(edge)} of {len(cells)} scales the best setting lies at the edge of what was tried, so it is a "
+            "bound rather than an optimum; the runs to add are listed"
+        )
+    if len(edge) == len(cells) and cells:
+        said.append("no scale shows its optimum inside the sweep: read the recommendation as a direction")
+    log_ratio = np.log(observed.tokens / observed.params)
+    if observed.n_cells >= 2 and np.ptp(log_ratio) < 0.2 and len(np.unique(observed.params)) > 1:
+        said.append(
+            f"all scales have about {np.exp(log_ratio.mean()):.3g} tokens per parameter, so parameters and tokens cannot be "
+            f"told apart: their exponents are in part borrowed. One run sweep at {observed.params[0]:.3g} parameters "
+            f"and {4 * observed.tokens[0]:.3g} tokens would settle it"
+        )
+    if sparse:
+        scales = "1 scale" if observed.n_cells == 1 else f"{observed.n_cells} scales"
+        said.append(
+            f"thin evidence ({scales}): how the optimum moves with scale is borrowed from published laws; "
+            "these runs set its level"
+        )
+    for name, words in (("lr", "learning rate"), ("batch_tokens", "batch size")):
+        if payload["curvature"][name]["detected"]:
+            said.append(f"the best {words} bends away from a straight power law; extrapolate with care")
+    for split in payload["backtest"]["splits"]:
+        rows = {row["method"]: row["mean_regret"] for row in split["rows"]}
+        ours = rows.get("lawfit")
+        better = [m for m, value in rows.items() if ours is not None and value < ours]
+        if better:
+            said.append(
+                f"with {split['name']}, {better[0]} did better than this fit ({rows[better[0]]:.3%} against {ours:.3%})"
+            )
+    if all(m.score is None for m in ensemble.members) and not sparse:
+        said.append("too few scales to score one analysis against another; all choices count alike")
+    return said

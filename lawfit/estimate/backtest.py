@@ -1,0 +1,190 @@
+"""Backtest by scale: leave scales out, repeat the whole analysis on the rest, score on the observed runs left out.
+
+Everything that chooses (windows, shapes, how much is borrowed) happens again inside the smaller scales, so the score
+never chose itself. Published laws and argmin + OLS are scored on the same cells, in the same table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lawfit.errors import LawfitError
+from lawfit.estimate.ensemble import MIN_CELLS_TO_CHOOSE, Choice, Ensemble, fit_ensemble
+from lawfit.estimate.observations import Observations
+from lawfit.estimate.optima import Columns
+from lawfit.estimate.regression import fit_argmin_ols, fit_e1
+from lawfit.estimate.scoring import ObservedSurface
+from lawfit.estimate.surface import SurfaceFit
+from lawfit.laws.published import published_laws
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+Predict = Callable[[Floats, Floats], tuple[Floats, Floats]]  # (params, tokens) -> (lr, batch_tokens)
+
+OURS = "lawfit"
+ARGMIN = "argmin + OLS"
+E1 = "near-optimal set + OLS"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Which cells each round of a backtest learns from; the others are scored."""
+
+    name: str
+    rounds: tuple[Ints, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One method in one split: regret as a fraction of loss, over the scored cells."""
+
+    method: str
+    mean_regret: float
+    worst_regret: float
+    cells: int
+    outside: int  # recommendations beyond the runs of the cell, scored at their nearest edge
+
+
+def observed_surfaces_of(observed: Observations) -> dict[int, ObservedSurface]:
+    """The observed losses of every cell, interpolated without dependence on the order of runs."""
+    found = {}
+    for cell in range(observed.n_cells):
+        rows = observed.rows_of(cell)
+        found[cell] = ObservedSurface(
+            np.exp(observed.log_lr[rows]),
+            np.exp(observed.log_batch[rows]),
+            np.exp(observed.log_loss[rows]),
+            rule="bilinear",
+        )
+    return found
+
+
+def scale_splits(observed: Observations) -> list[Split]:
+    """Leave each size out; learn from the smaller 65 % and from the smaller half of the scales (by params x tokens)."""
+    splits = []
+    sizes = np.unique(observed.params)
+    everything = np.arange(observed.n_cells)
+    if len(sizes) >= 3:
+        rounds = tuple(np.flatnonzero(observed.params != size) for size in sizes)
+        splits.append(Split(name="each model size left out", rounds=rounds))
+    order = np.argsort(observed.params * observed.tokens, kind="stable")
+    for share, name in ((0.65, "largest third of the scales left out"), (0.5, "larger half of the scales left out")):
+        count = round(share * observed.n_cells)
+        if MIN_CELLS_TO_CHOOSE <= count < observed.n_cells:
+            splits.append(Split(name=name, rounds=(np.sort(order[:count]),)))
+    if not splits and len(everything) >= 3:
+        rounds = tuple(np.delete(everything, cell) for cell in everything)
+        splits.append(Split(name="each scale left out", rounds=rounds))
+    return splits
+
+
+def run_backtest(
+    observed: Observations,
+    surfaces: Mapping[int, ObservedSurface],
+    full: Ensemble,
+    *,
+    without_laws: Sequence[str] = (),
+    progress: Callable[[float], None] | None = None,
+) -> list[tuple[Split, list[Row]]]:
+    """Score every method on every split. A method that cannot be fitted in some round is left out of that split."""
+    starts = {member.choice: member.fit for member in full.members}
+    splits = scale_splits(observed)
+    total = sum(len(split.rounds) for split in splits)
+    done = 0
+    results = []
+    for split in splits:
+        regrets: dict[str, list[Floats]] = {}
+        outside: dict[str, int] = {}
+        scored = 0
+        for kept in split.rounds:
+            left = np.setdiff1d(np.arange(observed.n_cells), kept)
+            scored += len(left)
+            for method, predict in _methods(observed, surfaces, kept, starts, without_laws).items():
+                lr, batch = predict(observed.params[left], observed.tokens[left])
+                score = [surfaces[int(c)].regret(lr[i], batch[i]) for i, c in enumerate(left)]
+                regrets.setdefault(method, []).append(np.array([float(s.regret) for s in score]))
+                outside[method] = outside.get(method, 0) + sum(bool(s.outside) for s in score)
+            done += 1
+            if progress is not None:
+                progress(done / total)
+        rows = []
+        for method, parts in regrets.items():
+            values = np.concatenate(parts)
+            if len(values) == scored and np.isfinite(values).all():
+                rows.append(
+                    Row(
+                        method=method,
+                        mean_regret=float(values.mean()),
+                        worst_regret=float(values.max()),
+                        cells=len(values),
+                        outside=outside[method],
+                    )
+                )
+        results.append((split, sorted(rows, key=lambda row: (row.method != OURS, row.mean_regret))))
+    return results
+
+
+def published_predictions() -> dict[str, Predict]:
+    """Every published law that gives both a learning rate and a batch from a scale alone, by its label."""
+    found: dict[str, Predict] = {}
+    for law in published_laws().values():
+        probe = law.predict(1e9, 2e10)
+        if probe.lr is None or probe.batch_tokens is None:
+            continue
+
+        def predict(params: Floats, tokens: Floats, law_id: str = law.id) -> tuple[Floats, Floats]:
+            said = published_laws()[law_id].predict(params, tokens)
+            assert said.lr is not None and said.batch_tokens is not None
+            return said.lr, said.batch_tokens
+
+        found[law.label] = predict
+    return found
+
+
+def columns_of(observed: Observations) -> Columns:
+    """The observations as plain columns; diverged settings have a NaN loss."""
+    cell = np.concatenate([observed.cell, observed.diverged_cell])
+    return Columns.of(
+        observed.params[cell],
+        observed.tokens[cell],
+        np.exp(np.concatenate([observed.log_batch, observed.diverged_log_batch])),
+        np.exp(np.concatenate([observed.log_lr, observed.diverged_log_lr])),
+        np.concatenate([np.exp(observed.log_loss), np.full(len(observed.diverged_cell), np.nan)]),
+    )
+
+
+def _methods(
+    observed: Observations,
+    surfaces: Mapping[int, ObservedSurface],
+    kept: Ints,
+    starts: Mapping[Choice, SurfaceFit],
+    without_laws: Sequence[str],
+) -> dict[str, Predict]:
+    part = observed.subset(kept)
+    methods: dict[str, Predict] = {}
+    try:
+        ensemble = fit_ensemble(
+            part, {i: surfaces[int(c)] for i, c in enumerate(kept)}, without_laws=without_laws, starts=starts
+        )
+        methods[OURS] = lambda params, tokens: _exp(ensemble.optimum(params, tokens))
+    except LawfitError:
+        pass  # the split then has no row of ours, which the table shows
+    columns = columns_of(part)
+    for name, fit in ((ARGMIN, fit_argmin_ols), (E1, fit_e1)):
+        try:
+            laws = fit(columns)
+        except LawfitError:
+            continue
+        methods[name] = lambda params, tokens, laws=laws: (
+            laws.lr.predict(params=params, tokens=tokens),
+            laws.batch_tokens.predict(params=params, tokens=tokens),
+        )
+    return methods | published_predictions()
+
+
+def _exp(logs: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+    return np.exp(np.clip(logs[0], -40, 40)), np.exp(np.clip(logs[1], -40, 60))

@@ -1,0 +1,156 @@
+"""Cell by cell: where the fitted optimum lies, whether the sweep shows it, and which runs to add if it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lawfit.estimate.ensemble import Ensemble
+from lawfit.estimate.observations import Observations
+from lawfit.records import Optimum, OptimumStatus
+
+Floats = NDArray[np.float64]
+
+MIN_ROWS: Final = 4
+EDGE_SLACK: Final = 0.05  # ln units: an optimum this close to the last setting tried has not been bracketed
+FLAT_NOISE: Final = 3.0  # losses of a cell within so many noise sd of each other do not show a valley
+STEPS_BEYOND: Final = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellReport:
+    params: float
+    tokens: float
+    runs: int
+    diverged: int
+    best_lr: float
+    best_batch_tokens: float
+    best_loss: float
+    lr: float  # fitted optimum
+    batch_tokens: float
+    status: OptimumStatus
+    edges: tuple[str, ...]  # "lr_low", "lr_high", "batch_low", "batch_high"
+    batch_swept: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "params": self.params,
+            "tokens": self.tokens,
+            "runs": self.runs,
+            "diverged": self.diverged,
+            "best": {"lr": self.best_lr, "batch_tokens": self.best_batch_tokens, "loss": self.best_loss},
+            "optimum": {
+                "lr": self.lr,
+                "batch_tokens": self.batch_tokens,
+                "status": self.status.value,
+                "edges": list(self.edges),
+                "batch_swept": self.batch_swept,
+            },
+        }
+
+    def to_optimum(self) -> Optimum:
+        return Optimum(
+            params=self.params,
+            tokens=self.tokens,
+            estimator="surface",
+            status=self.status,
+            lr=self.lr,
+            batch_tokens=self.batch_tokens,
+            loss=self.best_loss,
+            detail={"edges": list(self.edges), "runs": self.runs, "batch_swept": self.batch_swept},
+        )
+
+
+def locate_cells(observed: Observations, ensemble: Ensemble) -> list[CellReport]:
+    """The optimum of every cell by the joint surface (its own scatter included), with a status."""
+    log_lr, log_batch = ensemble.optimum(observed.params, observed.tokens)
+    scatter = np.tensordot(ensemble.weights, np.array([m.fit.scatter for m in ensemble.members]), axes=1)
+    noise = float(ensemble.weights @ np.array([m.fit.noise for m in ensemble.members]))
+    log_lr, log_batch = log_lr + scatter[:, 0], log_batch + scatter[:, 1]
+    return [
+        _locate(observed, cell, float(log_lr[cell]), float(log_batch[cell]), noise) for cell in range(observed.n_cells)
+    ]
+
+
+def next_grids(observed: Observations, cells: Sequence[CellReport]) -> list[dict[str, Any]]:
+    """For every scale whose optimum is not bracketed, the settings just beyond the edge, written out."""
+    grids = []
+    for index, cell in enumerate(cells):
+        if not cell.edges:
+            continue
+        rows = observed.rows_of(index)
+        gone = observed.diverged_cell == index
+        lr_tried = np.unique(np.concatenate([observed.log_lr[rows], observed.diverged_log_lr[gone]]))
+        batch_tried = np.unique(observed.log_batch[rows])
+        lr = _beyond(lr_tried, "lr_low" in cell.edges, "lr_high" in cell.edges)
+        batch = _beyond(batch_tried, "batch_low" in cell.edges, "batch_high" in cell.edges)
+        near_lr = lr_tried[np.argsort(np.abs(lr_tried - np.log(cell.best_lr)))[:3]]
+        near_batch = batch_tried[np.argsort(np.abs(batch_tried - np.log(cell.best_batch_tokens)))[:2]]
+        words = {
+            "lr_low": "a smaller learning rate may be better still",
+            "lr_high": "a larger learning rate may be better still",
+            "batch_low": "a smaller batch may be better still",
+            "batch_high": "a larger batch may be better still",
+        }
+        grids.append(
+            {
+                "params": cell.params,
+                "tokens": cell.tokens,
+                "lr": sorted(float(f"{np.exp(x):.4g}") for x in (lr if len(lr) else near_lr)),
+                "batch_tokens": sorted(float(round(np.exp(x))) for x in (batch if len(batch) else near_batch)),
+                "why": "; ".join(words[edge] for edge in cell.edges),
+            }
+        )
+    return grids
+
+
+def _locate(observed: Observations, cell: int, log_lr: float, log_batch: float, noise: float) -> CellReport:
+    rows = observed.rows_of(cell)
+    x, z, y = observed.log_lr[rows], observed.log_batch[rows], observed.log_loss[rows]
+    gone = observed.diverged_cell == cell
+    best = int(np.argmin(y))
+    batch_swept = len(np.unique(np.round(z, 3))) > 1
+    edges = []
+    # a diverged run brackets from above as well as a worse loss does
+    highest = max(x.max(), observed.diverged_log_lr[gone].max(initial=-np.inf))
+    if log_lr < x.min() + EDGE_SLACK:
+        edges.append("lr_low")
+    if log_lr > highest - EDGE_SLACK:
+        edges.append("lr_high")
+    if batch_swept:
+        if log_batch < z.min() + EDGE_SLACK:
+            edges.append("batch_low")
+        if log_batch > z.max() - EDGE_SLACK:
+            edges.append("batch_high")
+    if len(y) < MIN_ROWS:
+        status = OptimumStatus.TOO_FEW
+    elif np.ptp(y) < FLAT_NOISE * noise:
+        status = OptimumStatus.FLAT
+    else:
+        status = OptimumStatus.AT_EDGE if edges else OptimumStatus.INSIDE
+    return CellReport(
+        params=float(observed.params[cell]),
+        tokens=float(observed.tokens[cell]),
+        runs=int(observed.seeds[rows].sum()) + int(gone.sum()),
+        diverged=int(gone.sum()),
+        best_lr=float(np.exp(x[best])),
+        best_batch_tokens=float(np.exp(z[best])),
+        best_loss=float(np.exp(y[best])),
+        lr=float(np.exp(log_lr)),
+        batch_tokens=float(np.exp(log_batch)),
+        status=status,
+        edges=tuple(edges),
+        batch_swept=batch_swept,
+    )
+
+
+def _beyond(tried: Floats, low: bool, high: bool) -> Floats:
+    """`STEPS_BEYOND` settings past each open edge, at the sweep's own ratio (a factor of two where there is only one)."""
+    step = float(np.median(np.diff(tried))) if len(tried) > 1 else float(np.log(2))
+    below = tried[0] - step * np.arange(STEPS_BEYOND, 0, -1) if low else np.empty(0)
+    above = tried[-1] + step * np.arange(1, STEPS_BEYOND + 1) if high else np.empty(0)
+    return np.concatenate([below, above])
