@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 import tomllib
+import urllib.request
 import venv
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from tests.cli.serving import served
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = {"lawfit", "lawfit_api", "lawfit_migrations", "lawfit_data"}
@@ -63,15 +67,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_wheel_claims_only_our_names(wheel: Path) -> None:
-    names = zipfile.ZipFile(wheel).namelist()
+    source = wheel.parent / "source"
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == OURS
     for folder, installed in FOLDERS.items():
         shipped = {name.removeprefix(f"{installed}/") for name in names if name.startswith(f"{installed}/")}
         wanted = {
-            path.relative_to(ROOT / folder).as_posix()
-            for path in (ROOT / folder).rglob("*")
-            if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
+            path.relative_to(source / folder).as_posix() for path in (source / folder).rglob("*") if path.is_file()
         }
         assert wanted - shipped == set(), f"files of {folder}/ that the wheel lacks"
     assert any(name.endswith("licenses/LICENSE") for name in names)
@@ -98,7 +102,11 @@ def test_an_install_works_away_from_the_checkout(how: str, request: pytest.Fixtu
     assert where.startswith(str(site if how == "wheel" else ROOT))
     lawfit = environment / "bin" / "lawfit"
     assert "predict" in run(lawfit, "--help", cwd=tmp_path)
-    run(lawfit, "--database", tmp_path / "new.db", "db", "check", cwd=tmp_path)
+    run(lawfit, "simulate", "sweep.csv", "--lr-steps", "4", "--batch-steps", "3", cwd=tmp_path)
+    run(lawfit, "ingest", "sweep.csv", cwd=tmp_path)
+    assert "runs: 108" in run(lawfit, "db", "check", cwd=tmp_path)
+    with served([str(lawfit)], tmp_path) as address, urllib.request.urlopen(f"{address}/v1/recipes") as answer:
+        assert json.load(answer)["recipes"][0]["runs"] == 108
     code = (
         "from lawfit_api.app import create_app; from lawfit.settings import Settings, data_folder, migrations_folder;"
         "create_app(Settings()); print(*sorted(p.name for p in data_folder().iterdir() if p.suffix != '.pyc'));"

@@ -1,0 +1,157 @@
+"""The main path through the command line: simulate, ingest, fit, predict; and the same document over HTTP."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from lawfit.cli.main import ExitCode
+from lawfit.settings import Settings
+from lawfit_api.app import create_app
+from lawfit_api.schemas import PredictionOut
+from tests.cli.conftest import Call
+
+TARGET = ("--params", "1B", "--tokens", "50B")
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with a simulated sweep and a fit of it, made by commands; copied by each test that writes."""
+    folder = tmp_path_factory.mktemp("fitted")
+    commands = (
+        ["simulate", "sweep.csv"],
+        ["ingest", "sweep.csv"],
+        ["fit", "--json"],
+    )
+    for words in commands:
+        done = subprocess.run([sys.executable, "-m", "lawfit", *words], cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    (folder / "fit.json").write_text(done.stdout)
+    return folder
+
+
+@pytest.fixture
+def database(fitted: Path, away: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Its own copy of the fitted database, named in the environment."""
+    (away / "lawfit.db").write_bytes((fitted / "lawfit.db").read_bytes())
+    monkeypatch.setenv("LAWFIT_DATABASE_URL", str(away / "lawfit.db"))
+    return str(away / "lawfit.db")
+
+
+def test_without_runs_or_without_a_fit(away: Path, call: Call) -> None:
+    assert "lawfit ingest" in call("predict", *TARGET, code=ExitCode.FAILED)["error"]["message"]
+    call("simulate", away / "s.csv", "--lr-steps", "3", "--batch-steps", "2")
+    call("ingest", away / "s.csv")
+    document = call("predict", *TARGET, code=ExitCode.NOT_ENOUGH)
+    assert document["error"]["type"] == "NoFit"
+    assert "lawfit fit" in document["error"]["message"]
+
+
+def test_fit_prints_one_document_and_can_be_read_again(fitted: Path, database: str, text: Call, call: Call) -> None:
+    document = json.loads((fitted / "fit.json").read_text())
+    assert document["payload"]["runs_used"] == 567
+    with TestClient(create_app(Settings(database_url=database))) as client:
+        stored = client.get(f"/v1/fits/{document['id']}").json()
+    assert {**stored, "schema": "lawfit.fit/1"} == document
+    out, err = text("fit")
+    for words in ("Recipe", "567 used", "Scales", "180M", "Backtest"):
+        assert words in out
+    assert document["id"] in err  # the same data and options: the same fit
+
+
+def test_predict_prints_what_is_promised(database: str, call: Call) -> None:
+    document = call("predict", *TARGET)
+    PredictionOut.model_validate(document)
+    assert (document["target"]["params"], document["target"]["tokens"]) == (1e9, 5e10)
+    for part in document["recommendation"].values():
+        assert part["low"] <= part["value"] <= part["high"]
+        assert set(part["cheap_zone"]) == {"0.001", "0.0025"}
+        assert part["extrapolation_decades"]["params"] == pytest.approx(0.745, abs=0.01)  # log10(1e9 / 1.8e8)
+    assert {"step_law", "deepseek"} <= {law["law"] for law in document["published"]}
+    assert document["evidence"]["runs_used"] == 567
+
+
+@pytest.mark.parametrize(
+    ("words", "query"),
+    [
+        pytest.param((), "", id="plain"),
+        pytest.param(("--recipe", "sweep", "--level", "0.8"), "&recipe=sweep&level=0.8", id="recipe and level"),
+        pytest.param(("--batch-tokens", "500k"), "&batch_tokens=5e5", id="batch given"),
+        pytest.param(
+            ("--seq-len", "1024", "--batch-multiple", "8", "--max-batch", "262144"),
+            "&seq_len=1024&batch_multiple=8&max_batch_tokens=262144",
+            id="what can be run",
+        ),
+    ],
+)
+def test_http_answers_what_the_command_prints(words: tuple[str, ...], query: str, database: str, call: Call) -> None:
+    printed: Any = call("predict", *TARGET, *words)
+    with TestClient(create_app(Settings(database_url=database))) as client:
+        response = client.get(f"/v1/predictions?params=1e9&tokens=5e10{query}")
+    assert response.status_code == 200, response.text
+    assert json.dumps(response.json()) == json.dumps(printed)  # the order of keys and the kind of numbers too
+
+
+def test_the_batch_that_can_be_run(database: str, call: Call, text: Call) -> None:
+    words = ("--seq-len", "1024", "--batch-multiple", "8", "--max-batch", "262144")
+    batch = call("predict", *TARGET, *words)["recommendation"]["batch_tokens"]
+    assert batch["value"] <= 262144
+    assert batch["value"] == batch["sequences"] * 1024
+    assert batch["sequences"] % 8 == 0
+    assert f"{batch['sequences']:,.0f} sequences of 1,024" in text("predict", *TARGET, *words)[0]
+
+
+def test_a_prediction_comes_back_from_its_id(database: str, call: Call, text: Call) -> None:
+    document = call("predict", *TARGET)
+    assert call("predictions", "show", document["id"]) == document
+    assert call("predictions", "show", document["id"], "--again") == document
+    out, err = text("predict", *TARGET)
+    assert text("predictions", "show", document["id"], "--again") == (
+        out,
+        err + "computed again from its fit: the same\n",
+    )
+    assert call("predictions", "show", "nope", code=ExitCode.NOT_ENOUGH)["error"]["type"] == "NoFit"
+
+
+def test_excluded_runs_are_left_out_of_the_next_fit(database: str, call: Call) -> None:
+    before = call("predict", *TARGET)
+    call("runs", "exclude", "sim-0000?", "--reason", "bad node")
+    fit = call("fit")
+    assert set(fit["exclusions"].values()) == {"bad node"}
+    after = call("predict", *TARGET)
+    assert after["evidence"]["fit_id"] == fit["id"] != before["evidence"]["fit_id"]
+    assert call("predict", *TARGET, "--fit", before["evidence"]["fit_id"]) == before
+
+
+def test_laws_are_compared_on_these_runs(database: str, call: Call, text: Call) -> None:
+    document = call("laws", "compare")
+    scored = {law["law"]: law for law in document["laws"]}
+    assert scored["step_law"]["worst_regret"] >= scored["step_law"]["mean_regret"] >= 0
+    assert scored["step_law"]["label"] in text("laws", "compare")[0]
+
+
+def test_predict_loads_nothing_slow(database: str) -> None:
+    slow = {"pandas", "scipy", "statsmodels", "alembic", "plotly", "fastapi", "torch", "matplotlib"}
+    code = (
+        "import sys; from lawfit.cli.main import run\n"
+        f"assert run(['predict', *{TARGET!r}]) == 0\n"
+        f"print(sorted({slow!r} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
+def test_demo_ends_with_a_recommendation(away: Path, text: Call, call: Call) -> None:
+    out, err = text("demo")
+    assert "Peak learning rate" in out
+    assert "next: lawfit --database" in err
+    assert (away / "demo" / "lawfit.db").is_file()
+    document = call("demo")
+    PredictionOut.model_validate(document["prediction"])
+    assert document["simulated"] == out.startswith("SIMULATED")

@@ -1,0 +1,45 @@
+"""`lawfit serve` as a process."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from lawfit import __version__
+from lawfit.cli.main import ExitCode
+from tests.cli.conftest import Call
+from tests.cli.serving import served
+
+LAWFIT = [sys.executable, "-m", "lawfit"]
+
+
+def test_serves_until_ctrl_c(away: Path) -> None:
+    with served([*LAWFIT, "--database", "here.db"], away) as address:
+        with urllib.request.urlopen(f"{address}/healthz", timeout=20) as answer:
+            assert json.load(answer) == {"status": "ok", "version": __version__}
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(f"{address}/v1/predictions?params=7e9&tokens=1e12", timeout=20)
+        with caught.value as response:
+            assert json.load(response)["type"] == "NoRecipe"
+            assert response.status == 404
+    assert [path.name for path in away.glob("*.db*")] == ["here.db"]
+
+
+def test_a_taken_port_is_said(away: Path, text: Call) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        _, err = text("serve", "--port", port, code=ExitCode.FAILED)
+    assert f"cannot listen on 127.0.0.1:{port}" in err
+    assert "--port" in err
+
+
+def test_a_database_that_cannot_be_used_is_said_before_serving(away: Path, text: Call) -> None:
+    (away / "x.db").write_bytes(b"not a database at all")
+    _, err = text("--database", "x.db", "serve", "--port", "0", code=ExitCode.FAILED)
+    assert "not a SQLite file" in err
