@@ -74,8 +74,9 @@ def build(
     vocab: int = 4096,
     validation_share: float = 0.02,
     workers: int | None = None,
+    tokenizer_file: Path | None = None,
 ) -> Manifest:
-    """Make a corpus from the .py files below the given folders.
+    """Make a corpus from the .py files below the given folders; with a tokenizer that exists, or a new one.
 
     Raises
     ------
@@ -94,7 +95,12 @@ def build(
     validation = [documents[digest] for digest in ordered if digest in held_out]
     if not train or not validation:
         raise CorpusError(f"{len(documents)} documents are too few to hold {validation_share:.0%} of them out")
-    tokenizer = _train_tokenizer(train, vocab)
+    if tokenizer_file is None:
+        tokenizer = _train_tokenizer(train, vocab)
+    else:
+        tokenizer = Tokenizer.from_file(str(tokenizer_file))
+        if tokenizer.token_to_id(SEPARATOR) != 0:
+            raise CorpusError(f"{tokenizer_file} does not have {SEPARATOR} as token 0; it was not made by lawfit")
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     digest = hashlib.sha256((folder / "tokenizer.json").read_bytes())
@@ -253,6 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--source", type=Path, action="append", help="folder with .py files (default: this Python's)")
     parser.add_argument("--vocab", type=int, default=4096)
+    parser.add_argument("--tokenizer", type=Path, help="tokenizer.json to use (default: train one)")
     parser.add_argument("--validation-share", type=float, default=0.02, help="of the documents (default: 0.02)")
     options = parser.parse_args(arguments)
     start = time.monotonic()
@@ -261,6 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.source or python_sources(),
         vocab=options.vocab,
         validation_share=options.validation_share,
+        tokenizer_file=options.tokenizer,
     )
     print(json.dumps({**asdict(manifest), "seconds": round(time.monotonic() - start, 1)}))
 

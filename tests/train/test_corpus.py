@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models
 
 from lawfit.train.corpus import CorpusError, Manifest, build, main, open_corpus, python_sources
 
@@ -53,6 +53,16 @@ def test_same_files_give_the_same_corpus(made: tuple[Path, Manifest], tmp_path: 
     (tmp_path / "elsewhere" / "more.py").write_text("x = 1\n")
     other = build(tmp_path / "other", [tmp_path / "elsewhere"], vocab=300, validation_share=0.2, workers=1)
     assert other.hash != made[1].hash
+
+
+def test_a_tokenizer_can_be_reused(made: tuple[Path, Manifest], tmp_path: Path) -> None:
+    source, tokenizer = made[0].parent / "source", made[0] / "tokenizer.json"
+    again = build(tmp_path / "out", [source], validation_share=0.2, workers=1, tokenizer_file=tokenizer)
+    assert again.hash == made[1].hash
+    tokenizer = tmp_path / "foreign.json"
+    Tokenizer(models.BPE()).save(str(tokenizer))
+    with pytest.raises(CorpusError, match="it was not made by lawfit"):
+        build(tmp_path / "other", [source], validation_share=0.2, workers=1, tokenizer_file=tokenizer)
 
 
 def test_number_of_processes_does_not_matter(
