@@ -1,0 +1,46 @@
+"""A small database of each schema revision that was ever released, opened, upgraded and used."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lawfit.records import Optimum, OptimumStatus
+from lawfit.storage import Store, schema
+from tests.storage.builders import diverged, fit, recipe, run
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+
+
+def write(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    with Store.open(path) as store:
+        store.put_runs(
+            recipe("gpt-c4", extra={"beta2": "0.95"}), [run("a"), run("b", lr=0.004), diverged("c", lr=0.03)]
+        )
+        key = store.recipe().key
+        store.exclude(key, ["b"], "node failure")
+        optimum = Optimum(params=1.5e8, tokens=3e9, estimator="e1", status=OptimumStatus.AT_EDGE, lr=0.00276)
+        store.put_fit(fit(key), [optimum])
+        store.put_prediction("p1", "f1", {"params": 7e9}, {"lr": 0.0005})
+        store.append_curve(key, "a", "loss", [1, 2, 3], [10.5, 9.25, float("inf")])
+
+
+@pytest.mark.parametrize("revision", schema.REVISIONS)
+def test_a_database_of_every_revision_is_upgraded_and_used(revision: str, tmp_path: Path, update_golden: bool) -> None:
+    golden = GOLDEN / f"store_{revision}.sqlite"
+    if update_golden and revision == schema.REVISIONS[-1]:  # older ones were written by older versions
+        write(golden)
+    assert golden.is_file(), f"{golden} is missing; pytest --update-golden writes the one of the newest revision"
+    shutil.copy(golden, tmp_path / "old.db")
+    with Store.open(tmp_path / "old.db") as store:
+        key = store.recipe("gpt-c4").key
+        assert key == recipe(extra={"beta2": "0.95"}).key
+        assert store.runs(key) == [run("a"), run("b", lr=0.004, excluded="node failure"), diverged("c", lr=0.03)]
+        assert store.latest_fit(key, "lr_batch") == fit(key)
+        assert store.optima("f1")[0].status is OptimumStatus.AT_EDGE
+        assert store.prediction("p1").answer == {"lr": 0.0005}
+        assert store.curve(key, "a", "loss")[1].tolist() == [10.5, 9.25, float("inf")]
+        assert store.put_runs(recipe("gpt-c4", extra={"beta2": "0.95"}), [run("d")]) == (1, 0, 0)
