@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from lawfit.records import IngestReport, Json
+from lawfit.errors import NoFit, StoreError
+from lawfit.records import Fit, IngestReport, Json, Target, content_hash
+from lawfit.settings import data_folder
 
 if TYPE_CHECKING:
+    from lawfit.estimate.analysis import FitOptions
     from lawfit.ingest.options import IngestOptions
     from lawfit.storage import Store
+
+LR_BATCH: Final = "lr_batch"  # kind of fit: the best learning rate and batch size
 
 
 def open_store(url: str | Path, *, dry_run: bool = False) -> Store:
@@ -64,6 +75,102 @@ def ingest(store: Store, path: str | Path, options: IngestOptions | None = None)
         notes=(*found.notes, *changes.notes),
         dry_run=options.dry_run,
     )
+
+
+def refit(
+    store: Store,
+    recipe: str | None = None,
+    *,
+    options: FitOptions | None = None,
+    progress: Callable[[str, float], None] | None = None,
+) -> Fit:
+    """Fit a recipe's runs and store the fit. The same runs, options and code give the same fit, stored once.
+
+    Raises
+    ------
+    NoRecipe
+        There is none of that name, or several to choose from.
+    NotEnoughData
+        No run finished.
+    """
+    from lawfit.estimate.analysis import FitOptions, analyse
+    from lawfit.estimate.observations import data_hash, observe
+
+    options = options or FitOptions()
+    chosen = store.recipe(recipe)
+    runs = store.runs(chosen.key)
+    observed = observe(runs)
+    data, code = data_hash(runs), code_version()
+    fit_id = content_hash({"recipe": chosen.key, "data": data, "code": code, "options": asdict(options)})
+    analysis = analyse(observed, options, progress=progress)
+    fit = Fit(
+        id=fit_id,
+        recipe_key=chosen.key,
+        recipe_name=chosen.name,
+        kind=LR_BATCH,
+        status=analysis.status,
+        data_hash=data,
+        code_version=code,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        options=asdict(options),
+        exclusions=dict(observed.rejected),
+        payload=analysis.payload,
+    )
+    store.put_fit(fit, analysis.optima)
+    return store.fit(fit_id)
+
+
+def recommend(store: Store, recipe: str | None, target: Target, *, fit_id: str | None = None) -> dict[str, Json]:
+    """The recommendation for one target, from the newest fit of the recipe or from the one named.
+
+    The answer is kept under its id where the database can be written, so that it can be shown again.
+
+    Raises
+    ------
+    NoRecipe, NoFit
+        With what to type.
+    """
+    from lawfit.advise.prediction import recommend as advise
+
+    if fit_id is None:
+        chosen = store.recipe(recipe)
+        fit = store.latest_fit(chosen.key, LR_BATCH)
+    else:
+        fit = store.fit(fit_id)
+        chosen = store.recipe(fit.recipe_name)
+        if recipe is not None and store.recipe(recipe).key != fit.recipe_key:
+            raise NoFit(f"fit {fit_id} belongs to recipe '{fit.recipe_name}', not to '{recipe}'")
+    answer = advise(fit, chosen, target)
+    with suppress(StoreError):  # a read-only database still answers; only the record of the answer is missing
+        store.put_prediction(answer["id"], fit.id, answer["target"], answer)
+    return answer
+
+
+def compare_laws(store: Store, recipe: str | None = None) -> dict[str, Json]:
+    """What every published law would have cost on a recipe's runs, cheapest first; laws that have no answer are listed.
+
+    Raises
+    ------
+    NoRecipe, NotEnoughData
+        Nothing to compare on.
+    """
+    from lawfit.advise.compare import compare_published
+    from lawfit.estimate.observations import observe
+
+    chosen = store.recipe(recipe)
+    return {"recipe": chosen.name, **compare_published(observe(store.runs(chosen.key)), chosen)}
+
+
+@cache
+def code_version() -> str:
+    """Version of lawfit and a hash of the code that estimates: another analysis is another fit."""
+    from lawfit import __version__
+
+    here = Path(__file__).parent
+    content = b"".join(
+        path.read_bytes() for room in ("estimate", "laws") for path in sorted((here / room).glob("*.py"))
+    )
+    return f"{__version__}+{hashlib.sha256(content + (data_folder() / 'laws.toml').read_bytes()).hexdigest()[:8]}"
 
 
 def list_laws() -> list[dict[str, Json]]:

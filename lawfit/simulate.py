@@ -71,15 +71,14 @@ class Truth:
     def lowest_loss(self, params: float, tokens: float) -> float:
         """Loss in nats per token at the optimum."""
         (a, alpha), (b, beta) = self.loss_params, self.loss_tokens
-        return self.loss_floor + a / params**alpha + b / tokens**beta
+        return float(self.loss_floor + a / params**alpha + b / tokens**beta)
 
     def excess(self, u: Floats, v: Floats, tokens: float = REFERENCE_TOKENS) -> Floats:
         """Excess of log loss at ``u = ln lr/lr*``, ``v = ln batch/batch*``; zero and smallest at the origin."""
-        drift = (tokens / REFERENCE_TOKENS) ** self.shape_drift
-        across = u - self.best_lr_shift(v)
-        return drift * (
-            self.lr_stiffness * _linex(across, self.lr_skew) + self.batch_stiffness * _linex(v, self.batch_skew)
-        )
+        drift = float((tokens / REFERENCE_TOKENS) ** self.shape_drift)
+        across = self.lr_stiffness * _linex(u - self.best_lr_shift(v), self.lr_skew)
+        total: Floats = drift * (across + self.batch_stiffness * _linex(v, self.batch_skew))
+        return total
 
     def best_lr_shift(self, v: Floats) -> Floats:
         """``ln lr`` that is best at ``v = ln batch/batch*``, relative to the optimum: saturating above it."""
@@ -151,7 +150,9 @@ def demo_sweep() -> SimulatedSweep:
     """The sweep that the demo uses until a measured one is shipped: nine scales, one seed each, always the same."""
     sizes = (2e7, 6e7, 1.8e8)
     scales = [(n, n * ratio) for n in sizes for ratio in (10, 30, 90)]
-    return simulate_sweep(Truth(scatter_lr=0.05, scatter_batch=0.08), Design(scales=scales), rng=np.random.default_rng(7))
+    return simulate_sweep(
+        Truth(scatter_lr=0.05, scatter_batch=0.08), Design(scales=scales), rng=np.random.default_rng(7)
+    )
 
 
 def write_csv(runs: Iterable[Run], path: Path) -> int:
@@ -184,9 +185,7 @@ def _linex(x: Floats, skew: float) -> Floats:
     return 2 * (np.expm1(z) - z) / skew**2
 
 
-def _settings(
-    design: Design, log_lr: float, log_batch: float, rng: np.random.Generator
-) -> list[tuple[float, float]]:
+def _settings(design: Design, log_lr: float, log_batch: float, rng: np.random.Generator) -> list[tuple[float, float]]:
     """Learning rates on powers of the ratio (as people write grids), batches on powers of theirs."""
     centre_lr = log_lr + design.misplacement * rng.standard_normal()
     centre_batch = log_batch + design.misplacement * rng.standard_normal()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lawfit.errors import FitError
 from lawfit.estimate.backtest import observed_surfaces_of, published_predictions, run_backtest
-from lawfit.estimate.borrowed import PRIOR_FORMS, law_prior
+from lawfit.estimate.borrowed import PRIOR_FORMS, borrowed_sentences, law_prior
 from lawfit.estimate.cells import CellReport, locate_cells, next_grids
 from lawfit.estimate.ensemble import MIN_CELLS_TO_CHOOSE, Ensemble, fit_ensemble
 from lawfit.estimate.observations import Observations, summarise_rejections
@@ -89,6 +89,7 @@ def analyse(observed: Observations, options: FitOptions | None = None, *, progre
             "splits": [{"name": split.name, "rows": [asdict(row) for row in rows]} for split, rows in backtest]
         },
         "published": _published_regrets(observed, surfaces),
+        "borrowed": borrowed_sentences(options.without_laws),
         "next_grid": next_grids(observed, cells),
         "runs_used": observed.runs_used,
         "runs_rejected": len(observed.rejected),
@@ -155,7 +156,7 @@ def _model(observed: Observations, ensemble: Ensemble, valley: SurfaceFit, optio
 
 
 def _loss_slope(observed: Observations, valley: SurfaceFit) -> float | None:
-    """d ln loss / d ln compute at fixed tokens per parameter, over the measured scales; None where they do not show it."""
+    """d ln loss / d ln compute at fixed tokens per parameter, over the measured scales; None where they are too few."""
     x = law_design(observed.params, observed.tokens, valley.centre)[:, :3]
     if observed.n_cells < 3:
         return None
@@ -239,8 +240,8 @@ def _warnings(
     log_ratio = np.log(observed.tokens / observed.params)
     if observed.n_cells >= 2 and np.ptp(log_ratio) < 0.2 and len(np.unique(observed.params)) > 1:
         said.append(
-            f"all scales have about {np.exp(log_ratio.mean()):.3g} tokens per parameter, so parameters and tokens cannot be "
-            f"told apart: their exponents are in part borrowed. One run sweep at {observed.params[0]:.3g} parameters "
+            f"all scales have about {np.exp(log_ratio.mean()):.3g} tokens per parameter, so parameters and tokens cannot "
+            f"be told apart: their exponents are in part borrowed. One run sweep at {observed.params[0]:.3g} parameters "
             f"and {4 * observed.tokens[0]:.3g} tokens would settle it"
         )
     if sparse:

@@ -16,7 +16,7 @@ from lawfit.errors import LawfitError
 from lawfit.estimate.ensemble import MIN_CELLS_TO_CHOOSE, Choice, Ensemble, fit_ensemble
 from lawfit.estimate.observations import Observations
 from lawfit.estimate.optima import Columns
-from lawfit.estimate.regression import fit_argmin_ols, fit_e1
+from lawfit.estimate.regression import LrBatchLaws, fit_argmin_ols, fit_e1
 from lawfit.estimate.scoring import ObservedSurface
 from lawfit.estimate.surface import SurfaceFit
 from lawfit.laws.published import published_laws
@@ -138,8 +138,8 @@ def published_predictions() -> dict[str, Predict]:
 
         def predict(params: Floats, tokens: Floats, law_id: str = law.id) -> tuple[Floats, Floats]:
             said = published_laws()[law_id].predict(params, tokens)
-            assert said.lr is not None and said.batch_tokens is not None
-            return said.lr, said.batch_tokens
+            nothing = np.full(np.shape(params), np.nan)
+            return nothing if said.lr is None else said.lr, nothing if said.batch_tokens is None else said.batch_tokens
 
         found[law.label] = predict
     return found
@@ -179,11 +179,15 @@ def _methods(
             laws = fit(columns)
         except LawfitError:
             continue
-        methods[name] = lambda params, tokens, laws=laws: (
-            laws.lr.predict(params=params, tokens=tokens),
-            laws.batch_tokens.predict(params=params, tokens=tokens),
-        )
+        methods[name] = _by_laws(laws)
     return methods | published_predictions()
+
+
+def _by_laws(laws: LrBatchLaws) -> Predict:
+    return lambda params, tokens: (
+        laws.lr.predict(params=params, tokens=tokens),
+        laws.batch_tokens.predict(params=params, tokens=tokens),
+    )
 
 
 def _exp(logs: tuple[Floats, Floats]) -> tuple[Floats, Floats]:

@@ -149,7 +149,7 @@ def _locate(observed: Observations, cell: int, log_lr: float, log_batch: float, 
 
 
 def _beyond(tried: Floats, low: bool, high: bool) -> Floats:
-    """`STEPS_BEYOND` settings past each open edge, at the sweep's own ratio (a factor of two where there is only one)."""
+    """`STEPS_BEYOND` settings past each open edge, at the sweep's own ratio (2 where only one was tried)."""
     step = float(np.median(np.diff(tried))) if len(tried) > 1 else float(np.log(2))
     below = tried[0] - step * np.arange(STEPS_BEYOND, 0, -1) if low else np.empty(0)
     above = tried[-1] + step * np.arange(1, STEPS_BEYOND + 1) if high else np.empty(0)

@@ -28,7 +28,7 @@ Ints = NDArray[np.intp]
 
 LAW_TERMS: Final = ("const", "params", "tokens", "curvature")
 N_LAW: Final = 2 * len(LAW_TERMS)
-# Scatter of a scale's own optimum around the law, before the data speak: .05 in ln lr, .08 in ln batch, worth two cells.
+# Scatter of a scale's own optimum around the law before the data speak, in ln lr and ln batch; worth two cells.
 SCATTER_START: Final = (0.05, 0.08)
 SCATTER_WEIGHT: Final = 2.0
 NOISE_START: Final = 1e-3
@@ -68,7 +68,7 @@ class SurfaceFit:
     steps: int
 
     def optimum(self, params: Floats, tokens: Floats, coefficients: Floats | None = None) -> tuple[Floats, Floats]:
-        """(ln lr*, ln batch*) by the law, at arrays of scales; `coefficients` (..., >= 8) instead of the fitted ones."""
+        """(ln lr*, ln batch*) by the law, at arrays of scales; by other `coefficients` (..., >= 8) where given."""
         theta = self.law if coefficients is None else coefficients
         x = law_design(params, tokens, self.centre)
         half = len(LAW_TERMS)
@@ -243,7 +243,7 @@ class _System:
         columns = np.column_stack([np.ones_like(e), -by_u, -by_v, by_q, e])
         weighted = columns * weight[:, None]
         gram = np.stack([columns[rows].T @ weighted[rows] for rows in problem.rows_of_cell])
-        x, half, size = problem.design, len(LAW_TERMS), problem.size
+        x = problem.design
         # columns of the law are the columns of scatter times the design row: da_c/dlaw = x_c
         local = gram[:, :3, :3].copy()
         local[:, [1, 2], [1, 2]] += 1 / var
@@ -262,7 +262,6 @@ class _System:
         self.information = self.information_by_cell.sum(axis=0) + problem.precision
         self.reduced_by_cell = self.gradient_by_cell - np.einsum("cki,ci->ck", cross, self.local_step)
         self.gradient = self.reduced_by_cell.sum(axis=0) - problem.precision @ (theta - problem.mean)
-        assert block.shape == (problem.n_cells, size, size) and half * 2 == N_LAW
         self._covariance: Floats | None = None
 
     def step(self, damping: float) -> tuple[Floats, Floats]:

@@ -1,0 +1,92 @@
+"""Plausible worlds of a stored fit at one scale: where the optimum may lie, given everything that is not known.
+
+Each world draws a choice of analysis (by its weight), coefficients from that choice's posterior (Student t: few scales
+tell the scatter), the scale's own scatter around the law, and a valley shape. Plain numpy: a stored fit predicts in
+milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+WORLDS: Final = 2000
+_SEED: Final = 20250304  # fixed: the same fit and target give the same answer, digit for digit
+_LAW_TERMS: Final = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worlds:
+    """Draws of the optimum and of the valley at one scale."""
+
+    log_lr: Floats  # (worlds,)
+    log_batch: Floats  # (worlds,) natural log of tokens per step
+    valley: Floats  # (worlds, 9)
+    centre_log_lr: float  # weighted mean over the choices, no draw
+    centre_log_batch: float
+    centre_valley: Floats  # (9,)
+    prior_sd: tuple[float, float]  # of (ln lr*, ln batch*) by published laws alone
+    posterior_sd: tuple[float, float]  # of the law's mean, scatter left out
+
+
+def draw_worlds(model: Mapping[str, Any], params: float, tokens: float) -> Worlds:
+    """Draws of (ln lr*, ln batch*, valley) at a scale from ``Fit.payload["model"]``."""
+    rng = np.random.default_rng(_SEED)
+    x = _design(model, params, tokens)
+    weights = np.array([member["weight"] for member in model["members"]])
+    weights = weights / weights.sum()
+    dof = float(model["dof"])
+    # stratified: every choice gets its exact share of the worlds
+    bounds = np.round(np.concatenate([[0.0], np.cumsum(weights)]) * WORLDS).astype(int)
+    log_lr, log_batch = np.empty(WORLDS), np.empty(WORLDS)
+    centres, variances = [], []
+    for member, start, stop in zip(model["members"], bounds[:-1], bounds[1:], strict=True):
+        law, cov = np.array(member["law"]), np.array(member["cov"])
+        # mean and covariance of (ln lr*, ln batch*) at this scale
+        rows = np.zeros((2, 2 * _LAW_TERMS))
+        rows[0, :_LAW_TERMS] = rows[1, _LAW_TERMS:] = x
+        centre = rows @ law
+        spread = rows @ cov @ rows.T
+        centres.append(centre)
+        variances.append(np.diag(spread))
+        count = stop - start
+        heavy = np.sqrt(dof / rng.chisquare(dof, count))[:, None]
+        total = _root(spread + np.diag(member["scatter_var"]))
+        drawn = centre + heavy * (rng.standard_normal((count, 2)) @ total.T)
+        log_lr[start:stop], log_batch[start:stop] = drawn[:, 0], drawn[:, 1]
+    q = np.array(model["valley"]["q"])
+    valley = q + rng.standard_normal((WORLDS, len(q))) @ _root(np.array(model["valley"]["cov"])).T
+    centre = weights @ np.array(centres)
+    between = weights @ (np.array(centres) - centre) ** 2
+    posterior = np.sqrt(weights @ np.array(variances) + between)
+    prior_cov = np.array(model["published_prior"]["cov"])
+    prior = [float(np.sqrt(x @ prior_cov[at : at + _LAW_TERMS, at : at + _LAW_TERMS] @ x)) for at in (0, _LAW_TERMS)]
+    return Worlds(
+        log_lr=log_lr,
+        log_batch=log_batch,
+        valley=valley,
+        centre_log_lr=float(centre[0]),
+        centre_log_batch=float(centre[1]),
+        centre_valley=q,
+        prior_sd=(prior[0], prior[1]),
+        posterior_sd=(float(posterior[0]), float(posterior[1])),
+    )
+
+
+def _design(model: Mapping[str, Any], params: float, tokens: float) -> Floats:
+    """The row (1, n, d, z^2) of `estimate.surface.law_design` at one scale."""
+    n, d = np.log(params) - model["centre"][0], np.log(tokens) - model["centre"][1]
+    return np.array([1.0, n, d, ((n + d) / 2) ** 2])
+
+
+def _root(cov: Floats) -> Floats:
+    """A square root of a covariance that may be singular to rounding."""
+    value, vector = np.linalg.eigh((cov + cov.T) / 2)
+    root: Floats = vector * np.sqrt(np.maximum(value, 0.0))
+    return root

@@ -1,0 +1,299 @@
+"""A stored fit and a target -> the recommendation with its risk, as one JSON document.
+
+No fitting and no scipy here: answering from a stored fit has to be quick.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from lawfit.advise.draws import Worlds, draw_worlds
+from lawfit.advise.regret import (
+    CHEAP,
+    best_setting,
+    cheap_batch_zone,
+    cheap_lr_zone,
+    expected_regret,
+    lr_given_batch,
+    split_regret,
+)
+from lawfit.laws.published import published_laws
+from lawfit.records import Fit, FitStatus, Recipe, Target, content_hash
+from lawfit.units import format_quantity
+
+SCHEMA: Final = "lawfit.prediction/1"
+FAR_DECADES: Final = 0.05  # beyond the runs by more than this is an extrapolation
+VERY_FAR_DECADES: Final = 2.0
+BORROWED_SHARE: Final = 0.5
+FEW_STEPS: Final = 100
+
+
+def recommend(fit: Fit, recipe: Recipe, target: Target) -> dict[str, Any]:
+    """The recommendation for one target.
+
+    Returns
+    -------
+    dict
+        The document of ``lawfit predict --json`` (schema `SCHEMA`); regrets are shares of loss.
+
+    Raises
+    ------
+    ValueError
+        The batch constraints contradict each other.
+    """
+    payload = fit.payload
+    model = payload["model"]
+    worlds = draw_worlds(model, target.params, target.tokens)
+    seq_len = target.seq_len or recipe.seq_len
+    log_batch, batch_notes = _choose_batch(worlds, target, seq_len)
+    log_lr, _ = best_setting(worlds, log_batch)
+    decades = _decades(model["ranges"], target, math.exp(log_batch))
+    of_lr, of_batch = split_regret(worlds, log_lr, log_batch)
+    total = expected_regret(worlds, log_lr, log_batch)
+    slope = model.get("loss_slope_per_log_compute")
+    yours = [
+        max(0.0, 1 - (after / before) ** 2) for after, before in zip(worlds.posterior_sd, worlds.prior_sd, strict=True)
+    ]
+    edge = _at_edge(payload["cells"])
+    rates = lr_given_batch(worlds, log_batch)
+    recommendation: dict[str, dict[str, Any]] = {
+        "lr": {
+            "value": _digits(math.exp(log_lr)),
+            **_interval(rates, target.level),
+            "cheap_zone": {f"{c:g}": _zone(cheap_lr_zone(worlds, log_batch, c)) for c in CHEAP},
+            "expected_regret": of_lr,
+            "extrapolation_decades": decades,
+            "status": _status(edge["lr"], yours[0], decades),
+            "yours": yours[0],
+        },
+        "batch_tokens": {
+            "value": math.exp(log_batch),
+            **_interval(worlds.log_batch, target.level),
+            "cheap_zone": {f"{c:g}": _zone(cheap_batch_zone(worlds, c)) for c in CHEAP},
+            "expected_regret": of_batch,
+            "extrapolation_decades": {k: v for k, v in decades.items() if k != "batch_tokens"},
+            "status": "given" if target.batch_tokens is not None else _status(edge["batch"], yours[1], decades),
+            "yours": yours[1],
+            "sequences": None if seq_len is None else math.exp(log_batch) / seq_len,
+        },
+    }
+    batch_value = recommendation["batch_tokens"]["value"]
+    recommendation["batch_tokens"]["value"] = float(round(batch_value)) if batch_value >= 1 else batch_value
+    if seq_len is not None:
+        recommendation["batch_tokens"]["sequences"] = _whole(recommendation["batch_tokens"]["value"] / seq_len)
+    asked = {
+        "params": target.params,
+        "tokens": target.tokens,
+        "batch_tokens": target.batch_tokens,
+        "seq_len": seq_len,
+        "batch_multiple": target.batch_multiple,
+        "max_batch_tokens": target.max_batch_tokens,
+    }
+    return {
+        "schema": SCHEMA,
+        "id": content_hash({"fit": fit.id, "target": asked, "level": target.level, "schema": SCHEMA}),
+        "recipe": {"name": recipe.name, "key": recipe.key, **_recipe_fields(recipe)},
+        "target": asked,
+        "recommendation": recommendation,
+        "expected_regret": {
+            "loss_fraction": total,
+            "extra_compute_fraction": None if not slope else math.expm1(min(total / -slope, 50.0)),
+        },
+        "published": _published(payload, target, recommendation["batch_tokens"]["value"]),
+        "evidence": {
+            "fit_id": fit.id,
+            "data_hash": fit.data_hash,
+            "code_version": fit.code_version,
+            "created_at": fit.created_at,
+            "runs_used": payload["runs_used"],
+            "runs_rejected": payload["runs_rejected"],
+            "rejected": payload["rejected"],
+            "diverged": payload["diverged"],
+            "cells": len(payload["cells"]),
+            "borrowed": _borrowed(payload, yours),
+        },
+        "backtest": (payload["backtest"]["splits"][0]["rows"] if payload["backtest"]["splits"] else []),
+        "warnings": [
+            *_target_warnings(model, target, decades, yours, recommendation, recipe),
+            *batch_notes,
+            *payload["warnings"],
+            *_status_warning(fit),
+        ],
+    }
+
+
+def _choose_batch(worlds: Worlds, target: Target, seq_len: int | None) -> tuple[float, list[str]]:
+    """ln of the batch to run, in tokens per step, and what had to give."""
+    if target.batch_tokens is not None:
+        return math.log(target.batch_tokens), []
+    unit = (target.batch_multiple or 1) * (seq_len or 1) if target.batch_multiple or seq_len else None
+    cap = target.max_batch_tokens
+    if cap is not None and unit is not None and cap < unit:
+        raise ValueError(
+            f"the largest batch allowed, {cap:g} tokens, is smaller than one step's unit of {unit:g} tokens"
+        )
+    notes: list[str] = []
+    _, free = best_setting(worlds)
+    chosen = free
+    if cap is not None and free > math.log(cap):
+        chosen = math.log(cap)
+        notes.append(
+            f"the best batch would be {format_quantity(math.exp(free))} tokens, above the allowed "
+            f"{format_quantity(cap)}; the learning rate is the best one at the allowed batch"
+        )
+    if unit is not None:
+        count = math.exp(chosen) / unit
+        options = {max(1, math.floor(count + 1e-9)), max(1, math.ceil(count - 1e-9))}
+        allowed = [n for n in options if cap is None or n * unit <= cap * (1 + 1e-9)]
+        # the neighbour with the smaller expected regret, its own best learning rate included
+        chosen = min(
+            (math.log(n * unit) for n in allowed or [1]),
+            key=lambda z: expected_regret(worlds, best_setting(worlds, z)[0], z),
+        )
+    return chosen, notes
+
+
+def _interval(logs: np.ndarray[Any, np.dtype[np.float64]], level: float) -> dict[str, float]:
+    low, high = np.quantile(logs, [(1 - level) / 2, (1 + level) / 2])
+    return {"low": _digits(math.exp(low)), "high": _digits(math.exp(high)), "level": level}
+
+
+def _zone(logs: tuple[float, float]) -> list[float]:
+    return [_digits(math.exp(logs[0])), _digits(math.exp(logs[1]))]
+
+
+def _digits(value: float) -> float:
+    """Six digits: more would pretend to be known."""
+    return float(f"{value:.6g}")
+
+
+def _whole(value: float) -> float | int:
+    return round(value) if abs(value - round(value)) < 1e-6 * max(value, 1) else _digits(value)
+
+
+def _decades(ranges: Mapping[str, Sequence[float]], target: Target, batch_tokens: float) -> dict[str, float]:
+    """How far each input lies beyond the runs, in powers of ten; 0 inside."""
+    at = {"params": target.params, "tokens": target.tokens, "batch_tokens": batch_tokens}
+    return {
+        name: round(max(0.0, math.log10(value / ranges[name][1]), math.log10(ranges[name][0] / value)), 4)
+        for name, value in at.items()
+    }
+
+
+def _at_edge(cells: Sequence[Mapping[str, Any]]) -> dict[str, bool]:
+    """Whether most cells fail to bracket the optimum, for the learning rate and for the batch."""
+    count = len(cells)
+    edges = [cell["optimum"]["edges"] for cell in cells]
+    return {name: sum(any(e.startswith(name) for e in cell) for cell in edges) * 2 > count for name in ("lr", "batch")}
+
+
+def _status(edge: bool, yours: float, decades: Mapping[str, float]) -> str:
+    if edge:
+        return "at_edge"
+    if yours < 1 - BORROWED_SHARE:
+        return "borrowed"
+    return "extrapolated" if max(decades["params"], decades["tokens"]) > FAR_DECADES else "ok"
+
+
+def _recipe_fields(recipe: Recipe) -> dict[str, Any]:
+    names = (
+        "optimizer",
+        "schedule",
+        "data",
+        "tokenizer",
+        "seq_len",
+        "parametrization",
+        "params_convention",
+        "loss_kind",
+        "loss_column",
+    )
+    return {**{name: getattr(recipe, name) for name in names}, "extra": dict(recipe.extra)}
+
+
+def _published(payload: Mapping[str, Any], target: Target, batch_tokens: float) -> list[dict[str, Any]]:
+    """Every published law that answers here, cheapest on these runs first."""
+    rows = []
+    for law in published_laws().values():
+        said = law.predict(target.params, target.tokens, batch_tokens if "batch_tokens" in law.inputs else None)
+        lr = _finite(said.lr)
+        batch = _finite(said.batch_tokens)
+        if lr is None and batch is None:
+            continue
+        cost = payload["published"].get(law.label)
+        rows.append(
+            {
+                "law": law.id,
+                "label": law.label,
+                "lr": lr,
+                "batch_tokens": batch,
+                "regret_on_your_runs": None if cost is None else cost["mean_regret"],
+                "worst_regret_on_your_runs": None if cost is None else cost["worst_regret"],
+                "cells_scored": 0 if cost is None else cost["cells_scored"],
+                "in_range": law.in_range(target.params, target.tokens),
+                "params_convention": law.params_convention,
+                "verified": law.verified,
+                "cite": law.cite,
+            }
+        )
+    return sorted(rows, key=lambda row: (row["regret_on_your_runs"] is None, row["regret_on_your_runs"] or 0.0))
+
+
+def _finite(value: Any) -> float | None:
+    if value is None or not np.isfinite(value):
+        return None
+    return _digits(float(value))
+
+
+def _borrowed(payload: Mapping[str, Any], yours: Sequence[float]) -> list[str]:
+    said = [
+        f"{words}: {share:.0%} of what is known here comes from these runs, the rest from published laws"
+        for words, share in (("learning rate", yours[0]), ("batch size", yours[1]))
+        if share < 0.95
+    ]
+    return said + (list(payload.get("borrowed", [])) if said else [])
+
+
+def _target_warnings(
+    model: Mapping[str, Any],
+    target: Target,
+    decades: Mapping[str, float],
+    yours: Sequence[float],
+    recommendation: Mapping[str, Any],
+    recipe: Recipe,
+) -> list[str]:
+    said = []
+    far = {name: decades[name] for name in ("params", "tokens") if decades[name] > FAR_DECADES}
+    if far:
+        ranges = model["ranges"]
+        parts = " and ".join(
+            f"{10**value:.3g}x beyond the runs in {name} "
+            f"({format_quantity(ranges[name][0])} to {format_quantity(ranges[name][1])})"
+            for name, value in far.items()
+        )
+        said.append(f"the target lies {parts}: an extrapolation")
+    if max(decades["params"], decades["tokens"]) > VERY_FAR_DECADES:
+        said.append("that is more than two powers of ten: no backtest of these runs reaches so far")
+    if target.batch_tokens is not None and decades["batch_tokens"] > FAR_DECADES:
+        said.append(f"the given batch lies {10 ** decades['batch_tokens']:.3g}x outside the batches that were tried")
+    for name, words, share in (("lr", "learning rate", yours[0]), ("batch_tokens", "batch size", yours[1])):
+        if share < 1 - BORROWED_SHARE and recommendation[name]["status"] != "given":
+            said.append(f"the {words} rests mostly on published laws ({1 - share:.0%}); these runs say little about it")
+    steps = target.tokens / recommendation["batch_tokens"]["value"]
+    if steps < FEW_STEPS:
+        said.append(f"the recommended batch leaves only {steps:.0f} steps; no run of these sweeps is like that")
+    if not recipe.params_convention:
+        said.append(
+            "the recipe does not say which parameters its counts include; count the target the same way, and read the "
+            "published laws with care"
+        )
+    return said
+
+
+def _status_warning(fit: Fit) -> list[str]:
+    if fit.status is FitStatus.UNCERTIFIED:
+        return ["this fit is not certified: it did not converge, and is answered from because it was asked for by id"]
+    return []

@@ -1,0 +1,128 @@
+"""What being wrong costs: expected regret over plausible worlds, the settings that minimise it, and cheap zones.
+
+Regret is the share of loss given up: ``exp(h(ln lr - a, ln batch - b)) - 1``, close to h itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lawfit.advise.draws import Worlds
+from lawfit.advise.valley import best_lr_shift, excess
+
+Floats = NDArray[np.float64]
+
+CHEAP: Final = (0.001, 0.0025)  # shares of loss that bound the cheap zones
+_SEARCH_WORLDS: Final = 400  # the search needs the shape of the mean, the reported number uses every world
+_REACH: Final = 2.5  # the best setting lies within so many standard deviations of the centre
+_GRID: Final = 21
+_ZONE_STEPS: Final = 60
+_ZONE_LIMIT: Final = 12.0  # ln units: a zone wider than e^12 is unbounded for every purpose
+
+
+def expected_regret(worlds: Worlds, log_lr: float, log_batch: float) -> float:
+    """Mean share of loss given up over the worlds at one setting."""
+    return float(np.mean(_excess_at(worlds, np.array(log_lr), np.array(log_batch))))
+
+
+def split_regret(worlds: Worlds, log_lr: float, log_batch: float) -> tuple[float, float]:
+    """The part of the expected regret that the best learning rate at this batch would save, and the batch's part."""
+    v = log_batch - worlds.log_batch
+    at_best_lr = excess(best_lr_shift(v, worlds.valley), v, worlds.valley)
+    total = expected_regret(worlds, log_lr, log_batch)
+    of_batch = float(np.mean(at_best_lr))
+    return max(total - of_batch, 0.0), of_batch
+
+
+def best_setting(worlds: Worlds, log_batch: float | None = None, max_log_batch: float = np.inf) -> tuple[float, float]:
+    """The (ln lr, ln batch) with the smallest expected regret; with the batch given, the learning rate alone.
+
+    A coarse grid around the centre, then two finer ones around its best point: the mean of convex functions is convex,
+    so the refinement cannot lose the minimum.
+    """
+    if log_batch is not None:
+        shift = worlds.log_lr + best_lr_shift(log_batch - worlds.log_batch, worlds.valley)
+        lr_centre, lr_half = float(np.median(shift)), _REACH * float(np.std(shift)) + 0.2
+        batches = np.array([log_batch])
+        batch_half = 0.0
+    else:
+        lr_centre, lr_half = worlds.centre_log_lr, _REACH * float(np.std(worlds.log_lr)) + 0.2
+        batch_centre, batch_half = worlds.centre_log_batch, _REACH * float(np.std(worlds.log_batch)) + 0.2
+        batches = np.unique(
+            np.minimum(np.linspace(batch_centre - batch_half, batch_centre + batch_half, _GRID), max_log_batch)
+        )
+    some = _thin(worlds)
+    rates = np.linspace(lr_centre - lr_half, lr_centre + lr_half, _GRID)
+    for _ in range(3):
+        mean = _excess_at(some, rates[:, None, None], batches[None, :, None]).mean(axis=-1)
+        i, j = np.unravel_index(int(np.argmin(mean)), mean.shape)
+        best = float(rates[i]), float(batches[j])
+        lr_half, batch_half = lr_half * 3 / _GRID, batch_half * 3 / _GRID
+        rates = np.linspace(best[0] - lr_half, best[0] + lr_half, _GRID)
+        if log_batch is None:
+            batches = np.unique(
+                np.minimum(np.linspace(best[1] - batch_half, best[1] + batch_half, _GRID), max_log_batch)
+            )
+    return best
+
+
+def lr_given_batch(worlds: Worlds, log_batch: float) -> Floats:
+    """(worlds,) ln of the learning rate that is best at this batch."""
+    shifted: Floats = worlds.log_lr + best_lr_shift(log_batch - worlds.log_batch, worlds.valley)
+    return shifted
+
+
+def cheap_lr_zone(worlds: Worlds, log_batch: float, share: float) -> tuple[float, float]:
+    """ln lr between which the loss stays within `share` of the best at this batch, in the central world."""
+    q, v = worlds.centre_valley, np.array(log_batch - worlds.centre_log_batch)
+    middle = float(best_lr_shift(v, q))
+    least = float(excess(np.array(middle), v, q))
+    low, high = _zone(lambda u: float(excess(np.array(u), v, q)) - least, middle, np.log1p(share))
+    return worlds.centre_log_lr + low, worlds.centre_log_lr + high
+
+
+def cheap_batch_zone(worlds: Worlds, share: float) -> tuple[float, float]:
+    """ln batch between which the loss stays within `share` of the best when the learning rate follows the batch."""
+    q = worlds.centre_valley
+
+    def cost(v: float) -> float:
+        at = np.array(v)
+        return float(excess(best_lr_shift(at, q), at, q))
+
+    low, high = _zone(cost, 0.0, np.log1p(share))
+    return worlds.centre_log_batch + low, worlds.centre_log_batch + high
+
+
+def _excess_at(worlds: Worlds, log_lr: Floats, log_batch: Floats) -> Floats:
+    return np.expm1(np.minimum(excess(log_lr - worlds.log_lr, log_batch - worlds.log_batch, worlds.valley), 5.0))
+
+
+def _thin(worlds: Worlds) -> Worlds:
+    step = max(1, len(worlds.log_lr) // _SEARCH_WORLDS)
+    return Worlds(
+        **{
+            **vars(worlds),
+            "log_lr": worlds.log_lr[::step],
+            "log_batch": worlds.log_batch[::step],
+            "valley": worlds.valley[::step],
+        }
+    )
+
+
+def _zone(cost: Callable[[float], float], middle: float, limit: float) -> tuple[float, float]:
+    """Where a convex cost crosses the limit on both sides of its minimum."""
+    ends = []
+    for direction in (-1.0, 1.0):
+        reach = 0.1
+        while cost(middle + direction * reach) < limit and reach < _ZONE_LIMIT:
+            reach *= 1.5
+        inner, outer = 0.0, min(reach, _ZONE_LIMIT)
+        for _ in range(_ZONE_STEPS):
+            half = (inner + outer) / 2
+            inner, outer = (half, outer) if cost(middle + direction * half) < limit else (inner, half)
+        ends.append(middle + direction * outer)
+    return ends[0], ends[1]
