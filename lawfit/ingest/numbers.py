@@ -10,10 +10,10 @@ from lawfit.ingest.table import Cell
 from lawfit.units import parse_quantity
 
 _MISSING: Final = frozenset({"", "na", "n/a", "none", "null", "-", "--", "?"})
-_PLAIN: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+_PLAIN: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _NOT_FINITE: Final = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
-_THOUSANDS: Final = re.compile(r"[+-]?\d{1,3}(?:[,' \u00a0\u202f_]\d{3})+(?:\.\d+)?")
-_DECIMAL_COMMA: Final = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
+_THOUSANDS: Final = re.compile(r"[+-]?[0-9]{1,3}(?:[,' \u00a0\u202f_][0-9]{3})+(?:\.[0-9]+)?")
+_DECIMAL_COMMA: Final = re.compile(r"[+-]?[0-9]+,[0-9]+(?:[eE][+-]?[0-9]+)?")
 _LARGEST_INTEGER: Final = 2**63 - 1  # what SQL holds
 
 
@@ -99,7 +99,7 @@ def whole(cell: Cell) -> int:
     """
     if isinstance(cell, int) and not isinstance(cell, bool):
         value = cell
-    elif isinstance(cell, str) and re.fullmatch(r"[+-]?\d{1,30}", cell.strip()):
+    elif isinstance(cell, str) and re.fullmatch(r"[+-]?[0-9]{1,30}", cell.strip()):
         value = int(cell)
     else:
         given = number(cell)
@@ -158,6 +158,6 @@ def _reason(text: str) -> str:
         return f"'{shown}' has a unit; write the plain number, {parse_quantity(text):.15g}"
     except ValueError:
         pass
-    if re.match(r"[+-]?\d", text):
+    if re.match(r"[+-]?[0-9]", text):
         return f"'{shown}' is not a plain number; write it without unit, e.g. 0.001 or 1e9"
     return f"'{shown}' is not a number" if text else "the cell is empty"

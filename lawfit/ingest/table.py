@@ -108,7 +108,7 @@ def table_of_objects(
 
 def _flatten(item: Mapping[str, Any], prefix: str, into: dict[str, Cell]) -> None:
     for key, value in item.items():
-        column = f"{prefix}{key}"
+        column = prefix + key.replace("\x00", "").encode("utf-8", "backslashreplace").decode()
         if isinstance(value, Mapping):
             _flatten(value, f"{column}.", into)
             continue

@@ -1,0 +1,333 @@
+"""Rows become runs, or a rejection with line, column and reason; recipes are split by what is held fixed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lawfit.errors import LogFormatError
+from lawfit.ingest.numbers import CellError, number
+from lawfit.records import RunStatus
+from tests.ingest.tables import csv_text, only_rejection, read, rows, runs, write_csv
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "sweep.csv"
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "reason"),
+    [
+        ("learning_rate", "0", "'0' is zero; it must be above zero"),
+        ("learning_rate", "-0.001", "'-0.001' is negative; it must be above zero"),
+        ("learning_rate", "1e-3 %", "has a percent sign; write the plain number, 1e-05 if it is a percentage"),
+        ("learning_rate", "0.1%", "write the plain number, 0.001 if"),
+        ("learning_rate", "0,001", "has a decimal comma; write 0.001"),
+        ("learning_rate", "nan", "is not a finite number"),
+        ("learning_rate", "inf", "is not a finite number"),
+        ("learning_rate", "1e400", "is not a finite number"),
+        ("learning_rate", "", "the cell is empty"),
+        ("learning_rate", "cosine", "'cosine' is not a number"),
+        ("learning_rate", "1_000", "thousands separators"),
+        ("learning_rate", "١", "is not a number"),
+        ("n_params", "60M", "'60M' has a unit; write the plain number, 60000000"),
+        ("n_tokens", "1,200,000,000", "has thousands separators; write 1200000000"),
+        ("n_tokens", "1 200 000 000", "has thousands separators; write 1200000000"),
+        ("n_tokens", "1.2", "1.2 tokens are less than one batch of 524288"),
+        ("batch_size_tokens", "512k tok", "is not a plain number"),
+        ("batch_size_tokens", "0", "is zero"),
+        ("final_loss", "", "no loss (and nothing says that the run diverged)"),
+        ("final_loss", "n/a", "no loss"),
+        ("final_loss", "0", "the loss is 0; a loss in nats per token is above zero"),
+        ("final_loss", "-2.1", "the loss is -2.1"),
+        ("final_loss", "3.1 nats", "is not a plain number"),
+        ("weight_decay", "-0.1", "is negative; it must be zero or above"),
+        ("weight_decay", "0.1%", "percent sign"),
+        ("steps", "0", "is zero"),
+        ("steps", "10.5", "is not a whole number"),
+        ("seed", "x", "is not a number"),
+        ("seed", "1" * 25, "too large"),
+        ("diverged", "maybe", "neither yes (1, true) nor no (0, false)"),
+        ("completed", "0", "did not complete"),
+        ("status", "running", "the status is 'running', not finished"),
+    ],
+)
+def test_what_is_rejected(path: Path, column: str, cell: str, reason: str) -> None:
+    filler = {
+        "weight_decay": "0.1",
+        "steps": "2289",
+        "seed": "1",
+        "diverged": "0",
+        "completed": "1",
+        "status": "finished",
+    }
+    found = read(write_csv(path, rows(filler, {**filler, column: cell}, filler)))
+    rejection = only_rejection(found)
+    assert (rejection.file, rejection.line, rejection.column) == ("sweep.csv", 3, column)
+    assert reason in rejection.reason
+    assert [run.run_key for run in runs(found)] == ["r1", "r3"]
+    assert found.rows == 3
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_any_number_as_python_prints_it(value: float) -> None:
+    assert number(repr(value)) == number(value) == value
+
+
+@given(st.text(max_size=12))
+def test_a_cell_is_a_number_or_has_a_reason(text: str) -> None:
+    try:
+        value = number(text)
+    except CellError as error:
+        assert str(error)  # noqa: PT017
+    else:
+        assert value == float(text) or value != value
+
+
+class TestOutcome:
+    @pytest.mark.parametrize("cell", ["nan", "NaN", "inf", "-inf", "Infinity", "1e999"])
+    def test_a_loss_that_is_not_finite_is_a_divergence(self, path: Path, cell: str) -> None:
+        (run,) = runs(read(write_csv(path, rows({"final_loss": cell}))))
+        assert (run.status, run.loss, run.extra["final_loss"]) == (RunStatus.DIVERGED, None, cell)
+
+    @pytest.mark.parametrize("change", [{"diverged": "1"}, {"diverged": "True"}, {"status": "diverged"}])
+    @pytest.mark.parametrize("loss", ["7.5", "nan", ""])
+    def test_a_flag_is_a_divergence_whatever_the_loss(self, path: Path, change: dict[str, str], loss: str) -> None:
+        found = read(write_csv(path, rows({**change, "final_loss": loss}, {"final_loss": "3"})))
+        run = runs(found)[0]
+        assert (run.status, run.loss) == (RunStatus.DIVERGED, None)
+        assert found.diverged == 1
+        assert any("1 runs diverged (1 marked so by the file)" in note for note in found.notes)
+
+    def test_an_empty_flag_leaves_it_to_the_loss(self, path: Path) -> None:
+        found = read(write_csv(path, rows({"diverged": ""}, {"diverged": "1"})))
+        assert [run.status.value for run in runs(found)] == ["finished", "diverged"]
+
+    def test_every_run_may_diverge(self, path: Path) -> None:
+        found = read(write_csv(path, rows(*({"final_loss": "nan"} for _ in range(5)))))
+        assert found.diverged == len(runs(found)) == 5
+
+
+class TestBatch:
+    def test_sequences_times_length(self, path: Path) -> None:
+        table = rows({"batch_size_tokens": ..., "batch_size_sequences": "256", "seq_len": "2048"})
+        found = read(write_csv(path, table))
+        assert runs(found)[0].batch_tokens == 524288
+        assert found.sweeps[0].recipe.seq_len == 2048
+
+    def test_length_from_the_user_fills_what_is_empty(self, path: Path) -> None:
+        table = rows(
+            {"batch_size_tokens": ..., "batch_size_sequences": "256", "seq_len": "1024"},
+            {"batch_size_tokens": ..., "batch_size_sequences": "256", "seq_len": ""},
+        )
+        found = read(write_csv(path, table), seq_len=2048)
+        assert sorted(run.batch_tokens for run in runs(found)) == [262144, 524288]
+        assert {sweep.recipe.seq_len for sweep in found.sweeps} == {1024, 2048}
+
+    def test_a_row_without_length(self, path: Path) -> None:
+        table = rows(
+            {"batch_size_tokens": ..., "batch_size_sequences": "256", "seq_len": "1024"},
+            {"batch_size_tokens": ..., "batch_size_sequences": "256", "seq_len": ""},
+        )
+        assert "the sequence length is not known" in only_rejection(read(write_csv(path, table))).reason
+
+    def test_tokens_and_sequences_must_agree(self, path: Path) -> None:
+        table = rows(
+            {"batch_size_tokens": "524288", "batch_size_sequences": "256", "seq_len": "2048"},
+            {"batch_size_tokens": "5.25e5", "batch_size_sequences": "256", "seq_len": "2048"},  # rounded in print
+            {"batch_size_tokens": "524288", "batch_size_sequences": "512", "seq_len": "2048"},
+        )
+        found = read(write_csv(path, table))
+        rejection = only_rejection(found)
+        assert rejection.line == 4
+        assert rejection.reason == "524288 tokens per batch, but 512 sequences x 2048 tokens are 1048576"
+        assert [run.batch_tokens for run in runs(found)] == [524288, 525000]
+
+    def test_tokens_from_steps(self, path: Path) -> None:
+        found = read(write_csv(path, rows({"n_tokens": ..., "steps": "2000"})))
+        assert runs(found)[0].tokens == 2000 * 524288
+        assert found.columns["tokens"].startswith("steps x batch size")
+
+    def test_a_unit_that_is_probably_wrong_is_said(self, path: Path) -> None:
+        found = read(write_csv(path, rows({"steps": "2289"}, {"steps": "4578"})))
+        assert any("in 1 rows steps x batch is not the number of tokens" in note for note in found.notes)
+
+
+class TestKeys:
+    def test_without_ids_the_settings_are_the_key(self, path: Path) -> None:
+        table = rows({"run_id": ...}, {"run_id": ..., "learning_rate": "0.004"})
+        first = runs(read(write_csv(path, table)))
+        again = runs(read(write_csv(path, list(reversed(table)))))
+        assert {run.run_key for run in first} == {run.run_key for run in again}
+        assert len({run.run_key for run in first}) == 2
+        rewritten = [{**row, "learning_rate": f"{float(row['learning_rate']):e}"} for row in table]
+        assert {run.run_key for run in runs(read(write_csv(path, rewritten)))} == {run.run_key for run in first}
+
+    def test_a_corrected_result_keeps_the_key_and_a_setting_changes_it(self, path: Path) -> None:
+        def key(**changes: str) -> str:
+            return runs(read(write_csv(path, rows({"run_id": ..., **changes}))))[0].run_key
+
+        assert key(beta2="0.95", tokens_per_second="9") == key(beta2="0.95", final_loss="3.3", tokens_per_second="8")
+        assert key(beta2="0.95") != key(beta2="0.99")
+        assert key(seed="1") != key(seed="2")
+
+    def test_replicates_are_counted(self, path: Path) -> None:
+        table = rows(*({"run_id": ..., "final_loss": str(3 + n / 100)} for n in range(3)))
+        keys = [run.run_key for run in runs(read(write_csv(path, table)))]
+        assert keys == [keys[0], f"{keys[0]}-2", f"{keys[0]}-3"]
+
+    def test_a_repeated_row_is_rejected(self, path: Path) -> None:
+        table = rows({"run_id": ...}, {"run_id": ..., "seed": ...}, {"run_id": ..., "learning_rate": "0.004"})
+        found = read(write_csv(path, table))
+        assert only_rejection(found).reason == "the same row as line 2"
+        assert len(runs(found)) == 2
+
+    def test_an_id_used_twice(self, path: Path) -> None:
+        found = read(write_csv(path, rows({"run_id": "x"}, {"run_id": "x", "final_loss": "3.1"})))
+        rejection = only_rejection(found)
+        assert (rejection.line, rejection.column) == (3, "run_id")
+        assert "run 'x' stands in line 2 already, with other values" in rejection.reason
+
+    @pytest.mark.parametrize("names", [["a", "b", "c"], ["a", "b", "a"]], ids=["unique", "repeated"])
+    def test_names_are_ids_only_where_unique(self, path: Path, names: list[str]) -> None:
+        table = rows(*({"run_id": ..., "name": n, "learning_rate": f"{i + 1}e-3"} for i, n in enumerate(names)))
+        found = read(write_csv(path, table))
+        assert not found.rejections
+        keys = [run.run_key for run in runs(found)]
+        assert (keys == names) == (names == ["a", "b", "c"])
+        assert len(set(keys)) == 3
+
+
+class TestRecipes:
+    def test_one_recipe_is_called_like_the_file(self, tmp_path: Path) -> None:
+        found = read(write_csv(tmp_path / "my sweep (v2).csv", rows({}, {})))
+        assert [sweep.recipe.name for sweep in found.sweeps] == ["my-sweep-v2"]
+
+    @pytest.mark.parametrize(
+        ("column", "one", "two", "names"),
+        [
+            ("optimizer", "AdamW", "muon", ["sweep-adamw", "sweep-muon"]),
+            ("corpus", "c4", "", ["sweep-c4", "sweep-unknown_data"]),
+            ("seq_len", "2048", "4096", ["sweep-seq2048", "sweep-seq4096"]),
+            ("n_params_kind", "total", "non_embedding", ["sweep-total", "sweep-non_embedding"]),
+            ("schedule", "cosine to 10%", "wsd", ["sweep-cosine-to-10", "sweep-wsd"]),
+            ("model_family", "llama", "xlstm", ["sweep-llama", "sweep-xlstm"]),
+        ],
+    )
+    def test_what_is_held_fixed_splits(self, path: Path, column: str, one: str, two: str, names: list[str]) -> None:
+        found = read(write_csv(path, rows({column: one}, {column: two}, {column: one})))
+        assert [sweep.recipe.name for sweep in found.sweeps] == names
+        assert [len(sweep.runs) for sweep in found.sweeps] == [2, 1]
+        assert len({sweep.recipe.key for sweep in found.sweeps}) == 2
+        assert any("holds 2 recipes, which are kept apart" in note for note in found.notes)
+
+    @pytest.mark.parametrize(
+        "column", ["hidden_size", "n_layers", "n_heads", "ffn_size", "seed", "warmup_steps", "weight_decay", "beta2"]
+    )
+    def test_shape_seed_and_tuned_settings_do_not(self, path: Path, column: str) -> None:
+        found = read(write_csv(path, rows({column: "512"}, {column: "1024"})))
+        assert len(found.sweeps) == 1
+
+    def test_settings_that_vary_are_said(self, path: Path) -> None:
+        found = read(write_csv(path, rows({"beta2": "0.9", "n_layers": "4"}, {"beta2": "0.99", "n_layers": "6"})))
+        assert any("these settings vary too: beta2;" in note for note in found.notes)
+
+    def test_spelling_of_the_optimizer_does_not_split(self, path: Path) -> None:
+        found = read(write_csv(path, rows({"optimizer": "AdamW"}, {"optimizer": " adamw"})))
+        assert [sweep.recipe.optimizer for sweep in found.sweeps] == ["adamw"]
+
+    def test_a_convention_that_is_not_known_is_kept_apart(self, path: Path) -> None:
+        found = read(write_csv(path, rows({"n_params_kind": "as_plotted"}, {"n_params_kind": "nominal"})))
+        assert [sweep.recipe.params_convention for sweep in found.sweeps] == ["", ""]
+        assert len({sweep.recipe.key for sweep in found.sweeps}) == 2
+        assert any("'as_plotted, nominal' counts is no convention that lawfit knows" in note for note in found.notes)
+
+    def test_what_the_user_states(self, path: Path) -> None:
+        write_csv(path, rows({}, {}))
+        fields = {"optimizer": "adamw", "schedule": "wsd", "params_convention": "total", "gpu": "h100"}
+        recipe = read(path, recipe="mine", recipe_fields=fields).sweeps[0].recipe
+        assert (recipe.name, recipe.optimizer, recipe.schedule, recipe.params_convention) == (
+            "mine",
+            "adamw",
+            "wsd",
+            "total",
+        )
+        assert recipe.extra == {"gpu": "h100"}
+
+    def test_what_the_user_states_must_not_contradict_the_row(self, path: Path) -> None:
+        write_csv(path, rows({"optimizer": "adamw"}, {"optimizer": "lion"}, {"optimizer": ""}))
+        found = read(path, recipe_fields={"optimizer": "AdamW"})
+        assert only_rejection(found).reason == "the row says optimizer 'lion', you said 'AdamW'"
+        assert [len(sweep.runs) for sweep in found.sweeps] == [2]
+
+    def test_unknown_columns_stay_with_the_run(self, path: Path) -> None:
+        row = {
+            "hidden_size": "512",
+            "beta2": "0.95",
+            "commit": "39e56789",
+            "hash": "007",
+            "lr_text": "1e-3",
+            "none": "",
+        }
+        (run,) = runs(read(write_csv(path, rows(row))))
+        assert run.extra == {"width": 512, "beta2": 0.95, "commit": "39e56789", "hash": "007", "lr_text": "1e-3"}
+
+
+def test_lrs_that_differ_in_print_stay_as_they_are(path: Path) -> None:
+    found = read(write_csv(path, rows({"learning_rate": "0.00276"}, {"learning_rate": "0.002762"})))
+    assert [run.lr for run in runs(found)] == [0.00276, 0.002762]
+
+
+def test_when_no_row_can_be_read_the_file_is_refused(path: Path) -> None:
+    path.write_text(csv_text(rows({})).splitlines()[0] + "\n1,2\n3\n")
+    with pytest.raises(LogFormatError, match=r"no row can be read; line 2: the row has 2 cells"):
+        read(path)
+
+
+PUBLIC: dict[str, tuple[int, int, int, int]] = {  # rows, runs, diverged, recipes: counted from the files by other means
+    "step_law_dense.csv": (1627, 1627, 155, 1),
+    "marin_optimizer_sweep.csv": (2063, 1947, 191, 12),
+    "xlstm_scaling_runs.csv": (459, 429, 3, 5),
+    "marin_isoflop_lr_bs.csv": (273, 177, 0, 2),
+    "olmo_ladder_runs.csv": (30, 24, 0, 1),
+}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_published_sweeps(shared_data: Path, name: str) -> None:
+    found = read(next(shared_data.rglob(name)))
+    taken = len(runs(found))
+    assert (found.rows, taken, found.diverged, len(found.sweeps)) == PUBLIC[name]
+    assert taken + len(found.rejections) == found.rows
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "chinchilla_digitised",
+        "deberta_finetune_random_search",
+        "gemstones_checkpoints",
+        "nanochat_optimal_weight_decay",
+    ],
+)
+def test_published_tables_without_what_is_needed(shared_data: Path, name: str) -> None:
+    with pytest.raises(LogFormatError, match=r"has no column for: .*empty in every row: "):
+        read(next(shared_data.rglob(f"{name}.csv")))
+
+
+def test_step_law(shared_data: Path) -> None:
+    found = read(next(shared_data.rglob("step_law_dense.csv")))
+    recipe = found.sweeps[0].recipe
+    assert (recipe.params_convention, recipe.seq_len, recipe.loss_column) == ("non_embedding", 2048, "smooth_loss")
+    assert recipe.loss_kind == "train_cross_entropy_nats"
+    assert len({(run.params, run.tokens) for run in runs(found)}) == 14
+    assert "learning_rate" in found.columns["lr"]
+    values: dict[str, Any] = vars(next(run for run in runs(found) if "lr3.453e-04_bs736_ti66342" in run.run_key))
+    wanted = {"params": 214663680, "tokens": 1e11, "batch_tokens": 1507328, "lr": 0.0003453, "loss": 2.3976109618296744}
+    assert {key: values[key] for key in wanted} == wanted
+    assert values["extra"]["final_loss"] == 2.413517
