@@ -8,7 +8,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
+
+LARGEST_TARGET: Final = 1e18  # parameters, or tokens; beyond it products of powers leave the range of floats
 
 Json = Any  # a value that json.dumps accepts: the payload of a fit, the extra columns of a run
 
@@ -92,6 +94,11 @@ class Target:
 
     def __post_init__(self) -> None:
         Scale(params=self.params, tokens=self.tokens)
+        for name in ("params", "tokens"):
+            if not 1 <= getattr(self, name) <= LARGEST_TARGET:
+                raise ValueError(
+                    f"{name} of a target must lie between 1 and {LARGEST_TARGET:g}, got {getattr(self, name):g}"
+                )
         for name in ("batch_tokens", "seq_len", "batch_multiple", "max_batch_tokens"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and value < float("inf")):

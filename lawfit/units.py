@@ -41,6 +41,24 @@ def format_quantity(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}g}"
 
 
+def format_lr(value: float | None) -> str:
+    """A learning rate as people write it: ``6.12e-4``; a dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def format_percent(fraction: float | None) -> str:
+    """A share of the loss: ``0.00062`` -> ``0.06 %``; below 0.01 % with one more digit."""
+    if fraction is None or not math.isfinite(fraction):
+        return "-"
+    percent = 100 * fraction
+    if percent != 0 and abs(percent) < 0.01:
+        return f"{percent:.1g} %" if abs(percent) >= 0.001 else "< 0.001 %"
+    return f"{percent:.2f} %" if abs(percent) < 10 else f"{percent:.0f} %"
+
+
 def sequences_to_tokens(sequences: float, seq_len: float) -> float:
     """Tokens per step of a batch given in sequences."""
     if not seq_len > 0:

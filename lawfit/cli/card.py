@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 from lawfit.cli.output import (
     backtest_table,
     format_count,
-    format_lr,
-    format_percent,
     heading,
     is_terminal,
     pairs,
@@ -20,20 +18,14 @@ from lawfit.cli.output import (
     table,
     warning_list,
 )
-from lawfit.units import format_quantity
+from lawfit.plots.words import INPUT_WORDS, STATUS_WORDS, recipe_words
+from lawfit.units import format_lr, format_percent, format_quantity
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
 LAWS_SHOWN = 8  # the cheapest on the user's runs; the rest is in the JSON document
-
-STATUS_WORDS = {
-    "ok": "inside the range of your runs",
-    "extrapolated": "beyond your runs: trust the interval, not the digits",
-    "at_edge": "your best runs lie at the edge of what was tried",
-    "borrowed": "mostly from published laws: few runs of yours bear on it",
-}
 
 
 def card(document: Mapping[str, Any]) -> list[RenderableType]:
@@ -73,20 +65,11 @@ def _target_lines(document: Mapping[str, Any]) -> Table:
     scale = f"{format_quantity(target['params'])} parameters on {format_quantity(target['tokens'])} tokens"
     rows = [
         ("Target", f"{scale} ({format_quantity(ratio)} tokens per parameter)"),
-        ("Recipe", _recipe_words(recipe)),
+        ("Recipe", recipe["name"] + (f" ({held})" if (held := recipe_words(recipe)) else "")),
     ]
     if limits:
         rows.append(("Asked", ", ".join(limits)))
     return pairs(rows)
-
-
-def _recipe_words(recipe: Mapping[str, Any]) -> str:
-    known = [str(recipe[field]) for field in ("optimizer", "schedule", "data", "parametrization") if recipe.get(field)]
-    if recipe.get("seq_len"):
-        known.append(f"{recipe['seq_len']:,} tokens per sequence")
-    if recipe.get("params_convention"):
-        known.append(f"parameters counted as {recipe['params_convention'].replace('_', '-')}")
-    return str(recipe["name"]) + (f" ({'; '.join(known)})" if known else "")
 
 
 def _values(document: Mapping[str, Any]) -> Table:
@@ -104,13 +87,13 @@ def _values(document: Mapping[str, Any]) -> Table:
     level = f"{100 * lr['level']:g} % interval"
     rows.append((level, plain(_range(lr, format_lr)), plain(_range(batch, format_count))))
     for cost in sorted({*(lr.get("cheap_zone") or {}), *(batch.get("cheap_zone") or {})}, key=float):
-        label = f"Costs < {100 * float(cost):g} % of loss"
+        label = f"Costs below {100 * float(cost):g} %"
         rows.append((label, plain(_zone(lr, cost, format_lr)), plain(_zone(batch, cost, format_count))))
     rows.append(("Expected cost", plain(_cost(lr)), plain(_cost(batch))))
     rows.append(("From your runs", plain(_yours(lr)), plain(_yours(batch))))
     from rich.table import Table
 
-    grid = Table.grid(padding=(0, 3, 0, 0))
+    grid = Table.grid(padding=(0, 3, 0, 0), pad_edge=False)
     grid.add_column(style="dim" if is_terminal() else "", no_wrap=True)
     grid.add_column(no_wrap=True)
     grid.add_column(no_wrap=True)
@@ -129,24 +112,28 @@ def _meaning(document: Mapping[str, Any]) -> Table:
             ("Being wrong", words + (f"; as if {format_percent(compute)} of the compute were lost" if compute else ""))
         )
     rows.append(("Distance", _distance(recommendation)))
-    statuses = {name: recommendation[name].get("status") for name in ("lr", "batch_tokens")}
-    if statuses["lr"] == statuses["batch_tokens"]:
-        rows.append(("Standing", STATUS_WORDS.get(str(statuses["lr"]), str(statuses["lr"]))))
+    lr, batch = (_standing(recommendation[name]) for name in ("lr", "batch_tokens"))
+    if lr == batch:
+        rows.append(("Standing", lr))
     else:
-        for name, label in (("lr", "learning rate"), ("batch_tokens", "batch")):
-            words = STATUS_WORDS.get(str(statuses[name]), str(statuses[name]))
-            rows.append(("Standing" if name == "lr" else "", f"{label}: {words}"))
+        rows += [("Standing", f"learning rate {lr}"), ("", f"batch {batch}")]
     return pairs(rows)
 
 
+def _standing(part: Mapping[str, Any]) -> str:
+    status = str(part.get("status"))
+    if status == "given":
+        return "as you gave it; its column shows what would be best"
+    return STATUS_WORDS.get(status, status)
+
+
 def _distance(recommendation: Mapping[str, Any]) -> str:
-    names = {"params": "parameters", "tokens": "tokens", "batch_tokens": "batch"}
     farthest: dict[str, float] = {}
     for part in ("lr", "batch_tokens"):
         for name, decades in (recommendation[part].get("extrapolation_decades") or {}).items():
             farthest[name] = max(farthest.get(name, 0.0), abs(decades or 0.0))
     outside = [
-        f"{names.get(name, name)} {10**decades:.3g}x ({decades:.2f} decades)"
+        f"{INPUT_WORDS.get(name, name)} {10**decades:.3g}x ({decades:.2f} decades)"
         for name, decades in farthest.items()
         if decades >= 0.005
     ]
@@ -160,7 +147,7 @@ def _published(published: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
 
     rows = [
         (
-            law.get("label") or law["law"],
+            law["law"],
             format_lr(law.get("lr")),
             format_count(law.get("batch_tokens")),
             format_percent(law.get("regret_on_your_runs")),
@@ -172,9 +159,8 @@ def _published(published: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
     ]
     columns = ("law", "lr", "batch", "cost", "scales", "its range", "source")
     parts: list[RenderableType] = [table(columns, rows, right=("lr", "batch", "cost", "scales"))]
-    if len(published) > LAWS_SHOWN:
-        parts.append(plain(f"{len(published) - LAWS_SHOWN} more: lawfit laws compare, or --json"))
-    return parts
+    more = f"{len(published) - LAWS_SHOWN} more with --json; " if len(published) > LAWS_SHOWN else ""
+    return [*parts, plain(f"{more}lawfit laws show LAW tells what a law is")]
 
 
 def _evidence(document: Mapping[str, Any]) -> Table:
@@ -220,4 +206,4 @@ def _cost(part: Mapping[str, Any]) -> str:
 
 def _yours(part: Mapping[str, Any]) -> str:
     share = part.get("yours")
-    return "-" if share is None else f"{100 * share:.0f} %" + ("" if share > 0.995 else ", rest published laws")
+    return "-" if share is None else f"{100 * share:.0f} %"

@@ -11,7 +11,6 @@ from lawfit.cli.options import DatabaseOption, JsonOption, RecipeOption, open_st
 from lawfit.cli.output import (
     backtest_table,
     format_count,
-    format_lr,
     heading,
     note,
     pairs,
@@ -22,7 +21,7 @@ from lawfit.cli.output import (
     table,
     warning_list,
 )
-from lawfit.units import format_quantity
+from lawfit.units import format_lr, format_quantity
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -107,7 +106,7 @@ def _law_words(law: Mapping[str, Any]) -> str:
         low, high = law.get(f"{name}_low"), law.get(f"{name}_high")
         spread = f" ({low:+.2f} to {high:+.2f})" if low is not None and high is not None else ""
         factors.append(f"{label}^{law[name]:+.2f}{spread}")
-    return "grows as " + " x ".join(factors) if factors else "constant"
+    return "moves as " + " x ".join(factors) if factors else "constant"
 
 
 def _cells(cells: Sequence[Mapping[str, Any]]) -> RenderableType:

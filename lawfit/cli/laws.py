@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from lawfit.cli.options import DatabaseOption, JsonOption, RecipeOption, open_store
-from lawfit.cli.output import format_percent, heading, pairs, print_json, progress, show, table
-from lawfit.units import format_quantity
+from lawfit.cli.output import heading, pairs, print_json, progress, show, table
+from lawfit.units import format_percent, format_quantity
 
 app = typer.Typer(help="Published scaling laws: list them, show one, compare them on your runs.", no_args_is_help=True)
 
@@ -86,17 +86,16 @@ def compare(
 
     rows = [
         (
-            row["label"],
+            row["law"],
             format_percent(row["mean_regret"]),
             format_percent(row["worst_regret"]),
             str(row["cells_scored"]),
             str(row["cells_outside"]),
-            str(row["checked"]),
             row["cite"],
         )
         for row in sorted(document["laws"], key=order)
     ]
-    columns = ("law", "mean cost", "worst cost", "scales", "outside", "checked", "source")
+    columns = ("law", "mean cost", "worst cost", "scales", "outside", "source")
     show(
         heading(f"What each published law costs on {document['runs_used']:,} runs of {document['recipe']}, in loss"),
         table(columns, rows, right=columns[1:5]),

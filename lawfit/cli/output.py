@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lawfit.units import format_quantity
+from lawfit.units import format_percent, format_quantity
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from lawfit.records import Json
 
 MAX_WIDTH = 104  # wider lines are harder to read, however wide the terminal
+METHODS_SHOWN = 6  # of a backtest; they come best first
 PIPE_WIDTH = 1000  # in a pipe nothing is wrapped
 
 _printed_document = False  # by this command: --json promises exactly one
@@ -132,14 +132,18 @@ def warning_list(warnings: Sequence[str]) -> Table:
     return grid
 
 
-def backtest_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """How each method did on scales it had not seen."""
+def backtest_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """How the best methods did on scales they had not seen."""
+    from rich.console import Group
+
     texts = [
         (str(row["method"]), format_percent(row["mean_regret"]), format_percent(row["worst_regret"]), str(row["cells"]))
-        for row in rows
+        for row in rows[:METHODS_SHOWN]
     ]
     columns = ("method", "mean cost", "worst cost", "scales")
-    return table(columns, texts, right=columns[1:])
+    result = table(columns, texts, right=columns[1:])
+    left = len(rows) - METHODS_SHOWN
+    return Group(result, plain(f"{left} more with --json")) if left > 0 else result
 
 
 def plain(text: str) -> Any:
@@ -167,24 +171,6 @@ def progress(label: str, *, quiet: bool = False) -> Iterator[Callable[[str, floa
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=1.0)
         yield lambda step, share: bar.update(task, description=f"{label}: {step}", completed=share)
-
-
-def format_lr(value: float | None) -> str:
-    """A learning rate as people write it: ``6.12e-4``."""
-    if value is None or not math.isfinite(value):
-        return "-"
-    mantissa, exponent = f"{value:.2e}".split("e")
-    return f"{mantissa}e{int(exponent)}"
-
-
-def format_percent(fraction: float | None) -> str:
-    """A share of the loss: ``0.00062`` -> ``0.06 %``; below 0.01 % with one more digit."""
-    if fraction is None or not math.isfinite(fraction):
-        return "-"
-    percent = 100 * fraction
-    if percent != 0 and abs(percent) < 0.01:
-        return f"{percent:.1g} %" if abs(percent) >= 0.001 else "< 0.001 %"
-    return f"{percent:.2f} %" if abs(percent) < 10 else f"{percent:.0f} %"
 
 
 def format_count(value: float | None) -> str:

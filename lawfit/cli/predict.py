@@ -72,15 +72,18 @@ def predict(
     from lawfit import pipeline
     from lawfit.records import Target
 
-    target = Target(
-        params=params,
-        tokens=tokens,
-        batch_tokens=batch_tokens,
-        seq_len=seq_len,
-        batch_multiple=batch_multiple,
-        max_batch_tokens=max_batch,
-        level=level,
-    )
+    try:
+        target = Target(
+            params=params,
+            tokens=tokens,
+            batch_tokens=batch_tokens,
+            seq_len=seq_len,
+            batch_multiple=batch_multiple,
+            max_batch_tokens=max_batch,
+            level=level,
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
     document = pipeline.recommend(open_store(ctx, database), recipe, target, fit_id=fit)
     if as_json:
         print_json(document)

@@ -33,7 +33,9 @@ def show_prediction(
     store = open_store(ctx, database)
     stored = store.prediction(prediction)
     if again:
-        target = Target(**{name: value for name, value in stored.target.items() if name in Target.__dataclass_fields__})
+        level = stored.answer["recommendation"]["lr"]["level"]
+        asked = {name: value for name, value in stored.target.items() if name in Target.__dataclass_fields__}
+        target = Target(**{**asked, "level": level})
         fit = store.fit(stored.fit_id)
         answer = pipeline.recommend(store, fit.recipe_key, target, fit_id=fit.id)
         if answer != stored.answer:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lawfit.cli.options import DatabaseOption, JsonOption, RecipeOption, open_store, whole_quantity
-from lawfit.cli.output import format_lr, note, plain, print_json, show, table
-from lawfit.units import format_quantity
+from lawfit.cli.output import note, plain, print_json, show, table
+from lawfit.units import format_lr, format_quantity
 
 if TYPE_CHECKING:
     from lawfit.records import Run

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from lawfit.cli.options import JsonOption, quantity
-from lawfit.cli.output import format_lr, heading, note, plain, print_json, show, table
+from lawfit.cli.output import heading, note, plain, print_json, show, table
 from lawfit.errors import LawfitError
-from lawfit.units import format_quantity
+from lawfit.units import format_lr, format_quantity
 
 DEFAULT_PARAMS = (2e7, 6e7, 1.8e8)
 DEFAULT_RATIOS = (10.0, 30.0, 90.0)

@@ -126,6 +126,7 @@ def test_the_described_model_fits_the_document() -> None:
         ("params=7e9&tokens=1e12&seq_len=0", "seq_len"),
         ("params=7e9&tokens=1e12&seq_len=1.5", "seq_len"),
         ("params=7e9&tokens=1e12&batch_tokens=nan", "batch_tokens"),
+        ("params=1e300&tokens=1e12", "target"),
         ("params=7e9&tokens=1e12&level=1", "level"),
         ("params=7e9&tokens=1e12&level=nan", "level"),
     ],

@@ -111,6 +111,9 @@ def test_a_prediction_comes_back_from_its_id(database: str, call: Call, text: Ca
     document = call("predict", *TARGET)
     assert call("predictions", "show", document["id"]) == document
     assert call("predictions", "show", document["id"], "--again") == document
+    narrower = call("predict", *TARGET, "--level", "0.5")
+    assert narrower["id"] != document["id"]
+    assert call("predictions", "show", narrower["id"], "--again") == narrower
     out, err = text("predict", *TARGET)
     assert text("predictions", "show", document["id"], "--again") == (
         out,
@@ -123,7 +126,8 @@ def test_excluded_runs_are_left_out_of_the_next_fit(database: str, call: Call) -
     before = call("predict", *TARGET)
     call("runs", "exclude", "sim-0000?", "--reason", "bad node")
     fit = call("fit")
-    assert set(fit["exclusions"].values()) == {"bad node"}
+    assert len(fit["exclusions"]) == 10
+    assert all("bad node" in reason for reason in fit["exclusions"].values())
     after = call("predict", *TARGET)
     assert after["evidence"]["fit_id"] == fit["id"] != before["evidence"]["fit_id"]
     assert call("predict", *TARGET, "--fit", before["evidence"]["fit_id"]) == before
@@ -133,7 +137,7 @@ def test_laws_are_compared_on_these_runs(database: str, call: Call, text: Call) 
     document = call("laws", "compare")
     scored = {law["law"]: law for law in document["laws"]}
     assert scored["step_law"]["worst_regret"] >= scored["step_law"]["mean_regret"] >= 0
-    assert scored["step_law"]["label"] in text("laws", "compare")[0]
+    assert "step_law" in text("laws", "compare")[0]
 
 
 def test_predict_loads_nothing_slow(database: str) -> None:
