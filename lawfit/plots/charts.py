@@ -1,0 +1,191 @@
+"""The charts of one recommendation, each with a caption in plain words and its numbers as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from lawfit.plots.backtest import Backtest, backtest_figure, backtest_numbers
+from lawfit.plots.costs import Costs, cost_figure, cost_numbers
+from lawfit.plots.html import Chart, Choice, Table
+from lawfit.plots.scaling import Scaling, scaling_figure, scaling_numbers
+from lawfit.plots.surface import CellSurface, best_shown_cell, surface_figure, surface_numbers
+from lawfit.plots.words import INPUT_WORDS, OPTIMUM_WORDS, QUANTITY_WORDS
+from lawfit.units import format_lr, format_percent, format_quantity
+
+if TYPE_CHECKING:
+    from lawfit.estimate.observations import Observations
+    from lawfit.records import Fit
+
+
+def scaling_choice(fit: Fit, document: Mapping[str, Any], quantity: str) -> Choice:
+    """Best learning rate, or batch, against tokens and against parameters."""
+    charts = []
+    for along in ("tokens", "params"):
+        scaling = scaling_numbers(fit, document, quantity, along)
+        other = format_quantity(scaling.target[scaling.other])
+        caption = (
+            f"Dots: the fitted optimum of each of your scales (open where it lies at the edge of the sweep). Thick line "
+            f"and band: your law at the target's {other} {INPUT_WORDS[scaling.other]}. Thin grey: published laws there."
+        )
+        charts.append(
+            Chart(
+                id=f"scaling-{quantity.replace('_', '-')}-{along}",
+                title=f"Best {_lower(quantity)} against {INPUT_WORDS[along]}",
+                caption=caption,
+                figure=scaling_figure(scaling),
+                table=_scaling_table(scaling),
+                option=f"{INPUT_WORDS[along]} ({other} {INPUT_WORDS[scaling.other]})",
+            )
+        )
+    return Choice(id=f"along-{quantity.replace('_', '-')}", label="Against", charts=tuple(charts))
+
+
+def cost_charts(fit: Fit, document: Mapping[str, Any]) -> tuple[Chart, ...]:
+    """What being wrong costs, for what is recommended (a given batch has no cost figure)."""
+    quantities = ["lr"] if document["target"].get("batch_tokens") else ["lr", "batch_tokens"]
+    charts = []
+    for quantity in quantities:
+        costs = cost_numbers(fit, document, quantity)
+        held = "at the recommended batch size" if quantity == "lr" else "with the learning rate that suits each batch"
+        charts.append(
+            Chart(
+                id=f"cost-{quantity.replace('_', '-')}",
+                title=f"What another {_lower(quantity)} would cost",
+                caption=f"Share of the loss given up at the target, {held}. Shaded: settings that cost less than 0.1 % "
+                "and 0.25 % if the fit is right.",
+                figure=cost_figure(costs),
+                table=_cost_table(costs),
+            )
+        )
+    return tuple(charts)
+
+
+def surface_choice(fit: Fit, observed: Observations) -> Choice:
+    """The loss surface of every cell; the one that shows most comes first."""
+    first = best_shown_cell(fit.payload)
+    order = [first, *(i for i in range(len(fit.payload["cells"])) if i != first)]
+    charts = []
+    for index in order:
+        surface = surface_numbers(fit.payload, observed, index)
+        swept = "" if surface.batch_swept else " Only one batch size was tried here: the batch direction is borrowed."
+        best = f" The best run reached {surface.loss.min():.4f}." if len(surface.loss) else ""
+        count = len(surface.lr) + len(surface.diverged_lr)
+        charts.append(
+            Chart(
+                id=f"surface-{index}",
+                title=f"Loss surface at {surface.name}",
+                caption=f"Each dot is a setting that was run ({count} here), darkest where the loss is lowest.{best} The "
+                f"lines bound what costs less than 0.1 % and 0.25 % in the fitted valley.{swept}",
+                figure=surface_figure(surface),
+                table=_surface_table(surface),
+                option=f"{surface.name} ({OPTIMUM_WORDS.get(surface.status, surface.status)})",
+            )
+        )
+    return Choice(id="cells", label="Scale", charts=tuple(charts))
+
+
+def backtest_choice(fit: Fit) -> Choice | None:
+    """Every way in which scales were left out; None where there were too few."""
+    splits = [split for split in backtest_numbers(fit.payload) if split.scores]
+    if not splits:
+        return None
+    charts = []
+    for index, split in enumerate(splits):
+        missing = f" No score for {', '.join(split.not_scored)}." if split.not_scored else ""
+        charts.append(
+            Chart(
+                id=f"backtest-{index}",
+                title=f"Backtest: {split.name}",
+                caption="Each method predicts scales it has not seen and pays what its choice costs on the runs made "
+                f"there. Dot: mean; line: to the worst scale; left is better.{missing}",
+                figure=backtest_figure(split),
+                table=_backtest_table(split),
+                option=split.name,
+            )
+        )
+    return Choice(id="backtests", label="Leaving out", charts=tuple(charts))
+
+
+def _lower(quantity: str) -> str:
+    return QUANTITY_WORDS[quantity].lower()
+
+
+def _written(quantity: str, value: float) -> str:
+    return format_lr(value) if quantity == "lr" else format_quantity(value)
+
+
+def _scaling_table(scaling: Scaling) -> Table:
+    def write(value: float) -> str:
+        return _written(scaling.quantity, value)
+
+    name = f"best {_lower(scaling.quantity)}"
+    rows = [
+        (
+            "your runs",
+            format_quantity(cell.params),
+            format_quantity(cell.tokens),
+            write(cell.value),
+            OPTIMUM_WORDS.get(cell.status, cell.status),
+        )
+        for cell in scaling.cells
+    ]
+    at = (format_quantity(scaling.target["params"]), format_quantity(scaling.target["tokens"]))
+    interval = f"{write(scaling.recommended_low)} to {write(scaling.recommended_high)} ({100 * scaling.level:g} %)"
+    rows.append(("given" if scaling.given else "recommended", *at, write(scaling.recommended), interval))
+    here = int(abs(scaling.x - scaling.target[scaling.along]).argmin())
+    for line in scaling.published:
+        cost = "not scored on your runs" if line.regret is None else f"costs {format_percent(line.regret)} on your runs"
+        rows.append((line.label, *at, write(float(line.value[here])), cost))
+    columns = ("from", "parameters", "tokens", name, "standing")
+    return Table(columns=columns, rows=tuple(rows), numbers=columns[1:4], strong=len(scaling.cells))
+
+
+def _cost_table(costs: Costs) -> Table:
+    step = max(1, len(costs.x) // 15)
+    shown = sorted({*range(0, len(costs.x), step), int(abs(costs.x - costs.recommended).argmin())})
+    rows = [
+        (
+            _written(costs.quantity, float(costs.x[i])),
+            format_percent(float(costs.expected[i])),
+            format_percent(float(costs.fitted[i])),
+        )
+        for i in shown
+    ]
+    columns = (_lower(costs.quantity), "expected cost", "cost if the fitted optimum is right")
+    at = shown.index(int(abs(costs.x - costs.recommended).argmin()))
+    return Table(columns=columns, rows=tuple(rows), numbers=columns, strong=at)
+
+
+def _surface_table(surface: CellSurface) -> Table:
+    """The fitted optimum, the best runs, and how many there were."""
+    rows = [("fitted optimum", format_lr(surface.optimum_lr), format_quantity(surface.optimum_batch_tokens), "-", "-")]
+    for index in surface.excess.argsort(kind="stable"):
+        rows.append(
+            (
+                "run",
+                format_lr(surface.lr[index]),
+                format_quantity(surface.batch_tokens[index]),
+                f"{surface.loss[index]:.4f}",
+                format_percent(surface.excess[index]),
+            )
+        )
+    for lr, batch in zip(surface.diverged_lr, surface.diverged_batch_tokens, strict=True):
+        rows.append(("diverged run", format_lr(lr), format_quantity(batch), "-", "-"))
+    columns = ("what", "learning rate", "batch", "loss", "above the best run")
+    return Table(columns=columns, rows=tuple(rows), numbers=columns[1:], strong=0)
+
+
+def _backtest_table(split: Backtest) -> Table:
+    rows = tuple(
+        (
+            "your fit (lawfit)" if score.ours else score.method,
+            format_percent(score.mean_regret),
+            format_percent(score.worst_regret),
+            str(score.cells),
+        )
+        for score in split.scores
+    )
+    columns = ("method", "mean cost", "worst cost", "scales")
+    ours = next((i for i, score in enumerate(split.scores) if score.ours), None)
+    return Table(columns=columns, rows=rows, numbers=columns[1:], strong=ours)

@@ -1,0 +1,143 @@
+"""Small pieces of HTML: escaped text, tables, and charts with their data table under them.
+
+A chart is a `<figure>` whose data lies in a JSON block; `assets/charts.js` draws it. No inline script and no inline
+handler, so a strict Content-Security-Policy holds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from html import escape
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from lawfit.plots.style import dark_partners
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Texts in columns; `numbers` names the columns that align right."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numbers: tuple[str, ...] = ()
+    strong: int | None = None  # row to stand out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """One figure with what it says in words and in numbers."""
+
+    id: str
+    title: str
+    caption: str
+    figure: Figure
+    table: Table
+    option: str = ""  # its name where one of several charts is shown at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Several charts of one kind, of which a reader looks at one at a time; the first is shown."""
+
+    id: str
+    label: str
+    charts: tuple[Chart, ...]
+
+
+def tag(name: str, content: str, **attributes: str | None) -> str:
+    """An element; `content` is HTML already. ``class_`` stands for class, ``aria_label`` for aria-label."""
+    parts = [
+        f' {key.rstrip("_").replace("_", "-")}="{escape(value, quote=True)}"'
+        for key, value in attributes.items()
+        if value is not None
+    ]
+    return f"<{name}{''.join(parts)}>{content}</{name}>"
+
+
+def text(words: object) -> str:
+    """Text that a browser shows as it is."""
+    return escape(str(words), quote=True)
+
+
+def table_html(table: Table, caption: str) -> str:
+    """A table that scrolls inside its own box on a narrow screen."""
+    right = [column in table.numbers for column in table.columns]
+    head = "".join(
+        tag("th", text(column), scope="col", class_="number" if number else None)
+        for column, number in zip(table.columns, right, strict=True)
+    )
+    rows = []
+    for index, row in enumerate(table.rows):
+        cells = "".join(
+            tag("td", text(cell), class_="number" if number else None) for cell, number in zip(row, right, strict=True)
+        )
+        rows.append(tag("tr", cells, class_="strong" if index == table.strong else None))
+    body = tag("caption", text(caption)) + tag("thead", tag("tr", head)) + tag("tbody", "".join(rows))
+    return tag(
+        "div", tag("table", body), class_="scroll", tabindex="0", role="region", aria_label=f"{caption}, as a table"
+    )
+
+
+def chart_html(chart: Chart) -> str:
+    """A figure: title, caption, the place where it is drawn, its data, and the numbers to read."""
+    name = text(chart.id)
+    return (
+        f'<figure class="chart" id="{name}" aria-labelledby="{name}-title">'
+        f'<figcaption><h3 id="{name}-title">{text(chart.title)}</h3><p>{text(chart.caption)}</p></figcaption>'
+        f'<div class="plot" data-figure="{name}-data"><p class="needs-script">The drawing needs JavaScript; its numbers '
+        "are below.</p></div>"
+        f'<script type="application/json" id="{name}-data">{json_block(chart.figure.to_json())}</script>'
+        f"<details><summary>The numbers</summary>{table_html(chart.table, chart.title)}</details>"
+        "</figure>"
+    )
+
+
+def choice_html(choice: Choice) -> str:
+    """Charts behind a select; without JavaScript all of them are there, one below the other."""
+    if len(choice.charts) == 1:
+        return chart_html(choice.charts[0])
+    options = "".join(tag("option", text(chart.option), value=chart.id) for chart in choice.charts)
+    label = tag("label", text(choice.label), for_=f"{choice.id}-select") + tag("select", options, id=f"{choice.id}-select")
+    charts = "".join(chart_html(chart) for chart in choice.charts)
+    return f'<div class="choice" data-choice="{text(choice.id)}"><p class="chooser" hidden>{label}</p>{charts}</div>'
+
+
+def json_block(document: str) -> str:
+    """JSON that may stand inside a script element."""
+    return document.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def dark_block() -> str:
+    """The partner on dark paper of every colour, for `charts.js`."""
+    return f'<script type="application/json" id="dark-colours">{json_block(json.dumps(dark_partners()))}</script>'
+
+
+def list_html(items: Sequence[str], class_: str | None = None) -> str:
+    return tag("ul", "".join(tag("li", text(item)) for item in items), class_=class_)
+
+
+def pairs_html(pairs: Sequence[tuple[str, str]]) -> str:
+    """Terms and what belongs to them."""
+    return tag("dl", "".join(f"<div>{tag('dt', text(term))}{tag('dd', text(words))}</div>" for term, words in pairs))
+
+
+def columns_html(rows: Sequence[Mapping[str, str]], columns: Mapping[str, str], numbers: Sequence[str] = ()) -> Table:
+    """A table from mappings: key -> heading."""
+    return Table(
+        columns=tuple(columns.values()),
+        rows=tuple(tuple(row[key] for key in columns) for row in rows),
+        numbers=tuple(columns[key] for key in numbers),
+    )
+
+
+@cache
+def asset(name: str) -> str:
+    """A file of `lawfit/plots/assets`: the style sheet and the script that report and page share."""
+    return (resources.files("lawfit.plots") / "assets" / name).read_text(encoding="utf-8")

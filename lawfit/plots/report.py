@@ -1,0 +1,75 @@
+"""One recommendation as one HTML file that opens from disk, offline: style, script and plotly.js are inside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lawfit.errors import LawfitError
+from lawfit.plots.html import asset, dark_block, text
+from lawfit.plots.sections import recommendation_sections
+from lawfit.plots.words import scale_words
+
+if TYPE_CHECKING:
+    from lawfit.records import Fit, Run
+
+# Nothing may be fetched, whatever a label in somebody's data holds.
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:; "
+    "base-uri 'none'; form-action 'none'"
+)
+
+
+def report_html(fit: Fit, document: Mapping[str, Any], runs: Sequence[Run]) -> str:
+    """The whole page.
+
+    Parameters
+    ----------
+    fit : the stored fit that the document was made from
+    document : the recommendation (`pipeline.recommend`)
+    runs : of the recipe; the figures of the cells show them
+    """
+    from plotly.offline import get_plotlyjs
+
+    sections = recommendation_body(fit, document, runs)
+    target = document["target"]
+    title = f"lawfit: {scale_words(target['params'], target['tokens'])}"
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<title>{text(title)}</title>\n<style>\n{asset('lawfit.css')}</style>\n</head>\n<body>\n"
+        '<header class="top"><p class="brand">lawfit</p><h1>Learning rate and batch size for your next run</h1></header>\n'
+        f"<main>{sections}</main>\n{dark_block()}\n"
+        f"<script>{get_plotlyjs()}</script>\n<script>\n{asset('charts.js')}</script>\n</body>\n</html>\n"
+    )
+
+
+def recommendation_body(fit: Fit, document: Mapping[str, Any], runs: Sequence[Run]) -> str:
+    """The sections that report and page share, from the runs as the store gives them."""
+    from lawfit.estimate.observations import data_hash, observe
+
+    return recommendation_sections(fit, document, observe(runs), data_hash(runs))
+
+
+def write_report(path: Path, fit: Fit, document: Mapping[str, Any], runs: Sequence[Run]) -> Path:
+    """Write the report whole or not at all; returns its absolute path.
+
+    Raises
+    ------
+    LawfitError
+        The file cannot be written.
+    """
+    content = report_html(fit, document, runs)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(content, encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise LawfitError(f"the report cannot be written to {path}: {error.strerror or error}") from None
+    return path.resolve()

@@ -1,0 +1,382 @@
+"""How the best learning rate and batch size move with scale: cells, the law with its interval, the target, published laws.
+
+The interval band is made of the same draws that the recommendation is made of (`lawfit.advise`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lawfit.advise.draws import Worlds, draw_worlds
+from lawfit.advise.regret import best_setting, lr_given_batch
+from lawfit.laws.published import published_laws
+from lawfit.plots import style
+from lawfit.plots.words import INPUT_WORDS, OPTIMUM_WORDS, QUANTITY_WORDS, scale_words
+from lawfit.units import format_lr, format_percent, format_quantity
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+    from lawfit.records import Fit
+
+Floats = NDArray[np.float64]
+
+LAWS_SHOWN: Final = 5  # the cheapest on the user's runs; the others can be switched on in the legend
+MOST_FAMILIES: Final = 5
+_POINTS: Final = 33
+_BEYOND_TARGET: Final = 1.6
+_LABEL: Final = 34
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellOptimum:
+    """Fitted optimum of one cell."""
+
+    params: float
+    tokens: float
+    value: float
+    status: str  # records.OptimumStatus
+
+
+@dataclass(frozen=True, kw_only=True)
+class LawLine:
+    """The fitted law along one input, at one value of the other, over the cells that have about that value."""
+
+    other: float  # the value of the input that is not on the axis
+    x: Floats
+    value: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedLine:
+    """What a published law says along the axis, the other input being the target's."""
+
+    law: str
+    label: str
+    x: Floats
+    value: Floats
+    regret: float | None  # mean share of loss it costs on these runs
+    in_range: bool  # at the target
+    shown: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scaling:
+    """What one scaling figure shows."""
+
+    quantity: str  # "lr" or "batch_tokens"
+    along: str  # "tokens" or "params"
+    level: float
+    cells: tuple[CellOptimum, ...]
+    families: tuple[LawLine, ...]
+    x: Floats  # (n,) the target's line: the other input is the target's
+    value: Floats  # (n,) median of the draws
+    low: Floats
+    high: Floats
+    target: Mapping[str, float]  # params, tokens
+    recommended: float
+    recommended_low: float
+    recommended_high: float
+    given: bool  # the batch was given, so there is nothing to recommend
+    measured: tuple[float, float]  # range of the axis that the runs cover
+    published: tuple[PublishedLine, ...]
+
+    @property
+    def other(self) -> str:
+        return "params" if self.along == "tokens" else "tokens"
+
+
+def scaling_numbers(fit: Fit, document: Mapping[str, Any], quantity: str, along: str = "tokens") -> Scaling:
+    """The numbers of one scaling figure.
+
+    Parameters
+    ----------
+    fit : the stored fit that the recommendation was made from
+    document : the recommendation (`pipeline.recommend`)
+    quantity : {"lr", "batch_tokens"}
+    along : {"tokens", "params"}
+        What the axis shows; the other input is the target's.
+    """
+    if quantity not in QUANTITY_WORDS or along not in ("tokens", "params"):
+        raise ValueError(f"no scaling figure of '{quantity}' along '{along}'")
+    model, target = fit.payload["model"], document["target"]
+    said = document["recommendation"][quantity]
+    measured = (float(model["ranges"][along][0]), float(model["ranges"][along][1]))
+    ends = min(measured[0], target[along]), max(measured[1], target[along] * _BEYOND_TARGET)
+    x = np.unique(np.append(np.geomspace(*ends, _POINTS), target[along]))
+    scales = [_scale(along, value, target) for value in x]
+    worlds = [draw_worlds(model, *scale) for scale in scales]
+    batches = _batches(document, worlds, scales)
+    logs = [
+        lr_given_batch(w, batch) if quantity == "lr" else w.log_batch
+        for w, batch in zip(worlds, batches, strict=True)
+    ]
+    tail = (1 - said["level"]) / 2
+    low, middle, high = np.exp(np.quantile(np.array(logs), [tail, 0.5, 1 - tail], axis=1))
+    return Scaling(
+        quantity=quantity,
+        along=along,
+        level=said["level"],
+        cells=tuple(
+            CellOptimum(
+                params=cell["params"],
+                tokens=cell["tokens"],
+                value=cell["optimum"][quantity],
+                status=cell["optimum"]["status"],
+            )
+            for cell in fit.payload["cells"]
+            if cell["optimum"][quantity] is not None
+        ),
+        families=_families(model, fit.payload["cells"], quantity, along),
+        x=x,
+        value=middle,
+        low=low,
+        high=high,
+        target={"params": target["params"], "tokens": target["tokens"]},
+        recommended=said["value"],
+        recommended_low=said["low"],
+        recommended_high=said["high"],
+        given=quantity == "batch_tokens" and bool(target.get("batch_tokens")),
+        measured=measured,
+        published=_published(document, scales, np.exp(batches), quantity, x),
+    )
+
+
+def _scale(along: str, value: float, target: Mapping[str, Any]) -> tuple[float, float]:
+    return (target["params"], float(value)) if along == "tokens" else (float(value), target["tokens"])
+
+
+def _batches(document: Mapping[str, Any], worlds: Sequence[Worlds], scales: Sequence[tuple[float, float]]) -> Floats:
+    """ln of the batch at which each learning rate is meant: the given or largest one, else the law's, through the target."""
+    target = document["target"]
+    chosen = math.log(document["recommendation"]["batch_tokens"]["value"])
+    if target.get("batch_tokens"):
+        return np.full(len(worlds), chosen)
+    at = scales.index((target["params"], target["tokens"]))
+    cap = math.log(target["max_batch_tokens"]) if target.get("max_batch_tokens") else math.inf
+    free = best_setting(worlds[at])[1] if chosen >= cap - 1e-9 else chosen
+    return np.array([min(w.centre_log_batch + free - worlds[at].centre_log_batch, cap) for w in worlds])
+
+
+def _families(
+    model: Mapping[str, Any], cells: Sequence[Mapping[str, Any]], quantity: str, along: str
+) -> tuple[LawLine, ...]:
+    """The law through the cells, for a few values of the other input spread over those measured."""
+    other = "params" if along == "tokens" else "tokens"
+    values = np.unique([cell[other] for cell in cells])
+    if len(values) > MOST_FAMILIES:
+        wanted = np.linspace(math.log(values[0]), math.log(values[-1]), MOST_FAMILIES)
+        values = np.unique([values[np.argmin(np.abs(np.log(values) - w))] for w in wanted])
+    lines = []
+    spread = np.log([cell[along] for cell in cells])
+    for value in values:
+        own = np.log([cell[along] for cell in cells if abs(math.log(cell[other] / value)) < 0.02])
+        first, last = (own.min(), own.max()) if np.ptp(own) > 0.5 else (spread.min(), spread.max())
+        x = np.exp(np.linspace(first, last, 9))
+        at = [(value, t) if along == "tokens" else (t, value) for t in x]
+        worlds = [draw_worlds(model, float(n), float(d)) for n, d in at]
+        logs = [w.centre_log_lr if quantity == "lr" else w.centre_log_batch for w in worlds]
+        lines.append(LawLine(other=float(value), x=x, value=np.exp(np.array(logs))))
+    return tuple(lines)
+
+
+def _published(
+    document: Mapping[str, Any], scales: Sequence[tuple[float, float]], batches: Floats, quantity: str, x: Floats
+) -> tuple[PublishedLine, ...]:
+    params, tokens = np.array(scales).T
+    laws, lines = published_laws(), []
+    for row in document["published"]:
+        law = laws.get(row["law"])
+        if law is None or row[quantity] is None:
+            continue
+        said = law.predict(params, tokens, batches if "batch_tokens" in law.inputs else None)
+        value = said.lr if quantity == "lr" else said.batch_tokens
+        if value is None:
+            continue
+        cost = row["regret_on_your_runs"]
+        shown = cost is not None and sum(line.shown for line in lines) < LAWS_SHOWN
+        lines.append(
+            PublishedLine(
+                law=row["law"], label=row["label"], x=x, value=value, regret=cost, in_range=row["in_range"], shown=shown
+            )
+        )
+    return tuple(lines)
+
+
+def scaling_figure(scaling: Scaling) -> Figure:
+    """Cells, law, target and published laws on log-log axes."""
+    values = [
+        *(cell.value for cell in scaling.cells),
+        *scaling.low,
+        *scaling.high,
+        scaling.recommended_low,
+        scaling.recommended_high,
+        *(v for line in scaling.published if line.shown for v in line.value if np.isfinite(v)),
+    ]
+    write = style.tick_lr if scaling.quantity == "lr" else format_quantity
+    unit = "" if scaling.quantity == "lr" else " (tokens per step)"
+    along = "Training tokens" if scaling.along == "tokens" else "Parameters"
+    layout: dict[str, Any] = {
+        "xaxis": style.log_axis(along, float(scaling.x[0]), float(scaling.x[-1])),
+        "yaxis": style.log_axis(QUANTITY_WORDS[scaling.quantity] + unit, min(values), max(values), write=write),
+        "height": 520,
+        "margin": {"b": 168},
+        **_data_end(scaling),
+    }
+    return style.figure([*_published_traces(scaling), *_law_traces(scaling), *_cell_traces(scaling)], layout)
+
+
+def _data_end(scaling: Scaling) -> dict[str, Any]:
+    """Shade what lies beyond the runs on this axis, and say so."""
+    end = scaling.measured[1]
+    if scaling.x[-1] <= end * 1.02:
+        return {}
+    edge = {"type": "line", "xref": "x", "yref": "paper", "x0": end, "x1": end, "y0": 0, "y1": 1, "layer": "below"}
+    edge["line"] = {"color": style.colour("muted"), "width": 1, "dash": "dot"}
+    beyond = {"type": "rect", "xref": "x", "yref": "paper", "x0": end, "y0": 0, "y1": 1, "layer": "below"}
+    beyond |= {"x1": float(scaling.x[-1]) * 3, "line": {"width": 0}, "fillcolor": style.colour("beyond")}
+    note = {"xref": "x", "yref": "paper", "x": math.log10(end), "y": 1, "xanchor": "left", "yanchor": "top"}
+    note |= {"text": " beyond your runs", "showarrow": False, "font": {"size": 11, "color": style.colour("muted")}}
+    return {"shapes": [beyond, edge], "annotations": [note]}
+
+
+def _written(scaling: Scaling, value: float) -> str:
+    return format_lr(value) if scaling.quantity == "lr" else f"{format_quantity(value)} tokens"
+
+
+def _law_traces(scaling: Scaling) -> list[dict[str, Any]]:
+    x, name = scaling.x.tolist(), f"{INPUT_WORDS[scaling.other]}"
+    other = format_quantity(scaling.target[scaling.other])
+    line = {"type": "scatter", "mode": "lines", "hoverinfo": "skip", "x": x, "legendgroup": "law"}
+    level = f"{100 * scaling.level:g} %"
+    main = {
+        **line,
+        "y": scaling.value.tolist(),
+        "name": f"your law at {other} {name}, {level} band",
+        "line": {"color": style.colour("ours"), "width": 2.4},
+        "hoverinfo": "text",
+        "text": [
+            f"your law at {other} {name}, {format_quantity(at)} {INPUT_WORDS[scaling.along]}<br>"
+            f"{_written(scaling, value)} ({level}: {_written(scaling, low)} to {_written(scaling, high)})"
+            for at, value, low, high in zip(scaling.x, scaling.value, scaling.low, scaling.high, strict=True)
+        ],
+    }
+    low = {**line, "y": scaling.low.tolist(), "line": {"width": 0}, "showlegend": False}
+    band = {**low, "y": scaling.high.tolist(), "fill": "tonexty", "fillcolor": style.colour("band")}
+    value, bounds = scaling.recommended, (scaling.recommended_low, scaling.recommended_high)
+    what = "given batch" if scaling.given else "recommended"
+    target = {
+        "type": "scatter",
+        "mode": "markers",
+        "name": f"{what}: {_written(scaling, value)}",
+        "x": [scaling.target[scaling.along]],
+        "y": [value],
+        "error_y": {
+            "type": "data",
+            "symmetric": False,
+            "array": [max(bounds[1] - value, 0.0)],
+            "arrayminus": [max(value - bounds[0], 0.0)],
+            "color": style.colour("target"),
+            "thickness": 2,
+            "width": 7,
+        },
+        "marker": {
+            "symbol": "diamond",
+            "size": 13,
+            "color": style.colour("target"),
+            "line": {"color": style.colour("paper"), "width": 1.5},
+        },
+        "hovertemplate": f"{what} at {scale_words(**scaling.target)}<br>{_written(scaling, value)}; the best lies in "
+        f"{_written(scaling, bounds[0])} to {_written(scaling, bounds[1])} ({level})<extra></extra>",
+    }
+    return [low, band, main, target]
+
+
+def _cell_traces(scaling: Scaling) -> list[dict[str, Any]]:
+    others = sorted({_of(cell, scaling.other) for cell in scaling.cells})
+    colours = dict(zip(others, style.scale_colours(len(others)), strict=True))
+    traces: list[dict[str, Any]] = []
+    for line in scaling.families:
+        nearest = min(others, key=lambda value: abs(math.log(value / line.other)))
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "x": line.x.tolist(),
+                "y": line.value.tolist(),
+                "line": {"color": colours[nearest], "width": 1.4},
+                "showlegend": False,
+                "hoverinfo": "skip",
+            }
+        )
+    named = {min(others, key=lambda value: abs(math.log(value / line.other))) for line in scaling.families}
+    for other in others:
+        cells = [cell for cell in scaling.cells if _of(cell, scaling.other) == other]
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": f"optima at {format_quantity(other)} {INPUT_WORDS[scaling.other]}",
+                "showlegend": other in named,
+                "x": [_of(cell, scaling.along) for cell in cells],
+                "y": [cell.value for cell in cells],
+                "marker": {
+                    "symbol": ["circle" if cell.status == "inside" else "circle-open" for cell in cells],
+                    "size": 9,
+                    "color": colours[other],
+                    "line": {"color": [_outline(cell, colours[other]) for cell in cells], "width": 1.2},
+                },
+                "text": [
+                    f"{scale_words(cell.params, cell.tokens)}<br>best {_written(scaling, cell.value)}, "
+                    f"{OPTIMUM_WORDS.get(cell.status, cell.status)}"
+                    for cell in cells
+                ],
+                "hovertemplate": "%{text}<extra></extra>",
+            }
+        )
+    return traces
+
+
+def _outline(cell: CellOptimum, filled: str) -> str:
+    return style.colour("paper") if cell.status == "inside" else filled
+
+
+def _of(cell: CellOptimum, name: str) -> float:
+    return cell.params if name == "params" else cell.tokens
+
+
+def short_label(label: str) -> str:
+    """A law's label, cut for a legend; hover and table have it whole."""
+    return label if len(label) <= _LABEL else label[: _LABEL - 1].rstrip(" ,(") + "…"
+
+
+def _published_traces(scaling: Scaling) -> list[dict[str, Any]]:
+    traces, first_hidden = [], True
+    for index, line in enumerate(scaling.published):
+        cost = "not scored on your runs" if line.regret is None else f"costs {format_percent(line.regret)} on your runs"
+        standing = "inside" if line.in_range else "outside"
+        trace: dict[str, Any] = {
+            "type": "scatter",
+            "mode": "lines",
+            "x": line.x.tolist(),
+            "y": [value if math.isfinite(value) else None for value in line.value.tolist()],
+            "line": {"color": style.colour("others"), "width": 1.3, "dash": style.DASHES[index % len(style.DASHES)]},
+            "text": [
+                f"{line.label}<br>{_written(scaling, value)}; {cost}; target {standing} its range"
+                for value in line.value
+            ],
+            "hoverinfo": "text",
+            "name": short_label(line.label),
+        }
+        if not line.shown:
+            trace |= {"visible": "legendonly", "legendgroup": "others", "showlegend": first_hidden}
+            trace |= {"name": "other published laws"}
+            first_hidden = False
+        traces.append(trace)
+    return sorted(traces, key=lambda trace: "visible" in trace)

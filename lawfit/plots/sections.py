@@ -1,0 +1,249 @@
+"""A recommendation as sections of HTML, the same in the report and on the page: answer, reasons, doubts, evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from lawfit.plots.charts import backtest_choice, cost_charts, scaling_choice, surface_choice
+from lawfit.plots.html import Table, chart_html, choice_html, list_html, pairs_html, table_html, tag, text
+from lawfit.plots.words import (
+    OPTIMUM_WORDS,
+    QUANTITY_WORDS,
+    STATUS_WORDS,
+    distance_words,
+    is_simulated,
+    recipe_words,
+    scale_words,
+)
+from lawfit.units import format_lr, format_percent, format_quantity
+
+if TYPE_CHECKING:
+    from lawfit.estimate.observations import Observations
+    from lawfit.records import Fit
+
+GLOSSARY: Final = (
+    ("Scale (cell)", "One size of training run: a number of parameters and a number of training tokens."),
+    ("Optimum", "The learning rate and batch size at which the final loss of a scale is lowest."),
+    ("Cost, regret", "Share of the loss given up by a setting: its loss over the best possible one, minus one."),
+    ("Interval", "Range that holds the optimum of a new run with the stated probability, choice of analysis included."),
+    ("Cheap zone", "Settings that cost less than the stated share of the loss. Inside it, do not spend runs on tuning."),
+    ("Expected cost", "Cost averaged over everything that your runs leave open; the recommendation minimises it."),
+    ("Backtest", "Scales are left out of the fit, predicted, and scored on the runs that were made there."),
+    ("Borrowed", "What your runs cannot tell and published laws, whose numbers were checked, stand in for."),
+)
+
+
+def simulated_banner(recipe: Mapping[str, Any]) -> str:
+    """A banner where the runs come from no training; empty otherwise."""
+    if not is_simulated(recipe):
+        return ""
+    words = "These runs are simulated: the numbers show how lawfit works, they were not measured on any model."
+    return tag("p", f"<strong>SIMULATED</strong> {text(words)}", class_="banner", role="note")
+
+
+def answer_section(document: Mapping[str, Any]) -> str:
+    """The card: what to use, how sure, what it costs, and what is worth doubting."""
+    target, recommendation = document["target"], document["recommendation"]
+    ratio = format_quantity(target["tokens"] / target["params"])
+    lead = (
+        f"For {scale_words(target['params'], target['tokens'])} ({ratio} tokens per parameter), recipe "
+        f"{document['recipe']['name']}"
+    )
+    values = "".join(_value_html(document, quantity) for quantity in ("lr", "batch_tokens"))
+    regret = document.get("expected_regret") or {}
+    cost = ""
+    if regret.get("loss_fraction") is not None:
+        words = f"Expected cost of what is not known: {format_percent(regret['loss_fraction'])} of the loss"
+        compute = regret.get("extra_compute_fraction")
+        words += f", as if {format_percent(compute)} of the compute were lost." if compute is not None else "."
+        cost = tag("p", text(words), class_="cost")
+    far = distance_words(recommendation["lr"].get("extrapolation_decades") or {})
+    distance = tag("p", text(f"Beyond your runs: {far}."), class_="cost") if far else ""
+    warnings = document.get("warnings") or []
+    doubts = (
+        tag("div", tag("h3", "Before you rely on it") + list_html([_sentence(w) for w in warnings]), class_="warnings")
+        if warnings
+        else ""
+    )
+    body = tag("h2", "Recommendation", id="answer-title") + tag("p", text(lead), class_="lead")
+    body += tag("div", values, class_="values") + cost + distance + doubts
+    return tag("section", body, class_="answer", aria_labelledby="answer-title")
+
+
+def _value_html(document: Mapping[str, Any], quantity: str) -> str:
+    part, target = document["recommendation"][quantity], document["target"]
+    write = format_lr if quantity == "lr" else format_quantity
+    given = part["status"] == "given"
+    if quantity == "lr":
+        value, unit = format_lr(part["value"]), ""
+    else:
+        value, unit = f"{part['value']:,.0f}", "tokens per step"
+    rows = []
+    if part.get("sequences") is not None:
+        length = target.get("seq_len")
+        rows.append(("In sequences", f"{part['sequences']:,.0f}" + (f" of {length:,} tokens" if length else "")))
+    if part.get("low") is not None:
+        rows.append((f"{100 * part['level']:g} % interval", f"{write(part['low'])} to {write(part['high'])}"))
+    for cost, zone in sorted((part.get("cheap_zone") or {}).items(), key=lambda item: float(item[0])):
+        if zone is not None:
+            rows.append((f"Costs < {100 * float(cost):g} %", f"{write(zone[0])} to {write(zone[1])}"))
+    if part.get("yours") is not None:
+        share = f"{100 * part['yours']:.0f} %"
+        rows.append(("From your runs", share if part["yours"] > 0.995 else f"{share}, rest published laws"))
+    status = "given by you" if given else STATUS_WORDS.get(part["status"], part["status"])
+    head = tag("h3", text(QUANTITY_WORDS[quantity]))
+    head += tag("p", tag("strong", text(value)) + (f" <span>{text(unit)}</span>" if unit else ""), class_="value")
+    head += tag("p", text(status), class_=f"status {'good' if part['status'] in ('ok', 'given') else 'doubt'}")
+    return tag("div", head + pairs_html(rows), class_="quantity")
+
+
+def why_section(fit: Fit, document: Mapping[str, Any], observed: Observations) -> str:
+    """The law through the cells, what being wrong costs, and the runs behind it."""
+    pair = "".join(choice_html(scaling_choice(fit, document, quantity)) for quantity in ("lr", "batch_tokens"))
+    costs = "".join(chart_html(chart) for chart in cost_charts(fit, document))
+    body = tag("h2", "Why", id="why-title") + tag("p", text(_law_words(fit.payload["law"])), class_="lead")
+    body += tag("div", pair, class_="pair") + tag("div", costs, class_="pair")
+    body += choice_html(surface_choice(fit, observed))
+    body += tag("details", tag("summary", "All scales") + table_html(_cells_table(fit.payload["cells"]), "All scales"))
+    return tag("section", body, aria_labelledby="why-title")
+
+
+def _law_words(law: Mapping[str, Any]) -> str:
+    parts = []
+    for quantity in ("lr", "batch_tokens"):
+        row = law[quantity]
+        exponents = ", ".join(
+            f"{name} to the {row[name]:+.2f} ({row[f'{name}_low']:+.2f} to {row[f'{name}_high']:+.2f})"
+            for name in ("params", "tokens")
+        )
+        parts.append(f"the best {QUANTITY_WORDS[quantity].lower()} moves as {exponents}")
+    level = f"{100 * law['level']:g} % intervals"
+    return f"Across your scales {parts[0]}; {parts[1]} ({level}).".replace("params to", "parameters to")
+
+
+def _cells_table(cells: Sequence[Mapping[str, Any]]) -> Table:
+    columns = ("parameters", "tokens", "runs", "diverged", "best run lr", "best run batch", "loss", "fitted lr",
+               "fitted batch", "optimum")  # fmt: skip
+    rows = tuple(
+        (
+            format_quantity(cell["params"]),
+            format_quantity(cell["tokens"]),
+            f"{cell['runs']:,}",
+            f"{cell['diverged']:,}",
+            format_lr(cell["best"]["lr"]),
+            format_quantity(cell["best"]["batch_tokens"]),
+            f"{cell['best']['loss']:.4f}",
+            format_lr(cell["optimum"]["lr"]),
+            format_quantity(cell["optimum"]["batch_tokens"]),
+            OPTIMUM_WORDS.get(cell["optimum"]["status"], cell["optimum"]["status"]),
+        )
+        for cell in cells
+    )
+    return Table(columns=columns, rows=rows, numbers=columns[:-1])
+
+
+def others_section(document: Mapping[str, Any]) -> str:
+    """What published laws would use at the target, and what each costs on the user's runs."""
+    rows = tuple(
+        (
+            law.get("label") or law["law"],
+            format_lr(law.get("lr")),
+            "-" if law.get("batch_tokens") is None else format_quantity(law["batch_tokens"]),
+            format_percent(law.get("regret_on_your_runs")),
+            str(law.get("cells_scored") or "-"),
+            "inside" if law.get("in_range") else "outside",
+            law.get("cite") or "-",
+        )
+        for law in document.get("published") or []
+    )
+    if not rows:
+        return ""
+    columns = ("law", "learning rate", "batch", "mean cost on your runs", "scales", "target in its range", "source")
+    body = tag("h2", "What others would say", id="others-title")
+    words = "Published laws at your target, cheapest on your own runs first. A dash: the law does not give it, or cannot be scored."
+    body += tag("p", text(words), class_="lead")
+    body += table_html(Table(columns=columns, rows=rows, numbers=columns[1:5]), "Published laws at your target")
+    return tag("section", body, aria_labelledby="others-title")
+
+
+def backtest_section(fit: Fit) -> str:
+    """How far one may trust the fit, against other methods."""
+    choice = backtest_choice(fit)
+    if choice is None:
+        content = tag("p", "There are too few scales to leave some out: nothing backs this fit but the fit itself.")
+    else:
+        content = choice_html(choice)
+    return tag("section", tag("h2", "Backtest", id="backtest-title") + content, aria_labelledby="backtest-title")
+
+
+def next_section(fit: Fit) -> str:
+    """Runs that would turn bounds into optima; empty where every scale shows its optimum."""
+    grids = fit.payload.get("next_grid") or []
+    if not grids:
+        return ""
+    rows = tuple(
+        (
+            scale_words(grid["params"], grid["tokens"]),
+            ", ".join(format_lr(lr) for lr in grid["lr"]),
+            ", ".join(format_quantity(batch) for batch in grid["batch_tokens"]),
+            grid["why"],
+        )
+        for grid in grids
+    )
+    table = Table(columns=("scale", "learning rates", "batches (tokens)", "why"), rows=rows)
+    body = tag("h2", "Runs to add", id="next-title") + table_html(table, "Runs to add")
+    return tag("section", body, aria_labelledby="next-title")
+
+
+def evidence_section(fit: Fit, document: Mapping[str, Any], notes: Sequence[str] = ()) -> str:
+    """What the answer rests on, so that it can be made again."""
+    evidence, recipe = document["evidence"], document["recipe"]
+    runs = f"{evidence['runs_used']:,} runs at {evidence['cells']:,} scales, {evidence['diverged']:,} of them diverged"
+    pairs = [("Recipe", f"{recipe['name']} ({recipe_words(recipe) or 'nothing known of what it holds fixed'})")]
+    if recipe.get("loss_column"):
+        pairs.append(("Loss", f"column {recipe['loss_column']}"))
+    pairs.append(("Runs", runs))
+    pairs += [("Left out", f"{item['count']:,}: {item['reason']}") for item in evidence.get("rejected") or []]
+    pairs += [("Borrowed", sentence) for sentence in evidence.get("borrowed") or []]
+    pairs += [("Note", note) for note in notes]
+    made = str(evidence["created_at"])[:16].replace("T", " ")
+    pairs += [
+        ("Fit", f"{evidence['fit_id']}, made {made} UTC by lawfit {evidence['code_version']}"),
+        ("Data", f"hash {evidence['data_hash']}"),
+        ("Recommendation", f"{document['id']} (lawfit predictions show {document['id']})"),
+    ]
+    body = tag("h2", "Evidence", id="evidence-title") + pairs_html(pairs)
+    return tag("section", body, aria_labelledby="evidence-title", class_="evidence")
+
+
+def glossary_section() -> str:
+    body = tag("summary", tag("h2", "What the words mean", id="words-title")) + pairs_html(GLOSSARY)
+    return tag("section", tag("details", body), aria_labelledby="words-title", class_="glossary")
+
+
+def _sentence(words: str) -> str:
+    """A warning as a sentence of its own."""
+    return words[:1].upper() + words[1:] + ("" if words.endswith((".", "!", "?")) else ".")
+
+
+def recommendation_sections(fit: Fit, document: Mapping[str, Any], observed: Observations, data_hash: str) -> str:
+    """Everything about one recommendation, in the order in which one asks.
+
+    `data_hash` is that of the runs shown; when they are no longer those of the fit, the evidence says so.
+    """
+    notes = []
+    if data_hash != fit.data_hash:
+        notes.append("the runs in the database have changed since this fit: run lawfit fit to use them")
+    return "".join(
+        (
+            simulated_banner(document["recipe"]),
+            answer_section(document),
+            why_section(fit, document, observed),
+            others_section(document),
+            backtest_section(fit),
+            next_section(fit),
+            evidence_section(fit, document, notes),
+            glossary_section(),
+        )
+    )

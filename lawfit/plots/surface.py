@@ -1,0 +1,234 @@
+"""The loss surface of one cell: its runs, where the fit puts the optimum, and how much room there is around it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lawfit.advise.valley import excess
+from lawfit.plots import style
+from lawfit.plots.words import OPTIMUM_WORDS, scale_words
+from lawfit.units import format_lr, format_percent, format_quantity
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+    from lawfit.estimate.observations import Observations
+
+Floats = NDArray[np.float64]
+
+ZONE_COSTS: Final = (0.0025, 0.001)  # shares of the loss, widest first
+COLOUR_FULL: Final = 0.02  # excess from which all runs look equally bad
+SAME_SCALE: Final = 0.02  # ln units: a cell of the fit and a cell of the runs this close are one
+_DIRECTIONS: Final = 180
+_FARTHEST: Final = 12.0  # nats from the optimum; a zone that reaches further is not drawn closed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Zone:
+    """Border of the settings that cost less than `cost` (a share of the loss) in the fitted valley."""
+
+    cost: float
+    lr: Floats
+    batch_tokens: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellSurface:
+    """What the figure of one cell shows."""
+
+    params: float
+    tokens: float
+    lr: Floats  # (n,) runs that finished, seeds merged
+    batch_tokens: Floats  # (n,)
+    loss: Floats  # (n,) nats per token
+    excess: Floats  # (n,) share of the loss above the best run of the cell
+    diverged_lr: Floats  # (m,)
+    diverged_batch_tokens: Floats  # (m,)
+    optimum_lr: float
+    optimum_batch_tokens: float
+    status: str  # records.OptimumStatus
+    edges: tuple[str, ...]
+    batch_swept: bool
+    zones: tuple[Zone, ...]
+
+    @property
+    def name(self) -> str:
+        return scale_words(self.params, self.tokens)
+
+
+def surface_numbers(payload: Mapping[str, Any], observed: Observations, cell: int) -> CellSurface:
+    """The runs of one cell of a fit beside its fitted valley.
+
+    Parameters
+    ----------
+    payload : of a stored fit
+    observed : the recipe's runs; a cell that is not among them any more is shown without runs
+    cell : index into ``payload["cells"]``
+    """
+    found = payload["cells"][cell]
+    params, tokens, optimum = found["params"], found["tokens"], found["optimum"]
+    off = np.hypot(np.log(observed.params / params), np.log(observed.tokens / tokens))
+    at = int(np.argmin(off)) if len(off) and off.min() < SAME_SCALE else -1
+    rows = observed.cell == at
+    gone = observed.diverged_cell == at
+    loss = np.exp(observed.log_loss[rows])
+    return CellSurface(
+        params=params,
+        tokens=tokens,
+        lr=np.exp(observed.log_lr[rows]),
+        batch_tokens=np.exp(observed.log_batch[rows]),
+        loss=loss,
+        excess=loss / loss.min() - 1 if len(loss) else loss,
+        diverged_lr=np.exp(observed.diverged_log_lr[gone]),
+        diverged_batch_tokens=np.exp(observed.diverged_log_batch[gone]),
+        optimum_lr=optimum["lr"],
+        optimum_batch_tokens=optimum["batch_tokens"],
+        status=optimum["status"],
+        edges=tuple(optimum.get("edges", ())),
+        batch_swept=bool(optimum.get("batch_swept", True)),
+        zones=tuple(
+            zone_around(optimum["lr"], optimum["batch_tokens"], payload["model"]["valley"]["q"], cost)
+            for cost in ZONE_COSTS
+        ),
+    )
+
+
+def zone_around(lr: float, batch_tokens: float, q: Any, cost: float) -> Zone:
+    """Closed curve around an optimum on which the valley costs `cost`: bisection along rays, as it is convex."""
+    angle = np.linspace(0, 2 * np.pi, _DIRECTIONS + 1)
+    across, along = np.cos(angle), np.sin(angle)
+    coefficients, level = np.asarray(q, dtype=float), np.log1p(cost)
+    near, far = np.zeros_like(angle), np.full_like(angle, _FARTHEST)
+    for _ in range(50):
+        middle = (near + far) / 2
+        inside = excess(middle * across, middle * along, coefficients) < level
+        near, far = np.where(inside, middle, near), np.where(inside, far, middle)
+    radius = np.where(far < _FARTHEST * (1 - 1e-9), near, np.nan)
+    return Zone(cost=cost, lr=lr * np.exp(radius * across), batch_tokens=batch_tokens * np.exp(radius * along))
+
+
+def best_shown_cell(payload: Mapping[str, Any]) -> int:
+    """The cell that a report opens with: the largest scale whose optimum lies inside its sweep, else the largest."""
+    cells = payload["cells"]
+
+    def order(index: int) -> tuple[bool, bool, float]:
+        optimum = cells[index]["optimum"]
+        size = cells[index]["params"] * cells[index]["tokens"]
+        return bool(optimum.get("batch_swept", True)), optimum["status"] == "inside", size
+
+    return max(range(len(cells)), key=order)
+
+
+def surface_figure(surface: CellSurface) -> Figure:
+    """Runs of one cell in (learning rate, batch), coloured by what each loses against the best of them."""
+    traces = [*_zone_traces(surface), _runs(surface)]
+    if len(surface.diverged_lr):
+        traces.append(_diverged(surface))
+    traces.append(_optimum(surface))
+    shown_lr = np.concatenate([surface.lr, surface.diverged_lr, [surface.optimum_lr]])
+    shown_batch = np.concatenate([surface.batch_tokens, surface.diverged_batch_tokens, [surface.optimum_batch_tokens]])
+    low, high = float(shown_batch.min()), float(shown_batch.max())
+    if high / low < 1.5:  # one batch size: some air around it
+        low, high = low / 2, high * 2
+    layout = {
+        "xaxis": style.log_axis("Peak learning rate", float(shown_lr.min()), float(shown_lr.max()), write=style.tick_lr),
+        "yaxis": style.log_axis("Batch size (tokens per step)", low, high),
+        "margin": {"b": 88},
+    }
+    return style.figure(traces, layout)
+
+
+def _zone_traces(surface: CellSurface) -> list[dict[str, Any]]:
+    fills = {ZONE_COSTS[0]: "zone", ZONE_COSTS[1]: "inner_zone"}
+    return [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": f"costs < {100 * zone.cost:g} %",
+            "x": zone.lr.tolist(),
+            "y": zone.batch_tokens.tolist(),
+            "fill": "toself" if np.isfinite(zone.lr).all() else "none",
+            "fillcolor": style.colour(fills[zone.cost]),
+            "line": {"color": style.colour("ours"), "width": 1},
+            "hoverinfo": "skip",
+        }
+        for zone in surface.zones
+        if np.isfinite(zone.lr).any()
+    ]
+
+
+def _runs(surface: CellSurface) -> dict[str, Any]:
+    order = np.argsort(-surface.excess)  # the good ones on top
+    stops = style.GOOD_TO_BAD
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": "run",
+        "showlegend": False,
+        "x": surface.lr[order].tolist(),
+        "y": surface.batch_tokens[order].tolist(),
+        "marker": {
+            "size": 11,
+            "color": (100 * surface.excess[order]).tolist(),
+            "cmin": 0,
+            "cmax": 100 * COLOUR_FULL,
+            "colorscale": [[i / (len(stops) - 1), pair[0]] for i, pair in enumerate(stops)],
+            "line": {"color": style.colour("axis"), "width": 0.8},
+            "colorbar": {
+                "title": {"text": "loss above<br>the best run", "font": {"size": 12, "color": style.colour("muted")}},
+                "tickvals": [0, 0.5, 1, 1.5, 2],
+                "ticktext": ["0 %", "0.5 %", "1 %", "1.5 %", "≥ 2 %"],
+                "tickfont": {"size": 11, "color": style.colour("muted")},
+                "thickness": 10,
+                "len": 0.9,
+                "outlinewidth": 0,
+                "x": 1.01,
+                "xpad": 4,
+            },
+        },
+        "text": [
+            f"loss {loss:.4f}, {format_percent(over)} above the best run<br>learning rate {format_lr(lr)}, "
+            f"batch {format_quantity(batch)} tokens"
+            for loss, over, lr, batch in zip(
+                surface.loss[order], surface.excess[order], surface.lr[order], surface.batch_tokens[order], strict=True
+            )
+        ],
+        "hovertemplate": "%{text}<extra></extra>",
+    }
+
+
+def _diverged(surface: CellSurface) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": "diverged",
+        "x": surface.diverged_lr.tolist(),
+        "y": surface.diverged_batch_tokens.tolist(),
+        "marker": {"symbol": "x-thin", "size": 8, "line": {"color": style.colour("lost"), "width": 1.6}},
+        "hovertemplate": "diverged<br>learning rate %{x:.3g}, batch %{y:.3s} tokens<extra></extra>",
+    }
+
+
+def _optimum(surface: CellSurface) -> dict[str, Any]:
+    inside = surface.status == "inside"
+    words = OPTIMUM_WORDS.get(surface.status, surface.status)
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": f"fitted optimum ({words})",
+        "x": [surface.optimum_lr],
+        "y": [surface.optimum_batch_tokens],
+        "marker": {
+            "symbol": "star" if inside else "star-open",
+            "size": 16,
+            "color": style.colour("target"),
+            "line": {"color": style.colour("paper" if inside else "target"), "width": 1.2},
+        },
+        "hovertemplate": f"fitted optimum: {words}<br>learning rate {format_lr(surface.optimum_lr)}, "
+        f"batch {format_quantity(surface.optimum_batch_tokens)} tokens<extra></extra>",
+    }
