@@ -41,7 +41,7 @@ def draw_worlds(model: Mapping[str, Any], params: float, tokens: float) -> World
     x = _design(model, params, tokens)
     weights = np.array([member["weight"] for member in model["members"]])
     weights = weights / weights.sum()
-    dof = float(model["dof"])
+    dof, inflation = float(model["dof"]), float(model["inflation"])
     # stratified: every choice gets its exact share of the worlds
     bounds = np.round(np.concatenate([[0.0], np.cumsum(weights)]) * WORLDS).astype(int)
     log_lr, log_batch = np.empty(WORLDS), np.empty(WORLDS)
@@ -52,12 +52,12 @@ def draw_worlds(model: Mapping[str, Any], params: float, tokens: float) -> World
         rows = np.zeros((2, 2 * _LAW_TERMS))
         rows[0, :_LAW_TERMS] = rows[1, _LAW_TERMS:] = x
         centre = rows @ law
-        spread = rows @ cov @ rows.T
+        spread = inflation**2 * (rows @ cov @ rows.T)
         centres.append(centre)
         variances.append(np.diag(spread))
         count = stop - start
         heavy = np.sqrt(dof / rng.chisquare(dof, count))[:, None]
-        total = _root(spread + np.diag(member["scatter_var"]))
+        total = _root(spread + inflation**2 * np.diag(member["scatter_var"]))
         drawn = centre + heavy * (rng.standard_normal((count, 2)) @ total.T)
         log_lr[start:stop], log_batch[start:stop] = drawn[:, 0], drawn[:, 1]
     q = np.array(model["valley"]["q"])

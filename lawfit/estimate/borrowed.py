@@ -17,7 +17,9 @@ from lawfit.laws.priors import exponent_prior, level_prior
 
 Floats = NDArray[np.float64]
 
-CURVATURE_SD: Final = 0.015  # exponents drift by about .1 over a factor 400 in scale (laws.md, section 12); per nat^2
+CURVATURE_SD: Final = (
+    0.02  # per nat^2: exponents drift by .1 to .3 over a factor of 100 in scale (laws.md, sections 2, 12)
+)
 OWN_WIDENING: Final = 3.0
 FIXED_SD: Final = 0.02  # of an exponent that is taken to be zero
 PRIOR_FORMS: Final = ("published", "own", "tokens_only")

@@ -20,13 +20,15 @@ from lawfit.estimate.borrowed import PRIOR_FORMS, law_prior
 from lawfit.estimate.observations import Observations
 from lawfit.estimate.scoring import ObservedSurface
 from lawfit.estimate.shapes import SHAPES
-from lawfit.estimate.surface import SurfaceFit, fit_surface, law_design
+from lawfit.estimate.surface import LawPrior, SurfaceFit, fit_surface, law_design
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
 WINDOWS: Final = (0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.08, 0.15, 0.3)
 WINDOWS_TRIED: Final = 3
+WINDOW_PER_NOISE: Final = 7.0
+TRIED_SHAPES: Final = ("cubic", "exponentials")
 ROWS_PER_CELL: Final = (
     8.0  # a window holds at least so many runs of the typical cell, or it is too narrow to show a valley
 )
@@ -98,7 +100,7 @@ def fit_ensemble(
     groups = _groups(observed)
     can_choose = observed.n_cells >= MIN_CELLS_TO_CHOOSE and _spans(observed)
     if choices is None:
-        choices = candidate_choices(observed, can_choose=can_choose)
+        choices = candidate_choices(observed, _noise(observed, priors), can_choose=can_choose)
     fits: dict[Choice, SurfaceFit] = {}
     problems: list[str] = []
     neighbour: dict[str, SurfaceFit] = {}
@@ -130,22 +132,36 @@ def fit_ensemble(
     return Ensemble(members=members, centre=centre)
 
 
-def candidate_choices(observed: Observations, *, can_choose: bool) -> list[Choice]:
-    """The choices that make sense for these runs: windows that hold enough of them and are wider than their noise."""
-    above = observed.log_loss - observed.lowest_log_loss()[observed.cell]
-    typical = np.median(np.bincount(observed.cell, minlength=observed.n_cells))
-    wanted = min(ROWS_PER_CELL, typical)
-    noise = 0.0 if observed.seed_sd is None else observed.seed_sd
-    usable = [
-        w
-        for w in WINDOWS
-        if w >= 4 * noise and np.median(np.bincount(observed.cell[above <= w], minlength=observed.n_cells)) >= wanted
-    ]
-    windows = (usable or [WINDOWS[-1]])[:WINDOWS_TRIED]
-    shapes = ("cubic", "exponentials")
+def candidate_choices(observed: Observations, noise: float, *, can_choose: bool) -> list[Choice]:
+    """The choices that make sense for these runs: windows that hold enough of them and are wide against their noise.
+
+    `noise` is the sd of log loss between runs that should be equal; wider windows for noisier runs.
+    """
+    windows = [w for w in usable_windows(observed) if w >= WINDOW_PER_NOISE * noise] or [WINDOWS[-1]]
     forms = PRIOR_FORMS if can_choose else ("published",)
     # widest window first: the easiest start for the narrower ones
-    return [Choice(shape, w, form) for shape in shapes for w in reversed(windows) for form in forms]
+    return [
+        Choice(shape, w, form) for shape in TRIED_SHAPES for w in reversed(windows[:WINDOWS_TRIED]) for form in forms
+    ]
+
+
+def usable_windows(observed: Observations) -> list[float]:
+    """Windows that hold a valley's worth of runs in the typical cell, narrowest first."""
+    above = observed.log_loss - observed.lowest_log_loss()[observed.cell]
+    wanted = min(ROWS_PER_CELL, float(np.median(np.bincount(observed.cell, minlength=observed.n_cells))))
+    held = {w: np.median(np.bincount(observed.cell[above <= w], minlength=observed.n_cells)) for w in WINDOWS}
+    return [w for w in WINDOWS if held[w] >= wanted] or [WINDOWS[-1]]
+
+
+def _noise(observed: Observations, priors: Mapping[str, LawPrior]) -> float:
+    """sd of log loss between equal runs: from seeds where there are any, else the scatter in the narrowest window."""
+    if observed.seed_sd is not None:
+        return observed.seed_sd
+    try:
+        fit = fit_surface(observed, SHAPES["cubic"], usable_windows(observed)[0], priors["own"])
+    except (FitError, np.linalg.LinAlgError):
+        return 0.0
+    return fit.noise if fit.converged else 0.0
 
 
 def _spans(observed: Observations) -> bool:
