@@ -22,6 +22,7 @@ Floats = NDArray[np.float64]
 
 REFERENCE_PARAMS = 1e8
 REFERENCE_TOKENS = 2e9
+_LARGEST_EXCESS = 5.0  # of log loss: a loss 150 times the lowest is as bad as one can be
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +128,8 @@ def simulate_sweep(truth: Truth, design: Design, *, rng: np.random.Generator) ->
                 if rng.random() < design.missing:
                     continue
                 diverged = rng.random() < 1 / (1 + math.exp(-np.clip(8 * over, -50, 50)))
-                loss = truth.lowest_loss(params, tokens) * math.exp(excess + truth.noise * rng.standard_normal())
+                noise = truth.noise * rng.standard_normal()
+                loss = truth.lowest_loss(params, tokens) * math.exp(min(excess + noise, _LARGEST_EXCESS))
                 runs.append(
                     Run(
                         run_key=f"sim-{len(runs):05d}",

@@ -43,10 +43,11 @@ def recommend(fit: Fit, recipe: Recipe, target: Target) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        The batch constraints contradict each other.
+        The batch constraints contradict each other or the target.
     """
     payload = fit.payload
     model = payload["model"]
+    _check_batch(target)
     worlds = draw_worlds(model, target.params, target.tokens)
     seq_len = target.seq_len or recipe.seq_len
     log_batch, batch_notes = _choose_batch(worlds, target, seq_len)
@@ -126,20 +127,47 @@ def recommend(fit: Fit, recipe: Recipe, target: Target) -> dict[str, Any]:
     }
 
 
+def _check_batch(target: Target) -> None:
+    """Refuse a batch that cannot be run, with the number."""
+    for name, words in (("batch_tokens", "the given batch"), ("max_batch_tokens", "the largest batch allowed")):
+        asked = getattr(target, name)
+        if asked is not None and asked < 1:
+            raise ValueError(
+                f"{words}, {asked:g} tokens, is less than one token; batches are counted in tokens per step"
+            )
+    if target.batch_tokens is None:
+        return
+    if target.batch_tokens > target.tokens:
+        raise ValueError(
+            f"the given batch, {target.batch_tokens:g} tokens, is larger than the whole run of {target.tokens:g} tokens"
+        )
+    if target.max_batch_tokens is not None and target.batch_tokens > target.max_batch_tokens:
+        raise ValueError(
+            f"the given batch, {target.batch_tokens:g} tokens, is larger than the largest allowed, "
+            f"{target.max_batch_tokens:g}"
+        )
+
+
 def _choose_batch(worlds: Worlds, target: Target, seq_len: int | None) -> tuple[float, list[str]]:
     """ln of the batch to run, in tokens per step, and what had to give."""
-    if target.batch_tokens is not None:
-        return math.log(target.batch_tokens), []
     unit = (target.batch_multiple or 1) * (seq_len or 1) if target.batch_multiple or seq_len else None
+    notes: list[str] = []
+    if target.batch_tokens is not None:
+        count = target.batch_tokens / unit if unit is not None and target.batch_multiple is not None else 1.0
+        if abs(count - round(count)) > 1e-6:
+            notes.append(f"the given batch is not a multiple of {unit:g} tokens; it is taken as given")
+        return math.log(target.batch_tokens), notes
     cap = target.max_batch_tokens
+    if unit is not None and unit > target.tokens:
+        raise ValueError(f"one step's unit of {unit:g} tokens is larger than the whole run of {target.tokens:g} tokens")
     if cap is not None and unit is not None and cap < unit:
         raise ValueError(
             f"the largest batch allowed, {cap:g} tokens, is smaller than one step's unit of {unit:g} tokens"
         )
-    notes: list[str] = []
+    cap = min(cap or math.inf, target.tokens)  # a step cannot hold more than the whole run
     _, free = best_setting(worlds)
-    chosen = free
-    if cap is not None and free > math.log(cap):
+    chosen = max(free, 0.0)
+    if free > math.log(cap):
         chosen = math.log(cap)
         notes.append(
             f"the best batch would be {format_quantity(math.exp(free))} tokens, above the allowed "
@@ -148,7 +176,7 @@ def _choose_batch(worlds: Worlds, target: Target, seq_len: int | None) -> tuple[
     if unit is not None:
         count = math.exp(chosen) / unit
         options = {max(1, math.floor(count + 1e-9)), max(1, math.ceil(count - 1e-9))}
-        allowed = [n for n in options if cap is None or n * unit <= cap * (1 + 1e-9)]
+        allowed = [n for n in options if n * unit <= cap * (1 + 1e-9)]
         # the neighbour with the smaller expected regret, its own best learning rate included
         chosen = min(
             (math.log(n * unit) for n in allowed or [1]),
@@ -178,10 +206,12 @@ def _whole(value: float) -> float | int:
 def _decades(ranges: Mapping[str, Sequence[float]], target: Target, batch_tokens: float) -> dict[str, float]:
     """How far each input lies beyond the runs, in powers of ten; 0 inside."""
     at = {"params": target.params, "tokens": target.tokens, "batch_tokens": batch_tokens}
-    return {
-        name: round(max(0.0, math.log10(value / ranges[name][1]), math.log10(ranges[name][0] / value)), 4)
-        for name, value in at.items()
-    }
+    return {name: round(_decades_beyond(value, ranges[name]), 4) for name, value in at.items()}
+
+
+def _decades_beyond(value: float, tried: Sequence[float]) -> float:
+    place = math.log10(value)
+    return max(0.0, place - math.log10(tried[1]), math.log10(tried[0]) - place)
 
 
 def _at_edge(cells: Sequence[Mapping[str, Any]]) -> dict[str, bool]:
@@ -277,8 +307,9 @@ def _target_warnings(
         said.append(f"the target lies {parts}: an extrapolation")
     if max(decades["params"], decades["tokens"]) > VERY_FAR_DECADES:
         said.append("that is more than two powers of ten: no backtest of these runs reaches so far")
-    if target.batch_tokens is not None and decades["batch_tokens"] > FAR_DECADES:
-        said.append(f"the given batch lies {10 ** decades['batch_tokens']:.3g}x outside the batches that were tried")
+    constrained = target.batch_tokens or target.max_batch_tokens or target.batch_multiple
+    if constrained is not None and decades["batch_tokens"] > FAR_DECADES:
+        said.append(f"this batch lies {10 ** decades['batch_tokens']:.3g}x outside the batches that were tried")
     for name, words, share in (("lr", "learning rate", yours[0]), ("batch_tokens", "batch size", yours[1])):
         if share < 1 - BORROWED_SHARE and recommendation[name]["status"] != "given":
             said.append(f"the {words} rests mostly on published laws ({1 - share:.0%}); these runs say little about it")

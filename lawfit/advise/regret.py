@@ -17,6 +17,7 @@ from lawfit.advise.valley import best_lr_shift, excess
 Floats = NDArray[np.float64]
 
 CHEAP: Final = (0.001, 0.0025)  # shares of loss that bound the cheap zones
+_CAP: Final = 5.0  # of log loss
 _SEARCH_WORLDS: Final = 400  # the search needs the shape of the mean, the reported number uses every world
 _REACH: Final = 2.5  # the best setting lies within so many standard deviations of the centre
 _GRID: Final = 21
@@ -34,7 +35,7 @@ def split_regret(worlds: Worlds, log_lr: float, log_batch: float) -> tuple[float
     v = log_batch - worlds.log_batch
     at_best_lr = excess(best_lr_shift(v, worlds.valley), v, worlds.valley)
     total = expected_regret(worlds, log_lr, log_batch)
-    of_batch = float(np.mean(at_best_lr))
+    of_batch = float(np.mean(np.expm1(np.minimum(at_best_lr, _CAP))))
     return max(total - of_batch, 0.0), of_batch
 
 
@@ -98,7 +99,7 @@ def cheap_batch_zone(worlds: Worlds, share: float) -> tuple[float, float]:
 
 
 def _excess_at(worlds: Worlds, log_lr: Floats, log_batch: Floats) -> Floats:
-    return np.expm1(np.minimum(excess(log_lr - worlds.log_lr, log_batch - worlds.log_batch, worlds.valley), 5.0))
+    return np.expm1(np.minimum(excess(log_lr - worlds.log_lr, log_batch - worlds.log_batch, worlds.valley), _CAP))
 
 
 def _thin(worlds: Worlds) -> Worlds:

@@ -19,6 +19,7 @@ MIN_ROWS: Final = 4
 EDGE_SLACK: Final = 0.05  # ln units: an optimum this close to the last setting tried has not been bracketed
 FLAT_NOISE: Final = 3.0  # losses of a cell within so many noise sd of each other do not show a valley
 STEPS_BEYOND: Final = 3
+SMALLEST_STEP: Final = float(np.log(2) / 2)  # random search has no ratio of its own; steps of 2 % would lead nowhere
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +151,7 @@ def _locate(observed: Observations, cell: int, log_lr: float, log_batch: float, 
 
 def _beyond(tried: Floats, low: bool, high: bool) -> Floats:
     """`STEPS_BEYOND` settings past each open edge, at the sweep's own ratio (2 where only one was tried)."""
-    step = float(np.median(np.diff(tried))) if len(tried) > 1 else float(np.log(2))
+    step = max(float(np.median(np.diff(tried))), SMALLEST_STEP) if len(tried) > 1 else float(np.log(2))
     below = tried[0] - step * np.arange(STEPS_BEYOND, 0, -1) if low else np.empty(0)
     above = tried[-1] + step * np.arange(1, STEPS_BEYOND + 1) if high else np.empty(0)
     return np.concatenate([below, above])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ Ints = NDArray[np.intp]
 SETTING_TOLERANCE = 0.002
 TOKENS_TOLERANCE = 0.02
 PARAMS_TOLERANCE = 0.005
+MIN_REPEATS = 3  # repeated seeds that can tell a spread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,18 +37,24 @@ class Observations:
     log_batch: Floats  # (n,) natural log of tokens per step
     log_loss: Floats  # (n,) mean over seeds
     seeds: Floats  # (n,) runs merged into this setting
+    seed_squares: Floats  # (n,) summed squared deviations of log loss between the seeds of this setting
     diverged_cell: Ints  # (m,)
     diverged_log_lr: Floats  # (m,)
     diverged_log_batch: Floats  # (m,)
     runs_used: int
     runs_diverged: int
     rejected: tuple[tuple[str, str], ...]  # run_key, reason
-    seed_sd: float | None  # of log loss between seeds of one setting; None without repeats
     notes: tuple[str, ...] = ()
 
     @property
     def n_cells(self) -> int:
         return len(self.params)
+
+    @property
+    def seed_sd(self) -> float | None:
+        """sd of log loss between seeds of one setting; None with fewer than `MIN_REPEATS` repeats."""
+        repeats = float((self.seeds - 1).sum())
+        return float(np.sqrt(self.seed_squares.sum() / repeats)) if repeats >= MIN_REPEATS else None
 
     def rows_of(self, cell: int) -> slice:
         start, stop = np.searchsorted(self.cell, [cell, cell + 1])
@@ -74,13 +81,13 @@ class Observations:
             log_batch=self.log_batch[rows],
             log_loss=self.log_loss[rows],
             seeds=self.seeds[rows],
+            seed_squares=self.seed_squares[rows],
             diverged_cell=new_index[self.diverged_cell[gone]],
             diverged_log_lr=self.diverged_log_lr[gone],
             diverged_log_batch=self.diverged_log_batch[gone],
             runs_used=int(self.seeds[rows].sum() + gone.sum()),
             runs_diverged=int(gone.sum()),
             rejected=self.rejected,
-            seed_sd=self.seed_sd,
             notes=self.notes,
         )
 
@@ -140,34 +147,35 @@ def observe(runs: Sequence[Run]) -> Observations:
         notes.append(f"{partly} settings diverged for a minority of their seeds; the mean of the others is used")
     live = np.flatnonzero(~gone)
     dead = np.flatnonzero(gone)
-    deviation = (table[:, 4] - mean[setting])[~is_diverged & ~gone[setting]]
-    spare = int((total - lost)[live].sum() - len(live))
-    return _drop_lossless_cells(
-        Observations(
-            params=np.exp(scales[:, 0]),
-            tokens=np.exp(scales[:, 1]),
-            cell=unique[live, 0].astype(np.intp),
-            log_lr=unique[live, 1],
-            log_batch=unique[live, 2],
-            log_loss=mean[live],
-            seeds=(total - lost)[live].astype(float),
-            diverged_cell=unique[dead, 0].astype(np.intp),
-            diverged_log_lr=unique[dead, 1],
-            diverged_log_batch=unique[dead, 2],
-            runs_used=len(kept),
-            runs_diverged=int(is_diverged.sum()),
-            rejected=tuple(rejected),
-            seed_sd=float(np.sqrt((deviation**2).sum() / spare)) if spare >= 3 else None,
-            notes=tuple(notes),
-        )
+    deviation = np.where(is_diverged, 0.0, table[:, 4] - mean[setting])
+    found = Observations(
+        params=_readable(np.exp(scales[:, 0])),
+        tokens=_readable(np.exp(scales[:, 1])),
+        cell=unique[live, 0].astype(np.intp),
+        log_lr=unique[live, 1],
+        log_batch=unique[live, 2],
+        log_loss=mean[live],
+        seeds=(total - lost)[live].astype(float),
+        seed_squares=np.bincount(setting, weights=deviation**2)[live].astype(float),
+        diverged_cell=unique[dead, 0].astype(np.intp),
+        diverged_log_lr=unique[dead, 1],
+        diverged_log_batch=unique[dead, 2],
+        runs_used=len(kept),
+        runs_diverged=int(is_diverged.sum()),
+        rejected=tuple(rejected),
+        notes=tuple(notes),
     )
+    return _without_lost_scales(found, kept, cell)
 
 
 def data_hash(runs: Sequence[Run]) -> str:
     """Hash of everything a fit sees of its runs; independent of their order."""
     rows = sorted(
-        (r.run_key, r.params, r.tokens, r.batch_tokens, r.lr, r.loss, r.status.value, r.weight_decay, r.excluded)
-        for r in runs
+        (
+            (r.run_key, r.params, r.tokens, r.batch_tokens, r.lr, r.loss, r.status.value, r.weight_decay, r.excluded)
+            for r in runs
+        ),
+        key=repr,  # some of these are None, which has no order
     )
     return content_hash(rows)
 
@@ -192,28 +200,46 @@ def _one_weight_decay(runs: list[Run], rejected: list[tuple[str, str]], notes: l
 
 
 def _snap(log_values: Floats, tolerance: float) -> Floats:
-    """Values closer than `tolerance` to their lower neighbour become one: the median of their group."""
+    """Values within `tolerance` of the lowest of their group become one: the median of the group.
+
+    Groups do not chain: in random search every learning rate has a close neighbour.
+    """
     order = np.argsort(log_values, kind="stable")
     ordered = log_values[order]
-    group = np.concatenate([[0], np.cumsum(np.diff(ordered) > tolerance)])
-    starts = np.flatnonzero(np.concatenate([[True], np.diff(group) > 0]))
+    starts = [0]
+    while (following := int(np.searchsorted(ordered, ordered[starts[-1]] + tolerance, side="right"))) < len(ordered):
+        starts.append(following)
+    group = np.repeat(np.arange(len(starts)), np.diff([*starts, len(ordered)]))
     middle = np.array([np.median(part) for part in np.split(ordered, starts[1:])])
     snapped = np.empty_like(log_values)
     snapped[order] = middle[group]
     return snapped
 
 
-def _drop_lossless_cells(found: Observations) -> Observations:
-    """A cell in which everything diverged has no valley to fit; its runs are listed as rejected."""
+def _readable(values: Floats) -> Floats:
+    """Twelve digits: exp(log(2e8)) is 200000000.00000024."""
+    return np.array([float(f"{value:.12g}") for value in values])
+
+
+def _without_lost_scales(found: Observations, runs: Sequence[Run], cell: Ints) -> Observations:
+    """A scale at which every setting diverged has no valley to fit; its runs are listed as rejected."""
     alive = np.unique(found.cell)
     if len(alive) == found.n_cells:
         return found
-    kept = found.subset(alive)
-    missing = sorted(set(range(found.n_cells)) - set(alive.tolist()))
-    text = ", ".join(f"{found.params[c]:.3g} params x {found.tokens[c]:.3g} tokens" for c in missing)
-    return Observations(
-        **{
-            **{name: getattr(kept, name) for name in Observations.__dataclass_fields__},
-            "notes": (*found.notes, f"every run diverged at {text}; these scales are not used"),
-        }
+    if not len(alive):
+        raise NotEnoughData(
+            f"nothing to fit: at every setting at least half of the runs diverged ({found.runs_diverged} of "
+            f"{len(runs)} runs); add runs with a lower learning rate that finish with a loss"
+        )
+    lost = [(run, int(c)) for run, c in zip(runs, cell, strict=True) if c not in alive]
+    text = ", ".join(
+        f"{found.params[c]:.3g} params x {found.tokens[c]:.3g} tokens" for c in sorted({c for _, c in lost})
+    )
+    used = [run for run, c in zip(runs, cell, strict=True) if c in alive]
+    return replace(
+        found.subset(alive),
+        runs_used=len(used),
+        runs_diverged=sum(run.status is RunStatus.DIVERGED for run in used),
+        rejected=(*found.rejected, *((run.run_key, "every setting of its scale diverged") for run, _ in lost)),
+        notes=(*found.notes, f"every setting diverged at {text}; these scales are not used"),
     )

@@ -101,9 +101,10 @@ class Exponentials:
         columns = []
         for k in range(3):
             amplitude, p, r = np.exp(q[3 * k]), q[3 * k + 1], q[3 * k + 2]
-            exponent = np.clip(p * u + r * v, -30.0, 6.0)  # beyond e^6 the loss has long left every window
-            grown = np.expm1(exponent)
-            bent = amplitude * (grown - exponent)
+            exponent = p * u + r * v
+            near = np.minimum(exponent, 6.0)  # beyond e^6 the loss has long left every window: a straight line goes on
+            grown = np.expm1(near)
+            bent = amplitude * (grown - near + grown * (exponent - near))
             h = h + bent
             by_u = by_u + amplitude * p * grown
             by_v = by_v + amplitude * r * grown
