@@ -154,6 +154,8 @@ def _reason(text: str) -> str:
         return f"'{shown}' has thousands separators; write {re.sub('[^0-9.+-]', '', text)}"
     if _DECIMAL_COMMA.fullmatch(text):
         return f"'{shown}' has a decimal comma; write {text.replace(',', '.')}"
+    if not text.isascii():
+        return f"'{shown}' is not a number"
     try:
         return f"'{shown}' has a unit; write the plain number, {parse_quantity(text):.15g}"
     except ValueError:

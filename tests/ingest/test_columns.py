@@ -165,9 +165,7 @@ class TestMissing:
     )
     def test_each_is_named_with_what_is_there(self, column: str, words: str) -> None:
         header = ",".join(name for name in (*REST.values(), "other thing") if name != column)
-        with pytest.raises(
-            LogFormatError, match=rf"has no column for: {words}.*; its columns are .*other thing.*--map"
-        ):
+        with pytest.raises(LogFormatError, match=rf"has no column for: {words}.*; its columns are .*other thing"):
             taken(header)
 
     def test_all_are_said_at_once(self) -> None:

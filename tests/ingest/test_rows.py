@@ -267,7 +267,7 @@ class TestRecipes:
 
     def test_unknown_columns_stay_with_the_run(self, path: Path) -> None:
         row = {
-            "hidden_size": "512",
+            "width": "512",
             "beta2": "0.95",
             "commit": "39e56789",
             "hash": "007",
