@@ -18,7 +18,7 @@ from lawfit.cli.output import (
     table,
     warning_list,
 )
-from lawfit.plots.words import INPUT_WORDS, STATUS_WORDS, recipe_words
+from lawfit.plots.words import INPUT_WORDS, STATUS_WORDS, is_simulated, recipe_words
 from lawfit.units import format_lr, format_percent, format_quantity
 
 if TYPE_CHECKING:
@@ -39,6 +39,12 @@ def card(document: Mapping[str, Any]) -> list[RenderableType]:
 
         head = Panel(head, title="[bold]Recommendation[/bold]", title_align="left", box=box.ROUNDED, padding=(1, 2))
     parts: list[RenderableType] = [head]
+    if is_simulated(document["recipe"]):
+        parts = [
+            _strong("SIMULATED runs: the numbers show the path, not a measurement", "bold yellow"),
+            plain(""),
+            head,
+        ]
     if document.get("warnings"):
         parts += [plain(""), warning_list(document["warnings"])]
     if document.get("published"):
@@ -183,10 +189,10 @@ def _bold(text: str) -> Any:
     return Text(text, style="bold")
 
 
-def _strong(text: str) -> Any:
+def _strong(text: str, style: str = "bold green") -> Any:
     from rich.text import Text
 
-    return Text(text, style="bold green")
+    return Text(text, style=style)
 
 
 def _range(part: Mapping[str, Any], write: Any) -> str:

@@ -28,16 +28,18 @@ def demo(
 ) -> None:
     """Ingest a shipped sweep, fit it, and recommend a learning rate and batch size for a run 5 times as large.
 
-    Until a measured sweep is shipped the runs are simulated, and the demo says so.
+    Ends with the recommendation and the path of an HTML report that opens from disk, offline. Until a measured
+    sweep is shipped the runs are simulated, and the demo says so.
     """
     from lawfit import pipeline
+    from lawfit.plots.report import write_report
+    from lawfit.plots.words import is_simulated
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LawfitError(f"the folder {folder} cannot be made: {error.strerror}") from None
-    sweep, simulated = _sweep(folder)
-    mark = "SIMULATED runs: the numbers below show the path, not a measurement" if simulated else ""
+    sweep = _sweep(folder)
     database = folder / "lawfit.db"
     store = open_at(ctx, str(database))
     with progress("demo", quiet=as_json) as advance:
@@ -46,34 +48,36 @@ def demo(
         recipe = report.recipes[0]
         fit = pipeline.refit(store, recipe, progress=advance)
     document = pipeline.recommend(store, recipe, _target(store, recipe), fit_id=fit.id)
+    written = write_report(folder / "report.html", fit, document, store.runs(fit.recipe_key))
     if as_json:
         print_json(
             {
                 "schema": "lawfit.demo/1",
-                "simulated": simulated,
+                "simulated": is_simulated(document["recipe"]),
                 "database": str(database),
+                "report": str(written),
                 "prediction": document,
             }
         )
         return
     from lawfit.cli.card import card
 
-    note(f"{report.rows:,} runs from {sweep} are in {folder / 'lawfit.db'}")
-    show(*([plain(mark), plain("")] if mark else []), *card(document))
-    note(f"next: lawfit --database {folder / 'lawfit.db'} predict --params 1B --tokens 20B")
+    note(f"{report.rows:,} runs from {sweep} are in {database}")
+    show(*card(document), plain(""), plain(f"Report: {written}"))
+    note(f"next: lawfit --database {database} predict --params 1B --tokens 20B")
 
 
-def _sweep(folder: Path) -> tuple[Path, bool]:
-    """The shipped sweep, or a simulated one written into the folder; and whether it is simulated."""
+def _sweep(folder: Path) -> Path:
+    """The shipped sweep, or a simulated one written into the folder."""
     from lawfit.settings import data_folder
     from lawfit.simulate import demo_sweep, write_csv
 
     shipped = data_folder() / SHIPPED
     if shipped.is_file():
-        return shipped, False
+        return shipped
     path = folder / "simulated_sweep.csv"
     write_csv(demo_sweep().runs, path)
-    return path, True
+    return path
 
 
 def _target(store: Store, recipe: str) -> Target:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lawfit.cli.options import DatabaseOption, JsonOption, RecipeOption, open_store, quantity, whole_quantity
-from lawfit.cli.output import print_json, show
+from lawfit.cli.output import note, print_json, show
 
 
 def predict(
@@ -58,6 +59,12 @@ def predict(
         str | None,
         typer.Option(metavar="ID", help="Answer from this stored fit instead of the newest one.", show_default=False),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Also write an HTML report with figures; it opens offline.", show_default=False
+        ),
+    ] = None,
     as_json: JsonOption = False,
     database: DatabaseOption = None,
 ) -> None:
@@ -84,7 +91,13 @@ def predict(
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    document = pipeline.recommend(open_store(ctx, database), recipe, target, fit_id=fit)
+    store = open_store(ctx, database)
+    document = pipeline.recommend(store, recipe, target, fit_id=fit)
+    if report is not None:
+        from lawfit.plots.report import write_report
+
+        stored = store.fit(document["evidence"]["fit_id"])
+        note(f"report: {write_report(report, stored, document, store.runs(stored.recipe_key))}")
     if as_json:
         print_json(document)
     else:

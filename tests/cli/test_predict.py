@@ -107,6 +107,14 @@ def test_the_batch_that_can_be_run(database: str, call: Call, text: Call) -> Non
     assert f"{batch['sequences']:,.0f} sequences of 1,024" in text("predict", *TARGET, *words)[0]
 
 
+def test_a_report_beside_the_answer(database: str, away: Path, text: Call) -> None:
+    out, err = text("predict", *TARGET, "--report", away / "new" / "report.html")
+    assert err == f"report: {away / 'new' / 'report.html'}\n"
+    page = (away / "new" / "report.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
+    assert out.splitlines()[-1].split()[-1] in text("predict", *TARGET)[0]  # the same prediction
+
+
 def test_a_prediction_comes_back_from_its_id(database: str, call: Call, text: Call) -> None:
     document = call("predict", *TARGET)
     assert call("predictions", "show", document["id"]) == document
@@ -156,6 +164,10 @@ def test_demo_ends_with_a_recommendation(away: Path, text: Call, call: Call) -> 
     assert "Peak learning rate" in out
     assert "next: lawfit --database" in err
     assert (away / "demo" / "lawfit.db").is_file()
+    report = away / "demo" / "report.html"
+    assert out.splitlines()[-1] == f"Report: {report}"
+    assert ("SIMULATED" in report.read_text(encoding="utf-8")) == out.startswith("SIMULATED")
     document = call("demo")
+    assert document["report"] == str(report)
     PredictionOut.model_validate(document["prediction"])
     assert document["simulated"] == out.startswith("SIMULATED")
