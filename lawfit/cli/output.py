@@ -48,7 +48,7 @@ def print_error(kind: str, message: str, code: int, as_json: bool, hint: str | N
     if as_json and not _printed_document:
         error = {"type": kind, "message": message, "exit_code": int(code)}
         print_json({"error": error if hint is None else {**error, "hint": hint}})
-    sys.stderr.write(f"lawfit: {message}\n" + (f"        {hint}\n" if hint else ""))
+    sys.stderr.write(f"lawfit: {_printable(message)}\n" + (f"        {hint}\n" if hint else ""))
 
 
 def is_terminal() -> bool:
@@ -58,10 +58,12 @@ def is_terminal() -> bool:
 
 def show(*parts: RenderableType) -> None:
     """Print to stdout: as rich draws it on a terminal, as plain text without trailing blanks in a pipe."""
+    from rich.text import Text
+
     console = _console()
     if is_terminal():
         for part in parts:
-            console.print(part)
+            console.print(part, soft_wrap=isinstance(part, Text))  # a path that is broken in two cannot be copied
         return
     with console.capture() as capture:
         for part in parts:
@@ -150,7 +152,12 @@ def plain(text: str) -> Any:
     """Text that rich prints as it is: what comes from files must not be read as markup."""
     from rich.text import Text
 
-    return Text(text)
+    return Text(_printable(text))
+
+
+def _printable(text: str) -> str:
+    # A name in somebody's file could otherwise move the cursor or rename the terminal.
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def note(text: str) -> None:

@@ -100,6 +100,14 @@ def test_a_file_whose_rows_are_all_rejected(away: Path, call: Call, text: Call) 
     assert "1 rejected" in text("ingest", path, code=ExitCode.REJECTED)[0]
 
 
+def test_what_a_file_says_cannot_steer_the_terminal(away: Path, text: Call) -> None:
+    path = away / "bad.csv"
+    path.write_text(HEADER.replace("learning_rate", "lr\x1b]0;x\x07") + "1e8,2e9,131072,[red]x,3.0\n")
+    out, err = text("ingest", path, "--map", "lr\x1b]0;x\x07=lr", code=ExitCode.REJECTED)
+    assert "\x1b" not in out + err
+    assert "[red]x" in out  # and markup is not read as such
+
+
 def test_dry_run_stores_nothing(sweep: Path, away: Path, call: Call) -> None:
     (report,) = call("ingest", sweep, "--dry-run")["files"]
     assert (report["inserted"], report["dry_run"]) == (24, True)
