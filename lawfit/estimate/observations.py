@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.errors import NotEnoughData
+from lawfit.estimate.scoring import group_starts
 from lawfit.records import Run, RunStatus, content_hash
 
 Floats = NDArray[np.float64]
@@ -200,19 +201,13 @@ def _one_weight_decay(runs: list[Run], rejected: list[tuple[str, str]], notes: l
 
 
 def _snap(log_values: Floats, tolerance: float) -> Floats:
-    """Values within `tolerance` of the lowest of their group become one: the median of the group.
-
-    Groups do not chain: in random search every learning rate has a close neighbour.
-    """
+    """Values within `tolerance` of the lowest of their group become one: the median of the group."""
     order = np.argsort(log_values, kind="stable")
     ordered = log_values[order]
-    starts = [0]
-    while (following := int(np.searchsorted(ordered, ordered[starts[-1]] + tolerance, side="right"))) < len(ordered):
-        starts.append(following)
-    group = np.repeat(np.arange(len(starts)), np.diff([*starts, len(ordered)]))
+    starts = group_starts(ordered, tolerance)
     middle = np.array([np.median(part) for part in np.split(ordered, starts[1:])])
     snapped = np.empty_like(log_values)
-    snapped[order] = middle[group]
+    snapped[order] = np.repeat(middle, np.diff([*starts, len(ordered)]))
     return snapped
 
 

@@ -32,6 +32,7 @@ Rule = Literal["triangles", "bilinear"]
 CellKey = tuple[float, float]  # params, tokens
 
 LR_TOLERANCE = 0.002  # tables print one learning rate with different rounding: 0.002760 and 0.002762
+EMPTIEST_GRID = 20  # cells of a table per run, beyond which the runs are scattered rather than on a grid
 _HULL_SLACK = 1e-9  # in units of log: a point this close to the hull is inside
 
 
@@ -210,9 +211,12 @@ class _Grid:
     loss: Floats  # (len(log_lr), len(log_batch))
 
     @classmethod
-    def of(cls, points: Floats, loss: Floats) -> _Grid:
+    def of(cls, points: Floats, loss: Floats) -> _Grid | None:
+        """None when the runs are no grid (random search): a table of all their values would be empty, and huge."""
         log_lr, row = _distinct(points[:, 0])
         log_batch, column = _distinct(points[:, 1])
+        if len(log_lr) * len(log_batch) > EMPTIEST_GRID * len(points):
+            return None
         table = np.full((len(log_lr), len(log_batch)), np.nan)
         table[row, column] = loss
         return cls(log_lr=log_lr, log_batch=log_batch, loss=table)
@@ -236,10 +240,24 @@ def _bracket(ticks: Floats, x: Floats) -> tuple[NDArray[np.intp], Floats]:
     return lower, np.clip(share, 0.0, 1.0)
 
 
+def group_starts(ordered: Floats, tolerance: float) -> list[int]:
+    """Where groups of equal values begin in an ascending array; a group reaches `tolerance` above its lowest value.
+
+    Groups do not chain: in random search every learning rate has a close neighbour.
+    """
+    starts = [0] if len(ordered) else []
+    while starts:
+        following = int(np.searchsorted(ordered, ordered[starts[-1]] + tolerance, side="right"))
+        if following >= len(ordered):
+            break
+        starts.append(following)
+    return starts
+
+
 def _distinct(x: Floats) -> tuple[Floats, NDArray[np.intp]]:
     """Values that differ by more than `LR_TOLERANCE`, ascending, and for each x the index of its value."""
     ordered = np.sort(x)
-    values = ordered[np.concatenate([[True], np.diff(ordered) > LR_TOLERANCE])]
+    values = ordered[group_starts(ordered, LR_TOLERANCE)]
     return values, np.clip(np.searchsorted(values, x + _HULL_SLACK, side="right") - 1, 0, len(values) - 1)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lawfit.errors import FitError
-from lawfit.estimate.scoring import LR_TOLERANCE
+from lawfit.estimate.scoring import LR_TOLERANCE, group_starts
 from lawfit.records import OptimumStatus
 
 Floats = NDArray[np.float64]
@@ -40,9 +40,9 @@ def same_value(x: Floats) -> Ints:
     """For each x the index of its value in ascending order, where values within 0.2 % are one (0.002760, 0.002762)."""
     log_x = np.log(np.asarray(x, dtype=float))
     order = np.argsort(log_x, kind="stable")
-    steps = np.concatenate([[False], np.diff(log_x[order]) > LR_TOLERANCE])
+    starts = group_starts(log_x[order], LR_TOLERANCE)
     index = np.empty(len(log_x), dtype=np.intp)
-    index[order] = np.cumsum(steps)
+    index[order] = np.repeat(np.arange(len(starts)), np.diff([*starts, len(log_x)]))
     return index
 
 
