@@ -25,6 +25,7 @@ from lawfit.ingest.table import Table
 # What a column can be mapped to. "extra" keeps it beside the run without a meaning.
 FIELDS: Final = (*(name for name in NAMES if name != "batch_unstated"), "loss")
 EXTRA: Final = "extra"
+_SHOWN_FIRST: Final = ("lr", "batch_tokens", "batch_sequences", "params", "tokens", "loss")
 CONVENTION_BY_ROW: Final = "as each row says"
 
 _TAIL_FIELDS: Final = frozenset(NAMES) - {
@@ -42,6 +43,7 @@ _SMOOTHED_ENOUGH: Final = 0.9  # share of the rows with a raw loss that must hav
 class ColumnMap:
     """Fields and the places of their columns."""
 
+    names: tuple[str, ...]  # of all columns
     places: Mapping[str, int]  # field -> index in Table.columns
     shown: Mapping[str, str]  # field -> column and what is known about it, for the user
     notes: tuple[str, ...]
@@ -82,13 +84,15 @@ class _Recogniser:
         self._settle_run_id()
         self._require()
         convention = self._convention()
-        shown = {field: self._show(field, convention) for field in self.places if not field.startswith("_")}
+        order = (*_SHOWN_FIRST, *(field for field in self.places if field not in _SHOWN_FIRST))
+        shown = {field: self._show(field, convention) for field in order if field in self.places}
         if "tokens" not in self.places:
             shown["tokens"] = "steps x batch size (the file has no column of tokens)"
             self.notes.append("tokens are steps x batch size: the file has no column for them")
         if "batch_tokens" not in self.places and self.options.seq_len and "seq_len" not in self.places:
             shown["seq_len"] = f"{self.options.seq_len}, as you said"
         return ColumnMap(
+            names=self.table.columns,
             places=self.places,
             shown=shown,
             notes=tuple(self.notes),

@@ -233,7 +233,7 @@ def _notes(keyed: Sequence[tuple[str, Reading]], sweeps: Sequence[Sweep], column
     flagged = sum(reading.flagged for reading in readings)
     not_finite = sum(r.status is RunStatus.DIVERGED for r in readings) - flagged
     if flagged or not_finite:
-        ways = [f"{flagged} marked so by the file"] if flagged else []
+        ways = [f"{flagged} marked so in {_marks(columns)}"] if flagged else []
         ways += [f"{not_finite} with a loss that is not finite"] if not_finite else []
         notes.append(
             f"{flagged + not_finite} runs diverged ({', '.join(ways)}): they count as divergences, and what "
@@ -265,6 +265,10 @@ def _notes(keyed: Sequence[tuple[str, Reading]], sweeps: Sequence[Sweep], column
             "a fit of learning rate and batch sees that as noise"
         )
     return notes
+
+
+def _marks(columns: ColumnMap) -> str:
+    return " or ".join(f"'{columns.names[columns.places[f]]}'" for f in ("diverged", "status") if f in columns.places)
 
 
 def _varying(sweeps: Sequence[Sweep]) -> list[str]:

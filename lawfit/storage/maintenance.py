@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from lawfit.errors import LawfitError, StoreError
 from lawfit.storage import schema, tables
 from lawfit.storage.database import Location, check_file, explained
+from lawfit.storage.identity import recipe_of
 from lawfit.storage.store import Store
 
 
@@ -75,8 +76,6 @@ def check(url: str | Path) -> CheckReport:
 
 def _changed_recipes(connection: sa.Connection) -> list[str]:
     """Recipes whose stored key is no longer the hash of their settings."""
-    from lawfit.storage.sweeps import recipe_of
-
     rows = connection.execute(sa.select(tables.recipes)).mappings()
     return [
         f"recipe '{row['name']}' was changed by hand: its key does not fit"

@@ -44,7 +44,8 @@ from lawfit.storage.database import (
     explained,
     use_wal,
 )
-from lawfit.storage.sweeps import now, recipe_of, write_sweeps
+from lawfit.storage.identity import recipe_of
+from lawfit.storage.sweeps import now, write_sweeps
 
 _INGEST_LOCK = 0x6C617767  # PostgreSQL: two ingests of one file at once queue instead of colliding
 

@@ -1,13 +1,7 @@
-"""Writing sweeps: which recipe of the store a sweep belongs to, and which of its runs are new or changed.
-
-Two sweeps may state the same settings and still be two experiments, because much goes unstated. So a sweep joins a
-recipe when its name says so or when it repeats that recipe's runs; otherwise it is kept apart, and a note says how
-to pool the two.
-"""
+"""Writing sweeps: which runs are new or changed, and telling so."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -15,21 +9,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from lawfit.errors import RecipeConflict, StoreError
+from lawfit.errors import StoreError
 from lawfit.records import Changes, Recipe, Run, Sweep
+from lawfit.storage.identity import RECIPE_FIELDS, home
 from lawfit.storage.tables import recipes, runs
 
-APART = "sweep"  # key in Recipe.extra that tells two recipes with the same stated settings apart
 _NOTED_UPDATES = 10
 _RUN_FIELDS = ("params", "tokens", "batch_tokens", "lr", "status", "loss", "weight_decay", "steps", "seed", "extra")
-_RECIPE_FIELDS = tuple(f.name for f in dataclasses.fields(Recipe))
 
 Stored = dict[str, dict[str, Any]]  # run_key -> row of the table
-
-
-def recipe_of(row: sa.RowMapping) -> Recipe:
-    """The record of one row of `recipes`."""
-    return Recipe(**{name: row[name] for name in _RECIPE_FIELDS})
 
 
 def write_sweeps(connection: sa.Connection, sweeps: Sequence[Sweep], *, named: bool, dry_run: bool) -> Changes:
@@ -40,7 +28,7 @@ def write_sweeps(connection: sa.Connection, sweeps: Sequence[Sweep], *, named: b
     changed: list[str] = []
     for sweep in sweeps:
         _require_distinct(sweep)
-        recipe, recipe_id, note = _home(connection, sweep, named=named)
+        recipe, recipe_id, note = home(connection, sweep, named=named)
         if note:
             notes.append(note)
         homes.append(recipe)
@@ -79,86 +67,6 @@ def write_sweeps(connection: sa.Connection, sweeps: Sequence[Sweep], *, named: b
     return Changes(inserted=inserted, updated=updated, unchanged=unchanged, recipes=tuple(homes), notes=tuple(notes))
 
 
-def _home(connection: sa.Connection, sweep: Sweep, *, named: bool) -> tuple[Recipe, int | None, str]:
-    """The recipe that takes the runs, its row id (None: to be made), and what to tell the user."""
-    wanted = sweep.recipe
-    known = [(row["id"], recipe_of(row)) for row in connection.execute(sa.select(recipes)).mappings()]
-    alike = [(row_id, recipe) for row_id, recipe in known if _content(recipe) == _content(wanted)]
-    by_name = {recipe.name: (row_id, recipe) for row_id, recipe in known}
-    if wanted.name in by_name:
-        row_id, recipe = by_name[wanted.name]
-        if (row_id, recipe) in alike:
-            return recipe, row_id, ""
-        difference = _difference(recipe, wanted)
-        if named:
-            raise RecipeConflict(
-                f"recipe '{wanted.name}' in the store is another one: {difference}. Nothing was written; "
-                "give these runs another recipe name, or state what the file leaves out"
-            )
-        for row_id, recipe in alike:
-            if recipe.name.startswith(f"{wanted.name}-"):
-                return recipe, row_id, f"these runs belong to recipe '{recipe.name}'"
-        name = _free_name(wanted.name, set(by_name))
-        note = f"recipe '{wanted.name}' in the store is another one ({difference}); these runs went to '{name}'"
-        fresh, _ = _apart(dataclasses.replace(wanted, name=name), alike)
-        return fresh, None, note
-    if alike and not named:
-        for row_id, recipe in alike:
-            if _repeats(connection, row_id, sweep.runs):
-                return recipe, row_id, f"taken as the same sweep as recipe '{recipe.name}', whose runs it repeats"
-    fresh, other = _apart(wanted, alike)
-    note = (
-        f"recipe '{wanted.name}' states the same settings as '{other}', but the two are kept apart; "
-        f"if they are one sweep, ingest with --recipe {other} instead"
-        if other
-        else ""
-    )
-    return fresh, None, note
-
-
-def _content(recipe: Recipe) -> Recipe:
-    """The recipe less its name and less what keeps it apart from its like."""
-    extra = {key: value for key, value in recipe.extra.items() if key != APART}
-    return dataclasses.replace(recipe, name="", extra=extra)
-
-
-def _apart(recipe: Recipe, alike: Sequence[tuple[int, Recipe]]) -> tuple[Recipe, str]:
-    if not alike:
-        return recipe, ""
-    return dataclasses.replace(recipe, extra={**recipe.extra, APART: recipe.name}), alike[0][1].name
-
-
-def _difference(old: Recipe, new: Recipe) -> str:
-    said = []
-    for name in _RECIPE_FIELDS:
-        before, after = getattr(_content(old), name), getattr(_content(new), name)
-        if before != after:
-            said.append(f"{name} is {_or_unknown(before)} there and {_or_unknown(after)} here")
-    return "; ".join(said)
-
-
-def _or_unknown(value: object) -> str:
-    return "unknown" if value in ("", None) else repr(value)
-
-
-def _free_name(name: str, taken: set[str]) -> str:
-    number = 2
-    while f"{name}-{number}" in taken:
-        number += 1
-    return f"{name}-{number}"
-
-
-def _repeats(connection: sa.Connection, recipe_id: int, given: Sequence[Run]) -> bool:
-    """At least half of the runs that both have by key are the same in settings and loss, and there are some."""
-    columns = (runs.c.run_key, runs.c.params, runs.c.tokens, runs.c.batch_tokens, runs.c.lr, runs.c.loss)
-    stored = {
-        row[0]: tuple(row[1:]) for row in connection.execute(sa.select(*columns).where(runs.c.recipe_id == recipe_id))
-    }
-    shared = [run for run in given if run.run_key in stored]
-    same = sum(stored[r.run_key] == (r.params, r.tokens, r.batch_tokens, r.lr, r.loss) for r in shared)
-    return bool(shared) and 2 * same >= len(shared)
-
-
 def _require_distinct(sweep: Sweep) -> None:
     seen: set[str] = set()
     for run in sweep.runs:
@@ -168,7 +76,7 @@ def _require_distinct(sweep: Sweep) -> None:
 
 
 def _insert_recipe(connection: sa.Connection, recipe: Recipe) -> int:
-    row = {name: getattr(recipe, name) for name in _RECIPE_FIELDS}
+    row = {name: getattr(recipe, name) for name in RECIPE_FIELDS}
     row |= {"extra": dict(recipe.extra), "key": recipe.key, "created_at": now()}
     return int(connection.execute(sa.insert(recipes).values(row).returning(recipes.c.id)).scalar_one())
 

@@ -52,6 +52,44 @@ def test_a_renamed_file_with_a_correction_is_the_same_sweep(store: Store) -> Non
     assert any("run 'c' of 'sweep': loss 2.75 -> 2.9" in note for note in changes.notes)
 
 
+def hashed(loss: float, count: int = 5) -> list[Run]:
+    """Runs of a log without ids: the keys are made from the settings."""
+    return [run(f"{number:016x}", loss=loss + number) for number in range(count)]
+
+
+def test_the_same_file_name_and_grid_with_other_results_is_another_sweep(store: Store) -> None:
+    """Two folders with a runs.csv each: the second must not overwrite the first."""
+    put(store, recipe("runs"), *hashed(2.5))
+    changes = put(store, recipe("runs"), *hashed(3.1))
+    assert (changes.inserted, changes.updated) == (5, 0)
+    assert names(store) == ["runs", "runs-2"]
+    assert "taken as another sweep, 'runs-2'; to correct 'runs' instead, ingest with --recipe runs" in changes.notes[0]
+    for loss, home in ((2.5, "runs"), (3.1, "runs-2")):  # each finds its own again
+        again = put(store, recipe("runs"), *hashed(loss))
+        assert (again.unchanged, again.recipes[0].name) == (5, home)
+    assert put(store, recipe("runs"), *hashed(9.0), named=True).updated == 5
+
+
+def test_a_few_corrections_without_ids_update(store: Store) -> None:
+    put(store, recipe("runs"), *hashed(2.5))
+    given = [dataclasses.replace(r, loss=9.0) if n < 2 else r for n, r in enumerate(hashed(2.5))]
+    assert put(store, recipe("runs"), *given).updated == 2
+    put(store, recipe("few"), *hashed(2.5, count=3), named=True)
+    assert put(store, recipe("few"), *hashed(2.6, count=3)).updated == 3
+
+
+def test_ids_of_the_log_are_believed(store: Store) -> None:
+    put(store, recipe("runs"), *(run(f"id{n}", loss=2.5) for n in range(6)))
+    assert put(store, recipe("runs"), *(run(f"id{n}", loss=2.6) for n in range(6))).updated == 6
+
+
+def test_new_runs_that_join_unasked_are_said(store: Store) -> None:
+    put(store, recipe("runs"), run("a"))
+    (note,) = put(store, recipe("runs"), run("b")).notes
+    assert note.startswith("these runs joined the 1 that recipe 'runs' has")
+    assert put(store, recipe("runs"), run("b"), run("c")).notes == ()
+
+
 def test_a_chosen_name_is_honoured(store: Store) -> None:
     put(store, recipe("sweep"), run("a"))
     put(store, recipe("mine"), run("a"), named=True)
