@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +24,6 @@ from lawfit.records import (
     FitStatus,
     Json,
     Optimum,
-    OptimumStatus,
     Recipe,
     RecipeSummary,
     Run,
@@ -34,6 +32,7 @@ from lawfit.records import (
     Sweep,
 )
 from lawfit.storage import curves as curve_chunks
+from lawfit.storage import fits as fit_rows
 from lawfit.storage import schema, tables
 from lawfit.storage.database import (
     LOCK_WAIT_SECONDS,
@@ -45,7 +44,7 @@ from lawfit.storage.database import (
     use_wal,
 )
 from lawfit.storage.identity import recipe_of
-from lawfit.storage.sweeps import now, write_sweeps
+from lawfit.storage.sweeps import write_sweeps
 
 _INGEST_LOCK = 0x6C617767  # PostgreSQL: two ingests of one file at once queue instead of colliding
 
@@ -369,29 +368,7 @@ class Store:
         A stored fit is never changed: one with the same id stays as it is.
         """
         with self.writing() as connection:
-            recipe_id = connection.execute(sa.select(_recipe_id(fit.recipe_key))).scalar()
-            if recipe_id is None:
-                raise NoRecipe(f"recipe '{fit.recipe_name}' is not in {self.location}; ingest its runs first")
-            known = connection.execute(sa.select(tables.fits.c.id).where(tables.fits.c.id == fit.id)).scalar()
-            if known is None:
-                row = {
-                    "id": fit.id,
-                    "recipe_id": recipe_id,
-                    "recipe_name": fit.recipe_name,
-                    "kind": fit.kind,
-                    "status": fit.status.value,
-                    "data_hash": fit.data_hash,
-                    "code_version": fit.code_version,
-                    "created_at": fit.created_at,
-                    "options": _plain(fit.options),
-                    "exclusions": _plain(fit.exclusions),
-                    "payload": _plain(fit.payload),
-                }
-                connection.execute(sa.insert(tables.fits).values(row))
-                if rows := [_optimum_row(optimum) | {"fit_id": fit.id} for optimum in optima]:
-                    connection.execute(sa.insert(tables.optima), rows)
-            connection.execute(sa.insert(tables.refits).values(fit_id=fit.id, made_at=now()))
-        return known is None
+            return fit_rows.insert_fit(connection, fit, optima)
 
     def fit(self, fit_id: str) -> Fit:
         """The fit of that id.
@@ -402,10 +379,10 @@ class Store:
             There is none.
         """
         with self.reading() as connection:
-            row = connection.execute(_select_fits().where(tables.fits.c.id == fit_id)).mappings().first()
-        if row is None:
+            found = fit_rows.select_fits(connection, tables.fits.c.id == fit_id)
+        if not found:
             raise NoFit(f"no fit '{fit_id}' in {self.location}; run lawfit fit")
-        return _fit(row)
+        return found[0]
 
     def latest_fit(self, recipe_key: str, kind: str, *, usable_only: bool = True) -> Fit:
         """The fit of a recipe that was made (or made again, with the same result) last.
@@ -415,34 +392,28 @@ class Store:
         NoFit
             There is none, or (`usable_only`) none that may be used without being asked for by id.
         """
-        newest = sa.select(sa.func.max(tables.refits.c.id)).where(tables.refits.c.fit_id == tables.fits.c.id)
-        query = _select_fits().where(tables.recipes.c.key == recipe_key, tables.fits.c.kind == kind)
+        conditions = [tables.recipes.c.key == recipe_key, tables.fits.c.kind == kind]
         if usable_only:
-            query = query.where(tables.fits.c.status != FitStatus.UNCERTIFIED.value)
+            conditions.append(tables.fits.c.status != FitStatus.UNCERTIFIED.value)
         with self.reading() as connection:
-            row = connection.execute(query.order_by(newest.scalar_subquery().desc()).limit(1)).mappings().first()
-            name = connection.execute(
-                sa.select(tables.recipes.c.name).where(tables.recipes.c.key == recipe_key)
-            ).scalar()
-        if row is None:
+            found = fit_rows.select_fits(connection, *conditions, limit=1)
+            query = sa.select(tables.recipes.c.name).where(tables.recipes.c.key == recipe_key)
+            name = connection.execute(query).scalar()
+        if not found:
             which = "usable fit" if usable_only else "fit"
             raise NoFit(f"no stored {which} for recipe '{name or recipe_key}'; run lawfit fit --recipe {name or '...'}")
-        return _fit(row)
+        return found[0]
 
     def fits(self, recipe_key: str | None = None) -> list[Fit]:
         """Stored fits, the latest made first."""
-        newest = sa.select(sa.func.max(tables.refits.c.id)).where(tables.refits.c.fit_id == tables.fits.c.id)
-        query = _select_fits().order_by(newest.scalar_subquery().desc())
-        if recipe_key is not None:
-            query = query.where(tables.recipes.c.key == recipe_key)
+        conditions = [] if recipe_key is None else [tables.recipes.c.key == recipe_key]
         with self.reading() as connection:
-            return [_fit(row) for row in connection.execute(query).mappings()]
+            return fit_rows.select_fits(connection, *conditions)
 
     def optima(self, fit_id: str) -> list[Optimum]:
         """The optima stored with a fit, in the order they were given."""
-        query = sa.select(tables.optima).where(tables.optima.c.fit_id == fit_id).order_by(tables.optima.c.id)
         with self.reading() as connection:
-            return [_optimum(row) for row in connection.execute(query).mappings()]
+            return fit_rows.select_optima(connection, fit_id)
 
     def put_prediction(
         self, prediction_id: str, fit_id: str, target: Mapping[str, Json], answer: Mapping[str, Json]
@@ -455,17 +426,7 @@ class Store:
             The fit is not stored.
         """
         with self.writing() as connection:
-            if connection.execute(sa.select(tables.fits.c.id).where(tables.fits.c.id == fit_id)).scalar() is None:
-                raise NoFit(f"no fit '{fit_id}' in {self.location}; run lawfit fit")
-            row = {
-                "id": prediction_id,
-                "fit_id": fit_id,
-                "target": _plain(target),
-                "answer": _plain(answer),
-                "created_at": now(),
-            }
-            insert = _insert_or_ignore(self.location, tables.predictions).values(row)
-            return connection.execute(insert.returning(tables.predictions.c.id)).scalar() is not None
+            return fit_rows.insert_prediction(connection, prediction_id, fit_id, target, answer)
 
     def prediction(self, prediction_id: str) -> StoredPrediction:
         """The answer that was given under that id.
@@ -487,47 +448,10 @@ def _recipe_id(recipe_key: str) -> sa.ScalarSelect[int]:
     return sa.select(tables.recipes.c.id).where(tables.recipes.c.key == recipe_key).scalar_subquery()
 
 
-def _plain(value: Mapping[str, Json]) -> dict[str, Json]:
-    """The mapping, once it is known that JSON can hold it: drivers differ in how they fail."""
-    try:
-        json.dumps(dict(value), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise StoreError(f"nothing was written: a value cannot be stored as JSON ({error})") from None
-    return dict(value)
-
-
 def _listed(names: Sequence[str], most: int = 12) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _insert_or_ignore(location: Location, table: sa.Table) -> Any:
-    if location.is_sqlite:
-        from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-
-        return sqlite_insert(table).on_conflict_do_nothing()
-    from sqlalchemy.dialects.postgresql import insert as postgres_insert
-
-    return postgres_insert(table).on_conflict_do_nothing()
 
 
 def _run(row: sa.RowMapping) -> Run:
     values = {name: row[name] for name in row if name not in ("id", "recipe_id", "status")}
     return Run(status=RunStatus(row["status"]), **values)
-
-
-def _select_fits() -> sa.Select[Any]:
-    return sa.select(tables.fits, tables.recipes.c.key.label("recipe_key")).join(tables.recipes)
-
-
-def _fit(row: sa.RowMapping) -> Fit:
-    values = {name: row[name] for name in row if name not in ("recipe_id", "status")}
-    return Fit(status=FitStatus(row["status"]), **values)
-
-
-def _optimum(row: sa.RowMapping) -> Optimum:
-    values = {name: row[name] for name in row if name not in ("id", "fit_id", "status")}
-    return Optimum(status=OptimumStatus(row["status"]), **values)
-
-
-def _optimum_row(optimum: Optimum) -> dict[str, Any]:
-    return {**vars(optimum), "status": optimum.status.value, "detail": _plain(optimum.detail)}
