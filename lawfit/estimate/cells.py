@@ -116,11 +116,13 @@ def _locate(observed: Observations, cell: int, log_lr: float, log_batch: float, 
     best = int(np.argmin(y))
     batch_swept = len(np.unique(np.round(z, 3))) > 1
     edges = []
+    # a sweep at one batch size shows the best learning rate at that batch, not the one at the best batch
+    seen = log_lr if batch_swept else float(x[best])
     # a diverged run brackets from above as well as a worse loss does
     highest = max(x.max(), observed.diverged_log_lr[gone].max(initial=-np.inf))
-    if log_lr < x.min() + EDGE_SLACK:
+    if seen < x.min() + EDGE_SLACK:
         edges.append("lr_low")
-    if log_lr > highest - EDGE_SLACK:
+    if seen > highest - EDGE_SLACK:
         edges.append("lr_high")
     if batch_swept:
         if log_batch < z.min() + EDGE_SLACK:

@@ -86,3 +86,15 @@ def test_polynomials_are_linear_in_their_coefficients(degree: int, rng: np.rando
 
 def test_names_are_the_keys() -> None:
     assert {name: shape.name for name, shape in SHAPES.items()} == {name: name for name in SHAPES}
+
+
+@pytest.mark.parametrize(
+    ("q", "upwards"),
+    [((0.006, -0.004, 0.005), True), ((-0.006, 0.004, 0.001), False), ((0.001, 0.02, 0.001), False)],
+    ids=["valley", "hill", "saddle"],
+)
+def test_a_saddle_is_not_a_valley(q: tuple[float, float, float], upwards: bool) -> None:
+    shape = SHAPES["quadratic"]
+    assert shape.curves_up(np.array(q)) is upwards
+    angle = np.linspace(0, np.pi, 181)
+    assert bool(shape(np.cos(angle), np.sin(angle), np.array(q))[0].min() > 0) is upwards

@@ -1,0 +1,154 @@
+"""The backtest: nothing of the cells left out reaches what is predicted for them, and everyone is scored alike."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lawfit.estimate.backtest import (
+    ARGMIN,
+    E1,
+    OURS,
+    columns_of,
+    observed_surfaces_of,
+    published_predictions,
+    run_backtest,
+    scale_splits,
+)
+from lawfit.estimate.backtest import _methods as methods_of  # the predictions that a split scores
+from lawfit.estimate.ensemble import fit_ensemble
+from lawfit.estimate.observations import Observations, observe
+from lawfit.estimate.scoring import observed_regret
+from lawfit.simulate import Truth
+from tests.estimate.simulated import COMPUTE_PATH, NINE, nine_fit, nine_scales, sweep
+
+KEPT = np.array([0, 1, 2, 3, 4, 5])
+LEFT = np.array([6, 7, 8])
+
+
+def predictions(observed: Observations, kept: np.ndarray = KEPT) -> dict[str, np.ndarray]:
+    """ln (lr, batch) of every method at the cells left out, exactly as a round of the backtest makes them."""
+    surfaces = observed_surfaces_of(observed)
+    starts = {m.choice: m.fit for m in fit_ensemble(observed, surfaces).members}
+    left = np.setdiff1d(np.arange(observed.n_cells), kept)
+    scales = observed.params[left], observed.tokens[left]
+    found = methods_of(observed, surfaces, kept, starts, ())
+    return {name: np.log(np.array(predict(*scales))) for name, predict in found.items()}
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_losses_left_out_change_no_prediction(seeds: int, rng: np.random.Generator) -> None:
+    """The leak that matters: spoil the held-out losses (and the spread of their seeds) and predict again."""
+    observed = observe(sweep(truth=Truth(scatter_lr=0.1, scatter_batch=0.1), seeds=seeds).runs)
+    spoilt = np.isin(observed.cell, LEFT)
+    other = replace(
+        observed,
+        log_loss=observed.log_loss + np.where(spoilt, rng.normal(0, 0.1, len(spoilt)), 0.0),
+        seed_squares=np.where(spoilt, 1.0, observed.seed_squares),
+    )
+    before, after = predictions(observed), predictions(other)
+    assert before.keys() == after.keys() >= {OURS, ARGMIN, E1}
+    for method in before:
+        # ours starts from coefficients of the full fit, and stops within 1e-4 of the objective of the same mode
+        tolerance = 1e-3 if method == OURS else 1e-12
+        np.testing.assert_allclose(after[method], before[method], rtol=0, atol=tolerance, err_msg=method)
+
+
+def test_losses_kept_do_change_predictions() -> None:
+    """The counterpart: the test above could not fail if predictions never changed."""
+    observed = nine_scales()
+    tilt = np.where(np.isin(observed.cell, KEPT), 0.01 * (observed.log_lr + 6), 0.0)
+    before, after = predictions(observed), predictions(replace(observed, log_loss=observed.log_loss + tilt))
+    assert np.abs(after[OURS] - before[OURS]).max() > 0.1
+    assert np.abs(after[ARGMIN] - before[ARGMIN]).max() > 0.01
+
+
+class TestTable:
+    def test_everyone_in_one_table(self) -> None:
+        labels = set(published_predictions())
+        for split in nine_fit().payload["backtest"]["splits"]:
+            methods = {row["method"] for row in split["rows"]}
+            assert {OURS, ARGMIN, E1} <= methods
+            assert methods & labels
+            assert len({row["cells"] for row in split["rows"]}) == 1
+
+    def test_ours_comes_first_then_by_mean(self) -> None:
+        for split in nine_fit().payload["backtest"]["splits"]:
+            names = [row["method"] for row in split["rows"]]
+            means = [row["mean_regret"] for row in split["rows"][1:]]
+            assert names[0] == OURS
+            assert means == sorted(means)
+
+    def test_worst_is_at_least_the_mean_and_none_is_negative(self) -> None:
+        for split in nine_fit().payload["backtest"]["splits"]:
+            for row in split["rows"]:
+                assert 0 <= row["mean_regret"] <= row["worst_regret"]
+
+
+def test_ours_is_scored_on_observed_runs() -> None:
+    """The reported figure again, from the runs alone: linear interpolation of measured losses, over the lowest."""
+    observed = nine_scales()
+    surfaces = observed_surfaces_of(observed)
+    full = fit_ensemble(observed, surfaces)
+    split, rows = run_backtest(observed, surfaces, full)[0]
+    regrets = []
+    for kept in split.rounds:
+        left = np.setdiff1d(np.arange(observed.n_cells), kept)
+        part = observed.subset(kept)
+        mine = fit_ensemble(part, observed_surfaces_of(part))
+        log_lr, log_batch = mine.optimum(observed.params[left], observed.tokens[left])
+        for cell, lr, batch in zip(left, np.exp(log_lr), np.exp(log_batch), strict=True):
+            runs = observed.rows_of(int(cell))
+            scored = observed_regret(
+                np.exp(observed.log_lr[runs]),
+                np.exp(observed.log_batch[runs]),
+                np.exp(observed.log_loss[runs]),
+                at_lr=lr,
+                at_batch=batch,
+                rule="bilinear",
+            )
+            regrets.append(float(scored.regret))
+    ours = next(row for row in rows if row.method == OURS)
+    assert ours.cells == len(regrets) == observed.n_cells
+    # predictions agree to 1e-3 (starts), where the valley rises by less than 1e-4 for that
+    assert ours.mean_regret == pytest.approx(np.mean(regrets), abs=2e-5)
+    assert ours.worst_regret == pytest.approx(np.max(regrets), abs=1e-4)
+
+
+class TestSplits:
+    @pytest.mark.parametrize("scales", [NINE, NINE[:4], COMPUTE_PATH, NINE[:3]], ids=["9", "4", "path", "one size"])
+    def test_every_round_learns_from_some_and_scores_others(self, scales: tuple[tuple[float, float], ...]) -> None:
+        observed = observe(sweep(scales).runs)
+        for split in scale_splits(observed):
+            for kept in split.rounds:
+                assert 0 < len(kept) < observed.n_cells
+                assert len(np.unique(kept)) == len(kept)
+
+    def test_the_larger_scales_are_left_out(self) -> None:
+        observed = nine_scales()
+        compute = observed.params * observed.tokens
+        split = next(s for s in scale_splits(observed) if s.name.startswith("largest third"))
+        kept = split.rounds[0]
+        left = np.setdiff1d(np.arange(observed.n_cells), kept)
+        assert compute[kept].max() <= compute[left].min()
+
+    def test_a_size_is_left_out_whole(self) -> None:
+        observed = nine_scales()
+        split = next(s for s in scale_splits(observed) if s.name.startswith("each model size"))
+        for kept in split.rounds:
+            left = np.setdiff1d(np.arange(observed.n_cells), kept)
+            assert not set(observed.params[kept]) & set(observed.params[left])
+
+    @pytest.mark.parametrize("count", [1, 2])
+    def test_one_or_two_scales_cannot_be_left_out(self, count: int) -> None:
+        assert scale_splits(observe(sweep(NINE[:count]).runs)) == []
+
+
+def test_columns_keep_diverged_settings() -> None:
+    observed = observe(sweep(truth=Truth(diverges_above=0.3)).runs)
+    columns = columns_of(observed)
+    assert len(observed.diverged_log_lr) > 0
+    assert int(np.isnan(columns.loss).sum()) == len(observed.diverged_log_lr)
+    assert len(columns.loss) == len(observed.log_loss) + len(observed.diverged_log_lr)
