@@ -28,6 +28,7 @@ from lawfit.errors import (
 )
 from lawfit.settings import Settings
 
+from .dashboard import assets, pages
 from .deps import StoreHolder
 from .problems import problem
 from .routes import fits, health, predictions, recipes
@@ -95,6 +96,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(health.router)
     for routes in (predictions, recipes, fits):
         app.include_router(routes.router, prefix="/v1")
+    app.include_router(pages.pages(status_of))
+    app.include_router(assets.router)
     return app
 
 

@@ -42,7 +42,7 @@ def backtest_numbers(payload: Mapping[str, Any]) -> tuple[Backtest, ...]:
 
 
 def regret_numbers(payload: Mapping[str, Any]) -> Backtest:
-    """What each published law costs on the runs, as a table of the same kind (nothing left out: they saw none of them)."""
+    """What each published law costs on all of the runs, as numbers of the same kind."""
     rows = [
         {"method": label, **cost, "cells": cost["cells_scored"]} for label, cost in payload.get("published", {}).items()
     ]
@@ -107,7 +107,9 @@ def backtest_figure(backtest: Backtest) -> Figure:
         "xaxis": {"title": {"text": "Loss given up on scales not seen (%)"}, "rangemode": "tozero"},
         "yaxis": {
             "tickvals": rows,
-            "ticktext": [f"<b>{label}</b>" if score.ours else label for label, score in zip(labels, scores, strict=True)],
+            "ticktext": [
+                f"<b>{label}</b>" if score.ours else label for label, score in zip(labels, scores, strict=True)
+            ],
             "range": [-0.7, len(scores) - 0.3],
             "showgrid": False,
             "ticks": "",

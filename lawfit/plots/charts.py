@@ -25,7 +25,7 @@ def scaling_choice(fit: Fit, document: Mapping[str, Any], quantity: str) -> Choi
         scaling = scaling_numbers(fit, document, quantity, along)
         other = format_quantity(scaling.target[scaling.other])
         caption = (
-            f"Dots: the fitted optimum of each of your scales (open where it lies at the edge of the sweep). Thick line "
+            "Dots: the fitted optimum of each of your scales (open where it lies at the edge of the sweep). Thick line "
             f"and band: your law at the target's {other} {INPUT_WORDS[scaling.other]}. Thin grey: published laws there."
         )
         charts.append(
@@ -75,8 +75,8 @@ def surface_choice(fit: Fit, observed: Observations) -> Choice:
             Chart(
                 id=f"surface-{index}",
                 title=f"Loss surface at {surface.name}",
-                caption=f"Each dot is a setting that was run ({count} here), darkest where the loss is lowest.{best} The "
-                f"lines bound what costs less than 0.1 % and 0.25 % in the fitted valley.{swept}",
+                caption=f"Each dot is a setting that was run ({count} here), darkest where the loss is lowest.{best} "
+                f"The lines bound what costs less than 0.1 % and 0.25 % in the fitted valley.{swept}",
                 figure=surface_figure(surface),
                 table=_surface_table(surface),
                 option=f"{surface.name} ({OPTIMUM_WORDS.get(surface.status, surface.status)})",
@@ -158,20 +158,22 @@ def _cost_table(costs: Costs) -> Table:
 
 
 def _surface_table(surface: CellSurface) -> Table:
-    """The fitted optimum, the best runs, and how many there were."""
+    """The fitted optimum, then every run, best first."""
     rows = [("fitted optimum", format_lr(surface.optimum_lr), format_quantity(surface.optimum_batch_tokens), "-", "-")]
-    for index in surface.excess.argsort(kind="stable"):
-        rows.append(
-            (
-                "run",
-                format_lr(surface.lr[index]),
-                format_quantity(surface.batch_tokens[index]),
-                f"{surface.loss[index]:.4f}",
-                format_percent(surface.excess[index]),
-            )
+    rows += [
+        (
+            "run",
+            format_lr(surface.lr[index]),
+            format_quantity(surface.batch_tokens[index]),
+            f"{surface.loss[index]:.4f}",
+            format_percent(surface.excess[index]),
         )
-    for lr, batch in zip(surface.diverged_lr, surface.diverged_batch_tokens, strict=True):
-        rows.append(("diverged run", format_lr(lr), format_quantity(batch), "-", "-"))
+        for index in surface.excess.argsort(kind="stable")
+    ]
+    rows += [
+        ("diverged run", format_lr(lr), format_quantity(batch), "-", "-")
+        for lr, batch in zip(surface.diverged_lr, surface.diverged_batch_tokens, strict=True)
+    ]
     columns = ("what", "learning rate", "batch", "loss", "above the best run")
     return Table(columns=columns, rows=tuple(rows), numbers=columns[1:], strong=0)
 

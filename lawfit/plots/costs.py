@@ -61,7 +61,7 @@ def cost_numbers(fit: Fit, document: Mapping[str, Any], quantity: str) -> Costs:
     ends = [said["value"], said["low"], said["high"], *(end for zone in zones.values() for end in zone)]
     count = _POINTS if quantity == "lr" else _BATCH_POINTS
     x = np.unique(np.append(np.geomspace(min(ends) / _SPARE, max(ends) * _SPARE, count), said["value"]))
-    expected, fitted = (_along_lr(worlds, x, log_batch) if quantity == "lr" else _along_batch(worlds, x))
+    expected, fitted = _along_lr(worlds, x, log_batch) if quantity == "lr" else _along_batch(worlds, x)
     return Costs(
         quantity=quantity,
         x=x,
@@ -125,7 +125,9 @@ def _traces(costs: Costs, write: Any) -> list[dict[str, Any]]:
             "x": costs.x.tolist(),
             "y": (100 * values).tolist(),
             "line": look,
-            "text": [f"{name}<br>{write(at)}: {format_percent(v)} of the loss" for at, v in zip(costs.x, values, strict=True)],
+            "text": [
+                f"{name}<br>{write(at)}: {format_percent(v)} of the loss" for at, v in zip(costs.x, values, strict=True)
+            ],
             "hoverinfo": "text",
         }
 
@@ -154,7 +156,9 @@ def _traces(costs: Costs, write: Any) -> list[dict[str, Any]]:
         f"{format_percent(costs.recommended_cost)} of the loss<extra></extra>",
     }
     return [
-        line("if the fitted optimum is right", costs.fitted, {"color": style.colour("ours"), "width": 1.6, "dash": "dot"}),
+        line(
+            "if the fitted optimum is right", costs.fitted, {"color": style.colour("ours"), "width": 1.6, "dash": "dot"}
+        ),
         line("expected, all doubt included", costs.expected, {"color": style.colour("ours"), "width": 2.6}),
         recommended,
     ]

@@ -91,8 +91,8 @@ def chart_html(chart: Chart) -> str:
     return (
         f'<figure class="chart" id="{name}" aria-labelledby="{name}-title">'
         f'<figcaption><h3 id="{name}-title">{text(chart.title)}</h3><p>{text(chart.caption)}</p></figcaption>'
-        f'<div class="plot" data-figure="{name}-data"><p class="needs-script">The drawing needs JavaScript; its numbers '
-        "are below.</p></div>"
+        f'<div class="plot" data-figure="{name}-data"><p class="needs-script">The drawing needs JavaScript; its '
+        "numbers are below.</p></div>"
         f'<script type="application/json" id="{name}-data">{json_block(chart.figure.to_json())}</script>'
         f"<details><summary>The numbers</summary>{table_html(chart.table, chart.title)}</details>"
         "</figure>"
@@ -104,7 +104,9 @@ def choice_html(choice: Choice) -> str:
     if len(choice.charts) == 1:
         return chart_html(choice.charts[0])
     options = "".join(tag("option", text(chart.option), value=chart.id) for chart in choice.charts)
-    label = tag("label", text(choice.label), for_=f"{choice.id}-select") + tag("select", options, id=f"{choice.id}-select")
+    label = tag("label", text(choice.label), for_=f"{choice.id}-select") + tag(
+        "select", options, id=f"{choice.id}-select"
+    )
     charts = "".join(chart_html(chart) for chart in choice.charts)
     return f'<div class="choice" data-choice="{text(choice.id)}"><p class="chooser" hidden>{label}</p>{charts}</div>'
 
@@ -141,3 +143,11 @@ def columns_html(rows: Sequence[Mapping[str, str]], columns: Mapping[str, str], 
 def asset(name: str) -> str:
     """A file of `lawfit/plots/assets`: the style sheet and the script that report and page share."""
     return (resources.files("lawfit.plots") / "assets" / name).read_text(encoding="utf-8")
+
+
+@cache
+def plotly_js() -> str:
+    """plotly.js of the installed package: the version that the figures were made for."""
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lawfit.errors import LawfitError
-from lawfit.plots.html import asset, dark_block, text
+from lawfit.plots.html import asset, dark_block, plotly_js, text
 from lawfit.plots.sections import recommendation_sections
 from lawfit.plots.words import scale_words
 
@@ -31,8 +30,6 @@ def report_html(fit: Fit, document: Mapping[str, Any], runs: Sequence[Run]) -> s
     document : the recommendation (`pipeline.recommend`)
     runs : of the recipe; the figures of the cells show them
     """
-    from plotly.offline import get_plotlyjs
-
     sections = recommendation_body(fit, document, runs)
     target = document["target"]
     title = f"lawfit: {scale_words(target['params'], target['tokens'])}"
@@ -42,9 +39,10 @@ def report_html(fit: Fit, document: Mapping[str, Any], runs: Sequence[Run]) -> s
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
         f"<title>{text(title)}</title>\n<style>\n{asset('lawfit.css')}</style>\n</head>\n<body>\n"
-        '<header class="top"><p class="brand">lawfit</p><h1>Learning rate and batch size for your next run</h1></header>\n'
+        '<header class="top"><p class="brand">lawfit</p>'
+        "<h1>Learning rate and batch size for your next run</h1></header>\n"
         f"<main>{sections}</main>\n{dark_block()}\n"
-        f"<script>{get_plotlyjs()}</script>\n<script>\n{asset('charts.js')}</script>\n</body>\n</html>\n"
+        f"<script>{plotly_js()}</script>\n<script>\n{asset('charts.js')}</script>\n</body>\n</html>\n"
     )
 
 
@@ -68,7 +66,7 @@ def write_report(path: Path, fit: Fit, document: Mapping[str, Any], runs: Sequen
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(content, encoding="utf-8")
-        os.replace(part, path)
+        part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
         raise LawfitError(f"the report cannot be written to {path}: {error.strerror or error}") from None

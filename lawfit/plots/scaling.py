@@ -1,4 +1,4 @@
-"""How the best learning rate and batch size move with scale: cells, the law with its interval, the target, published laws.
+"""How the best learning rate and batch size move with scale: cells, the law and its interval, target, published laws.
 
 The interval band is made of the same draws that the recommendation is made of (`lawfit.advise`).
 """
@@ -27,11 +27,14 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-LAWS_SHOWN: Final = 5  # the cheapest on the user's runs; the others can be switched on in the legend
+LAWS_SHOWN: Final = 5  # sources, the cheapest on the user's runs; the others can be switched on in the legend
+FIRST_IN_LEGEND: Final = 1
+LAST_IN_LEGEND: Final = 2000  # plotly's own entries rank 1000
 MOST_FAMILIES: Final = 5
 _POINTS: Final = 33
 _BEYOND_TARGET: Final = 1.6
-_LABEL: Final = 34
+_LABEL: Final = 25
+_ROOM_FOR_OTHERS: Final = 1.6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,8 +117,7 @@ def scaling_numbers(fit: Fit, document: Mapping[str, Any], quantity: str, along:
     worlds = [draw_worlds(model, *scale) for scale in scales]
     batches = _batches(document, worlds, scales)
     logs = [
-        lr_given_batch(w, batch) if quantity == "lr" else w.log_batch
-        for w, batch in zip(worlds, batches, strict=True)
+        lr_given_batch(w, batch) if quantity == "lr" else w.log_batch for w, batch in zip(worlds, batches, strict=True)
     ]
     tail = (1 - said["level"]) / 2
     low, middle, high = np.exp(np.quantile(np.array(logs), [tail, 0.5, 1 - tail], axis=1))
@@ -153,7 +155,7 @@ def _scale(along: str, value: float, target: Mapping[str, Any]) -> tuple[float, 
 
 
 def _batches(document: Mapping[str, Any], worlds: Sequence[Worlds], scales: Sequence[tuple[float, float]]) -> Floats:
-    """ln of the batch at which each learning rate is meant: the given or largest one, else the law's, through the target."""
+    """ln of the batch that each learning rate is meant for: given, largest, or the law's through the target's."""
     target = document["target"]
     chosen = math.log(document["recommendation"]["batch_tokens"]["value"])
     if target.get("batch_tokens"):
@@ -191,6 +193,7 @@ def _published(
 ) -> tuple[PublishedLine, ...]:
     params, tokens = np.array(scales).T
     laws, lines = published_laws(), []
+    sources: set[str | None] = set()
     for row in document["published"]:
         law = laws.get(row["law"])
         if law is None or row[quantity] is None:
@@ -200,7 +203,10 @@ def _published(
         if value is None:
             continue
         cost = row["regret_on_your_runs"]
-        shown = cost is not None and sum(line.shown for line in lines) < LAWS_SHOWN
+        # variants of one source lie on top of each other: its cheapest stands for them
+        shown = cost is not None and row.get("cite") not in sources and len(sources) < LAWS_SHOWN
+        if shown:
+            sources.add(row.get("cite"))
         lines.append(
             PublishedLine(
                 law=row["law"], label=row["label"], x=x, value=value, regret=cost, in_range=row["in_range"], shown=shown
@@ -211,22 +217,22 @@ def _published(
 
 def scaling_figure(scaling: Scaling) -> Figure:
     """Cells, law, target and published laws on log-log axes."""
-    values = [
-        *(cell.value for cell in scaling.cells),
-        *scaling.low,
-        *scaling.high,
-        scaling.recommended_low,
-        scaling.recommended_high,
-        *(v for line in scaling.published if line.shown for v in line.value if np.isfinite(v)),
-    ]
+    own = [*(cell.value for cell in scaling.cells), *scaling.low, *scaling.high]
+    own += [scaling.recommended_low, scaling.recommended_high]
+    others = [v for line in scaling.published if line.shown for v in line.value if np.isfinite(v)]
+    # a law that is far off does not squeeze the rest
+    values = np.clip([*own, *others], min(own) / _ROOM_FOR_OTHERS, max(own) * _ROOM_FOR_OTHERS)
     write = style.tick_lr if scaling.quantity == "lr" else format_quantity
     unit = "" if scaling.quantity == "lr" else " (tokens per step)"
     along = "Training tokens" if scaling.along == "tokens" else "Parameters"
     layout: dict[str, Any] = {
         "xaxis": style.log_axis(along, float(scaling.x[0]), float(scaling.x[-1])),
-        "yaxis": style.log_axis(QUANTITY_WORDS[scaling.quantity] + unit, min(values), max(values), write=write),
+        "yaxis": style.log_axis(
+            QUANTITY_WORDS[scaling.quantity] + unit, float(values.min()), float(values.max()), write=write
+        ),
         "height": 520,
         "margin": {"b": 168},
+        "legend": {"entrywidth": 168, "entrywidthmode": "pixels"},
         **_data_end(scaling),
     }
     return style.figure([*_published_traces(scaling), *_law_traces(scaling), *_cell_traces(scaling)], layout)
@@ -241,7 +247,7 @@ def _data_end(scaling: Scaling) -> dict[str, Any]:
     edge["line"] = {"color": style.colour("muted"), "width": 1, "dash": "dot"}
     beyond = {"type": "rect", "xref": "x", "yref": "paper", "x0": end, "y0": 0, "y1": 1, "layer": "below"}
     beyond |= {"x1": float(scaling.x[-1]) * 3, "line": {"width": 0}, "fillcolor": style.colour("beyond")}
-    note = {"xref": "x", "yref": "paper", "x": math.log10(end), "y": 1, "xanchor": "left", "yanchor": "top"}
+    note = {"xref": "x", "yref": "paper", "x": math.log10(end), "y": 0, "xanchor": "left", "yanchor": "bottom"}
     note |= {"text": " beyond your runs", "showarrow": False, "font": {"size": 11, "color": style.colour("muted")}}
     return {"shapes": [beyond, edge], "annotations": [note]}
 
@@ -253,12 +259,12 @@ def _written(scaling: Scaling, value: float) -> str:
 def _law_traces(scaling: Scaling) -> list[dict[str, Any]]:
     x, name = scaling.x.tolist(), f"{INPUT_WORDS[scaling.other]}"
     other = format_quantity(scaling.target[scaling.other])
-    line = {"type": "scatter", "mode": "lines", "hoverinfo": "skip", "x": x, "legendgroup": "law"}
+    line = {"type": "scatter", "mode": "lines", "hoverinfo": "skip", "x": x}
     level = f"{100 * scaling.level:g} %"
     main = {
         **line,
         "y": scaling.value.tolist(),
-        "name": f"your law at {other} {name}, {level} band",
+        "name": f"your law at {other}, {level}",
         "line": {"color": style.colour("ours"), "width": 2.4},
         "hoverinfo": "text",
         "text": [
@@ -274,6 +280,7 @@ def _law_traces(scaling: Scaling) -> list[dict[str, Any]]:
     target = {
         "type": "scatter",
         "mode": "markers",
+        "legendrank": FIRST_IN_LEGEND,
         "name": f"{what}: {_written(scaling, value)}",
         "x": [scaling.target[scaling.along]],
         "y": [value],
@@ -322,7 +329,7 @@ def _cell_traces(scaling: Scaling) -> list[dict[str, Any]]:
             {
                 "type": "scatter",
                 "mode": "markers",
-                "name": f"optima at {format_quantity(other)} {INPUT_WORDS[scaling.other]}",
+                "name": f"{format_quantity(other)} {INPUT_WORDS[scaling.other]}",
                 "showlegend": other in named,
                 "x": [_of(cell, scaling.along) for cell in cells],
                 "y": [cell.value for cell in cells],
@@ -357,26 +364,33 @@ def short_label(label: str) -> str:
 
 
 def _published_traces(scaling: Scaling) -> list[dict[str, Any]]:
-    traces, first_hidden = [], True
-    for index, line in enumerate(scaling.published):
+    """The cheapest laws as lines of their own; all others as one entry of the legend, to be switched on."""
+    traces: list[dict[str, Any]] = []
+    x: list[float | None] = []
+    y: list[float | None] = []
+    words: list[str] = []
+    for line in scaling.published:
         cost = "not scored on your runs" if line.regret is None else f"costs {format_percent(line.regret)} on your runs"
         standing = "inside" if line.in_range else "outside"
-        trace: dict[str, Any] = {
-            "type": "scatter",
-            "mode": "lines",
-            "x": line.x.tolist(),
-            "y": [value if math.isfinite(value) else None for value in line.value.tolist()],
-            "line": {"color": style.colour("others"), "width": 1.3, "dash": style.DASHES[index % len(style.DASHES)]},
-            "text": [
-                f"{line.label}<br>{_written(scaling, value)}; {cost}; target {standing} its range"
-                for value in line.value
-            ],
-            "hoverinfo": "text",
-            "name": short_label(line.label),
-        }
+        hover = [
+            f"{line.label}<br>{_written(scaling, value)}; {cost}; target {standing} its range" for value in line.value
+        ]
+        values = [value if math.isfinite(value) else None for value in line.value.tolist()]
         if not line.shown:
-            trace |= {"visible": "legendonly", "legendgroup": "others", "showlegend": first_hidden}
-            trace |= {"name": "other published laws"}
-            first_hidden = False
-        traces.append(trace)
-    return sorted(traces, key=lambda trace: "visible" in trace)
+            x += [*line.x.tolist(), None]
+            y += [*values, None]
+            words += [*hover, ""]
+            continue
+        dash = style.DASHES[len(traces) % len(style.DASHES)]
+        traces.append(_thin_line(short_label(line.label), line.x.tolist(), values, hover, dash))
+    if x:
+        traces.append({**_thin_line("other published laws", x, y, words, "solid"), "visible": "legendonly"})
+    return traces
+
+
+def _thin_line(
+    name: str, x: Sequence[float | None], y: Sequence[float | None], hover: Sequence[str], dash: str
+) -> dict[str, Any]:
+    look = {"color": style.colour("others"), "width": 1.3, "dash": dash}
+    trace = {"type": "scatter", "mode": "lines", "name": name, "x": list(x), "y": list(y), "line": look}
+    return {**trace, "text": list(hover), "hoverinfo": "text", "legendrank": LAST_IN_LEGEND}

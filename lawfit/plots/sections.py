@@ -27,7 +27,10 @@ GLOSSARY: Final = (
     ("Optimum", "The learning rate and batch size at which the final loss of a scale is lowest."),
     ("Cost, regret", "Share of the loss given up by a setting: its loss over the best possible one, minus one."),
     ("Interval", "Range that holds the optimum of a new run with the stated probability, choice of analysis included."),
-    ("Cheap zone", "Settings that cost less than the stated share of the loss. Inside it, do not spend runs on tuning."),
+    (
+        "Cheap zone",
+        "Settings that cost less than the stated share of the loss. Inside it, do not spend runs on tuning.",
+    ),
     ("Expected cost", "Cost averaged over everything that your runs leave open; the recommendation minimises it."),
     ("Backtest", "Scales are left out of the fit, predicted, and scored on the runs that were made there."),
     ("Borrowed", "What your runs cannot tell and published laws, whose numbers were checked, stand in for."),
@@ -161,7 +164,7 @@ def others_section(document: Mapping[str, Any]) -> str:
         return ""
     columns = ("law", "learning rate", "batch", "mean cost on your runs", "scales", "target in its range", "source")
     body = tag("h2", "What others would say", id="others-title")
-    words = "Published laws at your target, cheapest on your own runs first. A dash: the law does not give it, or cannot be scored."
+    words = "Published laws at your target, cheapest on your own runs first. A dash: not given, or it cannot be scored."
     body += tag("p", text(words), class_="lead")
     body += table_html(Table(columns=columns, rows=rows, numbers=columns[1:5]), "Published laws at your target")
     return tag("section", body, aria_labelledby="others-title")
@@ -196,7 +199,7 @@ def next_section(fit: Fit) -> str:
     return tag("section", body, aria_labelledby="next-title")
 
 
-def evidence_section(fit: Fit, document: Mapping[str, Any], notes: Sequence[str] = ()) -> str:
+def evidence_section(document: Mapping[str, Any], notes: Sequence[str] = ()) -> str:
     """What the answer rests on, so that it can be made again."""
     evidence, recipe = document["evidence"], document["recipe"]
     runs = f"{evidence['runs_used']:,} runs at {evidence['cells']:,} scales, {evidence['diverged']:,} of them diverged"
@@ -243,7 +246,7 @@ def recommendation_sections(fit: Fit, document: Mapping[str, Any], observed: Obs
             others_section(document),
             backtest_section(fit),
             next_section(fit),
-            evidence_section(fit, document, notes),
+            evidence_section(document, notes),
             glossary_section(),
         )
     )

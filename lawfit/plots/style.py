@@ -74,8 +74,10 @@ def scale_colours(count: int) -> list[str]:
     return [SMALL_TO_LARGE[round(i * last / (count - 1))][0] for i in range(count)]
 
 
-def log_axis(title: str, low: float, high: float, *, margin: float = 0.04, write: Any = format_quantity) -> dict[str, Any]:
-    """A logarithmic axis over [low, high] with ticks that people read: 1, 2, 5 within few decades, else whole decades."""
+def log_axis(
+    title: str, low: float, high: float, *, margin: float = 0.04, write: Any = format_quantity
+) -> dict[str, Any]:
+    """A logarithmic axis over [low, high] with round ticks: 1, 2, 5 within few decades, else whole decades."""
     first, last = math.log10(low), math.log10(high)
     spare = max(margin * (last - first), 0.03)
     ticks = log_ticks(10 ** (first - spare), 10 ** (last + spare))
@@ -142,8 +144,10 @@ def figure(traces: Sequence[Mapping[str, Any]], layout: Mapping[str, Any]) -> Fi
             "yref": "container",
             "y": 0,
             "yanchor": "bottom",
-            "x": 0,
+            "xref": "container",
+            "x": 0.01,
             "xanchor": "left",
+            "traceorder": "normal",
             "font": {"color": colour("muted"), "size": 12},
             "bgcolor": "rgba(0,0,0,0)",
             "itemsizing": "trace",

@@ -136,7 +136,9 @@ def surface_figure(surface: CellSurface) -> Figure:
     if high / low < 1.5:  # one batch size: some air around it
         low, high = low / 2, high * 2
     layout = {
-        "xaxis": style.log_axis("Peak learning rate", float(shown_lr.min()), float(shown_lr.max()), write=style.tick_lr),
+        "xaxis": style.log_axis(
+            "Peak learning rate", float(shown_lr.min()), float(shown_lr.max()), write=style.tick_lr
+        ),
         "yaxis": style.log_axis("Batch size (tokens per step)", low, high),
         "margin": {"b": 88},
     }
@@ -180,12 +182,15 @@ def _runs(surface: CellSurface) -> dict[str, Any]:
             "colorscale": [[i / (len(stops) - 1), pair[0]] for i, pair in enumerate(stops)],
             "line": {"color": style.colour("axis"), "width": 0.8},
             "colorbar": {
-                "title": {"text": "loss above<br>the best run", "font": {"size": 12, "color": style.colour("muted")}},
+                "title": {
+                    "text": "loss above<br>the best run<br> ",
+                    "font": {"size": 12, "color": style.colour("muted")},
+                },
                 "tickvals": [0, 0.5, 1, 1.5, 2],
                 "ticktext": ["0 %", "0.5 %", "1 %", "1.5 %", "≥ 2 %"],
                 "tickfont": {"size": 11, "color": style.colour("muted")},
                 "thickness": 10,
-                "len": 0.9,
+                "len": 1.0,
                 "outlinewidth": 0,
                 "x": 1.01,
                 "xpad": 4,

@@ -2,7 +2,7 @@
 "use strict";
 (() => {
   const LEGEND_LINE = 20; // px
-  const AXIS_ROOM = 58; // px below the plot for ticks and title
+  const AXIS_ROOM = 52; // px below the plot for ticks and title
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const partners = JSON.parse(document.getElementById("dark-colours")?.textContent || "{}");
   const config = {
@@ -20,7 +20,7 @@
     return value;
   };
 
-  // The legend wraps by the width there is: make room for as many lines as that takes.
+  // Less air and fewer labels where there is little width; returns the height of the plot itself.
   const fit = (figure, width) => {
     const layout = figure.layout;
     const narrow = width < 520;
@@ -43,13 +43,18 @@
         Object.assign(trace.marker.colorbar, { thickness: 7, title: { text: "" } });
       }
     }
-    const entries = figure.data.filter((trace) => trace.showlegend !== false && trace.name && trace.type === "scatter");
-    // plotly gives every entry of a horizontal legend the width of the widest
-    const widest = Math.max(0, ...entries.map((trace) => 46 + trace.name.length * (narrow ? 6.0 : 6.6)));
-    const columns = Math.max(1, Math.floor((width - 12) / widest));
-    const lines = entries.length > 1 ? Math.ceil(entries.length / columns) : 0;
-    layout.margin.b = AXIS_ROOM + lines * LEGEND_LINE;
+    layout.margin.b = AXIS_ROOM + LEGEND_LINE;
     layout.height = plot + layout.margin.t + layout.margin.b;
+    return plot;
+  };
+
+  // How tall the legend became is known only once it is there.
+  const makeRoom = (place, plot) => {
+    const legend = place.querySelector(".legend");
+    const tall = legend ? Math.ceil(legend.getBBox().height) + 6 : 0;
+    const bottom = AXIS_ROOM + tall;
+    const top = place.layout.margin.t;
+    return Plotly.relayout(place, { "margin.b": bottom, height: plot + top + bottom });
   };
 
   const shorten = (label, most) => {
@@ -63,10 +68,10 @@
     const source = document.getElementById(place.dataset.figure).textContent;
     let figure = JSON.parse(source);
     if (dark.matches) figure = recolour(figure);
-    fit(figure, place.clientWidth);
+    const plot = fit(figure, place.clientWidth);
     place.textContent = "";
     place.dataset.width = place.clientWidth;
-    return Plotly.newPlot(place, figure.data, figure.layout, config);
+    return Plotly.newPlot(place, figure.data, figure.layout, config).then(() => makeRoom(place, plot));
   };
 
   const visible = () => [...document.querySelectorAll(".plot")].filter((place) => place.offsetParent !== null);

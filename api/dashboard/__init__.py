@@ -1,0 +1,1 @@
+"""HTML pages around `lawfit.plots`: work without JavaScript, which only draws."""

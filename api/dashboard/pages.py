@@ -1,0 +1,156 @@
+"""The page at `/`: a target goes in as a query, the recommendation with its figures comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from lawfit import __version__, pipeline
+from lawfit.errors import LawfitError
+from lawfit.plots.html import dark_block
+from lawfit.plots.report import recommendation_body
+from lawfit.plots.words import scale_words
+from lawfit.records import RecipeSummary, Target
+from lawfit.storage.store import Store
+from lawfit.units import parse_quantity
+
+from ..deps import StoreDep
+from .assets import address_of
+
+# field -> what people call it; also the order of the form
+NUMBERS: Mapping[str, str] = {
+    "params": "Parameters",
+    "tokens": "Training tokens",
+    "batch_tokens": "Batch, tokens per step",
+    "seq_len": "Tokens per sequence",
+}
+WHOLE = ("seq_len",)
+NEEDED = ("params", "tokens")
+PLACEHOLDERS: Mapping[str, str] = {"params": "7B", "tokens": "1.4T", "batch_tokens": "leave to lawfit", "seq_len": ""}
+
+templates = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """One input of the form as it is shown again."""
+
+    name: str
+    label: str
+    value: str
+    placeholder: str
+    needed: bool
+    problem: str
+
+
+def pages(status_of: Callable[[Exception], int]) -> APIRouter:
+    """The routes of the pages; `status_of` is the application's one table from failures to HTTP codes."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/", response_class=HTMLResponse)
+    def home(
+        store: StoreDep,
+        params: Annotated[str, Query(max_length=60)] = "",
+        tokens: Annotated[str, Query(max_length=60)] = "",
+        batch_tokens: Annotated[str, Query(max_length=60)] = "",
+        seq_len: Annotated[str, Query(max_length=60)] = "",
+        recipe: Annotated[str, Query(max_length=200)] = "",
+    ) -> HTMLResponse:
+        """Enter a target, see the recommendation."""
+        said = {"params": params, "tokens": tokens, "batch_tokens": batch_tokens, "seq_len": seq_len}
+        return _home(store, {name: value.strip() for name, value in said.items()}, recipe, status_of)
+
+    return router
+
+
+def _home(store: Store, said: Mapping[str, str], recipe: str, status_of: Callable[[Exception], int]) -> HTMLResponse:
+    recipes = store.recipes()
+    asked = any(said.values())
+    problems = _problems(said) if asked else {}
+    status, failure, body, title = 200, "", "", "lawfit"
+    if problems:
+        status = 422
+    elif asked:
+        target = _target(said)
+        try:
+            document = pipeline.recommend(store, recipe or None, target)
+            fit = store.fit(document["evidence"]["fit_id"])
+            body = recommendation_body(fit, document, store.runs(fit.recipe_key))
+            title = f"lawfit: {scale_words(target.params, target.tokens)}"
+        except LawfitError as error:
+            status, failure = status_of(error), str(error)
+        except ValueError as error:  # a batch that contradicts the target
+            status, failure = 422, str(error)
+    content = templates.get_template("home.html").render(
+        title=title,
+        fields=_fields(said, problems),
+        recipes=recipes,
+        chosen=recipe or _only(recipes),
+        failure=failure[:1].upper() + failure[1:],
+        body=body,
+        dark=dark_block(),
+        css=[address_of("lawfit.css"), address_of("page.css")],
+        scripts=[address_of("plotly.js"), address_of("charts.js")] if body else [],
+        version=__version__,
+    )
+    return HTMLResponse(content, status_code=status, headers={"Cache-Control": "no-store"})
+
+
+def _only(recipes: list[RecipeSummary]) -> str:
+    return recipes[0].recipe.name if len(recipes) == 1 else ""
+
+
+def _problems(said: Mapping[str, str]) -> dict[str, str]:
+    """field -> what is wrong with it, as a sentence; empty when all is well."""
+    found = {}
+    for name, words in NUMBERS.items():
+        text = said[name]
+        if not text:
+            if name in NEEDED:
+                found[name] = f"{words}: a number is needed, for instance {PLACEHOLDERS[name]}."
+            continue
+        try:
+            value = parse_quantity(text)
+        except ValueError as error:
+            found[name] = f"{words}: {error}."
+            continue
+        if value <= 0:
+            found[name] = f"{words}: {text} is not positive."
+        elif name in WHOLE and value != int(value):
+            found[name] = f"{words}: {text} is not a whole number."
+    return found
+
+
+def _target(said: Mapping[str, str]) -> Target:
+    number = {name: parse_quantity(text) if text else None for name, text in said.items()}
+    params, tokens, seq_len = number["params"], number["tokens"], number["seq_len"]
+    assert params is not None
+    assert tokens is not None
+    return Target(
+        params=params,
+        tokens=tokens,
+        batch_tokens=number["batch_tokens"],
+        seq_len=None if seq_len is None else int(seq_len),
+    )
+
+
+def _fields(said: Mapping[str, str], problems: Mapping[str, str]) -> list[Field]:
+    return [
+        Field(
+            name=name,
+            label=label,
+            value=said[name],
+            placeholder=PLACEHOLDERS[name],
+            needed=name in NEEDED,
+            problem=problems.get(name, ""),
+        )
+        for name, label in NUMBERS.items()
+    ]
