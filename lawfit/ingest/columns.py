@@ -18,7 +18,7 @@ from lawfit.ingest.names import (
     normal,
     spellings,
 )
-from lawfit.ingest.numbers import is_missing, is_number, number
+from lawfit.ingest.numbers import CellError, flag, is_missing, is_number, number
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.table import Table
 
@@ -145,6 +145,8 @@ class _Recogniser:
                     candidates.append((NAMES[field].index(form), literal, place))
                     break
         with_values = sorted(c for c in candidates if self._has_values(c[2]))
+        if field == "completed":
+            with_values = [c for c in with_values if self._is_flag(c[2])]  # "finished" is as often a time
         if not with_values:
             return
         first = with_values[0]
@@ -160,6 +162,14 @@ class _Recogniser:
                     f"{field} is '{self.table.columns[first[2]]}'; '{self.table.columns[place]}' could be it too and "
                     f"holds other values (--map '{self.table.columns[place]}={field}' to take that)"
                 )
+
+    def _is_flag(self, place: int) -> bool:
+        try:
+            return all(
+                flag(cells[place]) in (True, False) for _, cells in self.table.rows if not is_missing(cells[place])
+            )
+        except CellError:
+            return False
 
     def _take(self, field: str, place: int, evidence: str) -> None:
         self.places[field] = place

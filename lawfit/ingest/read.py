@@ -236,13 +236,13 @@ def _notes(keyed: Sequence[tuple[str, Reading]], sweeps: Sequence[Sweep], column
         ways = [f"{flagged} marked so in {_marks(columns)}"] if flagged else []
         ways += [f"{not_finite} with a loss that is not finite"] if not_finite else []
         notes.append(
-            f"{flagged + not_finite} runs diverged ({', '.join(ways)}): they count as divergences, and what "
-            f"'{columns.loss_column}' says for them is kept but not used as a loss"
+            f"{_count(flagged + not_finite, 'run')} diverged ({', '.join(ways)}): counted as such; what "
+            f"'{columns.loss_column}' says there is kept, but not used as a loss"
         )
     if disagree := [reading for reading in readings if reading.steps_disagree]:
         first = disagree[0]
         notes.append(
-            f"in {len(disagree)} rows steps x batch is not the number of tokens within 5 % (line {first.line}: "
+            f"in {_count(len(disagree), 'row')} steps x batch is not the number of tokens within 5 % (line {first.line}: "
             f"{first.steps} x {first.batch_tokens:g} = {(first.steps or 0) * first.batch_tokens:.4g}, "
             f"tokens {first.tokens:.4g}); is the unit of the batch right?"
         )
@@ -265,6 +265,10 @@ def _notes(keyed: Sequence[tuple[str, Reading]], sweeps: Sequence[Sweep], column
             "a fit of learning rate and batch sees that as noise"
         )
     return notes
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _marks(columns: ColumnMap) -> str:

@@ -93,7 +93,7 @@ class TextLines:
         if not self._latin:
             return []
         where = ", ".join(map(str, self._latin[:5])) + (", ..." if len(self._latin) > 5 else "")
-        return [f"{len(self._latin)} lines are not UTF-8 and were read as latin-1 (line {where}); check their names"]
+        return [f"not UTF-8, so read as latin-1: line {where} ({len(self._latin)} in all); check the names there"]
 
     def _read(self) -> Iterator[tuple[int, str]]:
         try:

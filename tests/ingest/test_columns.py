@@ -204,6 +204,12 @@ class TestMap:
             taken("lr,params,tokens,batch_tokens,loss", column_map=column_map)
 
 
+def test_a_time_is_no_flag() -> None:
+    header = "lr,params,tokens,batch_tokens,loss,finished"
+    assert taken(header, "1,1,1,1,3,1", "1,1,1,1,3,0")["completed"] == "finished"
+    assert "completed" not in taken(header, "1,1,1,1,3,2026-01-05T10:00", "1,1,1,1,3,")
+
+
 def test_two_spellings_of_one_name_must_be_told_apart() -> None:
     with pytest.raises(LogFormatError, match="both 'LR' and 'lr' can be the lr"):
         taken("LR,lr,params,tokens,batch_tokens,loss")

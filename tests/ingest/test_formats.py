@@ -146,7 +146,7 @@ class TestText:
         path.write_bytes(csv_text(rows({"dataset": "Bücher"}, {"dataset": "Bücher"})).encode("latin-1"))
         found = read(path)
         assert found.sweeps[0].recipe.data == "Bücher"
-        assert "2 lines are not UTF-8 and were read as latin-1 (line 2, 3)" in found.notes[0]
+        assert "not UTF-8, so read as latin-1: line 2, 3 (2 in all)" in found.notes[0]
 
     def test_gzip(self, tmp_path: Path) -> None:
         path = tmp_path / "sweep.csv.gz"

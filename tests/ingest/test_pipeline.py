@@ -112,6 +112,14 @@ def test_a_file_that_cannot_be_read_changes_nothing(store: Store, path: Path, tm
     assert [summary.runs for summary in store.recipes()] == [3]
 
 
+def test_when_every_row_is_rejected_nothing_lands(store: Store, tmp_path: Path) -> None:
+    report = pipeline.ingest(
+        store, write_csv(tmp_path / "s.csv", rows({"learning_rate": "x"}, {"learning_rate": "-1"}))
+    )
+    assert (report.rows, report.inserted, len(report.rejections), report.recipes) == (2, 0, 2, ())
+    assert store.recipes() == []
+
+
 def test_a_newer_database(tmp_path: Path) -> None:
     import sqlalchemy as sa
 

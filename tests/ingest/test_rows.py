@@ -102,7 +102,7 @@ class TestOutcome:
         run = runs(found)[0]
         assert (run.status, run.loss) == (RunStatus.DIVERGED, None)
         assert found.diverged == 1
-        assert any("1 runs diverged (1 marked so in" in note for note in found.notes)
+        assert any("1 run diverged (1 marked so in" in note for note in found.notes)
 
     def test_an_empty_flag_leaves_it_to_the_loss(self, path: Path) -> None:
         found = read(write_csv(path, rows({"diverged": ""}, {"diverged": "1"})))
@@ -155,7 +155,7 @@ class TestBatch:
 
     def test_a_unit_that_is_probably_wrong_is_said(self, path: Path) -> None:
         found = read(write_csv(path, rows({"steps": "2289"}, {"steps": "4578"})))
-        assert any("in 1 rows steps x batch is not the number of tokens" in note for note in found.notes)
+        assert any("in 1 row steps x batch is not the number of tokens" in note for note in found.notes)
 
 
 class TestKeys:
