@@ -17,7 +17,7 @@ from lawfit.advise.valley import best_lr_shift, excess
 Floats = NDArray[np.float64]
 
 CHEAP: Final = (0.001, 0.0025)  # shares of loss that bound the cheap zones
-_CAP: Final = 5.0  # of log loss
+_CAP: Final = 0.05  # of log loss: a run that goes worse than this is noticed early and started again
 _SEARCH_WORLDS: Final = 400  # the search needs the shape of the mean, the reported number uses every world
 _REACH: Final = 2.5  # the best setting lies within so many standard deviations of the centre
 _GRID: Final = 21

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lawfit.errors import FitError
 from lawfit.estimate.backtest import columns_of, observed_surfaces_of, published_predictions, run_backtest
-from lawfit.estimate.borrowed import PRIOR_FORMS, borrowed_sentences, law_prior
+from lawfit.estimate.borrowed import CURVATURE_SD, PRIOR_FORMS, borrowed_sentences, law_prior
 from lawfit.estimate.cells import CellReport, locate_cells, next_grids
 from lawfit.estimate.ensemble import MIN_CELLS_TO_CHOOSE, Ensemble, fit_ensemble
 from lawfit.estimate.observations import Observations, summarise_rejections
@@ -32,6 +32,8 @@ Progress = Callable[[str, float], None]
 SMALLEST_WEIGHT: Final = 2e-3  # members that count less do not move an answer and are not stored
 VALLEY_WINDOW: Final = 0.05  # loss range over which the price of a mistake is wanted
 LAW_LEVEL: Final = 0.9
+DETECTED: Final = 2.5  # standard errors: two laws are tested, several times in the life of a recipe
+SMALLEST_SHARE: Final = 0.1  # of the prior variance that the runs took away, or they say nothing about curvature
 # The posterior knows noise, scatter of the scales, curvature and the spread between choices; not that no shape tried is
 # the true one. Simulated sweeps with other shapes say its standard deviations are 12 % too small for that
 # (tests/benchmarks/interval_coverage.py, seeds apart from the ones reported there).
@@ -227,13 +229,16 @@ def _lr_given_batch(observed: Observations) -> dict[str, Any]:
 
 
 def _curvature(ensemble: Ensemble) -> dict[str, Any]:
-    """Whether the laws bend in log-log: the fitted bend against its standard error."""
-    weights = ensemble.weights
+    """Whether the laws bend in log-log: by the best-scored member that lets them, against its standard error."""
+    bent = [m for m in ensemble.members if m.choice.prior == "bent"]
+    if not bent:
+        return {}
+    fit = max(bent, key=lambda m: m.weight).fit
     found = {}
     for at, name in ((3, "lr"), (7, "batch_tokens")):
-        value = float(sum(w * m.fit.law[at] for w, m in zip(weights, ensemble.members, strict=True)))
-        variance = float(sum(w * m.fit.cov[at, at] for w, m in zip(weights, ensemble.members, strict=True)))
-        found[name] = {"value": value, "sd": variance**0.5, "detected": abs(value) > 2 * variance**0.5}
+        value, sd = float(fit.law[at]), INFLATION * float(np.sqrt(fit.cov[at, at]))
+        # the prior alone has sd `CURVATURE_SD`; only what the runs say beyond it counts as detected
+        found[name] = {"value": value, "sd": sd, "detected": abs(value) > 2 * sd}
     return found
 
 
@@ -274,9 +279,9 @@ def _warnings(
     log_ratio = np.log(observed.tokens / observed.params)
     if observed.n_cells >= 2 and np.ptp(log_ratio) < 0.2 and len(np.unique(observed.params)) > 1:
         said.append(
-            f"all scales have about {np.exp(log_ratio.mean()):.3g} tokens per parameter, so parameters and tokens cannot "
-            f"be told apart: their exponents are in part borrowed. One run sweep at {observed.params[0]:.3g} parameters "
-            f"and {4 * observed.tokens[0]:.3g} tokens would settle it"
+            f"all scales have about {np.exp(log_ratio.mean()):.3g} tokens per parameter, so parameters and tokens "
+            "cannot be told apart: their exponents are in part borrowed. One run sweep at "
+            f"{observed.params[0]:.3g} parameters and {4 * observed.tokens[0]:.3g} tokens would settle it"
         )
     if sparse:
         scales = "1 scale" if observed.n_cells == 1 else f"{observed.n_cells} scales"
@@ -285,7 +290,7 @@ def _warnings(
             "these runs set its level"
         )
     for name, words in (("lr", "learning rate"), ("batch_tokens", "batch size")):
-        if payload["curvature"][name]["detected"]:
+        if payload["curvature"].get(name, {}).get("detected"):
             said.append(f"the best {words} bends away from a straight power law; extrapolate with care")
     for split in payload["backtest"]["splits"]:
         rows = {row["method"]: row["mean_regret"] for row in split["rows"]}

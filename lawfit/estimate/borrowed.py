@@ -22,7 +22,8 @@ CURVATURE_SD: Final = (
 )
 OWN_WIDENING: Final = 3.0
 FIXED_SD: Final = 0.02  # of an exponent that is taken to be zero
-PRIOR_FORMS: Final = ("published", "own", "tokens_only")
+STRAIGHT_SD: Final = 0.003  # curvature of a law that is taken to be straight
+PRIOR_FORMS: Final = ("published", "own", "tokens_only", "bent")
 
 
 def law_prior(form: str, centre: tuple[float, float], without: Sequence[str] = ()) -> LawPrior:
@@ -30,9 +31,10 @@ def law_prior(form: str, centre: tuple[float, float], without: Sequence[str] = (
 
     Parameters
     ----------
-    form : {"published", "own", "tokens_only"}
+    form : {"published", "own", "tokens_only", "bent"}
         Published level and exponents with the spread between laws; the same three times as wide; the latter with a
-        batch law that does not depend on params.
+        batch law that does not depend on params; or with laws that may bend in log-log. The first three estimate
+        straight laws, and their covariance still carries the doubt that the laws bend.
     centre : (ln params, ln tokens)
     without : ids of laws whose evidence must not enter
     """
@@ -48,12 +50,14 @@ def law_prior(form: str, centre: tuple[float, float], without: Sequence[str] = (
         mean[at], mean[at + 1 : at + 3] = level.log_mean, exponents.mean
         precision[at, at] = 1 / (widening * level.log_sd) ** 2
         precision[at + 1 : at + 3, at + 1 : at + 3] = np.linalg.inv(exponents.cov) / widening**2
-        precision[at + 3, at + 3] = 1 / CURVATURE_SD**2
+        precision[at + 3, at + 3] = 1 / (CURVATURE_SD if form == "bent" else STRAIGHT_SD) ** 2
     if form == "tokens_only":
         mean[5] = 0.0
         precision[5, :] = precision[:, 5] = 0.0
         precision[5, 5] = 1 / FIXED_SD**2
-    return LawPrior(mean=mean, precision=precision, centre=centre)
+    doubt = precision.copy()
+    doubt[3, 3] = doubt[7, 7] = 1 / CURVATURE_SD**2
+    return LawPrior(mean=mean, precision=precision, doubt=doubt, centre=centre)
 
 
 def borrowed_sentences(without: Sequence[str] = ()) -> list[str]:

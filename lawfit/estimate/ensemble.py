@@ -20,7 +20,7 @@ from lawfit.estimate.borrowed import PRIOR_FORMS, law_prior
 from lawfit.estimate.observations import Observations
 from lawfit.estimate.scoring import ObservedSurface
 from lawfit.estimate.shapes import SHAPES
-from lawfit.estimate.surface import LawPrior, SurfaceFit, fit_surface, law_design
+from lawfit.estimate.surface import NOISE_START, SCATTER_START, LawPrior, SurfaceFit, fit_surface, law_design
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -33,7 +33,7 @@ ROWS_PER_CELL: Final = (
     8.0  # a window holds at least so many runs of the typical cell, or it is too narrow to show a valley
 )
 MIN_CELLS_TO_CHOOSE: Final = 5  # below that the choice cannot be scored, and all choices count alike
-SHARPNESS: Final = 30.0  # a choice whose score is 10 % worse than the best counts e^-3
+SHARPNESS: Final = 40.0  # a choice whose score is 10 % worse than the best counts e^-4; 20 to 50 give much the same
 
 
 @dataclass(frozen=True)
@@ -105,18 +105,24 @@ def fit_ensemble(
     problems: list[str] = []
     neighbour: dict[str, SurfaceFit] = {}
     for choice in choices:
-        start = (starts or {}).get(choice) or neighbour.get(choice.shape)
-        try:
-            fit = fit_surface(
-                observed, SHAPES[choice.shape], choice.window, priors[choice.prior], _shifted(start, centre), groups
-            )
-        except (FitError, np.linalg.LinAlgError) as error:
-            problems.append(f"{choice.label}: {error}")
-            continue
-        if fit.converged and np.isfinite(fit.law).all():
-            fits[choice] = neighbour[choice.shape] = fit
+        elsewhere, here = (starts or {}).get(choice), neighbour.get(choice.shape)
+        shape = SHAPES[choice.shape]
+        # a start from other cells may lead a cubic to its saddle; the neighbouring choice is then asked again
+        for start in (_start(elsewhere, here), here) if elsewhere is not None else (here,):
+            try:
+                fit = fit_surface(observed, shape, choice.window, priors[choice.prior], _shifted(start, centre), groups)
+            except (FitError, np.linalg.LinAlgError) as error:
+                problem = str(error)
+                continue
+            if not (fit.converged and np.isfinite(fit.law).all()):
+                problem = "did not converge"
+            elif not shape.curves_up(fit.shape):
+                problem = "found no valley: the losses do not curve upwards around the optimum"
+            else:
+                fits[choice] = neighbour[choice.shape] = fit
+                break
         else:
-            problems.append(f"{choice.label}: did not converge")
+            problems.append(f"{choice.label}: {problem}")
     if not fits:
         raise FitError(f"no joint surface could be fitted ({'; '.join(problems[:3])})")
     scores = _scores(observed, surfaces, groups, fits) if can_choose else None
@@ -204,6 +210,18 @@ def _scores(
         return None
     mean: Floats = np.maximum(np.mean(regrets, axis=0), 1e-6)
     return mean
+
+
+def _start(elsewhere: SurfaceFit | None, here: SurfaceFit | None) -> SurfaceFit | None:
+    """Where to begin: coefficients may come from a fit of other cells, the noise and scatter only from these.
+
+    Coefficients go to the mode wherever they begin; the variances get a fixed number of updates and would remember.
+    """
+    if elsewhere is None:
+        return here
+    noise = NOISE_START if here is None else here.noise
+    scatter_var = np.array(SCATTER_START) ** 2 if here is None else here.scatter_var
+    return replace(elsewhere, noise=noise, scatter_var=scatter_var)
 
 
 def _shifted(start: SurfaceFit | None, centre: tuple[float, float]) -> SurfaceFit | None:

@@ -26,6 +26,10 @@ class Shape(Protocol):
     def prior_mean(self) -> Floats: ...
     @property
     def prior_sd(self) -> Floats: ...
+    def curves_up(self, q: Floats) -> bool:
+        """Whether the origin is a minimum, not a saddle."""
+        ...
+
     def __call__(self, u: Floats, v: Floats, q: Floats) -> tuple[Floats, Floats, Floats, Floats]:
         """(h, dh/du, dh/dv), each (n,), and dh/dq (n, len(q))."""
         ...
@@ -56,6 +60,9 @@ class Polynomial:
     @property
     def prior_sd(self) -> Floats:
         return np.array([{2: 0.01, 3: 0.006, 4: 0.003}[i + j] for i, j in self.powers])
+
+    def curves_up(self, q: Floats) -> bool:
+        return bool(q[0] > 0 and 4 * q[0] * q[2] > q[1] ** 2)
 
     def __call__(self, u: Floats, v: Floats, q: Floats) -> tuple[Floats, Floats, Floats, Floats]:
         up = [np.ones_like(u)]
@@ -92,7 +99,10 @@ class Exponentials:
 
     @property
     def prior_sd(self) -> Floats:
-        return np.tile([1.5, 1.0, 1.0], 3)
+        return np.tile([0.5, 0.3, 0.3], 3)
+
+    def curves_up(self, q: Floats) -> bool:
+        return bool(np.isfinite(q).all())  # convex whatever q is
 
     def __call__(self, u: Floats, v: Floats, q: Floats) -> tuple[Floats, Floats, Floats, Floats]:
         h = np.zeros(np.broadcast(u, v).shape)

@@ -45,7 +45,10 @@ class LawPrior:
     """Gaussian prior on the eight law coefficients: (lr, batch) x (const, params, tokens, curvature)."""
 
     mean: Floats  # (8,)
-    precision: Floats  # (8, 8)
+    precision: Floats  # (8, 8) that the estimate feels
+    doubt: (
+        Floats  # (8, 8) that the covariance is computed with: a straight law may be estimated and a bend still feared
+    )
     centre: tuple[float, float]  # (ln params, ln tokens) at which the constants hold
 
 
@@ -135,6 +138,8 @@ class _Problem:
         self.precision = np.zeros((self.size, self.size))
         self.precision[:N_LAW, :N_LAW] = prior.precision
         self.precision[np.arange(N_LAW, self.size), np.arange(N_LAW, self.size)] = q_prior
+        self.doubt = self.precision.copy()
+        self.doubt[:N_LAW, :N_LAW] = prior.doubt
         self.mean = np.concatenate([prior.mean, shape.prior_mean])
 
     def start_level(self, theta: Floats) -> Floats:
@@ -209,7 +214,7 @@ class _Problem:
             floor=floor,
             scatter_var=scatter_var,
             noise=noise,
-            cov=system.covariance(),
+            cov=system.doubtful_covariance(),
             without_group=system.leave_out(groups),
             rows=len(self.y),
             converged=converged,
@@ -276,6 +281,11 @@ class _System:
             except np.linalg.LinAlgError:
                 raise FitError("the runs and the prior leave a coefficient without any width") from None
         return self._covariance
+
+    def doubtful_covariance(self) -> Floats:
+        """Inverse information with the precision of doubt in place of the one that the estimate felt."""
+        covariance: Floats = np.linalg.inv(self.information - self.problem.precision + self.problem.doubt)
+        return covariance
 
     def gradient_norm(self) -> float:
         """Length of the Newton step in standard errors: 0 at the mode."""
