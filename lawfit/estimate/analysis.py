@@ -237,7 +237,6 @@ def _curvature(ensemble: Ensemble) -> dict[str, Any]:
     found = {}
     for at, name in ((3, "lr"), (7, "batch_tokens")):
         value, sd = float(fit.law[at]), INFLATION * float(np.sqrt(fit.cov[at, at]))
-        # the prior alone has sd `CURVATURE_SD`; only what the runs say beyond it counts as detected
         found[name] = {"value": value, "sd": sd, "detected": abs(value) > 2 * sd}
     return found
 
