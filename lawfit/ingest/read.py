@@ -242,7 +242,7 @@ def _notes(keyed: Sequence[tuple[str, Reading]], sweeps: Sequence[Sweep], column
     if disagree := [reading for reading in readings if reading.steps_disagree]:
         first = disagree[0]
         notes.append(
-            f"in {_count(len(disagree), 'row')} steps x batch is not the number of tokens within 5 % (line {first.line}: "
+            f"in {_count(len(disagree), 'row')} steps x batch is not tokens within 5 % (line {first.line}: "
             f"{first.steps} x {first.batch_tokens:g} = {(first.steps or 0) * first.batch_tokens:.4g}, "
             f"tokens {first.tokens:.4g}); is the unit of the batch right?"
         )
@@ -255,9 +255,7 @@ def _notes(keyed: Sequence[tuple[str, Reading]], sweeps: Sequence[Sweep], column
         )
     silent = [f for f in (*_RECIPE_TEXTS, "seq_len") if not any(getattr(s.recipe, f) for s in sweeps)]
     if sweeps and silent:
-        notes.append(
-            f"the file does not say: {', '.join(silent)} (unknown is allowed; two sweeps that differ there look alike)"
-        )
+        notes.append(f"the file does not say: {', '.join(silent)} (allowed; but sweeps that differ there look alike)")
     varying = _varying(sweeps)
     if varying:
         notes.append(

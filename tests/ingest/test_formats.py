@@ -324,6 +324,7 @@ except LogFormatError as error:
 print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 """
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+        path.unlink()  # pytest keeps the folders of the last runs
         sentence, peak = done.stdout.splitlines()
         assert "line" in sentence
         assert "longer than 1 MiB" in sentence or "not JSON" in sentence

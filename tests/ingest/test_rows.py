@@ -155,7 +155,7 @@ class TestBatch:
 
     def test_a_unit_that_is_probably_wrong_is_said(self, path: Path) -> None:
         found = read(write_csv(path, rows({"steps": "2289"}, {"steps": "4578"})))
-        assert any("in 1 row steps x batch is not the number of tokens" in note for note in found.notes)
+        assert any("in 1 row steps x batch is not tokens" in note for note in found.notes)
 
 
 class TestKeys:
