@@ -17,7 +17,7 @@ from sqlalchemy.pool import StaticPool
 
 from lawfit.errors import StoreError
 
-SQLITE_MAGIC = b"SQLite format 3\x00"
+SMALLEST_FILE = 512  # bytes: one page of the smallest size that SQLite has
 WRITE = "lawfit_write"  # execution option of a connection whose transaction will write
 LOCK_WAIT_SECONDS = 15.0
 
@@ -72,24 +72,24 @@ class Location:
 def check_file(path: Path) -> None:
     """Refuse, before SQLite does it in worse words, what cannot be a database file.
 
+    The file itself is for SQLite to open: closing any other descriptor of it would drop SQLite's locks (POSIX), and
+    another process that leaves would then delete the log that this one is using.
+
     Raises
     ------
     StoreError
-        The folder is missing, the path is a folder, or the file is something else.
+        The folder is missing, or the path is a folder.
     """
     if path.is_dir():
         raise StoreError(f"{path} is a folder; name a file in it, e.g. {path / 'lawfit.db'}")
     if not path.parent.is_dir():
         raise StoreError(f"the folder {path.parent} of the database {path.name} does not exist; create it first")
-    try:
-        with path.open("rb") as file:
-            head = file.read(len(SQLITE_MAGIC))
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror}") from None
-    if head and head != SQLITE_MAGIC:
-        raise StoreError(f"{path} is not a lawfit database (not a SQLite file); name another file with --database")
+    if path.is_file() and 0 < path.stat().st_size < SMALLEST_FILE:  # SQLite would take one byte for an empty database
+        raise StoreError(_not_sqlite(path))
+
+
+def _not_sqlite(place: Path | Location) -> str:
+    return f"{place} is not a lawfit database (not a SQLite file, or a damaged one); name another file with --database"
 
 
 def create_engine(location: Location, *, lock_wait_seconds: float = LOCK_WAIT_SECONDS) -> sa.Engine:
@@ -199,7 +199,9 @@ def _sqlite_sentence(error: sqlite3.Error, location: Location) -> str:
         return f"{location} is read-only: reading works, but nothing can be written. Copy it to a writable folder"
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return f"{location} is locked by another process; nothing was written. Run it again when the other one is done"
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+    if name.startswith("SQLITE_NOTADB"):
+        return _not_sqlite(location)
+    if name.startswith("SQLITE_CORRUPT"):
         return f"{location} is damaged ({error}); run lawfit db check, and go back to a backup"
     if name.startswith("SQLITE_CANTOPEN"):
         return f"{location} cannot be opened; are its folder and the file readable and writable for you?"
