@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 import sys
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,25 @@ def test_serves_until_ctrl_c(away: Path) -> None:
             assert json.load(response)["type"] == "NoRecipe"
             assert response.status == 404
     assert [path.name for path in away.glob("*.db*")] == ["here.db"]
+
+
+def test_commands_and_many_requests_at_once(away: Path, call: Call) -> None:
+    call("simulate", "sweep.csv", "--lr-steps", "4", "--batch-steps", "3")
+    call("ingest", "sweep.csv")
+
+    def ask(address: str) -> int:
+        with urllib.request.urlopen(f"{address}/v1/recipes", timeout=20) as answer:
+            return int(json.load(answer)["recipes"][0]["runs"])
+
+    with served(LAWFIT, away) as address, ThreadPoolExecutor(8) as threads:
+        for round_number in range(3):
+            counts = threads.map(ask, [address] * 20)
+            words = ["simulate", f"{round_number}.csv", "--seed", str(round_number + 1), "--lr-steps", "4"]
+            for command in (words, ["ingest", f"{round_number}.csv", "--recipe", "sweep"], ["db", "check"]):
+                subprocess.run([*LAWFIT, *command], cwd=away, check=True, capture_output=True)
+            assert all(count >= 108 for count in counts)
+        assert ask(address) == call("db", "check")["rows"]["runs"]
+    assert call("db", "check")["problems"] == []
 
 
 def test_a_taken_port_is_said(away: Path, text: Call) -> None:
