@@ -1,3 +1,25 @@
-"""lawfit: from run logs to the learning rate and batch size of the next run."""
+"""lawfit: from run logs to the learning rate and batch size of the next run.
+
+In a notebook: `observe` a DataFrame, `fit`, `predict`, `plot`. With a database: `lawfit.pipeline`. Names load lazily.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lawfit.notebook import Answer, FittedSweep, ObservedSweep, fit, observe, plot, predict
 
 __version__ = "0.1.0"
+__all__ = ["Answer", "FittedSweep", "ObservedSweep", "__version__", "fit", "observe", "plot", "predict"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(import_module("lawfit.notebook"), name)
+    raise AttributeError(f"module 'lawfit' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

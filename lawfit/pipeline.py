@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lawfit.errors import NoFit, StoreError
-from lawfit.records import Fit, IngestReport, Json, Target, content_hash
+from lawfit.records import Fit, IngestReport, Json, Optimum, Recipe, Run, Target, content_hash
 from lawfit.settings import data_folder
 
 if TYPE_CHECKING:
@@ -93,20 +93,37 @@ def refit(
     NotEnoughData
         No run finished.
     """
+    chosen = store.recipe(recipe)
+    fit, optima = fit_runs(chosen, store.runs(chosen.key), options=options, progress=progress)
+    store.put_fit(fit, optima)
+    return store.fit(fit.id)
+
+
+def fit_runs(
+    recipe: Recipe,
+    runs: Sequence[Run],
+    *,
+    options: FitOptions | None = None,
+    progress: Callable[[str, float], None] | None = None,
+) -> tuple[Fit, tuple[Optimum, ...]]:
+    """Fit the runs of one recipe, in memory: the fit, and each scale's own optimum.
+
+    Raises
+    ------
+    NotEnoughData
+        No run finished.
+    """
     from lawfit.estimate.analysis import FitOptions, analyse
     from lawfit.estimate.observations import data_hash, observe
 
     options = options or FitOptions()
-    chosen = store.recipe(recipe)
-    runs = store.runs(chosen.key)
     observed = observe(runs)
     data, code = data_hash(runs), code_version()
-    fit_id = content_hash({"recipe": chosen.key, "data": data, "code": code, "options": asdict(options)})
     analysis = analyse(observed, options, progress=progress)
     fit = Fit(
-        id=fit_id,
-        recipe_key=chosen.key,
-        recipe_name=chosen.name,
+        id=content_hash({"recipe": recipe.key, "data": data, "code": code, "options": asdict(options)}),
+        recipe_key=recipe.key,
+        recipe_name=recipe.name,
         kind=LR_BATCH,
         status=analysis.status,
         data_hash=data,
@@ -116,8 +133,7 @@ def refit(
         exclusions=dict(observed.rejected),
         payload=analysis.payload,
     )
-    store.put_fit(fit, analysis.optima)
-    return store.fit(fit_id)
+    return fit, analysis.optima
 
 
 def recommend(store: Store, recipe: str | None, target: Target, *, fit_id: str | None = None) -> dict[str, Json]:

@@ -1,0 +1,217 @@
+"""The main path on a pandas DataFrame, no database: observe, fit, predict, plot.
+
+import lawfit
+sweep = lawfit.observe(frame)                      # which columns were taken for what, and what was rejected
+fit = lawfit.fit(sweep)
+answer = lawfit.predict(fit, params=7e9, tokens=1.4e12)
+print(answer)
+lawfit.plot(fit, answer).show()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lawfit.records import Fit, Recipe, Rejection, Run, RunStatus, Target
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from plotly.graph_objects import Figure
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObservedSweep:
+    """The runs of one recipe, as they were understood."""
+
+    recipe: Recipe
+    runs: tuple[Run, ...]
+    columns: Mapping[str, str]  # field -> column it was read from, with the convention
+    rejections: tuple[Rejection, ...]  # rows that were not taken, with line, column and reason
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        diverged = sum(run.status is RunStatus.DIVERGED for run in self.runs)
+        scales = len({(run.params, run.tokens) for run in self.runs})
+        head = f"recipe {self.recipe.name}: {len(self.runs):,} runs at {scales} scales, {diverged:,} diverged"
+        lines = [f"{head}, {len(self.rejections):,} rows rejected"]
+        lines += [f"  {name} = {column}" for name, column in self.columns.items()]
+        lines += [f"  row {r.line}: {r.column or 'row'}: {r.reason}" for r in self.rejections[:10]]
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedSweep:
+    """A fit in memory with the runs it saw; `fit` is what a store would keep."""
+
+    sweep: ObservedSweep
+    fit: Fit
+
+    def __str__(self) -> str:
+        payload = self.fit.payload
+        law = payload["law"]
+        lines = [
+            f"fit {self.fit.id} ({self.fit.status}) of {payload['runs_used']:,} runs at {len(payload['cells'])} scales"
+        ]
+        for name, words in (("lr", "best learning rate"), ("batch_tokens", "best batch")):
+            row = law[name]
+            lines.append(f"  {words} ~ params^{row['params']:+.2f} tokens^{row['tokens']:+.2f}")
+        for split in payload["backtest"]["splits"][:1]:
+            rows = ", ".join(f"{r['method']} {r['mean_regret']:.2%}" for r in split["rows"][:3])
+            lines.append(f"  {split['name']}: mean cost {rows}")
+        return "\n".join([*lines, *(f"  warning: {text}" for text in payload["warnings"])])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """A recommendation; `document` is exactly what ``lawfit predict --json`` prints."""
+
+    document: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def lr(self) -> float:
+        """Recommended peak learning rate."""
+        return float(self.document["recommendation"]["lr"]["value"])
+
+    @property
+    def batch_tokens(self) -> float:
+        """Recommended batch, tokens per step."""
+        return float(self.document["recommendation"]["batch_tokens"]["value"])
+
+    @property
+    def lr_interval(self) -> tuple[float, float]:
+        row = self.document["recommendation"]["lr"]
+        return row["low"], row["high"]
+
+    @property
+    def batch_interval(self) -> tuple[float, float]:
+        """Tokens per step."""
+        row = self.document["recommendation"]["batch_tokens"]
+        return row["low"], row["high"]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return tuple(self.document["warnings"])
+
+    def __str__(self) -> str:
+        level = self.document["recommendation"]["lr"]["level"]
+        cost = self.document["expected_regret"]["loss_fraction"]
+        lr, batch = self.lr_interval, self.batch_interval
+        lines = [
+            f"peak learning rate {self.lr:.3g} ({level:.0%}: {lr[0]:.2g} to {lr[1]:.2g})",
+            f"batch {self.batch_tokens:,.0f} tokens per step ({level:.0%}: {batch[0]:.3g} to {batch[1]:.3g})",
+            f"expected cost of not knowing better: {cost:.2%} of the loss",
+        ]
+        return "\n".join([*lines, *(f"warning: {text}" for text in self.warnings)])
+
+
+def observe(
+    frame: pd.DataFrame,
+    *,
+    recipe: str | None = None,
+    column_map: Mapping[str, str] | None = None,
+    seq_len: int | None = None,
+    batch_unit: str | None = None,
+    recipe_fields: Mapping[str, str] | None = None,
+) -> ObservedSweep:
+    """Understand a DataFrame with one row per run.
+
+    Parameters
+    ----------
+    frame : one row per run; the columns are recognised by name, as by ``lawfit ingest``
+    recipe : which recipe to take when the frame holds several, or how to call the only one
+    column_map : column -> field, where a name is not recognised
+    seq_len : tokens per sequence, for batches counted in sequences
+    batch_unit : "tokens" or "sequences", for a column that only says batch_size
+    recipe_fields : what is held fixed and no column says: optimizer, schedule, data, ...
+
+    Raises
+    ------
+    LogFormatError
+        A field that every run needs cannot be found.
+    NoRecipe
+        The frame holds several recipes and none was picked; they are never pooled.
+    """
+    from lawfit.errors import NoRecipe
+    from lawfit.ingest.options import IngestOptions
+    from lawfit.ingest.read import interpret
+    from lawfit.ingest.table import Table
+
+    options = IngestOptions(
+        column_map=dict(column_map or {}),
+        seq_len=seq_len,
+        batch_unit=batch_unit,
+        recipe_fields=dict(recipe_fields or {}),
+    )
+    found = interpret(Table.from_frame(frame, name=recipe or "sweep"), options)
+    if not found.sweeps:
+        first = found.rejections[0] if found.rejections else None
+        reason = f"; the first: row {first.line}: {first.reason}" if first else ""
+        raise NoRecipe(f"no row of the frame can be taken{reason}")
+    chosen = found.sweeps[0]
+    if len(found.sweeps) > 1:
+        by_name = {sweep.recipe.name: sweep for sweep in found.sweeps}
+        if recipe not in by_name:
+            raise NoRecipe(f"the frame holds {len(by_name)} recipes; pick one with recipe=: {', '.join(by_name)}")
+        chosen = by_name[recipe]
+    return ObservedSweep(
+        recipe=chosen.recipe,
+        runs=chosen.runs,
+        columns=found.columns,
+        rejections=found.rejections,
+        notes=found.notes,
+    )
+
+
+def fit(sweep: ObservedSweep, *, without_laws: tuple[str, ...] = (), backtest: bool = True) -> FittedSweep:
+    """Fit the best learning rate and batch size of a sweep.
+
+    Parameters
+    ----------
+    without_laws : ids of published laws that must not lend anything, because they were fitted on these runs
+    backtest : leave scales out and score the fit on them (a few seconds)
+
+    Raises
+    ------
+    NotEnoughData
+        No run finished.
+    """
+    from lawfit.estimate.analysis import FitOptions
+    from lawfit.pipeline import fit_runs
+
+    made, _ = fit_runs(sweep.recipe, sweep.runs, options=FitOptions(without_laws=without_laws, backtest=backtest))
+    return FittedSweep(sweep=sweep, fit=made)
+
+
+def predict(
+    fitted: FittedSweep,
+    *,
+    params: float,
+    tokens: float,
+    batch_tokens: float | None = None,
+    seq_len: int | None = None,
+    batch_multiple: int | None = None,
+    max_batch_tokens: float | None = None,
+    level: float = 0.9,
+) -> Answer:
+    """The recommendation for one target; arguments as in ``lawfit predict``."""
+    from lawfit.advise.prediction import recommend
+
+    target = Target(
+        params=params,
+        tokens=tokens,
+        batch_tokens=batch_tokens,
+        seq_len=seq_len,
+        batch_multiple=batch_multiple,
+        max_batch_tokens=max_batch_tokens,
+        level=level,
+    )
+    return Answer(document=recommend(fitted.fit, fitted.sweep.recipe, target))
+
+
+def plot(fitted: FittedSweep, answer: Answer, quantity: str = "lr") -> Figure:
+    """The best learning rate (or "batch_tokens") against scale: runs, law, interval, recommendation, published laws."""
+    from lawfit.plots.scaling import scaling_figure, scaling_numbers
+
+    return scaling_figure(scaling_numbers(fitted.fit, answer.document, quantity))
