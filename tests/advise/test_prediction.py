@@ -1,0 +1,313 @@
+"""The recommendation: its numbers against the simulated truth, its constraints, its words, its shape as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lawfit.advise.prediction import SCHEMA, recommend
+from lawfit.estimate.analysis import FitOptions
+from lawfit.records import Fit, FitStatus, Recipe, Target
+from lawfit.simulate import Truth
+from tests.estimate.simulated import NINE, RECIPE, fit_of, nine_fit, run, sweep
+from tests.estimate.test_analysis import numbers_in
+
+TRUTH = Truth()
+QUICK = FitOptions(backtest=False)
+INSIDE = Target(params=6e7, tokens=1.8e9)
+NEXT = Target(params=1e9, tokens=3e10)
+
+
+def answer(target: Target = NEXT, fit: Fit | None = None, recipe: Recipe = RECIPE, **changes: Any) -> dict[str, Any]:
+    return recommend(fit or nine_fit(), recipe, replace(target, **changes))
+
+
+def lr(document: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = document["recommendation"]["lr"]
+    return found
+
+
+def batch(document: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = document["recommendation"]["batch_tokens"]
+    return found
+
+
+def width(of: dict[str, Any]) -> float:
+    return math.log(of["high"] / of["low"])
+
+
+def best_lr_at(target: Target, batch_tokens: float, truth: Truth = TRUTH) -> float:
+    best, best_batch = truth.optimum(target.params, target.tokens)
+    return best * math.exp(float(truth.best_lr_shift(np.array(math.log(batch_tokens / best_batch)))))
+
+
+@cache
+def thin_fit() -> Fit:
+    """One learning-rate sweep at each of two sizes."""
+    return fit_of(sweep(NINE[:4:3], batch_steps=1, lr_steps=8).runs, QUICK)
+
+
+class TestDocument:
+    def test_holds_what_is_promised(self) -> None:
+        document = answer()
+        assert document["schema"] == SCHEMA
+        for of in (lr(document), batch(document)):
+            assert of.keys() >= {
+                "value", "low", "high", "level", "cheap_zone", "expected_regret", "extrapolation_decades", "status",
+                "yours",
+            }  # fmt: skip
+        assert document["evidence"].keys() >= {"fit_id", "data_hash", "runs_used", "runs_rejected", "rejected", "cells"}
+        assert document["published"][0].keys() >= {"law", "lr", "batch_tokens", "regret_on_your_runs"}
+        assert isinstance(document["warnings"], list)
+
+    def test_is_finite_json(self) -> None:
+        assert json.loads(json.dumps(answer(), allow_nan=False)) == answer()
+
+    def test_does_not_depend_on_how_the_fit_was_kept(self) -> None:
+        fit = nine_fit()
+        stored = replace(fit, payload=json.loads(json.dumps(fit.payload, sort_keys=True)))
+        assert answer(fit=stored) == answer()
+
+    def test_id_follows_fit_and_question(self) -> None:
+        ids = {
+            answer()["id"],
+            answer(level=0.8)["id"],
+            answer(batch_tokens=1e6)["id"],
+            answer(fit=replace(nine_fit(), id="other"))["id"],
+        }
+        assert len(ids) == 4
+        assert answer()["id"] in ids
+
+
+class TestNumbers:
+    @pytest.mark.parametrize("level", [0.8, 0.9, 0.95])
+    @pytest.mark.parametrize("target", [INSIDE, NEXT], ids=["inside", "beyond"])
+    def test_value_lies_inside_its_interval(self, target: Target, level: float) -> None:
+        document = answer(target, level=level)
+        for of in (lr(document), batch(document)):
+            assert of["low"] <= of["value"] <= of["high"]
+            assert of["level"] == level
+
+    def test_a_higher_level_is_wider(self) -> None:
+        narrow, usual, wide = (answer(level=level) for level in (0.5, 0.9, 0.95))
+        for of in (lr, batch):
+            assert width(of(narrow)) < width(of(usual)) < width(of(wide))
+
+    def test_inside_the_runs_it_is_near_the_truth(self) -> None:
+        document = answer(INSIDE)
+        true_lr, true_batch = TRUTH.optimum(INSIDE.params, INSIDE.tokens)
+        assert math.log(lr(document)["value"] / true_lr) == pytest.approx(0, abs=0.15)
+        assert math.log(batch(document)["value"] / true_batch) == pytest.approx(0, abs=0.15)
+        cost = TRUTH.excess(
+            np.array(math.log(lr(document)["value"] / true_lr)),
+            np.array(math.log(batch(document)["value"] / true_batch)),
+        )
+        assert float(cost) < 5e-4
+
+    def test_interval_grows_with_the_distance(self) -> None:
+        documents = [answer(Target(params=6e7 * s, tokens=1.8e9 * s)) for s in (1, 10, 100, 1000)]
+        for of in (lr, batch):
+            widths = [width(of(d)) for d in documents]
+            assert widths == sorted(widths)
+            assert widths[-1] > 2 * widths[0]
+        risks = [d["expected_regret"]["loss_fraction"] for d in documents]
+        assert risks == sorted(risks)
+
+    def test_thin_evidence_is_wider_and_says_what_is_borrowed(self) -> None:
+        thin, full = answer(fit=thin_fit()), answer()
+        for of in (lr, batch):
+            assert width(of(thin)) > 1.5 * width(of(full))
+            assert of(thin)["yours"] < of(full)["yours"]
+        assert thin["evidence"]["borrowed"]
+        assert any("thin evidence" in w for w in thin["warnings"])
+        assert batch(thin)["status"] == "borrowed"
+        assert thin["expected_regret"]["loss_fraction"] > full["expected_regret"]["loss_fraction"]
+
+    def test_thin_interval_holds_the_truth(self) -> None:
+        document = answer(fit=thin_fit())
+        true_lr, true_batch = TRUTH.optimum(NEXT.params, NEXT.tokens)
+        assert lr(document)["low"] < true_lr < lr(document)["high"]
+        assert batch(document)["low"] < true_batch < batch(document)["high"]
+
+    def test_cheap_zones_hold_the_value_and_are_nested(self) -> None:
+        document = answer(INSIDE)
+        for of in (lr(document), batch(document)):
+            narrow, wide = of["cheap_zone"]["0.001"], of["cheap_zone"]["0.0025"]
+            assert wide[0] < narrow[0] < of["value"] < narrow[1] < wide[1]
+
+    def test_regret_as_compute(self) -> None:
+        document = answer()["expected_regret"]
+        slope = nine_fit().payload["model"]["loss_slope_per_log_compute"]
+        assert document["extra_compute_fraction"] == pytest.approx(math.expm1(document["loss_fraction"] / -slope))
+
+    def test_parts_of_the_regret(self) -> None:
+        document = answer()
+        parts = lr(document)["expected_regret"] + batch(document)["expected_regret"]
+        assert parts == pytest.approx(document["expected_regret"]["loss_fraction"], rel=1e-6)
+
+
+class TestDistance:
+    @pytest.mark.parametrize(
+        ("target", "params", "tokens"),
+        [
+            pytest.param(INSIDE, 0.0, 0.0, id="inside"),
+            pytest.param(Target(params=1.8e9, tokens=1.8e9), 1.0, 0.0, id="ten times the params"),
+            pytest.param(Target(params=6e7, tokens=1.62e12), 0.0, 2.0, id="a hundred times the tokens"),
+            pytest.param(Target(params=2e6, tokens=2e7), 1.0, 1.0, id="below"),
+        ],
+    )
+    def test_in_decades_beyond_the_runs(self, target: Target, params: float, tokens: float) -> None:
+        for of in (lr(answer(target)), batch(answer(target))):
+            assert of["extrapolation_decades"]["params"] == pytest.approx(params, abs=1e-3)
+            assert of["extrapolation_decades"]["tokens"] == pytest.approx(tokens, abs=1e-3)
+        assert lr(answer(target))["status"] == ("ok" if params == tokens == 0 else "extrapolated")
+
+    def test_is_said(self) -> None:
+        assert not any("beyond the runs" in w for w in answer(INSIDE)["warnings"])
+        assert any("5.56x beyond the runs in params" in w for w in answer()["warnings"])
+        far = answer(Target(params=1e12, tokens=3e13))
+        assert any("more than two powers of ten" in w for w in far["warnings"])
+
+
+class TestBatch:
+    def test_in_whole_sequences(self) -> None:
+        document = batch(answer(seq_len=2048))
+        assert document["value"] == document["sequences"] * 2048
+        assert document["sequences"] == int(document["sequences"])
+
+    def test_the_recipe_knows_the_sequence_length(self) -> None:
+        document = batch(answer(recipe=replace(RECIPE, seq_len=1024)))
+        assert document["value"] == document["sequences"] * 1024
+
+    def test_a_multiple(self) -> None:
+        document = batch(answer(seq_len=2048, batch_multiple=64))
+        assert document["sequences"] % 64 == 0
+        free = batch(answer())["value"]
+        assert abs(document["value"] - free) < 64 * 2048
+
+    def test_a_cap_is_kept_and_said(self) -> None:
+        free = batch(answer())["value"]
+        document = answer(max_batch_tokens=free / 8, seq_len=2048, batch_multiple=8)
+        assert batch(document)["value"] <= free / 8
+        assert any("above the allowed" in w for w in document["warnings"])
+
+    def test_a_cap_above_the_best_batch_changes_nothing(self) -> None:
+        free, capped = answer(), answer(max_batch_tokens=batch(answer())["value"] * 4)
+        assert (lr(free)["value"], batch(free)["value"]) == (lr(capped)["value"], batch(capped)["value"])
+
+    @pytest.mark.parametrize("share", [0.2, 0.5, 1.0, 2.0])
+    def test_lr_is_the_best_at_the_given_batch(self, share: float) -> None:
+        """On the ridge, not the learning rate of the best batch."""
+        given = share * TRUTH.optimum(INSIDE.params, INSIDE.tokens)[1]
+        document = answer(INSIDE, batch_tokens=given)
+        assert batch(document)["value"] == pytest.approx(given, abs=1)
+        assert batch(document)["status"] == "given"
+        true = best_lr_at(INSIDE, given)
+        assert math.log(lr(document)["value"] / true) == pytest.approx(0, abs=0.25)
+        assert lr(document)["low"] / 1.05 <= true <= lr(document)["high"] * 1.05
+
+    def test_lr_at_a_capped_batch_is_below_the_free_one(self) -> None:
+        free = answer()
+        capped = answer(max_batch_tokens=batch(free)["value"] / 8)
+        assert lr(capped)["value"] < 0.7 * lr(free)["value"]
+        true = best_lr_at(NEXT, batch(capped)["value"])
+        assert lr(capped)["low"] <= true <= lr(capped)["high"]
+
+    def test_given_and_capped_at_the_same_batch_agree(self) -> None:
+        cap = round(batch(answer())["value"] / 4)
+        given, capped = answer(batch_tokens=float(cap)), answer(max_batch_tokens=float(cap))
+        assert lr(given)["value"] == pytest.approx(lr(capped)["value"], rel=1e-6)
+
+    def test_never_more_than_the_whole_run(self) -> None:
+        document = answer(Target(params=1e9, tokens=1e4))
+        assert batch(document)["value"] <= 1e4
+        assert any("steps" in w for w in document["warnings"])
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            pytest.param({"batch_tokens": 1e12}, r"larger than the whole run of 3e\+10 tokens", id="too large"),
+            pytest.param({"batch_tokens": 0.5}, "less than one token", id="half a token"),
+            pytest.param({"max_batch_tokens": 0.5}, "less than one token", id="cap of half a token"),
+            pytest.param({"batch_tokens": 1e6, "max_batch_tokens": 1e5}, "larger than the largest", id="above cap"),
+            pytest.param({"max_batch_tokens": 1e3, "seq_len": 2048}, "one step's unit of 2048", id="cap below unit"),
+            pytest.param({"batch_multiple": 10**12}, "larger than the whole run", id="unit above run"),
+        ],
+    )
+    def test_contradictions_are_refused(self, changes: dict[str, Any], message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            answer(**changes)
+
+    def test_a_given_batch_off_the_multiple_is_said(self) -> None:
+        said = answer(batch_tokens=1e6, seq_len=2048, batch_multiple=64)["warnings"]
+        assert any("not a multiple of 131072 tokens" in w for w in said)
+
+    def test_a_batch_far_from_all_that_was_tried_is_said(self) -> None:
+        assert any("outside the batches that were tried" in w for w in answer(batch_tokens=1e3)["warnings"])
+
+
+class TestAtTheEdge:
+    def test_status_of_the_learning_rate(self) -> None:
+        runs = [
+            r for r in sweep(lr_steps=9, misplacement=0.0).runs if r.lr < 0.6 * TRUTH.optimum(r.params, r.tokens)[0]
+        ]
+        document = answer(INSIDE, fit=fit_of(runs, QUICK))
+        assert lr(document)["status"] == "at_edge"
+        assert width(lr(document)) > width(lr(answer(INSIDE)))
+
+
+class TestPublished:
+    def test_cheapest_on_these_runs_first(self) -> None:
+        rows = answer()["published"]
+        scored = [row["regret_on_your_runs"] for row in rows if row["regret_on_your_runs"] is not None]
+        assert len(scored) >= 3
+        assert scored == sorted(scored)
+        assert all(row["regret_on_your_runs"] is None for row in rows[len(scored) :])
+
+    def test_says_what_the_law_says(self) -> None:
+        from lawfit.laws.published import published_law
+
+        rows = {row["law"]: row for row in answer()["published"]}
+        said = published_law("step_law").predict(NEXT.params, NEXT.tokens)
+        assert rows["step_law"]["lr"] == pytest.approx(float(said.lr), rel=1e-5)  # type: ignore[arg-type]
+        assert rows["step_law"]["batch_tokens"] == pytest.approx(float(said.batch_tokens), rel=1e-5)  # type: ignore[arg-type]
+
+
+class TestWords:
+    def test_unknown_parameter_convention(self) -> None:
+        assert any("which parameters its counts include" in w for w in answer(recipe=Recipe(name="r"))["warnings"])
+        assert not any("which parameters its counts include" in w for w in answer()["warnings"])
+
+    def test_an_uncertified_fit(self) -> None:
+        said = answer(fit=replace(nine_fit(), status=FitStatus.UNCERTIFIED))["warnings"]
+        assert any("not certified" in w for w in said)
+
+    def test_warnings_of_the_fit_are_passed_on(self) -> None:
+        assert set(thin_fit().payload["warnings"]) <= set(answer(fit=thin_fit())["warnings"])
+
+
+FAR = [Target(params=p, tokens=d) for p in (1.0, 1e3, 1e15, 1e18) for d in (1.0, 1e3, 1e15, 1e18)]
+
+
+@pytest.mark.parametrize("kind", ["full", "thin", "one run"])
+@pytest.mark.parametrize("target", [pytest.param(t, id=f"{t.params:g} x {t.tokens:g}") for t in FAR])
+def test_any_target_ends_in_finite_numbers_and_a_warning(kind: str, target: Target) -> None:
+    fit = {"full": nine_fit, "thin": thin_fit, "one run": one_run_fit}[kind]()
+    document = answer(target, fit=fit)
+    assert json.dumps(document, allow_nan=False)
+    assert all(math.isfinite(x) for x in numbers_in(document))
+    for of in (lr(document), batch(document)):
+        assert 0 < of["low"] <= of["high"]
+        assert of["value"] > 0
+    assert document["warnings"]
+
+
+@cache
+def one_run_fit() -> Fit:
+    return fit_of([run("a", 1e-3, 1e5, 3.0)], QUICK)

@@ -1,0 +1,144 @@
+"""The main path on both databases: ingest, refit, recommend; what makes a fit the same fit; what is missing is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lawfit import pipeline
+from lawfit.errors import NoFit, NoRecipe, NotEnoughData
+from lawfit.estimate.analysis import FitOptions
+from lawfit.records import FitStatus, Recipe, Sweep, Target
+from lawfit.simulate import Truth, write_csv
+from lawfit.storage import Store
+from tests.estimate.simulated import NINE, run, sweep
+
+QUICK = FitOptions(backtest=False)
+TARGET = Target(params=1e9, tokens=3e10, seq_len=2048)
+SMALL = sweep(NINE[::2], lr_steps=5, batch_steps=4)
+
+
+@pytest.fixture
+def filled(store: Store, tmp_path: Path) -> Store:
+    """A store that has taken in a simulated sweep of five scales."""
+    path = tmp_path / "sweep.csv"
+    write_csv(SMALL.runs, path)
+    assert pipeline.ingest(store, path).inserted == len(SMALL.runs)
+    return store
+
+
+def test_from_a_file_to_a_recommendation(filled: Store) -> None:
+    fit = pipeline.refit(filled)
+    assert fit.status is FitStatus.OK
+    assert fit.payload["runs_used"] == len(SMALL.runs)
+    answer = pipeline.recommend(filled, None, TARGET)
+    assert answer["evidence"]["fit_id"] == fit.id
+    true = Truth().optimum(TARGET.params, TARGET.tokens)
+    for name, value in zip(("lr", "batch_tokens"), true, strict=True):
+        found = answer["recommendation"][name]
+        assert found["low"] / 1.3 < value < found["high"] * 1.3  # one draw of a 90 % interval, with slack
+        assert abs(np.log(found["value"] / value)) < 0.7
+
+
+def test_the_same_runs_are_one_fit(filled: Store) -> None:
+    one, other = pipeline.refit(filled, options=QUICK), pipeline.refit(filled, options=QUICK)
+    assert one.id == other.id
+    assert one.created_at == other.created_at  # the first is kept
+    assert [f.id for f in filled.fits()] == [one.id]
+    assert len(filled.optima(one.id)) == len(NINE[::2])
+
+
+def test_options_make_another_fit(filled: Store) -> None:
+    one = pipeline.refit(filled, options=QUICK)
+    other = pipeline.refit(filled, options=FitOptions(backtest=False, without_laws=("step_law",)))
+    assert one.id != other.id
+    assert pipeline.recommend(filled, None, TARGET)["evidence"]["fit_id"] in (one.id, other.id)
+
+
+def test_a_prediction_comes_back_from_its_fit(filled: Store) -> None:
+    first = pipeline.refit(filled, options=QUICK)
+    answer = pipeline.recommend(filled, None, TARGET)
+    recipe = filled.recipe(None)
+    filled.exclude(recipe.key, [SMALL.runs[0].run_key, SMALL.runs[7].run_key], "node failure")
+    second = pipeline.refit(filled, options=QUICK)
+    assert second.id != first.id
+    assert set(second.exclusions) >= {SMALL.runs[0].run_key, SMALL.runs[7].run_key}
+    assert pipeline.recommend(filled, None, TARGET, fit_id=first.id) == answer
+    again = pipeline.recommend(filled, None, TARGET, fit_id=second.id)
+    assert again["id"] != answer["id"]
+    assert again["evidence"]["runs_rejected"] == 2
+
+
+def test_a_prediction_comes_back_from_its_id(filled: Store) -> None:
+    pipeline.refit(filled, options=QUICK)
+    answer = pipeline.recommend(filled, None, TARGET)
+    kept = filled.prediction(answer["id"])
+    assert kept.answer == answer
+    assert kept.fit_id == answer["evidence"]["fit_id"]
+
+
+def test_restoring_runs_gives_the_first_fit_again(filled: Store) -> None:
+    first = pipeline.refit(filled, options=QUICK)
+    recipe = filled.recipe(None)
+    filled.exclude(recipe.key, [SMALL.runs[0].run_key], "suspicious")
+    pipeline.refit(filled, options=QUICK)
+    filled.restore(recipe.key)
+    assert pipeline.refit(filled, options=QUICK).id == first.id
+
+
+def test_compare_laws(filled: Store) -> None:
+    table = pipeline.compare_laws(filled)
+    assert table["recipe"] == filled.recipe(None).name
+    assert {"law", "label", "mean_regret", "worst_regret", "cells_scored", "cells_outside", "cite", "checked"} <= set(
+        table["laws"][0]
+    )
+
+
+class TestMissing:
+    def test_no_recipe(self, store: Store) -> None:
+        with pytest.raises(NoRecipe):
+            pipeline.refit(store)
+
+    def test_two_recipes_and_no_name(self, store: Store) -> None:
+        for name in ("gpt-c4", "gpt-pile"):
+            recipe = Recipe(name=name, data=name)
+            store.put_sweeps([Sweep(recipe=recipe, runs=(run("a", 1e-3, 1e5, 3.0),))])
+        for ask in (pipeline.refit, pipeline.compare_laws):
+            with pytest.raises(NoRecipe, match=r"gpt-c4.*gpt-pile"):
+                ask(store)
+        with pytest.raises(NoRecipe, match=r"gpt-c4.*gpt-pile"):
+            pipeline.recommend(store, None, TARGET)
+
+    def test_a_name_that_is_not_there(self, filled: Store) -> None:
+        with pytest.raises(NoRecipe, match="nonsense"):
+            pipeline.refit(filled, "nonsense")
+
+    def test_no_fit_yet(self, filled: Store) -> None:
+        with pytest.raises(NoFit, match="run lawfit fit"):
+            pipeline.recommend(filled, None, TARGET)
+
+    def test_no_fit_of_that_id(self, filled: Store) -> None:
+        with pytest.raises(NoFit, match="0123abcd"):
+            pipeline.recommend(filled, None, TARGET, fit_id="0123abcd")
+
+    def test_fit_of_another_recipe(self, filled: Store) -> None:
+        fit = pipeline.refit(filled, options=QUICK)
+        store_recipe = Recipe(name="other", data="other")
+        filled.put_sweeps([Sweep(recipe=store_recipe, runs=(run("a", 1e-3, 1e5, 3.0),))])
+        with pytest.raises(NoFit, match="belongs to recipe"):
+            pipeline.recommend(filled, "other", TARGET, fit_id=fit.id)
+
+    def test_every_run_diverged(self, store: Store) -> None:
+        runs = tuple(run(f"{i}", 1e-3 * 2**i, 1e5, None) for i in range(3))
+        store.put_sweeps([Sweep(recipe=Recipe(name="lost"), runs=runs)])
+        with pytest.raises(NotEnoughData, match="all 3 runs diverged"):
+            pipeline.refit(store)
+        assert store.fits() == []
+
+
+def test_code_version_names_the_version() -> None:
+    from lawfit import __version__
+
+    assert pipeline.code_version().startswith(f"{__version__}+")
