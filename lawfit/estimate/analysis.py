@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lawfit.errors import FitError
 from lawfit.estimate.backtest import columns_of, observed_surfaces_of, published_predictions, run_backtest
-from lawfit.estimate.borrowed import CURVATURE_SD, PRIOR_FORMS, borrowed_sentences, law_prior
+from lawfit.estimate.borrowed import PRIOR_FORMS, borrowed_sentences, law_prior
 from lawfit.estimate.cells import CellReport, locate_cells, next_grids
 from lawfit.estimate.ensemble import MIN_CELLS_TO_CHOOSE, Ensemble, fit_ensemble
 from lawfit.estimate.observations import Observations, summarise_rejections

@@ -22,6 +22,7 @@ CURVATURE_SD: Final = (
 )
 OWN_WIDENING: Final = 3.0
 FIXED_SD: Final = 0.02  # of an exponent that is taken to be zero
+BENT_SD: Final = 0.03  # where the laws are let bend
 STRAIGHT_SD: Final = 0.003  # curvature of a law that is taken to be straight
 PRIOR_FORMS: Final = ("published", "own", "tokens_only", "bent")
 
@@ -50,13 +51,13 @@ def law_prior(form: str, centre: tuple[float, float], without: Sequence[str] = (
         mean[at], mean[at + 1 : at + 3] = level.log_mean, exponents.mean
         precision[at, at] = 1 / (widening * level.log_sd) ** 2
         precision[at + 1 : at + 3, at + 1 : at + 3] = np.linalg.inv(exponents.cov) / widening**2
-        precision[at + 3, at + 3] = 1 / (CURVATURE_SD if form == "bent" else STRAIGHT_SD) ** 2
+        precision[at + 3, at + 3] = 1 / (BENT_SD if form == "bent" else STRAIGHT_SD) ** 2
     if form == "tokens_only":
         mean[5] = 0.0
         precision[5, :] = precision[:, 5] = 0.0
         precision[5, 5] = 1 / FIXED_SD**2
     doubt = precision.copy()
-    doubt[3, 3] = doubt[7, 7] = 1 / CURVATURE_SD**2
+    doubt[3, 3] = doubt[7, 7] = 1 / (BENT_SD if form == "bent" else CURVATURE_SD) ** 2
     return LawPrior(mean=mean, precision=precision, doubt=doubt, centre=centre)
 
 
