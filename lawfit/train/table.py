@@ -1,0 +1,155 @@
+"""Logs of many runs -> one run table and thinned curves, as CSV with the column names that `lawfit ingest` knows."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from lawfit.errors import LawfitError
+from lawfit.records import Json
+
+CURVE_POINTS = 20  # per run
+
+
+def read_log(path: Path) -> list[Mapping[str, Json]]:
+    """The lines of one log. A last line that was cut off in writing is left out.
+
+    Raises
+    ------
+    LawfitError
+        A line before the last is not JSON, or the log does not begin with its start.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines()
+    events = []
+    for number, line in enumerate(lines, 1):
+        try:
+            events.append(json.loads(line))
+        except json.JSONDecodeError:
+            if number < len(lines):
+                raise LawfitError(f"{path}, line {number} is not JSON; the log is damaged") from None
+    if not events or events[0].get("event") != "start":
+        raise LawfitError(f"{path} does not begin with a start line; it is no log of the trainer")
+    return events
+
+
+def run_row(events: Sequence[Mapping[str, Json]]) -> dict[str, Json] | None:
+    """One row of the run table; None for a run that was stopped before its end."""
+    start, end = events[0], events[-1]
+    if end["event"] != "end" or end["status"] == "stopped":
+        return None
+    model, params = start["model"], start["params"]
+    floor = start["final_fraction"] if start["final_lr"] is None else start["final_lr"] / start["lr"]
+    return {
+        "run_id": start["run_id"],
+        "model_family": "dense_transformer_lm",
+        "n_params": start["non_embedding_params"],
+        "n_params_kind": "non_embedding",
+        "n_tokens": start["tokens"],
+        "batch_size_sequences": start["batch_sequences"],
+        "seq_len": model["seq_len"],
+        "batch_size_tokens": start["batch_tokens"],
+        "learning_rate": start["lr"],
+        "weight_decay": start["weight_decay"],
+        "beta1": start["beta1"],
+        "beta2": start["beta2"],
+        "optimizer": start["optimizer"],
+        "schedule": f"{start['schedule']} to {floor:g}" if start["schedule"] != "constant" else "constant",
+        "warmup_fraction": round(start["warmup_steps"] / start["steps"], 2),
+        "steps": start["steps"],
+        "seed": start["init_seed"],
+        "data_seed": start["data_seed"],
+        "final_loss": end["loss"],
+        "loss_kind": "validation_cross_entropy_nats",
+        "diverged": int(end["status"] == "diverged"),
+        "steps_done": end["step"],
+        "bits_per_byte": end["bits_per_byte"],
+        "embedding_params": params["embedding"],
+        "head_params": params["head"],
+        "matrix_params": params["matrices"],
+        "norm_params": params["norms"],
+        "layers": model["layers"],
+        "width": model["width"],
+        "heads": model["heads"],
+        "hidden": model["hidden"],
+        "qk_norm": int(model["qk_norm"]),
+        "embedding_std": model["embedding_std"],
+        "init_std": model["init_std"],
+        "training_flops": end["flops"],
+        "precision": start["precision"],
+        "parametrization": start["parametrization"],
+        "tokenizer": f"bpe-{start['corpus']['vocab']}",
+        "dataset": f"python-sources-{start['corpus']['hash']}",
+    }
+
+
+def curve_rows(events: Sequence[Mapping[str, Json]], points: int = CURVE_POINTS) -> list[dict[str, Json]]:
+    """Training losses of one run, thinned to about `points` places evenly spread over its lines, the last one kept.
+
+    Each value is the mean over the steps since the logged line before it.
+    """
+    lines = [event for event in events if event["event"] == "train"]
+    stride = max(1, round(len(lines) / points))
+    kept = lines[::-1][::stride][::-1]
+    return [
+        {
+            "run_id": events[0]["run_id"],
+            "step": line["step"],
+            "tokens": line["tokens"],
+            "train_loss": round(line["loss"], 4),
+            "grad_norm": round(line["grad_norm"], 4),
+        }
+        for line in kept
+    ]
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Json]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def collect(logs: Iterable[Path]) -> tuple[list[dict[str, Json]], list[dict[str, Json]], int]:
+    """Run table and curves, sorted so that the same runs give the same files, and the number of stopped runs."""
+    rows: dict[str, dict[str, Json]] = {}
+    curves: dict[str, list[dict[str, Json]]] = {}
+    stopped = 0
+    for path in sorted(logs):
+        events = read_log(path)
+        row = run_row(events)
+        if row is None:
+            stopped += 1
+            continue
+        rows[row["run_id"]] = row
+        curves[row["run_id"]] = curve_rows(events)
+    keys = ("n_params", "n_tokens", "batch_size_tokens", "weight_decay", "seed", "learning_rate", "run_id")
+    ordered = sorted(rows.values(), key=lambda row: tuple(row[key] for key in keys))
+    return ordered, [point for row in ordered for point in curves[row["run_id"]]], stopped
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m lawfit.train.table", description="Run logs -> CSV tables.")
+    parser.add_argument("logs", nargs="+", type=Path, help="folders with <run id>.jsonl")
+    parser.add_argument("--runs", type=Path, required=True, help="CSV of the runs to write")
+    parser.add_argument("--curves", type=Path, help="CSV of the thinned training losses to write")
+    options = parser.parse_args(arguments)
+    try:
+        rows, curves, stopped = collect(path for folder in options.logs for path in folder.rglob("*.jsonl"))
+        if not rows:
+            raise LawfitError(f"no finished run below {', '.join(map(str, options.logs))}")
+    except LawfitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    write_csv(options.runs, rows)
+    if options.curves:
+        write_csv(options.curves, curves)
+    print(f"{len(rows)} runs, {sum(row['diverged'] for row in rows)} of them diverged; {stopped} stopped runs left out")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
