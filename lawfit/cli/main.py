@@ -84,7 +84,10 @@ def _report(error: Exception, as_json: bool) -> int:
     kind = type(error).__name__
     if isinstance(error, typer.TyperException):
         message, hint = _usage_message(error)
-        print_error(kind, message, code, as_json, hint)
+        if kind == "NoArgsIsHelpError":  # `lawfit` or `lawfit laws` alone: the message is the help
+            sys.stderr.write(f"{message}\n")
+        else:
+            print_error(kind, message, code, as_json, hint)
     elif isinstance(error, LawfitError) and not os.environ.get("LAWFIT_DEBUG"):
         print_error(kind, str(error), code, as_json)
     elif os.environ.get("LAWFIT_DEBUG"):

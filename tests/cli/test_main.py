@@ -50,6 +50,15 @@ def test_help_lists_every_command_in_order(capsys: pytest.CaptureFixture[str]) -
     assert [line.split()[0] for line in listed if line.strip()] == list(ORDER)
 
 
+@pytest.mark.parametrize("words", [[], ["laws"]], ids=["lawfit", "lawfit laws"])
+def test_without_a_command_the_help_is_shown(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(words) == ExitCode.USAGE
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("Usage: lawfit")
+    assert "Commands:" in err
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
