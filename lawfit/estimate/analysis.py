@@ -24,7 +24,7 @@ from lawfit.estimate.regression import fit_power_law_clustered
 from lawfit.estimate.scoring import ObservedSurface
 from lawfit.estimate.shapes import SHAPES
 from lawfit.estimate.surface import N_LAW, SurfaceFit, fit_surface, law_design
-from lawfit.records import FitStatus, Optimum
+from lawfit.records import FitStatus, Optimum, OptimumStatus
 
 Floats = NDArray[np.float64]
 Progress = Callable[[str, float], None]
@@ -32,6 +32,8 @@ Progress = Callable[[str, float], None]
 SMALLEST_WEIGHT: Final = 2e-3  # members that count less do not move an answer and are not stored
 VALLEY_WINDOW: Final = 0.05  # loss range over which the price of a mistake is wanted
 LAW_LEVEL: Final = 0.9
+CLEARLY_BETTER: Final = 0.9  # another method is worth a warning when it costs less than this share of ours
+SMALLEST_SLOPE: Final = 0.002  # ten times the compute would lower the loss by half a percent: no exchange rate
 DETECTED: Final = 2.5  # standard errors: two laws are tested, several times in the life of a recipe
 SMALLEST_SHARE: Final = 0.1  # of the prior variance that the runs took away, or they say nothing about curvature
 # The posterior knows noise, scatter of the scales, curvature and the spread between choices; not that no shape tried is
@@ -84,7 +86,7 @@ def analyse(observed: Observations, options: FitOptions | None = None, *, progre
         if options.backtest and observed.n_cells >= 3
         else []
     )
-    sparse = _is_sparse(observed, ensemble)
+    sparse = _is_sparse(observed, ensemble, cells)
     payload: dict[str, Any] = {
         "model": _model(observed, ensemble, valley, options),
         "law": _law_table(ensemble) | _lr_given_batch(observed),
@@ -128,11 +130,12 @@ def _fit_valley(observed: Observations, ensemble: Ensemble, without_laws: Sequen
     return fit
 
 
-def _is_sparse(observed: Observations, ensemble: Ensemble) -> bool:
-    """Whether exponents are in part borrowed: too few scales to choose by, or one batch size per scale."""
+def _is_sparse(observed: Observations, ensemble: Ensemble, cells: Sequence[CellReport]) -> bool:
+    """Whether exponents are in part borrowed: few scales, one batch size per scale, or most scales show no valley."""
     batches = [len(np.unique(observed.log_batch[observed.rows_of(c)])) for c in range(observed.n_cells)]
     scored = any(m.score is not None for m in ensemble.members)
-    return not scored or float(np.median(batches)) < 3
+    silent = sum(c.status in (OptimumStatus.FLAT, OptimumStatus.TOO_FEW) for c in cells)
+    return not scored or float(np.median(batches)) < 3 or 2 * silent > len(cells)
 
 
 def _model(observed: Observations, ensemble: Ensemble, valley: SurfaceFit, options: FitOptions) -> dict[str, Any]:
@@ -166,7 +169,7 @@ def _model(observed: Observations, ensemble: Ensemble, valley: SurfaceFit, optio
 
 
 def _loss_slope(observed: Observations, valley: SurfaceFit) -> float | None:
-    """d ln loss / d ln compute at fixed tokens per parameter, over the measured scales; None where they are too few."""
+    """d ln loss / d ln compute at fixed tokens per parameter; None where the scales are too few or show no fall."""
     x = law_design(observed.params, observed.tokens, valley.centre)[:, :3]
     if observed.n_cells < 3:
         return None
@@ -179,7 +182,7 @@ def _loss_slope(observed: Observations, valley: SurfaceFit) -> float | None:
     else:
         coefficients = np.linalg.lstsq(x, valley.floor, rcond=None)[0]
         slope = float(coefficients[1] + coefficients[2]) / 2
-    return slope if slope < 0 else None
+    return slope if slope < -SMALLEST_SLOPE else None
 
 
 def _law_table(ensemble: Ensemble) -> dict[str, Any]:
@@ -273,6 +276,12 @@ def _warnings(
             f"at {len(edge)} of {len(cells)} scales the best setting lies at the edge of what was tried, so it is a "
             "bound rather than an optimum; the runs to add are listed"
         )
+    for status, words in (
+        (OptimumStatus.FLAT, "the runs do not tell their settings apart, so they show no optimum"),
+        (OptimumStatus.TOO_FEW, "there are too few settings to show an optimum"),
+    ):
+        if count := sum(c.status is status for c in cells):
+            said.append(f"at {count} of {len(cells)} scales {words}")
     if len(edge) == len(cells) and cells:
         said.append("no scale shows its optimum inside the sweep: read the recommendation as a direction")
     log_ratio = np.log(observed.tokens / observed.params)
@@ -294,7 +303,7 @@ def _warnings(
     for split in payload["backtest"]["splits"]:
         rows = {row["method"]: row["mean_regret"] for row in split["rows"]}
         ours = rows.get("lawfit")
-        better = [m for m, value in rows.items() if ours is not None and value < ours]
+        better = [m for m, value in rows.items() if ours is not None and value < CLEARLY_BETTER * ours]
         if better:
             said.append(
                 f"with {split['name']}, {better[0]} did better than this fit ({rows[better[0]]:.3%} against {ours:.3%})"

@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.thin_evidence
 
-Every such pair of sweeps in the Step Law grid (same rank of tokens, same batch) is fitted alone, with exponents borrowed
-from published laws; the recommendation is scored on the observed runs of the 12 other cells, beside every published law.
-Twice: with nothing of Step Law (it was fitted on these runs), and as a user has it, Step Law included.
+Every such pair of sweeps in the Step Law grid (same rank of tokens, same batch) is fitted alone, with exponents
+borrowed from published laws; the recommendation is scored on the observed runs of the 12 other cells, beside every
+published law. Twice: with nothing of Step Law (it was fitted on these runs), and as a user has it, Step Law included.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def main() -> None:
     ]
     print(
         f"thin evidence: mean regret {100 * np.mean(results['Step Law left out']):.3f} % without Step Law "
-        f"({100 * np.mean(results['Step Law lends too']):.3f} % with it); best other published law {100 * min(others):.3f} %, "
-        f"one chosen blindly {100 * np.mean(others):.3f} % on average"
+        f"({100 * np.mean(results['Step Law lends too']):.3f} % with it); "
+        f"best other published law {100 * min(others):.3f} %, one chosen blindly {100 * np.mean(others):.3f} %"
     )
 
 
