@@ -27,12 +27,17 @@ from .assets import address_of
 NUMBERS: Mapping[str, str] = {
     "params": "Parameters",
     "tokens": "Training tokens",
-    "batch_tokens": "Batch, tokens per step",
-    "seq_len": "Tokens per sequence",
+    "batch_tokens": "Batch (tokens)",
+    "seq_len": "Sequence length",
 }
 WHOLE = ("seq_len",)
 NEEDED = ("params", "tokens")
-PLACEHOLDERS: Mapping[str, str] = {"params": "7B", "tokens": "1.4T", "batch_tokens": "leave to lawfit", "seq_len": ""}
+PLACEHOLDERS: Mapping[str, str] = {
+    "params": "7B",
+    "tokens": "1.4T",
+    "batch_tokens": "advise me",
+    "seq_len": "as in the recipe",
+}
 
 templates = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined
@@ -79,15 +84,15 @@ def _home(store: Store, said: Mapping[str, str], recipe: str, status_of: Callabl
     if problems:
         status = 422
     elif asked:
-        target = _target(said)
         try:
+            target = _target(said)
             document = pipeline.recommend(store, recipe or None, target)
             fit = store.fit(document["evidence"]["fit_id"])
             body = recommendation_body(fit, document, store.runs(fit.recipe_key))
             title = f"lawfit: {scale_words(target.params, target.tokens)}"
         except LawfitError as error:
             status, failure = status_of(error), str(error)
-        except ValueError as error:  # a batch that contradicts the target
+        except ValueError as error:  # a target that cannot be, or a batch that contradicts it
             status, failure = 422, str(error)
     content = templates.get_template("home.html").render(
         title=title,

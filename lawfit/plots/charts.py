@@ -28,6 +28,8 @@ def scaling_choice(fit: Fit, document: Mapping[str, Any], quantity: str) -> Choi
             "Dots: the fitted optimum of each of your scales (open where it lies at the edge of the sweep). Thick line "
             f"and band: your law at the target's {other} {INPUT_WORDS[scaling.other]}. Thin grey: published laws there."
         )
+        if document["target"].get("batch_tokens") and quantity == "lr":
+            caption += " The line holds at the batch you gave; the dots at each scale's own best batch."
         charts.append(
             Chart(
                 id=f"scaling-{quantity.replace('_', '-')}-{along}",
@@ -47,7 +49,8 @@ def cost_charts(fit: Fit, document: Mapping[str, Any]) -> tuple[Chart, ...]:
     charts = []
     for quantity in quantities:
         costs = cost_numbers(fit, document, quantity)
-        held = "at the recommended batch size" if quantity == "lr" else "with the learning rate that suits each batch"
+        batch = "given" if document["target"].get("batch_tokens") else "recommended"
+        held = f"at the {batch} batch size" if quantity == "lr" else "with the learning rate that suits each batch"
         charts.append(
             Chart(
                 id=f"cost-{quantity.replace('_', '-')}",
@@ -75,8 +78,8 @@ def surface_choice(fit: Fit, observed: Observations) -> Choice:
             Chart(
                 id=f"surface-{index}",
                 title=f"Loss surface at {surface.name}",
-                caption=f"Each dot is a setting that was run ({count} here), darkest where the loss is lowest.{best} "
-                f"The lines bound what costs less than 0.1 % and 0.25 % in the fitted valley.{swept}",
+                caption=f"Each dot is a setting that was run ({count} here), coloured by its loss above the "
+                f"best of them.{best} The lines bound what costs less than 0.1 % and 0.25 % in the fitted valley.{swept}",
                 figure=surface_figure(surface),
                 table=_surface_table(surface),
                 option=f"{surface.name} ({OPTIMUM_WORDS.get(surface.status, surface.status)})",

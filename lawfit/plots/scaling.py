@@ -31,7 +31,7 @@ LAWS_SHOWN: Final = 5  # sources, the cheapest on the user's runs; the others ca
 FIRST_IN_LEGEND: Final = 1
 LAST_IN_LEGEND: Final = 2000  # plotly's own entries rank 1000
 MOST_FAMILIES: Final = 5
-_POINTS: Final = 33
+_POINTS: Final = 25
 _BEYOND_TARGET: Final = 1.6
 _LABEL: Final = 25
 _ROOM_FOR_OTHERS: Final = 1.6
@@ -180,7 +180,7 @@ def _families(
     for value in values:
         own = np.log([cell[along] for cell in cells if abs(math.log(cell[other] / value)) < 0.02])
         first, last = (own.min(), own.max()) if np.ptp(own) > 0.5 else (spread.min(), spread.max())
-        x = np.exp(np.linspace(first, last, 9))
+        x = np.exp(np.linspace(first, last, 5))
         at = [(value, t) if along == "tokens" else (t, value) for t in x]
         worlds = [draw_worlds(model, float(n), float(d)) for n, d in at]
         logs = [w.centre_log_lr if quantity == "lr" else w.centre_log_batch for w in worlds]
@@ -285,6 +285,7 @@ def _law_traces(scaling: Scaling) -> list[dict[str, Any]]:
         "x": [scaling.target[scaling.along]],
         "y": [value],
         "error_y": {
+            "visible": not scaling.given,
             "type": "data",
             "symmetric": False,
             "array": [max(bounds[1] - value, 0.0)],

@@ -11,7 +11,6 @@ from lawfit.plots.words import (
     OPTIMUM_WORDS,
     QUANTITY_WORDS,
     STATUS_WORDS,
-    distance_words,
     is_simulated,
     recipe_words,
     scale_words,
@@ -47,7 +46,7 @@ def simulated_banner(recipe: Mapping[str, Any]) -> str:
 
 def answer_section(document: Mapping[str, Any]) -> str:
     """The card: what to use, how sure, what it costs, and what is worth doubting."""
-    target, recommendation = document["target"], document["recommendation"]
+    target = document["target"]
     ratio = format_quantity(target["tokens"] / target["params"])
     lead = (
         f"For {scale_words(target['params'], target['tokens'])} ({ratio} tokens per parameter), recipe "
@@ -61,8 +60,6 @@ def answer_section(document: Mapping[str, Any]) -> str:
         compute = regret.get("extra_compute_fraction")
         words += f", as if {format_percent(compute)} of the compute were lost." if compute is not None else "."
         cost = tag("p", text(words), class_="cost")
-    far = distance_words(recommendation["lr"].get("extrapolation_decades") or {})
-    distance = tag("p", text(f"Beyond your runs: {far}."), class_="cost") if far else ""
     warnings = document.get("warnings") or []
     doubts = (
         tag("div", tag("h3", "Before you rely on it") + list_html([_sentence(w) for w in warnings]), class_="warnings")
@@ -70,7 +67,7 @@ def answer_section(document: Mapping[str, Any]) -> str:
         else ""
     )
     body = tag("h2", "Recommendation", id="answer-title") + tag("p", text(lead), class_="lead")
-    body += tag("div", values, class_="values") + cost + distance + doubts
+    body += tag("div", values, class_="values") + cost + doubts
     return tag("section", body, class_="answer", aria_labelledby="answer-title")
 
 
@@ -105,24 +102,30 @@ def why_section(fit: Fit, document: Mapping[str, Any], observed: Observations) -
     """The law through the cells, what being wrong costs, and the runs behind it."""
     pair = "".join(choice_html(scaling_choice(fit, document, quantity)) for quantity in ("lr", "batch_tokens"))
     costs = "".join(chart_html(chart) for chart in cost_charts(fit, document))
-    body = tag("h2", "Why", id="why-title") + tag("p", text(_law_words(fit.payload["law"])), class_="lead")
+    body = tag("h2", "Why", id="why-title")
+    level = f"{100 * fit.payload['law']['level']:g} %"
+    words = (
+        f"Across your scales the optimum moves as a power law in parameters and tokens, with these exponents ({level} "
+    )
+    body += tag("p", text(f"{words}intervals):"), class_="lead")
+    body += tag("div", table_html(_law_table(fit.payload["law"]), "Exponents of the law"), class_="narrow")
     body += tag("div", pair, class_="pair") + tag("div", costs, class_="pair")
     body += choice_html(surface_choice(fit, observed))
     body += tag("details", tag("summary", "All scales") + table_html(_cells_table(fit.payload["cells"]), "All scales"))
     return tag("section", body, aria_labelledby="why-title")
 
 
-def _law_words(law: Mapping[str, Any]) -> str:
-    parts = []
+def _law_table(law: Mapping[str, Any]) -> Table:
+    """Exponents of the fitted law, with their intervals."""
+    rows = []
     for quantity in ("lr", "batch_tokens"):
         row = law[quantity]
-        exponents = ", ".join(
-            f"{name} to the {row[name]:+.2f} ({row[f'{name}_low']:+.2f} to {row[f'{name}_high']:+.2f})"
+        exponents = (
+            f"{row[name]:+.2f} ({row[f'{name}_low']:+.2f} to {row[f'{name}_high']:+.2f})"
             for name in ("params", "tokens")
         )
-        parts.append(f"the best {QUANTITY_WORDS[quantity].lower()} moves as {exponents}")
-    level = f"{100 * law['level']:g} % intervals"
-    return f"Across your scales {parts[0]}; {parts[1]} ({level}).".replace("params to", "parameters to")
+        rows.append((f"best {QUANTITY_WORDS[quantity].lower()}", *exponents))
+    return Table(columns=("exponent of", "in parameters", "in tokens"), rows=tuple(rows))
 
 
 def _cells_table(cells: Sequence[Mapping[str, Any]]) -> Table:

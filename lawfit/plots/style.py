@@ -47,8 +47,8 @@ GOOD_TO_BAD: Final = (
 )
 # Sizes of model (or amounts of tokens), small to large.
 SMALL_TO_LARGE: Final = (
-    ("#8fc3dd", "#375a80"),
-    ("#55a0a8", "#4a8a9c"),
+    ("#8fc3dd", "#5286ba"),
+    ("#55a0a8", "#4fa3a8"),
     ("#477f6b", "#74b58d"),
     ("#6b6a35", "#c4c56a"),
     ("#7c4a21", "#f2b872"),

@@ -48,13 +48,3 @@ def recipe_words(recipe: Mapping[str, Any]) -> str:
     if recipe.get("params_convention"):
         known.append(f"parameters counted as {recipe['params_convention'].replace('_', '-')}")
     return "; ".join(known)
-
-
-def distance_words(decades: Mapping[str, float | None]) -> str:
-    """How far beyond the runs, per input: ``parameters 13x``; empty inside them."""
-    outside = [
-        f"{INPUT_WORDS.get(name, name)} {10 ** abs(value):.3g}x"
-        for name, value in decades.items()
-        if value is not None and abs(value) >= 0.005
-    ]
-    return ", ".join(outside)

@@ -1,0 +1,64 @@
+"""One call per figure, for notebooks: a fit and what goes with it in, a plotly figure out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lawfit.plots.backtest import backtest_figure, backtest_numbers
+from lawfit.plots.costs import cost_figure, cost_numbers
+from lawfit.plots.scaling import scaling_figure, scaling_numbers
+from lawfit.plots.surface import best_shown_cell, surface_figure, surface_numbers
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+    from lawfit.estimate.observations import Observations
+    from lawfit.records import Fit, Run
+
+
+def plot_surface(fit: Fit, runs: Observations | Sequence[Run], cell: int | None = None) -> Figure:
+    """The runs of one scale, its fitted optimum and the zones in which a setting costs little.
+
+    Parameters
+    ----------
+    fit : the fit
+    runs : the runs (or observations) that it was made from
+    cell : index into ``fit.payload["cells"]``; left out: the largest scale that shows its optimum
+    """
+    from lawfit.estimate.observations import Observations, observe
+
+    observed = runs if isinstance(runs, Observations) else observe(runs)
+    count = len(fit.payload["cells"])
+    chosen = best_shown_cell(fit.payload) if cell is None else cell
+    if not 0 <= chosen < count:
+        raise ValueError(f"no scale {cell}; this fit has {count}, numbered from 0")
+    return surface_figure(surface_numbers(fit.payload, observed, chosen))
+
+
+def plot_scaling(fit: Fit, prediction: Mapping[str, Any], quantity: str = "lr", along: str = "tokens") -> Figure:
+    """How the best learning rate ("lr") or batch ("batch_tokens") moves along "tokens" or "params", up to the target.
+
+    `prediction` is the document of a recommendation made from `fit`.
+    """
+    return scaling_figure(scaling_numbers(fit, prediction, quantity, along))
+
+
+def plot_costs(fit: Fit, prediction: Mapping[str, Any], quantity: str = "lr") -> Figure:
+    """What another learning rate ("lr") or batch ("batch_tokens") than the recommended one would cost at the target."""
+    return cost_figure(cost_numbers(fit, prediction, quantity))
+
+
+def plot_backtest(fit: Fit, split: int = 0) -> Figure:
+    """How the fit and other methods did on scales that they had not seen.
+
+    Raises
+    ------
+    ValueError
+        There is no such split: with fewer than three scales nothing can be left out.
+    """
+    splits = backtest_numbers(fit.payload)
+    if not 0 <= split < len(splits):
+        names = "; ".join(f"{i}: {found.name}" for i, found in enumerate(splits))
+        raise ValueError(f"no backtest {split}; this fit has {names or 'none, as it has too few scales'}")
+    return backtest_figure(splits[split])

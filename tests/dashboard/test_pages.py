@@ -1,0 +1,144 @@
+"""The page at `/` as a server gives it, without a browser."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import re
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from lawfit.records import Sweep
+from lawfit.settings import Settings
+from lawfit.storage import Store
+from lawfit.units import format_lr
+from lawfit_api.app import create_app
+from tests.plots.samples import sweep
+
+ASKED = {"params": "1B", "tokens": "20B"}
+
+
+def addresses(page: str) -> list[str]:
+    """Everything that a browser would fetch for the page."""
+    return re.findall(r'<(?:script|link|img)[^>]* (?:src|href)="([^"]+)"', page)
+
+
+def test_an_empty_database_explains_the_first_commands(empty: TestClient) -> None:
+    page = empty.get("/")
+    assert page.status_code == 200
+    assert "lawfit ingest sweep.csv" in page.text
+    assert "<form" not in page.text
+
+
+def test_the_form_comes_first_and_nothing_is_recommended(client: TestClient) -> None:
+    page = client.get("/")
+    assert page.status_code == 200
+    assert 'name="params"' in page.text
+    assert "Recommendation" not in page.text
+    assert not any("plotly" in address for address in addresses(page.text))  # 1.5 MB that nothing needs yet
+
+
+def test_shows_what_the_api_says(client: TestClient) -> None:
+    page = client.get("/", params=ASKED)
+    said = client.get("/v1/predictions", params=ASKED).json()
+    lr, batch = said["recommendation"]["lr"], said["recommendation"]["batch_tokens"]
+    assert page.status_code == 200
+    assert format_lr(lr["value"]) in page.text
+    assert f"{batch['value']:,.0f}" in page.text
+    assert said["id"] in page.text
+    assert 'value="1B"' in page.text
+    assert "SIMULATED" in page.text
+
+
+def test_a_given_batch_and_sequence_length_are_used(client: TestClient) -> None:
+    page = client.get("/", params={**ASKED, "batch_tokens": "512k", "seq_len": "1000"})
+    assert "512,000" in page.text
+    assert "512 of 1,000 tokens" in page.text
+    assert "given by you" in page.text
+    assert "cost-lr" in page.text
+    assert "cost-batch-tokens" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        pytest.param({"params": "seven", "tokens": "20B"}, "seven&#39; is not a number", id="words"),
+        pytest.param({"params": "1B", "tokens": ""}, "Training tokens: a number is needed", id="missing"),
+        pytest.param({"params": "0", "tokens": "20B"}, "0 is not positive", id="zero"),
+        pytest.param({"params": "-3B", "tokens": "20B"}, "-3B is not positive", id="negative"),
+        pytest.param({"params": "nan", "tokens": "20B"}, "is not a number", id="nan"),
+        pytest.param({"params": "1e999", "tokens": "20B"}, "too large", id="infinite"),
+        pytest.param({**ASKED, "seq_len": "10.5"}, "10.5 is not a whole number", id="half a token"),
+        pytest.param({**ASKED, "batch_tokens": "100B"}, "larger than the whole run", id="batch above the run"),
+    ],
+)
+def test_bad_input_is_answered_in_a_sentence_beside_what_was_typed(
+    client: TestClient, said: dict[str, str], sentence: str
+) -> None:
+    page = client.get("/", params=said)
+    assert page.status_code == 422
+    assert page.headers["content-type"].startswith("text/html")
+    assert sentence in page.text
+    assert all(f'value="{value}"' in page.text for value in said.values())
+
+
+@pytest.mark.parametrize(("params", "tokens"), [("1", "1"), ("1e15", "1e15"), ("1e-3", "1e30"), ("2e7", "2e8")])
+def test_any_target_is_drawn_or_refused_in_a_sentence(client: TestClient, params: str, tokens: str) -> None:
+    page = client.get("/", params={"params": params, "tokens": tokens})
+    assert page.status_code == 200 or (page.status_code == 422 and 'role="alert"' in page.text)
+
+
+def test_an_unknown_recipe_is_a_sentence_and_a_404(client: TestClient) -> None:
+    page = client.get("/", params={**ASKED, "recipe": "nowhere"})
+    assert page.status_code == 404
+    assert "nowhere" in page.text
+    assert 'role="alert"' in page.text
+
+
+def test_without_a_fit_it_says_what_to_run(tmp_path: Path) -> None:
+    with Store.open(str(tmp_path / "x.db")) as store:
+        store.put_sweeps([Sweep(recipe=sweep().recipe, runs=sweep().runs)])
+    with TestClient(create_app(Settings(database_url=str(tmp_path / "x.db")))) as client:
+        page = client.get("/", params=ASKED)
+    assert page.status_code == 404
+    assert "lawfit fit" in page.text
+    assert "no fit yet" in page.text
+
+
+def test_with_several_recipes_one_has_to_be_chosen(tmp_path: Path) -> None:
+    evil = dataclasses.replace(sweep().recipe, name="<script>alert(1)</script>", schedule="wsd")
+    with Store.open(str(tmp_path / "x.db")) as store:
+        store.put_sweeps([Sweep(recipe=recipe, runs=sweep().runs) for recipe in (sweep().recipe, evil)])
+    with TestClient(create_app(Settings(database_url=str(tmp_path / "x.db")))) as client:
+        page = client.get("/", params=ASKED)
+    assert page.status_code == 404
+    assert "choose one" in page.text
+    assert "<script>alert" not in page.text  # names are shown, never run
+
+
+def test_everything_comes_from_here_and_stays_in_the_browser(client: TestClient) -> None:
+    page = client.get("/", params=ASKED)
+    found = [address for address in addresses(page.text) if not address.startswith("data:")]
+    assert len(found) == 4
+    for address in found:
+        assert address.startswith("/assets/")
+        answer = client.get(address)
+        assert answer.status_code == 200
+        assert "immutable" in answer.headers["cache-control"]
+        assert answer.headers["content-encoding"] == "gzip"
+        plain = client.get(address, headers={"Accept-Encoding": "identity"})
+        assert plain.content == answer.content
+        assert gzip.compress(b"") != plain.content
+    assert client.get("/assets/plotly.0000000000.js").status_code == 404
+
+
+def test_no_inline_script_runs_and_the_policy_forbids_it(client: TestClient) -> None:
+    page = client.get("/", params=ASKED)
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    assert "script-src" not in policy or "unsafe" not in policy.split("script-src")[1].split(";")[0]
+    scripts = re.findall(r"<script[^>]*>", page.text)
+    assert all("src=" in script or 'type="application/json"' in script for script in scripts)
+    assert not re.search(r"<[^>]+ on[a-z]+=", page.text)
