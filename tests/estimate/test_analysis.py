@@ -154,6 +154,20 @@ class TestAtTheEdge:
             assert grid["lr"][-1] > truth.optimum(cell["params"], cell["tokens"])[0]  # three steps reach past the best
 
 
+class TestNothingToSee:
+    def test_flat_scales_are_said_and_prove_nothing(self) -> None:
+        flat = [replace(r, loss=None if r.loss is None else 3.0) for r in sweep().runs]
+        fit = fit_of(flat, QUICK)
+        assert fit.status is FitStatus.SPARSE
+        assert says(fit, "at 9 of 9 scales", "do not tell their settings apart")
+        assert fit.payload["model"]["loss_slope_per_log_compute"] is None  # no exchange rate between loss and compute
+
+    def test_too_few_settings_are_said(self) -> None:
+        fit = fit_of(sweep(lr_steps=3, batch_steps=1).runs, QUICK)
+        assert fit.status is FitStatus.SPARSE
+        assert says(fit, "too few settings")
+
+
 class TestRejections:
     def test_are_counted_by_reason(self) -> None:
         runs = [replace(r, excluded="node failure") if i % 7 == 0 else r for i, r in enumerate(sweep(NINE[:2]).runs)]
