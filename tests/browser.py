@@ -51,12 +51,6 @@ class Watched:
     def wait_for_charts(self) -> None:
         self.page.wait_for_selector("html[data-charts=drawn]", state="attached", timeout=30_000)
 
-    @property
-    def requests_elsewhere(self) -> list[str]:
-        """Requests that are neither for the page's own server or file, nor made of data in the page."""
-        origin = self.page.url.split("?")[0].rstrip("/")
-        return [url for url in self.requests if not url.startswith((origin, "data:", "blob:"))]
-
 
 @contextmanager
 def watched_page(

@@ -78,8 +78,8 @@ def surface_choice(fit: Fit, observed: Observations) -> Choice:
             Chart(
                 id=f"surface-{index}",
                 title=f"Loss surface at {surface.name}",
-                caption=f"Each dot is a setting that was run ({count} here), coloured by its loss above the "
-                f"best of them.{best} The lines bound what costs less than 0.1 % and 0.25 % in the fitted valley.{swept}",
+                caption=f"Each dot is a setting that was run ({count} here), coloured by its loss above the best of "
+                f"them.{best} The lines bound what costs less than 0.1 % and 0.25 % in the fitted valley.{swept}",
                 figure=surface_figure(surface),
                 table=_surface_table(surface),
                 option=f"{surface.name} ({OPTIMUM_WORDS.get(surface.status, surface.status)})",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,6 +15,9 @@ from lawfit.plots.sections import simulated_banner
 from lawfit.units import format_lr
 from tests.browser import chromium, watched_page
 from tests.plots.samples import sample
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 @pytest.fixture(scope="module")
@@ -94,15 +99,22 @@ def test_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [path.name for path in written.parent.iterdir()] == ["r.html"]
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    return write_report(path, sample().fit, sample().document, sample().runs).as_uri()
+
+
 @pytest.mark.slow
 class TestInChromium:
-    @pytest.fixture(scope="class")
-    def address(self, tmp_path_factory: pytest.TempPathFactory) -> str:
-        path = tmp_path_factory.mktemp("report") / "report.html"
-        return write_report(path, sample().fit, sample().document, sample().runs).as_uri()
-
-    def test_draws_offline_and_fetches_nothing(self, address: str) -> None:
-        with chromium() as browser, watched_page(browser, offline=True) as seen:
+    def test_draws_offline_and_fetches_nothing(self, browser: Browser, address: str) -> None:
+        with watched_page(browser, offline=True) as seen:
             seen.page.goto(address)
             seen.wait_for_charts()
             assert seen.complaints == []
@@ -110,14 +122,14 @@ class TestInChromium:
             assert seen.page.locator(".plot svg.main-svg:visible").count() >= 6
             assert seen.page.locator("[data-attr=cloud], [data-title*=hare]").count() == 0  # nothing offers an upload
 
-    def test_fits_a_phone(self, address: str) -> None:
-        with chromium() as browser, watched_page(browser, width=380) as seen:
+    def test_fits_a_phone(self, browser: Browser, address: str) -> None:
+        with watched_page(browser, width=380) as seen:
             seen.page.goto(address)
             seen.wait_for_charts()
             assert seen.page.evaluate("document.documentElement.scrollWidth") <= 380
 
-    def test_another_cell_is_drawn_when_it_is_chosen(self, address: str) -> None:
-        with chromium() as browser, watched_page(browser) as seen:
+    def test_another_cell_is_drawn_when_it_is_chosen(self, browser: Browser, address: str) -> None:
+        with watched_page(browser) as seen:
             seen.page.goto(address)
             seen.wait_for_charts()
             select = seen.page.locator("#cells-select")
