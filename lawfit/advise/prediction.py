@@ -21,8 +21,9 @@ from lawfit.advise.regret import (
     lr_given_batch,
     split_regret,
 )
+from lawfit.errors import NoFit
 from lawfit.laws.published import published_laws
-from lawfit.records import Fit, FitStatus, Recipe, Target, content_hash
+from lawfit.records import MODEL_VERSION, Fit, FitStatus, Recipe, Target, content_hash
 from lawfit.units import format_quantity
 
 SCHEMA: Final = "lawfit.prediction/1"
@@ -42,11 +43,18 @@ def recommend(fit: Fit, recipe: Recipe, target: Target) -> dict[str, Any]:
 
     Raises
     ------
+    NoFit
+        The fit was stored by a version of lawfit whose numbers this one cannot read.
     ValueError
         The batch constraints contradict each other or the target.
     """
     payload = fit.payload
     model = payload["model"]
+    if model.get("version") != MODEL_VERSION:
+        raise NoFit(
+            f"fit {fit.id} was made by another version of lawfit ({fit.code_version}) and cannot be read by this one; "
+            f"run lawfit fit --recipe {fit.recipe_name}"
+        )
     _check_batch(target)
     worlds = draw_worlds(model, target.params, target.tokens)
     seq_len = target.seq_len or recipe.seq_len

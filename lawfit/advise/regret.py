@@ -19,8 +19,9 @@ Floats = NDArray[np.float64]
 CHEAP: Final = (0.001, 0.0025)  # shares of loss that bound the cheap zones
 _CAP: Final = 0.05  # of log loss: a run that goes worse than this is noticed early and started again
 _SEARCH_WORLDS: Final = 400  # the search needs the shape of the mean, the reported number uses every world
-_REACH: Final = 2.5  # the best setting lies within so many standard deviations of the centre
 _GRID: Final = 21
+_REFINE: Final = np.linspace(-1.0, 1.0, _GRID)
+_PLAUSIBLE: Final = (0.05, 0.95)
 _ZONE_STEPS: Final = 60
 _ZONE_LIMIT: Final = 12.0  # ln units: a zone wider than e^12 is unbounded for every purpose
 
@@ -42,32 +43,25 @@ def split_regret(worlds: Worlds, log_lr: float, log_batch: float) -> tuple[float
 def best_setting(worlds: Worlds, log_batch: float | None = None, max_log_batch: float = np.inf) -> tuple[float, float]:
     """The (ln lr, ln batch) with the smallest expected regret; with the batch given, the learning rate alone.
 
-    A coarse grid around the centre, then two finer ones around its best point: the mean of convex functions is convex,
-    so the refinement cannot lose the minimum.
+    Searched where the optimum plausibly is (the middle 90 % of the worlds), first coarsely, then twice more finely
+    around the best point.
     """
     if log_batch is not None:
-        shift = worlds.log_lr + best_lr_shift(log_batch - worlds.log_batch, worlds.valley)
-        lr_centre, lr_half = float(np.median(shift)), _REACH * float(np.std(shift)) + 0.2
+        rates = _plausible(lr_given_batch(worlds, log_batch))
         batches = np.array([log_batch])
-        batch_half = 0.0
     else:
-        lr_centre, lr_half = worlds.centre_log_lr, _REACH * float(np.std(worlds.log_lr)) + 0.2
-        batch_centre, batch_half = worlds.centre_log_batch, _REACH * float(np.std(worlds.log_batch)) + 0.2
-        batches = np.unique(
-            np.minimum(np.linspace(batch_centre - batch_half, batch_centre + batch_half, _GRID), max_log_batch)
-        )
+        rates = _plausible(worlds.log_lr)
+        batches = np.unique(np.minimum(_plausible(worlds.log_batch), max_log_batch))
+    lr_step, batch_step = float(rates[1] - rates[0]), float(batches[1] - batches[0]) if len(batches) > 1 else 0.0
+    bounds = (rates[0], rates[-1]), (batches[0], batches[-1])
     some = _thin(worlds)
-    rates = np.linspace(lr_centre - lr_half, lr_centre + lr_half, _GRID)
     for _ in range(3):
         mean = _excess_at(some, rates[:, None, None], batches[None, :, None]).mean(axis=-1)
         i, j = np.unravel_index(int(np.argmin(mean)), mean.shape)
         best = float(rates[i]), float(batches[j])
-        lr_half, batch_half = lr_half * 3 / _GRID, batch_half * 3 / _GRID
-        rates = np.linspace(best[0] - lr_half, best[0] + lr_half, _GRID)
-        if log_batch is None:
-            batches = np.unique(
-                np.minimum(np.linspace(best[1] - batch_half, best[1] + batch_half, _GRID), max_log_batch)
-            )
+        rates = np.clip(best[0] + 1.5 * lr_step * _REFINE, *bounds[0])
+        batches = np.unique(np.clip(best[1] + 1.5 * batch_step * _REFINE, *bounds[1]))
+        lr_step, batch_step = lr_step * 3 / (_GRID - 1), batch_step * 3 / (_GRID - 1)
     return best
 
 
@@ -100,6 +94,11 @@ def cheap_batch_zone(worlds: Worlds, share: float) -> tuple[float, float]:
 
 def _excess_at(worlds: Worlds, log_lr: Floats, log_batch: Floats) -> Floats:
     return np.expm1(np.minimum(excess(log_lr - worlds.log_lr, log_batch - worlds.log_batch, worlds.valley), _CAP))
+
+
+def _plausible(logs: Floats) -> Floats:
+    low, high = np.quantile(logs, _PLAUSIBLE)
+    return np.linspace(low, max(high, low + 1e-9), _GRID)
 
 
 def _thin(worlds: Worlds) -> Worlds:

@@ -24,7 +24,7 @@ from lawfit.estimate.regression import fit_power_law_clustered
 from lawfit.estimate.scoring import ObservedSurface
 from lawfit.estimate.shapes import SHAPES
 from lawfit.estimate.surface import N_LAW, SurfaceFit, fit_surface, law_design
-from lawfit.records import FitStatus, Optimum, OptimumStatus
+from lawfit.records import MODEL_VERSION, FitStatus, Optimum, OptimumStatus
 
 Floats = NDArray[np.float64]
 Progress = Callable[[str, float], None]
@@ -144,6 +144,7 @@ def _model(observed: Observations, ensemble: Ensemble, valley: SurfaceFit, optio
     prior = law_prior("published", ensemble.centre, options.without_laws)
     batch = observed.log_batch
     return {
+        "version": MODEL_VERSION,
         "centre": list(ensemble.centre),
         "dof": float(observed.n_cells + PRIOR_CELLS),
         "inflation": INFLATION,
