@@ -1,21 +1,61 @@
-"""`python -m lawfit.train pack.json...`: train packs one after the other on one device."""
+"""`python -m lawfit.train pack.json...`: train packs one after the other on one device.
+
+Start it again after an interruption and it goes on: packs that have ended are skipped, others resume.
+"""
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import math
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from lawfit.errors import LawfitError
 from lawfit.train.corpus import open_corpus
-from lawfit.train.loop import Trainer, train
-from lawfit.train.pack import load_pack
+from lawfit.train.loop import Outcome, Trainer, ended, train
+from lawfit.train.pack import Pack, load_pack
+
+
+def train_pack(pack: Pack, device: torch.device, options: argparse.Namespace) -> list[Outcome]:
+    """Train one pack, in halves where it does not fit into memory: a run has the same id and losses in either."""
+    try:
+        trainer = Trainer(pack, device, compiled=device.type == "cuda")
+        if device.type == "cuda":
+            trainer.warm_up()
+        corpus = open_corpus(Path(pack.corpus), expected_hash=pack.corpus_hash, wait_seconds=options.wait)
+        return train(
+            pack, corpus, options.logs,
+            trainer=trainer, deadline=options.deadline, checkpoint_seconds=options.checkpoint_seconds,
+        )  # fmt: skip
+    except torch.OutOfMemoryError:
+        if len(pack.runs) == 1:
+            raise LawfitError(
+                f"a single run of pack {pack.name} does not fit into the memory of {device}; make its batch smaller"
+            ) from None
+    trainer = None  # type: ignore[assignment]  # its memory is what the halves need
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    middle = len(pack.runs) // 2
+    print(f"pack {pack.name} of {len(pack.runs)} runs does not fit into memory; split in two", file=sys.stderr)
+    halves = (replace(pack, runs=pack.runs[:middle]), replace(pack, runs=pack.runs[middle:]))
+    return [outcome for half in halves for outcome in train_pack(half, device, options)]
+
+
+def has_ended(pack: Pack, logs: Path) -> bool:
+    """Whether there is nothing left to train; unknown, hence no, while neither pack nor folder tells the corpus."""
+    try:
+        corpus_hash = pack.corpus_hash or open_corpus(Path(pack.corpus)).manifest.hash
+    except LawfitError:
+        return False
+    return ended(pack, corpus_hash, logs)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("packs", nargs="+", type=Path, metavar="pack.json")
     parser.add_argument("--logs", type=Path, default=Path("runs"), help="folder for <run id>.jsonl (default: runs)")
     parser.add_argument("--cpu", action="store_true", help="use the CPU although a GPU is there")
-    parser.add_argument("--deadline", type=float, default=math.inf, help="stop and log at this Unix time")
+    parser.add_argument(
+        "--deadline", type=float, default=math.inf, help="leave a checkpoint and stop at this Unix time"
+    )
+    parser.add_argument("--checkpoint-seconds", type=float, default=120, help="leave one this often (default: 120)")
     parser.add_argument("--wait", type=float, default=0, help="seconds to wait for a corpus that is being built")
     options = parser.parse_args(arguments)
     device = torch.device("cuda" if torch.cuda.is_available() and not options.cpu else "cpu")
@@ -32,20 +75,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for pack in packs:
             if time.time() > options.deadline:
                 break
-            trainer = Trainer(pack, device, compiled=device.type == "cuda")
-            if device.type == "cuda":
-                trainer.warm_up()
-            corpus = open_corpus(Path(pack.corpus), expected_hash=pack.corpus_hash, wait_seconds=options.wait)
+            if has_ended(pack, options.logs):
+                print(json.dumps({"pack": pack.name, "skipped": len(pack.runs)}), flush=True)
+                continue
             began = time.time()
-            outcomes = train(pack, corpus, options.logs, trainer=trainer, deadline=options.deadline)
-            counts = {
-                status: sum(o.status == status for o in outcomes) for status in ("finished", "diverged", "stopped")
-            }
+            outcomes = train_pack(pack, device, options)
+            counts = {s: sum(o.status == s for o in outcomes) for s in ("finished", "diverged", "stopped")}
             tokens = sum(outcome.steps for outcome in outcomes) * pack.batch_tokens
-            print(
-                json.dumps({"pack": pack.name, **counts, "tokens": tokens, "seconds": time.time() - began}), flush=True
-            )
-            del trainer
+            seconds = round(time.time() - began, 2)
+            print(json.dumps({"pack": pack.name, **counts, "tokens": tokens, "seconds": seconds}), flush=True)
     except LawfitError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

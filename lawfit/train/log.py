@@ -1,10 +1,14 @@
-"""`<run id>.jsonl`: one JSON object per line, each flushed as it is written; events start, train, diverged, end."""
+"""`<run id>.jsonl`: one JSON object per line, each flushed as it is written; events start, train, diverged, end.
+
+A log without an end line is that of a run which was interrupted; its pack goes on from its checkpoint.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
+import os
 import platform
 from pathlib import Path
 
@@ -12,24 +16,66 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from lawfit.errors import LawfitError
 from lawfit.records import Json
 from lawfit.train.corpus import Manifest
 from lawfit.train.pack import Pack
 
 
+def log_path(folder: Path, run_id: str) -> Path:
+    return folder / f"{run_id}.jsonl"
+
+
+def last_event(path: Path) -> Json | None:
+    """The last whole line of a log; None when there is none."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return None
+    for line in reversed(lines):
+        try:
+            return json.loads(line)
+        except json.JSONDecodeError:  # cut off in writing
+            continue
+    return None
+
+
 class RunLog:
-    """The log of one run, written from its first line: a run trained again replaces its log."""
+    """The log of one run: from its first line, or from where a checkpoint was taken."""
 
     def __init__(
-        self, folder: Path, run_id: str, pack: Pack, index: int, manifest: Manifest, device: torch.device, epochs: float
+        self,
+        folder: Path,
+        run_id: str,
+        pack: Pack,
+        index: int,
+        manifest: Manifest,
+        device: torch.device,
+        epochs: float,
+        *,
+        resume_at: int | None = None,
+        done: int = 0,
+        diverged_at: int = 0,
     ) -> None:
         run = pack.runs[index]
         self.pack, self.steps = pack, run.steps
         self.bytes_per_token = manifest.validation_bytes / manifest.validation_tokens
-        self.diverged_at = 0
+        self.diverged_at = diverged_at
+        self.interval = max(1, run.steps // pack.log_points)
+        self.logged = run.steps if done >= run.steps else done - done % self.interval  # the step of the last line
         folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / f"{run_id}.jsonl"
-        self.file = self.path.open("w", encoding="utf-8")
+        path = log_path(folder, run_id)
+        if resume_at is None:
+            path.write_bytes(b"")
+        elif not path.exists() or path.stat().st_size < resume_at:
+            raise LawfitError(
+                f"{path} holds less than its checkpoint says; remove {folder}/*.checkpoint to begin its pack again"
+            )
+        else:
+            os.truncate(path, resume_at)  # what came after the checkpoint will be written again
+        self.file = path.open("ab")
+        if resume_at is not None:
+            return
         self._write(
             event="start",
             run_id=run_id,
@@ -55,20 +101,36 @@ class RunLog:
             **dataclasses.asdict(run),
         )
 
-    def train(
-        self, past: int, done: int, losses: npt.NDArray[np.float32], norm: float, lr: float, diverged_at: int
-    ) -> None:
-        """Mean training loss over the steps (past, done]; the gradient norm (before clipping) and lr at the last."""
-        if self.over(past):
+    def next_line(self, done: int) -> int:
+        """The step of the first line after `done` steps."""
+        return min(self.steps, done - done % self.interval + self.interval)
+
+    def train(self, done: int, losses: npt.NDArray[np.float32], norm: float, lr: float, diverged_at: int) -> None:
+        """Write the line of step `done`, if there is one: the same lines whatever the neighbours need.
+
+        Parameters
+        ----------
+        losses : (steps of the pack,) training loss of every step up to `done`; the line has the mean since the last
+        norm, lr : float
+            Gradient norm before clipping, and learning rate, of step `done`.
+        diverged_at : int
+            Step at which the run diverged, 0 if it has not.
+        """
+        if self.over(self.logged):
             return
         if diverged_at:
             self.diverged_at = diverged_at
             self._write(event="diverged", step=diverged_at, tokens=diverged_at * self.pack.batch_tokens)
-            return
-        done = min(done, self.steps)
-        loss = float(np.mean(losses[: done - past], dtype=np.float64))
-        tokens = done * self.pack.batch_tokens
-        self._write(event="train", step=done, tokens=tokens, loss=loss, grad_norm=norm, lr=lr)
+        elif done == self.next_line(self.logged):
+            loss = float(np.mean(losses[self.logged : done], dtype=np.float64))
+            tokens = done * self.pack.batch_tokens
+            self._write(event="train", step=done, tokens=tokens, loss=loss, grad_norm=norm, lr=lr)
+            self.logged = done
+
+    @property
+    def position(self) -> int:
+        """Bytes written."""
+        return self.file.tell()
 
     def over(self, done: int) -> bool:
         """Nothing is left to do for this run after `done` steps of the pack."""
@@ -85,8 +147,11 @@ class RunLog:
             flops=steps * self.pack.batch_tokens * self.pack.model.flops_per_token,
             **timings,
         )
+        self.close()
+
+    def close(self) -> None:
         self.file.close()
 
     def _write(self, **line: Json) -> None:
-        self.file.write(json.dumps(line, allow_nan=False) + "\n")
+        self.file.write((json.dumps(line, allow_nan=False) + "\n").encode())
         self.file.flush()

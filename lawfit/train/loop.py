@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lawfit.train.checkpoint import Checkpoint, Saved
 from lawfit.train.corpus import Corpus, CorpusError, sequence_order
-from lawfit.train.log import RunLog
+from lawfit.train.log import RunLog, last_event, log_path
 from lawfit.train.model import Stack, decayed_columns, initial_rows
 from lawfit.train.optimizers import Columns, adamw, gradient_norm
 from lawfit.train.pack import Pack
@@ -35,7 +36,7 @@ class Outcome:
     """How one run ended."""
 
     run_id: str
-    status: str  # "finished", "diverged", or "stopped" (the deadline came first)
+    status: str  # "finished", "diverged", or "stopped" (the deadline came first, and it can go on)
     steps: int  # done, at most those asked for
     loss: float | None  # on the validation sequences, nats per token; only when finished
 
@@ -148,15 +149,34 @@ class Trainer:
         self.eval_losses.index_copy_(1, which, losses.detach())  # the clamped tail writes one value several times
         self.eval_at += batch
 
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """Everything that a step changes."""
+        names = (
+            "rows",
+            "first",
+            "second",
+            "step",
+            "healthy",
+            "diverged_at",
+            "hopeless_steps",
+            "loss_table",
+            "norm_table",
+        )
+        return {name: getattr(self, name) for name in names}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, tensor in self.state.items():
+                tensor.copy_(state[name])
+
     def prepare(self) -> tuple[Callable[[], None], Callable[[], None]]:
         """The two steps as callables: CUDA graphs on a GPU, plain calls elsewhere."""
         self.eval_losses = torch.zeros(self.k, self.pack.eval_sequences, device=self.device)
         self.eval_at = torch.zeros((), dtype=torch.int64, device=self.device)
         if self.device.type != "cuda":
             return self.train_step, self.eval_step
-        state = (self.rows, self.first, self.second, self.step, self.healthy, self.diverged_at, self.hopeless_steps)
-        with torch.no_grad():
-            saved = [tensor.detach().clone() for tensor in state]
+        saved = {name: tensor.detach().clone() for name, tensor in self.state.items()}
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # warm-up off the capture: compilation, library handles, workspaces
@@ -170,11 +190,7 @@ class Trainer:
             with torch.cuda.graph(graph):
                 step()
             graphs.append(graph)
-        with torch.no_grad():
-            for tensor, value in zip(state, saved, strict=True):
-                tensor.copy_(value)
-            self.loss_table.zero_()
-            self.norm_table.zero_()
+        self.restore(saved)
         return graphs[0].replay, graphs[1].replay
 
     def evaluate(self, eval_step: Callable[[], None]) -> npt.NDArray[np.float64]:
@@ -192,53 +208,82 @@ def train(
     *,
     trainer: Trainer,
     deadline: float = math.inf,
+    checkpoint_seconds: float = math.inf,
     clock: Callable[[], float] = time.time,
 ) -> list[Outcome]:
     """Train a pack to its end, or to the deadline, and write one `<run id>.jsonl` per run.
+
+    A pack that was interrupted goes on from its checkpoint; the logs are then those of one uninterrupted run.
 
     Parameters
     ----------
     trainer : Trainer
         Made from the same pack; apart, so that compilation can begin before the corpus is there.
     deadline : float
-        On `clock`, in seconds. Runs that are not done by then are logged as stopped and have no final loss.
+        On `clock`, in seconds. A pack that is not done by then leaves a checkpoint and logs without an end.
+    checkpoint_seconds : float
+        Leave a checkpoint about this often, against a sudden death.
     """
     trainer.load(corpus)
+    ids = [pack.run_id(i, corpus.manifest.hash) for i in range(trainer.k)]
+    checkpoint = Checkpoint(logs, ids, every_seconds=checkpoint_seconds)
     ready = clock()
     train_step, eval_step = trainer.prepare()
     start = clock()
-    ids = [pack.run_id(i, corpus.manifest.hash) for i in range(trainer.k)]
+    ready_seconds = start - ready
+    if saved := checkpoint.load():
+        trainer.restore(saved.tensors)
+        start -= saved.seconds
+    done, diverged_at = int(trainer.step), trainer.diverged_at[:, 0].tolist()
     run_logs = [
-        RunLog(logs, ids[i], pack, i, corpus.manifest, trainer.device, trainer.epochs) for i in range(trainer.k)
-    ]
-    interval = max(1, trainer.steps // pack.log_points)
-    done, late = 0, False
-    while done < trainer.steps and not late:
-        for _ in range(min(interval, trainer.steps - done)):
+        RunLog(
+            logs, ids[i], pack, i, corpus.manifest, trainer.device, trainer.epochs,
+            resume_at=saved.log_positions[i] if saved else None, done=done, diverged_at=diverged_at[i],
+        )
+        for i in range(trainer.k)
+    ]  # fmt: skip
+
+    def save() -> None:
+        positions = [log.position for log in run_logs]
+        checkpoint.save(Saved(tensors=trainer.state, log_positions=positions, seconds=clock() - start))
+
+    while not all(log.over(done) for log in run_logs):
+        past, done = done, min(log.next_line(done) for log in run_logs if not log.over(done))
+        for _ in range(done - past):
             train_step()
-        past, done = done, min(done + interval, trainer.steps)
-        losses = trainer.loss_table[:, past:done].cpu().numpy()  # waits for the device
+        losses = trainer.loss_table[:, :done].cpu().numpy()  # waits for the device
         norms, rates = trainer.norm_table[:, done - 1].cpu().numpy(), trainer.lr_table[:, done - 1].cpu().numpy()
-        diverged_at = trainer.diverged_at[:, 0].cpu().numpy()
+        diverged_at = trainer.diverged_at[:, 0].tolist()
         for i, log in enumerate(run_logs):
-            log.train(past, done, losses[i], float(norms[i]), float(rates[i]), int(diverged_at[i]))
-        late = clock() > deadline and done < trainer.steps
+            log.train(done, losses[i], float(norms[i]), float(rates[i]), diverged_at[i])
         if all(log.over(done) for log in run_logs):
             break
+        if clock() > deadline:
+            save()
+            for log in run_logs:
+                log.close()
+            return [Outcome(run_id=ids[i], status="stopped", steps=done, loss=None) for i in range(trainer.k)]
+        if checkpoint.due:
+            save()
     train_seconds = clock() - start
-    finished = [not log.diverged_at and done >= log.steps for log in run_logs]
-    final = trainer.evaluate(eval_step) if any(finished) else np.full(trainer.k, np.nan)
+    final = trainer.evaluate(eval_step)
     outcomes = []
     for i, log in enumerate(run_logs):
-        status = "diverged" if log.diverged_at else "finished" if finished[i] else "stopped"
-        if status == "finished" and not math.isfinite(final[i]):
-            status, log.diverged_at = "diverged", pack.runs[i].steps
-        loss = float(final[i]) if status == "finished" else None
-        steps = log.diverged_at or min(done, pack.runs[i].steps)
+        if not log.diverged_at and not math.isfinite(final[i]):
+            log.diverged_at = log.steps
+        status, loss = ("diverged", None) if log.diverged_at else ("finished", float(final[i]))
+        steps = log.diverged_at or log.steps
         log.end(
             status, steps, loss,
-            prepare_seconds=start - ready, train_seconds=train_seconds, eval_seconds=clock() - start - train_seconds,
+            prepare_seconds=ready_seconds, train_seconds=train_seconds, eval_seconds=clock() - start - train_seconds,
             pack_tokens_per_second=trainer.k * done * pack.batch_tokens / train_seconds,
         )  # fmt: skip
         outcomes.append(Outcome(run_id=ids[i], status=status, steps=steps, loss=loss))
+    checkpoint.remove()
     return outcomes
+
+
+def ended(pack: Pack, corpus_hash: str, logs: Path) -> bool:
+    """Every run of the pack has a log that ends."""
+    last = (last_event(log_path(logs, pack.run_id(i, corpus_hash))) for i in range(len(pack.runs)))
+    return all(event is not None and event["event"] == "end" and event["status"] != "stopped" for event in last)

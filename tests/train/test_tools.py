@@ -1,0 +1,131 @@
+"""Grid files, the queue, and the run table; the table goes through `lawfit ingest` untouched."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lawfit import pipeline
+from lawfit.ingest import IngestOptions
+from lawfit.records import RunStatus
+from lawfit.train import grid, queue, table
+from lawfit.train.corpus import Corpus
+from lawfit.train.pack import PackError
+from tests.train.test_resume import write_corpus
+
+GRID: dict[str, Any] = {
+    "base": {"vocab": 61, "seq_len": 8, "precision": "fp32", "eval_sequences": 10, "corpus_hash": "made-up"},
+    "shapes": {"tiny": {"layers": 1, "width": 8, "heads": 1, "hidden": 8}},
+    "run": {"lr": 0.1, "beta2": 0.99},
+    "warmup_fraction": 0.25,
+    "blocks": [
+        {"shape": "tiny", "tokens": [640], "batch_tokens": [16, 32], "lr": [0.001, 0.01, 1e30], "seeds": [0, 1]},
+        {"shape": "tiny", "tokens": [640], "batch_tokens": [32], "lr": [0.01], "weight_decay": [0.5]},
+    ],
+}
+
+
+def test_a_grid_is_a_product() -> None:
+    large, small, decay = grid.packs(GRID)
+    assert [pack.batch_tokens for pack in (large, small, decay)] == [32, 16, 32]
+    assert [run.steps for run in large.runs] == [20] * 6
+    assert [run.warmup_steps for run in small.runs] == [10] * 6
+    assert [(run.lr, run.init_seed, run.data_seed) for run in small.runs] == [
+        (lr, seed, seed) for seed in (0, 1) for lr in (0.001, 0.01, 1e30)
+    ]
+    assert {run.beta2 for run in large.runs} == {0.99}
+    assert [run.weight_decay for run in decay.runs] == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shape": "huge"}, r"blocks\[1\]: no shape 'huge'; the shapes are tiny"),
+        ({"batch_tokens": [20]}, r"blocks\[1\]: batch_tokens 20 is not a multiple of seq_len 8"),
+        ({"learning_rate": [1]}, r"blocks\[1\]: unknown field learning_rate; the fields are"),
+    ],
+    ids=["shape", "batch", "field"],
+)
+def test_a_bad_grid_is_refused(change: dict[str, Any], message: str) -> None:
+    content = copy.deepcopy(GRID)
+    content["blocks"][1] |= change
+    with pytest.raises(PackError, match=message):
+        list(grid.packs(content))
+
+
+@pytest.fixture
+def packs(corpus: Corpus, tmp_path: Path) -> Path:
+    write_corpus(corpus, tmp_path / "corpus")
+    content = copy.deepcopy(GRID)
+    content["base"]["corpus"] = str(tmp_path / "corpus")
+    (tmp_path / "grid.json").write_text(json.dumps(content))
+    grid.main([str(tmp_path / "grid.json"), str(tmp_path / "packs")])
+    return tmp_path / "packs"
+
+
+def test_from_grid_to_store(packs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    logs = tmp_path / "runs"
+    assert queue.main([str(packs), "--logs", str(logs), "--workers", "2", "--cpu"]) == 0
+    assert "3 packs done, 0 failed, 0 not started" in capfd.readouterr().out
+    csv = tmp_path / "sweep.csv"
+    assert table.main([str(logs), "--runs", str(csv), "--curves", str(tmp_path / "curves.csv")]) == 0
+    assert "13 runs, 4 of them diverged; 0 stopped runs left out" in capfd.readouterr().out
+    with pipeline.open_store(str(tmp_path / "lawfit.db")) as store:
+        report = pipeline.ingest(store, csv, IngestOptions())
+        runs = store.runs(store.recipe(report.recipes[0]).key)
+    assert (report.inserted, report.diverged, report.rejections) == (13, 4, ())
+    by_key = {run.run_key: run for run in runs}
+    for pack in grid.packs(GRID):
+        for i, settings in enumerate(pack.runs):
+            run = by_key[pack.run_id(i, "made-up")]
+            assert (run.lr, run.weight_decay, run.steps, run.seed) == (
+                settings.lr, settings.weight_decay, settings.steps, settings.init_seed,
+            )  # fmt: skip
+            assert (run.params, run.tokens, run.batch_tokens) == (
+                pack.model.non_embedding_params, settings.steps * pack.batch_tokens, pack.batch_tokens,
+            )  # fmt: skip
+            assert (run.status is RunStatus.DIVERGED) == (settings.lr == 1e30)
+
+
+def test_a_failing_pack_does_not_stop_the_queue(packs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    names = sorted(path.name for path in packs.iterdir())
+    (packs / names[0]).write_text("{}")
+    assert queue.main([str(packs), "--logs", str(tmp_path / "runs"), "--cpu"]) == 1
+    output = capfd.readouterr()
+    assert "2 packs done, 1 failed, 0 not started" in output.out
+    assert f"error: pack {names[0].removesuffix('.json')} failed" in output.err
+    assert "model must be an object" in (tmp_path / "runs" / names[0].replace(".json", ".err")).read_text()
+
+
+def test_nothing_starts_after_the_deadline(packs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = [str(packs), "--logs", str(tmp_path / "runs"), "--cpu", "--deadline", str(time.time() - 1)]
+    assert queue.main(arguments) == 0
+    assert "0 packs done, 0 failed, 3 not started" in capfd.readouterr().out
+
+
+def test_an_empty_folder_is_an_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert queue.main([str(tmp_path)]) == 1
+    assert "no pack in" in capfd.readouterr().err
+
+
+def test_table_of_nothing_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert table.main([str(tmp_path), "--runs", str(tmp_path / "t.csv")]) == 1
+    assert "no finished run below" in capsys.readouterr().err
+
+
+def test_a_damaged_log_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.jsonl").write_text('{"event": "start"\n{"event": "end"}\n')
+    assert table.main([str(tmp_path), "--runs", str(tmp_path / "t.csv")]) == 1
+    assert "a.jsonl, line 1 is not JSON" in capsys.readouterr().err
+
+
+def test_curves_are_thinned_and_keep_the_end() -> None:
+    events = [{"event": "start", "run_id": "r"}]
+    events += [{"event": "train", "step": i, "tokens": i, "loss": 1.0, "grad_norm": 1.0} for i in range(1, 61)]
+    steps = [row["step"] for row in table.curve_rows(events, points=20)]
+    assert steps == list(range(3, 61, 3))
