@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 OURS: Final = "lawfit"
 _LABEL: Final = 30
+_LEAST_ON_LOG: Final = 1e-5  # shares of the loss below which all methods are as good
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +105,7 @@ def backtest_figure(backtest: Backtest) -> Figure:
     }
     mean = {**common, "name": "mean", "x": [100 * score.mean_regret for score in scores], "marker": marker}
     layout = {
-        "xaxis": {"title": {"text": "Loss given up on scales not seen (%)"}, "rangemode": "tozero"},
+        "xaxis": _axis(scores),
         "yaxis": {
             "tickvals": rows,
             "ticktext": [
@@ -119,6 +120,15 @@ def backtest_figure(backtest: Backtest) -> Figure:
         "margin": {"b": 88, "l": 8},
     }
     return style.figure([*lines, worst, mean], layout)
+
+
+def _axis(scores: Sequence[MethodScore]) -> dict[str, Any]:
+    """Logarithmic, as methods differ by factors; straight from zero where one of them cost nothing at all."""
+    title = "Loss given up (%)"
+    low, high = min(score.mean_regret for score in scores), max(score.worst_regret for score in scores)
+    if low < _LEAST_ON_LOG:
+        return {"title": {"text": title}, "rangemode": "tozero"}
+    return style.log_axis(title, 100 * low, 100 * high, write=lambda tick: f"{tick:g}")
 
 
 def _short(method: str) -> str:

@@ -281,7 +281,7 @@ def _law_traces(scaling: Scaling) -> list[dict[str, Any]]:
         "type": "scatter",
         "mode": "markers",
         "legendrank": FIRST_IN_LEGEND,
-        "name": f"{what}: {_written(scaling, value)}",
+        "name": f"{what}: {format_lr(value) if scaling.quantity == 'lr' else format_quantity(value)}",
         "x": [scaling.target[scaling.along]],
         "y": [value],
         "error_y": {
@@ -325,7 +325,9 @@ def _cell_traces(scaling: Scaling) -> list[dict[str, Any]]:
         )
     named = {min(others, key=lambda value: abs(math.log(value / line.other))) for line in scaling.families}
     for other in others:
+        # filled symbols first: the legend shows the first one
         cells = [cell for cell in scaling.cells if _of(cell, scaling.other) == other]
+        cells.sort(key=lambda cell: cell.status != "inside")
         traces.append(
             {
                 "type": "scatter",

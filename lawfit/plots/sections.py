@@ -165,7 +165,7 @@ def others_section(document: Mapping[str, Any]) -> str:
     )
     if not rows:
         return ""
-    columns = ("law", "learning rate", "batch", "mean cost on your runs", "scales", "target in its range", "source")
+    columns = ("law", "learning rate", "batch", "cost on your runs", "scales", "target in its range", "source")
     body = tag("h2", "What others would say", id="others-title")
     words = "Published laws at your target, cheapest on your own runs first. A dash: not given, or it cannot be scored."
     body += tag("p", text(words), class_="lead")

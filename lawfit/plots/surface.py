@@ -24,6 +24,7 @@ Floats = NDArray[np.float64]
 ZONE_COSTS: Final = (0.0025, 0.001)  # shares of the loss, widest first
 COLOUR_FULL: Final = 0.02  # excess from which all runs look equally bad
 SAME_SCALE: Final = 0.02  # ln units: a cell of the fit and a cell of the runs this close are one
+_ROOM_FOR_ZONE: Final = 2.0
 _DIRECTIONS: Final = 180
 _FARTHEST: Final = 12.0  # nats from the optimum; a zone that reaches further is not drawn closed
 
@@ -132,17 +133,25 @@ def surface_figure(surface: CellSurface) -> Figure:
     traces.append(_optimum(surface))
     shown_lr = np.concatenate([surface.lr, surface.diverged_lr, [surface.optimum_lr]])
     shown_batch = np.concatenate([surface.batch_tokens, surface.diverged_batch_tokens, [surface.optimum_batch_tokens]])
-    low, high = float(shown_batch.min()), float(shown_batch.max())
+    first, last = _with_zone(shown_lr, surface.zones[-1].lr)
+    low, high = _with_zone(shown_batch, surface.zones[-1].batch_tokens)
     if high / low < 1.5:  # one batch size: some air around it
         low, high = low / 2, high * 2
     layout = {
-        "xaxis": style.log_axis(
-            "Peak learning rate", float(shown_lr.min()), float(shown_lr.max()), write=style.tick_lr
-        ),
+        "xaxis": style.log_axis("Peak learning rate", first, last, write=style.tick_lr),
         "yaxis": style.log_axis("Batch size (tokens per step)", low, high),
         "margin": {"b": 88},
     }
     return style.figure(traces, layout)
+
+
+def _with_zone(runs: Floats, zone: Floats) -> tuple[float, float]:
+    """Range that shows the runs, and the innermost zone as far as it is not much wider than they."""
+    low, high = float(runs.min()), float(runs.max())
+    ends = zone[np.isfinite(zone)]
+    if not len(ends):
+        return low, high
+    return max(min(low, ends.min()), low / _ROOM_FOR_ZONE), min(max(high, ends.max()), high * _ROOM_FOR_ZONE)
 
 
 def _zone_traces(surface: CellSurface) -> list[dict[str, Any]]:
