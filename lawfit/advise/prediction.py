@@ -58,7 +58,7 @@ def recommend(fit: Fit, recipe: Recipe, target: Target) -> dict[str, Any]:
     _check_batch(target)
     worlds = draw_worlds(model, target.params, target.tokens)
     seq_len = target.seq_len or recipe.seq_len
-    log_batch, batch_notes = _choose_batch(worlds, target, seq_len)
+    log_batch, imposed, batch_notes = _choose_batch(worlds, target, seq_len)
     log_lr, _ = best_setting(worlds, log_batch)
     decades = _decades(model["ranges"], target, math.exp(log_batch))
     of_lr, of_batch = split_regret(worlds, log_lr, log_batch)
@@ -68,7 +68,8 @@ def recommend(fit: Fit, recipe: Recipe, target: Target) -> dict[str, Any]:
         max(0.0, 1 - (after / before) ** 2) for after, before in zip(worlds.posterior_sd, worlds.prior_sd, strict=True)
     ]
     edge = _at_edge(payload["cells"])
-    rates = lr_given_batch(worlds, log_batch)
+    # the estimand: the optimum itself where the batch is free, the best learning rate at the batch where it is imposed
+    rates = lr_given_batch(worlds, log_batch) if imposed else worlds.log_lr
     recommendation: dict[str, dict[str, Any]] = {
         "lr": {
             "value": _digits(math.exp(log_lr)),
@@ -156,15 +157,15 @@ def _check_batch(target: Target) -> None:
         )
 
 
-def _choose_batch(worlds: Worlds, target: Target, seq_len: int | None) -> tuple[float, list[str]]:
-    """ln of the batch to run, in tokens per step, and what had to give."""
+def _choose_batch(worlds: Worlds, target: Target, seq_len: int | None) -> tuple[float, bool, list[str]]:
+    """ln of the batch to run, in tokens per step; whether it was imposed (given or capped); and what had to give."""
     unit = (target.batch_multiple or 1) * (seq_len or 1) if target.batch_multiple or seq_len else None
     notes: list[str] = []
     if target.batch_tokens is not None:
         count = target.batch_tokens / unit if unit is not None and target.batch_multiple is not None else 1.0
         if abs(count - round(count)) > 1e-6:
             notes.append(f"the given batch is not a multiple of {unit:g} tokens; it is taken as given")
-        return math.log(target.batch_tokens), notes
+        return math.log(target.batch_tokens), True, notes
     cap = target.max_batch_tokens
     if unit is not None and unit > target.tokens:
         raise ValueError(f"one step's unit of {unit:g} tokens is larger than the whole run of {target.tokens:g} tokens")
@@ -175,7 +176,8 @@ def _choose_batch(worlds: Worlds, target: Target, seq_len: int | None) -> tuple[
     cap = min(cap or math.inf, target.tokens)  # a step cannot hold more than the whole run
     _, free = best_setting(worlds)
     chosen = max(free, 0.0)
-    if free > math.log(cap):
+    capped = free > math.log(cap)
+    if capped:
         chosen = math.log(cap)
         notes.append(
             f"the best batch would be {format_quantity(math.exp(free))} tokens, above the allowed "
@@ -190,7 +192,7 @@ def _choose_batch(worlds: Worlds, target: Target, seq_len: int | None) -> tuple[
             (math.log(n * unit) for n in allowed or [1]),
             key=lambda z: expected_regret(worlds, best_setting(worlds, z)[0], z),
         )
-    return chosen, notes
+    return chosen, capped, notes
 
 
 def _interval(logs: np.ndarray[Any, np.dtype[np.float64]], level: float) -> dict[str, float]:

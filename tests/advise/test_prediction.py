@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lawfit.advise.draws import Worlds, draw_worlds
 from lawfit.advise.prediction import SCHEMA, recommend
+from lawfit.advise.regret import lr_given_batch
 from lawfit.estimate.analysis import FitOptions
 from lawfit.records import Fit, FitStatus, Recipe, Target
 from lawfit.simulate import Truth
@@ -150,6 +152,26 @@ class TestNumbers:
         document = answer()
         parts = lr(document)["expected_regret"] + batch(document)["expected_regret"]
         assert parts == pytest.approx(document["expected_regret"]["loss_fraction"], rel=1e-6)
+
+
+class TestEstimand:
+    """Sweeps at one batch a scale leave the batch open: there the two estimands are far apart."""
+
+    def worlds(self) -> Worlds:
+        return draw_worlds(thin_fit().payload["model"], NEXT.params, NEXT.tokens)
+
+    def test_is_the_optimum_itself_where_the_batch_is_free(self) -> None:
+        found = lr(answer(fit=thin_fit()))
+        expected = np.exp(np.quantile(self.worlds().log_lr, [0.05, 0.95]))
+        assert (found["low"], found["high"]) == pytest.approx(tuple(expected), rel=1e-5)  # printed with six digits
+        assert found["low"] <= found["value"] <= found["high"]
+
+    @pytest.mark.parametrize("how", ["batch_tokens", "max_batch_tokens"])
+    def test_is_the_best_lr_at_the_batch_where_it_is_imposed(self, how: str) -> None:
+        found = lr(answer(fit=thin_fit(), **{how: 1e5}))
+        expected = np.exp(np.quantile(lr_given_batch(self.worlds(), math.log(1e5)), [0.05, 0.95]))
+        assert (found["low"], found["high"]) == pytest.approx(tuple(expected), rel=1e-5)
+        assert found["low"] <= found["value"] <= found["high"]
 
 
 class TestDistance:

@@ -92,7 +92,9 @@ def objective_residuals(
     rows = observed.log_loss <= observed.lowest_log_loss()[observed.cell] + WINDOW
     c = observed.cell[rows]
     r = observed.log_loss[rows] - floor[c] - shape(observed.log_lr[rows] - a[c], observed.log_batch[rows] - b[c], q)[0]
-    huber = 2 * (np.sqrt(1 + (r / fit.noise) ** 2) - 1)  # Charbonnier's pseudo-Huber with its knee at one sd
+    huber = 2 * (
+        np.sqrt(1 + (r / fit.noise_of_cells[c]) ** 2) - 1
+    )  # Charbonnier's pseudo-Huber with its knee at one sd
     return np.concatenate(
         [
             np.sign(r) * np.sqrt(observed.seeds[rows] * huber),
