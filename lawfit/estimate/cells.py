@@ -70,10 +70,11 @@ def locate_cells(observed: Observations, ensemble: Ensemble) -> list[CellReport]
     """The optimum of every cell by the joint surface (its own scatter included), with a status."""
     log_lr, log_batch = ensemble.optimum(observed.params, observed.tokens)
     scatter = np.tensordot(ensemble.weights, np.array([m.fit.scatter for m in ensemble.members]), axes=1)
-    noise = float(ensemble.weights @ np.array([m.fit.noise for m in ensemble.members]))
+    noise = ensemble.weights @ np.array([m.fit.noise_of_cells for m in ensemble.members])
     log_lr, log_batch = log_lr + scatter[:, 0], log_batch + scatter[:, 1]
     return [
-        _locate(observed, cell, float(log_lr[cell]), float(log_batch[cell]), noise) for cell in range(observed.n_cells)
+        _locate(observed, cell, float(log_lr[cell]), float(log_batch[cell]), float(noise[cell]))
+        for cell in range(observed.n_cells)
     ]
 
 

@@ -20,14 +20,21 @@ from lawfit.estimate.borrowed import PRIOR_FORMS, law_prior
 from lawfit.estimate.observations import Observations
 from lawfit.estimate.scoring import ObservedSurface
 from lawfit.estimate.shapes import SHAPES
-from lawfit.estimate.surface import NOISE_START, SCATTER_START, LawPrior, SurfaceFit, fit_surface, law_design
+from lawfit.estimate.surface import (
+    NOISE_START,
+    SCATTER_START,
+    WINDOW_PER_NOISE,
+    LawPrior,
+    SurfaceFit,
+    fit_surface,
+    law_design,
+)
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
 WINDOWS: Final = (0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.08, 0.15, 0.3)
 WINDOWS_TRIED: Final = 3
-WINDOW_PER_NOISE: Final = 7.0
 TRIED_SHAPES: Final = ("cubic", "exponentials")
 ROWS_PER_CELL: Final = (
     8.0  # a window holds at least so many runs of the typical cell, or it is too narrow to show a valley
@@ -161,8 +168,9 @@ def usable_windows(observed: Observations) -> list[float]:
 
 def _noise(observed: Observations, priors: Mapping[str, LawPrior]) -> float:
     """sd of log loss between equal runs: from seeds where there are any, else the scatter in the narrowest window."""
-    if observed.seed_sd is not None:
-        return observed.seed_sd
+    by_cell = observed.seed_sd_of_cells()
+    if np.isfinite(by_cell).any():
+        return float(np.nanmedian(by_cell))
     try:
         fit = fit_surface(observed, SHAPES["cubic"], usable_windows(observed)[0], priors["own"])
     except (FitError, np.linalg.LinAlgError):

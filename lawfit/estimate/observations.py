@@ -57,6 +57,17 @@ class Observations:
         repeats = float((self.seeds - 1).sum())
         return float(np.sqrt(self.seed_squares.sum() / repeats)) if repeats >= MIN_REPEATS else None
 
+    def seed_sd_of_cells(self) -> Floats:
+        """(cells,) the same within the better half of each cell's settings; NaN with too few repeats there.
+
+        Scales differ: one whose runs end in a steep stretch of their loss curve is many times as noisy as the next.
+        """
+        middle = np.array([np.median(self.log_loss[self.rows_of(c)]) for c in range(self.n_cells)])
+        good = self.log_loss <= middle[self.cell]
+        repeats = np.bincount(self.cell[good], weights=self.seeds[good] - 1, minlength=self.n_cells)
+        squares = np.bincount(self.cell[good], weights=self.seed_squares[good], minlength=self.n_cells)
+        return np.where(repeats >= MIN_REPEATS, np.sqrt(squares / np.maximum(repeats, 1)), np.nan)
+
     def rows_of(self, cell: int) -> slice:
         start, stop = np.searchsorted(self.cell, [cell, cell + 1])
         return slice(int(start), int(stop))

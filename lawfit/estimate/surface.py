@@ -34,6 +34,8 @@ SCATTER_WEIGHT: Final = 2.0
 NOISE_START: Final = 1e-3
 NOISE_WEIGHT: Final = 4.0
 NOISE_FLOOR: Final = 1e-5
+CELL_NOISE_WEIGHT: Final = 10.0  # runs that the typical noise counts for against a cell's own residuals
+WINDOW_PER_NOISE: Final = 7.0
 _ROBUST: Final = 1.0  # residuals beyond one noise sd count less than squared
 _MAX_STEPS: Final = 60
 _EM_ROUNDS: Final = 3
@@ -62,7 +64,8 @@ class SurfaceFit:
     scatter: Floats  # (cells, 2) each cell's own shift of (ln lr*, ln batch*)
     floor: Floats  # (cells,) fitted log loss at each cell's optimum
     scatter_var: Floats  # (2,)
-    noise: float  # sd of log loss
+    noise: float  # sd of log loss of the typical cell
+    noise_of_cells: Floats  # (cells,)
     cov: Floats  # (8 + len q,) squared: inverse information, prior included
     without_group: Floats  # (groups, 8 + len q): the estimate with each group of cells left out
     rows: int
@@ -102,8 +105,9 @@ def fit_surface(
     FitError
         No run lies inside the window, or the information is singular (a prior without width everywhere).
     """
-    lowest = observed.lowest_log_loss()
-    inside = observed.log_loss <= lowest[observed.cell] + window
+    # a cell so noisy that its lowest run is luck shows its valley only over a wider window
+    widened = np.fmax(window, WINDOW_PER_NOISE * observed.seed_sd_of_cells())
+    inside = observed.log_loss <= (observed.lowest_log_loss() + widened)[observed.cell]
     problem = _Problem(observed, inside, shape, prior)
     if start is None or start.law.shape != (N_LAW,) or start.shape.shape != shape.prior_mean.shape:
         theta = np.concatenate([prior.mean, shape.prior_mean])
@@ -163,13 +167,14 @@ class _Problem:
         h, by_u, by_v, by_q = self.shape(self.x - a[self.cell], self.z - b[self.cell], theta[N_LAW:])
         return self.y - h, by_u, by_v, by_q
 
-    def objective(self, theta: Floats, scatter: Floats, floor: Floats, var: Floats, noise: float) -> float:
-        r = (self.residuals(theta, scatter)[0] - floor[self.cell]) / noise
+    def objective(self, theta: Floats, scatter: Floats, floor: Floats, var: Floats, noise: Floats) -> float:
+        r = (self.residuals(theta, scatter)[0] - floor[self.cell]) / noise[self.cell]
         robust = 2 * _ROBUST**2 * (np.sqrt(1 + (r / _ROBUST) ** 2) - 1)
         off = theta - self.mean
         return float(self.seeds @ robust + off @ self.precision @ off + (scatter**2 / var).sum())
 
-    def solve(self, theta: Floats, scatter_var: Floats, noise: float, groups: Sequence[Ints]) -> SurfaceFit:
+    def solve(self, theta: Floats, scatter_var: Floats, typical: float, groups: Sequence[Ints]) -> SurfaceFit:
+        noise = np.full(self.n_cells, typical)
         scatter = np.zeros((self.n_cells, 2))
         floor = self._floors(theta, scatter)
         steps = 0
@@ -204,7 +209,7 @@ class _Problem:
             if round_ < _EM_ROUNDS - 1:
                 system = _System(self, theta, scatter, floor, scatter_var, noise)
                 scatter_var = system.updated_scatter_var()
-                noise = self._updated_noise(theta, scatter, floor, system)
+                typical, noise = self._updated_noise(theta, scatter, floor, system)
         system = _System(self, theta, scatter, floor, scatter_var, noise)
         return SurfaceFit(
             centre=self.centre,
@@ -213,7 +218,8 @@ class _Problem:
             scatter=scatter,
             floor=floor,
             scatter_var=scatter_var,
-            noise=noise,
+            noise=typical,
+            noise_of_cells=noise,
             cov=system.doubtful_covariance(),
             without_group=system.leave_out(groups),
             rows=len(self.y),
@@ -226,25 +232,30 @@ class _Problem:
         e = self.residuals(theta, scatter)[0]
         return np.array([np.median(part) for part in np.split(e, self.first[1:])])
 
-    def _updated_noise(self, theta: Floats, scatter: Floats, floor: Floats, system: _System) -> float:
+    def _updated_noise(self, theta: Floats, scatter: Floats, floor: Floats, system: _System) -> tuple[float, Floats]:
+        """The typical noise, and each cell's own, pulled towards it."""
         r = (self.residuals(theta, scatter)[0] - floor[self.cell]) * np.sqrt(self.seeds)
         used = self.n_cells + float(np.trace(system.covariance() @ (system.information - self.precision)))
         dof = max(len(r) - used, 0.2 * len(r))
         spread = (1.4826 * float(np.median(np.abs(r)))) ** 2 * len(r) / dof
         variance = (NOISE_WEIGHT * NOISE_START**2 + dof * spread) / (NOISE_WEIGHT + dof)
-        return max(float(np.sqrt(variance)), NOISE_FLOOR)
+        squares = np.array([np.median(np.abs(r[rows])) for rows in self.rows_of_cell]) ** 2 * 1.4826**2
+        counts = np.bincount(self.cell, minlength=self.n_cells)
+        own = (CELL_NOISE_WEIGHT * variance + counts * squares * len(r) / dof) / (CELL_NOISE_WEIGHT + counts)
+        return max(float(np.sqrt(variance)), NOISE_FLOOR), np.maximum(np.sqrt(own), NOISE_FLOOR)
 
 
 class _System:
     """Normal equations at one point: per-cell blocks (floor, scatter) eliminated, law and shape left."""
 
     def __init__(
-        self, problem: _Problem, theta: Floats, scatter: Floats, floor: Floats, var: Floats, noise: float
+        self, problem: _Problem, theta: Floats, scatter: Floats, floor: Floats, var: Floats, noise: Floats
     ) -> None:
         self.problem, self.theta, self.scatter, self.var = problem, theta, scatter, var
         e, by_u, by_v, by_q = problem.residuals(theta, scatter)
         e = e - floor[problem.cell]
-        weight = problem.seeds / np.sqrt(1 + (e / noise / _ROBUST) ** 2) / noise**2
+        sd = noise[problem.cell]
+        weight = problem.seeds / np.sqrt(1 + (e / sd / _ROBUST) ** 2) / sd**2
         columns = np.column_stack([np.ones_like(e), -by_u, -by_v, by_q, e])
         weighted = columns * weight[:, None]
         gram = np.stack([columns[rows].T @ weighted[rows] for rows in problem.rows_of_cell])
