@@ -14,6 +14,7 @@ import numpy as np
 from lawfit.advise.draws import Worlds, draw_worlds
 from lawfit.advise.regret import (
     CHEAP,
+    PLAUSIBLE,
     best_setting,
     cheap_batch_zone,
     cheap_lr_zone,
@@ -59,7 +60,9 @@ def recommend(fit: Fit, recipe: Recipe, target: Target) -> dict[str, Any]:
     worlds = draw_worlds(model, target.params, target.tokens)
     seq_len = target.seq_len or recipe.seq_len
     log_batch, imposed, batch_notes = _choose_batch(worlds, target, seq_len)
-    log_lr, _ = best_setting(worlds, log_batch)
+    # the estimand: the optimum itself where the batch is free, the best learning rate at the batch where it is imposed
+    rates = lr_given_batch(worlds, log_batch) if imposed else worlds.log_lr
+    log_lr = float(np.clip(best_setting(worlds, log_batch)[0], *np.quantile(rates, PLAUSIBLE)))
     decades = _decades(model["ranges"], target, math.exp(log_batch))
     of_lr, of_batch = split_regret(worlds, log_lr, log_batch)
     total = expected_regret(worlds, log_lr, log_batch)
@@ -68,8 +71,6 @@ def recommend(fit: Fit, recipe: Recipe, target: Target) -> dict[str, Any]:
         max(0.0, 1 - (after / before) ** 2) for after, before in zip(worlds.posterior_sd, worlds.prior_sd, strict=True)
     ]
     edge = _at_edge(payload["cells"])
-    # the estimand: the optimum itself where the batch is free, the best learning rate at the batch where it is imposed
-    rates = lr_given_batch(worlds, log_batch) if imposed else worlds.log_lr
     recommendation: dict[str, dict[str, Any]] = {
         "lr": {
             "value": _digits(math.exp(log_lr)),

@@ -21,7 +21,7 @@ _CAP: Final = 0.05  # of log loss: a run that goes worse than this is noticed ea
 _SEARCH_WORLDS: Final = 400  # the search needs the shape of the mean, the reported number uses every world
 _GRID: Final = 21
 _REFINE: Final = np.linspace(-1.0, 1.0, _GRID)
-_PLAUSIBLE: Final = (0.05, 0.95)
+PLAUSIBLE: Final = (0.05, 0.95)
 _ZONE_STEPS: Final = 60
 _ZONE_LIMIT: Final = 12.0  # ln units: a zone wider than e^12 is unbounded for every purpose
 
@@ -97,7 +97,7 @@ def _excess_at(worlds: Worlds, log_lr: Floats, log_batch: Floats) -> Floats:
 
 
 def _plausible(logs: Floats) -> Floats:
-    low, high = np.quantile(logs, _PLAUSIBLE)
+    low, high = np.quantile(logs, PLAUSIBLE)
     return np.linspace(low, max(high, low + 1e-9), _GRID)
 
 
