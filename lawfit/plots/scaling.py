@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lawfit.records import Fit
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 LAWS_SHOWN: Final = 5  # sources, the cheapest on the user's runs; the others can be switched on in the legend
 FIRST_IN_LEGEND: Final = 1
@@ -115,10 +116,8 @@ def scaling_numbers(fit: Fit, document: Mapping[str, Any], quantity: str, along:
     x = np.unique(np.append(np.geomspace(*ends, _POINTS), target[along]))
     scales = [_scale(along, value, target) for value in x]
     worlds = [draw_worlds(model, *scale) for scale in scales]
-    batches = _batches(document, worlds, scales)
-    logs = [
-        lr_given_batch(w, batch) if quantity == "lr" else w.log_batch for w, batch in zip(worlds, batches, strict=True)
-    ]
+    batches, imposed = _batches(document, worlds, scales)
+    logs = [_plausible(quantity, *each) for each in zip(worlds, batches, imposed, strict=True)]
     tail = (1 - said["level"]) / 2
     low, middle, high = np.exp(np.quantile(np.array(logs), [tail, 0.5, 1 - tail], axis=1))
     return Scaling(
@@ -150,20 +149,31 @@ def scaling_numbers(fit: Fit, document: Mapping[str, Any], quantity: str, along:
     )
 
 
+def _plausible(quantity: str, worlds: Worlds, log_batch: float, imposed: bool) -> Floats:
+    """Draws of what an interval is about: the optimum, or the best learning rate where the batch is imposed."""
+    if quantity == "batch_tokens":
+        return worlds.log_batch
+    return lr_given_batch(worlds, log_batch) if imposed else worlds.log_lr
+
+
 def _scale(along: str, value: float, target: Mapping[str, Any]) -> tuple[float, float]:
     return (target["params"], float(value)) if along == "tokens" else (float(value), target["tokens"])
 
 
-def _batches(document: Mapping[str, Any], worlds: Sequence[Worlds], scales: Sequence[tuple[float, float]]) -> Floats:
-    """ln of the batch that each learning rate is meant for: given, largest, or the law's through the target's."""
+def _batches(
+    document: Mapping[str, Any], worlds: Sequence[Worlds], scales: Sequence[tuple[float, float]]
+) -> tuple[Floats, Bools]:
+    """ln of the batch at every scale, and whether it is imposed (given, or the largest allowed) or the law's own."""
     target = document["target"]
     chosen = math.log(document["recommendation"]["batch_tokens"]["value"])
     if target.get("batch_tokens"):
-        return np.full(len(worlds), chosen)
+        return np.full(len(worlds), chosen), np.ones(len(worlds), dtype=bool)
     at = scales.index((target["params"], target["tokens"]))
-    cap = math.log(target["max_batch_tokens"]) if target.get("max_batch_tokens") else math.inf
-    free = best_setting(worlds[at])[1] if chosen >= cap - 1e-9 else chosen
-    return np.array([min(w.centre_log_batch + free - worlds[at].centre_log_batch, cap) for w in worlds])
+    limits = np.log([min(target.get("max_batch_tokens") or math.inf, tokens) for _, tokens in scales])
+    centres = np.array([w.centre_log_batch for w in worlds])
+    free = best_setting(worlds[at])[1]
+    imposed = centres + (free - centres[at]) > limits
+    return np.where(imposed, np.minimum(chosen, limits), np.minimum(centres + chosen - centres[at], limits)), imposed
 
 
 def _families(
@@ -218,7 +228,7 @@ def _published(
 def scaling_figure(scaling: Scaling) -> Figure:
     """Cells, law, target and published laws on log-log axes."""
     own = [*(cell.value for cell in scaling.cells), *scaling.low, *scaling.high]
-    own += [scaling.recommended_low, scaling.recommended_high]
+    own += [scaling.recommended_low, scaling.recommended_high, *(v for line in scaling.families for v in line.value)]
     others = [v for line in scaling.published if line.shown for v in line.value if np.isfinite(v)]
     # a law that is far off does not squeeze the rest
     values = np.clip([*own, *others], min(own) / _ROOM_FOR_OTHERS, max(own) * _ROOM_FOR_OTHERS)

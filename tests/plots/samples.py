@@ -26,6 +26,7 @@ class Sample:
     observed: Observations
     document: dict[str, Any]
     given: dict[str, Any]  # the same target with the batch given
+    capped: dict[str, Any]  # the same with less than the best batch allowed
 
 
 @cache
@@ -46,4 +47,6 @@ def sample() -> Sample:
         document = pipeline.recommend(store, None, TARGET)
         batch_given = Target(params=TARGET.params, tokens=TARGET.tokens, batch_tokens=2**19)
         given = pipeline.recommend(store, None, batch_given)
-    return Sample(fit=fit, runs=runs, observed=observe(runs), document=document, given=given)
+        batch_capped = Target(params=TARGET.params, tokens=TARGET.tokens, max_batch_tokens=2**18)
+        capped = pipeline.recommend(store, None, batch_capped)
+    return Sample(fit=fit, runs=runs, observed=observe(runs), document=document, given=given, capped=capped)

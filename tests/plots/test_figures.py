@@ -93,9 +93,13 @@ class TestSurface:
 @pytest.mark.parametrize("quantity", QUANTITIES)
 @pytest.mark.parametrize("along", ["tokens", "params"])
 class TestScaling:
-    def test_at_the_target_the_band_is_the_interval_that_was_recommended(self, quantity: str, along: str) -> None:
-        found = scaling_numbers(sample().fit, sample().document, quantity, along)
-        said = sample().document["recommendation"][quantity]
+    @pytest.mark.parametrize("batch", ["document", "given", "capped"], ids=["free", "given", "capped"])
+    def test_at_the_target_the_band_is_the_interval_that_was_recommended(
+        self, quantity: str, along: str, batch: str
+    ) -> None:
+        document = getattr(sample(), batch)
+        found = scaling_numbers(sample().fit, document, quantity, along)
+        said = document["recommendation"][quantity]
         at = int(np.flatnonzero(found.x == found.target[along])[0])
         # the document rounds to six digits, and the batch to whole sequences
         assert (found.low[at], found.high[at]) == pytest.approx((said["low"], said["high"]), rel=1e-3)
