@@ -15,7 +15,7 @@ from lawfit.records import Target
 if TYPE_CHECKING:
     from lawfit.storage import Store
 
-SHIPPED = "gpu_sweep.csv"  # our own runs, in data/
+SHIPPED = "proxy_sweep.csv"  # our own runs, in data/
 STEP = 5.0  # the demo's target has this many times the parameters and tokens of the largest run
 
 

@@ -23,7 +23,7 @@ from lawfit.estimate.shapes import SHAPES
 from lawfit.estimate.surface import (
     NOISE_START,
     SCATTER_START,
-    WINDOW_PER_NOISE,
+    WINDOW_PER_SEED_SD,
     LawPrior,
     SurfaceFit,
     fit_surface,
@@ -35,6 +35,7 @@ Ints = NDArray[np.intp]
 
 WINDOWS: Final = (0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.08, 0.15, 0.3)
 WINDOWS_TRIED: Final = 3
+WINDOW_PER_RESIDUAL_SD: Final = 7.0
 TRIED_SHAPES: Final = ("cubic", "exponentials")
 ROWS_PER_CELL: Final = (
     8.0  # a window holds at least so many runs of the typical cell, or it is too narrow to show a valley
@@ -107,7 +108,7 @@ def fit_ensemble(
     groups = _groups(observed)
     can_choose = observed.n_cells >= MIN_CELLS_TO_CHOOSE and _spans(observed)
     if choices is None:
-        choices = candidate_choices(observed, _noise(observed, priors), can_choose=can_choose)
+        choices = candidate_choices(observed, narrowest_window(observed, priors), can_choose=can_choose)
     fits: dict[Choice, SurfaceFit] = {}
     problems: list[str] = []
     neighbour: dict[str, SurfaceFit] = {}
@@ -145,12 +146,9 @@ def fit_ensemble(
     return Ensemble(members=members, centre=centre)
 
 
-def candidate_choices(observed: Observations, noise: float, *, can_choose: bool) -> list[Choice]:
-    """The choices that make sense for these runs: windows that hold enough of them and are wide against their noise.
-
-    `noise` is the sd of log loss between runs that should be equal; wider windows for noisier runs.
-    """
-    windows = [w for w in usable_windows(observed) if w >= WINDOW_PER_NOISE * noise] or [WINDOWS[-1]]
+def candidate_choices(observed: Observations, narrowest: float, *, can_choose: bool) -> list[Choice]:
+    """The choices that make sense for these runs: windows that hold enough of them, none below `narrowest`."""
+    windows = [w for w in usable_windows(observed) if w >= narrowest] or [WINDOWS[-1]]
     forms = PRIOR_FORMS if can_choose else ("published",)
     # widest window first: the easiest start for the narrower ones
     return [
@@ -166,16 +164,20 @@ def usable_windows(observed: Observations) -> list[float]:
     return [w for w in WINDOWS if held[w] >= wanted] or [WINDOWS[-1]]
 
 
-def _noise(observed: Observations, priors: Mapping[str, LawPrior]) -> float:
-    """sd of log loss between equal runs: from seeds where there are any, else the scatter in the narrowest window."""
+def narrowest_window(observed: Observations, priors: Mapping[str, LawPrior]) -> float:
+    """A window that noise does not fill: a few sd of log loss between equal runs.
+
+    Seeds tell that sd; without them, the residuals in the narrowest window do, which are too small (a window keeps the
+    lucky runs), so they count for more.
+    """
     by_cell = observed.seed_sd_of_cells()
     if np.isfinite(by_cell).any():
-        return float(np.nanmedian(by_cell))
+        return WINDOW_PER_SEED_SD * float(np.nanmedian(by_cell))
     try:
         fit = fit_surface(observed, SHAPES["cubic"], usable_windows(observed)[0], priors["own"])
     except (FitError, np.linalg.LinAlgError):
         return 0.0
-    return fit.noise if fit.converged else 0.0
+    return WINDOW_PER_RESIDUAL_SD * fit.noise if fit.converged else 0.0
 
 
 def _spans(observed: Observations) -> bool:

@@ -35,7 +35,7 @@ NOISE_START: Final = 1e-3
 NOISE_WEIGHT: Final = 4.0
 NOISE_FLOOR: Final = 1e-5
 CELL_NOISE_WEIGHT: Final = 10.0  # runs that the typical noise counts for against a cell's own residuals
-WINDOW_PER_NOISE: Final = 7.0
+WINDOW_PER_SEED_SD: Final = 4.0
 _ROBUST: Final = 1.0  # residuals beyond one noise sd count less than squared
 _MAX_STEPS: Final = 60
 _EM_ROUNDS: Final = 3
@@ -106,7 +106,7 @@ def fit_surface(
         No run lies inside the window, or the information is singular (a prior without width everywhere).
     """
     # a cell so noisy that its lowest run is luck shows its valley only over a wider window
-    widened = np.fmax(window, WINDOW_PER_NOISE * observed.seed_sd_of_cells())
+    widened = np.fmax(window, WINDOW_PER_SEED_SD * observed.seed_sd_of_cells())
     inside = observed.log_loss <= (observed.lowest_log_loss() + widened)[observed.cell]
     problem = _Problem(observed, inside, shape, prior)
     if start is None or start.law.shape != (N_LAW,) or start.shape.shape != shape.prior_mean.shape:
