@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lawfit.errors import LawfitError
+from lawfit.plots.html import json_block
 from lawfit.plots.report import report_html, write_report
 from lawfit.plots.sections import simulated_banner
 from lawfit.units import format_lr
@@ -77,10 +79,18 @@ def test_ids_are_unique(page: str) -> None:
 def test_text_of_the_data_cannot_become_markup() -> None:
     document = {**sample().document, "warnings": ["<img src=x onerror=alert(1)>", "</script><script>alert(2)</script>"]}
     document["recipe"] = {**document["recipe"], "name": "<b>mine</b>"}
+    label = "</script><script>alert(3)</script>"  # goes into the data of a figure too
+    document["published"] = [{**document["published"][0], "label": label}]
     page = report_html(sample().fit, document, sample().runs)
     assert "<img" not in without_scripts(page)
     assert "<b>mine" not in page
     assert "alert(2)</script>" not in page
+    assert "alert(3)</script>" not in page
+
+
+def test_a_data_block_cannot_end_its_script() -> None:
+    assert json.loads(json_block(json.dumps("</script>&<!--"))) == "</script>&<!--"
+    assert not set("<>&") & set(json_block(json.dumps("</script>&<!--")))
 
 
 def test_says_when_the_runs_have_changed_since_the_fit() -> None:
