@@ -26,7 +26,8 @@ def scaling_choice(fit: Fit, document: Mapping[str, Any], quantity: str) -> Choi
         other = format_quantity(scaling.target[scaling.other])
         caption = (
             "Dots: the fitted optimum of each of your scales (open where it lies at the edge of the sweep). Thick line "
-            f"and band: your law at the target's {other} {INPUT_WORDS[scaling.other]}. Thin grey: published laws there."
+            f"and band: your law at the target's {other} {INPUT_WORDS[scaling.other]}. Diamond: what costs least on "
+            "average, which may lie off the line. Thin grey: published laws."
         )
         if document["target"].get("batch_tokens") and quantity == "lr":
             caption += " The line holds at the batch you gave; the dots at each scale's own best batch."
