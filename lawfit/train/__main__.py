@@ -19,8 +19,9 @@ import torch
 
 from lawfit.errors import LawfitError
 from lawfit.train.corpus import open_corpus
-from lawfit.train.loop import Outcome, Trainer, ended, train
+from lawfit.train.loop import Outcome, ended, train
 from lawfit.train.pack import Pack, load_pack
+from lawfit.train.trainer import Trainer
 
 
 def train_pack(pack: Pack, device: torch.device, options: argparse.Namespace) -> list[Outcome]:

@@ -1,15 +1,17 @@
-"""`<run id>.jsonl`: one JSON object per line, each flushed as it is written; events start, train, diverged, end.
+"""`<run id>.jsonl`: one JSON object per line, each flushed as it is written; events start, train, eval, diverged, end.
 
 A log without an end line is that of a run which was interrupted; its pack goes on from its checkpoint.
 """
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import json
 import math
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -54,15 +56,17 @@ class RunLog:
         epochs: float,
         *,
         resume_at: int | None = None,
-        done: int = 0,
-        diverged_at: int = 0,
     ) -> None:
         run = pack.runs[index]
         self.pack, self.steps = pack, run.steps
         self.bytes_per_token = manifest.validation_bytes / manifest.validation_tokens
-        self.diverged_at = diverged_at
-        self.interval = max(1, run.steps // pack.log_points)
-        self.logged = run.steps if done >= run.steps else done - done % self.interval  # the step of the last line
+        interval = max(1, run.steps // pack.log_points)
+        self.lines: list[int] = sorted({*range(interval, run.steps, interval), run.steps})
+        self.evals = {
+            round(run.steps * (i + 1) / pack.evals) for i in range(pack.evals - 1)
+        }  # the last is in the end line
+        self.stops: list[int] = sorted({*self.lines, *self.evals})
+        self.go_on(0, 0)
         folder.mkdir(parents=True, exist_ok=True)
         path = log_path(folder, run_id)
         if resume_at is None:
@@ -101,31 +105,57 @@ class RunLog:
             **dataclasses.asdict(run),
         )
 
-    def next_line(self, done: int) -> int:
-        """The step of the first line after `done` steps."""
-        return min(self.steps, done - done % self.interval + self.interval)
+    def go_on(self, done: int, diverged_at: int) -> None:
+        """Take up the log after `done` steps of the pack."""
+        self.diverged_at = diverged_at
+        self.logged = max((line for line in self.lines if line <= done), default=0)  # the step of the last line
 
-    def train(self, done: int, losses: npt.NDArray[np.float32], norm: float, lr: float, diverged_at: int) -> None:
+    def next_line(self, done: int) -> int:
+        """The step of the first line of any kind after `done` steps."""
+        return self.stops[bisect.bisect_right(self.stops, done)]
+
+    def wants_line(self, done: int) -> bool:
+        return not self.over(self.logged) and done in self.lines
+
+    def wants_eval(self, done: int) -> bool:
+        return not self.diverged_at and done in self.evals
+
+    def train(
+        self,
+        done: int,
+        losses: npt.NDArray[np.float32],
+        diverged_at: int,
+        *,
+        grad_norm: float,
+        lr: float,
+        **more: float,
+    ) -> None:
         """Write the line of step `done`, if there is one: the same lines whatever the neighbours need.
 
         Parameters
         ----------
         losses : (steps of the pack,) training loss of every step up to `done`; the line has the mean since the last
-        norm, lr : float
-            Gradient norm before clipping, and learning rate, of step `done`.
         diverged_at : int
             Step at which the run diverged, 0 if it has not.
+        grad_norm, lr : float
+            Gradient norm before clipping, and learning rate, of step `done`.
+        more : float
+            Further measurements at step `done`.
         """
         if self.over(self.logged):
             return
         if diverged_at:
             self.diverged_at = diverged_at
             self._write(event="diverged", step=diverged_at, tokens=diverged_at * self.pack.batch_tokens)
-        elif done == self.next_line(self.logged):
+        elif self.wants_line(done):
             loss = float(np.mean(losses[self.logged : done], dtype=np.float64))
             tokens = done * self.pack.batch_tokens
-            self._write(event="train", step=done, tokens=tokens, loss=loss, grad_norm=norm, lr=lr)
+            self._write(event="train", step=done, tokens=tokens, loss=loss, grad_norm=grad_norm, lr=lr, **more)
             self.logged = done
+
+    def eval(self, done: int, losses: Mapping[str, float]) -> None:
+        """Validation losses on the way: `loss`, and `average_loss` of averaged weights."""
+        self._write(event="eval", step=done, tokens=done * self.pack.batch_tokens, **losses)
 
     @property
     def position(self) -> int:
@@ -136,17 +166,15 @@ class RunLog:
         """Nothing is left to do for this run after `done` steps of the pack."""
         return bool(self.diverged_at) or done >= self.steps
 
-    def end(self, status: str, steps: int, loss: float | None, **timings: float) -> None:
-        self._write(
-            event="end",
-            status=status,
-            step=steps,
-            tokens=steps * self.pack.batch_tokens,
-            loss=loss,
-            bits_per_byte=None if loss is None else loss / math.log(2) / self.bytes_per_token,
-            flops=steps * self.pack.batch_tokens * self.pack.model.flops_per_token,
-            **timings,
-        )
+    def end(self, status: str, losses: Mapping[str, float], **timings: float) -> None:
+        """The last line: how it ended, and the validation losses unless it diverged."""
+        steps = self.diverged_at or self.steps
+        final: dict[str, float | None] = {"loss": None, "bits_per_byte": None}
+        if not self.diverged_at:
+            final = {**losses, "bits_per_byte": losses["loss"] / math.log(2) / self.bytes_per_token}
+        tokens = steps * self.pack.batch_tokens
+        flops = tokens * self.pack.model.flops_per_token
+        self._write(event="end", status=status, step=steps, tokens=tokens, **final, flops=flops, **timings)
         self.close()
 
     def close(self) -> None:

@@ -26,6 +26,7 @@ class Slot:
     start: int
     kind: str  # "embedding", "head", "matrices" or "norms"
     std: float  # of the initial values; 0 means ones (norm gains)
+    side_by_side: int  # matrices that share the slot, cut along the last dimension
 
     @property
     def size(self) -> int:
@@ -54,7 +55,8 @@ def layout(model: Model) -> tuple[Slot, ...]:
     wanted += [("head", (d, model.vocab), "head", std)]
     slots, start = [], 0
     for name, shape, kind, spread in wanted:
-        slots.append(Slot(name, shape, start, kind, spread))
+        side_by_side = 3 if name.endswith(".qkv") else 2 if name.endswith(".gate_up") else 1
+        slots.append(Slot(name, shape, start, kind, spread, side_by_side))
         start += slots[-1].size
     return tuple(slots)
 

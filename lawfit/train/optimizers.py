@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
-from lawfit.train.pack import RunSettings
+from lawfit.train.model import layout
+from lawfit.train.pack import Model, RunSettings
+
+Moments = tuple[Tensor, Tensor, Tensor]  # direction to walk against, new first, new second moments; each (K, P)
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,7 @@ class Columns:
     beta1: Tensor
     beta2: Tensor
     eps: Tensor
+    momentum: Tensor
     clip: Tensor  # infinite where a run does not clip
 
     @classmethod
@@ -33,6 +39,7 @@ class Columns:
             beta1=column([run.beta1 for run in runs]),
             beta2=column([run.beta2 for run in runs]),
             eps=column([run.eps for run in runs]),
+            momentum=column([run.momentum for run in runs]),
             clip=column([run.clip or float("inf") for run in runs]),
         )
 
@@ -42,12 +49,80 @@ def gradient_norm(grads: Tensor) -> Tensor:
     return grads.square().sum(dim=1, keepdim=True).sqrt()
 
 
-def adamw(
+def adamw(grads: Tensor, first: Tensor, second: Tensor, step: Tensor, c: Columns, _: Model) -> Moments:
+    """Adam's direction; weight decay is added by `advance`."""
+    new_first = torch.lerp(grads, first, c.beta1)
+    new_second = torch.lerp(grads.square(), second, c.beta2)
+    # in float64: 1 - 0.999 loses four digits in float32
+    correction1 = (1 - c.beta1.double() ** step).float()
+    correction2 = (1 - c.beta2.double() ** step).float()
+    return (new_first / correction1) / (new_second.sqrt() / correction2.sqrt() + c.eps), new_first, new_second
+
+
+def sgd(grads: Tensor, first: Tensor, second: Tensor, _step: Tensor, c: Columns, _: Model) -> Moments:
+    """SGD with momentum (not Nesterov's), as torch.optim.SGD."""
+    new_first = c.momentum * first + grads
+    return new_first, new_first, second
+
+
+def muon(grads: Tensor, first: Tensor, second: Tensor, step: Tensor, c: Columns, model: Model) -> Moments:
+    """Muon for the matrices of the layers, AdamW for embedding, head and gains.
+
+    Nesterov momentum, five Newton-Schulz steps, and Moonlight's scale 0.2 sqrt(max(rows, columns)) (arXiv 2502.16982),
+    which gives Muon's updates the size of AdamW's: both parts share one learning rate. As torch.optim.Muon with
+    adjust_lr_fn="match_rms_adamw". Queries, keys, values, gate and up are matrices of their own.
+    """
+    direction, new_first, new_second = adamw(grads, first, second, step, c, model)
+    matrices = [slot for slot in layout(model) if slot.kind == "matrices"]
+    start, stop = matrices[0].start, matrices[-1].start + matrices[-1].size
+    inside = grads[:, start:stop]
+    momentum = torch.lerp(inside, first[:, start:stop], c.momentum)
+    look_ahead = torch.lerp(inside, momentum, c.momentum)
+    # one batch of matrices per kind, over all runs and layers
+    kinds = matrices[: len(matrices) // model.layers]
+    layers = look_ahead.view(len(grads), model.layers, -1)
+    pieces = []
+    for slot, piece in zip(kinds, torch.split(layers, [slot.size for slot in kinds], dim=2), strict=True):
+        rows, columns = slot.shape[0], slot.shape[1] // slot.side_by_side
+        stack = piece.reshape(-1, rows, slot.side_by_side, columns).transpose(1, 2)
+        turned = orthogonalised(stack) * (0.2 * math.sqrt(max(rows, columns)))
+        pieces.append(turned.transpose(1, 2).reshape(piece.shape))
+    turned_rows = torch.cat(pieces, dim=2).view(inside.shape)
+
+    def with_matrices(whole: Tensor, part: Tensor) -> Tensor:
+        return torch.cat([whole[:, :start], part, whole[:, stop:]], dim=1)
+
+    return with_matrices(direction, turned_rows), with_matrices(new_first, momentum), new_second
+
+
+def orthogonalised(matrices: Tensor) -> Tensor:
+    """(..., m, n) -> nearly the closest (semi-)orthogonal matrices: singular values between about 0.7 and 1.2.
+
+    Newton-Schulz in bf16 with the coefficients of Keller Jordan's Muon.
+    """
+    x = matrices.bfloat16().flatten(0, -3)
+    tall = x.shape[-2] > x.shape[-1]
+    if tall:
+        x = x.mT
+    x = x / x.square().sum((-2, -1), keepdim=True).sqrt().clamp(min=1e-7)
+    for _ in range(5):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
+    return (x.mT if tall else x).reshape(matrices.shape).to(matrices.dtype)
+
+
+RULES: Mapping[str, Callable[[Tensor, Tensor, Tensor, Tensor, Columns, Model], Moments]] = MappingProxyType(
+    {"adamw": adamw, "muon": muon, "sgd": sgd}
+)
+
+
+def advance(
     rows: Tensor,
     grads: Tensor,
     first: Tensor,
     second: Tensor,
     *,
+    optimizer: str,
     lr: Tensor,
     step: Tensor,
     norm: Tensor,
@@ -55,13 +130,14 @@ def adamw(
     columns: Columns,
     decayed: Tensor,
     independent: bool,
+    model: Model,
 ) -> None:
-    """One clipped AdamW step, in place, for the runs that are alive.
+    """One clipped step of an optimizer, in place, for the runs that are alive.
 
     Parameters
     ----------
     rows, grads, first, second : (K, P) fp32
-        Parameters, gradients, first and second moments.
+        Parameters, gradients, first moments (or momentum) and second moments.
     lr : (K, 1)
         Learning rate of this step, the schedule included.
     step : () integer
@@ -73,18 +149,13 @@ def adamw(
     decayed : (P,) 1 where weight decay applies
     independent : bool
         Weight decay by (lr / peak lr) wd, independent of the peak (Loshchilov and Hutter 2019, arXiv 1711.05101,
-        algorithm 2), rather than by lr wd as torch does.
+        algorithm 2), rather than by lr wd as torch's AdamW does. In both cases it shrinks the weights directly and
+        never enters the gradient, for SGD too (their SGDW).
     """
-    c = columns
-    grads = grads * torch.clamp(c.clip / (norm + 1e-6), max=1.0)  # as torch.nn.utils.clip_grad_norm_
-    new_first = torch.lerp(grads, first, c.beta1)
-    new_second = torch.lerp(grads.square(), second, c.beta2)
-    # in float64: 1 - 0.999 loses four digits in float32
-    correction1 = (1 - c.beta1.double() ** step).float()
-    correction2 = (1 - c.beta2.double() ** step).float()
-    shrink = (lr / c.peak_lr if independent else lr) * c.weight_decay
-    update = (new_first / correction1) / (new_second.sqrt() / correction2.sqrt() + c.eps)
-    new_rows = rows * (1 - shrink * decayed) - lr * update
+    grads = grads * torch.clamp(columns.clip / (norm + 1e-6), max=1.0)  # as torch.nn.utils.clip_grad_norm_
+    direction, new_first, new_second = RULES[optimizer](grads, first, second, step, columns, model)
+    shrink = (lr / columns.peak_lr if independent else lr) * columns.weight_decay
+    new_rows = rows * (1 - shrink * decayed) - lr * direction
     rows.copy_(torch.where(alive, new_rows, rows))
     first.copy_(torch.where(alive, new_first, first))
     second.copy_(torch.where(alive, new_second, second))

@@ -77,6 +77,7 @@ class RunSettings:
     beta1: float = 0.9
     beta2: float = 0.95
     eps: float = 1e-8
+    momentum: float = 0.95  # of muon's matrices, and of sgd
     clip: float = 1.0  # global gradient norm of this run; 0 does not clip
     schedule: str = "linear"
     warmup_steps: int = 0
@@ -85,12 +86,13 @@ class RunSettings:
     cooldown_fraction: float = 0.2  # wsd: the last part of the run, in which lr falls
     init_seed: int = 0
     data_seed: int = 0
+    average_half_life_tokens: float | None = None  # also evaluate an exponential average of the weights
 
     def __post_init__(self) -> None:
         _demand(0 < self.lr < math.inf, "lr", self.lr, "above 0 and finite")
         _demand(self.steps >= 1, "steps", self.steps, "1 or more")
         _demand(0 <= self.weight_decay < math.inf, "weight_decay", self.weight_decay, "0 or more")
-        for name in ("beta1", "beta2"):
+        for name in ("beta1", "beta2", "momentum"):
             _demand(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
         _demand(self.eps > 0, "eps", self.eps, "above 0")
         _demand(0 <= self.clip < math.inf, "clip", self.clip, "0 (no clipping) or more")
@@ -100,12 +102,14 @@ class RunSettings:
         floor = self.final_lr is None or 0 <= self.final_lr <= self.lr
         _demand(floor, "final_lr", self.final_lr, f"in [0, lr = {self.lr}]")
         _demand(0 < self.cooldown_fraction <= 1, "cooldown_fraction", self.cooldown_fraction, "in (0, 1]")
+        half_life = self.average_half_life_tokens
+        _demand(half_life is None or half_life > 0, "average_half_life_tokens", half_life, "above 0")
         for name in ("init_seed", "data_seed"):
             _demand(0 <= getattr(self, name) < 2**63, name, getattr(self, name), "0 or more")
 
 
-OPTIMIZERS = ("adamw",)
-DECAYS = ("coupled", "independent")  # w -= lr wd w (torch's AdamW);  w -= (lr / peak lr) wd w
+OPTIMIZERS = ("adamw", "muon", "sgd")  # muon: matrices of the layers; embedding, head and gains by adamw
+DECAYS = ("coupled", "independent")  # w -= lr wd w (as torch's AdamW);  w -= (lr / peak lr) wd w
 PRECISIONS = ("bf16", "fp32")
 
 
@@ -123,7 +127,9 @@ class Pack:
     corpus: str = "corpus"  # folder made by lawfit.train.corpus
     corpus_hash: str | None = None  # when given, another corpus is refused
     eval_sequences: int = 4096  # of the validation part, always the same ones
+    evals: int = 1  # evaluations per run, evenly over its steps, the last at its end
     log_points: int = 60  # lines of training loss per run
+    noise_scale: bool = False  # measure squared gradient norms at one and two batches for every such line
 
     def __post_init__(self) -> None:
         _demand(self.batch_sequences >= 1, "batch_sequences", self.batch_sequences, "1 or more")
@@ -132,6 +138,7 @@ class Pack:
         _demand(self.decay in DECAYS, "decay", self.decay, "one of " + ", ".join(DECAYS))
         _demand(self.precision in PRECISIONS, "precision", self.precision, "one of " + ", ".join(PRECISIONS))
         _demand(self.eval_sequences >= 1, "eval_sequences", self.eval_sequences, "1 or more")
+        _demand(self.evals >= 1, "evals", self.evals, "1 or more")
         _demand(self.log_points >= 1, "log_points", self.log_points, "1 or more")
 
     @property
@@ -139,14 +146,31 @@ class Pack:
         return self.batch_sequences * self.model.seq_len
 
     def run_id(self, index: int, corpus_hash: str) -> str:
-        """Hash of everything that decides the losses of one run, and nothing about its neighbours."""
-        shared = dataclasses.asdict(self)
-        for name in ("name", "runs", "corpus", "corpus_hash", "log_points"):
-            del shared[name]
-        return content_hash({**shared, "run": dataclasses.asdict(self.runs[index]), "corpus_hash": corpus_hash})
+        """Hash of everything that decides the losses of one run, and nothing about its neighbours.
+
+        What a pack leaves at its default is left out, so that a setting added to the trainer later does not change
+        the ids of the runs before it; for the same reason no default ever changes.
+        """
+        own = {"model": _chosen(self.model), "run": _chosen(self.runs[index]), "corpus_hash": corpus_hash}
+        shared = _chosen(self)
+        return content_hash({**{name: shared[name] for name in _DECISIVE if name in shared}, **own})
 
     def to_json(self) -> dict[str, Json]:
         return dataclasses.asdict(self)
+
+
+_DECISIVE = ("batch_sequences", "optimizer", "decay", "precision", "eval_sequences")  # of a pack, for the losses
+
+
+def _chosen(settings: Model | RunSettings | Pack) -> dict[str, Json]:
+    """The fields that differ from their defaults."""
+    chosen = {}
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if value != field.default:
+            real = "float" in str(field.type) and value is not None  # a file may say 1 for 1.0
+            chosen[field.name] = float(value) if real else value
+    return chosen
 
 
 def load_pack(path: Path) -> Pack:

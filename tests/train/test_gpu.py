@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from lawfit.train.corpus import Corpus
-from lawfit.train.loop import Trainer, train
+from lawfit.train.loop import train
 from lawfit.train.pack import Model, Pack, RunSettings
+from lawfit.train.trainer import Trainer
 
 STEPS = 60
 RUNS = tuple(RunSettings(lr=lr, steps=STEPS, warmup_steps=5, init_seed=i) for i, lr in enumerate((1e-3, 4e-3, 1e25)))

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from lawfit.train.corpus import Corpus, CorpusError, sequence_order
-from lawfit.train.loop import Outcome, Trainer, train
+from lawfit.train.loop import Outcome, train
 from lawfit.train.model import initial_rows
 from lawfit.train.pack import Model, Pack, RunSettings
+from lawfit.train.trainer import Trainer
 from tests.train import reference
 
 CPU = torch.device("cpu")

@@ -49,7 +49,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("runs.0.schedule", "rex", "schedule must be one of linear, cosine, wsd, constant, got rex"),
         ("runs.0.final_lr", 1.0, r"final_lr must be in \[0, lr = 0\.01\], got 1\.0"),
         ("runs.1.lr", 0.01, r"runs\[0\] and runs\[1\] are the same run"),
-        ("optimizer", "lion", "optimizer must be one of adamw, got lion"),
+        ("optimizer", "lion", "optimizer must be one of adamw, muon, sgd, got lion"),
         ("precision", "fp8", "precision must be one of bf16, fp32, got fp8"),
         ("batch_sequences", 0, "batch_sequences must be 1 or more, got 0"),
     ],
@@ -87,6 +87,15 @@ def test_run_id_ignores_what_does_not_change_the_run(path: str, value: Any) -> N
 )
 def test_run_id_changes_with_the_run(path: str, value: Any) -> None:
     assert parse_pack(changed(path, value)).run_id(0, "hash") != parse_pack(GOOD).run_id(0, "hash")
+
+
+def test_run_id_does_not_hear_of_defaults() -> None:
+    """A setting that is added later, and left alone, must not rename the runs of older sweeps."""
+    assert parse_pack(changed("runs.0.beta2", 0.95)).run_id(0, "hash") == parse_pack(GOOD).run_id(0, "hash")
+    assert parse_pack(changed("runs.0.weight_decay", 1)).run_id(0, "hash") == parse_pack(
+        changed("runs.0.weight_decay", 1.0)
+    ).run_id(0, "hash")
+    assert parse_pack(GOOD).run_id(0, "hash") == "5c4872294dabee9f"  # pinned: the runs of data/ are named so
 
 
 def test_run_id_changes_with_the_corpus() -> None:

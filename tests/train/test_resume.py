@@ -18,8 +18,9 @@ import torch
 from lawfit.errors import LawfitError
 from lawfit.train import __main__ as command
 from lawfit.train.corpus import Corpus
-from lawfit.train.loop import Trainer, ended, train
+from lawfit.train.loop import ended, train
 from lawfit.train.pack import Model, Pack, RunSettings
+from lawfit.train.trainer import Trainer
 
 STEPS = 40
 RUNS = (

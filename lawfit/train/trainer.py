@@ -1,0 +1,266 @@
+"""The state of a pack on one device, and the steps that it takes: train, evaluate, measure.
+
+On a GPU each step is one CUDA graph: it reads its batch from the corpus on the device, its learning rate from a table,
+and counts its own steps, so that the host only replays it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from lawfit.train.corpus import Corpus, CorpusError, sequence_order
+from lawfit.train.model import Stack, decayed_columns, initial_rows
+from lawfit.train.optimizers import Columns, advance, gradient_norm
+from lawfit.train.pack import Pack
+from lawfit.train.schedules import multipliers
+
+# A run diverges at its first loss or gradient that is not finite, or when it is this much worse than a uniform guess
+# for this many steps on end: a single spike can heal.
+HOPELESS_NATS = 1.0
+HOPELESS_STEPS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Mean losses on the validation sequences, nats per token; (K,) each."""
+
+    loss: npt.NDArray[np.float64]
+    average_loss: npt.NDArray[np.float64] | None  # of the averaged weights; nan for a run without
+
+    def of(self, i: int) -> dict[str, float]:
+        """The finite ones of run `i`, by name."""
+        values = {"loss": self.loss} | ({} if self.average_loss is None else {"average_loss": self.average_loss})
+        return {name: float(value[i]) for name, value in values.items() if math.isfinite(value[i])}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """What a trainer does again and again: CUDA graphs on a GPU, plain calls elsewhere."""
+
+    train: Callable[[], None]
+    evaluate: Callable[[], None]
+    evaluate_average: Callable[[], None]
+    measure: Callable[[], None]
+
+
+class Trainer:
+    """The state of a pack on one device, and the step that advances it."""
+
+    def __init__(self, pack: Pack, device: torch.device, *, compiled: bool) -> None:
+        self.pack, self.device = pack, device
+        runs, model = pack.runs, pack.model
+        self.k, self.steps = len(runs), max(run.steps for run in runs)
+        dtype = torch.bfloat16 if pack.precision == "bf16" else torch.float32
+        stack = Stack(model, dtype=dtype, device=device)
+        self.losses: Callable[[Tensor, Tensor], Tensor] = stack.losses
+        self.update: Callable[..., None] = advance
+        if compiled:
+            self.losses = torch.compile(stack.losses, dynamic=False, fullgraph=True)
+            self.update = torch.compile(advance, dynamic=False, fullgraph=True)
+        self.columns = Columns.of(runs, device)
+        self.decayed = decayed_columns(model).to(device)
+        self.rows = initial_rows(model, [run.init_seed for run in runs]).to(device).requires_grad_()
+        self.first, self.second = torch.zeros_like(self.rows), torch.zeros_like(self.rows)
+        self.lr_table = torch.zeros(self.k, self.steps)
+        for row, run in zip(self.lr_table, runs, strict=True):
+            floor = run.final_fraction if run.final_lr is None else run.final_lr / run.lr
+            factors = multipliers(
+                run.schedule, run.steps, warmup_steps=run.warmup_steps, floor=floor, cooldown=run.cooldown_fraction
+            )
+            row[: run.steps] = torch.from_numpy(run.lr * factors)
+        self.lr_table = self.lr_table.to(device)
+        self.last_step = torch.tensor([run.steps for run in runs], device=device)[:, None]
+        self.step = torch.zeros((), dtype=torch.int64, device=device)  # steps done
+        self.healthy = torch.ones(self.k, 1, dtype=torch.bool, device=device)
+        self.diverged_at = torch.zeros(self.k, 1, dtype=torch.int64, device=device)  # step, from 1; 0: it has not
+        self.hopeless_steps = torch.zeros_like(self.diverged_at)  # on end, up to now
+        self.loss_table = torch.zeros(self.k, self.steps, device=device)
+        self.norm_table = torch.zeros(self.k, self.steps, device=device)
+        halvings = [pack.batch_tokens / (run.average_half_life_tokens or math.inf) for run in runs]
+        self.averages = any(halvings)
+        self.average_decay = torch.tensor([0.5**h for h in halvings], dtype=torch.float64, device=device)[:, None]
+        self.average = torch.zeros_like(self.rows if self.averages else self.rows[:, :0]).requires_grad_()
+        self.squares = torch.zeros(2, self.k, device=device)  # of gradient norms, at one batch and at two
+
+    def warm_up(self) -> None:
+        """Compile for this shape, on made-up tokens and without touching the runs; may be done before `load`."""
+        model, batch = self.pack.model, self.pack.batch_sequences
+        tokens = torch.randint(model.vocab, (self.k, batch, model.seq_len + 1), device=self.device)
+        (grads,) = torch.autograd.grad(self.losses(self.rows, tokens).sum(), self.rows)
+        with torch.no_grad():
+            self._update(grads, self.lr_table[:, :1], gradient_norm(grads), torch.zeros_like(self.healthy))
+
+    def _update(self, grads: Tensor, lr: Tensor, norm: Tensor, alive: Tensor) -> None:
+        self.update(
+            self.rows, grads, self.first, self.second,
+            optimizer=self.pack.optimizer, lr=lr, step=self.step + 1, norm=norm, alive=alive, columns=self.columns,
+            decayed=self.decayed, independent=self.pack.decay == "independent", model=self.pack.model,
+        )  # fmt: skip
+
+    def load(self, corpus: Corpus) -> None:
+        """Put the tokens and the order of every run on the device."""
+        model, pack = self.pack.model, self.pack
+        if corpus.manifest.vocab > model.vocab:
+            raise CorpusError(
+                f"the corpus has {corpus.manifest.vocab} tokens, the model {model.vocab}; raise model.vocab"
+            )
+        sequences = (len(corpus.train) - 1) // model.seq_len
+        held_out = (len(corpus.validation) - 1) // model.seq_len
+        if sequences < 1 or held_out < pack.eval_sequences:
+            raise CorpusError(
+                f"the corpus holds {sequences} training and {held_out} validation sequences of {model.seq_len} tokens; "
+                f"the pack evaluates on {pack.eval_sequences}"
+            )
+        # int16 where it fits: torch indexes it on every device, and it is half the memory of int32
+        kind = np.int16 if model.vocab <= 2**15 else np.int32
+        self.train_tokens = torch.from_numpy(corpus.train.astype(kind)).to(self.device)
+        self.eval_tokens = torch.from_numpy(corpus.validation.astype(kind)).to(self.device)
+        needed = self.steps * pack.batch_sequences
+        orders = {seed: sequence_order(sequences, needed, seed) for seed in {run.data_seed for run in pack.runs}}
+        table = np.stack([orders[run.data_seed] for run in pack.runs])
+        self.order = torch.from_numpy(table).to(self.device)
+        self.epochs = needed / sequences
+
+    def _windows(self, tokens: Tensor, which: Tensor) -> Tensor:
+        """(K, b) sequence numbers -> (K, b, T + 1) tokens."""
+        length = self.pack.model.seq_len
+        return tokens[which.long()[..., None] * length + torch.arange(length + 1, device=self.device)].long()
+
+    def train_step(self) -> None:
+        """Advance every run that is alive by one step."""
+        place = self.step.clamp(max=self.steps - 1)
+        batch = self.pack.batch_sequences
+        which = self.order.index_select(1, place * batch + torch.arange(batch, device=self.device))
+        losses = self.losses(self.rows, self._windows(self.train_tokens, which)).mean(1, keepdim=True)
+        (grads,) = torch.autograd.grad(losses.sum(), self.rows)  # runs share no parameter: the sum mixes nothing
+        with torch.no_grad():
+            norm = gradient_norm(grads)
+            running = self.step < self.last_step
+            hopeless = losses > math.log(self.pack.model.vocab) + HOPELESS_NATS
+            self.hopeless_steps.copy_(torch.where(hopeless, self.hopeless_steps + 1, 0))
+            sane = torch.isfinite(losses) & torch.isfinite(norm) & (self.hopeless_steps < HOPELESS_STEPS)
+            alive = self.healthy & running & sane
+            self.diverged_at.copy_(torch.where(self.healthy & running & ~sane, self.step + 1, self.diverged_at))
+            self.healthy &= sane | ~running
+            self._update(grads, self.lr_table.index_select(1, place[None]), norm, alive)
+            if self.averages:  # corrected for its start, as Adam's moments are
+                share = (1 - self.average_decay) / (1 - self.average_decay ** (self.step + 1))
+                share = torch.where(self.average_decay < 1, share, 0.0).float()
+                self.average.copy_(torch.where(alive, torch.lerp(self.average, self.rows, share), self.average))
+            self.loss_table.index_copy_(1, place[None], losses.detach())
+            self.norm_table.index_copy_(1, place[None], norm)
+            self.step += 1
+
+    def eval_step(self, rows: Tensor) -> None:
+        """Losses of the next batch of validation sequences, the same for every run."""
+        batch, total = self.pack.batch_sequences, self.pack.eval_sequences
+        which = (self.eval_at + torch.arange(batch, device=self.device)).clamp(max=total - 1)
+        windows = self._windows(self.eval_tokens, which.expand(self.k, batch))
+        # with gradients on although none is taken: the compiled pass of training is used again
+        losses = self.losses(rows, windows)
+        self.eval_losses.index_copy_(1, which, losses.detach())  # the clamped tail writes one value several times
+        self.eval_at += batch
+
+    def measure_step(self) -> None:
+        """Squared gradient norms at one batch and at two, on the next two batches of every run, without a step.
+
+        The first is the mean over both batches, the second that of their mean gradient: see `noise_scale`.
+        """
+        batch = self.pack.batch_sequences
+        grads: list[Tensor] = []
+        for ahead in (0, 1):
+            first = ((self.step + ahead) * batch) % max(1, self.order.shape[1] - batch + 1)
+            which = self.order.index_select(1, first + torch.arange(batch, device=self.device))
+            losses = self.losses(self.rows, self._windows(self.train_tokens, which)).mean(1)
+            grads += torch.autograd.grad(losses.sum(), self.rows)
+        with torch.no_grad():
+            one, two = grads
+            self.squares[0] = (one.square().sum(1) + two.square().sum(1)) / 2
+            self.squares[1] = ((one + two) / 2).square().sum(1)
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """Everything that a step changes."""
+        names = (
+            "rows",
+            "first",
+            "second",
+            "step",
+            "healthy",
+            "diverged_at",
+            "hopeless_steps",
+            "loss_table",
+            "norm_table",
+        )
+        return {name: getattr(self, name) for name in names}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, tensor in self.state.items():
+                tensor.copy_(state[name])
+
+    def prepare(self) -> Steps:
+        """The steps, ready to run; on a GPU each is warmed up and captured, and the runs are put back as they were."""
+        self.eval_losses = torch.zeros(self.k, self.pack.eval_sequences, device=self.device)
+        self.eval_at = torch.zeros((), dtype=torch.int64, device=self.device)
+        steps: dict[str, Callable[[], None]] = {
+            "train": self.train_step,
+            "evaluate": lambda: self.eval_step(self.rows),
+            "evaluate_average": lambda: self.eval_step(self.average),
+            "measure": self.measure_step,
+        }
+        if self.device.type != "cuda":
+            return Steps(**steps)
+        if not self.averages:
+            del steps["evaluate_average"]
+        if not self.pack.noise_scale:
+            del steps["measure"]
+        saved = {name: tensor.detach().clone() for name, tensor in self.state.items()}
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):  # off the capture: compilation, library handles, workspaces
+            for _ in range(2):
+                for step in steps.values():
+                    step()
+        torch.cuda.current_stream().wait_stream(stream)
+        replays: dict[str, Callable[[], None]] = {}
+        for name, step in steps.items():
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                step()
+            replays[name] = graph.replay
+        self.restore(saved)
+        return Steps(
+            **{name: replays.get(name, _not_prepared) for name in ("train", "evaluate", "evaluate_average", "measure")}
+        )
+
+    def evaluate(self, steps: Steps) -> Evaluation:
+        """Losses of the weights, and of their averages where runs have them, on the validation sequences."""
+        losses = self._evaluate(steps.evaluate)
+        if not self.averages:
+            return Evaluation(loss=losses, average_loss=None)
+        has_average = self.average_decay[:, 0].cpu().numpy() < 1
+        averages = np.where(has_average, self._evaluate(steps.evaluate_average), np.nan)
+        return Evaluation(loss=losses, average_loss=averages)
+
+    def _evaluate(self, step: Callable[[], None]) -> npt.NDArray[np.float64]:
+        self.eval_at.zero_()
+        for _ in range(-(-self.pack.eval_sequences // self.pack.batch_sequences)):
+            step()
+        return np.asarray(self.eval_losses.double().mean(1).cpu().numpy())
+
+    def gradient_squares(self, steps: Steps) -> npt.NDArray[np.float32]:
+        """(2, K): see `measure_step`."""
+        steps.measure()
+        return np.asarray(self.squares.cpu().numpy())
+
+
+def _not_prepared() -> None:
+    raise RuntimeError("the pack asks for no such measurement, so no graph of it was captured")
