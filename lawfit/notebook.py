@@ -210,8 +210,32 @@ def predict(
     return Answer(document=recommend(fitted.fit, fitted.sweep.recipe, target))
 
 
-def plot(fitted: FittedSweep, answer: Answer, quantity: str = "lr") -> Figure:
-    """The best learning rate (or "batch_tokens") against scale: runs, law, interval, recommendation, published laws."""
-    from lawfit.plots.scaling import scaling_figure, scaling_numbers
+def plot(fitted: FittedSweep, answer: Answer | None = None, kind: str = "lr") -> Figure:
+    """One figure of a fit.
 
-    return scaling_figure(scaling_numbers(fitted.fit, answer.document, quantity))
+    Parameters
+    ----------
+    answer : a recommendation; needed by the kinds that show one
+    kind : "lr" or "batch_tokens", the optimum against scale with its interval, the recommendation and published laws;
+        "cost_lr" or "cost_batch_tokens", what another value costs at the target; "surface", the runs of one scale and
+        the valley around its optimum; "backtest", regret at scales left out
+
+    Raises
+    ------
+    ValueError
+        Another kind, or one that needs an answer without one.
+    """
+    from lawfit.plots.notebook import plot_backtest, plot_costs, plot_scaling, plot_surface
+
+    if kind == "surface":
+        return plot_surface(fitted.fit, fitted.sweep.runs)
+    if kind == "backtest":
+        return plot_backtest(fitted.fit)
+    quantity = kind.removeprefix("cost_")
+    if quantity not in ("lr", "batch_tokens"):
+        kinds = "lr, batch_tokens, cost_lr, cost_batch_tokens, surface, backtest"
+        raise ValueError(f"there is no figure '{kind}'; there are {kinds}")
+    if answer is None:
+        raise ValueError(f"the figure '{kind}' shows a recommendation: plot(fit, lawfit.predict(fit, ...), '{kind}')")
+    draw = plot_scaling if kind == quantity else plot_costs
+    return draw(fitted.fit, answer.document, quantity)

@@ -54,7 +54,7 @@ def draw_worlds(model: Mapping[str, Any], params: float, tokens: float) -> World
         centre = rows @ law
         spread = inflation**2 * (rows @ cov @ rows.T)
         centres.append(centre)
-        variances.append(np.diag(spread))
+        variances.append(np.diag(spread) / inflation**2)  # like for like with the prior, which is not widened
         count = stop - start
         heavy = np.sqrt(dof / rng.chisquare(dof, count))[:, None]
         total = _root(spread + inflation**2 * np.diag(member["scatter_var"]))

@@ -13,6 +13,7 @@ import numpy as np
 
 from lawfit.advise.draws import Worlds, draw_worlds
 from lawfit.advise.regret import (
+    CAP,
     CHEAP,
     PLAUSIBLE,
     best_setting,
@@ -31,6 +32,7 @@ SCHEMA: Final = "lawfit.prediction/1"
 FAR_DECADES: Final = 0.05  # beyond the runs by more than this is an extrapolation
 VERY_FAR_DECADES: Final = 2.0
 BORROWED_SHARE: Final = 0.5
+_WORDS: Final = {"params": "parameters", "tokens": "tokens"}
 FEW_STEPS: Final = 100
 
 
@@ -62,7 +64,9 @@ def recommend(fit: Fit, recipe: Recipe, target: Target) -> dict[str, Any]:
     log_batch, imposed, batch_notes = _choose_batch(worlds, target, seq_len)
     # the estimand: the optimum itself where the batch is free, the best learning rate at the batch where it is imposed
     rates = lr_given_batch(worlds, log_batch) if imposed else worlds.log_lr
-    log_lr = float(np.clip(best_setting(worlds, log_batch)[0], *np.quantile(rates, PLAUSIBLE)))
+    # never outside the interval that is printed beside it, however narrow a level was asked for
+    tail = max((1 - target.level) / 2, PLAUSIBLE[0])
+    log_lr = float(np.clip(best_setting(worlds, log_batch)[0], *np.quantile(rates, [tail, 1 - tail])))
     decades = _decades(model["ranges"], target, math.exp(log_batch))
     of_lr, of_batch = split_regret(worlds, log_lr, log_batch)
     total = expected_regret(worlds, log_lr, log_batch)
@@ -78,7 +82,7 @@ def recommend(fit: Fit, recipe: Recipe, target: Target) -> dict[str, Any]:
             "cheap_zone": {f"{c:g}": _zone(cheap_lr_zone(worlds, log_batch, c)) for c in CHEAP},
             "expected_regret": of_lr,
             "extrapolation_decades": decades,
-            "status": _status(edge["lr"], yours[0], decades),
+            "status": _status(edge["lr"], yours[0], decades if imposed else {**decades, "batch_tokens": 0.0}),
             "yours": yours[0],
         },
         "batch_tokens": {
@@ -87,7 +91,11 @@ def recommend(fit: Fit, recipe: Recipe, target: Target) -> dict[str, Any]:
             "cheap_zone": {f"{c:g}": _zone(cheap_batch_zone(worlds, c)) for c in CHEAP},
             "expected_regret": of_batch,
             "extrapolation_decades": {k: v for k, v in decades.items() if k != "batch_tokens"},
-            "status": "given" if target.batch_tokens is not None else _status(edge["batch"], yours[1], decades),
+            "status": (
+                "given"
+                if target.batch_tokens is not None
+                else _status(edge["batch"], yours[1], {**decades, "batch_tokens": 0.0})
+            ),
             "yours": yours[1],
             "sequences": None if seq_len is None else math.exp(log_batch) / seq_len,
         },
@@ -104,14 +112,15 @@ def recommend(fit: Fit, recipe: Recipe, target: Target) -> dict[str, Any]:
         "batch_multiple": target.batch_multiple,
         "max_batch_tokens": target.max_batch_tokens,
     }
-    return {
+    document = {
         "schema": SCHEMA,
-        "id": content_hash({"fit": fit.id, "target": asked, "level": target.level, "schema": SCHEMA}),
+        "id": "",
         "recipe": {"name": recipe.name, "key": recipe.key, **_recipe_fields(recipe)},
         "target": asked,
         "recommendation": recommendation,
         "expected_regret": {
             "loss_fraction": total,
+            "cap_per_world": math.expm1(CAP),
             "extra_compute_fraction": None if not slope else math.expm1(min(total / -slope, 50.0)),
         },
         "published": _published(payload, target, recommendation["batch_tokens"]["value"]),
@@ -135,6 +144,9 @@ def recommend(fit: Fit, recipe: Recipe, target: Target) -> dict[str, Any]:
             *_status_warning(fit),
         ],
     }
+    # of the whole answer: the same fit asked the same by other code may answer otherwise, and is another prediction
+    document["id"] = content_hash(document)
+    return document
 
 
 def _check_batch(target: Target) -> None:
@@ -237,7 +249,7 @@ def _status(edge: bool, yours: float, decades: Mapping[str, float]) -> str:
         return "at_edge"
     if yours < 1 - BORROWED_SHARE:
         return "borrowed"
-    return "extrapolated" if max(decades["params"], decades["tokens"]) > FAR_DECADES else "ok"
+    return "extrapolated" if max(decades.values()) > FAR_DECADES else "ok"
 
 
 def _recipe_fields(recipe: Recipe) -> dict[str, Any]:
@@ -311,7 +323,7 @@ def _target_warnings(
     if far:
         ranges = model["ranges"]
         parts = " and ".join(
-            f"{10**value:.3g}x beyond the runs in {name} "
+            f"{10**value:.3g}x beyond the runs in {_WORDS[name]} "
             f"({format_quantity(ranges[name][0])} to {format_quantity(ranges[name][1])})"
             for name, value in far.items()
         )

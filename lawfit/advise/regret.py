@@ -1,6 +1,7 @@
 """What being wrong costs: expected regret over plausible worlds, the settings that minimise it, and cheap zones.
 
-Regret is the share of loss given up: ``exp(h(ln lr - a, ln batch - b)) - 1``, close to h itself.
+Regret is the share of loss given up: ``exp(h(ln lr - a, ln batch - b)) - 1``, close to h itself, and in no world more
+than `CAP`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from lawfit.advise.valley import best_lr_shift, excess
 Floats = NDArray[np.float64]
 
 CHEAP: Final = (0.001, 0.0025)  # shares of loss that bound the cheap zones
-_CAP: Final = 0.05  # of log loss: a run that goes worse than this is noticed early and started again
+CAP: Final = 0.05  # of log loss: a run that goes worse than this is noticed early and started again
 _SEARCH_WORLDS: Final = 400  # the search needs the shape of the mean, the reported number uses every world
 _GRID: Final = 21
 _REFINE: Final = np.linspace(-1.0, 1.0, _GRID)
@@ -36,7 +37,7 @@ def split_regret(worlds: Worlds, log_lr: float, log_batch: float) -> tuple[float
     v = log_batch - worlds.log_batch
     at_best_lr = excess(best_lr_shift(v, worlds.valley), v, worlds.valley)
     total = expected_regret(worlds, log_lr, log_batch)
-    of_batch = float(np.mean(np.expm1(np.minimum(at_best_lr, _CAP))))
+    of_batch = float(np.mean(np.expm1(np.minimum(at_best_lr, CAP))))
     return max(total - of_batch, 0.0), of_batch
 
 
@@ -93,7 +94,7 @@ def cheap_batch_zone(worlds: Worlds, share: float) -> tuple[float, float]:
 
 
 def _excess_at(worlds: Worlds, log_lr: Floats, log_batch: Floats) -> Floats:
-    return np.expm1(np.minimum(excess(log_lr - worlds.log_lr, log_batch - worlds.log_batch, worlds.valley), _CAP))
+    return np.expm1(np.minimum(excess(log_lr - worlds.log_lr, log_batch - worlds.log_batch, worlds.valley), CAP))
 
 
 def _plausible(logs: Floats) -> Floats:

@@ -32,6 +32,7 @@ Progress = Callable[[str, float], None]
 SMALLEST_WEIGHT: Final = 2e-3  # members that count less do not move an answer and are not stored
 VALLEY_WINDOW: Final = 0.05  # loss range over which the price of a mistake is wanted
 LAW_LEVEL: Final = 0.9
+LONELY_AMONG: Final = 8  # runs of a scale, for one far below the rest to be suspicious
 CLEARLY_BETTER: Final = 0.9  # another method is worth a warning when it costs less than this share of ours
 SMALLEST_SLOPE: Final = 0.002  # ten times the compute would lower the loss by half a percent: no exchange rate
 DETECTED: Final = 2.5  # standard errors: two laws are tested, several times in the life of a recipe
@@ -298,6 +299,7 @@ def _warnings(
             f"thin evidence ({scales}): how the optimum moves with scale is borrowed from published laws; "
             "these runs set its level"
         )
+    said += _lonely_runs(observed, max(m.choice.window for m in ensemble.members))
     for name, words in (("lr", "learning rate"), ("batch_tokens", "batch size")):
         if payload["curvature"].get(name, {}).get("detected"):
             said.append(f"the best {words} bends away from a straight power law; extrapolate with care")
@@ -311,4 +313,20 @@ def _warnings(
             )
     if all(m.score is None for m in ensemble.members) and not sparse:
         said.append("too few scales to score one analysis against another; all choices count alike")
+    return said
+
+
+def _lonely_runs(observed: Observations, window: float) -> list[str]:
+    """Runs so far below all others of their scale that they look like mistakes: the windows hang on them."""
+    said = []
+    for cell in range(observed.n_cells):
+        rows = observed.rows_of(cell)
+        loss = np.sort(observed.log_loss[rows])
+        if len(loss) >= LONELY_AMONG and loss[1] - loss[0] > window:
+            at = rows.start + int(np.argmin(observed.log_loss[rows]))
+            said.append(
+                f"at {observed.params[cell]:.3g} params and {observed.tokens[cell]:.3g} tokens one run "
+                f"(lr {np.exp(observed.log_lr[at]):.3g}, batch {np.exp(observed.log_batch[at]):.3g}) has a loss "
+                f"{np.expm1(loss[1] - loss[0]):.1%} below every other: check it, and exclude it if it is wrong"
+            )
     return said

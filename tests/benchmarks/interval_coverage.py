@@ -26,9 +26,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from scipy.stats import binomtest
 
-from lawfit.advise.draws import draw_worlds
-from lawfit.estimate.analysis import FitOptions, analyse
+from lawfit.advise.prediction import recommend
+from lawfit.estimate.analysis import FitOptions
 from lawfit.estimate.observations import Observations, observe
+from lawfit.pipeline import fit_runs
+from lawfit.records import Target
 from lawfit.simulate import Design, Truth, simulate_sweep
 
 LEVEL = 0.9
@@ -44,7 +46,7 @@ class Outcome:
     covered: tuple[bool, bool]
     width: tuple[float, float]  # ln units, of (lr, batch)
     oracle: tuple[float, float]
-    error: tuple[float, float]
+    error: tuple[float, float]  # of the recommended values
 
 
 def draw_world(rng: np.random.Generator) -> tuple[Truth, Design, tuple[float, float]]:
@@ -92,17 +94,18 @@ def one(seed: int) -> Outcome:
         np.log(lr) + truth.scatter_lr * rng.standard_normal(),
         np.log(batch) + truth.scatter_batch * rng.standard_normal(),
     )
+    fit, _ = fit_runs(sweep.recipe, sweep.runs, options=FitOptions(backtest=False))
+    answer = recommend(fit, sweep.recipe, Target(params=target[0], tokens=target[1], level=LEVEL))
+    rows = [answer["recommendation"][name] for name in ("lr", "batch_tokens")]
+    bounds = [(np.log(row["low"]), np.log(row["high"])) for row in rows]
     observed = observe(sweep.runs)
-    # by payload and worlds: exactly what `lawfit predict` does with a stored fit
-    worlds = draw_worlds(analyse(observed, FitOptions(backtest=False)).payload["model"], *target)
-    bounds = [np.quantile(x, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) for x in (worlds.log_lr, worlds.log_batch)]
     oracle = 2 * 1.6449 * oracle_sd(truth, observed, target)
     return Outcome(
         cells=observed.n_cells,
         covered=tuple(bool(low <= x <= high) for (low, high), x in zip(bounds, there, strict=True)),
         width=tuple(float(high - low) for low, high in bounds),
         oracle=tuple(oracle),
-        error=(worlds.centre_log_lr - there[0], worlds.centre_log_batch - there[1]),
+        error=tuple(float(np.log(row["value"]) - x) for row, x in zip(rows, there, strict=True)),
     )
 
 

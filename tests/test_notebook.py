@@ -1,0 +1,75 @@
+"""The notebook path: a DataFrame in, an answer and figures out, no database."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import lawfit
+from lawfit.errors import LogFormatError, NoRecipe
+from lawfit.simulate import demo_sweep, write_csv
+
+
+@pytest.fixture(scope="module")
+def frame(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    path = tmp_path_factory.mktemp("sweep") / "sweep.csv"
+    write_csv(demo_sweep().runs, path)
+    return pd.read_csv(path)
+
+
+@pytest.fixture(scope="module")
+def fitted(frame: pd.DataFrame) -> lawfit.FittedSweep:
+    return lawfit.fit(lawfit.observe(frame), backtest=False)
+
+
+def test_every_row_is_a_run_or_a_rejection(frame: pd.DataFrame) -> None:
+    sweep = lawfit.observe(frame)
+    assert len(sweep.runs) + len(sweep.rejections) == len(frame)
+    assert "learning_rate" in str(sweep)
+
+
+def test_an_answer_holds_the_truth_in_its_interval(fitted: lawfit.FittedSweep) -> None:
+    answer = lawfit.predict(fitted, params=1e8, tokens=3e9)
+    lr, batch = demo_sweep().truth.optimum(1e8, 3e9)
+    assert answer.lr_interval[0] < lr < answer.lr_interval[1]
+    assert answer.batch_interval[0] < batch < answer.batch_interval[1]
+    assert f"{answer.lr:.3g}" in str(answer)
+
+
+@pytest.mark.parametrize("kind", ["lr", "batch_tokens", "cost_lr", "cost_batch_tokens", "surface"])
+def test_figures_build(fitted: lawfit.FittedSweep, kind: str) -> None:
+    answer = lawfit.predict(fitted, params=1e9, tokens=2e10)
+    assert len(lawfit.plot(fitted, answer, kind).data) > 0
+
+
+def test_an_unknown_figure_is_named(fitted: lawfit.FittedSweep) -> None:
+    with pytest.raises(ValueError, match="there is no figure 'pie'"):
+        lawfit.plot(fitted, None, "pie")
+    with pytest.raises(ValueError, match="shows a recommendation"):
+        lawfit.plot(fitted, None, "lr")
+
+
+def test_several_recipes_are_not_pooled(frame: pd.DataFrame) -> None:
+    two = pd.concat([frame, frame.assign(optimizer="muon", run_id=frame["run_id"] + "-m")])
+    with pytest.raises(NoRecipe, match="2 recipes"):
+        lawfit.observe(two)
+    name = lawfit.observe(frame).recipe.name
+    with pytest.raises(NoRecipe):
+        lawfit.observe(two, recipe=name + "-nothing")
+
+
+def test_a_missing_column_is_named(frame: pd.DataFrame) -> None:
+    with pytest.raises(LogFormatError, match=r"learning rate|lr"):
+        lawfit.observe(frame.drop(columns="learning_rate"))
+
+
+def test_import_is_light() -> None:
+    code = "import sys, lawfit; print(*{'numpy', 'pandas', 'scipy', 'plotly', 'sqlalchemy'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parent
+    )
+    assert done.stdout.strip() == ""
