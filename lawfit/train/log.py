@@ -88,7 +88,7 @@ class RunLog:
             model=dataclasses.asdict(pack.model),
             params=pack.model.params,
             non_embedding_params=pack.model.non_embedding_params,
-            parametrization="standard",
+            parametrization=pack.model.parametrization,
             optimizer=pack.optimizer,
             decay=pack.decay,
             precision=pack.precision,

@@ -2,6 +2,10 @@
 
 All parameters of a run are one row of a (K, P) matrix, so that an optimizer, an average or a checkpoint handles a
 row and never looks at a layer. RMSNorm before each branch, RoPE, SwiGLU, untied head, no biases.
+
+In maximal update parametrization (Yang et al., arXiv 2203.03466; the table of laws.md, section 21) a model of
+`width_ratio` times the base width draws its layers' matrices with variance / ratio, trains them with Adam at rate /
+ratio and divides its logits by the ratio; embedding, head and gains stay as they are. Keep the size of a head fixed.
 """
 
 from __future__ import annotations
@@ -35,7 +39,8 @@ class Slot:
 
 def layout(model: Model) -> tuple[Slot, ...]:
     """Slots in row order: embedding and gains (always fp32), then the matrices layer by layer, then the head."""
-    d, f, std = model.width, model.hidden, model.init_std
+    d, f = model.width, model.hidden
+    std = model.init_std / math.sqrt(model.width_ratio)
     out_std = std / math.sqrt(2 * model.layers)
     wanted: list[tuple[str, tuple[int, ...], str, float]] = [
         ("embedding", (model.vocab, d), "embedding", model.embedding_std)
@@ -52,7 +57,7 @@ def layout(model: Model) -> tuple[Slot, ...]:
             (f"{layer}.gate_up", (d, 2 * f), "matrices", std),
             (f"{layer}.mlp_out", (f, d), "matrices", out_std),
         ]
-    wanted += [("head", (d, model.vocab), "head", std)]
+    wanted += [("head", (d, model.vocab), "head", model.init_std)]
     slots, start = [], 0
     for name, shape, kind, spread in wanted:
         side_by_side = 3 if name.endswith(".qkv") else 2 if name.endswith(".gate_up") else 1
@@ -76,6 +81,12 @@ def initial_rows(model: Model, seeds: Sequence[int]) -> Tensor:
 def decayed_columns(model: Model) -> Tensor:
     """(P,) ones where weight decay applies: everything but the norm gains."""
     return torch.cat([torch.full((slot.size,), float(slot.kind != "norms")) for slot in layout(model)])
+
+
+def rate_columns(model: Model) -> Tensor:
+    """(P,) multipliers of the learning rate: 1, but 1 / (width / base width) for the matrices of the layers in muP."""
+    matrices = 1.0 / model.width_ratio
+    return torch.cat([torch.full((slot.size,), matrices if slot.kind == "matrices" else 1.0) for slot in layout(model)])
 
 
 def rope_table(model: Model) -> Tensor:
@@ -133,10 +144,10 @@ def embed(embedding: Tensor, inputs: Tensor) -> Tensor:
     return embedding[which, inputs.reshape(k, -1)]
 
 
-def head_loss(x: Tensor, head: Tensor, gain: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy in fp32, averaged over each sequence: (K, b), nats per token."""
+def head_loss(x: Tensor, head: Tensor, gain: Tensor, targets: Tensor, scale: float) -> Tensor:
+    """Cross-entropy of `scale` times the logits, in fp32, averaged over each sequence: (K, b), nats per token."""
     k, b, t = targets.shape
-    logits = torch.bmm(rms_norm(x, gain[:, None]).to(head.dtype), head)
+    logits = torch.bmm((rms_norm(x, gain[:, None]) * scale).to(head.dtype), head)
     loss = functional.cross_entropy(logits.flatten(0, 1).float(), targets.reshape(-1), reduction="none")
     return loss.view(k, b, t).mean(2)
 
@@ -171,4 +182,4 @@ class Stack:
         x = embed(table.view(k, m.vocab, m.width), tokens[:, :, :-1])
         for layer_matrices, layer_gains in zip(matrices, gains, strict=True):
             x = block(x, layer_matrices, layer_gains, self.rope, m)
-        return head_loss(x, head.view(k, m.width, m.vocab), final, tokens[:, :, 1:])
+        return head_loss(x, head.view(k, m.width, m.vocab), final, tokens[:, :, 1:], 1.0 / m.width_ratio)

@@ -129,6 +129,7 @@ def advance(
     alive: Tensor,
     columns: Columns,
     decayed: Tensor,
+    rates: Tensor,
     independent: bool,
     model: Model,
 ) -> None:
@@ -147,6 +148,7 @@ def advance(
     alive : (K, 1) bool
         A run that is not alive keeps its row and moments bit for bit, whatever its gradients hold.
     decayed : (P,) 1 where weight decay applies
+    rates : (P,) multipliers of the learning rate, and of coupled weight decay with it
     independent : bool
         Weight decay by (lr / peak lr) wd, independent of the peak (Loshchilov and Hutter 2019, arXiv 1711.05101,
         algorithm 2), rather than by lr wd as torch's AdamW does. In both cases it shrinks the weights directly and
@@ -154,8 +156,8 @@ def advance(
     """
     grads = grads * torch.clamp(columns.clip / (norm + 1e-6), max=1.0)  # as torch.nn.utils.clip_grad_norm_
     direction, new_first, new_second = RULES[optimizer](grads, first, second, step, columns, model)
-    shrink = (lr / columns.peak_lr if independent else lr) * columns.weight_decay
-    new_rows = rows * (1 - shrink * decayed) - lr * direction
+    shrink = (lr / columns.peak_lr if independent else lr * rates) * columns.weight_decay
+    new_rows = rows * (1 - shrink * decayed) - lr * rates * direction
     rows.copy_(torch.where(alive, new_rows, rows))
     first.copy_(torch.where(alive, new_first, first))
     second.copy_(torch.where(alive, new_second, second))

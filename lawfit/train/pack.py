@@ -34,14 +34,26 @@ class Model:
     embedding_std: float = 0.02
     init_std: float = 0.02  # matrices and head; matrices that write to the residual stream: divided by sqrt(2 layers)
     rope_base: float = 10_000.0
+    mup_base_width: int | None = None  # maximal update parametrization: settings hold at this width (see model.py)
 
     def __post_init__(self) -> None:
         for name in ("layers", "width", "heads", "hidden", "vocab", "seq_len"):
             _demand(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "1 or more")
         even_heads = self.width % self.heads == 0 and (self.width // self.heads) % 2 == 0
         _demand(even_heads, "model.heads", self.heads, f"a number that cuts width {self.width} into even parts")
+        base = self.mup_base_width
+        _demand(base is None or base >= 1, "model.mup_base_width", base, "1 or more")
         for name in ("embedding_std", "init_std"):
             _demand(getattr(self, name) > 0, f"model.{name}", getattr(self, name), "above 0")
+
+    @property
+    def width_ratio(self) -> float:
+        """Width over the base width; 1 in standard parametrization."""
+        return self.width / self.mup_base_width if self.mup_base_width else 1.0
+
+    @property
+    def parametrization(self) -> str:
+        return f"mup from width {self.mup_base_width}" if self.mup_base_width else "standard"
 
     @property
     def params(self) -> dict[str, int]:
@@ -135,6 +147,8 @@ class Pack:
         _demand(self.batch_sequences >= 1, "batch_sequences", self.batch_sequences, "1 or more")
         _demand(len(self.runs) >= 1, "runs", "[]", "at least one run")
         _demand(self.optimizer in OPTIMIZERS, "optimizer", self.optimizer, "one of " + ", ".join(OPTIMIZERS))
+        mup_defined = self.model.mup_base_width is None or self.optimizer == "adamw"
+        _demand(mup_defined, "optimizer", self.optimizer, "adamw with model.mup_base_width: muP's rates are Adam's")
         _demand(self.decay in DECAYS, "decay", self.decay, "one of " + ", ".join(DECAYS))
         _demand(self.precision in PRECISIONS, "precision", self.precision, "one of " + ", ".join(PRECISIONS))
         _demand(self.eval_sequences >= 1, "eval_sequences", self.eval_sequences, "1 or more")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lawfit.train.corpus import Corpus, CorpusError, sequence_order
-from lawfit.train.model import Stack, decayed_columns, initial_rows
+from lawfit.train.model import Stack, decayed_columns, initial_rows, rate_columns
 from lawfit.train.optimizers import Columns, advance, gradient_norm
 from lawfit.train.pack import Pack
 from lawfit.train.schedules import multipliers
@@ -65,7 +65,7 @@ class Trainer:
             self.losses = torch.compile(stack.losses, dynamic=False, fullgraph=True)
             self.update = torch.compile(advance, dynamic=False, fullgraph=True)
         self.columns = Columns.of(runs, device)
-        self.decayed = decayed_columns(model).to(device)
+        self.decayed, self.rates = decayed_columns(model).to(device), rate_columns(model).to(device)
         self.rows = initial_rows(model, [run.init_seed for run in runs]).to(device).requires_grad_()
         self.first, self.second = torch.zeros_like(self.rows), torch.zeros_like(self.rows)
         self.lr_table = torch.zeros(self.k, self.steps)
@@ -101,7 +101,7 @@ class Trainer:
         self.update(
             self.rows, grads, self.first, self.second,
             optimizer=self.pack.optimizer, lr=lr, step=self.step + 1, norm=norm, alive=alive, columns=self.columns,
-            decayed=self.decayed, independent=self.pack.decay == "independent", model=self.pack.model,
+            decayed=self.decayed, rates=self.rates, independent=self.pack.decay == "independent", model=self.pack.model,
         )  # fmt: skip
 
     def load(self, corpus: Corpus) -> None:

@@ -65,12 +65,13 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList(Layer(model) for _ in range(model.layers))
         self.final_norm = RMSNorm(model.width)
         self.head = nn.Linear(model.width, model.vocab, bias=False)
+        self.ratio = model.width / (model.mup_base_width or model.width)
 
     def forward(self, tokens: Tensor) -> Tensor:
         x = self.embedding(tokens)
         for layer in self.layers:
             x = layer(x)
-        return self.head(self.final_norm(x))
+        return self.head(self.final_norm(x)) / self.ratio
 
 
 def module_of(model: Model, row: Tensor) -> Transformer:
@@ -90,10 +91,13 @@ def module_of(model: Model, row: Tensor) -> Transformer:
 
 def train(module: Transformer, run: RunSettings, batches: list[Tensor]) -> list[float]:
     """Losses of a run trained by torch.optim.AdamW and torch.nn.utils.clip_grad_norm_."""
-    gains = [p for n, p in module.named_parameters() if n.endswith("gain")]
-    others = [p for n, p in module.named_parameters() if not n.endswith("gain")]
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        decay = 0.0 if name.endswith("gain") else run.weight_decay
+        in_layer = name.startswith("layers.") and not name.endswith("gain")
+        groups.setdefault((decay, 1 / module.ratio if in_layer else 1.0), []).append(parameter)
     optimizer = torch.optim.AdamW(
-        [{"params": gains, "weight_decay": 0.0}, {"params": others, "weight_decay": run.weight_decay}],
+        [{"params": ps, "weight_decay": decay, "rate": rate} for (decay, rate), ps in groups.items()],
         lr=run.lr,
         betas=(run.beta1, run.beta2),
         eps=run.eps,
@@ -107,7 +111,7 @@ def train(module: Transformer, run: RunSettings, batches: list[Tensor]) -> list[
         if run.clip:
             nn.utils.clip_grad_norm_(module.parameters(), run.clip)
         for group in optimizer.param_groups:
-            group["lr"] = run.lr * float(factor)
+            group["lr"] = run.lr * float(factor) * group["rate"]
         optimizer.step()
         losses.append(loss.item())
     return losses

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,9 +43,9 @@ def lines(logs: Path, run_id: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in (logs / f"{run_id}.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("qk_norm", [False, True], ids=["plain", "qk_norm"])
-def test_stack_equals_plain_torch(model: Model, corpus: Corpus, tmp_path: Path, qk_norm: bool) -> None:
-    model = dataclasses.replace(model, qk_norm=qk_norm)
+@pytest.mark.parametrize("change", [{}, {"qk_norm": True}, {"mup_base_width": 4}], ids=["plain", "qk_norm", "mup"])
+def test_stack_equals_plain_torch(model: Model, corpus: Corpus, tmp_path: Path, change: dict[str, Any]) -> None:
+    model = dataclasses.replace(model, **change)
     pack = make(model, RUNS)
     trainer, outcomes = run_pack(pack, corpus, tmp_path)
     length = model.seq_len
@@ -153,3 +154,15 @@ def test_too_small_a_corpus_is_refused(model: Model, corpus: Corpus, tmp_path: P
 def test_too_large_a_vocabulary_is_refused(model: Model, corpus: Corpus, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"61 tokens, the model 60; raise model\.vocab"):
         run_pack(make(dataclasses.replace(model, vocab=60), RUNS[:1]), corpus, tmp_path)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", "sgd"])
+def test_a_step_is_one_graph_for_the_compiler(model: Model, optimizer: str) -> None:
+    """What a GPU compiles can be traced whole; the backend that runs it needs no compiler here."""
+    trainer = Trainer(make(model, RUNS[:2], optimizer=optimizer), CPU, compiled=False)
+    before = trainer.rows.detach().clone()
+    for name in ("losses", "update"):
+        whole = torch.compile(getattr(trainer, name), backend="aot_eager", fullgraph=True, dynamic=False)
+        setattr(trainer, name, whole)
+    trainer.warm_up()
+    assert torch.equal(trainer.rows, before)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
 import torch
 
-from lawfit.train.model import decayed_columns, initial_rows, layout
-from lawfit.train.pack import Model
+from lawfit.train.model import decayed_columns, initial_rows, layout, rate_columns
+from lawfit.train.pack import Model, RunSettings
+from tests.train import reference
 
 
 def test_counts_by_kind_are_those_of_the_rows(model: Model) -> None:
@@ -42,3 +44,30 @@ def test_initial_spread() -> None:
 
 def test_only_gains_escape_weight_decay(model: Model) -> None:
     assert int((decayed_columns(model) == 0).sum()) == model.params["norms"]
+
+
+def test_mup_of_the_base_width_is_standard(model: Model) -> None:
+    mup = dataclasses.replace(model, mup_base_width=model.width)
+    assert torch.equal(initial_rows(mup, [3]), initial_rows(model, [3]))
+    assert (rate_columns(mup) == 1).all()
+
+
+@pytest.mark.parametrize(("mup", "low", "high"), [(True, 0.5, 1.4), (False, 5.0, 12.0)], ids=["mup", "standard"])
+def test_one_step_moves_the_output_as_far_at_any_width(mup: bool, low: float, high: float) -> None:
+    """Coordinate check: 8 times the width moves the logits about 8 times as far in standard parametrization.
+
+    In muP the part that adds up over the width stays; the part that averages out, 1 / sqrt(8), makes it a little less.
+    """
+    moved = []
+    for width in (64, 512):
+        model = Model(
+            layers=2, width=width, heads=width // 32, hidden=2 * width, vocab=50, seq_len=16, embedding_std=1.0,
+            init_std=0.125 if mup else width**-0.5, mup_base_width=64 if mup else None,
+        )  # fmt: skip
+        run = RunSettings(lr=1e-3, steps=3, weight_decay=0.0, clip=0.0, schedule="constant")
+        module = reference.module_of(model, initial_rows(model, [1])[0])
+        tokens = torch.randint(50, (4, 17), generator=torch.Generator().manual_seed(0))
+        before = module(tokens[:, :-1]).detach()
+        reference.train(module, run, [tokens] * 3)
+        moved.append((module(tokens[:, :-1]).detach() - before).square().mean().sqrt().item())
+    assert low < moved[1] / moved[0] < high

@@ -34,7 +34,8 @@ def walk(optimizer: str, *, independent: bool = False, decayed: Tensor | None = 
         advance(
             rows, grad, first, second, optimizer=optimizer, lr=columns.peak_lr * FACTOR, step=torch.tensor(i + 1),
             norm=gradient_norm(grad), alive=torch.ones(3, 1, dtype=torch.bool), columns=columns,
-            decayed=torch.ones(SIZE) if decayed is None else decayed, independent=independent, model=MODEL,
+            decayed=torch.ones(SIZE) if decayed is None else decayed, rates=torch.ones(SIZE), independent=independent,
+            model=MODEL,
         )  # fmt: skip
     return start, rows, grads
 
@@ -154,8 +155,8 @@ def test_a_dead_run_stays_as_it_is(optimizer: str) -> None:
     columns = Columns.of(RUNS, CPU)
     advance(
         rows, grads, first, second, optimizer=optimizer, lr=columns.peak_lr, step=torch.tensor(3),
-        norm=gradient_norm(grads), alive=alive, columns=columns, decayed=torch.ones(SIZE), independent=False,
-        model=MODEL,
+        norm=gradient_norm(grads), alive=alive, columns=columns, decayed=torch.ones(SIZE), rates=torch.ones(SIZE),
+        independent=False, model=MODEL,
     )  # fmt: skip
     for old, new in zip(before, (rows, first, second), strict=True):
         assert torch.equal(old[1], new[1])

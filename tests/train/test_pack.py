@@ -50,6 +50,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("runs.0.final_lr", 1.0, r"final_lr must be in \[0, lr = 0\.01\], got 1\.0"),
         ("runs.1.lr", 0.01, r"runs\[0\] and runs\[1\] are the same run"),
         ("optimizer", "lion", "optimizer must be one of adamw, muon, sgd, got lion"),
+        ("model.mup_base_width", 0, r"model\.mup_base_width must be 1 or more, got 0"),
         ("precision", "fp8", "precision must be one of bf16, fp32, got fp8"),
         ("batch_sequences", 0, "batch_sequences must be 1 or more, got 0"),
     ],
@@ -57,6 +58,13 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 def test_a_bad_pack_is_refused(path: str, value: Any, message: str) -> None:
     with pytest.raises(PackError, match=message):
         parse_pack(changed(path, value))
+
+
+def test_mup_is_adams() -> None:
+    content = changed("model.mup_base_width", 8)
+    assert parse_pack(content).model.width_ratio == 2
+    with pytest.raises(PackError, match="muP's rates are Adam's, got muon"):
+        parse_pack({**content, "optimizer": "muon"})
 
 
 def test_round_trip() -> None:
