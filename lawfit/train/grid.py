@@ -12,10 +12,12 @@ the blocks is the order in which evidence arrives.
 from __future__ import annotations
 
 import argparse
+import csv
+import dataclasses
 import itertools
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from lawfit.records import Json
@@ -57,14 +59,36 @@ def packs(grid: Mapping[str, Json]) -> Iterator[Pack]:
             )
 
 
+def without(pack: Pack, have: Container[str]) -> Pack | None:
+    """The pack less the runs that are there already; None when nothing is left.
+
+    Raises
+    ------
+    PackError
+        The pack does not name its corpus, so that the ids of its runs are not known.
+    """
+    if pack.corpus_hash is None:
+        raise PackError(f"pack {pack.name} has no corpus_hash, so it cannot be told which of its runs exist")
+    left = tuple(run for i, run in enumerate(pack.runs) if pack.run_id(i, pack.corpus_hash) not in have)
+    return dataclasses.replace(pack, runs=left) if left else None
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m lawfit.train.grid", description="Write the packs of a grid file.")
     parser.add_argument("grid", type=Path)
     parser.add_argument("folder", type=Path, help="where <pack name>.json go")
+    parser.add_argument("--have", type=Path, help="run table (CSV): leave out the runs whose run_id it has")
     options = parser.parse_args(arguments)
+    have = set()
+    if options.have:
+        with options.have.open(newline="", encoding="utf-8") as file:
+            have = {row["run_id"] for row in csv.DictReader(file)}
     options.folder.mkdir(parents=True, exist_ok=True)
     total = 0.0
-    for pack in packs(json.loads(options.grid.read_text(encoding="utf-8"))):
+    for whole in packs(json.loads(options.grid.read_text(encoding="utf-8"))):
+        pack = without(whole, have) if have else whole
+        if pack is None:
+            continue
         (options.folder / f"{pack.name}.json").write_text(json.dumps(pack.to_json()), encoding="utf-8")
         tokens = sum(run.steps for run in pack.runs) * pack.batch_tokens
         total += tokens

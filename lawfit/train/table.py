@@ -106,9 +106,16 @@ def curve_rows(events: Sequence[Mapping[str, Json]], points: int = CURVE_POINTS)
     ]
 
 
+def read_csv(path: Path) -> list[dict[str, Json]]:
+    """Rows of a table written before; numbers come back as they were written."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [dict(row) for row in csv.DictReader(file)]
+
+
 def write_csv(path: Path, rows: Sequence[Mapping[str, Json]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        writer = csv.DictWriter(file, fieldnames=names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
@@ -126,9 +133,13 @@ def collect(logs: Iterable[Path]) -> tuple[list[dict[str, Json]], list[dict[str,
             continue
         rows[row["run_id"]] = row
         curves[row["run_id"]] = curve_rows(events)
-    keys = ("n_params", "n_tokens", "batch_size_tokens", "weight_decay", "seed", "learning_rate", "run_id")
-    ordered = sorted(rows.values(), key=lambda row: tuple(row[key] for key in keys))
+    ordered = sorted(rows.values(), key=_place)
     return ordered, [point for row in ordered for point in curves[row["run_id"]]], stopped
+
+
+def _place(row: Mapping[str, Json]) -> tuple[float | str, ...]:
+    numbers = ("n_params", "n_tokens", "batch_size_tokens", "weight_decay", "seed", "learning_rate")
+    return (*(float(row[name]) for name in numbers), row["run_id"])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -136,6 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("logs", nargs="+", type=Path, help="folders with <run id>.jsonl")
     parser.add_argument("--runs", type=Path, required=True, help="CSV of the runs to write")
     parser.add_argument("--curves", type=Path, help="CSV of the thinned training losses to write")
+    parser.add_argument("--append", action="store_true", help="keep the runs that the tables have already")
     options = parser.parse_args(arguments)
     try:
         rows, curves, stopped = collect(path for folder in options.logs for path in folder.rglob("*.jsonl"))
@@ -144,10 +156,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LawfitError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    added = len(rows)
+    if options.append and options.runs.exists():
+        new = {row["run_id"] for row in rows}
+        rows = sorted([*rows, *(row for row in read_csv(options.runs) if row["run_id"] not in new)], key=_place)
+        if options.curves and options.curves.exists():
+            curves = [*(point for point in read_csv(options.curves) if point["run_id"] not in new), *curves]
     write_csv(options.runs, rows)
     if options.curves:
         write_csv(options.curves, curves)
-    print(f"{len(rows)} runs, {sum(row['diverged'] for row in rows)} of them diverged; {stopped} stopped runs left out")
+    diverged = sum(int(row["diverged"]) for row in rows)
+    print(f"{len(rows)} runs, {diverged} of them diverged; {added} from these logs, {stopped} stopped runs left out")
     return 0
 
 

@@ -13,7 +13,9 @@ import pytest
 from lawfit import pipeline
 from lawfit.ingest import IngestOptions
 from lawfit.records import RunStatus
+from lawfit.settings import data_folder
 from lawfit.train import grid, queue, table
+from lawfit.train.__main__ import main as train_main
 from lawfit.train.corpus import Corpus
 from lawfit.train.pack import PackError
 from tests.train.test_resume import write_corpus
@@ -74,7 +76,7 @@ def test_from_grid_to_store(packs: Path, tmp_path: Path, capfd: pytest.CaptureFi
     assert "3 packs done, 0 failed, 0 not started" in capfd.readouterr().out
     csv = tmp_path / "sweep.csv"
     assert table.main([str(logs), "--runs", str(csv), "--curves", str(tmp_path / "curves.csv")]) == 0
-    assert "13 runs, 4 of them diverged; 0 stopped runs left out" in capfd.readouterr().out
+    assert "13 runs, 4 of them diverged; 13 from these logs, 0 stopped runs left out" in capfd.readouterr().out
     with pipeline.open_store(str(tmp_path / "lawfit.db")) as store:
         report = pipeline.ingest(store, csv, IngestOptions())
         runs = store.runs(store.recipe(report.recipes[0]).key)
@@ -129,3 +131,41 @@ def test_curves_are_thinned_and_keep_the_end() -> None:
     events += [{"event": "train", "step": i, "tokens": i, "loss": 1.0, "grad_norm": 1.0} for i in range(1, 61)]
     steps = [row["step"] for row in table.curve_rows(events, points=20)]
     assert steps == list(range(3, 61, 3))
+
+
+def test_runs_that_exist_are_left_out_of_the_packs(
+    packs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    logs, csv, curves = tmp_path / "runs", tmp_path / "sweep.csv", tmp_path / "curves.csv"
+    first = sorted(packs.iterdir())[0]
+    assert train_main([str(first), "--cpu", "--logs", str(logs)]) == 0
+    assert table.main([str(logs), "--runs", str(csv), "--curves", str(curves)]) == 0
+    grid.main([str(tmp_path / "grid.json"), str(tmp_path / "rest"), "--have", str(csv)])
+    rest = sorted((tmp_path / "rest").iterdir())
+    assert [path.name for path in rest] == [path.name for path in sorted(packs.iterdir())[1:]]
+    assert train_main([*map(str, rest), "--cpu", "--logs", str(tmp_path / "more")]) == 0
+    capfd.readouterr()
+    assert table.main([str(tmp_path / "more"), "--runs", str(csv), "--curves", str(curves), "--append"]) == 0
+    assert "13 runs, 4 of them diverged; 7 from these logs" in capfd.readouterr().out
+    assert table.main([str(logs), str(tmp_path / "more"), "--runs", str(tmp_path / "at_once.csv")]) == 0
+    assert csv.read_text() == (tmp_path / "at_once.csv").read_text()
+    assert len({row["run_id"] for row in table.read_csv(curves)}) == 13
+
+
+def test_unnamed_corpus_cannot_be_compared(tmp_path: Path) -> None:
+    content = copy.deepcopy(GRID)
+    del content["base"]["corpus_hash"]
+    with pytest.raises(PackError, match="has no corpus_hash"):
+        grid.without(next(grid.packs(content)), {"x"})
+
+
+def test_shipped_runs_come_from_the_shipped_grids() -> None:
+    ids = set()
+    for name in ("proxy_sweep_grid_1.json", "proxy_sweep_grid_2.json"):
+        for pack in grid.packs(json.loads((data_folder() / name).read_text())):
+            assert pack.corpus_hash
+            ids |= {pack.run_id(i, pack.corpus_hash) for i in range(len(pack.runs))}
+    shipped = {row["run_id"] for row in table.read_csv(data_folder() / "proxy_sweep.csv")}
+    assert len(shipped) >= 289  # as first shipped
+    assert shipped <= ids
+    assert {row["run_id"] for row in table.read_csv(data_folder() / "proxy_curves.csv")} == shipped
