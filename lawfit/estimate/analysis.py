@@ -13,14 +13,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.errors import FitError
+from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate.backtest import columns_of, observed_surfaces_of, published_predictions, run_backtest
 from lawfit.estimate.borrowed import PRIOR_FORMS, borrowed_sentences, law_prior
 from lawfit.estimate.cells import CellReport, locate_cells, next_grids
 from lawfit.estimate.ensemble import MIN_CELLS_TO_CHOOSE, Ensemble, fit_ensemble
 from lawfit.estimate.observations import Observations, summarise_rejections
-from lawfit.estimate.optima import locate_lr_per_batch
-from lawfit.estimate.regression import fit_power_law_clustered
+from lawfit.estimate.optima import ESTIMATORS, CellOptimum, locate_lr_per_batch
+from lawfit.estimate.regression import fit_power_law, fit_power_law_clustered
 from lawfit.estimate.scoring import ObservedSurface
 from lawfit.estimate.shapes import SHAPES
 from lawfit.estimate.surface import N_LAW, SurfaceFit, fit_surface, law_design
@@ -75,6 +75,7 @@ def analyse(observed: Observations, options: FitOptions | None = None, *, progre
     ensemble = fit_ensemble(observed, surfaces, without_laws=options.without_laws)
     valley = _fit_valley(observed, ensemble, options.without_laws)
     cells = locate_cells(observed, ensemble)
+    others = {name: locate(columns_of(observed)) for name, locate in ESTIMATORS.items()}
     report("leaving scales out", 0.3)
     backtest = (
         run_backtest(
@@ -96,6 +97,7 @@ def analyse(observed: Observations, options: FitOptions | None = None, *, progre
             {**asdict(m.choice), "weight": m.weight, "score": m.score}
             for m in sorted(ensemble.members, key=lambda m: -m.weight)
         ],
+        "estimators": {name: _estimator_laws(found) for name, found in others.items()},
         "cells": [cell.to_json() for cell in cells],
         "backtest": {
             "splits": [{"name": split.name, "rows": [asdict(row) for row in rows]} for split, rows in backtest]
@@ -114,7 +116,7 @@ def analyse(observed: Observations, options: FitOptions | None = None, *, progre
     return Analysis(
         status=FitStatus.SPARSE if sparse else FitStatus.OK,
         payload=payload,
-        optima=tuple(cell.to_optimum() for cell in cells),
+        optima=(*(cell.to_optimum() for cell in cells), *_other_optima(others)),
     )
 
 
@@ -231,6 +233,37 @@ def _lr_given_batch(observed: Observations) -> dict[str, Any]:
             row[name] = float(fit.coefficients[at])
             row[f"{name}_low"], row[f"{name}_high"] = float(fit.low[at]), float(fit.high[at])
     return {"lr_given_batch": row}
+
+
+def _estimator_laws(found: Sequence[CellOptimum]) -> dict[str, Any]:
+    """What another estimator makes of the same runs: how many scales show their optimum, and straight laws on those."""
+    inside = [optimum for optimum in found if optimum.status is OptimumStatus.INSIDE]
+    laws: dict[str, Any] = {"cells_inside": len(inside), "cells": len(found)}
+    inputs = {"params": [o.params for o in inside], "tokens": [o.tokens for o in inside]}
+    for target, values in (("lr", [o.lr for o in inside]), ("batch_tokens", [o.batch_tokens for o in inside])):
+        try:
+            law = fit_power_law(values, inputs)
+        except (FitError, NotEnoughData, ValueError):
+            continue  # too few scales, or scales along one path: there is no law to tell
+        laws[target] = {"const": law.const, **law.exponents}
+    return laws
+
+
+def _other_optima(others: Mapping[str, Sequence[CellOptimum]]) -> list[Optimum]:
+    """The same optima as rows of the store."""
+    return [
+        Optimum(
+            params=optimum.params,
+            tokens=optimum.tokens,
+            estimator=name,
+            status=optimum.status,
+            lr=optimum.lr if np.isfinite(optimum.lr) else None,
+            batch_tokens=optimum.batch_tokens if np.isfinite(optimum.batch_tokens) else None,
+            loss=optimum.loss if np.isfinite(optimum.loss) else None,
+        )
+        for name, found in others.items()
+        for optimum in found
+    ]
 
 
 def _curvature(ensemble: Ensemble) -> dict[str, Any]:

@@ -71,10 +71,17 @@ class TestFullGrid:
 
     def test_optima_are_those_of_the_cells(self) -> None:
         analysis = analyse(nine_scales(), QUICK)
-        assert len(analysis.optima) == 9
-        for optimum, cell in zip(analysis.optima, analysis.payload["cells"], strict=True):
+        ours = [optimum for optimum in analysis.optima if optimum.estimator == "surface"]
+        assert len(ours) == 9
+        for optimum, cell in zip(ours, analysis.payload["cells"], strict=True):
             assert (optimum.params, optimum.lr) == (cell["params"], cell["optimum"]["lr"])
-            assert optimum.estimator == "surface"
+
+    @pytest.mark.parametrize("name", ["argmin", "near_optimal", "akima", "parabola"])
+    def test_other_estimators_are_kept_beside_it(self, name: str) -> None:
+        analysis = analyse(nine_scales(), QUICK)
+        assert sum(optimum.estimator == name for optimum in analysis.optima) == 9
+        said = analysis.payload["estimators"][name]
+        assert said["lr"]["params"] == pytest.approx(analysis.payload["law"]["lr"]["params"], abs=0.4)
 
     def test_the_same_runs_give_the_same_payload(self) -> None:
         runs = list(sweep().runs)
