@@ -46,7 +46,8 @@ class Manifest:
     hash: str
     vocab: int
     documents: int  # after de-duplication
-    duplicates: int  # files whose text had been seen
+    duplicates: int  # left out: their text had been seen
+    skipped: int  # left out: empty, not UTF-8, or larger than MAX_DOCUMENT_BYTES
     train_tokens: int
     validation_tokens: int
     validation_bytes: int  # of text: bits per byte = loss / ln 2 * validation_tokens / validation_bytes
@@ -75,8 +76,16 @@ def build(
     validation_share: float = 0.02,
     workers: int | None = None,
     tokenizer_file: Path | None = None,
+    suffixes: Sequence[str] = (".py",),
 ) -> Manifest:
-    """Make a corpus from the .py files below the given folders; with a tokenizer that exists, or a new one.
+    """Make a corpus, with a tokenizer that exists or a new one.
+
+    Parameters
+    ----------
+    sources : paths
+        A folder gives its files with one of the suffixes, a `.jsonl` file the "text" of each line, another file itself.
+    validation_share : float in (0, 1)
+        Of the documents.
 
     Raises
     ------
@@ -85,9 +94,9 @@ def build(
     """
     if (folder / MANIFEST).exists():
         raise CorpusError(f"{folder} holds a corpus already; remove it or choose another folder")
-    documents, duplicates = _documents(_python_files(sources))
+    documents, duplicates, skipped = _documents(_raw_documents(sources, suffixes))
     if not documents:
-        raise CorpusError(f"no Python source found below {', '.join(map(str, sources))}")
+        raise CorpusError(f"no document found in {', '.join(map(str, sources))} ({skipped} skipped)")
     # The hash is uniform, so its order is a shuffle and its leading digits are a fair draw.
     held_out = {digest for digest in documents if int(digest[:8], 16) < validation_share * 2**32}
     ordered = sorted(documents)
@@ -117,10 +126,14 @@ def build(
         vocab=tokenizer.get_vocab_size(),
         documents=len(documents),
         duplicates=duplicates,
+        skipped=skipped,
         train_tokens=counts["train"],
         validation_tokens=counts["validation"],
         validation_bytes=sum(len(text.encode()) for text in validation),
-        sources=tuple(f"*.py below {source.name}" for source in sources),
+        sources=tuple(
+            f"{' '.join('*' + suffix for suffix in suffixes)} below {source.name}" if source.is_dir() else source.name
+            for source in sources
+        ),
     )
     # Last, and in one piece: a folder with a manifest is a whole corpus.
     part_file = folder / (MANIFEST + ".part")
@@ -173,28 +186,54 @@ def sequence_order(sequences: int, needed: int, data_seed: int) -> npt.NDArray[n
     return np.concatenate(epochs)[:needed]
 
 
-def _python_files(sources: Sequence[Path]) -> Iterator[Path]:
+def _raw_documents(sources: Sequence[Path], suffixes: Sequence[str]) -> Iterator[bytes]:
+    """The bytes of every document; unreadable files count as empty ones."""
     for source in sources:
-        for root, _, names in os.walk(source):
-            yield from (Path(root, name) for name in names if name.endswith(".py"))
+        if source.is_dir():
+            for root, _, names in os.walk(source):
+                for name in names:
+                    if name.endswith(tuple(suffixes)):
+                        try:
+                            yield Path(root, name).read_bytes()
+                        except OSError:
+                            yield b""
+        elif source.suffix == ".jsonl":
+            yield from _json_lines(source)
+        else:
+            try:
+                yield source.read_bytes()
+            except OSError as error:
+                raise CorpusError(f"{source} cannot be read: {error}") from None
 
 
-def _documents(files: Iterable[Path]) -> tuple[dict[str, str], int]:
-    """Text by hash. Files that are empty, too large or not UTF-8 are no documents."""
+def _json_lines(path: Path) -> Iterator[bytes]:
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                yield json.loads(line)["text"].encode()
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise CorpusError(f'{path}, line {number} is not an object with a "text"') from None
+
+
+def _documents(raw_documents: Iterable[bytes]) -> tuple[dict[str, str], int, int]:
+    """Text by hash; how many were copies; how many were no documents (empty, too large, not UTF-8)."""
     documents: dict[str, str] = {}
-    duplicates = 0
-    for path in files:
+    duplicates = skipped = 0
+    for raw in raw_documents:
         try:
-            raw = path.read_bytes()
             text = raw.decode("utf-8")
-        except (OSError, UnicodeDecodeError):
+        except UnicodeDecodeError:
+            skipped += 1
             continue
         if not text.strip() or len(raw) > MAX_DOCUMENT_BYTES:
+            skipped += 1
             continue
         digest = hashlib.sha256(raw).hexdigest()
         duplicates += digest in documents
         documents[digest] = text
-    return documents, duplicates
+    return documents, duplicates, skipped
 
 
 def _train_tokenizer(texts: Sequence[str], vocab: int) -> Tokenizer:
@@ -257,7 +296,10 @@ def _encode_chunk(texts: list[str]) -> bytes:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m lawfit.train.corpus", description="Make a tokenised corpus.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--source", type=Path, action="append", help="folder with .py files (default: this Python's)")
+    parser.add_argument(
+        "--source", type=Path, action="append", help="folder, .jsonl or text file; repeatable (default: this Python's)"
+    )
+    parser.add_argument("--suffix", action="append", help="of the files taken from folders; repeatable (default: .py)")
     parser.add_argument("--vocab", type=int, default=4096)
     parser.add_argument("--tokenizer", type=Path, help="tokenizer.json to use (default: train one)")
     parser.add_argument("--validation-share", type=float, default=0.02, help="of the documents (default: 0.02)")
@@ -269,6 +311,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         vocab=options.vocab,
         validation_share=options.validation_share,
         tokenizer_file=options.tokenizer,
+        suffixes=options.suffix or (".py",),
     )
     print(json.dumps({**asdict(manifest), "seconds": round(time.monotonic() - start, 1)}))
 

@@ -40,7 +40,7 @@ def measure(name: str, *, profile: bool) -> dict[str, float | str]:
     size = 4_000_000
     tokens = np.random.default_rng(0).integers(0, 4096, size).astype(np.uint16)
     manifest = Manifest(
-        hash="random", vocab=4096, documents=1, duplicates=0, train_tokens=size, validation_tokens=size,
+        hash="random", vocab=4096, documents=1, duplicates=0, skipped=0, train_tokens=size, validation_tokens=size,
         validation_bytes=size, sources=("random",),
     )  # fmt: skip
     model = Model(

@@ -17,7 +17,7 @@ def corpus() -> Corpus:
     step = rng.choice([1, 2, 5], size=40_000, p=[0.7, 0.2, 0.1])
     tokens = (np.cumsum(step) % 61).astype(np.uint16)
     manifest = Manifest(
-        hash="made-up", vocab=61, documents=1, duplicates=0, train_tokens=36_000, validation_tokens=4_000,
+        hash="made-up", vocab=61, documents=1, duplicates=0, skipped=0, train_tokens=36_000, validation_tokens=4_000,
         validation_bytes=8_000, sources=("made up",),
     )  # fmt: skip
     return Corpus(manifest=manifest, train=tokens[:36_000], validation=tokens[36_000:])

@@ -35,7 +35,7 @@ def test_tokens_are_the_texts(made: tuple[Path, Manifest]) -> None:
     folder, manifest = made
     corpus = open_corpus(folder, expected_hash=manifest.hash)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    assert (manifest.documents, manifest.duplicates) == (40, 1)
+    assert (manifest.documents, manifest.duplicates, manifest.skipped) == (40, 1, 1)
     documents = []
     for tokens in (corpus.train, corpus.validation):
         starts = np.flatnonzero(tokens == 0)
@@ -97,8 +97,41 @@ def test_a_corpus_is_not_overwritten(made: tuple[Path, Manifest]) -> None:
 
 
 def test_no_sources(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="no Python source found"):
+    with pytest.raises(CorpusError, match=r"no document found in .* \(0 skipped\)"):
         build(tmp_path / "out", [tmp_path])
+
+
+def test_text_of_any_origin(tmp_path: Path) -> None:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "a.md").write_text("# a note")
+    (folder / "b.rst").write_text("not asked for")
+    (folder / "c.md").write_bytes(b"\xff\xfe not UTF-8")
+    lines = [json.dumps({"text": f"line {i}", "id": i}) for i in range(30)]
+    (tmp_path / "web.jsonl").write_text("\n".join(lines) + "\n\n")
+    (tmp_path / "book.txt").write_text("a long story")
+    sources = [folder, tmp_path / "web.jsonl", tmp_path / "book.txt"]
+    manifest = build(tmp_path / "out", sources, vocab=300, validation_share=0.3, workers=1, suffixes=[".md"])
+    assert (manifest.documents, manifest.skipped) == (32, 1)
+    assert manifest.sources == ("*.md below notes", "web.jsonl", "book.txt")
+    corpus = open_corpus(tmp_path / "out")
+    tokenizer = Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json"))
+    text = tokenizer.decode([*corpus.train.tolist(), *corpus.validation.tolist()])
+    assert "# a note" in text
+    assert "a long story" in text
+    assert "line 29" in text
+    assert "not asked for" not in text
+
+
+def test_a_bad_line_is_named(tmp_path: Path) -> None:
+    (tmp_path / "web.jsonl").write_text('{"text": "good"}\n{"body": "bad"}\n')
+    with pytest.raises(CorpusError, match=r'web\.jsonl, line 2 is not an object with a "text"'):
+        build(tmp_path / "out", [tmp_path / "web.jsonl"])
+
+
+def test_a_missing_source_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"gone\.txt cannot be read"):
+        build(tmp_path / "out", [tmp_path / "gone.txt"])
 
 
 def test_command(made: tuple[Path, Manifest], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
