@@ -47,7 +47,8 @@ def test_the_same_runs_are_one_fit(filled: Store) -> None:
     assert one.id == other.id
     assert one.created_at == other.created_at  # the first is kept
     assert [f.id for f in filled.fits()] == [one.id]
-    assert len(filled.optima(one.id)) == len(NINE[::2])
+    surface = [optimum for optimum in filled.optima(one.id) if optimum.estimator == "surface"]
+    assert len(surface) == len(NINE[::2])
 
 
 def test_options_make_another_fit(filled: Store) -> None:
