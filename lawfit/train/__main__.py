@@ -25,7 +25,10 @@ from lawfit.train.trainer import Trainer
 
 
 def train_pack(pack: Pack, device: torch.device, options: argparse.Namespace) -> list[Outcome]:
-    """Train one pack, in halves where it does not fit into memory: a run has the same id and losses in either."""
+    """Train one pack; where memory is short, its halves one after the other, and a single run in micro-batches.
+
+    A run has the same id in any of them, and the same losses up to rounding.
+    """
     try:
         trainer = Trainer(pack, device, compiled=device.type == "cuda")
         if device.type == "cuda":
@@ -36,14 +39,19 @@ def train_pack(pack: Pack, device: torch.device, options: argparse.Namespace) ->
             trainer=trainer, deadline=options.deadline, checkpoint_seconds=options.checkpoint_seconds,
         )  # fmt: skip
     except torch.OutOfMemoryError:
-        if len(pack.runs) == 1:
+        if len(pack.runs) == 1 and pack.micro_sequences % 2:
             raise LawfitError(
-                f"a single run of pack {pack.name} does not fit into the memory of {device}; make its batch smaller"
+                f"a single run of pack {pack.name} does not fit into the memory of {device}, "
+                f"not even in micro-batches of {pack.micro_sequences} sequences; train a smaller model"
             ) from None
     trainer = None  # type: ignore[assignment]  # its memory is what the halves need
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
+    if len(pack.runs) == 1:
+        parts = 2 * pack.accumulation
+        print(f"a run of pack {pack.name} does not fit into memory; its batch is cut into {parts}", file=sys.stderr)
+        return train_pack(replace(pack, accumulation=parts), device, options)
     middle = len(pack.runs) // 2
     print(f"pack {pack.name} of {len(pack.runs)} runs does not fit into memory; split in two", file=sys.stderr)
     halves = (replace(pack, runs=pack.runs[:middle]), replace(pack, runs=pack.runs[middle:]))

@@ -102,7 +102,9 @@ class RunLog:
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             torch=torch.__version__,
             python=platform.python_version(),
-            **dataclasses.asdict(run),
+            measured_tokens=pack.micro_sequences
+            * pack.model.seq_len,  # of `grad_sq`; `grad_sq_double` at twice as many
+            **{**dataclasses.asdict(run), "beta2": pack.beta2(index)},
         )
 
     def go_on(self, done: int, diverged_at: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lawfit.train.model import layout
-from lawfit.train.pack import Model, RunSettings
+from lawfit.train.pack import Model, Pack
 
 Moments = tuple[Tensor, Tensor, Tensor]  # direction to walk against, new first, new second moments; each (K, P)
 
@@ -29,15 +29,16 @@ class Columns:
     clip: Tensor  # infinite where a run does not clip
 
     @classmethod
-    def of(cls, runs: Sequence[RunSettings], device: torch.device) -> Columns:
+    def of(cls, pack: Pack, device: torch.device) -> Columns:
         def column(values: list[float]) -> Tensor:
             return torch.tensor(values, dtype=torch.float32, device=device)[:, None]
 
+        runs = pack.runs
         return cls(
             peak_lr=column([run.lr for run in runs]),
             weight_decay=column([run.weight_decay for run in runs]),
             beta1=column([run.beta1 for run in runs]),
-            beta2=column([run.beta2 for run in runs]),
+            beta2=column([pack.beta2(i) for i in range(len(runs))]),
             eps=column([run.eps for run in runs]),
             momentum=column([run.momentum for run in runs]),
             clip=column([run.clip or float("inf") for run in runs]),

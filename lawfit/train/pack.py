@@ -88,6 +88,9 @@ class RunSettings:
     weight_decay: float = 0.1
     beta1: float = 0.9
     beta2: float = 0.95
+    beta2_half_life_tokens: float | None = (
+        None  # instead of beta2: tokens in which a squared gradient loses half its weight
+    )
     eps: float = 1e-8
     momentum: float = 0.95  # of muon's matrices, and of sgd
     clip: float = 1.0  # global gradient norm of this run; 0 does not clip
@@ -114,8 +117,9 @@ class RunSettings:
         floor = self.final_lr is None or 0 <= self.final_lr <= self.lr
         _demand(floor, "final_lr", self.final_lr, f"in [0, lr = {self.lr}]")
         _demand(0 < self.cooldown_fraction <= 1, "cooldown_fraction", self.cooldown_fraction, "in (0, 1]")
-        half_life = self.average_half_life_tokens
-        _demand(half_life is None or half_life > 0, "average_half_life_tokens", half_life, "above 0")
+        for name in ("beta2_half_life_tokens", "average_half_life_tokens"):
+            half_life = getattr(self, name)
+            _demand(half_life is None or half_life > 0, name, half_life, "above 0")
         for name in ("init_seed", "data_seed"):
             _demand(0 <= getattr(self, name) < 2**63, name, getattr(self, name), "0 or more")
 
@@ -135,6 +139,7 @@ class Pack:
     runs: tuple[RunSettings, ...]
     optimizer: str = "adamw"
     decay: str = "coupled"
+    accumulation: int = 1  # micro-batches that a batch is computed in, where it does not fit into memory whole
     precision: str = "bf16"  # of matrix products; weights and optimizer state stay fp32
     corpus: str = "corpus"  # folder made by lawfit.train.corpus
     corpus_hash: str | None = None  # when given, another corpus is refused
@@ -145,6 +150,8 @@ class Pack:
 
     def __post_init__(self) -> None:
         _demand(self.batch_sequences >= 1, "batch_sequences", self.batch_sequences, "1 or more")
+        cuts = self.accumulation >= 1 and self.batch_sequences % self.accumulation == 0
+        _demand(cuts, "accumulation", self.accumulation, f"a divisor of batch_sequences {self.batch_sequences}")
         _demand(len(self.runs) >= 1, "runs", "[]", "at least one run")
         _demand(self.optimizer in OPTIMIZERS, "optimizer", self.optimizer, "one of " + ", ".join(OPTIMIZERS))
         mup_defined = self.model.mup_base_width is None or self.optimizer == "adamw"
@@ -158,6 +165,17 @@ class Pack:
     @property
     def batch_tokens(self) -> int:
         return self.batch_sequences * self.model.seq_len
+
+    @property
+    def micro_sequences(self) -> int:
+        return self.batch_sequences // self.accumulation
+
+    def beta2(self, index: int) -> float:
+        """As it is used in run `index`."""
+        run = self.runs[index]
+        if run.beta2_half_life_tokens is None:
+            return run.beta2
+        return float(0.5 ** (self.batch_tokens / run.beta2_half_life_tokens))
 
     def run_id(self, index: int, corpus_hash: str) -> str:
         """Hash of everything that decides the losses of one run, and nothing about its neighbours.

@@ -64,7 +64,7 @@ class Trainer:
         if compiled:
             self.losses = torch.compile(stack.losses, dynamic=False, fullgraph=True)
             self.update = torch.compile(advance, dynamic=False, fullgraph=True)
-        self.columns = Columns.of(runs, device)
+        self.columns = Columns.of(pack, device)
         self.decayed, self.rates = decayed_columns(model).to(device), rate_columns(model).to(device)
         self.rows = initial_rows(model, [run.init_seed for run in runs]).to(device).requires_grad_()
         self.first, self.second = torch.zeros_like(self.rows), torch.zeros_like(self.rows)
@@ -91,7 +91,7 @@ class Trainer:
 
     def warm_up(self) -> None:
         """Compile for this shape, on made-up tokens and without touching the runs; may be done before `load`."""
-        model, batch = self.pack.model, self.pack.batch_sequences
+        model, batch = self.pack.model, self.pack.micro_sequences
         tokens = torch.randint(model.vocab, (self.k, batch, model.seq_len + 1), device=self.device)
         (grads,) = torch.autograd.grad(self.losses(self.rows, tokens).sum(), self.rows)
         with torch.no_grad():
@@ -133,14 +133,25 @@ class Trainer:
         length = self.pack.model.seq_len
         return tokens[which.long()[..., None] * length + torch.arange(length + 1, device=self.device)].long()
 
+    def _gradients(self, first: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean loss (K, 1) and its gradients (K, P) on the micro-batch that begins at place `first` of the order."""
+        which = self.order.index_select(1, first + torch.arange(self.pack.micro_sequences, device=self.device))
+        with torch.enable_grad():
+            losses = self.losses(self.rows, self._windows(self.train_tokens, which)).mean(1, keepdim=True)
+            # runs share no parameter: the sum mixes nothing
+            (grads,) = torch.autograd.grad(losses.sum(), self.rows)
+        return losses.detach(), grads
+
     def train_step(self) -> None:
         """Advance every run that is alive by one step."""
         place = self.step.clamp(max=self.steps - 1)
-        batch = self.pack.batch_sequences
-        which = self.order.index_select(1, place * batch + torch.arange(batch, device=self.device))
-        losses = self.losses(self.rows, self._windows(self.train_tokens, which)).mean(1, keepdim=True)
-        (grads,) = torch.autograd.grad(losses.sum(), self.rows)  # runs share no parameter: the sum mixes nothing
+        parts = self.pack.accumulation
+        losses, grads = self._gradients(place * self.pack.batch_sequences)
         with torch.no_grad():
+            for part in range(1, parts):
+                more = self._gradients(place * self.pack.batch_sequences + part * self.pack.micro_sequences)
+                losses, grads = losses + more[0], grads + more[1]
+            losses, grads = losses / parts, grads / parts
             norm = gradient_norm(grads)
             running = self.step < self.last_step
             hopeless = losses > math.log(self.pack.model.vocab) + HOPELESS_NATS
@@ -154,13 +165,13 @@ class Trainer:
                 share = (1 - self.average_decay) / (1 - self.average_decay ** (self.step + 1))
                 share = torch.where(self.average_decay < 1, share, 0.0).float()
                 self.average.copy_(torch.where(alive, torch.lerp(self.average, self.rows, share), self.average))
-            self.loss_table.index_copy_(1, place[None], losses.detach())
+            self.loss_table.index_copy_(1, place[None], losses)
             self.norm_table.index_copy_(1, place[None], norm)
             self.step += 1
 
     def eval_step(self, rows: Tensor) -> None:
         """Losses of the next batch of validation sequences, the same for every run."""
-        batch, total = self.pack.batch_sequences, self.pack.eval_sequences
+        batch, total = self.pack.micro_sequences, self.pack.eval_sequences
         which = (self.eval_at + torch.arange(batch, device=self.device)).clamp(max=total - 1)
         windows = self._windows(self.eval_tokens, which.expand(self.k, batch))
         # with gradients on although none is taken: the compiled pass of training is used again
@@ -169,19 +180,14 @@ class Trainer:
         self.eval_at += batch
 
     def measure_step(self) -> None:
-        """Squared gradient norms at one batch and at two, on the next two batches of every run, without a step.
+        """Squared gradient norms at one micro-batch and at two, on those that come next, without a step.
 
-        The first is the mean over both batches, the second that of their mean gradient: see `noise_scale`.
+        The first is the mean over both micro-batches, the second that of their mean gradient: see `noise_scale`.
         """
-        batch = self.pack.batch_sequences
-        grads: list[Tensor] = []
-        for ahead in (0, 1):
-            first = ((self.step + ahead) * batch) % max(1, self.order.shape[1] - batch + 1)
-            which = self.order.index_select(1, first + torch.arange(batch, device=self.device))
-            losses = self.losses(self.rows, self._windows(self.train_tokens, which)).mean(1)
-            grads += torch.autograd.grad(losses.sum(), self.rows)
+        micro, places = self.pack.micro_sequences, self.order.shape[1]
         with torch.no_grad():
-            one, two = grads
+            here = self.step * self.pack.batch_sequences
+            (_, one), (_, two) = (self._gradients((here + i * micro) % max(1, places - micro + 1)) for i in (0, 1))
             self.squares[0] = (one.square().sum(1) + two.square().sum(1)) / 2
             self.squares[1] = ((one + two) / 2).square().sum(1)
 
@@ -252,7 +258,7 @@ class Trainer:
 
     def _evaluate(self, step: Callable[[], None]) -> npt.NDArray[np.float64]:
         self.eval_at.zero_()
-        for _ in range(-(-self.pack.eval_sequences // self.pack.batch_sequences)):
+        for _ in range(-(-self.pack.eval_sequences // self.pack.micro_sequences)):
             step()
         return np.asarray(self.eval_losses.double().mean(1).cpu().numpy())
 

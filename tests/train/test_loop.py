@@ -166,3 +166,11 @@ def test_a_step_is_one_graph_for_the_compiler(model: Model, optimizer: str) -> N
         setattr(trainer, name, whole)
     trainer.warm_up()
     assert torch.equal(trainer.rows, before)
+
+
+def test_a_batch_in_parts_is_the_same_batch(model: Model, corpus: Corpus, tmp_path: Path) -> None:
+    whole, outcomes = run_pack(make(model, RUNS), corpus, tmp_path / "whole")
+    parts, again = run_pack(make(model, RUNS, accumulation=4), corpus, tmp_path / "parts")
+    assert [o.run_id for o in again] == [o.run_id for o in outcomes]
+    np.testing.assert_allclose(parts.loss_table.numpy(), whole.loss_table.numpy(), rtol=1e-5)
+    np.testing.assert_allclose([o.loss for o in again], [o.loss for o in outcomes], rtol=1e-5)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lawfit.train.model import Slot, layout
 from lawfit.train.optimizers import Columns, advance, gradient_norm, orthogonalised
-from lawfit.train.pack import Model, RunSettings
+from lawfit.train.pack import Model, Pack, RunSettings
 
 RUNS = (
     RunSettings(lr=1e-2, steps=10, weight_decay=0.0, clip=0.0, momentum=0.9),
@@ -19,6 +19,7 @@ RUNS = (
 )
 MODEL = Model(layers=2, width=8, heads=2, hidden=12, vocab=11, seq_len=4)
 SIZE = sum(MODEL.params.values())
+PACK = Pack(name="p", model=MODEL, batch_sequences=4, runs=RUNS)
 CPU = torch.device("cpu")
 FACTOR = 0.5  # of the peak rate, in every step
 
@@ -29,7 +30,7 @@ def walk(optimizer: str, *, independent: bool = False, decayed: Tensor | None = 
     start = torch.randn(3, SIZE, generator=generator)
     grads = torch.randn(10, 3, SIZE, generator=generator) / math.sqrt(SIZE)
     rows, first, second = start.clone(), torch.zeros(3, SIZE), torch.zeros(3, SIZE)
-    columns = Columns.of(RUNS, CPU)
+    columns = Columns.of(PACK, CPU)
     for i, grad in enumerate(grads):
         advance(
             rows, grad, first, second, optimizer=optimizer, lr=columns.peak_lr * FACTOR, step=torch.tensor(i + 1),
@@ -152,7 +153,7 @@ def test_a_dead_run_stays_as_it_is(optimizer: str) -> None:
     grads = torch.randn(3, SIZE)
     grads[1] = torch.nan
     alive = torch.tensor([[True], [False], [True]])
-    columns = Columns.of(RUNS, CPU)
+    columns = Columns.of(PACK, CPU)
     advance(
         rows, grads, first, second, optimizer=optimizer, lr=columns.peak_lr, step=torch.tensor(3),
         norm=gradient_norm(grads), alive=alive, columns=columns, decayed=torch.ones(SIZE), rates=torch.ones(SIZE),
@@ -162,3 +163,11 @@ def test_a_dead_run_stays_as_it_is(optimizer: str) -> None:
         assert torch.equal(old[1], new[1])
         assert torch.isfinite(new).all()
     assert not torch.equal(before[0][0], rows[0])
+
+
+def test_half_life_of_the_second_moment() -> None:
+    """Twice the batch squares beta2: the memory is as long in tokens."""
+    run = RunSettings(lr=1.0, steps=1, beta2=0.5, beta2_half_life_tokens=64.0)
+    for sequences, expected in ((4, 0.5**0.25), (8, 0.5**0.5), (16, 0.5)):
+        pack = Pack(name="p", model=MODEL, batch_sequences=sequences, runs=(run, RunSettings(lr=1.0, steps=1)))
+        torch.testing.assert_close(Columns.of(pack, CPU).beta2[:, 0], torch.tensor([expected, 0.95]))

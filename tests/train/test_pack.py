@@ -52,6 +52,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("optimizer", "lion", "optimizer must be one of adamw, muon, sgd, got lion"),
         ("model.mup_base_width", 0, r"model\.mup_base_width must be 1 or more, got 0"),
         ("precision", "fp8", "precision must be one of bf16, fp32, got fp8"),
+        ("accumulation", 3, "accumulation must be a divisor of batch_sequences 4, got 3"),
         ("batch_sequences", 0, "batch_sequences must be 1 or more, got 0"),
     ],
 )
