@@ -102,8 +102,7 @@ class RunLog:
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             torch=torch.__version__,
             python=platform.python_version(),
-            measured_tokens=pack.micro_sequences
-            * pack.model.seq_len,  # of `grad_sq`; `grad_sq_double` at twice as many
+            measured_tokens=pack.micro_sequences * pack.model.seq_len,  # of grad_sq; twice as many of grad_sq_double
             **{**dataclasses.asdict(run), "beta2": pack.beta2(index)},
         )
 

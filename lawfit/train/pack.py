@@ -88,9 +88,7 @@ class RunSettings:
     weight_decay: float = 0.1
     beta1: float = 0.9
     beta2: float = 0.95
-    beta2_half_life_tokens: float | None = (
-        None  # instead of beta2: tokens in which a squared gradient loses half its weight
-    )
+    beta2_half_life_tokens: float | None = None  # instead of beta2: a squared gradient's weight halves in them
     eps: float = 1e-8
     momentum: float = 0.95  # of muon's matrices, and of sgd
     clip: float = 1.0  # global gradient norm of this run; 0 does not clip
