@@ -7,6 +7,7 @@ than `CAP`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -103,15 +104,10 @@ def _plausible(logs: Floats) -> Floats:
 
 
 def _thin(worlds: Worlds) -> Worlds:
+    """Some of the worlds, mirrored pairs kept together."""
     step = max(1, len(worlds.log_lr) // _SEARCH_WORLDS)
-    return Worlds(
-        **{
-            **vars(worlds),
-            "log_lr": worlds.log_lr[::step],
-            "log_batch": worlds.log_batch[::step],
-            "valley": worlds.valley[::step],
-        }
-    )
+    some = np.flatnonzero((np.arange(len(worlds.log_lr)) // 2) % step == 0)
+    return replace(worlds, log_lr=worlds.log_lr[some], log_batch=worlds.log_batch[some], valley=worlds.valley[some])
 
 
 def _zone(cost: Callable[[float], float], middle: float, limit: float) -> tuple[float, float]:

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from lawfit.advise.draws import draw_worlds
+from lawfit.advise.regret import best_setting
+from lawfit.estimate.analysis import FitOptions, analyse
 from lawfit.estimate.backtest import (
     ARGMIN,
     E1,
     OURS,
     columns_of,
-    observed_surfaces_of,
     published_predictions,
 )
-from lawfit.estimate.ensemble import fit_ensemble
 from lawfit.estimate.observations import observe
 from lawfit.estimate.regression import fit_argmin_ols, fit_e1
 from tests.benchmarks.shared import STEP_LAW, step_law_runs, yardstick
@@ -28,7 +29,6 @@ from tests.benchmarks.shared import STEP_LAW, step_law_runs, yardstick
 def main() -> None:
     runs = step_law_runs()
     observed = observe(runs)
-    surfaces = observed_surfaces_of(observed)
     order = np.argsort(observed.params * observed.tokens)
     everything = np.arange(observed.n_cells)
     splits = {
@@ -41,9 +41,11 @@ def main() -> None:
         for kept in rounds:
             left = np.setdiff1d(everything, kept)
             part = observed.subset(kept)
-            ensemble = fit_ensemble(part, {i: surfaces[int(c)] for i, c in enumerate(kept)}, without_laws=STEP_LAW)
-            log_lr, log_batch = ensemble.optimum(observed.params[left], observed.tokens[left])
-            at = {OURS: (np.exp(log_lr), np.exp(log_batch))}
+            # the setting that `lawfit predict` recommends: smallest expected regret
+            model = analyse(part, FitOptions(without_laws=STEP_LAW, backtest=False)).payload["model"]
+            scales = [(float(observed.params[c]), float(observed.tokens[c])) for c in left]
+            best = np.exp([best_setting(draw_worlds(model, *scale)) for scale in scales])
+            at = {OURS: (best[:, 0], best[:, 1])}
             for method, fit in ((ARGMIN, fit_argmin_ols), (E1, fit_e1)):
                 laws = fit(columns_of(part))
                 pairs = [laws.predict(observed.params[c], observed.tokens[c]) for c in left]
