@@ -84,11 +84,22 @@ def measure(name: str, *, profile: bool) -> dict[str, float | str]:
     }
 
 
+def _has_gpu() -> bool:
+    try:
+        import torch
+    except ImportError:
+        return False
+    return torch.cuda.is_available()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--case", choices=CASES)
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
+    if not _has_gpu():
+        print("training throughput: not measured, this machine has no GPU that torch can use")
+        return
     if options.case:
         print(json.dumps(measure(options.case, profile=options.profile)))
         return
