@@ -42,7 +42,8 @@ def predict(
             max_batch_tokens=max_batch_tokens,
             level=level,
         )
-    except ValueError as error:
+        document = pipeline.recommend(store, recipe, target, fit_id=fit)
+    except ValueError as error:  # a target that cannot be, or a batch that contradicts it
         raise RequestValidationError([{"loc": ("query", "target"), "msg": str(error)}]) from None
     # A response of its own, so that the document goes out as it is: the model above is its description.
-    return JSONResponse(pipeline.recommend(store, recipe, target, fit_id=fit))
+    return JSONResponse(document)

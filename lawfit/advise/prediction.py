@@ -172,7 +172,7 @@ def _check_batch(target: Target) -> None:
 
 def _choose_batch(worlds: Worlds, target: Target, seq_len: int | None) -> tuple[float, bool, list[str]]:
     """ln of the batch to run, in tokens per step; whether it was imposed (given or capped); and what had to give."""
-    unit = (target.batch_multiple or 1) * (seq_len or 1) if target.batch_multiple or seq_len else None
+    unit = float(target.batch_multiple or 1) * (seq_len or 1) if target.batch_multiple or seq_len else None
     notes: list[str] = []
     if target.batch_tokens is not None:
         count = target.batch_tokens / unit if unit is not None and target.batch_multiple is not None else 1.0

@@ -89,10 +89,10 @@ def predict(
             max_batch_tokens=max_batch,
             level=level,
         )
-    except ValueError as error:
+        store = open_store(ctx, database)
+        document = pipeline.recommend(store, recipe, target, fit_id=fit)
+    except ValueError as error:  # a target that cannot be, or a batch that contradicts it
         raise typer.BadParameter(str(error)) from None
-    store = open_store(ctx, database)
-    document = pipeline.recommend(store, recipe, target, fit_id=fit)
     if report is not None:
         from lawfit.plots.report import write_report
 

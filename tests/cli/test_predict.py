@@ -107,6 +107,34 @@ def test_the_batch_that_can_be_run(database: str, call: Call, text: Call) -> Non
     assert f"{batch['sequences']:,.0f} sequences of 1,024" in text("predict", *TARGET, *words)[0]
 
 
+@pytest.mark.parametrize(
+    ("words", "query", "said"),
+    [
+        pytest.param(("--batch-tokens", "0.5"), "&batch_tokens=0.5", "less than one token", id="no token"),
+        pytest.param(("--batch-tokens", "1T"), "&batch_tokens=1T", "larger than the whole run", id="beyond the run"),
+        pytest.param(
+            ("--max-batch", "1000", "--seq-len", "1024"),
+            "&max_batch_tokens=1000&seq_len=1024",
+            "1024",
+            id="below a unit",
+        ),
+    ],
+)
+def test_a_batch_that_cannot_be_run_is_the_callers_mistake(
+    words: tuple[str, ...], query: str, said: str, database: str, call: Call
+) -> None:
+    assert said in call("predict", *TARGET, *words, code=ExitCode.USAGE)["error"]["message"]
+    with TestClient(create_app(Settings(database_url=database))) as client:
+        response = client.get(f"/v1/predictions?params=1e9&tokens=5e10{query}")
+    assert response.status_code == 422
+    assert said in response.json()["detail"]
+
+
+def test_a_batch_too_large_for_any_machine_is_said(database: str, call: Call) -> None:
+    words = ("--seq-len", "1e300", "--batch-multiple", "1e300")
+    assert "larger than the whole run" in call("predict", *TARGET, *words, code=ExitCode.USAGE)["error"]["message"]
+
+
 def test_a_report_beside_the_answer(database: str, away: Path, text: Call) -> None:
     out, err = text("predict", *TARGET, "--report", away / "new" / "report.html")
     assert err == f"report: {away / 'new' / 'report.html'}\n"
