@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 import sqlalchemy as sa
 
@@ -121,7 +122,7 @@ def backup_file(source: Path, target: Path) -> None:
     part = target.with_name(target.name + ".part")
     try:
         with (
-            closing(sqlite3.connect(f"file:{source.absolute()}?mode=ro", uri=True)) as old,
+            closing(sqlite3.connect(f"file:{quote(str(source.absolute()))}?mode=ro", uri=True)) as old,
             closing(sqlite3.connect(part)) as new,
         ):
             old.backup(new)

@@ -53,14 +53,15 @@ def test_check_makes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_backup_of_a_database_in_use(tmp_path: Path) -> None:
-    with Store.open(tmp_path / "lawfit.db") as store:
+@pytest.mark.parametrize("name", ["lawfit.db", "50%25 #1?.db"], ids=["plain", "not a URL as it stands"])
+def test_backup_of_a_database_in_use(name: str, tmp_path: Path) -> None:
+    with Store.open(tmp_path / name) as store:
         store.put_runs(recipe(), [run("a")])
-        maintenance.backup(tmp_path / "lawfit.db", tmp_path / "copy.db")
+        maintenance.backup(tmp_path / name, tmp_path / "copy.db")
         store.put_runs(recipe(), [run("b")])
     with Store.open(tmp_path / "copy.db") as copy:
         assert copy.runs(recipe().key) == [run("a")]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy.db", "lawfit.db"]
+    assert {path.name for path in tmp_path.iterdir()} == {"copy.db", name}
 
 
 @pytest.mark.parametrize("case", ["exists", "no-folder", "no-source", "postgres"])
