@@ -199,7 +199,7 @@ class Fit:
 class StoredPrediction:
     """A recommendation as it was given, so that its id brings back the same numbers."""
 
-    id: str  # content hash of fit and target
+    id: str  # content hash of the whole answer, the fit's id among it
     fit_id: str
     target: Mapping[str, Json]
     answer: Mapping[str, Json]  # the JSON document that was printed

@@ -418,7 +418,7 @@ class Store:
     def put_prediction(
         self, prediction_id: str, fit_id: str, target: Mapping[str, Json], answer: Mapping[str, Json]
     ) -> bool:
-        """Keep what was answered, once per id; True when it was new. The id is a hash of fit and target.
+        """Keep what was answered, once per id; True when it was new. The id is a hash of the answer.
 
         Raises
         ------
