@@ -61,7 +61,6 @@ EXCEPTIONS = {
     "lawfit/cli/train.py": {"train"},  # its own subcommand, lazily
     "lawfit/cli/ingest.py": {"ingest"},  # the options of an ingest
     "lawfit/cli/simulate.py": {"numpy"},  # makes the random generator
-    "lawfit/pipeline.py": {"pandas"},  # type of the notebook's DataFrames
 }
 SOURCES = sorted(
     path.relative_to(ROOT).as_posix()
