@@ -232,7 +232,7 @@ def _connector(path: Path, lock_wait_seconds: float) -> Callable[[], sqlite3.Con
         try:
             connection = open_as("")
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             if connection is not None:
                 connection.close()
             read_only = getattr(error, "sqlite_errorname", "").startswith(
