@@ -42,14 +42,22 @@ class Observations:
     diverged_cell: Ints  # (m,)
     diverged_log_lr: Floats  # (m,)
     diverged_log_batch: Floats  # (m,)
-    runs_used: int
-    runs_diverged: int
+    runs_of_cell: Ints  # (cells,) every run, each seed and each diverged one
+    diverged_of_cell: Ints  # (cells,) diverged runs among them
     rejected: tuple[tuple[str, str], ...]  # run_key, reason
     notes: tuple[str, ...] = ()
 
     @property
     def n_cells(self) -> int:
         return len(self.params)
+
+    @property
+    def runs_used(self) -> int:
+        return int(self.runs_of_cell.sum())
+
+    @property
+    def runs_diverged(self) -> int:
+        return int(self.diverged_of_cell.sum())
 
     @property
     def seed_sd(self) -> float | None:
@@ -97,8 +105,8 @@ class Observations:
             diverged_cell=new_index[self.diverged_cell[gone]],
             diverged_log_lr=self.diverged_log_lr[gone],
             diverged_log_batch=self.diverged_log_batch[gone],
-            runs_used=int(self.seeds[rows].sum() + gone.sum()),
-            runs_diverged=int(gone.sum()),
+            runs_of_cell=self.runs_of_cell[chosen],
+            diverged_of_cell=self.diverged_of_cell[chosen],
             rejected=self.rejected,
             notes=self.notes,
         )
@@ -172,8 +180,8 @@ def observe(runs: Sequence[Run]) -> Observations:
         diverged_cell=unique[dead, 0].astype(np.intp),
         diverged_log_lr=unique[dead, 1],
         diverged_log_batch=unique[dead, 2],
-        runs_used=len(kept),
-        runs_diverged=int(is_diverged.sum()),
+        runs_of_cell=np.bincount(cell, minlength=len(scales)),
+        diverged_of_cell=np.bincount(cell[is_diverged], minlength=len(scales)),
         rejected=tuple(rejected),
         notes=tuple(notes),
     )
@@ -241,11 +249,8 @@ def _without_lost_scales(found: Observations, runs: Sequence[Run], cell: Ints) -
     text = ", ".join(
         f"{found.params[c]:.3g} params x {found.tokens[c]:.3g} tokens" for c in sorted({c for _, c in lost})
     )
-    used = [run for run, c in zip(runs, cell, strict=True) if c in alive]
     return replace(
         found.subset(alive),
-        runs_used=len(used),
-        runs_diverged=sum(run.status is RunStatus.DIVERGED for run in used),
         rejected=(*found.rejected, *((run.run_key, "every setting of its scale diverged") for run, _ in lost)),
         notes=(*found.notes, f"every setting diverged at {text}; these scales are not used"),
     )

@@ -106,10 +106,14 @@ def test_next_grid_of_random_search_leaves_the_runs_behind() -> None:
         assert rates[-1] / rates[0] >= 2 * (1 - 1e-3)
 
 
-def test_counts_are_of_runs() -> None:
-    observed, cells = located(sweep(truth=Truth(diverges_above=0.5)).runs)
-    assert sum(c.runs for c in cells) == observed.runs_used
-    assert sum(c.diverged for c in cells) == observed.runs_diverged > 0
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_counts_are_of_runs(seeds: int) -> None:
+    runs = sweep(truth=Truth(diverges_above=0.5), seeds=seeds).runs
+    _, cells = located(runs)
+    for cell in cells:
+        here = [each for each in runs if (each.params, each.tokens) == (cell.params, cell.tokens)]
+        assert cell.runs == len(here)
+        assert cell.diverged == sum(each.loss is None for each in here) > 0
 
 
 def test_best_run_is_an_observed_one() -> None:
