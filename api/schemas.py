@@ -1,4 +1,4 @@
-"""Request numbers and response models: what OpenAPI tells a client. Later issues add keys, so models allow more."""
+"""Request numbers and response models: what OpenAPI tells a client. Later versions add keys, so models allow more."""
 
 from __future__ import annotations
 

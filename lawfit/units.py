@@ -6,7 +6,7 @@ import math
 import re
 from typing import Final
 
-# What a parameter count counts. Empty string: unknown. Laws and recipes name one of these; see laws.md section 0.
+# What a parameter count counts. Empty string: unknown. Laws and recipes name one of these.
 PARAMS_CONVENTIONS: Final = ("non_embedding", "total", "body_plus_head", "active")
 
 _SUFFIXES: Final = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}

@@ -17,9 +17,7 @@ from lawfit.laws.priors import exponent_prior, level_prior
 
 Floats = NDArray[np.float64]
 
-CURVATURE_SD: Final = (
-    0.02  # per nat^2: exponents drift by .1 to .3 over a factor of 100 in scale (laws.md, sections 2, 12)
-)
+CURVATURE_SD: Final = 0.02  # per nat^2: published exponents drift by .1 to .3 over a factor of 100 in scale
 OWN_WIDENING: Final = 3.0
 FIXED_SD: Final = 0.02  # of an exponent that is taken to be zero
 BENT_SD: Final = 0.03  # where the laws are let bend
