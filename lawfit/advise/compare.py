@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from lawfit.estimate.backtest import observed_surfaces_of
+from lawfit.errors import NotEnoughData
+from lawfit.estimate.backtest import MIN_SCORED, observed_surfaces_of
 from lawfit.estimate.observations import Observations
 from lawfit.laws.published import published_laws
 from lawfit.records import Recipe
@@ -17,8 +18,15 @@ def compare_published(observed: Observations, recipe: Recipe) -> dict[str, Any]:
 
     A law that gives only a learning rate is scored at the batch it was made for, or else at the best batch of each
     cell; which one is said in `at_batch`. A law that cannot answer is listed in `not_scored` with what it needs.
+
+    Raises
+    ------
+    NotEnoughData
+        No scale has settings enough to tell a good one from a bad one.
     """
     surfaces = observed_surfaces_of(observed)
+    if not surfaces:
+        raise NotEnoughData(f"no scale has {MIN_SCORED} or more settings, so nothing can be said to cost more or less")
     rows, missing = [], []
     for law in published_laws().values():
         regrets, outside, note = [], 0, "its own"

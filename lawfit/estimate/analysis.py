@@ -284,9 +284,9 @@ def _published_regrets(observed: Observations, surfaces: Mapping[int, ObservedSu
     found = {}
     for label, predict in published_predictions().items():
         lr, batch = predict(observed.params, observed.tokens)
-        scores = [surfaces[c].regret(lr[c], batch[c]) for c in range(observed.n_cells)]
+        scores = [surface.regret(lr[c], batch[c]) for c, surface in surfaces.items()]
         regret = np.array([float(s.regret) for s in scores])
-        if np.isfinite(regret).all():
+        if len(regret) and np.isfinite(regret).all():
             found[label] = {
                 "mean_regret": float(regret.mean()),
                 "worst_regret": float(regret.max()),

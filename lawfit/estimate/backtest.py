@@ -26,6 +26,7 @@ Ints = NDArray[np.intp]
 Predict = Callable[[Floats, Floats], tuple[Floats, Floats]]  # (params, tokens) -> (lr, batch_tokens)
 
 OURS = "lawfit"
+MIN_SCORED = 4  # settings
 ARGMIN = "argmin + OLS"
 E1 = "near-optimal set + OLS"
 
@@ -50,10 +51,15 @@ class Row:
 
 
 def observed_surfaces_of(observed: Observations) -> dict[int, ObservedSurface]:
-    """The observed losses of every cell, interpolated without dependence on the order of runs."""
+    """The observed losses of every cell that can price a mistake, interpolated without dependence on the order of runs.
+
+    A cell with fewer than `MIN_SCORED` settings is left out: whatever is recommended there would look free.
+    """
     found = {}
     for cell in range(observed.n_cells):
         rows = observed.rows_of(cell)
+        if rows.stop - rows.start < MIN_SCORED:
+            continue
         found[cell] = ObservedSurface(
             np.exp(observed.log_lr[rows]),
             np.exp(observed.log_batch[rows]),
@@ -101,7 +107,11 @@ def run_backtest(
         outside: dict[str, int] = {}
         scored = 0
         for kept in split.rounds:
-            left = np.setdiff1d(np.arange(observed.n_cells), kept)
+            left = np.array(
+                [c for c in np.setdiff1d(np.arange(observed.n_cells), kept) if int(c) in surfaces], dtype=int
+            )
+            if not len(left):
+                continue
             scored += len(left)
             for method, predict in _methods(observed, surfaces, kept, starts, without_laws).items():
                 lr, batch = predict(observed.params[left], observed.tokens[left])
@@ -124,7 +134,8 @@ def run_backtest(
                         outside=outside[method],
                     )
                 )
-        results.append((split, sorted(rows, key=lambda row: (row.method != OURS, row.mean_regret))))
+        if rows:
+            results.append((split, sorted(rows, key=lambda row: (row.method != OURS, row.mean_regret))))
     return results
 
 
@@ -168,7 +179,10 @@ def _methods(
     methods: dict[str, Predict] = {}
     try:
         ensemble = fit_ensemble(
-            part, {i: surfaces[int(c)] for i, c in enumerate(kept)}, without_laws=without_laws, starts=starts
+            part,
+            {i: surfaces[int(c)] for i, c in enumerate(kept) if int(c) in surfaces},
+            without_laws=without_laws,
+            starts=starts,
         )
         methods[OURS] = lambda params, tokens: _exp(ensemble.optimum(params, tokens))
     except LawfitError:

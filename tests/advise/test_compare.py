@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lawfit.advise.compare import compare_published
+from lawfit.errors import NotEnoughData
 from lawfit.estimate.observations import observe
 from lawfit.estimate.scoring import observed_regret
 from lawfit.laws.published import published_law, published_laws
@@ -51,14 +52,12 @@ def test_conventions_are_compared_only_when_known() -> None:
     assert any(row["same_params_convention"] for row in known["laws"])
 
 
-@pytest.mark.parametrize(
-    "runs",
-    [
-        pytest.param([run("a", 1e-3, 1e5, 3.0)], id="one run"),
-        pytest.param(sweep(NINE[:1], batch_steps=1).runs, id="one sweep"),
-    ],
-)
-def test_little_evidence_is_still_a_table(runs: list) -> None:  # type: ignore[type-arg]
-    table = compare_published(observe(runs), RECIPE)
+def test_a_scale_with_one_setting_prices_nothing() -> None:
+    with pytest.raises(NotEnoughData, match="4 or more settings"):
+        compare_published(observe([run("a", 1e-3, 1e5, 3.0)]), RECIPE)
+
+
+def test_one_sweep_is_still_a_table() -> None:
+    table = compare_published(observe(sweep(NINE[:1], batch_steps=1).runs), RECIPE)
     assert json.dumps(table, allow_nan=False)
     assert table["laws"]

@@ -152,3 +152,14 @@ def test_columns_keep_diverged_settings() -> None:
     assert len(observed.diverged_log_lr) > 0
     assert int(np.isnan(columns.loss).sum()) == len(observed.diverged_log_lr)
     assert len(columns.loss) == len(observed.log_loss) + len(observed.diverged_log_lr)
+
+
+def test_a_scale_with_few_settings_is_not_scored() -> None:
+    """Whatever is recommended where one run was made would look free."""
+    runs = list(sweep().runs)
+    lonely = [replace(runs[0], run_key="lonely", params=7e8, tokens=7e9)]
+    observed = observe([*runs, *lonely])
+    surfaces = observed_surfaces_of(observed)
+    assert len(surfaces) == observed.n_cells - 1
+    scored = run_backtest(observed, surfaces, fit_ensemble(observed, surfaces))
+    assert all(row.cells <= len(surfaces) for _, rows in scored for row in rows)
