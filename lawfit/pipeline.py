@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -82,17 +82,29 @@ def refit(
     recipe: str | None = None,
     *,
     options: FitOptions | None = None,
+    without_laws: Sequence[str] = (),
     progress: Callable[[str, float], None] | None = None,
 ) -> Fit:
     """Fit a recipe's runs and store the fit. The same runs, options and code give the same fit, stored once.
+
+    `without_laws` names published laws that must not lend anything, beside those of the options.
 
     Raises
     ------
     NoRecipe
         There is none of that name, or several to choose from.
+    UnknownLaw
+        `without_laws` names a law that is not in the catalogue.
     NotEnoughData
         No run finished.
     """
+    if without_laws:
+        from lawfit.estimate.analysis import FitOptions
+        from lawfit.laws.published import published_law
+
+        named = tuple(published_law(law_id).id for law_id in without_laws)
+        options = options or FitOptions()
+        options = replace(options, without_laws=tuple(dict.fromkeys((*options.without_laws, *named))))
     chosen = store.recipe(recipe)
     fit, optima = fit_runs(chosen, store.runs(chosen.key), options=options, progress=progress)
     store.put_fit(fit, optima)
@@ -160,6 +172,14 @@ def recommend(store: Store, recipe: str | None, target: Target, *, fit_id: str |
     with suppress(StoreError):  # a read-only database still answers; only the record of the answer is missing
         store.put_prediction(answer["id"], fit.id, answer["target"], answer)
     return answer
+
+
+def runs_changed_since(store: Store, fit_id: str) -> bool:
+    """Whether a recipe's runs are no longer those that a fit saw: ingested, corrected, excluded or restored since."""
+    from lawfit.estimate.observations import data_hash
+
+    fit = store.fit(fit_id)
+    return data_hash(store.runs(fit.recipe_key)) != fit.data_hash
 
 
 def compare_laws(store: Store, recipe: str | None = None) -> dict[str, Json]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -37,7 +37,16 @@ CELL_WORDS = {
 
 
 def fit(
-    ctx: typer.Context, recipe: RecipeOption = None, as_json: JsonOption = False, database: DatabaseOption = None
+    ctx: typer.Context,
+    recipe: RecipeOption = None,
+    without_law: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LAW", help="A published law that must lend nothing: it was fitted on these runs; repeatable."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+    database: DatabaseOption = None,
 ) -> None:
     """Fit how the best learning rate and batch size move with parameters and tokens, and store the fit.
 
@@ -49,7 +58,7 @@ def fit(
 
     store = open_store(ctx, database)
     with progress("fitting", quiet=as_json) as advance:
-        stored = pipeline.refit(store, recipe, progress=advance)
+        stored = pipeline.refit(store, recipe, without_laws=without_law or (), progress=advance)
     if as_json:
         print_json({"schema": "lawfit.fit/1", **stored.to_json()})
     else:
@@ -84,7 +93,7 @@ def _head(stored: Fit) -> RenderableType:
     rows = [("Recipe", stored.recipe_name), ("Runs", runs)]
     rows += [("", f"left out: {item['count']:,} ({item['reason']})") for item in payload.get("rejected") or []]
     law = payload.get("law") or {}
-    for name, label in (("lr", "Best lr"), ("batch_tokens", "Best batch")):
+    for name, label in (("lr", "Best lr"), ("batch_tokens", "Best batch"), ("lr_given_batch", "lr at a batch")):
         if law.get(name):
             rows.append((label, _law_words(law[name])))
     rows.append(("Standing", _STATUS_WORDS.get(str(stored.status), str(stored.status))))

@@ -104,3 +104,5 @@ def predict(
         from lawfit.cli.card import card
 
         show(*card(document))
+    if pipeline.runs_changed_since(store, document["evidence"]["fit_id"]):
+        note("the runs of this recipe have changed since that fit was made; lawfit fit takes them in")

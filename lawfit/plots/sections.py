@@ -28,7 +28,7 @@ GLOSSARY: Final = (
     ("Interval", "Range that holds the optimum of a new run with the stated probability, choice of analysis included."),
     (
         "Cheap zone",
-        "Settings that cost less than the stated share of the loss. Inside it, do not spend runs on tuning.",
+        "Settings that cost less than the stated share of the loss, if the fitted optimum is right: see the interval.",
     ),
     ("Expected cost", "Cost averaged over everything that your runs leave open; the recommendation minimises it."),
     ("Backtest", "Scales are left out of the fit, predicted, and scored on the runs that were made there."),

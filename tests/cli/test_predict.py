@@ -199,3 +199,22 @@ def test_demo_ends_with_a_recommendation(away: Path, text: Call, call: Call) -> 
     assert document["report"] == str(report)
     PredictionOut.model_validate(document["prediction"])
     assert document["simulated"] == out.startswith("SIMULATED")
+
+
+def _lawfit(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "lawfit", *words], capture_output=True, text=True, check=False)
+
+
+def test_a_fit_older_than_its_runs_says_so(database: str) -> None:
+    """An answer from before an exclusion must not pass for one that heeds it."""
+    assert "have changed" not in _lawfit("predict", *TARGET).stderr
+    assert _lawfit("runs", "exclude", "sim-00003", "--reason", "wrong data").returncode == 0
+    assert "have changed since that fit" in _lawfit("predict", *TARGET).stderr
+
+
+def test_a_law_fitted_on_these_runs_lends_nothing(database: str) -> None:
+    without = _lawfit("fit", "--without-law", "step_law", "--json")
+    assert json.loads(without.stdout)["options"]["without_laws"] == ["step_law"]
+    unknown = _lawfit("fit", "--without-law", "my_law")
+    assert unknown.returncode == ExitCode.FAILED
+    assert "no published law 'my_law'" in unknown.stderr
