@@ -46,7 +46,8 @@ def best_setting(worlds: Worlds, log_batch: float | None = None, max_log_batch: 
     """The (ln lr, ln batch) with the smallest expected regret; with the batch given, the learning rate alone.
 
     Searched where the optimum plausibly is (the middle 90 % of the worlds), first coarsely, then twice more finely
-    around the best point.
+    around the best point. Doubt may shade the setting away from the central optimum, but never by more than costs
+    the smallest of `CHEAP` in the central world: with thin evidence the shape of far worlds would rule it otherwise.
     """
     if log_batch is not None:
         rates = _plausible(lr_given_batch(worlds, log_batch))
@@ -64,7 +65,11 @@ def best_setting(worlds: Worlds, log_batch: float | None = None, max_log_batch: 
         rates = np.clip(best[0] + 1.5 * lr_step * _REFINE, *bounds[0])
         batches = np.unique(np.clip(best[1] + 1.5 * batch_step * _REFINE, *bounds[1]))
         lr_step, batch_step = lr_step * 3 / (_GRID - 1), batch_step * 3 / (_GRID - 1)
-    return best
+    log_lr, at = best
+    if log_batch is None:
+        at = float(np.clip(at, *cheap_batch_zone(worlds, CHEAP[0])))
+        at = min(at, max_log_batch)
+    return float(np.clip(log_lr, *cheap_lr_zone(worlds, at, CHEAP[0]))), at
 
 
 def lr_given_batch(worlds: Worlds, log_batch: float) -> Floats:
