@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lawfit.ingest.options import IngestOptions
     from lawfit.storage import Store
 
+HASHED_RUNS: Final = 5000
 LR_BATCH: Final = "lr_batch"  # kind of fit: the best learning rate and batch size
 
 
@@ -175,10 +176,16 @@ def recommend(store: Store, recipe: str | None, target: Target, *, fit_id: str |
 
 
 def runs_changed_since(store: Store, fit_id: str) -> bool:
-    """Whether a recipe's runs are no longer those that a fit saw: ingested, corrected, excluded or restored since."""
+    """Whether a recipe's runs are no longer those that a fit saw: ingested, corrected, excluded or restored since.
+
+    Beyond `HASHED_RUNS` only their number is compared, so that a quick answer stays quick; a correction is then missed.
+    """
     from lawfit.estimate.observations import data_hash
 
     fit = store.fit(fit_id)
+    summary = next(found for found in store.recipes() if found.recipe.key == fit.recipe_key)
+    if summary.runs > HASHED_RUNS:
+        return summary.runs != int(fit.payload["runs_used"]) + int(fit.payload["runs_rejected"])
     return data_hash(store.runs(fit.recipe_key)) != fit.data_hash
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -143,3 +144,14 @@ def test_code_version_names_the_version() -> None:
     from lawfit import __version__
 
     assert pipeline.code_version().startswith(f"{__version__}+")
+
+
+@pytest.mark.parametrize("hashed", [0, 5000])
+def test_changed_runs_are_noticed(filled: Store, hashed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By their hash, or beyond so many runs by their number."""
+    monkeypatch.setattr(pipeline, "HASHED_RUNS", hashed)
+    fit = pipeline.refit(filled, options=QUICK)
+    assert not pipeline.runs_changed_since(filled, fit.id)
+    runs = filled.runs(fit.recipe_key)
+    filled.put_runs(filled.recipe(None), [replace(runs[0], run_key="one more")])
+    assert pipeline.runs_changed_since(filled, fit.id)
