@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from pathlib import Path
@@ -22,6 +23,40 @@ def write_sources(folder: Path, order: int = 0) -> None:
     (folder / "inner").mkdir(parents=True)
     for i, name in enumerate(names):
         (folder / ("inner" if i % 2 else ".") / name).write_text(texts[name])
+
+
+def write_pinned_sources(folder: Path) -> None:
+    """150 files of made-up code with Zipfian words, ten copies, and what is to be left out."""
+    chance = random.Random(4)
+    syllables = [consonant + vowel for consonant in "bdfglmnprst" for vowel in "aeiou"]
+    words = ["".join(chance.choices(syllables, k=chance.randint(1, 4))) for _ in range(3000)]
+    weights = [1 / (rank + 1) for rank in range(len(words))]
+    for i in range(150):
+        lines = []
+        for _ in range(chance.randint(20, 60)):
+            name, *arguments = chance.choices(words, weights, k=chance.randint(2, 6))
+            lines.append(f"def {name}({', '.join(arguments)}):\n    return {' + '.join(arguments)}  # {i}\n")
+        text = "\n".join(lines) + ("naïve Größe, 数据, 🙂\n" if i % 10 == 0 else "")
+        path = folder / f"p{i % 7}" / f"m{i}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        if i % 15 == 0:
+            (path.parent / f"copy_of_m{i}.py").write_text(text, encoding="utf-8")
+    (folder / "empty.py").write_text("\n")
+    (folder / "latin.py").write_bytes("# Größe\n".encode("latin-1"))
+    (folder / "large.py").write_text("x = 1\n" * 200_000)
+    (folder / "notes.txt").write_text("no Python")
+
+
+def test_the_default_build_gives_the_tokens_it_always_gave(tmp_path: Path) -> None:
+    """The corpus of the shipped sweep can only be made again if nothing of this ever changes."""
+    write_pinned_sources(tmp_path / "source")
+    manifest = build(tmp_path / "out", [tmp_path / "source"])
+    tokens = b"".join((tmp_path / "out" / f"{name}.bin").read_bytes() for name in ("validation", "train"))
+    assert hashlib.sha256(tokens).hexdigest()[:16] == "797a70b325517c28"
+    assert manifest.hash == "2a9f2a6e9912e8e2"  # also covers how tokenizer.json is written: tokenizers 0.23
+    assert (manifest.documents, manifest.duplicates, manifest.skipped) == (150, 10, 3)
+    assert (manifest.train_tokens, manifest.validation_tokens, manifest.validation_bytes) == (119_716, 3_695, 11_698)
 
 
 @pytest.fixture(scope="module")
