@@ -107,7 +107,7 @@ def _law(law: Mapping[str, Any]) -> Any:
     for name, label in (("form", "Formula"), ("coefficients", "Numbers")):
         rows.append((label, CHECKED_WORDS.get(law[f"{name}_checked"], law[f"{name}_checked"])))
     for target, formula in law["formulas"].items():
-        rows.append((target.replace("_", " "), _formula_words(formula)))
+        rows.append((target.replace("_", " "), _formula_words(formula, law["inputs"])))
     rows.append(("Holds", AT_BATCH_WORDS.get(law["at_batch"], law["at_batch"])))
     if law["needs"]:
         rows.append(("Also needs", ", ".join(law["needs"])))
@@ -123,16 +123,25 @@ def _law(law: Mapping[str, Any]) -> Any:
     return pairs(rows)
 
 
-def _formula_words(formula: Mapping[str, Any]) -> str:
+def _formula_words(formula: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
+    def x(name: str) -> str:
+        unit = inputs[name]["unit"]
+        return name if unit == 1 else f"({name} / {unit:.10g})"
+
     const = "c" if formula["const"] is None else f"{formula['const']:.6g}"
     if formula["law"] == "affine_log":
-        words = const + "".join(f" {slope:+.6g} ln {name}" for name, slope in formula["exponents"].items())
+        words = const + "".join(f" {slope:+.6g} ln {x(name)}" for name, slope in formula["exponents"].items())
     else:
-        words = " x ".join([const, *(f"{name}^{power:.6g}" for name, power in formula["exponents"].items())])
+        words = " x ".join([const, *(f"{x(name)}^{power:.6g}" for name, power in formula["exponents"].items())])
     if formula["output_unit"] == "sequences":
         words += f" sequences of {formula['seq_len']:,.0f} tokens"
     if formula["cap"] is not None:
         words += f", at most {formula['cap']:g}"
     if formula["rounding"]:
         words += f", rounded to a {formula['rounding'].replace('_', ' ')}"
+    if formula["definition"]:
+        extra = formula["definition"]
+        words += (
+            f" (extra fraction {extra['fraction']:g} over a batch of {extra['reference_batch_tokens']:,.0f} tokens)"
+        )
     return words + ("; c comes from a tuned run" if formula["const"] is None else "")

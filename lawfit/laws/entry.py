@@ -10,11 +10,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lawfit.laws.critical_batch import Definition
 from lawfit.laws.power import Law
 
 Floats = NDArray[np.float64]
 
 TARGETS: Final[tuple[str, ...]] = ("lr", "batch_tokens")
+# What else a law may give, through `PublishedLaw.evaluate`: no part of a recommendation of lr and batch.
+OTHER_TARGETS: Final[tuple[str, ...]] = ("critical_batch_tokens", "timescale")
 AT_BATCH: Final = ("jointly_optimal", "fixed", "input", "none")
 CHECKED: Final = ("V1", "V2", "CALC", "MEM")
 PRIOR_TARGETS: Final[tuple[str, ...]] = ("lr_joint", "lr_given_batch", "batch")
@@ -36,7 +39,7 @@ class LawInput:
 class Formula:
     """One target of a law, in its own coefficients."""
 
-    target: str  # one of TARGETS
+    target: str  # one of TARGETS or OTHER_TARGETS
     law: Law
     const: float | None  # None: only exponents are published, so the law scales an anchor
     exponents: Mapping[str, float]
@@ -45,6 +48,7 @@ class Formula:
     seq_len: float | None = None  # tokens per sequence, when the output is in sequences
     cap: float | None = None
     rounding: str = ""  # "power_of_two" or nothing
+    definition: Mapping[str, float] = field(default_factory=dict)  # of a critical batch: critical_batch.Definition
 
     def expression(self, inputs: Mapping[str, LawInput]) -> str:
         """The formula for people: ``lr = 1.79 * params^-0.713 * tokens^0.307``."""
@@ -61,6 +65,8 @@ class Formula:
             text += f", at most {self.cap:g}"
         if self.rounding:
             text += f", rounded to a {self.rounding.replace('_', ' ')}"
+        if self.definition:
+            text += f" ({Definition.from_json(self.definition).words()})"
         return text
 
 
@@ -146,6 +152,7 @@ class PublishedLaw:
             "form": formula.law.name,
             "exponents": dict(formula.exponents),
             "sd": dict(formula.sd),
+            "definition": dict(formula.definition),
             **values,
         }
 
@@ -209,8 +216,8 @@ class PublishedLaw:
         for target in self.formulas:
             if lacking := self.missing(target, has_batch=batch_tokens is not None):
                 needs += [name for name in lacking if name not in needs]
-                continue
-            values[target] = np.broadcast_to(self.evaluate(target, **inputs), shape).copy()
+            elif target in values:
+                values[target] = np.broadcast_to(self.evaluate(target, **inputs), shape).copy()
         return LawPrediction(lr=values["lr"], batch_tokens=values["batch_tokens"], needs=tuple(needs))
 
     def outside_range(self, params: float, tokens: float, batch_tokens: float | None = None) -> dict[str, float]:

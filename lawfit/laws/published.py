@@ -9,9 +9,11 @@ from functools import cache
 from typing import Any
 
 from lawfit.errors import LawfitError, UnknownLaw
+from lawfit.laws.critical_batch import Definition
 from lawfit.laws.entry import (
     AT_BATCH,
     CHECKED,
+    OTHER_TARGETS,
     PRIOR_TARGETS,
     TARGETS,
     ExponentEvidence,
@@ -79,7 +81,11 @@ def _read_law(table: dict[str, Any]) -> PublishedLaw:
     checks = {name: _one_of(table.pop(name), CHECKED) for name in ("form_checked", "coefficients_checked")}
     exponents_checked = _one_of(table.pop("exponents_checked", checks["coefficients_checked"]), CHECKED)
     inputs = {name: _read_input(name, dict(spec)) for name, spec in table.pop("inputs").items()}
-    formulas = {target: _read_formula(target, dict(table.pop(target))) for target in TARGETS if target in table}
+    formulas = {
+        target: _read_formula(target, dict(table.pop(target)))
+        for target in (*TARGETS, *OTHER_TARGETS)
+        if target in table
+    }
     evidence = tuple(_read_evidence(law_id, exponents_checked, dict(e)) for e in table.pop("exponents", []))
     law = PublishedLaw(
         id=law_id,
@@ -98,7 +104,7 @@ def _read_law(table: dict[str, Any]) -> PublishedLaw:
     )
     _nothing_left(table)
     if not formulas:
-        raise ValueError(f"gives neither of {', '.join(TARGETS)}")
+        raise ValueError(f"gives none of {', '.join((*TARGETS, *OTHER_TARGETS))}")
     for formula in formulas.values():
         if undeclared := sorted(set(formula.exponents) - set(inputs)):
             raise ValueError(f"{formula.target} depends on {', '.join(undeclared)}, which `inputs` does not declare")
@@ -130,10 +136,15 @@ def _read_formula(target: str, spec: dict[str, Any]) -> Formula:
         seq_len=spec.pop("seq_len", None),
         cap=spec.pop("cap", None),
         rounding=_one_of(spec.pop("rounding", ""), ("", "power_of_two")),
+        definition={name: float(value) for name, value in spec.pop("definition", {}).items()},
     )
     _nothing_left(spec)
     if (formula.output_unit == "sequences") != (formula.seq_len is not None):
         raise ValueError(f"{target}: a seq_len goes with an output in sequences, and only with that")
+    if (target == "critical_batch_tokens") != bool(formula.definition):
+        raise ValueError(f"{target}: a definition goes with a critical batch, and only with that")
+    if formula.definition:
+        Definition.from_json(formula.definition)
     return formula
 
 

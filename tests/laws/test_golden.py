@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lawfit.laws import transfer
+from lawfit.laws.critical_batch import DOUBLING, ZHANG, Definition, tokens_at_batch
 from lawfit.laws.published import published_law
 
 EXACT = 1e-6  # the printed digits
@@ -129,3 +130,50 @@ def test_g26_nanochat() -> None:
 
 def test_g27_three_term_optimum() -> None:
     assert published_law("schaipp").predict(1e9, 1e11).batch_tokens == pytest.approx(1122343.599, rel=EXACT)
+
+
+G6 = {"20": (20, 0.2235560742), "80": (80, 0.1076715237), "320": (320, 0.05185793794)}
+
+
+@pytest.mark.parametrize(("ratio", "tau"), G6.values(), ids=G6)
+def test_g6_power_lines_timescale(ratio: float, tau: float) -> None:
+    """Arithmetic only: the multiplier is from memory, and the record says so."""
+    law = published_law("power_lines_timescale")
+    assert law.evaluate("timescale", params=1e9, tokens=ratio * 1e9) == pytest.approx(tau, rel=EXACT)
+    assert not law.verified
+
+
+G9 = {"at the doubling batch": (1.0, 2e10), "at half of it": (0.5, 1.5e10)}
+
+
+@pytest.mark.parametrize(("share", "tokens"), G9.values(), ids=G9)
+def test_g9_power_lines_critical_batch(share: float, tokens: float) -> None:
+    critical = float(published_law("power_lines_critical").evaluate("critical_batch_tokens", tokens=1e10))
+    assert critical == pytest.approx(4021155.423, rel=EXACT)
+    assert critical / 2048 == pytest.approx(1963.454796, rel=EXACT)
+    assert tokens_at_batch(1e10, share * critical, critical) == pytest.approx(tokens, rel=1e-12)
+
+
+G11 = {
+    "rounded": ("zhang_params", "params", 1.2e9, 2609.943453, EXACT),
+    # the exponent is printed with 6 decimals: half a digit times ln 1200 is 3.5e-6
+    "unrounded": ("zhang_params_unrounded", "params", 1.2e9, 2578.188213, 4e-6),
+    "tokens": ("zhang_tokens", "tokens", 2.4576e10, 2651.950127, EXACT),
+}
+
+
+@pytest.mark.parametrize(("law", "name", "value", "sequences", "rel"), G11.values(), ids=G11)
+def test_g11_zhang_presets(law: str, name: str, value: float, sequences: float, rel: float) -> None:
+    found = published_law(law)
+    assert found.evaluate("critical_batch_tokens", **{name: value}) / 512 == pytest.approx(sequences, rel=rel)
+    assert Definition.from_json(found.formulas["critical_batch_tokens"].definition) == ZHANG
+
+
+G14 = {"L=3": (3.0, 1069114.010), "L=2": (2.0, 7371465.306)}
+
+
+@pytest.mark.parametrize(("loss", "batch"), G14.values(), ids=G14)
+def test_g14_kaplan_critical_batch(loss: float, batch: float) -> None:
+    law = published_law("kaplan_critical")
+    assert law.evaluate("critical_batch_tokens", loss=loss) == pytest.approx(batch, rel=EXACT)
+    assert Definition.from_json(law.formulas["critical_batch_tokens"].definition) == DOUBLING

@@ -69,7 +69,8 @@ class TestPublishedLawContract:
                     law.evaluate(target, **inputs)
                 continue
             value = float(law.evaluate(target, **inputs))
-            plausible = (1e-5, 1.0) if target == "lr" else (100.0, 1e9)  # a wrong unit is wrong by 1e3 or more
+            # a wrong unit is wrong by 1e3 or more
+            plausible = {"lr": (1e-5, 1.0), "timescale": (1e-3, 10.0)}.get(target, (100.0, 1e9))
             assert plausible[0] < value < plausible[1]
 
     def test_vectorised_equals_scalar(self, law: PublishedLaw, rng: np.random.Generator) -> None:
@@ -86,10 +87,10 @@ class TestPublishedLawContract:
 
     def test_says_what_it_needs_instead_of_guessing(self, law: PublishedLaw) -> None:
         said = law.predict(1e9, 2e10)
-        for target in law.formulas:
+        for target in set(law.formulas) & set(TARGETS):
             assert (getattr(said, target) is None) == bool(law.missing(target, has_batch=False))
         assert set(law.needs) <= set(said.needs)
-        if said.lr is None and said.batch_tokens is None:
+        if set(law.formulas) & set(TARGETS) and said.lr is None and said.batch_tokens is None:
             assert said.needs
 
     def test_range_is_given_or_said_to_be_unknown(self, law: PublishedLaw) -> None:
@@ -159,7 +160,12 @@ def test_kaplan_has_no_answer_beyond_its_zero() -> None:
 
 
 def test_laws_from_memory_are_marked() -> None:
-    assert [law.id for law in CATALOGUE.values() if not law.verified] == ["power_lines"]
+    assert [law.id for law in CATALOGUE.values() if not law.verified] == [
+        "power_lines",
+        "power_lines_critical",
+        "power_lines_timescale",
+        "zhang_tokens",
+    ]
 
 
 @settings(deadline=None)
