@@ -64,7 +64,16 @@ def train(
         run_logs = []
         for i in range(trainer.k):
             resume_at = saved.log_positions[i] if saved else None
-            log = RunLog(logs, ids[i], pack, i, corpus.manifest, trainer.device, trainer.epochs, resume_at=resume_at)
+            log = RunLog(
+                logs,
+                ids[i],
+                pack,
+                i,
+                corpus.manifest,
+                trainer.device,
+                trainer.steps * pack.batch_sequences / trainer.sequences,
+                resume_at=resume_at,
+            )
             log.go_on(done, diverged_at[i])
             run_logs.append(open_logs.enter_context(closing(log)))
 

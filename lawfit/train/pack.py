@@ -11,9 +11,12 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
+import numpy.typing as npt
+
 from lawfit.errors import LawfitError
 from lawfit.records import Json, content_hash
-from lawfit.train.schedules import SCHEDULES
+from lawfit.train.schedules import SCHEDULES, multipliers
 
 
 class PackError(LawfitError):
@@ -120,6 +123,13 @@ class RunSettings:
             _demand(half_life is None or half_life > 0, name, half_life, "above 0")
         for name in ("init_seed", "data_seed"):
             _demand(0 <= getattr(self, name) < 2**63, name, getattr(self, name), "0 or more")
+
+    def rates(self) -> npt.NDArray[np.float64]:
+        """(steps,) learning rate of each step."""
+        floor = self.final_fraction if self.final_lr is None else self.final_lr / self.lr
+        return self.lr * multipliers(
+            self.schedule, self.steps, warmup_steps=self.warmup_steps, floor=floor, cooldown=self.cooldown_fraction
+        )
 
 
 OPTIMIZERS = ("adamw", "muon", "sgd")  # muon: matrices of the layers; embedding, head and gains by adamw

@@ -7,8 +7,8 @@ and counts its own steps, so that the host only replays it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,15 +16,15 @@ import torch
 from torch import Tensor
 
 from lawfit.train.corpus import Corpus, CorpusError, sequence_order
-from lawfit.train.model import Stack, decayed_columns, initial_rows, rate_columns
+from lawfit.train.model import Stack, decayed_columns, initial_rows, layout, rate_columns
 from lawfit.train.optimizers import Columns, advance, gradient_norm
-from lawfit.train.pack import Pack
-from lawfit.train.schedules import multipliers
+from lawfit.train.pack import Pack, RunSettings
 
 # A run diverges at its first loss or gradient that is not finite, or when it is this much worse than a uniform guess
 # for this many steps on end: a single spike can heal.
 HOPELESS_NATS = 1.0
 HOPELESS_STEPS = 10
+SAMPLED_WEIGHTS = 65_536  # of a run, for its update ratio: known to 0.3 % (1 / sqrt(2 n)) at the cost of no step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,29 +54,28 @@ class Trainer:
     """The state of a pack on one device, and the step that advances it."""
 
     def __init__(self, pack: Pack, device: torch.device, *, compiled: bool) -> None:
-        self.pack, self.device = pack, device
+        self.device, self.compiled = device, compiled
+        self._start(pack)
+
+    def _start(self, pack: Pack) -> None:
+        """Make the runs of a pack, before their first step."""
+        self.pack, device = pack, self.device
         runs, model = pack.runs, pack.model
         self.k, self.steps = len(runs), max(run.steps for run in runs)
         dtype = torch.bfloat16 if pack.precision == "bf16" else torch.float32
         stack = Stack(model, dtype=dtype, device=device)
-        self.losses: Callable[[Tensor, Tensor], Tensor] = stack.losses
+        self.losses: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = stack.losses
         self.update: Callable[..., None] = advance
-        if compiled:
+        if self.compiled:
             self.losses = torch.compile(stack.losses, dynamic=False, fullgraph=True)
             self.update = torch.compile(advance, dynamic=False, fullgraph=True)
         self.columns = Columns.of(pack, device)
         self.decayed, self.rates = decayed_columns(model).to(device), rate_columns(model).to(device)
         self.rows = initial_rows(model, [run.init_seed for run in runs]).to(device).requires_grad_()
         self.first, self.second = torch.zeros_like(self.rows), torch.zeros_like(self.rows)
-        self.lr_table = torch.zeros(self.k, self.steps)
-        for row, run in zip(self.lr_table, runs, strict=True):
-            floor = run.final_fraction if run.final_lr is None else run.final_lr / run.lr
-            factors = multipliers(
-                run.schedule, run.steps, warmup_steps=run.warmup_steps, floor=floor, cooldown=run.cooldown_fraction
-            )
-            row[: run.steps] = torch.from_numpy(run.lr * factors)
-        self.lr_table = self.lr_table.to(device)
-        self.last_step = torch.tensor([run.steps for run in runs], device=device)[:, None]
+        self.lr_table = torch.zeros(self.k, self.steps, device=device)
+        self.last_step = torch.zeros(self.k, 1, dtype=torch.int64, device=device)
+        self.follow(dict(enumerate(runs)))
         self.step = torch.zeros((), dtype=torch.int64, device=device)  # steps done
         self.healthy = torch.ones(self.k, 1, dtype=torch.bool, device=device)
         self.diverged_at = torch.zeros(self.k, 1, dtype=torch.int64, device=device)  # step, from 1; 0: it has not
@@ -88,12 +87,36 @@ class Trainer:
         self.average_decay = torch.tensor([0.5**h for h in halvings], dtype=torch.float64, device=device)[:, None]
         self.average = torch.zeros_like(self.rows if self.averages else self.rows[:, :0]).requires_grad_()
         self.squares = torch.zeros(2, self.k, device=device)  # of gradient norms, at one batch and at two
+        matrices = [slot for slot in layout(model) if slot.kind == "matrices"]
+        start, stop = matrices[0].start, matrices[-1].start + matrices[-1].size
+        # odd, so that it does not meet the same few columns of every matrix
+        self.sampled = slice(start, stop, -(-(stop - start) // SAMPLED_WEIGHTS) | 1)
+
+    def follow(self, courses: Mapping[int, RunSettings]) -> None:
+        """Go on with the learning rates and to the end of these runs, by row; other rows stand still."""
+        rates, last = torch.zeros_like(self.lr_table, device="cpu"), torch.zeros_like(self.last_step, device="cpu")
+        for row, run in courses.items():
+            rates[row, : run.steps] = torch.from_numpy(run.rates())
+            last[row] = run.steps
+        self.lr_table.copy_(rates)
+        self.last_step.copy_(last)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Let go of all other rows. Afterwards the steps must be prepared anew."""
+        state = {name: tensor if tensor.ndim == 0 else tensor[list(rows)] for name, tensor in self.snapshot().items()}
+        order: Tensor = self.order[list(rows)]
+        self._start(replace(self.pack, runs=tuple(self.pack.runs[row] for row in rows)))
+        self.order = order[:, : self.places].clone()
+        with torch.no_grad():
+            for name, tensor in self.state.items():
+                # a table has a column per step of the longest run
+                tensor.copy_(state[name] if tensor.ndim == 0 else state[name][:, : tensor.shape[1]])
 
     def warm_up(self) -> None:
         """Compile for this shape, on made-up tokens and without touching the runs; may be done before `load`."""
         model, batch = self.pack.model, self.pack.micro_sequences
         tokens = torch.randint(model.vocab, (self.k, batch, model.seq_len + 1), device=self.device)
-        (grads,) = torch.autograd.grad(self.losses(self.rows, tokens).sum(), self.rows)
+        (grads,) = torch.autograd.grad(self.losses(self.rows, tokens)[0].sum(), self.rows)
         with torch.no_grad():
             self._update(grads, self.lr_table[:, :1], gradient_norm(grads), torch.zeros_like(self.healthy))
 
@@ -111,7 +134,7 @@ class Trainer:
             raise CorpusError(
                 f"the corpus has {corpus.manifest.vocab} tokens, the model {model.vocab}; raise model.vocab"
             )
-        sequences = (len(corpus.train) - 1) // model.seq_len
+        sequences = self.sequences = (len(corpus.train) - 1) // model.seq_len
         held_out = (len(corpus.validation) - 1) // model.seq_len
         if sequences < 1 or held_out < pack.eval_sequences:
             raise CorpusError(
@@ -122,11 +145,14 @@ class Trainer:
         kind = np.int16 if model.vocab <= 2**15 else np.int32
         self.train_tokens = torch.from_numpy(corpus.train.astype(kind)).to(self.device)
         self.eval_tokens = torch.from_numpy(corpus.validation.astype(kind)).to(self.device)
-        needed = self.steps * pack.batch_sequences
-        orders = {seed: sequence_order(sequences, needed, seed) for seed in {run.data_seed for run in pack.runs}}
+        orders = {seed: sequence_order(sequences, self.places, seed) for seed in {run.data_seed for run in pack.runs}}
         table = np.stack([orders[run.data_seed] for run in pack.runs])
         self.order = torch.from_numpy(table).to(self.device)
-        self.epochs = needed / sequences
+
+    @property
+    def places(self) -> int:
+        """Sequences in the order of a run: those of its steps, and two micro-batches to measure at its end."""
+        return self.steps * self.pack.batch_sequences + 2 * self.pack.micro_sequences
 
     def _windows(self, tokens: Tensor, which: Tensor) -> Tensor:
         """(K, b) sequence numbers -> (K, b, T + 1) tokens."""
@@ -137,10 +163,10 @@ class Trainer:
         """Mean loss (K, 1) and its gradients (K, P) on the micro-batch that begins at place `first` of the order."""
         which = self.order.index_select(1, first + torch.arange(self.pack.micro_sequences, device=self.device))
         with torch.enable_grad():
-            losses = self.losses(self.rows, self._windows(self.train_tokens, which)).mean(1, keepdim=True)
+            losses, _ = self.losses(self.rows, self._windows(self.train_tokens, which))
             # runs share no parameter: the sum mixes nothing
             (grads,) = torch.autograd.grad(losses.sum(), self.rows)
-        return losses.detach(), grads
+        return losses.detach()[:, None], grads
 
     def train_step(self) -> None:
         """Advance every run that is alive by one step."""
@@ -175,7 +201,7 @@ class Trainer:
         which = (self.eval_at + torch.arange(batch, device=self.device)).clamp(max=total - 1)
         windows = self._windows(self.eval_tokens, which.expand(self.k, batch))
         # with gradients on although none is taken: the compiled pass of training is used again
-        losses = self.losses(rows, windows)
+        _, losses = self.losses(rows, windows)
         self.eval_losses.index_copy_(1, which, losses.detach())  # the clamped tail writes one value several times
         self.eval_at += batch
 
@@ -184,10 +210,10 @@ class Trainer:
 
         The first is the mean over both micro-batches, the second that of their mean gradient: see `noise_scale`.
         """
-        micro, places = self.pack.micro_sequences, self.order.shape[1]
+        micro = self.pack.micro_sequences
         with torch.no_grad():
             here = self.step * self.pack.batch_sequences
-            (_, one), (_, two) = (self._gradients((here + i * micro) % max(1, places - micro + 1)) for i in (0, 1))
+            (_, one), (_, two) = (self._gradients(here + i * micro) for i in (0, 1))
             self.squares[0] = (one.square().sum(1) + two.square().sum(1)) / 2
             self.squares[1] = ((one + two) / 2).square().sum(1)
 
@@ -202,10 +228,15 @@ class Trainer:
             "healthy",
             "diverged_at",
             "hopeless_steps",
+            "average",
             "loss_table",
             "norm_table",
         )
         return {name: getattr(self, name) for name in names}
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """A copy of the state in the memory of the host, where it takes none of the device's."""
+        return {name: tensor.detach().to("cpu", copy=True) for name, tensor in self.state.items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         with torch.no_grad():
@@ -266,6 +297,15 @@ class Trainer:
         """(2, K): see `measure_step`."""
         steps.measure()
         return np.asarray(self.squares.cpu().numpy())
+
+    def sample(self) -> Tensor:
+        """(K, n) copy of an even sample of the layers' matrices, all of them in small models."""
+        return self.rows.detach()[:, self.sampled].clone()
+
+    def update_ratio(self, before: Tensor) -> npt.NDArray[np.float64]:
+        """(K,) root mean square of the change since the sample `before`, over that of the weights then."""
+        ratio = (self.sample() - before).square().mean(1).sqrt() / before.square().mean(1).sqrt()
+        return np.asarray(ratio.double().cpu().numpy())
 
 
 def _not_prepared() -> None:
