@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lawfit.errors import NoFit, StoreError
-from lawfit.records import Fit, IngestReport, Json, Optimum, Recipe, Run, Target, content_hash
+from lawfit.records import Changes, Fit, IngestReport, Json, Optimum, Recipe, Run, Target, content_hash
 from lawfit.settings import data_folder
 
 if TYPE_CHECKING:
     from lawfit.estimate.analysis import FitOptions
+    from lawfit.ingest import Ingested
     from lawfit.ingest.options import IngestOptions
     from lawfit.storage import Store
 
@@ -48,7 +49,9 @@ def open_store(url: str | Path, *, dry_run: bool = False) -> Store:
 
 
 def ingest(store: Store, path: str | Path, options: IngestOptions | None = None) -> IngestReport:
-    """Read a table of runs and put them into the store, in one transaction.
+    """Read a table of runs, or the trainer's logs, and put the runs into the store, in one transaction.
+
+    Curves follow in a transaction of their own: where that one fails, the same ingest again adds what is missing.
 
     Raises
     ------
@@ -62,6 +65,7 @@ def ingest(store: Store, path: str | Path, options: IngestOptions | None = None)
     options = options or IngestOptions()
     found = read_file(path, options)
     changes = store.put_sweeps(found.sweeps, named=found.named, dry_run=options.dry_run)
+    points = 0 if options.dry_run else _put_curves(store, found, changes)
     return IngestReport(
         file=str(path),
         format=found.format,
@@ -75,7 +79,17 @@ def ingest(store: Store, path: str | Path, options: IngestOptions | None = None)
         recipes=tuple(recipe.name for recipe in changes.recipes),
         notes=(*found.notes, *changes.notes),
         dry_run=options.dry_run,
+        curve_points=points,
     )
+
+
+def _put_curves(store: Store, found: Ingested, changes: Changes) -> int:
+    added = 0
+    for recipe, sweep in zip(changes.recipes, found.sweeps, strict=True):
+        keys = {run.run_key for run in sweep.runs}
+        if curves := [curve for curve in found.curves if curve.run_key in keys]:
+            added += store.put_curves(recipe.key, curves)
+    return added
 
 
 def refit(

@@ -137,6 +137,17 @@ class Sweep:
 
     recipe: Recipe
     runs: tuple[Run, ...]
+    exact: bool = False  # keys are hashes of all that was held fixed, so that equal recipes are one sweep
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """One metric along one run."""
+
+    run_key: str
+    metric: str  # "train_loss", "validation_loss", "grad_norm", ...
+    steps: tuple[int, ...]  # ascending
+    numbers: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,6 +243,7 @@ class IngestReport:
     recipes: tuple[str, ...]  # names
     notes: tuple[str, ...] = ()  # plain sentences: which loss column counts, which guess was made, what was updated
     dry_run: bool = False
+    curve_points: int = 0  # added to the curves of its runs
 
     def to_json(self) -> dict[str, Json]:
         return dataclasses.asdict(self)

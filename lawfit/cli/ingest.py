@@ -36,7 +36,11 @@ def _held(name: str, what: str) -> Any:
 def ingest(
     ctx: typer.Context,
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="CSV, TSV, JSON lines or Parquet, one row per run.")
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="CSV, TSV, JSON lines or Parquet, one row per run; or logs of the trainer, or a folder of them.",
+        ),
     ],
     mapping: Annotated[
         list[str] | None,
@@ -186,6 +190,8 @@ def _show(report: IngestReport) -> None:
     counts = [f"{report.inserted:,} new", f"{report.updated:,} updated", f"{report.unchanged:,} unchanged"]
     counts.append(f"{len(report.rejections):,} rejected")
     rows.append(("Runs", ", ".join(counts) + f"; {report.diverged:,} diverged"))
+    if report.curve_points:
+        rows.append(("Curves", f"{report.curve_points:,} points added"))
     rows += [("Note" if i == 0 else "", sentence) for i, sentence in enumerate(report.notes)]
     show(
         pairs(rows),
@@ -194,11 +200,14 @@ def _show(report: IngestReport) -> None:
         table(("field", "from column"), list(report.columns.items())),
     )
     if report.rejections:
-        rejected = [
-            ("-" if item.line is None else str(item.line), item.column or "-", item.reason)
-            for item in report.rejections[:REJECTIONS_SHOWN]
-        ]
-        show(plain(""), heading("Rejected"), table(("line", "column", "reason"), rejected, right=("line",)))
+        shown = report.rejections[:REJECTIONS_SHOWN]
+        rows = [("-" if item.line is None else str(item.line), item.column or "-", item.reason) for item in shown]
+        if all(item.file == Path(report.file).name for item in shown):
+            rejected = table(("line", "column", "reason"), rows, right=("line",))
+        else:
+            named = [(item.file, *row) for item, row in zip(shown, rows, strict=True)]
+            rejected = table(("file", "line", "column", "reason"), named, right=("line",))
+        show(plain(""), heading("Rejected"), rejected)
         if len(report.rejections) > REJECTIONS_SHOWN:
             note(f"{len(report.rejections) - REJECTIONS_SHOWN:,} more rejected rows; --json lists all of them")
     if report.dry_run:

@@ -15,7 +15,7 @@ from lawfit.ingest.names import is_setting
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.rows import Reading, RowError, RowReader
 from lawfit.ingest.table import Table
-from lawfit.records import Recipe, Rejection, Run, RunStatus, Sweep, content_hash
+from lawfit.records import Curve, Recipe, Rejection, Run, RunStatus, Sweep, content_hash
 
 _RECIPE_TEXTS: Final = (
     "optimizer",
@@ -40,6 +40,7 @@ class Ingested:
     columns: Mapping[str, str]
     notes: tuple[str, ...]
     named: bool  # the recipe name was given by a person
+    curves: tuple[Curve, ...] = ()
 
     @property
     def diverged(self) -> int:
@@ -69,13 +70,15 @@ def interpret(table: Table, options: IngestOptions | None = None) -> Ingested:
     options = options or IngestOptions()
     if not table.rows and table.rejections:
         first = table.rejections[0]
+        if first.file != table.name:
+            raise LogFormatError(f"{table.name}: no run can be taken; {first.file}, line {first.line}: {first.reason}")
         raise LogFormatError(f"{table.name}: no row can be read; line {first.line}: {first.reason}")
     columns = recognise(table, options)
     rejections = list(table.rejections)
     readings = _readings(table, columns, options, rejections)
     keyed = _with_keys(readings, table, columns, rejections)
     sweeps = _sweeps(keyed, table, columns, options)
-    rejections.sort(key=lambda rejection: rejection.line or 0)
+    rejections.sort(key=lambda rejection: (rejection.file, rejection.line or 0))
     return Ingested(
         file=table.name,
         format=table.format,
@@ -85,6 +88,7 @@ def interpret(table: Table, options: IngestOptions | None = None) -> Ingested:
         columns=_shown(columns, sweeps),
         notes=(*table.notes, *columns.notes, *_notes(keyed, sweeps, columns)),
         named=options.recipe is not None,
+        curves=table.curves,
     )
 
 
@@ -94,14 +98,24 @@ def _readings(table: Table, columns: ColumnMap, options: IngestOptions, rejectio
     first_line: dict[tuple[Any, ...], int] = {}
     for line, cells in table.rows:
         if (before := first_line.setdefault(cells, line)) != line:
-            reason = f"the same row as line {before}"
-            rejections.append(Rejection(file=table.name, line=line, column=None, reason=reason))
+            reason = f"the same row as {_at(table, before)}"
+            rejections.append(_rejection(table, line, None, reason))
             continue
         try:
             readings.append(reader.read(line, cells))
         except RowError as error:
-            rejections.append(Rejection(file=table.name, line=line, column=error.column, reason=error.reason))
+            rejections.append(_rejection(table, line, error.column, error.reason))
     return readings
+
+
+def _rejection(table: Table, line: int, column: str | None, reason: str) -> Rejection:
+    file, number = table.place(line)
+    return Rejection(file=file, line=number, column=column, reason=reason)
+
+
+def _at(table: Table, line: int) -> str:
+    file, number = table.place(line)
+    return file if line in table.places else f"line {number}"
 
 
 def _with_keys(
@@ -117,10 +131,9 @@ def _with_keys(
             before = line_of.setdefault((reading.facts, reading.run_id), reading.line)
             if before != reading.line:
                 place = columns.places["run_id"]
-                reason = f"run '{reading.run_id}' stands in line {before} already, with other values; ids must differ"
-                rejections.append(
-                    Rejection(file=table.name, line=reading.line, column=table.columns[place], reason=reason)
-                )
+                where = _at(table, before)
+                reason = f"run '{reading.run_id}' stands in {where} already, with other values; ids must differ"
+                rejections.append(_rejection(table, reading.line, table.columns[place], reason))
                 continue
             keyed.append((reading.run_id, reading))
             continue
@@ -145,16 +158,17 @@ def _sweeps(
 ) -> tuple[Sweep, ...]:
     groups: dict[tuple[tuple[str, Any], ...], list[Run]] = {}
     for key, reading in keyed:
-        groups.setdefault(reading.facts, []).append(_run(key, reading, table.name))
+        groups.setdefault(reading.facts, []).append(_run(key, reading, table))
     base = options.recipe.strip() if options.recipe else slug(_stem(table.name))
     names = _names(base, list(groups))
     return tuple(
-        Sweep(recipe=_recipe(name, dict(facts), columns, options), runs=tuple(runs))
+        Sweep(recipe=_recipe(name, dict(facts), columns, options), runs=tuple(runs), exact=table.exact)
         for name, (facts, runs) in zip(names, groups.items(), strict=True)
     )
 
 
-def _run(key: str, reading: Reading, file: str) -> Run:
+def _run(key: str, reading: Reading, table: Table) -> Run:
+    file, line = table.place(reading.line)
     return Run(
         run_key=key,
         params=reading.params,
@@ -167,7 +181,7 @@ def _run(key: str, reading: Reading, file: str) -> Run:
         steps=reading.steps,
         seed=reading.seed,
         extra=reading.extra,
-        source=f"{file}:{reading.line}",
+        source=f"{file}:{line}",
     )
 
 

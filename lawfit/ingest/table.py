@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from lawfit.errors import LogFormatError
-from lawfit.records import Rejection
+from lawfit.records import Curve, Rejection
 
 Cell = str | bool | int | float | None  # None: the source says nothing
 Row = tuple[int, tuple[Cell, ...]]  # line in the file (or number of the row) and one cell per column
@@ -26,6 +26,13 @@ class Table:
     rows: tuple[Row, ...]
     rejections: tuple[Rejection, ...] = ()  # rows that are not rows: too long, ragged, not JSON
     notes: tuple[str, ...] = ()
+    places: Mapping[int, tuple[str, int]] = field(default_factory=dict)  # file and line of rows from several files
+    curves: tuple[Curve, ...] = ()
+    exact: bool = False  # see records.Sweep
+
+    def place(self, line: int) -> tuple[str, int]:
+        """File and line of a row."""
+        return self.places.get(line, (self.name, line))
 
     @classmethod
     def from_frame(cls, frame: Any, name: str = "DataFrame") -> Table:

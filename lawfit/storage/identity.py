@@ -2,7 +2,7 @@
 
 Two sweeps may state the same settings and still be two experiments, because much goes unstated. So a sweep joins a
 recipe when its name says so or when it repeats that recipe's runs, and otherwise is kept apart. What was decided
-without being asked is said, with the way to have it otherwise.
+without being asked is said, with the way to have it otherwise. Only the trainer's own logs leave nothing unstated.
 """
 
 from __future__ import annotations
@@ -44,6 +44,9 @@ def home(connection: sa.Connection, sweep: Sweep, *, named: bool) -> tuple[Recip
     wanted = sweep.recipe
     known: list[Stored] = [(row["id"], recipe_of(row)) for row in connection.execute(sa.select(recipes)).mappings()]
     alike = [stored for stored in known if _content(stored[1]) == _content(wanted)]
+    if sweep.exact and alike and not named:
+        row_id, recipe = next((stored for stored in alike if stored[1].name == wanted.name), alike[0])
+        return recipe, row_id, ""
     by_name = {recipe.name: (row_id, recipe) for row_id, recipe in known}
     if wanted.name not in by_name:
         return _under_a_new_name(connection, sweep, alike, named=named)

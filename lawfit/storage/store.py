@@ -5,6 +5,7 @@ Each method is one transaction and takes and gives records. Nothing here compute
 
 from __future__ import annotations
 
+import bisect
 import difflib
 import fnmatch
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ import sqlalchemy as sa
 from lawfit.errors import NoFit, NoRecipe, NoRun, StoreError
 from lawfit.records import (
     Changes,
+    Curve,
     Fit,
     FitStatus,
     Json,
@@ -314,23 +316,39 @@ class Store:
             The run is not in the store.
         """
         chunks = curve_chunks.pack(steps, numbers)
-        column = tables.curves.c
         with self.writing() as connection:
             run_id = self._run_id(connection, recipe_key, run_key)
-            mine = (column.run_id == run_id) & (column.metric == metric)
-            query = sa.select(sa.func.max(column.chunk), sa.func.max(column.last_step), sa.func.sum(column.points))
-            chunk, last_step, points = connection.execute(query.where(mine)).one()
+            chunk, last_step, points = _curve_end(connection, run_id, metric)
             if last_step is not None and chunks[0].first_step <= last_step:
                 raise ValueError(
                     f"curve '{metric}' of run '{run_key}' reaches step {last_step}; got step {chunks[0].first_step}"
                 )
-            first = 0 if chunk is None else chunk + 1
-            rows = [
-                {"run_id": run_id, "metric": metric, "chunk": first + number, **vars(piece)}
-                for number, piece in enumerate(chunks)
-            ]
-            connection.execute(sa.insert(tables.curves), rows)
-        return int(points or 0) + sum(piece.points for piece in chunks)
+            _insert_chunks(connection, run_id, metric, chunk, chunks)
+        return points + sum(piece.points for piece in chunks)
+
+    def put_curves(self, recipe_key: str, curves: Iterable[Curve]) -> int:
+        """Add what the curves of a recipe's runs have beyond what is stored, in one transaction; how many points.
+
+        The same curves twice change nothing.
+
+        Raises
+        ------
+        ValueError
+            Steps that do not ascend.
+        NoRun
+            A run is not in the store; then nothing is written.
+        """
+        added = 0
+        with self.writing() as connection:
+            for curve in curves:
+                run_id = self._run_id(connection, recipe_key, curve.run_key)
+                chunk, last_step, _ = _curve_end(connection, run_id, curve.metric)
+                start = 0 if last_step is None else bisect.bisect_right(curve.steps, last_step)
+                if start < len(curve.steps):
+                    chunks = curve_chunks.pack(curve.steps[start:], curve.numbers[start:])
+                    _insert_chunks(connection, run_id, curve.metric, chunk, chunks)
+                    added += len(curve.steps) - start
+        return added
 
     def curve(self, recipe_key: str, run_key: str, metric: str) -> tuple[curve_chunks.Steps, curve_chunks.Numbers]:
         """Steps and numbers of a run's metric, as they were given; empty when there is none."""
@@ -446,6 +464,25 @@ class Store:
 
 def _recipe_id(recipe_key: str) -> sa.ScalarSelect[int]:
     return sa.select(tables.recipes.c.id).where(tables.recipes.c.key == recipe_key).scalar_subquery()
+
+
+def _curve_end(connection: sa.Connection, run_id: int, metric: str) -> tuple[int | None, int | None, int]:
+    """Number of the last chunk of a curve, its last step (None where there is none), and the points of all chunks."""
+    column = tables.curves.c
+    query = sa.select(sa.func.max(column.chunk), sa.func.max(column.last_step), sa.func.sum(column.points))
+    chunk, last_step, points = connection.execute(query.where(column.run_id == run_id, column.metric == metric)).one()
+    return chunk, last_step, int(points or 0)
+
+
+def _insert_chunks(
+    connection: sa.Connection, run_id: int, metric: str, last: int | None, chunks: Sequence[curve_chunks.Chunk]
+) -> None:
+    first = 0 if last is None else last + 1
+    rows = [
+        {"run_id": run_id, "metric": metric, "chunk": first + number, **vars(piece)}
+        for number, piece in enumerate(chunks)
+    ]
+    connection.execute(sa.insert(tables.curves), rows)
 
 
 def _listed(names: Sequence[str], most: int = 12) -> str:

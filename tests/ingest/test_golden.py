@@ -13,7 +13,7 @@ from lawfit.ingest import FORMATS, LogFormat
 from tests.ingest.tables import csv_text, read, rows, write_jsonl
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-SUFFIX = {"csv": ".csv", "tsv": ".tsv", "jsonl": ".jsonl", "parquet": ".parquet"}
+SUFFIX = {"csv": ".csv", "tsv": ".tsv", "jsonl": ".jsonl", "parquet": ".parquet", "trainer": ".jsonl"}
 TABLE = rows(
     {"optimizer": "AdamW", "corpus": "Bücher", "seed": "1", "beta2": "0.95", "smooth_loss": "3.2"},
     {"optimizer": "AdamW", "corpus": "Bücher", "seed": "2", "beta2": "0.95", "smooth_loss": "nan"},
@@ -42,7 +42,7 @@ def test_means_what_it_meant(log_format: LogFormat, update_golden: bool) -> None
         pytest.importorskip("pyarrow")
     log = GOLDEN / f"log_{log_format.name}{SUFFIX[log_format.name]}"
     meaning = log.with_name(log.name + ".meaning.json")
-    if update_golden:
+    if update_golden and log_format.name != "trainer":  # four runs of the trainer, one unfinished, one diverged
         write(log_format.name, log)
     found: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(read(log)), default=str))
     if update_golden:
