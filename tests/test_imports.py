@@ -42,7 +42,7 @@ ROOMS = {
     "ingest": _room(*GROUND, third_party={"numpy", "pandas", "pyarrow"}),
     "storage": _room(*GROUND, third_party={"numpy", "pandas", "sqlalchemy", "alembic"}),
     "launch": _room(*GROUND, third_party={"submitit", "ray"}),
-    "train": _room(*GROUND, "laws", third_party={"numpy", "torch", "tokenizers"}),
+    "train": _room(*GROUND, "laws", third_party={"numpy", "torch", "tokenizers", "triton"}),
     "plots": _room(*GROUND, "laws", "estimate", "advise", third_party={"numpy", "plotly"}),
     "pipeline": _room(*GROUND, "laws", "estimate", "advise", "plan", "ingest", "storage", "launch", "simulate"),
     "simulate": _room(*GROUND, "laws", third_party={"numpy"}),

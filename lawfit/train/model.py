@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lawfit.train.head_loss import head_loss
 from lawfit.train.pack import Model
 
 
@@ -144,14 +145,6 @@ def embed(embedding: Tensor, inputs: Tensor) -> Tensor:
     return embedding[which, inputs.reshape(k, -1)]
 
 
-def head_loss(x: Tensor, head: Tensor, gain: Tensor, targets: Tensor, scale: float) -> Tensor:
-    """Cross-entropy of `scale` times the logits, in fp32, averaged over each sequence: (K, b), nats per token."""
-    k, b, t = targets.shape
-    logits = torch.bmm((rms_norm(x, gain[:, None]) * scale).to(head.dtype), head)
-    loss = functional.cross_entropy(logits.flatten(0, 1).float(), targets.reshape(-1), reduction="none")
-    return loss.view(k, b, t).mean(2)
-
-
 class Stack:
     """The forward pass of K models."""
 
@@ -159,8 +152,8 @@ class Stack:
         self.model, self.dtype = model, dtype
         self.rope = rope_table(model).to(device)
 
-    def losses(self, rows: Tensor, tokens: Tensor) -> Tensor:
-        """Mean loss of each sequence.
+    def losses(self, rows: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross-entropy of each run, in fp32.
 
         Parameters
         ----------
@@ -169,7 +162,10 @@ class Stack:
 
         Returns
         -------
+        (K,) fp32, nats per token
+            Mean over all tokens.
         (K, b) fp32, nats per token
+            Mean of each sequence, without a gradient: see `head_loss`.
         """
         m, k = self.model, rows.shape[0]
         # split, not slicing: its backward is one concatenation instead of one padded copy of the row per slot
@@ -182,4 +178,6 @@ class Stack:
         x = embed(table.view(k, m.vocab, m.width), tokens[:, :, :-1])
         for layer_matrices, layer_gains in zip(matrices, gains, strict=True):
             x = block(x, layer_matrices, layer_gains, self.rope, m)
-        return head_loss(x, head.view(k, m.width, m.vocab), final, tokens[:, :, 1:], 1.0 / m.width_ratio)
+        x = (rms_norm(x, final[:, None]) / m.width_ratio).to(self.dtype)
+        mean, losses = head_loss(x, head.view(k, m.width, m.vocab), tokens[:, :, 1:].reshape(k, -1))
+        return mean, losses.view(k, -1, m.seq_len).mean(2)
