@@ -47,7 +47,8 @@ class Columns:
 
 def gradient_norm(grads: Tensor) -> Tensor:
     """(K, P) -> (K, 1) Euclidean norms."""
-    return grads.square().sum(dim=1, keepdim=True).sqrt()
+    norms: Tensor = torch.linalg.vector_norm(grads, dim=1, keepdim=True)
+    return norms
 
 
 def adamw(grads: Tensor, first: Tensor, second: Tensor, step: Tensor, c: Columns, _: Model) -> Moments:

@@ -53,6 +53,8 @@ class Steps:
 class Trainer:
     """The state of a pack on one device, and the step that advances it."""
 
+    order: Tensor  # (K, places) sequences that each run reads
+
     def __init__(self, pack: Pack, device: torch.device, *, compiled: bool) -> None:
         self.device, self.compiled = device, compiled
         self._start(pack)
@@ -104,7 +106,7 @@ class Trainer:
     def keep(self, rows: Sequence[int]) -> None:
         """Let go of all other rows. Afterwards the steps must be prepared anew."""
         state = {name: tensor if tensor.ndim == 0 else tensor[list(rows)] for name, tensor in self.snapshot().items()}
-        order: Tensor = self.order[list(rows)]
+        order = self.order[list(rows)]
         self._start(replace(self.pack, runs=tuple(self.pack.runs[row] for row in rows)))
         self.order = order[:, : self.places].clone()
         with torch.no_grad():
@@ -177,7 +179,8 @@ class Trainer:
             for part in range(1, parts):
                 more = self._gradients(place * self.pack.batch_sequences + part * self.pack.micro_sequences)
                 losses, grads = losses + more[0], grads + more[1]
-            losses, grads = losses / parts, grads / parts
+            if parts > 1:
+                losses, grads = losses / parts, grads / parts
             norm = gradient_norm(grads)
             running = self.step < self.last_step
             hopeless = losses > math.log(self.pack.model.vocab) + HOPELESS_NATS
@@ -244,7 +247,7 @@ class Trainer:
                 tensor.copy_(state[name])
 
     def prepare(self) -> Steps:
-        """The steps, ready to run; on a GPU each is warmed up and captured, and the runs are put back as they were."""
+        """The steps, ready to run; on a GPU each is warmed up and captured, while the runs stand still."""
         self.eval_losses = torch.zeros(self.k, self.pack.eval_sequences, device=self.device)
         self.eval_at = torch.zeros((), dtype=torch.int64, device=self.device)
         steps: dict[str, Callable[[], None]] = {
@@ -259,7 +262,10 @@ class Trainer:
             del steps["evaluate_average"]
         if not self.pack.noise_scale:
             del steps["measure"]
-        saved = {name: tensor.detach().clone() for name, tensor in self.state.items()}
+        # a run past its end keeps its weights and moments: only what is small needs to be put back
+        last_step, counts = self.last_step.clone(), ("step", "hopeless_steps", "loss_table", "norm_table")
+        saved = {name: self.state[name].clone() for name in counts}
+        self.last_step.zero_()
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # off the capture: compilation, library handles, workspaces
@@ -268,12 +274,16 @@ class Trainer:
                     step()
         torch.cuda.current_stream().wait_stream(stream)
         replays: dict[str, Callable[[], None]] = {}
+        # one memory for all graphs: none leaves anything there, each writes its results into tensors made before
+        pool = torch.cuda.graph_pool_handle()
         for name, step in steps.items():
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
+            with torch.cuda.graph(graph, pool=pool):
                 step()
             replays[name] = graph.replay
-        self.restore(saved)
+        self.last_step.copy_(last_step)
+        for name, tensor in saved.items():
+            self.state[name].copy_(tensor)
         return Steps(
             **{name: replays.get(name, _not_prepared) for name in ("train", "evaluate", "evaluate_average", "measure")}
         )
