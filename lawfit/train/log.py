@@ -10,17 +10,16 @@ import dataclasses
 import json
 import math
 import os
-import platform
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from lawfit.errors import LawfitError
 from lawfit.records import Json
 from lawfit.train.corpus import Manifest
+from lawfit.train.noise_scale import noise_scale
 from lawfit.train.pack import Pack
 
 
@@ -28,158 +27,188 @@ def log_path(folder: Path, run_id: str) -> Path:
     return folder / f"{run_id}.jsonl"
 
 
+def whole_lines(text: str) -> list[Json]:
+    """The lines of a log that are whole; the last one may have been cut off in writing."""
+    events = []
+    for line in text.splitlines():
+        try:
+            events.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return events
+
+
 def last_event(path: Path) -> Json | None:
     """The last whole line of a log; None when there is none."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        events = whole_lines(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    for line in reversed(lines):
-        try:
-            return json.loads(line)
-        except json.JSONDecodeError:  # cut off in writing
-            continue
-    return None
+    return events[-1] if events else None
+
+
+def start_line(pack: Pack, index: int, manifest: Manifest, sequences: int) -> dict[str, Json]:
+    """What decides the losses of one run, and what its pack says about it.
+
+    Parameters
+    ----------
+    sequences : int
+        Training sequences that the corpus holds.
+    """
+    run = pack.runs[index]
+    return {
+        "event": "start",
+        "run_id": pack.run_id(index, manifest.hash),
+        "pack": pack.name,
+        "neighbours": len(pack.runs) - 1,
+        "shared_init_seed": len({other.init_seed for other in pack.runs}) == 1,
+        "shared_data_seed": len({other.data_seed for other in pack.runs}) == 1,
+        "model": dataclasses.asdict(pack.model),
+        "params": pack.model.params,
+        "non_embedding_params": pack.model.non_embedding_params,
+        "parametrization": pack.model.parametrization,
+        "optimizer": pack.optimizer,
+        "decay": pack.decay,
+        "precision": pack.precision,
+        "batch_sequences": pack.batch_sequences,
+        "batch_tokens": pack.batch_tokens,
+        "tokens": run.steps * pack.batch_tokens,
+        "epochs": run.steps * pack.batch_sequences / sequences,
+        "eval_tokens": pack.eval_sequences * pack.model.seq_len,
+        "loss_kind": "validation_cross_entropy_nats_per_token",
+        "corpus": dataclasses.asdict(manifest),
+        "measured_tokens": pack.micro_sequences * pack.model.seq_len,  # of grad_sq; twice as many of grad_sq_double
+        **(dataclasses.asdict(run) | {"beta2": pack.beta2(index)}),  # beta2 as it is used
+    }
 
 
 class RunLog:
     """The log of one run: from its first line, or from where a checkpoint was taken."""
 
     def __init__(
-        self,
-        folder: Path,
-        run_id: str,
-        pack: Pack,
-        index: int,
-        manifest: Manifest,
-        device: torch.device,
-        epochs: float,
-        *,
-        resume_at: int | None = None,
+        self, folder: Path, pack: Pack, index: int, start: Mapping[str, Json], *, resume_at: int | None = None
     ) -> None:
         run = pack.runs[index]
         self.pack, self.steps = pack, run.steps
-        self.bytes_per_token = manifest.validation_bytes / manifest.validation_tokens
+        self.bytes_per_token: float = start["corpus"]["validation_bytes"] / start["corpus"]["validation_tokens"]
+        self.epochs_per_step = start["epochs"] / run.steps
+        self.measured_tokens: int = start["measured_tokens"]
         interval = max(1, run.steps // pack.log_points)
         self.lines: list[int] = sorted({*range(interval, run.steps, interval), run.steps})
         self.evals = {
             round(run.steps * (i + 1) / pack.evals) for i in range(pack.evals - 1)
         }  # the last is in the end line
         self.stops: list[int] = sorted({*self.lines, *self.evals})
-        self.go_on(0, 0)
+        self.logged = 0  # the step of the last line of training loss
+        self.squares: list[tuple[int, float, float]] = []  # step, and the squared gradient norms of its line
+        self.ending: Mapping[str, Json] | None = None  # the end line
         folder.mkdir(parents=True, exist_ok=True)
-        path = log_path(folder, run_id)
+        path = log_path(folder, start["run_id"])
         if resume_at is None:
             path.write_bytes(b"")
-        elif not path.exists() or path.stat().st_size < resume_at:
-            raise LawfitError(
-                f"{path} holds less than its checkpoint says; remove {folder}/*.checkpoint to begin its pack again"
-            )
         else:
-            os.truncate(path, resume_at)  # what came after the checkpoint will be written again
+            self._take_up(path, resume_at)
         self.file = path.open("ab")
-        if resume_at is not None:
-            return
-        self._write(
-            event="start",
-            run_id=run_id,
-            pack=pack.name,
-            neighbours=len(pack.runs) - 1,
-            model=dataclasses.asdict(pack.model),
-            params=pack.model.params,
-            non_embedding_params=pack.model.non_embedding_params,
-            parametrization=pack.model.parametrization,
-            optimizer=pack.optimizer,
-            decay=pack.decay,
-            precision=pack.precision,
-            batch_sequences=pack.batch_sequences,
-            batch_tokens=pack.batch_tokens,
-            tokens=run.steps * pack.batch_tokens,
-            epochs=epochs * run.steps / max(other.steps for other in pack.runs),
-            eval_tokens=pack.eval_sequences * pack.model.seq_len,
-            loss_kind="validation_cross_entropy_nats_per_token",
-            corpus=dataclasses.asdict(manifest),
-            device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-            torch=torch.__version__,
-            python=platform.python_version(),
-            measured_tokens=pack.micro_sequences * pack.model.seq_len,  # of grad_sq; twice as many of grad_sq_double
-            **{**dataclasses.asdict(run), "beta2": pack.beta2(index)},
-        )
+        if resume_at is None:
+            self._write(**start)
 
-    def go_on(self, done: int, diverged_at: int) -> None:
-        """Take up the log after `done` steps of the pack."""
-        self.diverged_at = diverged_at
-        self.logged = max((line for line in self.lines if line <= done), default=0)  # the step of the last line
+    def _take_up(self, path: Path, resume_at: int) -> None:
+        """Cut off what came after the checkpoint, which will be written again, and read the rest."""
+        if not path.exists() or path.stat().st_size < resume_at:
+            raise LawfitError(
+                f"{path} holds less than its checkpoint says; remove {path.parent}/*.checkpoint to begin its pack again"
+            )
+        os.truncate(path, resume_at)
+        for line in whole_lines(path.read_text(encoding="utf-8")):
+            if line["event"] == "train":
+                self.logged = line["step"]
+                self._remember(line["step"], line)
+            elif line["event"] == "end":
+                self.ending = line
 
     def next_line(self, done: int) -> int:
         """The step of the first line of any kind after `done` steps."""
         return self.stops[bisect.bisect_right(self.stops, done)]
 
+    @property
+    def over(self) -> bool:
+        return self.ending is not None
+
     def wants_line(self, done: int) -> bool:
-        return not self.over(self.logged) and done in self.lines
+        return not self.over and done in self.lines
 
     def wants_eval(self, done: int) -> bool:
-        return not self.diverged_at and done in self.evals
+        """Validation losses, on the way or for the end line."""
+        return not self.over and (done in self.evals or done == self.steps)
 
-    def train(
-        self,
-        done: int,
-        losses: npt.NDArray[np.float32],
-        diverged_at: int,
-        *,
-        grad_norm: float,
-        lr: float,
-        **more: float,
-    ) -> None:
+    def train(self, done: int, losses: npt.NDArray[np.float32], measured: Mapping[str, float]) -> None:
         """Write the line of step `done`, if there is one: the same lines whatever the neighbours need.
 
         Parameters
         ----------
-        losses : (steps of the pack,) training loss of every step up to `done`; the line has the mean since the last
-        diverged_at : int
-            Step at which the run diverged, 0 if it has not.
-        grad_norm, lr : float
-            Gradient norm before clipping, and learning rate, of step `done`.
-        more : float
-            Further measurements at step `done`.
+        losses : (steps,) training loss of every step, at least up to `done`; the line has the mean since the last one
+        measured : finite floats by name
+            At step `done`: `grad_norm` before clipping, `lr`, `update_ratio`, and `grad_sq`, `grad_sq_double`.
         """
-        if self.over(self.logged):
+        if not self.wants_line(done):
             return
-        if diverged_at:
-            self.diverged_at = diverged_at
-            self._write(event="diverged", step=diverged_at, tokens=diverged_at * self.pack.batch_tokens)
-        elif self.wants_line(done):
-            loss = float(np.mean(losses[self.logged : done], dtype=np.float64))
-            tokens = done * self.pack.batch_tokens
-            self._write(event="train", step=done, tokens=tokens, loss=loss, grad_norm=grad_norm, lr=lr, **more)
-            self.logged = done
+        loss = float(np.mean(losses[self.logged : done], dtype=np.float64))
+        tokens = done * self.pack.batch_tokens
+        self._write(event="train", step=done, tokens=tokens, loss=loss, **measured)
+        self.logged = done
+        self._remember(done, measured)
 
     def eval(self, done: int, losses: Mapping[str, float]) -> None:
         """Validation losses on the way: `loss`, and `average_loss` of averaged weights."""
-        self._write(event="eval", step=done, tokens=done * self.pack.batch_tokens, **losses)
+        if not self.wants_eval(done) or done == self.steps:
+            return
+        bits = {"bits_per_byte": self._bits_per_byte(losses["loss"])} if "loss" in losses else {}
+        self._write(event="eval", step=done, tokens=done * self.pack.batch_tokens, **losses, **bits)
+
+    def diverged(self, step: int, timings: Mapping[str, Json]) -> None:
+        """The last lines of a run that diverged at `step`: it has no final loss."""
+        self._write(event="diverged", step=step, tokens=step * self.pack.batch_tokens)
+        self._end("diverged", step, {"loss": None, "bits_per_byte": None}, timings)
+
+    def finished(self, losses: Mapping[str, float], timings: Mapping[str, Json]) -> None:
+        """The last line of a run that did all of its steps."""
+        if "loss" not in losses:  # its weights took no harm that a training step would have shown
+            self.diverged(self.steps, timings)
+            return
+        final: dict[str, Json] = {**losses, "bits_per_byte": self._bits_per_byte(losses["loss"])}
+        self._end("finished", self.steps, final, timings)
 
     @property
     def position(self) -> int:
         """Bytes written."""
         return self.file.tell()
 
-    def over(self, done: int) -> bool:
-        """Nothing is left to do for this run after `done` steps of the pack."""
-        return bool(self.diverged_at) or done >= self.steps
-
-    def end(self, status: str, losses: Mapping[str, float], **timings: float) -> None:
-        """The last line: how it ended, and the validation losses unless it diverged."""
-        steps = self.diverged_at or self.steps
-        final: dict[str, float | None] = {"loss": None, "bits_per_byte": None}
-        if not self.diverged_at:
-            final = {**losses, "bits_per_byte": losses["loss"] / math.log(2) / self.bytes_per_token}
-        tokens = steps * self.pack.batch_tokens
-        flops = tokens * self.pack.model.flops_per_token
-        self._write(event="end", status=status, step=steps, tokens=tokens, **final, flops=flops, **timings)
-        self.close()
-
     def close(self) -> None:
         self.file.close()
+
+    def _remember(self, step: int, measured: Mapping[str, Json]) -> None:
+        if "grad_sq" in measured and "grad_sq_double" in measured:
+            self.squares.append((step, measured["grad_sq"], measured["grad_sq_double"]))
+
+    def _end(self, status: str, step: int, final: Mapping[str, Json], timings: Mapping[str, Json]) -> None:
+        tokens = step * self.pack.batch_tokens
+        measured = {"noise_scale_tokens": self._noise_scale()} if self.squares else {}
+        self.ending = {
+            "event": "end", "status": status, "step": step, "tokens": tokens, **final,
+            "epochs": step * self.epochs_per_step, "flops": tokens * self.pack.model.flops_per_token,
+            **measured, **timings,
+        }  # fmt: skip
+        self._write(**self.ending)
+
+    def _noise_scale(self) -> float | None:
+        """Over the lines of the second half of the run: it grows while the loss falls, and most in the beginning."""
+        late = np.array([squares for step, *squares in self.squares if 2 * step > self.steps])
+        if not len(late):  # it diverged before
+            return None
+        return noise_scale(late[:, 0], late[:, 1], self.measured_tokens, 2 * self.measured_tokens)
+
+    def _bits_per_byte(self, loss: float) -> float:
+        return loss / math.log(2) / self.bytes_per_token
 
     def _write(self, **line: Json) -> None:
         self.file.write((json.dumps(line, allow_nan=False) + "\n").encode())

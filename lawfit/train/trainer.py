@@ -7,6 +7,7 @@ and counts its own steps, so that the host only replays it.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -19,6 +20,7 @@ from lawfit.train.corpus import Corpus, CorpusError, sequence_order
 from lawfit.train.model import Stack, decayed_columns, initial_rows, layout, rate_columns
 from lawfit.train.optimizers import Columns, advance, gradient_norm
 from lawfit.train.pack import Pack, RunSettings
+from lawfit.train.trunks import plan
 
 # A run diverges at its first loss or gradient that is not finite, or when it is this much worse than a uniform guess
 # for this many steps on end: a single spike can heal.
@@ -57,10 +59,12 @@ class Trainer:
 
     def __init__(self, pack: Pack, device: torch.device, *, compiled: bool) -> None:
         self.device, self.compiled = device, compiled
-        self._start(pack)
+        self.warm_up_seconds = 0.0
+        self.plan = plan(pack)
+        self._start(replace(pack, runs=tuple(pack.runs[i] for i in self.plan.rows)))
 
     def _start(self, pack: Pack) -> None:
-        """Make the runs of a pack, before their first step."""
+        """A row of the stack for every run of `pack`, before the first step."""
         self.pack, device = pack, self.device
         runs, model = pack.runs, pack.model
         self.k, self.steps = len(runs), max(run.steps for run in runs)
@@ -69,6 +73,8 @@ class Trainer:
         self.losses: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = stack.losses
         self.update: Callable[..., None] = advance
         if self.compiled:
+            # a process may train packs of any number of shapes; torch gives up at the ninth by default
+            torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = 2**20
             self.losses = torch.compile(stack.losses, dynamic=False, fullgraph=True)
             self.update = torch.compile(advance, dynamic=False, fullgraph=True)
         self.columns = Columns.of(pack, device)
@@ -116,11 +122,13 @@ class Trainer:
 
     def warm_up(self) -> None:
         """Compile for this shape, on made-up tokens and without touching the runs; may be done before `load`."""
+        began = time.monotonic()
         model, batch = self.pack.model, self.pack.micro_sequences
         tokens = torch.randint(model.vocab, (self.k, batch, model.seq_len + 1), device=self.device)
         (grads,) = torch.autograd.grad(self.losses(self.rows, tokens)[0].sum(), self.rows)
         with torch.no_grad():
             self._update(grads, self.lr_table[:, :1], gradient_norm(grads), torch.zeros_like(self.healthy))
+        self.warm_up_seconds = time.monotonic() - began
 
     def _update(self, grads: Tensor, lr: Tensor, norm: Tensor, alive: Tensor) -> None:
         self.update(
@@ -237,6 +245,10 @@ class Trainer:
         )
         return {name: getattr(self, name) for name in names}
 
+    @property
+    def state_bytes(self) -> int:
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.state.values())
+
     def snapshot(self) -> dict[str, Tensor]:
         """A copy of the state in the memory of the host, where it takes none of the device's."""
         return {name: tensor.detach().to("cpu", copy=True) for name, tensor in self.state.items()}
@@ -314,8 +326,9 @@ class Trainer:
 
     def update_ratio(self, before: Tensor) -> npt.NDArray[np.float64]:
         """(K,) root mean square of the change since the sample `before`, over that of the weights then."""
-        ratio = (self.sample() - before).square().mean(1).sqrt() / before.square().mean(1).sqrt()
-        return np.asarray(ratio.double().cpu().numpy())
+        change = self.sample().double() - before  # in fp32 the square of a wild step overflows
+        ratio = change.square().mean(1).sqrt() / before.double().square().mean(1).sqrt()
+        return np.asarray(ratio.cpu().numpy())
 
 
 def _not_prepared() -> None:

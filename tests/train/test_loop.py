@@ -77,20 +77,35 @@ def test_a_run_does_not_depend_on_its_neighbours(model: Model, corpus: Corpus, t
     np.testing.assert_allclose(alone.loss_table[0].numpy(), together.loss_table[1].numpy(), rtol=1e-5)
 
 
-def test_divergence_leaves_the_neighbours_bit_identical(model: Model, corpus: Corpus, tmp_path: Path) -> None:
-    calm = dataclasses.replace(RUNS[0], lr=2e-3)
+def test_divergence_leaves_the_neighbours_bit_identical(model: Model, corpus: Corpus) -> None:
     wild = dataclasses.replace(RUNS[0], lr=1e30)
-    first, _ = run_pack(make(model, (RUNS[0], calm, RUNS[1])), corpus, tmp_path / "calm")
-    second, outcomes = run_pack(make(model, (RUNS[0], wild, RUNS[1])), corpus, tmp_path / "wild")
-    assert [o.status for o in outcomes] == ["finished", "diverged", "finished"]
-    assert outcomes[1].loss is None
+    calm, torn = (Trainer(make(model, (RUNS[0], run, RUNS[1])), CPU, compiled=False) for run in (RUNS[2], wild))
+    for trainer in (calm, torn):
+        trainer.load(corpus)
+        for _ in range(STEPS):
+            trainer.train_step()
+    assert torn.diverged_at[:, 0].tolist() == [0, 2, 0]  # the step after the wild update
     for i in (0, 2):
-        assert torch.equal(first.rows[i], second.rows[i])
-        assert torch.equal(first.loss_table[i], second.loss_table[i])
-    assert torch.isfinite(second.rows).all()
-    log = lines(tmp_path / "wild", outcomes[1].run_id)
-    assert [line["event"] for line in log[-2:]] == ["diverged", "end"]
-    assert log[-1]["step"] == outcomes[1].steps == 2  # the step after the wild update
+        assert torch.equal(calm.rows[i], torn.rows[i])
+        assert torch.equal(calm.loss_table[i], torn.loss_table[i])
+    assert torch.isfinite(torn.rows).all()
+
+
+def test_divergence_is_logged_at_once_and_stops_costing(model: Model, corpus: Corpus, tmp_path: Path) -> None:
+    wild = dataclasses.replace(RUNS[0], lr=1e30)
+    calm, alone = run_pack(make(model, (RUNS[0], RUNS[1])), corpus, tmp_path / "calm")
+    torn, outcomes = run_pack(make(model, (RUNS[0], wild, RUNS[1])), corpus, tmp_path / "torn")
+    assert [(o.status, o.steps) for o in outcomes] == [("finished", STEPS), ("diverged", 2), ("finished", STEPS)]
+    assert outcomes[1].loss is None
+    log = lines(tmp_path / "torn", outcomes[1].run_id)
+    assert [(line["event"], line.get("step")) for line in log[1:]] == [("diverged", 2), ("end", 2)]
+    assert torn.k == 2  # its row is gone
+    np.testing.assert_allclose(torn.loss_table.numpy(), calm.loss_table.numpy(), rtol=1e-5)
+    np.testing.assert_allclose(
+        [outcomes[i].loss for i in (0, 2)],
+        [outcome.loss for outcome in alone],
+        rtol=1e-5,  # type: ignore[arg-type]
+    )
 
 
 def test_a_run_worse_than_guessing_diverges_and_a_spike_does_not(model: Model, corpus: Corpus, tmp_path: Path) -> None:
