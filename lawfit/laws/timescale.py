@@ -55,7 +55,7 @@ def weight_decay_of(
     tokens: ArrayLike,
     convention: DecayConvention = DecayConvention.COUPLED,
 ) -> Floats:
-    """Weight decay that gives a timescale, the inverse of `timescale`: proportional to the batch at fixed lr, tokens."""
+    """Weight decay that gives a timescale, the inverse of `timescale`: proportional to the batch, all else fixed."""
     per_step = _positive("batch_tokens", batch_tokens) / (_positive("tau", tau) * _positive("tokens", tokens))
     return np.asarray(per_step / _rate(lr, convention))
 

@@ -1,0 +1,302 @@
+"""Critical batch size: the hyperbola through steps at several batches, and critical batches with their definition.
+
+For a given doubling batch b / a the curve ``steps = a + b / batch`` has one free level, so its fit in logs is a search
+along one line: global, without a starting point, and the same scan gives the interval, which is open on a side where
+the batches tried do not bend the curve. Where the steps come from: `steps_to_target` (E4), `data_laws` (E5); beside it
+stand `noise_scale` (E6) and `three_term`. Formulas and definitions are in `lawfit.laws.critical_batch`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lawfit.errors import FitError
+from lawfit.estimate.optimum_law import MeasuredOptima
+from lawfit.estimate.sweeps import same_value
+from lawfit.laws.critical_batch import DOUBLING, Definition, Hyperbola
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+
+MIN_BATCHES: Final = 3  # two parameters, and one more to see whether they describe the rest
+SCAN_POINTS: Final = 400
+SCAN_REACH: Final = 1e3  # the doubling batch is looked for this far beyond the batches tried
+LEAST_SD: Final = 1e-6  # of log steps: noise-free tables have a fit as well
+
+
+class CriticalStatus(StrEnum):
+    """Whether the batches tried show where the critical batch lies."""
+
+    INSIDE = "inside"  # both ends of the interval are closed, and the doubling batch lies among the batches tried
+    ABOVE_TRIED = "above_tried"  # steps still fall nearly as 1 / batch at the largest batch: a lower bound
+    BELOW_TRIED = "below_tried"  # steps hardly fall from the smallest batch on: an upper bound
+    TOO_FEW = "too_few"  # too few batches to say
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticalBatch:
+    """One measured critical batch, with the definition that the number belongs to."""
+
+    definition: Definition
+    value_tokens: float
+    low_tokens: float  # of a `level` interval; the reference's part alone where the lower end is open
+    high_tokens: float  # infinite where the upper end is open
+    level: float
+    status: CriticalStatus
+    estimator: str  # "E4", "E5", "E6", "three_term"
+    params: float | None
+    tokens: float  # that the target takes at the definition's reference (a very small batch where there is none)
+    loss: float | None  # the target, nats per token
+    log_sd: float  # of ln value, measurement only; infinite where an end is open
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values; an open end is null."""
+        return {
+            "definition": self.definition.to_json(),
+            "value_tokens": self.value_tokens,
+            "low_tokens": self.low_tokens,
+            "high_tokens": _finite(self.high_tokens),
+            "level": self.level,
+            "status": self.status.value,
+            "estimator": self.estimator,
+            "params": self.params,
+            "tokens": self.tokens,
+            "loss": self.loss,
+            "log_sd": _finite(self.log_sd),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class HyperbolaFit:
+    """Steps to one target loss against the batch, at one model size."""
+
+    curve: Hyperbola
+    doubling_low: float  # of a `level` interval, tokens; 0 where open
+    doubling_high: float  # infinite where open
+    level: float
+    doubling_log_sd: float  # infinite where an end is open
+    status: CriticalStatus
+    next_batch_tokens: tuple[float, ...]  # what to try where an end is open
+    residual_sd: float  # of ln steps
+    batches: Floats  # tokens per step, ascending
+    log_residuals: Floats  # ln steps - ln fitted steps, one per batch
+    params: float | None
+    target_loss: float | None
+
+    def critical(self, definition: Definition = DOUBLING, *, estimator: str = "E4") -> CriticalBatch:
+        """The critical batch by a definition, with the interval carried through it."""
+        value = self.curve.critical_batch_tokens(definition)
+        share = definition.fraction * self.curve.doubling_batch_tokens / value  # d ln value / d ln doubling
+        reference = definition.reference_batch_tokens
+        return CriticalBatch(
+            definition=definition,
+            value_tokens=value,
+            low_tokens=float(definition.of_doubling(self.doubling_low)),
+            high_tokens=float(definition.of_doubling(self.doubling_high)),
+            level=self.level,
+            status=self.status,
+            estimator=estimator,
+            params=self.params,
+            tokens=float(self.curve.tokens(reference)) if reference else self.curve.tokens_min,
+            loss=self.target_loss,
+            log_sd=share * self.doubling_log_sd,
+        )
+
+
+def fit_hyperbola(
+    batch_tokens: ArrayLike,
+    steps: ArrayLike,
+    *,
+    level: float = 0.9,
+    params: float | None = None,
+    target_loss: float | None = None,
+) -> HyperbolaFit:
+    """``steps = a + b / batch`` by least squares in logs, with a profile interval for the doubling batch b / a.
+
+    Parameters
+    ----------
+    batch_tokens : (n,) positive floats, tokens per step
+        Repeats of one batch (within 0.2 %) count by their fewest steps: the best of a sweep at that batch (E4).
+    steps : (n,) positive floats
+        Optimizer steps to one and the same target loss, at one model size.
+
+    Raises
+    ------
+    FitError
+        Fewer than 3 different batches.
+    """
+    batch, needed = _fewest_steps(batch_tokens, steps)
+    if len(batch) < MIN_BATCHES:
+        raise FitError(
+            f"{len(batch)} batch size(s) reached the target; {MIN_BATCHES} or more are needed to see where steps "
+            f"stop falling"
+        )
+    log_steps = np.log(needed)
+    scan = np.geomspace(batch[0] / SCAN_REACH, batch[-1] * SCAN_REACH, SCAN_POINTS)
+    misfit = _misfit(np.log(scan), batch, log_steps)
+    at = int(np.argmin(misfit))
+    log_doubling = _refine(np.log(scan), at, batch, log_steps)
+    least = float(_misfit(np.array([log_doubling]), batch, log_steps)[0])
+    dof = len(batch) - 2
+    variance = max(least / dof, LEAST_SD**2)
+    low, high = _profile_interval(log_doubling, least, variance, dof, level, batch, log_steps)
+    doubling = float(np.exp(log_doubling))
+    log_steps_min = float(np.mean(log_steps - np.log1p(doubling / batch)))
+    curve = Hyperbola(steps_min=float(np.exp(log_steps_min)), tokens_min=float(np.exp(log_steps_min) * doubling))
+    status, beyond = _status(doubling, low, high, batch)
+    return HyperbolaFit(
+        curve=curve,
+        doubling_low=low,
+        doubling_high=high,
+        level=level,
+        doubling_log_sd=_sd_of(low, high, dof, level),
+        status=status,
+        next_batch_tokens=beyond,
+        residual_sd=float(np.sqrt(variance)),
+        batches=batch,
+        log_residuals=log_steps - log_steps_min - np.log1p(doubling / batch),
+        params=params,
+        target_loss=target_loss,
+    )
+
+
+def measured_optima(found: Sequence[CriticalBatch]) -> tuple[MeasuredOptima, tuple[str, ...]]:
+    """Critical batches as the input of `fit_optimum_law`, and a sentence for each that cannot be used.
+
+    Several targets of one model size are one group: they are read off the same runs. Inputs: ``tokens``, and
+    ``params`` and ``loss`` where every critical batch has them.
+
+    Raises
+    ------
+    ValueError
+        Critical batches by different definitions: convert them first.
+    FitError
+        None of them is closed on both sides.
+    """
+    if len({c.definition for c in found}) > 1:
+        raise ValueError("critical batches by different definitions cannot be pooled; convert them to one first")
+    usable = [c for c in found if np.isfinite(c.log_sd)]
+    refused = tuple(
+        f"{_place(c)}: {_STATUS_WORDS[c.status]}, so it does not enter the law"
+        for c in found
+        if not np.isfinite(c.log_sd)
+    )
+    if not usable:
+        raise FitError("no critical batch is closed on both sides, so no law can be fitted; " + "; ".join(refused))
+    inputs: dict[str, list[float]] = {"tokens": [c.tokens for c in usable]}
+    for name in ("params", "loss"):
+        if all(getattr(c, name) is not None for c in usable):
+            inputs[name] = [float(getattr(c, name)) for c in usable]
+    return (
+        MeasuredOptima.of(
+            [c.value_tokens for c in usable],
+            [c.log_sd for c in usable],
+            inputs,
+            group=inputs.get("params"),
+        ),
+        refused,
+    )
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+_STATUS_WORDS: Final = {
+    CriticalStatus.INSIDE: "the interval is open on one side",
+    CriticalStatus.ABOVE_TRIED: "the critical batch may lie anywhere above the batches tried",
+    CriticalStatus.BELOW_TRIED: "the critical batch may lie anywhere below the batches tried",
+    CriticalStatus.TOO_FEW: "the batches tried say nothing about it",
+}
+
+
+def _place(c: CriticalBatch) -> str:
+    parts = [] if c.params is None else [f"{c.params:.4g} params"]
+    parts += [] if c.loss is None else [f"loss {c.loss:.4g}"]
+    return ", ".join(parts) or f"{c.tokens:.3g} tokens"
+
+
+def _fewest_steps(batch_tokens: ArrayLike, steps: ArrayLike) -> tuple[Floats, Floats]:
+    """Distinct batches ascending, and the fewest steps at each."""
+    batch, needed = (np.asarray(x, dtype=float).ravel() for x in (batch_tokens, steps))
+    if len(batch) != len(needed):
+        raise ValueError(f"one number of steps per batch, got {len(batch)} batches and {len(needed)} numbers")
+    for name, array in (("batch_tokens", batch), ("steps", needed)):
+        if not np.all((array > 0) & np.isfinite(array)):
+            raise ValueError(f"{name} must be positive and finite in every row")
+    if not len(batch):
+        return batch, needed
+    index = same_value(batch)
+    fewest = np.full(index.max() + 1, np.inf)
+    np.minimum.at(fewest, index, needed)
+    return np.exp(np.bincount(index, weights=np.log(batch)) / np.bincount(index)), fewest
+
+
+def _misfit(log_doubling: Floats, batch: Floats, log_steps: Floats) -> Floats:
+    """Sum of squared log residuals for each doubling batch, the level of the curve being free."""
+    left = log_steps - np.log1p(np.exp(log_doubling)[:, None] / batch)
+    return np.asarray(((left - left.mean(axis=1, keepdims=True)) ** 2).sum(axis=1))
+
+
+def _refine(log_scan: Floats, at: int, batch: Floats, log_steps: Floats) -> float:
+    """Golden-section search between the neighbours of the best point of the scan."""
+    low, high = log_scan[max(0, at - 1)], log_scan[min(len(log_scan) - 1, at + 1)]
+    golden = 0.5 * (np.sqrt(5.0) - 1)
+    for _ in range(80):
+        inner = np.array([high - golden * (high - low), low + golden * (high - low)])
+        left, right = _misfit(inner, batch, log_steps)
+        low, high = (low, inner[1]) if left <= right else (inner[0], high)
+    return float(0.5 * (low + high))
+
+
+def _profile_interval(
+    best: float, least: float, variance: float, dof: int, level: float, batch: Floats, log_steps: Floats
+) -> tuple[float, float]:
+    """Doubling batches whose misfit is not significantly larger; 0 or infinity where the scan never leaves them."""
+    from scipy.stats import t
+
+    allowed = least + variance * float(t.ppf(0.5 + level / 2, dof)) ** 2
+    ends = []
+    for limit, step in ((np.log(batch[0] / SCAN_REACH), -1.0), (np.log(batch[-1] * SCAN_REACH), 1.0)):
+        path = np.linspace(best, max(limit, best) if step > 0 else min(limit, best), SCAN_POINTS)
+        beyond = np.flatnonzero(_misfit(path, batch, log_steps) > allowed)
+        if not len(beyond):
+            ends.append(np.inf * step)
+            continue
+        inside, outside = path[beyond[0] - 1], path[beyond[0]]
+        for _ in range(50):
+            middle = 0.5 * (inside + outside)
+            if float(_misfit(np.array([middle]), batch, log_steps)[0]) > allowed:
+                outside = middle
+            else:
+                inside = middle
+        ends.append(float(inside))
+    return float(np.exp(ends[0])), float(np.exp(ends[1]))
+
+
+def _sd_of(low: float, high: float, dof: int, level: float) -> float:
+    """The sd of a normal as wide as the interval: it already holds Student's quantile for few batches."""
+    from scipy.special import ndtri
+
+    if low <= 0 or not np.isfinite(high) or dof < 1:
+        return float("inf")
+    return float((np.log(high) - np.log(low)) / (2 * ndtri(0.5 + level / 2)))
+
+
+def _status(doubling: float, low: float, high: float, batch: Floats) -> tuple[CriticalStatus, tuple[float, ...]]:
+    ratio = float(np.exp(np.median(np.diff(np.log(batch)))))
+    above = tuple(float(batch[-1] * ratio**k) for k in (1, 2))
+    below = tuple(float(batch[0] / ratio**k) for k in (1, 2))
+    if low <= 0 and not np.isfinite(high):
+        return CriticalStatus.TOO_FEW, (*reversed(below), *above)
+    if not np.isfinite(high) or doubling > batch[-1]:
+        return CriticalStatus.ABOVE_TRIED, above
+    if low <= 0 or doubling < batch[0]:
+        return CriticalStatus.BELOW_TRIED, below
+    return CriticalStatus.INSIDE, ()

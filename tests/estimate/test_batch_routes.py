@@ -1,0 +1,117 @@
+"""E5 (data laws per batch) and E6 (noise scale): the other two routes to a critical batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lawfit.errors import FitError
+from lawfit.estimate.data_laws import fit_data_laws
+from lawfit.estimate.noise_scale import fit_noise_scale
+from lawfit.train.noise_scale import noise_scale
+
+DOUBLING = 5e5
+BATCHES = 32768.0 * 2.0 ** np.arange(8)
+HORIZONS = 1e9 * 2.0 ** np.arange(4)
+
+
+def finished_runs(floor: float = 1.8) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Loss of completed runs: floor + 60 D_min^-0.25, D = D_min (1 + B / B_c)."""
+    tokens, batch = (grid.ravel() for grid in np.meshgrid(HORIZONS, BATCHES))
+    return tokens, batch, floor + 60.0 * (tokens / (1 + batch / DOUBLING)) ** -0.25
+
+
+class TestDataLaws:
+    def test_recovers_the_critical_batch_at_every_loss(self) -> None:
+        fits = fit_data_laws(1e8, *finished_runs())
+        assert len(fits) == 3
+        for fit in fits:
+            # the floor is found on a grid of 1 % of the loss; inside the runs it hardly matters
+            assert fit.curve.doubling_batch_tokens == pytest.approx(DOUBLING, rel=0.02)
+            assert len(fit.batches) >= 3
+
+    def test_two_horizons_per_batch_suffice(self) -> None:
+        tokens, batch, loss = finished_runs()
+        two = np.isin(tokens, HORIZONS[1:3])
+        for fit in fit_data_laws(1e8, tokens[two], batch[two], loss[two]):
+            assert fit.curve.doubling_batch_tokens == pytest.approx(DOUBLING, rel=0.15)  # straight in logs, truth bent
+
+    def test_the_choice_of_floor_hardly_moves_the_answer(self) -> None:
+        """Trap 10: a floor is unstable on a narrow range; inside the runs the inversion does not hang on it."""
+        found = [
+            fit_data_laws(1e8, *finished_runs(), targets=[2.1], floor=floor)[0].curve.doubling_batch_tokens
+            for floor in (0.0, 1.0, 1.8)
+        ]
+        assert max(found) / min(found) < 1.25
+
+    def test_nothing_is_extrapolated(self) -> None:
+        tokens, batch, loss = finished_runs()
+        with pytest.raises(FitError, match="lies inside the runs of 0"):
+            fit_data_laws(1e8, tokens, batch, loss, targets=[1.82])
+
+    def test_batches_that_share_no_loss_are_named(self) -> None:
+        tokens, batch, loss = finished_runs()
+        with pytest.raises(FitError, match="so that their losses overlap"):
+            fit_data_laws(1e8, tokens, batch, loss + 0.4 * np.log(batch / batch.min()))
+
+    def test_a_single_horizon_is_refused(self) -> None:
+        tokens, batch, loss = finished_runs()
+        one = tokens == HORIZONS[0]
+        with pytest.raises(FitError, match="two horizons"):
+            fit_data_laws(1e8, tokens[one], batch[one], loss[one])
+
+    def test_diverged_runs_are_no_losses(self) -> None:
+        tokens, batch, loss = finished_runs()
+        with_gone = fit_data_laws(1e8, np.append(tokens, 1e9), np.append(batch, 4e6), np.append(loss, np.nan))
+        plain = fit_data_laws(1e8, tokens, batch, loss)
+        assert [f.curve for f in with_gone] == [f.curve for f in plain]
+
+
+class TestNoiseScale:
+    def test_g17_and_agreement_with_the_trainer(self) -> None:
+        small, large = np.full(40, 5.0), np.full(40, 1.2)
+        found = fit_noise_scale(small, large, 32, 1024)
+        assert found.gradient_square == pytest.approx(1.077419355, rel=1e-9)
+        assert found.noise_trace == pytest.approx(125.5225806, rel=1e-9)
+        assert found.value_tokens == pytest.approx(116.502994, rel=1e-8)
+        assert found.value_tokens == pytest.approx(noise_scale(small, large, 32, 1024), rel=1e-12)
+
+    def test_interval_covers_the_ratio_of_means(self, rng: np.random.Generator) -> None:
+        """Squares of Gaussian gradients with |G|^2 = 1 and tr S = 1000 over 400 dimensions; full count: benchmarks."""
+        covered = 0
+        for _ in range(200):
+            small, large = simulated_squares(rng, steps=200, truth=1000.0, batches=(100, 1600))
+            found = fit_noise_scale(small, large, 100, 1600)
+            covered += found.low_tokens <= 1000.0 <= found.high_tokens
+        assert covered >= 165  # 200 draws at 0.9: P(below 165) < 1e-3
+
+    def test_open_above_when_the_gradient_drowns(self, rng: np.random.Generator) -> None:
+        found = None
+        while found is None or found.gradient_square <= 0:
+            small, large = simulated_squares(rng, steps=60, truth=1e7, batches=(100, 1600))
+            try:
+                found = fit_noise_scale(small, large, 100, 1600)
+            except FitError:
+                continue
+        assert found.high_tokens == np.inf
+        assert 0 < found.low_tokens < 1e7
+
+    def test_no_gradient_is_refused(self) -> None:
+        with pytest.raises(FitError, match="too few steps for so much noise"):
+            fit_noise_scale(np.full(40, 16.0), np.full(40, 0.5), 100, 1600)
+
+    def test_few_steps_are_refused(self) -> None:
+        with pytest.raises(FitError, match="measure longer"):
+            fit_noise_scale([5.0, 5.0], [1.2, 1.2], 32, 1024)
+
+
+def simulated_squares(
+    rng: np.random.Generator, *, steps: int, truth: float, batches: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Squared norms of g = G + noise of covariance S / batch, |G|^2 = 1, tr S = truth, 400 dimensions."""
+    found = []
+    for batch in batches:
+        along = 1 + np.sqrt(truth / 400 / batch) * rng.standard_normal(steps)
+        across = truth / 400 / batch * rng.chisquare(399, steps)
+        found.append(along**2 + across)
+    return found[0], found[1]

@@ -1,0 +1,130 @@
+"""Power laws through a few optima with their own uncertainty."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from lawfit.errors import FitError
+from lawfit.estimate.optimum_law import (
+    MeasuredOptima,
+    OptimumLaw,
+    curvature_interval,
+    fit_optimum_law,
+    separate_params_from_tokens,
+)
+
+PARAMS = np.array([5e7, 1e8, 2e8, 4e8, 8e8])
+
+
+def optima(value: np.ndarray, tokens: np.ndarray, params: np.ndarray = PARAMS, sd: float = 0.03) -> MeasuredOptima:
+    return MeasuredOptima.of(value, np.full(len(value), sd), {"params": params, "tokens": tokens})
+
+
+def test_agrees_with_least_squares_when_all_are_alike(rng: np.random.Generator) -> None:
+    value = 3.0 * PARAMS**0.4 * np.exp(0.05 * rng.standard_normal(5))
+    law = fit_optimum_law(optima(value, 20 * PARAMS), ("params",))
+    slope, level = np.polyfit(np.log(PARAMS), np.log(value), 1)
+    assert law.exponents["params"] == pytest.approx(slope, rel=1e-9)
+    assert law.const == pytest.approx(np.exp(level), rel=1e-7)
+
+
+def test_a_precise_optimum_weighs_more() -> None:
+    value = 3.0 * PARAMS**0.4
+    value[0] *= 1.3
+    sure = MeasuredOptima.of(value, [0.01, 0.3, 0.3, 0.3, 0.3], {"params": PARAMS})
+    unsure = MeasuredOptima.of(value, [0.3, 0.01, 0.01, 0.01, 0.01], {"params": PARAMS})
+    near = [fit_optimum_law(o, ("params",)).predict(params=5e7).value / value[0] for o in (sure, unsure)]
+    assert abs(np.log(near[0])) < abs(np.log(near[1]))
+
+
+def test_interval_widens_with_distance_and_scatter(rng: np.random.Generator) -> None:
+    def width(params: float, scatter: float) -> float:
+        value = 3.0 * PARAMS**0.4 * np.exp(scatter * np.array([1.0, -1.0, 0.5, 1.0, -1.0]))
+        said = fit_optimum_law(optima(value, 20 * PARAMS), ("params",)).predict(params=params)
+        return float(np.log(said.high / said.low))
+
+    assert width(2e8, 0.02) < width(8e9, 0.02) < width(8e9, 0.3)
+    assert fit_optimum_law(optima(PARAMS**0.4, PARAMS), ("params",)).predict(params=8e9).decades == pytest.approx(
+        {"params": 1.0}
+    )
+
+
+def test_many_readings_of_one_run_count_once() -> None:
+    """Trap 6: five targets read off each model's curves do not make its critical batch five times surer."""
+    value = 3.0 * PARAMS**0.4 * np.exp([0.1, -0.1, 0.1, -0.1, 0.05])
+    once = optima(value, 20 * PARAMS)
+    repeated = MeasuredOptima.of(
+        np.repeat(value, 5), np.full(25, 0.03), {"params": np.repeat(PARAMS, 5)}, group=np.repeat(np.arange(5), 5)
+    )
+    rows = MeasuredOptima.of(np.repeat(value, 5), np.full(25, 0.03), {"params": np.repeat(PARAMS, 5)})
+    widths = []
+    for o in (once, repeated, rows):
+        low, high = fit_optimum_law(o, ("params",)).exponent_interval("params")
+        widths.append(high - low)
+    assert widths[1] == pytest.approx(widths[0], rel=1e-6)  # exactly the same information
+    assert widths[2] < 0.6 * widths[0]  # what resampling rows would have claimed
+
+
+def test_params_and_tokens_apart() -> None:
+    ratio = np.array([10.0, 80.0, 20.0, 160.0, 40.0])
+    tokens = PARAMS * ratio
+    said = separate_params_from_tokens(optima(2.0 * tokens**0.46, tokens))
+    assert said.verdict == "tokens"
+    assert separate_params_from_tokens(optima(2.0 * PARAMS**0.46, tokens)).verdict == "params"
+    assert separate_params_from_tokens(optima(2.0 * PARAMS**0.5 * tokens**0.5, tokens)).verdict == "both"
+    assert separate_params_from_tokens(optima(np.full(5, 2.0), tokens)).verdict == "neither"
+
+
+def test_one_line_in_params_and_tokens_is_not_identified() -> None:
+    """Trap 2: all scales at tokens = 20 * params; the message names the combination and what would fix it."""
+    on_line = optima(2.0 * PARAMS**0.46, 20 * PARAMS)
+    with pytest.raises(FitError, match=r"one line in params and tokens.*another tokens / params"):
+        fit_optimum_law(on_line, ("params", "tokens"))
+    assert separate_params_from_tokens(on_line).verdict == "not_separable"
+
+
+def test_an_input_that_never_varies_is_named() -> None:
+    with pytest.raises(FitError, match="params is the same at every scale"):
+        fit_optimum_law(optima(np.ones(5), 20 * PARAMS, params=np.full(5, 1e8)), ("params",))
+
+
+def test_too_few_scales_are_refused() -> None:
+    with pytest.raises(FitError, match="2 independently measured"):
+        fit_optimum_law(optima(np.ones(2), PARAMS[:2], params=PARAMS[:2]), ("params",))
+
+
+def test_curvature_is_seen_and_a_straight_law_is_not_accused(rng: np.random.Generator) -> None:
+    """Trap 12: a power law must not be carried far where its log-log residuals curve."""
+    params = np.geomspace(1e7, 1e10, 8)
+    log_n = np.log(params / 3e8)
+    noise = 0.02 * rng.standard_normal(8)
+    bent = curvature_interval(optima(np.exp(0.4 * log_n + 0.05 * log_n**2 + noise), params, params=params), "params")
+    straight = curvature_interval(optima(np.exp(0.4 * log_n + noise), params, params=params), "params")
+    assert bent is not None
+    assert straight is not None
+    assert bent[0] > 0
+    assert straight[0] < 0 < straight[1]
+    assert curvature_interval(optima(np.ones(4), PARAMS[:4], params=PARAMS[:4]), "params") is None
+
+
+def test_exponents_are_continuous_under_resampling(rng: np.random.Generator) -> None:
+    """Trap 3: exponents picked from a grid take two values over resamples; these are all different."""
+    found = set()
+    for _ in range(50):
+        value = 3.0 * PARAMS**0.4 * np.exp(0.001 * rng.standard_normal(5))
+        found.add(round(fit_optimum_law(optima(value, 20 * PARAMS), ("params",)).exponents["params"], 12))
+    assert len(found) == 50
+
+
+def test_survives_json() -> None:
+    law = fit_optimum_law(optima(3.0 * PARAMS**0.4, 20 * PARAMS), ("params",))
+    again = OptimumLaw.from_json(json.loads(json.dumps(law.to_json(), allow_nan=False)))
+    assert again.predict(params=3e9) == law.predict(params=3e9)
+
+
+def test_needs_its_inputs() -> None:
+    with pytest.raises(ValueError, match="needs params"):
+        fit_optimum_law(optima(3.0 * PARAMS**0.4, 20 * PARAMS), ("params",)).predict(tokens=1e9)
