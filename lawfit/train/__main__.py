@@ -18,10 +18,11 @@ from pathlib import Path
 import torch
 
 from lawfit.errors import LawfitError
-from lawfit.train.corpus import open_corpus
+from lawfit.train.corpus import MANIFEST, open_corpus
 from lawfit.train.loop import Outcome, ended, train
 from lawfit.train.pack import Pack, load_pack
 from lawfit.train.trainer import Trainer
+from lawfit.train.trunks import halves
 
 
 def train_pack(pack: Pack, device: torch.device, options: argparse.Namespace) -> list[Outcome]:
@@ -31,31 +32,41 @@ def train_pack(pack: Pack, device: torch.device, options: argparse.Namespace) ->
     """
     try:
         trainer = Trainer(pack, device, compiled=device.type == "cuda")
-        if device.type == "cuda":
-            trainer.warm_up()
+        if device.type == "cuda" and not (Path(pack.corpus) / MANIFEST).exists():
+            trainer.warm_up()  # while the corpus is being built
         corpus = open_corpus(Path(pack.corpus), expected_hash=pack.corpus_hash, wait_seconds=options.wait)
         return train(
             pack, corpus, options.logs,
             trainer=trainer, deadline=options.deadline, checkpoint_seconds=options.checkpoint_seconds,
         )  # fmt: skip
     except torch.OutOfMemoryError:
-        if len(pack.runs) == 1 and pack.micro_sequences % 2:
+        parts = smaller(pack)
+        if parts is None:
             raise LawfitError(
                 f"a single run of pack {pack.name} does not fit into the memory of {device}, "
                 f"not even in micro-batches of {pack.micro_sequences} sequences; train a smaller model"
             ) from None
-    trainer = None  # type: ignore[assignment]  # its memory is what the halves need
+    trainer = None  # type: ignore[assignment]  # its memory is what the parts need
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
-    if len(pack.runs) == 1:
-        parts = 2 * pack.accumulation
-        print(f"a run of pack {pack.name} does not fit into memory; its batch is cut into {parts}", file=sys.stderr)
-        return train_pack(replace(pack, accumulation=parts), device, options)
-    middle = len(pack.runs) // 2
-    print(f"pack {pack.name} of {len(pack.runs)} runs does not fit into memory; split in two", file=sys.stderr)
-    halves = (replace(pack, runs=pack.runs[:middle]), replace(pack, runs=pack.runs[middle:]))
-    return [outcome for half in halves for outcome in train_pack(half, device, options)]
+    what = "split in two" if len(parts) == 2 else f"its batch is cut into {parts[0].accumulation}"
+    print(f"pack {pack.name} of {len(pack.runs)} runs does not fit into memory; {what}", file=sys.stderr)
+    outcomes = []
+    for part in parts:
+        if has_ended(part, options.logs):  # before an interruption
+            continue
+        if time.time() > options.deadline:
+            break
+        outcomes += train_pack(part, device, options)
+    return outcomes
+
+
+def smaller(pack: Pack) -> tuple[Pack, ...] | None:
+    """The pack in parts that take about half the memory each; None where it cannot be cut any more."""
+    if parts := halves(pack):
+        return parts
+    return None if pack.micro_sequences % 2 else (replace(pack, accumulation=2 * pack.accumulation),)
 
 
 def has_ended(pack: Pack, logs: Path) -> bool:

@@ -167,5 +167,5 @@ def test_a_run_that_never_fits_is_an_error(
     monkeypatch.setattr(command, "Trainer", full)
     assert command.main([str(pack_file), "--cpu", "--logs", str(tmp_path)]) == 1
     errors = capsys.readouterr().err
-    assert "a run of pack p does not fit into memory; its batch is cut into 4" in errors
+    assert "pack p of 1 runs does not fit into memory; its batch is cut into 4" in errors
     assert "a single run of pack p does not fit into the memory of cpu, not even in micro-batches of 1 seq" in errors
