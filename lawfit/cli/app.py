@@ -8,10 +8,10 @@ import typer
 from typer.core import TyperGroup
 
 from lawfit import __version__
-from lawfit.cli import db, demo, fit, ingest, laws, predict, predictions, runs, serve, simulate
+from lawfit.cli import corpus, db, demo, fit, ingest, laws, predict, predictions, runs, serve, simulate
 from lawfit.cli.options import DatabaseOption, State
 
-ORDER = ("ingest", "runs", "fit", "predict", "predictions", "laws", "simulate", "db", "serve", "demo")
+ORDER = ("ingest", "runs", "fit", "predict", "predictions", "laws", "simulate", "corpus", "db", "serve", "demo")
 
 
 class InOrder(TyperGroup):
@@ -57,6 +57,7 @@ app.command("predict", short_help="Recommend lr and batch size for a target.")(p
 app.add_typer(predictions.app, name="predictions", short_help="Show a recommendation given before.")
 app.add_typer(laws.app, name="laws", short_help="Published laws, and what each costs on your runs.")
 app.command("simulate", short_help="Write a sweep whose truth is known.")(simulate.simulate)
+app.add_typer(corpus.app, name="corpus", short_help="Make the tokenised text that runs train on.")
 app.add_typer(db.app, name="db", short_help="Upgrade, back up and check the database.")
 app.command("serve", short_help="Serve the API and the page on this machine.")(serve.serve)
 app.command("demo", short_help="See the whole path on a shipped sweep.")(demo.demo)

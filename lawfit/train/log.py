@@ -90,7 +90,8 @@ class RunLog:
     ) -> None:
         run = pack.runs[index]
         self.pack, self.steps = pack, run.steps
-        self.bytes_per_token: float = start["corpus"]["validation_bytes"] / start["corpus"]["validation_tokens"]
+        text_bytes, tokens = start["corpus"]["validation_bytes"], start["corpus"]["validation_tokens"]
+        self.bytes_per_token: float | None = None if text_bytes is None else text_bytes / tokens
         self.epochs_per_step = start["epochs"] / run.steps
         self.measured_tokens: int = start["measured_tokens"]
         interval = max(1, run.steps // pack.log_points)
@@ -207,8 +208,9 @@ class RunLog:
             return None
         return noise_scale(late[:, 0], late[:, 1], self.measured_tokens, 2 * self.measured_tokens)
 
-    def _bits_per_byte(self, loss: float) -> float:
-        return loss / math.log(2) / self.bytes_per_token
+    def _bits_per_byte(self, loss: float) -> float | None:
+        """None on a corpus whose text is not known."""
+        return None if self.bytes_per_token is None else loss / math.log(2) / self.bytes_per_token
 
     def _write(self, **line: Json) -> None:
         self.file.write((json.dumps(line, allow_nan=False) + "\n").encode())

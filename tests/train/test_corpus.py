@@ -1,15 +1,29 @@
 from __future__ import annotations
 
+import dataclasses
+import fcntl
+import gzip
 import hashlib
 import json
+import os
 import random
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, models
 
-from lawfit.train.corpus import CorpusError, Manifest, build, main, open_corpus, python_sources
+from lawfit.train.corpus import CorpusError, Manifest, open_corpus
+from lawfit.train.corpus.build import build
+from lawfit.train.corpus.documents import Reading, python_sources
+from lawfit.train.corpus.files import content_hash
+from lawfit.train.corpus.token_files import import_tokens
+
+SMALL: dict[str, Any] = {"vocab": 300, "validation_share": 0.2, "workers": 1}
 
 
 def write_sources(folder: Path, order: int = 0) -> None:
@@ -63,7 +77,26 @@ def test_the_default_build_gives_the_tokens_it_always_gave(tmp_path: Path) -> No
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
     folder = tmp_path_factory.mktemp("corpus")
     write_sources(folder / "source")
-    return folder / "out", build(folder / "out", [folder / "source"], vocab=300, validation_share=0.2, workers=1)
+    return folder / "out", build(folder / "out", [folder / "source"], **SMALL)
+
+
+def rejected(corpus: Path) -> list[tuple[str, int | None, str]]:
+    """File, line and reason of everything that was left out."""
+    lines = map(json.loads, (corpus / "rejected.jsonl").read_text(encoding="utf-8").splitlines())
+    return [(Path(item["source"]).name, item["line"], item["reason"]) for item in lines]
+
+
+def all_text(corpus: Path) -> str:
+    opened = open_corpus(corpus)
+    tokenizer = Tokenizer.from_file(str(corpus / "tokenizer.json"))
+    return str(tokenizer.decode([*opened.train.tolist(), *opened.validation.tolist()]))
+
+
+def left_beside(corpus: Path) -> list[str]:
+    return sorted(path.name for path in corpus.parent.iterdir() if path.name.startswith(corpus.name))
+
+
+# What a corpus is
 
 
 def test_tokens_are_the_texts(made: tuple[Path, Manifest]) -> None:
@@ -71,6 +104,7 @@ def test_tokens_are_the_texts(made: tuple[Path, Manifest]) -> None:
     corpus = open_corpus(folder, expected_hash=manifest.hash)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     assert (manifest.documents, manifest.duplicates, manifest.skipped) == (40, 1, 1)
+    assert manifest.rejected == {"empty": 1}
     documents = []
     for tokens in (corpus.train, corpus.validation):
         starts = np.flatnonzero(tokens == 0)
@@ -81,31 +115,10 @@ def test_tokens_are_the_texts(made: tuple[Path, Manifest]) -> None:
     assert manifest.validation_bytes == sum(len(t.encode()) for t in text)
 
 
-def test_same_files_give_the_same_corpus(made: tuple[Path, Manifest], tmp_path: Path) -> None:
-    write_sources(tmp_path / "elsewhere", order=1)
-    again = build(tmp_path / "out", [tmp_path / "elsewhere"], vocab=300, validation_share=0.2, workers=1)
-    assert again.hash == made[1].hash
-    (tmp_path / "elsewhere" / "more.py").write_text("x = 1\n")
-    other = build(tmp_path / "other", [tmp_path / "elsewhere"], vocab=300, validation_share=0.2, workers=1)
-    assert other.hash != made[1].hash
-
-
-def test_a_tokenizer_can_be_reused(made: tuple[Path, Manifest], tmp_path: Path) -> None:
-    source, tokenizer = made[0].parent / "source", made[0] / "tokenizer.json"
-    again = build(tmp_path / "out", [source], validation_share=0.2, workers=1, tokenizer_file=tokenizer)
-    assert again.hash == made[1].hash
-    tokenizer = tmp_path / "foreign.json"
-    Tokenizer(models.BPE()).save(str(tokenizer))
-    with pytest.raises(CorpusError, match="it was not made by lawfit"):
-        build(tmp_path / "other", [source], validation_share=0.2, workers=1, tokenizer_file=tokenizer)
-
-
-def test_number_of_processes_does_not_matter(
-    made: tuple[Path, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("lawfit.train.corpus.CHUNK_BYTES", 500)
-    spread = build(tmp_path / "out", [made[0].parent / "source"], vocab=300, validation_share=0.2, workers=2)
-    assert spread.hash == made[1].hash
+def test_hashes_are_those_of_the_files(made: tuple[Path, Manifest]) -> None:
+    folder, manifest = made
+    assert content_hash(folder, manifest.vocab) == manifest.hash
+    assert manifest.tokenizer_hash == hashlib.sha256((folder / "tokenizer.json").read_bytes()).hexdigest()[:16]
 
 
 def test_another_corpus_is_refused(made: tuple[Path, Manifest]) -> None:
@@ -113,75 +126,116 @@ def test_another_corpus_is_refused(made: tuple[Path, Manifest]) -> None:
         open_corpus(made[0], expected_hash="feed")
 
 
-def test_missing_and_damaged_corpora_are_refused(made: tuple[Path, Manifest], tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=r"no corpus in .*; make one with"):
-        open_corpus(tmp_path)
-    (tmp_path / "manifest.json").write_text(json.dumps({"hash": "x", "sources": []}))
-    with pytest.raises(CorpusError, match="is not the manifest of a corpus"):
-        open_corpus(tmp_path)
-    (tmp_path / "manifest.json").write_text((made[0] / "manifest.json").read_text())
-    for name in ("train", "validation"):
-        (tmp_path / f"{name}.bin").write_bytes((made[0] / f"{name}.bin").read_bytes()[:-2])
-    with pytest.raises(CorpusError, match=r"its manifest says \d+"):
-        open_corpus(tmp_path)
-
-
-def test_a_corpus_is_not_overwritten(made: tuple[Path, Manifest]) -> None:
-    with pytest.raises(CorpusError, match="holds a corpus already"):
-        build(made[0], [made[0].parent / "source"])
-
-
-def test_no_sources(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=r"no document found in .* \(0 skipped\)"):
-        build(tmp_path / "out", [tmp_path])
-
-
-def test_text_of_any_origin(tmp_path: Path) -> None:
-    folder = tmp_path / "notes"
+def copy_of(corpus: Path, folder: Path, **changes: object) -> Path:
+    """The files of a corpus, with changes to its manifest."""
     folder.mkdir()
-    (folder / "a.md").write_text("# a note")
-    (folder / "b.rst").write_text("not asked for")
-    (folder / "c.md").write_bytes(b"\xff\xfe not UTF-8")
-    lines = [json.dumps({"text": f"line {i}", "id": i}) for i in range(30)]
-    (tmp_path / "web.jsonl").write_text("\n".join(lines) + "\n\n")
-    (tmp_path / "book.txt").write_text("a long story")
-    sources = [folder, tmp_path / "web.jsonl", tmp_path / "book.txt"]
-    manifest = build(tmp_path / "out", sources, vocab=300, validation_share=0.3, workers=1, suffixes=[".md"])
-    assert (manifest.documents, manifest.skipped) == (32, 1)
-    assert manifest.sources == ("*.md below notes", "web.jsonl", "book.txt")
-    corpus = open_corpus(tmp_path / "out")
-    tokenizer = Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json"))
-    text = tokenizer.decode([*corpus.train.tolist(), *corpus.validation.tolist()])
-    assert "# a note" in text
-    assert "a long story" in text
-    assert "line 29" in text
-    assert "not asked for" not in text
+    for name in ("train.bin", "validation.bin", "tokenizer.json"):
+        (folder / name).write_bytes((corpus / name).read_bytes())
+    content = json.loads((corpus / "manifest.json").read_text()) | changes
+    (folder / "manifest.json").write_text(json.dumps(content))
+    return folder
 
 
-def test_a_bad_line_is_named(tmp_path: Path) -> None:
-    (tmp_path / "web.jsonl").write_text('{"text": "good"}\n{"body": "bad"}\n')
-    with pytest.raises(CorpusError, match=r'web\.jsonl, line 2 is not an object with a "text"'):
-        build(tmp_path / "out", [tmp_path / "web.jsonl"])
+def test_a_manifest_of_before_still_opens(made: tuple[Path, Manifest], tmp_path: Path) -> None:
+    older = copy_of(made[0], tmp_path / "older")
+    content = json.loads((older / "manifest.json").read_text())
+    for name in ("inputs_hash", "tokenizer_hash", "rejected", "entropy", "validation_entropy"):
+        del content[name]
+    (older / "manifest.json").write_text(json.dumps(content))
+    manifest = open_corpus(older, expected_hash=made[1].hash).manifest
+    assert manifest == dataclasses.replace(made[1], inputs_hash=None, tokenizer_hash=None, rejected={})
 
 
-def test_a_missing_source_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=r"gone\.txt cannot be read"):
-        build(tmp_path / "out", [tmp_path / "gone.txt"])
+def test_a_missing_corpus_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"no corpus in .*; make one with lawfit corpus build"):
+        open_corpus(tmp_path)
 
 
-def test_command(made: tuple[Path, Manifest], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(
-        [
-            str(tmp_path / "out"),
-            "--source",
-            str(made[0].parent / "source"),
-            "--vocab",
-            "280",
-            "--validation-share",
-            "0.2",
-        ]
-    )
-    assert json.loads(capsys.readouterr().out)["vocab"] == 280
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        pytest.param('{"hash": "x", "sources": []}', "missing 7 required", id="fields missing"),
+        pytest.param("[]", "no JSON object", id="a list"),
+        pytest.param("{", "Expecting property name", id="cut off"),
+    ],
+)
+def test_another_manifest_is_refused(tmp_path: Path, content: str, complaint: str) -> None:
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(CorpusError, match=f"is not the manifest of a corpus: .*{complaint}"):
+        open_corpus(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        pytest.param({"train_tokens": "many"}, "train_tokens is 'many', not a positive whole number", id="words"),
+        pytest.param({"validation_tokens": 0}, "validation_tokens is 0", id="nothing"),
+        pytest.param({"colour": "red"}, "unknown field colour", id="unknown field"),
+        pytest.param({"train_tokens": 7}, r"train.bin has \d+ tokens, its manifest says 7", id="another size"),
+    ],
+)
+def test_a_changed_manifest_is_refused(
+    made: tuple[Path, Manifest], tmp_path: Path, changes: dict[str, object], complaint: str
+) -> None:
+    with pytest.raises(CorpusError, match=complaint):
+        open_corpus(copy_of(made[0], tmp_path / "copy", **changes))
+
+
+def test_a_lost_part_is_named(made: tuple[Path, Manifest], tmp_path: Path) -> None:
+    copy = copy_of(made[0], tmp_path / "copy")
+    (copy / "validation.bin").unlink()
+    with pytest.raises(CorpusError, match=r"validation\.bin, a part of the corpus, cannot be read: No such file"):
+        open_corpus(copy)
+
+
+# The same documents give the same corpus
+
+
+def test_same_files_give_the_same_corpus(made: tuple[Path, Manifest], tmp_path: Path) -> None:
+    write_sources(tmp_path / "elsewhere", order=1)
+    again = build(tmp_path / "out", [tmp_path / "elsewhere"], **SMALL)
+    assert (again.hash, again.inputs_hash) == (made[1].hash, made[1].inputs_hash)
+    (tmp_path / "elsewhere" / "more.py").write_text("x = 1\n")
+    other = build(tmp_path / "other", [tmp_path / "elsewhere"], **SMALL)
+    assert other.hash != made[1].hash
+    assert other.inputs_hash != made[1].inputs_hash
+
+
+def test_number_of_processes_does_not_matter(
+    made: tuple[Path, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lawfit.train.corpus.bpe.CHUNK_BYTES", 500)
+    spread = build(tmp_path / "out", [made[0].parent / "source"], **{**SMALL, "workers": 2})
+    assert spread.hash == made[1].hash
+
+
+def test_a_tokenizer_can_be_reused(made: tuple[Path, Manifest], tmp_path: Path) -> None:
+    source, tokenizer = made[0].parent / "source", made[0] / "tokenizer.json"
+    again = build(tmp_path / "out", [source], validation_share=0.2, workers=1, tokenizer_file=tokenizer)
+    assert again.hash == made[1].hash
+
+
+def foreign_tokenizer(path: Path) -> None:
+    Tokenizer(models.BPE()).save(str(path))
+
+
+@pytest.mark.parametrize(
+    ("write", "complaint"),
+    [
+        pytest.param(foreign_tokenizer, "it was not made by lawfit", id="another kind"),
+        pytest.param(lambda path: path.write_text('{"a": 1}'), "not a file of the tokenizers package", id="other JSON"),
+        pytest.param(lambda path: path.write_bytes(b"\xff\x00"), "not a file of the tokenizers package", id="binary"),
+        pytest.param(lambda path: None, "cannot be read: No such file", id="missing"),
+    ],
+)
+def test_another_tokenizer_is_refused(made: tuple[Path, Manifest], tmp_path: Path, write: Any, complaint: str) -> None:
+    write(tmp_path / "foreign.json")
+    with pytest.raises(CorpusError, match=rf"foreign\.json .*{complaint}"):
+        build(tmp_path / "out", [made[0].parent / "source"], tokenizer_file=tmp_path / "foreign.json")
+    assert left_beside(tmp_path / "out") == []
+
+
+# Sources
 
 
 def test_default_sources_are_this_interpreters() -> None:
@@ -193,3 +247,320 @@ def test_default_sources_are_this_interpreters() -> None:
 
 def folders_inside(folder: Path, folders: list[Path]) -> list[Path]:
     return [other for other in folders if folder in other.parents]
+
+
+def test_text_of_any_origin(tmp_path: Path) -> None:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "a.md").write_text("# a note")
+    (folder / "b.rst").write_text("also a note")
+    (folder / "b.html").write_text("not asked for")
+    (folder / "c.md").write_bytes(b"\xff\xfe not UTF-8")
+    (folder / "d.md").symlink_to(folder / "nowhere.md")
+    lines = [json.dumps({"text": f"line {i}", "id": i}) for i in range(30)]
+    (tmp_path / "web.jsonl").write_text("\n".join(lines) + "\n\n")
+    (tmp_path / "packed.jsonl.gz").write_bytes(gzip.compress(json.dumps({"text": "packed line"}).encode()))
+    (tmp_path / "book.txt").write_text("a long story")
+    (tmp_path / "poem.txt.gz").write_bytes(gzip.compress(b"a packed poem"))
+    files = [tmp_path / name for name in ("web.jsonl", "packed.jsonl.gz", "book.txt", "poem.txt.gz")]
+    manifest = build(
+        tmp_path / "out", [folder, *files], vocab=300, validation_share=0.3, workers=1,
+        reading=Reading(suffixes=(".md", ".rst")),
+    )  # fmt: skip
+    assert (manifest.documents, manifest.rejected) == (35, {"not UTF-8": 1, "not a file": 1})
+    assert manifest.sources == (
+        "*.md *.rst below notes", "web.jsonl", "packed.jsonl.gz", "book.txt", "poem.txt.gz"
+    )  # fmt: skip
+    assert sorted(rejected(tmp_path / "out")) == [("c.md", None, "not UTF-8"), ("d.md", None, "not a file")]
+    text = all_text(tmp_path / "out")
+    for words in ("# a note", "also a note", "a long story", "line 29", "packed line", "a packed poem"):
+        assert words in text
+    assert "not asked for" not in text
+
+
+def test_lines_that_are_no_documents_are_listed(tmp_path: Path) -> None:
+    good = [json.dumps({"body": f"text {i}"}) for i in range(30)]
+    bad = [
+        '{"text": "another field"}',
+        '"only text"',
+        '{"body": 3}',
+        '{"body": "cut',
+        '{"body": " "}',
+        '{"body": "\\ud800"}',
+    ]
+    path = tmp_path / "web.jsonl"
+    path.write_bytes("\n".join([*good, *bad]).encode() + b'\n{"body": "\xff"}\n{"body": "last"}\n')
+    manifest = build(tmp_path / "out", [path], **SMALL, reading=Reading(text_field="body"))
+    assert manifest.documents == 31
+    reasons = ["no text", "no text", "no text", "not JSON", "empty", "not UTF-8", "not UTF-8"]
+    assert rejected(tmp_path / "out") == [("web.jsonl", 31 + i, reason) for i, reason in enumerate(reasons)]
+    assert manifest.skipped == sum(manifest.rejected.values()) == len(reasons)
+
+
+def test_a_packed_file_that_is_cut_off_gives_what_it_can(tmp_path: Path) -> None:
+    lines = [json.dumps({"text": f"{i} {random.Random(i).random()}"}) for i in range(3000)]
+    packed = gzip.compress("\n".join(lines).encode())
+    (tmp_path / "web.jsonl.gz").write_bytes(packed[: len(packed) // 2])
+    manifest = build(tmp_path / "out", [tmp_path / "web.jsonl.gz"], **SMALL)
+    assert 1000 < manifest.documents < 2000
+    assert rejected(tmp_path / "out") == [("web.jsonl.gz", None, "unreadable")]
+
+
+def test_binary_files_are_no_documents(made: tuple[Path, Manifest], tmp_path: Path) -> None:
+    (tmp_path / "tar").write_bytes(b"name\0\0\0text")
+    (tmp_path / "image").write_bytes(bytes(range(256)))
+    sources = [made[0].parent / "source", tmp_path / "tar", tmp_path / "image"]
+    manifest = build(tmp_path / "out", sources, **SMALL)
+    assert manifest.hash == made[1].hash
+    assert manifest.rejected == {"binary": 1, "empty": 1, "not UTF-8": 1}
+
+
+def test_the_output_is_not_read(made: tuple[Path, Manifest], tmp_path: Path) -> None:
+    write_sources(tmp_path)
+    (tmp_path / "out.part").mkdir()
+    (tmp_path / "out.part" / "lock").touch()
+    (tmp_path / "out").mkdir()
+    manifest = build(tmp_path / "out", [tmp_path], **SMALL, reading=Reading(suffixes=(".py", ".jsonl", "documents")))
+    assert manifest.hash == made[1].hash
+
+
+@pytest.mark.parametrize("text", ["word " * 300, "a line\n" * 300, "a paragraph\n\n" * 99, "数据" * 700, "x" * 2000])
+@pytest.mark.parametrize("size", [100, 101, 102, 103])
+def test_long_texts_are_cut(tmp_path: Path, text: str, size: int) -> None:
+    """Nothing is lost; pieces end at an empty line, at a line, or at least between characters."""
+    # numbered, so that no two pieces are copies
+    text = "".join(f"{word}{i}" if i % 9 == 0 else word for i, word in enumerate(text))
+    (tmp_path / "book.txt").write_text(text, encoding="utf-8")
+    (tmp_path / "web.jsonl").write_text(json.dumps({"text": text[::-1]}))
+    reading = Reading(max_bytes=size, cut=True)
+    build(tmp_path / "out", [tmp_path / "book.txt", tmp_path / "web.jsonl"], **SMALL, reading=reading)
+    opened = open_corpus(tmp_path / "out")
+    tokenizer = Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json"))
+    tokens = np.concatenate([opened.train, opened.validation])
+    pieces = [tokenizer.decode(part[1:].tolist()) for part in np.split(tokens, np.flatnonzero(tokens == 0)[1:])]
+    assert max(len(piece.encode()) for piece in pieces) <= size
+    assert sorted("".join(pieces)) == sorted(text + text[::-1])
+    for piece in pieces:
+        assert piece in text or piece in text[::-1]
+    if "\n" in text:
+        whole = [piece for piece in pieces if piece in text and not text.endswith(piece)]
+        assert all(piece.endswith("\n\n" if "\n\n" in text else "\n") for piece in whole)
+
+
+def test_texts_that_differ_in_white_space_are_copies_if_asked(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    write_sources(source)
+    for i in range(10):
+        (source / f"spaced{i}.py").write_text((next(source.rglob(f"m{i}.py"))).read_text().replace("\n", " \n\n"))
+    assert build(tmp_path / "plain", [source], **SMALL).documents == 50
+    asked = build(tmp_path / "asked", [source], **SMALL, reading=Reading(ignore_space=True))
+    assert (asked.documents, asked.duplicates) == (40, 11)
+    again = source.rename(tmp_path / "again")
+    for i in range(10):  # which of two is read first does not matter
+        path = again / f"spaced{i}.py"
+        path.rename(again / f"a{i}.py")
+    assert build(tmp_path / "other", [again], **SMALL, reading=Reading(ignore_space=True)).hash == asked.hash
+
+
+# What cannot be built
+
+
+@pytest.mark.parametrize(
+    ("files", "complaint"),
+    [
+        pytest.param({}, r"no file in .* ends in \.py$", id="empty folder"),
+        pytest.param(
+            {"a.md": "x", "b.md": "x", "c.txt": "x"}, r"there are 2 in \.md, 1 in \.txt: .*--suffix", id="suffix"
+        ),
+        pytest.param({"a.py": "", "b.py": " \n"}, "no document found in .*: 2 empty", id="empty files"),
+        pytest.param({"a.py": "x = 1"}, "1 document cannot be split, .* or --cut", id="one document"),
+    ],
+)
+def test_too_little_text(tmp_path: Path, files: dict[str, str], complaint: str) -> None:
+    (tmp_path / "source").mkdir()
+    for name, text in files.items():
+        (tmp_path / "source" / name).write_text(text)
+    with pytest.raises(CorpusError, match=complaint):
+        build(tmp_path / "out", [tmp_path / "source"])
+    assert left_beside(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        pytest.param("gone.txt", r"gone\.txt cannot be read: No such file", id="missing"),
+        pytest.param("web.jsonl.zst", r"web\.jsonl\.zst cannot be read; unpack it first", id="packed otherwise"),
+        pytest.param("blank.jsonl", r"no document found in .*blank\.jsonl: nothing but empty lines", id="blank lines"),
+    ],
+)
+def test_a_source_that_gives_nothing_is_named(tmp_path: Path, name: str, complaint: str) -> None:
+    (tmp_path / "blank.jsonl").write_text("\n\n")
+    with pytest.raises(CorpusError, match=complaint):
+        build(tmp_path / "out", [tmp_path / name])
+    assert left_beside(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        pytest.param({"vocab": 256}, "a vocabulary of 256 cannot be made: bytes and separator are 257", id="small"),
+        pytest.param({"vocab": 65_537}, "65,536 is the most", id="large"),
+        pytest.param({"validation_share": 1.0}, "a validation share of 1 leaves one part empty", id="share"),
+        pytest.param({"reading": Reading(max_bytes=10)}, "documents of at most 10 bytes", id="tiny documents"),
+    ],
+)
+def test_settings_out_of_range(
+    made: tuple[Path, Manifest], tmp_path: Path, settings: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(CorpusError, match=complaint):
+        build(tmp_path / "out", [made[0].parent / "source"], **settings)
+
+
+def test_without_the_tokenizers_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(CorpusError, match=r"not installed: pip install 'lawfit\[train\]'"):
+        build(tmp_path / "out")
+
+
+# A folder holds a whole corpus or none
+
+
+def test_the_same_corpus_is_left_as_it_is(made: tuple[Path, Manifest], monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in made[0].iterdir()}
+    monkeypatch.setattr("lawfit.train.corpus.bpe.train_tokenizer", None)  # nothing is made again to see that
+    assert build(made[0], [made[0].parent / "source"], **SMALL) == made[1]
+    assert {path.name: path.stat().st_mtime_ns for path in made[0].iterdir()} == before
+    assert left_beside(made[0]) == ["out"]
+
+
+@pytest.mark.parametrize("change", [{"vocab": 290}, {"validation_share": 0.3}])
+def test_a_corpus_is_not_overwritten(made: tuple[Path, Manifest], change: dict[str, Any]) -> None:
+    with pytest.raises(CorpusError, match=f"holds another corpus already \\(hash {made[1].hash}\\)"):
+        build(made[0], [made[0].parent / "source"], **{**SMALL, **change})
+    assert open_corpus(made[0]).manifest == made[1]
+    assert left_beside(made[0]) == ["out"]
+
+
+def test_other_files_are_left_alone(made: tuple[Path, Manifest], tmp_path: Path) -> None:
+    (tmp_path / "train.bin").write_bytes(b"of somebody else")
+    with pytest.raises(CorpusError, match=r"holds other files \(train.bin\); a corpus needs a folder of its own"):
+        build(tmp_path, [made[0].parent / "source"], **SMALL)
+    with pytest.raises(CorpusError, match="is a file; a corpus is a folder"):
+        build(tmp_path / "train.bin", [made[0].parent / "source"], **SMALL)
+    (tmp_path / "out.part").mkdir()
+    (tmp_path / "out.part" / "notes").touch()
+    with pytest.raises(CorpusError, match=r"out\.part holds other files \(notes\)"):
+        build(tmp_path / "out", [made[0].parent / "source"], **SMALL)
+    assert (tmp_path / "train.bin").read_bytes() == b"of somebody else"
+    assert (tmp_path / "out.part" / "notes").exists()
+
+
+def test_only_one_process_makes_it(made: tuple[Path, Manifest], tmp_path: Path) -> None:
+    (tmp_path / "out.part").mkdir()
+    with (tmp_path / "out.part" / "lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(CorpusError, match=r"another process is making .*out now"):
+            build(tmp_path / "out", [made[0].parent / "source"], **SMALL)
+    assert build(tmp_path / "out", [made[0].parent / "source"], **SMALL).hash == made[1].hash
+
+
+BUILD = """
+import resource, sys
+from pathlib import Path
+from lawfit.train.corpus import CorpusError
+from lawfit.train.corpus.build import build
+largest, step = int(sys.argv[3]), sys.argv[4]
+if largest:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+def watch(what, share):
+    if what.startswith(step):
+        print("there", flush=True)
+        input()
+try:
+    build(Path(sys.argv[1]), [Path(sys.argv[2])], vocab=300, validation_share=0.2, workers=1, progress=watch)
+except CorpusError as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.mark.parametrize("step", ["training", "making"])
+def test_a_killed_build_is_run_again(made: tuple[Path, Manifest], tmp_path: Path, step: str) -> None:
+    arguments = [str(tmp_path / "out"), str(made[0].parent / "source"), "0", step]
+    with subprocess.Popen(
+        [sys.executable, "-c", BUILD, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "there\n"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert left_beside(tmp_path / "out") == ["out.part"]
+    with pytest.raises(CorpusError, match="no corpus in"):
+        open_corpus(tmp_path / "out")
+    assert build(tmp_path / "out", [made[0].parent / "source"], **SMALL).hash == made[1].hash
+    assert left_beside(tmp_path / "out") == ["out"]
+
+
+@pytest.mark.parametrize("largest", [2_000, 8_000])  # bytes a file may have: texts are larger, then tokens
+def test_no_room_to_write(made: tuple[Path, Manifest], tmp_path: Path, largest: int) -> None:
+    arguments = [str(tmp_path / "out"), str(made[0].parent / "source"), str(largest), "never"]
+    done = subprocess.run([sys.executable, "-c", BUILD, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == f"the corpus {tmp_path / 'out'} cannot be written: File too large\n"
+    assert left_beside(tmp_path / "out") == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_unwritable_folder(made: tuple[Path, Manifest], tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(CorpusError, match="cannot be written: Permission denied"):
+        build(tmp_path / "out", [made[0].parent / "source"], **SMALL)
+
+
+def test_a_folder_that_cannot_be_made(made: tuple[Path, Manifest], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CorpusError, match=r"the corpus .* cannot be written: Not a directory"):
+        build(tmp_path / "file" / "out", [made[0].parent / "source"], **SMALL)
+
+
+# Tokens that others made
+
+
+def write_tokens(path: Path, tokens: list[int]) -> Path:
+    np.array(tokens, dtype=np.uint16).tofile(path)
+    return path
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_token_files(tmp_path: Path, link: bool) -> None:
+    train, validation = write_tokens(tmp_path / "train.bin", [5, 9, 49_999]), write_tokens(tmp_path / "val.bin", [7, 1])
+    manifest = import_tokens(tmp_path / "out", train, validation, vocab=50_000, link=link)
+    corpus = open_corpus(tmp_path / "out", expected_hash=manifest.hash)
+    assert (corpus.train.tolist(), corpus.validation.tolist()) == ([5, 9, 49_999], [7, 1])
+    assert (manifest.validation_bytes, manifest.bytes_per_token, manifest.tokenizer_hash) == (None, None, None)
+    assert (tmp_path / "out" / "train.bin").is_symlink() is link
+    assert content_hash(tmp_path / "out", manifest.vocab) == manifest.hash
+    again = import_tokens(tmp_path / "out", train, validation, vocab=50_000)
+    assert again == manifest
+    known = import_tokens(tmp_path / "known", train, validation, vocab=50_000, bytes_per_token=4.5)
+    assert (known.hash, known.validation_bytes) == (manifest.hash, 9)
+    with pytest.raises(CorpusError, match="holds another corpus already"):
+        import_tokens(tmp_path / "out", validation, train, vocab=50_000)
+
+
+@pytest.mark.parametrize(
+    ("content", "vocab", "complaint"),
+    [
+        pytest.param(b"\1\0\2\0", 65_537, "65,537 does not fit: tokens are stored in two bytes", id="large vocabulary"),
+        pytest.param(b"\1\0\2\0", 2, r"token 2 at place 1, outside a vocabulary of 2", id="token outside"),
+        pytest.param(b"\1\0\2", 9, "is no file of uint16 tokens: 3 bytes", id="odd"),
+        pytest.param(b"", 9, "is no file of uint16 tokens: 0 bytes", id="empty"),
+        pytest.param(None, 9, "cannot be read: No such file", id="missing"),
+    ],
+)
+def test_token_files_that_are_refused(tmp_path: Path, content: bytes | None, vocab: int, complaint: str) -> None:
+    path = tmp_path / "train.bin"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CorpusError, match=complaint):
+        import_tokens(tmp_path / "out", path, write_tokens(tmp_path / "val.bin", [1]), vocab=vocab)
+    assert left_beside(tmp_path / "out") == []
