@@ -1,4 +1,4 @@
-"""THE MAIN PATH: ingest -> refit -> recommend. Start reading here."""
+"""THE MAIN PATH: ingest -> refit -> recommend -> launch. Start reading here."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from lawfit.errors import NoFit, StoreError
-from lawfit.records import Changes, Fit, IngestReport, Json, Optimum, Recipe, Run, Target, content_hash
+from lawfit.errors import LogFormatError, NoFit, StoreError
+from lawfit.records import Changes, Fit, IngestReport, Json, Optimum, Recipe, Rejection, Run, Target, content_hash
 from lawfit.settings import data_folder
 
 if TYPE_CHECKING:
     from lawfit.estimate.analysis import FitOptions
     from lawfit.ingest import Ingested
     from lawfit.ingest.options import IngestOptions
+    from lawfit.launch import LaunchOptions, LaunchReport, Pack, Progress
     from lawfit.storage import Store
 
 HASHED_RUNS: Final = 5000
@@ -216,6 +217,96 @@ def compare_laws(store: Store, recipe: str | None = None) -> dict[str, Json]:
 
     chosen = store.recipe(recipe)
     return {"recipe": chosen.name, **compare_published(observe(store.runs(chosen.key)), chosen)}
+
+
+def launch(
+    store: Store,
+    sources: Sequence[str | Path | Pack],
+    options: LaunchOptions | None = None,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+) -> LaunchReport:
+    """Train packs (or the packs of grid files) on this machine, and store each run as it ends.
+
+    Runs that the store has are left out, packs that were begun go on: after any interruption, the same call again.
+
+    Parameters
+    ----------
+    sources : grid files, pack files or packs
+    progress : called several times a second
+
+    Raises
+    ------
+    PackError, LaunchError
+        Nothing was begun: a file that cannot be trained, no corpus or another one than the sweep has, no GPU.
+    """
+    from lawfit.ingest.read import slug
+    from lawfit.launch import LaunchOptions, LaunchReport, execute, make_plan
+
+    options = options or LaunchOptions()
+    paths = [Path(source) if isinstance(source, str) else source for source in sources]
+    known = {key for found in store.recipes() for key in store.run_columns(found.recipe.key)["run_key"]}
+    plan = make_plan(paths, known, options)
+    name = options.recipe or next((slug(path.stem) for path in paths if isinstance(path, Path)), "launch")
+    _require_same_data(store, name, plan.corpus.hash)
+    arrivals = _Arrivals(store, name, options.logs)
+    result = None
+    if not options.dry_run:
+        result = execute(plan, ended=arrivals.take, report=progress or (lambda _: None))
+        arrivals.take([])  # those that could not be stored when they came
+    return LaunchReport(
+        plan=plan,
+        result=result,
+        recipes=tuple(arrivals.recipes),
+        new=arrivals.new,
+        rejections=tuple(arrivals.rejections),
+        not_stored=arrivals.error,
+    )
+
+
+def _require_same_data(store: Store, name: str, corpus_hash: str) -> None:
+    """A recipe of that name, if there is one, was measured on this corpus."""
+    from lawfit.launch import LaunchError
+
+    for found in store.recipes():
+        data = found.recipe.data
+        if found.recipe.name == name and data and not data.endswith(corpus_hash):
+            raise LaunchError(
+                f"recipe '{name}' in the store was measured on '{data}', and these packs train on {corpus_hash}; "
+                "losses on different corpora cannot be compared. Begin a new sweep with --recipe NAME"
+            )
+
+
+class _Arrivals:
+    """Puts logs into the store as their runs end; what a busy database refuses is kept for the next time."""
+
+    def __init__(self, store: Store, name: str, folder: Path) -> None:
+        self._store, self._name, self._folder = store, name, folder
+        self._waiting: list[Path] = []
+        self.recipes: dict[str, None] = {}
+        self.new = 0
+        self.rejections: list[Rejection] = []
+        self.error = ""
+
+    def take(self, logs: Sequence[Path]) -> None:
+        from lawfit.ingest import IngestOptions, interpret
+        from lawfit.ingest.trainer_log import TRAINER
+
+        self._waiting += logs
+        if not self._waiting:
+            return
+        table, _ = TRAINER.read_logs(self._name, self._folder, self._waiting)
+        try:
+            found = interpret(table, IngestOptions(recipe=self._name))
+            changes = self._store.put_sweeps(found.sweeps)
+            _put_curves(self._store, found, changes)
+        except (LogFormatError, StoreError) as error:
+            self.error = str(error)
+            return
+        self._waiting, self.error = [], ""
+        self.recipes.update((recipe.name, None) for recipe in changes.recipes)
+        self.new += changes.inserted
+        self.rejections += found.rejections
 
 
 @cache

@@ -41,7 +41,7 @@ ROOMS = {
     "plan": _room(*GROUND, "laws", "estimate", "advise", third_party=ANALYSIS),
     "ingest": _room(*GROUND, third_party={"numpy", "pandas", "pyarrow"}),
     "storage": _room(*GROUND, third_party={"numpy", "pandas", "sqlalchemy", "alembic"}),
-    "launch": _room(*GROUND, third_party={"submitit", "ray"}),
+    "launch": _room(*GROUND, "train", third_party={"submitit", "ray"}),  # its packs, which need no torch
     "train": _room(*GROUND, "laws", third_party={"numpy", "torch", "tokenizers", "triton"}),
     "plots": _room(*GROUND, "laws", "estimate", "advise", third_party={"numpy", "plotly"}),
     "pipeline": _room(*GROUND, "laws", "estimate", "advise", "plan", "ingest", "storage", "launch", "simulate"),
@@ -61,6 +61,7 @@ EXCEPTIONS = {
     "lawfit/cli/train.py": {"train"},  # its own subcommand, lazily
     "lawfit/cli/corpus.py": {"train"},  # makes corpora, lazily and without torch
     "lawfit/cli/ingest.py": {"ingest"},  # the options of an ingest
+    "lawfit/cli/launch.py": {"launch"},  # the options of a launch
     "lawfit/cli/simulate.py": {"numpy"},  # makes the random generator
     "lawfit/ingest/trainer_log.py": {"train"},  # lawfit.train.table, without torch: what a row says is written once
 }
@@ -131,6 +132,13 @@ def test_imports_only_what_its_room_may(source: str) -> None:
 )
 def test_a_forbidden_import_is_found(source: str, line: str) -> None:
     assert violations(source, ast.parse(line))
+
+
+@pytest.mark.parametrize("module", ["lawfit.launch", "lawfit.ingest"])
+def test_what_launches_and_reads_logs_needs_no_torch(module: str) -> None:
+    code = f"import sys, {module}; print(sorted({{'torch', 'tokenizers', 'triton'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_import_lawfit_is_light() -> None:

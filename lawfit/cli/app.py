@@ -8,10 +8,12 @@ import typer
 from typer.core import TyperGroup
 
 from lawfit import __version__
-from lawfit.cli import corpus, db, demo, fit, ingest, laws, predict, predictions, runs, serve, simulate
+from lawfit.cli import corpus, db, demo, fit, ingest, launch, laws, predict, predictions, runs, serve, simulate
 from lawfit.cli.options import DatabaseOption, State
 
-ORDER = ("ingest", "runs", "fit", "predict", "predictions", "laws", "simulate", "corpus", "db", "serve", "demo")
+ORDER = (
+    *("ingest", "runs", "fit", "predict", "predictions", "corpus", "launch", "laws", "simulate", "db", "serve", "demo"),
+)
 
 
 class InOrder(TyperGroup):
@@ -55,6 +57,7 @@ app.add_typer(runs.app, name="runs", short_help="Look at the stored runs; exclud
 app.command("fit", short_help="Fit how the best lr and batch size move with scale.")(fit.fit)
 app.command("predict", short_help="Recommend lr and batch size for a target.")(predict.predict)
 app.add_typer(predictions.app, name="predictions", short_help="Show a recommendation given before.")
+app.command("launch", short_help="Train grids of small models on this machine's GPUs.")(launch.launch)
 app.add_typer(laws.app, name="laws", short_help="Published laws, and what each costs on your runs.")
 app.command("simulate", short_help="Write a sweep whose truth is known.")(simulate.simulate)
 app.add_typer(corpus.app, name="corpus", short_help="Make the tokenised text that runs train on.")

@@ -201,11 +201,11 @@ def _show(report: IngestReport) -> None:
     )
     if report.rejections:
         shown = report.rejections[:REJECTIONS_SHOWN]
-        rows = [("-" if item.line is None else str(item.line), item.column or "-", item.reason) for item in shown]
+        cells = [("-" if item.line is None else str(item.line), item.column or "-", item.reason) for item in shown]
         if all(item.file == Path(report.file).name for item in shown):
-            rejected = table(("line", "column", "reason"), rows, right=("line",))
+            rejected = table(("line", "column", "reason"), cells, right=("line",))
         else:
-            named = [(item.file, *row) for item, row in zip(shown, rows, strict=True)]
+            named = [(item.file, *row) for item, row in zip(shown, cells, strict=True)]
             rejected = table(("file", "line", "column", "reason"), named, right=("line",))
         show(plain(""), heading("Rejected"), rejected)
         if len(report.rejections) > REJECTIONS_SHOWN:

@@ -21,6 +21,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     REJECTED = 3  # some input was rejected, the rest landed
     NOT_ENOUGH = 4  # not enough data for an answer
+    UNFINISHED = 5  # the time was up before the work was done; the same command goes on
     INTERRUPTED = 130  # 128 + SIGINT
 
 

@@ -105,6 +105,13 @@ class TrainerLog:
                 f"{folder} is a folder without logs of the trainer (*{SUFFIX}); name the files in it, "
                 f"e.g. {folder / '*.csv'}"
             )
+        table, logs = self.read_logs(folder.resolve().name or "logs", folder, paths)
+        if not logs:
+            raise LogFormatError(f"{folder}: none of its {len(paths)} files *{SUFFIX} is a log of the trainer")
+        return table
+
+    def read_logs(self, title: str, folder: Path, paths: Sequence[Path]) -> tuple[Table, int]:
+        """Some logs in a folder as one table, and how many there were; what is none is a rejection."""
         gathered, notes, logs = _Gathered(), list[str](), 0
         for path in paths:
             name = path.relative_to(folder).as_posix()
@@ -120,9 +127,7 @@ class TrainerLog:
             logs += len(found)
             for section in found:
                 gathered.add(section)
-        if not logs:
-            raise LogFormatError(f"{folder}: none of its {len(paths)} files *{SUFFIX} is a log of the trainer")
-        return gathered.table(folder.resolve().name or "logs", self.name, notes)
+        return gathered.table(title, self.name, notes), logs
 
 
 def _read_file(path: Path, name: str, into: list[_Section]) -> list[str]:

@@ -1,0 +1,290 @@
+"""`lawfit launch`: train grids and packs on this machine, follow them, and store each run as it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lawfit.cli.main import ExitCode
+from lawfit.cli.options import DatabaseOption, JsonOption, open_store, whole_quantity
+from lawfit.cli.output import heading, note, pairs, plain, print_json, show, table
+from lawfit.units import format_quantity
+
+if TYPE_CHECKING:
+    from lawfit.launch import LaunchReport, Progress, Result
+
+PACKS_SHOWN = 20
+LINE_SECONDS = 30.0  # between two lines where no terminal shows bars
+
+
+def launch(
+    ctx: typer.Context,
+    files: Annotated[
+        list[Path], typer.Argument(metavar="GRID_OR_PACK...", help="Grid files and pack files (JSON), in any mixture.")
+    ],
+    gpus: Annotated[
+        str | None,
+        typer.Option(metavar="0,1", help="GPUs to use. [default: all of this machine]", show_default=False),
+    ] = None,
+    cpu: Annotated[bool, typer.Option("--cpu", help="Train on the CPU: for tiny models.")] = False,
+    workers_per_gpu: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="K",
+            help="Packs that train at a time on each GPU (or on the CPU). Small models do not fill a GPU: "
+            "try 2 to 8 there.",
+        ),
+    ] = 1,
+    logs: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the log of each run.")] = Path("runs"),
+    corpus: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Folder of the corpus. [default: as the files say]", show_default=False),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What to call the sweep in the database, where it is a new one. [default: the first file's name]",
+            show_default=False,
+        ),
+    ] = None,
+    max_runs: Annotated[
+        int | None,
+        typer.Option(
+            "--runs-per-pack",
+            parser=whole_quantity,
+            metavar="K",
+            help="Cut packs with more runs than this. [default: 48; and so that no GPU stands idle]",
+            show_default=False,
+        ),
+    ] = None,
+    deadline: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="Stop then, with checkpoints; the same command goes on.", show_default=False
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        float, typer.Option("--checkpoint-seconds", metavar="SECONDS", help="Time between two checkpoints of a pack.")
+    ] = 120,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and train nothing.")] = False,
+    as_json: JsonOption = False,
+    database: DatabaseOption = None,
+) -> None:
+    """Train the runs of grid and pack files on this machine, and store each as it ends.
+
+    Runs that the database has are left out. It can be stopped at any time (Ctrl-C: packs leave a checkpoint; twice:
+    at once) and killed in any way: the same command goes on where the logs end. A pack that dies is tried again,
+    smaller; one that keeps failing is listed with what it said. A grid file lists what to combine:
+
+      {"base": {"seq_len": 256, "corpus": "corpus"}, "warmup_fraction": 0.1,
+       "shapes": {"0.8M": {"layers": 4, "width": 128, "heads": 4, "hidden": 352}},
+       "blocks": [{"shape": "0.8M", "tokens": [16e6, 32e6], "batch_tokens": [4096, 16384],
+                   "lr": [0.0025, 0.005, 0.01, 0.02], "weight_decay": [0.1], "seeds": [0, 1]}]}
+
+    Exit code 3: some runs failed, the rest is stored. 5: the deadline came first. 130: stopped by a signal.
+    """
+    from lawfit import pipeline
+    from lawfit.launch import LaunchOptions
+
+    try:
+        options = LaunchOptions(
+            logs=logs,
+            corpus=corpus,
+            gpus=None if gpus is None else tuple(word.strip() for word in gpus.split(",") if word.strip()),
+            cpu=cpu,
+            workers=workers_per_gpu,
+            **({} if max_runs is None else {"max_runs": max_runs}),
+            deadline_seconds=deadline,
+            checkpoint_seconds=checkpoint,
+            recipe=recipe,
+            dry_run=dry_run,
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    store = open_store(ctx, database, dry_run=dry_run)
+    with _shown(quiet=as_json) as progress:
+        report = pipeline.launch(store, files, options, progress=progress)
+    code = _exit_code(report)
+    if as_json:
+        print_json(_document(report, code))
+    else:
+        _summary(report)
+        _advise(report)
+    if code is not ExitCode.OK:
+        raise typer.Exit(int(code))
+
+
+def _exit_code(report: LaunchReport) -> ExitCode:
+    result = report.result
+    if result is None:
+        return ExitCode.OK
+    if result.stopped_by == "signal":
+        return ExitCode.INTERRUPTED
+    if report.not_stored:
+        return ExitCode.FAILED
+    if result.failures or report.rejections:
+        return ExitCode.REJECTED if result.finished or result.diverged else ExitCode.FAILED
+    return ExitCode.UNFINISHED if result.unfinished else ExitCode.OK
+
+
+def _document(report: LaunchReport, code: ExitCode) -> dict[str, Any]:
+    document = {"schema": "lawfit.launch/1", **report.to_json()}
+    if code is ExitCode.FAILED and report.result is not None:
+        message = report.not_stored or f"no run ended: {report.result.failures[0].reason}"
+        document["error"] = {"type": "LaunchError", "message": message, "exit_code": int(code)}
+    return document
+
+
+@contextlib.contextmanager
+def _shown(*, quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
+    """How progress is shown: bars on a terminal, lines elsewhere, on stderr."""
+    if quiet:
+        yield None
+    elif sys.stderr.isatty():
+        with _bars() as draw:
+            yield draw
+    else:
+        yield _Lines().take
+
+
+class _Lines:
+    """A line for what happens, and one now and then for how far it is."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def take(self, progress: Progress) -> None:
+        for sentence in progress.news:
+            note(sentence)
+        if time.monotonic() - self._last >= LINE_SECONDS:
+            self._last = time.monotonic()
+            note(_line(progress))
+
+
+@contextlib.contextmanager
+def _bars() -> Iterator[Callable[[Progress], None]]:
+    """A bar for all of it, and one for each pack in training."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskID, TextColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[words]}"))
+    console = Console(stderr=True, highlight=False)
+    with Bars(*columns, console=console, transient=True) as bars:
+        whole = bars.add_task("all", total=1.0, words="starting")
+        packs: dict[str, TaskID] = {}
+
+        def draw(progress: Progress) -> None:
+            for sentence in progress.news:
+                bars.console.print(plain(sentence))
+            bars.update(whole, total=max(1, progress.tokens_total), completed=progress.tokens, words=_words(progress))
+            names = {f"{running.place}  {running.pack}": running for running in progress.running}
+            for name in set(packs) - set(names):
+                bars.remove_task(packs.pop(name))
+            for name, running in names.items():
+                if name not in packs:
+                    packs[name] = bars.add_task(name, total=1.0, words="")
+                words = "starting" if not running.tokens else f"{running.tokens / running.tokens_total:.0%}"
+                bars.update(packs[name], total=running.tokens_total, completed=running.tokens, words=words)
+
+        yield draw
+
+
+def _words(progress: Progress) -> str:
+    """How far a launch is: runs, tokens, time."""
+    parts = [f"{progress.finished + progress.diverged}/{progress.runs} runs"]
+    parts += [f"{progress.diverged} diverged"] if progress.diverged else []
+    parts += [f"{progress.failed} failed"] if progress.failed else []
+    parts.append(f"{format_quantity(progress.tokens)}/{format_quantity(progress.tokens_total)} tokens")
+    if progress.seconds_left is not None and progress.tokens < progress.tokens_total:
+        parts.append(f"{_time(progress.seconds_left)} left")
+    return ", ".join(parts)
+
+
+def _line(progress: Progress) -> str:
+    return f"{_time(progress.seconds)}: {_words(progress)}"
+
+
+def _time(seconds: float) -> str:
+    """``75`` -> ``1:15``, ``4000`` -> ``1:06:40``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _summary(report: LaunchReport) -> None:
+    """What was asked for, what came of it, and what failed and why."""
+    plan, result = report.plan, report.result
+    asked = f"{len(plan.asked):,} asked for"
+    there = len({*plan.known, *plan.in_logs})
+    asked += f", {there:,} there already" if there else ""
+    rows = [("Corpus", f"{plan.corpus.folder} ({plan.corpus.hash})"), ("Runs", asked)]
+    if result is None:
+        tokens = sum(pack.tokens for pack in plan.packs)
+        rows.append(("Packs", f"{len(plan.packs):,} to train, {format_quantity(tokens)} tokens"))
+        show(pairs(rows))
+        if plan.packs:
+            _show_packs(report)
+        note("dry run: nothing was trained")
+        return
+    rows.append(("Trained", _outcome(result)))
+    if report.recipes:
+        rows.append(("Stored", f"{report.new:,} new in {', '.join(report.recipes)}"))
+    if report.not_stored:
+        rows.append(("Not stored", report.not_stored))
+    show(pairs(rows))
+    if result.failures:
+        show(plain(""), heading("Failed"))
+        for failure in result.failures:
+            show(plain(f"{failure.pack} ({len(failure.runs)} runs): {failure.reason}"))
+            if failure.tail and failure.tail.strip() != f"error: {failure.reason}":
+                show(plain("\n".join(f"  {line}" for line in failure.tail.splitlines())))
+    for rejection in report.rejections:
+        note(f"{rejection.file}: {rejection.reason}")
+
+
+def _outcome(result: Result) -> str:
+    failed = sum(len(failure.runs) for failure in result.failures)
+    parts = [f"{len(result.finished):,} finished", f"{len(result.diverged):,} diverged"]
+    parts += [f"{failed:,} failed"] if failed else []
+    parts += [f"{len(result.unfinished):,} not done"] if result.unfinished else []
+    rate = f", {format_quantity(result.tokens / result.seconds)} tokens/s" if result.tokens else ""
+    return f"{', '.join(parts)}; {format_quantity(result.tokens)} tokens in {_time(result.seconds)}{rate}"
+
+
+def _show_packs(report: LaunchReport) -> None:
+    packs = report.plan.packs
+    rows = [
+        (pack.name, str(pack.runs), f"{pack.steps:,}", format_quantity(pack.tokens), "goes on" if pack.resumes else "")
+        for pack in packs[:PACKS_SHOWN]
+    ]
+    columns = ("pack", "runs", "steps", "tokens", "")
+    show(plain(""), table(columns, rows, right=columns[1:4]))
+    if len(packs) > PACKS_SHOWN:
+        note(f"{len(packs) - PACKS_SHOWN:,} more packs; --json lists all of them")
+
+
+def _advise(report: LaunchReport) -> None:
+    """The next command to type."""
+    result = report.result
+    if result is None:
+        return
+    if report.not_stored:
+        note(f"next: lawfit ingest {shlex.quote(str(report.plan.options.logs))}")
+    elif result.stopped_by or result.unfinished:
+        note("next: the same command again; it goes on from there")
+    elif result.failures:
+        note("next: see what failed above; the same command tries only that again")
+    elif report.recipes:
+        note("next: lawfit fit" + (f" --recipe {shlex.quote(min(report.recipes))}" if len(report.recipes) > 1 else ""))
+    elif not report.plan.tasks:
+        note("nothing is left to train; next: lawfit fit")

@@ -1,0 +1,212 @@
+"""A grid file (sizes, horizons, batches, learning rates, weight decays, seeds) -> packs, the most wanted first.
+
+    {"base": {"seq_len": 256, "corpus": "corpus", ...},        fields of a pack, and vocab and seq_len of the models
+     "shapes": {"0.8M": {"layers": 4, "width": 128, "heads": 4, "hidden": 352}},
+     "run": {"beta2": 0.95, "schedule": "linear"},             fields of a run, for all of them
+     "warmup_fraction": 0.05,                                  of each run's steps
+     "blocks": [{"shape": "0.8M", "tokens": [8e6], "batch_tokens": [4096], "lr": [...], "weight_decay": [...],
+                 "seeds": [0]}]}
+
+Every block is the full product of its lists; a single value may stand for a list of one. Its other fields are those of
+a pack ("optimizer", "decay", "noise_scale", "evals", ...), of a model ("mup_base_width", "qk_norm", ...) or of a run
+("schedule", "average_half_life_tokens", "beta2", ...), for all runs of the block; of a run they may be lists, too, and
+multiply. A seed is that of the weights and of the order of the data, unless "data_seed" is given. A block may say
+"tokens_per_param" instead of "tokens", and its own "warmup_fraction". Without "vocab", the corpus says it.
+
+A pack takes the runs of one shape, batch and horizon of one block, so the order of the blocks is the order in which
+evidence arrives. Horizons of a constant rate, or of one that is constant up to a cooldown (wsd), share a pack, which
+trains what they share once; for that, their warmup is the same: that of the shortest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from lawfit.records import Json
+from lawfit.train.pack import Model, Pack, PackError, RunSettings, parse_pack
+from lawfit.train.trunks import SHARING
+
+_OWN: Final = ("shape", "tokens", "tokens_per_param", "batch_tokens", "lr", "weight_decay", "seeds", "warmup_fraction")
+_TOP: Final = ("base", "shapes", "run", "warmup_fraction", "blocks")
+_BY_GRID: Final = frozenset({"name", "model", "runs", "batch_sequences", "steps", "init_seed"})
+_MODEL: Final = frozenset(field.name for field in dataclasses.fields(Model))
+_RUN: Final = frozenset(field.name for field in dataclasses.fields(RunSettings)) - _BY_GRID
+_PACK: Final = frozenset(field.name for field in dataclasses.fields(Pack)) - _BY_GRID
+_BLOCK: Final = tuple(dict.fromkeys((*_OWN, *sorted(_PACK), *sorted(_MODEL), *sorted(_RUN))))
+
+Block = Mapping[str, Any]
+
+
+def packs(grid: Json, *, vocab: int | None = None) -> Iterator[Pack]:
+    """The packs of a grid, in the order of its blocks; batches from large to small, since large ones end sooner.
+
+    Parameters
+    ----------
+    vocab : int
+        Of the corpus, for a grid that does not say it.
+
+    Raises
+    ------
+    PackError
+        A block names an unknown shape or field, or a batch that is not a whole number of sequences.
+    """
+    _check_top(grid)
+    for number, block in enumerate(grid["blocks"]):
+        where = f"blocks[{number}]"
+        _check_block(grid, block, where)
+        yield from _block_packs(grid, block, number, where, vocab)
+
+
+def _check_top(grid: Json) -> None:
+    if not isinstance(grid, Mapping) or not isinstance(grid.get("blocks"), list):
+        raise PackError('a grid is a JSON object with "base", "shapes" and a list of "blocks"')
+    _require_known(grid, _TOP, "")
+    for name, known in (("base", sorted(_PACK | {"vocab", "seq_len"})), ("run", sorted(_RUN))):
+        if not isinstance(grid.get(name, {}), Mapping):
+            raise PackError(f"{name} must be an object")
+        _require_known(grid.get(name, {}), known, f"{name}.")
+    shapes = grid.get("shapes")
+    if not isinstance(shapes, Mapping) or not all(isinstance(shape, Mapping) for shape in shapes.values()):
+        raise PackError('shapes must be an object such as {"0.8M": {"layers": 4, "width": 128, ...}}')
+    for name, shape in shapes.items():
+        _require_known(shape, sorted(_MODEL), f"shapes[{name!r}].")
+
+
+def _require_known(given: Iterable[str], known: Sequence[str], where: str) -> None:
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}? The" if close else "the"
+            raise PackError(f"{where}unknown field {name}; {hint} fields are {', '.join(known)}")
+
+
+def _check_block(grid: Block, block: Json, where: str) -> None:
+    if not isinstance(block, Mapping):
+        raise PackError(f"{where} must be an object")
+    _require_known(block, _BLOCK, f"{where}: ")
+    if ("tokens" in block) == ("tokens_per_param" in block):
+        raise PackError(f"{where} needs tokens or tokens_per_param, one of them")
+    if missing := [name for name in ("shape", "batch_tokens", "lr") if name not in block]:
+        raise PackError(f"{where}: {missing[0]} is missing")
+    for name in _list(block["shape"]):
+        if name not in grid["shapes"]:
+            raise PackError(f"{where}: no shape {name!r}; the shapes are {', '.join(grid['shapes'])}")
+    for name in ("tokens", "tokens_per_param", "batch_tokens", "lr", "weight_decay", "seeds"):
+        values = _list(block.get(name, [1]))
+        if not values:
+            raise PackError(f"{where}: {name} is an empty list")
+        if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
+            raise PackError(f"{where}: {name} must be a number or a list of numbers, got {block[name]!r}")
+
+
+def _block_packs(grid: Block, block: Block, number: int, where: str, vocab: int | None) -> Iterator[Pack]:
+    for shape in _list(block["shape"]):
+        model = _model(grid, block, shape, where, vocab)
+        horizons = _horizons(block, model, where)
+        run, lists = _run_fields(grid, block)
+        shares = {str(schedule) for schedule in _list(block.get("schedule", run.get("schedule", "linear")))} <= {
+            *SHARING
+        }
+        together = [horizons] if shares else [[tokens] for tokens in horizons]
+        batches = sorted(_list(block["batch_tokens"]), reverse=True)
+        for group, batch_tokens in itertools.product(together, batches):
+            if batch_tokens % model["seq_len"]:
+                raise PackError(f"{where}: batch_tokens {batch_tokens} is not a multiple of seq_len {model['seq_len']}")
+            steps = [max(1, round(tokens / batch_tokens)) for tokens in group]
+            fraction = block.get("warmup_fraction", grid.get("warmup_fraction", 0.0))
+            warmup = (
+                {}
+                if "warmup_steps" in run or "warmup_steps" in lists
+                else {"warmup_steps": round(fraction * min(steps))}
+            )
+            runs = [
+                {
+                    "init_seed": seed,
+                    "data_seed": seed,
+                    **run,
+                    **warmup,
+                    **dict(zip(lists, values, strict=True)),
+                    "steps": count,
+                }
+                for seed, *values, count in itertools.product(_list(block.get("seeds", 0)), *lists.values(), steps)
+            ]
+            shown = "+".join(f"{tokens:.3g}" for tokens in group)
+            made = {name: block[name] for name in block if name in _PACK}
+            base = {name: value for name, value in grid.get("base", {}).items() if name in _PACK}
+            content = {
+                **base, **made, "name": f"{number:03d}-{shape}-D{shown}-B{batch_tokens}", "model": model,
+                "batch_sequences": batch_tokens // model["seq_len"], "runs": runs,
+            }  # fmt: skip
+            try:
+                yield parse_pack(content)
+            except PackError as error:
+                raise PackError(f"{where}: {error}") from None
+
+
+def _model(grid: Block, block: Block, shape: str, where: str, vocab: int | None) -> dict[str, Json]:
+    base = {name: value for name, value in grid.get("base", {}).items() if name in _MODEL}
+    own = {name: value for name, value in block.items() if name in _MODEL}
+    model = {**base, **grid["shapes"][shape], **own}
+    if "vocab" not in model and vocab is not None:
+        model["vocab"] = vocab
+    for name in ("vocab", "seq_len"):
+        if not isinstance(model.get(name), int):
+            raise PackError(f"{where}: {name} of the models is missing; say it in base")
+    return model
+
+
+def _horizons(block: Block, model: Mapping[str, Json], where: str) -> list[float]:
+    if "tokens" in block:
+        return [float(tokens) for tokens in _list(block["tokens"])]
+    try:
+        params = Model(**model).non_embedding_params
+    except (PackError, TypeError) as error:
+        raise PackError(f"{where}: {error}") from None
+    return [float(ratio) * params for ratio in _list(block["tokens_per_param"])]
+
+
+def _run_fields(grid: Block, block: Block) -> tuple[dict[str, Json], dict[str, list[Json]]]:
+    """What all runs of a block have, and what is listed, the learning rate varying fastest."""
+    run: dict[str, Json] = {k: v for k, v in grid.get("run", {}).items() if k not in ("lr", "weight_decay")}
+    lists = {"weight_decay": _list(block.get("weight_decay", grid.get("run", {}).get("weight_decay", 0.1)))}
+    for name, value in block.items():
+        if name in _RUN and name not in ("lr", "weight_decay"):
+            if isinstance(value, list):
+                lists[name] = value
+                run.pop(name, None)
+            else:
+                run[name] = value
+    return run, {**lists, "lr": _list(block["lr"])}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def is_grid(content: Json) -> bool:
+    """Whether a JSON value wants to be a grid and not a pack."""
+    return isinstance(content, Mapping) and "blocks" in content
+
+
+def read_json(path: Path) -> Json:
+    """A JSON file.
+
+    Raises
+    ------
+    PackError
+        Not there, not readable, not JSON.
+    """
+    if path.is_dir():
+        raise PackError(f"{path} is a folder; name the grid or pack files in it, e.g. {path / '*.json'}")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PackError(f"{path}: there is no such file") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise PackError(f"{path} cannot be read as a grid or a pack: {error}") from None

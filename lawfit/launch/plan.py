@@ -1,0 +1,261 @@
+"""What a launch has to do: packs less the runs that are there already, in pieces that suit the machine.
+
+A pack that was begun goes on as it is, because its checkpoint is that of exactly these runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from lawfit.errors import LawfitError
+from lawfit.launch import grid
+from lawfit.records import Json, content_hash
+from lawfit.train.pack import Pack, PackError, load_pack, parse_pack
+from lawfit.train.trunks import halves, plan
+
+MAX_RUNS: Final = 48  # of a pack: more fill no GPU better, and an interruption or a full memory costs more
+
+
+class LaunchError(LawfitError):
+    """A launch cannot begin: what stands against it, and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """What a launch needs to know of a corpus, from its manifest."""
+
+    folder: str
+    hash: str
+    vocab: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A pack that is to be trained, as one job."""
+
+    pack: Pack
+    ids: tuple[str, ...]  # of its runs
+    resumes: bool = False  # from a checkpoint
+
+    @property
+    def name(self) -> str:
+        """Tells it from every other pack, also one of the same name."""
+        return f"{self.pack.name}-{content_hash(list(self.ids), length=6)}"
+
+    @property
+    def tokens(self) -> dict[str, int]:
+        """Training tokens by run."""
+        return {
+            run_id: run.steps * self.pack.batch_tokens for run_id, run in zip(self.ids, self.pack.runs, strict=True)
+        }
+
+
+def read_corpus(folder: str) -> Corpus:
+    """The manifest of a corpus.
+
+    Raises
+    ------
+    LaunchError
+        None there.
+    """
+    path = Path(folder) / "manifest.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return Corpus(folder=folder, hash=str(content["hash"]), vocab=int(content["vocab"]))
+    except FileNotFoundError:
+        raise LaunchError(
+            f"there is no corpus in {folder}; make one with lawfit corpus build {folder}, "
+            "or name its folder with --corpus"
+        ) from None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise LaunchError(f"{path} is not the manifest of a corpus: {error!r}") from None
+
+
+def read_packs(sources: Iterable[Path | Pack], corpus_folder: str | None = None) -> tuple[list[Pack], Corpus]:
+    """The packs of grid and pack files, all on one corpus, which every one of them names by its hash.
+
+    Parameters
+    ----------
+    corpus_folder : folder of the corpus, instead of those that the files name
+
+    Raises
+    ------
+    PackError
+        A file is neither a grid nor a pack, or one that cannot be trained.
+    LaunchError
+        No corpus, several, or another one than a pack was written for.
+    """
+    found: list[Pack] = []
+    for source in sources:
+        found += [source] if isinstance(source, Pack) else _file_packs(source, corpus_folder)
+    if not found:
+        raise LaunchError("there is no pack to train: the grids are empty")
+    folders = sorted({corpus_folder or pack.corpus for pack in found})
+    if len(folders) > 1:
+        raise LaunchError(f"the packs name several corpora ({', '.join(folders)}); launch them one corpus at a time")
+    corpus = read_corpus(folders[0])
+    for pack in found:
+        if pack.corpus_hash not in (None, corpus.hash):
+            raise LaunchError(
+                f"pack {pack.name} is for corpus {pack.corpus_hash}, and {corpus.folder} holds {corpus.hash}; "
+                "losses on different corpora cannot be compared. Name the folder of the right one with --corpus, "
+                "or take corpus_hash out of the file"
+            )
+        if pack.model.vocab < corpus.vocab:
+            raise LaunchError(
+                f"pack {pack.name} has a vocabulary of {pack.model.vocab}, and the corpus in {corpus.folder} one of "
+                f"{corpus.vocab}; set model.vocab to {corpus.vocab} or more"
+            )
+    return [dataclasses.replace(pack, corpus=corpus.folder, corpus_hash=corpus.hash) for pack in found], corpus
+
+
+def _file_packs(path: Path, corpus_folder: str | None) -> list[Pack]:
+    content = grid.read_json(path)
+    try:
+        if not grid.is_grid(content):
+            return [parse_pack(content)]
+        return list(grid.packs(content, vocab=_vocab_for(content, corpus_folder)))
+    except PackError as error:
+        raise PackError(f"{path}: {error}") from None
+
+
+def _vocab_for(content: Mapping[str, Json], corpus_folder: str | None) -> int | None:
+    base = content.get("base")
+    if not isinstance(base, Mapping) or "vocab" in base:
+        return None
+    return read_corpus(corpus_folder or str(base.get("corpus", "corpus"))).vocab
+
+
+def task_of(pack: Pack, *, resumes: bool = False) -> Task:
+    """The job of a pack that names its corpus."""
+    if pack.corpus_hash is None:
+        raise ValueError(f"pack {pack.name} does not name its corpus, so its runs have no ids")
+    ids = tuple(pack.run_id(i, pack.corpus_hash) for i in range(len(pack.runs)))
+    return Task(pack=pack, ids=ids, resumes=resumes)
+
+
+def tasks(
+    packs: Sequence[Pack], have: Collection[str], logs: Path, *, places: int, max_runs: int = MAX_RUNS
+) -> list[Task]:
+    """What is left to train, in order.
+
+    Parameters
+    ----------
+    have : ids of the runs that are not to be trained
+    logs : folder with the logs and checkpoints of what was begun
+    places : how many packs train at a time: fewer packs than that are cut, so that no GPU stands idle
+    """
+    wanted: dict[str, None] = {}
+    asked: set[str] = set()
+    whole = [task_of(pack) for pack in packs]
+    for task in whole:
+        asked.update(task.ids)
+        wanted.update((run_id, None) for run_id in task.ids if run_id not in have)
+    begun: list[Task] = []
+    for task in _begun([*_saved(logs), *whole], logs):
+        if asked.issuperset(task.ids) and not wanted.keys().isdisjoint(task.ids):
+            here = dataclasses.replace(task.pack, corpus=packs[0].corpus)  # the folder may have moved
+            begun.append(dataclasses.replace(task, pack=here, resumes=True))
+            for run_id in task.ids:
+                wanted.pop(run_id, None)
+    new: list[Pack] = []
+    for task in whole:
+        left = tuple(run for run_id, run in zip(task.ids, task.pack.runs, strict=True) if wanted.pop(run_id, 0) is None)
+        if left:
+            new += cut(dataclasses.replace(task.pack, runs=left), max_runs)
+    return [*begun, *map(task_of, _spread(new, places - len(begun)))]
+
+
+def cut(pack: Pack, max_runs: int) -> list[Pack]:
+    """Pieces of at most `max_runs` rows of the stack, a branch with its trunk."""
+    if len(plan(pack).rows) <= max_runs or (parts := halves(pack)) is None:
+        return [pack]
+    return [piece for part in parts for piece in cut(part, max_runs)]
+
+
+def _spread(packs: list[Pack], places: int) -> list[Pack]:
+    """Cut the packs with most work until there is one for each place."""
+    packs = list(packs)
+    while len(packs) < places:
+        costliest = sorted(range(len(packs)), key=lambda i: -_work(packs[i]))
+        for i in costliest:
+            if (parts := halves(packs[i])) is not None:
+                packs[i : i + 1] = parts
+                break
+        else:
+            break
+    return packs
+
+
+def _work(pack: Pack) -> float:
+    return sum(run.steps for run in pack.runs) * pack.batch_tokens * pack.model.flops_per_token
+
+
+def checkpoint_of(task: Task, logs: Path) -> Path:
+    """Where the trainer keeps the state of an interrupted pack; see lawfit.train.checkpoint."""
+    return logs / f"{content_hash(list(task.ids))}.checkpoint"
+
+
+def log_of(run_id: str, logs: Path) -> Path:
+    """The log of a run; see lawfit.train.log."""
+    return logs / f"{run_id}.jsonl"
+
+
+def pack_file(task: Task, logs: Path) -> Path:
+    """The pack as its job reads it."""
+    return logs / ".launch" / f"{task.name}.json"
+
+
+def save(task: Task, logs: Path) -> None:
+    """Write a pack where its job reads it, and where the next launch finds what was begun."""
+    path = pack_file(task, logs)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(task.pack.to_json()), encoding="utf-8")
+    part.replace(path)
+
+
+def forget(task: Task, logs: Path) -> None:
+    """Remove what is kept of a pack for going on with it."""
+    pack_file(task, logs).unlink(missing_ok=True)
+    checkpoint_of(task, logs).unlink(missing_ok=True)
+
+
+def _saved(logs: Path) -> Iterator[Task]:
+    for path in sorted((logs / ".launch").glob("*.json")):
+        try:
+            pack = load_pack(path)
+        except PackError:  # from another version of the trainer; its runs begin again
+            continue
+        if pack.corpus_hash is not None:
+            yield task_of(pack)
+
+
+def _begun(candidates: Iterable[Task], logs: Path) -> Iterator[Task]:
+    """Those with a checkpoint that still belongs to the logs of their runs."""
+    seen: set[str] = set()
+    for task in candidates:
+        if task.name in seen or not checkpoint_of(task, logs).exists():
+            continue
+        if any(_trained_elsewhere(task, run_id, logs) for run_id in task.ids):
+            continue  # taking it up would cut into a log that is another pack's
+        if seen.isdisjoint(task.ids):
+            seen.update((task.name, *task.ids))
+            yield task
+
+
+def _trained_elsewhere(task: Task, run_id: str, logs: Path) -> bool:
+    """Whether a run's log was begun by another pack than this one."""
+    try:
+        with log_of(run_id, logs).open("rb") as file:
+            start = json.loads(file.readline())
+        return bool((start["pack"], start["neighbours"]) != (task.pack.name, len(task.ids) - 1))
+    except FileNotFoundError:
+        return False  # a branch that has not left its trunk
+    except (OSError, ValueError, KeyError, TypeError):
+        return True

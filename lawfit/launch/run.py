@@ -1,0 +1,175 @@
+"""One launch: read the packs, see what is left to train, train it on this machine, say how it went."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from lawfit.launch.campaign import DEADLINE, Campaign, Progress, Result
+from lawfit.launch.devices import choose_gpus
+from lawfit.launch.follow import ended_runs
+from lawfit.launch.interrupt import stop_on_signal
+from lawfit.launch.local import LocalLauncher
+from lawfit.launch.options import LaunchOptions
+from lawfit.launch.plan import Corpus, LaunchError, Task, log_of, read_packs, task_of, tasks
+from lawfit.records import Json, Rejection
+from lawfit.train.pack import Pack
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedPack:
+    """A pack that is to be trained."""
+
+    name: str
+    runs: int
+    steps: int  # of its longest run
+    tokens: int
+    resumes: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a launch has to do, before anything is done."""
+
+    options: LaunchOptions
+    corpus: Corpus
+    asked: tuple[str, ...]  # ids of all runs that the packs name
+    known: tuple[str, ...]  # of these, those that are there already
+    in_logs: tuple[str, ...]  # of these, those whose logs have ended, stored or not
+    tasks: tuple[Task, ...]
+    places: tuple[str, ...]  # GPUs; empty: the CPU
+
+    @property
+    def packs(self) -> tuple[PlannedPack, ...]:
+        return tuple(
+            PlannedPack(
+                name=task.pack.name,
+                runs=len(task.ids),
+                steps=max(run.steps for run in task.pack.runs),
+                tokens=sum(task.tokens.values()),
+                resumes=task.resumes,
+            )
+            for task in self.tasks
+        )
+
+
+def make_plan(sources: Sequence[Path | Pack], known: Collection[str], options: LaunchOptions) -> Plan:
+    """What is left to do; touches nothing.
+
+    Parameters
+    ----------
+    known : ids of runs that are stored already
+
+    Raises
+    ------
+    PackError, LaunchError
+        What is wrong with a file, the corpus, the machine or the folder of logs.
+    """
+    packs, corpus = read_packs(sources, options.corpus)
+    asked = tuple(dict.fromkeys(run_id for pack in packs for run_id in task_of(pack).ids))
+    _require_same_corpus(options.logs, corpus)
+    in_logs = ended_runs(asked, options.logs)
+    have = {*(run_id for run_id in asked if run_id in known), *in_logs}
+    gpus: tuple[str, ...] = ()
+    if not options.cpu and len(have) < len(asked):
+        gpus = choose_gpus(options.gpus)
+    places = max(1, len(gpus)) * options.workers
+    return Plan(
+        options=options,
+        corpus=corpus,
+        asked=asked,
+        known=tuple(run_id for run_id in asked if run_id in known),
+        in_logs=tuple(in_logs),
+        tasks=tuple(tasks(packs, have, options.logs, places=places, max_runs=options.max_runs)),
+        places=gpus,
+    )
+
+
+def execute(plan: Plan, *, ended: Callable[[Sequence[Path]], None], report: Callable[[Progress], None]) -> Result:
+    """Train what is planned.
+
+    Parameters
+    ----------
+    ended : called with the logs of runs that have ended, also those that had before
+    report : called several times a second
+    """
+    options = plan.options
+    if plan.tasks:
+        _require_trainer()
+    if plan.in_logs:
+        ended([log_of(run_id, options.logs) for run_id in plan.in_logs])
+    deadline = None if options.deadline_seconds is None else time.time() + options.deadline_seconds
+    with stop_on_signal() as signalled:
+
+        def stop() -> str:
+            return signalled() or (DEADLINE if deadline is not None and time.time() > deadline else "")
+
+        campaign = Campaign(
+            plan.tasks,
+            LocalLauncher(plan.places, workers=options.workers),
+            options.logs,
+            command=options.command(deadline),
+            ended=ended,
+            report=report,
+            stop=stop,
+        )
+        return campaign.run()
+
+
+def _require_trainer() -> None:
+    missing = [name for name in ("torch", "tokenizers") if find_spec(name) is None]
+    if missing:
+        raise LaunchError(
+            f"training needs {' and '.join(missing)}, not installed beside lawfit here: pip install 'lawfit[train]'"
+        )
+
+
+def _require_same_corpus(logs: Path, corpus: Corpus) -> None:
+    """A folder of logs is one sweep: its runs are compared with each other."""
+    for path in sorted(logs.glob("*.jsonl")):
+        try:
+            with path.open("rb") as file:
+                other = json.loads(file.readline())["corpus"]["hash"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # no log of the trainer
+        if other != corpus.hash:
+            raise LaunchError(
+                f"{logs} holds runs on corpus {other} ({path.name}), and {corpus.folder} holds {corpus.hash}; losses "
+                "on different corpora cannot be compared. Name another folder with --logs, or the right corpus with "
+                "--corpus"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchReport:
+    """What a launch was asked for, what it did, and what of that is stored."""
+
+    plan: Plan
+    result: Result | None  # None on a dry run
+    recipes: tuple[str, ...]  # names in the store, of the runs that ended
+    new: int  # runs that the store did not have
+    rejections: tuple[Rejection, ...]  # logs that could not be understood
+    not_stored: str  # why runs that have ended are not in the store, although their logs are whole
+
+    def to_json(self) -> dict[str, Json]:
+        plan, result = self.plan, self.result
+        return {
+            "corpus": dataclasses.asdict(plan.corpus),
+            "logs": str(plan.options.logs),
+            "gpus": list(plan.places),
+            "asked": len(plan.asked),
+            "known": len(plan.known),
+            "in_logs": len(plan.in_logs),
+            "packs": [dataclasses.asdict(pack) for pack in plan.packs],
+            "dry_run": result is None,
+            **({} if result is None else result.to_json()),
+            "recipes": list(self.recipes),
+            "new": self.new,
+            "rejections": [dataclasses.asdict(rejection) for rejection in self.rejections],
+            "not_stored": self.not_stored,
+        }
