@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import statistics
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -54,6 +55,7 @@ def run_row(events: Sequence[Mapping[str, Json]]) -> dict[str, Json] | None:
         "batch_size_tokens": start["batch_tokens"],
         "learning_rate": start["lr"],
         "weight_decay": start["weight_decay"],
+        "weight_decay_kind": start["decay"],
         "beta1": start["beta1"],
         "beta2": start["beta2"],
         "optimizer": start["optimizer"],
@@ -83,7 +85,25 @@ def run_row(events: Sequence[Mapping[str, Json]]) -> dict[str, Json] | None:
         "parametrization": start["parametrization"],
         "tokenizer": f"bpe-{start['corpus']['vocab']}",
         "dataset": f"python-sources-{start['corpus']['hash']}",
+        **_if_any(events),
     }
+
+
+def _if_any(events: Sequence[Mapping[str, Json]]) -> dict[str, Json]:
+    """Columns of what not every run has, or not every version of the trainer has measured."""
+    start, end = events[0], events[-1]
+    ratios = [event["update_ratio"] for event in events if "update_ratio" in event]
+    columns = {
+        "mup_base_width": start["model"].get("mup_base_width"),
+        "beta2_half_life_tokens": start.get("beta2_half_life_tokens"),
+        "average_half_life_tokens": start.get("average_half_life_tokens"),
+        "average_loss": end.get("average_loss"),
+        "noise_scale_tokens": end.get("noise_scale_tokens"),
+        "update_ratio": statistics.median(ratios) if ratios else None,  # over the lines of the run
+        "trunk_run_id": start.get("trunk"),  # the run that paid for the first trunk_steps steps
+        "trunk_steps": start.get("trunk_steps") or None,
+    }
+    return {name: value for name, value in columns.items() if value is not None}
 
 
 def curve_rows(events: Sequence[Mapping[str, Json]], points: int = CURVE_POINTS) -> list[dict[str, Json]]:

@@ -1,8 +1,9 @@
-"""Averaged weights, evaluations on the way, and the gradient noise scale."""
+"""Averaged weights, evaluations on the way, the gradient noise scale, and what else the logs tell."""
 
 from __future__ import annotations
 
 import json
+import platform
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 
+import lawfit
+from lawfit.train import machine
 from lawfit.train.corpus import Corpus, sequence_order
 from lawfit.train.loop import train
-from lawfit.train.model import initial_rows
+from lawfit.train.model import initial_rows, layout
 from lawfit.train.noise_scale import noise_scale
 from lawfit.train.pack import Model, Pack, RunSettings
 from lawfit.train.trainer import Trainer
@@ -131,3 +134,79 @@ def test_noise_scale_that_cannot_be_told() -> None:
     assert noise_scale(np.array([1.0]), np.array([0.4]), 1, 2) is None  # no gradient left
     with pytest.raises(ValueError, match="must be positive and rise"):
         noise_scale(np.array([1.0]), np.array([0.9]), 2, 2)
+
+
+def test_update_ratio_is_the_change_of_the_matrices_over_their_size(model: Model, corpus: Corpus) -> None:
+    trainer = Trainer(make(model, RUN, replace(RUN, lr=1e-4)), CPU, compiled=False)
+    trainer.load(corpus)
+    slots = [slot for slot in layout(model) if slot.kind == "matrices"]
+
+    def matrices() -> list[torch.Tensor]:
+        parts = (trainer.rows[:, slot.start : slot.start + slot.size] for slot in slots)
+        return list(torch.cat(list(parts), dim=1).detach().double())
+
+    weights, before = matrices(), trainer.sample()
+    trainer.train_step()
+    ratio = trainer.update_ratio(before)
+    assert before.shape[1] == model.params["matrices"]  # a small model is measured whole
+    for i, (old, new) in enumerate(zip(weights, matrices(), strict=True)):
+        assert ratio[i] == pytest.approx(((new - old).norm() / old.norm()).item(), rel=1e-5)
+    assert ratio[0] > 50 * ratio[1]
+
+
+def test_a_large_model_is_sampled_evenly() -> None:
+    large = Model(layers=2, width=128, heads=2, hidden=256, vocab=61, seq_len=12)
+    trainer = Trainer(make(large, RUN), CPU, compiled=False)
+    sample = trainer.sample()
+    assert 40_000 < sample.shape[1] <= 65_536 < large.params["matrices"]
+    columns = torch.arange(trainer.rows.shape[1])[trainer.sampled]
+    for slot in (slot for slot in layout(large) if slot.kind == "matrices"):
+        inside = columns[(columns >= slot.start) & (columns < slot.start + slot.size)] - slot.start
+        assert len(inside) == pytest.approx(slot.size / trainer.sampled.step, abs=1)
+        # every output of the matrix has its share, up to the few that a stride leaves uneven
+        counts = torch.bincount(inside % slot.shape[1], minlength=slot.shape[1])
+        assert counts.max() <= 2 * len(inside) / slot.shape[1] + 1
+
+
+def test_log_lines_of_what_is_measured(model: Model, corpus: Corpus, tmp_path: Path) -> None:
+    pack = make(model, RUN, replace(RUN, data_seed=1), evals=2, noise_scale=True)
+    for log in run_pack(pack, corpus, tmp_path):
+        start, end = log[0], log[-1]
+        lines = [line for line in log if line["event"] == "train"]
+        (on_the_way,) = [line for line in log if line["event"] == "eval"]
+        assert on_the_way["bits_per_byte"] == pytest.approx(on_the_way["loss"] / np.log(2) / 2)  # two bytes a token
+        assert all(0 < line["update_ratio"] < 1 for line in lines)
+        late = np.array([(line["grad_sq"], line["grad_sq_double"]) for line in lines if line["step"] > STEPS / 2])
+        tokens = 4 * model.seq_len
+        assert len(late) == 3
+        assert start["measured_tokens"] == tokens
+        assert end["noise_scale_tokens"] == noise_scale(late[:, 0], late[:, 1], tokens, 2 * tokens)
+        assert (start["shared_init_seed"], start["shared_data_seed"]) == (True, False)
+        assert (start["python"], start["torch"]) == (platform.python_version(), torch.__version__)
+        assert (start["device"], start["cuda"], start["peak_flops"]) == ("cpu", torch.version.cuda, None)
+        assert start["lawfit"] == lawfit.__version__
+        assert start["corpus"]["hash"] == "made-up"
+        assert start["epochs"] == end["epochs"] == STEPS * 4 / (35_999 // model.seq_len)
+        assert end["flops"] == STEPS * tokens * model.flops_per_token
+        assert end["mfu"] is None  # of a CPU: nobody knows its peak
+        assert end["peak_memory_bytes"] > 50_000_000  # torch alone is more
+        speed = 2 * STEPS * tokens / end["train_seconds"]
+        assert end["pack_tokens_per_second"] == pytest.approx(speed)
+
+
+def test_utilisation_is_relative_to_a_peak_that_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA H200")
+    assert machine.peak_flops(gpu, "bf16") == 989e12
+    assert machine.peak_flops(gpu, "fp32") is None
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA H200 NVL")
+    assert machine.peak_flops(gpu, "bf16") is None
+
+
+def test_utilisation_counts_the_flops_of_the_model(
+    model: Model, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "peak_flops", lambda *_: 1e9)
+    (log,) = run_pack(make(model, RUN), corpus, tmp_path)
+    end = log[-1]
+    assert end["mfu"] == pytest.approx(end["flops"] / end["train_seconds"] / 1e9)
