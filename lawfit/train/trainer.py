@@ -284,6 +284,7 @@ class Trainer:
             for _ in range(2):
                 for step in steps.values():
                     step()
+                    self.step.copy_(saved["step"])  # near its end, the order has no places to go on to
         torch.cuda.current_stream().wait_stream(stream)
         replays: dict[str, Callable[[], None]] = {}
         # one memory for all graphs: none leaves anything there, each writes its results into tensors made before
