@@ -1,6 +1,7 @@
 """`python -m lawfit.train pack.json...`: train packs one after the other on one device.
 
-Start it again after an interruption and it goes on: packs that have ended are skipped, others resume.
+Start it again after an interruption and it goes on: packs that have ended are skipped, others resume. SIGTERM is a
+deadline that is now: the pack in training leaves a checkpoint, and no other is begun.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ import argparse
 import gc
 import json
 import math
+import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,6 +27,8 @@ from lawfit.train.pack import Pack, load_pack
 from lawfit.train.trainer import Trainer
 from lawfit.train.trunks import halves
 
+stopping = threading.Event()  # set by SIGTERM
+
 
 def train_pack(pack: Pack, device: torch.device, options: argparse.Namespace) -> list[Outcome]:
     """Train one pack; where memory is short, its halves one after the other, and a single run in micro-batches.
@@ -37,7 +42,8 @@ def train_pack(pack: Pack, device: torch.device, options: argparse.Namespace) ->
         corpus = open_corpus(Path(pack.corpus), expected_hash=pack.corpus_hash, wait_seconds=options.wait)
         return train(
             pack, corpus, options.logs,
-            trainer=trainer, deadline=options.deadline, checkpoint_seconds=options.checkpoint_seconds,
+            trainer=trainer, deadline=options.deadline, stop=stopping.is_set,
+            checkpoint_seconds=options.checkpoint_seconds,
         )  # fmt: skip
     except torch.OutOfMemoryError:
         parts = smaller(pack)
@@ -56,7 +62,7 @@ def train_pack(pack: Pack, device: torch.device, options: argparse.Namespace) ->
     for part in parts:
         if has_ended(part, options.logs):  # before an interruption
             continue
-        if time.time() > options.deadline:
+        if stopping.is_set() or time.time() > options.deadline:
             break
         outcomes += train_pack(part, device, options)
     return outcomes
@@ -93,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         packs = [load_pack(path) for path in options.packs]  # all of them checked before the first one trains
         for pack in packs:
-            if time.time() > options.deadline:
+            if stopping.is_set() or time.time() > options.deadline:
                 break
             if has_ended(pack, options.logs):
                 print(json.dumps({"pack": pack.name, "skipped": len(pack.runs)}), flush=True)
@@ -111,4 +117,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     sys.exit(main())

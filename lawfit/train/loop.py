@@ -39,6 +39,7 @@ def train(
     *,
     trainer: Trainer,
     deadline: float = math.inf,
+    stop: Callable[[], bool] = lambda: False,
     checkpoint_seconds: float = math.inf,
     clock: Callable[[], float] = time.time,
 ) -> list[Outcome]:
@@ -52,6 +53,8 @@ def train(
         Made from the same pack; apart, so that compilation can begin before the corpus is there.
     deadline : float
         On `clock`, in seconds. A pack that is not done by then leaves a checkpoint and logs without an end.
+    stop : Callable
+        Whether the deadline is now, whatever the clock says.
     checkpoint_seconds : float
         Leave a checkpoint about this often, against a sudden death.
     """
@@ -75,7 +78,7 @@ def train(
             }
             log = RunLog(logs, pack, i, start, resume_at=saved.log_positions[i] if saved else None)
             run_logs.append(open_logs.enter_context(closing(log)))
-        run = _Run(pack, trainer, run_logs, checkpoint, deadline=deadline, clock=clock)
+        run = _Run(pack, trainer, run_logs, checkpoint, deadline=deadline, stop=stop, clock=clock)
         if saved:
             run.restore(saved)
         if run.to_the_end():
@@ -101,10 +104,11 @@ class _Run:
         checkpoint: Checkpoint,
         *,
         deadline: float,
+        stop: Callable[[], bool],
         clock: Callable[[], float],
     ) -> None:
         self.pack, self.trainer, self.logs = pack, trainer, logs
-        self.checkpoint, self.deadline, self.clock = checkpoint, deadline, clock
+        self.checkpoint, self.deadline, self.stop, self.clock = checkpoint, deadline, stop, clock
         self.plan = trainer.plan
         self.rows = list(self.plan.rows)  # index in the pack of each row of the stack
         self.detours = 0  # that are over
@@ -164,7 +168,7 @@ class _Run:
             self._advance(open_runs, min(until, *(self.logs[run].next_line(self.done) for run in open_runs)))
             if all(log.over for log in self.logs):
                 break
-            late = self.clock() > self.deadline
+            late = self.stop() or self.clock() > self.deadline
             if late or self.checkpoint.due:
                 self._save()
             if late:
