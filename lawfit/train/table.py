@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import re
 import statistics
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -83,10 +84,24 @@ def run_row(events: Sequence[Mapping[str, Json]]) -> dict[str, Json] | None:
         "training_flops": end["flops"],
         "precision": start["precision"],
         "parametrization": start["parametrization"],
-        "tokenizer": f"bpe-{start['corpus']['vocab']}",
-        "dataset": f"python-sources-{start['corpus']['hash']}",
+        "tokenizer": f"{'bpe' if _has_text(start['corpus']) else 'vocabulary'}-{start['corpus']['vocab']}",
+        "dataset": f"{_source(start['corpus'])}-{start['corpus']['hash']}",
         **_if_any(events),
     }
+
+
+def _has_text(corpus: Mapping[str, Json]) -> bool:
+    """Whether its tokens were made from text here: synthetic ones and those of token files were not."""
+    return bool(corpus.get("tokenizer_hash")) or corpus["validation_bytes"] is not None
+
+
+def _source(corpus: Mapping[str, Json]) -> str:
+    """A word for people; the hash beside it tells corpora apart."""
+    sources: Sequence[str] = corpus["sources"]
+    if sources and all(source.startswith("*.py below ") for source in sources):
+        return "python-sources"
+    words = re.sub("[^a-z0-9]+", "-", sources[0].lower()).strip("-") if sources else ""
+    return words[:40] or "corpus"
 
 
 def _if_any(events: Sequence[Mapping[str, Json]]) -> dict[str, Json]:

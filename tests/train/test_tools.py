@@ -16,8 +16,9 @@ from lawfit.records import RunStatus
 from lawfit.settings import data_folder
 from lawfit.train import grid, queue, table
 from lawfit.train.__main__ import main as train_main
-from lawfit.train.corpus import Corpus
-from lawfit.train.pack import PackError
+from lawfit.train.corpus import Corpus, Manifest
+from lawfit.train.log import start_line
+from lawfit.train.pack import Model, Pack, PackError, RunSettings
 from tests.train.test_resume import write_corpus
 
 GRID: dict[str, Any] = {
@@ -169,3 +170,42 @@ def test_shipped_runs_come_from_the_shipped_grids() -> None:
     assert len(shipped) >= 289  # as first shipped
     assert shipped <= ids
     assert {row["run_id"] for row in table.read_csv(data_folder() / "proxy_curves.csv")} == shipped
+
+
+def finished(**changes: Any) -> list[dict[str, Any]]:
+    """The events of a run as the trainer writes them, some fields of start and end changed."""
+    model = Model(layers=1, width=8, heads=1, hidden=8, vocab=61, seq_len=8)
+    pack = Pack(name="p", model=model, batch_sequences=2, runs=(RunSettings(lr=0.1, steps=4),))
+    manifest = Manifest(
+        hash="feed", vocab=61, documents=1, duplicates=0, skipped=0, train_tokens=900, validation_tokens=90,
+        validation_bytes=180, sources=("*.py below lib", "*.py below site-packages"),
+    )  # fmt: skip
+    end = {"event": "end", "status": "finished", "step": 4, "loss": 3.0, "bits_per_byte": 2.0, "flops": 1e6}
+    lines = [{"event": "train", "step": i, "loss": 3.0, "update_ratio": i / 100} for i in (1, 2, 4)]
+    start = start_line(pack, 0, manifest, 100)
+    return [start | {k: v for k, v in changes.items() if k in start}, *lines, end | changes]
+
+
+def test_a_row_names_corpus_and_tokenizer() -> None:
+    row = table.run_row(finished())
+    assert row is not None
+    assert (row["dataset"], row["tokenizer"]) == ("python-sources-feed", "bpe-61")
+    corpus = finished()[0]["corpus"]
+    synthetic = {**corpus, "sources": ["synthetic, vocabulary 61, seed 0"], "validation_bytes": None}
+    row = table.run_row(finished(corpus=synthetic))
+    assert row is not None
+    assert (row["dataset"], row["tokenizer"]) == ("synthetic-vocabulary-61-seed-0-feed", "vocabulary-61")
+
+
+def test_a_row_has_what_was_measured_and_no_other_columns() -> None:
+    plain = table.run_row(finished())
+    assert plain is not None
+    assert (plain["weight_decay_kind"], plain["seed"], plain["data_seed"]) == ("coupled", 0, 0)
+    assert plain["update_ratio"] == 0.02
+    rare = {"average_loss": 2.9, "noise_scale_tokens": 512.0, "trunk": "cafe", "trunk_steps": 3}
+    start, *lines, end = finished()
+    row = table.run_row([start | rare, *lines, end | rare])
+    assert row is not None
+    assert {name: row[name] for name in row.keys() - plain.keys()} == {
+        "average_loss": 2.9, "noise_scale_tokens": 512.0, "trunk_run_id": "cafe", "trunk_steps": 3,
+    }  # fmt: skip
