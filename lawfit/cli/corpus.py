@@ -12,6 +12,7 @@ import typer
 from lawfit.cli.main import ExitCode
 from lawfit.cli.options import JsonOption, whole_quantity
 from lawfit.cli.output import format_count, heading, note, pairs, plain, print_json, progress, show
+from lawfit.errors import LawfitError
 
 if TYPE_CHECKING:
     from lawfit.train.corpus import Manifest
@@ -20,6 +21,7 @@ app = typer.Typer(help="Make the tokenised text that runs train on, and look at 
 
 SAMPLE_TOKENS = 400
 SAMPLE_LINES = 12
+NUMBERS_SHOWN = 40  # where tokens cannot be turned into text
 REJECTIONS_SHOWN = 5
 
 FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="The corpus: a folder of its own.")]
@@ -249,17 +251,18 @@ def _rows(folder: Path, manifest: Manifest) -> list[tuple[str, str]]:
 
 
 def _sample(folder: Path, tokens: list[int]) -> str:
-    """The first document of some tokens as text, or as numbers where there is no tokenizer."""
+    """The first document of some tokens as text, or as numbers where nothing turns them into text."""
     from lawfit.train.corpus.files import TOKENIZER
 
-    numbers = " ".join(map(str, tokens[: SAMPLE_TOKENS // 10]))
-    if not (folder / TOKENIZER).exists():
-        return f"tokens {numbers} ..."
-    from lawfit.train.corpus.bpe import load_tokenizer, require_tokenizers
+    try:
+        from lawfit.train.corpus.bpe import load_tokenizer, require_tokenizers
 
-    require_tokenizers()
-    first = tokens[1:] if 0 not in tokens[1:] else tokens[1 : tokens.index(0, 1)]
-    return str(load_tokenizer(folder / TOKENIZER).decode(first))
+        require_tokenizers()
+        tokenizer = load_tokenizer(folder / TOKENIZER)
+    except LawfitError:
+        return f"tokens {' '.join(map(str, tokens[:NUMBERS_SHOWN]))} ..."
+    end = tokens.index(0, 1) if 0 in tokens[1:] else len(tokens)
+    return str(tokenizer.decode(tokens[1:end]))
 
 
 def _rejections(folder: Path) -> list[tuple[str, str]]:
