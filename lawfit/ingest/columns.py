@@ -207,7 +207,9 @@ class _Recogniser:
         free = [
             place
             for place, column in enumerate(self.table.columns)
-            if place not in self.kept_out and self._may_be_loss(column) and self._has_values(place)
+            if place not in self.kept_out
+            and self._may_be_loss(column)
+            and (self.table.exact or self._has_values(place))  # all of the runs may have diverged
         ]
         ranked = sorted(
             (LOSSES.index(form), place)

@@ -40,6 +40,13 @@ def take(folder: Path, job: str, names: frozenset[str]) -> int | Holder:
         return _lock_new(folder / f"{job}.claim", {"launcher": os.getpid(), "claims": sorted(names)})
 
 
+def clean(folder: Path) -> None:
+    """Remove the claims that nobody holds any more."""
+    with _alone(folder):
+        for path in folder.glob("*.claim"):
+            _holder(path, frozenset())
+
+
 def _holder(path: Path, names: frozenset[str]) -> Holder | None:
     """Who holds one of the names by this file; a file that nobody holds is removed."""
     with path.open("rb") as file:

@@ -99,6 +99,8 @@ class LocalLauncher:
                 _kill(entry.process)
                 entry.process.wait()
         self._tend()
+        for folder in {_own_folder(entry.job) for entry in self._entries.values()}:
+            claims.clean(folder)
 
     def _tend(self) -> None:
         """Notice what has ended, end what was asked to and has not, start what there is room for."""
