@@ -1,10 +1,12 @@
-"""Tokens per second of one stacked training step, on the GPU of this machine.
+"""Tokens per second and memory of one stacked training step, on the GPU of this machine.
 
-    python -m tests.benchmarks.train_throughput [--profile]
+    python -m tests.benchmarks.train_throughput [--case NAME...] [--profile] [--out FILE]
 
-For each shape: K runs at once against one run, both compiled and captured in a CUDA graph; seconds to the first step in
-a fresh process (cold or warm compile cache: as TORCHINDUCTOR_CACHE_DIR is), and memory. `--profile` adds the kernels
-that take longest.
+For each shape: K runs at once, and one run alone, both compiled and captured in CUDA graphs; seconds from the start of
+a process to its first step (cold or warm compile cache: as TORCHINDUCTOR_CACHE_DIR is); the memory that torch took from
+the device; and the share of the matrix-product speed that this device reaches (a product of 8192 x 8192 bf16 matrices
+of random numbers, measured in the same process), counting FLOPs as the log does. `--profile` adds the kernels that take
+longest, `--out` keeps every row as a line of JSON as soon as it is there.
 """
 
 from __future__ import annotations
@@ -14,106 +16,151 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-# name: width, heads, hidden, runs at once, tokens per step of each run, tokens per sequence; 4 layers, vocabulary 4096
-CASES = {
-    "0.8M, 16 runs": (128, 4, 352, 16, 8192, 512),
-    "0.8M, one run": (128, 4, 352, 1, 8192, 512),
-    "0.8M, 24 runs at 2k": (128, 4, 352, 24, 2048, 256),
-    "3.2M, 8 runs": (256, 8, 704, 8, 16384, 512),
-    "3.2M, one run": (256, 8, 704, 1, 16384, 512),
-    "0.2M, 16 runs at 4k": (64, 2, 176, 16, 4096, 256),
-}
+from tests.benchmarks.train_cases import CASES, has_gpu, make_pack, random_corpus
+
+TARGETS = {"0.8M": 14e6, "3M": 8e6}  # tokens per second; at 85M: 45 % of the measured peak
+PEAK_SIZE = 8192
 
 
-def measure(name: str, *, profile: bool) -> dict[str, float | str]:
+def seconds_per_call(call: Callable[[], object], calls: int, repeats: int = 5) -> float:
+    """Median over repeats."""
+    import torch
+
+    times = []
+    for _ in range(repeats):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        for _ in range(calls):
+            call()
+        torch.cuda.synchronize()
+        times.append((time.perf_counter() - start) / calls)
+    return float(np.median(times))
+
+
+def peak_flops() -> float:
+    """What a large bf16 matrix product reaches here, in FLOP/s."""
+    import torch
+
+    a, b = (torch.randn(PEAK_SIZE, PEAK_SIZE, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    torch.matmul(a, b)
+    return 2 * PEAK_SIZE**3 / seconds_per_call(lambda: torch.matmul(a, b), 10)
+
+
+def measure(name: str, runs: int, *, profile: bool) -> dict[str, Any]:
     began = time.perf_counter()
     import torch
 
-    from lawfit.train.corpus import Corpus, Manifest
-    from lawfit.train.pack import Model, Pack, RunSettings
+    from lawfit.train.capacity import memory_bytes
     from lawfit.train.trainer import Trainer
 
-    width, heads, hidden, k, batch_tokens, seq_len = CASES[name]
-    size = 4_000_000
-    tokens = np.random.default_rng(0).integers(0, 4096, size).astype(np.uint16)
-    manifest = Manifest(
-        hash="random", vocab=4096, documents=1, duplicates=0, skipped=0, train_tokens=size, validation_tokens=size,
-        validation_bytes=size, sources=("random",),
-    )  # fmt: skip
-    model = Model(
-        layers=4, width=width, heads=heads, hidden=hidden, vocab=4096, seq_len=seq_len, qk_norm=True,
-        embedding_std=1.0, init_std=width**-0.5,
-    )  # fmt: skip
-    runs = tuple(RunSettings(lr=1e-3, steps=400, init_seed=i) for i in range(k))
-    pack = Pack(name=name, model=model, batch_sequences=batch_tokens // seq_len, runs=runs, eval_sequences=1024)
+    case = CASES[name]
+    pack = make_pack(case, runs, steps=1000)
     trainer = Trainer(pack, torch.device("cuda"), compiled=True)
-    trainer.warm_up()
-    trainer.load(Corpus(manifest=manifest, train=tokens, validation=tokens))
+    trainer.load(random_corpus(case, tokens=4_000_000))
     steps = trainer.prepare()
     steps.train()
     torch.cuda.synchronize()
     first = time.perf_counter() - began
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        for _ in range(50):
-            steps.train()
-        torch.cuda.synchronize()
-        times.append((time.perf_counter() - start) / 50)
-    step = float(np.median(times))
-    if profile:
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as recorded:
-            for _ in range(20):
-                steps.train()
-            torch.cuda.synchronize()
-        kernels = sorted(recorded.key_averages(), key=lambda event: -event.device_time_total)
-        for event in kernels[:15]:
-            print(
-                f"  {event.device_time_total / 20e3:7.3f} ms  {event.count / 20:4.0f} x  {event.key[:90]}",
-                file=sys.stderr,
-            )
-    return {
+    memory = torch.cuda.max_memory_reserved()
+    step = seconds_per_call(steps.train, max(3, min(50, int(0.5 / seconds_per_call(steps.train, 3, 1)))))
+    tokens_per_second = runs * case.batch_tokens / step
+    row: dict[str, Any] = {
         "case": name,
-        "tokens_per_second": k * batch_tokens / step,
-        "step_ms": step * 1e3,
+        "runs": runs,
+        "batch_tokens": case.batch_tokens,
+        "seq_len": case.seq_len,
+        "params": pack.model.non_embedding_params,
+        "tokens_per_second": tokens_per_second,
+        "step_seconds": step,
         "seconds_to_first_step": first,
-        "memory_gib": torch.cuda.max_memory_reserved() / 2**30,
+        "memory_bytes": memory,
+        "expected_memory_bytes": memory_bytes(pack, runs),
     }
+    if profile:
+        row["kernels"] = kernels(steps.train)
+    del steps, trainer
+    torch.cuda.empty_cache()
+    row["peak_flops"] = peak_flops()
+    row["share_of_peak"] = tokens_per_second * pack.model.flops_per_token / row["peak_flops"]
+    row |= {"device": torch.cuda.get_device_name(), "torch": torch.__version__}
+    return row
 
 
-def _has_gpu() -> bool:
-    try:
-        import torch
-    except ImportError:
-        return False
-    return torch.cuda.is_available()
+def kernels(step: Callable[[], None]) -> list[tuple[float, float, str]]:
+    """Milliseconds and launches per step of the kernels that take longest."""
+    import torch
+
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as recorded:
+        for _ in range(10):
+            step()
+        torch.cuda.synchronize()
+    events = sorted(recorded.key_averages(), key=lambda event: -event.device_time_total)
+    return [(event.device_time_total / 1e4, event.count / 10, event.key) for event in events[:25]]
+
+
+def show(rows: list[Mapping[str, Any]]) -> None:
+    print(
+        f"{'case':8} {'runs':>4} {'tokens a step':>13} {'Mtokens/s':>10} {'ms/step':>8} {'of peak':>8} "
+        f"{'first step s':>12} {'GiB':>6} {'GiB/run':>8} {'expected':>8}"
+    )
+    for row in rows:
+        gib = row["memory_bytes"] / 2**30
+        print(
+            f"{row['case']:8} {row['runs']:4} {row['batch_tokens']:13} {row['tokens_per_second'] / 1e6:10.2f} "
+            f"{row['step_seconds'] * 1e3:8.2f} {row['share_of_peak']:8.1%} {row['seconds_to_first_step']:12.1f} "
+            f"{gib:6.2f} {gib / row['runs']:8.3f} {row['expected_memory_bytes'] / 2**30:8.2f}"
+        )
+    for row in rows:
+        for milliseconds, launches, name in row.get("kernels", ()):
+            print(f"  {row['case']} x {row['runs']}: {milliseconds:7.3f} ms {launches:5.0f} x  {name[:90]}")
+    stacked = {row["case"]: row for row in rows if row["runs"] == CASES[row["case"]].runs}
+    alone = {row["case"]: row for row in rows if row["runs"] == 1}
+    for name, row in stacked.items():
+        figure = f"{name}: {row['tokens_per_second'] / 1e6:.2f}M tokens/s stacked"
+        if name in TARGETS:
+            figure += f" (wanted {TARGETS[name] / 1e6:.0f}M)"
+        if name == "85M":
+            figure += (
+                f", {row['share_of_peak']:.1%} of the measured {row['peak_flops'] / 1e12:.0f} TFLOP/s (wanted 45 %)"
+            )
+        if name in alone:
+            one = alone[name]
+            figure += f"; {row['tokens_per_second'] / one['tokens_per_second']:.2f} times one run alone"
+            figure += f"; memory of a run {row['memory_bytes'] / row['runs'] / one['memory_bytes']:.2f} of one alone"
+        print(figure)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--case", choices=CASES)
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--case", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--one", nargs=2, metavar=("CASE", "RUNS"), help="measure this and print a line of JSON")
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--out", type=Path, help="file for the rows, one JSON object per line")
     options = parser.parse_args()
-    if not _has_gpu():
+    if not has_gpu():
         print("training throughput: not measured, this machine has no GPU that torch can use")
         return
-    if options.case:
-        print(json.dumps(measure(options.case, profile=options.profile)))
+    if options.one:
+        print(json.dumps(measure(options.one[0], int(options.one[1]), profile=options.profile)))
         return
-    print(f"{'case':22} {'Mtokens/s':>10} {'ms/step':>9} {'first step s':>13} {'GiB':>6}")
-    for name in CASES:  # a process each: compile times of a shape must not profit from the one before
-        command = [sys.executable, "-m", "tests.benchmarks.train_throughput", "--case", name]
-        output = subprocess.run(
-            [*command, *["--profile"] * options.profile], stdout=subprocess.PIPE, check=True, text=True
-        )
-        row = json.loads(output.stdout)
-        print(
-            f"{name:22} {row['tokens_per_second'] / 1e6:10.2f} {row['step_ms']:9.3f} "
-            f"{row['seconds_to_first_step']:13.1f} {row['memory_gib']:6.2f}"
-        )
+    rows = []
+    for name in options.case:  # a process each: compile times of a shape must not profit from the one before
+        for runs in (CASES[name].runs, 1):
+            command = [sys.executable, "-m", "tests.benchmarks.train_throughput", "--one", name, str(runs)]
+            output = subprocess.run(
+                [*command, *["--profile"] * options.profile], stdout=subprocess.PIPE, check=True, text=True
+            )
+            rows.append(json.loads(output.stdout))
+            if options.out:
+                with options.out.open("a") as file:
+                    file.write(json.dumps(rows[-1]) + "\n")
+    show(rows)
 
 
 if __name__ == "__main__":
