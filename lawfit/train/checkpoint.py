@@ -85,8 +85,8 @@ class Checkpoint:
             return Saved(**{**content, "clocks": Clocks(**content["clocks"])})
         except Exception as error:  # noqa: BLE001  # torch raises a dozen kinds for a damaged file
             raise LawfitError(
-                f"{self.path} cannot be read as a checkpoint ({type(error).__name__}: {error}); remove it to begin "
-                "its pack again"
+                f"{self.path} cannot be read as a checkpoint ({type(error).__name__}); it is damaged or of another "
+                "version: remove it to begin its pack again"
             ) from None
 
     def remove(self) -> None:

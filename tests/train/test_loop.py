@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from lawfit.train.corpus import Corpus, CorpusError, sequence_order
 from lawfit.train.loop import Outcome, train
 from lawfit.train.model import initial_rows
 from lawfit.train.pack import Model, Pack, RunSettings
-from lawfit.train.trainer import Trainer
+from lawfit.train.trainer import Steps, Trainer
 from tests.train import reference
 
 CPU = torch.device("cpu")
@@ -108,6 +109,44 @@ def test_divergence_is_logged_at_once_and_stops_costing(model: Model, corpus: Co
     )
 
 
+class Timed(Trainer):
+    """A device on which a step takes a second, and a preparation ten."""
+
+    now = 0.0
+
+    def prepare(self) -> Steps:
+        self.now += 10.0
+        return super().prepare()
+
+    def train_step(self) -> None:
+        self.now += 1.0
+        super().train_step()
+
+    def keep(self, rows: Sequence[int]) -> None:
+        self.compiled = False  # it is no GPU after all
+        super().keep(rows)
+        self.compiled = True
+
+
+@pytest.mark.parametrize(("diverging", "rows"), [(1, 4), (2, 2), (3, 1)])
+def test_rows_are_let_go_of_where_that_saves_time(
+    model: Model, corpus: Corpus, tmp_path: Path, diverging: int, rows: int
+) -> None:
+    """Found at step 5 of 25: 20 s x 1/4 are less than a preparation; 20 s x 2/4, and more, are not."""
+    runs = [dataclasses.replace(RUNS[0], init_seed=i, lr=1e30 if i < diverging else 3e-3) for i in range(4)]
+    pack = make(model, tuple(runs))
+    trainer = Timed(pack, CPU, compiled=False)
+    trainer.compiled = True
+    outcomes = train(pack, corpus, tmp_path, trainer=trainer, clock=lambda: trainer.now)
+    assert trainer.k == rows
+    assert [outcome.status for outcome in outcomes] == ["diverged"] * diverging + ["finished"] * (4 - diverging)
+    end = lines(tmp_path, outcomes[-1].run_id)[-1]
+    assert end["prepare_seconds"] == (10 if rows == 4 else 20)
+    assert end["train_seconds"] == STEPS
+    done = 4 * 5 + (4 - diverging) * 20  # steps of runs that were not known to have diverged
+    assert end["pack_tokens_per_second"] == pytest.approx(done * pack.batch_tokens / STEPS)
+
+
 def test_a_run_worse_than_guessing_diverges_and_a_spike_does_not(model: Model, corpus: Corpus, tmp_path: Path) -> None:
     steep = RunSettings(lr=4.0, steps=STEPS, schedule="constant", clip=0.0)
     trainer, (outcome,) = run_pack(make(model, (steep,)), corpus, tmp_path)
@@ -143,6 +182,21 @@ def test_order_of_the_data_is_the_same_at_any_batch() -> None:
     two_epochs = sequence_order(50, 100, 1)
     assert sorted(two_epochs[:50]) == sorted(two_epochs[50:]) == list(range(50))
     assert not np.array_equal(two_epochs[:50], two_epochs[50:])
+
+
+def test_a_run_reads_the_same_sequences_at_any_batch(model: Model, corpus: Corpus) -> None:
+    seeds = (7, 0, 7)
+    read = {}
+    for sequences, accumulation in ((4, 1), (8, 1), (8, 4)):
+        runs = tuple(RunSettings(lr=1e-3 * (i + 1), steps=800 // sequences, data_seed=s) for i, s in enumerate(seeds))
+        trainer = Trainer(make(model, runs, batch_sequences=sequences, accumulation=accumulation), CPU, compiled=False)
+        trainer.load(corpus)
+        read[sequences, accumulation] = trainer.order[:, :800]
+    assert torch.equal(read[4, 1], read[8, 1])
+    assert torch.equal(read[4, 1], read[8, 4])
+    order = read[4, 1]
+    assert torch.equal(order[0], order[2])  # runs with one seed read in step
+    assert not torch.equal(order[0], order[1])
 
 
 def test_deadline_stops_and_says_so(model: Model, corpus: Corpus, tmp_path: Path) -> None:

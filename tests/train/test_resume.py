@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,6 +79,57 @@ def test_lines_after_the_checkpoint_are_not_doubled(model: Model, corpus: Corpus
     assert logs_of(tmp_path / "torn") == logs_of(tmp_path / "whole")
 
 
+def test_pieces_on_machine_after_machine(model: Model, corpus: Corpus, tmp_path: Path) -> None:
+    """A piece is the folder of the logs: what it holds is enough to go on elsewhere."""
+    runs = tuple(dataclasses.replace(run, average_half_life_tokens=200.0) for run in RUNS)
+    pack = dataclasses.replace(make(model, noise_scale=True, evals=4), runs=runs)
+    run_pack(pack, corpus, tmp_path / "whole")
+    here = tmp_path / "0"
+    for number in range(1, 100):
+        if "stopped" not in run_pack(pack, corpus, here, deadline=0.0):
+            break
+        (checkpoint,) = here.glob("*.checkpoint")
+        there = tmp_path / str(number)
+        there.mkdir()
+        for path in (checkpoint, *here.glob("*.jsonl")):
+            shutil.copy(path, there)
+        shutil.rmtree(here)
+        here = there
+    assert number > 20
+    assert logs_of(here) == logs_of(tmp_path / "whole")
+
+
+def test_a_checkpoint_is_as_large_as_the_log_says(model: Model, corpus: Corpus, tmp_path: Path) -> None:
+    pack = make(model, noise_scale=True)
+    averaging = dataclasses.replace(
+        pack, runs=tuple(dataclasses.replace(run, average_half_life_tokens=200.0) for run in RUNS)
+    )
+    params = sum(model.params.values())
+    for folder, case, per_param in ((tmp_path / "plain", pack, 12), (tmp_path / "average", averaging, 16)):
+        run_pack(case, corpus, folder, deadline=0.0)
+        (checkpoint,) = folder.glob("*.checkpoint")
+        said = {lines[0]["checkpoint_bytes"] for lines in logs_of(folder).values()}
+        assert len(said) == 1
+        size = said.pop()
+        assert size == pytest.approx(3 * (per_param * params + 8 * STEPS), abs=100)  # and a few counters
+        assert size < checkpoint.stat().st_size < size + 8000  # names and paddings of the file
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", None], ids=["empty", "damaged", "older"])
+def test_a_checkpoint_that_cannot_be_read(model: Model, corpus: Corpus, tmp_path: Path, content: bytes | None) -> None:
+    pack = make(model)
+    run_pack(pack, corpus, tmp_path, deadline=0.0)
+    (checkpoint,) = tmp_path.glob("*.checkpoint")
+    before = logs_of(tmp_path)
+    if content is None:
+        torch.save({"tensors": {}, "log_positions": [], "seconds": 1.0}, checkpoint)
+    else:
+        checkpoint.write_bytes(content)
+    with pytest.raises(LawfitError, match=r"cannot be read as a checkpoint .*: remove it to begin its pack again"):
+        run_pack(pack, corpus, tmp_path)
+    assert logs_of(tmp_path) == before  # nothing was cut
+
+
 def test_a_lost_log_is_not_papered_over(model: Model, corpus: Corpus, tmp_path: Path) -> None:
     pack = make(model)
     run_pack(pack, corpus, tmp_path, deadline=0.0)
@@ -146,7 +199,7 @@ def test_out_of_memory_splits_the_pack(
 
     monkeypatch.setattr(command, "Trainer", Small)
     assert command.main([str(pack_file), "--cpu", "--logs", str(tmp_path / "split")]) == 0
-    assert "pack p of 3 runs does not fit into memory; split in two" in capsys.readouterr().err
+    assert "pack p of 3 runs does not fit into memory; split in 2" in capsys.readouterr().err
     whole, split = logs_of(tmp_path / "whole"), logs_of(tmp_path / "split")
     assert whole.keys() == split.keys()  # the same ids
     for name, lines in whole.items():
