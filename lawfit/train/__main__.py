@@ -21,42 +21,37 @@ from pathlib import Path
 import torch
 
 from lawfit.errors import LawfitError
+from lawfit.train.capacity import largest_pack
 from lawfit.train.corpus import MANIFEST, open_corpus
 from lawfit.train.loop import Outcome, ended, train
 from lawfit.train.pack import Pack, load_pack
 from lawfit.train.trainer import Trainer
-from lawfit.train.trunks import halves
+from lawfit.train.trunks import cut, halves, plan
 
 stopping = threading.Event()  # set by SIGTERM
 
 
 def train_pack(pack: Pack, device: torch.device, options: argparse.Namespace) -> list[Outcome]:
-    """Train one pack; where memory is short, its halves one after the other, and a single run in micro-batches.
+    """Train one pack; where memory is short, parts of it one after the other, and a single run in micro-batches.
 
     A run has the same id in any of them, and the same losses up to rounding.
     """
-    try:
-        trainer = Trainer(pack, device, compiled=device.type == "cuda")
-        if device.type == "cuda" and not (Path(pack.corpus) / MANIFEST).exists():
-            trainer.warm_up()  # while the corpus is being built
-        corpus = open_corpus(Path(pack.corpus), expected_hash=pack.corpus_hash, wait_seconds=options.wait)
-        return train(
-            pack, corpus, options.logs,
-            trainer=trainer, deadline=options.deadline, stop=stopping.is_set,
-            checkpoint_seconds=options.checkpoint_seconds,
-        )  # fmt: skip
-    except torch.OutOfMemoryError:
-        parts = smaller(pack)
+    rows, fits = len(plan(pack).rows), largest_pack(pack, device)
+    parts: tuple[Pack, ...] | None = cut(pack, -(-rows // fits)) if fits < rows else None
+    if parts is None:
+        try:
+            return _train_whole(pack, device, options)
+        except torch.OutOfMemoryError:  # other programs use the device, or it took more than was counted
+            parts = smaller(pack)
         if parts is None:
             raise LawfitError(
                 f"a single run of pack {pack.name} does not fit into the memory of {device}, "
                 f"not even in micro-batches of {pack.micro_sequences} sequences; train a smaller model"
-            ) from None
-    trainer = None  # type: ignore[assignment]  # its memory is what the parts need
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    what = "split in two" if len(parts) == 2 else f"its batch is cut into {parts[0].accumulation}"
+            )
+        gc.collect()  # its memory is what the parts need
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+    what = f"split in {len(parts)}" if len(parts) > 1 else f"its batch is cut into {parts[0].accumulation}"
     print(f"pack {pack.name} of {len(pack.runs)} runs does not fit into memory; {what}", file=sys.stderr)
     outcomes = []
     for part in parts:
@@ -66,6 +61,18 @@ def train_pack(pack: Pack, device: torch.device, options: argparse.Namespace) ->
             break
         outcomes += train_pack(part, device, options)
     return outcomes
+
+
+def _train_whole(pack: Pack, device: torch.device, options: argparse.Namespace) -> list[Outcome]:
+    trainer = Trainer(pack, device, compiled=device.type == "cuda")
+    if device.type == "cuda" and not (Path(pack.corpus) / MANIFEST).exists():
+        trainer.warm_up()  # while the corpus is being built
+    corpus = open_corpus(Path(pack.corpus), expected_hash=pack.corpus_hash, wait_seconds=options.wait)
+    return train(
+        pack, corpus, options.logs,
+        trainer=trainer, deadline=options.deadline, stop=stopping.is_set,
+        checkpoint_seconds=options.checkpoint_seconds,
+    )  # fmt: skip
 
 
 def smaller(pack: Pack) -> tuple[Pack, ...] | None:

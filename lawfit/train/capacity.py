@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+
 import torch
 
 from lawfit.train.head_loss import SLICE_LOGITS
@@ -38,15 +40,12 @@ def memory_bytes(pack: Pack, runs: int) -> int:
 
 
 def largest_pack(pack: Pack, device: torch.device) -> int:
-    """How many runs of a pack fit into the memory that is free now; at least one, and all of them on a CPU.
+    """How many runs of a pack fit into the memory of a device at once; at least one, and no limit on a CPU.
 
-    Without a place for a single run, one is still tried: its batch can be cut where the attempt fails.
+    The device counts as empty, so that a pack is cut alike, and finds its checkpoints, whatever else runs beside it.
     """
+    rows = len(pack.runs)
     if device.type != "cuda":
-        return len(pack.runs)
-    free, total = torch.cuda.mem_get_info(device)
-    room = free - RESERVE * total
-    fits = 1
-    while fits < len(pack.runs) and memory_bytes(pack, fits + 1) <= room:
-        fits += 1
-    return fits
+        return rows
+    room = (1 - RESERVE) * torch.cuda.get_device_properties(device).total_memory
+    return max(1, bisect.bisect_right(range(1, rows + 1), room, key=lambda runs: memory_bytes(pack, runs)))

@@ -64,17 +64,25 @@ def plan(pack: Pack) -> Plan:
     return shared
 
 
-def halves(pack: Pack) -> tuple[Pack, Pack] | None:
-    """The pack in two, branches with their trunks; None for a single row."""
+def cut(pack: Pack, count: int) -> tuple[Pack, ...]:
+    """The pack in `count` packs of about as many rows, at most one per row; branches stay with their trunks."""
     whole = plan(pack)
-    if len(whole.rows) == 1:
-        return None
+    rows = len(whole.rows)
+    count = min(count, rows)
     trunk = {branch.run: branch.trunk for branch in whole.branches}
-    first = set(whole.rows[: len(whole.rows) // 2])
-    parts = ([], [])  # type: tuple[list[RunSettings], list[RunSettings]]
+    part_of = {
+        row: part for part in range(count) for row in whole.rows[rows * part // count : rows * (part + 1) // count]
+    }
+    parts: list[list[RunSettings]] = [[] for _ in range(count)]
     for i, run in enumerate(pack.runs):
-        parts[trunk.get(i, i) not in first].append(run)
-    return replace(pack, runs=tuple(parts[0])), replace(pack, runs=tuple(parts[1]))
+        parts[part_of[trunk.get(i, i)]].append(run)
+    return tuple(replace(pack, runs=tuple(part)) for part in parts)
+
+
+def halves(pack: Pack) -> tuple[Pack, ...] | None:
+    """The pack in two; None for a single row."""
+    parts = cut(pack, 2)
+    return parts if len(parts) == 2 else None
 
 
 def _branches(runs: Sequence[RunSettings]) -> Iterator[Branch]:
