@@ -18,7 +18,9 @@ from lawfit.settings import data_folder
 if TYPE_CHECKING:
     from lawfit.estimate.analysis import FitOptions
     from lawfit.ingest import Ingested
+    from lawfit.ingest.curves import CurveColumns
     from lawfit.ingest.options import IngestOptions
+    from lawfit.ingest.table import Table
     from lawfit.launch import LaunchOptions, LaunchReport, Pack, Progress
     from lawfit.storage import Store
 
@@ -50,9 +52,9 @@ def open_store(url: str | Path, *, dry_run: bool = False) -> Store:
 
 
 def ingest(store: Store, path: str | Path, options: IngestOptions | None = None) -> IngestReport:
-    """Read a table of runs, or the trainer's logs, and put the runs into the store, in one transaction.
+    """Read a table of runs, the trainer's logs, or a table of curves, and put it into the store, in one transaction.
 
-    Curves follow in a transaction of their own: where that one fails, the same ingest again adds what is missing.
+    Curves of logs follow in a transaction of their own: where that fails, the same ingest again adds what is missing.
 
     Raises
     ------
@@ -61,10 +63,14 @@ def ingest(store: Store, path: str | Path, options: IngestOptions | None = None)
     RecipeConflict
         The recipe name that was asked for holds other settings in the store.
     """
-    from lawfit.ingest import IngestOptions, read_file
+    from lawfit.ingest import IngestOptions, interpret, read_table
+    from lawfit.ingest.curves import curve_columns
 
     options = options or IngestOptions()
-    found = read_file(path, options)
+    table = read_table(path, options.format)
+    if columns := curve_columns(table):
+        return _ingest_curves(store, table, columns, options, str(path))
+    found = interpret(table, options)
     changes = store.put_sweeps(found.sweeps, named=found.named, dry_run=options.dry_run)
     points = 0 if options.dry_run else _put_curves(store, found, changes)
     return IngestReport(
@@ -89,8 +95,61 @@ def _put_curves(store: Store, found: Ingested, changes: Changes) -> int:
     for recipe, sweep in zip(changes.recipes, found.sweeps, strict=True):
         keys = {run.run_key for run in sweep.runs}
         if curves := [curve for curve in found.curves if curve.run_key in keys]:
-            added += store.put_curves(recipe.key, curves)
+            added += sum(store.put_curves(recipe.key, curves))
     return added
+
+
+def _ingest_curves(
+    store: Store, table: Table, columns: CurveColumns, options: IngestOptions, file: str
+) -> IngestReport:
+    """Curves for runs that are stored, in the recipe that was named or the only one that has them."""
+    from lawfit.ingest.curves import read_curves
+
+    summaries = [store.recipe(options.recipe)] if options.recipe else [found.recipe for found in store.recipes()]
+    batches: dict[str, dict[str, float]] = {}
+    for recipe in summaries:
+        stored = store.run_columns(recipe.key)
+        batches[recipe.name] = dict(zip(stored["run_key"], stored["batch_tokens"].tolist(), strict=True))
+    homes: dict[str, list[str]] = {}
+    for name, runs in batches.items():
+        for key in runs:
+            homes.setdefault(key, []).append(name)
+    keys = {str(cells[columns.run]).strip() for _, cells in table.rows}
+    if twice := sorted(key for key in keys if len(homes.get(key, [])) > 1):
+        raise LogFormatError(
+            f"{table.name}: run '{twice[0]}' is in the recipes {', '.join(homes[twice[0]])}; say which with --recipe"
+        )
+    found = read_curves(table, columns, {key: batches[names[0]][key] for key, names in homes.items()})
+    new_rows = points = 0
+    recipes = []
+    for recipe in summaries:
+        curves = [curve for curve in found.curves if homes[curve.run_key][0] == recipe.name]
+        if not curves:
+            continue
+        recipes.append(recipe.name)
+        added = store.put_curves(recipe.key, curves, dry_run=options.dry_run)
+        points += sum(added)
+        most: dict[str, int] = {}
+        for curve, number in zip(curves, added, strict=True):
+            most[curve.run_key] = max(most.get(curve.run_key, 0), number)
+        new_rows += sum(most.values())
+    accepted = sum(found.rows.values())
+    return IngestReport(
+        file=file,
+        format=table.format,
+        rows=len(table.rows) + len(table.rejections),
+        inserted=new_rows,
+        updated=0,
+        unchanged=accepted - new_rows,
+        diverged=0,
+        rejections=found.rejections,
+        columns=columns.shown(table),
+        recipes=tuple(recipes),
+        notes=(*table.notes, f"a table of curves: points of {len(found.rows):,} runs that the store has"),
+        dry_run=options.dry_run,
+        curve_points=0 if options.dry_run else points,
+        of="curves",
+    )
 
 
 def refit(

@@ -229,7 +229,10 @@ class Rejection:
 
 @dataclass(frozen=True, kw_only=True)
 class IngestReport:
-    """What one `ingest` did. `inserted + updated + unchanged + rejected rows == rows`."""
+    """What one `ingest` did. `inserted + updated + unchanged + rejected rows == rows`.
+
+    A row is a run; in a table of curves, a point of one.
+    """
 
     file: str
     format: str
@@ -243,7 +246,8 @@ class IngestReport:
     recipes: tuple[str, ...]  # names
     notes: tuple[str, ...] = ()  # plain sentences: which loss column counts, which guess was made, what was updated
     dry_run: bool = False
-    curve_points: int = 0  # added to the curves of its runs
+    curve_points: int = 0  # added to the curves of runs
+    of: str = "runs"  # or "curves": what a row is
 
     def to_json(self) -> dict[str, Json]:
         return dataclasses.asdict(self)

@@ -39,7 +39,8 @@ def ingest(
         list[Path],
         typer.Argument(
             metavar="FILE...",
-            help="CSV, TSV, JSON lines or Parquet, one row per run; or logs of the trainer, or a folder of them.",
+            help="CSV, TSV, JSON lines or Parquet, one row per run; logs of the trainer, or a folder of them; "
+            "tables of curves (run_id, step, train_loss, ...).",
         ),
     ],
     mapping: Annotated[
@@ -189,8 +190,11 @@ def _show(report: IngestReport) -> None:
     ]
     counts = [f"{report.inserted:,} new", f"{report.updated:,} updated", f"{report.unchanged:,} unchanged"]
     counts.append(f"{len(report.rejections):,} rejected")
-    rows.append(("Runs", ", ".join(counts) + f"; {report.diverged:,} diverged"))
-    if report.curve_points:
+    if report.of == "runs":
+        rows.append(("Runs", ", ".join(counts) + f"; {report.diverged:,} diverged"))
+    else:
+        rows.append(("Points", ", ".join(counts)))
+    if report.curve_points and report.of == "runs":
         rows.append(("Curves", f"{report.curve_points:,} points added"))
     rows += [("Note" if i == 0 else "", sentence) for i, sentence in enumerate(report.notes)]
     show(

@@ -326,10 +326,10 @@ class Store:
             _insert_chunks(connection, run_id, metric, chunk, chunks)
         return points + sum(piece.points for piece in chunks)
 
-    def put_curves(self, recipe_key: str, curves: Iterable[Curve]) -> int:
-        """Add what the curves of a recipe's runs have beyond what is stored, in one transaction; how many points.
+    def put_curves(self, recipe_key: str, curves: Iterable[Curve], *, dry_run: bool = False) -> list[int]:
+        """Add what the curves of a recipe's runs have beyond what is stored, in one transaction; points, by curve.
 
-        The same curves twice change nothing.
+        The same curves twice change nothing, and neither does a dry run.
 
         Raises
         ------
@@ -338,16 +338,16 @@ class Store:
         NoRun
             A run is not in the store; then nothing is written.
         """
-        added = 0
-        with self.writing() as connection:
+        added = []
+        with self.reading() if dry_run else self.writing() as connection:
             for curve in curves:
                 run_id = self._run_id(connection, recipe_key, curve.run_key)
                 chunk, last_step, _ = _curve_end(connection, run_id, curve.metric)
                 start = 0 if last_step is None else bisect.bisect_right(curve.steps, last_step)
-                if start < len(curve.steps):
+                if start < len(curve.steps) and not dry_run:
                     chunks = curve_chunks.pack(curve.steps[start:], curve.numbers[start:])
                     _insert_chunks(connection, run_id, curve.metric, chunk, chunks)
-                    added += len(curve.steps) - start
+                added.append(len(curve.steps) - start)
         return added
 
     def curve(self, recipe_key: str, run_key: str, metric: str) -> tuple[curve_chunks.Steps, curve_chunks.Numbers]:

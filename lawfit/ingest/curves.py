@@ -1,0 +1,137 @@
+"""Tables of curves (`run_id, step, train_loss, ...`, a row per point) for runs that the store has.
+
+A file is one when its columns name a run and a step (or tokens), and none of the settings that a run has once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from lawfit.errors import LogFormatError
+from lawfit.ingest.names import LOSSES, NAMES, is_training_loss, normal
+from lawfit.ingest.numbers import CellError, is_missing, number, positive, positive_whole
+from lawfit.ingest.table import Cell, Table
+from lawfit.records import Curve, Rejection
+
+_STEP: Final = ("step", "steps", "iteration", "iter", "global_step", "train_step")
+_TOKENS: Final = ("tokens", *NAMES["tokens"])
+_RUN: Final = (*NAMES["run_id"], *NAMES["run_name"])
+_ONCE_PER_RUN: Final = frozenset((*NAMES["params"], *NAMES["batch_tokens"], *NAMES["batch_sequences"]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurveColumns:
+    """Where a table of curves holds what, as places of columns."""
+
+    run: int
+    step: int | None
+    tokens: int | None  # used where there are no steps
+    metrics: Mapping[int, str]
+
+    def shown(self, table: Table) -> dict[str, str]:
+        """Field and column, for people."""
+        places = {"run_id": self.run, "step": self.step, "tokens": self.tokens if self.step is None else None}
+        fields = {name: table.columns[place] for name, place in places.items() if place is not None}
+        if self.step is None:
+            fields["tokens"] += " (step = tokens / batch size of the run)"
+        return fields | {metric: table.columns[place] for place, metric in self.metrics.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadCurves:
+    """What a table of curves says."""
+
+    curves: tuple[Curve, ...]
+    rejections: tuple[Rejection, ...]
+    rows: Mapping[str, int]  # accepted, by run
+
+
+def curve_columns(table: Table) -> CurveColumns | None:
+    """The columns of a table of curves; None for any other table."""
+    names = [normal(column) for column in table.columns]
+    run, step, tokens = (_first(names, wanted) for wanted in (_RUN, _STEP, _TOKENS))
+    if run is None or (step is None and tokens is None) or not _ONCE_PER_RUN.isdisjoint(names):
+        return None
+    metrics = {
+        place: _metric(name)
+        for place, name in enumerate(names)
+        if place not in (run, step, tokens) and _has_numbers(table, place)
+    }
+    if not any(name.endswith("loss") for name in metrics.values()):
+        return None
+    return CurveColumns(run=run, step=step, tokens=tokens, metrics=metrics)
+
+
+def read_curves(table: Table, columns: CurveColumns, batch_tokens: Mapping[str, float]) -> ReadCurves:
+    """The curves of the runs that are known.
+
+    Parameters
+    ----------
+    batch_tokens : tokens per step, by run; runs that are not in it are rejected
+
+    Raises
+    ------
+    LogFormatError
+        None of the runs is known.
+    """
+    rejections = list(table.rejections)
+    points: dict[tuple[str, str], dict[int, float]] = {}
+    line_of: dict[tuple[str, int], int] = {}
+    rows: dict[str, int] = {}
+    known = 0
+    for line, cells in table.rows:
+        run_key = str(cells[columns.run]).strip()
+        try:
+            if run_key not in batch_tokens:
+                raise CellError(f"no run '{run_key}' in the store")
+            known += 1
+            step = _step(cells, columns, batch_tokens[run_key])
+            if (before := line_of.setdefault((run_key, step), line)) != line:
+                raise CellError(f"step {step} of run '{run_key}' stands in line {before} already")
+            numbers = {m: number(cells[place]) for place, m in columns.metrics.items() if not is_missing(cells[place])}
+        except CellError as error:
+            rejections.append(Rejection(file=table.name, line=line, column=None, reason=str(error)))
+            continue
+        rows[run_key] = rows.get(run_key, 0) + 1
+        for metric, value in numbers.items():
+            points.setdefault((run_key, metric), {})[step] = value
+    if table.rows and not known:
+        raise LogFormatError(
+            f"{table.name} is a table of curves, and none of its runs is in the store (or in the recipe that was "
+            "named); ingest the table of the runs first"
+        )
+    curves = []
+    for (run_key, metric), values in points.items():
+        steps = tuple(sorted(values))
+        curves.append(Curve(run_key=run_key, metric=metric, steps=steps, numbers=tuple(values[step] for step in steps)))
+    return ReadCurves(curves=tuple(curves), rejections=tuple(rejections), rows=rows)
+
+
+def _step(cells: tuple[Cell, ...], columns: CurveColumns, batch_tokens: float) -> int:
+    if columns.step is not None:
+        return positive_whole(cells[columns.step])
+    assert columns.tokens is not None
+    return max(1, round(positive(cells[columns.tokens]) / batch_tokens))
+
+
+def _first(names: list[str], wanted: tuple[str, ...]) -> int | None:
+    return next((names.index(name) for name in wanted if name in names), None)
+
+
+def _metric(name: str) -> str:
+    """The store's word for a column: the losses are `train_loss` and `validation_loss`."""
+    if name == "loss" or (name in LOSSES and is_training_loss(name)):
+        return "train_loss"
+    return "validation_loss" if name in LOSSES else name
+
+
+def _has_numbers(table: Table, place: int) -> bool:
+    for _, cells in table.rows[:100]:
+        try:
+            number(cells[place])
+        except CellError:
+            continue
+        return True
+    return False

@@ -1,0 +1,89 @@
+"""Tables of curves: points for runs that the store has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lawfit import pipeline
+from lawfit.errors import LogFormatError
+from lawfit.ingest import IngestOptions
+from lawfit.storage import Store
+from tests.ingest.tables import rows, write_csv
+
+
+def points(*changes: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"run_id": "r1", "step": n, "train_loss": 5 - n / 10, **change} for n, change in enumerate(changes, 1)]
+
+
+@pytest.fixture
+def sweep(store: Store, tmp_path: Path) -> str:
+    """A stored sweep of r1, r2, r3 with batches of 524,288 tokens; its recipe's key."""
+    pipeline.ingest(store, write_csv(tmp_path / "sweep.csv", rows({}, {}, {})))
+    return store.recipe().key
+
+
+def test_points_go_to_their_runs_once(store: Store, sweep: str, tmp_path: Path) -> None:
+    table = points({}, {"step": 3, "grad_norm": 0.5}, {"run_id": "r2"}, {"step": 2, "val_loss": 4.5})
+    full = [
+        {name: row.get(name, "") for name in ("run_id", "step", "train_loss", "grad_norm", "val_loss")} for row in table
+    ]
+    path = write_csv(tmp_path / "sweep_curves.csv", full)
+    report = pipeline.ingest(store, path)
+    assert (report.of, report.inserted, report.unchanged, report.rejections) == ("curves", 4, 0, ())
+    steps, numbers = store.curve(sweep, "r1", "train_loss")
+    assert (steps.tolist(), numbers.tolist()) == ([1, 2, 3], [4.9, 4.6, 4.8])
+    assert store.curve(sweep, "r1", "validation_loss")[1].tolist() == [4.5]
+    assert store.curve(sweep, "r1", "grad_norm")[0].tolist() == [3]
+    assert store.curve_metrics(sweep, "r3") == []
+    again = pipeline.ingest(store, path)
+    assert (again.inserted, again.unchanged, again.curve_points) == (0, 4, 0)
+
+
+def test_tokens_stand_in_for_steps(store: Store, sweep: str, tmp_path: Path) -> None:
+    table = [{"run_id": "r1", "tokens": 524288 * n, "loss": 5 - n} for n in (1, 2)]
+    pipeline.ingest(store, write_csv(tmp_path / "c.csv", table))
+    assert store.curve(sweep, "r1", "train_loss")[0].tolist() == [1, 2]
+
+
+def test_later_points_are_added(store: Store, sweep: str, tmp_path: Path) -> None:
+    pipeline.ingest(store, write_csv(tmp_path / "c.csv", points({}, {})))
+    report = pipeline.ingest(store, write_csv(tmp_path / "c.csv", points({}, {}, {})))
+    assert (report.inserted, report.unchanged) == (1, 2)
+    assert store.curve(sweep, "r1", "train_loss")[0].tolist() == [1, 2, 3]
+
+
+def test_rows_that_cannot_be_taken(store: Store, sweep: str, tmp_path: Path) -> None:
+    table = points({}, {"run_id": "r9"}, {"step": 1}, {"train_loss": "low"}, {"step": 2.5}, {})
+    report = pipeline.ingest(store, write_csv(tmp_path / "c.csv", table))
+    assert [(r.line, r.reason) for r in report.rejections] == [
+        (3, "no run 'r9' in the store"),
+        (4, "step 1 of run 'r1' stands in line 2 already"),
+        (5, "'low' is not a number"),
+        (6, "'2.5' is not a whole number"),
+    ]
+    assert report.inserted + report.unchanged + len(report.rejections) == report.rows == 6
+
+
+def test_a_dry_run_writes_nothing(store: Store, sweep: str, tmp_path: Path) -> None:
+    report = pipeline.ingest(store, write_csv(tmp_path / "c.csv", points({}, {})), IngestOptions(dry_run=True))
+    assert (report.inserted, report.curve_points) == (2, 0)
+    assert store.curve_metrics(sweep, "r1") == []
+
+
+def test_runs_that_are_nowhere_or_in_two_recipes(store: Store, sweep: str, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "c.csv", points({"run_id": "x"}, {"run_id": "x"}))
+    with pytest.raises(LogFormatError, match="none of its runs is in the store"):
+        pipeline.ingest(store, path)
+    pipeline.ingest(store, write_csv(tmp_path / "other.csv", rows({"optimizer": "muon"})))
+    path = write_csv(tmp_path / "c.csv", points({}, {}))
+    with pytest.raises(LogFormatError, match="run 'r1' is in the recipes other, sweep; say which with --recipe"):
+        pipeline.ingest(store, path)
+    assert pipeline.ingest(store, path, IngestOptions(recipe="other")).recipes == ("other",)
+
+
+def test_a_table_of_runs_with_a_step_column_stays_one(store: Store, tmp_path: Path) -> None:
+    report = pipeline.ingest(store, write_csv(tmp_path / "sweep.csv", rows({"step": 5}, {"step": 6})))
+    assert (report.of, report.inserted) == ("runs", 2)
