@@ -1,0 +1,550 @@
+"""A loss law fitted to runs: estimate, resamples, certificate, and what follows from them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lawfit.errors import FitError, NotEnoughData
+from lawfit.estimate.certificate import (
+    VAGUE,
+    Certificate,
+    NeededRun,
+    Search,
+    certificate,
+    influences,
+    lack_of_fit,
+    needed_runs,
+    score_covariance,
+    vague_covariance,
+    wandering,
+    weak_parameters,
+)
+from lawfit.estimate.loss_forms import FORMS, LossForm
+from lawfit.estimate.newton import Bools, Floats, Minima, Penalty, minimise
+from lawfit.estimate.resample import cluster_index, cluster_weights, interval
+from lawfit.estimate.varpro import same_minimum
+from lawfit.laws.loss import AdditiveLaw
+
+DELTA: Final = 1e-3  # of arXiv 2203.15556 and 2404.10102
+LEVEL: Final = 0.9
+RESAMPLES: Final = 1000
+GROUPS: Final = 10  # scales along an input, beyond which neighbours are examined together
+SUSPECTS: Final = 5  # single clusters that are left out in turn
+STARTS_ARE_ONE: Final = 0.05  # standard errors between starts of one minimum
+
+
+@dataclass(frozen=True, kw_only=True)
+class AsymptotePrior:
+    """What is known about the asymptote: ln E is normal around ln `mean` with sd `log_sd`."""
+
+    mean: float  # nats per token
+    log_sd: float
+
+    def __post_init__(self) -> None:
+        if not (self.mean > 0 and self.log_sd > 0 and np.isfinite(self.mean + self.log_sd)):
+            raise ValueError(f"a prior on the asymptote needs a positive mean and width, got {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """An estimate with the bounds of its interval; None where there are too few clusters for one."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AsymptoteCase:
+    """The fit with the asymptote held at one value."""
+
+    asymptote: float
+    doubt: float  # rise of the objective in squared standard errors, over the best
+    parameters: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossPrediction:
+    """Loss at one scale."""
+
+    expected: Interval  # of the law
+    run: Interval  # of one more run, its own noise included
+    extrapolation_decades: Mapping[str, float]  # beyond the fitted runs, per input; 0 inside
+
+
+@dataclass(frozen=True, kw_only=True)
+class Allocation:
+    """Where a training budget is best spent."""
+
+    flops: float
+    params: Interval
+    tokens: Interval
+    loss: Interval
+    extrapolation_decades: float  # of flops, beyond the dearest run that was fitted
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossFit:
+    """A fitted loss law. Everything asked of it later follows from these numbers."""
+
+    form: str  # name in FORMS
+    centre: tuple[float, float]  # mean ln params, mean ln tokens
+    theta: Floats  # (k,)
+    draws: Floats  # (resamples, k)
+    level: float
+    delta: float
+    asymptote: str  # "free", "fixed" or "prior"
+    parameters: Mapping[str, Interval]
+    sensitivity: tuple[AsymptoteCase, ...]
+    residuals: Floats  # up to 1000 quantiles of log residuals, as they are for one run
+    noise: float  # robust sd of log residuals
+    scales: Mapping[str, tuple[float, float]]  # smallest and largest params, tokens, flops that were fitted
+    fitted: int  # parameters that were free
+    certificate: Certificate
+
+    @property
+    def law(self) -> AdditiveLaw:
+        """The central estimate as a formula; only of the additive form."""
+        return self._laws(self.theta[None, :], scalar=True)
+
+    def loss(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
+        """Central estimate, nats per token, at scales that broadcast."""
+        n, d = np.broadcast_arrays(np.log(params), np.log(tokens))
+        return np.asarray(np.exp(self._log_loss(self.theta[None, :], n, d)[0]).reshape(n.shape), dtype=float)
+
+    def predict(self, params: float, tokens: float) -> LossPrediction:
+        """Loss at one scale: of the law, and of one more run."""
+        n, d = np.log([params]), np.log([tokens])
+        value = float(self._log_loss(self.theta[None, :], n, d)[0, 0])
+        log_draws = self._log_loss(self.draws, n, d)[:, 0]
+        noise = np.tile(self.residuals, -(-len(log_draws) // len(self.residuals)))[: len(log_draws)]
+        noisy = log_draws + np.random.default_rng(0).permutation(noise)
+        at = {"params": params, "tokens": tokens, "flops": 6.0 * params * tokens}
+        return LossPrediction(
+            expected=self._interval(float(np.exp(value)), np.exp(log_draws)),
+            run=self._interval(float(np.exp(value)), np.exp(noisy)),
+            extrapolation_decades={name: _decades(at[name], *self.scales[name]) for name in at},
+        )
+
+    def optimum(self, flops: float) -> Allocation:
+        """Compute-optimal params and tokens of a budget, by the additive law."""
+        law, laws = self.law, self._laws(self.draws)
+        best, all_best = law.optimum(flops), laws.optimum(flops)
+        return Allocation(
+            flops=flops,
+            params=self._interval(float(best[0]), all_best[0]),
+            tokens=self._interval(float(best[1]), all_best[1]),
+            loss=self._interval(float(law.loss(*best)), laws.loss(*all_best)),
+            extrapolation_decades=_decades(flops, *self.scales["flops"]),
+        )
+
+    def tokens_for(self, loss: float, params: float) -> Interval:
+        """Tokens at which a size reaches a loss; an infinite bound says that it may never."""
+        return self._interval(float(self.law.tokens_for(loss, params)), self._laws(self.draws).tokens_for(loss, params))
+
+    def params_for(self, loss: float, tokens: float) -> Interval:
+        """Parameters that reach a loss on so many tokens."""
+        return self._interval(float(self.law.params_for(loss, tokens)), self._laws(self.draws).params_for(loss, tokens))
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values; `from_json` brings the same fit back."""
+        found = {name: getattr(self, name) for name in ("form", "level", "delta", "asymptote", "noise", "fitted")}
+        return {
+            **found,
+            "centre": list(self.centre),
+            "theta": self.theta.tolist(),
+            "draws": np.round(self.draws, 9).tolist(),
+            "parameters": {name: asdict(value) for name, value in self.parameters.items()},
+            "sensitivity": [asdict(case) for case in self.sensitivity],
+            "residuals": np.round(self.residuals, 9).tolist(),
+            "scales": {name: list(bounds) for name, bounds in self.scales.items()},
+            "certificate": self.certificate.to_json(),
+        }
+
+    def _log_loss(self, theta: Floats, n: Floats, d: Floats) -> Floats:
+        logs = np.column_stack([np.ravel(n), np.ravel(d)]) - self.centre
+        return FORMS[self.form].problem(np.ones(len(logs)), logs, self.delta).log_model(theta)
+
+    def _laws(self, theta: Floats, *, scalar: bool = False) -> AdditiveLaw:
+        if not scalar and (weak := self.certificate.weak):
+            raise FitError(
+                f"no allocation or inversion follows from this fit: the runs do not determine {', '.join(weak)}"
+            )
+        if self.form != "additive":
+            raise FitError(f"compute-optimal scales and inversions need the additive form, this fit is '{self.form}'")
+        natural = FORMS[self.form].natural(theta, np.array(self.centre))
+        return AdditiveLaw(**{name: float(value[0]) if scalar else value for name, value in natural.items()})
+
+    def _interval(self, value: float, draws: Floats) -> Interval:
+        return _interval(value, draws, self.level, self.certificate.clusters, self.fitted)
+
+
+def fit_loss(
+    params: ArrayLike,
+    tokens: ArrayLike,
+    loss: ArrayLike,
+    *,
+    rng: np.random.Generator,
+    clusters: ArrayLike | None = None,
+    form: str = "additive",
+    asymptote: float | AsymptotePrior | None = None,
+    delta: float = DELTA,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+) -> LossFit:
+    """Fit a loss law to runs, from a global start, robustly, with everything needed to judge it.
+
+    Parameters
+    ----------
+    params, tokens : (n,) positive floats
+    loss : (n,) positive floats, nats per token
+        Of runs of one recipe; diverged runs have none and are left out by the caller, who says so.
+    clusters : (n,) labels
+        Rows of one training run (its checkpoints) are not independent: give them one label.
+    form : name in `loss_forms.FORMS`
+    asymptote : float, AsymptotePrior or None
+        Held fixed, known with some width, or free.
+    delta : float
+        Huber's threshold in log loss.
+    resamples : int
+        0 gives the estimate and its certificate without intervals.
+
+    Raises
+    ------
+    ValueError
+        Inputs that are not positive, or of different lengths; an unknown form.
+    NotEnoughData
+        Not more rows than parameters.
+    FitError
+        The losses do not fall with the inputs.
+    """
+    if form not in FORMS:
+        raise ValueError(f"unknown form '{form}'; there are {', '.join(FORMS)}")
+    return _Fit(FORMS[form], _columns(params, tokens, loss), clusters, asymptote, delta, level).run(resamples, rng)
+
+
+class _Fit:
+    """One fit under way."""
+
+    def __init__(
+        self,
+        form: LossForm,
+        columns: Floats,
+        clusters: ArrayLike | None,
+        asymptote: float | AsymptotePrior | None,
+        delta: float,
+        level: float,
+    ) -> None:
+        self.form, self.level = form, level
+        self.log_n, self.log_d, self.log_y = np.log(columns)
+        self.centre = np.array([self.log_n.mean(), self.log_d.mean()])
+        logs = np.column_stack([self.log_n, self.log_d]) - self.centre
+        self.problem = form.problem(self.log_y, logs, delta)
+        self.labels = None if clusters is None else np.asarray(clusters)
+        self.index = cluster_index(clusters, len(self.log_y))
+        self.clusters = int(self.index.max()) + 1
+        self.frozen = np.zeros(len(form.names), dtype=bool)
+        self.log_first: float | None = None
+        self.prior = asymptote if isinstance(asymptote, AsymptotePrior) else None
+        self.penalty: Penalty | None = None
+        if asymptote is not None:
+            self._hold(asymptote)
+        self.fitted = int((~self.frozen).sum())
+        if len(self.log_y) <= self.fitted:
+            raise NotEnoughData(
+                f"{len(self.log_y)} runs cannot give the {self.fitted} parameters of {form.formula}; "
+                f"{self.fitted + 1} or more are needed, better 20"
+            )
+
+    def _hold(self, asymptote: float | AsymptotePrior) -> None:
+        if not self.form.asymptote:
+            raise ValueError(f"the form '{self.form.name}' has no asymptote to hold")
+        value = asymptote.mean if isinstance(asymptote, AsymptotePrior) else asymptote
+        if not 0 < value < float(np.exp(self.log_y.max())):
+            raise ValueError(f"the asymptote must lie between 0 and the largest loss, got {value:g}")
+        self.log_first = float(np.log(value))
+        self.frozen[0] = not isinstance(asymptote, AsymptotePrior)
+
+    def run(self, resamples: int, rng: np.random.Generator) -> LossFit:
+        ones = np.ones((1, len(self.log_y)))
+        found = self._search(ones)
+        best = int(np.nanargmin(found.objective))
+        theta = found.theta[best]
+        self._linearise(theta)
+        groups = self._groups(theta)
+        weights = np.concatenate(
+            [cluster_weights(self.index, resamples, rng=rng), *(1.0 - rows[None, :] for rows in groups.values())]
+        )
+        again, agree = self._resample(weights, theta, resamples, rng)
+        search = self._search_report(found, best, again.take(np.arange(resamples)), agree[:resamples])
+        left = dict(zip(groups, again.theta[resamples:], strict=True))
+        report = self._certificate(found, best, search, groups, left)
+        draws = again.theta[:resamples]
+        return LossFit(
+            form=self.form.name,
+            centre=(float(self.centre[0]), float(self.centre[1])),
+            theta=theta,
+            draws=draws,
+            level=self.level,
+            delta=self.problem.delta,
+            asymptote="prior" if self.prior else "fixed" if self.log_first is not None else "free",
+            parameters=self._parameters(theta, draws, report.weak),
+            sensitivity=self._sensitivity(theta, float(found.objective[best]), draws),
+            residuals=np.quantile(self.residual, np.linspace(0, 1, min(1000, len(self.residual)))) * self.spare,
+            noise=self.noise,
+            scales={
+                name: (float(np.exp(logs.min())), float(np.exp(logs.max())))
+                for name, logs in (
+                    ("params", self.log_n),
+                    ("tokens", self.log_d),
+                    ("flops", self.log_n + self.log_d + np.log(6.0)),
+                )
+            },
+            fitted=self.fitted,
+            certificate=report,
+        )
+
+    def _search(self, ones: Floats) -> Minima:
+        """All starts; with a prior in two rounds, for its weight is in units that the residuals set."""
+        if self.prior is None:
+            return self.form.search(self.problem, ones, log_first=self.log_first, frozen=self.frozen, penalty=None)
+        held = self.frozen.copy()
+        held[0] = True
+        found = self.form.search(self.problem, ones, log_first=self.log_first, frozen=held, penalty=None)
+        for _ in range(2):
+            self._linearise(found.theta[int(np.nanargmin(found.objective))])
+            precision = np.zeros(len(self.form.names))
+            precision[0] = self.unit / self.prior.log_sd**2
+            centre = np.zeros(len(precision))
+            centre[0] = np.log(self.prior.mean)
+            self.penalty = Penalty(precision=precision, centre=centre)
+            found = self.form.search(
+                self.problem, ones, log_first=self.log_first, frozen=self.frozen, penalty=self.penalty
+            )
+        return found
+
+    def _linearise(self, theta: Floats) -> None:
+        """Residuals, their scale, and the information at the estimate."""
+        self.residual = self.log_y - self.problem.log_model(theta[None, :])[0]
+        delta = self.problem.delta
+        self.spare = float(np.sqrt(self.clusters / max(self.clusters - self.fitted, 1)))
+        self.noise = 1.4826 * float(np.median(np.abs(self.residual))) * self.spare
+        # share of residuals within delta; where delta is far below the noise, from the density around zero
+        width = max(delta, self.noise)
+        self.inside = min(1.0, delta / width) * float((np.abs(self.residual) <= width).mean())
+        self.clipped = np.clip(self.residual, -delta, delta)
+        self.jacobian = self.problem.jacobian(theta)
+        gram = self.jacobian.T @ self.jacobian
+        squares = float((self.clipped**2).mean()) * self.spare**2 + 1e-22
+        self.variance = squares / max(self.inside, 1e-9) ** 2  # of one run, as the estimate feels it
+        free = ~self.frozen
+        clustered = score_covariance(
+            self.inside * gram[np.ix_(free, free)], (self.clipped[:, None] * self.jacobian)[:, free], self.index
+        )
+        plain = self.variance * np.linalg.inv(gram[np.ix_(free, free)] + self.variance * np.eye(free.sum()) / VAGUE**2)
+        # rows of a cluster that err together tell less than as many independent ones
+        effect = max(1.0, float(np.mean(np.diag(clustered) / np.diag(plain))))
+        self.unit = effect * self.variance * self.inside  # squared standard errors to units of the objective
+        self.information = gram / (self.variance * effect)
+        if self.penalty is not None:
+            self.information = self.information + np.diag(self.penalty.precision) / self.unit
+        self.scale = np.array(
+            [
+                max(abs(t), 1e-3) if name in self.form.exponents else 1.0
+                for t, name in zip(theta, self.form.names, strict=True)
+            ]
+        )
+
+    def _resample(
+        self, weights: Floats, theta: Floats, resamples: int, rng: np.random.Generator
+    ) -> tuple[Minima, Bools]:
+        penalty = self.penalty
+        if penalty is not None and self.prior is not None:
+            # resamples of what the prior stands for: without them its width would not be in the intervals
+            centre = np.tile(penalty.centre, (len(weights), 1))
+            centre[:resamples, 0] += self.prior.log_sd * rng.standard_normal(resamples)
+            penalty = Penalty(precision=penalty.precision, centre=centre)
+        return self.form.search_resamples(
+            self.problem, weights, theta, log_first=self.log_first, frozen=self.frozen, penalty=penalty
+        )
+
+    def _groups(self, theta: Floats) -> dict[str, Floats]:
+        """Rows (as 0 or 1) that are left out together: each scale of each input, and the most influential clusters."""
+        found: dict[str, Floats] = {}
+        for name, logs in (("params", self.log_n), ("tokens", self.log_d)):
+            for low, high in _bins(logs):
+                inside = (logs >= low) & (logs <= high)
+                found[f"{name} {_span(low, high)}"] = inside.astype(float)
+        if self.labels is not None:
+            pull = np.zeros((self.clusters, len(theta)))
+            np.add.at(pull, self.index, self.clipped[:, None] * self.jacobian / self.inside / self.variance)
+            step = pull @ np.linalg.pinv(self.information, hermitian=True)
+            reach = np.einsum("ck,ck->c", step @ self.information, step)
+            for cluster in np.argsort(-reach)[:SUSPECTS]:
+                rows = self.index == cluster
+                found[f"cluster {self.labels[rows.argmax()]}"] = rows.astype(float)
+        spare = len(self.log_y) - self.fitted
+        return {name: rows for name, rows in found.items() if 0 < rows.sum() < spare}
+
+    def _search_report(self, found: Minima, best: int, again: Minima, agree: Bools) -> Search:
+        same = same_minimum(found.objective, found.objective[best]) & found.converged
+        apart = found.theta[same] - found.theta[best]
+        spread = np.sqrt(np.einsum("sk,kl,sl->s", apart, self.information, apart)).max(initial=0.0)
+        return Search(
+            starts=len(same),
+            agreeing=int(same.sum()),
+            spread=float(spread),
+            gradient_norm=float(found.distance[best]),
+            converged=bool(found.converged[best]),
+            resamples=len(agree),
+            resamples_converged=int(again.converged.sum()),
+            resamples_agreeing=int(agree.sum()),
+        )
+
+    def _certificate(
+        self, found: Minima, best: int, search: Search, groups: Mapping[str, Floats], left: Mapping[str, Floats]
+    ) -> Certificate:
+        free = ~self.frozen
+        theta, at_bound = found.theta[best], found.at_bound[best, free]
+        names = tuple(name for name, is_free in zip(self.form.names, free, strict=True) if is_free)
+        information, scale = self.information[np.ix_(free, free)], self.scale[free]
+        sd = np.sqrt(np.diag(vague_covariance(information)))
+        doubt = 2 * np.nan_to_num(found.objective - found.objective[best], nan=np.inf) / self.unit
+        loose = wandering(found.theta[:, free], doubt, best, scale)
+        weak = weak_parameters(names, np.where(loose, np.inf, sd / scale), at_bound)
+        n, d = (self.log_n - self.centre[0]) / np.log(10), (self.log_d - self.centre[1]) / np.log(10)
+        return certificate(
+            search=search,
+            names=names,
+            information=information,
+            relative_sd=sd / scale,
+            at_bound=at_bound,
+            weak=weak,
+            runs=self._needed_runs(found.theta[doubt < 1], names, weak) if weak else (),
+            structure=lack_of_fit(
+                self.clipped,
+                self.inside,
+                self.jacobian[:, free],
+                {"params^2": n**2, "params * tokens": n * d, "tokens^2": d**2},
+                self.index,
+            ),
+            influence=influences(
+                names,
+                theta[free],
+                sd,
+                {name: (int(groups[name].sum()), estimate[free]) for name, estimate in left.items()},
+                np.array([name not in self.form.exponents for name in names]),
+            ),
+            rows=len(self.log_y),
+            clusters=self.clusters,
+        )
+
+    def _needed_runs(self, as_good: Floats, names: Sequence[str], weak: Sequence[str]) -> tuple[NeededRun, ...]:
+        """Judged where every parameter has an effect: one of the equally good estimates may have lost a whole term."""
+        free = ~self.frozen
+        jacobians = [self.problem.jacobian(theta)[:, free] for theta in as_good]
+        pick = int(np.argmax([(j**2).sum(axis=0).min() for j in jacobians]))
+        information = jacobians[pick].T @ jacobians[pick] / self.variance
+        candidates, logs = self._candidates()
+        there = self.form.problem(np.full(len(logs), self.log_y.mean()), logs, self.problem.delta)
+        effect = there.jacobian(as_good[pick])[:, free] / np.sqrt(self.variance)
+        return needed_runs(names, weak, information, self.scale[free], candidates, effect)
+
+    def _candidates(self) -> tuple[list[dict[str, float]], Floats]:
+        """Runs that could be made: sizes, tokens and their ratio a decade beyond what there is, none dearer."""
+        axes = [np.linspace(x.min() - np.log(10), x.max() + np.log(10), 24) for x in (self.log_n, self.log_d)]
+        n, d = (grid.ravel() for grid in np.meshgrid(*axes, indexing="ij"))
+        ratio = self.log_d - self.log_n
+        usual = (d - n >= ratio.min() - np.log(10)) & (d - n <= ratio.max() + np.log(10))
+        usual &= n + d <= (self.log_n + self.log_d).max() + 1e-9
+        n, d = n[usual], d[usual]
+        runs = [{"params": float(a), "tokens": float(b)} for a, b in zip(np.exp(n), np.exp(d), strict=True)]
+        return runs, np.column_stack([n, d]) - self.centre
+
+    def _parameters(self, theta: Floats, draws: Floats, weak: Sequence[str]) -> dict[str, Interval]:
+        """Published parameters; none that the data do not determine gets an interval."""
+        value = {name: v[0] for name, v in self.form.natural(theta[None, :], self.centre).items()}
+        spread = dict(self.form.natural(draws, self.centre))
+        open_ended = set(weak)
+        if self.form.name == "additive":  # of params* ~ flops^a: better known than alpha and beta are
+            value["params_exponent"] = value["beta"] / (value["alpha"] + value["beta"])
+            spread["params_exponent"] = spread["beta"] / (spread["alpha"] + spread["beta"])
+            if open_ended & {"alpha", "beta"}:
+                open_ended.add("params_exponent")
+        return {
+            name: _interval(
+                float(value[name]),
+                spread[name][: 0 if name in open_ended else None],
+                self.level,
+                self.clusters,
+                self.fitted,
+            )
+            for name in value
+        }
+
+    def _sensitivity(self, theta: Floats, objective: float, draws: Floats) -> tuple[AsymptoteCase, ...]:
+        """The fit with the asymptote held at the ends of its interval and a tenth below and above."""
+        if not self.form.asymptote:
+            return ()
+        held = [theta[0] + np.log(0.9), theta[0] + np.log(1.1)]
+        if len(draws) and self.clusters > self.fitted and not self.frozen[0]:
+            held += [float(bound) for bound in interval(draws[:, 0], self.level, self.clusters, self.fitted)]
+        start = np.tile(theta, (len(held), 1))
+        start[:, 0] = np.sort(np.minimum(held, self.log_y.max()))
+        frozen = self.frozen.copy()
+        frozen[0] = True
+        for delta in (d for d in (0.1, 0.01) if d > self.problem.delta):
+            start = minimise(self.problem.with_delta(delta), start, np.ones((1, len(self.log_y))), frozen=frozen).theta
+        found = minimise(self.problem, start, np.ones((1, len(self.log_y))), frozen=frozen)
+        natural = self.form.natural(found.theta, self.centre)
+        return tuple(
+            AsymptoteCase(
+                asymptote=float(np.exp(found.theta[i, 0])),
+                doubt=float(2 * (found.objective[i] - objective) / self.unit),
+                parameters={name: float(value[i]) for name, value in natural.items()},
+            )
+            for i in np.flatnonzero(found.converged)
+        )
+
+
+def _columns(params: ArrayLike, tokens: ArrayLike, loss: ArrayLike) -> Floats:
+    """(3, n), checked."""
+    columns = [np.asarray(x, dtype=float).ravel() for x in (params, tokens, loss)]
+    if len({len(x) for x in columns}) != 1:
+        raise ValueError(f"params, tokens and loss have {', '.join(str(len(x)) for x in columns)} rows: not one each")
+    for name, x in zip(("params", "tokens", "loss"), columns, strict=True):
+        bad = np.flatnonzero(~((x > 0) & np.isfinite(x)))
+        if len(bad):
+            raise ValueError(f"{name} must be positive and finite in every row; row {bad[0]} has {x[bad[0]]}")
+    return np.stack(columns)
+
+
+def _interval(value: float, draws: Floats, level: float, clusters: int, fitted: int) -> Interval:
+    if not len(draws) or clusters <= fitted:
+        return Interval(value=value, low=None, high=None)
+    low, high = interval(draws, level, clusters, fitted)
+    return Interval(value=value, low=float(low), high=float(high))
+
+
+def _bins(logs: Floats) -> list[tuple[float, float]]:
+    """Distinct values, or `GROUPS` ranges with as many rows each where there are more."""
+    values = np.unique(np.round(logs, 2))  # sizes within a percent are one scale
+    if len(values) <= GROUPS:
+        return [(v - 0.0051, v + 0.0051) for v in values]
+    edges = np.quantile(logs, np.linspace(0, 1, GROUPS + 1))
+    return [(float(a), float(b)) for a, b in itertools.pairwise(np.unique(edges))]
+
+
+def _span(low: float, high: float) -> str:
+    low, high = float(np.exp(low)), float(np.exp(high))
+    return f"{np.sqrt(low * high):.3g}" if high < 1.02 * low else f"{low:.3g} to {high:.3g}"
+
+
+def _decades(value: float, low: float, high: float) -> float:
+    return max(0.0, float(np.log10(low / value)), float(np.log10(value / high)))

@@ -1,0 +1,314 @@
+"""Forms of a loss law, as objects in one table: what is fitted, in which parameters, and where a search begins.
+
+Every form works in ``theta``: logs of coefficients at the centre of the runs (the mean log of each input), exponents as
+they are. Centred, coefficients and exponents are nearly independent; A at one parameter is an extrapolation over
+eighteen e-folds and means little by itself. `natural` gives the published names back.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from copy import copy
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lawfit.errors import FitError
+from lawfit.estimate.newton import Bools, Floats, Minima, Penalty, System, minimise
+from lawfit.estimate.varpro import PowerSum, Term, global_minima, resampled_minima, same_minimum
+
+Formula = Callable[[NDArray[Any], Floats], NDArray[Any]]  # theta (r, k), centred logs (n, inputs) -> log loss (r, n)
+
+EXPONENT_RANGE: Final = (0.01, 3.0)
+_STAGES: Final = (0.1, 0.01)  # of delta, as in varpro
+_BLOCK: Final = 8192
+_TINY: Final = 1e-30  # complex step: derivatives exact to rounding
+
+
+class Smooth:
+    """The problem of fitting any smooth formula; derivatives by complex steps, Gauss-Newton in place of the Hessian."""
+
+    def __init__(self, log_y: Floats, logs: Floats, formula: Formula, low: Floats, high: Floats, delta: float) -> None:
+        self.log_y, self.logs, self.formula, self.delta = log_y, logs, formula, delta
+        self.low, self.high = low, high
+        self.size = len(low)
+
+    def with_delta(self, delta: float) -> Smooth:
+        other = copy(self)
+        other.delta = delta
+        return other
+
+    def log_model(self, theta: Floats) -> Floats:
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self.formula(theta, self.logs), dtype=float)
+
+    def jacobian(self, theta: Floats) -> Floats:
+        """(n, k) derivative of log y at one theta (k,)."""
+        shifted = theta + 1j * _TINY * np.eye(self.size)
+        return np.asarray(self.formula(shifted, self.logs).imag.T / _TINY, dtype=float)
+
+    def system(self, theta: Floats, weights: Floats, blend: Floats) -> System:
+        rows = len(theta)
+        total = System(
+            np.zeros(rows), np.zeros((rows, self.size)), np.zeros((rows, self.size, self.size)), *np.zeros((2, rows))
+        )
+        height = max(1, _BLOCK // len(self.log_y))
+        for top in range(0, rows, height):
+            self._add(total, theta, weights, blend, slice(top, top + height))
+        return total
+
+    def _add(self, total: System, theta: Floats, weights: Floats, blend: Floats, r: slice) -> None:
+        w = weights[r]
+        residual = self.log_y - self.log_model(theta[r])
+        clipped = np.clip(residual, -self.delta, self.delta)
+        inside = clipped == residual
+        score = w * clipped
+        total.objective[r] = (score * (residual - 0.5 * clipped)).sum(axis=1)
+        total.score[r] = (score * clipped).sum(axis=1)
+        total.inside[r] = (w * inside).sum(axis=1)
+        ratio = np.where(inside, w, score / np.where(inside, 1.0, residual))
+        curvature = (1 - blend[r, None]) * w * inside + blend[r, None] * ratio
+        shifted = theta[r][:, None, :] + 1j * _TINY * np.eye(self.size)
+        jacobian = self.formula(shifted.reshape(-1, self.size), self.logs).imag / _TINY
+        jacobian = jacobian.reshape(len(w), self.size, -1)
+        total.gradient[r] = -np.einsum("rkn,rn->rk", jacobian, score)
+        total.hessian[r] = (jacobian * curvature[:, None, :]) @ jacobian.transpose(0, 2, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossForm:
+    """One form of a loss law in params and tokens."""
+
+    name: str
+    formula: str  # for people
+    cite: str
+    names: tuple[str, ...]  # in theta's order
+    exponents: frozenset[str]  # names that are exponents; the others are coefficients, logs in theta
+    asymptote: bool  # theta[0] is the log of a loss that nothing removes
+    problem: Callable[[Floats, Floats, float], PowerSum | Smooth]  # (log loss, centred logs, delta)
+    natural: Callable[[Floats, Floats], Mapping[str, Floats]]  # theta (r, k) and centre (2,) -> published parameters
+    starts: Callable[[PowerSum | Smooth], Floats] | None = None  # None: a grid with variable projection
+
+    def search(
+        self,
+        problem: PowerSum | Smooth,
+        weights: Floats,
+        *,
+        log_first: float | None,
+        frozen: Bools,
+        penalty: Penalty | None,
+    ) -> Minima:
+        """Minima of all starts, for one row of weights (1, n)."""
+        if isinstance(problem, PowerSum):
+            return global_minima(problem, weights, log_first=log_first, frozen=frozen, penalty=penalty)
+        assert self.starts is not None
+        theta = self.starts(problem)
+        if log_first is not None and self.asymptote:
+            theta[:, 0] = log_first
+        for delta in (d for d in _STAGES if d > problem.delta):
+            theta = minimise(problem.with_delta(delta), theta, weights, frozen=frozen, penalty=penalty).theta
+        found = minimise(problem, theta, weights, frozen=frozen, penalty=penalty)
+        if not np.isfinite(found.objective).any():
+            raise FitError(f"no start of the form '{self.name}' gives a finite loss for these runs")
+        return found
+
+    def search_resamples(
+        self,
+        problem: PowerSum | Smooth,
+        weights: Floats,
+        estimate: Floats,
+        *,
+        log_first: float | None,
+        frozen: Bools,
+        penalty: Penalty | None,
+    ) -> tuple[Minima, Bools]:
+        """The minimum of each row of weights, and whether two searches for it agree."""
+        if isinstance(problem, PowerSum):
+            return resampled_minima(problem, weights, estimate, log_first=log_first, frozen=frozen, penalty=penalty)
+        rows = len(weights)
+        warm = minimise(problem, np.tile(estimate, (rows, 1)), weights, frozen=frozen, penalty=penalty)
+        wide = minimise(problem.with_delta(_STAGES[0]), warm.theta, weights, frozen=frozen, penalty=penalty)
+        cold = minimise(problem, wide.theta, weights, frozen=frozen, penalty=penalty)
+        return cold.best_of(warm), same_minimum(cold.objective, warm.objective)
+
+
+def _log_sum(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
+    """log(exp + exp) for complex arrays, which np.logaddexp does not take."""
+    top = np.maximum(first.real, second.real)
+    return np.asarray(top + np.log(np.exp(first - top) + np.exp(second - top)))
+
+
+def _additive_problem(log_y: Floats, logs: Floats, delta: float) -> PowerSum:
+    low, high = ((bound,) for bound in EXPONENT_RANGE)
+    constant = Term(logs=np.empty((len(log_y), 0)), low=(), high=())
+    return PowerSum(log_y, [constant, *(Term(logs=logs[:, [j]], low=low, high=high) for j in range(2))], delta)
+
+
+def _additive_natural(theta: Floats, centre: Floats) -> Mapping[str, Floats]:
+    e, a, alpha, b, beta = theta.T
+    return {
+        "E": np.exp(e),
+        "A": np.exp(a + alpha * centre[0]),
+        "alpha": alpha,
+        "B": np.exp(b + beta * centre[1]),
+        "beta": beta,
+    }
+
+
+def _kaplan(theta: NDArray[Any], logs: Floats) -> NDArray[Any]:
+    u, ratio, v, beta = theta.T[:, :, None]
+    return np.asarray(beta * _log_sum(u - ratio * logs[:, 0], v - logs[:, 1]))
+
+
+def _kaplan_natural(theta: Floats, centre: Floats) -> Mapping[str, Floats]:
+    u, ratio, v, beta = theta.T
+    return {
+        "params_scale": np.exp(u / ratio + centre[0]),
+        "alpha": ratio * beta,
+        "tokens_scale": np.exp(v + centre[1]),
+        "beta": beta,
+    }
+
+
+def _kaplan_starts(problem: PowerSum | Smooth) -> Floats:
+    level = float(problem.log_y.mean())
+    grid = itertools.product((0.3, 0.7, 1.5), (0.03, 0.06, 0.12, 0.25, 0.5))
+    return np.array([(level / beta - np.log(2), ratio, level / beta - np.log(2), beta) for ratio, beta in grid])
+
+
+def _coupled(theta: NDArray[Any], logs: Floats) -> NDArray[Any]:
+    e, a, alpha, b, beta, outer = theta.T[:, :, None]
+    inner = _log_sum(a - alpha * logs[:, 0], b - beta * logs[:, 1])
+    return _log_sum(np.broadcast_to(e, inner.shape), outer * inner)
+
+
+def _coupled_natural(theta: Floats, centre: Floats) -> Mapping[str, Floats]:
+    return {**_additive_natural(theta[:, :5], centre), "outer": theta[:, 5]}
+
+
+def _additive_minimum(problem: PowerSum | Smooth) -> Floats:
+    """The additive law's best theta: where searches for its generalisations begin."""
+    assert isinstance(problem, Smooth)
+    simple = _additive_problem(problem.log_y, problem.logs, max(problem.delta, _STAGES[-1]))
+    found = global_minima(simple, np.ones((1, len(problem.log_y))))
+    best: Floats = found.theta[found.objective.argmin()]
+    return best
+
+
+def _coupled_starts(problem: PowerSum | Smooth) -> Floats:
+    """The additive law with its reducible part taken to powers that cancel at the centre."""
+    e, *rest = _additive_minimum(problem)
+    levels = [e, e - 0.2, e - 0.5]
+    return np.array([[level, *(r / outer for r in rest), outer] for outer in (0.3, 0.5, 1.0, 2.0) for level in levels])
+
+
+def _bend(scale: NDArray[Any], power: NDArray[Any], x: Floats) -> NDArray[Any]:
+    """``scale (exp(power x) - 1) / power``: Farseer's ``a N^power`` up to a constant, smooth through power 0."""
+    return np.asarray(scale * np.expm1(power * x) / power)
+
+
+def _farseer(theta: NDArray[Any], logs: Floats) -> NDArray[Any]:
+    e, e1, e2, b, b1, b2, g, g1, g2 = theta.T[:, :, None]
+    n = logs[:, 0]
+    slope = np.exp(g + _bend(g1, g2, n))
+    return _log_sum(e + _bend(e1, e2, n), b + _bend(b1, b2, n) - slope * logs[:, 1])
+
+
+def _farseer_starts(problem: PowerSum | Smooth) -> Floats:
+    e, a, alpha, b, beta = _additive_minimum(problem)
+    level = np.logaddexp(e, a)
+    slope = -alpha * np.exp(a - level)
+    powers = itertools.product((-0.3, 0.3), (-0.3, 0.3), (-0.3, 0.3))
+    return np.array([(level, slope, p, b, 0.0, q, np.log(beta), 0.0, r) for p, q, r in powers])
+
+
+_FARSEER_NAMES: Final = ("E", "E_slope", "E_bend", "B", "B_slope", "B_bend", "beta", "beta_slope", "beta_bend")
+
+
+def _farseer_natural(theta: Floats, _: Floats) -> Mapping[str, Floats]:
+    """Values and slopes at the centre: the constants of the published form are differences of huge numbers."""
+    values = {name: theta[:, i] for i, name in enumerate(_FARSEER_NAMES)}
+    return {**values, "E": np.exp(theta[:, 0]), "B": np.exp(theta[:, 3]), "beta": np.exp(theta[:, 6])}
+
+
+def _compute_only(theta: NDArray[Any], logs: Floats) -> NDArray[Any]:
+    level, slope = theta.T[:, :, None]
+    return np.asarray(level + np.log(1 - slope * (logs[:, 0] + logs[:, 1])))
+
+
+def _compute_only_natural(theta: Floats, centre: Floats) -> Mapping[str, Floats]:
+    level, slope = np.exp(theta[:, 0]), theta[:, 1]
+    per_log10 = -level * slope * np.log(10)
+    return {"level": level - per_log10 * (centre.sum() + np.log(6)) / np.log(10), "per_decade": per_log10}
+
+
+def _smooth(formula: Formula, low: tuple[float, ...], high: tuple[float, ...]) -> Callable[..., Smooth]:
+    def problem(log_y: Floats, logs: Floats, delta: float) -> Smooth:
+        return Smooth(log_y, logs, formula, np.array(low), np.array(high), delta)
+
+    return problem
+
+
+ADDITIVE: Final = LossForm(
+    name="additive",
+    formula="E + A params^-alpha + B tokens^-beta",
+    cite="arXiv:2203.15556",
+    names=("E", "A", "alpha", "B", "beta"),
+    exponents=frozenset({"alpha", "beta"}),
+    asymptote=True,
+    problem=_additive_problem,
+    natural=_additive_natural,
+)
+KAPLAN: Final = LossForm(
+    name="kaplan",
+    formula="[(params_scale / params)^(alpha / beta) + tokens_scale / tokens]^beta",
+    cite="arXiv:2001.08361",
+    names=("params_scale", "alpha", "tokens_scale", "beta"),
+    exponents=frozenset({"alpha", "beta"}),
+    asymptote=False,
+    problem=_smooth(_kaplan, (-500.0, 0.02, -500.0, 0.003), (500.0, 20.0, 500.0, 3.0)),
+    natural=_kaplan_natural,
+    starts=_kaplan_starts,
+)
+COUPLED: Final = LossForm(
+    name="coupled",
+    formula="E + (A params^-alpha + B tokens^-beta)^outer",
+    cite="arXiv:2608.07222",
+    names=("E", "A", "alpha", "B", "beta", "outer"),
+    exponents=frozenset({"alpha", "beta", "outer"}),
+    asymptote=True,
+    problem=_smooth(_coupled, (-9.0, -60.0, 0.01, -60.0, 0.01, 0.05), (4.0, 60.0, 10.0, 60.0, 10.0, 5.0)),
+    natural=_coupled_natural,
+    starts=_coupled_starts,
+)
+FARSEER: Final = LossForm(
+    name="farseer",
+    formula="exp(e(params)) + exp(b(params)) tokens^-exp(g(params)), each a constant plus a power of params",
+    cite="arXiv:2506.10972",
+    names=_FARSEER_NAMES,
+    exponents=frozenset(_FARSEER_NAMES) - {"E", "B", "beta"},
+    asymptote=False,
+    problem=_smooth(
+        _farseer,
+        (-9.0, -1.0, -1.0, -30.0, -2.0, -1.0, -5.0, -1.0, -1.0),
+        (4.0, 0.5, 1.0, 6.0, 2.0, 1.0, 1.5, 1.0, 1.0),
+    ),
+    natural=_farseer_natural,
+    starts=_farseer_starts,
+)
+COMPUTE_ONLY: Final = LossForm(
+    name="compute_only",
+    formula="level + per_decade log10(6 params tokens)",
+    cite="arXiv:2404.19484",
+    names=("level", "per_decade"),
+    exponents=frozenset({"per_decade"}),
+    asymptote=False,
+    problem=_smooth(_compute_only, (-5.0, -0.5), (5.0, 0.5)),
+    natural=_compute_only_natural,
+    starts=lambda problem: np.array([[float(problem.log_y.mean()), s] for s in (0.01, 0.03, 0.1)]),
+)
+
+FORMS: Final[Mapping[str, LossForm]] = {f.name: f for f in (ADDITIVE, KAPLAN, COUPLED, FARSEER, COMPUTE_ONLY)}
