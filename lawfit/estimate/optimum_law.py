@@ -191,8 +191,15 @@ class OptimumLaw:
         )
 
 
-def fit_optimum_law(optima: MeasuredOptima, inputs: Sequence[str]) -> OptimumLaw:
+def fit_optimum_law(
+    optima: MeasuredOptima, inputs: Sequence[str], *, prior: Mapping[str, tuple[float, float]] | None = None
+) -> OptimumLaw:
     """``y = c * prod inputs^e`` through measured optima.
+
+    Parameters
+    ----------
+    prior : name of an input -> (mean, sd) of its exponent
+        Lent by published laws where there are too few scales; without it the optima alone decide.
 
     Raises
     ------
@@ -201,10 +208,14 @@ def fit_optimum_law(optima: MeasuredOptima, inputs: Sequence[str]) -> OptimumLaw
         message names the combination that is open and what would close it.
     """
     names = tuple(inputs)
-    design, centre = _design(optima, names)
-    means, covariances, log_evidence = _given_scatter(optima, design)
-    prior = -0.5 * (_SCATTERS / SCATTER_PRIOR) ** 2 + np.log(np.gradient(_SCATTERS))
-    weights = np.exp(prior - prior.max()) / np.exp(prior - prior.max()).sum()
+    lent = prior or {}
+    design, centre = _design(optima, names, lent)
+    expected = np.array([0.0, *(lent.get(name, (0.0, np.inf))[0] for name in names)])
+    certainty = np.array([0.0, *(lent.get(name, (0.0, np.inf))[1] ** -2.0 for name in names)])
+    means, covariances, log_evidence = _given_scatter(optima, design, expected, certainty)
+    log_prior = -0.5 * (_SCATTERS / SCATTER_PRIOR) ** 2 + np.log(np.gradient(_SCATTERS))
+    weights = np.exp(log_prior - log_prior.max())
+    weights /= weights.sum()
     top = log_evidence.max()
     posterior = weights * np.exp(log_evidence - top)
     return OptimumLaw(
@@ -290,14 +301,18 @@ def curvature_interval(optima: MeasuredOptima, name: str, level: float = 0.9) ->
     return law.exponent_interval("square", level)
 
 
-def _design(optima: MeasuredOptima, names: tuple[str, ...]) -> tuple[Floats, Floats]:
+def _design(
+    optima: MeasuredOptima, names: tuple[str, ...], lent: Mapping[str, tuple[float, float]]
+) -> tuple[Floats, Floats]:
+    logs = np.log(np.column_stack([optima.inputs[name] for name in names]))
+    centre = logs.mean(axis=0)
+    if set(names) <= set(lent) and len(optima):
+        return np.column_stack([np.ones(len(logs)), logs - centre]), centre
     if optima.groups < len(names) + 2:
         raise FitError(
             f"{optima.groups} independently measured scale(s) cannot give {len(names)} exponent(s) with an "
             f"uncertainty; {len(names) + 2} or more are needed"
         )
-    logs = np.log(np.column_stack([optima.inputs[name] for name in names]))
-    centre = logs.mean(axis=0)
     spread = logs.std(axis=0)
     if fixed := [name for name, sd in zip(names, spread, strict=True) if sd < 1e-6]:
         raise FitError(
@@ -313,18 +328,21 @@ def _design(optima: MeasuredOptima, names: tuple[str, ...]) -> tuple[Floats, Flo
     return np.column_stack([np.ones(len(logs)), logs - centre]), centre
 
 
-def _given_scatter(optima: MeasuredOptima, design: Floats) -> tuple[Floats, Floats, Floats]:
+def _given_scatter(
+    optima: MeasuredOptima, design: Floats, expected: Floats, certainty: Floats
+) -> tuple[Floats, Floats, Floats]:
     """Generalised least squares and its restricted log likelihood, for each size of the scatter."""
     size = np.bincount(optima.group)[optima.group]
     same = (optima.group[:, None] == optima.group[None, :]).astype(float)
     measured = np.diag(optima.log_sd**2 * size)
     total = measured[None] + _SCATTERS[:, None, None] ** 2 * same[None]
     inverse = np.linalg.inv(total)
-    information = np.einsum("ni,snm,mj->sij", design, inverse, design)
+    information = np.einsum("ni,snm,mj->sij", design, inverse, design) + np.diag(certainty)
     covariances = np.linalg.inv(information)
-    means = np.einsum("sij,nj,snm,m->si", covariances, design, inverse, optima.log_value, optimize=True)
+    score = np.einsum("nj,snm,m->sj", design, inverse, optima.log_value, optimize=True) + certainty * expected
+    means = np.einsum("sij,sj->si", covariances, score)
     residual = optima.log_value - means @ design.T
-    misfit = np.einsum("sn,snm,sm->s", residual, inverse, residual)
+    misfit = np.einsum("sn,snm,sm->s", residual, inverse, residual) + (means - expected) ** 2 @ certainty
     log_evidence = -0.5 * (misfit + np.linalg.slogdet(total)[1] + np.linalg.slogdet(information)[1])
     return means, covariances, np.asarray(log_evidence)
 

@@ -65,7 +65,7 @@ def convert_weight_decay(
 ) -> Floats:
     """The same shrinking per step in the other convention: ``independent = lr * coupled``, with the peak lr."""
     decay = np.asarray(weight_decay, dtype=float)
-    return np.asarray(decay * _rate(lr, given) / _rate(lr, wanted))
+    return decay if given is wanted else np.asarray(decay * _rate(lr, given) / _rate(lr, wanted))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -128,3 +128,20 @@ def test_survives_json() -> None:
 def test_needs_its_inputs() -> None:
     with pytest.raises(ValueError, match="needs params"):
         fit_optimum_law(optima(3.0 * PARAMS**0.4, 20 * PARAMS), ("params",)).predict(tokens=1e9)
+
+
+def test_a_lent_exponent_carries_a_single_scale() -> None:
+    one = MeasuredOptima.of([0.2], [0.1], {"ratio": [20.0]})
+    law = fit_optimum_law(one, ("ratio",), prior={"ratio": (-0.5, 0.1)})
+    assert law.predict(ratio=80.0).value == pytest.approx(0.1, rel=1e-9)  # 0.2 * 4^-0.5
+    low, high = law.exponent_interval("ratio", 0.9)
+    assert (low, high) == pytest.approx((-0.5 - 1.645 * 0.1, -0.5 + 1.645 * 0.1), abs=1e-3)
+    with pytest.raises(FitError, match="1 independently measured"):
+        fit_optimum_law(one, ("ratio",))
+
+
+def test_a_vague_loan_changes_nothing() -> None:
+    value = 3.0 * PARAMS**0.4 * np.exp([0.1, -0.1, 0.1, -0.1, 0.05])
+    alone = fit_optimum_law(optima(value, PARAMS), ("params",))
+    vague = fit_optimum_law(optima(value, PARAMS), ("params",), prior={"params": (0.0, 1e4)})
+    assert vague.predict(params=3e9).high == pytest.approx(alone.predict(params=3e9).high, rel=1e-6)
