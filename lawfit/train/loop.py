@@ -271,9 +271,12 @@ class _Run:
 
     def _keep(self, rows: Sequence[int]) -> None:
         if len(rows) < len(self.rows):
+            began = self.clock()
             self.steps = None  # first: graphs hold on to memory
             self.trainer.keep(rows)
             self.rows = [self.rows[row] for row in rows]
+            seconds = self.clocks.prepare_seconds + self.clock() - began
+            self.clocks = replace(self.clocks, prepare_seconds=seconds)
 
     def _save(self) -> None:
         self.checkpoint.save(

@@ -61,10 +61,11 @@ class Trainer:
         self.device, self.compiled = device, compiled
         self.warm_up_seconds = 0.0
         self.plan = plan(pack)
-        self._start(replace(pack, runs=tuple(pack.runs[i] for i in self.plan.rows)))
+        stack = replace(pack, runs=tuple(pack.runs[i] for i in self.plan.rows))
+        self._start(stack, initial_rows(pack.model, [run.init_seed for run in stack.runs]))
 
-    def _start(self, pack: Pack) -> None:
-        """A row of the stack for every run of `pack`, before the first step."""
+    def _start(self, pack: Pack, rows: Tensor) -> None:
+        """A row of the stack for every run of `pack`, with these weights, before the first step."""
         self.pack, device = pack, self.device
         runs, model = pack.runs, pack.model
         self.k, self.steps = len(runs), max(run.steps for run in runs)
@@ -79,7 +80,7 @@ class Trainer:
             self.update = torch.compile(advance, dynamic=False, fullgraph=True)
         self.columns = Columns.of(pack, device)
         self.decayed, self.rates = decayed_columns(model).to(device), rate_columns(model).to(device)
-        self.rows = initial_rows(model, [run.init_seed for run in runs]).to(device).requires_grad_()
+        self.rows = rows.to(device).requires_grad_()
         self.first, self.second = torch.zeros_like(self.rows), torch.zeros_like(self.rows)
         self.lr_table = torch.zeros(self.k, self.steps, device=device)
         self.last_step = torch.zeros(self.k, 1, dtype=torch.int64, device=device)
@@ -113,7 +114,7 @@ class Trainer:
         """Let go of all other rows. Afterwards the steps must be prepared anew."""
         state = {name: tensor if tensor.ndim == 0 else tensor[list(rows)] for name, tensor in self.snapshot().items()}
         order = self.order[list(rows)]
-        self._start(replace(self.pack, runs=tuple(self.pack.runs[row] for row in rows)))
+        self._start(replace(self.pack, runs=tuple(self.pack.runs[row] for row in rows)), state["rows"])
         self.order = order[:, : self.places].clone()
         with torch.no_grad():
             for name, tensor in self.state.items():
