@@ -500,6 +500,49 @@ def test_a_killed_build_is_run_again(made: tuple[Path, Manifest], tmp_path: Path
     assert left_beside(tmp_path / "out") == ["out"]
 
 
+SPREAD = """
+import multiprocessing, os, sys
+from pathlib import Path
+from lawfit.train.corpus import CorpusError, bpe
+from lawfit.train.corpus.build import build
+bpe.CHUNK_BYTES = 100  # many more chunks than are under way at a time
+def watch(what, share):
+    if what.startswith("making") and sys.argv[3] == "worker":
+        multiprocessing.active_children()[0].kill()
+    elif what.startswith("making"):
+        print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+        os.kill(os.getpid(), 9)
+if __name__ == "__main__":
+    try:
+        build(Path(sys.argv[1]), [Path(sys.argv[2])], vocab=300, validation_share=0.2, workers=2, progress=watch)
+    except CorpusError as error:
+        sys.exit(str(error))
+"""
+
+
+def build_spread(source: Path, folder: Path, victim: str) -> subprocess.CompletedProcess[str]:
+    """A build by two processes, one of which or whose parent is killed."""
+    script = folder / "script.py"
+    script.write_text(SPREAD)
+    words = [sys.executable, str(script), str(folder / "out"), str(source), victim]
+    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)  # else it hangs
+
+
+def test_a_killed_worker_ends_the_build(made: tuple[Path, Manifest], tmp_path: Path) -> None:
+    done = build_spread(made[0].parent / "source", tmp_path, "worker")
+    assert done.returncode == 1
+    assert "a process that made tokens was ended from outside" in done.stderr
+    assert left_beside(tmp_path / "out") == []
+
+
+def test_workers_end_with_a_killed_parent(made: tuple[Path, Manifest], tmp_path: Path) -> None:
+    done = build_spread(
+        made[0].parent / "source", tmp_path, "parent"
+    )  # returns when they, too, have closed their output
+    assert done.returncode == -signal.SIGKILL
+    assert len(done.stdout.split()) == 2
+
+
 @pytest.mark.parametrize("largest", [2_000, 8_000])  # bytes a file may have: texts are larger, then tokens
 def test_no_room_to_write(made: tuple[Path, Manifest], tmp_path: Path, largest: int) -> None:
     arguments = [str(tmp_path / "out"), str(made[0].parent / "source"), str(largest), "never"]

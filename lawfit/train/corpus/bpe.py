@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -95,27 +97,45 @@ def encode(
             for places in chunks:
                 yield _size(places), _encode_places(tokenizer, file, places)
         return
-    waiting: deque[tuple[int, Future[bytes]]] = deque()
+    others = set(multiprocessing.active_children())
     # Not forked: the threads of the tokenizers package do not survive that.
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
         workers, spawn, initializer=_start_worker, initargs=(tokenizer_file, documents.file)
     ) as pool:
         try:
-            for places in chunks:
-                waiting.append((_size(places), pool.submit(_encode_chunk, places)))
-                if len(waiting) > 2 * workers:
-                    size, future = waiting.popleft()
-                    yield size, future.result()
-            for size, future in waiting:
-                yield size, future.result()
+            yield from _in_order(pool, chunks, ahead=2 * workers)
         except BrokenProcessPool:
             raise CorpusError(
                 "a process that made tokens was ended from outside, perhaps for want of memory; "
                 "try again with fewer --workers"
             ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
+        except BaseException:  # Ctrl-C, or nobody wants the rest: chunks under way would take seconds
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()
+            raise
+
+
+def _in_order(pool: ProcessPoolExecutor, chunks: Sequence[Places], ahead: int) -> Iterator[tuple[int, bytes]]:
+    waiting: deque[tuple[int, Future[bytes]]] = deque()
+    for places in chunks:
+        with _without_interrupts():
+            waiting.append((_size(places), pool.submit(_encode_chunk, places)))
+        if len(waiting) > ahead:
+            size, future = waiting.popleft()
+            yield size, future.result()
+    for size, future in waiting:
+        yield size, future.result()
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Processes started here are deaf to Ctrl-C, which reaches the whole group: this one ends them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _sample(texts: Iterator[str]) -> Iterator[str]:
@@ -156,9 +176,17 @@ _worker: tuple[Tokenizer, BinaryIO]
 
 def _start_worker(tokenizer_file: Path, texts: Path) -> None:
     global _worker  # one per process: sending it with every chunk would cost more than the encoding
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     _worker = (load_tokenizer(tokenizer_file), texts.open("rb"))
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _encode_chunk(places: Places) -> bytes:

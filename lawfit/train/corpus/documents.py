@@ -107,12 +107,14 @@ def gather(
     places: dict[bytes, tuple[int, int]] = {}
     kept: dict[bytes, bytes] = {}  # hash without white space -> hash
     duplicates, rejected, end = 0, Counter[str](), 0
+    first: Rejection | None = None
     with file.open("wb") as texts, rejections.open("w", encoding="utf-8") as log:
         for number, item in enumerate(_candidates(sources, reading, leave_out)):
             if number % REPORT_EVERY == 0:
                 progress(f"{len(places):,} documents read", 0.0)
             if isinstance(item, Rejection):
                 rejected[item.reason] += 1
+                first = first or item
                 log.write(json.dumps(item.__dict__, ensure_ascii=False) + "\n")
                 continue
             digest = hashlib.sha256(item).digest()
@@ -130,15 +132,17 @@ def gather(
             places[digest] = (end, len(item))
             end += texts.write(item)
     if not places:
-        raise CorpusError(_nothing_found(sources, reading, rejected))
+        raise CorpusError(_nothing_found(sources, reading, rejected, first))
     return Documents(file=file, places=places, duplicates=duplicates, rejected=dict(sorted(rejected.items())))
 
 
-def _nothing_found(sources: Sequence[Path], reading: Reading, rejected: Counter[str]) -> str:
+def _nothing_found(sources: Sequence[Path], reading: Reading, rejected: Counter[str], first: Rejection | None) -> str:
     where = ", ".join(map(str, sources))
-    if rejected:
+    if first is not None:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(rejected.items()))
-        return f"no document found in {where}: {reasons}"
+        place = first.source if first.line is None else f"{first.source}, line {first.line}"
+        advice = "; --cut makes pieces of large texts" if "too large" in rejected else ""
+        return f"no document found in {where}: {reasons} ({place}: {first.detail}){advice}"
     if not any(source.is_dir() for source in sources):
         return f"no document found in {where}: nothing but empty lines"
     found: Counter[str] = Counter()
