@@ -231,8 +231,8 @@ class Campaign:
             how = "it is tried again in two halves"
         self._news.append(f"{task.pack.name} died ({what}); {how}")
         for part in again:
-            entry = self._entries[part.name] = _Entry(part, attempt=entry.attempt + 1)
-            self._submit(entry)
+            self._entries[part.name] = _Entry(part, attempt=entry.attempt + 1)
+            self._submit(self._entries[part.name])
 
     def _give_up(self, task: Task, left: tuple[str, ...], reason: str, tail: str) -> None:
         self._failures.append(Failure(pack=task.pack.name, runs=left, reason=reason, tail=tail))

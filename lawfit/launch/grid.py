@@ -24,6 +24,7 @@ import dataclasses
 import difflib
 import itertools
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -101,8 +102,14 @@ def _check_block(grid: Block, block: Json, where: str) -> None:
         values = _list(block.get(name, [1]))
         if not values:
             raise PackError(f"{where}: {name} is an empty list")
-        if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
-            raise PackError(f"{where}: {name} must be a number or a list of numbers, got {block[name]!r}")
+        if not all(_is_number(value) for value in values):
+            raise PackError(f"{where}: {name} must be a number, or a list of numbers, got {block[name]!r}")
+        if name in ("tokens", "tokens_per_param", "batch_tokens") and not all(0 < value < math.inf for value in values):
+            raise PackError(f"{where}: {name} must be a number above 0, got {block[name]!r}")
+
+
+def _is_number(value: Json) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _block_packs(grid: Block, block: Block, number: int, where: str, vocab: int | None) -> Iterator[Pack]:
@@ -141,7 +148,7 @@ def _block_packs(grid: Block, block: Block, number: int, where: str, vocab: int 
             base = {name: value for name, value in grid.get("base", {}).items() if name in _PACK}
             content = {
                 **base, **made, "name": f"{number:03d}-{shape}-D{shown}-B{batch_tokens}", "model": model,
-                "batch_sequences": batch_tokens // model["seq_len"], "runs": runs,
+                "batch_sequences": int(batch_tokens // model["seq_len"]), "runs": runs,
             }  # fmt: skip
             try:
                 yield parse_pack(content)

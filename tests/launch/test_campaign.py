@@ -1,0 +1,125 @@
+"""Campaigns with processes that stand in for the trainer: failures, retries, deadlines."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lawfit.launch import LocalLauncher, Progress, Result
+from lawfit.launch.campaign import DEADLINE, Campaign
+from lawfit.launch.plan import Task, checkpoint_of, task_of
+from tests.launch.conftest import calls, fake_trainer, make_pack
+
+
+def task(*, lrs: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4), **own: Any) -> Task:
+    return task_of(dataclasses.replace(make_pack(lrs=lrs, **own), corpus_hash="made-up"))
+
+
+def run_campaign(folder: Path, made: Task, command: Any, **own: Any) -> tuple[Result, list[str], list[Path]]:
+    """The result, what was said, and the logs that were handed on."""
+    (folder / "runs").mkdir(exist_ok=True)
+    news: list[str] = []
+    ended: list[Path] = []
+    campaign = Campaign(
+        [made], LocalLauncher(), folder / "runs", command=command, ended=ended.extend,
+        report=lambda progress: news.extend(progress.news), **own,
+    )  # fmt: skip
+    return campaign.run(), news, ended
+
+
+def test_all_goes_well(tmp_path: Path) -> None:
+    made = task()
+    result, news, ended = run_campaign(tmp_path, made, fake_trainer(tmp_path, made.pack, made.ids))
+    assert (set(result.finished), result.failures, result.unfinished) == (set(made.ids), (), ())
+    assert sorted(path.stem for path in ended) == sorted(made.ids)
+    assert news == ["pack begins on cpu (4 runs)", "pack is done: 4 runs, 0 diverged"]
+    assert [path.name for path in (tmp_path / "runs" / ".launch").glob("*.json")] == []
+
+
+@pytest.mark.parametrize(
+    "death",
+    [
+        pytest.param({"signal": signal.SIGKILL, "say": "x"}, id="killed"),
+        pytest.param({"say": "Traceback ...\nRuntimeError: CUDA error: an illegal memory access"}, id="CUDA"),
+    ],
+)
+def test_a_pack_that_dies_is_tried_again_in_halves(tmp_path: Path, death: dict[str, Any]) -> None:
+    made = task()
+    command = fake_trainer(tmp_path, made.pack, made.ids, survives=1, **death)
+    result, news, _ = run_campaign(tmp_path, made, command)
+    assert set(result.finished) == set(made.ids)
+    assert sorted(map(len, calls(tmp_path))) == [1, 1, 1, 1, 2, 2, 4]
+    assert any("it is tried again in two halves" in sentence for sentence in news)
+
+
+def test_one_that_keeps_dying_is_reported_with_what_it_said(tmp_path: Path) -> None:
+    made = task(lrs=(0.1,))
+    said = "Traceback ...\nRuntimeError: CUDA error: device-side assert triggered"
+    result, news, ended = run_campaign(tmp_path, made, fake_trainer(tmp_path, made.pack, made.ids, say=said))
+    (failure,) = result.failures
+    assert (failure.pack, failure.runs, failure.tail) == ("pack", made.ids, said)
+    assert failure.reason == "RuntimeError: CUDA error: device-side assert triggered, 3 times"
+    assert (calls(tmp_path), ended, result.unfinished) == ([[0.1]] * 3, [], ())
+    assert news[-1] == f"pack failed: {failure.reason}"
+
+
+def test_what_the_trainer_explains_is_not_tried_again(tmp_path: Path) -> None:
+    made = task()
+    command = fake_trainer(tmp_path, made.pack, made.ids, say="warning: x\nerror: the corpus is too small\n")
+    result, _, _ = run_campaign(tmp_path, made, command)
+    assert [failure.reason for failure in result.failures] == ["the corpus is too small"]
+    assert len(calls(tmp_path)) == 1
+
+
+def test_a_pack_that_left_a_checkpoint_goes_on_whole(tmp_path: Path) -> None:
+    made = task()
+    left = str(checkpoint_of(made, tmp_path / "runs"))
+    command = fake_trainer(tmp_path, made.pack, made.ids, survives=2, say="killed", signal=9, leaves=left)
+    result, news, _ = run_campaign(tmp_path, made, command)
+    assert set(result.finished) == set(made.ids)
+    assert list(map(len, calls(tmp_path))) == [4, 4, 2, 2]
+    assert any("it goes on from its checkpoint" in sentence for sentence in news)
+
+
+def test_the_deadline_stops_what_waits_and_then_what_runs(tmp_path: Path) -> None:
+    first, second = task(lrs=(0.1,)), task(lrs=(0.2,))
+    (tmp_path / "runs").mkdir()
+    now = 0.0
+    seen: list[Progress] = []
+
+    def sleep(_: float) -> None:
+        nonlocal now
+        now += 5
+
+    sleeper = ["sleep", "60"]
+    campaign = Campaign(
+        [first, second], LocalLauncher(), tmp_path / "runs", command=lambda _: sleeper, ended=lambda _: None,
+        report=seen.append, stop=lambda: DEADLINE if now > 10 else "", clock=lambda: now, sleep=sleep,
+    )  # fmt: skip
+    result = campaign.run()
+    assert (result.stopped_by, set(result.unfinished)) == (DEADLINE, {*first.ids, *second.ids})
+    assert result.failures == ()
+    waiting = [(progress.packs_waiting, len(progress.running)) for progress in seen]
+    assert waiting[0] == (1, 1)
+    assert (0, 1) in waiting  # the second was not begun, the first has time for its checkpoint
+
+
+def test_an_interrupt_ends_every_process(tmp_path: Path) -> None:
+    made = task(lrs=(0.1,))
+    (tmp_path / "runs").mkdir()
+    launcher = LocalLauncher()
+
+    def interrupted(progress: Progress) -> None:
+        if progress.running:
+            raise KeyboardInterrupt
+
+    campaign = Campaign(
+        [made], launcher, tmp_path / "runs", command=lambda _: ["sleep", "60"], ended=lambda _: None, report=interrupted
+    )
+    with pytest.raises(KeyboardInterrupt):
+        campaign.run()
+    assert launcher.state(made.name).exit_code == -9

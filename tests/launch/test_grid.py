@@ -1,0 +1,100 @@
+"""Grid files: products, what a block may say, and what is refused."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+
+from lawfit.launch import grid
+from lawfit.settings import data_folder
+from lawfit.train.pack import PackError
+from lawfit.train.trunks import plan
+from tests.launch.conftest import GRID
+
+
+def with_block(**changes: Any) -> dict[str, Any]:
+    content = copy.deepcopy(GRID)
+    content["blocks"][0] |= changes
+    content["blocks"][0] = {name: value for name, value in content["blocks"][0].items() if value is not ...}
+    return content
+
+
+def test_a_grid_is_a_product() -> None:
+    content = copy.deepcopy(GRID)
+    content["blocks"].append({"shape": "tiny", "tokens": 640, "batch_tokens": 32, "lr": 0.01, "weight_decay": 0.5})
+    large, small, decay = grid.packs(content)
+    assert [pack.batch_tokens for pack in (large, small, decay)] == [32, 16, 32]
+    assert [run.steps for run in large.runs] == [20] * 6
+    assert [run.warmup_steps for run in small.runs] == [10] * 6
+    assert [(run.lr, run.init_seed, run.data_seed) for run in small.runs] == [
+        (lr, seed, seed) for seed in (0, 1) for lr in (0.001, 0.01, 1e30)
+    ]
+    assert {run.beta2 for run in large.runs} == {0.99}
+    assert [(run.lr, run.weight_decay, run.init_seed) for run in decay.runs] == [(0.01, 0.5, 0)]
+
+
+def test_what_a_block_may_say() -> None:
+    content = with_block(
+        batch_tokens=32, lr=[0.01], optimizer="muon", decay="independent", noise_scale=True, qk_norm=True,
+        beta2=[0.9, 0.99], average_half_life_tokens=320, warmup_fraction=0.5, data_seed=7,
+    )  # fmt: skip
+    (pack,) = grid.packs(content)
+    assert (pack.optimizer, pack.decay, pack.noise_scale, pack.model.qk_norm) == ("muon", "independent", True, True)
+    assert [(run.init_seed, run.beta2) for run in pack.runs] == [(0, 0.9), (0, 0.99), (1, 0.9), (1, 0.99)]
+    assert {(run.data_seed, run.average_half_life_tokens, run.warmup_steps) for run in pack.runs} == {(7, 320, 10)}
+
+
+def test_tokens_per_parameter_and_the_vocabulary_of_the_corpus() -> None:
+    content = with_block(tokens=..., tokens_per_param=2, batch_tokens=32, lr=[0.01], seeds=0)
+    del content["base"]["vocab"]
+    (pack,) = grid.packs(content, vocab=77)
+    assert pack.model.vocab == 77
+    assert pack.runs[0].steps == round(2 * pack.model.non_embedding_params / 32)
+
+
+@pytest.mark.parametrize(("schedule", "packs"), [("wsd", 1), ("constant", 1), ("linear", 2)])
+def test_horizons_that_share_steps_share_a_pack(schedule: str, packs: int) -> None:
+    made = list(grid.packs(with_block(tokens=[640, 1280], batch_tokens=16, lr=[0.01], seeds=0, schedule=schedule)))
+    assert len(made) == packs
+    if packs == 1:
+        assert [run.steps for run in made[0].runs] == [40, 80]
+        assert {run.warmup_steps for run in made[0].runs} == {10}  # of the shortest, or nothing would be shared
+        assert len(plan(made[0]).rows) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([], 'a grid is a JSON object with "base"'),
+        ({"blocks": 3}, 'a grid is a JSON object with "base"'),
+        ({**GRID, "shape": 1}, "unknown field shape; did you mean shapes"),
+        ({**GRID, "base": {"seqlen": 8}}, r"base\.unknown field seqlen; did you mean seq_len"),
+        ({**GRID, "run": {"step": 8}}, r"run\.unknown field step"),
+        ({**GRID, "shapes": {"tiny": 3}}, "shapes must be an object such as"),
+        ({**GRID, "base": {}}, r"blocks\[0\]: vocab of the models is missing"),
+        (with_block(shape="huge"), r"blocks\[0\]: no shape 'huge'; the shapes are tiny"),
+        (with_block(batch_tokens=[20]), r"blocks\[0\]: batch_tokens 20 is not a multiple of seq_len 8"),
+        (with_block(learning_rate=[1]), r"blocks\[0\]: unknown field learning_rate; "),
+        (with_block(tokens_per_param=20), "tokens or tokens_per_param, one of them"),
+        (with_block(lr=...), r"blocks\[0\]: lr is missing"),
+        (with_block(lr=[]), "lr is an empty list"),
+        (with_block(lr=["0.1"]), "lr must be a number, or a list of numbers"),
+        (with_block(lr=[0.01, 0.01]), r"blocks\[0\]: runs\[0\] and runs\[1\] are the same run"),
+        (with_block(optimizer="lion"), r"blocks\[0\]: optimizer must be one of"),
+        (with_block(tokens=[float("nan")]), "tokens must be a number above 0"),
+        (with_block(batch_tokens=[16.5]), "batch_tokens 16.5 is not a multiple of seq_len 8"),
+    ],
+    ids=lambda value: "" if isinstance(value, (dict, list)) else value[:25],
+)  # fmt: skip
+def test_a_bad_grid_is_refused(content: Any, message: str) -> None:
+    with pytest.raises(PackError, match=message):
+        list(grid.packs(content))
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_shipped_runs_come_from_the_shipped_grids(number: int) -> None:
+    content = json.loads((data_folder() / f"proxy_sweep_grid_{number}.json").read_text())
+    assert all(pack.corpus_hash == "8adf79d9bdb6780c" for pack in grid.packs(content))

@@ -1,0 +1,169 @@
+"""What every launch engine does, asked of each; and claims."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lawfit.launch import BACKENDS, Job, JobStatus, Launcher, LocalLauncher, claims
+from tests.launch.conftest import needs_proc, wait_for
+
+SLEEP = "import time; time.sleep(60)"
+SAY = "import os, signal, sys, time; sys.stderr.write(os.environ['CUDA_VISIBLE_DEVICES'] + ';'); sys.stderr.flush();"
+POLITE = f"import signal, sys; signal.signal(15, lambda *_: sys.exit(7)); {SAY} time.sleep(60)"
+DEAF = f"import signal; signal.signal(15, signal.SIG_IGN); {SAY} time.sleep(60)"
+
+
+def job(name: str, code: str, folder: Path, *claimed: str) -> Job:
+    return Job(name=name, command=(sys.executable, "-IS", "-c", code), folder=folder, claims=frozenset(claimed))
+
+
+def ended(launcher: Launcher, *names: str) -> None:
+    wait_for(lambda: all(launcher.state(name).status is JobStatus.ENDED for name in names), f"the end of {names}", 20)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+class TestContract:
+    @pytest.fixture
+    def launcher(self, backend: str) -> Iterator[Launcher]:
+        made = BACKENDS[backend]()
+        yield made
+        made.close()
+
+    def test_runs_what_is_submitted_and_says_how_it_ended(self, launcher: Launcher, tmp_path: Path) -> None:
+        launcher.submit(job("good", f"open({str(tmp_path / 'mark')!r}, 'w').close()", tmp_path))
+        launcher.submit(job("bad", "import sys; sys.stderr.write('because'); sys.exit(3)", tmp_path))
+        ended(launcher, "good", "bad")
+        assert (tmp_path / "mark").exists()
+        assert (launcher.state("good").exit_code, launcher.state("bad").exit_code) == (0, 3)
+        assert (launcher.logs("good"), launcher.logs("bad")) == ("", "because")
+
+    def test_no_more_at_a_time_than_there_is_room(self, launcher: Launcher, tmp_path: Path) -> None:
+        names = [f"job {n}" for n in range(launcher.places + 1)]
+        for name in names:
+            launcher.submit(job(name, SLEEP, tmp_path))
+        states = [launcher.state(name) for name in names]
+        assert [s.status for s in states] == [JobStatus.RUNNING] * launcher.places + [JobStatus.QUEUED]
+        assert all(s.place for s in states[:-1])
+        launcher.cancel(names[0])
+        wait_for(lambda: launcher.state(names[-1]).status is JobStatus.RUNNING, "the last job's start", 20)
+
+    def test_cancelled_jobs_end(self, launcher: Launcher, tmp_path: Path) -> None:
+        launcher.submit(job("running", POLITE, tmp_path))
+        wait_for(lambda: launcher.logs("running"), "its first word", 20)
+        launcher.submit(job("waiting", SLEEP, tmp_path))
+        for name in ("waiting", "running"):
+            launcher.cancel(name)
+        ended(launcher, "running", "waiting")
+        assert launcher.state("running").exit_code == 7  # it was asked, not killed
+        assert launcher.state("running").cancelled
+        assert launcher.state("waiting").exit_code is None
+
+    def test_of_two_jobs_that_claim_the_same_one_waits(self, launcher: Launcher, tmp_path: Path) -> None:
+        others = BACKENDS["local"]()
+        others.submit(job("first", SLEEP, tmp_path, "a", "b"))
+        launcher.submit(job("second", "", tmp_path, "b", "c"))
+        assert launcher.state("second").status is JobStatus.QUEUED
+        assert "first" in launcher.state("second").waits_for
+        others.close()
+        ended(launcher, "second")
+
+    def test_a_name_is_taken_until_its_job_is_over(self, launcher: Launcher, tmp_path: Path) -> None:
+        launcher.submit(job("x", SLEEP, tmp_path))
+        with pytest.raises(ValueError, match="not over yet"):
+            launcher.submit(job("x", "", tmp_path))
+        launcher.cancel("x")
+        ended(launcher, "x")
+        launcher.submit(job("x", "", tmp_path))
+        ended(launcher, "x")
+        assert launcher.state("x").exit_code == 0
+
+    def test_close_ends_everything(self, launcher: Launcher, tmp_path: Path) -> None:
+        launcher.submit(job("deaf", DEAF, tmp_path))
+        wait_for(lambda: launcher.logs("deaf"), "its first word", 20)
+        launcher.close()
+        assert launcher.state("deaf").status is JobStatus.ENDED
+
+
+class TestLocal:
+    def test_each_gpu_is_given_out_once_before_any_is_shared(self, tmp_path: Path) -> None:
+        launcher = LocalLauncher(["0", "3"], workers=2)
+        for name in "abcd":
+            launcher.submit(job(name, f"{SAY} time.sleep(60)", tmp_path))
+        assert [launcher.state(name).place for name in "abcd"] == ["gpu 0", "gpu 3", "gpu 0", "gpu 3"]
+        wait_for(lambda: [launcher.logs(name) for name in "abcd"] == ["0;", "3;", "0;", "3;"], "what the jobs see", 20)
+        launcher.close()
+
+    def test_the_cpu_hides_all_gpus(self, tmp_path: Path) -> None:
+        launcher = LocalLauncher()
+        launcher.submit(
+            job("a", "import os, sys; sys.stderr.write(repr(os.environ['CUDA_VISIBLE_DEVICES']))", tmp_path)
+        )
+        ended(launcher, "a")
+        assert (launcher.logs("a"), launcher.state("a").place) == ("''", "cpu")
+
+    def test_a_job_that_does_not_listen_is_killed_in_time(self, tmp_path: Path) -> None:
+        now = 0.0
+        launcher = LocalLauncher(grace_seconds=30, clock=lambda: now)
+        launcher.submit(job("deaf", DEAF, tmp_path))
+        wait_for(lambda: launcher.logs("deaf"), "its first word", 20)
+        launcher.cancel("deaf")
+        time.sleep(0.2)
+        assert launcher.state("deaf").status is JobStatus.RUNNING
+        now = 31
+        launcher.state("deaf")
+        ended(launcher, "deaf")
+        assert launcher.state("deaf").exit_code == -9
+
+    @needs_proc
+    def test_jobs_end_with_a_launcher_that_is_killed(self, tmp_path: Path) -> None:
+        code = f"""
+import time
+from pathlib import Path
+from lawfit.launch import Job, LocalLauncher
+launcher = LocalLauncher()
+command = ({sys.executable!r}, "-IS", "-c", {SLEEP + "  # mine"!r})
+launcher.submit(Job(name="a", command=command, folder=Path({str(tmp_path)!r})))
+print(launcher._entries["a"].process.pid, flush=True)
+time.sleep(60)
+"""
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        command = Path(f"/proc/{process.stdout.readline().strip()}/cmdline")
+        wait_for(lambda: b"# mine" in command.read_bytes(), "the job's start", 20)
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        wait_for(lambda: not command.exists() or not command.read_bytes(), "the job's end", 20)
+
+
+class TestClaims:
+    def test_held_while_any_process_has_it_open(self, tmp_path: Path) -> None:
+        mine = claims.take(tmp_path, "one", frozenset("ab"))
+        assert isinstance(mine, int)
+        process = subprocess.Popen([sys.executable, "-IS", "-c", SLEEP], pass_fds=(mine,))
+        os.close(mine)
+        assert claims.take(tmp_path, "two", frozenset("bc")) == claims.Holder(job="one", launcher=os.getpid())
+        free = claims.take(tmp_path, "three", frozenset("cd"))
+        assert isinstance(free, int)
+        process.kill()
+        process.wait()
+        again = claims.take(tmp_path, "two", frozenset("ab"))
+        assert isinstance(again, int)
+        os.close(again)
+        os.close(free)
+
+    def test_what_nobody_holds_is_removed(self, tmp_path: Path) -> None:
+        held, left = claims.take(tmp_path, "held", frozenset("a")), claims.take(tmp_path, "left", frozenset("b"))
+        assert isinstance(held, int)
+        assert isinstance(left, int)
+        os.close(left)
+        claims.clean(tmp_path)
+        assert [path.name for path in tmp_path.glob("*.claim")] == ["held.claim"]
+        os.close(held)
