@@ -91,7 +91,7 @@ def build(
     if vocab is not None and tokenizer is not None:
         raise typer.BadParameter("a tokenizer has its own vocabulary: give --vocab or --tokenizer, not both")
     reading = Reading(
-        suffixes=tuple(suffix or Reading.suffixes),
+        suffixes=tuple("." + text.removeprefix(".") for text in suffix) if suffix else Reading.suffixes,
         text_field=text_field,
         max_bytes=max_bytes,
         cut=cut,

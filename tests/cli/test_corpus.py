@@ -42,7 +42,7 @@ def test_build_tells_what_it_made(text: Call, notes: Path, tmp_path: Path) -> No
 
 def test_build_again_says_that_it_is_there(call: Call, text: Call, notes: Path, tmp_path: Path) -> None:
     first = call("corpus", "build", tmp_path / "out", notes, *SMALL)
-    again = call("corpus", "build", tmp_path / "out", notes, *SMALL)
+    again = call("corpus", "build", tmp_path / "out", notes, "--suffix", "md", *SMALL[2:])
     assert (first["unchanged"], again["unchanged"]) == (False, True)
     assert first["schema"] == "lawfit.corpus/1"
     assert {**first, "unchanged": True} == again

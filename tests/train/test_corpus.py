@@ -306,6 +306,24 @@ def test_a_packed_file_that_is_cut_off_gives_what_it_can(tmp_path: Path) -> None
     assert rejected(tmp_path / "out") == [("web.jsonl.gz", None, "unreadable")]
 
 
+def test_a_folder_that_cannot_be_listed_is_told(
+    made: tuple[Path, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_sources(tmp_path / "source")
+    (tmp_path / "source" / "locked").mkdir()
+    scandir = os.scandir
+
+    def guarded(path: str) -> Any:
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    manifest = build(tmp_path / "out", [tmp_path / "source"], **SMALL)
+    assert manifest.hash == made[1].hash
+    assert ("locked", None, "unreadable") in rejected(tmp_path / "out")
+
+
 def test_binary_files_are_no_documents(made: tuple[Path, Manifest], tmp_path: Path) -> None:
     (tmp_path / "tar").write_bytes(b"name\0\0\0text")
     (tmp_path / "image").write_bytes(bytes(range(256)))
@@ -360,6 +378,15 @@ def test_texts_that_differ_in_white_space_are_copies_if_asked(tmp_path: Path) ->
         path = again / f"spaced{i}.py"
         path.rename(again / f"a{i}.py")
     assert build(tmp_path / "other", [again], **SMALL, reading=Reading(ignore_space=True)).hash == asked.hash
+
+
+def test_the_module_says_what_is_wrong(made: tuple[Path, Manifest]) -> None:
+    """`python -m lawfit.train.corpus FOLDER`, in a folder with other files."""
+    words = [sys.executable, "-m", "lawfit.train.corpus", str(made[0].parent)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: ")
+    assert "holds other files (out, source)" in done.stderr
 
 
 # What cannot be built

@@ -147,7 +147,7 @@ def _nothing_found(sources: Sequence[Path], reading: Reading, rejected: Counter[
         return f"no document found in {where}: nothing but empty lines"
     found: Counter[str] = Counter()
     for source in sources:
-        found.update(path.suffix for path in _files_below(source, ("",), ()) if path.suffix)
+        found.update(path.suffix for path in _files_below(source, ("",), (), []) if path.suffix)
     told = f"no file in {where} ends in {' or '.join(reading.suffixes)}"
     if not found:
         return told
@@ -158,8 +158,11 @@ def _nothing_found(sources: Sequence[Path], reading: Reading, rejected: Counter[
 def _candidates(sources: Sequence[Path], reading: Reading, leave_out: Sequence[Path]) -> Iterator[bytes | Rejection]:
     for source in sources:
         if source.is_dir():
-            for path in _files_below(source, reading.suffixes, leave_out):
+            errors: list[OSError] = []
+            for path in _files_below(source, reading.suffixes, leave_out, errors):
                 yield from _documents_in(path, reading, named=False)
+            for error in errors:
+                yield Rejection(source=str(error.filename), line=None, reason="unreadable", detail=str(error.strerror))
         elif source.name.endswith(PACKED):
             raise CorpusError(f"{source} cannot be read; unpack it first ({', '.join(LINES)}, .gz and text are read)")
         else:
@@ -170,8 +173,11 @@ def _candidates(sources: Sequence[Path], reading: Reading, leave_out: Sequence[P
             yield from _documents_in(source, reading, named=True)
 
 
-def _files_below(folder: Path, suffixes: tuple[str, ...], leave_out: Sequence[Path]) -> Iterator[Path]:
-    for root, folders, names in os.walk(folder):
+def _files_below(
+    folder: Path, suffixes: tuple[str, ...], leave_out: Sequence[Path], errors: list[OSError]
+) -> Iterator[Path]:
+    """Links to folders are not followed; folders that cannot be listed go to `errors`."""
+    for root, folders, names in os.walk(folder, onerror=errors.append):
         if leave_out:
             folders[:] = [name for name in folders if Path(root, name).resolve() not in leave_out]
         yield from (Path(root, name) for name in names if name.endswith(suffixes))
