@@ -24,7 +24,7 @@ from lawfit.errors import LawfitError
 from lawfit.train.capacity import largest_pack
 from lawfit.train.corpus import MANIFEST, open_corpus
 from lawfit.train.loop import Outcome, ended, train
-from lawfit.train.pack import Pack, load_pack
+from lawfit.train.pack import Pack, load_pack, pack_schema
 from lawfit.train.trainer import Trainer
 from lawfit.train.trunks import cut, halves, plan
 
@@ -93,7 +93,8 @@ def has_ended(pack: Pack, logs: Path) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lawfit.train", description="Train packs, one after the other.")
-    parser.add_argument("packs", nargs="+", type=Path, metavar="pack.json")
+    parser.add_argument("packs", nargs="*", type=Path, metavar="pack.json")
+    parser.add_argument("--schema", action="store_true", help="print the JSON schema of pack.json, and do nothing else")
     parser.add_argument("--logs", type=Path, default=Path("runs"), help="folder for <run id>.jsonl (default: runs)")
     parser.add_argument("--cpu", action="store_true", help="use the CPU although a GPU is there")
     parser.add_argument(
@@ -102,6 +103,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--checkpoint-seconds", type=float, default=120, help="leave one this often (default: 120)")
     parser.add_argument("--wait", type=float, default=0, help="seconds to wait for a corpus that is being built")
     options = parser.parse_args(arguments)
+    if options.schema:
+        print(json.dumps(pack_schema(), indent=2))
+        return 0
+    if not options.packs:
+        parser.error("no pack.json is named")
     device = torch.device("cuda" if torch.cuda.is_available() and not options.cpu else "cpu")
     try:
         packs = [load_pack(path) for path in options.packs]  # all of them checked before the first one trains

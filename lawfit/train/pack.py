@@ -4,50 +4,54 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 
-from lawfit.errors import LawfitError
 from lawfit.records import Json, content_hash
+from lawfit.train.declared import About, PackError, build, check, demand, fields_of, object_schema
 from lawfit.train.schedules import SCHEDULES, multipliers
 
+__all__ = ["Model", "Pack", "PackError", "RunSettings", "load_pack", "pack_schema", "parse_pack"]
 
-class PackError(LawfitError):
-    """A pack says something that cannot be trained: which field, what it holds, what it may hold."""
+OPTIMIZERS = ("adamw", "muon", "sgd")
+DECAYS = ("coupled", "independent")
+PRECISIONS = ("bf16", "fp32")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
     """Shape of a decoder-only transformer, the same for every run of a pack."""
 
-    layers: int
-    width: int  # of the residual stream
-    heads: int  # width / heads is the size of a head, an even number
-    hidden: int  # of the SwiGLU, gate and up each
-    vocab: int
-    seq_len: int  # tokens per sequence
-    qk_norm: bool = False
-    embedding_std: float = 0.02
-    init_std: float = 0.02  # matrices and head; matrices that write to the residual stream: divided by sqrt(2 layers)
-    rope_base: float = 10_000.0
-    mup_base_width: int | None = None  # maximal update parametrization: settings hold at this width (see model.py)
+    layers: Annotated[int, About("Number of layers.", minimum=1)]
+    width: Annotated[int, About("Width of the residual stream.", minimum=1)]
+    heads: Annotated[int, About("Attention heads; they cut the width into even parts.", minimum=1)]
+    hidden: Annotated[int, About("Width of the SwiGLU, gate and up each.", minimum=1)]
+    vocab: Annotated[int, About("Vocabulary: at least that of the corpus.", minimum=1)]
+    seq_len: Annotated[int, About("Tokens per sequence.", minimum=1)]
+    qk_norm: Annotated[bool, About("RMSNorm of queries and keys, per head.")] = False
+    embedding_std: Annotated[float, About("Standard deviation of the embedding's first values.", above=0)] = 0.02
+    init_std: Annotated[
+        float,
+        About(
+            "That of matrices and head; in matrices that write to the residual stream divided by sqrt(2 layers).",
+            above=0,
+        ),
+    ] = 0.02
+    rope_base: Annotated[float, About("Base of the rotary embedding.", above=0)] = 10_000.0
+    mup_base_width: Annotated[
+        int | None,
+        About("Maximal update parametrization: the settings hold at this width. Null: standard.", minimum=1),
+    ] = None
 
     def __post_init__(self) -> None:
-        for name in ("layers", "width", "heads", "hidden", "vocab", "seq_len"):
-            _demand(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "1 or more")
+        check(self, "model.")
         even_heads = self.width % self.heads == 0 and (self.width // self.heads) % 2 == 0
-        _demand(even_heads, "model.heads", self.heads, f"a number that cuts width {self.width} into even parts")
-        base = self.mup_base_width
-        _demand(base is None or base >= 1, "model.mup_base_width", base, "1 or more")
-        for name in ("embedding_std", "init_std"):
-            _demand(getattr(self, name) > 0, f"model.{name}", getattr(self, name), "above 0")
+        demand(even_heads, "model.heads", self.heads, f"a number that cuts width {self.width} into even parts")
 
     @property
     def width_ratio(self) -> float:
@@ -86,43 +90,38 @@ class Model:
 class RunSettings:
     """What may differ between the runs of a pack."""
 
-    lr: float  # peak
-    steps: int
-    weight_decay: float = 0.1
-    beta1: float = 0.9
-    beta2: float = 0.95
-    beta2_half_life_tokens: float | None = None  # instead of beta2: a squared gradient's weight halves in them
-    eps: float = 1e-8
-    momentum: float = 0.95  # of muon's matrices, and of sgd
-    clip: float = 1.0  # global gradient norm of this run; 0 does not clip
-    schedule: str = "linear"
-    warmup_steps: int = 0
-    final_fraction: float = 0.0  # lr at the end, as a fraction of the peak
-    final_lr: float | None = None  # lr at the end, in absolute terms, instead of final_fraction
-    cooldown_fraction: float = 0.2  # wsd: the last part of the run, in which lr falls
-    init_seed: int = 0
-    data_seed: int = 0
-    average_half_life_tokens: float | None = None  # also evaluate an exponential average of the weights
+    lr: Annotated[float, About("Peak learning rate.", above=0)]
+    steps: Annotated[int, About("Optimizer steps; tokens are steps x batch_sequences x seq_len.", minimum=1)]
+    weight_decay: Annotated[float, About("Of everything but the norm gains; see decay.", minimum=0)] = 0.1
+    beta1: Annotated[float, About("Of Adam.", minimum=0, below=1)] = 0.9
+    beta2: Annotated[float, About("Of Adam.", minimum=0, below=1)] = 0.95
+    beta2_half_life_tokens: Annotated[
+        float | None, About("Instead of beta2: the weight of a squared gradient halves in so many tokens.", above=0)
+    ] = None
+    eps: Annotated[float, About("Of Adam.", above=0)] = 1e-8
+    momentum: Annotated[float, About("Of muon's matrices, and of sgd.", minimum=0, below=1)] = 0.95
+    clip: Annotated[float, About("Largest gradient norm of this run; 0 does not clip.", minimum=0)] = 1.0
+    schedule: Annotated[str, About("How the learning rate falls after warmup.", choices=tuple(SCHEDULES))] = "linear"
+    warmup_steps: Annotated[int, About("Steps in which the rate rises; fewer than steps.", minimum=0)] = 0
+    final_fraction: Annotated[float, About("Last rate, as a fraction of the peak.", minimum=0, maximum=1)] = 0.0
+    final_lr: Annotated[
+        float | None, About("Last rate in absolute terms, at most lr; instead of final_fraction.", minimum=0)
+    ] = None
+    cooldown_fraction: Annotated[
+        float, About("wsd: the last share of the run, in which the rate falls.", above=0, maximum=1)
+    ] = 0.2
+    init_seed: Annotated[int, About("Of the first weights.", minimum=0, below=2**63)] = 0
+    data_seed: Annotated[
+        int, About("Of the order of the data, the same at any batch size. Runs may share it.", minimum=0, below=2**63)
+    ] = 0
+    average_half_life_tokens: Annotated[
+        float | None, About("Also evaluate an exponential average of the weights, of this half-life.", above=0)
+    ] = None
 
     def __post_init__(self) -> None:
-        _demand(0 < self.lr < math.inf, "lr", self.lr, "above 0 and finite")
-        _demand(self.steps >= 1, "steps", self.steps, "1 or more")
-        _demand(0 <= self.weight_decay < math.inf, "weight_decay", self.weight_decay, "0 or more")
-        for name in ("beta1", "beta2", "momentum"):
-            _demand(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
-        _demand(self.eps > 0, "eps", self.eps, "above 0")
-        _demand(0 <= self.clip < math.inf, "clip", self.clip, "0 (no clipping) or more")
-        _demand(self.schedule in SCHEDULES, "schedule", self.schedule, "one of " + ", ".join(SCHEDULES))
-        _demand(0 <= self.warmup_steps < self.steps, "warmup_steps", self.warmup_steps, f"in [0, steps = {self.steps})")
-        _demand(0 <= self.final_fraction <= 1, "final_fraction", self.final_fraction, "in [0, 1]")
-        floor = self.final_lr is None or 0 <= self.final_lr <= self.lr
-        _demand(floor, "final_lr", self.final_lr, f"in [0, lr = {self.lr}]")
-        _demand(0 < self.cooldown_fraction <= 1, "cooldown_fraction", self.cooldown_fraction, "in (0, 1]")
-        for name in ("beta2_half_life_tokens", "average_half_life_tokens"):
-            half_life = getattr(self, name)
-            _demand(half_life is None or half_life > 0, name, half_life, "above 0")
-        for name in ("init_seed", "data_seed"):
-            _demand(0 <= getattr(self, name) < 2**63, name, getattr(self, name), "0 or more")
+        check(self)
+        demand(self.warmup_steps < self.steps, "warmup_steps", self.warmup_steps, f"in [0, steps = {self.steps})")
+        demand(self.final_lr is None or self.final_lr <= self.lr, "final_lr", self.final_lr, f"in [0, lr = {self.lr}]")
 
     def rates(self) -> npt.NDArray[np.float64]:
         """(steps,) learning rate of each step."""
@@ -132,43 +131,51 @@ class RunSettings:
         )
 
 
-OPTIMIZERS = ("adamw", "muon", "sgd")  # muon: matrices of the layers; embedding, head and gains by adamw
-DECAYS = ("coupled", "independent")  # w -= lr wd w (as torch's AdamW);  w -= (lr / peak lr) wd w
-PRECISIONS = ("bf16", "fp32")
-
-
 @dataclass(frozen=True, kw_only=True)
 class Pack:
-    """K runs of one shape, one batch size and one optimizer, trained in a single program."""
+    """K runs of one shape, one batch size and one optimizer, trained in a single program.
 
-    name: str
-    model: Model
-    batch_sequences: int  # sequences per step of each run
-    runs: tuple[RunSettings, ...]
-    optimizer: str = "adamw"
-    decay: str = "coupled"
-    accumulation: int = 1  # micro-batches that a batch is computed in, where it does not fit into memory whole
-    precision: str = "bf16"  # of matrix products; weights and optimizer state stay fp32
-    corpus: str = "corpus"  # folder made by lawfit.train.corpus
-    corpus_hash: str | None = None  # when given, another corpus is refused
-    eval_sequences: int = 4096  # of the validation part, always the same ones
-    evals: int = 1  # evaluations per run, evenly over its steps, the last at its end
-    log_points: int = 60  # lines of training loss per run
-    noise_scale: bool = False  # measure squared gradient norms at one and two batches for every such line
+    Runs of schedule wsd or constant that are the same up to a step share it: see `lawfit.train.trunks`.
+    """
+
+    name: Annotated[str, About("For people and file names.")]
+    model: Annotated[Model, About("Shape, the same for all runs.")]
+    batch_sequences: Annotated[int, About("Sequences per step of each run.", minimum=1)]
+    runs: Annotated[tuple[RunSettings, ...], About("No two the same.")]
+    optimizer: Annotated[
+        str,
+        About(
+            "muon: matrices of the layers; embedding, head and gains by adamw. mup_base_width needs adamw.",
+            choices=OPTIMIZERS,
+        ),
+    ] = "adamw"
+    decay: Annotated[
+        str,
+        About("coupled: w -= lr wd w, as torch's AdamW; independent: w -= (lr / peak lr) wd w.", choices=DECAYS),
+    ] = "coupled"
+    accumulation: Annotated[
+        int,
+        About("Micro-batches of a step, where it does not fit into memory whole; divides batch_sequences.", minimum=1),
+    ] = 1
+    precision: Annotated[
+        str, About("Of matrix products; weights and optimizer state are fp32.", choices=PRECISIONS)
+    ] = "bf16"
+    corpus: Annotated[str, About("Folder of the corpus.")] = "corpus"
+    corpus_hash: Annotated[str | None, About("When given, another corpus is refused.")] = None
+    eval_sequences: Annotated[int, About("Of the validation part, always the same ones.", minimum=1)] = 4096
+    evals: Annotated[int, About("Evaluations per run, evenly over its steps, the last at its end.", minimum=1)] = 1
+    log_points: Annotated[int, About("Lines of training loss per run.", minimum=1)] = 60
+    noise_scale: Annotated[
+        bool, About("Measure squared gradient norms at one and two micro-batches for every such line.")
+    ] = False
 
     def __post_init__(self) -> None:
-        _demand(self.batch_sequences >= 1, "batch_sequences", self.batch_sequences, "1 or more")
-        cuts = self.accumulation >= 1 and self.batch_sequences % self.accumulation == 0
-        _demand(cuts, "accumulation", self.accumulation, f"a divisor of batch_sequences {self.batch_sequences}")
-        _demand(len(self.runs) >= 1, "runs", "[]", "at least one run")
-        _demand(self.optimizer in OPTIMIZERS, "optimizer", self.optimizer, "one of " + ", ".join(OPTIMIZERS))
+        check(self)
+        cuts = self.batch_sequences % self.accumulation == 0
+        demand(cuts, "accumulation", self.accumulation, f"a divisor of batch_sequences {self.batch_sequences}")
+        demand(len(self.runs) >= 1, "runs", "[]", "at least one run")
         mup_defined = self.model.mup_base_width is None or self.optimizer == "adamw"
-        _demand(mup_defined, "optimizer", self.optimizer, "adamw with model.mup_base_width: muP's rates are Adam's")
-        _demand(self.decay in DECAYS, "decay", self.decay, "one of " + ", ".join(DECAYS))
-        _demand(self.precision in PRECISIONS, "precision", self.precision, "one of " + ", ".join(PRECISIONS))
-        _demand(self.eval_sequences >= 1, "eval_sequences", self.eval_sequences, "1 or more")
-        _demand(self.evals >= 1, "evals", self.evals, "1 or more")
-        _demand(self.log_points >= 1, "log_points", self.log_points, "1 or more")
+        demand(mup_defined, "optimizer", self.optimizer, "adamw with model.mup_base_width: muP's rates are Adam's")
 
     @property
     def batch_tokens(self) -> int:
@@ -205,11 +212,10 @@ _DECISIVE = ("batch_sequences", "optimizer", "decay", "precision", "eval_sequenc
 def _chosen(settings: Model | RunSettings | Pack) -> dict[str, Json]:
     """The fields that differ from their defaults."""
     chosen = {}
-    for field in dataclasses.fields(settings):
+    for field in fields_of(type(settings)):
         value = getattr(settings, field.name)
         if value != field.default:
-            real = "float" in str(field.type) and value is not None  # a file may say 1 for 1.0
-            chosen[field.name] = float(value) if real else value
+            chosen[field.name] = float(value) if field.real and value is not None else value
     return chosen
 
 
@@ -236,12 +242,12 @@ def parse_pack(content: Json) -> Pack:
     if not isinstance(content, Mapping):
         raise PackError(f"a pack is a JSON object, not {type(content).__name__}")
     content = dict(content)
-    content["model"] = _build(Model, content.get("model"), "model")
+    content["model"] = build(Model, content.get("model"), "model")
     runs = content.get("runs")
     if not isinstance(runs, (list, tuple)):
         raise PackError("runs must be a list of objects")
-    content["runs"] = tuple(_build(RunSettings, run, f"runs[{i}]") for i, run in enumerate(runs))
-    pack = _build(Pack, content, "")
+    content["runs"] = tuple(build(RunSettings, run, f"runs[{i}]") for i, run in enumerate(runs))
+    pack = build(Pack, content, "")
     first: dict[RunSettings, int] = {}
     for i, run in enumerate(pack.runs):
         if run in first:
@@ -250,48 +256,13 @@ def parse_pack(content: Json) -> Pack:
     return pack
 
 
-T = TypeVar("T")
-
-
-def _build(kind: type[T], content: Json, where: str) -> T:
-    """Dataclass from a JSON object; every complaint names the field."""
-    dot = f"{where}." if where else ""
-    if not isinstance(content, Mapping):
-        raise PackError(f"{where} must be an object")
-    hints = get_type_hints(kind)
-    if unknown := sorted(set(content) - set(hints)):
-        raise PackError(f"unknown field {dot}{unknown[0]}; the fields are {', '.join(hints)}")
-    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
-        if field.name not in content:
-            if field.default is dataclasses.MISSING:
-                raise PackError(f"{dot}{field.name} is missing")
-        elif not _fits(content[field.name], hints[field.name]):
-            raise PackError(f"{dot}{field.name} must be {_kind_name(hints[field.name])}, got {content[field.name]!r}")
-    try:
-        return kind(**content)
-    except PackError as error:
-        raise PackError(f"{where}: {error}" if where and where != "model" else str(error)) from None
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    if get_origin(hint) in (Union, UnionType):
-        return any(_fits(value, option) for option in get_args(hint))
-    if hint is NoneType or value is None:
-        return value is None and hint is NoneType
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, get_origin(hint) or hint)
-
-
-def _kind_name(hint: Any) -> str:
-    names = {int: "a whole number", float: "a finite number", str: "a text", bool: "true or false", NoneType: "null"}
-    if get_origin(hint) in (Union, UnionType):
-        return " or ".join(_kind_name(option) for option in get_args(hint))
-    return names.get(hint, str(hint))
-
-
-def _demand(holds: bool, field: str, value: object, allowed: str) -> None:
-    if not holds:
-        raise PackError(f"{field} must be {allowed}, got {value}")
+def pack_schema() -> dict[str, Json]:
+    """JSON schema of `pack.json`. `parse_pack` checks what it cannot say: a warmup within the steps, for example."""
+    runs = {"type": "array", "minItems": 1, "uniqueItems": True, "items": {"$ref": "#/$defs/run"}}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "pack.json of lawfit",
+        "description": (Pack.__doc__ or "").split("\n")[0],
+        **object_schema(Pack, model={"$ref": "#/$defs/model"}, runs=runs),
+        "$defs": {"model": object_schema(Model), "run": object_schema(RunSettings)},
+    }

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
-from lawfit.train.pack import PackError, load_pack, parse_pack
+from lawfit.launch.grid import packs as grid_packs
+from lawfit.settings import data_folder
+from lawfit.train import __main__ as command
+from lawfit.train.pack import PackError, RunSettings, load_pack, pack_schema, parse_pack
 
 GOOD: dict[str, Any] = {
     "name": "good",
@@ -31,31 +34,31 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize(
-    ("path", "value", "message"),
-    [
-        ("model", ..., "model must be an object"),
-        ("model.width", ..., r"model\.width is missing"),
-        ("model.width", 16.5, r"model\.width must be a whole number, got 16\.5"),
-        ("model.heads", 3, r"model\.heads must be a number that cuts width 16 into even parts, got 3"),
-        ("model.depth", 3, r"unknown field model\.depth; the fields are layers,"),
-        ("runs", [], "runs must be at least one run"),
-        ("runs", {}, "runs must be a list"),
-        ("runs.1.lr", 0, r"runs\[1\]: lr must be above 0 and finite, got 0"),
-        ("runs.1.lr", float("nan"), r"runs\[1\]\.lr must be a finite number, got nan"),
-        ("runs.1.lr", "high", r"runs\[1\]\.lr must be a finite number, got 'high'"),
-        ("runs.1.steps", True, r"runs\[1\]\.steps must be a whole number, got True"),
-        ("runs.0.warmup_steps", 10, r"warmup_steps must be in \[0, steps = 10\), got 10"),
-        ("runs.0.schedule", "rex", "schedule must be one of linear, cosine, wsd, constant, got rex"),
-        ("runs.0.final_lr", 1.0, r"final_lr must be in \[0, lr = 0\.01\], got 1\.0"),
-        ("runs.1.lr", 0.01, r"runs\[0\] and runs\[1\] are the same run"),
-        ("optimizer", "lion", "optimizer must be one of adamw, muon, sgd, got lion"),
-        ("model.mup_base_width", 0, r"model\.mup_base_width must be 1 or more, got 0"),
-        ("precision", "fp8", "precision must be one of bf16, fp32, got fp8"),
-        ("accumulation", 3, "accumulation must be a divisor of batch_sequences 4, got 3"),
-        ("batch_sequences", 0, "batch_sequences must be 1 or more, got 0"),
-    ],
-)
+BAD = [
+    ("model", ..., "model must be an object"),
+    ("model.width", ..., r"model\.width is missing"),
+    ("model.width", 16.5, r"model\.width must be a whole number, got 16\.5"),
+    ("model.heads", 3, r"model\.heads must be a number that cuts width 16 into even parts, got 3"),
+    ("model.depth", 3, r"unknown field model\.depth; the fields are layers,"),
+    ("runs", [], "runs must be at least one run"),
+    ("runs", {}, "runs must be a list"),
+    ("runs.1.lr", 0, r"runs\[1\]: lr must be above 0, got 0"),
+    ("runs.1.lr", float("nan"), r"runs\[1\]\.lr must be a finite number, got nan"),
+    ("runs.1.lr", "high", r"runs\[1\]\.lr must be a finite number, got 'high'"),
+    ("runs.1.steps", True, r"runs\[1\]\.steps must be a whole number, got True"),
+    ("runs.0.warmup_steps", 10, r"warmup_steps must be in \[0, steps = 10\), got 10"),
+    ("runs.0.schedule", "rex", "schedule must be one of linear, cosine, wsd, constant, got rex"),
+    ("runs.0.final_lr", 1.0, r"final_lr must be in \[0, lr = 0\.01\], got 1\.0"),
+    ("runs.1.lr", 0.01, r"runs\[0\] and runs\[1\] are the same run"),
+    ("optimizer", "lion", "optimizer must be one of adamw, muon, sgd, got lion"),
+    ("model.mup_base_width", 0, r"model\.mup_base_width must be 1 or more, got 0"),
+    ("precision", "fp8", "precision must be one of bf16, fp32, got fp8"),
+    ("accumulation", 3, "accumulation must be a divisor of batch_sequences 4, got 3"),
+    ("batch_sequences", 0, "batch_sequences must be 1 or more, got 0"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "message"), BAD)
 def test_a_bad_pack_is_refused(path: str, value: Any, message: str) -> None:
     with pytest.raises(PackError, match=message):
         parse_pack(changed(path, value))
@@ -109,3 +112,62 @@ def test_run_id_does_not_hear_of_defaults() -> None:
 
 def test_run_id_changes_with_the_corpus() -> None:
     assert parse_pack(GOOD).run_id(0, "hash") != parse_pack(GOOD).run_id(0, "other")
+
+
+# What a schema cannot say: one field's bounds in terms of another, and that a default equals what is written out.
+ACROSS_FIELDS = [("model.heads", 3), ("runs.0.warmup_steps", 10), ("runs.0.final_lr", 1.0), ("accumulation", 3)]
+
+
+def complaints(content: Any) -> list[str]:
+    """Of a validator that knows nothing but the schema."""
+    jsonschema = pytest.importorskip("jsonschema", reason="the schema is checked by jsonschema, of lawfit[dev]")
+    return [error.message for error in jsonschema.Draft202012Validator(pack_schema()).iter_errors(content)]
+
+
+def test_schema_is_one() -> None:
+    jsonschema = pytest.importorskip("jsonschema", reason="the schema is checked by jsonschema, of lawfit[dev]")
+    jsonschema.Draft202012Validator.check_schema(pack_schema())
+
+
+@pytest.mark.parametrize(("path", "value", "message"), BAD)
+def test_schema_refuses_what_the_trainer_refuses(path: str, value: Any, message: str) -> None:
+    if value != value:
+        pytest.skip("NaN is no JSON")
+    assert bool(complaints(changed(path, value))) == ((path, value) not in ACROSS_FIELDS)
+
+
+def test_schema_takes_every_pack_that_was_trained() -> None:
+    """Those of the shipped sweep, in full and as a person would write them: without what is at its default."""
+    count = 0
+    for path in data_folder().glob("proxy_sweep_grid_*.json"):
+        for pack in grid_packs(json.loads(path.read_text())):
+            whole = json.loads(json.dumps(pack.to_json()))
+            assert complaints(whole) == []
+            runs = [{k: v for k, v in run.items() if k in ("lr", "steps", "schedule")} for run in whole["runs"][:1]]
+            assert complaints({**whole, "runs": runs}) == []
+            count += 1
+    assert count > 50
+
+
+def test_every_field_is_described() -> None:
+    schema = pack_schema()
+    for part in (schema, *schema["$defs"].values()):
+        for name, field in part["properties"].items():
+            assert field["description"].endswith("."), name
+    assert schema["$defs"]["run"]["properties"]["lr"] == {
+        "type": "number", "description": "Peak learning rate.", "exclusiveMinimum": 0,
+    }  # fmt: skip
+
+
+def test_command_prints_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--schema"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(pack_schema()))
+    with pytest.raises(SystemExit, match="2"):
+        command.main([])
+    assert "no pack.json is named" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_not_finite_is_refused_in_python_too(value: float) -> None:
+    with pytest.raises(PackError, match="lr must be a finite number, got"):
+        RunSettings(lr=value, steps=1)
