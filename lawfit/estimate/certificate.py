@@ -98,6 +98,22 @@ class Certificate:
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "certified": self.certified}
 
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Certificate:
+        """The certificate that `to_json` wrote, also after a trip through JSON text."""
+        fields = {name: value for name, value in content.items() if name != "certified"}
+        structure = fields["lack_of_fit"]
+        return cls(
+            **{
+                **fields,
+                **{name: tuple(fields[name]) for name in ("reasons", "warnings", "at_bound", "weak")},
+                "search": Search(**fields["search"]),
+                "needed_runs": tuple(NeededRun(**run) for run in fields["needed_runs"]),
+                "lack_of_fit": None if structure is None else LackOfFit(**structure),
+                "influence": tuple(Influence(**row) for row in fields["influence"]),
+            }
+        )
+
 
 def condition_number(information: Floats) -> float:
     """Ratio of the extreme eigenvalues, after scaling to unit diagonal: free of units; inf where it is singular."""

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.stats import norm
 
 from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate.certificate import (
@@ -65,7 +66,7 @@ class AsymptoteCase:
     """The fit with the asymptote held at one value."""
 
     asymptote: float
-    doubt: float  # rise of the objective in squared standard errors, over the best
+    doubt: float  # rise of the objective over the fit's, in squared standard errors; below 0: the data prefer this
     parameters: Mapping[str, float]
 
 
@@ -166,6 +167,24 @@ class LossFit:
             "scales": {name: list(bounds) for name, bounds in self.scales.items()},
             "certificate": self.certificate.to_json(),
         }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> LossFit:
+        """The fit that `to_json` wrote, also after a trip through JSON text."""
+        centre = content["centre"]
+        return cls(
+            **{
+                **content,
+                "centre": (float(centre[0]), float(centre[1])),
+                "theta": np.array(content["theta"], dtype=float),
+                "draws": np.array(content["draws"], dtype=float).reshape(-1, len(content["theta"])),
+                "parameters": {name: Interval(**value) for name, value in content["parameters"].items()},
+                "sensitivity": tuple(AsymptoteCase(**case) for case in content["sensitivity"]),
+                "residuals": np.array(content["residuals"], dtype=float),
+                "scales": {name: (float(low), float(high)) for name, (low, high) in content["scales"].items()},
+                "certificate": Certificate.from_json(content["certificate"]),
+            }
+        )
 
     def _log_loss(self, theta: Floats, n: Floats, d: Floats) -> Floats:
         logs = np.column_stack([np.ravel(n), np.ravel(d)]) - self.centre
@@ -284,8 +303,8 @@ class _Fit:
         again, agree = self._resample(weights, theta, resamples, rng)
         search = self._search_report(found, best, again.take(np.arange(resamples)), agree[:resamples])
         left = dict(zip(groups, again.theta[resamples:], strict=True))
-        report = self._certificate(found, best, search, groups, left)
         draws = again.theta[:resamples]
+        report = self._certificate(found, best, search, draws, groups, left)
         return LossFit(
             form=self.form.name,
             centre=(float(self.centre[0]), float(self.centre[1])),
@@ -295,7 +314,7 @@ class _Fit:
             delta=self.problem.delta,
             asymptote="prior" if self.prior else "fixed" if self.log_first is not None else "free",
             parameters=self._parameters(theta, draws, report.weak),
-            sensitivity=self._sensitivity(theta, float(found.objective[best]), draws),
+            sensitivity=self._sensitivity(theta, draws),
             residuals=np.quantile(self.residual, np.linspace(0, 1, min(1000, len(self.residual)))) * self.spare,
             noise=self.noise,
             scales={
@@ -408,7 +427,13 @@ class _Fit:
         )
 
     def _certificate(
-        self, found: Minima, best: int, search: Search, groups: Mapping[str, Floats], left: Mapping[str, Floats]
+        self,
+        found: Minima,
+        best: int,
+        search: Search,
+        draws: Floats,
+        groups: Mapping[str, Floats],
+        left: Mapping[str, Floats],
     ) -> Certificate:
         free = ~self.frozen
         theta, at_bound = found.theta[best], found.at_bound[best, free]
@@ -417,13 +442,17 @@ class _Fit:
         sd = np.sqrt(np.diag(vague_covariance(information)))
         doubt = 2 * np.nan_to_num(found.objective - found.objective[best], nan=np.inf) / self.unit
         loose = wandering(found.theta[:, free], doubt, best, scale)
-        weak = weak_parameters(names, np.where(loose, np.inf, sd / scale), at_bound)
+        relative = sd / scale
+        if len(draws):  # where the law is far from linear in its parameters, resamples spread further than that
+            low, high = np.quantile(draws[:, free], [0.05, 0.95], axis=0)
+            relative = np.maximum(relative, (high - low) / (2 * norm.ppf(0.95)) / scale)
+        weak = weak_parameters(names, np.where(loose, np.inf, relative), at_bound)
         n, d = (self.log_n - self.centre[0]) / np.log(10), (self.log_d - self.centre[1]) / np.log(10)
         return certificate(
             search=search,
             names=names,
             information=information,
-            relative_sd=sd / scale,
+            relative_sd=relative,
             at_bound=at_bound,
             weak=weak,
             runs=self._needed_runs(found.theta[doubt < 1], names, weak) if weak else (),
@@ -488,7 +517,7 @@ class _Fit:
             for name in value
         }
 
-    def _sensitivity(self, theta: Floats, objective: float, draws: Floats) -> tuple[AsymptoteCase, ...]:
+    def _sensitivity(self, theta: Floats, draws: Floats) -> tuple[AsymptoteCase, ...]:
         """The fit with the asymptote held at the ends of its interval and a tenth below and above."""
         if not self.form.asymptote:
             return ()
@@ -503,6 +532,7 @@ class _Fit:
             start = minimise(self.problem.with_delta(delta), start, np.ones((1, len(self.log_y))), frozen=frozen).theta
         found = minimise(self.problem, start, np.ones((1, len(self.log_y))), frozen=frozen)
         natural = self.form.natural(found.theta, self.centre)
+        objective = float((self.clipped * (self.residual - 0.5 * self.clipped)).sum())  # of the data, without a prior
         return tuple(
             AsymptoteCase(
                 asymptote=float(np.exp(found.theta[i, 0])),

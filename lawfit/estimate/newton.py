@@ -27,6 +27,7 @@ MAX_STEPS: Final = 300
 _RESIDUAL_FLOOR: Final = 1e-11  # of log y; data without noise are fitted to rounding, not for ever
 _RIDGE: Final = 1e-12  # of the diagonal: keeps a direction without any information solvable
 _FIRST_RIDGE: Final = 1e-3
+_SHARES: Final = (0.5, 0.2, 0.05, 0.01)  # of a step that went too far
 _GIVE_UP: Final = 1e12
 
 
@@ -132,7 +133,7 @@ class _Iteration:
     ) -> None:
         self.problem, self.penalty = problem, penalty
         rows, size = start.shape
-        self.weights = np.broadcast_to(weights, (rows, weights.shape[-1]))
+        self.weights = np.broadcast_to(np.asarray(weights, dtype=float), (rows, weights.shape[-1]))
         self.theta = np.clip(start, problem.low, problem.high)
         self.frozen = np.zeros(size, dtype=bool) if frozen is None else frozen
         self.blend = np.full(rows, float(blend))
@@ -192,6 +193,9 @@ class _Iteration:
         accepted = np.zeros(len(rows), dtype=bool)
         if trying.any():
             accepted[trying] = self._try(rows[trying], trial[trying])
+        again = trying & ~accepted
+        if again.any():
+            accepted[again] = self._search_line(rows[again], step[again])
         rejected = rows[~done & ~accepted]
         self.ridge[rejected] = np.maximum(8 * self.ridge[rejected], _FIRST_RIDGE)
         kept = rows[~done]
@@ -199,19 +203,42 @@ class _Iteration:
 
     def _try(self, rows: NDArray[np.intp], trial: Floats) -> Bools:
         """Move where the objective does not rise."""
-        old_blend = self.blend[rows].copy()
-        self.blend[rows] = np.where(old_blend > 0.05, old_blend / 5, 0.0)
+        before = self._less_blend(rows)
         at = self._evaluate(rows, trial)
         with np.errstate(invalid="ignore"):
             better = at.objective <= self.at.objective[rows]
-        moved = rows[better]
-        self.theta[moved] = trial[better]
-        for mine, new in zip(self.at, at, strict=True):
-            mine[moved] = new[better]
-        self.steps[moved] += 1
-        self.ridge[moved] = np.where(self.ridge[moved] > _FIRST_RIDGE / 10, self.ridge[moved] / 10, 0.0)
-        self.blend[rows[~better]] = old_blend[~better]
+        self._move(rows[better], trial[better], System(*(part[better] for part in at)))
+        self.blend[rows[~better]] = before[~better]
         return better
+
+    def _search_line(self, rows: NDArray[np.intp], step: Floats) -> Bools:
+        """Where a whole step is too long, the best of a few shares of it: valleys bend, and losses have kinks."""
+        shares = np.repeat(_SHARES, len(rows))
+        many = np.tile(rows, len(_SHARES))
+        trial = self.theta[many] + shares[:, None] * np.tile(step, (len(_SHARES), 1))
+        trial = np.clip(trial, self.problem.low, self.problem.high)
+        before = self._less_blend(rows)
+        at = self._evaluate(many, trial)
+        objective = np.where(np.isfinite(at.objective), at.objective, np.inf).reshape(len(_SHARES), -1)
+        best = objective.argmin(axis=0)
+        better = objective.min(axis=0) < self.at.objective[rows]
+        pick = (best * len(rows) + np.arange(len(rows)))[better]
+        self._move(rows[better], trial[pick], System(*(part[pick] for part in at)))
+        self.blend[rows[~better]] = before[~better]
+        return better
+
+    def _less_blend(self, rows: NDArray[np.intp]) -> Floats:
+        """Go towards the exact Hessian; the blends before, for rows that do not get there."""
+        before = self.blend[rows].copy()
+        self.blend[rows] = np.where(before > 0.05, before / 5, 0.0)
+        return before
+
+    def _move(self, rows: NDArray[np.intp], theta: Floats, at: System) -> None:
+        self.theta[rows] = theta
+        for mine, new in zip(self.at, at, strict=True):
+            mine[rows] = new
+        self.steps[rows] += 1
+        self.ridge[rows] = np.where(self.ridge[rows] > _FIRST_RIDGE / 10, self.ridge[rows] / 10, 0.0)
 
     def _solve(self, rows: NDArray[np.intp]) -> tuple[Floats, Floats, Bools]:
         """Damped step, its decrement, and which parameters stay: frozen, or on a bound they would leave."""

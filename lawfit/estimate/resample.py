@@ -73,5 +73,7 @@ def interval(draws: Floats, level: float, clusters: int, parameters: int) -> tup
     for more resamples.
     """
     outer = tail(level, clusters, parameters)
-    low, high = np.quantile(draws, [outer, 1 - outer], axis=0)
-    return low, high
+    # a draw and not a mean of two: some may be infinite (a loss that is never reached)
+    low = np.quantile(draws, outer, axis=0, method="lower")
+    high = np.quantile(draws, 1 - outer, axis=0, method="higher")
+    return np.asarray(low, dtype=float), np.asarray(high, dtype=float)

@@ -69,9 +69,11 @@ class PowerSum:
             (a, b): (self.features[a][:, :, None] * self.features[b][:, None, :]).reshape(len(log_y), -1)
             for a, b in itertools.combinations_with_replacement(range(len(self.terms)), 2)
         }
-        # below a ten-thousandth of the smallest y a term is gone; above the largest y, at the centre, it is too much
-        faint, most = float(log_y.min()) - 9.2, float(log_y.max()) + 0.7
-        self.low = np.concatenate([[faint, *term.low] for term in self.terms])
+        # a constant below 1/200 of the smallest y is none, a power below 1/10000 at the centre neither; and no term
+        # is larger there than twice the largest y
+        least, most = float(log_y.min()), float(log_y.max()) + np.log(2)
+        faint = [least - np.log(1e4 if term.low else 200) for term in self.terms]
+        self.low = np.concatenate([[floor, *term.low] for floor, term in zip(faint, self.terms, strict=True)])
         self.high = np.concatenate([[most, *term.high] for term in self.terms])
 
     def with_delta(self, delta: float) -> PowerSum:
