@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 from lawfit.train.corpus import Corpus, CorpusError, sequence_order
+from lawfit.train.log import RunLog, start_line
 from lawfit.train.loop import Outcome, train
 from lawfit.train.model import initial_rows
 from lawfit.train.pack import Model, Pack, RunSettings
@@ -211,8 +213,21 @@ def test_log_tells_what_was_run(model: Model, corpus: Corpus, tmp_path: Path) ->
     assert start["run_id"] == outcome.run_id == pack.run_id(0, "made-up")
     assert start["tokens"] == end["tokens"] == STEPS * 4 * model.seq_len
     assert [line["step"] for line in middle] == [5, 10, 15, 20, 25]
+    assert start["params"] == model.params
+    assert start["non_embedding_params"] == model.params["matrices"] + model.params["norms"]
     assert end["loss"] == outcome.loss
     assert end["bits_per_byte"] == pytest.approx(outcome.loss / math.log(2) / 2)  # type: ignore[operator]
+
+
+def test_every_line_is_flushed(model: Model, corpus: Corpus, tmp_path: Path) -> None:
+    pack = make(model, RUNS[:1])
+    start = start_line(pack, 0, corpus.manifest, 3000)
+    with closing(RunLog(tmp_path, pack, 0, start)) as log:
+        assert [line["event"] for line in lines(tmp_path, start["run_id"])] == ["start"]
+        log.train(5, np.ones(STEPS, dtype=np.float32), {"lr": 0.1})
+        assert lines(tmp_path, start["run_id"])[1:] == [
+            {"event": "train", "step": 5, "tokens": 5 * pack.batch_tokens, "loss": 1.0, "lr": 0.1}
+        ]
 
 
 def test_too_small_a_corpus_is_refused(model: Model, corpus: Corpus, tmp_path: Path) -> None:

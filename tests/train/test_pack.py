@@ -129,10 +129,11 @@ def test_schema_is_one() -> None:
     jsonschema.Draft202012Validator.check_schema(pack_schema())
 
 
-@pytest.mark.parametrize(("path", "value", "message"), BAD)
-def test_schema_refuses_what_the_trainer_refuses(path: str, value: Any, message: str) -> None:
-    if value != value:
-        pytest.skip("NaN is no JSON")
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [case[:2] for case in BAD if case[1] == case[1]],  # NaN is no JSON
+)
+def test_schema_refuses_what_the_trainer_refuses(path: str, value: Any) -> None:
     assert bool(complaints(changed(path, value))) == ((path, value) not in ACROSS_FIELDS)
 
 

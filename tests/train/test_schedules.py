@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from lawfit.train.pack import RunSettings
 from lawfit.train.schedules import SCHEDULES, multipliers
 
 
@@ -40,3 +41,13 @@ def test_constant() -> None:
 def test_warmup_must_fit() -> None:
     with pytest.raises(ValueError, match="warmup of 5 steps does not fit into 5 steps"):
         multipliers("linear", 5, warmup_steps=5)
+
+
+def test_rates_of_a_run() -> None:
+    """To a fraction of the peak, or to a floor that is the same for any peak (settings.final_lr wins)."""
+    run = RunSettings(lr=0.4, steps=8, schedule="cosine", final_fraction=0.5, warmup_steps=2)
+    np.testing.assert_allclose(run.rates(), 0.4 * multipliers("cosine", 8, warmup_steps=2, floor=0.5))
+    for lr in (0.4, 0.04):
+        rates = RunSettings(lr=lr, steps=1000, schedule="cosine", final_lr=0.01, final_fraction=0.9).rates()
+        assert rates[0] == lr
+        assert rates[-1] == pytest.approx(0.01, rel=1e-3)  # one step before the floor

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +21,7 @@ from lawfit.train.loop import Outcome, ended, train
 from lawfit.train.pack import Model, Pack, RunSettings
 from lawfit.train.trainer import Trainer
 from lawfit.train.trunks import Branch, halves, plan
-from tests.train.test_resume import TIMINGS
+from tests.train.test_resume import TIMINGS, write_corpus
 
 CPU = torch.device("cpu")
 WSD = RunSettings(lr=1e-2, steps=40, schedule="wsd", warmup_steps=4, cooldown_fraction=0.25)
@@ -171,3 +176,25 @@ def test_what_a_shared_trunk_saves(model: Model, corpus: Corpus, tmp_path: Path)
     train(pack, corpus, tmp_path, trainer=trainer)
     assert (trainer.k, trainer.steps_done) == (2, 40 + 4 + 2)  # instead of six rows of 40 steps
     assert np.isfinite(trainer.loss_table.numpy()).all()
+
+
+def test_kill_9_on_a_detour(model: Model, corpus: Corpus, tmp_path: Path) -> None:
+    write_corpus(corpus, tmp_path / "corpus")
+    runs = tuple(replace(WSD, steps=steps, average_half_life_tokens=500.0) for steps in (400, 300))
+    pack = make(model, runs, corpus=str(tmp_path / "corpus"), log_points=100)
+    (tmp_path / "p.json").write_text(json.dumps(pack.to_json()))
+    run_pack(pack, corpus, tmp_path / "whole")
+    command = [sys.executable, "-m", "lawfit.train", str(tmp_path / "p.json"), "--cpu", "--checkpoint-seconds", "0"]
+    command += ["--logs", str(tmp_path / "killed")]
+    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    while not (found := list((tmp_path / "killed").glob("*.checkpoint"))) or torch.load(found[0])["trunk"] is None:
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    saved = torch.load(found[0])
+    assert saved["trunk"] is not None
+    assert int(saved["trunk"]["step"]) < int(saved["tensors"]["step"]) < 300  # in the cooldown
+    run_pack(pack, corpus, tmp_path / "killed")
+    names = TIMINGS | {"corpus"}  # the folder of the corpus is not its content
+    assert logs_of(tmp_path / "killed", names) == logs_of(tmp_path / "whole", names)
