@@ -92,6 +92,15 @@ def all_text(corpus: Path) -> str:
     return str(tokenizer.decode([*opened.train.tolist(), *opened.validation.tolist()]))
 
 
+WHOLE = ["manifest.json", "rejected.jsonl", "tokenizer.json", "train.bin", "validation.bin"]
+
+
+def left_by_a_killed_build(folder: Path) -> None:
+    (folder / "making").mkdir(parents=True)
+    (folder / "making" / "lock").touch()
+    (folder / "making" / "train.bin").write_bytes(b"half")
+
+
 def left_beside(corpus: Path) -> list[str]:
     return sorted(path.name for path in corpus.parent.iterdir() if path.name.startswith(corpus.name))
 
@@ -335,9 +344,7 @@ def test_binary_files_are_no_documents(made: tuple[Path, Manifest], tmp_path: Pa
 
 def test_the_output_is_not_read(made: tuple[Path, Manifest], tmp_path: Path) -> None:
     write_sources(tmp_path)
-    (tmp_path / "out.part").mkdir()
-    (tmp_path / "out.part" / "lock").touch()
-    (tmp_path / "out").mkdir()
+    left_by_a_killed_build(tmp_path / "out")
     manifest = build(tmp_path / "out", [tmp_path], **SMALL, reading=Reading(suffixes=(".py", ".jsonl", "documents")))
     assert manifest.hash == made[1].hash
 
@@ -457,7 +464,6 @@ def test_the_same_corpus_is_left_as_it_is(made: tuple[Path, Manifest], monkeypat
     monkeypatch.setattr("lawfit.train.corpus.bpe.train_tokenizer", None)  # nothing is made again to see that
     assert build(made[0], [made[0].parent / "source"], **SMALL) == made[1]
     assert {path.name: path.stat().st_mtime_ns for path in made[0].iterdir()} == before
-    assert left_beside(made[0]) == ["out"]
 
 
 @pytest.mark.parametrize("change", [{"vocab": 290}, {"validation_share": 0.3}])
@@ -465,7 +471,7 @@ def test_a_corpus_is_not_overwritten(made: tuple[Path, Manifest], change: dict[s
     with pytest.raises(CorpusError, match=f"holds another corpus already \\(hash {made[1].hash}\\)"):
         build(made[0], [made[0].parent / "source"], **{**SMALL, **change})
     assert open_corpus(made[0]).manifest == made[1]
-    assert left_beside(made[0]) == ["out"]
+    assert sorted(path.name for path in made[0].iterdir()) == WHOLE
 
 
 def test_other_files_are_left_alone(made: tuple[Path, Manifest], tmp_path: Path) -> None:
@@ -474,17 +480,13 @@ def test_other_files_are_left_alone(made: tuple[Path, Manifest], tmp_path: Path)
         build(tmp_path, [made[0].parent / "source"], **SMALL)
     with pytest.raises(CorpusError, match="is a file; a corpus is a folder"):
         build(tmp_path / "train.bin", [made[0].parent / "source"], **SMALL)
-    (tmp_path / "out.part").mkdir()
-    (tmp_path / "out.part" / "notes").touch()
-    with pytest.raises(CorpusError, match=r"out\.part holds other files \(notes\)"):
-        build(tmp_path / "out", [made[0].parent / "source"], **SMALL)
     assert (tmp_path / "train.bin").read_bytes() == b"of somebody else"
-    assert (tmp_path / "out.part" / "notes").exists()
+    assert left_beside(tmp_path / "train.bin") == ["train.bin"]
 
 
 def test_only_one_process_makes_it(made: tuple[Path, Manifest], tmp_path: Path) -> None:
-    (tmp_path / "out.part").mkdir()
-    with (tmp_path / "out.part" / "lock").open("w") as other:
+    left_by_a_killed_build(tmp_path / "out")
+    with (tmp_path / "out" / "making" / "lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(CorpusError, match=r"another process is making .*out now"):
             build(tmp_path / "out", [made[0].parent / "source"], **SMALL)
@@ -520,11 +522,34 @@ def test_a_killed_build_is_run_again(made: tuple[Path, Manifest], tmp_path: Path
         assert process.stdout.readline() == "there\n"
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert left_beside(tmp_path / "out") == ["out.part"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["making"]
     with pytest.raises(CorpusError, match="no corpus in"):
         open_corpus(tmp_path / "out")
     assert build(tmp_path / "out", [made[0].parent / "source"], **SMALL).hash == made[1].hash
-    assert left_beside(tmp_path / "out") == ["out"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == WHOLE
+
+
+@pytest.mark.parametrize("moved", [0, 1, 3])
+def test_a_build_killed_while_files_are_moved_is_run_again(
+    made: tuple[Path, Manifest], tmp_path: Path, moved: int
+) -> None:
+    left_by_a_killed_build(tmp_path / "out")
+    for name in ("train.bin", "validation.bin", "tokenizer.json")[:moved]:
+        (tmp_path / "out" / name).write_bytes(b"moved out")
+    assert build(tmp_path / "out", [made[0].parent / "source"], **SMALL).hash == made[1].hash
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == WHOLE
+    assert content_hash(tmp_path / "out", made[1].vocab) == made[1].hash
+
+
+def test_an_empty_folder_is_filled(
+    made: tuple[Path, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be a volume that is mounted there, or the one we are in."""
+    monkeypatch.chdir(tmp_path)
+    before = tmp_path.stat().st_ino
+    assert build(Path(), [made[0].parent / "source"], **SMALL).hash == made[1].hash
+    assert sorted(path.name for path in tmp_path.iterdir()) == WHOLE
+    assert tmp_path.stat().st_ino == before
 
 
 SPREAD = """

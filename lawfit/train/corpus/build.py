@@ -79,7 +79,7 @@ def build(
     existing = read_manifest(folder)
     with scratch(folder) as part:
         documents = gather(
-            sources, reading, file=part / TEXTS, rejections=part / REJECTED, leave_out=(folder.resolve(), part),
+            sources, reading, file=part / TEXTS, rejections=part / REJECTED, leave_out=folder.resolve(),
             progress=progress,
         )  # fmt: skip
         ordered = sorted(documents.places)

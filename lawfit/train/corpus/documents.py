@@ -87,7 +87,7 @@ def gather(
     *,
     file: Path,
     rejections: Path,
-    leave_out: Sequence[Path],
+    leave_out: Path | None,
     progress: Progress,
 ) -> Documents:
     """Read every document once into one file; only their hashes stay in memory.
@@ -96,8 +96,8 @@ def gather(
     ----------
     file, rejections : paths
         Written: the texts one after another, and a JSON line for each rejected one.
-    leave_out : paths
-        Folders not to look into.
+    leave_out : path
+        A folder not to look into.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def _nothing_found(sources: Sequence[Path], reading: Reading, rejected: Counter[
         return f"no document found in {where}: nothing but empty lines"
     found: Counter[str] = Counter()
     for source in sources:
-        found.update(path.suffix for path in _files_below(source, ("",), (), []) if path.suffix)
+        found.update(path.suffix for path in _files_below(source, ("",), None, []) if path.suffix)
     told = f"no file in {where} ends in {' or '.join(reading.suffixes)}"
     if not found:
         return told
@@ -155,7 +155,7 @@ def _nothing_found(sources: Sequence[Path], reading: Reading, rejected: Counter[
     return f"{told}; there are {shown}: name what to read with --suffix"
 
 
-def _candidates(sources: Sequence[Path], reading: Reading, leave_out: Sequence[Path]) -> Iterator[bytes | Rejection]:
+def _candidates(sources: Sequence[Path], reading: Reading, leave_out: Path | None) -> Iterator[bytes | Rejection]:
     for source in sources:
         if source.is_dir():
             errors: list[OSError] = []
@@ -174,12 +174,11 @@ def _candidates(sources: Sequence[Path], reading: Reading, leave_out: Sequence[P
 
 
 def _files_below(
-    folder: Path, suffixes: tuple[str, ...], leave_out: Sequence[Path], errors: list[OSError]
+    folder: Path, suffixes: tuple[str, ...], leave_out: Path | None, errors: list[OSError]
 ) -> Iterator[Path]:
     """Links to folders are not followed; folders that cannot be listed go to `errors`."""
     for root, folders, names in os.walk(folder, onerror=errors.append):
-        if leave_out:
-            folders[:] = [name for name in folders if Path(root, name).resolve() not in leave_out]
+        folders[:] = [name for name in folders if Path(root, name).resolve() != leave_out]
         yield from (Path(root, name) for name in names if name.endswith(suffixes))
 
 

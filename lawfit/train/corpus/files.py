@@ -19,6 +19,7 @@ MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 REJECTED = "rejected.jsonl"
 PARTS = ("validation", "train")  # in the order in which they are hashed
+CONTENT = ("train.bin", "validation.bin", TOKENIZER, REJECTED)  # beside the manifest; the last two of text only
 MAX_VOCAB = 2**16  # a token is stored in two bytes
 BLOCK_BYTES = 2**24  # read at a time
 

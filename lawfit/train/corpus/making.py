@@ -1,4 +1,4 @@
-"""A corpus appears whole or not at all: it is made in a folder beside its own, which then takes its name."""
+"""A corpus appears whole or not at all: it is made in a folder inside its own, and its manifest is moved out last."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from lawfit.train.corpus.files import MANIFEST, CorpusError, Manifest, read_manifest
+from lawfit.train.corpus.files import CONTENT, MANIFEST, CorpusError, Manifest, read_manifest
 
+SCRATCH = "making"
 LOCK = "lock"
 NAMES_SHOWN = 3
 
@@ -20,15 +21,9 @@ def no_progress(_step: str, _share: float) -> None:
     """For callers who watch nothing."""
 
 
-def scratch_of(folder: Path) -> Path:
-    """Where the corpus of a folder is made."""
-    folder = folder.resolve()
-    return folder.with_name(folder.name + ".part")
-
-
 @contextlib.contextmanager
 def scratch(folder: Path) -> Iterator[Path]:
-    """A folder to make a corpus in. If it holds a manifest in the end it becomes `folder`, else it is removed.
+    """A folder to make a corpus in. If it holds a manifest in the end, all of it moves to `folder`, else nothing.
 
     What a build that was killed has left there is removed first. Errors in writing become sentences.
 
@@ -37,12 +32,9 @@ def scratch(folder: Path) -> Iterator[Path]:
     CorpusError
         The folder holds something other than a corpus, another process is making this one, or writing fails.
     """
-    part = scratch_of(folder)
+    part, is_new = folder / SCRATCH, not folder.exists()
     try:
-        if read_manifest(folder) is None:
-            _refuse_foreign_files(folder)
-        if not (part / LOCK).exists():
-            _refuse_foreign_files(part)
+        _refuse_foreign_files(folder)
         part.mkdir(parents=True, exist_ok=True)
         with (part / LOCK).open("w") as lock:
             try:
@@ -50,18 +42,17 @@ def scratch(folder: Path) -> Iterator[Path]:
             except BlockingIOError:
                 raise CorpusError(f"another process is making {folder} now; wait for it or end it") from None
             try:
-                for left in part.iterdir():
-                    if left.name != LOCK:
-                        left.unlink()
+                _remove_what_was_left(folder)
                 yield part
                 if (part / MANIFEST).exists():
-                    part.replace(folder.resolve())
-                    (folder / LOCK).unlink()
-                else:
-                    shutil.rmtree(part)
-            except BaseException:
+                    for name in (*CONTENT, MANIFEST):
+                        if (part / name).exists():
+                            (part / name).replace(folder / name)
+            finally:
                 shutil.rmtree(part, ignore_errors=True)
-                raise
+                if is_new:
+                    with contextlib.suppress(OSError):  # it is not empty, as it should be
+                        folder.rmdir()
     except OSError as error:
         raise CorpusError(f"the corpus {folder} cannot be written: {error.strerror or error}") from None
 
@@ -81,10 +72,22 @@ def same_or_refused(folder: Path, existing: Manifest, inputs_hash: str) -> Manif
 
 
 def _refuse_foreign_files(folder: Path) -> None:
-    if not folder.exists():
+    if not folder.exists() or read_manifest(folder) is not None:
         return
     if not folder.is_dir():
         raise CorpusError(f"{folder} is a file; a corpus is a folder")
-    if names := sorted(path.name for path in folder.iterdir()):
-        shown = ", ".join(names[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")
+    names = {path.name for path in folder.iterdir()}
+    if (folder / SCRATCH / LOCK).exists():  # a build was here, and perhaps killed while it moved its files out
+        names -= {SCRATCH, *CONTENT}
+    if names:
+        shown = ", ".join(sorted(names)[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")
         raise CorpusError(f"{folder} holds other files ({shown}); a corpus needs a folder of its own")
+
+
+def _remove_what_was_left(folder: Path) -> None:
+    for path in (folder / SCRATCH).iterdir():
+        if path.name != LOCK:
+            path.unlink()
+    if not (folder / MANIFEST).exists():
+        for name in CONTENT:
+            (folder / name).unlink(missing_ok=True)
