@@ -12,7 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lawfit.errors import LogFormatError, NoFit, StoreError
-from lawfit.records import Changes, Fit, IngestReport, Json, Optimum, Recipe, Rejection, Run, Target, content_hash
+from lawfit.records import (
+    Changes,
+    Fit,
+    IngestReport,
+    Json,
+    Optimum,
+    Recipe,
+    Rejection,
+    Run,
+    Sweep,
+    Target,
+    content_hash,
+)
 from lawfit.settings import data_folder
 
 if TYPE_CHECKING:
@@ -21,7 +33,7 @@ if TYPE_CHECKING:
     from lawfit.ingest.curves import CurveColumns
     from lawfit.ingest.options import IngestOptions
     from lawfit.ingest.table import Table
-    from lawfit.launch import LaunchOptions, LaunchReport, Pack, Progress
+    from lawfit.launch import LaunchOptions, LaunchReport, Pack, Plan, Progress
     from lawfit.storage import Store
 
 HASHED_RUNS: Final = 5000
@@ -308,7 +320,7 @@ def launch(
     plan = make_plan(paths, known, options)
     name = options.recipe or next((slug(path.stem) for path in paths if isinstance(path, Path)), "launch")
     _require_same_data(store, name, plan.corpus.hash)
-    arrivals = _Arrivals(store, name, options.logs)
+    arrivals = _Arrivals(store, name, plan)
     result = None
     if not options.dry_run:
         result = execute(plan, ended=arrivals.take, report=progress or (lambda _: None))
@@ -339,8 +351,8 @@ def _require_same_data(store: Store, name: str, corpus_hash: str) -> None:
 class _Arrivals:
     """Puts logs into the store as their runs end; what a busy database refuses is kept for the next time."""
 
-    def __init__(self, store: Store, name: str, folder: Path) -> None:
-        self._store, self._name, self._folder = store, name, folder
+    def __init__(self, store: Store, name: str, plan: Plan) -> None:
+        self._store, self._name, self._folder, self._varying = store, name, plan.options.logs, plan.varying
         self._waiting: list[Path] = []
         self.recipes: dict[str, None] = {}
         self.new = 0
@@ -357,7 +369,7 @@ class _Arrivals:
         table, _ = TRAINER.read_logs(self._name, self._folder, self._waiting)
         try:
             found = interpret(table, IngestOptions(recipe=self._name))
-            changes = self._store.put_sweeps(found.sweeps)
+            changes = self._store.put_sweeps([self._named(sweep) for sweep in found.sweeps])
             _put_curves(self._store, found, changes)
         except (LogFormatError, StoreError) as error:
             self.error = str(error)
@@ -366,6 +378,13 @@ class _Arrivals:
         self.recipes.update((recipe.name, None) for recipe in changes.recipes)
         self.new += changes.inserted
         self.rejections += found.rejections
+
+    def _named(self, sweep: Sweep) -> Sweep:
+        """Called by what tells the recipes of this launch apart, the same whichever run ends first."""
+        from lawfit.ingest.read import slug
+
+        parts = [slug(str(getattr(sweep.recipe, field))) for field in self._varying]
+        return replace(sweep, recipe=replace(sweep.recipe, name="-".join([self._name, *parts])))
 
 
 @cache

@@ -85,6 +85,7 @@ def launch(
     at once) and killed in any way: the same command goes on where the logs end. A pack that dies is tried again,
     smaller; one that keeps failing is listed with what it said. A grid file lists what to combine:
 
+    \b
       {"base": {"seq_len": 256, "corpus": "corpus"}, "warmup_fraction": 0.1,
        "shapes": {"0.8M": {"layers": 4, "width": 128, "heads": 4, "hidden": 352}},
        "blocks": [{"shape": "0.8M", "tokens": [16e6, 32e6], "batch_tokens": [4096, 16384],
@@ -241,6 +242,7 @@ def _summary(report: LaunchReport) -> None:
         rows.append(("Stored", f"{report.new:,} new in {', '.join(report.recipes)}"))
     if report.not_stored:
         rows.append(("Not stored", report.not_stored))
+    rows.append(("Logs", str(plan.options.logs)))
     show(pairs(rows))
     if result.failures:
         show(plain(""), heading("Failed"))

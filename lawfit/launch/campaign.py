@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from lawfit.launch import plan
+from lawfit.launch import folder
+from lawfit.launch.folder import Task
 from lawfit.launch.follow import Follower, ended_runs
 from lawfit.launch.launcher import Job, JobState, JobStatus, Launcher
-from lawfit.launch.plan import Task
 from lawfit.records import Json
 from lawfit.train.trunks import halves
 
@@ -138,7 +138,7 @@ class Campaign:
             while self._entries:
                 for entry in list(self._entries.values()):
                     self._tend(entry, stopped_by)
-                self._hand_on(self._follower.look(self._tokens))
+                self._hand_on(self._follower.look(self._in_training()))
                 if not stopped_by and (stopped_by := self._stop()):
                     stopped_at = self._clock()
                 if stopped_by:
@@ -153,16 +153,20 @@ class Campaign:
         return self._result(start, stopped_by)
 
     def _submit(self, entry: _Entry) -> None:
-        plan.save(entry.task, self._logs)
+        folder.save(entry.task, self._logs)
         if not entry.task.resumes:  # a checkpoint of that name would be of logs that were overwritten since
-            plan.checkpoint_of(entry.task, self._logs).unlink(missing_ok=True)
-        command = tuple(self._command(plan.pack_file(entry.task, self._logs)))
+            folder.checkpoint_of(entry.task, self._logs).unlink(missing_ok=True)
+        command = tuple(self._command(folder.pack_file(entry.task, self._logs)))
         claims = frozenset(entry.task.ids)
         self._launcher.submit(Job(name=entry.task.name, command=command, folder=self._logs, claims=claims))
 
     def _hand_on(self, ended: Sequence[str]) -> None:
         if ended:
-            self._ended([plan.log_of(run_id, self._logs) for run_id in ended])
+            self._ended([folder.log_of(run_id, self._logs) for run_id in ended])
+
+    def _in_training(self) -> list[str]:
+        entries = (entry for entry in self._entries.values() if entry.state.status is JobStatus.RUNNING)
+        return [run_id for entry in entries for run_id in entry.task.ids if run_id in self._tokens]
 
     def _open(self) -> list[str]:
         """The runs that are not known to have ended."""
@@ -198,7 +202,7 @@ class Campaign:
         over = ended_runs(task.ids, self._logs)
         left = tuple(run_id for run_id in task.ids if run_id not in over)
         if not left:
-            plan.forget(task, self._logs)
+            folder.forget(task, self._logs)
             diverged = sum(status == "diverged" for status in over.values())
             self._news.append(f"{task.pack.name} is done: {_runs(len(over))}, {diverged} diverged")
             return
@@ -216,17 +220,17 @@ class Campaign:
     def _again(self, entry: _Entry, what: str) -> None:
         """From the checkpoint where there is one that this attempt did not begin with, otherwise in halves."""
         task = entry.task
-        checkpoint = plan.checkpoint_of(task, self._logs)
+        checkpoint = folder.checkpoint_of(task, self._logs)
         progressed = checkpoint.exists() and not (task.resumes and entry.attempt)
         parts = None if progressed else halves(task.pack)
         if parts is None:
             again = [dataclasses.replace(task, resumes=checkpoint.exists())]
             how = "it goes on from its checkpoint" if checkpoint.exists() else "it is tried again"
         else:
-            plan.forget(task, self._logs)
+            folder.forget(task, self._logs)
             names = (f"{task.pack.name}.{half}" for half in "12")
             again = [
-                plan.task_of(dataclasses.replace(part, name=name)) for part, name in zip(parts, names, strict=True)
+                folder.task_of(dataclasses.replace(part, name=name)) for part, name in zip(parts, names, strict=True)
             ]
             how = "it is tried again in two halves"
         self._news.append(f"{task.pack.name} died ({what}); {how}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from lawfit.launch.plan import log_of
+from lawfit.launch.folder import log_of
 
 _READ_AT_ONCE: Final = 1 << 22
 

@@ -32,6 +32,7 @@ from typing import Any, Final
 from lawfit.records import Json
 from lawfit.train.pack import Model, Pack, PackError, RunSettings, parse_pack
 from lawfit.train.trunks import SHARING
+from lawfit.units import format_quantity
 
 _OWN: Final = ("shape", "tokens", "tokens_per_param", "batch_tokens", "lr", "weight_decay", "seeds", "warmup_fraction")
 _TOP: Final = ("base", "shapes", "run", "warmup_fraction", "blocks")
@@ -143,7 +144,7 @@ def _block_packs(grid: Block, block: Block, number: int, where: str, vocab: int 
                 }
                 for seed, *values, count in itertools.product(_list(block.get("seeds", 0)), *lists.values(), steps)
             ]
-            shown = "+".join(f"{tokens:.3g}" for tokens in group)
+            shown = "+".join(format_quantity(tokens) for tokens in group)
             made = {name: block[name] for name in block if name in _PACK}
             base = {name: value for name, value in grid.get("base", {}).items() if name in _PACK}
             content = {

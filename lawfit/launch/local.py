@@ -110,6 +110,8 @@ class LocalLauncher:
             code = entry.process.poll()
             if code is not None:
                 _kill(entry.process)  # helpers that it left behind: compilers
+                if not _stderr(entry.job).stat().st_size:
+                    _stderr(entry.job).unlink()
                 entry.state = JobState(
                     status=JobStatus.ENDED, place=entry.state.place, exit_code=code, cancelled=entry.state.cancelled
                 )

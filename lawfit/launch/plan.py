@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from lawfit.errors import LawfitError
 from lawfit.launch import grid
-from lawfit.records import Json, content_hash
-from lawfit.train.pack import Pack, PackError, load_pack, parse_pack
+from lawfit.launch.folder import Task, begun, saved, task_of
+from lawfit.records import Json
+from lawfit.train.pack import Pack, PackError, parse_pack
 from lawfit.train.trunks import halves, plan
 
 MAX_RUNS: Final = 48  # of a pack: more fill no GPU better, and an interruption or a full memory costs more
@@ -32,27 +33,6 @@ class Corpus:
     folder: str
     hash: str
     vocab: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """A pack that is to be trained, as one job."""
-
-    pack: Pack
-    ids: tuple[str, ...]  # of its runs
-    resumes: bool = False  # from a checkpoint
-
-    @property
-    def name(self) -> str:
-        """Tells it from every other pack, also one of the same name."""
-        return f"{self.pack.name}-{content_hash(list(self.ids), length=6)}"
-
-    @property
-    def tokens(self) -> dict[str, int]:
-        """Training tokens by run."""
-        return {
-            run_id: run.steps * self.pack.batch_tokens for run_id, run in zip(self.ids, self.pack.runs, strict=True)
-        }
 
 
 def read_corpus(folder: str) -> Corpus:
@@ -131,14 +111,6 @@ def _vocab_for(content: Mapping[str, Json], corpus_folder: str | None) -> int | 
     return read_corpus(corpus_folder or str(base.get("corpus", "corpus"))).vocab
 
 
-def task_of(pack: Pack, *, resumes: bool = False) -> Task:
-    """The job of a pack that names its corpus."""
-    if pack.corpus_hash is None:
-        raise ValueError(f"pack {pack.name} does not name its corpus, so its runs have no ids")
-    ids = tuple(pack.run_id(i, pack.corpus_hash) for i in range(len(pack.runs)))
-    return Task(pack=pack, ids=ids, resumes=resumes)
-
-
 def tasks(
     packs: Sequence[Pack], have: Collection[str], logs: Path, *, places: int, max_runs: int = MAX_RUNS
 ) -> list[Task]:
@@ -156,11 +128,11 @@ def tasks(
     for task in whole:
         asked.update(task.ids)
         wanted.update((run_id, None) for run_id in task.ids if run_id not in have)
-    begun: list[Task] = []
-    for task in _begun([*_saved(logs), *whole], logs):
+    going_on: list[Task] = []
+    for task in begun([*saved(logs), *whole], logs):
         if asked.issuperset(task.ids) and not wanted.keys().isdisjoint(task.ids):
             here = dataclasses.replace(task.pack, corpus=packs[0].corpus)  # the folder may have moved
-            begun.append(dataclasses.replace(task, pack=here, resumes=True))
+            going_on.append(dataclasses.replace(task, pack=here, resumes=True))
             for run_id in task.ids:
                 wanted.pop(run_id, None)
     new: list[Pack] = []
@@ -168,7 +140,7 @@ def tasks(
         left = tuple(run for run_id, run in zip(task.ids, task.pack.runs, strict=True) if wanted.pop(run_id, 0) is None)
         if left:
             new += cut(dataclasses.replace(task.pack, runs=left), max_runs)
-    return [*begun, *map(task_of, _spread(new, places - len(begun)))]
+    return [*going_on, *map(task_of, _spread(new, places - len(going_on)))]
 
 
 def cut(pack: Pack, max_runs: int) -> list[Pack]:
@@ -194,68 +166,3 @@ def _spread(packs: list[Pack], places: int) -> list[Pack]:
 
 def _work(pack: Pack) -> float:
     return sum(run.steps for run in pack.runs) * pack.batch_tokens * pack.model.flops_per_token
-
-
-def checkpoint_of(task: Task, logs: Path) -> Path:
-    """Where the trainer keeps the state of an interrupted pack; see lawfit.train.checkpoint."""
-    return logs / f"{content_hash(list(task.ids))}.checkpoint"
-
-
-def log_of(run_id: str, logs: Path) -> Path:
-    """The log of a run; see lawfit.train.log."""
-    return logs / f"{run_id}.jsonl"
-
-
-def pack_file(task: Task, logs: Path) -> Path:
-    """The pack as its job reads it."""
-    return logs / ".launch" / f"{task.name}.json"
-
-
-def save(task: Task, logs: Path) -> None:
-    """Write a pack where its job reads it, and where the next launch finds what was begun."""
-    path = pack_file(task, logs)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(task.pack.to_json()), encoding="utf-8")
-    part.replace(path)
-
-
-def forget(task: Task, logs: Path) -> None:
-    """Remove what is kept of a pack for going on with it."""
-    pack_file(task, logs).unlink(missing_ok=True)
-    checkpoint_of(task, logs).unlink(missing_ok=True)
-
-
-def _saved(logs: Path) -> Iterator[Task]:
-    for path in sorted((logs / ".launch").glob("*.json")):
-        try:
-            pack = load_pack(path)
-        except PackError:  # from another version of the trainer; its runs begin again
-            continue
-        if pack.corpus_hash is not None:
-            yield task_of(pack)
-
-
-def _begun(candidates: Iterable[Task], logs: Path) -> Iterator[Task]:
-    """Those with a checkpoint that still belongs to the logs of their runs."""
-    seen: set[str] = set()
-    for task in candidates:
-        if task.name in seen or not checkpoint_of(task, logs).exists():
-            continue
-        if any(_trained_elsewhere(task, run_id, logs) for run_id in task.ids):
-            continue  # taking it up would cut into a log that is another pack's
-        if seen.isdisjoint(task.ids):
-            seen.update((task.name, *task.ids))
-            yield task
-
-
-def _trained_elsewhere(task: Task, run_id: str, logs: Path) -> bool:
-    """Whether a run's log was begun by another pack than this one."""
-    try:
-        with log_of(run_id, logs).open("rb") as file:
-            start = json.loads(file.readline())
-        return bool((start["pack"], start["neighbours"]) != (task.pack.name, len(task.ids) - 1))
-    except FileNotFoundError:
-        return False  # a branch that has not left its trunk
-    except (OSError, ValueError, KeyError, TypeError):
-        return True

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from lawfit.launch.campaign import DEADLINE, Campaign, Progress, Result
 from lawfit.launch.devices import choose_gpus
+from lawfit.launch.folder import Task, forget, log_of, saved, task_of
 from lawfit.launch.follow import ended_runs
 from lawfit.launch.interrupt import stop_on_signal
 from lawfit.launch.local import LocalLauncher
 from lawfit.launch.options import LaunchOptions
-from lawfit.launch.plan import Corpus, LaunchError, Task, log_of, read_packs, task_of, tasks
+from lawfit.launch.plan import Corpus, LaunchError, read_packs, tasks
 from lawfit.records import Json, Rejection
 from lawfit.train.pack import Pack
 
@@ -43,6 +44,7 @@ class Plan:
     in_logs: tuple[str, ...]  # of these, those whose logs have ended, stored or not
     tasks: tuple[Task, ...]
     places: tuple[str, ...]  # GPUs; empty: the CPU
+    varying: tuple[str, ...]  # fields of a recipe in which the packs differ
 
     @property
     def packs(self) -> tuple[PlannedPack, ...]:
@@ -87,7 +89,18 @@ def make_plan(sources: Sequence[Path | Pack], known: Collection[str], options: L
         in_logs=tuple(in_logs),
         tasks=tuple(tasks(packs, have, options.logs, places=places, max_runs=options.max_runs)),
         places=gpus,
+        varying=_varying(packs),
     )
+
+
+def _varying(packs: Sequence[Pack]) -> tuple[str, ...]:
+    said: dict[str, set[str] | set[int]] = {
+        "optimizer": {pack.optimizer for pack in packs},
+        "schedule": {run.schedule for pack in packs for run in pack.runs},
+        "parametrization": {pack.model.parametrization for pack in packs},
+        "seq_len": {pack.model.seq_len for pack in packs},
+    }
+    return tuple(field for field, values in said.items() if len(values) > 1)
 
 
 def execute(plan: Plan, *, ended: Callable[[Sequence[Path]], None], report: Callable[[Progress], None]) -> Result:
@@ -101,6 +114,7 @@ def execute(plan: Plan, *, ended: Callable[[Sequence[Path]], None], report: Call
     options = plan.options
     if plan.tasks:
         _require_trainer()
+    _tidy(options.logs)
     if plan.in_logs:
         ended([log_of(run_id, options.logs) for run_id in plan.in_logs])
     deadline = None if options.deadline_seconds is None else time.time() + options.deadline_seconds
@@ -119,6 +133,13 @@ def execute(plan: Plan, *, ended: Callable[[Sequence[Path]], None], report: Call
             stop=stop,
         )
         return campaign.run()
+
+
+def _tidy(logs: Path) -> None:
+    """Forget what earlier launches began and what has ended since."""
+    for task in saved(logs):
+        if len(ended_runs(task.ids, logs)) == len(task.ids):
+            forget(task, logs)
 
 
 def _require_trainer() -> None:

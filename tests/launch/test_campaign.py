@@ -11,7 +11,7 @@ import pytest
 
 from lawfit.launch import LocalLauncher, Progress, Result
 from lawfit.launch.campaign import DEADLINE, Campaign
-from lawfit.launch.plan import Task, checkpoint_of, task_of
+from lawfit.launch.folder import Task, checkpoint_of, task_of
 from tests.launch.conftest import calls, fake_trainer, make_pack
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from lawfit.launch import LaunchError, LaunchOptions, make_plan
-from lawfit.launch import plan as planning
 from lawfit.launch.devices import choose_gpus, visible_gpus
-from lawfit.launch.plan import MAX_RUNS, Task, checkpoint_of, cut, log_of, save, task_of, tasks
-from lawfit.train.pack import Pack, PackError
+from lawfit.launch.folder import Task, checkpoint_of, log_of, save, task_of
+from lawfit.launch.plan import MAX_RUNS, cut, tasks
+from lawfit.train.pack import Pack, PackError, parse_pack
 from lawfit.train.trunks import plan as rows_of
 from tests.launch.conftest import make_pack, write_corpus
 
@@ -62,9 +62,7 @@ def test_a_cut_keeps_branches_with_their_trunk() -> None:
     horizons = [
         {"lr": lr, "steps": steps, "schedule": "wsd", "cooldown_fraction": 0.2} for lr in LRS for steps in (100, 200)
     ]
-    pack = dataclasses.replace(
-        pack_of(), runs=tuple(planning.parse_pack(pack_of().to_json() | {"runs": horizons}).runs)
-    )
+    pack = dataclasses.replace(pack_of(), runs=tuple(parse_pack(pack_of().to_json() | {"runs": horizons}).runs))
     parts = cut(pack, 2)
     assert [len(part.runs) for part in parts] == [4, 4]
     assert [len(rows_of(part).rows) for part in parts] == [2, 2]

@@ -1,0 +1,106 @@
+"""What a folder of logs holds beside the logs, and how it is named: packs as jobs read them, and their checkpoints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lawfit.records import content_hash
+from lawfit.train.pack import Pack, PackError, load_pack
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A pack that is to be trained, as one job."""
+
+    pack: Pack
+    ids: tuple[str, ...]  # of its runs
+    resumes: bool = False  # from a checkpoint
+
+    @property
+    def name(self) -> str:
+        """Tells it from every other pack, also one of the same name."""
+        return f"{self.pack.name}-{content_hash(list(self.ids), length=6)}"
+
+    @property
+    def tokens(self) -> dict[str, int]:
+        """Training tokens by run."""
+        return {
+            run_id: run.steps * self.pack.batch_tokens for run_id, run in zip(self.ids, self.pack.runs, strict=True)
+        }
+
+
+def task_of(pack: Pack, *, resumes: bool = False) -> Task:
+    """The job of a pack that names its corpus."""
+    if pack.corpus_hash is None:
+        raise ValueError(f"pack {pack.name} does not name its corpus, so its runs have no ids")
+    ids = tuple(pack.run_id(i, pack.corpus_hash) for i in range(len(pack.runs)))
+    return Task(pack=pack, ids=ids, resumes=resumes)
+
+
+def checkpoint_of(task: Task, logs: Path) -> Path:
+    """Where the trainer keeps the state of an interrupted pack; see lawfit.train.checkpoint."""
+    return logs / f"{content_hash(list(task.ids))}.checkpoint"
+
+
+def log_of(run_id: str, logs: Path) -> Path:
+    """The log of a run; see lawfit.train.log."""
+    return logs / f"{run_id}.jsonl"
+
+
+def pack_file(task: Task, logs: Path) -> Path:
+    """The pack as its job reads it."""
+    return logs / ".launch" / f"{task.name}.json"
+
+
+def save(task: Task, logs: Path) -> None:
+    """Write a pack where its job reads it, and where the next launch finds what was begun."""
+    path = pack_file(task, logs)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(task.pack.to_json()), encoding="utf-8")
+    part.replace(path)
+
+
+def forget(task: Task, logs: Path) -> None:
+    """Remove what is kept of a pack for going on with it."""
+    pack_file(task, logs).unlink(missing_ok=True)
+    checkpoint_of(task, logs).unlink(missing_ok=True)
+
+
+def saved(logs: Path) -> Iterator[Task]:
+    """Packs that were given to a trainer and are not known to have ended."""
+    for path in sorted((logs / ".launch").glob("*.json")):
+        try:
+            pack = load_pack(path)
+        except PackError:  # from another version of the trainer; its runs begin again
+            continue
+        if pack.corpus_hash is not None:
+            yield task_of(pack)
+
+
+def begun(candidates: Iterable[Task], logs: Path) -> Iterator[Task]:
+    """Those with a checkpoint that still belongs to the logs of their runs."""
+    seen: set[str] = set()
+    for task in candidates:
+        if task.name in seen or not checkpoint_of(task, logs).exists():
+            continue
+        if any(_trained_elsewhere(task, run_id, logs) for run_id in task.ids):
+            continue  # taking it up would cut into a log that is another pack's
+        if seen.isdisjoint(task.ids):
+            seen.update((task.name, *task.ids))
+            yield task
+
+
+def _trained_elsewhere(task: Task, run_id: str, logs: Path) -> bool:
+    """Whether a run's log was begun by another pack than this one."""
+    try:
+        with log_of(run_id, logs).open("rb") as file:
+            start = json.loads(file.readline())
+        return bool((start["pack"], start["neighbours"]) != (task.pack.name, len(task.ids) - 1))
+    except FileNotFoundError:
+        return False  # a branch that has not left its trunk
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
