@@ -205,12 +205,11 @@ def build_synthetic(
         A vocabulary out of range, or a folder that holds something else.
     """
     source = Source(vocab, seed)
-    existing = read_manifest(folder)
     counts = {"validation": validation_tokens, "train": tokens}
     settings = json.dumps([VERSION, vocab, seed, counts])
     inputs_hash = hashlib.sha256(settings.encode()).hexdigest()[:16]
     with scratch(folder) as part:
-        if existing is not None:
+        if (existing := read_manifest(folder)) is not None:
             return same_or_refused(folder, existing, inputs_hash)
         surprises, documents, done = 0.0, 0, 0
         for i, (name, count) in enumerate(counts.items()):

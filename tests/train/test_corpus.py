@@ -333,6 +333,14 @@ def test_a_folder_that_cannot_be_listed_is_told(
     assert ("locked", None, "unreadable") in rejected(tmp_path / "out")
 
 
+def test_names_need_not_be_text(made: tuple[Path, Manifest], tmp_path: Path) -> None:
+    write_sources(tmp_path / "source")
+    (tmp_path / "source" / os.fsdecode(b"\xff.py")).write_bytes(b"\xff")
+    manifest = build(tmp_path / "out", [tmp_path / "source"], **SMALL)
+    assert manifest.hash == made[1].hash
+    assert ("\udcff.py", None, "not UTF-8") in rejected(tmp_path / "out")
+
+
 def test_binary_files_are_no_documents(made: tuple[Path, Manifest], tmp_path: Path) -> None:
     (tmp_path / "tar").write_bytes(b"name\0\0\0text")
     (tmp_path / "image").write_bytes(bytes(range(256)))

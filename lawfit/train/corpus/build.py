@@ -76,7 +76,6 @@ def build(
         raise CorpusError(f"documents of at most {reading.max_bytes} bytes are none; {MIN_BYTES} is the least")
     tokenizer = None if tokenizer_file is None else bpe.load_tokenizer(tokenizer_file)
     sources = sources or python_sources()
-    existing = read_manifest(folder)
     with scratch(folder) as part:
         documents = gather(
             sources, reading, file=part / TEXTS, rejections=part / REJECTED, leave_out=folder.resolve(),
@@ -85,7 +84,7 @@ def build(
         ordered = sorted(documents.places)
         made_by = vocab if tokenizer_file is None else file_hash(tokenizer_file)
         inputs_hash = _inputs_hash(ordered, made_by, validation_share)
-        if existing is not None:
+        if (existing := read_manifest(folder)) is not None:
             return same_or_refused(folder, existing, inputs_hash)
         parts = _split(ordered, validation_share)
         if tokenizer is None:

@@ -11,7 +11,7 @@ import sysconfig
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, cast
 
@@ -115,7 +115,7 @@ def gather(
             if isinstance(item, Rejection):
                 rejected[item.reason] += 1
                 first = first or item
-                log.write(json.dumps(item.__dict__, ensure_ascii=False) + "\n")
+                log.write(json.dumps(asdict(item)) + "\n")
                 continue
             digest = hashlib.sha256(item).digest()
             if digest in places:

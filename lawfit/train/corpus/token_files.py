@@ -52,7 +52,6 @@ def import_tokens(
         raise CorpusError(
             f"a vocabulary of {vocab:,} does not fit: tokens are stored in two bytes, {MAX_VOCAB:,} of them"
         )
-    existing = read_manifest(folder)
     counts = {}
     for i, path in enumerate((train, validation)):
         progress(f"checking {path.name}", i / 3)
@@ -65,7 +64,7 @@ def import_tokens(
                 shutil.copyfile(path, part / name)
         progress("hashing", 2 / 3)
         digest = content_hash(part, vocab)
-        if existing is not None:
+        if (existing := read_manifest(folder)) is not None:
             return same_or_refused(folder, existing, digest)
         manifest = Manifest(
             hash=digest,
