@@ -28,7 +28,7 @@ class Outcome:
 
     run_id: str
     status: str  # "finished", "diverged", or "stopped" (the deadline came first, and it can go on)
-    steps: int  # done, at most those asked for
+    steps: int  # done; when stopped, up to the last line of the log
     loss: float | None  # on the validation sequences, nats per token; only when finished
 
 
@@ -83,12 +83,12 @@ def train(
             run.restore(saved)
         if run.to_the_end():
             checkpoint.remove()
-        return [_outcome(run_id, log, run.done) for run_id, log in zip(ids, run_logs, strict=True)]
+        return [_outcome(run_id, log) for run_id, log in zip(ids, run_logs, strict=True)]
 
 
-def _outcome(run_id: str, log: RunLog, done: int) -> Outcome:
+def _outcome(run_id: str, log: RunLog) -> Outcome:
     if log.ending is None:
-        return Outcome(run_id=run_id, status="stopped", steps=min(done, log.steps), loss=None)
+        return Outcome(run_id=run_id, status="stopped", steps=log.logged, loss=None)
     end = log.ending
     return Outcome(run_id=run_id, status=end["status"], steps=end["step"], loss=end["loss"])
 
