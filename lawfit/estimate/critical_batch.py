@@ -2,14 +2,22 @@
 
 For a given doubling batch b / a the curve ``steps = a + b / batch`` has one free level, so its fit in logs is a search
 along one line: global, without a starting point, and the same scan gives the interval, which is open on a side where
-the batches tried do not bend the curve. Where the steps come from: `steps_to_target` (E4), `data_laws` (E5); beside it
-stand `noise_scale` (E6) and `three_term`. Formulas and definitions are in `lawfit.laws.critical_batch`.
+the batches tried do not bend the curve.
+
+That steps follow a hyperbola is an assumption, and the tables of Zhang et al. bend a little more sharply. So the same
+fit is made with other bends, ``(1 + (B_s / B)^p)^(1 / p)``; the critical batch is the hyperbola's, whose definitions
+convert exactly, and its interval is widened by how far the bends that the steps allow would move it. The bend is a
+property of the recipe: sizes share it, so it moves the level of a law and hardly its exponent.
+
+Where the steps come from: `steps_to_target` (E4), `data_laws` (E5); beside it stand `noise_scale` (E6) and
+`three_term`. Formulas and definitions are in `lawfit.laws.critical_batch`.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -27,6 +35,8 @@ Ints = NDArray[np.intp]
 MIN_BATCHES: Final = 3  # two parameters, and one more to see whether they describe the rest
 SCAN_POINTS: Final = 400
 SCAN_REACH: Final = 1e3  # the doubling batch is looked for this far beyond the batches tried
+BENDS: Final = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5)  # p; a hyperbola is 1
+BEND_PRIOR: Final = 0.2  # sd of p around 1; Zhang's four tables prefer 1.2 to 1.3
 LEAST_SD: Final = 1e-6  # of log steps: noise-free tables have a fit as well
 
 
@@ -54,6 +64,7 @@ class CriticalBatch:
     tokens: float  # that the target takes at the definition's reference (a very small batch where there is none)
     loss: float | None  # the target, nats per token
     log_sd: float  # of ln value, measurement only; infinite where an end is open
+    form_log_sd: float  # of ln value, from how the curve may bend: shared by all sizes of a recipe
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; an open end is null."""
@@ -69,12 +80,25 @@ class CriticalBatch:
             "tokens": self.tokens,
             "loss": self.loss,
             "log_sd": _finite(self.log_sd),
+            "form_log_sd": self.form_log_sd,
         }
 
 
 @dataclass(frozen=True, kw_only=True)
+class Bend:
+    """The curve with one sharpness p, and how likely it is."""
+
+    sharpness: float
+    scale_tokens: float
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class HyperbolaFit:
-    """Steps to one target loss against the batch, at one model size."""
+    """Steps to one target loss against the batch, at one model size.
+
+    `doubling_low` and `doubling_high` are the hyperbola's own; `critical` gives those that allow for its bend.
+    """
 
     curve: Hyperbola
     doubling_low: float  # of a `level` interval, tokens; 0 where open
@@ -83,6 +107,7 @@ class HyperbolaFit:
     doubling_log_sd: float  # infinite where an end is open
     status: CriticalStatus
     next_batch_tokens: tuple[float, ...]  # what to try where an end is open
+    bends: tuple[Bend, ...]  # how sharply the curve may turn, adding up to 1
     residual_sd: float  # of ln steps
     batches: Floats  # tokens per step, ascending
     log_residuals: Floats  # ln steps - ln fitted steps, one per batch
@@ -92,13 +117,16 @@ class HyperbolaFit:
     def critical(self, definition: Definition = DOUBLING, *, estimator: str = "E4") -> CriticalBatch:
         """The critical batch by a definition, with the interval carried through it."""
         value = self.curve.critical_batch_tokens(definition)
+        moves = np.array([np.log(float(definition.of_bend(b.scale_tokens, b.sharpness)) / value) for b in self.bends])
+        weights = np.array([bend.weight for bend in self.bends])
+        down, up = (float(np.sqrt(weights @ np.where(side, moves, 0.0) ** 2)) for side in (moves < 0, moves > 0))
         share = definition.fraction * self.curve.doubling_batch_tokens / value  # d ln value / d ln doubling
         reference = definition.reference_batch_tokens
         return CriticalBatch(
             definition=definition,
             value_tokens=value,
-            low_tokens=float(definition.of_doubling(self.doubling_low)),
-            high_tokens=float(definition.of_doubling(self.doubling_high)),
+            low_tokens=_widened(value, float(definition.of_doubling(self.doubling_low)), down, self.level),
+            high_tokens=_widened(value, float(definition.of_doubling(self.doubling_high)), up, self.level),
             level=self.level,
             status=self.status,
             estimator=estimator,
@@ -106,6 +134,7 @@ class HyperbolaFit:
             tokens=float(self.curve.tokens(reference)) if reference else self.curve.tokens_min,
             loss=self.target_loss,
             log_sd=share * self.doubling_log_sd,
+            form_log_sd=float(np.hypot(down, up)),
         )
 
 
@@ -149,6 +178,7 @@ def fit_hyperbola(
     doubling = float(np.exp(log_doubling))
     log_steps_min = float(np.mean(log_steps - np.log1p(doubling / batch)))
     curve = Hyperbola(steps_min=float(np.exp(log_steps_min)), tokens_min=float(np.exp(log_steps_min) * doubling))
+    bends = _bends(batch, log_steps)
     status, beyond = _status(doubling, low, high, batch)
     return HyperbolaFit(
         curve=curve,
@@ -158,11 +188,30 @@ def fit_hyperbola(
         doubling_log_sd=_sd_of(low, high, dof, level),
         status=status,
         next_batch_tokens=beyond,
+        bends=bends,
         residual_sd=float(np.sqrt(variance)),
         batches=batch,
         log_residuals=log_steps - log_steps_min - np.log1p(doubling / batch),
         params=params,
         target_loss=target_loss,
+    )
+
+
+def share_bends(fits: Sequence[HyperbolaFit]) -> tuple[HyperbolaFit, ...]:
+    """Curves of one recipe bend alike: each gets the evidence of all. Targets of one size are one piece of evidence."""
+    if not fits:
+        return ()
+    prior = _bend_prior()
+    targets = Counter(fit.params for fit in fits)
+    log_weight = prior.copy()
+    for fit in fits:
+        own = np.log([max(bend.weight, 1e-300) for bend in fit.bends])
+        log_weight += (own - prior) / targets[fit.params]
+    weights = np.exp(log_weight - log_weight.max())
+    weights /= weights.sum()
+    return tuple(
+        replace(fit, bends=tuple(replace(b, weight=float(w)) for b, w in zip(fit.bends, weights, strict=True)))
+        for fit in fits
     )
 
 
@@ -199,6 +248,7 @@ def measured_optima(found: Sequence[CriticalBatch]) -> tuple[MeasuredOptima, tup
             [c.log_sd for c in usable],
             inputs,
             group=inputs.get("params"),
+            shared_log_sd=float(np.sqrt(np.mean([c.form_log_sd**2 for c in usable]))),
         ),
         refused,
     )
@@ -238,19 +288,50 @@ def _fewest_steps(batch_tokens: ArrayLike, steps: ArrayLike) -> tuple[Floats, Fl
     return np.exp(np.bincount(index, weights=np.log(batch)) / np.bincount(index)), fewest
 
 
-def _misfit(log_doubling: Floats, batch: Floats, log_steps: Floats) -> Floats:
+def _bend_prior() -> Floats:
+    return np.asarray(np.log(np.gradient(BENDS)) - 0.5 * ((np.array(BENDS) - 1) / BEND_PRIOR) ** 2)
+
+
+def _bends(batch: Floats, log_steps: Floats) -> tuple[Bend, ...]:
+    """The best curve of each sharpness, weighted by prior and misfit (Gaussian errors of unknown size)."""
+    log_scan = np.log(np.geomspace(batch[0] / SCAN_REACH, batch[-1] * SCAN_REACH, SCAN_POINTS))
+    scales, misfits = [], []
+    for p in BENDS:
+        at = int(np.argmin(_misfit(log_scan, batch, log_steps, p)))
+        scales.append(_refine(log_scan, at, batch, log_steps, p))
+        misfits.append(float(_misfit(np.array([scales[-1]]), batch, log_steps, p)[0]))
+    floor = len(batch) * LEAST_SD**2
+    log_weight = _bend_prior() - 0.5 * max(len(batch) - 2, 0) * np.log(np.array(misfits) + floor)
+    weights = np.exp(log_weight - log_weight.max())
+    return tuple(
+        Bend(sharpness=p, scale_tokens=float(np.exp(scale)), weight=float(weight))
+        for p, scale, weight in zip(BENDS, scales, weights / weights.sum(), strict=True)
+    )
+
+
+def _widened(value: float, end: float, by: float, level: float) -> float:
+    """One end of an interval, moved out in logs by what is not known about the form; an open end stays open."""
+    from scipy.special import ndtri
+
+    if not (0 < end < np.inf):
+        return end
+    reach = float(np.hypot(np.log(end / value), ndtri(0.5 + level / 2) * by))
+    return value * float(np.exp(reach if end > value else -reach))
+
+
+def _misfit(log_doubling: Floats, batch: Floats, log_steps: Floats, sharpness: float = 1.0) -> Floats:
     """Sum of squared log residuals for each doubling batch, the level of the curve being free."""
-    left = log_steps - np.log1p(np.exp(log_doubling)[:, None] / batch)
+    left = log_steps - np.log1p((np.exp(log_doubling)[:, None] / batch) ** sharpness) / sharpness
     return np.asarray(((left - left.mean(axis=1, keepdims=True)) ** 2).sum(axis=1))
 
 
-def _refine(log_scan: Floats, at: int, batch: Floats, log_steps: Floats) -> float:
+def _refine(log_scan: Floats, at: int, batch: Floats, log_steps: Floats, sharpness: float = 1.0) -> float:
     """Golden-section search between the neighbours of the best point of the scan."""
     low, high = log_scan[max(0, at - 1)], log_scan[min(len(log_scan) - 1, at + 1)]
     golden = 0.5 * (np.sqrt(5.0) - 1)
     for _ in range(80):
         inner = np.array([high - golden * (high - low), low + golden * (high - low)])
-        left, right = _misfit(inner, batch, log_steps)
+        left, right = _misfit(inner, batch, log_steps, sharpness)
         low, high = (low, inner[1]) if left <= right else (inner[0], high)
     return float(0.5 * (low + high))
 

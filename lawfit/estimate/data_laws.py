@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lawfit.errors import FitError
-from lawfit.estimate.critical_batch import MIN_BATCHES, HyperbolaFit, fit_hyperbola
+from lawfit.estimate.critical_batch import MIN_BATCHES, HyperbolaFit, fit_hyperbola, share_bends
 from lawfit.estimate.sweeps import same_value
 
 Floats = NDArray[np.float64]
@@ -56,7 +56,7 @@ def fit_data_laws(
         batch = np.array([law.batch_tokens for law in reach])
         needed = np.array([law.tokens_to(float(goal)) for law in reach])
         fits.append(fit_hyperbola(batch, needed / batch, level=level, params=params, target_loss=float(goal)))
-    return tuple(fits)
+    return share_bends(fits)
 
 
 @dataclass(frozen=True, kw_only=True)

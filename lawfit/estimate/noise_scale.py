@@ -32,12 +32,13 @@ def fit_noise_scale(
     large_tokens: float,
     *,
     level: float = 0.9,
-    blocks: int = 20,
+    blocks: int = 12,
 ) -> NoiseScale:
     """Simple noise scale from squared gradient norms at two batch sizes (McCandlish et al., arXiv 1812.06162).
 
     Numerator and denominator are averaged apart and divided once: the average of ratios is biased. The interval is
-    Fieller's, over means of consecutive blocks, since neighbouring steps are alike. What it measures is a bound of
+    Fieller's, over means of consecutive blocks, since neighbouring steps are alike, and wider where neighbouring blocks
+    are alike too. What it measures is a bound of
     usefulness for SGD; under Adam it was found orders of magnitude below the critical batch (arXiv 2505.23971), so
     it stands beside E4 and E5 and is never pooled with them.
 
@@ -62,7 +63,7 @@ def fit_noise_scale(
             f"the averages leave a squared gradient of {mean_gradient:.3g} and a noise of {mean_noise:.3g}; both must "
             f"be positive: too few steps for so much noise"
         )
-    low, high = _fieller(mean_noise, mean_gradient, np.cov(pairs) / blocks, blocks - 1, level)
+    low, high = _fieller(mean_noise, mean_gradient, _covariance_of_means(pairs), blocks - 1, level)
     return NoiseScale(
         value_tokens=mean_noise / mean_gradient,
         low_tokens=low,
@@ -72,6 +73,15 @@ def fit_noise_scale(
         noise_trace=mean_noise,
         blocks=blocks,
     )
+
+
+def _covariance_of_means(blocks: Floats) -> Floats:
+    """(2, 2) covariance of the mean of (2, n) block means, for first-order dependence between neighbouring blocks."""
+    n = blocks.shape[1]
+    apart = blocks - blocks.mean(axis=1, keepdims=True)
+    own = (apart**2).sum(axis=1) + 1e-300
+    alike = float(((apart[:, 1:] * apart[:, :-1]).sum(axis=1) / own).max()) + 1 / n  # its bias is -1 / n
+    return np.asarray(np.cov(blocks) / n * (1 + 2 * max(alike, 0.0)))
 
 
 def _fieller(top: float, bottom: float, cov: Floats, dof: int, level: float) -> tuple[float, float]:

@@ -40,10 +40,17 @@ class MeasuredOptima:
     log_sd: Floats  # (n,) of the measurement itself, as if normal
     inputs: Mapping[str, Floats]  # name -> (n,) positive
     group: Ints  # (n,) rows of one group come from the same runs
+    shared_log_sd: float = 0.0  # an error that all of them have in common: it moves the level and no exponent
 
     @classmethod
     def of(
-        cls, value: ArrayLike, log_sd: ArrayLike, inputs: Mapping[str, ArrayLike], group: ArrayLike | None = None
+        cls,
+        value: ArrayLike,
+        log_sd: ArrayLike,
+        inputs: Mapping[str, ArrayLike],
+        group: ArrayLike | None = None,
+        *,
+        shared_log_sd: float = 0.0,
     ) -> MeasuredOptima:
         """From plain columns; without `group` each row stands for itself.
 
@@ -66,6 +73,7 @@ class MeasuredOptima:
             log_sd=arrays["log_sd"],
             inputs={name: arrays[name] for name in inputs},
             group=np.asarray(index, dtype=np.intp).ravel(),
+            shared_log_sd=shared_log_sd,
         )
 
     def __len__(self) -> int:
@@ -81,6 +89,7 @@ class MeasuredOptima:
             log_sd=self.log_sd[rows],
             inputs={name: column[rows] for name, column in self.inputs.items()},
             group=np.unique(self.group[rows], return_inverse=True)[1].ravel(),
+            shared_log_sd=self.shared_log_sd,
         )
 
 
@@ -109,6 +118,7 @@ class OptimumLaw:
     points: int
     groups: int
     log_evidence: float  # of the form on these data, for comparisons with the same rows
+    shared_log_sd: float  # of the level, beyond what the scales' differences show
 
     @property
     def coefficients(self) -> Floats:
@@ -142,7 +152,7 @@ class OptimumLaw:
             raise ValueError(f"this law also needs {', '.join(missing)}")
         row = np.array([1.0, *(np.log(inputs[name]) - c for name, c in zip(self.inputs, self.centre, strict=True))])
         means = self.means @ row
-        spread = np.sqrt(np.einsum("i,sij,j->s", row, self.covariances, row) + self.scatters**2)
+        spread = np.sqrt(np.einsum("i,sij,j->s", row, self.covariances, row) + self.scatters**2 + self.shared_log_sd**2)
         low, high = (float(np.exp(_mixture_quantile(self.weights, means, spread, q))) for q in _tails(level))
         return PredictedOptimum(
             value=float(np.exp(self.weights @ means)),
@@ -165,6 +175,7 @@ class OptimumLaw:
             "groups": self.groups,
             "ranges": {name: list(bounds) for name, bounds in self.ranges.items()},
             "log_evidence": self.log_evidence,
+            "shared_log_sd": self.shared_log_sd,
             "posterior": {
                 "inputs": list(self.inputs),
                 **{
@@ -187,6 +198,7 @@ class OptimumLaw:
             points=int(document["points"]),
             groups=int(document["groups"]),
             log_evidence=float(document["log_evidence"]),
+            shared_log_sd=float(document["shared_log_sd"]),
             **arrays,
         )
 
@@ -229,6 +241,7 @@ def fit_optimum_law(
         points=len(optima),
         groups=optima.groups,
         log_evidence=float(top + np.log(posterior.sum())),
+        shared_log_sd=optima.shared_log_sd,
     )
 
 

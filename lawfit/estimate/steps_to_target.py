@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lawfit.errors import FitError
-from lawfit.estimate.critical_batch import HyperbolaFit, fit_hyperbola
+from lawfit.estimate.critical_batch import HyperbolaFit, fit_hyperbola, share_bends
 from lawfit.estimate.sweeps import same_value
 
 Floats = NDArray[np.float64]
@@ -56,7 +56,7 @@ class Hyperbolas:
 
 
 def fit_steps_table(table: StepsTable, *, level: float = 0.9) -> Hyperbolas:
-    """A hyperbola for each (params, target loss) of a table: targets are never pooled."""
+    """A hyperbola for each (params, target loss) of a table: targets are never pooled, but for how the curve bends."""
     fits, refused = [], []
     for params, target in np.unique(np.column_stack([table.params, table.target_loss]), axis=0):
         rows = (table.params == params) & (table.target_loss == target)
@@ -72,7 +72,7 @@ def fit_steps_table(table: StepsTable, *, level: float = 0.9) -> Hyperbolas:
             )
         except FitError as error:
             refused.append(f"{params:.4g} params to a loss of {target:.4g}: {error}")
-    return Hyperbolas(fits=tuple(fits), refused=tuple(refused))
+    return Hyperbolas(fits=share_bends(fits), refused=tuple(refused))
 
 
 def table_from_columns(columns: Mapping[str, ArrayLike]) -> StepsTable:

@@ -156,6 +156,7 @@ class ThreeTermFit:
             tokens=tokens,
             loss=float(self.law(params, reference, tokens / reference)),
             log_sd=float(np.log(high / low) / 3.29) if known and low and high else np.inf,
+            form_log_sd=0.0,
         )
 
     def to_json(self) -> dict[str, Any]:

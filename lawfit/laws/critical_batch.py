@@ -90,6 +90,15 @@ class Definition:
             fraction=float(document["fraction"]), reference_batch_tokens=float(document["reference_batch_tokens"])
         )
 
+    def of_bend(self, scale_tokens: ArrayLike, sharpness: ArrayLike) -> Floats:
+        """Critical batch on ``S = S_min (1 + (B_s / B)^p)^(1 / p)``: a curve that bends otherwise than a hyperbola.
+
+        Tokens to the target are ``S_min (B^p + B_s^p)^(1 / p)``; p = 1 is the hyperbola.
+        """
+        p, scale = np.asarray(sharpness, dtype=float), _positive("scale_tokens", scale_tokens)
+        at_reference = (self.reference_batch_tokens / scale) ** p + 1
+        return np.asarray(scale * ((1 + self.fraction) ** p * at_reference - 1) ** (1 / p))
+
 
 DOUBLING: Final = Definition(fraction=1.0)  # arXiv 1812.06162, 2001.08361, 2505.13738
 ZHANG: Final = Definition(fraction=0.2, reference_batch_tokens=256.0 * 512.0)  # arXiv 2410.21676: 256 sequences of 512

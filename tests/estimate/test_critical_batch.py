@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import curve_fit
 
 from lawfit.errors import FitError
-from lawfit.estimate.critical_batch import CriticalStatus, fit_hyperbola, measured_optima
+from lawfit.estimate.critical_batch import CriticalStatus, fit_hyperbola, measured_optima, share_bends
 from lawfit.laws.critical_batch import DOUBLING, ZHANG, Hyperbola
 
 TRUTH = Hyperbola(steps_min=2000.0, tokens_min=2e9)  # doubling batch 1e6 tokens
@@ -103,8 +103,10 @@ def test_definitions_share_one_fit(rng: np.random.Generator) -> None:
     fit = fit_hyperbola(BATCHES, noisy_steps(rng, 0.05), params=1e8, target_loss=3.0)
     doubling, zhang = fit.critical(DOUBLING), fit.critical(ZHANG)
     assert zhang.value_tokens == pytest.approx(0.2 * doubling.value_tokens + 1.2 * 131072)
-    assert zhang.low_tokens == pytest.approx(0.2 * doubling.low_tokens + 1.2 * 131072)
+    assert zhang.low_tokens < 0.2 * fit.doubling_low + 1.2 * 131072  # the curve may bend otherwise than a hyperbola
+    assert zhang.high_tokens > 0.2 * fit.doubling_high + 1.2 * 131072
     assert zhang.log_sd < doubling.log_sd  # the reference's part is known exactly
+    assert zhang.form_log_sd < doubling.form_log_sd  # and 20 % more data is nearer to what was run than twice
     assert doubling.tokens == pytest.approx(fit.curve.tokens_min)
     assert zhang.tokens == pytest.approx(float(fit.curve.tokens(131072)))
     assert (zhang.params, zhang.loss) == (1e8, 3.0)
@@ -126,3 +128,21 @@ def test_open_ones_are_named_and_left_out(rng: np.random.Generator) -> None:
     assert "2e+08 params, loss 2.8" in refused[0]
     with pytest.raises(FitError, match="no critical batch is closed"):
         measured_optima([open_above.critical()])
+
+
+def test_another_bend_is_inside_the_interval() -> None:
+    """Steps that turn more sharply than a hyperbola (Zhang's do): the interval knows, and sizes share the knowledge."""
+    sharp = 1.25
+    steps = 2000.0 * (1 + (1e6 / BATCHES) ** sharp) ** (1 / sharp)
+    truth = float(DOUBLING.of_bend(1e6, sharp))
+    fit = fit_hyperbola(BATCHES, steps, params=1e8, target_loss=3.0)
+    found = fit.critical()
+    assert not fit.doubling_low <= truth <= fit.doubling_high  # the hyperbola alone would have missed it
+    assert found.low_tokens <= truth <= found.high_tokens
+    other = fit_hyperbola(BATCHES, steps, params=2e8, target_loss=2.8)
+    shared = share_bends([fit, other])[0]
+    best = max(shared.bends, key=lambda bend: bend.weight)
+    assert best.sharpness in (1.2, 1.35)
+    assert sum(bend.weight for bend in shared.bends) == pytest.approx(1.0)
+    again = share_bends([fit, fit])[0]  # a second target of the same size is no second piece of evidence
+    assert [b.weight for b in again.bends] == pytest.approx([b.weight for b in fit.bends], abs=1e-9)

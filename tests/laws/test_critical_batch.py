@@ -62,6 +62,20 @@ def test_zhang_is_far_below_the_doubling_batch_of_the_same_data() -> None:
     assert float(convert(745.3200 * 512, ZHANG, DOUBLING)) / 512 == pytest.approx(2190.6, rel=1e-6)
 
 
+@settings(deadline=None)
+@given(scale=batches, sharpness=st.floats(0.5, 2), fraction=fractions, reference=st.one_of(st.just(0.0), batches))
+def test_another_bend_by_the_same_definition(scale: float, sharpness: float, fraction: float, reference: float) -> None:
+    definition = Definition(fraction=fraction, reference_batch_tokens=reference)
+    critical = float(definition.of_bend(scale, sharpness))
+
+    def tokens(batch: float) -> float:
+        return float((batch**sharpness + scale**sharpness) ** (1 / sharpness))
+
+    # near a large reference digits are lost in the difference
+    assert tokens(critical) == pytest.approx((1 + fraction) * tokens(reference), rel=1e-6)
+    assert float(definition.of_bend(scale, 1.0)) == pytest.approx(float(definition.of_doubling(scale)), rel=1e-9)
+
+
 def test_a_number_that_cannot_come_from_its_definition_is_refused() -> None:
     """Trap 8: sequences given where tokens are meant."""
     with pytest.raises(ValueError, match="in sequences"):

@@ -1,0 +1,213 @@
+"""Critical batch: published numbers reproduced, the largest size predicted from smaller ones, and interval coverage.
+
+    nice python -m tests.benchmarks.critical_batch [SIMULATIONS] [FIRST_SEED]
+
+1. Zhang et al. (arXiv 2410.21676): B* from the raw steps of `critical_batch_size_steps_to_target.csv`, against the
+   golden numbers; fitted on 85M to 302M, the law predicts 604M.
+2. Simulated tables of steps to a target over three to six model sizes with known truth. Each world draws its own law in
+   tokens, scatter of every size around it, curve (a hyperbola, or one that bends a little sharper or softer), noise of
+   2 to 8 %, evaluation interval that rounds the steps up, and batches that are off by the researcher's luck. In half of
+   the worlds three targets are read off the same runs of each size: their errors are mostly shared, and resampling
+   rows would count them three times; that this would fail is shown beside it. Estimands: the doubling batch of a size,
+   and that of a larger one, its own scatter included.
+3. The gradient noise scale from simulated squared norms, autocorrelated along the run.
+4. The three-term surface's optimal batch on the public Step Law grid, beside published laws.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+from scipy.stats import binomtest
+
+from lawfit.errors import FitError
+from lawfit.estimate.critical_batch import CriticalBatch, measured_optima
+from lawfit.estimate.noise_scale import fit_noise_scale
+from lawfit.estimate.optimum_law import MeasuredOptima, fit_optimum_law
+from lawfit.estimate.steps_to_target import StepsTable, fit_steps_table
+from lawfit.estimate.three_term import best_over_lr, fit_three_term
+from lawfit.laws.critical_batch import DOUBLING, ZHANG
+from tests.benchmarks.shared import shared_file
+
+LEVEL = 0.9
+FALSE_ALARM = 1e-2
+GOLDEN = (745.3200, 955.1581, 1393.7269, 1888.5222)  # sequences of 512 tokens, 85M to 604M
+
+
+@dataclass(frozen=True)
+class Outcome:
+    size: bool | None  # one size's doubling batch covered
+    size_width: float
+    target: bool | None  # that of a larger size
+    target_width: float
+    target_by_rows: bool | None  # where targets of one size are taken for independent
+    clustered: bool
+
+
+def published() -> str:
+    with shared_file("critical_batch_size_steps_to_target.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = ("n_params", "batch_size_tokens", "steps_to_target", "target_loss")
+    params, batch, steps, target = np.array([[float(row[name]) for name in names] for row in rows]).T
+    found = [fit.critical(ZHANG) for fit in fit_steps_table(StepsTable.of(params, batch, steps, target)).fits]
+    worst = max(abs(c.value_tokens / 512 / golden - 1) for c, golden in zip(found, GOLDEN, strict=True))
+    print(
+        f"B* of {len(found)} sizes from the raw steps: largest relative difference from the golden numbers {worst:.1e}"
+    )
+    optima, _ = measured_optima(found[:-1])
+    held_out, said = found[-1], []
+    for name in ("params", "tokens"):
+        at = {"params": held_out.params, "tokens": held_out.tokens}[name] or np.nan
+        law = fit_optimum_law(optima, (name,))
+        answer = law.predict(**{name: at})
+        error = answer.value / held_out.value_tokens - 1
+        inside = "inside" if answer.low <= held_out.value_tokens <= answer.high else "OUTSIDE"
+        print(
+            f"85M to 302M, law in {name} (exponent {law.exponents[name]:.3f}): 604M at {answer.value / 512:.0f} "
+            f"sequences ({answer.low / 512:.0f} to {answer.high / 512:.0f}), "
+            f"measured {held_out.value_tokens / 512:.0f}: {error:+.1%}, {inside} the interval"
+        )
+        said.append(f"{error:+.1%} by {name} ({inside})")
+    return f"B* to {worst:.0e}; 604M {', '.join(said)}"
+
+
+def simulate(seed: int) -> Outcome:
+    rng = np.random.default_rng(seed)
+    exponent, scatter = rng.normal(0.46, 0.12), rng.uniform(0.02, 0.15)
+    sharp = rng.uniform(0.85, 1.3) if rng.random() < 0.5 else 1.0
+    noise, clustered = rng.uniform(0.02, 0.08), bool(rng.random() < 0.5)
+    sizes = 5e7 * 2.0 ** np.arange(int(rng.integers(3, 7)))
+    count, ratio = (9, 2.0) if rng.random() < 0.5 else (6, 3.0)
+
+    def law(tokens: float) -> float:
+        return float(1e6 * (tokens / 2e9) ** exponent)
+
+    rows: list[tuple[float, float, float, float]] = []
+    truth: dict[tuple[float, float], float] = {}
+    for params in sizes:
+        own = scatter * rng.standard_normal()
+        shared = noise * rng.standard_normal(count)
+        centre = np.log(law(20 * params)) + 0.5 * rng.standard_normal()
+        batches = np.exp(centre + np.log(ratio) * (np.arange(count) - (count - 1) / 2))
+        for index, tokens_min in enumerate((20 * params, 14 * params, 10 * params)[: 3 if clustered else 1]):
+            doubling = law(tokens_min) * float(np.exp(own))
+            steps = tokens_min / doubling * (1 + (doubling / batches) ** sharp) ** (1 / sharp)
+            own_noise = 0.3 * noise * rng.standard_normal(count)
+            measured = steps * np.exp((0.95 * shared + own_noise) if clustered else shared)
+            interval = 2.0 ** np.floor(np.log2(steps.min() / 20))  # evaluations: 20 to 40 of the shortest run
+            measured = np.ceil(measured / interval) * interval
+            target = 3.0 + 0.1 * index
+            truth[params, target] = float(DOUBLING.of_bend(doubling, sharp))
+            rows += [(params, b, s, target) for b, s in zip(batches, measured, strict=True)]
+    params_column, batch_column, steps_column, target_column = np.array(rows).T
+    fits = fit_steps_table(StepsTable.of(params_column, batch_column, steps_column, target_column)).fits
+    size = fits[int(rng.integers(len(fits)))].critical()
+    there = truth[size.params or 0.0, size.loss or 0.0]
+    larger = 20 * sizes[-1] * float(rng.choice([2, 4, 8]))
+    wanted = float(DOUBLING.of_bend(law(larger) * np.exp(scatter * rng.standard_normal()), sharp))
+    found = [fit.critical() for fit in fits]
+    target, width = _covers(found, larger, wanted, rows=False)
+    by_rows, _ = _covers(found, larger, wanted, rows=True) if clustered else (None, np.nan)
+    return Outcome(
+        size=size.low_tokens <= there <= size.high_tokens,
+        size_width=float(np.log(size.high_tokens / max(size.low_tokens, 1e-300))),
+        target=target,
+        target_width=width,
+        target_by_rows=by_rows,
+        clustered=clustered,
+    )
+
+
+def _covers(found: list[CriticalBatch], tokens: float, truth: float, *, rows: bool) -> tuple[bool | None, float]:
+    try:
+        optima, _ = measured_optima(found)
+        if rows:
+            optima = MeasuredOptima.of(
+                np.exp(optima.log_value), optima.log_sd, optima.inputs, shared_log_sd=optima.shared_log_sd
+            )
+        said = fit_optimum_law(optima, ("tokens",)).predict(LEVEL, tokens=tokens)
+    except FitError:
+        return None, np.nan
+    return bool(said.low <= truth <= said.high), float(np.log(said.high / said.low))
+
+
+def noise_scale(seed: int) -> bool:
+    """Squared norms at two batches; the gradient and its noise wander along the run, neighbours alike."""
+    rng = np.random.default_rng(seed)
+    truth, steps = float(np.exp(rng.uniform(5, 11))), int(rng.integers(200, 1000))
+    small, large = 256.0, 256.0 * float(rng.choice([4, 16, 64]))
+    wander = np.zeros(steps)
+    for step in range(1, steps):
+        wander[step] = 0.8 * wander[step - 1] + 0.1 * rng.standard_normal()
+    size = np.exp(wander - 0.5 * (0.1**2 / (1 - 0.8**2)))  # mean 1
+    squares = []
+    for batch in (small, large):
+        along = np.sqrt(size) + np.sqrt(truth / 400 / batch) * rng.standard_normal(steps)
+        squares.append(along**2 + truth / 400 / batch * rng.chisquare(399, steps))
+    try:
+        found = fit_noise_scale(squares[0], squares[1], small, large, level=LEVEL)
+    except FitError:
+        return True  # no answer is no wrong answer; counted apart in the printout
+    return found.low_tokens <= truth <= found.high_tokens
+
+
+def judge(name: str, covered: np.ndarray) -> str:
+    bound = binomtest(int(covered.sum()), covered.size).proportion_ci(1 - FALSE_ALARM, method="exact")
+    fine = "not below" if bound.high >= LEVEL else "BELOW"
+    print(f"{name}: {covered.mean():.3f} of {covered.size}, exact bounds {bound.low:.3f} to {bound.high:.3f}")
+    return f"{name} {covered.mean():.3f} ({fine} {LEVEL})"
+
+
+def coverage(count: int, first: int) -> str:
+    with ProcessPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+        outcomes = list(pool.map(simulate, range(first, first + count), chunksize=20))
+        noise = np.array(list(pool.map(noise_scale, range(first, first + count), chunksize=50)))
+    answered = [o for o in outcomes if o.target is not None]
+    print(f"{count} simulated tables, {LEVEL:.0%} intervals; {count - len(answered)} without a law")
+    said = [
+        judge("one size", np.array([o.size for o in outcomes], dtype=bool)),
+        judge("a larger size", np.array([o.target for o in answered], dtype=bool)),
+        judge("a larger size, many targets", np.array([o.target for o in answered if o.clustered], dtype=bool)),
+        judge("noise scale", noise),
+    ]
+    rows = np.array([o.target_by_rows for o in outcomes if o.target_by_rows is not None], dtype=bool)
+    print(f"the same with targets of one size taken for independent: {rows.mean():.3f} of {rows.size}")
+    sizes = np.median([o.size_width for o in outcomes])
+    print(
+        f"median widths: e^{sizes:.2f} at a measured size, e^{np.median([o.target_width for o in answered]):.2f} larger"
+    )
+    return "coverage " + ", ".join(said)
+
+
+def three_term() -> str:
+    with shared_file("step_law_dense.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = ("n_params", "n_tokens", "batch_size_tokens", "learning_rate")
+    loss = [np.nan if row["diverged"] == "1" else float(row["smooth_loss"]) for row in rows]
+    n, d, b, x = np.array([[float(row[name]) for name in names] for row in rows]).T
+    fit = fit_three_term(best_over_lr(n, d, b, x, loss), rng=np.random.default_rng(0))
+    said = fit.optimal_batch(1e11)
+    print(
+        f"three-term surface on the Step Law grid: optimal batch at 1e11 tokens {said.value_tokens:.4g} "
+        f"({said.low_tokens or 0:.3g} to {said.high_tokens or 0:.3g}); Step Law {0.58 * 1e11**0.571:.4g}, "
+        f"Schaipp {0.667 * 1e11**0.566:.4g}; floor held at "
+        + ", ".join(f"{c.floor:.2f}: {float(c.law.optimal_batch_tokens(1e11)):.3g}" for c in fit.floors)
+    )
+    return f"three-term optimum at 1e11 tokens {said.value_tokens / (0.58 * 1e11**0.571) - 1:+.1%} of Step Law"
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
+    first = int(sys.argv[2]) if len(sys.argv) > 2 else 10_000
+    print("critical batch: " + "; ".join([published(), three_term(), coverage(count, first)]))
+
+
+if __name__ == "__main__":
+    main()
