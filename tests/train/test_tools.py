@@ -1,10 +1,9 @@
-"""Grid files, the queue, and the run table; the table goes through `lawfit ingest` untouched."""
+"""The run table, which goes through `lawfit ingest` untouched."""
 
 from __future__ import annotations
 
 import copy
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,13 @@ import pytest
 
 from lawfit import pipeline
 from lawfit.ingest import IngestOptions
+from lawfit.launch import grid
 from lawfit.records import RunStatus
-from lawfit.settings import data_folder
-from lawfit.train import grid, queue, table
+from lawfit.train import table
 from lawfit.train.__main__ import main as train_main
 from lawfit.train.corpus import Corpus, Manifest
 from lawfit.train.log import start_line
-from lawfit.train.pack import Model, Pack, PackError, RunSettings
+from lawfit.train.pack import Model, Pack, RunSettings
 from tests.train.test_resume import write_corpus
 
 GRID: dict[str, Any] = {
@@ -33,51 +32,31 @@ GRID: dict[str, Any] = {
 }
 
 
-def test_a_grid_is_a_product() -> None:
-    large, small, decay = grid.packs(GRID)
-    assert [pack.batch_tokens for pack in (large, small, decay)] == [32, 16, 32]
-    assert [run.steps for run in large.runs] == [20] * 6
-    assert [run.warmup_steps for run in small.runs] == [10] * 6
-    assert [(run.lr, run.init_seed, run.data_seed) for run in small.runs] == [
-        (lr, seed, seed) for seed in (0, 1) for lr in (0.001, 0.01, 1e30)
-    ]
-    assert {run.beta2 for run in large.runs} == {0.99}
-    assert [run.weight_decay for run in decay.runs] == [0.5]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"shape": "huge"}, r"blocks\[1\]: no shape 'huge'; the shapes are tiny"),
-        ({"batch_tokens": [20]}, r"blocks\[1\]: batch_tokens 20 is not a multiple of seq_len 8"),
-        ({"learning_rate": [1]}, r"blocks\[1\]: unknown field learning_rate; the fields are"),
-    ],
-    ids=["shape", "batch", "field"],
-)
-def test_a_bad_grid_is_refused(change: dict[str, Any], message: str) -> None:
-    content = copy.deepcopy(GRID)
-    content["blocks"][1] |= change
-    with pytest.raises(PackError, match=message):
-        list(grid.packs(content))
-
-
 @pytest.fixture
-def packs(corpus: Corpus, tmp_path: Path) -> Path:
+def packs(corpus: Corpus, tmp_path: Path) -> list[Path]:
     write_corpus(corpus, tmp_path / "corpus")
     content = copy.deepcopy(GRID)
     content["base"]["corpus"] = str(tmp_path / "corpus")
-    (tmp_path / "grid.json").write_text(json.dumps(content))
-    grid.main([str(tmp_path / "grid.json"), str(tmp_path / "packs")])
-    return tmp_path / "packs"
+    paths = []
+    for pack in grid.packs(content):
+        paths.append(tmp_path / f"{pack.name}.json")
+        paths[-1].write_text(json.dumps(pack.to_json()))
+    return paths
 
 
-def test_from_grid_to_store(packs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    logs = tmp_path / "runs"
-    assert queue.main([str(packs), "--logs", str(logs), "--workers", "2", "--cpu"]) == 0
-    assert "3 packs done, 0 failed, 0 not started" in capfd.readouterr().out
-    csv = tmp_path / "sweep.csv"
-    assert table.main([str(logs), "--runs", str(csv), "--curves", str(tmp_path / "curves.csv")]) == 0
-    assert "13 runs, 4 of them diverged; 13 from these logs, 0 stopped runs left out" in capfd.readouterr().out
+def test_from_packs_through_tables_to_the_store(
+    packs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs, csv, curves = tmp_path / "runs", tmp_path / "sweep.csv", tmp_path / "curves.csv"
+    assert train_main([str(packs[0]), "--cpu", "--logs", str(logs)]) == 0
+    assert table.main([str(logs), "--runs", str(csv), "--curves", str(curves)]) == 0
+    assert train_main([*map(str, packs[1:]), "--cpu", "--logs", str(tmp_path / "more")]) == 0
+    capsys.readouterr()
+    assert table.main([str(tmp_path / "more"), "--runs", str(csv), "--curves", str(curves), "--append"]) == 0
+    assert "13 runs, 4 of them diverged; 7 from these logs, 0 stopped runs left out" in capsys.readouterr().out
+    assert table.main([str(logs), str(tmp_path / "more"), "--runs", str(tmp_path / "at_once.csv")]) == 0
+    assert csv.read_text() == (tmp_path / "at_once.csv").read_text()
+    assert len({row["run_id"] for row in table.read_csv(curves)}) == 13
     with pipeline.open_store(str(tmp_path / "lawfit.db")) as store:
         report = pipeline.ingest(store, csv, IngestOptions())
         runs = store.runs(store.recipe(report.recipes[0]).key)
@@ -93,27 +72,6 @@ def test_from_grid_to_store(packs: Path, tmp_path: Path, capfd: pytest.CaptureFi
                 pack.model.non_embedding_params, settings.steps * pack.batch_tokens, pack.batch_tokens,
             )  # fmt: skip
             assert (run.status is RunStatus.DIVERGED) == (settings.lr == 1e30)
-
-
-def test_a_failing_pack_does_not_stop_the_queue(packs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    names = sorted(path.name for path in packs.iterdir())
-    (packs / names[0]).write_text("{}")
-    assert queue.main([str(packs), "--logs", str(tmp_path / "runs"), "--cpu"]) == 1
-    output = capfd.readouterr()
-    assert "2 packs done, 1 failed, 0 not started" in output.out
-    assert f"error: pack {names[0].removesuffix('.json')} failed" in output.err
-    assert "model must be an object" in (tmp_path / "runs" / names[0].replace(".json", ".err")).read_text()
-
-
-def test_nothing_starts_after_the_deadline(packs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    arguments = [str(packs), "--logs", str(tmp_path / "runs"), "--cpu", "--deadline", str(time.time() - 1)]
-    assert queue.main(arguments) == 0
-    assert "0 packs done, 0 failed, 3 not started" in capfd.readouterr().out
-
-
-def test_an_empty_folder_is_an_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert queue.main([str(tmp_path)]) == 1
-    assert "no pack in" in capfd.readouterr().err
 
 
 def test_table_of_nothing_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,44 +90,6 @@ def test_curves_are_thinned_and_keep_the_end() -> None:
     events += [{"event": "train", "step": i, "tokens": i, "loss": 1.0, "grad_norm": 1.0} for i in range(1, 61)]
     steps = [row["step"] for row in table.curve_rows(events, points=20)]
     assert steps == list(range(3, 61, 3))
-
-
-def test_runs_that_exist_are_left_out_of_the_packs(
-    packs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    logs, csv, curves = tmp_path / "runs", tmp_path / "sweep.csv", tmp_path / "curves.csv"
-    first = sorted(packs.iterdir())[0]
-    assert train_main([str(first), "--cpu", "--logs", str(logs)]) == 0
-    assert table.main([str(logs), "--runs", str(csv), "--curves", str(curves)]) == 0
-    grid.main([str(tmp_path / "grid.json"), str(tmp_path / "rest"), "--have", str(csv)])
-    rest = sorted((tmp_path / "rest").iterdir())
-    assert [path.name for path in rest] == [path.name for path in sorted(packs.iterdir())[1:]]
-    assert train_main([*map(str, rest), "--cpu", "--logs", str(tmp_path / "more")]) == 0
-    capfd.readouterr()
-    assert table.main([str(tmp_path / "more"), "--runs", str(csv), "--curves", str(curves), "--append"]) == 0
-    assert "13 runs, 4 of them diverged; 7 from these logs" in capfd.readouterr().out
-    assert table.main([str(logs), str(tmp_path / "more"), "--runs", str(tmp_path / "at_once.csv")]) == 0
-    assert csv.read_text() == (tmp_path / "at_once.csv").read_text()
-    assert len({row["run_id"] for row in table.read_csv(curves)}) == 13
-
-
-def test_unnamed_corpus_cannot_be_compared(tmp_path: Path) -> None:
-    content = copy.deepcopy(GRID)
-    del content["base"]["corpus_hash"]
-    with pytest.raises(PackError, match="has no corpus_hash"):
-        grid.without(next(grid.packs(content)), {"x"})
-
-
-def test_shipped_runs_come_from_the_shipped_grids() -> None:
-    ids = set()
-    for path in data_folder().glob("proxy_sweep_grid_*.json"):
-        for pack in grid.packs(json.loads(path.read_text())):
-            assert pack.corpus_hash
-            ids |= {pack.run_id(i, pack.corpus_hash) for i in range(len(pack.runs))}
-    shipped = {row["run_id"] for row in table.read_csv(data_folder() / "proxy_sweep.csv")}
-    assert len(shipped) >= 289  # as first shipped
-    assert shipped <= ids
-    assert {row["run_id"] for row in table.read_csv(data_folder() / "proxy_curves.csv")} == shipped
 
 
 def finished(**changes: Any) -> list[dict[str, Any]]:
