@@ -186,6 +186,8 @@ class Campaign:
             if entry.state.waits_for and name not in self._waiting_said:
                 self._waiting_said.add(name)
                 self._news.append(f"{task.pack.name} waits: its runs are being trained by {entry.state.waits_for}")
+            if entry.state.waits_for:
+                self._leave_out_what_ended_elsewhere(entry)
             return
         if before.status is JobStatus.QUEUED and entry.state.place:
             entry.began = self._clock()
@@ -194,6 +196,22 @@ class Campaign:
         if entry.state.status is JobStatus.ENDED:
             del self._entries[name]
             self._settle(entry, stopped_by)
+
+    def _leave_out_what_ended_elsewhere(self, entry: _Entry) -> None:
+        """Runs that another launcher's pack, cut in another way, has done while this one waited for it."""
+        task = entry.task
+        over = {i for i in ended_runs(task.ids, self._logs) if folder.trained_elsewhere(task, i, self._logs)}
+        if not over:
+            return
+        self._launcher.cancel(task.name)
+        del self._entries[task.name]
+        self._hand_on(self._follower.look_anew(over.intersection(self._open())))
+        left = tuple(run for i, run in zip(task.ids, task.pack.runs, strict=True) if i not in over)
+        folder.forget(task, self._logs)
+        if left:
+            rest = folder.task_of(dataclasses.replace(task.pack, runs=left))
+            self._entries[rest.name] = _Entry(rest, attempt=entry.attempt)
+            self._submit(self._entries[rest.name])
 
     def _settle(self, entry: _Entry, stopped_by: str) -> None:
         """A job is over: all of its runs are, or it was stopped, or it is tried again, or given up."""

@@ -87,14 +87,14 @@ def begun(candidates: Iterable[Task], logs: Path) -> Iterator[Task]:
     for task in candidates:
         if task.name in seen or not checkpoint_of(task, logs).exists():
             continue
-        if any(_trained_elsewhere(task, run_id, logs) for run_id in task.ids):
+        if any(trained_elsewhere(task, run_id, logs) for run_id in task.ids):
             continue  # taking it up would cut into a log that is another pack's
         if seen.isdisjoint(task.ids):
             seen.update((task.name, *task.ids))
             yield task
 
 
-def _trained_elsewhere(task: Task, run_id: str, logs: Path) -> bool:
+def trained_elsewhere(task: Task, run_id: str, logs: Path) -> bool:
     """Whether a run's log was begun by another pack than this one."""
     try:
         with log_of(run_id, logs).open("rb") as file:

@@ -132,7 +132,12 @@ def execute(plan: Plan, *, ended: Callable[[Sequence[Path]], None], report: Call
             report=report,
             stop=stop,
         )
-        return campaign.run()
+        try:
+            return campaign.run()
+        except OSError as error:
+            raise LaunchError(
+                f"{options.logs} cannot be written ({error}); what was trained goes on from there"
+            ) from None
 
 
 def _tidy(logs: Path) -> None:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lawfit.launch import LocalLauncher, Progress, Result
+from lawfit.launch import (
+    Job,
+    LaunchError,
+    LaunchOptions,
+    LocalLauncher,
+    Progress,
+    Result,
+    execute,
+    make_plan,
+)
 from lawfit.launch.campaign import DEADLINE, Campaign
-from lawfit.launch.folder import Task, checkpoint_of, task_of
+from lawfit.launch.folder import Task, checkpoint_of, log_of, task_of
 from tests.launch.conftest import calls, fake_trainer, make_pack
 
 
@@ -123,3 +133,38 @@ def test_an_interrupt_ends_every_process(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         campaign.run()
     assert launcher.state(made.name).exit_code == -9
+
+
+def test_of_two_launchers_each_trains_what_the_other_does_not(tmp_path: Path) -> None:
+    """Their packs overlap, cut in different ways: a run that both want is trained once."""
+    ours, theirs = task(lrs=(0.1, 0.2, 0.3)), task(lrs=(0.2, 0.4), name="theirs")
+    logs = tmp_path / "runs"
+    logs.mkdir()
+    other = LocalLauncher()
+    other.submit(Job(name=theirs.name, command=("sleep", "60"), folder=logs, claims=frozenset(theirs.ids)))
+    news: list[str] = []
+
+    def report(progress: Progress) -> None:
+        news.extend(progress.news)
+        if news and not log_of(theirs.ids[0], logs).exists():
+            events: tuple[dict[str, Any], ...] = (
+                {"event": "start", "pack": "theirs", "neighbours": 1},
+                {"event": "end", "status": "finished", "tokens": 10},
+            )
+            log_of(theirs.ids[0], logs).write_text("".join(json.dumps(event) + "\n" for event in events))
+        elif log_of(theirs.ids[0], logs).exists():
+            other.close()
+
+    command = fake_trainer(tmp_path, ours.pack, ours.ids)
+    result = Campaign([ours], LocalLauncher(), logs, command=command, ended=lambda _: None, report=report).run()
+    assert set(result.finished) == set(ours.ids)
+    assert calls(tmp_path) == [[0.1, 0.3]]
+    assert news[0].startswith("pack waits: its runs are being trained by job theirs-")
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(corpus: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="the trainer needs lawfit[train]")
+    (tmp_path / "runs").write_text("a file")
+    plan = make_plan([make_pack(corpus)], set(), LaunchOptions(cpu=True, logs=tmp_path / "runs"))
+    with pytest.raises(LaunchError, match="runs cannot be written"):
+        execute(plan, ended=lambda _: None, report=lambda _: None)
