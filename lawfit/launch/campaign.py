@@ -224,7 +224,7 @@ class Campaign:
             diverged = sum(status == "diverged" for status in over.values())
             self._news.append(f"{task.pack.name} is done: {_runs(len(over))}, {diverged} diverged")
             return
-        if stopped_by or state.cancelled:
+        if stopped_by or state.cancelled or self._stop():
             return
         tail = _tail(self._launcher.logs(task.name))
         own = _OWN_ERROR.findall(tail)
