@@ -568,7 +568,8 @@ from lawfit.train.corpus.build import build
 bpe.CHUNK_BYTES = 100  # many more chunks than are under way at a time
 def watch(what, share):
     if what.startswith("making") and sys.argv[3] == "worker":
-        multiprocessing.active_children()[0].kill()
+        for child in multiprocessing.active_children()[:1]:
+            child.kill()
     elif what.startswith("making"):
         print(*(child.pid for child in multiprocessing.active_children()), flush=True)
         os.kill(os.getpid(), 9)
