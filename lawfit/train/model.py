@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from lawfit.train.fused import attention, rms_norm, swiglu
 from lawfit.train.head_loss import head_loss
 from lawfit.train.pack import Model
 
@@ -98,18 +98,6 @@ def rope_table(model: Model) -> Tensor:
     return torch.stack([angle.cos(), angle.sin()]).float()
 
 
-def rms_norm(x: Tensor, gain: Tensor | None = None) -> Tensor:
-    y = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6)
-    return y if gain is None else y * gain
-
-
-def rotate(x: Tensor, rope: Tensor) -> Tensor:
-    """Rotary position embedding of (..., T, head size), halves paired."""
-    a, b = x.chunk(2, dim=-1)
-    cos, sin = rope[0], rope[1]
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
-
-
 def block(x: Tensor, matrices: Tensor, gains: Tensor, rope: Tensor, model: Model) -> Tensor:
     """One layer of all K models.
 
@@ -119,23 +107,15 @@ def block(x: Tensor, matrices: Tensor, gains: Tensor, rope: Tensor, model: Model
     matrices : (K, n) in the precision of matrix products: qkv, attention_out, gate_up, mlp_out
     gains : (K, m) fp32: attention_norm, mlp_norm, and q_norm, k_norm if the model has them
     """
-    k, n, d = x.shape
-    h, t, f, size = model.heads, model.seq_len, model.hidden, model.width // model.heads
+    k, _, d = x.shape
+    f, size = model.hidden, model.width // model.heads
     qkv_w, out_w, gate_up_w, down_w = torch.split(matrices, [3 * d * d, d * d, 2 * d * f, f * d], dim=1)
-    gain = torch.split(gains[:, None], [d, d] + [size, size] * model.qk_norm, dim=2)
-    y = rms_norm(x, gain[0]).to(matrices.dtype)
-    qkv = torch.bmm(y, qkv_w.view(k, d, 3 * d)).view(k, n // t, t, 3, h, size).permute(3, 0, 1, 4, 2, 5)
-    q, key, v = qkv[0], qkv[1], qkv[2]  # each (K, b, h, T, size)
-    q, key = q.float(), key.float()
-    if model.qk_norm:
-        q, key = rms_norm(q, gain[2][:, None, None]), rms_norm(key, gain[3][:, None, None])
-    q, key = (rotate(z, rope).to(v.dtype).flatten(0, 1) for z in (q, key))
-    mixed = functional.scaled_dot_product_attention(q, key, v.flatten(0, 1), is_causal=True)
-    mixed = mixed.transpose(1, 2).reshape(k, n, d)
+    attention_gain, mlp_gain, qk_gains = torch.split(gains, [d, d, 2 * size * model.qk_norm], dim=1)
+    y = rms_norm(x, attention_gain[:, None]).to(matrices.dtype)
+    mixed = attention(torch.bmm(y, qkv_w.view(k, d, 3 * d)), qk_gains, rope, model.heads)
     x = x + torch.bmm(mixed, out_w.view(k, d, d))
-    y = rms_norm(x, gain[1]).to(matrices.dtype)
-    gate, up = torch.bmm(y, gate_up_w.view(k, d, 2 * f)).chunk(2, dim=2)
-    return x + torch.bmm(functional.silu(gate) * up, down_w.view(k, f, d))
+    y = rms_norm(x, mlp_gain[:, None]).to(matrices.dtype)
+    return x + torch.bmm(swiglu(torch.bmm(y, gate_up_w.view(k, d, 2 * f))), down_w.view(k, f, d))
 
 
 def embed(embedding: Tensor, inputs: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lawfit.train.corpus import Corpus, CorpusError, sequence_order
 from lawfit.train.model import Stack, decayed_columns, initial_rows, layout, rate_columns
-from lawfit.train.optimizers import Columns, advance, gradient_norm
+from lawfit.train.optimizers import Columns, advance, debias, gradient_norm
 from lawfit.train.pack import Pack, RunSettings
 from lawfit.train.trunks import plan
 
@@ -134,8 +134,9 @@ class Trainer:
     def _update(self, grads: Tensor, lr: Tensor, norm: Tensor, alive: Tensor) -> None:
         self.update(
             self.rows, grads, self.first, self.second,
-            optimizer=self.pack.optimizer, lr=lr, step=self.step + 1, norm=norm, alive=alive, columns=self.columns,
-            decayed=self.decayed, rates=self.rates, independent=self.pack.decay == "independent", model=self.pack.model,
+            optimizer=self.pack.optimizer, lr=lr, corrections=debias(self.step + 1, self.columns), norm=norm,
+            alive=alive, columns=self.columns, decayed=self.decayed, rates=self.rates,
+            independent=self.pack.decay == "independent", model=self.pack.model,
         )  # fmt: skip
 
     def load(self, corpus: Corpus) -> None:

@@ -13,8 +13,10 @@ import torch
 from torch.nn import functional
 
 from lawfit.train.corpus import Corpus
+from lawfit.train.fused import attention, swiglu
 from lawfit.train.head_loss import head_loss
 from lawfit.train.loop import Outcome, train
+from lawfit.train.model import rope_table
 from lawfit.train.pack import Model, Pack, RunSettings
 from lawfit.train.trainer import Trainer
 
@@ -101,10 +103,10 @@ def test_every_recipe_equals_the_cpus(
 def test_stacked_equals_unstacked_after_200_steps_in_bf16(corpus: Corpus, tmp_path: Path) -> None:
     """No run is further from itself alone than bf16 is from fp32, and those are near."""
     runs = [RunSettings(lr=lr, steps=200, warmup_steps=20, init_seed=i) for i, lr in enumerate((1e-3, 2e-3, 4e-3))]
-    stacked, _ = run_pack(make(MODEL, *runs, precision="bf16"), corpus, tmp_path / "stacked")
-    exact, _ = run_pack(make(MODEL, *runs), corpus, tmp_path / "exact")
+    stacked, _ = run_pack(make(SMALL, *runs, precision="bf16"), corpus, tmp_path / "stacked")
+    exact, _ = run_pack(make(SMALL, *runs), corpus, tmp_path / "exact")
     alone = [
-        losses(run_pack(make(MODEL, run, precision="bf16"), corpus, tmp_path / "alone")[0])[0, -20:].mean()
+        losses(run_pack(make(SMALL, run, precision="bf16"), corpus, tmp_path / "alone")[0])[0, -20:].mean()
         for run in runs
     ]
     together = losses(stacked)[:, -20:].mean(1)
@@ -159,12 +161,38 @@ def test_head_loss_is_torchs(vocab: int, dtype: torch.dtype, monkeypatch: pytest
         assert error < (1e-5 if dtype == torch.float32 else 1e-2)
 
 
-def test_more_shapes_than_torch_compiles_by_default(corpus: Corpus) -> None:
-    """A process trains packs of any number of shapes: here of nine, one more than torch's limit."""
-    tiny = Model(layers=1, width=16, heads=1, hidden=16, vocab=64, seq_len=16)
-    for k in range(1, 10):
-        pack = make(tiny, *[dataclasses.replace(RUNS[1], init_seed=i) for i in range(k)], batch_sequences=2)
-        trainer = Trainer(pack, DEVICES["gpu"], compiled=True)
-        trainer.load(corpus)
-        trainer.warm_up()
-        assert torch.isfinite(trainer.rows).all()
+@pytest.mark.parametrize("qk_norm", [True, False], ids=["norms", "no norms"])
+@pytest.mark.parametrize("size", [16, 32, 64, 128])
+def test_attention_kernels_are_plain_torch(size: int, qk_norm: bool) -> None:
+    """Fused in bf16 against the same in fp32, which takes the other path: four sequences in each of two runs."""
+    heads, length = 3, 192
+    torch.manual_seed(0)
+    rope = rope_table(Model(layers=1, width=heads * size, heads=heads, hidden=1, vocab=1, seq_len=length)).cuda()
+    qkv = torch.randn(2, 4 * length, 3 * heads * size, device="cuda", dtype=torch.bfloat16).requires_grad_()
+    gains = torch.rand(2, 2 * size * qk_norm, device="cuda").add(0.5).requires_grad_()
+    by = torch.randn(2, 4 * length, heads * size, device="cuda", dtype=torch.bfloat16)
+    exact = qkv.detach().float().requires_grad_()
+    found, wanted = attention(qkv, gains, rope, heads), attention(exact, gains, rope, heads)
+    assert relative_error(found, wanted) < 1e-2  # bf16 has 8 bits: 4e-3 at most for each rounding
+    into = (gains,) if qk_norm else ()
+    found_by = torch.autograd.grad(found, (qkv, *into), by)
+    wanted_by = torch.autograd.grad(wanted, (exact, *into), by.float())
+    for one, other in zip(found_by, wanted_by, strict=True):
+        assert relative_error(one, other) < 1e-2
+
+
+@pytest.mark.parametrize("hidden", [96, 352, 45])
+def test_swiglu_kernels_are_plain_torch(hidden: int) -> None:
+    torch.manual_seed(0)
+    gate_up = (3 * torch.randn(2, 70, 2 * hidden, device="cuda")).bfloat16().requires_grad_()
+    by = torch.randn(2, 70, hidden, device="cuda").bfloat16()
+    exact = gate_up.detach().float().requires_grad_()
+    found, wanted = swiglu(gate_up), swiglu(exact)
+    assert relative_error(found, wanted) < 5e-3  # rounded once
+    (one,), (other,) = torch.autograd.grad(found, gate_up, by), torch.autograd.grad(wanted, exact, by.float())
+    assert relative_error(one, other) < 5e-3
+
+
+def relative_error(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    assert torch.isfinite(found).all()
+    return float(torch.linalg.vector_norm(found.double() - wanted) / torch.linalg.vector_norm(wanted.double()))

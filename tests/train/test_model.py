@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 import pytest
 import torch
 
 from lawfit.train.model import decayed_columns, initial_rows, layout, rate_columns
-from lawfit.train.pack import Model, RunSettings
+from lawfit.train.pack import Model, Pack, RunSettings
+from lawfit.train.trainer import Trainer
 from tests.train import reference
 
 
@@ -71,3 +73,12 @@ def test_one_step_moves_the_output_as_far_at_any_width(mup: bool, low: float, hi
         reference.train(module, run, [tokens] * 3)
         moved.append((module(tokens[:, :-1]).detach() - before).square().mean().sqrt().item())
     assert low < moved[1] / moved[0] < high
+
+
+def test_more_shapes_than_torch_compiles_by_default(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process trains packs of any number of shapes: here of nine, one more than torch's limit."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))  # traced, not compiled
+    for k in range(1, 10):
+        runs = tuple(RunSettings(lr=1e-3, steps=2, init_seed=seed) for seed in range(k))
+        pack = Pack(name="p", model=model, batch_sequences=2, precision="fp32", runs=runs)
+        Trainer(pack, torch.device("cpu"), compiled=True).warm_up()

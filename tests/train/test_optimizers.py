@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lawfit.train.model import Slot, layout
-from lawfit.train.optimizers import Columns, advance, gradient_norm, orthogonalised
+from lawfit.train.optimizers import Columns, advance, debias, gradient_norm, orthogonalised
 from lawfit.train.pack import Model, Pack, RunSettings
 
 RUNS = (
@@ -33,7 +33,8 @@ def walk(optimizer: str, *, independent: bool = False, decayed: Tensor | None = 
     columns = Columns.of(PACK, CPU)
     for i, grad in enumerate(grads):
         advance(
-            rows, grad, first, second, optimizer=optimizer, lr=columns.peak_lr * FACTOR, step=torch.tensor(i + 1),
+            rows, grad, first, second, optimizer=optimizer, lr=columns.peak_lr * FACTOR,
+            corrections=debias(torch.tensor(i + 1), columns),
             norm=gradient_norm(grad), alive=torch.ones(3, 1, dtype=torch.bool), columns=columns,
             decayed=torch.ones(SIZE) if decayed is None else decayed, rates=torch.ones(SIZE), independent=independent,
             model=MODEL,
@@ -155,7 +156,8 @@ def test_a_dead_run_stays_as_it_is(optimizer: str) -> None:
     alive = torch.tensor([[True], [False], [True]])
     columns = Columns.of(PACK, CPU)
     advance(
-        rows, grads, first, second, optimizer=optimizer, lr=columns.peak_lr, step=torch.tensor(3),
+        rows, grads, first, second, optimizer=optimizer, lr=columns.peak_lr,
+        corrections=debias(torch.tensor(3), columns),
         norm=gradient_norm(grads), alive=alive, columns=columns, decayed=torch.ones(SIZE), rates=torch.ones(SIZE),
         independent=False, model=MODEL,
     )  # fmt: skip

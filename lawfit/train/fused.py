@@ -1,0 +1,162 @@
+"""What Triton does in fewer passes over memory than the compiler: attention with its norms and rotation, and SwiGLU.
+
+Elsewhere than on a GPU with bf16, and for shapes that the kernels do not take, the same in plain torch.
+"""
+
+# ruff: noqa: ARG001  (torch passes what belongs to an operator by name and place, used or not)
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+POSITIONS = 64  # the kernels' block: sequences must be multiples of it
+SIZES = (16, 32, 64, 128)  # of a head
+
+
+def rms_norm(x: Tensor, gain: Tensor | None = None) -> Tensor:
+    y = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6)
+    return y if gain is None else y * gain
+
+
+def rotate(x: Tensor, rope: Tensor) -> Tensor:
+    """Rotary position embedding of (..., T, head size), halves paired."""
+    a, b = x.chunk(2, dim=-1)
+    cos, sin = rope[0], rope[1]
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+
+
+def attention(qkv: Tensor, gains: Tensor, rope: Tensor, heads: int) -> Tensor:
+    """Causal attention within sequences, with the rotation of queries and keys and, in some models, their norms.
+
+    Parameters
+    ----------
+    qkv : (K, b T, 3 d) queries, keys and values of all heads, side by side
+    gains : (K, 2 size) fp32, of the norms of queries and of keys; (K, 0) without norms
+    rope : (2, T, size / 2) cosines and sines, fp32
+    heads : int
+
+    Returns
+    -------
+    (K, b T, d)
+    """
+    k, n, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
+    length, size = rope.shape[1], width // heads
+    if _has_kernels(qkv) and size in SIZES and length % POSITIONS == 0:
+        mixed: Tensor = torch.ops.lawfit.attention(qkv, gains, rope, heads)[0]
+        return mixed
+    split = qkv.view(k, n // length, length, 3, heads, size).permute(3, 0, 1, 4, 2, 5)
+    q, key, v = split[0].float(), split[1].float(), split[2]  # each (K, b, h, T, size)
+    if gains.shape[1]:
+        of_q, of_k = gains[:, None, None, None].chunk(2, dim=-1)
+        q, key = rms_norm(q, of_q), rms_norm(key, of_k)
+    q, key = (rotate(z, rope).to(v.dtype).flatten(0, 1) for z in (q, key))
+    mixed = functional.scaled_dot_product_attention(q, key, v.flatten(0, 1), is_causal=True)
+    return mixed.transpose(1, 2).reshape(k, n, width)
+
+
+def swiglu(gate_up: Tensor) -> Tensor:
+    """silu(gate) * up; (K, n, 2 f) with gate and up side by side -> (K, n, f)."""
+    if _has_kernels(gate_up):
+        product: Tensor = torch.ops.lawfit.swiglu(gate_up)
+        return product
+    gate, up = gate_up.chunk(2, dim=-1)
+    return functional.silu(gate) * up
+
+
+def _has_kernels(x: Tensor) -> bool:
+    return x.is_cuda and x.dtype == torch.bfloat16
+
+
+@torch.library.custom_op(
+    "lawfit::attention",
+    mutates_args=(),
+    schema="(Tensor qkv, Tensor gains, Tensor rope, int heads) -> (Tensor, Tensor, Tensor)",
+)
+def _attention(qkv: Tensor, gains: Tensor, rope: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    from lawfit.train import attention_kernels  # Triton, which comes with torch's builds for a GPU
+
+    return attention_kernels.attention(qkv.contiguous(), gains, rope, heads)
+
+
+@_attention.register_fake
+def _(qkv: Tensor, gains: Tensor, rope: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    k, n, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
+    sums = torch.empty(k * n * heads, dtype=torch.float32, device=qkv.device)
+    return qkv.new_empty(k, n, width), qkv.new_empty(k, n, 2 * width), sums
+
+
+@torch.library.custom_op(
+    "lawfit::attention_gradient",
+    mutates_args=(),
+    schema="(Tensor by_mixed, Tensor qkv, Tensor gains, Tensor rope, Tensor mixed, Tensor turned, Tensor sums, "
+    "int heads) -> (Tensor, Tensor)",
+)
+def _attention_gradient(
+    by_mixed: Tensor, qkv: Tensor, gains: Tensor, rope: Tensor, mixed: Tensor, turned: Tensor, sums: Tensor, heads: int
+) -> tuple[Tensor, Tensor]:
+    from lawfit.train import attention_kernels
+
+    return attention_kernels.attention_gradient(
+        by_mixed.contiguous(), qkv.contiguous(), gains, rope, mixed, turned, sums, heads
+    )
+
+
+@_attention_gradient.register_fake
+def _(
+    by_mixed: Tensor, qkv: Tensor, gains: Tensor, rope: Tensor, mixed: Tensor, turned: Tensor, sums: Tensor, heads: int
+) -> tuple[Tensor, Tensor]:
+    return qkv.new_empty(qkv.shape), gains.new_empty(gains.shape)
+
+
+def _keep_attention(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    qkv, gains, rope, ctx.heads = inputs
+    ctx.save_for_backward(qkv, gains, rope, *output)
+
+
+def _attention_backward(ctx: Any, by_mixed: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    by_qkv, by_gains = torch.ops.lawfit.attention_gradient(by_mixed, *ctx.saved_tensors, ctx.heads)
+    return by_qkv, by_gains, None, None
+
+
+_attention.register_autograd(_attention_backward, setup_context=_keep_attention)
+
+
+@torch.library.custom_op("lawfit::swiglu", mutates_args=(), schema="(Tensor gate_up) -> Tensor")
+def _swiglu(gate_up: Tensor) -> Tensor:
+    from lawfit.train import kernels
+
+    return kernels.swiglu(gate_up.contiguous())
+
+
+@_swiglu.register_fake
+def _(gate_up: Tensor) -> Tensor:
+    return gate_up.new_empty(*gate_up.shape[:-1], gate_up.shape[-1] // 2)
+
+
+@torch.library.custom_op(
+    "lawfit::swiglu_gradient", mutates_args=(), schema="(Tensor by_product, Tensor gate_up) -> Tensor"
+)
+def _swiglu_gradient(by_product: Tensor, gate_up: Tensor) -> Tensor:
+    from lawfit.train import kernels
+
+    return kernels.swiglu_gradient(by_product.contiguous(), gate_up.contiguous())
+
+
+@_swiglu_gradient.register_fake
+def _(by_product: Tensor, gate_up: Tensor) -> Tensor:
+    return gate_up.new_empty(gate_up.shape)
+
+
+def _keep_swiglu(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _swiglu_backward(ctx: Any, by_product: Tensor) -> Tensor:
+    by_gate_up: Tensor = torch.ops.lawfit.swiglu_gradient(by_product, *ctx.saved_tensors)
+    return by_gate_up
+
+
+_swiglu.register_autograd(_swiglu_backward, setup_context=_keep_swiglu)
