@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -117,42 +117,25 @@ def _ingest_curves(
     """Curves for runs that are stored, in the recipe that was named or the only one that has them."""
     from lawfit.ingest.curves import read_curves
 
-    summaries = [store.recipe(options.recipe)] if options.recipe else [found.recipe for found in store.recipes()]
-    batches: dict[str, dict[str, float]] = {}
-    for recipe in summaries:
-        stored = store.run_columns(recipe.key)
-        batches[recipe.name] = dict(zip(stored["run_key"], stored["batch_tokens"].tolist(), strict=True))
-    homes: dict[str, list[str]] = {}
-    for name, runs in batches.items():
-        for key in runs:
-            homes.setdefault(key, []).append(name)
     keys = {str(cells[columns.run]).strip() for _, cells in table.rows}
-    if twice := sorted(key for key in keys if len(homes.get(key, [])) > 1):
-        raise LogFormatError(
-            f"{table.name}: run '{twice[0]}' is in the recipes {', '.join(homes[twice[0]])}; say which with --recipe"
-        )
-    found = read_curves(table, columns, {key: batches[names[0]][key] for key, names in homes.items()})
-    new_rows = points = 0
-    recipes = []
-    for recipe in summaries:
-        curves = [curve for curve in found.curves if homes[curve.run_key][0] == recipe.name]
-        if not curves:
-            continue
-        recipes.append(recipe.name)
+    homes = _homes(store, keys, options.recipe, table.name)
+    found = read_curves(table, columns, {key: batch_tokens for key, (_, batch_tokens) in homes.items()})
+    recipes = {homes[curve.run_key][0].name: homes[curve.run_key][0] for curve in found.curves}
+    new: dict[str, int] = {}  # rows, by run: a row is new when one of its metrics is
+    points = 0
+    for recipe in recipes.values():
+        curves = [curve for curve in found.curves if homes[curve.run_key][0] == recipe]
         added = store.put_curves(recipe.key, curves, dry_run=options.dry_run)
         points += sum(added)
-        most: dict[str, int] = {}
         for curve, number in zip(curves, added, strict=True):
-            most[curve.run_key] = max(most.get(curve.run_key, 0), number)
-        new_rows += sum(most.values())
-    accepted = sum(found.rows.values())
+            new[curve.run_key] = max(new.get(curve.run_key, 0), number)
     return IngestReport(
         file=file,
         format=table.format,
         rows=len(table.rows) + len(table.rejections),
-        inserted=new_rows,
+        inserted=sum(new.values()),
         updated=0,
-        unchanged=accepted - new_rows,
+        unchanged=sum(found.rows.values()) - sum(new.values()),
         diverged=0,
         rejections=found.rejections,
         columns=columns.shown(table),
@@ -162,6 +145,25 @@ def _ingest_curves(
         curve_points=0 if options.dry_run else points,
         of="curves",
     )
+
+
+def _homes(store: Store, keys: Set[str], recipe: str | None, file: str) -> dict[str, tuple[Recipe, float]]:
+    """Recipe and batch (tokens per step) of the runs of these keys that are stored.
+
+    Raises
+    ------
+    LogFormatError
+        A run is in several recipes, and none was named.
+    """
+    homes: dict[str, tuple[Recipe, float]] = {}
+    for candidate in [store.recipe(recipe)] if recipe else [found.recipe for found in store.recipes()]:
+        stored = store.run_columns(candidate.key)
+        for key, batch_tokens in zip(stored["run_key"], stored["batch_tokens"].tolist(), strict=True):
+            if key in homes and key in keys:
+                both = f"{homes[key][0].name}, {candidate.name}"
+                raise LogFormatError(f"{file}: run '{key}' is in the recipes {both}; say which with --recipe")
+            homes[key] = (candidate, batch_tokens)
+    return homes
 
 
 def refit(

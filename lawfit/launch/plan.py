@@ -19,7 +19,7 @@ from lawfit.records import Json
 from lawfit.train.pack import Pack, PackError, parse_pack
 from lawfit.train.trunks import halves, plan
 
-MAX_RUNS: Final = 48  # of a pack: more fill no GPU better, and an interruption or a full memory costs more
+MAX_RUNS: Final = 48  # of a pack, for what a process that dies can cost
 
 
 class LaunchError(LawfitError):
