@@ -90,6 +90,15 @@ def test_new_runs_that_join_unasked_are_said(store: Store) -> None:
     assert put(store, recipe("runs"), run("b"), run("c")).notes == ()
 
 
+def test_runs_that_leave_nothing_unstated_join_the_sweep_with_their_settings(store: Store) -> None:
+    put(store, recipe("coarse"), run("a"))
+    exact = Sweep(recipe=recipe("fine"), runs=(run("b"),), exact=True)
+    assert [r.name for r in store.put_sweeps([exact]).recipes] == ["coarse"]
+    assert [r.name for r in store.put_sweeps([exact], named=True).recipes] == ["fine"]  # unless a person says so
+    other = dataclasses.replace(exact, recipe=recipe("fine", data="pile"), runs=(run("c"),))
+    assert [r.name for r in store.put_sweeps([other]).recipes] == ["fine-2"]
+
+
 def test_a_chosen_name_is_honoured(store: Store) -> None:
     put(store, recipe("sweep"), run("a"))
     put(store, recipe("mine"), run("a"), named=True)
