@@ -276,6 +276,7 @@ class Trainer:
             del steps["evaluate_average"]
         if not self.pack.noise_scale:
             del steps["measure"]
+        torch.cuda.empty_cache()  # memory of another stream is not used again on this one
         # a run past its end keeps its weights and moments: only what is small needs to be put back
         last_step, counts = self.last_step.clone(), ("step", "hopeless_steps", "loss_table", "norm_table")
         saved = {name: self.state[name].clone() for name in counts}
