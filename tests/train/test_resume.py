@@ -30,7 +30,10 @@ RUNS = (
     RunSettings(lr=1e30, steps=STEPS),  # diverges at once
     RunSettings(lr=1e-2, steps=STEPS // 2, warmup_steps=3, data_seed=1),
 )
-TIMINGS = {"prepare_seconds", "train_seconds", "eval_seconds", "pack_tokens_per_second", "mfu", "peak_memory_bytes"}
+TIMINGS = {
+    "prepare_seconds", "train_seconds", "eval_seconds", "pack_tokens_per_second", "mfu", "peak_memory_bytes",
+    "lawfit_commit",  # of a checkout that others may work in
+}  # fmt: skip
 
 
 def make(model: Model, **changes: Any) -> Pack:
