@@ -178,7 +178,9 @@ def _bars() -> Iterator[Callable[[Progress], None]]:
     from rich.progress import BarColumn, TaskID, TextColumn
     from rich.progress import Progress as Bars
 
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[words]}"))
+    columns = (
+        TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), TextColumn("{task.fields[words]}"),
+    )  # fmt: skip
     console = Console(stderr=True, highlight=False)
     with Bars(*columns, console=console, transient=True) as bars:
         whole = bars.add_task("all", total=1.0, words="starting")

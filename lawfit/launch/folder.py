@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,9 @@ class Task:
 
     @property
     def name(self) -> str:
-        """Tells it from every other pack, also one of the same name."""
-        return f"{self.pack.name}-{content_hash(list(self.ids), length=6)}"
+        """Tells it from every other pack, also one of the same name; fit for a file name."""
+        readable = re.sub(r"[^A-Za-z0-9._+-]+", "-", self.pack.name)[:80].lstrip(".")
+        return f"{readable}-{content_hash(list(self.ids), length=6)}"
 
     @property
     def tokens(self) -> dict[str, int]:

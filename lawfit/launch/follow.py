@@ -6,11 +6,8 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from lawfit.launch.folder import log_of
-
-_READ_AT_ONCE: Final = 1 << 22
 
 
 @dataclass
@@ -52,7 +49,7 @@ class Follower:
                 if file.seek(0, 2) < position:  # begun again, or cut back to its checkpoint
                     position, run.tokens = 0, 0
                 file.seek(position)
-                chunk = file.read(_READ_AT_ONCE)
+                chunk = file.read()
         except OSError:
             return False
         whole = chunk[: chunk.rfind(b"\n") + 1]

@@ -30,6 +30,8 @@ class LaunchOptions:
     def __post_init__(self) -> None:
         if self.cpu and self.gpus:
             raise ValueError("either GPUs or the CPU, not both")
+        if self.gpus == ():
+            raise ValueError("name the GPUs as in 0,1, or leave the option out for all of them")
         for name in ("workers", "max_runs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")

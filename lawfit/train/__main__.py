@@ -10,6 +10,7 @@ import argparse
 import gc
 import json
 import math
+import os
 import signal
 import sys
 import threading
@@ -110,6 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("no pack.json is named")
     device = torch.device("cuda" if torch.cuda.is_available() and not options.cpu else "cpu")
     try:
+        if device.type == "cpu" and not options.cpu and (named := os.environ.get("CUDA_VISIBLE_DEVICES")):
+            raise LawfitError(f"torch finds no GPU, and CUDA_VISIBLE_DEVICES names {named}; --cpu trains on the CPU")
         packs = [load_pack(path) for path in options.packs]  # all of them checked before the first one trains
         for pack in packs:
             if stopping.is_set() or time.time() > options.deadline:

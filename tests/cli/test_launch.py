@@ -122,6 +122,7 @@ def test_exit_code_and_next_command(
     [
         (["nowhere.json"], 1, "nowhere.json: there is no such file"),
         (["coarse.json", "--cpu", "--gpus", "0"], 2, "either GPUs or the CPU"),
+        (["coarse.json", "--gpus", ","], 2, "name the GPUs as in 0,1"),
         (["coarse.json", "--deadline", "0"], 2, "deadline_seconds must be above 0"),
         (["coarse.json", "--cpu", "--corpus", "elsewhere"], 1, "there is no corpus in elsewhere"),
     ],

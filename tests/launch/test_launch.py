@@ -19,7 +19,7 @@ pytest.importorskip("tokenizers", reason="the trainer needs lawfit[train]")
 
 from lawfit import pipeline
 from lawfit.errors import LawfitError, StoreError
-from lawfit.launch import LaunchError, LaunchOptions, Progress
+from lawfit.launch import LaunchError, LaunchOptions, Progress, devices
 from lawfit.records import RunStatus
 from lawfit.storage import Store
 from tests.launch.conftest import make_pack, needs_proc, trainers, wait_for, write_corpus
@@ -152,6 +152,19 @@ def test_neither_a_pack_that_cannot_be_trained_nor_a_busy_database_stops_the_res
     assert (failure.pack, len(failure.runs), len(report.result.finished)) == ("greedy", 2, 2)
     assert "sequences" in failure.reason
     assert (report.new, report.not_stored) == (2, "")
+
+
+def test_a_gpu_that_torch_cannot_use_is_not_replaced_by_the_cpu(
+    store: Store, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if pytest.importorskip("torch").cuda.is_available():
+        pytest.skip("here torch finds the GPU")
+    monkeypatch.setattr(devices, "_installed", lambda: ("0",))
+    report = pipeline.launch(store, [make_pack(corpus)], options(tmp_path, cpu=False))
+    assert report.result is not None
+    assert [failure.reason for failure in report.result.failures] == [
+        "torch finds no GPU, and CUDA_VISIBLE_DEVICES names 0; --cpu trains on the CPU"
+    ]
 
 
 def test_without_torch_it_says_so(store: Store, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from lawfit.launch import LaunchError, LaunchOptions, make_plan
 from lawfit.launch.devices import choose_gpus, visible_gpus
-from lawfit.launch.folder import Task, checkpoint_of, log_of, save, task_of
+from lawfit.launch.folder import Task, checkpoint_of, log_of, save, saved, task_of
 from lawfit.launch.plan import MAX_RUNS, cut, tasks
 from lawfit.train.pack import Pack, PackError, parse_pack
 from lawfit.train.trunks import plan as rows_of
@@ -56,6 +56,13 @@ def test_packs_are_cut_for_their_size_and_so_that_no_gpu_idles(tmp_path: Path) -
     assert [len(part.runs) for part in cut(many, MAX_RUNS)] == [24, 25]
     assert runs(tasks([pack_of()], set(), tmp_path, places=3)) == [(0.1,), (0.2,), (0.3, 0.4)]
     assert len(tasks([pack_of(0.1)], set(), tmp_path, places=3)) == 1
+
+
+def test_any_name_of_a_pack_gives_a_file_name(tmp_path: Path) -> None:
+    task = task_of(pack_of(name="../0.8M [lr] \n" + "x" * 300))
+    save(task, tmp_path)
+    assert [path.parent for path in tmp_path.rglob("*.json")] == [tmp_path / ".launch"]
+    assert [found.ids for found in saved(tmp_path)] == [task.ids]
 
 
 def test_a_cut_keeps_branches_with_their_trunk() -> None:
