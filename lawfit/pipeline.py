@@ -77,11 +77,14 @@ def ingest(store: Store, path: str | Path, options: IngestOptions | None = None)
     """
     from lawfit.ingest import IngestOptions, interpret, read_table
     from lawfit.ingest.curves import curve_columns
+    from lawfit.ingest.targets import is_target_table
 
     options = options or IngestOptions()
     table = read_table(path, options.format)
     if columns := curve_columns(table):
         return _ingest_curves(store, table, columns, options, str(path))
+    if is_target_table(table):
+        return _ingest_targets(store, table, options, str(path))
     found = interpret(table, options)
     changes = store.put_sweeps(found.sweeps, named=found.named, dry_run=options.dry_run)
     points = 0 if options.dry_run else _put_curves(store, found, changes)
@@ -99,6 +102,30 @@ def ingest(store: Store, path: str | Path, options: IngestOptions | None = None)
         notes=(*found.notes, *changes.notes),
         dry_run=options.dry_run,
         curve_points=points,
+    )
+
+
+def _ingest_targets(store: Store, table: Table, options: IngestOptions, file: str) -> IngestReport:
+    """Steps to a target loss, a row per batch size."""
+    from lawfit.ingest.targets import read_targets
+
+    read = read_targets(table, options)
+    found = read.found
+    changes = store.put_targets(read.sweeps, named=found.named, dry_run=options.dry_run)
+    return IngestReport(
+        file=file,
+        format=found.format,
+        rows=found.rows,
+        inserted=changes.inserted,
+        updated=changes.updated,
+        unchanged=changes.unchanged,
+        diverged=0,
+        rejections=found.rejections,
+        columns=found.columns,
+        recipes=tuple(recipe.name for recipe in changes.recipes),
+        notes=(*found.notes, *changes.notes),
+        dry_run=options.dry_run,
+        of="targets",
     )
 
 

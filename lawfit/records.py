@@ -151,6 +151,29 @@ class Curve:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StepsToTarget:
+    """How many steps one batch size took to a target loss, mostly the best of a small sweep. It has no final loss."""
+
+    run_key: str  # identity inside its recipe, as of a run
+    params: float
+    batch_tokens: float  # tokens per step
+    steps: int
+    target_loss: float  # nats per token
+    lr: float | None = None
+    weight_decay: float | None = None
+    extra: Mapping[str, Json] = field(default_factory=dict)
+    source: str = ""  # file and line it came from
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetSweep:
+    """Steps to targets under one recipe, as a file gave them."""
+
+    recipe: Recipe
+    rows: tuple[StepsToTarget, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Changes:
     """What one write of sweeps did (or, on a dry run, would do) to the store."""
 
@@ -231,7 +254,7 @@ class Rejection:
 class IngestReport:
     """What one `ingest` did. `inserted + updated + unchanged + rejected rows == rows`.
 
-    A row is a run; in a table of curves, a point of one.
+    A row is a run; in a table of curves, a point of one; in one of steps to a target, a batch size.
     """
 
     file: str
@@ -247,7 +270,7 @@ class IngestReport:
     notes: tuple[str, ...] = ()  # plain sentences: which loss column counts, which guess was made, what was updated
     dry_run: bool = False
     curve_points: int = 0  # added to the curves of runs
-    of: str = "runs"  # or "curves": what a row is
+    of: str = "runs"  # or "curves" or "targets": what a row is
 
     def to_json(self) -> dict[str, Json]:
         return dataclasses.asdict(self)

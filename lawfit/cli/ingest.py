@@ -193,7 +193,7 @@ def _show(report: IngestReport) -> None:
     if report.of == "runs":
         rows.append(("Runs", ", ".join(counts) + f"; {report.diverged:,} diverged"))
     else:
-        rows.append(("Points", ", ".join(counts)))
+        rows.append(("Targets" if report.of == "targets" else "Points", ", ".join(counts)))
     if report.curve_points and report.of == "runs":
         rows.append(("Curves", f"{report.curve_points:,} points added"))
     rows += [("Note" if i == 0 else "", sentence) for i, sentence in enumerate(report.notes)]

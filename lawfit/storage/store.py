@@ -30,8 +30,10 @@ from lawfit.records import (
     RecipeSummary,
     Run,
     RunStatus,
+    StepsToTarget,
     StoredPrediction,
     Sweep,
+    TargetSweep,
 )
 from lawfit.storage import curves as curve_chunks
 from lawfit.storage import fits as fit_rows
@@ -47,6 +49,7 @@ from lawfit.storage.database import (
 )
 from lawfit.storage.identity import recipe_of
 from lawfit.storage.sweeps import write_sweeps
+from lawfit.storage.targets import stored_targets, write_targets
 
 _INGEST_LOCK = 0x6C617767  # PostgreSQL: two ingests of one file at once queue instead of colliding
 
@@ -377,6 +380,20 @@ class Store:
         if found is None:
             raise NoRun(f"no run '{run_key}' in this recipe; lawfit runs list shows their keys")
         return int(found)
+
+    # Steps to a target loss
+
+    def put_targets(self, sweeps: Sequence[TargetSweep], *, named: bool = False, dry_run: bool = False) -> Changes:
+        """Insert and update steps to a target, in one transaction; arguments and errors as of `put_sweeps`."""
+        with self.reading() if dry_run else self.writing() as connection:
+            if not dry_run and not self.location.is_sqlite:
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_INGEST_LOCK)))
+            return write_targets(connection, sweeps, named=named, dry_run=dry_run)
+
+    def targets(self, recipe_key: str) -> list[StepsToTarget]:
+        """Steps to a target of one recipe, by size, target, batch and key; empty when it has none."""
+        with self.reading() as connection:
+            return stored_targets(connection, _recipe_id(recipe_key))
 
     # Fits, what they rest on and what was said from them
 

@@ -33,7 +33,7 @@ def write_sweeps(connection: sa.Connection, sweeps: Sequence[Sweep], *, named: b
             notes.append(note)
         homes.append(recipe)
         if recipe_id is None and not dry_run:
-            recipe_id = _insert_recipe(connection, recipe)
+            recipe_id = insert_recipe(connection, recipe)
         before = _stored_runs(connection, recipe_id) if recipe_id is not None else {}
         new, differing, moved = [], [], []
         for run in sweep.runs:
@@ -75,7 +75,8 @@ def _require_distinct(sweep: Sweep) -> None:
         seen.add(run.run_key)
 
 
-def _insert_recipe(connection: sa.Connection, recipe: Recipe) -> int:
+def insert_recipe(connection: sa.Connection, recipe: Recipe) -> int:
+    """Its row id."""
     row = {name: getattr(recipe, name) for name in RECIPE_FIELDS}
     row |= {"extra": dict(recipe.extra), "key": recipe.key, "created_at": now()}
     return int(connection.execute(sa.insert(recipes).values(row).returning(recipes.c.id)).scalar_one())

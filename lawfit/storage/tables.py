@@ -1,4 +1,4 @@
-"""The tables: recipes, runs, curves, optima, fits (and when each was made or confirmed), predictions."""
+"""The tables: recipes, runs, curves, targets, optima, fits (and when each was made or confirmed), predictions."""
 
 from __future__ import annotations
 
@@ -87,6 +87,30 @@ curves = sa.Table(
     sa.Column("numbers", sa.LargeBinary, nullable=False),
     sa.CheckConstraint("points > 0", name="points_positive"),
     sa.CheckConstraint("first_step <= last_step", name="steps_ascend"),
+)
+
+# Steps to a target loss, mostly the best of a small sweep: no run with a loss of its own.
+targets = sa.Table(
+    "targets",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("recipe_id", sa.ForeignKey("recipes.id"), nullable=False),
+    sa.Column("run_key", sa.Text, nullable=False),
+    sa.Column("params", sa.Double, nullable=False),
+    sa.Column("batch_tokens", sa.Double, nullable=False),
+    sa.Column("steps", sa.BigInteger, nullable=False),
+    sa.Column("target_loss", sa.Double, nullable=False),
+    sa.Column("lr", sa.Double),
+    sa.Column("weight_decay", sa.Double),
+    sa.Column("extra", sa.JSON, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.UniqueConstraint("recipe_id", "run_key"),
+    _positive("params"),
+    _positive("batch_tokens"),
+    _positive("target_loss"),
+    _positive("lr"),
+    sa.CheckConstraint("steps > 0", name="steps_positive"),
+    sa.CheckConstraint("weight_decay >= 0 AND weight_decay < 1e300", name="weight_decay_not_negative"),
 )
 
 fits = sa.Table(

@@ -22,10 +22,11 @@ from lawfit.storage import Store, schema
 from lawfit.storage.database import Location, create_engine
 from tests.storage.builders import recipe, run
 
+HEAD = schema.REVISIONS[-1]
 NEXT_REVISION = """
 import sqlalchemy as sa
 from alembic import op
-revision, down_revision = "0002_test", {head!r}
+revision, down_revision = "9999_test", {head!r}
 def upgrade():
     with op.batch_alter_table("recipes") as batch:
         batch.add_column(sa.Column("colour", sa.Text(), server_default="grey", nullable=False))
@@ -123,9 +124,9 @@ class TestOlder:
         """A lawfit with one migration more."""
         folder = tmp_path_factory.mktemp("migrations") / "scripts"
         shutil.copytree(migrations_folder(), folder, ignore=shutil.ignore_patterns("__pycache__"))
-        (folder / "versions" / "0002_test.py").write_text(NEXT_REVISION.format(head=schema.REVISIONS[-1]))
+        (folder / "versions" / "9999_test.py").write_text(NEXT_REVISION.format(head=schema.REVISIONS[-1]))
         monkeypatch.setattr(schema, "migrations_folder", lambda: folder)
-        monkeypatch.setattr(schema, "REVISIONS", (*schema.REVISIONS, "0002_test"))
+        monkeypatch.setattr(schema, "REVISIONS", (*schema.REVISIONS, "9999_test"))
 
     def test_sqlite_is_upgraded_in_place_beside_a_copy(
         self, tmp_path: Path, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
@@ -141,11 +142,11 @@ class TestOlder:
             with store.reading() as connection:
                 assert connection.exec_driver_sql("SELECT colour FROM recipes").scalar() == "grey"
             (note,) = store.notes
-        copy = tmp_path / "lawfit.db.before-0001-upgrade"
-        assert note == f"upgraded {path} from schema 0001 to 0002_test; a copy of the old one is {copy}"
+        copy = tmp_path / f"lawfit.db.before-{HEAD}-upgrade"
+        assert note == f"upgraded {path} from schema {HEAD} to 9999_test; a copy of the old one is {copy}"
         assert note in caplog.text
         with closing(sqlite3.connect(copy)) as old:
-            assert old.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
+            assert old.execute("SELECT version_num FROM alembic_version").fetchone() == (HEAD,)
             assert old.execute("SELECT count(*) FROM runs").fetchone() == (2,)
         assert sorted(p.name for p in tmp_path.iterdir()) == ["lawfit.db", copy.name]
         with Store.open(path) as store:
@@ -167,14 +168,14 @@ class TestOlder:
             store.put_runs(recipe(), [run("a")])
         with monkeypatch.context():
             request.getfixturevalue("newer_lawfit")
-            script = schema.migrations_folder() / "versions" / "0002_test.py"
+            script = schema.migrations_folder() / "versions" / "9999_test.py"
             script.write_text(script.read_text() + '    op.execute("INSERT INTO nowhere VALUES (1)")\n')
             with pytest.raises(StoreError, match="nowhere"):
                 Store.open(path)
         with closing(sqlite3.connect(path)) as connection:
             columns = [row[1] for row in connection.execute("PRAGMA table_info(recipes)")]
             assert "colour" not in columns
-            assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
+            assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == (HEAD,)
 
 
 class TestForeign:
