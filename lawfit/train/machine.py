@@ -7,7 +7,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -46,22 +46,30 @@ def versions() -> dict[str, Json]:
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
         "lawfit": __version__,
-        "lawfit_commit": _commit(),
+        "lawfit_commit": commit_of(Path(__file__).resolve().parents[2]),
     }
 
 
-@lru_cache
-def _commit() -> str | None:
-    """The commit that this code was checked out from, with "-dirty" if files changed since; None outside a checkout."""
-    folder = Path(__file__).resolve().parents[2]
+@cache
+def commit_of(folder: Path) -> str | None:
+    """The commit that the code in `folder` was checked out from; with "-dirty" if it was changed; None for a copy."""
     if not (folder / ".git").exists():  # installed, or below a checkout of something else
         return None
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"]
+    commit = _git(folder, "rev-parse", "--short=12", "HEAD")
+    # no lock: somebody may be committing
+    changes = _git(folder, "--no-optional-locks", "status", "--porcelain", "--untracked-files=no", "--", "lawfit")
+    return commit and (f"{commit}-dirty" if changes else commit)
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """Output; None where git is not there, or does not like the folder."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() or None if done.returncode == 0 else None
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def forget_peak_memory(device: torch.device) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -210,3 +211,28 @@ def test_utilisation_counts_the_flops_of_the_model(
     (log,) = run_pack(make(model, RUN), corpus, tmp_path)
     end = log[-1]
     assert end["mfu"] == pytest.approx(end["flops"] / end["train_seconds"] / 1e9)
+
+
+def test_commit_of_the_code(tmp_path: Path) -> None:
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+        command = ["git", "-C", str(tmp_path), *identity, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    def commit() -> str | None:
+        machine.commit_of.cache_clear()
+        return machine.commit_of(tmp_path)
+
+    assert commit() is None  # a copy
+    git("init", "-q")
+    assert commit() is None  # nothing committed
+    (tmp_path / "lawfit").mkdir()
+    for name in ("lawfit/a.py", "notes.txt"):
+        (tmp_path / name).write_text("1")
+    git("add", ".")
+    git("commit", "-q", "-m", "first")
+    head = git("rev-parse", "HEAD")[:12]
+    (tmp_path / "notes.txt").write_text("2")
+    assert commit() == head  # the code is as it was
+    (tmp_path / "lawfit/a.py").write_text("2")
+    assert commit() == f"{head}-dirty"
