@@ -122,23 +122,28 @@ def _if_any(events: Sequence[Mapping[str, Json]]) -> dict[str, Json]:
 
 
 def curve_rows(events: Sequence[Mapping[str, Json]], points: int = CURVE_POINTS) -> list[dict[str, Json]]:
-    """Training losses of one run, thinned to about `points` places evenly spread over its lines, the last one kept.
+    """Curves of one run: its training losses, thinned to about `points` places evenly spread over its lines with the
+    last one kept, and every evaluation. What a line does not hold is empty.
 
-    Each value is the mean over the steps since the logged line before it.
+    A training loss is the mean over the steps since the logged line before it.
     """
     lines = [event for event in events if event["event"] == "train"]
     stride = max(1, round(len(lines) / points))
-    kept = lines[::-1][::stride][::-1]
-    return [
-        {
-            "run_id": events[0]["run_id"],
-            "step": line["step"],
-            "tokens": line["tokens"],
-            "train_loss": round(line["loss"], 4),
-            "grad_norm": round(line["grad_norm"], 4),
-        }
-        for line in kept
-    ]
+    rows: dict[int, dict[str, Json]] = {}
+
+    def at(event: Mapping[str, Json]) -> dict[str, Json]:
+        first = {"run_id": events[0]["run_id"], "step": event["step"], "tokens": event["tokens"]}
+        return rows.setdefault(event["step"], first)
+
+    for line in lines[::-1][::stride]:
+        at(line).update(train_loss=round(line["loss"], 4), grad_norm=round(line["grad_norm"], 4))
+        at(line).update({name: float(f"{line[name]:.4g}") for name in ("grad_sq", "grad_sq_double") if name in line})
+    if any(event["event"] == "eval" for event in events):  # the last one alone is in the run table
+        for event in events:
+            if event["event"] == "eval" or (event["event"] == "end" and event["loss"] is not None):
+                losses = {"validation_loss": event["loss"], "average_loss": event.get("average_loss")}
+                at(event).update({name: round(loss, 5) for name, loss in losses.items() if loss is not None})
+    return [rows[step] for step in sorted(rows)]
 
 
 def read_csv(path: Path) -> list[dict[str, Json]]:
