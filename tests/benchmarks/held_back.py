@@ -31,7 +31,9 @@ def main() -> None:
     print(f"{params / 1e6:.1f}M parameters, {tokens / 1e6:.0f}M tokens; measured, nats per token:")
     for row in held_back.sort_values(["batch_size_tokens", "learning_rate"]).itertuples():
         cost = row.final_loss / surface.lowest_loss - 1
-        print(f"  lr {row.learning_rate:<7g} batch {row.batch_size_tokens:>7,d}  loss {row.final_loss:.4f}  +{cost:.2%}")
+        print(
+            f"  lr {row.learning_rate:<7g} batch {row.batch_size_tokens:>7,d}  loss {row.final_loss:.4f}  +{cost:.2%}"
+        )
     low, high = answer.lr_interval
     print(f"predicted: {answer}")
     print(f"best measured lr inside the interval {low:.2g} to {high:.2g}: {low <= surface.best_lr <= high}\n")
@@ -39,9 +41,7 @@ def main() -> None:
     columns = columns_of(observe(sweep.runs))
     choices = {"lawfit": (answer.lr, answer.batch_tokens)}
     for name, laws in ((ARGMIN, fit_argmin_ols(columns)), (E1, fit_e1(columns))):
-        choices[name] = tuple(
-            float(law.predict(params=params, tokens=tokens)) for law in (laws.lr, laws.batch_tokens)
-        )
+        choices[name] = tuple(float(law.predict(params=params, tokens=tokens)) for law in (laws.lr, laws.batch_tokens))
     for name, predict in published_predictions().items():
         lr, batch = predict(np.array([params]), np.array([tokens]))
         choices[name] = float(lr[0]), float(batch[0])
