@@ -340,16 +340,14 @@ def launch(
     PackError, LaunchError
         Nothing was begun: a file that cannot be trained, no corpus or another one than the sweep has, no GPU.
     """
-    from lawfit.ingest.read import slug
     from lawfit.launch import LaunchOptions, LaunchReport, execute, make_plan
 
     options = options or LaunchOptions()
     paths = [Path(source) if isinstance(source, str) else source for source in sources]
     known = {key for found in store.recipes() for key in store.run_columns(found.recipe.key)["run_key"]}
     plan = make_plan(paths, known, options)
-    name = options.recipe or next((slug(path.stem) for path in paths if isinstance(path, Path)), "launch")
-    _require_same_data(store, name, plan.corpus.hash)
-    arrivals = _Arrivals(store, name, plan)
+    _require_same_data(store, plan)
+    arrivals = _Arrivals(store, plan)
     result = None
     if not options.dry_run:
         result = execute(plan, ended=arrivals.take, report=progress or (lambda _: None))
@@ -364,15 +362,16 @@ def launch(
     )
 
 
-def _require_same_data(store: Store, name: str, corpus_hash: str) -> None:
-    """A recipe of that name, if there is one, was measured on this corpus."""
+def _require_same_data(store: Store, plan: Plan) -> None:
+    """Recipes of the names that new ones would get, if there are any, were measured on this corpus."""
     from lawfit.launch import LaunchError
 
+    wanted = set(plan.names.values())
     for found in store.recipes():
-        data = found.recipe.data
-        if found.recipe.name == name and data and not data.endswith(corpus_hash):
+        name, data = found.recipe.name, found.recipe.data
+        if name in wanted and data and not data.endswith(plan.corpus.hash):
             raise LaunchError(
-                f"recipe '{name}' in the store was measured on '{data}', and these packs train on {corpus_hash}; "
+                f"recipe '{name}' in the store was measured on '{data}', and these packs train on {plan.corpus.hash}; "
                 "losses on different corpora cannot be compared. Begin a new sweep with --recipe NAME"
             )
 
@@ -380,8 +379,8 @@ def _require_same_data(store: Store, name: str, corpus_hash: str) -> None:
 class _Arrivals:
     """Puts logs into the store as their runs end; what a busy database refuses is kept for the next time."""
 
-    def __init__(self, store: Store, name: str, plan: Plan) -> None:
-        self._store, self._name, self._folder, self._varying = store, name, plan.options.logs, plan.varying
+    def __init__(self, store: Store, plan: Plan) -> None:
+        self._store, self._names, self._folder = store, plan.names, plan.options.logs
         self._waiting: list[Path] = []
         self.recipes: dict[str, None] = {}
         self.new = 0
@@ -389,15 +388,15 @@ class _Arrivals:
         self.error = ""
 
     def take(self, logs: Sequence[Path]) -> None:
-        from lawfit.ingest import IngestOptions, interpret
+        from lawfit.ingest import interpret
         from lawfit.ingest.trainer_log import TRAINER
 
         self._waiting += logs
         if not self._waiting:
             return
-        table, _ = TRAINER.read_logs(self._name, self._folder, self._waiting)
+        table, _ = TRAINER.read_logs("logs", self._folder, self._waiting)
         try:
-            found = interpret(table, IngestOptions(recipe=self._name))
+            found = interpret(table)
             changes = self._store.put_sweeps([self._named(sweep) for sweep in found.sweeps])
             _put_curves(self._store, found, changes)
         except (LogFormatError, StoreError) as error:
@@ -409,11 +408,7 @@ class _Arrivals:
         self.rejections += found.rejections
 
     def _named(self, sweep: Sweep) -> Sweep:
-        """Called by what tells the recipes of this launch apart, the same whichever run ends first."""
-        from lawfit.ingest.read import slug
-
-        parts = [slug(str(getattr(sweep.recipe, field))) for field in self._varying]
-        return replace(sweep, recipe=replace(sweep.recipe, name="-".join([self._name, *parts])))
+        return replace(sweep, recipe=replace(sweep.recipe, name=self._names[sweep.runs[0].run_key]))
 
 
 @cache

@@ -10,11 +10,12 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from lawfit.errors import LawfitError
 from lawfit.launch import grid
 from lawfit.launch.folder import Task, begun, saved, task_of
+from lawfit.launch.names import Named
 from lawfit.records import Json
 from lawfit.train.pack import Pack, PackError, parse_pack
 from lawfit.train.trunks import halves, plan
@@ -56,8 +57,8 @@ def read_corpus(folder: str) -> Corpus:
         raise LaunchError(f"{path} is not the manifest of a corpus: {error!r}") from None
 
 
-def read_packs(sources: Iterable[Path | Pack], corpus_folder: str | None = None) -> tuple[list[Pack], Corpus]:
-    """The packs of grid and pack files, all on one corpus, which every one of them names by its hash.
+def read_packs(sources: Iterable[Path | Pack], corpus_folder: str | None = None) -> tuple[list[Named], Corpus]:
+    """The packs of grid and pack files, each with the name of its file, all on one corpus, which they name by its hash.
 
     Parameters
     ----------
@@ -70,16 +71,19 @@ def read_packs(sources: Iterable[Path | Pack], corpus_folder: str | None = None)
     LaunchError
         No corpus, several, or another one than a pack was written for.
     """
-    found: list[Pack] = []
+    found: list[Named] = []
     for source in sources:
-        found += [source] if isinstance(source, Pack) else _file_packs(source, corpus_folder)
+        if isinstance(source, Pack):
+            found.append(("launch", source))
+        else:
+            found += [(source.stem, pack) for pack in _file_packs(source, corpus_folder)]
     if not found:
         raise LaunchError("there is no pack to train: the grids are empty")
-    folders = sorted({corpus_folder or pack.corpus for pack in found})
+    folders = sorted({corpus_folder or pack.corpus for _, pack in found})
     if len(folders) > 1:
         raise LaunchError(f"the packs name several corpora ({', '.join(folders)}); launch them one corpus at a time")
     corpus = read_corpus(folders[0])
-    for pack in found:
+    for _, pack in found:
         if pack.corpus_hash not in (None, corpus.hash):
             raise LaunchError(
                 f"pack {pack.name} is for corpus {pack.corpus_hash}, and {corpus.folder} holds {corpus.hash}; "
@@ -91,7 +95,8 @@ def read_packs(sources: Iterable[Path | Pack], corpus_folder: str | None = None)
                 f"pack {pack.name} has a vocabulary of {pack.model.vocab}, and the corpus in {corpus.folder} one of "
                 f"{corpus.vocab}; set model.vocab to {corpus.vocab} or more"
             )
-    return [dataclasses.replace(pack, corpus=corpus.folder, corpus_hash=corpus.hash) for pack in found], corpus
+    here: dict[str, Any] = {"corpus": corpus.folder, "corpus_hash": corpus.hash}
+    return [(file, dataclasses.replace(pack, **here)) for file, pack in found], corpus
 
 
 def _file_packs(path: Path, corpus_folder: str | None) -> list[Pack]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +16,7 @@ from lawfit.launch.folder import Task, forget, log_of, saved, task_of
 from lawfit.launch.follow import ended_runs
 from lawfit.launch.interrupt import stop_on_signal
 from lawfit.launch.local import LocalLauncher
+from lawfit.launch.names import recipe_names
 from lawfit.launch.options import LaunchOptions
 from lawfit.launch.plan import Corpus, LaunchError, read_packs, tasks
 from lawfit.records import Json, Rejection
@@ -44,7 +45,7 @@ class Plan:
     in_logs: tuple[str, ...]  # of these, those whose logs have ended, stored or not
     tasks: tuple[Task, ...]
     places: tuple[str, ...]  # GPUs; empty: the CPU
-    varying: tuple[str, ...]  # fields of a recipe in which the packs differ
+    names: Mapping[str, str]  # of the recipe, by run, where the store does not have it yet
 
     @property
     def packs(self) -> tuple[PlannedPack, ...]:
@@ -72,7 +73,8 @@ def make_plan(sources: Sequence[Path | Pack], known: Collection[str], options: L
     PackError, LaunchError
         What is wrong with a file, the corpus, the machine or the folder of logs.
     """
-    packs, corpus = read_packs(sources, options.corpus)
+    named, corpus = read_packs(sources, options.corpus)
+    packs = [pack for _, pack in named]
     asked = tuple(dict.fromkeys(run_id for pack in packs for run_id in task_of(pack).ids))
     _require_same_corpus(options.logs, corpus)
     in_logs = ended_runs(asked, options.logs)
@@ -89,18 +91,8 @@ def make_plan(sources: Sequence[Path | Pack], known: Collection[str], options: L
         in_logs=tuple(in_logs),
         tasks=tuple(tasks(packs, have, options.logs, places=places, max_runs=options.max_runs)),
         places=gpus,
-        varying=_varying(packs),
+        names=recipe_names(named, options.recipe),
     )
-
-
-def _varying(packs: Sequence[Pack]) -> tuple[str, ...]:
-    said: dict[str, set[str] | set[int]] = {
-        "optimizer": {pack.optimizer for pack in packs},
-        "schedule": {run.schedule for pack in packs for run in pack.runs},
-        "parametrization": {pack.model.parametrization for pack in packs},
-        "seq_len": {pack.model.seq_len for pack in packs},
-    }
-    return tuple(field for field, values in said.items() if len(values) > 1)
 
 
 def execute(plan: Plan, *, ended: Callable[[Sequence[Path]], None], report: Callable[[Progress], None]) -> Result:

@@ -12,6 +12,7 @@ import pytest
 from lawfit.launch import LaunchError, LaunchOptions, make_plan
 from lawfit.launch.devices import choose_gpus, visible_gpus
 from lawfit.launch.folder import Task, checkpoint_of, log_of, save, saved, task_of
+from lawfit.launch.names import recipe_names
 from lawfit.launch.plan import MAX_RUNS, cut, tasks
 from lawfit.train.pack import Pack, PackError, parse_pack
 from lawfit.train.trunks import plan as rows_of
@@ -200,3 +201,15 @@ class TestGpus:
         options = LaunchOptions(logs=tmp_path / "runs")
         plan = make_plan([make_pack(write_corpus(tmp_path / "corpus"))], set(), options)
         assert (plan.places, [len(task.ids) for task in plan.tasks]) == (("0", "1"), [1, 1])
+
+
+def test_sweeps_are_called_after_their_files_and_what_tells_them_apart() -> None:
+    plain, other = pack_of(0.1, 0.2), pack_of(0.3, name="other")
+    muon, wsd = pack_of(0.1, optimizer="muon"), dataclasses.replace(plain.runs[0], schedule="wsd")
+    mixed = dataclasses.replace(other, runs=(*other.runs, wsd))
+    made = recipe_names([("coarse", plain), ("fine", muon), ("fine", mixed), ("fine", plain)], None)
+    ids = {name: task_of(pack).ids for name, pack in (("plain", plain), ("muon", muon), ("mixed", mixed))}
+    assert [made[run_id] for run_id in ids["plain"]] == ["coarse", "coarse"]  # of the first file that asks for them
+    assert [made[run_id] for run_id in ids["muon"]] == ["fine-muon-linear"]
+    assert [made[run_id] for run_id in ids["mixed"]] == ["fine-adamw-linear", "fine-adamw-wsd"]
+    assert set(recipe_names([("coarse", plain), ("fine", other)], "mine").values()) == {"mine"}
