@@ -147,13 +147,13 @@ class RunLog:
 
         Parameters
         ----------
-        losses : (steps,) training loss of every step, at least up to `done`; the line has the mean since the last one
+        losses : (n,) training losses of the steps since the last line, whose mean this line has
         measured : finite floats by name
             At step `done`: `grad_norm` before clipping, `lr`, `update_ratio`, and `grad_sq`, `grad_sq_double`.
         """
         if not self.wants_line(done):
             return
-        loss = float(np.mean(losses[self.logged : done], dtype=np.float64))
+        loss = float(np.mean(losses, dtype=np.float64))
         tokens = done * self.pack.batch_tokens
         self._write(event="train", step=done, tokens=tokens, loss=loss, **measured)
         self.logged = done

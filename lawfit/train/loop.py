@@ -21,6 +21,10 @@ from lawfit.train.log import RunLog, last_event, log_path, start_line
 from lawfit.train.pack import Pack
 from lawfit.train.trainer import Evaluation, Steps, Trainer
 
+# The device works through its steps without the host, which looks at the clock this often, and first after a few steps.
+ATTENTION_SECONDS = 5.0
+FIRST_STEPS = 8
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -165,7 +169,9 @@ class _Run:
             if self.trunk is None and self._compact():
                 courses = self._trunks()
                 continue
-            self._advance(open_runs, min(until, *(self.logs[run].next_line(self.done) for run in open_runs)))
+            line = min(self.logs[run].next_line(self.done) for run in open_runs)
+            unwatched = ATTENTION_SECONDS / self.step_seconds if self.step_seconds else FIRST_STEPS
+            self._advance(open_runs, min(until, line, self.done + max(1, int(unwatched))))
             if all(log.over for log in self.logs):
                 break
             late = self.stop() or self.clock() > self.deadline
@@ -211,7 +217,8 @@ class _Run:
         if not any(self.logs[run].wants_line(self.done) for run in courses):
             return
         trainer, now = self.trainer, self.done - 1
-        losses = trainer.loss_table[:, : self.done].cpu().numpy()
+        first = min(self.logs[run].logged for run in courses)
+        losses = trainer.loss_table[:, first : self.done].cpu().numpy()
         measured: dict[str, npt.NDArray[np.floating]] = {
             "grad_norm": trainer.norm_table[:, now].cpu().numpy(),
             "lr": trainer.lr_table[:, now].cpu().numpy(),
@@ -222,7 +229,8 @@ class _Run:
         for run, row in courses.items():
             values = {name: float(x[row]) for name, x in measured.items()}
             # a step that was wild, and not yet found out, may have left weights that give no finite measurement
-            self.logs[run].train(self.done, losses[row], {n: x for n, x in values.items() if math.isfinite(x)})
+            finite = {name: x for name, x in values.items() if math.isfinite(x)}
+            self.logs[run].train(self.done, losses[row, self.logs[run].logged - first :], finite)
 
     def _evaluate(self) -> Evaluation:
         assert self.steps is not None  # it follows a step

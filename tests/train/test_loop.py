@@ -160,6 +160,23 @@ def test_a_run_worse_than_guessing_diverges_and_a_spike_does_not(model: Model, c
     assert outcome.steps == first + 10
 
 
+def test_a_deadline_is_kept_between_far_lines(model: Model, corpus: Corpus, tmp_path: Path) -> None:
+    """One line of log in 25 steps of a second each: the clock is looked at in between."""
+    pack = make(model, RUNS[:1], log_points=1)
+    whole = run_pack(pack, corpus, tmp_path / "whole")[1]
+
+    def steps_until(deadline: float, logs: Path) -> int:
+        trainer = Timed(pack, CPU, compiled=False)
+        (outcome,) = train(pack, corpus, logs, trainer=trainer, clock=lambda: trainer.now, deadline=deadline)
+        assert outcome.status == "stopped"
+        return int(trainer.step)
+
+    assert [steps_until(11.0, tmp_path / "parts") for _ in range(3)] == [8, 16, 24]
+    assert run_pack(pack, corpus, tmp_path / "parts")[1] == whole
+    # a preparation of ten seconds, 8 steps, and 5 more until it looks again
+    assert steps_until(20.0, tmp_path / "once") == 13
+
+
 def test_a_pack_of_diverged_runs_ends_early(model: Model, corpus: Corpus, tmp_path: Path) -> None:
     wild = dataclasses.replace(RUNS[0], lr=1e30)
     trainer, _ = run_pack(make(model, (wild,)), corpus, tmp_path)
@@ -224,7 +241,7 @@ def test_every_line_is_flushed(model: Model, corpus: Corpus, tmp_path: Path) -> 
     start = start_line(pack, 0, corpus.manifest, 3000)
     with closing(RunLog(tmp_path, pack, 0, start)) as log:
         assert [line["event"] for line in lines(tmp_path, start["run_id"])] == ["start"]
-        log.train(5, np.ones(STEPS, dtype=np.float32), {"lr": 0.1})
+        log.train(5, np.ones(5, dtype=np.float32), {"lr": 0.1})
         assert lines(tmp_path, start["run_id"])[1:] == [
             {"event": "train", "step": 5, "tokens": 5 * pack.batch_tokens, "loss": 1.0, "lr": 0.1}
         ]
