@@ -11,25 +11,24 @@ import itertools
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lawfit.errors import FitError
 from lawfit.estimate.newton import Bools, Floats, Minima, Penalty, System, minimise
 from lawfit.estimate.varpro import PowerSum, Term, global_minima, resampled_minima, same_minimum
 
-Formula = Callable[[NDArray[Any], Floats], NDArray[Any]]  # theta (r, k), centred logs (n, inputs) -> log loss (r, n)
+# theta (r, k), centred logs (n, inputs) -> log loss (r, n), and its derivatives (r, k, n)
+Formula = Callable[[Floats, Floats], tuple[Floats, Floats]]
 
 EXPONENT_RANGE: Final = (0.01, 3.0)
 _STAGES: Final = (0.1, 0.01)  # of delta, as in varpro
 _BLOCK: Final = 8192
-_TINY: Final = 1e-30  # complex step: derivatives exact to rounding
 
 
 class Smooth:
-    """The problem of fitting any smooth formula; derivatives by complex steps, Gauss-Newton in place of the Hessian."""
+    """The problem of fitting any smooth formula, with Gauss-Newton in place of the exact Hessian."""
 
     def __init__(self, log_y: Floats, logs: Floats, formula: Formula, low: Floats, high: Floats, delta: float) -> None:
         self.log_y, self.logs, self.formula, self.delta = log_y, logs, formula, delta
@@ -43,12 +42,11 @@ class Smooth:
 
     def log_model(self, theta: Floats) -> Floats:
         with np.errstate(invalid="ignore"):
-            return np.asarray(self.formula(theta, self.logs), dtype=float)
+            return self.formula(theta, self.logs)[0]
 
     def jacobian(self, theta: Floats) -> Floats:
         """(n, k) derivative of log y at one theta (k,)."""
-        shifted = theta + 1j * _TINY * np.eye(self.size)
-        return np.asarray(self.formula(shifted, self.logs).imag.T / _TINY, dtype=float)
+        return np.asarray(self.formula(theta[None, :], self.logs)[1][0].T, dtype=float)
 
     def system(self, theta: Floats, weights: Floats, blend: Floats) -> System:
         rows = len(theta)
@@ -62,20 +60,19 @@ class Smooth:
 
     def _add(self, total: System, theta: Floats, weights: Floats, blend: Floats, r: slice) -> None:
         w = weights[r]
-        residual = self.log_y - self.log_model(theta[r])
-        clipped = np.clip(residual, -self.delta, self.delta)
-        inside = clipped == residual
-        score = w * clipped
-        total.objective[r] = (score * (residual - 0.5 * clipped)).sum(axis=1)
-        total.score[r] = (score * clipped).sum(axis=1)
-        total.inside[r] = (w * inside).sum(axis=1)
-        ratio = np.where(inside, w, score / np.where(inside, 1.0, residual))
-        curvature = (1 - blend[r, None]) * w * inside + blend[r, None] * ratio
-        shifted = theta[r][:, None, :] + 1j * _TINY * np.eye(self.size)
-        jacobian = self.formula(shifted.reshape(-1, self.size), self.logs).imag / _TINY
-        jacobian = jacobian.reshape(len(w), self.size, -1)
-        total.gradient[r] = -np.einsum("rkn,rn->rk", jacobian, score)
-        total.hessian[r] = (jacobian * curvature[:, None, :]) @ jacobian.transpose(0, 2, 1)
+        with np.errstate(invalid="ignore", over="ignore"):
+            model, jacobian = self.formula(theta[r], self.logs)
+            residual = self.log_y - model
+            clipped = np.clip(residual, -self.delta, self.delta)
+            inside = clipped == residual
+            score = w * clipped
+            total.objective[r] = (score * (residual - 0.5 * clipped)).sum(axis=1)
+            total.score[r] = (score * clipped).sum(axis=1)
+            total.inside[r] = (w * inside).sum(axis=1)
+            ratio = np.where(inside, w, score / np.where(inside, 1.0, residual))
+            curvature = (1 - blend[r, None]) * w * inside + blend[r, None] * ratio
+            total.gradient[r] = -(jacobian @ score[:, :, None])[:, :, 0]
+            total.hessian[r] = (jacobian * curvature[:, None, :]) @ jacobian.transpose(0, 2, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,12 +132,6 @@ class LossForm:
         return cold.best_of(warm), same_minimum(cold.objective, warm.objective)
 
 
-def _log_sum(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
-    """log(exp + exp) for complex arrays, which np.logaddexp does not take."""
-    top = np.maximum(first.real, second.real)
-    return np.asarray(top + np.log(np.exp(first - top) + np.exp(second - top)))
-
-
 def _additive_problem(log_y: Floats, logs: Floats, delta: float) -> PowerSum:
     low, high = ((bound,) for bound in EXPONENT_RANGE)
     constant = Term(logs=np.empty((len(log_y), 0)), low=(), high=())
@@ -158,9 +149,13 @@ def _additive_natural(theta: Floats, centre: Floats) -> Mapping[str, Floats]:
     }
 
 
-def _kaplan(theta: NDArray[Any], logs: Floats) -> NDArray[Any]:
+def _kaplan(theta: Floats, logs: Floats) -> tuple[Floats, Floats]:
     u, ratio, v, beta = theta.T[:, :, None]
-    return np.asarray(beta * _log_sum(u - ratio * logs[:, 0], v - logs[:, 1]))
+    by_params, by_tokens = u - ratio * logs[:, 0], v - logs[:, 1]
+    total = np.logaddexp(by_params, by_tokens)
+    share = np.exp(by_params - total)
+    slopes = [beta * share, -beta * share * logs[:, 0], beta * (1 - share), total]
+    return beta * total, np.stack(slopes, axis=1)
 
 
 def _kaplan_natural(theta: Floats, centre: Floats) -> Mapping[str, Floats]:
@@ -179,10 +174,16 @@ def _kaplan_starts(problem: PowerSum | Smooth) -> Floats:
     return np.array([(level / beta - np.log(2), ratio, level / beta - np.log(2), beta) for ratio, beta in grid])
 
 
-def _coupled(theta: NDArray[Any], logs: Floats) -> NDArray[Any]:
+def _coupled(theta: Floats, logs: Floats) -> tuple[Floats, Floats]:
     e, a, alpha, b, beta, outer = theta.T[:, :, None]
-    inner = _log_sum(a - alpha * logs[:, 0], b - beta * logs[:, 1])
-    return _log_sum(np.broadcast_to(e, inner.shape), outer * inner)
+    by_params, by_tokens = a - alpha * logs[:, 0], b - beta * logs[:, 1]
+    inner = np.logaddexp(by_params, by_tokens)
+    total = np.logaddexp(e, outer * inner)
+    reducible = np.exp(outer * inner - total)
+    params = reducible * outer * np.exp(by_params - inner)
+    tokens = reducible * outer * np.exp(by_tokens - inner)
+    slopes = [1 - reducible, params, -params * logs[:, 0], tokens, -tokens * logs[:, 1], reducible * inner]
+    return total, np.stack(slopes, axis=1)
 
 
 def _coupled_natural(theta: Floats, centre: Floats) -> Mapping[str, Floats]:
@@ -205,16 +206,27 @@ def _coupled_starts(problem: PowerSum | Smooth) -> Floats:
     return np.array([[level, *(r / outer for r in rest), outer] for outer in (0.3, 0.5, 1.0, 2.0) for level in levels])
 
 
-def _bend(scale: NDArray[Any], power: NDArray[Any], x: Floats) -> NDArray[Any]:
-    """``scale (exp(power x) - 1) / power``: Farseer's ``a N^power`` up to a constant, smooth through power 0."""
-    return np.asarray(scale * np.expm1(power * x) / power)
+def _bend(scale: Floats, power: Floats, x: Floats) -> tuple[Floats, Floats, Floats]:
+    """``scale (exp(power x) - 1) / power``, Farseer's ``a N^power`` up to a constant, and both derivatives."""
+    safe = np.where(np.abs(power) < 1e-6, 1e-6, power)
+    by_scale = np.expm1(safe * x) / safe
+    by_power = scale * (x * np.exp(safe * x) - by_scale) / safe
+    return scale * by_scale, by_scale, by_power
 
 
-def _farseer(theta: NDArray[Any], logs: Floats) -> NDArray[Any]:
+def _farseer(theta: Floats, logs: Floats) -> tuple[Floats, Floats]:
     e, e1, e2, b, b1, b2, g, g1, g2 = theta.T[:, :, None]
-    n = logs[:, 0]
-    slope = np.exp(g + _bend(g1, g2, n))
-    return _log_sum(e + _bend(e1, e2, n), b + _bend(b1, b2, n) - slope * logs[:, 1])
+    n, d = logs[:, 0], logs[:, 1]
+    level, level_1, level_2 = _bend(e1, e2, n)
+    data, data_1, data_2 = _bend(b1, b2, n)
+    steep, steep_1, steep_2 = _bend(g1, g2, n)
+    slope = np.exp(g + steep)
+    first, second = e + level, b + data - slope * d
+    total = np.logaddexp(first, second)
+    share, other = np.exp(first - total), np.exp(second - total)
+    turn = -other * slope * d
+    slopes = [share, share * level_1, share * level_2, other, other * data_1, other * data_2]
+    return total, np.stack([*slopes, turn, turn * steep_1, turn * steep_2], axis=1)
 
 
 def _farseer_starts(problem: PowerSum | Smooth) -> Floats:
@@ -234,9 +246,11 @@ def _farseer_natural(theta: Floats, _: Floats) -> Mapping[str, Floats]:
     return {**values, "E": np.exp(theta[:, 0]), "B": np.exp(theta[:, 3]), "beta": np.exp(theta[:, 6])}
 
 
-def _compute_only(theta: NDArray[Any], logs: Floats) -> NDArray[Any]:
+def _compute_only(theta: Floats, logs: Floats) -> tuple[Floats, Floats]:
     level, slope = theta.T[:, :, None]
-    return np.asarray(level + np.log(1 - slope * (logs[:, 0] + logs[:, 1])))
+    x = logs[:, 0] + logs[:, 1]
+    left = 1 - slope * x
+    return level + np.log(left), np.stack([np.ones_like(left), -x / left], axis=1)
 
 
 def _compute_only_natural(theta: Floats, centre: Floats) -> Mapping[str, Floats]:

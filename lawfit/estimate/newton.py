@@ -134,6 +134,7 @@ class _Iteration:
         self.problem, self.penalty = problem, penalty
         rows, size = start.shape
         self.weights = np.broadcast_to(np.asarray(weights, dtype=float), (rows, weights.shape[-1]))
+        self.mean_weight = self.weights.mean(axis=1)  # a mean is a sum with weights 1 / n: the same fit
         self.theta = np.clip(start, problem.low, problem.high)
         self.frozen = np.zeros(size, dtype=bool) if frozen is None else frozen
         self.blend = np.full(rows, float(blend))
@@ -182,7 +183,7 @@ class _Iteration:
         downhill = np.isfinite(step).all(axis=1) & (decrement > 0)
         # objective units to squared standard errors: information over variance of the score (sandwich of an M-estimate)
         floor = _RESIDUAL_FLOOR**2 * self.at.inside[rows]
-        unit = self.at.inside[rows] / np.maximum(self.at.score[rows] + floor, 1e-300)
+        unit = self.at.inside[rows] / np.maximum((self.at.score[rows] + floor) * self.mean_weight[rows], 1e-300)
         exact = (self.ridge[rows] == 0) & (self.blend[rows] == 0)
         distance = np.sqrt(np.maximum(decrement, 0) * unit)
         known = exact & (downhill | (decrement == 0))
@@ -225,7 +226,7 @@ class _Iteration:
         pick = (best * len(rows) + np.arange(len(rows)))[better]
         self._move(rows[better], trial[pick], System(*(part[pick] for part in at)))
         self.blend[rows[~better]] = before[~better]
-        return better
+        return np.asarray(better, dtype=bool)
 
     def _less_blend(self, rows: NDArray[np.intp]) -> Floats:
         """Go towards the exact Hessian; the blends before, for rows that do not get there."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.optimize import approx_fprime
 
 from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate.loss_fit import AsymptotePrior, LossFit, fit_loss
@@ -159,7 +160,18 @@ class TestAsymptote:
 
 class TestForms:
     @pytest.mark.parametrize("form", [pytest.param(name, id=name) for name in FORMS])
-    def test_derivatives_and_minimum(self, rng: np.random.Generator, form: str) -> None:
+    def test_derivatives(self, rng: np.random.Generator, form: str) -> None:
+        params, tokens, loss = simulated(rng, 30)
+        logs = np.log(np.column_stack([params, tokens]))
+        problem = FORMS[form].problem(np.log(loss), logs - logs.mean(axis=0), 1e-3)
+        start = FORMS[form].starts
+        theta = np.array([0.5, -0.4, 0.3, -0.3, 0.3]) if start is None else start(problem)[0] + 0.01
+        numeric = approx_fprime(theta, lambda t: problem.log_model(t[None])[0])
+        # forward differences: 1.5e-8 times second derivatives, of order 10 here
+        assert problem.jacobian(theta) == pytest.approx(numeric, rel=1e-5, abs=1e-5)
+
+    @pytest.mark.parametrize("form", [pytest.param(name, id=name) for name in FORMS])
+    def test_minimum_and_answers(self, rng: np.random.Generator, form: str) -> None:
         fit = fit_loss(*simulated(rng, 60), form=form, rng=rng, resamples=20)
         assert fit.certificate.search.converged
         assert np.isfinite(fit.loss(1e9, 2e10))

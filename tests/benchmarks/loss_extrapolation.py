@@ -1,0 +1,206 @@
+"""Loss laws fitted on the smaller half of compute, scored on the observed losses of the larger half.
+
+    python -m tests.benchmarks.loss_extrapolation [RESAMPLES]
+
+Sources: every setting of porian_isoflop_refinedweb.csv (rows of one size are readings of one training curve: clusters),
+both phases of gemstones_checkpoints.csv (clusters by trunk run; every fifth checkpoint of the constant phase),
+xlstm_scaling_runs.csv by file, isoflop_collection.csv by study. Settings are recipes and are never pooled. Left out and
+counted: rows whose loss is above 5 (the files' own flag) or missing, and those with fewer than 2 tokens per parameter,
+where no law is claimed (the range of the simulated yardstick). Halves: at the median of 6 N D.
+
+Per form: mean absolute error of log loss in %, mean error (positive: predicted too low), and the share of observed
+losses inside the 90 % interval of one more run. `averaged` is the mean of the forms that a backtest inside the smaller
+half does not reject (error within `TOLERATED` times the best form's there); it sees nothing of the larger half.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import csv
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lawfit.errors import FitError
+from lawfit.estimate.loss_fit import LossFit, fit_loss
+from lawfit.estimate.loss_forms import FORMS
+from tests.benchmarks.shared import shared_file
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+RESAMPLES = 100
+TOLERATED = 1.3
+FEWEST = 2.0  # tokens per parameter
+AVERAGED = "averaged"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Runs of one recipe."""
+
+    name: str
+    params: Floats
+    tokens: Floats
+    loss: Floats
+    clusters: NDArray[np.str_] | None
+    left_out: int
+
+    @property
+    def flops(self) -> Floats:
+        return 6 * self.params * self.tokens
+
+    def take(self, rows: Bools) -> Source:
+        clusters = None if self.clusters is None else self.clusters[rows]
+        return Source(self.name, self.params[rows], self.tokens[rows], self.loss[rows], clusters, 0)
+
+
+@dataclass(frozen=True)
+class Score:
+    error: float  # mean |log predicted - log observed|
+    bias: float  # mean log observed - log predicted
+    covered: float
+    rejected: bool
+    certified: bool
+
+
+def sources() -> Iterator[Source]:
+    yield from _read(
+        "porian_isoflop_refinedweb.csv",
+        lambda r: "porian " + "/".join(r[name] for name in ("hparams", "warmup", "decay", "flop_accounting")),
+        cluster=lambda r: r["n_params"],
+    )
+    thinned = {}
+    for source in _read(
+        "gemstones_checkpoints.csv", lambda r: f"gemstones {r['phase']}", cluster=lambda r: r["trunk_run"]
+    ):
+        thinned[source.name] = source
+    constant = thinned["gemstones constant"]
+    keep = np.arange(len(constant.loss)) % 5 == 0
+    thinned["gemstones constant"] = constant.take(keep)
+    yield from thinned.values()
+    yield from _read("xlstm_scaling_runs.csv", lambda r: f"xlstm {r['file'].removeprefix('isoflop_')}")
+    yield from _read("isoflop_collection.csv", lambda r: f"isoflop {r['experiment']}")
+
+
+def _read(
+    file: str, name: Callable[[dict[str, str]], str], cluster: Callable[[dict[str, str]], str] | None = None
+) -> Iterator[Source]:
+    with shared_file(file).open(newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    groups: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        groups.setdefault(name(row), []).append(row)
+    for label, found in groups.items():
+        usable = [
+            r
+            for r in found
+            if r["final_loss"] and r["diverged"] == "0" and float(r["n_tokens"]) >= FEWEST * float(r["n_params"])
+        ]
+        columns = [np.array([float(r[c]) for r in usable]) for c in ("n_params", "n_tokens", "final_loss")]
+        labels = None if cluster is None else np.array([cluster(r) for r in usable])
+        yield Source(label, *columns, labels, len(found) - len(usable))
+
+
+def fit(source: Source, form: str, resamples: int) -> LossFit | None:
+    """None where the form has no answer for these runs."""
+    try:
+        return fit_loss(
+            source.params,
+            source.tokens,
+            source.loss,
+            clusters=source.clusters,
+            form=form,
+            resamples=resamples,
+            rng=np.random.default_rng(0),
+        )
+    except FitError:
+        return None
+
+
+def log_error(fitted: LossFit | None, source: Source) -> Floats:
+    """log observed - log predicted; inf where there is no prediction."""
+    if fitted is None:
+        return np.full(len(source.loss), np.inf)
+    error = np.log(source.loss) - np.log(fitted.loss(source.params, source.tokens))
+    return np.where(np.isfinite(error), error, np.inf)
+
+
+def covered(fitted: LossFit, source: Source) -> Bools:
+    found = [fitted.predict(n, d).run for n, d in zip(source.params, source.tokens, strict=True)]
+    return np.array(
+        [
+            i.low is not None and i.high is not None and i.low <= loss <= i.high
+            for i, loss in zip(found, source.loss, strict=True)
+        ]
+    )
+
+
+def halves(source: Source) -> tuple[Source, Source]:
+    small = source.flops <= np.median(source.flops)
+    return source.take(small), source.take(~small)
+
+
+def score(job: tuple[Source, int]) -> tuple[str, int, int, int, Mapping[str, Score]]:
+    """(name, fitted rows, scored rows, left out, score per form)."""
+    source, resamples = job
+    small, large = halves(source)
+    inner, outer = halves(small)
+    inside = {form: float(np.abs(log_error(fit(inner, form, 0), outer)).mean()) for form in FORMS}
+    best = min(inside.values())
+    fits = {form: fit(small, form, resamples) for form in FORMS}
+    found, kept = {}, []
+    for form, fitted in fits.items():
+        error = log_error(fitted, large)
+        rejected = not inside[form] <= TOLERATED * best
+        if not rejected and np.isfinite(error).all():
+            kept.append(error)
+        found[form] = Score(
+            error=float(np.abs(error).mean()),
+            bias=float(error.mean()),
+            covered=float(covered(fitted, large).mean()) if fitted is not None else 0.0,
+            rejected=rejected,
+            certified=fitted is not None and fitted.certificate.certified,
+        )
+    mean = np.mean(kept, axis=0) if kept else np.full(len(large.loss), np.inf)
+    found[AVERAGED] = Score(float(np.abs(mean).mean()), float(mean.mean()), np.nan, False, bool(kept))
+    return source.name, len(small.loss), len(large.loss), source.left_out, found
+
+
+def main() -> None:
+    resamples = int(sys.argv[1]) if len(sys.argv) > 1 else RESAMPLES
+    forms = [*FORMS, AVERAGED]
+    print("error in % of loss (mean error) share inside the 90 % interval; r: rejected inside, u: not certified")
+    print(f"{'source':<46s}{'fitted':>7s}{'scored':>7s}{'out':>5s}" + "".join(f"{form:>22s}" for form in forms))
+    errors: dict[str, list[float]] = {form: [] for form in forms}
+    inside: dict[str, list[float]] = {form: [] for form in forms}
+    with ProcessPoolExecutor(2) as pool:
+        for name, fitted, scored, out, found in pool.map(score, [(source, resamples) for source in sources()]):
+            line = f"{name:<46.46s}{fitted:>7d}{scored:>7d}{out:>5d}"
+            for form in forms:
+                s = found[form]
+                errors[form].append(s.error)
+                inside[form].append(s.covered)
+                mark = ("r" if s.rejected else "") + ("" if s.certified else "u")
+                share = "" if form == AVERAGED else f" {s.covered:4.2f}"
+                text = f"{100 * s.error:.2f} ({100 * s.bias:+.2f}){share}" if np.isfinite(s.error) else "no answer"
+                line += f"{text + ' ' + mark:>22s}"
+            print(line, flush=True)
+    print("\nover sources: median error in %, worst, and mean share inside the interval")
+    for form in forms:
+        values = np.array(errors[form])
+        print(f"{form:<14s}{100 * np.median(values):>8.2f}{100 * values.max():>9.2f}{np.mean(inside[form]):>8.2f}")
+    print(
+        "loss extrapolation, median error in %: "
+        + ", ".join(f"{form} {100 * np.median(errors[form]):.2f}" for form in forms)
+    )
+
+
+if __name__ == "__main__":
+    main()
