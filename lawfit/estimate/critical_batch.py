@@ -113,6 +113,7 @@ class HyperbolaFit:
     log_residuals: Floats  # ln steps - ln fitted steps, one per batch
     params: float | None
     target_loss: float | None
+    notes: tuple[str, ...]  # which batches did not enter, and why
 
     def critical(self, definition: Definition = DOUBLING, *, estimator: str = "E4") -> CriticalBatch:
         """The critical batch by a definition, with the interval carried through it."""
@@ -145,6 +146,7 @@ def fit_hyperbola(
     level: float = 0.9,
     params: float | None = None,
     target_loss: float | None = None,
+    notes: Sequence[str] = (),
 ) -> HyperbolaFit:
     """``steps = a + b / batch`` by least squares in logs, with a profile interval for the doubling batch b / a.
 
@@ -192,6 +194,7 @@ def fit_hyperbola(
         residual_sd=float(np.sqrt(variance)),
         batches=batch,
         log_residuals=log_steps - log_steps_min - np.log1p(doubling / batch),
+        notes=tuple(notes),
         params=params,
         target_loss=target_loss,
     )

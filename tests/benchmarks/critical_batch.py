@@ -11,7 +11,8 @@
    rows would count them three times; that this would fail is shown beside it. Estimands: the doubling batch of a size,
    and that of a larger one, its own scatter included.
 3. The gradient noise scale from simulated squared norms, autocorrelated along the run.
-4. The three-term surface's optimal batch on the public Step Law grid, beside published laws.
+4. The public Step Law grid: critical batches from data laws per batch (E5) and their law, beside Power Lines (arXiv
+   2505.13738), which other people measured by the same definition; the three-term surface's optimal batch.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ from scipy.stats import binomtest
 
 from lawfit.errors import FitError
 from lawfit.estimate.critical_batch import CriticalBatch, measured_optima
+from lawfit.estimate.data_laws import fit_data_laws
 from lawfit.estimate.noise_scale import fit_noise_scale
-from lawfit.estimate.optimum_law import MeasuredOptima, fit_optimum_law
+from lawfit.estimate.optimum_law import MeasuredOptima, fit_optimum_law, separate_params_from_tokens
 from lawfit.estimate.steps_to_target import StepsTable, fit_steps_table
 from lawfit.estimate.three_term import best_over_lr, fit_three_term
 from lawfit.laws.critical_batch import DOUBLING, ZHANG
@@ -186,13 +188,29 @@ def coverage(count: int, first: int) -> str:
     return "coverage " + ", ".join(said)
 
 
-def three_term() -> str:
+def step_law_grid() -> str:
     with shared_file("step_law_dense.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     names = ("n_params", "n_tokens", "batch_size_tokens", "learning_rate")
     loss = [np.nan if row["diverged"] == "1" else float(row["smooth_loss"]) for row in rows]
     n, d, b, x = np.array([[float(row[name]) for name in names] for row in rows]).T
-    fit = fit_three_term(best_over_lr(n, d, b, x, loss), rng=np.random.default_rng(0))
+    runs = best_over_lr(n, d, b, x, loss)
+    found = []
+    for size in np.unique(runs.params):
+        mine = runs.params == size
+        fits = fit_data_laws(float(size), runs.tokens[mine], runs.batch_tokens[mine], runs.loss[mine])
+        found += [fit.critical() for fit in fits]
+    optima, _ = measured_optima(found)
+    law = fit_optimum_law(optima, ("tokens",))
+    low, high = law.exponent_interval("tokens")
+    level = law.predict(tokens=1e10).value / 2048
+    print(
+        f"data laws per batch on the Step Law grid: {len(found)} critical batches of {law.groups} sizes, "
+        f"{law.const / 2048:.3g} D^{law.exponents['tokens']:.3f} sequences of 2048 (exponent {low:.2f} to {high:.2f}), "
+        f"at 1e10 tokens {level:.0f}; Power Lines 0.0471 D^0.462, {0.0471 * 1e10**0.462:.0f}. Params or tokens: "
+        f"{separate_params_from_tokens(optima).verdict}"
+    )
+    fit = fit_three_term(runs, rng=np.random.default_rng(0))
     said = fit.optimal_batch(1e11)
     print(
         f"three-term surface on the Step Law grid: optimal batch at 1e11 tokens {said.value_tokens:.4g} "
@@ -200,13 +218,16 @@ def three_term() -> str:
         f"Schaipp {0.667 * 1e11**0.566:.4g}; floor held at "
         + ", ".join(f"{c.floor:.2f}: {float(c.law.optimal_batch_tokens(1e11)):.3g}" for c in fit.floors)
     )
-    return f"three-term optimum at 1e11 tokens {said.value_tokens / (0.58 * 1e11**0.571) - 1:+.1%} of Step Law"
+    return (
+        f"Step Law grid: critical batch ~ D^{law.exponents['tokens']:.3f}, three-term optimum at 1e11 tokens "
+        f"{said.value_tokens / (0.58 * 1e11**0.571) - 1:+.1%} of Step Law"
+    )
 
 
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
     first = int(sys.argv[2]) if len(sys.argv) > 2 else 10_000
-    print("critical batch: " + "; ".join([published(), three_term(), coverage(count, first)]))
+    print("critical batch: " + "; ".join([published(), step_law_grid(), coverage(count, first)]))
 
 
 if __name__ == "__main__":

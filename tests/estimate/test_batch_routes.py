@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from lawfit.errors import FitError
+from lawfit.estimate.critical_batch import measured_optima
 from lawfit.estimate.data_laws import fit_data_laws
 from lawfit.estimate.noise_scale import fit_noise_scale
+from lawfit.estimate.optimum_law import fit_optimum_law, separate_params_from_tokens
+from lawfit.estimate.three_term import best_over_lr
 from lawfit.train.noise_scale import noise_scale
 
 DOUBLING = 5e5
@@ -65,6 +71,47 @@ class TestDataLaws:
         with_gone = fit_data_laws(1e8, np.append(tokens, 1e9), np.append(batch, 4e6), np.append(loss, np.nan))
         plain = fit_data_laws(1e8, tokens, batch, loss)
         assert [f.curve for f in with_gone] == [f.curve for f in plain]
+
+    def test_small_batches_that_waste_tokens_do_not_bend_the_curve(self) -> None:
+        """With weight decay fixed, batches below an optimum are worse too; they are left out, and that is said."""
+        tokens, batch, loss = finished_runs()
+        spoilt = loss * (1 + 0.02 * np.maximum(np.log2(2e5 / batch), 0))
+        for fit in fit_data_laws(1e8, tokens, batch, spoilt, targets=[2.1]):
+            assert fit.batches.min() > 1e5
+            assert fit.curve.doubling_batch_tokens == pytest.approx(DOUBLING, rel=0.1)
+            assert "below the best one need up to" in fit.notes[0]
+
+    def test_without_larger_batches_it_is_refused(self) -> None:
+        tokens, batch, _ = finished_runs()
+        falling = 2.0 + 60.0 * (tokens * (batch / batch.min()) ** 0.1) ** -0.25  # larger is better throughout
+        with pytest.raises(FitError, match="run larger batches"):
+            fit_data_laws(1e8, tokens, batch, falling)
+
+    def test_step_law_grid_repeats_power_lines(self, shared_data: Path) -> None:
+        """Other people's runs of another recipe, by the same definition: 0.0471 D^0.462 sequences of 2048 (2505.13738).
+
+        Our fit of the published grid: 0.040 D^0.459, 0.28 to 0.64; 17 % below the published level at 1e10 tokens.
+        """
+        with (shared_data / "public" / "step_law_dense.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        names = ("n_params", "n_tokens", "batch_size_tokens", "learning_rate")
+        loss = [np.nan if row["diverged"] == "1" else float(row["smooth_loss"]) for row in rows]
+        runs = best_over_lr(*([float(row[name]) for row in rows] for name in names), loss)
+        found = []
+        for size in (214663680, 268304384, 429260800, 536872960):
+            mine = np.abs(np.log(runs.params / size)) < 0.05
+            found += [f.critical() for f in fit_data_laws(size, *(getattr(runs, n)[mine] for n in NAMES))]
+        optima, _ = measured_optima(found)
+        law = fit_optimum_law(optima, ("tokens",))
+        assert law.groups == 4
+        low, high = law.exponent_interval("tokens")
+        assert low < 0.462 < high
+        assert law.predict(tokens=1e10).value / 2048 == pytest.approx(0.0471 * 1e10**0.462, rel=0.25)
+        # and as there, tokens move it and params need not
+        assert separate_params_from_tokens(optima).verdict == "tokens"
+
+
+NAMES = ("tokens", "batch_tokens", "loss")
 
 
 class TestNoiseScale:

@@ -161,6 +161,28 @@ def test_many_targets_at_once(rng: np.random.Generator) -> None:
     assert optima.groups == 1
 
 
+def test_law_in_the_loss(rng: np.random.Generator) -> None:
+    """B_crit = B* / L^(1/0.21), Kaplan's form: sizes at several targets each, read off one set of runs per size."""
+    rows = []
+    for params, losses in (
+        (1e8, (3.4, 3.2, 3.0)),
+        (2e8, (3.2, 3.0, 2.8)),
+        (4e8, (3.0, 2.8, 2.6)),
+        (8e8, (2.8, 2.6, 2.4)),
+    ):
+        for loss in losses:
+            steps = 1e3 * (1 + 2e8 * loss**-4.76 / (BATCHES * 8)) * np.exp(0.03 * rng.standard_normal(len(BATCHES)))
+            rows += [(params, b * 8, s, loss) for b, s in zip(BATCHES, steps, strict=True)]
+    params_column, batch, steps_column, target = np.array(rows).T
+    found = fit_steps_table(StepsTable.of(params_column, batch, steps_column, target))
+    optima, _ = measured_optima([f.critical() for f in found.fits])
+    law = fit_optimum_law(optima, ("loss",))
+    assert law.groups == 4
+    low, high = law.exponent_interval("loss")
+    assert low < -4.76 < high
+    assert high - low < 4
+
+
 def test_a_batch_that_never_arrives_is_named(rng: np.random.Generator) -> None:
     slow = curve(1024.0, 2e-3, 2e-3, rng)
     table = steps_table_from_curves([*curves(rng), slow], 3.0)
