@@ -57,6 +57,22 @@ def attention(qkv: Tensor, gains: Tensor, rope: Tensor, heads: int) -> Tensor:
     return mixed.transpose(1, 2).reshape(k, n, width)
 
 
+def add_norm(x: Tensor, branch: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
+    """The residual stream after a branch, and what the next one reads: its RMS norm in the precision of `branch`.
+
+    Parameters
+    ----------
+    x : (K, n, d) fp32
+    branch : (K, n, d)
+    gain : (K, d) fp32
+    """
+    if _has_kernels(branch):
+        total, normed = torch.ops.lawfit.add_norm(x, branch, gain)
+        return total, normed
+    total = x + branch
+    return total, rms_norm(total, gain[:, None]).to(branch.dtype)
+
+
 def swiglu(gate_up: Tensor) -> Tensor:
     """silu(gate) * up; (K, n, 2 f) with gate and up side by side -> (K, n, f)."""
     if _has_kernels(gate_up):
@@ -160,3 +176,49 @@ def _swiglu_backward(ctx: Any, by_product: Tensor) -> Tensor:
 
 
 _swiglu.register_autograd(_swiglu_backward, setup_context=_keep_swiglu)
+
+
+@torch.library.custom_op(
+    "lawfit::add_norm", mutates_args=(), schema="(Tensor x, Tensor branch, Tensor gain) -> (Tensor, Tensor)"
+)
+def _add_norm(x: Tensor, branch: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
+    from lawfit.train import kernels
+
+    return kernels.add_norm(x.contiguous(), branch.contiguous(), gain)
+
+
+@_add_norm.register_fake
+def _(x: Tensor, branch: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
+    return x.new_empty(x.shape), branch.new_empty(branch.shape)
+
+
+@torch.library.custom_op(
+    "lawfit::add_norm_gradient",
+    mutates_args=(),
+    schema="(Tensor? by_total, Tensor by_normed, Tensor total, Tensor gain) -> (Tensor, Tensor, Tensor)",
+)
+def _add_norm_gradient(
+    by_total: Tensor | None, by_normed: Tensor, total: Tensor, gain: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    from lawfit.train import kernels
+
+    by_total = None if by_total is None else by_total.contiguous()
+    return kernels.add_norm_gradient(by_total, by_normed.contiguous(), total, gain)
+
+
+@_add_norm_gradient.register_fake
+def _(by_total: Tensor | None, by_normed: Tensor, total: Tensor, gain: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return total.new_empty(total.shape), by_normed.new_empty(by_normed.shape), gain.new_empty(gain.shape)
+
+
+def _keep_add_norm(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.save_for_backward(output[0], inputs[2])
+    ctx.set_materialize_grads(False)  # the last layer's sum goes nowhere but into its norm
+
+
+def _add_norm_backward(ctx: Any, by_total: Tensor | None, by_normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    by: tuple[Tensor, Tensor, Tensor] = torch.ops.lawfit.add_norm_gradient(by_total, by_normed, *ctx.saved_tensors)
+    return by
+
+
+_add_norm.register_autograd(_add_norm_backward, setup_context=_keep_add_norm)

@@ -9,6 +9,7 @@ from torch import Tensor
 from triton import language as tl
 
 LARGEST_BLOCK = 2**14  # logits in the registers of one program; a larger vocabulary is read in several blocks
+TILES = 8  # that a program adds up for the gradient of a gain
 
 
 def cross_entropy_(logits: Tensor, targets: Tensor, losses: Tensor, scale: float) -> None:
@@ -60,6 +61,82 @@ def _cross_entropy(
             gradient = tl.exp(z - top) / total - (start + columns == target).to(tl.float32)
             tl.store(row + start + columns, gradient * scale, mask=inside)
     tl.store(losses + run * losses_stride + token, top + tl.log(total) - at_target)
+
+
+def add_norm(x: Tensor, branch: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
+    """`x + branch` in fp32, and its RMS norm times `gain` in the precision of `branch`; (K, n, d), gain (K, d)."""
+    k, n, width = x.shape
+    total, normed = torch.empty_like(x), torch.empty_like(branch)
+    block, rows = _tile(width)
+    _add_norm[(triton.cdiv(n, rows), k)](x, branch, gain, total, normed, gain.stride(0), n, width, block, rows)
+    return total, normed
+
+
+def add_norm_gradient(
+    by_total: Tensor | None, by_normed: Tensor, total: Tensor, gain: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients by `x`, by `branch` (the same, in its precision), and by `gain`."""
+    k, n, width = total.shape
+    block, rows = _tile(width)
+    programs = triton.cdiv(n, rows * TILES)
+    by_x, by_branch = torch.empty_like(total), torch.empty_like(by_normed)
+    parts = torch.empty(k, programs, width, dtype=torch.float32, device=total.device)
+    _add_norm_gradient[(programs, k)](
+        by_normed if by_total is None else by_total, by_normed, total, gain, by_x, by_branch, parts, gain.stride(0), n,
+        width, block, rows, TILES, by_total is not None,
+    )  # fmt: skip
+    return by_x, by_branch, parts.sum(1)
+
+
+def _tile(width: int) -> tuple[int, int]:
+    """Columns, a power of 2, and rows that a program takes at a time."""
+    block = triton.next_power_of_2(width)
+    return block, max(1, 2048 // block)
+
+
+@triton.jit
+def _add_norm(
+    x, branch, gain, total, normed, gain_stride, n, WIDTH: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr
+):
+    run = tl.program_id(1)
+    row, column = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, BLOCK)
+    inside = (row < n)[:, None] & (column < WIDTH)[None, :]
+    at = (run.to(tl.int64) * n + row)[:, None] * WIDTH + column[None, :]
+    new = tl.load(x + at, mask=inside, other=0.0) + tl.load(branch + at, mask=inside, other=0.0).to(tl.float32)
+    tl.store(total + at, new, mask=inside)
+    scale = tl.rsqrt(tl.sum(new * new, 1) / WIDTH + 1e-6)
+    gains = tl.load(gain + run * gain_stride + column, mask=column < WIDTH, other=0.0)
+    tl.store(normed + at, new * scale[:, None] * gains[None, :], mask=inside)
+
+
+@triton.jit
+def _add_norm_gradient(
+    by_total, by_normed, total, gain, by_x, by_branch, parts, gain_stride, n,
+    WIDTH: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr, TILES: tl.constexpr, HAS_BY_TOTAL: tl.constexpr,
+):  # fmt: skip
+    run, column = tl.program_id(1), tl.arange(0, BLOCK)
+    gains = tl.load(gain + run * gain_stride + column, mask=column < WIDTH, other=0.0)[None, :]
+    by_gain = tl.zeros([BLOCK], tl.float32)
+    for tile in range(TILES):
+        row = (tl.program_id(0) * TILES + tile) * ROWS + tl.arange(0, ROWS)
+        inside = (row < n)[:, None] & (column < WIDTH)[None, :]
+        at = (run.to(tl.int64) * n + row)[:, None] * WIDTH + column[None, :]
+        new = tl.load(total + at, mask=inside, other=0.0)
+        by = tl.load(by_normed + at, mask=inside, other=0.0).to(tl.float32)
+        scale = tl.rsqrt(tl.sum(new * new, 1) / WIDTH + 1e-6)[:, None]
+        unit = new * scale
+        by_gain += tl.sum(by * unit, 0)
+        by = by * gains
+        by = (by - unit * (tl.sum(by * unit, 1) / WIDTH)[:, None]) * scale
+        if HAS_BY_TOTAL:
+            by += tl.load(by_total + at, mask=inside, other=0.0)
+        tl.store(by_x + at, by, mask=inside)
+        tl.store(by_branch + at, by, mask=inside)
+    tl.store(
+        parts + (run.to(tl.int64) * tl.num_programs(0) + tl.program_id(0)) * WIDTH + column,
+        by_gain,
+        mask=column < WIDTH,
+    )
 
 
 def swiglu(gate_up: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lawfit.train.fused import attention, rms_norm, swiglu
+from lawfit.train.fused import add_norm, attention, rms_norm, swiglu
 from lawfit.train.head_loss import head_loss
 from lawfit.train.pack import Model
 
@@ -98,24 +98,36 @@ def rope_table(model: Model) -> Tensor:
     return torch.stack([angle.cos(), angle.sin()]).float()
 
 
-def block(x: Tensor, matrices: Tensor, gains: Tensor, rope: Tensor, model: Model) -> Tensor:
-    """One layer of all K models.
+def block(
+    x: Tensor,
+    y: Tensor,
+    matrices: Tensor,
+    mlp_gain: Tensor,
+    qk_gains: Tensor,
+    next_gain: Tensor,
+    rope: Tensor,
+    m: Model,
+) -> tuple[Tensor, Tensor]:
+    """One layer of all K models, and the norm before the next one.
 
     Parameters
     ----------
     x : (K, b T, d) fp32, the residual streams
-    matrices : (K, n) in the precision of matrix products: qkv, attention_out, gate_up, mlp_out
-    gains : (K, m) fp32: attention_norm, mlp_norm, and q_norm, k_norm if the model has them
+    y : (K, b T, d) their norms, in the precision of matrix products
+    matrices : (K, n) in that precision: qkv, attention_out, gate_up, mlp_out
+    mlp_gain, next_gain : (K, d) fp32
+    qk_gains : (K, 2 size) fp32, q_norm and k_norm; (K, 0) where the model has none
+
+    Returns
+    -------
+    x and y for the next layer
     """
-    k, _, d = x.shape
-    f, size = model.hidden, model.width // model.heads
+    k, d, f = len(x), m.width, m.hidden
     qkv_w, out_w, gate_up_w, down_w = torch.split(matrices, [3 * d * d, d * d, 2 * d * f, f * d], dim=1)
-    attention_gain, mlp_gain, qk_gains = torch.split(gains, [d, d, 2 * size * model.qk_norm], dim=1)
-    y = rms_norm(x, attention_gain[:, None]).to(matrices.dtype)
-    mixed = attention(torch.bmm(y, qkv_w.view(k, d, 3 * d)), qk_gains, rope, model.heads)
-    x = x + torch.bmm(mixed, out_w.view(k, d, d))
-    y = rms_norm(x, mlp_gain[:, None]).to(matrices.dtype)
-    return x + torch.bmm(swiglu(torch.bmm(y, gate_up_w.view(k, d, 2 * f))), down_w.view(k, f, d))
+    mixed = attention(torch.bmm(y, qkv_w.view(k, d, 3 * d)), qk_gains, rope, m.heads)
+    x, y = add_norm(x, torch.bmm(mixed, out_w.view(k, d, d)), mlp_gain)
+    hidden = swiglu(torch.bmm(y, gate_up_w.view(k, d, 2 * f)))
+    return add_norm(x, torch.bmm(hidden, down_w.view(k, f, d)), next_gain)
 
 
 def embed(embedding: Tensor, inputs: Tensor) -> Tensor:
@@ -149,15 +161,18 @@ class Stack:
         """
         m, k = self.model, rows.shape[0]
         # split, not slicing: its backward is one concatenation instead of one padded copy of the row per slot
-        per_layer = 2 * m.width + 2 * (m.width // m.heads) * m.qk_norm
+        of_a_layer = [m.width, m.width, 2 * (m.width // m.heads) * m.qk_norm]
         matrices_size = 4 * m.width**2 + 3 * m.width * m.hidden
         head_size = m.width * m.vocab
-        sizes = [m.vocab * m.width, *[per_layer] * m.layers, m.width, matrices_size * m.layers + head_size]
-        table, *gains, final, rest = torch.split(rows, sizes, dim=1)
+        sizes = [m.vocab * m.width, *of_a_layer * m.layers, m.width, matrices_size * m.layers + head_size]
+        table, *gains, final_gain, rest = torch.split(rows, sizes, dim=1)
         *matrices, head = torch.split(rest.to(self.dtype), [*[matrices_size] * m.layers, head_size], dim=1)
+        attention_gains, mlp_gains, qk_gains = gains[::3], gains[1::3], gains[2::3]
+        # muP divides the logits, which is the same
+        next_gains = [*attention_gains[1:], final_gain / m.width_ratio]
         x = embed(table.view(k, m.vocab, m.width), tokens[:, :, :-1])
-        for layer_matrices, layer_gains in zip(matrices, gains, strict=True):
-            x = block(x, layer_matrices, layer_gains, self.rope, m)
-        x = (rms_norm(x, final[:, None]) / m.width_ratio).to(self.dtype)
-        mean, losses = head_loss(x, head.view(k, m.width, m.vocab), tokens[:, :, 1:].reshape(k, -1))
+        y = rms_norm(x, attention_gains[0][:, None]).to(self.dtype)
+        for layer in zip(matrices, mlp_gains, qk_gains, next_gains, strict=True):
+            x, y = block(x, y, *layer, self.rope, m)
+        mean, losses = head_loss(y, head.view(k, m.width, m.vocab), tokens[:, :, 1:].reshape(k, -1))
         return mean, losses.view(k, -1, m.seq_len).mean(2)

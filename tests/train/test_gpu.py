@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 
 from lawfit.train.corpus import Corpus
-from lawfit.train.fused import attention, swiglu
+from lawfit.train.fused import add_norm, attention, swiglu
 from lawfit.train.head_loss import head_loss
 from lawfit.train.loop import Outcome, train
 from lawfit.train.model import rope_table
@@ -179,6 +179,25 @@ def test_attention_kernels_are_plain_torch(size: int, qk_norm: bool) -> None:
     wanted_by = torch.autograd.grad(wanted, (exact, *into), by.float())
     for one, other in zip(found_by, wanted_by, strict=True):
         assert relative_error(one, other) < 1e-2
+
+
+@pytest.mark.parametrize("width", [48, 128, 768])
+@pytest.mark.parametrize("last", [False, True], ids=["on the way", "last layer"])
+def test_add_norm_kernels_are_plain_torch(width: int, last: bool) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(3, 150, width, device="cuda").requires_grad_()
+    branch = torch.randn(3, 150, width, device="cuda").bfloat16().requires_grad_()
+    gain = torch.rand(3, width, device="cuda").add(0.5).requires_grad_()
+    by = [torch.randn(3, 150, width, device="cuda"), torch.randn(3, 150, width, device="cuda").bfloat16()]
+    exact = branch.detach().float().requires_grad_()
+    found, wanted = add_norm(x, branch, gain), add_norm(x, exact, gain)
+    assert relative_error(found[0], wanted[0]) < 1e-6
+    assert relative_error(found[1], wanted[1]) < 5e-3  # rounded once
+    used = slice(1, 2) if last else slice(0, 2)
+    found_by = torch.autograd.grad(found[used], (x, branch, gain), by[used])
+    wanted_by = torch.autograd.grad(wanted[used], (x, exact, gain), [by[0], by[1].float()][used])
+    for one, other, bound in zip(found_by, wanted_by, (1e-5, 5e-3, 1e-5), strict=True):
+        assert relative_error(one, other) < bound
 
 
 @pytest.mark.parametrize("hidden", [96, 352, 45])
