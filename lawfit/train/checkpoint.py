@@ -32,6 +32,7 @@ class Clocks:
 class Saved:
     """What a checkpoint holds."""
 
+    plan: str  # hash of it: the other fields mean something on this plan only
     tensors: Mapping[str, Tensor]
     trunk: Mapping[str, Tensor] | None  # the same where it was left, on a detour
     rows: Sequence[int]  # index in the pack of each row of the stack
@@ -59,6 +60,7 @@ class Checkpoint:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         part = self.path.with_suffix(".part")
         content = {
+            "plan": saved.plan,
             "tensors": dict(saved.tensors),
             "trunk": None if saved.trunk is None else dict(saved.trunk),
             "rows": list(saved.rows),
@@ -70,8 +72,8 @@ class Checkpoint:
         part.replace(self.path)
         self.last = self.clock()
 
-    def load(self) -> Saved | None:
-        """What was saved last, on the CPU; None where nothing was.
+    def load(self, plan: str) -> Saved | None:
+        """What was saved last on this plan, on the CPU; None where nothing was.
 
         Raises
         ------
@@ -82,7 +84,10 @@ class Checkpoint:
             return None
         try:
             content = torch.load(self.path, map_location="cpu", weights_only=True)
-            return Saved(**{**content, "clocks": Clocks(**content["clocks"])})
+            saved = Saved(**{**content, "clocks": Clocks(**content["clocks"])})
+            if saved.plan != plan:
+                raise ValueError("its runs are shared otherwise")
+            return saved
         except Exception as error:  # noqa: BLE001  # torch raises a dozen kinds for a damaged file
             raise LawfitError(
                 f"{self.path} cannot be read as a checkpoint ({type(error).__name__}); it is damaged or of another "

@@ -66,7 +66,7 @@ def train(
     machine.forget_peak_memory(trainer.device)
     ids = [pack.run_id(i, corpus.manifest.hash) for i in range(len(pack.runs))]
     checkpoint = Checkpoint(logs, ids, every_seconds=checkpoint_seconds)
-    saved = checkpoint.load()
+    saved = checkpoint.load(trainer.plan.hash)
     trunks = {branch.run: branch for branch in trainer.plan.branches}
     with ExitStack() as open_logs:
         run_logs = []
@@ -76,6 +76,7 @@ def train(
                 "trunk": ids[trunks[i].trunk] if i in trunks else None,
                 "trunk_steps": trunks[i].at if i in trunks else 0,  # trained once, for the trunk and its branches
                 "checkpoint_bytes": trainer.state_bytes,  # of the whole pack
+                "update_ratio_weights": trainer.sample().shape[1],  # of the layers' matrices, evenly drawn
                 "device": machine.device_name(trainer.device),
                 "peak_flops": machine.peak_flops(trainer.device, pack.precision),  # bf16, dense; mfu is its share
                 **machine.versions(),
@@ -289,6 +290,7 @@ class _Run:
     def _save(self) -> None:
         self.checkpoint.save(
             Saved(
+                plan=self.plan.hash,
                 tensors=self.trainer.snapshot(), trunk=self.trunk, rows=self.rows, detours=self.detours,
                 log_positions=[log.position for log in self.logs], clocks=self.clocks,
             )

@@ -7,10 +7,11 @@ A WSD run at a shorter horizon is the longer one up to its cooldown, and a const
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from lawfit.records import content_hash
 from lawfit.train.pack import Pack, RunSettings
 
 SHARING = ("constant", "wsd")  # the other schedules fall from their first step on, at a pace that knows the last
@@ -40,6 +41,11 @@ class Plan:
 
     rows: tuple[int, ...]  # index in the pack
     detours: tuple[Detour, ...]  # in the order in which they leave
+
+    @property
+    def hash(self) -> str:
+        """Tells whether a checkpoint was made on this plan."""
+        return content_hash(asdict(self))
 
     @property
     def branches(self) -> tuple[Branch, ...]:

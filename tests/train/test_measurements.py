@@ -187,6 +187,7 @@ def test_log_lines_of_what_is_measured(model: Model, corpus: Corpus, tmp_path: P
         assert (start["device"], start["cuda"], start["peak_flops"]) == ("cpu", torch.version.cuda, None)
         assert start["lawfit"] == lawfit.__version__
         assert start["corpus"]["hash"] == "made-up"
+        assert start["update_ratio_weights"] == model.params["matrices"]
         assert start["epochs"] == end["epochs"] == STEPS * 4 / (35_999 // model.seq_len)
         assert end["flops"] == STEPS * tokens * model.flops_per_token
         assert end["mfu"] is None  # of a CPU: nobody knows its peak
