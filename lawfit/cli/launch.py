@@ -18,7 +18,7 @@ from lawfit.cli.output import heading, note, pairs, plain, print_json, show, tab
 from lawfit.units import format_quantity
 
 if TYPE_CHECKING:
-    from lawfit.launch import LaunchReport, Progress, Result
+    from lawfit.launch import LaunchReport, Progress, Result, Running
 
 PACKS_SHOWN = 20
 LINE_SECONDS = 30.0  # between two lines where no terminal shows bars
@@ -190,7 +190,12 @@ def _bars() -> Iterator[Callable[[Progress], None]]:
             for sentence in progress.news:
                 bars.console.print(plain(sentence))
             bars.update(whole, total=max(1, progress.tokens_total), completed=progress.tokens, words=_words(progress))
-            names = {f"{running.place}  {running.pack}": running for running in progress.running}
+            names: dict[str, Running] = {}
+            for running in progress.running:
+                name = f"{running.place}  {running.pack}"
+                while name in names:  # two parts of one pack
+                    name += " "
+                names[name] = running
             for name in set(packs) - set(names):
                 bars.remove_task(packs.pop(name))
             for name, running in names.items():

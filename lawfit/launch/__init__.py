@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from lawfit.launch.campaign import Failure, Progress, Result
+from lawfit.launch.campaign import Failure, Progress, Result, Running
 from lawfit.launch.launcher import Job, JobState, JobStatus, Launcher
 from lawfit.launch.local import LocalLauncher
 from lawfit.launch.options import LaunchOptions
@@ -18,5 +18,5 @@ BACKENDS: Final[Mapping[str, Callable[[], Launcher]]] = MappingProxyType({LocalL
 
 __all__ = [
     "BACKENDS", "Failure", "Job", "JobState", "JobStatus", "LaunchError", "LaunchOptions", "LaunchReport", "Launcher",
-    "LocalLauncher", "Pack", "Plan", "Progress", "Result", "execute", "make_plan",
+    "LocalLauncher", "Pack", "Plan", "Progress", "Result", "Running", "execute", "make_plan",
 ]  # fmt: skip

@@ -84,7 +84,6 @@ class _Entry:
     task: Task
     attempt: int = 0
     state: JobState = dataclasses.field(default_factory=lambda: JobState(status=JobStatus.QUEUED))
-    began: float | None = None
 
 
 class Campaign:
@@ -190,7 +189,6 @@ class Campaign:
                 self._leave_out_what_ended_elsewhere(entry)
             return
         if before.status is JobStatus.QUEUED and entry.state.place:
-            entry.began = self._clock()
             how = "goes on" if task.resumes or entry.attempt else "begins"
             self._news.append(f"{task.pack.name} {how} on {entry.state.place} ({_runs(len(task.ids))})")
         if entry.state.status is JobStatus.ENDED:
@@ -242,15 +240,13 @@ class Campaign:
         progressed = checkpoint.exists() and not (task.resumes and entry.attempt)
         parts = None if progressed else halves(task.pack)
         if parts is None:
-            again = [dataclasses.replace(task, resumes=checkpoint.exists())]
+            again = [task]
             how = "it goes on from its checkpoint" if checkpoint.exists() else "it is tried again"
-        else:
+        else:  # as the trainer itself cuts a pack for which memory is short, so that what it began goes on
             folder.forget(task, self._logs)
-            names = (f"{task.pack.name}.{half}" for half in "12")
-            again = [
-                folder.task_of(dataclasses.replace(part, name=name)) for part, name in zip(parts, names, strict=True)
-            ]
+            again = [folder.task_of(part) for part in parts]
             how = "it is tried again in two halves"
+        again = [folder.going_on(part, self._logs) for part in again]
         self._news.append(f"{task.pack.name} died ({what}); {how}")
         for part in again:
             self._entries[part.name] = _Entry(part, attempt=entry.attempt + 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lawfit.records import content_hash
@@ -83,21 +83,24 @@ def saved(logs: Path) -> Iterator[Task]:
             yield task_of(pack)
 
 
+def going_on(task: Task, logs: Path) -> Task:
+    """The task as one that resumes, if there is a checkpoint that still belongs to the logs of its runs."""
+    fits = checkpoint_of(task, logs).exists() and not any(trained_elsewhere(task, i, logs) for i in task.ids)
+    return replace(task, resumes=fits)
+
+
 def begun(candidates: Iterable[Task], logs: Path) -> Iterator[Task]:
-    """Those with a checkpoint that still belongs to the logs of their runs."""
+    """Those that can go on; of two that share a run, the first."""
     seen: set[str] = set()
-    for task in candidates:
-        if task.name in seen or not checkpoint_of(task, logs).exists():
-            continue
-        if any(trained_elsewhere(task, run_id, logs) for run_id in task.ids):
-            continue  # taking it up would cut into a log that is another pack's
-        if seen.isdisjoint(task.ids):
-            seen.update((task.name, *task.ids))
+    for candidate in candidates:
+        task = going_on(candidate, logs)
+        if task.resumes and seen.isdisjoint(task.ids):
+            seen.update(task.ids)
             yield task
 
 
 def trained_elsewhere(task: Task, run_id: str, logs: Path) -> bool:
-    """Whether a run's log was begun by another pack than this one."""
+    """Whether a run's log was begun by another pack than this one: going on would cut into what is not its own."""
     try:
         with log_of(run_id, logs).open("rb") as file:
             start = json.loads(file.readline())

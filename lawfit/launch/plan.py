@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from lawfit.errors import LawfitError
 from lawfit.launch import grid
-from lawfit.launch.folder import Task, begun, saved, task_of
+from lawfit.launch.folder import Task, begun, going_on, saved, task_of
 from lawfit.launch.names import Named
 from lawfit.records import Json
 from lawfit.train.pack import Pack, PackError, parse_pack
@@ -133,11 +133,11 @@ def tasks(
     for task in whole:
         asked.update(task.ids)
         wanted.update((run_id, None) for run_id in task.ids if run_id not in have)
-    going_on: list[Task] = []
+    old: list[Task] = []
     for task in begun([*saved(logs), *whole], logs):
         if asked.issuperset(task.ids) and not wanted.keys().isdisjoint(task.ids):
             here = dataclasses.replace(task.pack, corpus=packs[0].corpus)  # the folder may have moved
-            going_on.append(dataclasses.replace(task, pack=here, resumes=True))
+            old.append(dataclasses.replace(task, pack=here))
             for run_id in task.ids:
                 wanted.pop(run_id, None)
     new: list[Pack] = []
@@ -145,7 +145,8 @@ def tasks(
         left = tuple(run for run_id, run in zip(task.ids, task.pack.runs, strict=True) if wanted.pop(run_id, 0) is None)
         if left:
             new += cut(dataclasses.replace(task.pack, runs=left), max_runs)
-    return [*going_on, *map(task_of, _spread(new, places - len(going_on)))]
+    fresh = _spread(new, places - len(old))
+    return [*old, *(going_on(task_of(pack), logs) for pack in fresh)]
 
 
 def cut(pack: Pack, max_runs: int) -> list[Pack]:

@@ -13,8 +13,7 @@ import pytest
 from lawfit import pipeline
 from lawfit.cli import launch as command
 from lawfit.cli.main import run
-from lawfit.launch import Failure, LaunchOptions, LaunchReport, Progress, Result, make_plan
-from lawfit.launch.campaign import Running
+from lawfit.launch import Failure, LaunchOptions, LaunchReport, Progress, Result, Running, make_plan
 from lawfit.records import Rejection
 from tests.launch.conftest import GRID, write_corpus
 
@@ -56,7 +55,7 @@ def launched(grid: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
 FAILURE = Failure(pack="000-tiny", runs=("a", "b"), reason="RuntimeError: CUDA error, 3 times", tail="Traceback\nlast")
 PROGRESS = Progress(
     runs=12, finished=3, diverged=1, failed=2, tokens=1_500_000, tokens_total=3_000_000, packs_waiting=1,
-    running=(Running(pack="000-tiny", place="gpu 0", tokens=5, tokens_total=10),),
+    running=(Running(pack="000-tiny", place="gpu 0", tokens=5, tokens_total=10),) * 2,
     seconds=70.0, seconds_left=3700.0, news=("000-tiny begins on gpu 0 (6 runs)",),
 )  # fmt: skip
 
@@ -146,5 +145,6 @@ def test_the_bars_build_and_follow(capsys: pytest.CaptureFixture[str], monkeypat
         draw(PROGRESS)
     output = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)
     assert "000-tiny begins on gpu 0 (6 runs)" in output
-    assert "gpu 0  000-tiny" in output
+    assert len(set(re.findall("gpu 0  000-tiny +", output))) == 2
+    assert "50%" in output
     assert "4/12 runs" in output

@@ -129,7 +129,7 @@ def test_a_launcher_that_is_killed_or_stopped_goes_on(store: Store, corpus: Path
 
     report = pipeline.launch(store, [tmp_path / "pack.json"], options(tmp_path))
     assert report.result is not None
-    assert (len(report.result.finished), report.new) == (1, 1)
+    assert (len(report.result.finished), report.new) == (1, 1), report.result
     (run_id,) = report.result.finished
     assert lines(logs)[run_id] == uninterrupted(steps)
     assert sum(event == "end" for log in lines(logs).values() for event, _ in log) == 2

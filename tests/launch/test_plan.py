@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from lawfit.launch import LaunchError, LaunchOptions, make_plan
+from lawfit.launch import LaunchError, LaunchOptions, folder, make_plan
 from lawfit.launch.devices import choose_gpus, visible_gpus
 from lawfit.launch.folder import Task, checkpoint_of, log_of, save, saved, task_of
 from lawfit.launch.names import recipe_names
 from lawfit.launch.plan import MAX_RUNS, cut, tasks
 from lawfit.train.pack import Pack, PackError, parse_pack
+from lawfit.train.trunks import halves
 from lawfit.train.trunks import plan as rows_of
 from tests.launch.conftest import make_pack, write_corpus
 
@@ -82,6 +83,16 @@ def test_a_pack_that_was_begun_goes_on_as_it_is(tmp_path: Path) -> None:
     ids = task_of(pack).ids
     (task,) = tasks([pack], {ids[0]}, tmp_path, places=4)
     assert (task.ids, task.resumes) == (ids, True)
+
+
+def test_the_half_that_the_trainer_had_begun_goes_on(tmp_path: Path) -> None:
+    """Memory was short: the trainer cut the pack itself, and was interrupted in the second half."""
+    pack = pack_of()
+    first, second = (task_of(part) for part in halves(pack) or ())
+    begin(second, tmp_path)
+    folder.pack_file(second, tmp_path).unlink()  # the launcher knows of the whole only
+    (task,) = tasks([pack], set(first.ids), tmp_path, places=1)
+    assert (task.ids, task.resumes) == (second.ids, True)
 
 
 def test_pieces_that_were_begun_go_on_and_the_rest_is_new(tmp_path: Path) -> None:
