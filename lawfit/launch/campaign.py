@@ -19,6 +19,7 @@ from lawfit.train.trunks import halves
 
 RETRIES: Final = 2  # of a pack that died: from its checkpoint if it left one, else in halves
 POLL_SECONDS: Final = 0.2
+PACE_SECONDS: Final = 5.0  # of training before it is said how long the rest takes
 TAIL_LINES: Final = 12
 DEADLINE: Final = "deadline"
 SIGNAL: Final = "signal"
@@ -118,6 +119,7 @@ class Campaign:
         self._tokens = {run_id: number for run_id, number in tokens.items() if run_id not in before}
         self._follower = Follower(logs)
         self._at_start: dict[str, int] = {}
+        self._moving_since: float | None = None  # the first tokens: before them lies compilation, which is no pace
         self._entries: dict[str, _Entry] = {}
         self._failures: list[Failure] = []
         self._news: list[str] = []
@@ -262,7 +264,10 @@ class Campaign:
         # A run that diverged has no more to train.
         done = sum(self._tokens[run_id] if run.status else run.tokens for run_id, run in runs.items())
         here = sum(max(0, run.tokens - self._at_start.get(run_id, 0)) for run_id, run in runs.items())
-        total, seconds = sum(self._tokens.values()), self._clock() - start
+        total, now = sum(self._tokens.values()), self._clock()
+        if here and self._moving_since is None:
+            self._moving_since = now
+        moving = 0.0 if self._moving_since is None else now - self._moving_since
         failed = sum(len(failure.runs) for failure in self._failures)
         news, self._news = tuple(self._news), []
         running = tuple(
@@ -284,8 +289,8 @@ class Campaign:
             tokens_total=total,
             packs_waiting=sum(entry.state.status is JobStatus.QUEUED for entry in self._entries.values()),
             running=running,
-            seconds=seconds,
-            seconds_left=seconds * (total - done) / here if here and not stopped_by else None,
+            seconds=now - start,
+            seconds_left=moving * (total - done) / here if moving > PACE_SECONDS and not stopped_by else None,
             news=news,
         )
 

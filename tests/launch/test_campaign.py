@@ -168,3 +168,27 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(corpus: Path, tmp_path: P
     plan = make_plan([make_pack(corpus)], set(), LaunchOptions(cpu=True, logs=tmp_path / "runs"))
     with pytest.raises(LaunchError, match="runs cannot be written"):
         execute(plan, ended=lambda _: None, report=lambda _: None)
+
+
+def test_the_time_left_goes_by_the_pace_since_the_first_tokens(tmp_path: Path) -> None:
+    made = task(lrs=(0.1,))
+    logs = tmp_path / "runs"
+    logs.mkdir()
+    now, left = 0.0, []
+
+    def sleep(_: float) -> None:
+        nonlocal now
+        now += 10
+        if now > 50:  # 50 s of compilation, then a tenth of the run every 10 s
+            events = [{"event": "train", "tokens": int(64 * n)} for n in range(1, int((now - 50) / 10) + 1)]
+            log_of(made.ids[0], logs).write_text("".join(json.dumps(event) + "\n" for event in events))
+
+    campaign = Campaign(
+        [made], LocalLauncher(), logs, command=lambda _: ["sleep", "60"], ended=lambda _: None,
+        report=lambda progress: left.append(progress.seconds_left), stop=lambda: DEADLINE if now > 100 else "",
+        clock=lambda: now, sleep=sleep,
+    )  # fmt: skip
+    campaign.run()
+    assert left[:7] == [None] * 7
+    assert left[7] == pytest.approx(10 * 512 / 128)
+    assert left[9] == pytest.approx(30 * 384 / 256)
