@@ -168,7 +168,7 @@ def fit_timescale(runs: DecayRuns) -> TimescaleFit:
     usable = _usable(list(runs.slices()))
     valley = _fit_windows(usable) if usable else None
     scales = _scales(optima, usable, valley)
-    law, status, sentences = _law(scales)
+    law, status, sentences = _law(scales, 0.0 if valley is None else valley.shared_sd)
     if valley is not None and not valley.agree:
         status, law = FitStatus.UNCERTIFIED, law
         sentences = (*sentences, "starts of the joint fit ended in different minima")
@@ -268,6 +268,7 @@ class _Valley:
     skew: float
     stiffness: float
     agree: bool
+    shared_sd: float = 0.0  # by which the choice of a window moves all scales together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -343,6 +344,7 @@ def _fit_windows(slices: Sequence[DecaySlice]) -> _Valley:
         skew=float(np.mean([fit.skew for fit in fits])),
         stiffness=float(np.exp(np.mean([np.log(fit.stiffness) for fit in fits]))),
         agree=all(fit.agree for fit in fits),
+        shared_sd=float(centres.mean(axis=1).std(ddof=1)),
     )
 
 
@@ -531,7 +533,7 @@ def _vote(optima: Sequence[DecayOptimum]) -> tuple[OptimumStatus, str]:
     return OptimumStatus.TOO_FEW, ""
 
 
-def _law(scales: Sequence[ScaleTimescale]) -> tuple[OptimumLaw | None, FitStatus, tuple[str, ...]]:
+def _law(scales: Sequence[ScaleTimescale], shared_sd: float) -> tuple[OptimumLaw | None, FitStatus, tuple[str, ...]]:
     known = [s for s in scales if np.isfinite(s.log_sd)]
     sentences = _open_scales([s for s in scales if not np.isfinite(s.log_sd)])
     if not known:
@@ -544,7 +546,10 @@ def _law(scales: Sequence[ScaleTimescale]) -> tuple[OptimumLaw | None, FitStatus
             f"is the batch in tokens?"
         )
     optima = MeasuredOptima.of(
-        [s.timescale for s in known], [s.log_sd for s in known], {RATIO: [s.tokens / s.params for s in known]}
+        [s.timescale for s in known],
+        [s.log_sd for s in known],
+        {RATIO: [s.tokens / s.params for s in known]},
+        shared_log_sd=shared_sd,
     )
     try:
         return fit_optimum_law(optima, (RATIO,)), FitStatus.OK, tuple(sentences)

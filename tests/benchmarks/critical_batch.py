@@ -49,6 +49,7 @@ class Outcome:
     size_width: float
     target: bool | None  # that of a larger size
     target_width: float
+    oracle: tuple[float, float]  # widths for whoever knows curve, noise and scatter: of a size, of the larger one
     target_by_rows: bool | None  # where targets of one size are taken for independent
     clustered: bool
 
@@ -93,11 +94,13 @@ def simulate(seed: int) -> Outcome:
 
     rows: list[tuple[float, float, float, float]] = []
     truth: dict[tuple[float, float], float] = {}
+    tried: list[np.ndarray] = []
     for params in sizes:
         own = scatter * rng.standard_normal()
         shared = noise * rng.standard_normal(count)
         centre = np.log(law(20 * params)) + 0.5 * rng.standard_normal()
         batches = np.exp(centre + np.log(ratio) * (np.arange(count) - (count - 1) / 2))
+        tried.append(batches)
         for index, tokens_min in enumerate((20 * params, 14 * params, 10 * params)[: 3 if clustered else 1]):
             doubling = law(tokens_min) * float(np.exp(own))
             steps = tokens_min / doubling * (1 + (doubling / batches) ** sharp) ** (1 / sharp)
@@ -115,6 +118,7 @@ def simulate(seed: int) -> Outcome:
     larger = 20 * sizes[-1] * float(rng.choice([2, 4, 8]))
     wanted = float(DOUBLING.of_bend(law(larger) * np.exp(scatter * rng.standard_normal()), sharp))
     found = [fit.critical() for fit in fits]
+    one_per_size = [c for c in found if c.loss == 3.0]
     target, width = _covers(found, larger, wanted, rows=False)
     by_rows, _ = _covers(found, larger, wanted, rows=True) if clustered else (None, np.nan)
     return Outcome(
@@ -122,9 +126,24 @@ def simulate(seed: int) -> Outcome:
         size_width=float(np.log(size.high_tokens / max(size.low_tokens, 1e-300))),
         target=target,
         target_width=width,
+        oracle=oracle_widths(one_per_size, noise, scatter, tried, larger),
         target_by_rows=by_rows,
         clustered=clustered,
     )
+
+
+def oracle_widths(
+    found: list[CriticalBatch], noise: float, scatter: float, batches: list[np.ndarray], tokens: float
+) -> tuple[float, float]:
+    """Cramer-Rao with the curve's form and the sizes of all errors known; levels, B_c and the law's two are not."""
+    sd = []
+    for critical, tried in zip(found, batches, strict=True):
+        share = critical.value_tokens / (tried + critical.value_tokens)  # d ln steps / d ln B_c
+        sd.append(noise / np.sqrt(((share - share.mean()) ** 2).sum()))
+    design = np.column_stack([np.ones(len(found)), np.log([c.tokens for c in found])])
+    covariance = np.linalg.inv(design.T @ (design / (np.array(sd) ** 2 + scatter**2)[:, None]))
+    row = np.array([1.0, np.log(tokens)])
+    return 2 * 1.6449 * float(np.median(sd)), 2 * 1.6449 * float(np.sqrt(row @ covariance @ row + scatter**2))
 
 
 def _covers(found: list[CriticalBatch], tokens: float, truth: float, *, rows: bool) -> tuple[bool | None, float]:
@@ -181,10 +200,11 @@ def coverage(count: int, first: int) -> str:
     ]
     rows = np.array([o.target_by_rows for o in outcomes if o.target_by_rows is not None], dtype=bool)
     print(f"the same with targets of one size taken for independent: {rows.mean():.3f} of {rows.size}")
-    sizes = np.median([o.size_width for o in outcomes])
-    print(
-        f"median widths: e^{sizes:.2f} at a measured size, e^{np.median([o.target_width for o in answered]):.2f} larger"
+    ratios = (
+        np.median([o.size_width / o.oracle[0] for o in outcomes]),
+        np.median([o.target_width / o.oracle[1] for o in answered]),
     )
+    print(f"median widths: {ratios[0]:.2f}x an oracle's at a measured size, {ratios[1]:.2f}x at a larger one")
     return "coverage " + ", ".join(said)
 
 

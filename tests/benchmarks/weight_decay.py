@@ -64,6 +64,7 @@ class Outcome:
     target: bool | None
     scale_width: float
     target_width: float
+    oracle: tuple[float, float]  # widths for whoever knows valley, noise and scatter: of a scale, of the larger one
     sparse: bool
     open_scales: int
 
@@ -126,15 +127,44 @@ def one(seed: int) -> Outcome:
     if fit.law is not None:
         said = fit.law.predict(LEVEL, **{RATIO: tokens / params})
         target, width = bool(said.low <= there <= said.high), float(np.log(said.high / said.low))
+    oracle_sd = np.array([oracle(world, runs, s.params, s.tokens, b) for s, b in zip(known, best, strict=True)])
     widths = [2 * 1.6449 * s.log_sd for s in known]
     return Outcome(
         scales=covered,
         target=target,
         scale_width=float(np.median(widths)) if widths else np.nan,
         target_width=width,
+        oracle=(
+            2 * 1.6449 * float(np.median(oracle_sd)) if len(known) else np.nan,
+            oracle_width(np.array([s.tokens / s.params for s in known]), oracle_sd, world.scatter, tokens / params),
+        ),
         sparse=fit.status.value == "sparse",
         open_scales=len(fit.scales) - len(known),
     )
+
+
+def oracle(world: World, runs: DecayRuns, params: float, tokens: float, best: float) -> float:
+    """sd of ln tau* from one scale's runs when the valley is known, its place and the floors are not (Cramer-Rao)."""
+    information = 0.0
+    near = np.abs(np.log(runs.params / params)) + np.abs(np.log(runs.tokens / tokens)) < 0.05
+    for lr in np.unique(runs.lr[near]):
+        for batch in np.unique(runs.batch_tokens[near & (runs.lr == lr)]):
+            rows = near & (runs.lr == lr) & (runs.batch_tokens == batch) & (runs.weight_decay > 0)
+            if rows.sum() > 1:
+                u = np.log(batch / (lr * runs.weight_decay[rows] * runs.tokens[rows]) / best)
+                slope = (world.excess(u + 1e-4) - world.excess(u - 1e-4)) / 2e-4
+                information += float(((slope - slope.mean()) ** 2).sum()) / world.noise**2
+    return information**-0.5
+
+
+def oracle_width(ratios: np.ndarray, sd: np.ndarray, scatter: float, at: float) -> float:
+    """Width at another scale when the sizes of all errors are known; only level and exponent are not."""
+    if len(ratios) < 2 or np.ptp(np.log(ratios)) < 0.1:
+        return np.nan
+    design = np.column_stack([np.ones(len(ratios)), np.log(ratios)])
+    covariance = np.linalg.inv(design.T @ (design / (sd**2 + scatter**2)[:, None]))
+    row = np.array([1.0, np.log(at)])
+    return 2 * 1.6449 * float(np.sqrt(row @ covariance @ row + scatter**2))
 
 
 def coverage(sweeps: int, first: int) -> str:
@@ -161,7 +191,14 @@ def coverage(sweeps: int, first: int) -> str:
     print(f"one scale per sweep: {single.mean():.3f} of {single.size}, bounds {bound.low:.3f} to {bound.high:.3f}")
     fine = "not below" if bound.high >= LEVEL else "BELOW"
     widths = np.nanmedian([o.scale_width for o in outcomes]), np.nanmedian([o.target_width for o in outcomes])
-    print(f"median widths: e^{widths[0]:.2f} at a measured scale, e^{widths[1]:.2f} at a larger one")
+    ratios = [
+        float(np.nanmedian([w / o.oracle[k] for o in outcomes if (w := (o.scale_width, o.target_width)[k])]))
+        for k in (0, 1)
+    ]
+    print(
+        f"median widths: e^{widths[0]:.2f} at a measured scale ({ratios[0]:.2f}x an oracle's), e^{widths[1]:.2f} at a "
+        f"larger one ({ratios[1]:.2f}x)"
+    )
     return f"scale {single.mean():.3f} ({fine} {LEVEL}), larger scale {said[0]}"
 
 
