@@ -160,11 +160,11 @@ class RunLog:
         self._remember(done, measured)
 
     def eval(self, done: int, losses: Mapping[str, float]) -> None:
-        """Validation losses on the way: `loss`, and `average_loss` of averaged weights."""
-        if not self.wants_eval(done) or done == self.steps:
+        """Validation losses on the way, where they are finite: `loss`, and `average_loss` of averaged weights."""
+        if not self.wants_eval(done) or done == self.steps or "loss" not in losses:
             return
-        bits = {"bits_per_byte": self._bits_per_byte(losses["loss"])} if "loss" in losses else {}
-        self._write(event="eval", step=done, tokens=done * self.pack.batch_tokens, **losses, **bits)
+        bits = self._bits_per_byte(losses["loss"])
+        self._write(event="eval", step=done, tokens=done * self.pack.batch_tokens, **losses, bits_per_byte=bits)
 
     def diverged(self, step: int, timings: Mapping[str, Json]) -> None:
         """The last lines of a run that diverged at `step`: it has no final loss."""

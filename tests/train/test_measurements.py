@@ -115,6 +115,15 @@ def test_squared_gradients_are_logged(model: Model, corpus: Corpus, tmp_path: Pa
     assert [line["event"] for line in diverged] == ["start", "diverged", "end"]
 
 
+def test_what_is_not_finite_is_not_logged(model: Model, corpus: Corpus, tmp_path: Path) -> None:
+    """After a step of a rate beyond fp32 nothing can be measured; that it was one shows at the next."""
+    (log,) = run_pack(
+        make(model, replace(RUN, lr=1e39), evals=STEPS, log_points=STEPS, noise_scale=True), corpus, tmp_path
+    )
+    assert [(line["event"], line.get("step")) for line in log[1:]] == [("train", 1), ("diverged", 2), ("end", 2)]
+    assert log[1].keys() == {"event", "step", "tokens", "loss", "grad_norm"}
+
+
 # five standard errors: 0.3 % and 4 % for 1,000 steps, over 25 seeds
 @pytest.mark.parametrize(("true_scale", "tolerance"), [(50.0, 0.015), (5000.0, 0.2)])
 def test_noise_scale_of_known_gradients(true_scale: float, tolerance: float) -> None:
