@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +174,9 @@ def test_command_prints_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
 def test_not_finite_is_refused_in_python_too(value: float) -> None:
     with pytest.raises(PackError, match="lr must be a finite number, got"):
         RunSettings(lr=value, steps=1)
+
+
+def test_packs_are_read_without_torch() -> None:
+    """The launcher plans with them, and must not wait for an import of seconds."""
+    code = "import sys, lawfit.train.pack, lawfit.train.trunks; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
