@@ -265,7 +265,9 @@ class Campaign:
         done = sum(self._tokens[run_id] if run.status else run.tokens for run_id, run in runs.items())
         here = sum(max(0, run.tokens - self._at_start.get(run_id, 0)) for run_id, run in runs.items())
         total, now = sum(self._tokens.values()), self._clock()
-        if here and self._moving_since is None:
+        if not here:  # also again, where a pack begins anew
+            self._moving_since = None
+        elif self._moving_since is None:
             self._moving_since = now
         moving = 0.0 if self._moving_since is None else now - self._moving_since
         failed = sum(len(failure.runs) for failure in self._failures)
