@@ -146,7 +146,7 @@ def fit_hyperbola(
     level: float = 0.9,
     params: float | None = None,
     target_loss: float | None = None,
-    notes: Sequence[str] = (),
+    from_best: bool = False,
 ) -> HyperbolaFit:
     """``steps = a + b / batch`` by least squares in logs, with a profile interval for the doubling batch b / a.
 
@@ -156,13 +156,19 @@ def fit_hyperbola(
         Repeats of one batch (within 0.2 %) count by their fewest steps: the best of a sweep at that batch (E4).
     steps : (n,) positive floats
         Optimizer steps to one and the same target loss, at one model size.
+    from_best : bool
+        Leave out batches below the one that needs the fewest tokens. With weight decay held fixed, small batches need
+        more tokens than middle ones, which no hyperbola does; what is asked is where larger ones stop paying.
 
     Raises
     ------
     FitError
-        Fewer than 3 different batches.
+        Fewer than 3 different batches (of those that are not left out).
     """
     batch, needed = _fewest_steps(batch_tokens, steps)
+    notes: tuple[str, ...] = ()
+    if from_best and len(batch) >= MIN_BATCHES:
+        batch, needed, notes = _from_best(batch, needed)
     if len(batch) < MIN_BATCHES:
         raise FitError(
             f"{len(batch)} batch size(s) reached the target; {MIN_BATCHES} or more are needed to see where steps "
@@ -194,7 +200,7 @@ def fit_hyperbola(
         residual_sd=float(np.sqrt(variance)),
         batches=batch,
         log_residuals=log_steps - log_steps_min - np.log1p(doubling / batch),
-        notes=tuple(notes),
+        notes=notes,
         params=params,
         target_loss=target_loss,
     )
@@ -289,6 +295,19 @@ def _fewest_steps(batch_tokens: ArrayLike, steps: ArrayLike) -> tuple[Floats, Fl
     fewest = np.full(index.max() + 1, np.inf)
     np.minimum.at(fewest, index, needed)
     return np.exp(np.bincount(index, weights=np.log(batch)) / np.bincount(index)), fewest
+
+
+def _from_best(batch: Floats, needed: Floats) -> tuple[Floats, Floats, tuple[str, ...]]:
+    tokens = batch * needed
+    best = int(np.argmin(tokens))
+    if len(batch) - best < MIN_BATCHES:
+        raise FitError(
+            f"the batch of {batch[best]:.6g} tokens needs the fewest tokens of those that reached the target, and only "
+            f"{len(batch) - 1 - best} larger one(s) did; run larger batches"
+        )
+    waste = float(tokens[:best].max(initial=0.0) / tokens[best])
+    notes = (f"{best} batch(es) below the best one need up to {waste:.3g} x its tokens",) if best else ()
+    return batch[best:], needed[best:], notes
 
 
 def _bend_prior() -> Floats:

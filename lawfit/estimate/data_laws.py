@@ -1,8 +1,4 @@
-"""E5: a data law per batch size, inverted at equal loss, for runs that each completed their own decay (2505.13738).
-
-With weight decay held fixed, small batches need more tokens than middle ones, which no hyperbola does. So the curve is
-fitted from the batch that needs the fewest tokens on: what is asked is where larger ones stop paying.
-"""
+"""E5: a data law per batch size, inverted at equal loss, for runs that each completed their own decay (2505.13738)."""
 
 from __future__ import annotations
 
@@ -59,23 +55,8 @@ def fit_data_laws(
             )
         batch = np.array([law.batch_tokens for law in reach])
         needed = np.array([law.tokens_to(float(goal)) for law in reach])
-        best = int(np.argmin(needed))
-        if len(reach) - best < MIN_BATCHES:
-            raise FitError(
-                f"to a loss of {goal:.4g} the batch of {batch[best]:.6g} tokens needs the fewest tokens, and only "
-                f"{len(reach) - 1 - best} larger one(s) reach it; run larger batches"
-            )
-        waste = needed[:best].max(initial=0.0) / needed[best]
-        left_out = f"{best} batch(es) below the best one need up to {waste:.3g} x its tokens"
         fits.append(
-            fit_hyperbola(
-                batch[best:],
-                needed[best:] / batch[best:],
-                level=level,
-                params=params,
-                target_loss=float(goal),
-                notes=(left_out,) if best else (),
-            )
+            fit_hyperbola(batch, needed / batch, level=level, params=params, target_loss=float(goal), from_best=True)
         )
     return share_bends(fits)
 

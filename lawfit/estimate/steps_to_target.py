@@ -55,8 +55,11 @@ class Hyperbolas:
     refused: tuple[str, ...]
 
 
-def fit_steps_table(table: StepsTable, *, level: float = 0.9) -> Hyperbolas:
-    """A hyperbola for each (params, target loss) of a table: targets are never pooled, but for how the curve bends."""
+def fit_steps_table(table: StepsTable, *, from_best: bool = False, level: float = 0.9) -> Hyperbolas:
+    """A hyperbola for each (params, target loss) of a table: targets are never pooled, but for how the curve bends.
+
+    `from_best` as of `fit_hyperbola`: for one's own runs; published tables are fitted whole, as their authors did.
+    """
     fits, refused = [], []
     for params, target in np.unique(np.column_stack([table.params, table.target_loss]), axis=0):
         rows = (table.params == params) & (table.target_loss == target)
@@ -68,6 +71,7 @@ def fit_steps_table(table: StepsTable, *, level: float = 0.9) -> Hyperbolas:
                     level=level,
                     params=float(params),
                     target_loss=float(target),
+                    from_best=from_best,
                 )
             )
         except FitError as error:

@@ -4,6 +4,7 @@
 
 1. Zhang et al. (arXiv 2410.21676): B* from the raw steps of `critical_batch_size_steps_to_target.csv`, against the
    golden numbers; fitted on 85M to 302M, the law predicts 604M.
+   The same from the loss curves of our own runs (data/proxy_critical_batch.csv).
 2. Simulated tables of steps to a target over three to six model sizes with known truth. Each world draws its own law in
    tokens, scatter of every size around it, curve (a hyperbola, or one that bends a little sharper or softer), noise of
    2 to 8 %, evaluation interval that rounds the steps up, and batches that are off by the researcher's luck. In half of
@@ -22,6 +23,7 @@ import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -29,17 +31,25 @@ import numpy as np
 from scipy.stats import binomtest
 
 from lawfit.errors import FitError
+from lawfit.estimate.critical_analysis import analyse_critical
 from lawfit.estimate.critical_batch import CriticalBatch, measured_optima
 from lawfit.estimate.data_laws import fit_data_laws
 from lawfit.estimate.noise_scale import fit_noise_scale
 from lawfit.estimate.optimum_law import MeasuredOptima, fit_optimum_law, separate_params_from_tokens
-from lawfit.estimate.steps_to_target import StepsTable, fit_steps_table
+from lawfit.estimate.steps_to_target import (
+    LossCurve,
+    StepsTable,
+    common_targets,
+    fit_steps_table,
+    steps_table_from_curves,
+)
 from lawfit.estimate.three_term import best_over_lr, fit_three_term
 from lawfit.laws.critical_batch import DOUBLING, ZHANG
 from tests.benchmarks.shared import shared_file
 
 LEVEL = 0.9
 FALSE_ALARM = 1e-2
+OWN_RUNS = Path(__file__).parents[2] / "data" / "proxy_critical_batch.csv"
 GOLDEN = (745.3200, 955.1581, 1393.7269, 1888.5222)  # sequences of 512 tokens, 85M to 604M
 
 
@@ -208,6 +218,40 @@ def coverage(count: int, first: int) -> str:
     return "coverage " + ", ".join(said)
 
 
+def own_runs() -> str:
+    """Steps to several losses, read off the curves of our own runs at constant learning rate with averaged weights."""
+    if not OWN_RUNS.is_file():
+        return f"{OWN_RUNS.name} is not there"
+    with OWN_RUNS.open(newline="") as file:
+        runs = {row["run_id"]: row for row in csv.DictReader(file)}
+    points: dict[str, list[tuple[float, float]]] = {}
+    with OWN_RUNS.with_name("proxy_critical_batch_curves.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            if row["average_loss"]:
+                points.setdefault(row["run_id"], []).append((float(row["step"]), float(row["average_loss"])))
+    curves = []
+    for key, values in points.items():
+        steps, loss = np.array(values).T
+        names = ("n_params", "batch_size_tokens", "learning_rate")
+        params, batch, lr = (float(runs[key][name]) for name in names)
+        curves.append(LossCurve(params=params, batch_tokens=batch, lr=lr, steps=steps, loss=loss))
+    found, notes = [], []
+    for params, targets in common_targets(curves, 4).items():
+        table = steps_table_from_curves([c for c in curves if c.params == params], targets)
+        fits = fit_steps_table(table, from_best=True)
+        found += [fit.critical() for fit in fits.fits]
+        notes += [*table.notes, *fits.refused]
+        for c in found[-len(fits.fits) :]:
+            print(
+                f"  {params:.3g} params to {c.loss or 0:.2f} nats: {c.value_tokens:.3g} tokens ({c.low_tokens:.3g} to "
+                f"{c.high_tokens:.3g}), {c.status.value}, at {c.tokens:.3g} tokens"
+            )
+    whole = analyse_critical(found)
+    said = whole.predict(2e7)
+    print(f"  {len(curves)} runs, {len(notes)} notes (such as: {notes[0] if notes else 'none'})")
+    return f"own runs: {said.value_tokens:.3g} tokens ({said.low_tokens:.3g} to {said.high_tokens:.3g}) at 2e7 tokens"
+
+
 def step_law_grid() -> str:
     with shared_file("step_law_dense.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -247,7 +291,7 @@ def step_law_grid() -> str:
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
     first = int(sys.argv[2]) if len(sys.argv) > 2 else 10_000
-    print("critical batch: " + "; ".join([published(), step_law_grid(), coverage(count, first)]))
+    print("critical batch: " + "; ".join([published(), own_runs(), step_law_grid(), coverage(count, first)]))
 
 
 if __name__ == "__main__":

@@ -99,6 +99,18 @@ def test_repeats_of_a_batch_count_by_their_fewest_steps(rng: np.random.Generator
     assert len(again.batches) == len(BATCHES)
 
 
+def test_from_the_best_batch_on(rng: np.random.Generator) -> None:
+    """Small batches that waste tokens are left out, and counted; without them the curve is the true one."""
+    steps = noisy_steps(rng, 0.02)
+    steps[:3] *= np.array([2.0, 1.6, 1.3])
+    fit = fit_hyperbola(BATCHES, steps, from_best=True)
+    assert "3 batch(es) below the best one need up to" in fit.notes[0]
+    assert fit.curve.doubling_batch_tokens == pytest.approx(1e6, rel=0.2)  # 2 % noise on 7 batches
+    assert fit_hyperbola(BATCHES, steps).residual_sd > 3 * fit.residual_sd
+    with pytest.raises(FitError, match="run larger batches"):
+        fit_hyperbola(BATCHES[:5], np.array([10.0, 4.0, 1.8, 0.8, 0.35]), from_best=True)
+
+
 def test_definitions_share_one_fit(rng: np.random.Generator) -> None:
     fit = fit_hyperbola(BATCHES, noisy_steps(rng, 0.05), params=1e8, target_loss=3.0)
     doubling, zhang = fit.critical(DOUBLING), fit.critical(ZHANG)
