@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lawfit.train.model import layout
-from lawfit.train.pack import Model, RunSettings
+from lawfit.train.pack import Model, Pack, RunSettings
 from lawfit.train.schedules import multipliers
 
 
@@ -115,3 +115,62 @@ def train(module: Transformer, run: RunSettings, batches: list[Tensor]) -> list[
         optimizer.step()
         losses.append(loss.item())
     return losses
+
+
+def train_with(pack: Pack, run: RunSettings, module: Transformer, batches: list[Tensor]) -> list[float]:
+    """Losses of a run trained by any optimizer of torch; queries, keys, values, gate, up are matrices of their own."""
+    pieces = [Piece(name, whole) for name, whole in module.named_parameters()]
+    gains, matrices = (
+        [part for piece in pieces if piece.kind == kind for part in piece.parts] for kind in ("gain", "matrix")
+    )
+    rest = [part for piece in pieces if piece.kind == "rest" for part in piece.parts]
+    # torch shrinks by lr x decay, lr being that of the step; lr / peak x decay is wanted when it is independent
+    decay = run.weight_decay / (run.lr if pack.decay == "independent" else 1.0)
+    adam = {"betas": (run.beta1, run.beta2), "eps": run.eps, "weight_decay": 0.0}
+    match pack.optimizer:
+        case "sgd":
+            optimizers = [torch.optim.SGD([*gains, *rest, *matrices], momentum=run.momentum)]
+        case "muon":
+            muon = torch.optim.Muon(matrices, momentum=run.momentum, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+            optimizers = [muon, torch.optim.AdamW([*gains, *rest], **adam)]
+        case _:
+            optimizers = [torch.optim.AdamW([*gains, *rest, *matrices], **adam)]
+    losses = []
+    for tokens, rate in zip(batches, run.rates(), strict=True):
+        loss = functional.cross_entropy(module(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())
+        module.zero_grad()
+        loss.backward()
+        if run.clip:
+            nn.utils.clip_grad_norm_(module.parameters(), run.clip)
+        for piece in pieces:
+            piece.take_gradients()
+        with torch.no_grad():
+            for part in (*rest, *matrices):
+                part.mul_(1 - rate * decay)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = float(rate)
+            optimizer.step()
+        for piece in pieces:
+            piece.give_back()
+        losses.append(loss.item())
+    return losses
+
+
+class Piece:
+    """A parameter of the module, cut into what an optimizer takes for one matrix."""
+
+    def __init__(self, name: str, whole: nn.Parameter) -> None:
+        self.whole, cuts = whole, 3 if ".qkv." in name else 2 if ".gate_up." in name else 1
+        in_layer = name.startswith("layers.")
+        self.kind = "gain" if name.endswith("gain") else "matrix" if in_layer else "rest"
+        self.parts = [nn.Parameter(part.detach().clone()) for part in whole.chunk(cuts)]
+
+    def take_gradients(self) -> None:
+        assert self.whole.grad is not None
+        for part, grad in zip(self.parts, self.whole.grad.chunk(len(self.parts)), strict=True):
+            part.grad = grad.clone()
+
+    def give_back(self) -> None:
+        with torch.no_grad():
+            self.whole.copy_(torch.cat([part.detach() for part in self.parts]))
