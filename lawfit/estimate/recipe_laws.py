@@ -1,0 +1,197 @@
+"""Critical batch and weight decay of one recipe, from whatever its store holds: each law that the data support, and for
+each other one a sentence that says what is missing.
+
+Routes to the critical batch are kept apart: they measure under different schedules, so their numbers stand beside each
+other and are never pooled.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from lawfit.errors import FitError
+from lawfit.estimate.critical_analysis import CriticalAnalysis, analyse_critical
+from lawfit.estimate.critical_batch import HyperbolaFit
+from lawfit.estimate.data_laws import fit_data_laws
+from lawfit.estimate.optima import Floats
+from lawfit.estimate.steps_to_target import (
+    LossCurve,
+    StepsTable,
+    common_targets,
+    fit_steps_table,
+    steps_table_from_curves,
+)
+from lawfit.estimate.three_term import BatchRuns, ThreeTermFit, best_over_lr, fit_three_term
+from lawfit.estimate.timescale import TimescaleFit, fit_timescale
+from lawfit.estimate.weight_decay import DecayRuns
+from lawfit.laws.critical_batch import DOUBLING, Definition
+from lawfit.records import Run, RunStatus, StepsToTarget
+
+STEPS_TABLE: Final = "steps_to_target"
+CURVES: Final = "loss_curves"
+DATA_LAWS: Final = "data_laws"
+THREE_TERM: Final = "three_term"
+TIMESCALE: Final = "timescale"
+TARGETS_PER_SIZE: Final = 4  # losses at which curves are read off
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeLaws:
+    """What one recipe says about critical batch and weight decay."""
+
+    critical: Mapping[str, CriticalAnalysis]  # by route: STEPS_TABLE, CURVES, DATA_LAWS
+    three_term: ThreeTermFit | None
+    timescale: TimescaleFit | None
+    missing: Mapping[str, str]  # route -> what it would take
+
+    @property
+    def answering(self) -> str | None:
+        """The route whose critical batch answers: the one with most model sizes, direct measurements first."""
+        order = [route for route in (STEPS_TABLE, CURVES, DATA_LAWS) if route in self.critical]
+        sizes = {route: self.critical[route].laws["tokens"].groups for route in order}
+        return max(order, key=lambda route: sizes[route], default=None)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "critical_batch": {route: found.to_json() for route, found in self.critical.items()},
+            "answering": self.answering,
+            "three_term": None if self.three_term is None else self.three_term.to_json(),
+            "timescale": None if self.timescale is None else self.timescale.to_json(),
+            "missing": dict(self.missing),
+        }
+
+
+def fit_recipe_laws(
+    runs: Sequence[Run],
+    targets: Sequence[StepsToTarget] = (),
+    curves: Mapping[str, tuple[Floats, Floats]] | None = None,
+    *,
+    schedule: str = "",
+    definition: Definition = DOUBLING,
+    rng: np.random.Generator,
+) -> RecipeLaws:
+    """Fit every law of critical batch and weight decay that the data of one recipe support.
+
+    Parameters
+    ----------
+    runs : runs of one recipe, with their curves
+    targets : its steps to a target, where a table gave them
+    curves : run_key -> (steps, losses) of one metric
+    schedule : the recipe's. Curves are read only where it holds the learning rate (constant, WSD): on a schedule that
+        decays from the start, the loss half-way is not what a run of half the length would have.
+    """
+    kept = [run for run in runs if run.excluded is None]
+    usual = _usual_weight_decay(kept)
+    missing: dict[str, str] = {}
+    critical: dict[str, CriticalAnalysis] = {}
+    routes: dict[str, Callable[[], tuple[Sequence[HyperbolaFit], Sequence[str]]]] = {
+        STEPS_TABLE: lambda: _from_table(targets),
+        CURVES: lambda: _from_curves(kept, curves or {}, schedule),
+        DATA_LAWS: lambda: _from_runs(usual),
+    }
+    for route, measure in routes.items():
+        try:
+            fits, notes = measure()
+            estimator = "E5" if route == DATA_LAWS else "E4"
+            found = [fit.critical(definition, estimator=estimator) for fit in fits]
+            critical[route] = analyse_critical(found, notes)
+        except FitError as error:
+            missing[route] = str(error)
+    three_term = timescale = None
+    try:
+        three_term = fit_three_term(_batches(usual), rng=rng)
+    except FitError as error:
+        missing[THREE_TERM] = str(error)
+    try:
+        timescale = fit_timescale(DecayRuns.of_runs(kept))
+        if timescale.law is None:
+            missing[TIMESCALE] = "; ".join(timescale.sentences)
+    except FitError as error:
+        missing[TIMESCALE] = str(error)
+    return RecipeLaws(critical=critical, three_term=three_term, timescale=timescale, missing=missing)
+
+
+def _from_table(targets: Sequence[StepsToTarget]) -> tuple[Sequence[HyperbolaFit], Sequence[str]]:
+    if not targets:
+        raise FitError("the store holds no table of steps to a target loss for this recipe")
+    table = StepsTable.of(
+        [row.params for row in targets],
+        [row.batch_tokens for row in targets],
+        [row.steps for row in targets],
+        [row.target_loss for row in targets],
+    )
+    found = fit_steps_table(table)
+    return found.fits, found.refused
+
+
+def _from_curves(
+    runs: Sequence[Run], curves: Mapping[str, tuple[Floats, Floats]], schedule: str
+) -> tuple[Sequence[HyperbolaFit], Sequence[str]]:
+    if not curves:
+        raise FitError("no loss curves are stored for this recipe")
+    words = schedule.lower()
+    if not ("constant" in words or "wsd" in words or "stable" in words):
+        raise FitError(
+            f"its learning rate decays from the start (schedule '{schedule or 'unknown'}'), so a curve half-way is not "
+            f"a shorter run; steps to a loss are read off runs at a constant learning rate"
+        )
+    shown = [
+        LossCurve(params=run.params, batch_tokens=run.batch_tokens, lr=run.lr, steps=steps, loss=loss)
+        for run in runs
+        if run.run_key in curves
+        for steps, loss in [curves[run.run_key]]
+        if len(steps) > 1
+    ]
+    fits: list[HyperbolaFit] = []
+    notes: list[str] = []
+    for params, goals in common_targets(shown, TARGETS_PER_SIZE).items():
+        table = steps_table_from_curves([curve for curve in shown if curve.params == params], goals)
+        found = fit_steps_table(table, from_best=True)
+        fits += found.fits
+        notes += [*table.notes, *found.refused]
+    if not fits:
+        raise FitError(
+            "; ".join(notes) or "no loss is reached by the curves of every batch; make their horizons more alike"
+        )
+    return fits, notes
+
+
+def _from_runs(runs: Sequence[Run]) -> tuple[Sequence[HyperbolaFit], Sequence[str]]:
+    best = _batches(runs)
+    fits: list[HyperbolaFit] = []
+    notes: list[str] = []
+    for params in np.unique(best.params):
+        mine = best.params == params
+        try:
+            fits += fit_data_laws(float(params), best.tokens[mine], best.batch_tokens[mine], best.loss[mine])
+        except FitError as error:
+            notes.append(f"{params:.4g} params: {error}")
+    if not fits:
+        raise FitError("; ".join(notes))
+    edges = int(best.edge.sum())
+    if edges:
+        notes.append(f"{edges} of {len(best)} batches have their best learning rate at the edge of what was tried")
+    return fits, notes
+
+
+def _batches(runs: Sequence[Run]) -> BatchRuns:
+    if not runs:
+        raise FitError("there is no run to fit")
+    columns = np.array(
+        [(r.params, r.tokens, r.batch_tokens, r.lr, np.nan if r.loss is None else r.loss) for r in runs], dtype=float
+    )
+    return best_over_lr(*columns.T)
+
+
+def _usual_weight_decay(runs: Sequence[Run]) -> list[Run]:
+    """Runs at the weight decay that most share: another one moves the best batch."""
+    finished = [run for run in runs if run.status is RunStatus.DIVERGED or (run.loss is not None and run.loss > 0)]
+    if not finished:
+        return []
+    usual = Counter(run.weight_decay for run in finished).most_common(1)[0][0]
+    return [run for run in finished if run.weight_decay == usual]

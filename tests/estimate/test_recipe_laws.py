@@ -1,0 +1,117 @@
+"""Every law of critical batch and weight decay that a recipe's data support, and what is missing for the others."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from lawfit.estimate.recipe_laws import (
+    CURVES,
+    DATA_LAWS,
+    STEPS_TABLE,
+    THREE_TERM,
+    TIMESCALE,
+    fit_recipe_laws,
+)
+from lawfit.laws.critical_batch import ZHANG, ThreeTerm
+from lawfit.records import Run, RunStatus, StepsToTarget
+from tests.estimate.test_steps_to_target import ZHANG_LOSSES, ZHANG_STEPS
+
+SURFACE = ThreeTerm(
+    floor=1.7,
+    params_scale=400.0,
+    params_exponent=0.34,
+    batch_scale=30.0,
+    batch_exponent=0.45,
+    steps_scale=25.0,
+    steps_exponent=0.5,
+)
+
+
+def a_run(key: int, params: float, tokens: float, batch: float, lr: float, decay: float, loss: float | None) -> Run:
+    return Run(
+        run_key=str(key),
+        params=params,
+        tokens=tokens,
+        batch_tokens=batch,
+        lr=lr,
+        weight_decay=decay,
+        loss=loss,
+        status=RunStatus.DIVERGED if loss is None else RunStatus.FINISHED,
+    )
+
+
+def grid(rng: np.random.Generator, *, decays: tuple[float, ...] = (0.1,)) -> list[Run]:
+    runs = []
+    for params in (5e7, 1e8, 2e8, 4e8):
+        for ratio in (10, 30, 90):
+            tokens = params * ratio
+            best = 2.0 ** np.round(np.log2(float(SURFACE.optimal_batch_tokens(tokens))))  # one grid for all horizons
+            for batch in best * 2.0 ** np.arange(-2, 6):
+                for factor in (0.5, 1.0, 2.0):
+                    for decay in decays:
+                        log = np.log(factor) ** 2 * 0.01 + 0.005 * np.log(decay / 0.1) ** 2
+                        loss = float(SURFACE(params, batch, tokens / batch)) * np.exp(
+                            log + 5e-4 * rng.standard_normal()
+                        )
+                        runs.append(a_run(len(runs), params, tokens, batch, 1e-3 * factor, decay, float(loss)))
+    return runs
+
+
+def test_a_grid_of_finished_runs(rng: np.random.Generator) -> None:
+    found = fit_recipe_laws(grid(rng), rng=rng)
+    assert found.answering == DATA_LAWS
+    assert found.critical[DATA_LAWS].measured[0].estimator == "E5"
+    assert found.three_term is not None
+    assert set(found.missing) == {STEPS_TABLE, CURVES, TIMESCALE}
+    assert "run three or more values" in found.missing[TIMESCALE]
+    assert json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_only_a_table_of_steps() -> None:
+    rows = [
+        StepsToTarget(
+            run_key=f"{size}-{k}",
+            params=1e6 * size,
+            batch_tokens=64 * 512 * 2.0**k,
+            steps=steps,
+            target_loss=ZHANG_LOSSES[size],
+        )
+        for size, column in ZHANG_STEPS.items()
+        for k, steps in enumerate(column)
+    ]
+    found = fit_recipe_laws([], rows, definition=ZHANG, rng=np.random.default_rng(0))
+    assert found.answering == STEPS_TABLE
+    assert found.critical[STEPS_TABLE].definition == ZHANG
+    assert {CURVES, DATA_LAWS, THREE_TERM, TIMESCALE} == set(found.missing)
+
+
+def test_curves_of_a_decaying_schedule_are_not_read(rng: np.random.Generator) -> None:
+    runs = grid(rng)[:24]
+    steps = np.arange(1.0, 200.0)
+    curves = {run.run_key: (steps, 4.0 * (steps * run.batch_tokens / 1e6) ** -0.05) for run in runs}
+    decaying = fit_recipe_laws(runs, curves=curves, schedule="cosine to 10 %", rng=rng)
+    assert "decays from the start (schedule 'cosine to 10 %')" in decaying.missing[CURVES]
+    constant = fit_recipe_laws(runs, curves=curves, schedule="constant", rng=rng)
+    assert "decays" not in constant.missing.get(CURVES, "")
+
+
+def test_other_weight_decays_do_not_enter_the_batch_laws(rng: np.random.Generator) -> None:
+    """Trap 7: runs at another setting than most share move the best batch; they are for the law of weight decay."""
+    plain = grid(rng)
+    spoilt = [
+        a_run(100_000 + i, run.params, run.tokens, run.batch_tokens, run.lr, 1.0, 2 * run.loss)
+        for i, run in enumerate(plain[:50])
+        if run.loss
+    ]
+    with_them = fit_recipe_laws([*plain, *spoilt], rng=np.random.default_rng(0))
+    alone = fit_recipe_laws(plain, rng=np.random.default_rng(0))
+    assert with_them.critical[DATA_LAWS].measured == alone.critical[DATA_LAWS].measured
+
+
+def test_nothing_at_all_says_what_each_law_takes() -> None:
+    found = fit_recipe_laws([], rng=np.random.default_rng(0))
+    assert found.answering is None
+    assert set(found.missing) == {STEPS_TABLE, CURVES, DATA_LAWS, THREE_TERM, TIMESCALE}
+    assert all(found.missing.values())
