@@ -148,21 +148,21 @@ def _ingest_curves(
     homes = _homes(store, keys, options.recipe, table.name)
     found = read_curves(table, columns, {key: batch_tokens for key, (_, batch_tokens) in homes.items()})
     recipes = {homes[curve.run_key][0].name: homes[curve.run_key][0] for curve in found.curves}
-    new: dict[str, int] = {}  # rows, by run: a row is new when one of its metrics is
+    new: set[tuple[str, int]] = set()  # places (run, step): a row is new when one of its metrics is
     points = 0
     for recipe in recipes.values():
         curves = [curve for curve in found.curves if homes[curve.run_key][0] == recipe]
         added = store.put_curves(recipe.key, curves, dry_run=options.dry_run)
         points += sum(added)
         for curve, number in zip(curves, added, strict=True):
-            new[curve.run_key] = max(new.get(curve.run_key, 0), number)
+            new.update((curve.run_key, step) for step in curve.steps[len(curve.steps) - number :])
     return IngestReport(
         file=file,
         format=table.format,
         rows=len(table.rows) + len(table.rejections),
-        inserted=sum(new.values()),
+        inserted=len(new),
         updated=0,
-        unchanged=sum(found.rows.values()) - sum(new.values()),
+        unchanged=sum(found.rows.values()) - len(new),
         diverged=0,
         rejections=found.rejections,
         columns=columns.shown(table),

@@ -13,7 +13,7 @@ import typer
 from lawfit.cli.main import ExitCode
 from lawfit.cli.options import DatabaseOption, JsonOption, open_store, whole_quantity
 from lawfit.cli.output import heading, note, pairs, plain, print_error, print_json, progress, show, table
-from lawfit.errors import LawfitError
+from lawfit.errors import LawfitError, NoRun
 from lawfit.units import PARAMS_CONVENTIONS
 
 if TYPE_CHECKING:
@@ -129,11 +129,16 @@ def ingest(
     store = open_store(ctx, database, dry_run=dry_run)
     reports: list[IngestReport] = []
     failures: list[dict[str, str]] = []
-    for path in files:
+    waiting = [(path, True) for path in files]
+    while waiting:
+        path, first = waiting.pop(0)
         try:
             with progress(f"reading {path.name}", quiet=as_json):
                 report = pipeline.ingest(store, path, options)
         except LawfitError as error:
+            if isinstance(error, NoRun) and first and len(files) > 1:
+                waiting.append((path, False))  # curves that stand before their runs: once more, after the others
+                continue
             if len(files) == 1:
                 raise
             failures.append({"file": str(path), "type": type(error).__name__, "message": str(error)})

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from lawfit.errors import LogFormatError
+from lawfit.errors import LogFormatError, NoRun
 from lawfit.ingest.names import LOSSES, NAMES, is_training_loss, normal
 from lawfit.ingest.numbers import CellError, is_missing, number, positive, positive_whole
 from lawfit.ingest.table import Cell, Table
@@ -98,7 +98,7 @@ def read_curves(table: Table, columns: CurveColumns, batch_tokens: Mapping[str, 
         for metric, value in numbers.items():
             points.setdefault((run_key, metric), {})[step] = value
     if table.rows and not known:
-        raise LogFormatError(
+        raise NoRun(
             f"{table.name} is a table of curves, and none of its runs is in the store (or in the recipe that was "
             "named); ingest the table of the runs first"
         )

@@ -114,6 +114,19 @@ def test_dry_run_stores_nothing(sweep: Path, away: Path, call: Call) -> None:
     assert not (away / "lawfit.db").exists()
 
 
+def test_curves_before_their_runs_are_read_after_them(sweep: Path, away: Path, call: Call) -> None:
+    header, first, *_ = (line.split(",") for line in sweep.read_text().splitlines())
+    run_id = first[header.index("run_id")]
+    curves = away / "a_curves.csv"
+    curves.write_text(f"run_id,step,train_loss\n{run_id},10,5.5\n{run_id},20,4.5\n")
+    document = call("ingest", curves, sweep)
+    assert document["failed"] == []
+    assert [(Path(report["file"]).name, report["inserted"]) for report in document["files"]] == [
+        (sweep.name, 24),
+        (curves.name, 2),
+    ]
+
+
 def test_a_file_that_cannot_be_read_among_others(sweep: Path, away: Path, call: Call, text: Call) -> None:
     (away / "empty.csv").write_text("")
     document = call("ingest", away / "empty.csv", sweep, code=ExitCode.REJECTED)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lawfit import pipeline
-from lawfit.errors import LogFormatError
+from lawfit.errors import LogFormatError, NoRun
 from lawfit.ingest import IngestOptions
 from lawfit.storage import Store
 from tests.ingest.tables import rows, write_csv
@@ -67,6 +67,14 @@ def test_rows_that_cannot_be_taken(store: Store, sweep: str, tmp_path: Path) -> 
     assert report.inserted + report.unchanged + len(report.rejections) == report.rows == 6
 
 
+def test_metrics_at_different_steps_are_counted_by_row(store: Store, sweep: str, tmp_path: Path) -> None:
+    table = points({}, {"train_loss": None, "val_loss": 4.5}, {})
+    for row in table:
+        row.setdefault("val_loss", None)
+    report = pipeline.ingest(store, write_csv(tmp_path / "c.csv", table))
+    assert (report.inserted, report.unchanged, report.curve_points) == (3, 0, 3)
+
+
 def test_a_dry_run_writes_nothing(store: Store, sweep: str, tmp_path: Path) -> None:
     report = pipeline.ingest(store, write_csv(tmp_path / "c.csv", points({}, {})), IngestOptions(dry_run=True))
     assert (report.inserted, report.curve_points) == (2, 0)
@@ -75,7 +83,7 @@ def test_a_dry_run_writes_nothing(store: Store, sweep: str, tmp_path: Path) -> N
 
 def test_runs_that_are_nowhere_or_in_two_recipes(store: Store, sweep: str, tmp_path: Path) -> None:
     path = write_csv(tmp_path / "c.csv", points({"run_id": "x"}, {"run_id": "x"}))
-    with pytest.raises(LogFormatError, match="none of its runs is in the store"):
+    with pytest.raises(NoRun, match="none of its runs is in the store"):
         pipeline.ingest(store, path)
     pipeline.ingest(store, write_csv(tmp_path / "other.csv", rows({"optimizer": "muon"})))
     path = write_csv(tmp_path / "c.csv", points({}, {}))
