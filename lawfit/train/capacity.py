@@ -9,34 +9,36 @@ import torch
 from lawfit.train.head_loss import SLICE_LOGITS
 from lawfit.train.pack import Pack
 
-RESERVE = 0.08  # of the device's memory: fragments, what the compiler's choices add, and the text
-BASE_BYTES = 2**29  # of a process, whatever it trains: workspaces of the libraries
+RESERVE = 0.08  # of the device's memory: the driver, the text, and what the allocator cannot use
+BASE_BYTES = 2**28  # of a process, whatever it trains: workspaces of the libraries
 
 
 def memory_bytes(pack: Pack, runs: int) -> int:
-    """Device memory that torch takes to train `runs` runs of a pack at once, without the text.
+    """Device memory that torch reserves to train `runs` runs of a pack at once, without the text.
 
-    Counted, not measured, for what the compiled step keeps: tests/benchmarks/train_throughput.py shows both.
+    Counted from what the compiled step keeps; six packs on an H200 took 0.82 to 0.99 of it (test_capacity.py).
     """
     model = pack.model
     params = sum(model.params.values())
     each = 2 if pack.precision == "bf16" else 4
-    weights = 4 * params * (5 if any(run.average_half_life_tokens for run in pack.runs) else 4)  # and grads, 2 moments
-    weights += 2 * each * params  # weights and gradients as matrix products see them
+    copies = 5 if any(run.average_half_life_tokens for run in pack.runs) else 4  # with gradients and two moments
     if pack.optimizer == "muon":
-        weights += 4 * 4 * params  # directions, put together from parts
+        copies += 4  # directions, put together from parts
     if pack.accumulation > 1:
-        weights += 4 * params  # the gradients of a part
+        copies += 1  # the gradients of a part
+    # and as matrix products see weights and gradients; twice, as the allocator may not find room for such large pieces
+    # in what other steps left (64 runs at 2k tokens a step reserved 1.5 times what they used)
+    weights = 2 * params * (4 * copies + 2 * each)
     tokens = pack.micro_sequences * model.seq_len
-    # per layer: the residual stream twice in fp32; queries, keys, values, those turned, attention's output, the two
-    # inputs of the matrix products; gate, up and their product
+    # per layer: the residual stream twice in fp32; queries, keys, values, the first two once more as turned,
+    # attention's output, the inputs of two matrix products; gate, up and their product
     layer = 2 * 4 * model.width + each * (8 * model.width + 3 * model.hidden)
-    # backward: a few of the same at a time, and the head's input with its gradient
-    activations = tokens * (model.layers * layer + 2 * layer + 4 * 4 * model.width)
+    kept = tokens * (model.layers * layer + (4 + 2 * each) * model.width)
+    backward = tokens * (2 * 4 * model.width + each * (2 * model.width + 3 * model.hidden))  # while a layer is undone
+    logits = min(runs * tokens * model.vocab, SLICE_LOGITS) * each  # gone by then
     steps = max(run.steps for run in pack.runs)
-    tables = 12 * steps + 4 * steps * pack.batch_sequences + 8 * tokens * 3
-    logits = min(runs * tokens * model.vocab, SLICE_LOGITS) * each
-    return BASE_BYTES + runs * (weights + activations + tables) + logits
+    tables = 12 * steps + 4 * steps * pack.batch_sequences
+    return BASE_BYTES + runs * (weights + kept + tables) + max(runs * backward, logits)
 
 
 def largest_pack(pack: Pack, device: torch.device) -> int:

@@ -12,6 +12,7 @@ from lawfit.train.corpus import Corpus, Manifest
 from lawfit.train.pack import Model, Pack, RunSettings
 
 VOCAB = 4096
+EVAL_TOKENS = 2_097_152
 
 
 @dataclass(frozen=True)
@@ -58,21 +59,22 @@ def make_pack(
     return Pack(
         name=f"{runs}x", model=case.model, batch_sequences=case.batch_tokens // case.seq_len, corpus=str(corpus),
         runs=tuple(RunSettings(lr=float(lr), steps=steps, warmup_steps=steps // 10, init_seed=seed) for lr in rates),
-        eval_sequences=2_097_152 // case.seq_len, log_points=log_points,
+        eval_sequences=EVAL_TOKENS // case.seq_len, log_points=log_points,
     )  # fmt: skip
 
 
 def random_corpus(case: Case, *, tokens: int) -> Corpus:
-    """Text whose next token is one of four, so that there is something to learn; as many tokens to validate on."""
+    """Text whose next token is one of four, so that there is something to learn."""
     rng = np.random.default_rng(0)
     steps = np.array([1, 2, 5, 77], dtype=np.uint16)
-    text = np.cumsum(steps[rng.integers(0, 4, tokens, dtype=np.uint8)], dtype=np.uint16) % VOCAB
-    held_out = text[: 2_097_152 + case.seq_len]
+    held_out = EVAL_TOKENS + case.seq_len
+    text = np.cumsum(steps[rng.integers(0, 4, tokens + held_out, dtype=np.uint8)], dtype=np.uint16) % VOCAB
+    train, validation = text[:tokens], text[tokens:]
     manifest = Manifest(
         hash="made-up", vocab=VOCAB, documents=1, duplicates=0, skipped=0, train_tokens=tokens,
-        validation_tokens=len(held_out), validation_bytes=len(held_out), sources=("made up",),
+        validation_tokens=held_out, validation_bytes=held_out, sources=("made up",),
     )  # fmt: skip
-    return Corpus(manifest=manifest, train=text.astype(np.uint16), validation=held_out.astype(np.uint16))
+    return Corpus(manifest=manifest, train=train, validation=validation)
 
 
 def write_corpus(corpus: Corpus, folder: Path) -> None:
