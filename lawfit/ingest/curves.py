@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from lawfit.errors import LogFormatError, NoRun
+from lawfit.errors import NoRun
 from lawfit.ingest.names import LOSSES, NAMES, is_training_loss, normal
 from lawfit.ingest.numbers import CellError, is_missing, number, positive, positive_whole
 from lawfit.ingest.table import Cell, Table
@@ -73,7 +73,7 @@ def read_curves(table: Table, columns: CurveColumns, batch_tokens: Mapping[str, 
 
     Raises
     ------
-    LogFormatError
+    NoRun
         None of the runs is known.
     """
     rejections = list(table.rejections)
