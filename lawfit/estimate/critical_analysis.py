@@ -40,7 +40,7 @@ class LargestLeftOut:
     tokens: float
     measured_tokens: float  # tokens per step
     predicted_tokens: float
-    low_tokens: float
+    low_tokens: float  # of a 90 % interval for what would be measured
     high_tokens: float
     error: float  # predicted / measured - 1
 
@@ -194,13 +194,15 @@ def _largest_left_out(optima: MeasuredOptima, name: str) -> LargestLeftOut | Non
         law = fit_optimum_law(rest, (name,), prior=LENT)
     said = law.predict(**{name: float(optima.inputs[name][row])})
     measured = float(np.exp(optima.log_value[row]))
+    reach = 1.645 * float(optima.log_sd[row])  # what was measured there has its own error
+    down, up = (float(np.hypot(np.log(said.value / end), reach)) for end in (said.low, said.high))
     return LargestLeftOut(
         law=name,
         params=float(optima.inputs["params"][row]) if "params" in optima.inputs else None,
         tokens=float(optima.inputs["tokens"][row]),
         measured_tokens=measured,
         predicted_tokens=said.value,
-        low_tokens=said.low,
-        high_tokens=said.high,
+        low_tokens=said.value * float(np.exp(-down)),
+        high_tokens=said.value * float(np.exp(up)),
         error=said.value / measured - 1,
     )

@@ -85,7 +85,7 @@ def fit_recipe_laws(
     schedule : the recipe's. Curves are read only where it holds the learning rate (constant, WSD): on a schedule that
         decays from the start, the loss half-way is not what a run of half the length would have.
     """
-    kept = [run for run in runs if run.excluded is None]
+    kept, held = one_factor_at_its_base([run for run in runs if run.excluded is None])
     usual = _usual_weight_decay(kept)
     missing: dict[str, str] = {}
     critical: dict[str, CriticalAnalysis] = {}
@@ -99,7 +99,7 @@ def fit_recipe_laws(
             fits, notes = measure()
             estimator = "E5" if route == DATA_LAWS else "E4"
             found = [fit.critical(definition, estimator=estimator) for fit in fits]
-            critical[route] = analyse_critical(found, notes)
+            critical[route] = analyse_critical(found, [*notes, *held])
         except FitError as error:
             missing[route] = str(error)
     three_term = timescale = None
@@ -108,12 +108,57 @@ def fit_recipe_laws(
     except FitError as error:
         missing[THREE_TERM] = str(error)
     try:
-        timescale = fit_timescale(DecayRuns.of_runs(kept))
+        timescale = fit_timescale(DecayRuns.of_runs(kept, held))
         if timescale.law is None:
             missing[TIMESCALE] = "; ".join(timescale.sentences)
     except FitError as error:
         missing[TIMESCALE] = str(error)
     return RecipeLaws(critical=critical, three_term=three_term, timescale=timescale, missing=missing)
+
+
+def one_factor_at_its_base(runs: Sequence[Run]) -> tuple[list[Run], tuple[str, ...]]:
+    """Runs less those that vary something else, where a sweep changes one setting at a time; and a note on them.
+
+    A setting counts when it varies at one scale, batch, learning rate and weight decay: there it is a factor of its own
+    (a warmup that follows the number of steps is not). Its base is what most runs of the scale have. Averaging such
+    runs with those at the base would let another setting speak for weight decay or batch.
+    """
+    cells: dict[tuple[float, float], list[Run]] = {}
+    for run in runs:
+        cells.setdefault((round(np.log(run.params), 2), round(np.log(run.tokens), 1)), []).append(run)
+    kept: list[Run] = []
+    factors: set[str] = set()
+    for mine in cells.values():
+        bases = {name: _base(mine, name) for name in _FACTORS if _is_factor(mine, name)}
+        factors |= set(bases)
+        kept += [run for run in mine if all(_setting(run, name) == base for name, base in bases.items())]
+    left = len(runs) - len(kept)
+    if not left:
+        return list(runs), ()
+    return kept, (f"{left} runs at other values of {', '.join(sorted(factors))} than most of their scale do not enter",)
+
+
+_FACTORS: Final = (
+    *("beta1", "beta2", "adam_beta1", "adam_beta2", "epsilon", "eps", "adam_epsilon", "max_grad_norm", "grad_clip"),
+    *("clip", "warmup", "warmup_steps", "warmup_fraction", "warmup_ratio", "min_lr", "min_lr_ratio", "momentum"),
+    *("nesterov", "dropout", "ema_decay", "other_hparams"),
+)
+
+
+def _setting(run: Run, name: str) -> str:
+    return str(run.extra.get(name, ""))
+
+
+def _is_factor(runs: Sequence[Run], name: str) -> bool:
+    seen: dict[tuple[float, float, float | None], str] = {}
+    return any(
+        seen.setdefault((run.batch_tokens, run.lr, run.weight_decay), _setting(run, name)) != _setting(run, name)
+        for run in runs
+    )
+
+
+def _base(runs: Sequence[Run], name: str) -> str:
+    return Counter(_setting(run, name) for run in runs).most_common(1)[0][0]
 
 
 def _from_table(targets: Sequence[StepsToTarget]) -> tuple[Sequence[HyperbolaFit], Sequence[str]]:

@@ -170,7 +170,7 @@ def fit_timescale(runs: DecayRuns) -> TimescaleFit:
     scales = _scales(optima, usable, valley)
     law, status, sentences = _law(scales, 0.0 if valley is None else valley.shared_sd)
     if valley is not None and not valley.agree:
-        status, law = FitStatus.UNCERTIFIED, law
+        status = FitStatus.UNCERTIFIED
         sentences = (*sentences, "starts of the joint fit ended in different minima")
     return TimescaleFit(
         status=status,
@@ -182,7 +182,7 @@ def fit_timescale(runs: DecayRuns) -> TimescaleFit:
         skew=float("nan") if valley is None else valley.skew,
         stiffness=float("nan") if valley is None else valley.stiffness,
         agree=valley is None or valley.agree,
-        sentences=sentences,
+        sentences=(*sentences, *runs.notes),
     )
 
 

@@ -71,7 +71,7 @@ class DecayRuns:
         return cls(params=n, tokens=d, batch_tokens=b, lr=x, weight_decay=coupled, loss=y, notes=tuple(notes))
 
     @classmethod
-    def of_runs(cls, runs: Sequence[Run]) -> DecayRuns:
+    def of_runs(cls, runs: Sequence[Run], notes: Sequence[str] = ()) -> DecayRuns:
         """The runs of one recipe; those that a person excluded, or without a weight decay, are counted in a note.
 
         Raises
@@ -89,9 +89,9 @@ class DecayRuns:
         )
         unknown = [r for r in stated if r.status is not RunStatus.DIVERGED and not (r.loss and r.loss > 0)]
         keep = ~np.isin(np.arange(len(stated)), [stated.index(r) for r in unknown])
-        notes = [f"{silent} run(s) are excluded or do not state their weight decay"] if silent else []
+        said = [f"{silent} run(s) are excluded or do not state their weight decay"] if silent else []
         n, d, b, x, w, y = columns[keep].T
-        return cls.of(n, d, b, x, w, y, notes=notes)
+        return cls.of(n, d, b, x, w, y, notes=[*notes, *said])
 
     def __len__(self) -> int:
         return len(self.loss)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
+from lawfit import pipeline
 from lawfit.estimate.recipe_laws import (
     CURVES,
     DATA_LAWS,
@@ -13,9 +16,12 @@ from lawfit.estimate.recipe_laws import (
     THREE_TERM,
     TIMESCALE,
     fit_recipe_laws,
+    one_factor_at_its_base,
 )
+from lawfit.estimate.weight_decay import DecayRuns, locate_weight_decay
 from lawfit.laws.critical_batch import ZHANG, ThreeTerm
-from lawfit.records import Run, RunStatus, StepsToTarget
+from lawfit.records import OptimumStatus, Run, RunStatus, StepsToTarget
+from lawfit.storage import Store
 from tests.estimate.test_steps_to_target import ZHANG_LOSSES, ZHANG_STEPS
 
 SURFACE = ThreeTerm(
@@ -115,3 +121,25 @@ def test_nothing_at_all_says_what_each_law_takes() -> None:
     assert found.answering is None
     assert set(found.missing) == {STEPS_TABLE, CURVES, DATA_LAWS, THREE_TERM, TIMESCALE}
     assert all(found.missing.values())
+
+
+def test_a_sweep_that_changes_one_setting_at_a_time(shared_data: Path, tmp_path: Path) -> None:
+    """Trap 7: the Marin runs at another beta2 or warmup are not repeats of the run at the same weight decay."""
+    with Store.open(tmp_path / "marin.db") as store:
+        pipeline.ingest(store, shared_data / "public" / "marin_optimizer_sweep.csv")
+        runs = store.runs(store.recipe("marin_optimizer_sweep-adamw").key)
+    kept, notes = one_factor_at_its_base(runs)
+    assert len(kept) < len(runs)
+    assert "beta2" in notes[0]
+    found = locate_weight_decay(DecayRuns.of_runs(kept))
+    inside = [o for o in found if o.status is OptimumStatus.INSIDE]
+    assert len(inside) == 5
+    assert all((o.low, o.weight_decay, o.high) == (0.0, 0.1, 0.2) for o in inside)
+
+
+def test_a_warmup_that_follows_the_steps_is_no_factor() -> None:
+    runs = [
+        replace(a_run(k, 1e8, 2e9, 2.0**k * 1e4, 1e-3, 0.1, 3.0), extra={"warmup_steps": 1000 / 2**k, "seed": k})
+        for k in range(6)
+    ]
+    assert one_factor_at_its_base(runs) == (runs, ())
