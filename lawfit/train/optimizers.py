@@ -55,8 +55,8 @@ def gradient_norm(grads: Tensor) -> Tensor:
 def debias(step: Tensor, c: Columns) -> Debias:
     """Adam's corrections for moments that began at 0, after `step` steps.
 
-    Apart from `advance`: a compiler would put these powers into its loop over all parameters, where they took two
-    thirds of its time. In float64, since 1 - 0.999 loses four digits in float32.
+    Apart from `advance`: a compiler would put these powers into its loop over all parameters, where they took more
+    than half of its time. In float64, since 1 - 0.999 loses four digits in float32.
     """
     return (1 - c.beta1.double() ** step).float(), (1 - c.beta2.double() ** step).float()
 
