@@ -8,11 +8,12 @@ import typer
 from typer.core import TyperGroup
 
 from lawfit import __version__
-from lawfit.cli import corpus, db, demo, fit, ingest, launch, laws, predict, predictions, runs, serve, simulate
+from lawfit.cli import convert, corpus, db, demo, fit, ingest, launch, laws, predict, predictions, runs, serve, simulate
 from lawfit.cli.options import DatabaseOption, State
 
 ORDER = (
-    *("ingest", "runs", "fit", "predict", "predictions", "corpus", "launch", "laws", "simulate", "db", "serve", "demo"),
+    *("ingest", "runs", "fit", "predict", "predictions", "corpus", "launch", "laws", "convert", "simulate", "db"),
+    *("serve", "demo"),
 )
 
 
@@ -59,6 +60,7 @@ app.command("predict", short_help="Recommend lr and batch size for a target.")(p
 app.add_typer(predictions.app, name="predictions", short_help="Show a recommendation given before.")
 app.command("launch", short_help="Train grids of small models on this machine's GPUs.")(launch.launch)
 app.add_typer(laws.app, name="laws", short_help="Published laws, and what each costs on your runs.")
+app.add_typer(convert.app, name="convert", short_help="Carry settings to another batch, horizon or width.")
 app.command("simulate", short_help="Write a sweep whose truth is known.")(simulate.simulate)
 app.add_typer(corpus.app, name="corpus", short_help="Make the tokenised text that runs train on.")
 app.add_typer(db.app, name="db", short_help="Upgrade, back up and check the database.")
