@@ -95,13 +95,18 @@ def test_a_bad_grid_is_refused(content: Any, message: str) -> None:
         list(grid.packs(content))
 
 
-def test_shipped_runs_come_from_the_shipped_grids() -> None:
+@pytest.mark.parametrize(
+    ("table", "fewest"),  # as first shipped
+    [("sweep", 289), ("critical_batch", 50), ("mup", 24), ("wsd", 12), ("held_back", 6)],
+)
+def test_shipped_runs_come_from_the_shipped_grids(table: str, fewest: int) -> None:
     ids = set()
-    for path in data_folder().glob("proxy_sweep_grid_*.json"):
+    for path in data_folder().glob(f"proxy_{table}_grid*.json"):
         for pack in grid.packs(json.loads(path.read_text())):
             assert pack.corpus_hash
             ids |= {pack.run_id(i, pack.corpus_hash) for i in range(len(pack.runs))}
-    shipped = {row["run_id"] for row in read_csv(data_folder() / "proxy_sweep.csv")}
-    assert len(shipped) >= 289  # as first shipped
+    shipped = {row["run_id"] for row in read_csv(data_folder() / f"proxy_{table}.csv")}
+    assert len(shipped) >= fewest
     assert shipped <= ids
-    assert {row["run_id"] for row in read_csv(data_folder() / "proxy_curves.csv")} == shipped
+    curves = "proxy_curves.csv" if table == "sweep" else f"proxy_{table}_curves.csv"
+    assert {row["run_id"] for row in read_csv(data_folder() / curves)} == shipped
