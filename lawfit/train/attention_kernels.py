@@ -16,6 +16,7 @@ from triton import language as tl
 
 OUTER = 64  # positions that a program answers for; sequences are multiples of it
 ROWS = 64  # heads of tokens that a program turns at a time
+# Programs are numbered along one axis: the others end at 65,535, and a large pack has more heads of sequences.
 LOG2_E = 1.4426950408889634
 
 
@@ -41,7 +42,7 @@ def attention(qkv: Tensor, gains: Tensor, rope: Tensor, heads: int) -> tuple[Ten
     )  # fmt: skip
     mixed = qkv.new_empty(k, n, width)
     sums = torch.empty(k * n * heads, dtype=torch.float32, device=qkv.device)
-    _attention[(length // OUTER, k * n // length * heads)](
+    _attention[(k * n * heads // OUTER,)](
         turned, qkv, mixed, sums, size**-0.5 * LOG2_E, length, heads, size, OUTER, _inner(size)
     )  # fmt: skip
     return mixed, turned, sums
@@ -54,7 +55,7 @@ def attention_gradient(
     k, n, width = mixed.shape
     length, size = rope.shape[1], width // heads
     gradient, dots = torch.empty_like(qkv), torch.empty_like(sums)
-    grid, scale = (length // OUTER, k * n // length * heads), size**-0.5
+    grid, scale = (k * n * heads // OUTER,), size**-0.5
     _query_gradient[grid](
         turned, qkv, mixed, by_mixed, gradient, sums, dots, scale, scale * LOG2_E, length, heads, size, OUTER,
         _inner(size),
@@ -136,8 +137,9 @@ def _attention(
     HEADS: tl.constexpr, SIZE: tl.constexpr, OUTER: tl.constexpr, INNER: tl.constexpr,
 ):  # fmt: skip
     """Some queries of one head of one sequence; the longest programs come first."""
-    first = (tl.num_programs(0) - 1 - tl.program_id(0)) * OUTER
-    sequence, head = (tl.program_id(1) // HEADS).to(tl.int64), tl.program_id(1) % HEADS
+    blocks = length // OUTER
+    first, pair = (blocks - 1 - tl.program_id(0) % blocks) * OUTER, tl.program_id(0) // blocks
+    sequence, head = (pair // HEADS).to(tl.int64), pair % HEADS
     WIDTH: tl.constexpr = HEADS * SIZE
     mine, other, within = first + tl.arange(0, OUTER), tl.arange(0, INNER), tl.arange(0, SIZE)
     queries = turned + sequence * length * (2 * WIDTH) + head * SIZE + within[None, :]
@@ -176,8 +178,9 @@ def _query_gradient(
     HEADS: tl.constexpr, SIZE: tl.constexpr, OUTER: tl.constexpr, INNER: tl.constexpr,
 ):  # fmt: skip
     """Gradients of some queries, and the dots of `mixed` with its gradients, which keys and values need too."""
-    first = (tl.num_programs(0) - 1 - tl.program_id(0)) * OUTER
-    sequence, head = (tl.program_id(1) // HEADS).to(tl.int64), tl.program_id(1) % HEADS
+    blocks = length // OUTER
+    first, pair = (blocks - 1 - tl.program_id(0) % blocks) * OUTER, tl.program_id(0) // blocks
+    sequence, head = (pair // HEADS).to(tl.int64), pair % HEADS
     WIDTH: tl.constexpr = HEADS * SIZE
     mine, other, within = first + tl.arange(0, OUTER), tl.arange(0, INNER), tl.arange(0, SIZE)
     queries = turned + sequence * length * (2 * WIDTH) + head * SIZE + within[None, :]
@@ -213,8 +216,9 @@ def _key_value_gradient(
     HEADS: tl.constexpr, SIZE: tl.constexpr, OUTER: tl.constexpr, INNER: tl.constexpr,
 ):  # fmt: skip
     """Gradients of some keys and values of one head of one sequence."""
-    first = tl.program_id(0) * OUTER
-    sequence, head = (tl.program_id(1) // HEADS).to(tl.int64), tl.program_id(1) % HEADS
+    blocks = length // OUTER
+    first, pair = tl.program_id(0) % blocks * OUTER, tl.program_id(0) // blocks
+    sequence, head = (pair // HEADS).to(tl.int64), pair % HEADS
     WIDTH: tl.constexpr = HEADS * SIZE
     mine, other, within = first + tl.arange(0, OUTER), tl.arange(0, INNER), tl.arange(0, SIZE)
     queries = turned + sequence * length * (2 * WIDTH) + head * SIZE + within[None, :]

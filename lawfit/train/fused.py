@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 POSITIONS = 64  # the kernels' block: sequences must be multiples of it
-SIZES = (16, 32, 64, 128)  # of a head
+SIZES = (16, 32, 64)  # of a head; for larger ones torch's own kernels are made
 
 
 def rms_norm(x: Tensor, gain: Tensor | None = None) -> Tensor:
