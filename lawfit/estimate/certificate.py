@@ -86,7 +86,7 @@ class Certificate:
     at_bound: tuple[str, ...]
     weak: tuple[str, ...]  # parameters that the data do not determine
     needed_runs: tuple[NeededRun, ...]  # the first is the one that helps most
-    lack_of_fit: LackOfFit | None  # None: too few clusters to test
+    lack_of_fit: LackOfFit | None  # None: too few clusters to test, or nothing left over
     influence: tuple[Influence, ...]  # strongest first
     rows: int
     clusters: int
@@ -127,7 +127,8 @@ def condition_number(information: Floats) -> float:
 
 def vague_covariance(information: Floats) -> Floats:
     """Inverse of the information plus `VAGUE` prior knowledge: finite where the data say nothing."""
-    return np.asarray(np.linalg.inv(information + np.eye(len(information)) / VAGUE**2), dtype=float)
+    values, vectors = np.linalg.eigh(information)  # not an inverse: runs without noise know some directions exactly
+    return np.asarray((vectors / (np.maximum(values, 0.0) + 1 / VAGUE**2)) @ vectors.T, dtype=float)
 
 
 def score_covariance(hessian: Floats, scores: Floats, index: Ints) -> Floats:
@@ -183,7 +184,7 @@ def needed_runs(
         noise = 1 + np.einsum("mk,mk->m", effect, candidate_jacobian)
         after = np.maximum(np.diag(covariance) - effect**2 / noise[:, None], 0.0)[:, rows] / scale[rows] ** 2
         best = int(after.max(axis=1).argmin()) if len(rows) == 1 else int(np.log(after + 1e-12).sum(axis=1).argmin())
-        before = np.sqrt(np.diag(covariance)) / scale
+        before = np.sqrt(np.maximum(np.diag(covariance), 0.0)) / scale
         worst = rows[int(before[rows].argmax())]
         covariance = covariance - np.outer(effect[best], effect[best]) / noise[best]
         left = np.sqrt(np.maximum(np.diag(covariance), 0.0)) / scale
@@ -226,6 +227,8 @@ def lack_of_fit(
     summed = np.zeros((groups, q))
     np.add.at(summed, index, clipped[:, None] * extra)
     total, spread = summed.sum(axis=0), summed.T @ summed
+    if not np.all(np.diag(spread) > 0):  # no residual at all
+        return None
     wald = float(total @ np.linalg.pinv(spread, hermitian=True) @ total)
     # the scores' own sum is in their spread: F exactly when they are normal (Hotelling)
     statistic = wald / max(1 - wald / groups, 1e-12) * (groups - q) / (q * groups)

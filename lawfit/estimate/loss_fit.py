@@ -13,7 +13,6 @@ from scipy.stats import norm
 
 from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate.certificate import (
-    VAGUE,
     Certificate,
     NeededRun,
     Search,
@@ -36,6 +35,7 @@ DELTA: Final = 1e-3  # of arXiv 2203.15556 and 2404.10102
 LEVEL: Final = 0.9
 RESAMPLES: Final = 1000
 GROUPS: Final = 10  # scales along an input, beyond which neighbours are examined together
+MIXED: Final = 4000  # draws, each resample several times, with which noise is mixed
 SUSPECTS: Final = 5  # single clusters that are left out in turn
 STARTS_ARE_ONE: Final = 0.05  # standard errors between starts of one minimum
 
@@ -123,15 +123,19 @@ class LossFit:
         """Loss at one scale: of the law, and of one more run."""
         n, d = np.log([params]), np.log([tokens])
         value = float(self._log_loss(self.theta[None, :], n, d)[0, 0])
-        log_draws = self._log_loss(self.draws, n, d)[:, 0]
-        noise = np.tile(self.residuals, -(-len(log_draws) // len(self.residuals)))[: len(log_draws)]
-        noisy = log_draws + np.random.default_rng(0).permutation(noise)
+        log_draws = self.log_draws(params, tokens)
+        many = np.resize(log_draws, max(MIXED, len(log_draws)) if len(log_draws) else 0)
+        noisy = many + np.random.default_rng(0).choice(self.residuals, len(many))
         at = {"params": params, "tokens": tokens, "flops": 6.0 * params * tokens}
         return LossPrediction(
             expected=self._interval(float(np.exp(value)), np.exp(log_draws)),
             run=self._interval(float(np.exp(value)), np.exp(noisy)),
             extrapolation_decades={name: _decades(at[name], *self.scales[name]) for name in at},
         )
+
+    def log_draws(self, params: float, tokens: float) -> Floats:
+        """(resamples,) log loss at one scale, by each resample's law."""
+        return self._log_loss(self.draws, np.log([params]), np.log([tokens]))[:, 0]
 
     def optimum(self, flops: float) -> Allocation:
         """Compute-optimal params and tokens of a budget, by the additive law."""
@@ -366,9 +370,9 @@ class _Fit:
         clustered = score_covariance(
             self.inside * gram[np.ix_(free, free)], (self.clipped[:, None] * self.jacobian)[:, free], self.index
         )
-        plain = self.variance * np.linalg.inv(gram[np.ix_(free, free)] + self.variance * np.eye(free.sum()) / VAGUE**2)
+        plain = vague_covariance(gram[np.ix_(free, free)] / self.variance)
         # rows of a cluster that err together tell less than as many independent ones
-        effect = max(1.0, float(np.mean(np.diag(clustered) / np.diag(plain))))
+        effect = max(1.0, float(np.nan_to_num(np.mean(np.diag(clustered) / np.maximum(np.diag(plain), 1e-300)))))
         self.unit = effect * self.variance * self.inside  # squared standard errors to units of the objective
         self.information = gram / (self.variance * effect)
         if self.penalty is not None:

@@ -25,6 +25,7 @@ Formula = Callable[[Floats, Floats], tuple[Floats, Floats]]
 EXPONENT_RANGE: Final = (0.01, 3.0)
 _STAGES: Final = (0.1, 0.01)  # of delta, as in varpro
 _BLOCK: Final = 8192
+_LARGEST: Final = 700.0  # log of what a float holds
 
 
 class Smooth:
@@ -161,9 +162,9 @@ def _kaplan(theta: Floats, logs: Floats) -> tuple[Floats, Floats]:
 def _kaplan_natural(theta: Floats, centre: Floats) -> Mapping[str, Floats]:
     u, ratio, v, beta = theta.T
     return {
-        "params_scale": np.exp(u / ratio + centre[0]),
+        "params_scale": np.exp(np.minimum(u / ratio + centre[0], _LARGEST)),
         "alpha": ratio * beta,
-        "tokens_scale": np.exp(v + centre[1]),
+        "tokens_scale": np.exp(np.minimum(v + centre[1], _LARGEST)),
         "beta": beta,
     }
 
@@ -250,6 +251,7 @@ def _compute_only(theta: Floats, logs: Floats) -> tuple[Floats, Floats]:
     level, slope = theta.T[:, :, None]
     x = logs[:, 0] + logs[:, 1]
     left = 1 - slope * x
+    left = np.where(left > 0, left, np.nan)  # no loss there
     return level + np.log(left), np.stack([np.ones_like(left), -x / left], axis=1)
 
 

@@ -33,6 +33,8 @@ _ROWS: Final = 64  # per block of eliminations
 _PIVOT: Final = 1e-11  # of the original diagonal; less than this is collinear with the terms before
 _SMALLEST: Final = 0.03  # exponent on a grid: flatter than this is hardly a power
 _STAGES: Final = (0.1, 0.01)  # delta, before the one that is asked for
+_MANY: Final = 20_000  # rows, beyond which starts are followed on a sample first
+_SAMPLE: Final = 5_000
 _DIRECT: Final = 8  # starts followed without stages
 _WARM_BLEND: Final = 0.3
 
@@ -80,6 +82,11 @@ class PowerSum:
         other = copy(self)
         other.delta = delta
         return other
+
+    def thinned(self, rows: NDArray[np.intp]) -> PowerSum:
+        """The problem of only these rows."""
+        terms = [Term(logs=term.logs[rows], low=term.low, high=term.high) for term in self.terms]
+        return PowerSum(self.log_y[rows], terms, self.delta)
 
     def log_model(self, theta: Floats) -> Floats:
         """(r, n) fitted log y."""
@@ -266,13 +273,21 @@ def global_minima(
 
     Far from the data every residual lies beyond delta and the objective is a cone without curvature, so delta shrinks
     in stages, each starting where the one before ended. That could lead every start past a minimum that only a small
-    delta has, so the points of the grid that fit best are followed without stages as well.
+    delta has, so the points of the grid that fit best are followed without stages as well. Of very many rows a sample
+    shows where the minima are; each is then followed on all rows.
 
     Raises
     ------
     FitError
         No point of the grid has positive coefficients: y does not fall with the inputs.
     """
+    if len(problem.log_y) > _MANY:
+        rows = np.sort(np.random.default_rng(0).permutation(len(problem.log_y))[:_SAMPLE])
+        found = global_minima(
+            problem.thinned(rows), weights[:, rows], points=points, log_first=log_first, frozen=frozen, penalty=penalty
+        )
+        ends, origin = np.unique(np.round(found.theta, 4), axis=0, return_inverse=True)
+        return minimise(problem, ends, weights, frozen=frozen, penalty=penalty).take(origin.ravel())
     start = Grid(problem, points, log_first=log_first).all(weights)  # the best first
     direct = start[:_DIRECT]
     if not len(start):

@@ -9,8 +9,8 @@ counted: rows whose loss is above 5 (the files' own flag) or missing, and those 
 where no law is claimed (the range of the simulated yardstick). Halves: at the median of 6 N D.
 
 Per form: mean absolute error of log loss in %, mean error (positive: predicted too low), and the share of observed
-losses inside the 90 % interval of one more run. `averaged` is the mean of the forms that a backtest inside the smaller
-half does not reject (error within `TOLERATED` times the best form's there); it sees nothing of the larger half.
+losses inside the 90 % interval of one more run. `averaged` is `fit_ensemble`: the forms that a backtest inside the
+smaller half does not reject, with intervals that its error there widens; it sees nothing of the larger half.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.errors import FitError
+from lawfit.estimate.loss_ensemble import LossEnsemble, fit_ensemble
 from lawfit.estimate.loss_fit import LossFit, fit_loss
 from lawfit.estimate.loss_forms import FORMS
 from tests.benchmarks.shared import shared_file
@@ -36,7 +37,6 @@ from tests.benchmarks.shared import shared_file
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 RESAMPLES = 100
-TOLERATED = 1.3
 FEWEST = 2.0  # tokens per parameter
 AVERAGED = "averaged"
 
@@ -132,7 +132,7 @@ def log_error(fitted: LossFit | None, source: Source) -> Floats:
     return np.where(np.isfinite(error), error, np.inf)
 
 
-def covered(fitted: LossFit, source: Source) -> Bools:
+def covered(fitted: LossFit | LossEnsemble, source: Source) -> Bools:
     found = [fitted.predict(n, d).run for n, d in zip(source.params, source.tokens, strict=True)]
     return np.array(
         [
@@ -151,25 +151,34 @@ def score(job: tuple[Source, int]) -> tuple[str, int, int, int, Mapping[str, Sco
     """(name, fitted rows, scored rows, left out, score per form)."""
     source, resamples = job
     small, large = halves(source)
-    inner, outer = halves(small)
-    inside = {form: float(np.abs(log_error(fit(inner, form, 0), outer)).mean()) for form in FORMS}
-    best = min(inside.values())
-    fits = {form: fit(small, form, resamples) for form in FORMS}
-    found, kept = {}, []
-    for form, fitted in fits.items():
+    ensemble = fit_ensemble(
+        small.params,
+        small.tokens,
+        small.loss,
+        clusters=small.clusters,
+        resamples=resamples,
+        rng=np.random.default_rng(0),
+    )
+    rejected = {backtest.form: backtest.rejected for backtest in ensemble.backtests}
+    found = {}
+    for form in FORMS:
+        fitted = fit(small, form, resamples)
         error = log_error(fitted, large)
-        rejected = not inside[form] <= TOLERATED * best
-        if not rejected and np.isfinite(error).all():
-            kept.append(error)
         found[form] = Score(
             error=float(np.abs(error).mean()),
             bias=float(error.mean()),
             covered=float(covered(fitted, large).mean()) if fitted is not None else 0.0,
-            rejected=rejected,
+            rejected=rejected[form],
             certified=fitted is not None and fitted.certificate.certified,
         )
-    mean = np.mean(kept, axis=0) if kept else np.full(len(large.loss), np.inf)
-    found[AVERAGED] = Score(float(np.abs(mean).mean()), float(mean.mean()), np.nan, False, bool(kept))
+    mean = np.log(large.loss) - ensemble.log_loss(large.params, large.tokens)
+    found[AVERAGED] = Score(
+        error=float(np.abs(mean).mean()),
+        bias=float(mean.mean()),
+        covered=float(covered(ensemble, large).mean()),
+        rejected=False,
+        certified=True,
+    )
     return source.name, len(small.loss), len(large.loss), source.left_out, found
 
 
@@ -188,7 +197,7 @@ def main() -> None:
                 errors[form].append(s.error)
                 inside[form].append(s.covered)
                 mark = ("r" if s.rejected else "") + ("" if s.certified else "u")
-                share = "" if form == AVERAGED else f" {s.covered:4.2f}"
+                share = f" {s.covered:4.2f}"
                 text = f"{100 * s.error:.2f} ({100 * s.bias:+.2f}){share}" if np.isfinite(s.error) else "no answer"
                 line += f"{text + ' ' + mark:>22s}"
             print(line, flush=True)

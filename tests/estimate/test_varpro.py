@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import approx_fprime, least_squares, nnls
 
 from lawfit.errors import FitError
-from lawfit.estimate import newton
+from lawfit.estimate import newton, varpro
 from lawfit.estimate.loss_forms import FORMS
 from lawfit.estimate.newton import Penalty, minimise
 from lawfit.estimate.varpro import Grid, PowerSum, Term, global_minima, resampled_minima
@@ -198,6 +198,18 @@ class TestMinimum:
             penalty=Penalty(precision=np.array([1e9, 0, 0, 0, 0]), centre=centre),
         )
         assert pulled.theta[pulled.objective.argmin()] == pytest.approx(held.theta[held.objective.argmin()], abs=1e-4)
+
+    def test_a_sample_of_many_rows_leads_to_the_minimum_of_all(
+        self, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        p = problem(rng, 600)
+        whole = global_minima(p, np.ones((1, 600)))
+        monkeypatch.setattr(varpro, "_MANY", 500)
+        monkeypatch.setattr(varpro, "_SAMPLE", 200)
+        sampled = global_minima(p, np.ones((1, 600)))
+        assert len(sampled.objective) > 40  # starts, not distinct ends
+        assert sampled.converged.all()
+        assert sampled.objective.min() == pytest.approx(whole.objective.min(), rel=1e-9)
 
     def test_three_terms(self, rng: np.random.Generator) -> None:
         """The batch law of arXiv 2607.01487: params, batch and steps."""

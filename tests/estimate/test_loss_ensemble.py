@@ -1,0 +1,85 @@
+"""Which forms are extrapolated with, and how wide the answer becomes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from lawfit.errors import NotEnoughData
+from lawfit.estimate.loss_ensemble import TOLERATED, LossEnsemble, fit_ensemble
+from lawfit.estimate.loss_fit import fit_loss
+from lawfit.laws.loss import CHINCHILLA
+
+Floats = NDArray[np.float64]
+FORMS = ("additive", "kaplan", "compute_only")
+
+
+def simulated(rng: np.random.Generator, outer: float = 1.0) -> tuple[Floats, Floats, Floats]:
+    """Runs of the additive law, or of one whose reducible part is raised to a power."""
+    params = np.exp(rng.uniform(np.log(1e7), np.log(3e9), 150))
+    tokens = params * np.exp(rng.uniform(np.log(2), np.log(316), 150))
+    reducible = CHINCHILLA.loss(params, tokens) - CHINCHILLA.E
+    loss = CHINCHILLA.E + reducible**outer
+    return params, tokens, loss * np.exp(0.003 * rng.standard_normal(150))
+
+
+@pytest.fixture(scope="module")
+def ensemble() -> LossEnsemble:
+    rng = np.random.default_rng(4)
+    return fit_ensemble(*simulated(rng), forms=FORMS, rng=rng, resamples=100)
+
+
+def test_the_true_form_wins_and_the_null_model_is_rejected(ensemble: LossEnsemble) -> None:
+    assert ensemble.backtests[0].form == "additive"
+    null = next(b for b in ensemble.backtests if b.form == "compute_only")
+    assert null.rejected
+    assert "times the best form's" in null.reason
+    assert [fit.form for fit in ensemble.fits] == [b.form for b in ensemble.backtests if not b.rejected]
+
+
+def test_forms_are_kept_by_their_error(ensemble: LossEnsemble) -> None:
+    best = ensemble.backtests[0].error
+    for backtest in ensemble.backtests:
+        assert backtest.rejected == (backtest.error > TOLERATED * best)
+
+
+def test_the_average_is_over_log_losses(ensemble: LossEnsemble) -> None:
+    logs = [np.log(float(fit.loss(1e10, 2e11))) for fit in ensemble.fits]
+    assert ensemble.predict(1e10, 2e11).expected.value == pytest.approx(np.exp(np.mean(logs)))
+
+
+def test_intervals_widen_with_distance_and_never_below_a_single_form(ensemble: LossEnsemble) -> None:
+    def width(interval) -> float:  # type: ignore[no-untyped-def]
+        return float(np.log(interval.high / interval.low))
+
+    inside, near, far = (ensemble.predict(n, 20 * n) for n in (1e9, 1e11, 1e13))
+    assert width(inside.expected) < width(near.expected) < width(far.expected)
+    assert width(far.expected) > width(ensemble.fits[0].predict(1e13, 2e14).expected)
+    assert width(near.run) > 0.97 * width(near.expected)  # a run has noise of its own; tails of 4000 draws
+    assert width(inside.run) > 1.5 * width(inside.expected)
+    assert inside.extrapolation_decades["flops"] == 0
+
+
+def test_drift_is_what_the_backtest_saw(rng: np.random.Generator) -> None:
+    straight = fit_ensemble(*simulated(rng), forms=("additive",), rng=rng, resamples=10)
+    bent = fit_ensemble(*simulated(rng, outer=0.4), forms=("compute_only",), rng=rng, resamples=10)
+    assert bent.drift > 3 * straight.drift
+
+
+def test_the_same_prediction_twice(ensemble: LossEnsemble) -> None:
+    assert ensemble.predict(1e11, 2e12) == ensemble.predict(1e11, 2e12)
+
+
+def test_one_budget_cannot_be_split(rng: np.random.Generator) -> None:
+    params = np.geomspace(1e8, 1e9, 20)
+    with pytest.raises(NotEnoughData, match="1 budgets are too few"):
+        fit_ensemble(params, 1e18 / params, np.linspace(3, 2.9, 20), rng=rng)
+
+
+def test_a_single_form_ensemble_is_that_fit(rng: np.random.Generator) -> None:
+    runs = simulated(rng)
+    alone = fit_loss(*runs, rng=rng, resamples=0)
+    ensemble = fit_ensemble(*runs, forms=("additive",), rng=rng, resamples=0)
+    assert ensemble.predict(1e11, 2e12).expected.value == pytest.approx(float(alone.loss(1e11, 2e12)), rel=1e-9)
+    assert ensemble.predict(1e11, 2e12).expected.low is None
