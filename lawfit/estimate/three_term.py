@@ -77,8 +77,9 @@ def best_over_lr(
     n, d = _same(n, PARAMS_TOLERANCE), _same(d, TOKENS_TOLERANCE)
     keys, group = np.unique(np.column_stack([n, d, _same(b, SETTING_TOLERANCE)]), axis=0, return_inverse=True)
     rows = []
-    for index, (size, length, batch) in enumerate(keys):
-        mine = group.ravel() == index
+    order = np.argsort(group.ravel(), kind="stable")
+    parts = np.split(order, np.cumsum(np.bincount(group.ravel()))[:-1])
+    for (size, length, batch), mine in zip(keys, parts, strict=True):
         if not np.isfinite(y[mine]).any():
             continue
         best = sweep_parabola(x[mine], y[mine])

@@ -21,7 +21,7 @@ from lawfit.estimate.observations import PARAMS_TOLERANCE, SETTING_TOLERANCE, TO
 from lawfit.estimate.scoring import group_starts
 from lawfit.estimate.sweeps import FLAT_BAND, MIN_SWEEP, sweep_parabola
 from lawfit.laws.timescale import DecayConvention, convert_weight_decay, timescale
-from lawfit.records import OptimumStatus, Run, RunStatus
+from lawfit.records import OptimumStatus, Run
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -83,14 +83,16 @@ class DecayRuns:
         if not stated:
             raise NotEnoughData(f"none of {len(runs)} runs states its weight decay, so nothing can be said about it")
         silent = len(runs) - len(stated)
+        usable = [r for r in stated if r.loss is None or r.loss > 0]  # a loss of zero or less has no logarithm
         columns = np.array(
-            [(r.params, r.tokens, r.batch_tokens, r.lr, r.weight_decay, r.loss if r.loss else np.nan) for r in stated],
+            [
+                (r.params, r.tokens, r.batch_tokens, r.lr, r.weight_decay, np.nan if r.loss is None else r.loss)
+                for r in usable
+            ],
             dtype=float,
-        )
-        unknown = [r for r in stated if r.status is not RunStatus.DIVERGED and not (r.loss and r.loss > 0)]
-        keep = ~np.isin(np.arange(len(stated)), [stated.index(r) for r in unknown])
+        ).reshape(-1, 6)
         said = [f"{silent} run(s) are excluded or do not state their weight decay"] if silent else []
-        n, d, b, x, w, y = columns[keep].T
+        n, d, b, x, w, y = columns.T
         return cls.of(n, d, b, x, w, y, notes=[*notes, *said])
 
     def __len__(self) -> int:
@@ -116,8 +118,9 @@ class DecayRuns:
             tokens[rows] = _snapped(self.tokens[rows], TOKENS_TOLERANCE)
         batch, lr = (_snapped(column, SETTING_TOLERANCE) for column in (self.batch_tokens, self.lr))
         unique, group = np.unique(np.column_stack([params, tokens, batch, lr]), axis=0, return_inverse=True)
-        for index, at in enumerate(unique):
-            yield _slice(self.take(np.asarray(group.ravel() == index)), at)
+        order = np.argsort(group.ravel(), kind="stable")
+        for at, rows in zip(unique, np.split(order, np.cumsum(np.bincount(group.ravel()))[:-1]), strict=True):
+            yield _slice(self.take(rows), at)
 
 
 @dataclass(frozen=True, kw_only=True)
