@@ -24,12 +24,12 @@ import dataclasses
 import difflib
 import itertools
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from lawfit.records import Json
+from lawfit.train.declared import build
 from lawfit.train.pack import Model, Pack, PackError, RunSettings, parse_pack
 from lawfit.train.trunks import SHARING
 from lawfit.units import format_quantity
@@ -41,6 +41,8 @@ _MODEL: Final = frozenset(field.name for field in dataclasses.fields(Model))
 _RUN: Final = frozenset(field.name for field in dataclasses.fields(RunSettings)) - _BY_GRID
 _PACK: Final = frozenset(field.name for field in dataclasses.fields(Pack)) - _BY_GRID
 _BLOCK: Final = tuple(dict.fromkeys((*_OWN, *sorted(_PACK), *sorted(_MODEL), *sorted(_RUN))))
+
+MOST_TOKENS: Final = 1e18  # beyond anybody's means: a slip of the pen
 
 Block = Mapping[str, Any]
 
@@ -69,6 +71,7 @@ def _check_top(grid: Json) -> None:
     if not isinstance(grid, Mapping) or not isinstance(grid.get("blocks"), list):
         raise PackError('a grid is a JSON object with "base", "shapes" and a list of "blocks"')
     _require_known(grid, _TOP, "")
+    _require_fraction(grid, "")
     for name, known in (("base", sorted(_PACK | {"vocab", "seq_len"})), ("run", sorted(_RUN))):
         if not isinstance(grid.get(name, {}), Mapping):
             raise PackError(f"{name} must be an object")
@@ -85,19 +88,27 @@ def _require_known(given: Iterable[str], known: Sequence[str], where: str) -> No
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]}? The" if close else "the"
-            raise PackError(f"{where}unknown field {name}; {hint} fields are {', '.join(known)}")
+            raise PackError(f"unknown field {where}{name}; {hint} fields are {', '.join(known)}")
+
+
+def _require_fraction(given: Block, where: str) -> None:
+    fraction = given.get("warmup_fraction", 0)
+    if not _is_number(fraction) or not 0 <= fraction < 1:
+        raise PackError(f"{where}warmup_fraction must be a number in [0, 1), got {fraction!r}")
 
 
 def _check_block(grid: Block, block: Json, where: str) -> None:
     if not isinstance(block, Mapping):
         raise PackError(f"{where} must be an object")
-    _require_known(block, _BLOCK, f"{where}: ")
+    _require_known(block, _BLOCK, f"{where}.")
+    _require_fraction(block, f"{where}.")
     if ("tokens" in block) == ("tokens_per_param" in block):
         raise PackError(f"{where} needs tokens or tokens_per_param, one of them")
-    if missing := [name for name in ("shape", "batch_tokens", "lr") if name not in block]:
+    stated = {*block, *({"lr"} & set(grid.get("run", {})))}
+    if missing := [name for name in ("shape", "batch_tokens", "lr") if name not in stated]:
         raise PackError(f"{where}: {missing[0]} is missing")
-    for name in _list(block["shape"]):
-        if name not in grid["shapes"]:
+    for name in _list(block["shape"]) or [""]:
+        if not isinstance(name, str) or name not in grid["shapes"]:
             raise PackError(f"{where}: no shape {name!r}; the shapes are {', '.join(grid['shapes'])}")
     for name in ("tokens", "tokens_per_param", "batch_tokens", "lr", "weight_decay", "seeds"):
         values = _list(block.get(name, [1]))
@@ -105,8 +116,10 @@ def _check_block(grid: Block, block: Json, where: str) -> None:
             raise PackError(f"{where}: {name} is an empty list")
         if not all(_is_number(value) for value in values):
             raise PackError(f"{where}: {name} must be a number, or a list of numbers, got {block[name]!r}")
-        if name in ("tokens", "tokens_per_param", "batch_tokens") and not all(0 < value < math.inf for value in values):
-            raise PackError(f"{where}: {name} must be a number above 0, got {block[name]!r}")
+        if name in ("tokens", "tokens_per_param", "batch_tokens") and not all(
+            0 < value < MOST_TOKENS for value in values
+        ):
+            raise PackError(f"{where}: {name} must be a number above 0 and below {MOST_TOKENS:g}, got {block[name]!r}")
 
 
 def _is_number(value: Json) -> bool:
@@ -116,7 +129,7 @@ def _is_number(value: Json) -> bool:
 def _block_packs(grid: Block, block: Block, number: int, where: str, vocab: int | None) -> Iterator[Pack]:
     for shape in _list(block["shape"]):
         model = _model(grid, block, shape, where, vocab)
-        horizons = _horizons(block, model, where)
+        horizons = _horizons(block, model)
         run, lists = _run_fields(grid, block)
         shares = {str(schedule) for schedule in _list(block.get("schedule", run.get("schedule", "linear")))} <= {
             *SHARING
@@ -124,8 +137,8 @@ def _block_packs(grid: Block, block: Block, number: int, where: str, vocab: int 
         together = [horizons] if shares else [[tokens] for tokens in horizons]
         batches = sorted(_list(block["batch_tokens"]), reverse=True)
         for group, batch_tokens in itertools.product(together, batches):
-            if batch_tokens % model["seq_len"]:
-                raise PackError(f"{where}: batch_tokens {batch_tokens} is not a multiple of seq_len {model['seq_len']}")
+            if batch_tokens % model.seq_len:
+                raise PackError(f"{where}: batch_tokens {batch_tokens} is not a multiple of seq_len {model.seq_len}")
             steps = [max(1, round(tokens / batch_tokens)) for tokens in group]
             fraction = block.get("warmup_fraction", grid.get("warmup_fraction", 0.0))
             warmup = (
@@ -148,8 +161,8 @@ def _block_packs(grid: Block, block: Block, number: int, where: str, vocab: int 
             made = {name: block[name] for name in block if name in _PACK}
             base = {name: value for name, value in grid.get("base", {}).items() if name in _PACK}
             content = {
-                **base, **made, "name": f"{number:03d}-{shape}-D{shown}-B{batch_tokens}", "model": model,
-                "batch_sequences": int(batch_tokens // model["seq_len"]), "runs": runs,
+                **base, **made, "name": f"{number:03d}-{shape}-D{shown}-B{batch_tokens}", "model": dataclasses.asdict(model),
+                "batch_sequences": int(batch_tokens // model.seq_len), "runs": runs,
             }  # fmt: skip
             try:
                 yield parse_pack(content)
@@ -157,32 +170,32 @@ def _block_packs(grid: Block, block: Block, number: int, where: str, vocab: int 
                 raise PackError(f"{where}: {error}") from None
 
 
-def _model(grid: Block, block: Block, shape: str, where: str, vocab: int | None) -> dict[str, Json]:
+def _model(grid: Block, block: Block, shape: str, where: str, vocab: int | None) -> Model:
     base = {name: value for name, value in grid.get("base", {}).items() if name in _MODEL}
     own = {name: value for name, value in block.items() if name in _MODEL}
     model = {**base, **grid["shapes"][shape], **own}
     if "vocab" not in model and vocab is not None:
         model["vocab"] = vocab
     for name in ("vocab", "seq_len"):
-        if not isinstance(model.get(name), int):
+        if name not in model:
             raise PackError(f"{where}: {name} of the models is missing; say it in base")
-    return model
+    try:
+        return build(Model, model, "model")
+    except PackError as error:
+        raise PackError(f"{where}: {error}") from None
 
 
-def _horizons(block: Block, model: Mapping[str, Json], where: str) -> list[float]:
+def _horizons(block: Block, model: Model) -> list[float]:
     if "tokens" in block:
         return [float(tokens) for tokens in _list(block["tokens"])]
-    try:
-        params = Model(**model).non_embedding_params
-    except (PackError, TypeError) as error:
-        raise PackError(f"{where}: {error}") from None
-    return [float(ratio) * params for ratio in _list(block["tokens_per_param"])]
+    return [float(ratio) * model.non_embedding_params for ratio in _list(block["tokens_per_param"])]
 
 
 def _run_fields(grid: Block, block: Block) -> tuple[dict[str, Json], dict[str, list[Json]]]:
     """What all runs of a block have, and what is listed, the learning rate varying fastest."""
     run: dict[str, Json] = {k: v for k, v in grid.get("run", {}).items() if k not in ("lr", "weight_decay")}
-    lists = {"weight_decay": _list(block.get("weight_decay", grid.get("run", {}).get("weight_decay", 0.1)))}
+    for_all = {"weight_decay": 0.1, **grid.get("run", {})}
+    lists = {"weight_decay": _list(block.get("weight_decay", for_all["weight_decay"]))}
     for name, value in block.items():
         if name in _RUN and name not in ("lr", "weight_decay"):
             if isinstance(value, list):
@@ -190,7 +203,7 @@ def _run_fields(grid: Block, block: Block) -> tuple[dict[str, Json], dict[str, l
                 run.pop(name, None)
             else:
                 run[name] = value
-    return run, {**lists, "lr": _list(block["lr"])}
+    return run, {**lists, "lr": _list(block.get("lr", for_all.get("lr")))}
 
 
 def _list(value: Any) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import NoneType, UnionType
@@ -34,7 +34,7 @@ class About:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return True  # no bound applies to it
         return (
-            math.isfinite(value)
+            _is_finite(value)
             and (self.minimum is None or value >= self.minimum)
             and (self.above is None or value > self.above)
             and (self.maximum is None or value <= self.maximum)
@@ -102,7 +102,7 @@ def check(instance: Any, prefix: str = "") -> None:
     for field in fields_of(type(instance)):
         value = getattr(instance, field.name)
         if not field.about.allows(value):
-            finite = not isinstance(value, float) or math.isfinite(value)
+            finite = not isinstance(value, (int, float)) or _is_finite(value)
             demand(False, prefix + field.name, value, field.about.allowed if finite else "a finite number")
 
 
@@ -141,13 +141,18 @@ def object_schema(kind: type, **nested: Json) -> dict[str, Json]:
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
+def _is_finite(value: float) -> bool:
+    """Also of whole numbers that no float can hold."""
+    return abs(value) <= sys.float_info.max
+
+
 def _fits(value: Any, hint: Any) -> bool:
     if get_origin(hint) in (Union, UnionType):
         return any(_fits(value, option) for option in get_args(hint))
     if hint is NoneType or value is None:
         return value is None and hint is NoneType
     if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and _is_finite(value)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, get_origin(hint) or hint)

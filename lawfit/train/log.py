@@ -96,9 +96,8 @@ class RunLog:
         self.measured_tokens: int = start["measured_tokens"]
         interval = max(1, run.steps // pack.log_points)
         self.lines: list[int] = sorted({*range(interval, run.steps, interval), run.steps})
-        self.evals = {
-            round(run.steps * (i + 1) / pack.evals) for i in range(pack.evals - 1)
-        }  # the last is in the end line
+        evals = min(pack.evals, run.steps)
+        self.evals = {round(run.steps * (i + 1) / evals) for i in range(evals - 1)}  # the last is in the end line
         self.stops: list[int] = sorted({*self.lines, *self.evals})
         self.logged = 0  # the step of the last line of training loss
         self.squares: list[tuple[int, float, float]] = []  # step, and the squared gradient norms of its line

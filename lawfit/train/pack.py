@@ -215,7 +215,8 @@ def _chosen(settings: Model | RunSettings | Pack) -> dict[str, Json]:
     for field in fields_of(type(settings)):
         value = getattr(settings, field.name)
         if value != field.default:
-            chosen[field.name] = float(value) if field.real and value is not None else value
+            # a file may say 1 for 1.0, and -0.0 for 0.0: the run is the same
+            chosen[field.name] = float(value) + 0.0 if field.real and value is not None else value
     return chosen
 
 

@@ -56,6 +56,16 @@ def test_tokens_per_parameter_and_the_vocabulary_of_the_corpus() -> None:
     assert pack.runs[0].steps == round(2 * pack.model.non_embedding_params / 32)
 
 
+def test_what_the_grid_says_of_all_runs_holds_where_a_block_is_silent() -> None:
+    content = with_block(lr=..., weight_decay=[0.3], batch_tokens=32, seeds=0)
+    content["run"] |= {"lr": 0.02, "weight_decay": 0.2}
+    content["blocks"].append({**content["blocks"][0], "lr": [0.01]})
+    del content["blocks"][1]["weight_decay"]
+    assert [(run.lr, run.weight_decay) for pack in grid.packs(content) for run in pack.runs] == [
+        (0.02, 0.3), (0.01, 0.2),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(("schedule", "packs"), [("wsd", 1), ("constant", 1), ("linear", 2)])
 def test_horizons_that_share_steps_share_a_pack(schedule: str, packs: int) -> None:
     made = list(grid.packs(with_block(tokens=[640, 1280], batch_tokens=16, lr=[0.01], seeds=0, schedule=schedule)))
@@ -72,13 +82,14 @@ def test_horizons_that_share_steps_share_a_pack(schedule: str, packs: int) -> No
         ([], 'a grid is a JSON object with "base"'),
         ({"blocks": 3}, 'a grid is a JSON object with "base"'),
         ({**GRID, "shape": 1}, "unknown field shape; did you mean shapes"),
-        ({**GRID, "base": {"seqlen": 8}}, r"base\.unknown field seqlen; did you mean seq_len"),
-        ({**GRID, "run": {"step": 8}}, r"run\.unknown field step"),
+        ({**GRID, "base": {"seqlen": 8}}, r"unknown field base\.seqlen; did you mean seq_len"),
+        ({**GRID, "run": {"step": 8}}, r"unknown field run\.step"),
+        ({**GRID, "warmup_fraction": "0.1"}, r"^warmup_fraction must be a number in \[0, 1\), got '0.1'"),
         ({**GRID, "shapes": {"tiny": 3}}, "shapes must be an object such as"),
         ({**GRID, "base": {}}, r"blocks\[0\]: vocab of the models is missing"),
         (with_block(shape="huge"), r"blocks\[0\]: no shape 'huge'; the shapes are tiny"),
         (with_block(batch_tokens=[20]), r"blocks\[0\]: batch_tokens 20 is not a multiple of seq_len 8"),
-        (with_block(learning_rate=[1]), r"blocks\[0\]: unknown field learning_rate; "),
+        (with_block(learning_rate=[1]), r"unknown field blocks\[0\]\.learning_rate; "),
         (with_block(tokens_per_param=20), "tokens or tokens_per_param, one of them"),
         (with_block(lr=...), r"blocks\[0\]: lr is missing"),
         (with_block(lr=[]), "lr is an empty list"),
@@ -86,6 +97,13 @@ def test_horizons_that_share_steps_share_a_pack(schedule: str, packs: int) -> No
         (with_block(lr=[0.01, 0.01]), r"blocks\[0\]: runs\[0\] and runs\[1\] are the same run"),
         (with_block(optimizer="lion"), r"blocks\[0\]: optimizer must be one of"),
         (with_block(tokens=[float("nan")]), "tokens must be a number above 0"),
+        (with_block(tokens=[10**400]), r"tokens must be a number above 0 and below 1e\+18"),
+        (with_block(lr=[10**400]), r"runs\[0\]\.lr must be a finite number"),
+        (with_block(warmup_fraction=float("nan")), r"blocks\[0\]\.warmup_fraction must be a number in"),
+        (with_block(shape=[]), r"blocks\[0\]: no shape ''; the shapes are tiny"),
+        (with_block(shape=[{}]), r"blocks\[0\]: no shape \{\}"),
+        (with_block(seq_len=0), r"blocks\[0\]: model.seq_len must be 1 or more, got 0"),
+        (with_block(tokens=..., tokens_per_param=20, width="8"), r"blocks\[0\]: model.width must be a whole number"),
         (with_block(batch_tokens=[16.5]), "batch_tokens 16.5 is not a multiple of seq_len 8"),
     ],
     ids=lambda value: "" if isinstance(value, (dict, list)) else value[:25],

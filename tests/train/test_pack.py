@@ -109,6 +109,8 @@ def test_run_id_does_not_hear_of_defaults() -> None:
     assert parse_pack(changed("runs.0.weight_decay", 1)).run_id(0, "hash") == parse_pack(
         changed("runs.0.weight_decay", 1.0)
     ).run_id(0, "hash")
+    no_decay = [parse_pack(changed("runs.0.weight_decay", zero)).run_id(0, "hash") for zero in (0, 0.0, -0.0)]
+    assert len(set(no_decay)) == 1
     assert parse_pack(GOOD).run_id(0, "hash") == "5c4872294dabee9f"  # pinned: the runs of data/ are named so
 
 
