@@ -161,8 +161,8 @@ def _block_packs(grid: Block, block: Block, number: int, where: str, vocab: int 
             made = {name: block[name] for name in block if name in _PACK}
             base = {name: value for name, value in grid.get("base", {}).items() if name in _PACK}
             content = {
-                **base, **made, "name": f"{number:03d}-{shape}-D{shown}-B{batch_tokens}", "model": dataclasses.asdict(model),
-                "batch_sequences": int(batch_tokens // model.seq_len), "runs": runs,
+                **base, **made, "name": f"{number:03d}-{shape}-D{shown}-B{batch_tokens}",
+                "model": dataclasses.asdict(model), "batch_sequences": int(batch_tokens // model.seq_len), "runs": runs,
             }  # fmt: skip
             try:
                 yield parse_pack(content)

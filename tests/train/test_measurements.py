@@ -39,6 +39,11 @@ def run_pack(pack: Pack, corpus: Corpus, logs: Path) -> list[list[dict[str, Any]
     return [[json.loads(x) for x in (logs / f"{o.run_id}.jsonl").read_text().splitlines()] for o in outcomes]
 
 
+def test_evaluations_are_no_more_than_the_steps(model: Model, corpus: Corpus, tmp_path: Path) -> None:
+    (log,) = run_pack(make(model, replace(RUN, steps=3), evals=10**12), corpus, tmp_path)
+    assert [line["step"] for line in log if line["event"] == "eval"] == [1, 2]
+
+
 def test_average_is_an_exponential_one(model: Model, corpus: Corpus) -> None:
     half_life = 5 * 4 * model.seq_len  # five steps
     pack = make(model, replace(RUN, average_half_life_tokens=half_life), replace(RUN, init_seed=1))
