@@ -48,6 +48,8 @@ _PRIOR_SDS: Final = np.array([0.4, 0.4, 1.5, 0.6])
 _PRIOR_CENTRE_SD: Final = 3.0  # nats around the middle of what a scale tried: a scale without a valley stays near
 _NOISE_PRIOR: Final = (0.002, 3.0)  # sd of log loss, and as how many points it counts
 _REWEIGHTINGS: Final = 5
+_MOST_STEPS: Final = 300
+_SETTLED: Final = 1e-10  # promised gain, as a share of the objective: far below what any interval could show
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -360,11 +362,10 @@ def _fit_valley(points: _Points) -> _Valley:
         theta, cost, _ = _minimum(theta, points, noise)
     others = [_minimum(_start(points, shift), points, noise) for shift in (-1.0, 1.0)]
     theta, cost = min([(theta, cost), *((at, height) for at, height, _ in others)], key=lambda found: found[1])
-    jacobian = _jacobian(theta, points, noise)
-    cov = np.linalg.pinv(jacobian.T @ jacobian)
+    variance, shared_variance = _system(theta, points, noise).variances()
     dof = max(1.0, len(points.x) - (points.slice.max() + 1) - count - 2 + _NOISE_PRIOR[1])
     widen = float(t.ppf(0.95, dof) / t.ppf(0.95, 1e9))
-    sd = widen * np.sqrt(np.maximum(np.diag(cov), 0.0))
+    sd = widen * np.sqrt(np.concatenate([variance, shared_variance]))
     by_lr, by_batch = points.varies
     return _Valley(
         scales=points.scales,
@@ -376,16 +377,86 @@ def _fit_valley(points: _Points) -> _Valley:
         skew=float(theta[count + 3]),
         stiffness=float(np.exp(theta[count + 2])),
         # minima that differ by less than a tenth of a likelihood unit are one for every purpose
-        agree=all(converged and height - cost < 0.1 for _, height, converged in others),
+        agree=all(converged and height - cost < 0.1 + 1e-7 * cost for _, height, converged in others),
     )
 
 
 def _minimum(start: Floats, points: _Points, noise: Floats) -> tuple[Floats, float, bool]:
-    """(theta, half the summed squares, converged) of the nearest minimum."""
-    from scipy.optimize import least_squares
+    """(theta, half the summed squares, converged) of the nearest minimum: Levenberg and Marquardt.
 
-    found = least_squares(_residuals, start, jac=_jacobian, args=(points, noise), x_scale="jac", max_nfev=300)
-    return np.asarray(found.x, dtype=float), float(found.cost), bool(found.success)
+    Each scale has a centre of its own and all share four parameters, so the normal equations are an arrow: a step
+    takes time in proportion to the number of runs.
+    """
+    theta = start
+    system = _system(theta, points, noise)
+    damping = 1e-3
+    for _ in range(_MOST_STEPS):
+        step, promised = system.step(damping)
+        if promised <= _SETTLED * (1 + system.cost):
+            return theta, system.cost, True
+        tried = _system(theta + step, points, noise)
+        if np.isfinite(tried.cost) and tried.cost < system.cost:
+            theta, system, damping = theta + step, tried, max(damping / 5, 1e-9)
+        else:
+            damping *= 4
+            if damping > 1e12:
+                return theta, system.cost, False
+    return theta, system.cost, False
+
+
+@dataclass(frozen=True)
+class _System:
+    """Half the sum of squares at theta, its gradient, and the Gauss-Newton Hessian as an arrow."""
+
+    cost: float
+    gradient: Floats  # (scales + 4,)
+    own: Floats  # (scales,) diagonal
+    across: Floats  # (scales, 4)
+    shared: Floats  # (4, 4)
+
+    def step(self, damping: float) -> tuple[Floats, float]:
+        """The damped step down, and what it promises to gain at least."""
+        count = len(self.own)
+        own = self.own * (1 + damping)
+        shared = self.shared + damping * np.diag(np.diag(self.shared))
+        top, bottom = -self.gradient[:count], -self.gradient[count:]
+        ratio = self.across / own[:, None]
+        last = np.linalg.solve(shared - self.across.T @ ratio, bottom - ratio.T @ top)
+        step = np.concatenate([top / own - ratio @ last, last])
+        return step, float(-0.5 * self.gradient @ step)
+
+    def variances(self) -> tuple[Floats, Floats]:
+        """Of the centres and of the shared parameters: the diagonal of the inverse."""
+        ratio = self.across / self.own[:, None]
+        inner = np.linalg.inv(self.shared - self.across.T @ ratio)
+        return 1 / self.own + np.einsum("ci,ij,cj->c", ratio, inner, ratio), np.diag(inner)
+
+
+def _system(theta: Floats, points: _Points, noise: Floats) -> _System:
+    count = len(points.scales)
+    excess, by_centre, by_shared = _excess(theta, points)
+    sd = noise[points.scale]
+    z = _without_floors(points.y - excess, points) / sd
+    q = np.sqrt(1 + z**2 / 4)
+    robust = np.sign(z) * np.sqrt(8 * (q - 1))  # pseudo-Huber: straight beyond 2 sd
+    slope = -np.sqrt(0.5 * (q + 1)) / q / sd  # d robust / d excess
+    own = slope * _without_floors(by_centre, points)
+    four = slope[:, None] * np.column_stack([_without_floors(column, points) for column in by_shared.T])
+    lost = (theta[:count] - points.middle) / _PRIOR_CENTRE_SD
+    apart = (theta[count:] - _PRIOR_MEANS) / _PRIOR_SDS
+
+    def by_scale(values: Floats) -> Floats:
+        return np.asarray(np.bincount(points.scale, weights=values, minlength=count), dtype=float)
+
+    return _System(
+        cost=0.5 * float(robust @ robust + lost @ lost + apart @ apart),
+        gradient=np.concatenate(
+            [by_scale(own * robust) + lost / _PRIOR_CENTRE_SD, four.T @ robust + apart / _PRIOR_SDS]
+        ),
+        own=by_scale(own**2) + _PRIOR_CENTRE_SD**-2,
+        across=np.column_stack([by_scale(own * column) for column in four.T]),
+        shared=four.T @ four + np.diag(_PRIOR_SDS**-2),
+    )
 
 
 def _start(points: _Points, shift: float) -> Floats:
@@ -400,45 +471,28 @@ def _start(points: _Points, shift: float) -> Floats:
     return np.concatenate([centre + shift, _PRIOR_MEANS])
 
 
-def _excess(theta: Floats, points: _Points) -> tuple[Floats, Floats]:
-    """``k h(x - mu; s)`` and its derivatives by theta, ``h = 2 (e^(s u) - s u - 1) / s^2``.
+def _excess(theta: Floats, points: _Points) -> tuple[Floats, Floats, Floats]:
+    """``k h(x - mu; s)``, its derivative by the own centre and (n, 4) by what is shared.
 
-    It is u^2 near zero, exponential on one side and straight on the other. What never varies has no slope.
+    ``h = 2 (e^(s u) - s u - 1) / s^2`` is u^2 near zero, exponential on one side and straight on the other. What never
+    varies has no slope.
     """
     count = len(points.scales)
     lr_slope, batch_slope, log_stiffness, skew = theta[count:]
-    s = skew if abs(skew) > 1e-3 else 1e-3  # h is smooth in s there, its formula is not
     by_lr, by_batch = points.varies
     u = points.x - theta[points.scale] - by_lr * lr_slope * points.lr - by_batch * batch_slope * points.batch
-    z = np.clip(s * u, -30.0, 8.0)
-    k, grown = float(np.exp(np.clip(log_stiffness, -20.0, 5.0))), np.expm1(z)
-    h, by_u = 2 * (grown - z) / s**2, 2 * grown / s
-    columns = np.zeros((len(u), count + 4))
-    columns[np.arange(len(u)), points.scale] = -k * by_u
-    columns[:, count] = -k * by_u * by_lr * points.lr
-    columns[:, count + 1] = -k * by_u * by_batch * points.batch
-    columns[:, count + 2] = k * h
-    columns[:, count + 3] = k * (by_u * u / s - 2 * h / s)
-    return k * h, columns
-
-
-def _residuals(theta: Floats, points: _Points, noise: Floats) -> Floats:
-    z = _without_floors(points.y - _excess(theta, points)[0], points) / noise[points.scale]
-    robust = np.sign(z) * np.sqrt(8 * (np.sqrt(1 + z**2 / 4) - 1))  # pseudo-Huber: straight beyond 2 sd
-    count = len(points.scales)
-    lost = (theta[:count] - points.middle) / _PRIOR_CENTRE_SD
-    return np.concatenate([robust, lost, (theta[count:] - _PRIOR_MEANS) / _PRIOR_SDS])
-
-
-def _jacobian(theta: Floats, points: _Points, noise: Floats) -> Floats:
-    excess, columns = _excess(theta, points)
-    sd = noise[points.scale]
-    z = _without_floors(points.y - excess, points) / sd
-    q = np.sqrt(1 + z**2 / 4)
-    slope = np.sqrt(0.5 * (q + 1)) / q  # d robust / d z
-    rows = -(slope / sd)[:, None] * np.column_stack([_without_floors(column, points) for column in columns.T])
-    prior = np.diag(1 / np.concatenate([np.full(len(points.scales), _PRIOR_CENTRE_SD), _PRIOR_SDS]))
-    return np.vstack([rows, prior])
+    k = float(np.exp(np.clip(log_stiffness, -20.0, 5.0)))
+    z = np.clip(skew * u, -30.0, 8.0)
+    if abs(skew) > 1e-3:
+        grown = np.expm1(z)
+        h, by_u = 2 * (grown - z) / skew**2, 2 * grown / skew
+        by_skew = by_u * u / skew - 2 * h / skew
+    else:  # its series: the formula divides small differences by s^2
+        h, by_u, by_skew = u**2 * (1 + z / 3 + z**2 / 12), u * (2 + z + z**2 / 3), u**3 * (1 / 3 + z / 6)
+    by_shared = np.column_stack(
+        [-k * by_u * by_lr * points.lr, -k * by_u * by_batch * points.batch, k * h, k * by_skew]
+    )
+    return k * h, -k * by_u, by_shared
 
 
 def _without_floors(values: Floats, points: _Points) -> Floats:

@@ -1,0 +1,53 @@
+"""The joint fit's own minimiser: derivatives and variances against finite differences and dense algebra."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lawfit.estimate import timescale
+from tests.estimate.test_timescale import simulate
+
+
+def problem(rng: np.random.Generator) -> tuple[timescale._Points, np.ndarray]:
+    points = timescale._points(timescale._usable(list(simulate(rng).slices())), 0.05)
+    return points, np.full(len(points.scales), 0.002)
+
+
+@pytest.mark.parametrize("skew", [-0.8, -1e-4, 0.0, 0.5])
+def test_gradient_is_that_of_the_cost(skew: float, rng: np.random.Generator) -> None:
+    """At skew 0 the formula is a difference of small numbers: the series must take over without a step."""
+    points, noise = problem(rng)
+    theta = timescale._start(points, 0.2)
+    theta[-4:] = 0.1, 0.05, np.log(0.004), skew
+    gradient = timescale._system(theta, points, noise).gradient
+    for at in range(len(theta)):
+        step = np.zeros(len(theta))
+        step[at] = 1e-6
+        ahead, behind = (timescale._system(theta + s * step, points, noise).cost for s in (1, -1))
+        # central differences: cancellation in a cost of 1e3 leaves about 1e-4 of the gradient's size
+        assert gradient[at] == pytest.approx((ahead - behind) / 2e-6, rel=1e-4, abs=1e-3 * np.abs(gradient).max())
+
+
+def test_arrow_algebra_is_the_dense_one(rng: np.random.Generator) -> None:
+    points, noise = problem(rng)
+    system = timescale._system(timescale._start(points, 0.0), points, noise)
+    count = len(points.scales)
+    dense = np.zeros((count + 4, count + 4))
+    dense[:count, :count] = np.diag(system.own)
+    dense[:count, count:] = system.across
+    dense[count:, :count] = system.across.T
+    dense[count:, count:] = system.shared
+    centres, shared = system.variances()
+    np.testing.assert_allclose(np.concatenate([centres, shared]), np.diag(np.linalg.inv(dense)), rtol=1e-8)
+    step, promised = system.step(0.0)
+    np.testing.assert_allclose(step, -np.linalg.solve(dense, system.gradient), rtol=1e-7)
+    assert promised == pytest.approx(-0.5 * float(system.gradient @ step))
+
+
+def test_every_start_ends_in_one_minimum(rng: np.random.Generator) -> None:
+    points, noise = problem(rng)
+    found = [timescale._minimum(timescale._start(points, shift), points, noise) for shift in (0.0, -1.0, 1.0)]
+    assert all(converged for _, _, converged in found)
+    assert np.ptp([cost for _, cost, _ in found]) < 1e-6 * found[0][1]
+    np.testing.assert_allclose(found[1][0], found[0][0], atol=1e-3)
