@@ -7,6 +7,7 @@ losses do far from the optimum: steep towards instability (large learning rate),
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -30,8 +31,12 @@ class Shape(Protocol):
         """Whether the origin is a minimum, not a saddle."""
         ...
 
+    def value(self, u: Floats, v: Floats, q: Floats) -> Floats:
+        """h alone, (n,)."""
+        ...
+
     def __call__(self, u: Floats, v: Floats, q: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-        """(h, dh/du, dh/dv), each (n,), and dh/dq (n, len(q))."""
+        """(h, dh/du, dh/dv), each (n,), and dh/dq (len(q), n)."""
         ...
 
 
@@ -64,21 +69,27 @@ class Polynomial:
     def curves_up(self, q: Floats) -> bool:
         return bool(q[0] > 0 and 4 * q[0] * q[2] > q[1] ** 2)
 
-    def __call__(self, u: Floats, v: Floats, q: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-        up = [np.ones_like(u)]
-        vp = [np.ones_like(v)]
+    def _products(self, u: Floats, v: Floats) -> tuple[list[Floats], list[Floats], Floats]:
+        """Powers of u, powers of v, and the terms (len(q), n)."""
+        up, vp = [np.ones_like(u)], [np.ones_like(v)]
         for _ in range(self.degree):
             up.append(up[-1] * u)
             vp.append(vp[-1] * v)
-        by_q = np.stack([up[i] * vp[j] for i, j in self.powers], axis=1)
+        return up, vp, np.stack([up[i] * vp[j] for i, j in self.powers])
+
+    def value(self, u: Floats, v: Floats, q: Floats) -> Floats:
+        return q @ self._products(u, v)[2]
+
+    def __call__(self, u: Floats, v: Floats, q: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        up, vp, by_q = self._products(u, v)
         by_u = np.zeros_like(u)
         by_v = np.zeros_like(v)
         for coefficient, (i, j) in zip(q, self.powers, strict=True):
             if i:
-                by_u += coefficient * i * up[i - 1] * vp[j]
+                by_u += coefficient * i * (up[i - 1] * vp[j])
             if j:
-                by_v += coefficient * j * up[i] * vp[j - 1]
-        return by_q @ q, by_u, by_v, by_q
+                by_v += coefficient * j * (up[i] * vp[j - 1])
+        return q @ by_q, by_u, by_v, by_q
 
 
 @dataclass(frozen=True)
@@ -104,22 +115,33 @@ class Exponentials:
     def curves_up(self, q: Floats) -> bool:
         return bool(np.isfinite(q).all())  # convex whatever q is
 
-    def __call__(self, u: Floats, v: Floats, q: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-        h = np.zeros(np.broadcast(u, v).shape)
-        by_u = np.zeros_like(h)
-        by_v = np.zeros_like(h)
-        columns = []
-        for k in range(3):
-            amplitude, p, r = np.exp(q[3 * k]), q[3 * k + 1], q[3 * k + 2]
+    def _terms(self, u: Floats, v: Floats, q: Floats) -> Iterator[tuple[Floats, Floats]]:
+        """For each k, the amplitude times: the term itself, and its derivative by the exponent."""
+        for log_amplitude, p, r in q.reshape(3, 3):
             exponent = p * u + r * v
             near = np.minimum(exponent, 6.0)  # beyond e^6 the loss has long left every window: a straight line goes on
             grown = np.expm1(near)
-            bent = amplitude * (grown - near + grown * (exponent - near))
-            h = h + bent
-            by_u = by_u + amplitude * p * grown
-            by_v = by_v + amplitude * r * grown
-            columns += [bent, amplitude * u * grown, amplitude * v * grown]
-        return h, by_u, by_v, np.stack(columns, axis=-1)
+            bent = grown - near + grown * (exponent - near)
+            amplitude = np.exp(log_amplitude)
+            bent *= amplitude
+            grown *= amplitude
+            yield bent, grown
+
+    def value(self, u: Floats, v: Floats, q: Floats) -> Floats:
+        first, second, third = (bent for bent, _ in self._terms(u, v, q))
+        return first + second + third
+
+    def __call__(self, u: Floats, v: Floats, q: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        by_q = np.empty((9, *np.shape(u)))
+        by_u = np.zeros_like(u)
+        by_v = np.zeros_like(v)
+        for k, (bent, grown) in enumerate(self._terms(u, v, q)):
+            by_q[3 * k] = bent
+            np.multiply(u, grown, out=by_q[3 * k + 1])
+            np.multiply(v, grown, out=by_q[3 * k + 2])
+            by_u += q[3 * k + 1] * grown
+            by_v += q[3 * k + 2] * grown
+        return by_q[0] + by_q[3] + by_q[6], by_u, by_v, by_q
 
 
 SHAPES: dict[str, Shape] = {s.name: s for s in (Polynomial(2), Polynomial(3), Polynomial(4), Exponentials())}

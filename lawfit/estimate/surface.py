@@ -135,6 +135,7 @@ class _Problem:
             slice(int(a), int(b)) for a, b in zip(self.first, [*self.first[1:], len(self.cell)], strict=True)
         ]
         self.n_cells = observed.n_cells
+        self.counts = np.bincount(self.cell, minlength=self.n_cells)  # rows, which are sorted by cell
         self.centre = prior.centre
         self.design = law_design(observed.params, observed.tokens, prior.centre)
         q_prior = 1.0 / shape.prior_sd**2
@@ -160,15 +161,22 @@ class _Problem:
             levels.append(float(np.median(middle - self.design @ slope)))
         return np.array(levels)
 
-    def residuals(self, theta: Floats, scatter: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    def each_row(self, of_cells: Floats) -> Floats:
+        return np.repeat(of_cells, self.counts)
+
+    def displacements(self, theta: Floats, scatter: Floats) -> tuple[Floats, Floats]:
+        """(u, v) of every row from its cell's optimum."""
         half = len(LAW_TERMS)
         a = self.design @ theta[:half] + scatter[:, 0]
         b = self.design @ theta[half:N_LAW] + scatter[:, 1]
-        h, by_u, by_v, by_q = self.shape(self.x - a[self.cell], self.z - b[self.cell], theta[N_LAW:])
-        return self.y - h, by_u, by_v, by_q
+        return self.x - self.each_row(a), self.z - self.each_row(b)
+
+    def residuals(self, theta: Floats, scatter: Floats) -> Floats:
+        """What the shape leaves, floors not taken off."""
+        return self.y - self.shape.value(*self.displacements(theta, scatter), theta[N_LAW:])
 
     def objective(self, theta: Floats, scatter: Floats, floor: Floats, var: Floats, noise: Floats) -> float:
-        r = (self.residuals(theta, scatter)[0] - floor[self.cell]) / noise[self.cell]
+        r = (self.residuals(theta, scatter) - self.each_row(floor)) / self.each_row(noise)
         robust = 2 * _ROBUST**2 * (np.sqrt(1 + (r / _ROBUST) ** 2) - 1)
         off = theta - self.mean
         return float(self.seeds @ robust + off @ self.precision @ off + (scatter**2 / var).sum())
@@ -229,19 +237,18 @@ class _Problem:
         )
 
     def _floors(self, theta: Floats, scatter: Floats) -> Floats:
-        e = self.residuals(theta, scatter)[0]
+        e = self.residuals(theta, scatter)
         return np.array([np.median(part) for part in np.split(e, self.first[1:])])
 
     def _updated_noise(self, theta: Floats, scatter: Floats, floor: Floats, system: _System) -> tuple[float, Floats]:
         """The typical noise, and each cell's own, pulled towards it."""
-        r = (self.residuals(theta, scatter)[0] - floor[self.cell]) * np.sqrt(self.seeds)
+        r = (self.residuals(theta, scatter) - self.each_row(floor)) * np.sqrt(self.seeds)
         used = self.n_cells + float(np.trace(system.covariance() @ (system.information - self.precision)))
         dof = max(len(r) - used, 0.2 * len(r))
         spread = (1.4826 * float(np.median(np.abs(r)))) ** 2 * len(r) / dof
         variance = (NOISE_WEIGHT * NOISE_START**2 + dof * spread) / (NOISE_WEIGHT + dof)
         squares = np.array([np.median(np.abs(r[rows])) for rows in self.rows_of_cell]) ** 2 * 1.4826**2
-        counts = np.bincount(self.cell, minlength=self.n_cells)
-        own = (CELL_NOISE_WEIGHT * variance + counts * squares * len(r) / dof) / (CELL_NOISE_WEIGHT + counts)
+        own = (CELL_NOISE_WEIGHT * variance + self.counts * squares * len(r) / dof) / (CELL_NOISE_WEIGHT + self.counts)
         return max(float(np.sqrt(variance)), NOISE_FLOOR), np.maximum(np.sqrt(own), NOISE_FLOOR)
 
 
@@ -252,13 +259,14 @@ class _System:
         self, problem: _Problem, theta: Floats, scatter: Floats, floor: Floats, var: Floats, noise: Floats
     ) -> None:
         self.problem, self.theta, self.scatter, self.var = problem, theta, scatter, var
-        e, by_u, by_v, by_q = problem.residuals(theta, scatter)
-        e = e - floor[problem.cell]
-        sd = noise[problem.cell]
-        weight = problem.seeds / np.sqrt(1 + (e / sd / _ROBUST) ** 2) / sd**2
-        columns = np.column_stack([np.ones_like(e), -by_u, -by_v, by_q, e])
-        weighted = columns * weight[:, None]
-        gram = np.stack([columns[rows].T @ weighted[rows] for rows in problem.rows_of_cell])
+        h, by_u, by_v, by_q = problem.shape(*problem.displacements(theta, scatter), theta[N_LAW:])
+        e = problem.y - h - problem.each_row(floor)
+        sd = problem.each_row(noise)
+        root = np.sqrt(problem.seeds / np.sqrt(1 + (e / sd / _ROBUST) ** 2)) / sd  # of the weight
+        columns = np.concatenate(
+            [root[None], (-root * by_u)[None], (-root * by_v)[None], root * by_q, (root * e)[None]]
+        )
+        gram = np.stack([columns[:, rows] @ columns[:, rows].T for rows in problem.rows_of_cell])
         x = problem.design
         # columns of the law are the columns of scatter times the design row: da_c/dlaw = x_c
         local = gram[:, :3, :3].copy()

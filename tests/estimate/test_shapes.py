@@ -45,13 +45,20 @@ def test_derivatives_by_place(shape: Shape, u: float, v: float, seed: int) -> No
 @given(u=near, v=near, seed=st.integers(0, 10_000))
 def test_derivatives_by_coefficient(shape: Shape, u: float, v: float, seed: int) -> None:
     q = coefficients(shape, seed)
-    by_q = shape(np.array([u]), np.array([v]), q)[3][0]
+    by_q = shape(np.array([u]), np.array([v]), q)[3][:, 0]
     for at in range(len(q)):
         above, below = q.copy(), q.copy()
         above[at] += STEP
         below[at] -= STEP
         expected = slope(value(shape, u, v, above), value(shape, u, v, below))
         assert by_q[at] == pytest.approx(expected, rel=1e-3, abs=1e-6 * (1 + abs(value(shape, u, v, q))))
+
+
+@pytest.mark.parametrize("shape", ALL)
+def test_the_value_alone_is_that_of_the_whole(shape: Shape) -> None:
+    u, v = np.random.default_rng(0).normal(0, 2, (2, 50))
+    q = coefficients(shape, 1)
+    np.testing.assert_allclose(shape.value(u, v, q), shape(u, v, q)[0], rtol=1e-13)
 
 
 @pytest.mark.parametrize("shape", ALL)
