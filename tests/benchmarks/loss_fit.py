@@ -122,6 +122,10 @@ def elsewhere(variable: str, script: str, table: Path, *arguments: str) -> tuple
     return took, f"alpha {alpha:.4f} beta {beta:.4f} E {e:.3f}"
 
 
+def seconds(clock: float, processor: float) -> str:
+    return f"{clock:.3f} s ({processor:.3f} s of processor)"
+
+
 def describe(fit: LossFit) -> str:
     law = fit.law
     return f"alpha {law.alpha:.4f} beta {law.beta:.4f} E {law.E:.3f}"
@@ -134,9 +138,7 @@ def main() -> None:
     fit_loss(*runs, rng=np.random.default_rng(1), resamples=10)  # first use of BLAS and scipy
     ours, busy, fit = timed(lambda: fit_loss(*runs, rng=np.random.default_rng(1), resamples=RESAMPLES), repeats)
     search = fit.certificate.search
-    print(
-        f"ours, robust, global start, {RESAMPLES} resamples, certificate: {ours:.3f} s ({busy:.3f} s of processor)   {describe(fit)}"
-    )
+    print(f"ours, robust, global start, {RESAMPLES} resamples, certificate: {seconds(ours, busy)}   {describe(fit)}")
     print(
         f"  {search.agreeing} of {search.starts} starts agree; resamples: {search.resamples_converged} converged, "
         f"{search.resamples_agreeing} at one minimum from two starts; certified: {fit.certificate.certified}"
@@ -145,7 +147,7 @@ def main() -> None:
     took, busy_loop, draws = timed(lambda: curve_fit_loop(runs, np.random.default_rng(1)), 1)
     others["curve_fit loop, warm, not robust"] = took
     print(
-        f"curve_fit, {RESAMPLES} warm resamples, not robust: {took:.3f} s ({busy_loop:.3f} s of processor)   alpha {np.median(draws[:, 2]):.4f}"
+        f"curve_fit, {RESAMPLES} warm resamples, not robust: {seconds(took, busy_loop)}   alpha {np.median(draws[:, 2]):.4f}"
     )
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "runs.csv"
@@ -168,9 +170,7 @@ def main() -> None:
         growth = (
             "" if before is None else f", per resample rows^{np.log(work / before[1]) / np.log(rows / before[0]):.2f}"
         )
-        print(
-            f"  {rows:>7d} rows, {resamples} resamples: {took:8.3f} s ({used:.3f} s of processor){growth}   {describe(grown)}"
-        )
+        print(f"  {rows:>7d} rows, {resamples} resamples: {seconds(took, used)}{growth}   {describe(grown)}")
         before = (rows, work)
     for name, value in others.items():
         print(f"ratio to {name}: {value / ours:.1f}x")
