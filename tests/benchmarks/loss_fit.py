@@ -146,9 +146,8 @@ def main() -> None:
     others = {}
     took, busy_loop, draws = timed(lambda: curve_fit_loop(runs, np.random.default_rng(1)), 1)
     others["curve_fit loop, warm, not robust"] = took
-    print(
-        f"curve_fit, {RESAMPLES} warm resamples, not robust: {seconds(took, busy_loop)}   alpha {np.median(draws[:, 2]):.4f}"
-    )
+    alpha = float(np.median(draws[:, 2]))
+    print(f"curve_fit, {RESAMPLES} warm resamples, not robust: {seconds(took, busy_loop)}   alpha {alpha:.4f}")
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "runs.csv"
         np.savetxt(table, np.column_stack(runs), delimiter=",", header="params,tokens,loss", comments="")
