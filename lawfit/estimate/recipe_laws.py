@@ -26,7 +26,7 @@ from lawfit.estimate.steps_to_target import (
     fit_steps_table,
     steps_table_from_curves,
 )
-from lawfit.estimate.three_term import BatchRuns, ThreeTermFit, best_over_lr, fit_three_term
+from lawfit.estimate.three_term import RESAMPLES, BatchRuns, ThreeTermFit, best_over_lr, fit_three_term
 from lawfit.estimate.timescale import TimescaleFit, fit_timescale
 from lawfit.estimate.weight_decay import DecayRuns
 from lawfit.laws.critical_batch import DOUBLING, Definition
@@ -74,6 +74,7 @@ def fit_recipe_laws(
     schedule: str = "",
     definition: Definition = DOUBLING,
     rng: np.random.Generator,
+    resamples: int = RESAMPLES,
 ) -> RecipeLaws:
     """Fit every law of critical batch and weight decay that the data of one recipe support.
 
@@ -84,6 +85,7 @@ def fit_recipe_laws(
     curves : run_key -> (steps, losses) of one metric
     schedule : the recipe's. Curves are read only where it holds the learning rate (constant, WSD): on a schedule that
         decays from the start, the loss half-way is not what a run of half the length would have.
+    resamples : of the three-term surface; the other laws need none
     """
     kept, held = one_factor_at_its_base([run for run in runs if run.excluded is None])
     usual = _usual_weight_decay(kept)
@@ -104,7 +106,7 @@ def fit_recipe_laws(
             missing[route] = str(error)
     three_term = timescale = None
     try:
-        three_term = fit_three_term(_batches(usual), rng=rng)
+        three_term = fit_three_term(_batches(usual), rng=rng, resamples=resamples)
     except FitError as error:
         missing[THREE_TERM] = str(error)
     try:

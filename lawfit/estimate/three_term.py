@@ -46,7 +46,8 @@ DELTA: Final = 1e-3  # Huber's threshold in log loss, as for the other loss laws
 RESAMPLES: Final = 200
 FLOORS: Final = (0.3, 0.5, 0.7, 0.85)  # shares of the lowest loss at which the floor is held
 _EXPONENTS: Final = (0.03, 3.0)
-_START_POINTS: Final = 6  # per exponent
+_START_POINTS: Final = 5  # per exponent
+_HELD_POINTS: Final = 3  # where the floor is held nearly all starts agree
 _RESAMPLE_POINTS: Final = 8
 _NAMES: Final = ("E", "A", "alpha", "B", "beta", "C", "gamma")
 
@@ -394,7 +395,7 @@ def _held_floors(
         log_floor = float(problem.log_y.min() + np.log(share))
         try:
             found = global_minima(
-                problem, np.ones((1, len(problem.log_y))), points=_START_POINTS, log_first=log_floor, frozen=frozen
+                problem, np.ones((1, len(problem.log_y))), points=_HELD_POINTS, log_first=log_floor, frozen=frozen
             )
         except FitError:
             continue  # above this floor nothing falls as a power: it is not one of the possible ones

@@ -66,7 +66,7 @@ def grid(rng: np.random.Generator, *, decays: tuple[float, ...] = (0.1,)) -> lis
 
 
 def test_a_grid_of_finished_runs(rng: np.random.Generator) -> None:
-    found = fit_recipe_laws(grid(rng), rng=rng)
+    found = fit_recipe_laws(grid(rng), rng=rng, resamples=10)
     assert found.answering == DATA_LAWS
     assert found.critical[DATA_LAWS].measured[0].estimator == "E5"
     assert found.three_term is not None
@@ -87,7 +87,7 @@ def test_only_a_table_of_steps() -> None:
         for size, column in ZHANG_STEPS.items()
         for k, steps in enumerate(column)
     ]
-    found = fit_recipe_laws([], rows, definition=ZHANG, rng=np.random.default_rng(0))
+    found = fit_recipe_laws([], rows, definition=ZHANG, rng=np.random.default_rng(0), resamples=10)
     assert found.answering == STEPS_TABLE
     assert found.critical[STEPS_TABLE].definition == ZHANG
     assert {CURVES, DATA_LAWS, THREE_TERM, TIMESCALE} == set(found.missing)
@@ -97,9 +97,9 @@ def test_curves_of_a_decaying_schedule_are_not_read(rng: np.random.Generator) ->
     runs = grid(rng)[:24]
     steps = np.arange(1.0, 200.0)
     curves = {run.run_key: (steps, 4.0 * (steps * run.batch_tokens / 1e6) ** -0.05) for run in runs}
-    decaying = fit_recipe_laws(runs, curves=curves, schedule="cosine to 10 %", rng=rng)
+    decaying = fit_recipe_laws(runs, curves=curves, schedule="cosine to 10 %", rng=rng, resamples=10)
     assert "decays from the start (schedule 'cosine to 10 %')" in decaying.missing[CURVES]
-    constant = fit_recipe_laws(runs, curves=curves, schedule="constant", rng=rng)
+    constant = fit_recipe_laws(runs, curves=curves, schedule="constant", rng=rng, resamples=10)
     assert "decays" not in constant.missing.get(CURVES, "")
 
 
@@ -111,13 +111,13 @@ def test_other_weight_decays_do_not_enter_the_batch_laws(rng: np.random.Generato
         for i, run in enumerate(plain[:50])
         if run.loss
     ]
-    with_them = fit_recipe_laws([*plain, *spoilt], rng=np.random.default_rng(0))
-    alone = fit_recipe_laws(plain, rng=np.random.default_rng(0))
+    with_them = fit_recipe_laws([*plain, *spoilt], rng=np.random.default_rng(0), resamples=10)
+    alone = fit_recipe_laws(plain, rng=np.random.default_rng(0), resamples=10)
     assert with_them.critical[DATA_LAWS].measured == alone.critical[DATA_LAWS].measured
 
 
 def test_nothing_at_all_says_what_each_law_takes() -> None:
-    found = fit_recipe_laws([], rng=np.random.default_rng(0))
+    found = fit_recipe_laws([], rng=np.random.default_rng(0), resamples=10)
     assert found.answering is None
     assert set(found.missing) == {STEPS_TABLE, CURVES, DATA_LAWS, THREE_TERM, TIMESCALE}
     assert all(found.missing.values())
