@@ -64,6 +64,7 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
         *("total_steps", "trainer_num_train_steps", "max_steps", "max_iters", "train_iters", "iterations", "n_iters"),
     ),
     "weight_decay": ("weight_decay", "wd", "optimizer_weight_decay", "optim_weight_decay", "optimizer_wd"),
+    "weight_decay_kind": ("weight_decay_kind", "weight_decay_type", "decay_kind", "wd_kind", "wd_type"),
     "seed": ("seed", "random_seed", "rng_seed", "train_seed", "trainer_seed", "training_seed"),
     "loss_kind": ("loss_kind", "loss_type", "loss_name", "metric_name"),
     "params_convention": (
@@ -123,6 +124,9 @@ _SETTING: Final = re.compile(
     r"|precision|dtype|changed_(param|value)|other_hparams|label_smoothing|z_loss.*|accumulation.*|gradient_accumulation.*"
 )
 
+# Choices that a fit does not see, beside those above, which also make keys and so cannot become more.
+_FIXED: Final = re.compile(r"qk_norm|embedding_std|rope_(base|theta)|eval_tokens")
+
 _PREFIXES: Final = ("config_", "hparams_", "hyperparameters_", "summary_", "metrics_", "args_", "cfg_", "settings_")
 
 
@@ -147,6 +151,11 @@ def spellings(name: str) -> tuple[str, ...]:
 def is_setting(name: str) -> bool:
     """Whether the column is a choice made before the run."""
     return any(_SETTING.fullmatch(form) for form in spellings(name))
+
+
+def is_held_fixed(name: str) -> bool:
+    """Whether runs that differ in this column are hardly of one sweep."""
+    return is_setting(name) or any(_FIXED.fullmatch(form) for form in spellings(name))
 
 
 def is_smoothed_loss(name: str) -> bool:

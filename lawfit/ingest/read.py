@@ -11,7 +11,7 @@ from typing import Any, Final
 from lawfit.errors import LogFormatError
 from lawfit.ingest.columns import CONVENTION_BY_ROW, ColumnMap, recognise
 from lawfit.ingest.formats import read_table
-from lawfit.ingest.names import is_setting
+from lawfit.ingest.names import is_held_fixed, is_setting
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.rows import Reading, RowError, RowReader
 from lawfit.ingest.table import Table
@@ -26,6 +26,7 @@ _RECIPE_TEXTS: Final = (
     "params_convention",
     "loss_kind",
 )
+_RARELY_SAID: Final = ("n_params_kind", "weight_decay_kind")  # empty is the usual, not the unknown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,8 +187,10 @@ def _run(key: str, reading: Reading, table: Table) -> Run:
 
 
 def _recipe(name: str, facts: Mapping[str, Any], columns: ColumnMap, options: IngestOptions) -> Recipe:
-    extra = {key: facts[key] for key in ("family", "n_params_kind") if facts[key]}
-    stated = {k: v.strip() for k, v in options.recipe_fields.items() if k not in (*_RECIPE_TEXTS, "family")}
+    extra = {key: facts[key] for key in ("family", *_RARELY_SAID) if facts[key]}
+    stated = {
+        k: v.strip() for k, v in options.recipe_fields.items() if k not in (*_RECIPE_TEXTS, "family", *_RARELY_SAID)
+    }
     return Recipe(
         name=name,
         seq_len=facts["seq_len"],
@@ -205,7 +208,7 @@ def _names(base: str, groups: Sequence[tuple[tuple[str, Any], ...]]) -> list[str
     differing = [field for field in tables[0] if len({facts[field] for facts in tables}) > 1]
     names: list[str] = []
     for facts in tables:
-        parts = [_part(field, facts[field]) for field in differing if field != "n_params_kind" or facts[field]]
+        parts = [_part(field, facts[field]) for field in differing if facts[field] or field not in _RARELY_SAID]
         name = "-".join([base, *parts])
         copies = sum(known == name or known.startswith(f"{name}~") for known in names)
         names.append(f"{name}~{copies + 1}" if copies else name)
@@ -294,10 +297,12 @@ def _varying(sweeps: Sequence[Sweep]) -> list[str]:
         r"hidden_size|d_model|d_ff|width|depth|n_?(layers?|heads?|embd|embed)|num_(layers|heads)|ffn_size"
     )
     for sweep in sweeps:
+        settings = dict.fromkeys(name for run in sweep.runs for name in run.extra)
+        settings = {name: None for name in settings if is_held_fixed(name) and not shape.fullmatch(name)}
         seen: dict[tuple[float, float, str], set[str]] = {}
         for run in sweep.runs:
-            settings = {k: v for k, v in run.extra.items() if is_setting(k) and not shape.fullmatch(k)}
-            for name, value in {**settings, "weight_decay": run.weight_decay}.items():
+            stated = {name: run.extra.get(name) for name in settings}
+            for name, value in {**stated, "weight_decay": run.weight_decay}.items():
                 seen.setdefault((run.params, run.tokens, name), set()).add(str(value))
         varying.update({name: None for (_, _, name), values in seen.items() if len(values) > 1})
     return list(varying)

@@ -82,7 +82,9 @@ class RowReader:
         consumed = set(columns.places.values())
         self._rest = [(place, name) for place, name in enumerate(table.columns) if place not in consumed]
         places = columns.places
-        self._fact_places = [places[field] for field in (*_FACT_TEXTS, "params_convention") if field in places]
+        self._fact_places = [
+            places[field] for field in (*_FACT_TEXTS, "params_convention", "weight_decay_kind") if field in places
+        ]
         self._facts_cache: dict[tuple[Any, ...], tuple[tuple[str, Any], ...]] = {}
         self._extra_cache: dict[Cell, Json] = {}
 
@@ -232,6 +234,10 @@ class RowReader:
         facts["params_convention"] = self._agree("params_convention", known) or self._columns.params_convention
         # A kind that lawfit does not know still must not be pooled with another one.
         facts["n_params_kind"] = kind if kind and not known else ""
+        # Multiplied by the learning rate or not, it is another quantity of the same name. Unsaid, it is as in torch's
+        # AdamW: tables that began without the column go on with it.
+        decay = self._agree("weight_decay_kind", self._text("weight_decay_kind", cells)).lower()
+        facts["weight_decay_kind"] = "" if decay == "coupled" else decay
         facts["seq_len"] = seq_len
         self._facts_cache[key] = tuple(facts.items())
         return self._facts_cache[key]

@@ -35,7 +35,7 @@ def recipe_names(packs: Sequence[Named], chosen: str | None) -> dict[str, str]:
     return names
 
 
-_FIELDS = ("optimizer", "schedule", "parametrization", "seq_len")
+_FIELDS = ("optimizer", "decay", "schedule", "parametrization", "seq_len")
 
 
 def _kinds(packs: Iterable[Pack]) -> Iterable[Mapping[str, str]]:
@@ -44,5 +44,5 @@ def _kinds(packs: Iterable[Pack]) -> Iterable[Mapping[str, str]]:
 
 def _kind(pack: Pack, run: RunSettings) -> dict[str, str]:
     model = pack.model
-    said = (pack.optimizer, run.schedule, model.parametrization, f"seq{model.seq_len}")
+    said = (pack.optimizer, pack.decay, run.schedule, model.parametrization, f"seq{model.seq_len}")
     return {field: re.sub(r"[^A-Za-z0-9]+", "-", text) for field, text in zip(_FIELDS, said, strict=True)}

@@ -217,6 +217,7 @@ class TestRecipes:
             ("n_params_kind", "total", "non_embedding", ["sweep-total", "sweep-non_embedding"]),
             ("schedule", "cosine to 10%", "wsd", ["sweep-cosine-to-10", "sweep-wsd"]),
             ("model_family", "llama", "xlstm", ["sweep-llama", "sweep-xlstm"]),
+            ("weight_decay_kind", "coupled", "independent", ["sweep", "sweep-independent"]),
         ],
     )
     def test_what_is_held_fixed_splits(self, path: Path, column: str, one: str, two: str, names: list[str]) -> None:
@@ -233,9 +234,30 @@ class TestRecipes:
         found = read(write_csv(path, rows({column: "512"}, {column: "1024"})))
         assert len(found.sweeps) == 1
 
-    def test_settings_that_vary_are_said(self, path: Path) -> None:
-        found = read(write_csv(path, rows({"beta2": "0.9", "n_layers": "4"}, {"beta2": "0.99", "n_layers": "6"})))
-        assert any("these settings vary too: beta2;" in note for note in found.notes)
+    def test_weight_decay_of_no_stated_kind_is_coupled(self, path: Path) -> None:
+        """The shipped sweep began without the column."""
+        found = read(write_csv(path, rows({"weight_decay_kind": ""}, {"weight_decay_kind": "coupled"})))
+        assert [(sweep.recipe.name, len(sweep.runs), sweep.recipe.extra) for sweep in found.sweeps] == [
+            ("sweep", 2, {})
+        ]
+        silent = read(write_csv(path, rows({}, {})))
+        assert silent.sweeps[0].recipe.key == found.sweeps[0].recipe.key
+        stated = read(path, recipe_fields={"weight_decay_kind": "independent"})
+        assert stated.sweeps[0].recipe.extra == {"weight_decay_kind": "independent"}
+
+    @pytest.mark.parametrize(
+        ("one", "two", "named"),
+        [
+            ({"beta2": "0.9", "n_layers": "4"}, {"beta2": "0.99", "n_layers": "6"}, "beta2"),
+            ({"qk_norm": "0", "precision": "bf16"}, {"qk_norm": "1", "precision": "fp32"}, "qk_norm, precision"),
+            ({"clip": "0.5"}, {"clip": ""}, "clip"),  # the trainer's table leaves out what is as usual
+        ],
+    )
+    def test_settings_that_vary_are_said(
+        self, path: Path, one: dict[str, str], two: dict[str, str], named: str
+    ) -> None:
+        found = read(write_csv(path, rows(one, two)))
+        assert any(f"these settings vary too: {named};" in note for note in found.notes)
 
     def test_spelling_of_the_optimizer_does_not_split(self, path: Path) -> None:
         found = read(write_csv(path, rows({"optimizer": "AdamW"}, {"optimizer": " adamw"})))
