@@ -79,6 +79,37 @@ Form = Power | Saturating | Surge
 
 
 @dataclass(frozen=True, kw_only=True)
+class SaturatingAcrossScales:
+    """``lr = const params^a tokens^b / (1 + noise_batch / batch)``, ``noise_batch = noise_const tokens^r``.
+
+    The saturating form at every scale, with a noise batch that grows with the horizon (arXiv 2410.05838). Its limits
+    are laws that look contradictory: far below the noise batch the rate is proportional to the batch and goes as
+    ``tokens^(b - r)``, as in arXiv 2408.13359; far above, the batch does not matter and the rate goes as ``tokens^b``.
+    """
+
+    const: float
+    params_exponent: float
+    tokens_exponent: float
+    noise_const: float  # tokens per step
+    noise_tokens_exponent: float
+
+    def __call__(self, params: ArrayLike, tokens: ArrayLike, batch_tokens: ArrayLike) -> Floats:
+        log_lr = self.params_exponent * np.log(_positive("params", params))
+        log_lr = log_lr + self.tokens_exponent * np.log(_positive("tokens", tokens))
+        share = self.noise_batch_tokens(tokens) / _positive("batch_tokens", batch_tokens)
+        return np.asarray(self.const * np.exp(log_lr) / (1 + share))
+
+    def noise_batch_tokens(self, tokens: ArrayLike) -> Floats:
+        """Batch at which the rate is half of what it saturates at."""
+        return np.asarray(self.noise_const * _positive("tokens", tokens) ** self.noise_tokens_exponent)
+
+    def at(self, params: float, tokens: float) -> Saturating:
+        """The curve of one scale."""
+        ceiling = self.const * params**self.params_exponent * tokens**self.tokens_exponent
+        return Saturating(lr_max=ceiling, noise_batch_tokens=float(self.noise_batch_tokens(tokens)))
+
+
+@dataclass(frozen=True, kw_only=True)
 class PowerScheduler:
     """``lr = batch * factor * tokens^exponent`` at the best batches of each horizon (Shen et al., arXiv 2408.13359).
 

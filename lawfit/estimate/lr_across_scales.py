@@ -1,0 +1,254 @@
+"""The learning rate against size, horizon and batch at once: a product of powers, or a curve that saturates.
+
+The saturating law is linear in logs but for the two numbers of its noise batch. These are searched over a grid, with
+the rest solved in closed form, and the best few points are polished together: the answer says whether they agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lawfit.errors import NotEnoughData
+from lawfit.estimate.regression import PowerLaw
+from lawfit.laws.lr_batch import SaturatingAcrossScales
+
+Floats = NDArray[np.float64]
+
+_STARTS: Final = 5  # best points of the grid that are polished
+_AGREE: Final = 1e-6  # starts whose sums of squares differ by less, relatively, found one optimum
+_NAMES: Final = ("log_const", "params_exponent", "tokens_exponent", "log_noise", "noise_tokens_exponent")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaturatingFit:
+    """The saturating law over scales, with its uncertainty."""
+
+    law: SaturatingAcrossScales
+    residual_sd: float  # of ln lr
+    intervals: Mapping[str, tuple[float, float]]  # of the exponents, clustered by cell
+    level: float
+    clusters: int
+    starts_agree: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Errors of ln lr at sizes or horizons that a fit did not see, root mean square."""
+
+    power: float
+    saturating: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Logs:
+    params: Floats
+    tokens: Floats
+    batch: Floats
+    lr: Floats
+
+    def take(self, rows: NDArray[np.bool_]) -> _Logs:
+        return _Logs(params=self.params[rows], tokens=self.tokens[rows], batch=self.batch[rows], lr=self.lr[rows])
+
+
+def fit_saturating_across_scales(
+    params: ArrayLike, tokens: ArrayLike, batch_tokens: ArrayLike, lr: ArrayLike, *, level: float = 0.9
+) -> SaturatingFit:
+    """Fit `SaturatingAcrossScales` by least squares in ln lr.
+
+    Parameters
+    ----------
+    params, tokens, batch_tokens, lr : (n,) positive floats
+        One optimum per (params, tokens, batch), for instance of `locate_lr_per_batch`, those inside their sweep.
+    level : float in (0, 1)
+        Of the intervals: sandwich by (params, tokens) cell with Student's t, since optima of a cell share their noise.
+
+    Raises
+    ------
+    NotEnoughData
+        Fewer than two sizes, two horizons or three batches, or fewer than six cells: an exponent is not identified.
+    """
+    logs = _logs(params, tokens, batch_tokens, lr)
+    theta, squares, agree = _solve(logs)
+    cells = _cells(logs)
+    clusters = int(cells.max()) + 1
+    sd = float(np.sqrt(squares / (len(logs.lr) - len(theta))))
+    intervals = _intervals(theta, logs, cells, level)
+    return SaturatingFit(
+        law=_law(theta, logs),
+        residual_sd=sd,
+        intervals=MappingProxyType(intervals),
+        level=level,
+        clusters=clusters,
+        starts_agree=agree,
+    )
+
+
+def fit_power_across_scales(params: ArrayLike, tokens: ArrayLike, batch_tokens: ArrayLike, lr: ArrayLike) -> PowerLaw:
+    """``lr = c params^a tokens^b batch^g`` by least squares in logs, the form it is compared with."""
+    return _power(_logs(params, tokens, batch_tokens, lr))
+
+
+def compare_across_scales(
+    params: ArrayLike, tokens: ArrayLike, batch_tokens: ArrayLike, lr: ArrayLike, *, held_out: ArrayLike | None = None
+) -> Comparison:
+    """Which of the two laws says more of scales that it did not see.
+
+    Parameters
+    ----------
+    held_out : (n,) bools, optional
+        Rows to predict from the others, for instance the longest horizons; by default each size is left out in turn.
+    """
+    logs = _logs(params, tokens, batch_tokens, lr)
+    if held_out is None:
+        folds = [logs.params == size for size in np.unique(logs.params)]
+    else:
+        folds = [np.asarray(held_out, dtype=bool)]
+
+    def error(predict: Callable[[_Logs, _Logs], Floats]) -> float:
+        errors = [logs.lr[fold] - predict(logs.take(~fold), logs.take(fold)) for fold in folds]
+        return float(np.sqrt(np.mean(np.concatenate(errors) ** 2)))
+
+    def saturating(seen: _Logs, asked: _Logs) -> Floats:
+        _check(seen)
+        law = _law(_solve(seen)[0], seen)
+        return np.asarray(np.log(law(np.exp(asked.params), np.exp(asked.tokens), np.exp(asked.batch))))
+
+    def power(seen: _Logs, asked: _Logs) -> Floats:
+        law = _power(seen)
+        columns = {"params": asked.params, "tokens": asked.tokens, "batch_tokens": asked.batch}
+        return np.asarray(law.log_const + sum(law.exponents[name] * column for name, column in columns.items()))
+
+    return Comparison(power=error(power), saturating=error(saturating))
+
+
+def _power(logs: _Logs) -> PowerLaw:
+    design = np.column_stack([np.ones_like(logs.lr), logs.params, logs.tokens, logs.batch])
+    const, *exponents = (float(c) for c in np.linalg.lstsq(design, logs.lr, rcond=None)[0])
+    return PowerLaw(log_const=const, exponents=dict(zip(("params", "tokens", "batch_tokens"), exponents, strict=True)))
+
+
+def _solve(logs: _Logs) -> tuple[Floats, float, bool]:
+    """(theta, sum of squares, whether the polished starts agree); theta belongs to logs centred on their means."""
+    from scipy.optimize import least_squares
+
+    centred = _centred(logs)
+
+    def residuals(theta: Floats) -> Floats:
+        return np.asarray(_predict(theta, centred) - logs.lr)
+
+    def jacobian(theta: Floats) -> Floats:
+        return _jacobian(theta, centred)
+
+    solved = [least_squares(residuals, start, jac=jacobian, method="lm") for start in _grid(centred)]
+    squares = np.array([2 * found.cost for found in solved])
+    best = int(np.argmin(squares))
+    agree = bool(np.all(squares <= squares[best] * (1 + _AGREE) + 1e-20))
+    return np.asarray(solved[best].x), float(squares[best]), agree
+
+
+def _grid(logs: _Logs) -> list[Floats]:
+    """The best points over noise batch and its exponent, the rest by least squares."""
+    reach = np.log(30.0)  # beyond the batches there is no bend to see
+    noise = np.linspace(logs.batch.min() - reach, logs.batch.max() + reach, 25)
+    exponent = np.linspace(-1.0, 2.0, 25)
+    points = [(a, r) for a in noise for r in exponent]
+    design = np.column_stack([np.ones_like(logs.lr), logs.params, logs.tokens])
+    bends = np.stack([np.logaddexp(0, a + r * logs.tokens - logs.batch) for a, r in points], axis=1)
+    wanted = logs.lr[:, None] + bends
+    linear = np.linalg.lstsq(design, wanted, rcond=None)[0]
+    squares = ((wanted - design @ linear) ** 2).sum(0)
+    best = np.argsort(squares)[:_STARTS]
+    return [np.array([*linear[:, k], *points[k]]) for k in best]
+
+
+def _predict(theta: Floats, logs: _Logs) -> Floats:
+    const, a, b, noise, r = theta
+    return np.asarray(const + a * logs.params + b * logs.tokens - np.logaddexp(0, noise + r * logs.tokens - logs.batch))
+
+
+def _jacobian(theta: Floats, logs: _Logs) -> Floats:
+    slope = -1 / (1 + np.exp(logs.batch - theta[3] - theta[4] * logs.tokens))  # d/dx of -ln(1 + e^x)
+    return np.column_stack([np.ones_like(logs.lr), logs.params, logs.tokens, slope, slope * logs.tokens])
+
+
+def _intervals(theta: Floats, logs: _Logs, cells: NDArray[np.int64], level: float) -> dict[str, tuple[float, float]]:
+    """Cluster-robust, each cell's residuals as if the fit had not seen it (CR3), and t with G-1 degrees of freedom.
+
+    The plain sandwich covers 86 % for 90 on 16 cells: cells at the ends of the range pull the fit towards themselves.
+    """
+    from scipy.stats import t
+
+    centred = _centred(logs)
+    jacobian, residuals = _jacobian(theta, centred), logs.lr - _predict(theta, centred)
+    bread = np.linalg.pinv(jacobian.T @ jacobian)
+    clusters = int(cells.max()) + 1
+    scores = np.empty((clusters, len(theta)))
+    for cell in range(clusters):
+        rows = jacobian[cells == cell]
+        unseen = np.linalg.solve(np.eye(len(rows)) - rows @ bread @ rows.T, residuals[cells == cell])
+        scores[cell] = rows.T @ unseen
+    sd = np.sqrt((clusters - 1) / clusters * np.diag(bread @ scores.T @ scores @ bread))
+    half = float(t.ppf(0.5 + level / 2, clusters - 1)) * sd
+    return {
+        name: (float(theta[k] - half[k]), float(theta[k] + half[k]))
+        for k, name in enumerate(_NAMES)
+        if name.endswith("exponent")  # the constants belong to centred logs
+    }
+
+
+def _law(theta: Floats, logs: _Logs) -> SaturatingAcrossScales:
+    const, a, b, noise, r = (float(x) for x in theta)
+    params, tokens, batch = float(logs.params.mean()), float(logs.tokens.mean()), float(logs.batch.mean())
+    return SaturatingAcrossScales(
+        const=float(np.exp(const - a * params - b * tokens)),
+        params_exponent=a,
+        tokens_exponent=b,
+        noise_const=float(np.exp(noise + batch - r * tokens)),
+        noise_tokens_exponent=r,
+    )
+
+
+def _centred(logs: _Logs) -> _Logs:
+    return _Logs(
+        params=logs.params - logs.params.mean(),
+        tokens=logs.tokens - logs.tokens.mean(),
+        batch=logs.batch - logs.batch.mean(),
+        lr=logs.lr,
+    )
+
+
+def _cells(logs: _Logs) -> NDArray[np.int64]:
+    scales = np.column_stack([logs.params, logs.tokens])
+    return np.asarray(np.unique(scales, axis=0, return_inverse=True)[1], dtype=np.int64).ravel()
+
+
+def _logs(params: ArrayLike, tokens: ArrayLike, batch_tokens: ArrayLike, lr: ArrayLike) -> _Logs:
+    columns = {}
+    for name, value in (("params", params), ("tokens", tokens), ("batch", batch_tokens), ("lr", lr)):
+        array = np.asarray(value, dtype=float)
+        if not np.all((array > 0) & np.isfinite(array)):
+            raise ValueError(f"{name} must be positive and finite, got {array}")
+        columns[name] = np.log(array)
+    if len({column.shape for column in columns.values()}) != 1 or columns["lr"].ndim != 1:
+        raise ValueError("params, tokens, batch_tokens and lr must be columns of one length")
+    logs = _Logs(**columns)
+    _check(logs)
+    return logs
+
+
+def _check(logs: _Logs) -> None:
+    found = {
+        "sizes": (len(np.unique(logs.params)), 2),
+        "horizons": (len(np.unique(logs.tokens)), 2),
+        "batches": (len(np.unique(logs.batch)), 3),
+        "cells of size and horizon": (len(np.unique(np.column_stack([logs.params, logs.tokens]), axis=0)), 6),
+    }
+    for what, (count, needed) in found.items():
+        if count < needed:
+            raise NotEnoughData(f"optima at {count} {what}; the law over scales needs {needed} or more")
