@@ -470,7 +470,7 @@ class _Fit:
             influence=influences(
                 names,
                 theta[free],
-                sd,
+                relative * scale,
                 {name: (int(groups[name].sum()), estimate[free]) for name, estimate in left.items()},
                 np.array([name not in self.form.exponents for name in names]),
             ),

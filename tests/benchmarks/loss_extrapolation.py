@@ -124,6 +124,21 @@ def fit(source: Source, form: str, resamples: int) -> LossFit | None:
         return None
 
 
+def average(source: Source, resamples: int) -> LossEnsemble | None:
+    """None where the runs are too few to hold any back."""
+    try:
+        return fit_ensemble(
+            source.params,
+            source.tokens,
+            source.loss,
+            clusters=source.clusters,
+            resamples=resamples,
+            rng=np.random.default_rng(0),
+        )
+    except FitError:
+        return None
+
+
 def log_error(fitted: LossFit | None, source: Source) -> Floats:
     """log observed - log predicted; inf where there is no prediction."""
     if fitted is None:
@@ -151,15 +166,8 @@ def score(job: tuple[Source, int]) -> tuple[str, int, int, int, Mapping[str, Sco
     """(name, fitted rows, scored rows, left out, score per form)."""
     source, resamples = job
     small, large = halves(source)
-    ensemble = fit_ensemble(
-        small.params,
-        small.tokens,
-        small.loss,
-        clusters=small.clusters,
-        resamples=resamples,
-        rng=np.random.default_rng(0),
-    )
-    rejected = {backtest.form: backtest.rejected for backtest in ensemble.backtests}
+    ensemble = average(small, resamples)
+    rejected = {} if ensemble is None else {backtest.form: backtest.rejected for backtest in ensemble.backtests}
     found = {}
     for form in FORMS:
         fitted = fit(small, form, resamples)
@@ -168,17 +176,20 @@ def score(job: tuple[Source, int]) -> tuple[str, int, int, int, Mapping[str, Sco
             error=float(np.abs(error).mean()),
             bias=float(error.mean()),
             covered=float(covered(fitted, large).mean()) if fitted is not None else 0.0,
-            rejected=rejected[form],
+            rejected=rejected.get(form, False),
             certified=fitted is not None and fitted.certificate.certified,
         )
-    mean = np.log(large.loss) - ensemble.log_loss(large.params, large.tokens)
-    found[AVERAGED] = Score(
-        error=float(np.abs(mean).mean()),
-        bias=float(mean.mean()),
-        covered=float(covered(ensemble, large).mean()),
-        rejected=False,
-        certified=True,
-    )
+    if ensemble is None:
+        found[AVERAGED] = Score(error=np.inf, bias=np.inf, covered=np.nan, rejected=False, certified=False)
+    else:
+        mean = np.log(large.loss) - ensemble.log_loss(large.params, large.tokens)
+        found[AVERAGED] = Score(
+            error=float(np.abs(mean).mean()),
+            bias=float(mean.mean()),
+            covered=float(covered(ensemble, large).mean()),
+            rejected=False,
+            certified=True,
+        )
     return source.name, len(small.loss), len(large.loss), source.left_out, found
 
 
@@ -201,10 +212,12 @@ def main() -> None:
                 text = f"{100 * s.error:.2f} ({100 * s.bias:+.2f}){share}" if np.isfinite(s.error) else "no answer"
                 line += f"{text + ' ' + mark:>22s}"
             print(line, flush=True)
-    print("\nover sources: median error in %, worst, and mean share inside the interval")
+    print("\nover sources with an answer: their number, median error in %, worst, and mean share inside the interval")
     for form in forms:
         values = np.array(errors[form])
-        print(f"{form:<14s}{100 * np.median(values):>8.2f}{100 * values.max():>9.2f}{np.mean(inside[form]):>8.2f}")
+        values = values[np.isfinite(values)]
+        line = f"{form:<14s}{len(values):>4d}{100 * np.median(values):>8.2f}{100 * values.max():>9.2f}"
+        print(f"{line}{np.nanmean(inside[form]):>8.2f}")
     print(
         "loss extrapolation, median error in %: "
         + ", ".join(f"{form} {100 * np.median(errors[form]):.2f}" for form in forms)
