@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -46,6 +46,11 @@ def write_sweeps(connection: sa.Connection, sweeps: Sequence[Sweep], *, named: b
                 changed.append(f"run '{run.run_key}' of '{recipe.name}': {_describe(old, row, differences)}")
             elif old["source"] != row["source"]:
                 moved.append(row | {"row_id": old["id"]})  # the same run in another place: no correction
+        if sweep.exact and (unlike := _unlike(before.values(), new)):
+            notes.append(
+                f"runs that joined recipe '{recipe.name}' are unlike all that it had: {unlike}; "
+                "to keep them apart, give them another name with --recipe"
+            )
         if not dry_run:
             if new:
                 _insert_runs(connection, new)
@@ -65,6 +70,36 @@ def write_sweeps(connection: sa.Connection, sweeps: Sequence[Sweep], *, named: b
         if len(changed) > _NOTED_UPDATES:
             notes.append(f"  and {len(changed) - _NOTED_UPDATES} more")
     return Changes(inserted=inserted, updated=updated, unchanged=unchanged, recipes=tuple(homes), notes=tuple(notes))
+
+
+# What the trainer's logs say that no recipe holds fixed, and that moves the loss. What is as usual may go unsaid.
+_CHOICES: Final = (
+    "precision",
+    "qk_norm",
+    "beta1",
+    "beta2",
+    "clip",
+    "eps",
+    "momentum",
+    "cooldown_fraction",
+    "eval_tokens",
+)
+
+
+def _unlike(stored: Collection[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> str:
+    """The choices in which a new run is like no stored one; "" where there is none."""
+    said = []
+    for name in _CHOICES:
+        if name == "beta2" and any("beta2_half_life_tokens" in row["extra"] for row in new):
+            continue  # it follows the batch
+        before, now = ({row["extra"].get(name) for row in rows} for rows in (stored, new))
+        if before and now - before:
+            said.append(f"{name} is {_values(now - before)}, not {_values(before)}")
+    return ", ".join(said)
+
+
+def _values(values: Iterable[object]) -> str:
+    return " or ".join(sorted("unsaid" if value is None else str(value) for value in values))
 
 
 def _require_distinct(sweep: Sweep) -> None:

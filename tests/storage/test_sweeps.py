@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from lawfit.errors import RecipeConflict
-from lawfit.records import Changes, Recipe, Run, Sweep
+from lawfit.records import Changes, Json, Recipe, Run, Sweep
 from lawfit.storage import Store
 from tests.storage.builders import recipe, run
 
@@ -97,6 +97,20 @@ def test_runs_that_leave_nothing_unstated_join_the_sweep_with_their_settings(sto
     assert [r.name for r in store.put_sweeps([exact], named=True).recipes] == ["fine"]  # unless a person says so
     other = dataclasses.replace(exact, recipe=recipe("fine", data="pile"), runs=(run("c"),))
     assert [r.name for r in store.put_sweeps([other]).recipes] == ["fine-2"]
+
+
+def test_exact_runs_unlike_those_they_join_are_said(store: Store) -> None:
+    def notes(key: str, **extra: Json) -> tuple[str, ...]:
+        usual = {"precision": "bf16", "beta2": 0.95, "warmup_fraction": 0.1}
+        given = run(key, extra={**usual, **extra})
+        return store.put_sweeps([Sweep(recipe=recipe("fine"), runs=(given,), exact=True)]).notes
+
+    assert notes("a") == ()
+    assert notes("b", warmup_fraction=0.2) == ()  # it follows the number of steps
+    assert notes("c", beta2=0.9, beta2_half_life_tokens=1e6) == ()
+    (note,) = notes("d", precision="fp32", clip=0.5)
+    assert "are unlike all that it had: precision is fp32, not bf16, clip is 0.5, not unsaid; to keep" in note
+    assert notes("e", precision="fp32") == ()  # said once
 
 
 def test_a_chosen_name_is_honoured(store: Store) -> None:
