@@ -92,7 +92,6 @@ def _fieller(top: float, bottom: float, cov: Floats, dof: int, level: float) -> 
     a = bottom**2 - square * cov[1, 1]
     b = top * bottom - square * cov[0, 1]
     c = top**2 - square * cov[0, 0]
-    if a <= 0:
-        return max(0.0, c / (2 * b)) if b > 0 else 0.0, float("inf")
     root = np.sqrt(max(b * b - a * c, 0.0))
-    return max(0.0, float((b - root) / a)), float((b + root) / a)
+    low = float(c / (b + root)) if c > 0 and b + root > 0 else 0.0  # (b - root) / a, also where a is zero or less
+    return low, float((b + root) / a) if a > 0 else float("inf")

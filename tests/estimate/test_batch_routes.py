@@ -132,16 +132,19 @@ class TestNoiseScale:
             covered += found.low_tokens <= 1000.0 <= found.high_tokens
         assert covered >= 165  # 200 draws at 0.9: P(below 165) < 1e-3
 
-    def test_open_above_when_the_gradient_drowns(self, rng: np.random.Generator) -> None:
-        found = None
-        while found is None or found.gradient_square <= 0:
-            small, large = simulated_squares(rng, steps=60, truth=1e7, batches=(100, 1600))
+    def test_open_above_when_the_gradient_drowns(self) -> None:
+        """A noise scale 6,000 times the larger batch: 60 steps bound it from below only, and the bound is right."""
+        below, opened = 0, 0
+        for seed in range(200):
+            small, large = simulated_squares(np.random.default_rng(seed), steps=60, truth=1e7, batches=(100, 1600))
             try:
                 found = fit_noise_scale(small, large, 100, 1600)
             except FitError:
                 continue
-        assert found.high_tokens == np.inf
-        assert 0 < found.low_tokens < 1e7
+            opened += found.high_tokens == np.inf
+            below += found.low_tokens < 1e7
+        assert opened > 60  # about half of the draws have a positive gradient at all
+        assert below >= 0.9 * opened
 
     def test_no_gradient_is_refused(self) -> None:
         with pytest.raises(FitError, match="too few steps for so much noise"):
