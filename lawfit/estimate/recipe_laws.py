@@ -75,6 +75,7 @@ def fit_recipe_laws(
     definition: Definition = DOUBLING,
     rng: np.random.Generator,
     resamples: int = RESAMPLES,
+    surface: bool = True,
 ) -> RecipeLaws:
     """Fit every law of critical batch and weight decay that the data of one recipe support.
 
@@ -86,6 +87,7 @@ def fit_recipe_laws(
     schedule : the recipe's. Curves are read only where it holds the learning rate (constant, WSD): on a schedule that
         decays from the start, the loss half-way is not what a run of half the length would have.
     resamples : of the three-term surface; the other laws need none
+    surface : False leaves the three-term surface out, which takes longer than all other laws together
     """
     kept, held = one_factor_at_its_base([run for run in runs if run.excluded is None])
     usual = _usual_weight_decay(kept)
@@ -106,7 +108,7 @@ def fit_recipe_laws(
             missing[route] = str(error)
     three_term = timescale = None
     try:
-        three_term = fit_three_term(_batches(usual), rng=rng, resamples=resamples)
+        three_term = fit_three_term(_batches(usual), rng=rng, resamples=resamples) if surface else None
     except FitError as error:
         missing[THREE_TERM] = str(error)
     try:
