@@ -358,6 +358,7 @@ def launch(
         recipes=tuple(arrivals.recipes),
         new=arrivals.new,
         rejections=tuple(arrivals.rejections),
+        notes=tuple(arrivals.notes),
         not_stored=arrivals.error,
     )
 
@@ -385,6 +386,7 @@ class _Arrivals:
         self.recipes: dict[str, None] = {}
         self.new = 0
         self.rejections: list[Rejection] = []
+        self.notes: dict[str, None] = {}
         self.error = ""
 
     def take(self, logs: Sequence[Path]) -> None:
@@ -406,6 +408,7 @@ class _Arrivals:
         self.recipes.update((recipe.name, None) for recipe in changes.recipes)
         self.new += changes.inserted
         self.rejections += found.rejections
+        self.notes.update(dict.fromkeys(changes.notes))
 
     def _named(self, sweep: Sweep) -> Sweep:
         return replace(sweep, recipe=replace(sweep.recipe, name=self._names[sweep.runs[0].run_key]))

@@ -259,6 +259,8 @@ def _summary(report: LaunchReport) -> None:
                 show(plain("\n".join(f"  {line}" for line in failure.tail.splitlines())))
     for rejection in report.rejections:
         note(f"{rejection.file}: {rejection.reason}")
+    for sentence in report.notes:
+        note(sentence)
 
 
 def _outcome(result: Result) -> str:

@@ -173,6 +173,7 @@ class LaunchReport:
     new: int  # runs that the store did not have
     rejections: tuple[Rejection, ...]  # logs that could not be understood
     not_stored: str  # why runs that have ended are not in the store, although their logs are whole
+    notes: tuple[str, ...] = ()  # what the store says of the runs that it took
 
     def to_json(self) -> dict[str, Json]:
         plan, result = self.plan, self.result
@@ -189,5 +190,6 @@ class LaunchReport:
             "recipes": list(self.recipes),
             "new": self.new,
             "rejections": [dataclasses.asdict(rejection) for rejection in self.rejections],
+            "notes": list(self.notes),
             "not_stored": self.not_stored,
         }

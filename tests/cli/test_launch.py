@@ -97,6 +97,7 @@ def test_a_dry_run_lists_the_packs(grid: Path, tmp_path: Path, capsys: pytest.Ca
             {"rejections": (Rejection(file="a.jsonl", line=1, column=None, reason="it is odd"),)}, 3,
             "12 new in coarse", "a.jsonl: it is odd", id="log rejected",
         ),
+        pytest.param({"notes": ("they are unlike",)}, 0, "12 new in coarse", "they are unlike\n", id="notes"),
         pytest.param({"recipes": ("a", "b")}, 0, "12 new in a, b", "next: lawfit fit --recipe a", id="two recipes"),
     ],
 )  # fmt: skip

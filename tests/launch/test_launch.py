@@ -85,6 +85,18 @@ def test_from_a_grid_to_the_store(store: Store, grid: Path, tmp_path: Path) -> N
     assert len(pipeline.launch(store, [grid], new).plan.tasks) == 2
 
 
+def test_runs_that_join_a_sweep_and_are_unlike_it_are_said(store: Store, corpus: Path, tmp_path: Path) -> None:
+    pipeline.launch(store, [make_pack(corpus, steps=5)], options(tmp_path))
+    half = make_pack(corpus, steps=5, precision="bf16")
+    other = make_pack(corpus, steps=5, decay="independent")
+    report = pipeline.launch(store, [half, other], options(tmp_path, workers=2))
+    assert [note.split(";")[0] for note in report.notes] == [
+        "runs that joined recipe 'launch' are unlike all that it had: precision is bf16, not fp32"
+    ]
+    kinds = {found.recipe.name: (found.runs, found.recipe.extra.get("weight_decay_kind")) for found in store.recipes()}
+    assert kinds == {"launch": (4, None), "launch-independent": (2, "independent")}
+
+
 @needs_proc
 def test_a_trainer_that_is_killed_goes_on(store: Store, corpus: Path, tmp_path: Path) -> None:
     killed: list[int] = []
