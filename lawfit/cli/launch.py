@@ -18,7 +18,7 @@ from lawfit.cli.output import heading, note, pairs, plain, print_json, show, tab
 from lawfit.units import format_quantity
 
 if TYPE_CHECKING:
-    from lawfit.launch import LaunchReport, Progress, Result, Running
+    from lawfit.launch import Failure, LaunchReport, Progress, Result, Running
 
 PACKS_SHOWN = 20
 LINE_SECONDS = 30.0  # between two lines where no terminal shows bars
@@ -86,10 +86,20 @@ def launch(
     smaller; one that keeps failing is listed with what it said. A grid file lists what to combine:
 
     \b
-      {"base": {"seq_len": 256, "corpus": "corpus"}, "warmup_fraction": 0.1,
-       "shapes": {"0.8M": {"layers": 4, "width": 128, "heads": 4, "hidden": 352}},
-       "blocks": [{"shape": "0.8M", "tokens": [16e6, 32e6], "batch_tokens": [4096, 16384],
-                   "lr": [0.0025, 0.005, 0.01, 0.02], "weight_decay": [0.1], "seeds": [0, 1]}]}
+      {"base": {"seq_len": 256, "corpus": "corpus", "eval_sequences": 4096},
+       "warmup_fraction": 0.1,
+       "shapes": {"0.8M": {"layers": 4, "width": 128, "heads": 4,
+                           "hidden": 352}},
+       "run": {"schedule": "linear", "beta2": 0.95},
+       "blocks": [{"shape": "0.8M", "tokens": [16e6, 32e6],
+                   "batch_tokens": [4096, 16384], "lr": [0.005, 0.01, 0.02],
+                   "weight_decay": [0.1], "seeds": [0, 1]}]}
+
+    A block is the product of its lists: here 2 x 2 x 3 x 1 x 2 runs. Batches are in tokens per step, multiples of
+    seq_len. base holds fields of packs, shapes of models, run of runs; a block may say any of them again, and list
+    those of runs. All fields with their defaults: python -m lawfit.train --schema. The validation part of the corpus
+    must hold eval_sequences sequences: of a small corpus, ask for fewer. A run of more tokens than the training part
+    has reads them again.
 
     Exit code 3: some runs failed, the rest is stored. 5: the deadline came first. 130: stopped by a signal.
     """
@@ -244,7 +254,7 @@ def _summary(report: LaunchReport) -> None:
             _show_packs(report)
         note("dry run: nothing was trained")
         return
-    rows.append(("Trained", _outcome(result)))
+    rows.append(("Trained", _outcome(result) if plan.tasks else "nothing: every run is there already"))
     if report.recipes:
         rows.append(("Stored", f"{report.new:,} new in {', '.join(report.recipes)}"))
     if report.not_stored:
@@ -253,14 +263,24 @@ def _summary(report: LaunchReport) -> None:
     show(pairs(rows))
     if result.failures:
         show(plain(""), heading("Failed"))
-        for failure in result.failures:
-            show(plain(f"{failure.pack} ({len(failure.runs)} runs): {failure.reason}"))
-            if failure.tail and failure.tail.strip() != f"error: {failure.reason}":
-                show(plain("\n".join(f"  {line}" for line in failure.tail.splitlines())))
+        _show_failures(result)
     for rejection in report.rejections:
         note(f"{rejection.file}: {rejection.reason}")
     for sentence in report.notes:
         note(sentence)
+
+
+def _show_failures(result: Result) -> None:
+    """What failed and why; what failed alike is said once."""
+    alike: dict[tuple[str, str], list[Failure]] = {}
+    for failure in result.failures:
+        alike.setdefault((failure.reason, failure.tail), []).append(failure)
+    for (reason, tail), failures in alike.items():
+        others = f" and {len(failures) - 1:,} more like it" if len(failures) > 1 else ""
+        runs = sum(len(failure.runs) for failure in failures)
+        show(plain(f"{failures[0].pack}{others} ({runs:,} run{'s' * (runs != 1)}): {reason}"))
+        if tail and tail.strip() != f"error: {reason}":
+            show(plain("\n".join(f"  {line}" for line in tail.splitlines())))
 
 
 def _outcome(result: Result) -> str:
@@ -296,6 +316,8 @@ def _advise(report: LaunchReport) -> None:
     elif result.failures:
         note("next: see what failed above; the same command tries only that again")
     elif report.recipes:
-        note("next: lawfit fit" + (f" --recipe {shlex.quote(min(report.recipes))}" if len(report.recipes) > 1 else ""))
+        first, *others = sorted(report.recipes)
+        choice = f" --recipe {shlex.quote(first)} (or {', '.join(others)})" if others else ""
+        note(f"next: lawfit fit{choice}")
     elif not report.plan.tasks:
         note("nothing is left to train; next: lawfit fit")

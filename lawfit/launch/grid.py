@@ -68,9 +68,10 @@ def packs(grid: Json, *, vocab: int | None = None) -> Iterator[Pack]:
 
 
 def _check_top(grid: Json) -> None:
+    if isinstance(grid, Mapping):
+        _require_known(grid, _TOP, "")
     if not isinstance(grid, Mapping) or not isinstance(grid.get("blocks"), list):
         raise PackError('a grid is a JSON object with "base", "shapes" and a list of "blocks"')
-    _require_known(grid, _TOP, "")
     _require_fraction(grid, "")
     for name, known in (("base", sorted(_PACK | {"vocab", "seq_len"})), ("run", sorted(_RUN))):
         if not isinstance(grid.get(name, {}), Mapping):
@@ -138,7 +139,10 @@ def _block_packs(grid: Block, block: Block, number: int, where: str, vocab: int 
         batches = sorted(_list(block["batch_tokens"]), reverse=True)
         for group, batch_tokens in itertools.product(together, batches):
             if batch_tokens % model.seq_len:
-                raise PackError(f"{where}: batch_tokens {batch_tokens} is not a multiple of seq_len {model.seq_len}")
+                above = int(-(-batch_tokens // model.seq_len)) * model.seq_len
+                raise PackError(
+                    f"{where}: batch_tokens {batch_tokens} is not a multiple of seq_len {model.seq_len}; {above} is"
+                )
             steps = [max(1, round(tokens / batch_tokens)) for tokens in group]
             fraction = block.get("warmup_fraction", grid.get("warmup_fraction", 0.0))
             warmup = (
@@ -212,7 +216,7 @@ def _list(value: Any) -> list[Any]:
 
 def is_grid(content: Json) -> bool:
     """Whether a JSON value wants to be a grid and not a pack."""
-    return isinstance(content, Mapping) and "blocks" in content
+    return isinstance(content, Mapping) and not {"blocks", "shapes"}.isdisjoint(content)
 
 
 def read_json(path: Path) -> Json:

@@ -103,10 +103,16 @@ def _file_packs(path: Path, corpus_folder: str | None) -> list[Pack]:
     content = grid.read_json(path)
     try:
         if not grid.is_grid(content):
+            _require_pack(content)
             return [parse_pack(content)]
         return list(grid.packs(content, vocab=_vocab_for(content, corpus_folder)))
     except PackError as error:
         raise PackError(f"{path}: {error}") from None
+
+
+def _require_pack(content: Json) -> None:
+    if isinstance(content, Mapping) and not {"model", "runs"} & content.keys():
+        raise PackError('neither a grid, which has "shapes" and "blocks", nor a pack, which has "model" and "runs"')
 
 
 def _vocab_for(content: Mapping[str, Json], corpus_folder: str | None) -> int | None:

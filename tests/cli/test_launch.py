@@ -98,7 +98,14 @@ def test_a_dry_run_lists_the_packs(grid: Path, tmp_path: Path, capsys: pytest.Ca
             "12 new in coarse", "a.jsonl: it is odd", id="log rejected",
         ),
         pytest.param({"notes": ("they are unlike",)}, 0, "12 new in coarse", "they are unlike\n", id="notes"),
-        pytest.param({"recipes": ("a", "b")}, 0, "12 new in a, b", "next: lawfit fit --recipe a", id="two recipes"),
+        pytest.param(
+            {"result": result(finished=("a",), diverged=(), failures=(FAILURE,) * 3)}, 3,
+            "000-tiny and 2 more like it (6 runs): RuntimeError: CUDA error, 3 times\n  Traceback\n  last\n",
+            "see what failed", id="failed alike",
+        ),
+        pytest.param(
+            {"recipes": ("a", "b")}, 0, "12 new in a, b", "next: lawfit fit --recipe a (or b)", id="two recipes"
+        ),
     ],
 )  # fmt: skip
 def test_exit_code_and_next_command(

@@ -88,7 +88,7 @@ def test_horizons_that_share_steps_share_a_pack(schedule: str, packs: int) -> No
         ({**GRID, "shapes": {"tiny": 3}}, "shapes must be an object such as"),
         ({**GRID, "base": {}}, r"blocks\[0\]: vocab of the models is missing"),
         (with_block(shape="huge"), r"blocks\[0\]: no shape 'huge'; the shapes are tiny"),
-        (with_block(batch_tokens=[20]), r"blocks\[0\]: batch_tokens 20 is not a multiple of seq_len 8"),
+        (with_block(batch_tokens=[20]), r"blocks\[0\]: batch_tokens 20 is not a multiple of seq_len 8; 24 is"),
         (with_block(learning_rate=[1]), r"unknown field blocks\[0\]\.learning_rate; "),
         (with_block(tokens_per_param=20), "tokens or tokens_per_param, one of them"),
         (with_block(lr=...), r"blocks\[0\]: lr is missing"),

@@ -166,7 +166,10 @@ class TestRefused:
         [
             ("{", "cannot be read as a grid or a pack"),
             ('{"blocks": []}', "a grid is .*|shapes"),
-            ("{}", "must be an object"),
+            ("{}", "neither a grid, which has .* nor a pack"),
+            ('{"shapes": {}, "block": []}', "unknown field block; did you mean blocks"),
+            ('{"shapes": {}}', 'a grid is .* a list of "blocks"'),
+            ("[]", "a pack is a JSON object, not list"),
         ],
     )
     def test_files_that_are_neither(self, tmp_path: Path, content: str, message: str) -> None:
