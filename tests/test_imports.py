@@ -59,7 +59,8 @@ ROOMS = {
 # What else a module may do, and why.
 EXCEPTIONS = {
     "lawfit/cli/train.py": {"train"},  # its own subcommand, lazily
-    "lawfit/cli/convert.py": {"laws"},  # exact rules on typed numbers: no store, so nothing for the pipeline to do
+    "lawfit/cli/convert.py": {"laws", "numpy"},  # exact rules on typed numbers: no store, nothing for the pipeline
+    "lawfit/cli/conventions.py": {"laws"},  # the same
     "lawfit/cli/corpus.py": {"train"},  # makes corpora, lazily and without torch
     "lawfit/cli/ingest.py": {"ingest"},  # the options of an ingest
     "lawfit/cli/launch.py": {"launch"},  # the options of a launch

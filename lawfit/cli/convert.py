@@ -1,24 +1,35 @@
-"""`lawfit convert`: settings carried to another batch, horizon, width or convention by exact rules; no runs needed."""
+"""`lawfit convert`: settings carried to another batch, horizon, width, schedule or convention; no runs needed."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import re
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lawfit.cli import conventions
 from lawfit.cli.options import JsonOption, quantity, whole_quantity
 from lawfit.cli.output import heading, pairs, print_json, show, table, warning_list
-from lawfit.units import format_lr, format_quantity, parse_quantity, sequences_to_tokens
+from lawfit.cli.typed import (
+    Batch,
+    BatchFrom,
+    BatchTo,
+    DecayOption,
+    EpsOption,
+    IndependentOption,
+    LrOption,
+    answer,
+    share,
+)
+from lawfit.units import format_lr, format_quantity
 
 if TYPE_CHECKING:
     from lawfit.laws.changes import Change, Changed, Tuned
 
 app = typer.Typer(
-    help="Carry tuned settings to another batch, horizon, width or convention: exact rules, no runs needed.",
+    help="Carry tuned settings to another batch, horizon, width, schedule or convention: exact rules, no runs needed.",
     no_args_is_help=True,
 )
 
@@ -29,57 +40,8 @@ KIND_WORDS = {
     "vector": "gains and biases",
     "output": "head",
 }
-DEFINITIONS = "doubling, zhang, or FRACTION@REFERENCE such as 0.2@256x512"
-
-Answer = TypeVar("Answer")
-
-
-@dataclasses.dataclass(frozen=True)
-class Batch:
-    """A batch as typed."""
-
-    tokens: float
-    seq_len: float | None  # None: typed as tokens
-
-
-def batch(text: str) -> Batch:
-    """``256x2048`` (sequences x tokens of each) or tokens: ``524288``, ``0.5M``."""
-    sequences, cross, seq_len = str(text).partition("x")
-    if not cross:
-        return Batch(tokens=quantity(text), seq_len=None)
-    return Batch(tokens=sequences_to_tokens(quantity(sequences), quantity(seq_len)), seq_len=quantity(seq_len))
-
-
-def share(text: str) -> float:
-    """A decay such as 0.95: between 0 and 1, both excluded."""
-    try:
-        value = parse_quantity(str(text))
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    if not 0 < value < 1:
-        raise typer.BadParameter(f"{text} does not lie between 0 and 1")
-    return value
-
-
-BATCH_HELP = "256x2048 (sequences x tokens of each) or tokens per step: 524288, 0.5M."
-BatchFrom = Annotated[Batch, typer.Argument(parser=batch, metavar="FROM", help=BATCH_HELP)]
-BatchTo = Annotated[Batch, typer.Argument(parser=batch, metavar="TO", help="The new batch, likewise.")]
-LrOption = Annotated[
-    float | None, typer.Option(parser=quantity, metavar="LR", help="Peak learning rate as tuned.", show_default=False)
-]
-DecayOption = Annotated[
-    float | None, typer.Option(parser=quantity, metavar="WD", help="Weight decay as tuned.", show_default=False)
-]
-EpsOption = Annotated[
-    float | None, typer.Option(parser=quantity, metavar="EPS", help="Adam's eps as tuned.", show_default=False)
-]
-IndependentOption = Annotated[
-    bool,
-    typer.Option(
-        "--independent",
-        help="A step shrinks weights by the weight decay alone, not by lr x weight decay (torch AdamW).",
-    ),
-]
+SCHEDULE_STEPS = 4000  # of the schedule as tuned; where both end at 0 the ratio of their peaks does not depend on it
+MAX_HORIZON_RATIO = 100.0
 
 
 @app.command("batch", short_help="To another batch size.")
@@ -119,7 +81,7 @@ def convert_batch(
 
     _same_unit(start, to)
     tuned = _tuned(independent, lr=lr, beta1=beta1, beta2=beta2, eps=eps, ema=ema, weight_decay=weight_decay)
-    change = _answer(
+    change = answer(
         lambda: change_batch(tuned, start.tokens, to.tokens, lr_exponent=_exponent(rule), sde=sde),
     )
     title = f"Batch of {start.tokens:,.10g} to {to.tokens:,.10g} tokens per step: times {to.tokens / start.tokens:.4g}"
@@ -154,7 +116,7 @@ def convert_tokens(
     if params is not None and exponent is not None:
         raise typer.BadParameter("--params chooses the exponent, --exponent states it: give one of the two")
     tuned = _tuned(independent, lr=lr, weight_decay=weight_decay)
-    change = _answer(lambda: change_horizon(tuned, start, to, exponent=exponent, params=params))
+    change = answer(lambda: change_horizon(tuned, start, to, exponent=exponent, params=params))
     title = f"Horizon of {format_quantity(start)} to {format_quantity(to)} tokens: times {to / start:.4g}"
     _print_change("tokens", title, {"tokens": start}, {"tokens": to}, change, as_json)
 
@@ -195,7 +157,7 @@ def convert_width(
 
     if (depth is None) != (to_depth is None):
         raise typer.BadParameter("--depth and --to-depth go together")
-    growth = _answer(
+    growth = answer(
         lambda: Growth(
             rules=Rules.MUP if depth is None else Rules.COMPLETEP,
             base_width=start,
@@ -234,127 +196,78 @@ def convert_width(
         _show_width(document, given, source[0], growth.width_ratio, growth.depth_ratio)
 
 
-@app.command("weight-decay", short_help="Coupled and independent weight decay.")
-def convert_weight_decay(
-    weight_decay: Annotated[float, typer.Argument(parser=quantity, metavar="WD", help="Weight decay as given.")],
-    lr: Annotated[float, typer.Option(parser=quantity, metavar="LR", help="Peak learning rate.")],
-    independent: Annotated[
-        bool, typer.Option("--independent", help="WD is in the independent form; the coupled one is asked.")
-    ] = False,
-    batch_size: Annotated[
-        Batch | None,
-        typer.Option("--batch", parser=batch, metavar="B", help="To see the timescale: the batch.", show_default=False),
-    ] = None,
+@app.command("schedule", short_help="To another schedule of the learning rate.")
+def convert_schedule(
+    start: Annotated[str, typer.Argument(metavar="FROM", help="As tuned: cosine:floor=0.1, linear, rex, uba:phi=1.")],
+    to: Annotated[str, typer.Argument(metavar="TO", help="The new one: wsd:cooldown=0.2,fall=1-sqrt.")],
+    lr: LrOption = None,
     tokens: Annotated[
-        float | None,
-        typer.Option(parser=quantity, metavar="D", help="To see the timescale: training tokens.", show_default=False),
+        float | None, typer.Option(parser=quantity, metavar="D", help="Training tokens as tuned.", show_default=False)
+    ] = None,
+    to_tokens: Annotated[
+        float | None, typer.Option(parser=quantity, metavar="D", help="The new horizon.", show_default=False)
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what weight decay is in the other convention: the same shrinking per step.
+    """Carry a peak learning rate to another schedule, and horizon, by the bound on the last step of descent.
 
-    Coupled (torch.optim.AdamW): a step shrinks weights by lr x weight decay. Independent: by weight decay alone.
+    The bound is of convex theory, and resembles language models closely; take the answer as the middle of a sweep.
 
-    Example: lawfit convert weight-decay 0.1 --lr 3e-4
+    Example: lawfit convert schedule cosine:floor=0.1 wsd:cooldown=0.2 --lr 1e-3
     """
-    from lawfit.laws import timescale
-    from lawfit.laws.timescale import DecayConvention
+    import numpy as np
 
-    if (batch_size is None) != (tokens is None):
-        raise typer.BadParameter("the timescale takes --batch and --tokens: give both or none")
-    both = (DecayConvention.COUPLED, DecayConvention.INDEPENDENT)
-    given, wanted = both[::-1] if independent else both
-    after = float(timescale.convert_weight_decay(weight_decay, lr, given, wanted))
-    per_step = after if wanted is DecayConvention.INDEPENDENT else weight_decay
-    tau = (
-        None
-        if batch_size is None or tokens is None
-        else float(timescale.timescale(batch_size.tokens, lr, weight_decay, tokens, given))
-    )
-    notes = [
-        "both forms are times the schedule's multiplier; a decay that ignores the schedule has no exact counterpart",
-        *([f"a step would shrink the weights by {per_step:.3g}: more than all"] if per_step >= 1 else []),
-        *([] if tau is None or tau < 1 else ["the weights average over more than the whole run: hardly any decay"]),
-    ]
-    if as_json:
-        print_json(
-            {
-                "schema": "lawfit.conversion/1",
-                "change": "weight-decay",
-                "from": {"weight_decay": weight_decay, "convention": given.value, "lr": lr},
-                "to": {"weight_decay": after, "convention": wanted.value, "lr": lr},
-                "steps_remembered": 1 / per_step,
-                "timescale": tau,
-                "source": "arXiv:2405.13698",
-                "notes": notes,
-            }
+    from lawfit.laws.last_iterate import peak_ratio
+    from lawfit.laws.schedules import mean, named_shape
+
+    if (tokens is None) != (to_tokens is None):
+        raise typer.BadParameter("--tokens and --to-tokens go together")
+    longer = (to_tokens or 1.0) / (tokens or 1.0)
+    if not 1 / MAX_HORIZON_RATIO <= longer <= MAX_HORIZON_RATIO:
+        raise typer.BadParameter(f"a horizon {longer:g} times as long is out of reach: at most {MAX_HORIZON_RATIO:g}")
+    old, new = answer(lambda: named_shape(start)), answer(lambda: named_shape(to))
+    steps = SCHEDULE_STEPS, round(SCHEDULE_STEPS * longer)
+    rates = [shape(np.arange(count) / count) for shape, count in zip((old, new), steps, strict=True)]
+    ratio = peak_ratio(*rates)
+    new_lr = None if lr is None else lr * ratio
+    notes = ["formula from memory, tested against descents; warmup is left out of it"]
+    if max(float(old(1.0)), float(new(1.0))) > 0:
+        notes.append(
+            f"a schedule does not end at 0: counted for {SCHEDULE_STEPS:,} steps, some percent else per tenfold"
         )
+    document = {
+        "schema": "lawfit.conversion/1",
+        "change": "schedule",
+        "from": {"schedule": start, "lr": lr, "tokens": tokens, "mean_multiplier": mean(old)},
+        "to": {
+            "schedule": to,
+            "lr": new_lr,
+            "tokens": to_tokens,
+            "mean_multiplier": mean(new),
+        },
+        "factor": ratio,
+        "source": "arXiv:2501.18965",
+        "checked": "MEM",
+        "notes": notes,
+    }
+    if as_json:
+        print_json(document)
         return
     rows = [
-        (
-            "Weight decay",
-            f"{weight_decay:.6g} {given} = {after:.6g} {wanted}, at a peak learning rate of {format_lr(lr)}",
-        ),
-        ("Why", f"independent = lr x coupled: both shrink the weights by {per_step:.4g} a step"),
-        ("Memory", f"{1 / per_step:,.0f} steps" + ("" if tau is None else f", {tau:.4g} of the run (the timescale)")),
-        ("Source", "arXiv:2405.13698"),
+        (name, "-" if rate is None else format_lr(rate), f"{mean(shape):.4g}")
+        for name, rate, shape in ((start, lr, old), (to, new_lr, new))
     ]
-    show(pairs(rows), warning_list(notes))
-
-
-@app.command("critical-batch", short_help="Definitions of a critical batch size.")
-def convert_critical_batch(
-    value: Annotated[Batch, typer.Argument(parser=batch, metavar="BATCH", help=BATCH_HELP)],
-    start: Annotated[str, typer.Option("--from", metavar="DEFINITION", help=f"What BATCH is: {DEFINITIONS}.")],
-    to: Annotated[str, typer.Option("--to", metavar="DEFINITION", help="What is asked.")] = "doubling",
-    as_json: JsonOption = False,
-) -> None:
-    """Say what a critical batch size is by another definition; published ones differ threefold on the same runs.
-
-    doubling: twice the tokens of a very small batch. zhang: 20 % more steps than linear scaling from 256 sequences of
-    512 tokens (arXiv:2410.21676). FRACTION@REFERENCE: that fraction more steps than linear scaling from that batch.
-
-    Example: lawfit convert critical-batch 745x512 --from zhang
-    """
-    from lawfit.laws.critical_batch import convert
-
-    given, wanted = _definition(start), _definition(to)
-    after = float(_answer(lambda: convert(value.tokens, given, wanted)))
-    if as_json:
-        print_json(
-            {
-                "schema": "lawfit.conversion/1",
-                "change": "critical-batch",
-                "from": {"batch_tokens": value.tokens, "definition": given.to_json()},
-                "to": {"batch_tokens": after, "definition": wanted.to_json()},
-                "source": "arXiv:1812.06162",
-                "notes": [],
-            }
-        )
-        return
-    in_sequences = (
-        "" if value.seq_len is None else f" ({after / value.seq_len:,.5g} sequences of {value.seq_len:,.10g})"
+    show(
+        heading(f"Peak learning rate times {ratio:.4g}"),
+        table(("schedule", "peak lr", "mean of the schedule"), rows, right=("peak lr", "mean of the schedule")),
+        pairs([("Why", "the peak at which the bound on the last step is least"), ("Source", "arXiv:2501.18965")]),
+        warning_list(notes),
     )
-    rows = [
-        ("Given", f"{value.tokens:,.10g} tokens per step: {given.words()}"),
-        ("Is", f"{after:,.7g} tokens per step{in_sequences}: {wanted.words()}"),
-        ("Why", "on the hyperbola of steps and tokens every definition is an affine function of the doubling batch"),
-        ("Source", "arXiv:1812.06162"),
-    ]
-    show(pairs(rows))
 
 
-def _definition(text: str) -> Any:
-    from lawfit.laws.critical_batch import DOUBLING, ZHANG, Definition
-
-    named = {"doubling": DOUBLING, "zhang": ZHANG}
-    if text in named:
-        return named[text]
-    fraction, at, reference = text.partition("@")
-    if re.fullmatch(r"[0-9.]+(?:e-?[0-9]+)?", fraction) is None:
-        raise typer.BadParameter(f"'{text}' is no definition of a critical batch: {DEFINITIONS}")
-    tokens = batch(reference).tokens if at else 0.0
-    return _answer(lambda: Definition(fraction=quantity(fraction), reference_batch_tokens=tokens))
+app.command("weight-decay", short_help="Coupled and independent weight decay.")(conventions.weight_decay)
+app.command("critical-batch", short_help="Definitions of a critical batch size.")(conventions.critical_batch)
+app.command("params", short_help="Counts of parameters with and without tables.")(conventions.params)
 
 
 def _exponent(rule: str) -> float:
@@ -386,14 +299,6 @@ def _tuned(independent: bool, **settings: float | None) -> Tuned:
     from lawfit.laws.timescale import DecayConvention
 
     return Tuned(**settings, convention=DecayConvention.INDEPENDENT if independent else DecayConvention.COUPLED)
-
-
-def _answer(rule: Callable[[], Answer]) -> Answer:
-    """What a rule says, or its sentence as a usage error: what was typed cannot be."""
-    try:
-        return rule()
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
 
 
 def _print_change(

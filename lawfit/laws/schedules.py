@@ -7,8 +7,11 @@ Progress is a share of the run, 0 at its first step and 1 at its end, in tokens 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from functools import partial
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -32,6 +35,11 @@ def cosine(progress: ArrayLike, *, floor: float = 0.0) -> Floats:
 def linear(progress: ArrayLike, *, floor: float = 0.0) -> Floats:
     """Straight from 1 to `floor`."""
     return _to_floor(1 - _share("progress", progress), floor)
+
+
+def constant(progress: ArrayLike) -> Floats:
+    """1 throughout."""
+    return np.ones_like(_share("progress", progress))
 
 
 def rex(progress: ArrayLike, *, floor: float = 0.0) -> Floats:
@@ -192,6 +200,40 @@ def mean(shape: Shape, *, warmup: float = 0.0) -> float:
     """Mean multiplier over the run: what the peak times the steps must be multiplied by to get the summed rate."""
     midpoints = (np.arange(_MEAN_POINTS) + 0.5) / _MEAN_POINTS
     return warmup / 2 + (1 - warmup) * float(np.mean(shape(midpoints)))
+
+
+SHAPES: Final[Mapping[str, Callable[..., Floats]]] = MappingProxyType(
+    {"cosine": cosine, "linear": linear, "wsd": wsd, "rex": rex, "uba": uba, "constant": constant}
+)
+
+
+def named_shape(text: str) -> Shape:
+    """A shape from its name and its numbers: ``cosine``, ``cosine:floor=0.1``, ``wsd:cooldown=0.2,fall=1-sqrt``.
+
+    Raises
+    ------
+    ValueError
+        No such shape, a number that it does not have, or one that it needs and that is not there.
+    """
+    name, _, words = text.partition(":")
+    if name not in SHAPES:
+        raise ValueError(f"no schedule '{name}'; there are {', '.join(SHAPES)}")
+    wanted = {key: p for key, p in inspect.signature(SHAPES[name]).parameters.items() if key != "progress"}
+    given: dict[str, float | Fall] = {}
+    for word in filter(None, words.split(",")):
+        key, _, value = word.partition("=")
+        if key not in wanted:
+            raise ValueError(f"{name} has no '{key}'; it takes {', '.join(wanted) or 'nothing'}")
+        try:
+            given[key] = Fall(value) if key == "fall" else float(value)
+        except ValueError:
+            kinds = ", ".join(Fall) if key == "fall" else "a number such as 0.1"
+            raise ValueError(f"'{word}' in the schedule {text}: {key} is {kinds}") from None
+    if missing := [key for key, p in wanted.items() if p.default is p.empty and key not in given]:
+        raise ValueError(f"{name} also needs {', '.join(missing)}: {name}:{missing[0]}=0.2")
+    shape = partial(SHAPES[name], **given)
+    shape(0.5)  # numbers out of range speak up here
+    return shape
 
 
 def _fall(u: Floats, floor: float, fall: Fall) -> Floats:

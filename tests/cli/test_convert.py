@@ -129,6 +129,27 @@ def test_critical_batch_by_another_definition(call: Call, text: Call) -> None:
     assert "2,189 sequences of 512" in out
 
 
+def test_schedule(call: Call, text: Call) -> None:
+    """Twice a root: a run four times as long takes half the peak at one shape; WSD wants half of a cosine's."""
+    words = ("schedule", "wsd:cooldown=0.2", "wsd:cooldown=0.2", "--lr", "1e-3", "--tokens", "1B", "--to-tokens", "4B")
+    longer = call("convert", *words)
+    assert longer["to"]["lr"] == pytest.approx(5e-4, rel=5e-3)  # ln(steps) / steps
+    assert longer["to"]["mean_multiplier"] == pytest.approx(0.9, rel=1e-6)
+    assert call("convert", "schedule", "cosine", "wsd:cooldown=0.2")["factor"] == pytest.approx(0.53, abs=0.01)
+    out, _ = text("convert", "schedule", "cosine:floor=0.1", "linear", "--lr", "1e-3")
+    assert "from memory" in out
+    assert "a schedule does not end at 0" in out
+
+
+def test_trap_8_counts_of_parameters(call: Call, text: Call) -> None:
+    words = ("convert", "params", "6738415616", "--from", "total", "--width", "4096", "--vocab", "32000")
+    document = call(*words, "--to", "non_embedding")
+    assert document["to"] == {"params": 6_476_271_616, "convention": "non_embedding"}
+    out, _ = text(*words, "--to", "body_plus_head", "--tied")
+    assert "6,738,415,616 counted as body_plus_head" in out
+    assert "one is stored" in out
+
+
 REFUSED = {
     "no number": (("batch", "many", "1M"), "'many' is not a number"),
     "zero": (("batch", "0x2048", "1M"), "'0' is not positive"),
@@ -142,6 +163,13 @@ REFUSED = {
     "half a depth": (("width", "256", "512", "--depth", "4"), "--depth and --to-depth go together"),
     "width and a half": (("width", "256.5", "512"), "'256.5' is not a whole number"),
     "half a timescale": (("weight-decay", "0.1", "--lr", "1e-3", "--tokens", "1B"), "give both or none"),
+    "schedule": (("schedule", "cosine", "cosin"), "no schedule 'cosin'"),
+    "half a horizon": (("schedule", "cosine", "linear", "--tokens", "1B"), "go together"),
+    "horizon": (("schedule", "cosine", "linear", "--tokens", "1", "--to-tokens", "1B"), "is out of reach"),
+    "count": (
+        ("params", "1B", "--from", "total", "--to", "active", "--width", "64", "--vocab", "64"),
+        "'active' is no count that a formula converts",
+    ),
     "definition": (("critical-batch", "1M", "--from", "mine"), "'mine' is no definition of a critical batch"),
     "below the definition": (("critical-batch", "100", "--from", "zhang"), "is the number in sequences?"),
     "fraction of zero": (("critical-batch", "1M", "--from", "0"), "'0' is not positive"),

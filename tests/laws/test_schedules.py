@@ -150,6 +150,20 @@ def test_agrees_with_the_trainer(name: str, shape: Shape) -> None:
     np.testing.assert_allclose(ran[10:], shape(np.arange(90) / 90), atol=1e-12)
 
 
+NAMED = {
+    "cosine": schedules.cosine,
+    "cosine:floor=0.1": partial(schedules.cosine, floor=0.1),
+    "uba:phi=0.5": partial(schedules.uba, phi=0.5),
+    "wsd:cooldown=0.2,fall=1-sqrt": partial(schedules.wsd, cooldown=0.2, fall=Fall.ROOT),
+    "constant": np.ones_like,
+}
+
+
+@pytest.mark.parametrize(("text", "shape"), NAMED.items(), ids=NAMED)
+def test_named_shape(text: str, shape: Shape) -> None:
+    np.testing.assert_array_equal(schedules.named_shape(text)(X), shape(X))
+
+
 BAD: dict[str, tuple[Callable[[], object], str]] = {
     "progress": (lambda: schedules.cosine(1.2), r"progress must lie in \[0, 1\], got 1.2"),
     "progress of nan": (lambda: schedules.rex(np.nan), "progress must lie"),
@@ -170,6 +184,13 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
     "power cooldown": (lambda: schedules.power(0.5, capped=0.1, cooldown=1), "cooldown must lie in"),
     "tokens seen": (lambda: schedules.power_lr(0, 1024), "tokens_seen must be positive"),
     "warmup": (lambda: schedules.warmed_up(schedules.linear, 0.5, warmup=1), "warmup must be a share"),
+    "no such name": (lambda: schedules.named_shape("cosin"), "no schedule 'cosin'; there are cosine, linear"),
+    "no such number": (lambda: schedules.named_shape("cosine:flor=1"), "cosine has no 'flor'; it takes floor"),
+    "none taken": (lambda: schedules.named_shape("constant:floor=1"), "it takes nothing"),
+    "number missing": (lambda: schedules.named_shape("wsd:floor=0.1"), "wsd also needs cooldown"),
+    "no number": (lambda: schedules.named_shape("cosine:floor=low"), "floor is a number such as 0.1"),
+    "no such fall": (lambda: schedules.named_shape("wsd:cooldown=0.2,fall=steep"), "fall is linear, 1-sqrt"),
+    "named out of range": (lambda: schedules.named_shape("wsd:cooldown=2"), "cooldown must lie in"),
     "one norm": (lambda: schedules.refined([1.0], adaptive=True), "series of 2 or more"),
     "norm of zero": (lambda: schedules.refined([1.0, 0.0], adaptive=True), "must all be positive"),
 }

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lawfit.laws import transfer
 from lawfit.laws.timescale import DecayConvention, timescale
+from lawfit.train.pack import parse_pack
 
 batch = st.floats(1e3, 1e8)
 ratio = st.floats(0.1, 10)
@@ -48,6 +49,13 @@ def test_beta2_of_a_half_life_has_it(half_life: float, start: float) -> None:
     assume(1e-300 < 0.5 ** (start / half_life) < 1 - 1e-9)  # doubles tell it from 0 and, with 6 digits, from 1
     beta2 = transfer.beta2_of_half_life(half_life, start)
     assert float(transfer.beta2_half_life_tokens(beta2, start)) == pytest.approx(half_life, rel=1e-6)
+
+
+def test_beta2_of_a_half_life_is_what_the_trainer_uses() -> None:
+    model = {"vocab": 64, "seq_len": 32, "width": 32, "layers": 1, "heads": 1, "hidden": 32}
+    runs = [{"lr": 1e-3, "steps": 10, "beta2_half_life_tokens": 1e4}]
+    pack = parse_pack({"name": "p", "model": model, "batch_sequences": 4, "runs": runs})
+    assert pack.beta2(0) == pytest.approx(float(transfer.beta2_of_half_life(1e4, 4 * 32)), rel=1e-12)
 
 
 def test_horizon_exponent_is_the_measured_one_at_each_measured_size() -> None:
