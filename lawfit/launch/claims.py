@@ -62,7 +62,7 @@ def _holder(path: Path, names: frozenset[str]) -> Holder | None:
 
 def _lock_new(path: Path, content: object) -> int:
     # Whole and locked before it has its name: nobody can meet it otherwise.
-    part = path.with_suffix(".part")
+    part = path.with_name(f"{path.name}.part")
     descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     os.write(descriptor, json.dumps(content).encode())

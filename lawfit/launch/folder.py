@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -61,7 +62,7 @@ def save(task: Task, logs: Path) -> None:
     """Write a pack where its job reads it, and where the next launch finds what was begun."""
     path = pack_file(task, logs)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # two launchers may begin the same pack at a time
     part.write_text(json.dumps(task.pack.to_json()), encoding="utf-8")
     part.replace(path)
 

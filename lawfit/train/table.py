@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 import json
 import re
 import statistics
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from lawfit.errors import LawfitError
 from lawfit.records import Json
+from lawfit.train.pack import Model, RunSettings
 
 CURVE_POINTS = 20  # per run
 
@@ -118,7 +120,20 @@ def _if_any(events: Sequence[Mapping[str, Json]]) -> dict[str, Json]:
         "trunk_run_id": start.get("trunk"),  # the run that paid for the first trunk_steps steps
         "trunk_steps": start.get("trunk_steps") or None,
     }
-    return {name: value for name, value in columns.items() if value is not None}
+    return {name: value for name, value in columns.items() if value is not None} | _unusual(start)
+
+
+def _unusual(start: Mapping[str, Json]) -> dict[str, Json]:
+    """Settings that hardly anybody changes, where somebody did; and the cooldown of a schedule that has one."""
+    usual = {field.name: field.default for kind in (Model, RunSettings) for field in dataclasses.fields(kind)}
+    stated = {**start["model"], **start}
+    columns = {name: stated[name] for name in _HARDLY_CHANGED if stated.get(name, usual[name]) != usual[name]}
+    if start["schedule"] == "wsd":
+        columns["cooldown_fraction"] = start["cooldown_fraction"]
+    return columns
+
+
+_HARDLY_CHANGED = ("clip", "eps", "momentum", "rope_base")
 
 
 def curve_rows(events: Sequence[Mapping[str, Json]], points: int = CURVE_POINTS) -> list[dict[str, Json]]:

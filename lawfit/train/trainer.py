@@ -22,9 +22,10 @@ from lawfit.train.optimizers import Columns, advance, debias, gradient_norm
 from lawfit.train.pack import Pack, RunSettings
 from lawfit.train.trunks import plan
 
-# A run diverges at its first loss or gradient that is not finite, or when it is this much worse than a uniform guess
-# for this many steps on end: a single spike can heal.
+# A run diverges at its first loss or gradient that is not finite, or when it is this much worse than a uniform guess,
+# and worse than it began, for this many steps on end: a single spike can heal, and large first weights begin badly.
 HOPELESS_NATS = 1.0
+WORSE_NATS = 0.25  # than its first loss, which has noise
 HOPELESS_STEPS = 10
 SAMPLED_WEIGHTS = 65_536  # of a run, for its update ratio: known to 0.3 % (1 / sqrt(2 n)) at the cost of no step
 
@@ -193,7 +194,8 @@ class Trainer:
                 losses, grads = losses / parts, grads / parts
             norm = gradient_norm(grads)
             running = self.step < self.last_step
-            hopeless = losses > math.log(self.pack.model.vocab) + HOPELESS_NATS
+            guess = math.log(self.pack.model.vocab)
+            hopeless = losses > (self.loss_table[:, :1] + WORSE_NATS).clamp(min=guess + HOPELESS_NATS)
             self.hopeless_steps.copy_(torch.where(hopeless, self.hopeless_steps + 1, 0))
             sane = torch.isfinite(losses) & torch.isfinite(norm) & (self.hopeless_steps < HOPELESS_STEPS)
             alive = self.healthy & running & sane

@@ -128,6 +128,19 @@ def test_divergence_leaves_the_neighbours_bit_identical(model: Model, corpus: Co
     assert torch.isfinite(torn.rows).all()
 
 
+def test_large_first_weights_are_no_divergence(model: Model, corpus: Corpus, tmp_path: Path) -> None:
+    loud = dataclasses.replace(model, init_std=1.0)
+    runs = (
+        dataclasses.replace(RUNS[0], warmup_steps=20),
+        dataclasses.replace(RUNS[0], lr=30.0, warmup_steps=0),  # finite, and far beyond hope
+    )
+    trainer, outcomes = run_pack(make(loud, runs), corpus, tmp_path)
+    began = trainer.loss_table[0, :12].numpy()
+    assert (began > math.log(model.vocab) + 1.1).all()  # not better than a guess for more steps than a spike may last
+    assert [outcome.status for outcome in outcomes] == ["finished", "diverged"]
+    assert outcomes[1].steps < STEPS
+
+
 def test_divergence_is_logged_at_once_and_stops_costing(model: Model, corpus: Corpus, tmp_path: Path) -> None:
     wild = dataclasses.replace(RUNS[0], lr=1e30)
     calm, alone = run_pack(make(model, (RUNS[0], RUNS[1])), corpus, tmp_path / "calm")

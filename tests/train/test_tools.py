@@ -129,3 +129,15 @@ def test_a_row_has_what_was_measured_and_no_other_columns() -> None:
     assert {name: row[name] for name in row.keys() - plain.keys()} == {
         "average_loss": 2.9, "noise_scale_tokens": 512.0, "trunk_run_id": "cafe", "trunk_steps": 3,
     }  # fmt: skip
+
+
+def test_a_row_names_unusual_settings_and_the_cooldown() -> None:
+    start, *lines = finished()
+    plain = table.run_row([start, *lines])
+    changed = {"clip": 0.5, "model": {**start["model"], "rope_base": 5e5}, "schedule": "wsd", "cooldown_fraction": 0.2}
+    row = table.run_row([start | changed, *lines])
+    assert plain is not None
+    assert row is not None
+    assert {name: row[name] for name in row.keys() - plain.keys()} == {
+        "clip": 0.5, "rope_base": 5e5, "cooldown_fraction": 0.2,
+    }  # fmt: skip
