@@ -23,6 +23,7 @@ SAMPLE_TOKENS = 400
 SAMPLE_LINES = 12
 NUMBERS_SHOWN = 40  # where tokens cannot be turned into text
 REJECTIONS_SHOWN = 5
+EVALUATED = (4096, 256)  # sequences that runs are evaluated on where a grid is silent; tokens of one, as usual
 
 FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="The corpus: a folder of its own.")]
 
@@ -60,10 +61,15 @@ def build(
     ] = None,
     tokenizer: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Use this tokenizer.json of another corpus instead of a new one."),
+        typer.Option(metavar="FILE", help="Use this file, the tokenizer.json of another corpus, not a new one."),
     ] = None,
     validation_share: Annotated[
-        float, typer.Option(metavar="SHARE", help="Of the documents, held out for validation.")
+        float,
+        typer.Option(
+            metavar="SHARE",
+            help="Of the documents, held out for validation: runs are evaluated on 4,096 sequences of it unless their "
+            "grid says eval_sequences.",
+        ),
     ] = 0.02,
     max_bytes: Annotated[int, _whole("N", "Leave out longer documents, which are often generated.")] = 1_000_000,
     cut: Annotated[
@@ -217,6 +223,12 @@ def _tell(folder: Path, manifest: Manifest, was_there: bool, as_json: bool) -> N
         print_json({**_document(folder, manifest), "unchanged": was_there})
         return
     show(pairs(_rows(folder, manifest)))
+    sequences, length = EVALUATED
+    if (held_out := (manifest.validation_tokens - 1) // length) < sequences:
+        note(
+            f"! validation holds {held_out:,} sequences of {length} tokens, and runs are evaluated on {sequences:,} "
+            "unless their grid asks for fewer (eval_sequences in its base)"
+        )
     note("nothing to do: the folder holds this very corpus" if was_there else f"next: lawfit corpus show {folder}")
 
 

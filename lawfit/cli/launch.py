@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import shlex
 import sys
 import time
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 PACKS_SHOWN = 20
 LINE_SECONDS = 30.0  # between two lines where no terminal shows bars
+ONE_HORIZON = 1.02  # a fit takes runs of one size as one scale when their tokens differ by less
+TWO_HORIZONS = 1.1  # further apart they were meant to be two
 
 
 def launch(
@@ -252,6 +255,7 @@ def _summary(report: LaunchReport) -> None:
         show(pairs(rows))
         if plan.packs:
             _show_packs(report)
+        _warn_of_split_horizons(report)
         note("dry run: nothing was trained")
         return
     rows.append(("Trained", _outcome(result) if plan.tasks else "nothing: every run is there already"))
@@ -304,11 +308,27 @@ def _show_packs(report: LaunchReport) -> None:
         note(f"{len(packs) - PACKS_SHOWN:,} more packs; --json lists all of them")
 
 
+def _warn_of_split_horizons(report: LaunchReport) -> None:
+    """Whole steps of large batches can cut one horizon into two, which a fit then does not compare."""
+    horizons: dict[object, set[int]] = {}
+    for task in report.plan.tasks:
+        horizons.setdefault(task.pack.model, set()).update(task.tokens.values())
+    pairs_of = (itertools.pairwise(sorted(tokens)) for tokens in horizons.values())
+    split = {(low, high) for low, high in itertools.chain(*pairs_of) if ONE_HORIZON <= high / low < TWO_HORIZONS}
+    if split:
+        low, high = min(split)
+        note(
+            f"! runs of {format_quantity(low)} and of {format_quantity(high)} tokens count as different horizons in a "
+            "fit; if one was meant, whole steps round it: ask for tokens that are a multiple of every batch"
+        )
+
+
 def _advise(report: LaunchReport) -> None:
     """The next command to type."""
     result = report.result
     if result is None:
         return
+    _warn_of_split_horizons(report)
     if report.not_stored:
         note(f"next: lawfit ingest {shlex.quote(str(report.plan.options.logs))}")
     elif result.stopped_by or result.unfinished:

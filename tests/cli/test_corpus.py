@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,7 @@ def test_build_tells_what_it_made(text: Call, notes: Path, tmp_path: Path) -> No
     assert "*.md below notes" in out
     assert "1 copies, 1 not UTF-8" in out
     assert "from 40 documents" in out
+    assert re.search(r"! validation holds \d sequences of 256 tokens, and runs are evaluated on 4,096 unless", err)
     assert "next: lawfit corpus show" in err
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["hash"] in out
 
@@ -129,6 +131,8 @@ def test_import_of_token_files(call: Call, text: Call, tmp_path: Path) -> None:
 
 
 def test_synthetic_tells_the_floor(call: Call, text: Call) -> None:
+    large = ("--tokens", "20k", "--validation-tokens", 4096 * 256 + 1, "--vocab", 16)
+    assert "runs are evaluated on" not in text("corpus", "synthetic", "large", *large)[1]
     made = call("corpus", "synthetic", "out", "--tokens", "20k", "--validation-tokens", "5k", "--vocab", 16)
     assert 1 < made["entropy"] < np.log(16)
     out, _ = text("corpus", "show", "out")

@@ -71,6 +71,15 @@ def test_a_dry_run_lists_the_packs(grid: Path, tmp_path: Path, capsys: pytest.Ca
     assert sorted(path.name for path in tmp_path.iterdir()) == ["coarse.json", "corpus"]
 
 
+@pytest.mark.parametrize(("tokens", "said"), [(640, False), (660, True)])
+def test_horizons_that_whole_steps_cut_in_two(
+    grid: Path, capsys: pytest.CaptureFixture[str], tokens: int, said: bool
+) -> None:
+    grid.write_text(json.dumps({**GRID, "blocks": [{**GRID["blocks"][0], "tokens": tokens}]}))
+    assert run(["launch", str(grid), "--cpu", "--dry-run"]) == 0
+    assert ("runs of 656 and of 672 tokens count as different horizons" in capsys.readouterr().err) == said
+
+
 @pytest.mark.parametrize(
     ("own", "code", "out", "err"),
     [
