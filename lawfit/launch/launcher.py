@@ -5,8 +5,7 @@ Results never come back through it: a job writes its logs into a folder, and who
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -20,7 +19,6 @@ class Job:
     command: tuple[str, ...]
     folder: Path  # of what it writes; its own files lie there in `.launch`
     claims: frozenset[str] = frozenset()  # of two jobs on one folder that claim the same, one waits for the other
-    environment: Mapping[str, str] = field(default_factory=dict)  # beside that of the launcher
 
 
 class JobStatus(StrEnum):

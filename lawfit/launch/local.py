@@ -19,11 +19,12 @@ GRACE_SECONDS: Final = 60.0  # from the request to stop to the end without askin
 TAIL_BYTES: Final = 4000
 CHILD: Final = Path(__file__).with_name("child.py")
 
+Process = subprocess.Popen[bytes]
+
 
 @dataclass
 class _Entry:
     job: Job
-    process: subprocess.Popen[bytes] | None = None
     slot: int | None = None
     state: JobState = field(default_factory=lambda: JobState(status=JobStatus.QUEUED))
     kill_at: float | None = None  # when the request to stop has been ignored for long enough
@@ -55,7 +56,9 @@ class LocalLauncher:
         devices = list(gpus) or [""]
         self._slots = [device for _ in range(workers) for device in devices]  # every GPU gets one before any gets two
         self._workers, self._grace, self._clock = workers, grace_seconds, clock
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, _Entry] = {}  # all there ever were
+        self._waiting: dict[str, _Entry] = {}  # in the order of submission
+        self._running: dict[str, tuple[_Entry, Process]] = {}
 
     @property
     def places(self) -> int:
@@ -65,8 +68,7 @@ class LocalLauncher:
         before = self._entries.get(job.name)
         if before is not None and before.state.status is not JobStatus.ENDED:
             raise ValueError(f"job {job.name} is not over yet")
-        self._entries.pop(job.name, None)  # it queues up behind the others
-        self._entries[job.name] = _Entry(job)
+        self._entries[job.name] = self._waiting[job.name] = _Entry(job)
         self._tend()
 
     def state(self, name: str) -> JobState:
@@ -76,12 +78,12 @@ class LocalLauncher:
     def cancel(self, name: str) -> None:
         entry = self._entries[name]
         self._tend()
-        if entry.state.status is JobStatus.QUEUED:
+        if self._waiting.pop(name, None):
             entry.state = JobState(status=JobStatus.ENDED, cancelled=True)
-        elif entry.process is not None and entry.kill_at is None:
+        elif name in self._running and entry.kill_at is None:
             entry.kill_at = self._clock() + self._grace
             entry.state = JobState(status=JobStatus.RUNNING, place=entry.state.place, cancelled=True)
-            entry.process.terminate()
+            self._running[name][1].terminate()
 
     def logs(self, name: str) -> str:
         path = _stderr(self._entries[name].job)
@@ -92,53 +94,53 @@ class LocalLauncher:
             return file.read().decode("utf-8", "replace")
 
     def close(self) -> None:
-        for entry in self._entries.values():
-            if entry.state.status is JobStatus.QUEUED:
-                entry.state = JobState(status=JobStatus.ENDED, cancelled=True)
-            elif entry.process is not None and entry.state.status is JobStatus.RUNNING:
-                _kill(entry.process)
-                entry.process.wait()
+        for entry in self._waiting.values():
+            entry.state = JobState(status=JobStatus.ENDED, cancelled=True)
+        self._waiting.clear()
+        for _, process in self._running.values():
+            _kill(process)
+            process.wait()
         self._tend()
         for folder in {_own_folder(entry.job) for entry in self._entries.values()}:
             claims.clean(folder)
 
     def _tend(self) -> None:
         """Notice what has ended, end what was asked to and has not, start what there is room for."""
-        for entry in self._entries.values():
-            if entry.process is None or entry.state.status is not JobStatus.RUNNING:
-                continue
-            code = entry.process.poll()
+        for name, (entry, process) in list(self._running.items()):
+            code = process.poll()
             if code is not None:
-                _kill(entry.process)  # helpers that it left behind: compilers
+                del self._running[name]
+                _kill(process)  # helpers that it left behind: compilers
                 if not _stderr(entry.job).stat().st_size:
                     _stderr(entry.job).unlink()
                 entry.state = JobState(
                     status=JobStatus.ENDED, place=entry.state.place, exit_code=code, cancelled=entry.state.cancelled
                 )
             elif entry.kill_at is not None and self._clock() > entry.kill_at:
-                _kill(entry.process)
-        taken = {entry.slot for entry in self._entries.values() if entry.state.status is JobStatus.RUNNING}
+                _kill(process)
+        taken = {entry.slot for entry, _ in self._running.values()}
         free = [slot for slot in range(len(self._slots)) if slot not in taken]
-        for entry in self._entries.values():
+        for name, entry in list(self._waiting.items()) if free else ():
             if not free:
                 break
-            if entry.state.status is JobStatus.QUEUED and self._start(entry, free[0]):
+            if (started := self._start(entry, free[0])) is not None:
+                self._running[name] = (self._waiting.pop(name), started)
                 free.pop(0)
 
-    def _start(self, entry: _Entry, slot: int) -> bool:
+    def _start(self, entry: _Entry, slot: int) -> Process | None:
         """Start a job, unless something that it claims is taken."""
         job = entry.job
         claim = claims.take(_own_folder(job), job.name, job.claims)
         if isinstance(claim, claims.Holder):
             who = f"job {claim.job} of process {claim.launcher}"
             entry.state = JobState(status=JobStatus.QUEUED, waits_for=who)
-            return False
+            return None
         device = self._slots[slot]
         try:
             with _stderr(job).open("wb") as errors:
-                entry.process = subprocess.Popen(
+                process = subprocess.Popen(
                     [sys.executable, "-IS", str(CHILD), str(os.getpid()), *job.command],
-                    env={**os.environ, **self._environment(device), **job.environment},
+                    env={**os.environ, **self._environment(device)},
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=errors,
@@ -149,7 +151,7 @@ class LocalLauncher:
             os.close(claim)
         place = f"gpu {device}" if device else "cpu"
         entry.slot, entry.state = slot, JobState(status=JobStatus.RUNNING, place=place)
-        return True
+        return process
 
     def _environment(self, device: str) -> dict[str, str]:
         made = {"CUDA_VISIBLE_DEVICES": device}
@@ -166,7 +168,7 @@ def _stderr(job: Job) -> Path:
     return _own_folder(job) / f"{job.name}.err"
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def _kill(process: Process) -> None:
     """End a process with all that it started."""
     try:
         os.killpg(process.pid, signal.SIGKILL)

@@ -65,6 +65,13 @@ class TestContract:
         assert launcher.state("running").cancelled
         assert launcher.state("waiting").exit_code is None
 
+    def test_cancelling_what_is_over_changes_nothing(self, launcher: Launcher, tmp_path: Path) -> None:
+        launcher.submit(job("silent", "", tmp_path))
+        ended(launcher, "silent")
+        before = launcher.state("silent")
+        launcher.cancel("silent")  # it ended while somebody made up his mind
+        assert launcher.state("silent") == before
+
     def test_of_two_jobs_that_claim_the_same_one_waits(self, launcher: Launcher, tmp_path: Path) -> None:
         others = BACKENDS["local"]()
         others.submit(job("first", SLEEP, tmp_path, "a", "b"))
@@ -130,7 +137,7 @@ from lawfit.launch import Job, LocalLauncher
 launcher = LocalLauncher()
 command = ({sys.executable!r}, "-IS", "-c", {SLEEP + "  # mine"!r})
 launcher.submit(Job(name="a", command=command, folder=Path({str(tmp_path)!r})))
-print(launcher._entries["a"].process.pid, flush=True)
+print(launcher._running["a"][1].pid, flush=True)
 time.sleep(60)
 """
         process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
