@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from lawfit.errors import LogFormatError, NoFit, StoreError
+from lawfit.errors import LogFormatError, NoFit, NotEnoughData, StoreError
 from lawfit.records import (
     Changes,
     Fit,
+    FitStatus,
     IngestReport,
     Json,
     Optimum,
@@ -28,6 +29,7 @@ from lawfit.records import (
 from lawfit.settings import data_folder
 
 if TYPE_CHECKING:
+    from lawfit.estimate.all_laws import Evidence
     from lawfit.estimate.analysis import FitOptions
     from lawfit.ingest import Ingested
     from lawfit.ingest.curves import CurveColumns
@@ -199,9 +201,13 @@ def refit(
     *,
     options: FitOptions | None = None,
     without_laws: Sequence[str] = (),
+    three_term: bool = False,
     progress: Callable[[str, float], None] | None = None,
 ) -> Fit:
-    """Fit a recipe's runs and store the fit. The same runs, options and code give the same fit, stored once.
+    """Fit every law that a recipe's data support, and store each. The same data, options and code give the same fits.
+
+    Returns the fit of learning rate and batch, which names the others (`laws` and `missing` of its payload); of a
+    recipe without a finished run, the first of the laws that it has. `three_term` adds the surface L(N, batch, steps).
 
     `without_laws` names published laws that must not lend anything, beside those of the options.
 
@@ -212,7 +218,7 @@ def refit(
     UnknownLaw
         `without_laws` names a law that is not in the catalogue.
     NotEnoughData
-        No run finished.
+        No run finished, and nothing else could be fitted either.
     """
     if without_laws:
         from lawfit.estimate.analysis import FitOptions
@@ -222,9 +228,96 @@ def refit(
         options = options or FitOptions()
         options = replace(options, without_laws=tuple(dict.fromkeys((*options.without_laws, *named))))
     chosen = store.recipe(recipe)
-    fit, optima = fit_runs(chosen, store.runs(chosen.key), options=options, progress=progress)
-    store.put_fit(fit, optima)
-    return store.fit(fit.id)
+    fitted = fit_evidence(chosen, evidence_of(store, chosen), options=options, three_term=three_term, progress=progress)
+    for law in fitted.laws:
+        store.put_fit(law)
+    if fitted.fit is not None:
+        store.put_fit(fitted.fit, fitted.optima)
+    return store.fit((fitted.fit or fitted.laws[0]).id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedRecipe:
+    """Every fit of one recipe, in memory; `fit` names the others in its payload."""
+
+    fit: Fit | None  # of learning rate and batch; None: no run with a loss, yet there are `laws`
+    optima: tuple[Optimum, ...]  # each scale's own
+    laws: tuple[Fit, ...]  # of the loss, critical batch, weight decay
+
+
+def evidence_of(store: Store, recipe: Recipe) -> Evidence:
+    """All that the store holds of one recipe."""
+    from lawfit.estimate.all_laws import CURVE_METRICS, Evidence
+
+    counts = store.curve_counts(recipe.key)
+    most = max(counts.values(), default=0)
+    metric = next((name for name in CURVE_METRICS if 2 * counts.get(name, 0) > most), "")
+    curves = store.curves(recipe.key, metric) if metric else {}
+    return Evidence(
+        runs=store.runs(recipe.key),
+        targets=store.targets(recipe.key),
+        curves={key: (steps.astype(float), numbers) for key, (steps, numbers) in curves.items()},
+        metric=metric,
+        schedule=recipe.schedule,
+        weight_decay_kind=recipe.extra.get("weight_decay_kind", ""),
+    )
+
+
+def fit_evidence(
+    recipe: Recipe,
+    evidence: Evidence,
+    *,
+    options: FitOptions | None = None,
+    three_term: bool = False,
+    progress: Callable[[str, float], None] | None = None,
+) -> FittedRecipe:
+    """Fit every law that the evidence of one recipe supports, in memory.
+
+    Raises
+    ------
+    NotEnoughData
+        No run finished, and nothing else could be fitted either.
+    """
+    from lawfit.estimate.all_laws import evidence_hash, fit_all_laws
+    from lawfit.estimate.analysis import FitOptions
+
+    options, report = options or FitOptions(), progress or (lambda _step, _share: None)
+    report("further laws", 0.0)
+    found = fit_all_laws(evidence, three_term=three_term)
+    data, code = evidence_hash(evidence), code_version()
+    laws = tuple(
+        Fit(
+            id=content_hash({"recipe": recipe.key, "data": data, "code": code, "kind": law.kind}),
+            recipe_key=recipe.key,
+            recipe_name=recipe.name,
+            kind=law.kind,
+            status=law.status,
+            data_hash=data,
+            code_version=code,
+            created_at=_now(),
+            options={},
+            exclusions={run.run_key: run.excluded for run in evidence.runs if run.excluded is not None},
+            payload=law.payload,
+        )
+        for law in found.fitted
+    )
+    try:
+        fit, optima = fit_runs(
+            recipe, evidence.runs, options=options, progress=lambda step, share: report(step, 0.2 + 0.8 * share)
+        )
+    except NotEnoughData:
+        if not any(law.status is not FitStatus.UNCERTIFIED for law in laws):
+            raise
+        return FittedRecipe(fit=None, optima=(), laws=laws)
+    named = {
+        "laws": {
+            law.kind: {"fit_id": law.id, "status": law.status.value, "words": law.payload["words"]} for law in laws
+        },
+        "missing": dict(found.missing),
+        "missing_details": dict(found.details),
+    }
+    fit = replace(fit, id=content_hash({"fit": fit.id, **named}), payload={**fit.payload, **named})
+    return FittedRecipe(fit=fit, optima=optima, laws=laws)
 
 
 def fit_runs(
@@ -234,7 +327,7 @@ def fit_runs(
     options: FitOptions | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> tuple[Fit, tuple[Optimum, ...]]:
-    """Fit the runs of one recipe, in memory: the fit, and each scale's own optimum.
+    """Fit learning rate and batch to the runs of one recipe, in memory: the fit, and each scale's own optimum.
 
     Raises
     ------
@@ -256,7 +349,7 @@ def fit_runs(
         status=analysis.status,
         data_hash=data,
         code_version=code,
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        created_at=_now(),
         options=asdict(options),
         exclusions=dict(observed.rejected),
         payload=analysis.payload,
@@ -284,7 +377,8 @@ def recommend(store: Store, recipe: str | None, target: Target, *, fit_id: str |
         chosen = store.recipe(fit.recipe_name)
         if recipe is not None and store.recipe(recipe).key != fit.recipe_key:
             raise NoFit(f"fit {fit_id} belongs to recipe '{fit.recipe_name}', not to '{recipe}'")
-    answer = advise(fit, chosen, target)
+    laws = {kind: store.fit(law["fit_id"]) for kind, law in fit.payload.get("laws", {}).items()}
+    answer = advise(fit, chosen, target, laws)
     with suppress(StoreError):  # a read-only database still answers; only the record of the answer is missing
         store.put_prediction(answer["id"], fit.id, answer["target"], answer)
     return answer
@@ -412,6 +506,10 @@ class _Arrivals:
 
     def _named(self, sweep: Sweep) -> Sweep:
         return replace(sweep, recipe=replace(sweep.recipe, name=self._names[sweep.runs[0].run_key]))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @cache

@@ -36,8 +36,12 @@ _WORDS: Final = {"params": "parameters", "tokens": "tokens"}
 FEW_STEPS: Final = 100
 
 
-def recommend(fit: Fit, recipe: Recipe, target: Target) -> dict[str, Any]:
+def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] | None = None) -> dict[str, Any]:
     """The recommendation for one target.
+
+    Parameters
+    ----------
+    laws : kind -> the further fits that `fit` names in its payload
 
     Returns
     -------
@@ -144,6 +148,13 @@ def recommend(fit: Fit, recipe: Recipe, target: Target) -> dict[str, Any]:
             *_status_warning(fit),
         ],
     }
+    if "laws" in payload:  # a fit of before there were further laws answers as it did
+        from lawfit.advise.further import further_answers
+
+        lr_value, batch_value = (recommendation[name]["value"] for name in ("lr", "batch_tokens"))
+        document |= further_answers(
+            laws or {}, payload.get("missing", {}), target, lr=lr_value, batch_tokens=batch_value
+        )
     # of the whole answer: the same fit asked the same by other code may answer otherwise, and is another prediction
     document["id"] = content_hash(document)
     return document

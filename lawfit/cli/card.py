@@ -18,7 +18,14 @@ from lawfit.cli.output import (
     table,
     warning_list,
 )
-from lawfit.plots.words import INPUT_WORDS, STATUS_WORDS, is_simulated, recipe_words
+from lawfit.plots.words import (
+    FURTHER_NAMES,
+    INPUT_WORDS,
+    STATUS_WORDS,
+    further_words,
+    is_simulated,
+    recipe_words,
+)
 from lawfit.units import format_lr, format_percent, format_quantity
 
 if TYPE_CHECKING:
@@ -32,7 +39,11 @@ def card(document: Mapping[str, Any]) -> list[RenderableType]:
     """What `lawfit predict` shows: the recommendation, then what published laws say, then the backtest and warnings."""
     from rich.console import Group
 
-    head: RenderableType = Group(_target_lines(document), plain(""), _values(document), plain(""), _meaning(document))
+    head: RenderableType = Group(
+        *(_target_lines(document), plain(""), _values(document), plain("")),
+        *([_further(document), plain("")] if "missing" in document else []),
+        _meaning(document),
+    )
     if is_terminal():
         from rich import box
         from rich.panel import Panel
@@ -106,6 +117,10 @@ def _values(document: Mapping[str, Any]) -> Table:
     for label, *cells in rows:
         grid.add_row(plain(label), *cells)
     return grid
+
+
+def _further(document: Mapping[str, Any]) -> Table:
+    return pairs([(label, words) for name, label in FURTHER_NAMES.items() if (words := further_words(document, name))])
 
 
 def _meaning(document: Mapping[str, Any]) -> Table:

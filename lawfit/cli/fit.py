@@ -45,12 +45,18 @@ def fit(
             metavar="LAW", help="A published law that must lend nothing: it was fitted on these runs; repeatable."
         ),
     ] = None,
+    three_term: Annotated[
+        bool,
+        typer.Option("--three-term", help="Also fit the surface of the loss in parameters, batch and steps (seconds)."),
+    ] = False,
     as_json: JsonOption = False,
     database: DatabaseOption = None,
 ) -> None:
     """Fit how the best learning rate and batch size move with parameters and tokens, and store the fit.
 
-    Uses every run of the recipe that is not excluded; diverged runs count as an upper bound of the learning rate.
+    The laws of loss, critical batch size and weight decay are fitted too where the recipe's data support them; for
+    each other one it says what is missing. Every run of the recipe that is not excluded is used; diverged runs count
+    as an upper bound of the learning rate.
     Each fit comes with a backtest: scales are left out, predicted, and scored on the runs that were made there.
     Exit code 4: too little evidence for any answer.
     """
@@ -58,7 +64,7 @@ def fit(
 
     store = open_store(ctx, database)
     with progress("fitting", quiet=as_json) as advance:
-        stored = pipeline.refit(store, recipe, without_laws=without_law or (), progress=advance)
+        stored = pipeline.refit(store, recipe, without_laws=without_law or (), three_term=three_term, progress=advance)
     if as_json:
         print_json({"schema": "lawfit.fit/1", **stored.to_json()})
     else:
@@ -87,19 +93,41 @@ def summary(stored: Fit) -> list[RenderableType]:
 
 def _head(stored: Fit) -> RenderableType:
     payload = stored.payload
-    runs = f"{payload['runs_used']:,} used"
-    if payload.get("diverged"):
-        runs += f", {payload['diverged']:,} of them diverged"
-    rows = [("Recipe", stored.recipe_name), ("Runs", runs)]
+    rows = [("Recipe", stored.recipe_name)]
+    if "runs_used" in payload:
+        runs = f"{payload['runs_used']:,} used"
+        rows.append(("Runs", runs + (f", {payload['diverged']:,} of them diverged" if payload.get("diverged") else "")))
     rows += [("", f"left out: {item['count']:,} ({item['reason']})") for item in payload.get("rejected") or []]
     law = payload.get("law") or {}
     for name, label in (("lr", "Best lr"), ("batch_tokens", "Best batch"), ("lr_given_batch", "lr at a batch")):
         if law.get(name):
             rows.append((label, _law_words(law[name])))
+    if payload.get("words"):  # a fit of another law
+        rows.append((LAW_NAMES.get(stored.kind, stored.kind), payload["words"]))
     rows.append(("Standing", _STATUS_WORDS.get(str(stored.status), str(stored.status))))
+    rows += further_rows(payload)
     return pairs(rows)
 
 
+def further_rows(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A line for each further law: what it says, or what it would take."""
+    laws, missing = payload.get("laws") or {}, payload.get("missing") or {}
+    rows = []
+    for kind, name in LAW_NAMES.items():
+        if kind in missing:
+            rows.append((name, f"no law: {missing[kind]}"))
+        elif kind in laws:
+            lent = "; in part from published laws" if laws[kind]["status"] == "sparse" else ""
+            rows.append((name, laws[kind]["words"] + lent))
+    return rows
+
+
+LAW_NAMES = {
+    "loss": "Loss",
+    "critical_batch": "Critical batch",
+    "timescale": "Weight decay",
+    "three_term": "Batch x steps",
+}
 _STATUS_WORDS = {
     "ok": "rests on these runs",
     "sparse": "exponents come (in part) from published laws; these runs set the level",

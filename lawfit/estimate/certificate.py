@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import f as fisher
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -213,6 +212,8 @@ def lack_of_fit(
     share_inside : float
         Share of residuals that are not clipped: the curvature of the loss, for the size of what is left.
     """
+    from scipy.special import fdtrc  # here: answers from a stored fit do without scipy
+
     extra = np.column_stack(list(columns.values()))
     extra = extra - jacobian @ np.linalg.lstsq(jacobian, extra, rcond=None)[0]
     groups, q = int(index.max()) + 1, extra.shape[1]
@@ -235,7 +236,7 @@ def lack_of_fit(
     coefficients = np.linalg.pinv(extra.T @ extra, hermitian=True) @ total / max(share_inside, 1e-12)
     strongest = int(np.abs(total / np.sqrt(np.diag(spread))).argmax())
     return LackOfFit(
-        p_value=float(fisher.sf(statistic, q, groups - q)),
+        p_value=float(fdtrc(q, groups - q, statistic)),
         column=names[strongest],
         size=float((extra @ coefficients).std()),
     )

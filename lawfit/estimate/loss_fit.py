@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import norm
 
 from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate.certificate import (
@@ -27,6 +26,7 @@ from lawfit.estimate.certificate import (
 )
 from lawfit.estimate.loss_forms import FORMS, LossForm
 from lawfit.estimate.newton import Bools, Floats, Minima, Penalty, minimise
+from lawfit.estimate.quantiles import normal_quantile
 from lawfit.estimate.resample import cluster_index, cluster_weights, interval
 from lawfit.estimate.varpro import same_minimum
 from lawfit.laws.loss import AdditiveLaw
@@ -449,7 +449,7 @@ class _Fit:
         relative = sd / scale
         if len(draws):  # where the law is far from linear in its parameters, resamples spread further than that
             low, high = np.quantile(draws[:, free], [0.05, 0.95], axis=0)
-            relative = np.maximum(relative, (high - low) / (2 * norm.ppf(0.95)) / scale)
+            relative = np.maximum(relative, (high - low) / (2 * normal_quantile(0.95)) / scale)
         weak = weak_parameters(names, np.where(loose, np.inf, relative), at_bound)
         n, d = (self.log_n - self.centre[0]) / np.log(10), (self.log_d - self.centre[1]) / np.log(10)
         return certificate(

@@ -22,6 +22,7 @@ SETTING_TOLERANCE = 0.002
 TOKENS_TOLERANCE = 0.02
 PARAMS_TOLERANCE = 0.005
 MIN_REPEATS = 3  # repeated seeds that can tell a spread
+MOST_DECAYS_NAMED = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +194,7 @@ def data_hash(runs: Sequence[Run]) -> str:
     rows = sorted(
         (
             (r.run_key, r.params, r.tokens, r.batch_tokens, r.lr, r.loss, r.status.value, r.weight_decay, r.excluded)
+            + ((kind,) if (kind := decay_kind(r)) != "coupled" else ())
             for r in runs
         ),
         key=repr,  # some of these are None, which has no order
@@ -206,17 +208,38 @@ def summarise_rejections(rejected: Sequence[tuple[str, str]]) -> list[dict[str, 
 
 
 def _one_weight_decay(runs: list[Run], rejected: list[tuple[str, str]], notes: list[str]) -> list[Run]:
-    counts = Counter(run.weight_decay for run in runs)
+    """Runs of the weight decay (number and convention) that most share: one reason stands for all the others."""
+    counts = Counter(_decay_of(run) for run in runs)
     if len(counts) <= 1:
         return runs
-    usual = max(counts, key=lambda value: (counts[value], value is not None, -(value or 0.0)))
-    shown = "unknown" if usual is None else f"{usual:g}"
-    for run in runs:
-        if run.weight_decay != usual:
-            other = "unknown" if run.weight_decay is None else f"{run.weight_decay:g}"
-            rejected.append((run.run_key, f"weight decay is {other}; this fit uses the runs with {shown}"))
+    usual = max(counts, key=lambda key: (counts[key], key[0] is not None, -(key[0] or 0.0)))
+    several = len({kind for _, kind in counts if kind}) > 1
+    shown, others = _decay_words([usual], several), _decay_words([key for key in counts if key != usual], several)
+    reason = f"weight decay is {others}; this fit uses the runs with {shown}"
+    rejected += [(run.run_key, reason) for run in runs if _decay_of(run) != usual]
     notes.append(f"weight decay varies; {counts[usual]} of {len(runs)} runs have {shown} and are used")
-    return [run for run in runs if run.weight_decay == usual]
+    return [run for run in runs if _decay_of(run) == usual]
+
+
+def decay_kind(run: Run) -> str:
+    """Convention of a run's weight decay; what is not stated is taken as torch.optim.AdamW has it."""
+    return str(run.extra.get("weight_decay_kind") or "coupled")
+
+
+def _decay_of(run: Run) -> tuple[float | None, str]:
+    return run.weight_decay, "" if not run.weight_decay else decay_kind(run)  # without one the convention says nothing
+
+
+def _decay_words(keys: Sequence[tuple[float | None, str]], several: bool) -> str:
+    """``0, 0.03 or 1``; with their conventions where there are several, and the ends alone where there are many."""
+    ordered = sorted(keys, key=lambda key: (-1.0 if key[0] is None else key[0], key[1]))
+    words = [
+        "unknown" if value is None else f"{value:g}" + (f" ({kind})" if several and kind else "")
+        for value, kind in ordered
+    ]
+    if len(words) > MOST_DECAYS_NAMED:
+        return f"{words[0]} to {words[-1]}"
+    return " or ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
 
 
 def _snap(log_values: Floats, tolerance: float) -> Floats:

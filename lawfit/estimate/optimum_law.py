@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lawfit.errors import FitError
+from lawfit.estimate.quantiles import normal_cdf, normal_quantile
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -362,13 +363,11 @@ def _given_scatter(
 
 def _mixture_quantile(weights: Floats, means: Floats, sds: Floats, share: float) -> float:
     """Quantile of a mixture of normals, by bisection between the extreme quantiles of its parts."""
-    from scipy.special import ndtr, ndtri
-
-    ends = means + sds * ndtri(share)
+    ends = means + sds * normal_quantile(share)
     low, high = float(ends.min()), float(ends.max())
     for _ in range(60):
         middle = 0.5 * (low + high)
-        if float(weights @ ndtr((middle - means) / sds)) < share:
+        if float(weights @ normal_cdf((middle - means) / sds)) < share:
             low = middle
         else:
             high = middle

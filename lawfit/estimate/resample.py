@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
-from scipy.stats import t as student
+
+from lawfit.estimate.quantiles import normal_cdf, student_quantile
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -62,8 +62,8 @@ def tail(level: float, clusters: int, parameters: int) -> float:
     if clusters <= parameters:
         raise ValueError(f"{clusters} clusters give no interval for a fit with {parameters} parameters")
     spare = clusters - parameters
-    quantile = np.sqrt(clusters / spare) * student.ppf(0.5 + level / 2, spare)
-    return float(norm.sf(quantile))
+    quantile = np.sqrt(clusters / spare) * student_quantile(0.5 + level / 2, spare)
+    return float(normal_cdf(-quantile))
 
 
 def interval(draws: Floats, level: float, clusters: int, parameters: int) -> tuple[Floats, Floats]:

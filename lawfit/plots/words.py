@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from lawfit.units import format_quantity
+from lawfit.units import format_lr, format_quantity
 
 STATUS_WORDS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -28,6 +28,49 @@ QUANTITY_WORDS: Final[Mapping[str, str]] = MappingProxyType({"lr": "Peak learnin
 INPUT_WORDS: Final[Mapping[str, str]] = MappingProxyType(
     {"params": "parameters", "tokens": "tokens", "batch_tokens": "batch"}
 )
+
+FURTHER_NAMES: Final[Mapping[str, str]] = MappingProxyType(
+    {"weight_decay": "Weight decay", "critical_batch": "Critical batch", "expected_loss": "Expected loss"}
+)
+
+
+def further_words(document: Mapping[str, Any], name: str) -> str:
+    """One of `FURTHER_NAMES` of a recommendation in one line: the number with its interval, or what is missing for it.
+
+    Empty for a recommendation of before there were any.
+    """
+    part = document.get(name)
+    if part is None:
+        missing = (document.get("missing") or {}).get(name)
+        return f"not from these runs: {missing}" if missing else ""
+    if name == "weight_decay":
+        return (
+            f"{format_lr(part['value'])} ({_span(part, format_lr)}), coupled to the learning rate as in "
+            f"torch.optim.AdamW; {format_lr(part['independent'])} where independent of it"
+        )
+    if name == "critical_batch":
+        tokens = f"{format_quantity(part['value'])} tokens ({_span(part, format_quantity)})"
+        return f"{tokens}: there {definition_words(part['definition'])}"
+    run = "" if part["run_low"] is None else f"; a single run {part['run_low']:.4g} to {part['run_high']:.4g}"
+    return f"{part['value']:.4g} nats per token ({_span(part, _four)}) at the best settings{run}"
+
+
+def definition_words(definition: Mapping[str, Any]) -> str:
+    """What is critical about a critical batch: ``a run needs twice the tokens that a very small batch would need``."""
+    fraction, reference = definition["fraction"], definition["reference_batch_tokens"]
+    more = "twice the tokens" if fraction == 1 else f"{100 * fraction:.4g} % more tokens"
+    base = f"a batch of {format_quantity(reference)} tokens" if reference else "a very small batch"
+    return f"a run needs {more} {'that' if fraction == 1 else 'than'} {base} would need for the same loss"
+
+
+def _span(part: Mapping[str, Any], write: Any) -> str:
+    if part.get("low") is None or part.get("high") is None:
+        return "no interval"
+    return f"{write(part['low'])} to {write(part['high'])}"
+
+
+def _four(value: float) -> str:
+    return f"{value:.4g}"
 
 
 def scale_words(params: float, tokens: float) -> str:

@@ -366,6 +366,31 @@ class Store:
             return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64)
         return np.concatenate([steps for steps, _ in pieces]), np.concatenate([numbers for _, numbers in pieces])
 
+    def curves(self, recipe_key: str, metric: str) -> dict[str, tuple[curve_chunks.Steps, curve_chunks.Numbers]]:
+        """`curve` for every run of a recipe that has the metric, by its key, in one query."""
+        column = tables.curves.c
+        query = sa.select(tables.runs.c.run_key, column.codec, column.points, column.steps, column.numbers)
+        query = query.join_from(tables.curves, tables.runs, column.run_id == tables.runs.c.id)
+        query = query.where(tables.runs.c.recipe_id == _recipe_id(recipe_key), column.metric == metric)
+        found: dict[str, list[tuple[curve_chunks.Steps, curve_chunks.Numbers]]] = {}
+        with self.reading() as connection:
+            for row in connection.execute(query.order_by(column.run_id, column.chunk)):
+                piece = curve_chunks.unpack(row.codec, row.points, row.steps, row.numbers)
+                found.setdefault(row.run_key, []).append(piece)
+        return {
+            key: (np.concatenate([steps for steps, _ in pieces]), np.concatenate([numbers for _, numbers in pieces]))
+            for key, pieces in found.items()
+        }
+
+    def curve_counts(self, recipe_key: str) -> dict[str, int]:
+        """How many runs of a recipe have each metric."""
+        column = tables.curves.c
+        query = sa.select(column.metric, sa.func.count(column.run_id.distinct()))
+        query = query.join_from(tables.curves, tables.runs, column.run_id == tables.runs.c.id)
+        query = query.where(tables.runs.c.recipe_id == _recipe_id(recipe_key)).group_by(column.metric)
+        with self.reading() as connection:
+            return {metric: int(count) for metric, count in connection.execute(query)}
+
     def curve_metrics(self, recipe_key: str, run_key: str) -> list[str]:
         """Names of the metrics that a run has curves for."""
         with self.reading() as connection:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -140,8 +142,29 @@ def test_only_the_usual_weight_decay_is_used() -> None:
     found = observe(runs)
     assert found.runs_used == 3
     assert dict(found.rejected).keys() == {"w", "n"}
-    assert "weight decay is 0.2; this fit uses the runs with 0.1" in dict(found.rejected)["w"]
+    # one reason for all of them, so that they are one line wherever reasons are counted
+    assert set(dict(found.rejected).values()) == {"weight decay is unknown or 0.2; this fit uses the runs with 0.1"}
     assert any("3 of 5 runs have 0.1" in note for note in found.notes)
+
+
+def test_many_weight_decays_are_named_by_their_ends() -> None:
+    runs = [run(f"{i}", 1e-3, 1e5, 3.0, weight_decay=0.1) for i in range(3)]
+    runs += [run(f"w{i}", 1e-3, 1e5, 3.0, weight_decay=0.2 + i / 10) for i in range(8)]
+    assert "weight decay is 0.2 to 0.9; this fit" in dict(observe(runs).rejected)["w0"]
+
+
+def test_one_number_in_two_conventions_is_two_weight_decays() -> None:
+    """Trap 7: 0.1 coupled to the learning rate and 0.1 independent of it differ by a factor of the learning rate."""
+    coupled = [run(f"c{i}", 1e-3 * 2**i, 1e5, 3.0, weight_decay=0.1) for i in range(3)]
+    stated = [replace(r, run_key=f"s{r.run_key}", extra={"weight_decay_kind": "coupled"}) for r in coupled]
+    other = [replace(r, run_key=f"i{r.run_key}", extra={"weight_decay_kind": "independent"}) for r in coupled]
+    found = observe([*coupled, *stated, *other])
+    assert found.runs_used == 6  # not stated is as torch has it: coupled
+    assert set(dict(found.rejected).values()) == {
+        "weight decay is 0.1 (independent); this fit uses the runs with 0.1 (coupled)"
+    }
+    without = [replace(r, weight_decay=0.0, loss=3.0) for r in (*stated, *other)]
+    assert observe(without).runs_used == 6  # no weight decay is the same in every convention
 
 
 def test_every_run_is_used_or_rejected(rng: np.random.Generator) -> None:

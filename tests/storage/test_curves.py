@@ -80,3 +80,21 @@ def test_damage_is_named(damage: str) -> None:
     points = 4 if damage == "points" else chunk.points
     with pytest.raises(StoreError, match=r"upgrade lawfit|lawfit db check"):
         unpack(codec, points, chunk.steps, blob)
+
+
+def test_all_curves_of_a_recipe_at_once(store: Store) -> None:
+    store.put_runs(recipe(), [run("a"), run("b"), run("c")])
+    store.put_runs(recipe("other", data="other"), [run("a")])
+    key = recipe().key
+    for name in ("a", "b"):
+        store.append_curve(key, name, "loss", [1, 2], [3.0, float("nan")])
+        store.append_curve(key, name, "loss", [5], [2.5])
+    store.append_curve(key, "c", "grad_norm", [1], [0.5])
+    store.append_curve(recipe("other", data="other").key, "a", "loss", [9], [9.0])
+    found = store.curves(key, "loss")
+    assert set(found) == {"a", "b"}
+    for name, curve in found.items():
+        one = store.curve(key, name, "loss")
+        assert [part.tobytes() for part in curve] == [part.tobytes() for part in one]
+    assert store.curve_counts(key) == {"loss": 2, "grad_norm": 1}
+    assert store.curves(key, "nothing") == {}

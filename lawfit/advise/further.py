@@ -1,0 +1,132 @@
+"""From stored fits to what else one asks about a run: weight decay, critical batch size, and the loss to expect.
+
+Each answer is a part of the document of a recommendation, with its interval, how far it extrapolates and what to know
+before using it. Nothing is fitted here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from lawfit.estimate.loss_fit import LossFit
+from lawfit.estimate.optimum_law import OptimumLaw
+from lawfit.estimate.timescale import RATIO
+from lawfit.laws.timescale import DecayConvention, weight_decay_of
+from lawfit.records import Fit, FitStatus, Target
+
+FAR_DECADES: Final = 0.05  # beyond the runs by more than this is an extrapolation
+# kind of fit -> what it answers, as the document and people call it
+ANSWERS: Final[Mapping[str, tuple[str, str]]] = {
+    "timescale": ("weight_decay", "weight decay"),
+    "critical_batch": ("critical_batch", "critical batch size"),
+    "loss": ("expected_loss", "expected loss"),
+}
+
+
+def further_answers(
+    laws: Mapping[str, Fit], missing: Mapping[str, str], target: Target, *, lr: float, batch_tokens: float
+) -> dict[str, Any]:
+    """Parts of the document: an answer or null for each of `ANSWERS`, and under ``missing`` why it is null.
+
+    Parameters
+    ----------
+    laws : kind -> fit; one that is not certified does not answer
+    missing : kind -> what the data lack
+    lr, batch_tokens : those that are recommended; weight decay goes with them
+    """
+    found: dict[str, Any] = {name: None for name, _ in ANSWERS.values()}
+    for kind, fit in laws.items():
+        if fit.status is FitStatus.UNCERTIFIED or kind not in ANSWERS:
+            continue
+        if kind == "timescale":
+            found["weight_decay"] = weight_decay_answer(fit, target, lr=lr, batch_tokens=batch_tokens)
+        elif kind == "critical_batch":
+            found["critical_batch"] = critical_batch_answer(fit, target)
+        else:
+            found["expected_loss"] = loss_answer(fit, target)
+    lacking = {name: missing.get(kind, "") for kind, (name, _) in ANSWERS.items() if found[name] is None}
+    return {**found, "missing": lacking}
+
+
+def weight_decay_answer(fit: Fit, target: Target, *, lr: float, batch_tokens: float) -> dict[str, Any]:
+    """Weight decay in both conventions, from the timescale that is best at the target's tokens per parameter."""
+    law = OptimumLaw.from_json(fit.payload["law"])
+    said = law.predict(target.level, **{RATIO: target.tokens / target.params})
+
+    def decay(timescale: float, convention: DecayConvention = DecayConvention.COUPLED) -> float:
+        return _digits(float(weight_decay_of(timescale, batch_tokens, lr, target.tokens, convention)))
+
+    return {
+        "value": decay(said.value),
+        "low": decay(said.high),  # a long memory is a small weight decay
+        "high": decay(said.low),
+        "level": target.level,
+        "independent": decay(said.value, DecayConvention.INDEPENDENT),
+        "at": {"lr": lr, "batch_tokens": batch_tokens},
+        "timescale": {
+            "value": _digits(said.value),
+            "low": _digits(said.low),
+            "high": _digits(said.high),
+            "exponent": _digits(law.exponents[RATIO]),
+            "scales": law.points,
+        },
+        **_standing(fit, said.decades),
+    }
+
+
+def critical_batch_answer(fit: Fit, target: Target) -> dict[str, Any]:
+    """The critical batch size at the target, with its definition."""
+    route = fit.payload["routes"][fit.payload["route"]]
+    name = route["answering"]
+    law = OptimumLaw.from_json(route["laws"][name])
+    said = law.predict(target.level, **{name: getattr(target, name)})
+    return {
+        "value": _digits(said.value),
+        "low": _digits(said.low),
+        "high": _digits(said.high),
+        "level": target.level,
+        "definition": route["definition"],
+        "route": fit.payload["route"],
+        "metric": fit.payload.get("metric") or None,
+        "law": {"input": name, "exponent": _digits(law.exponents[name]), "measured": law.points, "sizes": law.groups},
+        **_standing(fit, said.decades),
+    }
+
+
+def loss_answer(fit: Fit, target: Target) -> dict[str, Any]:
+    """The loss of the best run at the target: of the law, and of one more run with its own noise."""
+    law = replace(LossFit.from_json(fit.payload["fit"]), level=target.level)
+    said = law.predict(target.params, target.tokens)
+    return {
+        "value": _digits(said.expected.value),
+        "low": None if said.expected.low is None else _digits(said.expected.low),
+        "high": None if said.expected.high is None else _digits(said.expected.high),
+        "level": target.level,
+        "run_low": None if said.run.low is None else _digits(said.run.low),
+        "run_high": None if said.run.high is None else _digits(said.run.high),
+        "law": {
+            "form": law.form,
+            "scales": len(fit.payload["points"]),
+            "parameters": {
+                name: {"value": p.value, "low": p.low, "high": p.high} for name, p in law.parameters.items()
+            },
+        },
+        **_standing(fit, said.extrapolation_decades),
+    }
+
+
+def _standing(fit: Fit, decades: Mapping[str, float]) -> dict[str, Any]:
+    beyond = max(decades.values(), default=0.0) > FAR_DECADES
+    borrowed = fit.status is FitStatus.SPARSE
+    return {
+        "extrapolation_decades": {name: round(value, 4) for name, value in decades.items()},
+        "status": "borrowed" if borrowed else "extrapolated" if beyond else "ok",
+        "fit_id": fit.id,
+        "notes": list(fit.payload["sentences"]),
+    }
+
+
+def _digits(value: float) -> float:
+    return float(f"{value:.6g}")

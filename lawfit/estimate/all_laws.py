@@ -1,0 +1,269 @@
+"""Every law of one recipe beside that of learning rate and batch: what its data support, what others miss.
+
+Each law comes with its status and, where a search found it, its certificate. Payloads are JSON values: null stands
+where there is no finite number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lawfit.errors import FitError, NotEnoughData
+from lawfit.estimate.certificate import Certificate
+from lawfit.estimate.loss_fit import fit_loss
+from lawfit.estimate.observations import data_hash, observe
+from lawfit.estimate.recipe_laws import CURVES, DATA_LAWS, STEPS_TABLE, RecipeLaws, fit_recipe_laws
+from lawfit.estimate.recipe_laws import THREE_TERM as THREE_TERM_ROUTE
+from lawfit.estimate.recipe_laws import TIMESCALE as TIMESCALE_ROUTE
+from lawfit.estimate.timescale import RATIO
+from lawfit.laws.timescale import DecayConvention
+from lawfit.records import FitStatus, Run, StepsToTarget, content_hash
+from lawfit.units import format_quantity
+
+Floats = NDArray[np.float64]
+
+# Kinds of fit, as the store knows them.
+LOSS: Final = "loss"
+CRITICAL_BATCH: Final = "critical_batch"
+TIMESCALE: Final = "timescale"
+THREE_TERM: Final = "three_term"
+KINDS: Final = (LOSS, CRITICAL_BATCH, TIMESCALE, THREE_TERM)
+
+COUPLED: Final = DecayConvention.COUPLED.value
+INDEPENDENT: Final = DecayConvention.INDEPENDENT.value
+LOSS_SCALES: Final = 6  # one more than the parameters of the additive law
+LOSS_RESAMPLES: Final = 500
+# Curves that steps to a loss are read from, best first: averaged weights stand for a finished decay (arXiv 2405.18392).
+CURVE_METRICS: Final = ("average_loss", "validation_loss", "eval_loss", "loss", "train_loss")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """All that a store holds of one recipe."""
+
+    runs: Sequence[Run]
+    targets: Sequence[StepsToTarget] = ()
+    curves: Mapping[str, tuple[Floats, Floats]] = field(default_factory=dict)  # run_key -> (steps, losses)
+    metric: str = ""  # which of `CURVE_METRICS` the curves are
+    schedule: str = ""  # of the learning rate, as the recipe says it
+    weight_decay_kind: str = ""  # of runs that do not say it themselves; empty is coupled
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedLaw:
+    """One law as it is stored. Its payload has ``words`` (what it says), ``reasons`` against its use, ``sentences``."""
+
+    kind: str
+    status: FitStatus
+    payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AllLaws:
+    """What could be fitted, and a sentence on what is missing for each law that could not (or is not certified)."""
+
+    fitted: tuple[FittedLaw, ...]
+    missing: Mapping[str, str]  # kind -> sentence
+    details: Mapping[str, str]  # kind or route -> all that was found to be in the way
+
+
+def evidence_hash(evidence: Evidence) -> str:
+    """Hash of everything that the laws see, whatever the order of the rows."""
+    curves = hashlib.sha256()
+    for key in sorted(evidence.curves):
+        steps, numbers = evidence.curves[key]
+        curves.update(key.encode() + steps.tobytes() + numbers.tobytes())
+    targets = sorted(
+        (row.run_key, row.params, row.batch_tokens, row.steps, row.target_loss) for row in evidence.targets
+    )
+    settings = sorted((run.run_key, repr(sorted(run.extra.items()))) for run in evidence.runs)  # one-factor sweeps
+    held = [evidence.metric, evidence.schedule, evidence.weight_decay_kind]
+    return content_hash([data_hash(evidence.runs), settings, targets, held, curves.hexdigest()])
+
+
+def fit_all_laws(evidence: Evidence, *, three_term: bool = False) -> AllLaws:
+    """Fit every law that the evidence supports; the three-term surface, which takes seconds, only when asked."""
+    rng = np.random.default_rng(0)  # the same evidence gives the same fits
+    fitted: list[FittedLaw] = []
+    missing: dict[str, str] = {}
+    details: dict[str, str] = {}
+    try:
+        law, open_question = _loss_law(evidence.runs, rng)
+        fitted.append(law)
+        missing |= {LOSS: open_question} if open_question else {}
+    except FitError as error:
+        missing[LOSS] = str(error)
+    runs, notes = in_one_convention(evidence.runs, evidence.weight_decay_kind or COUPLED)
+    found = fit_recipe_laws(
+        runs, evidence.targets, evidence.curves, schedule=evidence.schedule, rng=rng, surface=three_term
+    )
+    details |= found.missing
+    for kind, (made, sentence) in {
+        CRITICAL_BATCH: _critical_law(found, evidence.metric),
+        TIMESCALE: _timescale_law(found, notes),
+        **({THREE_TERM: _three_term_law(found)} if three_term else {}),
+    }.items():
+        fitted += [] if made is None else [made]
+        missing |= {kind: sentence} if sentence else {}
+    return AllLaws(fitted=tuple(fitted), missing=missing, details=details)
+
+
+def _loss_law(runs: Sequence[Run], rng: np.random.Generator) -> tuple[FittedLaw, str]:
+    """L(N, D) through the lowest loss of each scale; and what is open where it is not certified."""
+    observed = observe(runs)
+    if observed.n_cells < LOSS_SCALES:
+        raise NotEnoughData(
+            f"a law of the loss takes {LOSS_SCALES} scales (pairs of parameters and tokens) or more, better 20; these "
+            f"runs have {observed.n_cells}"
+        )
+    loss = np.exp(observed.lowest_log_loss())
+    fit = fit_loss(observed.params, observed.tokens, loss, rng=rng, resamples=LOSS_RESAMPLES)
+    found = fit.certificate
+    natural = {name: f"{interval.value:.3g}" for name, interval in fit.parameters.items()}
+    payload = {
+        "fit": fit.to_json(),
+        "points": [
+            {"params": n, "tokens": d, "loss": y}
+            for n, d, y in zip(observed.params.tolist(), observed.tokens.tolist(), loss.tolist(), strict=True)
+        ],
+        "words": "loss = {E} + {A} / parameters^{alpha} + {B} / tokens^{beta}".format(**natural)
+        + f", through the best run of {observed.n_cells} scales",
+        "reasons": list(found.reasons),
+        "sentences": list(found.warnings),
+    }
+    law = FittedLaw(kind=LOSS, status=_status(found), payload=finite(payload))
+    return law, _open_question(found) if found.reasons else ""
+
+
+def _status(report: Certificate) -> FitStatus:
+    return FitStatus.OK if report.certified else FitStatus.UNCERTIFIED
+
+
+def _open_question(report: Certificate) -> str:
+    """Why a fit is not certified, and the run that would help most, in one sentence."""
+    said = report.reasons[0]
+    if report.weak:
+        said = f"the runs do not determine {', '.join(report.weak)}"
+        if report.needed_runs:
+            at = report.needed_runs[0].inputs
+            where = f"{format_quantity(at['params'])} parameters on {format_quantity(at['tokens'])} tokens"
+            said += f"; one run of {where} would help most"
+    return f"fitted, but not certified: {said}"
+
+
+def _critical_law(found: RecipeLaws, metric: str) -> tuple[FittedLaw | None, str]:
+    route = found.answering
+    if route is None:
+        return None, (
+            "it takes three or more batch sizes at one model size, the best one and larger ones among them: steps to a "
+            "target loss, loss curves at a constant learning rate, or finished runs at two horizons per batch"
+        )
+    analysis = found.critical[route]
+    law = analysis.laws[analysis.answering]
+    low, high = law.exponent_interval(analysis.answering)
+    payload = {
+        "route": route,
+        "metric": metric if route == CURVES else "",
+        "routes": {name: other.to_json() for name, other in found.critical.items()},
+        "words": f"moves as {_INPUT_WORDS[analysis.answering]}^{law.exponents[analysis.answering]:+.2f} ({low:+.2f} to "
+        f"{high:+.2f}); {law.points} measured at {_count(law.groups, 'model size')}, "
+        f"{_ROUTE_WORDS[route]}",
+        "reasons": [],
+        "sentences": list(analysis.sentences),
+    }
+    return FittedLaw(kind=CRITICAL_BATCH, status=analysis.status, payload=finite(payload)), ""
+
+
+def _timescale_law(found: RecipeLaws, notes: Sequence[str]) -> tuple[FittedLaw | None, str]:
+    fit = found.timescale
+    if fit is None:
+        return None, found.missing[TIMESCALE_ROUTE]
+    if fit.law is None:
+        return None, (
+            f"weight decay was varied at {_count(len(fit.scales), 'scale')}, and none shows its best value: that takes "
+            " three or more positive values around it at one scale, learning rate and batch"
+        )
+    low, high = fit.law.exponent_interval(RATIO)
+    reasons = [] if fit.agree else ["starts of the joint fit ended in different minima"]
+    payload = {
+        **fit.to_json(),
+        "words": f"AdamW timescale {float(np.exp(fit.law.coefficients[0])):.2g} at "
+        f"{float(np.exp(fit.law.centre[0])):.3g} tokens per parameter, moves as their ratio"
+        f"^{fit.law.exponents[RATIO]:+.2f} ({low:+.2f} to {high:+.2f}); {_count(fit.law.points, 'scale')} of its own",
+        "reasons": reasons,
+        "sentences": [*notes, *fit.sentences],
+    }
+    law = FittedLaw(kind=TIMESCALE, status=fit.status, payload=finite(payload))
+    return law, f"fitted, but not certified: {reasons[0]}" if reasons else ""
+
+
+def _three_term_law(found: RecipeLaws) -> tuple[FittedLaw | None, str]:
+    fit = found.three_term
+    if fit is None:
+        return None, found.missing[THREE_TERM_ROUTE]
+    law = fit.law
+    payload = {
+        "fit": fit.to_json(),
+        "words": f"loss falls with batch^{-law.batch_exponent:.2f} and steps^{-law.steps_exponent:.2f}, so the best "
+        f"batch moves as tokens^{law.steps_exponent / (law.batch_exponent + law.steps_exponent):+.2f}",
+        "reasons": list(fit.certificate.reasons),
+        "sentences": list(fit.certificate.warnings),
+    }
+    made = FittedLaw(kind=THREE_TERM, status=_status(fit.certificate), payload=finite(payload))
+    return made, _open_question(fit.certificate) if fit.certificate.reasons else ""
+
+
+_INPUT_WORDS: Final = {"tokens": "tokens", "params": "parameters", "loss": "loss"}
+_ROUTE_WORDS: Final = {
+    STEPS_TABLE: "from steps to a target loss",
+    CURVES: "read off loss curves",
+    DATA_LAWS: "from finished runs at equal loss",
+}
+
+
+def _count(number: int, of: str) -> str:
+    return f"{number} {of}{'' if number == 1 else 's'}"
+
+
+def in_one_convention(runs: Sequence[Run], usual: str = COUPLED) -> tuple[list[Run], tuple[str, ...]]:
+    """Runs with weight decay coupled to the learning rate, and a sentence where some had it otherwise.
+
+    The conversion is exact: both conventions follow the schedule, so equal shrinking per step is the same training.
+    `usual` holds for runs that do not state theirs.
+    """
+    stated = [(run, str(run.extra.get("weight_decay_kind") or usual)) for run in runs]
+    kinds = Counter(kind for run, kind in stated if run.weight_decay)
+    notes = []
+    if independent := kinds[INDEPENDENT]:
+        notes.append(
+            f"{independent} of {len(runs)} runs have weight decay independent of the learning rate; here it is divided "
+            f"by the peak learning rate, which is the same shrinking in the coupled convention of torch.optim.AdamW"
+        )
+    if strange := sorted(set(kinds) - {COUPLED, INDEPENDENT}):
+        count = sum(kinds[kind] for kind in strange)
+        notes.append(
+            f"{count} runs are left out: their weight decay is of a kind not known here ({', '.join(strange)})"
+        )
+    return [
+        replace(run, weight_decay=run.weight_decay / run.lr) if run.weight_decay and kind == INDEPENDENT else run
+        for run, kind in stated
+        if not run.weight_decay or kind in (COUPLED, INDEPENDENT)
+    ], tuple(notes)
+
+
+def finite(value: Any) -> Any:
+    """The same JSON value with null in place of what is not finite."""
+    if isinstance(value, Mapping):
+        return {key: finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in value]
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    return value
