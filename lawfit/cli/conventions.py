@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any
 
@@ -46,6 +47,8 @@ def weight_decay(
     both = (DecayConvention.COUPLED, DecayConvention.INDEPENDENT)
     given, wanted = both[::-1] if independent else both
     after = float(timescale.convert_weight_decay(weight_decay, lr, given, wanted))
+    if not 0 < after < math.inf:
+        raise typer.BadParameter(f"a weight decay of {weight_decay:g} at a learning rate of {lr:g} is none")
     per_step = after if wanted is DecayConvention.INDEPENDENT else weight_decay
     tau = (
         None

@@ -12,6 +12,8 @@ from typing import Final
 from lawfit.laws import transfer
 from lawfit.laws.timescale import DecayConvention
 
+_MAX_RATIO: Final = 1e9  # from one sequence to beyond any run; more is a slip of the keyboard
+_MAX_EXPONENT: Final = 2.0  # measured ones lie between 0 and 1
 _EMA_WARNING: Final = 0.1  # share of a step's weight at which the rule for averages stops being a rule
 
 
@@ -62,7 +64,8 @@ def change_batch(
         All settings of Adam move together, as arXiv 2205.10287 derives; otherwise beta2 keeps its half-life in tokens,
         beta1 and eps stay.
     """
-    kappa = new_batch_tokens / batch_tokens
+    kappa = _ratio("batch", batch_tokens, new_batch_tokens)
+    _check_exponent(lr_exponent)
     if sde and lr_exponent != transfer.SQRT:
         raise ValueError("the rules of the Adam SDE move the learning rate with the square root of the batch")
     lr_factor = float(transfer.batch_lr(1.0, batch_tokens, new_batch_tokens, exponent=lr_exponent))
@@ -87,11 +90,12 @@ def change_horizon(
     exponent : float or None
         Of the learning rate, ``lr ~ tokens^-exponent``; None: as Bjorck et al. measured at `params`, or their 0.32.
     """
-    ratio = new_tokens / tokens
+    ratio = _ratio("horizon", tokens, new_tokens)
     if exponent is None:
         chosen = transfer.BJORCK_TOKEN_EXPONENT if params is None else float(transfer.horizon_exponent(params))
         source = ("measured at equal batch, schedules that decay within the horizon", "arXiv:2409.19913", "V2")
     else:
+        _check_exponent(exponent)
         chosen, source = exponent, ("at equal batch, the exponent you gave", "yours", "")
     lr_factor = float(transfer.horizon_lr(1.0, tokens, new_tokens, exponent=chosen))
     lr = _by_factor("lr", tuned.lr, lr_factor, f"(tokens ratio)^-{chosen:.4g}: {source[0]}", *source[1:])
@@ -118,6 +122,17 @@ def change_horizon(
     if params is None and exponent is None:
         notes.append("0.32 was measured at 760M parameters and more; smaller models lose more: give the size")
     return Change(settings=(lr, weight_decay), notes=tuple(notes))
+
+
+def _ratio(what: str, before: float, after: float) -> float:
+    if not (before > 0 and after > 0 and before * _MAX_RATIO >= after and after * _MAX_RATIO >= before):
+        raise ValueError(f"no rule carries a {what} of {before:g} tokens to {after:g}: is one of them a slip?")
+    return after / before
+
+
+def _check_exponent(exponent: float) -> None:
+    if not abs(exponent) <= _MAX_EXPONENT:
+        raise ValueError(f"an exponent of {exponent:g} is out of reach: measured ones lie between 0 and 1")
 
 
 def _lr_batch_rule(exponent: float) -> tuple[str, str, str]:
