@@ -256,6 +256,7 @@ def _summary(report: LaunchReport) -> None:
         if plan.packs:
             _show_packs(report)
         _warn_of_split_horizons(report)
+        _warn_of_little_text(report)
         note("dry run: nothing was trained")
         return
     rows.append(("Trained", _outcome(result) if plan.tasks else "nothing: every run is there already"))
@@ -323,12 +324,32 @@ def _warn_of_split_horizons(report: LaunchReport) -> None:
         )
 
 
+def _warn_of_little_text(report: LaunchReport) -> None:
+    """A corpus can hold fewer sequences than a pack evaluates on, or fewer tokens than a run reads."""
+    corpus, tasks = report.plan.corpus, report.plan.tasks
+    greedy = [t.pack for t in tasks if t.pack.eval_sequences > (corpus.validation_tokens - 1) // t.pack.model.seq_len]
+    if greedy:
+        note(
+            f"! {len(greedy):,} of {len(tasks):,} packs cannot be trained: {greedy[0].name} evaluates on "
+            f"{greedy[0].eval_sequences:,} sequences of {greedy[0].model.seq_len:,} tokens, and validation holds "
+            f"{format_quantity(corpus.validation_tokens)} tokens; ask for fewer (eval_sequences in a grid's base), or "
+            "make a corpus with a larger --validation-share"
+        )
+    longest = max((tokens for task in tasks for tokens in task.tokens.values()), default=0)
+    if longest > corpus.train_tokens:
+        note(
+            f"! the longest run reads the {format_quantity(corpus.train_tokens)} training tokens "
+            f"{longest / corpus.train_tokens:.3g} times over; a loss on repeated text is not that on as much fresh text"
+        )
+
+
 def _advise(report: LaunchReport) -> None:
     """The next command to type."""
     result = report.result
     if result is None:
         return
     _warn_of_split_horizons(report)
+    _warn_of_little_text(report)
     if report.not_stored:
         note(f"next: lawfit ingest {shlex.quote(str(report.plan.options.logs))}")
     elif result.stopped_by or result.unfinished:

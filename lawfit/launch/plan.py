@@ -34,6 +34,8 @@ class Corpus:
     folder: str
     hash: str
     vocab: int
+    train_tokens: int
+    validation_tokens: int
 
 
 def read_corpus(folder: str) -> Corpus:
@@ -47,7 +49,10 @@ def read_corpus(folder: str) -> Corpus:
     path = Path(folder) / "manifest.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return Corpus(folder=folder, hash=str(content["hash"]), vocab=int(content["vocab"]))
+        return Corpus(
+            folder=folder, hash=str(content["hash"]), vocab=int(content["vocab"]),
+            train_tokens=int(content["train_tokens"]), validation_tokens=int(content["validation_tokens"]),
+        )  # fmt: skip
     except FileNotFoundError:
         raise LaunchError(
             f"there is no corpus in {folder}; make one with lawfit corpus build {folder}, "

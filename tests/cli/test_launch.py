@@ -71,6 +71,25 @@ def test_a_dry_run_lists_the_packs(grid: Path, tmp_path: Path, capsys: pytest.Ca
     assert sorted(path.name for path in tmp_path.iterdir()) == ["coarse.json", "corpus"]
 
 
+@pytest.mark.parametrize(
+    ("tokens", "evaluated", "said"),
+    [
+        (6976, 124, []),
+        (7040, 124, ["the longest run reads the 7k training tokens 1.01 times over"]),
+        (640, 125, ["2 of 2 packs cannot be trained: 000-tiny-D640-B32 evaluates on 125 sequences of 8 tokens"]),
+    ],
+    ids=["enough", "training", "validation"],
+)
+def test_too_little_text(
+    grid: Path, capsys: pytest.CaptureFixture[str], tokens: int, evaluated: int, said: list[str]
+) -> None:
+    block = {**GRID["blocks"][0], "tokens": tokens, "eval_sequences": evaluated}
+    grid.write_text(json.dumps({**GRID, "blocks": [block]}))
+    assert run(["launch", str(grid), "--cpu", "--dry-run"]) == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("!")]
+    assert [found in line for found, line in zip(said, warnings, strict=True)] == [True] * len(said)
+
+
 @pytest.mark.parametrize(("tokens", "said"), [(640, False), (660, True)])
 def test_horizons_that_whole_steps_cut_in_two(
     grid: Path, capsys: pytest.CaptureFixture[str], tokens: int, said: bool
