@@ -139,6 +139,40 @@ class EvidenceOut(Document):
     borrowed: list[str] = Field(description="What comes from published laws, in plain sentences")
 
 
+class FurtherOut(Document):
+    """A further number about the run."""
+
+    value: float
+    low: float | None = Field(description="Bounds of a `level` interval")
+    high: float | None
+    level: float
+    extrapolation_decades: dict[str, float] = Field(description="Per input, powers of ten beyond the runs; 0 inside")
+    status: str = Field(description="ok, extrapolated or borrowed (in part from published laws)")
+    fit_id: str = Field(description="The fit it comes from: GET /v1/fits/{id}")
+    notes: list[str] = Field(description="What to know before using it, in plain sentences")
+
+
+class WeightDecayOut(FurtherOut):
+    """Weight decay for the recommended learning rate and batch, coupled as in torch.optim.AdamW."""
+
+    independent: float = Field(description="The same where it is not multiplied by the learning rate")
+    timescale: dict[str, float] = Field(description="Share of the run over which updates are averaged, with interval")
+
+
+class CriticalBatchOut(FurtherOut):
+    """Critical batch size in tokens per step."""
+
+    definition: dict[str, Any] = Field(description="Extra tokens (fraction) against which batch; without it no number")
+    route: str = Field(description="steps_to_target, loss_curves or data_laws: how it was measured")
+
+
+class ExpectedLossOut(FurtherOut):
+    """Loss in nats per token of the best run at the target."""
+
+    run_low: float | None = Field(description="Bounds for one more run, its own noise included")
+    run_high: float | None
+
+
 class PredictionOut(Document):
     """A recommendation: the document that `lawfit predict --json` prints. Regrets are fractions of the loss."""
 
@@ -148,6 +182,10 @@ class PredictionOut(Document):
     target: TargetOut
     recommendation: RecommendationOut
     expected_regret: RegretOut | None
+    weight_decay: WeightDecayOut | None = None
+    critical_batch: CriticalBatchOut | None = None
+    expected_loss: ExpectedLossOut | None = None
+    missing: dict[str, str] = Field(default_factory=dict, description="Which of these three is null, and why")
     published: list[PublishedOut]
     evidence: EvidenceOut
     backtest: list[BacktestRow]

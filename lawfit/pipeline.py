@@ -377,11 +377,15 @@ def recommend(store: Store, recipe: str | None, target: Target, *, fit_id: str |
         chosen = store.recipe(fit.recipe_name)
         if recipe is not None and store.recipe(recipe).key != fit.recipe_key:
             raise NoFit(f"fit {fit_id} belongs to recipe '{fit.recipe_name}', not to '{recipe}'")
-    laws = {kind: store.fit(law["fit_id"]) for kind, law in fit.payload.get("laws", {}).items()}
-    answer = advise(fit, chosen, target, laws)
+    answer = advise(fit, chosen, target, laws_of(store, fit))
     with suppress(StoreError):  # a read-only database still answers; only the record of the answer is missing
         store.put_prediction(answer["id"], fit.id, answer["target"], answer)
     return answer
+
+
+def laws_of(store: Store, fit: Fit) -> dict[str, Fit]:
+    """The further fits that a fit names: kind -> fit."""
+    return {kind: store.fit(law["fit_id"]) for kind, law in fit.payload.get("laws", {}).items()}
 
 
 def runs_changed_since(store: Store, fit_id: str) -> bool:

@@ -88,7 +88,7 @@ def _home(store: Store, said: Mapping[str, str], recipe: str, status_of: Callabl
             target = _target(said)
             document = pipeline.recommend(store, recipe or None, target)
             fit = store.fit(document["evidence"]["fit_id"])
-            body = recommendation_body(fit, document, store.runs(fit.recipe_key))
+            body = recommendation_body(fit, document, store.runs(fit.recipe_key), pipeline.laws_of(store, fit))
             title = f"lawfit: {scale_words(target.params, target.tokens)}"
         except LawfitError as error:
             status, failure = status_of(error), str(error)

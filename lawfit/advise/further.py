@@ -10,11 +10,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lawfit.estimate.loss_fit import LossFit
 from lawfit.estimate.optimum_law import OptimumLaw
 from lawfit.estimate.timescale import RATIO
 from lawfit.laws.timescale import DecayConvention, weight_decay_of
 from lawfit.records import Fit, FitStatus, Target
+
+Floats = NDArray[np.float64]
 
 FAR_DECADES: Final = 0.05  # beyond the runs by more than this is an extrapolation
 # kind of fit -> what it answers, as the document and people call it
@@ -115,6 +120,22 @@ def loss_answer(fit: Fit, target: Target) -> dict[str, Any]:
         },
         **_standing(fit, said.extrapolation_decades),
     }
+
+
+def interval_along(law: Mapping[str, Any], x: Floats, level: float) -> tuple[Floats, Floats, Floats]:
+    """Value and ends of the interval of a stored law in one input, at several places."""
+    found = OptimumLaw.from_json(law)
+    said = [found.predict(level, **{found.inputs[0]: float(at)}) for at in x]
+    value, low, high = np.array([(each.value, each.low, each.high) for each in said], dtype=float).T
+    return value, low, high
+
+
+def loss_along(fit: Fit, params: float, tokens: Floats, level: float) -> tuple[Floats, Floats, Floats]:
+    """Expected loss at one size along tokens, with its interval; NaN where it has none."""
+    law = replace(LossFit.from_json(fit.payload["fit"]), level=level)
+    said = [law.predict(params, float(at)).expected for at in tokens]
+    value, low, high = np.array([(each.value, each.low, each.high) for each in said], dtype=float).T
+    return value, low, high
 
 
 def _standing(fit: Fit, decades: Mapping[str, float]) -> dict[str, Any]:

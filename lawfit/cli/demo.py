@@ -48,7 +48,9 @@ def demo(
         recipe = report.recipes[0]
         fit = pipeline.refit(store, recipe, progress=advance)
     document = pipeline.recommend(store, recipe, _target(store, recipe), fit_id=fit.id)
-    written = write_report(folder / "report.html", fit, document, store.runs(fit.recipe_key))
+    written = write_report(
+        folder / "report.html", fit, document, store.runs(fit.recipe_key), pipeline.laws_of(store, fit)
+    )
     if as_json:
         print_json(
             {

@@ -97,7 +97,8 @@ def predict(
         from lawfit.plots.report import write_report
 
         stored = store.fit(document["evidence"]["fit_id"])
-        note(f"report: {write_report(report, stored, document, store.runs(stored.recipe_key))}")
+        runs, laws = store.runs(stored.recipe_key), pipeline.laws_of(store, stored)
+        note(f"report: {write_report(report, stored, document, runs, laws)}")
     if as_json:
         print_json(document)
     else:

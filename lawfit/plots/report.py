@@ -21,7 +21,9 @@ POLICY = (
 )
 
 
-def report_html(fit: Fit, document: Mapping[str, Any], runs: Sequence[Run]) -> str:
+def report_html(
+    fit: Fit, document: Mapping[str, Any], runs: Sequence[Run], laws: Mapping[str, Fit] | None = None
+) -> str:
     """The whole page.
 
     Parameters
@@ -29,8 +31,9 @@ def report_html(fit: Fit, document: Mapping[str, Any], runs: Sequence[Run]) -> s
     fit : the stored fit that the document was made from
     document : the recommendation (`pipeline.recommend`)
     runs : of the recipe; the figures of the cells show them
+    laws : kind -> further fit that the document was made from (`pipeline.laws_of`)
     """
-    sections = recommendation_body(fit, document, runs)
+    sections = recommendation_body(fit, document, runs, laws)
     target = document["target"]
     title = f"lawfit: {scale_words(target['params'], target['tokens'])}"
     return (
@@ -46,14 +49,22 @@ def report_html(fit: Fit, document: Mapping[str, Any], runs: Sequence[Run]) -> s
     )
 
 
-def recommendation_body(fit: Fit, document: Mapping[str, Any], runs: Sequence[Run]) -> str:
+def recommendation_body(
+    fit: Fit, document: Mapping[str, Any], runs: Sequence[Run], laws: Mapping[str, Fit] | None = None
+) -> str:
     """The sections that report and page share, from the runs as the store gives them."""
     from lawfit.estimate.observations import data_hash, observe
 
-    return recommendation_sections(fit, document, observe(runs), data_hash(runs))
+    return recommendation_sections(fit, document, observe(runs), data_hash(runs), laws)
 
 
-def write_report(path: Path, fit: Fit, document: Mapping[str, Any], runs: Sequence[Run]) -> Path:
+def write_report(
+    path: Path,
+    fit: Fit,
+    document: Mapping[str, Any],
+    runs: Sequence[Run],
+    laws: Mapping[str, Fit] | None = None,
+) -> Path:
     """Write the report whole or not at all; returns its absolute path.
 
     Raises
@@ -61,7 +72,7 @@ def write_report(path: Path, fit: Fit, document: Mapping[str, Any], runs: Sequen
     LawfitError
         The file cannot be written.
     """
-    content = report_html(fit, document, runs)
+    content = report_html(fit, document, runs, laws)
     part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from lawfit.plots.charts import backtest_choice, cost_charts, scaling_choice, surface_choice
+from lawfit.plots.charts import backtest_choice, cost_charts, law_charts, scaling_choice, surface_choice
 from lawfit.plots.html import Table, chart_html, choice_html, list_html, pairs_html, table_html, tag, text
 from lawfit.plots.words import (
+    FURTHER_NAMES,
     OPTIMUM_WORDS,
     QUANTITY_WORDS,
     STATUS_WORDS,
+    definition_words,
     is_simulated,
     recipe_words,
     scale_words,
@@ -31,6 +33,14 @@ GLOSSARY: Final = (
         "Settings that cost less than the stated share of the loss, if the fitted optimum is right: see the interval.",
     ),
     ("Expected cost", "Cost averaged over everything that your runs leave open; the recommendation minimises it."),
+    (
+        "Critical batch",
+        "Batch size beyond which more tokens per step hardly save steps; the definition used stands beside the number.",
+    ),
+    (
+        "Timescale",
+        "Share of the run over which AdamW averages its updates: batch / (learning rate x weight decay x tokens).",
+    ),
     ("Backtest", "Scales are left out of the fit, predicted, and scored on the runs that were made there."),
     ("Borrowed", "What your runs cannot tell and published laws, whose numbers were checked, stand in for."),
 )
@@ -149,6 +159,73 @@ def _cells_table(cells: Sequence[Mapping[str, Any]]) -> Table:
     return Table(columns=columns, rows=rows, numbers=columns[:-1])
 
 
+def further_section(document: Mapping[str, Any], laws: Mapping[str, Fit]) -> str:
+    """Weight decay, critical batch size and expected loss: numbers with intervals, or what is missing for them."""
+    if "missing" not in document:  # an answer of before there were any
+        return ""
+    blocks = "".join(_further_html(document, name) for name in FURTHER_NAMES)
+    charts = "".join(chart_html(chart) for chart in law_charts(laws, document))
+    body = tag("h2", "What goes with it", id="further-title") + tag("div", blocks, class_="values thirds")
+    body += tag("div", charts, class_="pair") if charts else ""
+    return tag("section", body, aria_labelledby="further-title", class_="further")
+
+
+def _further_html(document: Mapping[str, Any], name: str) -> str:
+    part = document[name]
+    head = tag("h3", text(FURTHER_NAMES[name]))
+    if part is None:
+        missing = document["missing"].get(name) or "this fit has no law for it"
+        words = tag("p", "not from these runs", class_="status doubt") + tag(
+            "p", text(_sentence(missing)), class_="lack"
+        )
+        return tag("div", head + words, class_="quantity")
+    value, unit, rows = _further_rows(document, name, part)
+    head += tag("p", tag("strong", text(value)) + (f" <span>{text(unit)}</span>" if unit else ""), class_="value")
+    status = STATUS_WORDS.get(part["status"], part["status"])
+    head += tag("p", text(status), class_=f"status {'good' if part['status'] == 'ok' else 'doubt'}")
+    notes = part["notes"]
+    if notes:
+        listed = list_html([_sentence(note) for note in notes])
+        rest = tag("details", tag("summary", "What to know before using it") + listed, class_="notes")
+    return tag("div", head + pairs_html(rows) + (rest if notes else ""), class_="quantity")
+
+
+def _further_rows(
+    document: Mapping[str, Any], name: str, part: Mapping[str, Any]
+) -> tuple[str, str, list[tuple[str, str]]]:
+    """Value, unit, and what stands below them."""
+    level = f"{100 * part['level']:g} % interval"
+    if name == "weight_decay":
+        tau = part["timescale"]
+        return (
+            format_lr(part["value"]),
+            "as in torch.optim.AdamW",
+            [
+                (level, f"{format_lr(part['low'])} to {format_lr(part['high'])}"),
+                ("Independent", f"{format_lr(part['independent'])}, where it is not multiplied by the learning rate"),
+                ("Goes with", "the learning rate and batch recommended here"),
+                ("Memory", f"updates are averaged over {tau['value']:.2g} of the run (timescale)"),
+            ],
+        )
+    if name == "critical_batch":
+        share = document["recommendation"]["batch_tokens"]["value"] / part["value"]
+        return (
+            format_quantity(part["value"]),
+            "tokens per step",
+            [
+                (level, f"{format_quantity(part['low'])} to {format_quantity(part['high'])}"),
+                ("Means", f"at this batch {definition_words(part['definition'])}"),
+                ("So what", "below it larger batches save time at little cost; above it they mostly waste tokens"),
+                ("Your batch", f"{share:.2g} times it"),
+            ],
+        )
+    rows = [] if part["low"] is None else [(level, f"{part['low']:.4g} to {part['high']:.4g}")]
+    if part["run_low"] is not None:
+        rows.append(("A single run", f"{part['run_low']:.4g} to {part['run_high']:.4g}, its own noise included"))
+    rows.append(("Holds for", "the best settings at this scale"))
+    return f"{part['value']:.4g}", "nats per token", rows
+
+
 def others_section(document: Mapping[str, Any]) -> str:
     """What published laws would use at the target, and what each costs on the user's runs."""
     rows = tuple(
@@ -233,10 +310,17 @@ def _sentence(words: str) -> str:
     return words[:1].upper() + words[1:] + ("" if words.endswith((".", "!", "?")) else ".")
 
 
-def recommendation_sections(fit: Fit, document: Mapping[str, Any], observed: Observations, data_hash: str) -> str:
+def recommendation_sections(
+    fit: Fit,
+    document: Mapping[str, Any],
+    observed: Observations,
+    data_hash: str,
+    laws: Mapping[str, Fit] | None = None,
+) -> str:
     """Everything about one recommendation, in the order in which one asks.
 
-    `data_hash` is that of the runs shown; when they are no longer those of the fit, the evidence says so.
+    `laws` are the further fits, by kind. `data_hash` is that of the runs shown; when they are no longer those of the
+    fit, the evidence says so.
     """
     notes = []
     if data_hash != fit.data_hash:
@@ -245,6 +329,7 @@ def recommendation_sections(fit: Fit, document: Mapping[str, Any], observed: Obs
         (
             simulated_banner(document["recipe"]),
             answer_section(document),
+            further_section(document, laws or {}),
             why_section(fit, document, observed),
             others_section(document),
             backtest_section(fit),
