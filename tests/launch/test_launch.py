@@ -17,11 +17,16 @@ import pytest
 pytest.importorskip("torch", reason="the trainer needs lawfit[train]")
 pytest.importorskip("tokenizers", reason="the trainer needs lawfit[train]")
 
+import torch
+
 from lawfit import pipeline
 from lawfit.errors import LawfitError, StoreError
 from lawfit.launch import LaunchError, LaunchOptions, Progress, devices
 from lawfit.records import RunStatus
 from lawfit.storage import Store
+from lawfit.train.corpus import open_corpus
+from lawfit.train.loop import train
+from lawfit.train.trainer import Trainer
 from tests.launch.conftest import make_pack, needs_proc, trainers, wait_for, write_corpus
 
 pytestmark = pytest.mark.usefixtures("no_orphans", "one_thread")
@@ -86,10 +91,12 @@ def test_from_a_grid_to_the_store(store: Store, grid: Path, tmp_path: Path) -> N
 
 
 def test_runs_that_join_a_sweep_and_are_unlike_it_are_said(store: Store, corpus: Path, tmp_path: Path) -> None:
-    pipeline.launch(store, [make_pack(corpus, steps=5)], options(tmp_path))
-    half = make_pack(corpus, steps=5, precision="bf16")
-    other = make_pack(corpus, steps=5, decay="independent")
-    report = pipeline.launch(store, [half, other], options(tmp_path, workers=2))
+    usual = make_pack(corpus, steps=5)
+    half, other = (make_pack(corpus, steps=5, **own) for own in ({"precision": "bf16"}, {"decay": "independent"}))
+    for pack in (usual, half, other):
+        train(pack, open_corpus(corpus), tmp_path / "runs", trainer=Trainer(pack, torch.device("cpu"), compiled=False))
+    assert pipeline.launch(store, [usual], options(tmp_path)).notes == ()  # its logs are there
+    report = pipeline.launch(store, [half, other], options(tmp_path))
     assert [note.split(";")[0] for note in report.notes] == [
         "runs that joined recipe 'launch' are unlike all that it had: precision is bf16, not fp32"
     ]
@@ -169,7 +176,7 @@ def test_neither_a_pack_that_cannot_be_trained_nor_a_busy_database_stops_the_res
 def test_a_gpu_that_torch_cannot_use_is_not_replaced_by_the_cpu(
     store: Store, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if pytest.importorskip("torch").cuda.is_available():
+    if torch.cuda.is_available():
         pytest.skip("here torch finds the GPU")
     monkeypatch.setattr(devices, "_installed", lambda: ("0",))
     report = pipeline.launch(store, [make_pack(corpus)], options(tmp_path, cpu=False))

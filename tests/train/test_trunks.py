@@ -189,7 +189,7 @@ def test_kill_9_on_a_detour(model: Model, corpus: Corpus, tmp_path: Path) -> Non
     process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
     while not (found := list((tmp_path / "killed").glob("*.checkpoint"))) or torch.load(found[0])["trunk"] is None:
         assert process.poll() is None
-        time.sleep(0.001)
+        time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
     saved = torch.load(found[0])
