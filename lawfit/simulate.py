@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.records import Recipe, Run, RunStatus
+from lawfit.records import Recipe, Run, RunStatus, StepsToTarget
 
 Floats = NDArray[np.float64]
 
@@ -146,6 +146,84 @@ def simulate_sweep(truth: Truth, design: Design, *, rng: np.random.Generator) ->
                 )
     recipe = Recipe(name="simulated", optimizer="simulated", params_convention="non_embedding", data="simulated")
     return SimulatedSweep(runs=tuple(runs), truth=truth, recipe=recipe, optima=optima)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FurtherTruth:
+    """What is true of weight decay and critical batch size: power laws of published size."""
+
+    timescale: float = 1.1  # the best AdamW timescale is timescale (tokens / params)^timescale_exponent
+    timescale_exponent: float = -0.5  # Power Lines has 1.084 and -0.527, arXiv 2505.13738
+    timescale_stiffness: float = 0.004  # excess of log loss is about stiffness x (ln tau/tau*)^2
+    timescale_skew: float = -0.6  # < 0: too much weight decay costs more than too little
+    doubling_batch: float = 3e5  # tokens per step at 2e9 tokens: there a run needs twice a tiny batch's tokens
+    doubling_exponent: float = 0.47  # in tokens, arXiv 2410.21676 and 2505.13738
+
+    def best_timescale(self, params: float, tokens: float) -> float:
+        return float(self.timescale * (tokens / params) ** self.timescale_exponent)
+
+    def doubling_batch_tokens(self, tokens: float) -> float:
+        """`tokens` are those that a tiny batch needs."""
+        return float(self.doubling_batch * (tokens / REFERENCE_TOKENS) ** self.doubling_exponent)
+
+
+def simulate_weight_decay(
+    sweep: SimulatedSweep, further: FurtherTruth, ratios: Sequence[float], *, rng: np.random.Generator
+) -> tuple[Run, ...]:
+    """Runs at each scale's best learning rate and batch, at these ratios to its best weight decay (coupled)."""
+    runs: list[Run] = []
+    for (params, tokens), (lr, batch) in sweep.optima.items():
+        best = further.best_timescale(params, tokens)
+        lowest = sweep.truth.lowest_loss(params, tokens)
+        for ratio in ratios:
+            shift = np.array([-math.log(ratio)])  # of ln timescale: more weight decay is a shorter memory
+            excess = further.timescale_stiffness * float(_linex(shift, further.timescale_skew)[0])
+            runs.append(
+                Run(
+                    run_key=f"sim-wd-{len(runs):05d}",
+                    params=params,
+                    tokens=tokens,
+                    batch_tokens=batch,
+                    lr=lr,
+                    weight_decay=ratio * batch / (lr * best * tokens),
+                    status=RunStatus.FINISHED,
+                    loss=lowest * math.exp(excess + sweep.truth.noise * rng.standard_normal()),
+                    steps=max(1, round(tokens / batch)),
+                    source="simulated",
+                )
+            )
+    return tuple(runs)
+
+
+def simulate_targets(
+    truth: Truth,
+    further: FurtherTruth,
+    scales: Iterable[tuple[float, float]],
+    *,
+    rng: np.random.Generator,
+    noise: float = 0.01,
+) -> tuple[StepsToTarget, ...]:
+    """Steps to the loss that each scale reaches, at batches from an eighth to eight times its doubling batch.
+
+    `noise` is the sd of log steps.
+    """
+    rows: list[StepsToTarget] = []
+    for params, tokens in scales:
+        doubling = further.doubling_batch_tokens(tokens)
+        for power in range(-3, 4):
+            batch = doubling * 2.0**power
+            steps = tokens / doubling * (1 + doubling / batch)  # arXiv 1812.06162: S = S_min (1 + B_c / B)
+            rows.append(
+                StepsToTarget(
+                    run_key=f"sim-to-{len(rows):05d}",
+                    params=params,
+                    batch_tokens=batch,
+                    steps=max(1, round(steps * math.exp(noise * rng.standard_normal()))),
+                    target_loss=truth.lowest_loss(params, tokens),
+                    source="simulated",
+                )
+            )
+    return tuple(rows)
 
 
 def demo_sweep() -> SimulatedSweep:

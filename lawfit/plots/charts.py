@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lawfit.plots.backtest import Backtest, backtest_figure, backtest_numbers
 from lawfit.plots.costs import Costs, cost_figure, cost_numbers
-from lawfit.plots.further import law_figure, law_numbers, law_rows, law_title
+from lawfit.plots.further import law_figure, law_numbers, law_rows
 from lawfit.plots.html import Chart, Choice, Table
 from lawfit.plots.scaling import Scaling, scaling_figure, scaling_numbers
 from lawfit.plots.surface import CellSurface, best_shown_cell, surface_figure, surface_numbers
@@ -118,8 +118,8 @@ def law_charts(laws: Mapping[str, Fit], document: Mapping[str, Any]) -> tuple[Ch
         "weight_decay": "Dots: the best timescale of each of your scales that shows one. Weight decay follows from it, "
         "with batch, learning rate and tokens.",
         "critical_batch": "Dots: critical batch sizes measured on your runs, with their own intervals.",
-        "expected_loss": "Dots: the best run of each of your scales, whatever its size. Line: the law at the target's "
-        f"{format_quantity(document['target']['params'])} parameters.",
+        "expected_loss": "Dots: the best run of each of your scales; thin lines: the law at their sizes. Thick "
+        f"line: the law at the target's {format_quantity(document['target']['params'])} parameters.",
     }
     found = []
     for chart in law_numbers(laws, document):
@@ -127,7 +127,7 @@ def law_charts(laws: Mapping[str, Fit], document: Mapping[str, Any]) -> tuple[Ch
         found.append(
             Chart(
                 id=f"law-{chart.name.replace('_', '-')}",
-                title=law_title(chart),
+                title=chart.title,
                 caption=f"{captions[chart.name]} Band: {100 * chart.level:g} % interval. Diamond: your target.",
                 figure=law_figure(chart),
                 table=Table(columns=columns, rows=law_rows(chart), numbers=columns[2:], strong=0),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lawfit.advise.further import ANSWERS, interval_along, loss_along
 from lawfit.plots import style
-from lawfit.plots.words import FURTHER_NAMES, scale_words
+from lawfit.plots.words import scale_words
 from lawfit.units import format_quantity
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 _POINTS: Final = 25
+SIZES_NAMED: Final = 4  # in a legend
 _NORMAL_90: Final = 1.645  # sd of a normal law to the ends of its 90 % interval
 
 
@@ -38,10 +39,21 @@ class Measured:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SizeLine:
+    """The law at one size of one's own runs, and the dots that belong to it."""
+
+    label: str
+    x: Floats
+    value: Floats
+    measured: tuple[Measured, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class LawChart:
     """What one figure shows."""
 
     name: str  # in `FURTHER_NAMES`
+    title: str
     x_label: str
     y_label: str
     measured: tuple[Measured, ...]
@@ -52,6 +64,8 @@ class LawChart:
     level: float
     target: Measured  # the answer
     write: Callable[[float], str]
+    line: str = "law"  # its name in the legend
+    sizes: tuple[SizeLine, ...] = ()  # where the law takes more than the axis: `measured`, by size
 
 
 def law_numbers(laws: Mapping[str, Fit], document: Mapping[str, Any]) -> tuple[LawChart, ...]:
@@ -82,6 +96,7 @@ def _timescale(fit: Fit, document: Mapping[str, Any]) -> LawChart:
     value, low, high = interval_along(fit.payload["law"], x, said["level"])
     return LawChart(
         name="weight_decay",
+        title="Best timescale of weight decay against tokens per parameter",
         x_label="Tokens per parameter",
         y_label="Best AdamW timescale (share of the run)",
         measured=tuple(dots),
@@ -115,6 +130,7 @@ def _critical(fit: Fit, document: Mapping[str, Any]) -> LawChart:
     value, low, high = interval_along(route["laws"][name], x, said["level"])
     return LawChart(
         name="critical_batch",
+        title=f"Critical batch against {'training tokens' if name == 'tokens' else 'parameters'}",
         x_label="Training tokens" if name == "tokens" else "Parameters",
         y_label="Critical batch size (tokens per step)",
         measured=tuple(dots),
@@ -130,23 +146,26 @@ def _critical(fit: Fit, document: Mapping[str, Any]) -> LawChart:
 
 def _loss(fit: Fit, document: Mapping[str, Any]) -> LawChart:
     said, target = document["expected_loss"], document["target"]
-    dots = [
-        Measured(
-            x=point["tokens"],
-            value=point["loss"],
-            low=None,
-            high=None,
-            words=scale_words(point["params"], point["tokens"]),
+    sizes = []
+    for params in sorted({point["params"] for point in fit.payload["points"]}):
+        dots = tuple(
+            Measured(
+                x=point["tokens"], value=point["loss"], low=None, high=None, words=scale_words(params, point["tokens"])
+            )
+            for point in fit.payload["points"]
+            if point["params"] == params
         )
-        for point in fit.payload["points"]
-    ]
-    x = _axis([target["tokens"], *(dot.x for dot in dots)])
+        along = _axis([dot.x / 1.25 for dot in dots] + [dot.x * 1.25 for dot in dots])
+        line = loss_along(fit, params, along, said["level"])[0]
+        sizes.append(SizeLine(label=f"{format_quantity(params)} parameters", x=along, value=line, measured=dots))
+    x = _axis([target["tokens"], *(dot.x for size in sizes for dot in size.measured)])
     value, low, high = loss_along(fit, target["params"], x, said["level"])
     return LawChart(
         name="expected_loss",
+        title="Expected loss against training tokens",
         x_label="Training tokens",
         y_label="Loss (nats per token)",
-        measured=tuple(dots),
+        measured=tuple(dot for size in sizes for dot in size.measured),
         x=x,
         value=value,
         low=low,
@@ -154,6 +173,8 @@ def _loss(fit: Fit, document: Mapping[str, Any]) -> LawChart:
         level=said["level"],
         target=_target(target["tokens"], said, document),
         write=lambda v: f"{v:.4g}",
+        line=f"law at {format_quantity(target['params'])}",
+        sizes=tuple(sizes),
     )
 
 
@@ -194,11 +215,19 @@ def _traces(chart: LawChart) -> list[dict[str, Any]]:
         {
             **line,
             "y": chart.value.tolist(),
-            "name": f"law, {level}",
+            "name": f"{chart.line}, {level}",
             "line": {"color": style.colour("ours"), "width": 2.4},
         }
     )
-    traces.append(_dots(chart, "your runs", chart.measured, {"symbol": "circle", "size": 8}, style.colour("ours")))
+    dot = {"symbol": "circle", "size": 8}
+    if not chart.sizes:
+        traces.append(_dots(chart, "your runs", chart.measured, dot, style.colour("ours")))
+    colours = style.scale_colours(len(chart.sizes)) if chart.sizes else []
+    named = {round(i * (len(colours) - 1) / (SIZES_NAMED - 1)) for i in range(SIZES_NAMED)}
+    for index, (size, colour) in enumerate(zip(chart.sizes, colours, strict=True)):
+        thin = {**line, "x": size.x.tolist(), "y": size.value.tolist(), "line": {"color": colour, "width": 1.3}}
+        traces.append({**thin, "showlegend": False})
+        traces.append({**_dots(chart, size.label, size.measured, dot, colour), "showlegend": index in named})
     name = f"target: {chart.write(chart.target.value)}"
     traces.append(_dots(chart, name, (chart.target,), {"symbol": "diamond", "size": 13}, style.colour("target")))
     return traces
@@ -240,7 +269,3 @@ def law_rows(chart: LawChart) -> tuple[tuple[str, ...], ...]:
         (name, dot.words, chart.write(dot.value), _span(chart, dot).strip(" ()") or "-")
         for name, dot in (("target", chart.target), *(("your runs", dot) for dot in chart.measured))
     )
-
-
-def law_title(chart: LawChart) -> str:
-    return f"{FURTHER_NAMES[chart.name]} against {chart.x_label[:1].lower()}{chart.x_label[1:]}"

@@ -9,6 +9,7 @@ from lawfit.plots.charts import backtest_choice, cost_charts, law_charts, scalin
 from lawfit.plots.html import Table, chart_html, choice_html, list_html, pairs_html, table_html, tag, text
 from lawfit.plots.words import (
     FURTHER_NAMES,
+    LAW_STATUS_WORDS,
     OPTIMUM_WORDS,
     QUANTITY_WORDS,
     STATUS_WORDS,
@@ -181,7 +182,7 @@ def _further_html(document: Mapping[str, Any], name: str) -> str:
         return tag("div", head + words, class_="quantity")
     value, unit, rows = _further_rows(document, name, part)
     head += tag("p", tag("strong", text(value)) + (f" <span>{text(unit)}</span>" if unit else ""), class_="value")
-    status = STATUS_WORDS.get(part["status"], part["status"])
+    status = LAW_STATUS_WORDS.get(part["status"], part["status"])
     head += tag("p", text(status), class_=f"status {'good' if part['status'] == 'ok' else 'doubt'}")
     notes = part["notes"]
     if notes:

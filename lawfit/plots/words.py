@@ -16,6 +16,9 @@ STATUS_WORDS: Final[Mapping[str, str]] = MappingProxyType(
         "borrowed": "mostly from published laws: few runs of yours bear on it",
     }
 )
+LAW_STATUS_WORDS: Final[Mapping[str, str]] = MappingProxyType(
+    {**STATUS_WORDS, "borrowed": "in part from published laws; your runs set the level"}
+)
 OPTIMUM_WORDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "inside": "inside the sweep",
