@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from lawfit.launch.names import recipe_names
 from lawfit.launch.options import LaunchOptions
 from lawfit.launch.plan import Corpus, LaunchError, read_packs, tasks
 from lawfit.records import Json, Rejection
+from lawfit.train.log import on_another_corpus
 from lawfit.train.pack import Pack
 
 
@@ -149,18 +149,13 @@ def _require_trainer() -> None:
 
 def _require_same_corpus(logs: Path, corpus: Corpus) -> None:
     """A folder of logs is one sweep: its runs are compared with each other."""
-    for path in sorted(logs.glob("*.jsonl")):
-        try:
-            with path.open("rb") as file:
-                other = json.loads(file.readline())["corpus"]["hash"]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # no log of the trainer
-        if other != corpus.hash:
-            raise LaunchError(
-                f"{logs} holds runs on corpus {other} ({path.name}), and {corpus.folder} holds {corpus.hash}; losses "
-                "on different corpora cannot be compared. Name another folder with --logs, or the right corpus with "
-                "--corpus"
-            )
+    if (other := on_another_corpus(logs, corpus.hash)) is not None:
+        path, its_hash = other
+        raise LaunchError(
+            f"{logs} holds runs on corpus {its_hash} ({path.name}), and {corpus.folder} holds {corpus.hash}; losses "
+            "on different corpora cannot be compared. Name another folder with --logs, or the right corpus with "
+            "--corpus"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

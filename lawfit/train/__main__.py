@@ -24,6 +24,7 @@ import torch
 from lawfit.errors import LawfitError
 from lawfit.train.capacity import largest_pack
 from lawfit.train.corpus import MANIFEST, open_corpus
+from lawfit.train.log import on_another_corpus
 from lawfit.train.loop import Outcome, ended, train
 from lawfit.train.pack import Pack, load_pack, pack_schema
 from lawfit.train.trainer import Trainer
@@ -69,6 +70,12 @@ def _train_whole(pack: Pack, device: torch.device, options: argparse.Namespace) 
     if device.type == "cuda" and not (Path(pack.corpus) / MANIFEST).exists():
         trainer.warm_up()  # while the corpus is being built
     corpus = open_corpus(Path(pack.corpus), expected_hash=pack.corpus_hash, wait_seconds=options.wait)
+    if (other := on_another_corpus(options.logs, corpus.manifest.hash)) is not None:
+        path, its_hash = other
+        raise LawfitError(
+            f"{options.logs} holds runs on corpus {its_hash} ({path.name}), and {pack.corpus} holds "
+            f"{corpus.manifest.hash}; losses on different corpora cannot be compared. Name another folder with --logs"
+        )
     return train(
         pack, corpus, options.logs,
         trainer=trainer, deadline=options.deadline, stop=stopping.is_set,

@@ -47,6 +47,19 @@ def last_event(path: Path) -> Json | None:
     return events[-1] if events else None
 
 
+def on_another_corpus(folder: Path, corpus_hash: str) -> tuple[Path, str] | None:
+    """A log in the folder of a run that read another corpus, and the hash of that one; None where there is none."""
+    for path in sorted(folder.glob("*.jsonl")):
+        try:
+            with path.open("rb") as file:
+                found = str(json.loads(file.readline())["corpus"]["hash"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # no log of the trainer
+        if found != corpus_hash:
+            return path, found
+    return None
+
+
 def start_line(pack: Pack, index: int, manifest: Manifest, sequences: int) -> dict[str, Json]:
     """What decides the losses of one run, and what its pack says about it.
 

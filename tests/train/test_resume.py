@@ -189,6 +189,20 @@ def test_what_has_ended_is_skipped(pack_file: Path, tmp_path: Path, capsys: pyte
     assert logs_of(tmp_path / "logs") == first
 
 
+def test_another_corpus_in_the_same_folder_is_refused(
+    pack_file: Path, corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main([str(pack_file), "--cpu", "--logs", str(tmp_path / "logs")]) == 0
+    before = logs_of(tmp_path / "logs")
+    other = dataclasses.replace(corpus, manifest=dataclasses.replace(corpus.manifest, hash="another"))
+    write_corpus(other, tmp_path / "other")
+    content = {**json.loads(pack_file.read_text()), "corpus": str(tmp_path / "other"), "corpus_hash": None}
+    pack_file.write_text(json.dumps(content))
+    assert command.main([str(pack_file), "--cpu", "--logs", str(tmp_path / "logs")]) == 1
+    assert "logs holds runs on corpus made-up" in capsys.readouterr().err
+    assert logs_of(tmp_path / "logs") == before
+
+
 def test_out_of_memory_splits_the_pack(
     pack_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
