@@ -17,7 +17,7 @@ from lawfit.launch.launcher import Job, JobState, JobStatus, Launcher
 from lawfit.records import Json
 from lawfit.train.trunks import halves
 
-RETRIES: Final = 2  # of a pack that died: from its checkpoint if it left one, else in halves
+RETRIES: Final = 2  # of a pack that died and came no further: from its checkpoint if it left one, else in halves
 POLL_SECONDS: Final = 0.2
 PACE_SECONDS: Final = 5.0  # of training before it is said how long the rest takes
 TAIL_LINES: Final = 12
@@ -83,7 +83,8 @@ class Result:
 @dataclass
 class _Entry:
     task: Task
-    attempt: int = 0
+    attempt: int = 0  # deaths since it last came further
+    reached: int = 0  # tokens of all its runs at its last death
     state: JobState = dataclasses.field(default_factory=lambda: JobState(status=JobStatus.QUEUED))
 
 
@@ -226,6 +227,10 @@ class Campaign:
             return
         if stopped_by or state.cancelled or self._stop():
             return
+        reached = sum(self._follower.runs[run_id].tokens for run_id in task.ids if run_id in self._tokens)
+        if entry.reached and reached > entry.reached:  # killed from outside, now and then, on a long way
+            entry.attempt = 0
+        entry.reached = reached
         tail = _tail(self._launcher.logs(task.name))
         own = _OWN_ERROR.findall(tail)
         if state.exit_code == 1 and own:
@@ -251,7 +256,8 @@ class Campaign:
         again = [folder.going_on(part, self._logs) for part in again]
         self._news.append(f"{task.pack.name} died ({what}); {how}")
         for part in again:
-            self._entries[part.name] = _Entry(part, attempt=entry.attempt + 1)
+            reached = entry.reached if part.ids == task.ids else 0
+            self._entries[part.name] = _Entry(part, attempt=entry.attempt + 1, reached=reached)
             self._submit(self._entries[part.name])
 
     def _give_up(self, task: Task, left: tuple[str, ...], reason: str, tail: str) -> None:

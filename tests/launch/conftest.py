@@ -98,6 +98,15 @@ behaviour = json.load(open(how))
 ids = behaviour["ids"]
 with open(how + ".calls", "a") as calls:
     calls.write(json.dumps([run["lr"] for run in pack["runs"]]) + "\\n")
+deaths = len(open(how + ".calls").readlines())
+if deaths <= behaviour.get("dies", 0):
+    for run in pack["runs"]:
+        with open(f"{logs}/{ids[str(run['lr'])]}.jsonl", "w") as log:
+            for event in ({"event": "start", "pack": pack["name"], "neighbours": len(pack["runs"]) - 1},
+                          {"event": "train", "tokens": 10 * deaths}):
+                log.write(json.dumps(event) + "\\n")
+    open(behaviour["leaves"], "w").close()
+    os.kill(os.getpid(), signal.SIGKILL)
 if "say" in behaviour and len(pack["runs"]) > behaviour["survives"]:
     sys.stderr.write(behaviour["say"])
     sys.stderr.flush()

@@ -95,6 +95,16 @@ def test_a_pack_that_left_a_checkpoint_goes_on_whole(tmp_path: Path) -> None:
     assert any("it goes on from its checkpoint" in sentence for sentence in news)
 
 
+def test_a_pack_that_comes_further_each_time_is_not_given_up(tmp_path: Path) -> None:
+    made = task()
+    left = str(checkpoint_of(made, tmp_path / "runs"))
+    command = fake_trainer(tmp_path, made.pack, made.ids, dies=5, leaves=left)
+    result, news, _ = run_campaign(tmp_path, made, command)
+    assert (set(result.finished), result.failures) == (set(made.ids), ())
+    assert list(map(len, calls(tmp_path))) == [4] * 6
+    assert sum("it goes on from its checkpoint" in sentence for sentence in news) == 5
+
+
 def test_the_deadline_stops_what_waits_and_then_what_runs(tmp_path: Path) -> None:
     first, second = task(lrs=(0.1,)), task(lrs=(0.2,))
     (tmp_path / "runs").mkdir()
