@@ -58,7 +58,6 @@ ROOMS = {
 }
 # What else a module may do, and why.
 EXCEPTIONS = {
-    "lawfit/cli/train.py": {"train"},  # its own subcommand, lazily
     "lawfit/cli/convert.py": {"laws", "numpy"},  # exact rules on typed numbers: no store, nothing for the pipeline
     "lawfit/cli/conventions.py": {"laws"},  # the same
     "lawfit/cli/corpus.py": {"train"},  # makes corpora, lazily and without torch
