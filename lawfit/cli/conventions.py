@@ -115,12 +115,10 @@ def critical_batch(
             }
         )
         return
-    in_sequences = (
-        "" if value.seq_len is None else f" ({after / value.seq_len:,.5g} sequences of {value.seq_len:,.10g})"
-    )
+    in_sequences = "" if value.seq_len is None else f" ({after / value.seq_len:,.0f} sequences of {value.seq_len:,.0f})"
     rows = [
-        ("Given", f"{value.tokens:,.10g} tokens per step: {given.words()}"),
-        ("Is", f"{after:,.7g} tokens per step{in_sequences}: {wanted.words()}"),
+        ("Given", f"{value.tokens:,.0f} tokens per step: {given.words()}"),
+        ("Is", f"{after:,.0f} tokens per step{in_sequences}: {wanted.words()}"),
         ("Why", "on the hyperbola of steps and tokens every definition is an affine function of the doubling batch"),
         ("Source", "arXiv:1812.06162"),
     ]

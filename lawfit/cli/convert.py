@@ -42,6 +42,7 @@ KIND_WORDS = {
 }
 SCHEDULE_STEPS = 4000  # of the schedule as tuned; where both end at 0 the ratio of their peaks does not depend on it
 MAX_HORIZON_RATIO = 100.0
+WHY_WIDTH = 38  # with the numbers before it, a table of 80 columns
 
 
 @app.command("batch", short_help="To another batch size.")
@@ -75,7 +76,7 @@ def convert_batch(
     The learning rate goes with the square root of the batch, beta2 keeps its half-life in tokens, weight decay keeps
     the AdamW timescale.
 
-    Example: lawfit convert batch 256x2048 1M --lr 3e-4 --beta2 0.95 --weight-decay 0.1
+    Example: lawfit convert batch 256x2048 512x2048 --lr 3e-4 --beta2 0.95 --weight-decay 0.1
     """
     from lawfit.laws.changes import change_batch
 
@@ -84,7 +85,7 @@ def convert_batch(
     change = answer(
         lambda: change_batch(tuned, start.tokens, to.tokens, lr_exponent=_exponent(rule), sde=sde),
     )
-    title = f"Batch of {start.tokens:,.10g} to {to.tokens:,.10g} tokens per step: times {to.tokens / start.tokens:.4g}"
+    title = f"Batch of {start.tokens:,.0f} to {to.tokens:,.0f} tokens per step: times {to.tokens / start.tokens:.4g}"
     _print_change("batch", title, {"batch_tokens": start.tokens}, {"batch_tokens": to.tokens}, change, as_json)
 
 
@@ -326,15 +327,19 @@ def _print_change(
             _number(row, row.before),
             _number(row, row.after),
             "-" if row.factor is None else f"x {row.factor:.4g}",
-            row.rule + (f" ({CHECKED_NOTES[row.checked]})" if row.checked in CHECKED_NOTES else ""),
-            row.cite or "-",
+            f"{row.rule} ({'; '.join(_sources(row))})" if _sources(row) else row.rule,
         )
         for row in found.settings
     ]
-    columns = ("setting", "from", "to", "factor", "why", "source")
-    show(heading(title), table(columns, rows, right=columns[1:4]))
+    columns = ("setting", "from", "to", "factor", "why")
+    show(heading(title), table(columns, rows, right=columns[1:4], wrap={"why": WHY_WIDTH}))
     if found.notes:
         show(warning_list(found.notes))
+
+
+def _sources(row: Changed) -> list[str]:
+    """Where a rule comes from, and what is to be said of its formula."""
+    return [text for text in (row.cite, CHECKED_NOTES.get(row.checked)) if text]
 
 
 def _number(row: Changed, value: float | None) -> str:

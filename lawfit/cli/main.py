@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import sys
 from collections.abc import Sequence
 from enum import IntEnum
@@ -104,6 +105,8 @@ def _report(error: Exception, as_json: bool) -> int:
 
 def _usage_message(error: Exception) -> tuple[str, str | None]:
     message = error.format_message() if hasattr(error, "format_message") else str(error)
+    if re.fullmatch(r"-[\d.]", getattr(error, "option_name", "")):  # the parser takes -0.1 for the option -0
+        message = "a number that begins with - was taken for an option; sizes, rates and decays are above 0"
     context = getattr(error, "ctx", None)
     return message, f"see {context.command_path} --help" if context is not None else None
 

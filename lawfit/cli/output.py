@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lawfit.units import format_percent, format_quantity
@@ -89,14 +90,26 @@ def _console() -> Console:
     return Console(highlight=False, no_color=True, width=PIPE_WIDTH, force_terminal=False)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> Table:
-    """A table of texts; columns named in `right` are numbers and align right."""
+def table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    wrap: Mapping[str, int] = MappingProxyType({}),
+) -> Table:
+    """A table of texts; columns named in `right` are numbers and align right, those in `wrap` are at most so wide."""
     from rich.table import Table
 
     result = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim" if is_terminal() else "")
     for column in columns:
         number = column in right
-        result.add_column(column, justify="right" if number else "left", overflow="fold", no_wrap=number)
+        result.add_column(
+            column,
+            justify="right" if number else "left",
+            overflow="fold",
+            no_wrap=number,
+            max_width=wrap.get(column),
+        )
     for row in rows:
         result.add_row(*(plain(cell) for cell in row))
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
@@ -24,6 +25,9 @@ class Batch:
 
 def batch(text: str) -> Batch:
     """``256x2048`` (sequences x tokens of each) or tokens: ``524288``, ``0.5M``."""
+    product = re.fullmatch(r"([^x*\u00d7]+)[*\u00d7]([^x*\u00d7]+)", str(text))
+    if product is not None:
+        raise typer.BadParameter(f"'{text}': write {'x'.join(product.groups())} for sequences x tokens of each")
     sequences, cross, seq_len = str(text).partition("x")
     if not cross:
         return Batch(tokens=quantity(text), seq_len=None)

@@ -69,10 +69,10 @@ class Definition:
         return np.asarray((batch - least) / self.fraction)
 
     def words(self) -> str:
-        """For people: ``20 % more steps than linear scaling from a batch of 131072 tokens``."""
+        """For people: ``20 % more steps than linear scaling from a batch of 131,072 tokens``."""
         percent = f"{100 * self.fraction:.4g} % more"
         if self.reference_batch_tokens:
-            return f"{percent} steps than linear scaling from a batch of {self.reference_batch_tokens:.10g} tokens"
+            return f"{percent} steps than linear scaling from a batch of {self.reference_batch_tokens:,.0f} tokens"
         return f"{percent} tokens than with a very small batch"
 
     def to_json(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,9 @@ def test_batch(call: Call, away: Path) -> None:
 
 def test_g24_half_life_is_said_in_tokens(text: Call) -> None:
     out, _ = text("convert", "batch", "524288", "4M", "--beta2", "0.95")
-    assert "the half-life stays at 7,084,917 tokens" in out
-    assert "arXiv:2507.07101" in out
+    words = " ".join(out.split())  # the reason is wrapped
+    assert "the half-life stays at 7,084,917 tokens (arXiv:2507.07101)" in words
+    assert max(map(len, out.splitlines()[:-1])) <= 80  # but for the notes, which a pipe gets unbroken
 
 
 def test_batch_in_words(text: Call) -> None:
@@ -46,6 +48,25 @@ def test_trap_8_sequences_are_not_taken_for_tokens(call: Call) -> None:
         settings(call("convert", "batch", a, b, "--lr", "1e-3")) for a, b in (("256x2048", "1024x2048"), (256, 1024))
     ]
     assert same[0] == pytest.approx(same[1], rel=1e-12)  # a ratio knows no unit
+
+
+@pytest.mark.parametrize("typed", ["256*2048", "256\u00d72048"], ids=["star", "cross"])
+def test_a_product_written_otherwise_is_told_how(typed: str, call: Call) -> None:
+    document = call("convert", "batch", typed, "1M", code=ExitCode.USAGE)
+    assert "write 256x2048 for sequences x tokens of each" in document["error"]["message"]
+
+
+def test_a_negative_number_is_no_option(call: Call) -> None:
+    document = call("convert", "weight-decay", "-0.1", "--lr", "3e-4", code=ExitCode.USAGE)
+    assert "a number that begins with -" in document["error"]["message"]
+
+
+def test_critical_batches_are_whole_tokens(text: Call) -> None:
+    out, _ = text("convert", "critical-batch", "745.3x512", "--from", "zhang", "--to", "0.3@100x512")
+    counts = re.findall(r"[\d,.]+ (?:tokens|sequences)", out)
+    assert len(counts) == 5
+    assert not any("." in count for count in counts)
+    assert "131,072 tokens" in out
 
 
 def test_sde_moves_all_four(call: Call) -> None:
@@ -71,7 +92,7 @@ def test_tokens(call: Call, text: Call) -> None:
     assert settings(small)["lr"] == pytest.approx(1e-3 * 20**-0.6531, rel=1e-9)
     out, _ = text("convert", "tokens", "50B", "1T", "--lr", "1e-3")
     assert "Horizon of 50B to 1T tokens: times 20" in out
-    assert "0.32 was measured at 760M parameters and more" in out
+    assert "0.32 was measured at 760M parameters and more" in " ".join(out.split())
 
 
 def test_width_by_mup(call: Call, text: Call) -> None:

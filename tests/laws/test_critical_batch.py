@@ -85,7 +85,7 @@ def test_a_number_that_cannot_come_from_its_definition_is_refused() -> None:
 def test_definition_survives_json_and_has_words() -> None:
     for definition in (DOUBLING, ZHANG):
         assert Definition.from_json(json.loads(json.dumps(definition.to_json()))) == definition
-    assert ZHANG.words() == "20 % more steps than linear scaling from a batch of 131072 tokens"
+    assert ZHANG.words() == "20 % more steps than linear scaling from a batch of 131,072 tokens"
     assert (DOUBLING.kind, ZHANG.kind) == ("extra_data", "extra_steps")
 
 
