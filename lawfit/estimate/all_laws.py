@@ -137,19 +137,22 @@ def _loss_law(runs: Sequence[Run], rng: np.random.Generator) -> tuple[FittedLaw,
             f"(about {LENT_ASYMPTOTE.mean:g} nats, a factor {np.exp(LENT_ASYMPTOTE.log_sd):.2f} either way)"
         )
         fit = fit_loss(*points, rng=rng, resamples=LOSS_RESAMPLES, asymptote=LENT_ASYMPTOTE)
-        status = FitStatus.SPARSE if _search_is_sound(fit.certificate.search) else FitStatus.UNCERTIFIED
+        sound = _search_is_sound(fit.certificate.search) and not fit.certificate.at_bound
+        status = FitStatus.SPARSE if sound else FitStatus.UNCERTIFIED
     found = fit.certificate
     if status is FitStatus.SPARSE and found.weak:
-        sentences.append(f"{', '.join(found.weak)} are not determined one by one; the loss is, as its interval says")
+        sentences.append(f"{', '.join(found.weak)}: not determined one by one; the loss is, as its interval says")
     natural = {name: f"{interval.value:.3g}" for name, interval in fit.parameters.items()}
+    words = "loss = {E} + {A} / parameters^{alpha} + {B} / tokens^{beta}".format(**natural)
+    if found.weak:  # a formula would say more than is known
+        words = f"loss at a scale, with its interval; not {', '.join(found.weak)}, which the runs do not determine"
     payload = {
         "fit": fit.to_json(),
         "points": [
             {"params": n, "tokens": d, "loss": y}
             for n, d, y in zip(*(column.tolist() for column in points), strict=True)
         ],
-        "words": "loss = {E} + {A} / parameters^{alpha} + {B} / tokens^{beta}".format(**natural)
-        + f", through the best run of {observed.n_cells} scales",
+        "words": f"{words}; through the best run of {observed.n_cells} scales",
         "reasons": list(found.reasons),
         "sentences": [*sentences, *found.warnings],
     }
