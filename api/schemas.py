@@ -163,6 +163,9 @@ class CriticalBatchOut(FurtherOut):
     """Critical batch size in tokens per step."""
 
     definition: dict[str, Any] = Field(description="Extra tokens (fraction) against which batch; without it no number")
+    from_recipe: str | None = Field(
+        default=None, description="Another recipe that it was measured in, different in its schedule alone"
+    )
     route: str = Field(description="steps_to_target, loss_curves or data_laws: how it was measured")
 
 

@@ -228,12 +228,36 @@ def refit(
         options = options or FitOptions()
         options = replace(options, without_laws=tuple(dict.fromkeys((*options.without_laws, *named))))
     chosen = store.recipe(recipe)
-    fitted = fit_evidence(chosen, evidence_of(store, chosen), options=options, three_term=three_term, progress=progress)
+    fitted = fit_evidence(
+        chosen,
+        evidence_of(store, chosen),
+        options=options,
+        three_term=three_term,
+        sister=_critical_batch_of_a_sister(store, chosen),
+        progress=progress,
+    )
     for law in fitted.laws:
         store.put_fit(law)
     if fitted.fit is not None:
         store.put_fit(fitted.fit, fitted.optima)
     return store.fit((fitted.fit or fitted.laws[0]).id)
+
+
+def _critical_batch_of_a_sister(store: Store, recipe: Recipe) -> Fit | None:
+    """A stored critical batch of a recipe that is known to differ from this one in the learning rate's schedule alone.
+
+    That is how critical batches are measured: at constant rates, for recipes that decay (arXiv 2410.21676).
+    """
+    from lawfit.estimate.all_laws import CRITICAL_BATCH
+
+    if not (recipe.optimizer and recipe.data and recipe.schedule):
+        return None  # unknown equals only unknown
+    for found in store.recipes():
+        other = found.recipe
+        if other.schedule and other.key != recipe.key and replace(other, schedule=recipe.schedule).key == recipe.key:
+            with suppress(NoFit):
+                return store.latest_fit(other.key, CRITICAL_BATCH)
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,9 +293,14 @@ def fit_evidence(
     *,
     options: FitOptions | None = None,
     three_term: bool = False,
+    sister: Fit | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> FittedRecipe:
     """Fit every law that the evidence of one recipe supports, in memory.
+
+    Parameters
+    ----------
+    sister : a critical batch of another recipe, that stands in where this one has none
 
     Raises
     ------
@@ -309,13 +338,18 @@ def fit_evidence(
         if not any(law.status is not FitStatus.UNCERTIFIED for law in laws):
             raise
         return FittedRecipe(fit=None, optima=(), laws=laws)
-    named = {
+    named: dict[str, dict[str, Json]] = {
         "laws": {
             law.kind: {"fit_id": law.id, "status": law.status.value, "words": law.payload["words"]} for law in laws
         },
-        "missing": dict(found.missing),
+        "missing": {kind: words for kind, words in found.missing.items() if sister is None or kind != sister.kind},
         "missing_details": dict(found.details),
     }
+    if sister is not None and sister.kind in found.missing:
+        words = (
+            f"{sister.payload['words']}; measured in recipe {sister.recipe_name}, which differs in its schedule alone"
+        )
+        named["laws"][sister.kind] = {"fit_id": sister.id, "status": sister.status.value, "words": words}
     fit = replace(fit, id=content_hash({"fit": fit.id, **named}), payload={**fit.payload, **named})
     return FittedRecipe(fit=fit, optima=optima, laws=laws)
 

@@ -194,3 +194,33 @@ def test_our_own_curves_give_a_critical_batch(tmp_path: Path) -> None:
     found = answer["critical_batch"]
     assert (found["route"], found["metric"]) == ("loss_curves", "average_loss")
     assert 2e4 < found["low"] < found["value"] < found["high"] < 4e5  # 61k (34k to 110k) when this was written
+
+
+class TestSister:
+    """A critical batch measured at a constant rate serves the recipe that decays, and says where it comes from."""
+
+    def recipes(self) -> tuple[Recipe, Recipe]:
+        mine = replace(world()[0], name="decays", optimizer="adamw", data="c4", schedule="cosine")
+        return mine, replace(mine, name="constant", schedule="constant")
+
+    def fitted(self, store: Store, mine: Recipe, sister: Recipe) -> dict[str, Any]:
+        store.put_targets([TargetSweep(recipe=sister, rows=world()[2])], named=True)
+        pipeline.refit(store, sister.name)
+        store.put_sweeps([Sweep(recipe=mine, runs=world()[1])])
+        pipeline.refit(store, mine.name, options=QUICK)
+        return pipeline.recommend(store, mine.name, TARGET)
+
+    def test_it_differs_in_its_schedule_alone(self, store: Store) -> None:
+        mine, sister = self.recipes()
+        answer = self.fitted(store, mine, sister)
+        assert answer["critical_batch"]["from_recipe"] == "constant"
+        assert "differs in its schedule alone" in answer["critical_batch"]["notes"][0]
+        assert "from_recipe" not in answer["weight_decay"]
+        assert answer["missing"] == {}
+
+    @pytest.mark.parametrize("change", [{"optimizer": "muon"}, {"schedule": ""}, {"data": "pile"}], ids=str)
+    def test_others_lend_nothing(self, store: Store, change: dict[str, str]) -> None:
+        mine, sister = self.recipes()
+        answer = self.fitted(store, mine, replace(sister, **change))
+        assert answer["critical_batch"] is None
+        assert "three or more batch sizes" in answer["missing"]["critical_batch"]

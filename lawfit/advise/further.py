@@ -31,7 +31,13 @@ ANSWERS: Final[Mapping[str, tuple[str, str]]] = {
 
 
 def further_answers(
-    laws: Mapping[str, Fit], missing: Mapping[str, str], target: Target, *, lr: float, batch_tokens: float
+    laws: Mapping[str, Fit],
+    missing: Mapping[str, str],
+    target: Target,
+    *,
+    recipe_key: str,
+    lr: float,
+    batch_tokens: float,
 ) -> dict[str, Any]:
     """Parts of the document: an answer or null for each of `ANSWERS`, and under ``missing`` why it is null.
 
@@ -39,6 +45,7 @@ def further_answers(
     ----------
     laws : kind -> fit; one that is not certified does not answer
     missing : kind -> what the data lack
+    recipe_key : of the recipe that is asked about; a law of another one says so
     lr, batch_tokens : those that are recommended; weight decay goes with them
     """
     found: dict[str, Any] = {name: None for name, _ in ANSWERS.values()}
@@ -46,11 +53,15 @@ def further_answers(
         if fit.status is FitStatus.UNCERTIFIED or kind not in ANSWERS:
             continue
         if kind == "timescale":
-            found["weight_decay"] = weight_decay_answer(fit, target, lr=lr, batch_tokens=batch_tokens)
+            answer = weight_decay_answer(fit, target, lr=lr, batch_tokens=batch_tokens)
         elif kind == "critical_batch":
-            found["critical_batch"] = critical_batch_answer(fit, target)
+            answer = critical_batch_answer(fit, target)
         else:
-            found["expected_loss"] = loss_answer(fit, target)
+            answer = loss_answer(fit, target)
+        if fit.recipe_key != recipe_key:
+            answer["from_recipe"] = fit.recipe_name
+            answer["notes"].insert(0, f"measured in recipe {fit.recipe_name}, which differs in its schedule alone")
+        found[ANSWERS[kind][0]] = answer
     lacking = {name: missing.get(kind, "") for kind, (name, _) in ANSWERS.items() if found[name] is None}
     return {**found, "missing": lacking}
 

@@ -151,9 +151,13 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
     if "laws" in payload:  # a fit of before there were further laws answers as it did
         from lawfit.advise.further import further_answers
 
-        lr_value, batch_value = (recommendation[name]["value"] for name in ("lr", "batch_tokens"))
         document |= further_answers(
-            laws or {}, payload.get("missing", {}), target, lr=lr_value, batch_tokens=batch_value
+            laws or {},
+            payload.get("missing", {}),
+            target,
+            recipe_key=recipe.key,
+            lr=recommendation["lr"]["value"],
+            batch_tokens=recommendation["batch_tokens"]["value"],
         )
     # of the whole answer: the same fit asked the same by other code may answer otherwise, and is another prediction
     document["id"] = content_hash(document)

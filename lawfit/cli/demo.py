@@ -44,6 +44,7 @@ def demo(
     store = open_at(ctx, str(database))
     with progress("demo", quiet=as_json) as advance:
         advance("ingest", 0.0)
+        _critical_batch(store)
         report = pipeline.ingest(store, sweep)
         recipe = report.recipes[0]
         fit = pipeline.refit(store, recipe, progress=advance)
@@ -66,7 +67,19 @@ def demo(
 
     note(f"{report.rows:,} runs from {sweep} are in {database}")
     show(*card(document), plain(""), plain(f"Report: {written}"))
-    note(f"next: lawfit --database {database} predict --params 1B --tokens 20B")
+    note(f"next: lawfit --database {database} predict --recipe {recipe} --params 1B --tokens 20B")
+
+
+def _critical_batch(store: Store) -> None:
+    """Ingest and fit the shipped runs at constant rates, on which the sweep's critical batch size is measured."""
+    from lawfit import pipeline
+    from lawfit.settings import data_folder
+
+    runs, curves = (data_folder() / f"proxy_critical_batch{part}.csv" for part in ("", "_curves"))
+    if runs.is_file() and curves.is_file():
+        recipe = pipeline.ingest(store, runs).recipes[0]
+        pipeline.ingest(store, curves)
+        pipeline.refit(store, recipe)
 
 
 def _sweep(folder: Path) -> Path:

@@ -218,6 +218,7 @@ def _further_rows(
                 ("Means", f"at this batch {definition_words(part['definition'])}"),
                 ("So what", "below it larger batches save time at little cost; above it they mostly waste tokens"),
                 ("Your batch", f"{share:.2g} times it"),
+                *([("Measured in", f"recipe {part['from_recipe']}")] if part.get("from_recipe") else []),
             ],
         )
     rows = [] if part["low"] is None else [(level, f"{part['low']:.4g} to {part['high']:.4g}")]

@@ -53,7 +53,8 @@ def further_words(document: Mapping[str, Any], name: str) -> str:
         )
     if name == "critical_batch":
         tokens = f"{format_quantity(part['value'])} tokens ({_span(part, format_quantity)})"
-        return f"{tokens}: there {definition_words(part['definition'])}"
+        source = f"; measured in recipe {part['from_recipe']}" if part.get("from_recipe") else ""
+        return f"{tokens}: there {definition_words(part['definition'])}{source}"
     run = "" if part["run_low"] is None else f"; a single run {part['run_low']:.4g} to {part['run_high']:.4g}"
     return f"{part['value']:.4g} nats per token ({_span(part, _four)}) at the best settings{run}"
 
