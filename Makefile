@@ -35,7 +35,7 @@ check: $(DEV_STAMP)
 	@$(BIN)/python -m pytest -q -m "not slow" $(PYTEST_ARGS)
 
 bench: $(DEV_STAMP)
-	@set -e; for script in $$(ls tests/benchmarks/[a-z]*.py | grep -v shared.py); do \
+	@set -e; for script in $$(ls tests/benchmarks/[a-z]*.py | grep -v -e shared.py -e train_cases.py); do \
 	  name=$$(basename $$script .py); echo "== $$name"; $(BIN)/python -m tests.benchmarks.$$name; done
 
 clean:
