@@ -128,6 +128,7 @@ def ingest(
         raise typer.BadParameter(str(error)) from None
     store = open_store(ctx, database, dry_run=dry_run)
     reports: list[IngestReport] = []
+    shown: dict[frozenset[tuple[str, str]], str] = {}  # columns -> the first file that has them
     failures: list[dict[str, str]] = []
     waiting = [(path, True) for path in files]
     while waiting:
@@ -147,12 +148,16 @@ def ingest(
         else:
             reports.append(report)
             if not as_json:
-                _show(report)
+                if reports[1:]:
+                    show(plain(""))
+                _show(report, shown.setdefault(frozenset(report.columns.items()), report.file))
     code = _exit_code(reports, failures)
     if as_json:
         print_json(_document(reports, failures, code))
-    elif (recipes := {name for report in reports for name in report.recipes}) and not dry_run:
-        note("next: lawfit fit" + (f" --recipe {shlex.quote(min(recipes))}" if len(recipes) > 1 else ""))
+    elif not dry_run and (recipes := {name for report in reports for name in report.recipes}):
+        note(
+            _next({summary.recipe.name: summary.runs for summary in store.recipes() if summary.recipe.name in recipes})
+        )
     if code is not ExitCode.OK:
         raise typer.Exit(int(code))
 
@@ -166,6 +171,15 @@ def _assignments(words: Sequence[str], option: str, example: str) -> dict[str, s
             raise typer.BadParameter(f"'{word}' is not of the form {option} {example}")
         given[name.strip()] = value.strip()
     return given
+
+
+def _next(runs: Mapping[str, int]) -> str:
+    """The next command to type, for the recipe with most runs."""
+    if len(runs) < 2:
+        return "next: lawfit fit"
+    largest = max(runs, key=lambda name: runs[name])
+    others = f"{len(runs) - 1:,} other recipe{'s' * (len(runs) > 2)}"
+    return f"next: lawfit fit --recipe {shlex.quote(largest)} (and {others}: lawfit runs list)"
 
 
 def _exit_code(reports: Sequence[IngestReport], failures: Sequence[object]) -> ExitCode:
@@ -188,7 +202,8 @@ def _document(reports: Sequence[IngestReport], failures: Sequence[Mapping[str, s
     return document
 
 
-def _show(report: IngestReport) -> None:
+def _show(report: IngestReport, like: str) -> None:
+    """One file; its columns are listed unless they are those of the file `like`, which was shown before."""
     rows = [
         ("File", f"{report.file} ({report.format}, {report.rows:,} row{'' if report.rows == 1 else 's'})"),
         ("Recipe", ", ".join(report.recipes) or "-"),
@@ -202,12 +217,12 @@ def _show(report: IngestReport) -> None:
     if report.curve_points and report.of == "runs":
         rows.append(("Curves", f"{report.curve_points:,} points added"))
     rows += [("Note" if i == 0 else "", sentence) for i, sentence in enumerate(report.notes)]
-    show(
-        pairs(rows),
-        plain(""),
-        heading("Columns as they were read"),
-        table(("field", "from column"), list(report.columns.items())),
-    )
+    if like != report.file:
+        rows.append(("Columns", f"read as those of {like}"))
+    show(pairs(rows))
+    if like == report.file:
+        columns = table(("field", "from column"), list(report.columns.items()))
+        show(plain(""), heading("Columns as they were read"), columns)
     if report.rejections:
         shown = report.rejections[:REJECTIONS_SHOWN]
         cells = [("-" if item.line is None else str(item.line), item.column or "-", item.reason) for item in shown]

@@ -35,7 +35,12 @@ class Show(StrEnum):
 @app.command("list")
 def list_runs(
     ctx: typer.Context,
-    recipe: RecipeOption = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe", metavar="NAME", help="Only the runs of this recipe, by name or key.", show_default=False
+        ),
+    ] = None,
     status: Annotated[Show | None, typer.Option(help="Only these.", show_default=False)] = None,
     limit: Annotated[
         int | None,
@@ -49,16 +54,17 @@ def list_runs(
     as_json: JsonOption = False,
     database: DatabaseOption = None,
 ) -> None:
-    """List the stored runs by scale, batch size and learning rate, after a line for each recipe.
-
-    Without --recipe, the runs of all recipes.
-    """
+    """List the stored runs by scale, batch size and learning rate, after a line for each recipe."""
     store = open_store(ctx, database)
     summaries = store.recipes()
     if recipe is not None or not summaries:
         chosen = store.recipe(recipe).key
         summaries = [summary for summary in summaries if summary.recipe.key == chosen]
-    found = [(summary.recipe.name, run) for summary in summaries for run in store.runs(summary.recipe.key)]
+    found = [
+        (summary.recipe.name, run)
+        for summary in summaries
+        for run in sorted(store.runs(summary.recipe.key), key=_order)
+    ]
     found = [(name, run) for name, run in found if _is_wanted(run, status)]
     if as_json:
         document = {
@@ -69,27 +75,35 @@ def list_runs(
         }
         print_json(document)
         return
-    counts = [(s.recipe.name, f"{s.runs:,}", f"{s.diverged:,}", f"{s.excluded:,}", f"{s.fits:,}") for s in summaries]
-    columns = ("recipe", "runs", "diverged", "excluded", "fits")
-    show(table(columns, counts, right=columns[1:]), plain(""))
+    counts = [
+        (s.recipe.name, f"{s.runs:,}", f"{s.diverged:,}", f"{s.excluded:,}", f"{s.fits:,}", s.recipe.schedule)
+        for s in summaries
+    ]
+    columns = ("recipe", "runs", "diverged", "excluded", "fits", "schedule")
+    show(table(columns, counts, right=columns[1:5]), plain(""))
     shown = found[: limit or SHOWN_AT_MOST]
+    several, seeds = len(summaries) > 1, len({run.seed for _, run in shown}) > 1
     rows = [
         (
+            *([name] if several else []),
             run.run_key,
             format_quantity(run.params),
             format_quantity(run.tokens),
             format_quantity(run.batch_tokens),
             format_lr(run.lr),
+            _or_dash(run.weight_decay),
+            *([_or_dash(run.seed)] if seeds else []),
             "diverged" if run.loss is None else f"{run.loss:.4f}",
             run.excluded or "",
         )
-        for _, run in shown
+        for name, run in shown
     ]
+    numbers = ("params", "tokens", "batch", "lr", "decay", *(["seed"] if seeds else []), "loss")
     show(
         table(
-            ("run", "params", "tokens", "batch", "lr", "loss", "excluded because"),
+            (*(["recipe"] if several else []), "run", *numbers, "excluded because"),
             rows,
-            right=("params", "tokens", "batch", "lr", "loss"),
+            right=numbers,
         )
     )
     if len(shown) < len(found):
@@ -137,6 +151,14 @@ def restore(
         matched = store.match_runs(chosen.key, keys or [])
     changed = store.restore(chosen.key, matched)
     _report(chosen.name, "restored", matched, changed, as_json)
+
+
+def _or_dash(number: float | None) -> str:
+    return "-" if number is None else f"{number:.4g}"
+
+
+def _order(run: Run) -> tuple[float, ...]:
+    return run.params, run.tokens, run.batch_tokens, run.lr, run.weight_decay or 0.0
 
 
 def _is_wanted(run: Run, status: Show | None) -> bool:

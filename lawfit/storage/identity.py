@@ -97,8 +97,8 @@ def _under_a_new_name(
     if alike:
         other = alike[0][1].name
         note = (
-            f"recipe '{name}' states the same settings as '{other}', but the two are kept apart; "
-            f"if they are one sweep, ingest with --recipe {other} instead"
+            f"recipe '{name}' states the same settings as '{other}', but the two are kept apart: runs under two names "
+            "are not pooled"
         )
     return _apart(sweep.recipe, alike), None, note
 

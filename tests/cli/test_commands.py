@@ -241,3 +241,30 @@ def test_json_documents_say_what_they_are(sweep: Path, call: Call) -> None:
     documents = [call("ingest", sweep), call("runs", "list"), call("laws", "list"), call("db", "check")]
     assert all(document["schema"].startswith("lawfit.") for document in documents)
     assert json.dumps(documents, allow_nan=False)
+
+
+def test_runs_that_differ_in_weight_decay_alone_look_different(text: Call, tmp_path: Path) -> None:
+    rows = [f"1e8,2e9,{batch},0.001,{decay},3.0" for batch in (262144, 131072) for decay in (0.1, 0.05)]
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.csv").write_text(
+            "\n".join([HEADER.strip().replace("final_loss", "weight_decay,final_loss"), *rows])
+        )
+    text("ingest", tmp_path / "one.csv")
+    listed = text("runs", "list")[0].split("excluded because")[1].splitlines()[1:]
+    assert [line.split()[3:] for line in listed] == [
+        [batch, "1.00e-3", decay, "3.0000"] for batch in ("131k", "262k") for decay in ("0.05", "0.1")
+    ]
+    text("ingest", tmp_path / "two.csv", "--recipe", "two")
+    listed = text("runs", "list")[0].split("excluded because")[1].splitlines()[1:]
+    assert [line.split()[0] for line in listed] == ["one"] * 4 + ["two"] * 4
+
+
+def test_columns_of_many_files_are_listed_once_and_the_largest_sweep_is_next(text: Call, tmp_path: Path) -> None:
+    for name, count in (("a", 2), ("b", 5), ("c", 3)):
+        rows = [f"1e8,2e9,131072,{0.001 * (i + 1)},{3 + i + 0.1 * count}" for i in range(count)]
+        (tmp_path / f"{name}.csv").write_text("\n".join([HEADER.strip(), *rows]))
+    out, err = text("ingest", *(tmp_path / f"{name}.csv" for name in "abc"))
+    assert out.count("from column") == 1
+    assert out.count(f"read as those of {tmp_path / 'a.csv'}") == 2
+    assert out.count("\n\nFile") == 2
+    assert "next: lawfit fit --recipe b (and 2 other recipes: lawfit runs list)" in err

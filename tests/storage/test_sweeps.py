@@ -31,7 +31,7 @@ def test_unknown_settings_under_two_names_stay_apart(store: Store) -> None:
     changes = put(store, recipe("pile"), run("b"))
     assert names(store) == ["c4", "pile"]
     assert "kept apart" in changes.notes[0]
-    assert "--recipe c4" in changes.notes[0]
+    assert "--recipe" not in changes.notes[0]  # joining them may pool runs that were held back on purpose
     assert put(store, recipe("pile"), run("b")).unchanged == 1  # and the same file again finds its own
     assert len({s.recipe.key for s in store.recipes()}) == 2
 
