@@ -16,6 +16,7 @@ from lawfit.settings import Settings
 from lawfit_api.app import STATUS_OF, create_app, status_of
 from lawfit_api.schemas import PredictionOut
 from tests.cli.samples import PREDICTION
+from tests.plots.further_samples import whole
 
 ASKED = "/v1/predictions?params=7e9&tokens=1.4e12"
 RECIPE = Recipe(name="tiny", optimizer="adamw", seq_len=1024)
@@ -103,6 +104,13 @@ def test_the_document_goes_out_as_it_is(client: TestClient, monkeypatch: pytest.
         params=7e9, tokens=1.4e12, batch_tokens=1e6, seq_len=1024, batch_multiple=8, max_batch_tokens=2e6, level=0.8
     )
     assert asked == [("tiny", target, "f1")]
+
+
+def test_the_described_model_fits_an_answer_of_every_law() -> None:
+    document = whole()[2]
+    model = PredictionOut.model_validate(document)
+    assert model.weight_decay is not None
+    assert model.model_dump(by_alias=True, mode="json", exclude_unset=True) == document
 
 
 def test_the_described_model_fits_the_document() -> None:
