@@ -61,7 +61,9 @@ def build(
     ] = None,
     tokenizer: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Use this file, the tokenizer.json of another corpus, not a new one."),
+        typer.Option(
+            metavar="FILE", help="Use the tokenizer of another corpus (its folder or tokenizer.json), not a new one."
+        ),
     ] = None,
     validation_share: Annotated[
         float,

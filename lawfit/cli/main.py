@@ -67,12 +67,14 @@ def exit_code_of(error: Exception) -> ExitCode:
     """The one table from failures to exit codes."""
     import typer
 
-    from lawfit.errors import NoFit, NotEnoughData
+    from lawfit.errors import LawfitError, NoFit, NotEnoughData
 
     if isinstance(error, typer.TyperException):
         return ExitCode.USAGE
     if isinstance(error, NotEnoughData | NoFit):
         return ExitCode.NOT_ENOUGH
+    if isinstance(error, LawfitError) and isinstance(error, ValueError):  # a setting that no input could suit
+        return ExitCode.USAGE
     return ExitCode.FAILED
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from lawfit.train.corpus.files import CorpusError, Manifest, content_hash, read_manifest, write_manifest
+from lawfit.train.corpus.files import CorpusSettingError, Manifest, content_hash, read_manifest, write_manifest
 from lawfit.train.corpus.making import Progress, no_progress, same_or_refused, scratch
 
 MIN_VOCAB, MAX_VOCAB = 8, 4096  # the entropy is a sum over pairs of tokens
@@ -100,7 +100,7 @@ class Source:
 
     def __init__(self, vocab: int, seed: int) -> None:
         if not MIN_VOCAB <= vocab <= MAX_VOCAB:
-            raise CorpusError(
+            raise CorpusSettingError(
                 f"a synthetic vocabulary of {vocab:,} is not on offer: {MIN_VOCAB} to {MAX_VOCAB:,}, "
                 "because its entropy is summed over all pairs of tokens"
             )
@@ -201,8 +201,10 @@ def build_synthetic(
 
     Raises
     ------
+    CorpusSettingError
+        A vocabulary out of range.
     CorpusError
-        A vocabulary out of range, or a folder that holds something else.
+        A folder that holds something else.
     """
     source = Source(vocab, seed)
     counts = {"validation": validation_tokens, "train": tokens}

@@ -85,10 +85,12 @@ def test_too_little_text_for_the_vocabulary(text: Call, notes: Path, tmp_path: P
         pytest.param(
             ("show", "notes"), 1, "no corpus in notes; make one with lawfit corpus build notes", id="no corpus"
         ),
-        pytest.param(("synthetic", "out", "--vocab", "5"), 1, "is not on offer: 8 to 4,096", id="synthetic vocabulary"),
+        pytest.param(("synthetic", "out", "--vocab", "5"), 2, "is not on offer: 8 to 4,096", id="synthetic vocabulary"),
+        pytest.param(("build", "out", "notes", "--vocab", "10"), 2, "bytes and separator are 257", id="tiny"),
+        pytest.param(("build", "out", "notes", "--validation-share", "2"), 2, "between 0 and 1", id="share"),
         pytest.param(("import", "out", "--train", "a", "--validation", "b"), 2, "--vocab", id="import without"),
         pytest.param(
-            ("import", "out", "--train", "a", "--validation", "b", "--vocab", "70k"), 1, "70,000", id="import"
+            ("import", "out", "--train", "a", "--validation", "b", "--vocab", "70k"), 2, "70,000", id="import"
         ),
     ],
 )
@@ -119,8 +121,8 @@ def test_damage_is_found(text: Call, notes: Path, tmp_path: Path) -> None:
 
 
 def test_import_of_token_files(call: Call, text: Call, tmp_path: Path) -> None:
-    for name in ("train", "val"):
-        np.arange(1000, dtype=np.uint16).tofile(tmp_path / f"{name}.bin")
+    for name, step in (("train", -1), ("val", 1)):
+        np.arange(1000, dtype=np.uint16)[::step].tofile(tmp_path / f"{name}.bin")
     words = ("--train", "train.bin", "--validation", "val.bin", "--vocab", "1k")
     made = call("corpus", "import", "out", *words)
     assert (made["train_tokens"], made["bytes_per_token"], made["vocab"]) == (1000, None, 1000)

@@ -19,8 +19,9 @@ from tokenizers import Tokenizer, models
 
 from lawfit.train.corpus import CorpusError, Manifest, open_corpus
 from lawfit.train.corpus.build import build
-from lawfit.train.corpus.documents import Reading, python_sources
+from lawfit.train.corpus.documents import Reading, gather, python_sources
 from lawfit.train.corpus.files import content_hash
+from lawfit.train.corpus.making import no_progress
 from lawfit.train.corpus.token_files import import_tokens
 
 SMALL: dict[str, Any] = {"vocab": 300, "validation_share": 0.2, "workers": 1}
@@ -220,8 +221,9 @@ def test_number_of_processes_does_not_matter(
 
 def test_a_tokenizer_can_be_reused(made: tuple[Path, Manifest], tmp_path: Path) -> None:
     source, tokenizer = made[0].parent / "source", made[0] / "tokenizer.json"
-    again = build(tmp_path / "out", [source], validation_share=0.2, workers=1, tokenizer_file=tokenizer)
-    assert again.hash == made[1].hash
+    for name, given in (("file", tokenizer), ("folder", made[0])):
+        again = build(tmp_path / name, [source], validation_share=0.2, workers=1, tokenizer_file=given)
+        assert again.hash == made[1].hash
 
 
 def foreign_tokenizer(path: Path) -> None:
@@ -304,6 +306,35 @@ def test_lines_that_are_no_documents_are_listed(tmp_path: Path) -> None:
     reasons = ["no text", "no text", "no text", "not JSON", "empty", "not UTF-8", "not UTF-8"]
     assert rejected(tmp_path / "out") == [("web.jsonl", 31 + i, reason) for i, reason in enumerate(reasons)]
     assert manifest.skipped == sum(manifest.rejected.values()) == len(reasons)
+
+
+def test_what_stands_for_a_text_is_named(tmp_path: Path) -> None:
+    values = {"5": "a number", "null": "null", "true": "true or false", "[1]": "a list", '{"a": 1}': "an object"}
+    path = tmp_path / "web.jsonl"
+    path.write_text("\n".join([*(f'{{"text": {value}}}' for value in values), "{}", "7"]))
+    rejections = tmp_path / "rejected.jsonl"
+    with pytest.raises(CorpusError):
+        gather([path], Reading(), file=tmp_path / "texts", rejections=rejections, leave_out=None, progress=no_progress)
+    details = [json.loads(line)["detail"] for line in rejections.read_text().splitlines()]
+    assert details[:-2] == [f'its "text" is {kind}, not a text' for kind in values.values()]
+    assert details[-2:] == [f'not an object with a text "text", but {what}' for what in ("an empty one", "a number")]
+
+
+def test_broken_lines_are_told_where_too_little_is_left(tmp_path: Path) -> None:
+    (tmp_path / "web.jsonl").write_text('{"text": "the only one"}\n{"text": "cut\n{"text": 5}\n{\n')
+    told = r"1 document cannot be split.* Left out: 1 no text, 2 not JSON \(.*web\.jsonl, line 2: "
+    with pytest.raises(CorpusError, match=told):
+        build(tmp_path / "out", [tmp_path / "web.jsonl"], **SMALL)
+
+
+def test_sources_of_one_name_are_told_apart(made: tuple[Path, Manifest], tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder / "src").mkdir(parents=True)
+        for i in range(30):
+            (tmp_path / folder / "src" / f"{i}.py").write_text(f"{folder} = {i}")
+    sources = [tmp_path / folder / "src" for folder in ("one", "two")]
+    manifest = build(tmp_path / "out", [*sources, made[0].parent / "source"], **SMALL)
+    assert manifest.sources == ("*.py below one/src", "*.py below two/src", "*.py below source")
 
 
 def test_a_packed_file_that_is_cut_off_gives_what_it_can(tmp_path: Path) -> None:
@@ -448,6 +479,7 @@ def test_a_source_that_gives_nothing_is_named(tmp_path: Path, name: str, complai
         pytest.param({"vocab": 256}, "a vocabulary of 256 cannot be made: bytes and separator are 257", id="small"),
         pytest.param({"vocab": 65_537}, "65,536 is the most", id="large"),
         pytest.param({"validation_share": 1.0}, "a validation share of 1 leaves one part empty", id="share"),
+        pytest.param({"validation_share": 2.0}, "it lies between 0 and 1", id="share of two"),
         pytest.param({"reading": Reading(max_bytes=10)}, "documents of at most 10 bytes", id="tiny documents"),
     ],
 )
@@ -537,6 +569,15 @@ def test_a_killed_build_is_run_again(made: tuple[Path, Manifest], tmp_path: Path
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == WHOLE
 
 
+def test_a_build_that_is_told_to_end_tidies_up(made: tuple[Path, Manifest], tmp_path: Path) -> None:
+    """SIGTERM while two processes make tokens."""
+    done = build_spread(made[0].parent / "source", tmp_path, "told")
+    assert done.returncode == -signal.SIGINT
+    assert "KeyboardInterrupt" in done.stderr
+    assert "resource_tracker" not in done.stderr
+    assert left_beside(tmp_path / "out") == []
+
+
 @pytest.mark.parametrize("moved", [0, 1, 3])
 def test_a_build_killed_while_files_are_moved_is_run_again(
     made: tuple[Path, Manifest], tmp_path: Path, moved: int
@@ -570,6 +611,8 @@ def watch(what, share):
     if what.startswith("making") and sys.argv[3] == "worker":
         for child in multiprocessing.active_children()[:1]:
             child.kill()
+    elif what.startswith("making") and sys.argv[3] == "told":
+        os.kill(os.getpid(), 15)
     elif what.startswith("making"):
         print(*(child.pid for child in multiprocessing.active_children()), flush=True)
         os.kill(os.getpid(), 9)
@@ -649,6 +692,14 @@ def test_token_files(tmp_path: Path, link: bool) -> None:
     assert (known.hash, known.validation_bytes) == (manifest.hash, 9)
     with pytest.raises(CorpusError, match="holds another corpus already"):
         import_tokens(tmp_path / "out", validation, train, vocab=50_000)
+
+
+def test_trap_validation_on_training_tokens_is_refused(tmp_path: Path) -> None:
+    train, copy = write_tokens(tmp_path / "train.bin", [5, 9, 7]), write_tokens(tmp_path / "val.bin", [5, 9, 7])
+    for validation in (train, copy):
+        with pytest.raises(CorpusError, match=r"train\.bin and .* hold the same tokens"):
+            import_tokens(tmp_path / "out", train, validation, vocab=10)
+    assert left_beside(tmp_path / "out") == []
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lawfit.train.corpus import bpe
-from lawfit.train.corpus.documents import Documents, Reading, gather, python_sources
+from lawfit.train.corpus.documents import Documents, Reading, gather, left_out, python_sources
 from lawfit.train.corpus.files import (
     MAX_VOCAB,
     PARTS,
     REJECTED,
     TOKENIZER,
     CorpusError,
+    CorpusSettingError,
     Manifest,
     content_hash,
     file_hash,
@@ -56,6 +57,8 @@ def build(
         any may be packed by gzip. None: the Python sources of this interpreter.
     validation_share : float in (0, 1)
         Of the documents.
+    tokenizer_file : path
+        A tokenizer.json that lawfit made, or a corpus that holds one.
     workers : int
         Processes; by default one per processor.
 
@@ -66,14 +69,18 @@ def build(
     """
     bpe.require_tokenizers()
     if tokenizer_file is None and not bpe.MIN_VOCAB <= vocab <= MAX_VOCAB:
-        raise CorpusError(
+        raise CorpusSettingError(
             f"a vocabulary of {vocab:,} cannot be made: bytes and separator are {bpe.MIN_VOCAB}, "
             f"{MAX_VOCAB:,} is the most"
         )
     if not 0 < validation_share < 1:
-        raise CorpusError(f"a validation share of {validation_share:g} leaves one part empty; it lies between 0 and 1")
+        raise CorpusSettingError(
+            f"a validation share of {validation_share:g} leaves one part empty; it lies between 0 and 1"
+        )
     if reading.max_bytes < MIN_BYTES:
-        raise CorpusError(f"documents of at most {reading.max_bytes} bytes are none; {MIN_BYTES} is the least")
+        raise CorpusSettingError(f"documents of at most {reading.max_bytes} bytes are none; {MIN_BYTES} is the least")
+    if tokenizer_file is not None and tokenizer_file.is_dir():
+        tokenizer_file = tokenizer_file / TOKENIZER
     tokenizer = None if tokenizer_file is None else bpe.load_tokenizer(tokenizer_file)
     sources = sources or python_sources()
     with scratch(folder) as part:
@@ -86,7 +93,7 @@ def build(
         inputs_hash = _inputs_hash(ordered, made_by, validation_share)
         if (existing := read_manifest(folder)) is not None:
             return same_or_refused(folder, existing, inputs_hash)
-        parts = _split(ordered, validation_share)
+        parts = _split(ordered, validation_share, documents)
         if tokenizer is None:
             progress("training the tokenizer", 0.0)
             tokenizer = bpe.train_tokenizer(documents.texts(parts["train"]), vocab)
@@ -102,7 +109,7 @@ def build(
             train_tokens=tokens["train"],
             validation_tokens=tokens["validation"],
             validation_bytes=documents.size(parts["validation"]),
-            sources=tuple(_described(source, reading) for source in sources),
+            sources=_described(sources, reading),
             inputs_hash=inputs_hash,
             tokenizer_hash=file_hash(part / TOKENIZER),
             rejected=documents.rejected,
@@ -111,7 +118,7 @@ def build(
     return manifest
 
 
-def _split(ordered: Sequence[bytes], validation_share: float) -> dict[str, list[bytes]]:
+def _split(ordered: Sequence[bytes], validation_share: float, documents: Documents) -> dict[str, list[bytes]]:
     """The hash is uniform, so its order is a shuffle and its leading digits are a fair draw."""
     validation = [digest for digest in ordered if int.from_bytes(digest[:4], "big") < validation_share * 2**32]
     train = ordered[len(validation) :]  # the small hashes come first
@@ -120,6 +127,7 @@ def _split(ordered: Sequence[bytes], validation_share: float) -> dict[str, list[
         raise CorpusError(
             f"{count}, with {validation_share:.3g} of them for validation; "
             "give more documents, a larger --validation-share, or --cut, which makes several of a long text"
+            + ("" if documents.first is None else f". Left out: {left_out(documents.rejected, documents.first)}")
         )
     return {"train": list(train), "validation": validation}
 
@@ -146,7 +154,17 @@ def _inputs_hash(ordered: Sequence[bytes], made_by: int | str, validation_share:
     return digest.hexdigest()[:16]
 
 
-def _described(source: Path, reading: Reading) -> str:
-    if not source.is_dir():
-        return source.name
-    return f"{' '.join('*' + suffix for suffix in reading.suffixes)} below {source.name or source.resolve().name}"
+def _described(sources: Sequence[Path], reading: Reading) -> tuple[str, ...]:
+    """Each source, without the folders that it lies in unless names alone do not tell sources apart."""
+    names = [source.name or source.resolve().name for source in sources]
+    places = [source.resolve().parts for source in sources]
+    for i, parts in enumerate(places):
+        length = 1
+        while length < len(parts) and any(parts[-length:] == others[-length:] for others in places if others != parts):
+            length += 1
+        if length > 1:
+            names[i] = str(Path(*parts[-length:]))
+    found = " ".join("*" + suffix for suffix in reading.suffixes)
+    return tuple(
+        f"{found} below {name}" if source.is_dir() else name for source, name in zip(sources, names, strict=True)
+    )

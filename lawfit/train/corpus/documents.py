@@ -10,7 +10,7 @@ import os
 import sysconfig
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, cast
@@ -57,6 +57,7 @@ class Documents:
     places: dict[bytes, tuple[int, int]]  # SHA-256 of a text -> first byte and length
     duplicates: int
     rejected: dict[str, int]  # by reason
+    first: Rejection | None  # of those
 
     def texts(self, digests: Iterable[bytes]) -> Iterator[str]:
         with self.file.open("rb") as file:
@@ -133,16 +134,23 @@ def gather(
             end += texts.write(item)
     if not places:
         raise CorpusError(_nothing_found(sources, reading, rejected, first))
-    return Documents(file=file, places=places, duplicates=duplicates, rejected=dict(sorted(rejected.items())))
+    return Documents(
+        file=file, places=places, duplicates=duplicates, rejected=dict(sorted(rejected.items())), first=first
+    )
+
+
+def left_out(rejected: Mapping[str, int], first: Rejection) -> str:
+    """How much was no document and why, with the first of it: ``2 not JSON (web.jsonl, line 3: ...)``."""
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(rejected.items()))
+    place = first.source if first.line is None else f"{first.source}, line {first.line}"
+    return f"{reasons} ({place}: {first.detail})"
 
 
 def _nothing_found(sources: Sequence[Path], reading: Reading, rejected: Counter[str], first: Rejection | None) -> str:
     where = ", ".join(map(str, sources))
     if first is not None:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(rejected.items()))
-        place = first.source if first.line is None else f"{first.source}, line {first.line}"
         advice = "; --cut makes pieces of large texts" if "too large" in rejected else ""
-        return f"no document found in {where}: {reasons} ({place}: {first.detail}){advice}"
+        return f"no document found in {where}: {left_out(rejected, first)}{advice}"
     if not any(source.is_dir() for source in sources):
         return f"no document found in {where}: nothing but empty lines"
     found: Counter[str] = Counter()
@@ -233,8 +241,7 @@ def _line(line: bytes, reading: Reading) -> Iterator[bytes | tuple[str, str]]:
         return
     text = value.get(reading.text_field) if isinstance(value, dict) else None
     if not isinstance(text, str):
-        names = ", ".join(value) if isinstance(value, dict) else type(value).__name__
-        yield "no text", f'not an object with a text "{reading.text_field}", but {names}'
+        yield "no text", _instead_of_text(value, reading.text_field)
         return
     try:
         raw = text.encode()
@@ -243,6 +250,29 @@ def _line(line: bytes, reading: Reading) -> Iterator[bytes | tuple[str, str]]:
         return
     for piece in _pieces(io.BytesIO(raw), reading.max_bytes) if reading.cut else [raw]:
         yield _problem(piece, reading) or piece
+
+
+def _instead_of_text(value: object, field: str) -> str:
+    if not isinstance(value, dict):
+        return f'not an object with a text "{field}", but {_kind(value)}'
+    if field in value:
+        return f'its "{field}" is {_kind(value[field])}, not a text'
+    return f'not an object with a text "{field}", but {", ".join(value) or "an empty one"}'
+
+
+def _kind(value: object) -> str:
+    """What JSON calls a value."""
+    if value is None:
+        return "null"
+    kinds = {
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        str: "a text",
+        list: "a list",
+        dict: "an object",
+    }
+    return kinds[type(value)]
 
 
 def _problem(text: bytes, reading: Reading) -> tuple[str, str] | None:

@@ -30,6 +30,10 @@ class CorpusError(LawfitError):
     """No corpus is there or can be made, it is damaged, or it is not the one a sweep was begun with."""
 
 
+class CorpusSettingError(CorpusError, ValueError):
+    """A corpus was asked for that there cannot be, whatever the files hold."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """What a corpus is. The hash covers the tokens and the tokenizer; it is part of the identity of every run."""

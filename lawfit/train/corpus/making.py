@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import shutil
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 
 from lawfit.train.corpus.files import CONTENT, MANIFEST, CorpusError, Manifest, read_manifest
 
@@ -43,7 +46,8 @@ def scratch(folder: Path) -> Iterator[Path]:
                 raise CorpusError(f"another process is making {folder} now; wait for it or end it") from None
             try:
                 _remove_what_was_left(folder)
-                yield part
+                with _ended_as_by_ctrl_c():
+                    yield part
                 if (part / MANIFEST).exists():
                     for name in (*CONTENT, MANIFEST):
                         if (part / name).exists():
@@ -55,6 +59,24 @@ def scratch(folder: Path) -> Iterator[Path]:
                         folder.rmdir()
     except OSError as error:
         raise CorpusError(f"the corpus {folder} cannot be written: {error.strerror or error}") from None
+
+
+@contextlib.contextmanager
+def _ended_as_by_ctrl_c() -> Iterator[None]:
+    """SIGTERM, which `kill` sends, tidies up too; it is passed on as SIGINT, which is held back where it would harm."""
+
+    def pass_on(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+        signal.raise_signal(signal.SIGINT)
+
+    if threading.current_thread() is not threading.main_thread():  # nobody else hears signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, pass_on)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def same_or_refused(folder: Path, existing: Manifest, inputs_hash: str) -> Manifest:

@@ -5,6 +5,7 @@ A `meta.pkl` beside them is not read: a pickle can run any program. Its `vocab_s
 
 from __future__ import annotations
 
+import filecmp
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from lawfit.train.corpus.files import (
     BLOCK_BYTES,
     MAX_VOCAB,
     CorpusError,
+    CorpusSettingError,
     Manifest,
     content_hash,
     read_manifest,
@@ -49,13 +51,18 @@ def import_tokens(
         A file that cannot be read or holds something else, or a folder that holds something else.
     """
     if not 2 <= vocab <= MAX_VOCAB:
-        raise CorpusError(
+        raise CorpusSettingError(
             f"a vocabulary of {vocab:,} does not fit: tokens are stored in two bytes, {MAX_VOCAB:,} of them"
         )
     counts = {}
     for i, path in enumerate((train, validation)):
         progress(f"checking {path.name}", i / 3)
         counts[path] = _checked_count(path, vocab)
+    if filecmp.cmp(train, validation, shallow=False):
+        raise CorpusError(
+            f"{train} and {validation} hold the same tokens: a loss on text that was trained on tells nothing; "
+            "hold some of it out"
+        )
     with scratch(folder) as part:
         for path, name in ((train, "train.bin"), (validation, "validation.bin")):
             if link:
