@@ -89,10 +89,10 @@ class BatchOut(ValueOut):
 
 
 class RecommendationOut(Document):
-    """The recommended hyperparameters."""
+    """The recommended hyperparameters; null for a recipe that has no finished run."""
 
-    lr: ValueOut
-    batch_tokens: BatchOut
+    lr: ValueOut | None
+    batch_tokens: BatchOut | None
 
 
 class RegretOut(Document):

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 HASHED_RUNS: Final = 5000
 LR_BATCH: Final = "lr_batch"  # kind of fit: the best learning rate and batch size
+CRITICAL_BATCH: Final = "critical_batch"
 
 
 def open_store(url: str | Path, *, dry_run: bool = False) -> Store:
@@ -248,8 +249,6 @@ def _critical_batch_of_a_sister(store: Store, recipe: Recipe) -> Fit | None:
 
     That is how critical batches are measured: at constant rates, for recipes that decay (arXiv 2410.21676).
     """
-    from lawfit.estimate.all_laws import CRITICAL_BATCH
-
     if not (recipe.optimizer and recipe.data and recipe.schedule):
         return None  # unknown equals only unknown
     for found in store.recipes():
@@ -402,23 +401,41 @@ def recommend(store: Store, recipe: str | None, target: Target, *, fit_id: str |
         With what to type.
     """
     from lawfit.advise.prediction import recommend as advise
+    from lawfit.advise.prediction import recommend_without_runs
 
     if fit_id is None:
         chosen = store.recipe(recipe)
-        fit = store.latest_fit(chosen.key, LR_BATCH)
+        fit = _latest_answering(store, chosen)
     else:
         fit = store.fit(fit_id)
         chosen = store.recipe(fit.recipe_name)
         if recipe is not None and store.recipe(recipe).key != fit.recipe_key:
             raise NoFit(f"fit {fit_id} belongs to recipe '{fit.recipe_name}', not to '{recipe}'")
-    answer = advise(fit, chosen, target, laws_of(store, fit))
+    if fit.kind == LR_BATCH:
+        answer = advise(fit, chosen, target, laws_of(store, fit))
+    elif fit.kind == CRITICAL_BATCH:
+        answer = recommend_without_runs(fit, chosen, target)
+    else:
+        raise NoFit(f"fit {fit_id} is one of the {fit.kind} law alone; name the fit of learning rate and batch")
     with suppress(StoreError):  # a read-only database still answers; only the record of the answer is missing
         store.put_prediction(answer["id"], fit.id, answer["target"], answer)
     return answer
 
 
+def _latest_answering(store: Store, recipe: Recipe) -> Fit:
+    """The newest fit of learning rate and batch; of a recipe that never had one, its critical batch size."""
+    try:
+        return store.latest_fit(recipe.key, LR_BATCH)
+    except NoFit:
+        with suppress(NoFit):
+            return store.latest_fit(recipe.key, CRITICAL_BATCH)
+        raise
+
+
 def laws_of(store: Store, fit: Fit) -> dict[str, Fit]:
     """The further fits that a fit names: kind -> fit."""
+    if fit.kind != LR_BATCH:
+        return {fit.kind: fit}
     return {kind: store.fit(law["fit_id"]) for kind, law in fit.payload.get("laws", {}).items()}
 
 
@@ -427,9 +444,12 @@ def runs_changed_since(store: Store, fit_id: str) -> bool:
 
     Beyond `HASHED_RUNS` only their number is compared, so that a quick answer stays quick; a correction is then missed.
     """
+    from lawfit.estimate.all_laws import evidence_hash
     from lawfit.estimate.observations import data_hash
 
     fit = store.fit(fit_id)
+    if fit.kind != LR_BATCH:
+        return evidence_hash(evidence_of(store, store.recipe(fit.recipe_key))) != fit.data_hash
     summary = next(found for found in store.recipes() if found.recipe.key == fit.recipe_key)
     if summary.runs > HASHED_RUNS:
         return summary.runs != int(fit.payload["runs_used"]) + int(fit.payload["runs_rejected"])

@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 
 from lawfit import pipeline
+from lawfit.cli import output
+from lawfit.cli.card import card
 from lawfit.errors import NoFit
 from lawfit.estimate.analysis import FitOptions
+from lawfit.plots.report import report_html
 from lawfit.records import FitStatus, Recipe, Run, RunStatus, StepsToTarget, Sweep, Target, TargetSweep
 from lawfit.simulate import Design, FurtherTruth, Truth, simulate_sweep, simulate_targets, simulate_weight_decay
 from lawfit.storage import Store
@@ -148,13 +151,33 @@ class TestConventions:
         assert found["law"]["exponent_intervals"]["tokens_per_param"][1] > true
 
 
-def test_only_steps_to_targets(store: Store) -> None:
+def test_only_steps_to_targets(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     recipe, _, targets = world()
     store.put_targets([TargetSweep(recipe=recipe, rows=targets)], named=True)
     fit = pipeline.refit(store)
     assert fit.kind == "critical_batch"
-    with pytest.raises(NoFit):
-        pipeline.recommend(store, None, TARGET)
+    assert "no law" not in fit.payload["words"]
+    answer = pipeline.recommend(store, None, TARGET)
+    assert answer["recommendation"] == {"lr": None, "batch_tokens": None}
+    assert set(answer["missing"]) == {"lr", "batch_tokens", "weight_decay", "expected_loss"}
+    found, true = answer["critical_batch"], FURTHER.doubling_batch_tokens(TARGET.tokens)
+    assert found["low"] / 1.1 < true < found["high"] * 1.1
+    assert pipeline.recommend(store, None, TARGET, fit_id=fit.id) == answer
+    assert store.prediction(answer["id"]).answer == answer
+    page = report_html(fit, answer, store.runs(fit.recipe_key), pipeline.laws_of(store, fit))
+    assert "law-critical-batch" in page
+    output.show(*card(answer))
+    assert "Critical batch" in capsys.readouterr().out
+    assert not pipeline.runs_changed_since(store, fit.id)
+    more = replace(targets[0], run_key="one more", batch_tokens=3.1e5, steps=9000)
+    store.put_targets([TargetSweep(recipe=recipe, rows=(more,))], named=True)
+    assert pipeline.runs_changed_since(store, fit.id)
+
+
+def test_a_fit_of_one_law_alone_does_not_recommend(store: Store) -> None:
+    fit = pipeline.refit(filled(store), options=QUICK)
+    with pytest.raises(NoFit, match="loss law alone"):
+        pipeline.recommend(store, None, TARGET, fit_id=fit.payload["laws"]["loss"]["fit_id"])
 
 
 def test_nothing_that_can_be_fitted_leaves_nothing(store: Store) -> None:

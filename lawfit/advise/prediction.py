@@ -108,19 +108,11 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
     recommendation["batch_tokens"]["value"] = float(round(batch_value)) if batch_value >= 1 else batch_value
     if seq_len is not None:
         recommendation["batch_tokens"]["sequences"] = _whole(recommendation["batch_tokens"]["value"] / seq_len)
-    asked = {
-        "params": target.params,
-        "tokens": target.tokens,
-        "batch_tokens": target.batch_tokens,
-        "seq_len": seq_len,
-        "batch_multiple": target.batch_multiple,
-        "max_batch_tokens": target.max_batch_tokens,
-    }
     document = {
         "schema": SCHEMA,
         "id": "",
         "recipe": {"name": recipe.name, "key": recipe.key, **_recipe_fields(recipe)},
-        "target": asked,
+        "target": _asked(target, seq_len),
         "recommendation": recommendation,
         "expected_regret": {
             "loss_fraction": total,
@@ -162,6 +154,52 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
     # of the whole answer: the same fit asked the same by other code may answer otherwise, and is another prediction
     document["id"] = content_hash(document)
     return document
+
+
+def recommend_without_runs(fit: Fit, recipe: Recipe, target: Target) -> dict[str, Any]:
+    """The document of a recipe that has a critical batch size and no finished run: no learning rate, no batch size."""
+    from lawfit.advise.further import ANSWERS, critical_batch_answer
+
+    lacking = "it takes finished runs with a loss, and this recipe has none"
+    document: dict[str, Any] = {
+        "schema": SCHEMA,
+        "id": "",
+        "recipe": {"name": recipe.name, "key": recipe.key, **_recipe_fields(recipe)},
+        "target": _asked(target, target.seq_len or recipe.seq_len),
+        "recommendation": {"lr": None, "batch_tokens": None},
+        "expected_regret": None,
+        **{name: None for name, _ in ANSWERS.values()},
+        "critical_batch": critical_batch_answer(fit, target),
+        "missing": dict.fromkeys(("lr", "batch_tokens", "weight_decay", "expected_loss"), lacking),
+        "published": [],
+        "evidence": {
+            "fit_id": fit.id,
+            "data_hash": fit.data_hash,
+            "code_version": fit.code_version,
+            "created_at": fit.created_at,
+            "runs_used": 0,
+            "runs_rejected": 0,
+            "rejected": [],
+            "diverged": 0,
+            "cells": 0,
+            "borrowed": [],
+        },
+        "backtest": [],
+        "warnings": [f"no learning rate and no batch size: {lacking}", *_status_warning(fit)],
+    }
+    document["id"] = content_hash(document)
+    return document
+
+
+def _asked(target: Target, seq_len: int | None) -> dict[str, Any]:
+    return {
+        "params": target.params,
+        "tokens": target.tokens,
+        "batch_tokens": target.batch_tokens,
+        "seq_len": seq_len,
+        "batch_multiple": target.batch_multiple,
+        "max_batch_tokens": target.max_batch_tokens,
+    }
 
 
 def _check_batch(target: Target) -> None:

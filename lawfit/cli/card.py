@@ -39,11 +39,14 @@ def card(document: Mapping[str, Any]) -> list[RenderableType]:
     """What `lawfit predict` shows: the recommendation, then what published laws say, then the backtest and warnings."""
     from rich.console import Group
 
-    head: RenderableType = Group(
-        *(_target_lines(document), plain(""), _values(document), plain("")),
-        *([_further(document), plain("")] if "missing" in document else []),
-        _meaning(document),
-    )
+    lines: list[RenderableType] = [_target_lines(document)]
+    if document["recommendation"]["lr"] is not None:
+        lines += [plain(""), _values(document)]
+    if "missing" in document:
+        lines += [plain(""), _further(document)]
+    if document["recommendation"]["lr"] is not None:
+        lines += [plain(""), _meaning(document)]
+    head: RenderableType = Group(*lines)
     if is_terminal():
         from rich import box
         from rich.panel import Panel

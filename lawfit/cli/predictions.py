@@ -33,7 +33,7 @@ def show_prediction(
     store = open_store(ctx, database)
     stored = store.prediction(prediction)
     if again:
-        level = stored.answer["recommendation"]["lr"]["level"]
+        level = (stored.answer["recommendation"]["lr"] or stored.answer["critical_batch"])["level"]
         asked = {name: value for name, value in stored.target.items() if name in Target.__dataclass_fields__}
         target = Target(**{**asked, "level": level})
         fit = store.fit(stored.fit_id)

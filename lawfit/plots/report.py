@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lawfit.errors import LawfitError
 from lawfit.plots.html import asset, dark_block, plotly_js, text
-from lawfit.plots.sections import recommendation_sections
+from lawfit.plots.sections import laws_alone_sections, recommendation_sections
 from lawfit.plots.words import scale_words
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ def recommendation_body(
     """The sections that report and page share, from the runs as the store gives them."""
     from lawfit.estimate.observations import data_hash, observe
 
+    if document["recommendation"]["lr"] is None:
+        return laws_alone_sections(document, laws or {})
     return recommendation_sections(fit, document, observe(runs), data_hash(runs), laws)
 
 

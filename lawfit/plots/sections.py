@@ -209,7 +209,7 @@ def _further_rows(
             ],
         )
     if name == "critical_batch":
-        share = document["recommendation"]["batch_tokens"]["value"] / part["value"]
+        batch = document["recommendation"]["batch_tokens"]
         return (
             format_quantity(part["value"]),
             "tokens per step",
@@ -217,7 +217,7 @@ def _further_rows(
                 (level, f"{format_quantity(part['low'])} to {format_quantity(part['high'])}"),
                 ("Means", f"at this batch {definition_words(part['definition'])}"),
                 ("So what", "below it larger batches save time at little cost; above it they mostly waste tokens"),
-                ("Your batch", f"{share:.2g} times it"),
+                *([("Your batch", f"{batch['value'] / part['value']:.2g} times it")] if batch is not None else []),
                 *([("Measured in", f"recipe {part['from_recipe']}")] if part.get("from_recipe") else []),
             ],
         )
@@ -310,6 +310,12 @@ def glossary_section() -> str:
 def _sentence(words: str) -> str:
     """A warning as a sentence of its own."""
     return words[:1].upper() + words[1:] + ("" if words.endswith((".", "!", "?")) else ".")
+
+
+def laws_alone_sections(document: Mapping[str, Any], laws: Mapping[str, Fit]) -> str:
+    """A recipe without a finished run: what is known of it all the same."""
+    parts = simulated_banner(document["recipe"]), further_section(document, laws), evidence_section(document)
+    return "".join((*parts, glossary_section()))
 
 
 def recommendation_sections(
