@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from lawfit.records import Fit
+    from lawfit.storage import Store
 
 CELL_WORDS = {
     "inside": "",
@@ -49,6 +50,9 @@ def fit(
         bool,
         typer.Option("--three-term", help="Also fit the surface of the loss in parameters, batch and steps (seconds)."),
     ] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Fit every recipe of the store; one that cannot be fitted says why.")
+    ] = False,
     as_json: JsonOption = False,
     database: DatabaseOption = None,
 ) -> None:
@@ -62,7 +66,12 @@ def fit(
     """
     from lawfit import pipeline
 
+    if every and recipe is not None:
+        raise typer.BadParameter("--all fits every recipe; leave --recipe out")
     store = open_store(ctx, database)
+    if every:
+        _fit_all(store, without_law or (), three_term=three_term, as_json=as_json)
+        return
     with progress("fitting", quiet=as_json) as advance:
         stored = pipeline.refit(store, recipe, without_laws=without_law or (), three_term=three_term, progress=advance)
     if as_json:
@@ -70,6 +79,38 @@ def fit(
     else:
         show(*summary(stored))
         note(f"stored as fit {stored.id}; next: lawfit predict --params N --tokens D")
+
+
+def _fit_all(store: Store, without_laws: Sequence[str], *, three_term: bool, as_json: bool) -> None:
+    """Every recipe in turn; one without enough data does not keep the others from their fits."""
+    from lawfit import pipeline
+    from lawfit.errors import NotEnoughData
+
+    fits: list[Fit] = []
+    failed: dict[str, str] = {}
+    # those at a constant rate first: their critical batch size serves their sister recipes
+    names = [(found.recipe.schedule != "constant", found.recipe.name) for found in store.recipes()]
+    for number, (_, name) in enumerate(sorted(names)):
+        with progress(name, quiet=as_json) as advance:
+            try:
+                made = pipeline.refit(store, name, without_laws=without_laws, three_term=three_term, progress=advance)
+            except NotEnoughData as error:
+                failed[name] = str(error)
+                continue
+        fits.append(made)
+        if not as_json:
+            show(*([plain("")] if number else []), *summary(made))
+    if not names:
+        store.recipe(None)  # says that there is nothing, and what to type
+    if not fits:
+        raise NotEnoughData("; ".join(f"{name}: {reason}" for name, reason in failed.items()))
+    if as_json:
+        fitted = [{"schema": "lawfit.fit/1", **made.to_json()} for made in fits]
+        print_json({"schema": "lawfit.fits/1", "fits": fitted, "failed": failed})
+        return
+    for name, reason in failed.items():
+        note(f"{name}: {reason}")
+    note(f"{len(fits)} recipe{'' if len(fits) == 1 else 's'} fitted; next: lawfit predict --recipe NAME")
 
 
 def summary(stored: Fit) -> list[RenderableType]:

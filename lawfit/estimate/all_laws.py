@@ -214,14 +214,14 @@ def _timescale_law(found: RecipeLaws, notes: Sequence[str]) -> tuple[FittedLaw |
         return None, found.missing[TIMESCALE_ROUTE]
     if fit.law is None:
         return None, (
-            f"weight decay was varied at {_count(len(fit.scales), 'scale')}, and none shows its best value: that takes "
+            f"weight decay was varied at {_count(len(fit.scales), 'scale')}, and none shows its best value: that takes"
             " three or more positive values around it at one scale, learning rate and batch"
         )
     low, high = fit.law.exponent_interval(RATIO)
     reasons = [] if fit.agree else ["starts of the joint fit ended in different minima"]
     payload = {
         **fit.to_json(),
-        "words": f"AdamW timescale {float(np.exp(fit.law.coefficients[0])):.2g} at "
+        "words": f"timescale {float(np.exp(fit.law.coefficients[0])):.2g} at "
         f"{float(np.exp(fit.law.centre[0])):.3g} tokens per parameter, moves as their ratio"
         f"^{fit.law.exponents[RATIO]:+.2f} ({low:+.2f} to {high:+.2f}); {_count(fit.law.points, 'scale')} of its own",
         "reasons": reasons,

@@ -98,7 +98,7 @@ def _timescale(fit: Fit, document: Mapping[str, Any]) -> LawChart:
         name="weight_decay",
         title="Best timescale of weight decay against tokens per parameter",
         x_label="Tokens per parameter",
-        y_label="Best AdamW timescale (share of the run)",
+        y_label="Best timescale (share of the run)",
         measured=tuple(dots),
         x=x,
         value=value,
