@@ -116,8 +116,8 @@ def fit_power_law_clustered(
     FitError
         Exponents that the inputs cannot tell apart, or not more clusters than coefficients.
     """
-    import statsmodels.api as sm
-    from scipy.stats import t
+    from scipy.special import stdtrit
+    from statsmodels.regression.linear_model import OLS  # a third quicker to import than statsmodels.api
 
     log_y, design = _logs(y, inputs)
     _, group = np.unique(np.asarray(clusters), return_inverse=True)
@@ -127,12 +127,12 @@ def fit_power_law_clustered(
             f"{n_clusters} clusters cannot give the uncertainty of {design.shape[1]} coefficients; "
             f"{design.shape[1] + 1} or more scales are needed"
         )
-    result = sm.OLS(log_y, design).fit(
+    result = OLS(log_y, design).fit(
         cov_type="cluster", cov_kwds={"groups": group.ravel(), "use_correction": True}, use_t=True
     )
     coefficients = np.asarray(result.params, dtype=float)
     cov = np.asarray(result.cov_params(), dtype=float)
-    half = float(t.ppf(0.5 + level / 2, n_clusters - 1)) * np.sqrt(np.diag(cov))
+    half = float(stdtrit(n_clusters - 1, 0.5 + level / 2)) * np.sqrt(np.diag(cov))
     return PowerLawFit(
         law=_as_law(coefficients, tuple(inputs)),
         names=("const", *inputs),
