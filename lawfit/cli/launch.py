@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import shlex
 import sys
 import time
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lawfit.cli.main import ExitCode
-from lawfit.cli.options import DatabaseOption, JsonOption, open_store, whole_quantity
+from lawfit.cli.options import DatabaseOption, JsonOption, open_store, quantity, settings_for, whole_quantity
 from lawfit.cli.output import heading, note, pairs, plain, print_json, show, table
 from lawfit.units import format_quantity
 
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
 PACKS_SHOWN = 20
 LINE_SECONDS = 30.0  # between two lines where no terminal shows bars
-ONE_HORIZON = 1.02  # a fit takes runs of one size as one scale when their tokens differ by less
-TWO_HORIZONS = 1.1  # further apart they were meant to be two
 
 
 def launch(
@@ -72,11 +69,17 @@ def launch(
     deadline: Annotated[
         float | None,
         typer.Option(
-            metavar="SECONDS", help="Stop then, with checkpoints; the same command goes on.", show_default=False
+            parser=quantity,
+            metavar="SECONDS",
+            help="Stop then, with checkpoints; the same command goes on.",
+            show_default=False,
         ),
     ] = None,
     checkpoint: Annotated[
-        float, typer.Option("--checkpoint-seconds", metavar="SECONDS", help="Time between two checkpoints of a pack.")
+        float,
+        typer.Option(
+            "--checkpoint-seconds", parser=quantity, metavar="SECONDS", help="Time between two checkpoints of a pack."
+        ),
     ] = 120,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and train nothing.")] = False,
     as_json: JsonOption = False,
@@ -99,15 +102,16 @@ def launch(
                    "weight_decay": [0.1], "seeds": [0, 1]}]}
 
     A block is the product of its lists: here 2 x 2 x 3 x 1 x 2 runs. Batches are in tokens per step, multiples of
-    seq_len. base holds fields of packs, shapes of models, run of runs; a block may say any of them again, and list
-    those of runs. All fields with their defaults: python -m lawfit.train --schema. The validation part of the corpus
-    must hold eval_sequences sequences: of a small corpus, ask for fewer. A run of more tokens than the training part
-    has reads them again.
+    seq_len. base holds fields of packs and of all models, shapes of models, run of runs; a block may say any of them
+    again, and list those of runs. All fields with their defaults: python -m lawfit.train --schema. The validation part
+    of the corpus must hold eval_sequences sequences: of a small corpus, ask for fewer. A run of more tokens than the
+    training part has reads them again.
 
     Exit code 3: some runs failed, the rest is stored. 5: the deadline came first. 130: stopped by a signal.
     """
     from lawfit import pipeline
-    from lawfit.launch import LaunchOptions
+    from lawfit.launch import LaunchOptions, make_plan
+    from lawfit.storage.database import Location
 
     try:
         options = LaunchOptions(
@@ -124,6 +128,9 @@ def launch(
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    path = Location.parse(settings_for(ctx, database).database_url).path
+    if not dry_run and path is not None and not path.exists():
+        make_plan(files, (), options)  # what stands against a launch is said before there is a new file
     store = open_store(ctx, database, dry_run=dry_run)
     with _shown(quiet=as_json) as progress:
         report = pipeline.launch(store, files, options, progress=progress)
@@ -255,8 +262,7 @@ def _summary(report: LaunchReport) -> None:
         show(pairs(rows))
         if plan.packs:
             _show_packs(report)
-        _warn_of_split_horizons(report)
-        _warn_of_little_text(report)
+        _warn(report)
         note("dry run: nothing was trained")
         return
     rows.append(("Trained", _outcome(result) if plan.tasks else "nothing: every run is there already"))
@@ -293,8 +299,7 @@ def _outcome(result: Result) -> str:
     parts = [f"{len(result.finished):,} finished", f"{len(result.diverged):,} diverged"]
     parts += [f"{failed:,} failed"] if failed else []
     parts += [f"{len(result.unfinished):,} not done"] if result.unfinished else []
-    rate = f", {format_quantity(result.tokens / result.seconds)} tokens/s" if result.tokens else ""
-    return f"{', '.join(parts)}; {format_quantity(result.tokens)} tokens in {_time(result.seconds)}{rate}"
+    return f"{', '.join(parts)}; {format_quantity(result.tokens)} tokens in {_time(result.seconds)}, start-up included"
 
 
 def _show_packs(report: LaunchReport) -> None:
@@ -309,38 +314,9 @@ def _show_packs(report: LaunchReport) -> None:
         note(f"{len(packs) - PACKS_SHOWN:,} more packs; --json lists all of them")
 
 
-def _warn_of_split_horizons(report: LaunchReport) -> None:
-    """Whole steps of large batches can cut one horizon into two, which a fit then does not compare."""
-    horizons: dict[object, set[int]] = {}
-    for task in report.plan.tasks:
-        horizons.setdefault(task.pack.model, set()).update(task.tokens.values())
-    pairs_of = (itertools.pairwise(sorted(tokens)) for tokens in horizons.values())
-    split = {(low, high) for low, high in itertools.chain(*pairs_of) if ONE_HORIZON <= high / low < TWO_HORIZONS}
-    if split:
-        low, high = min(split)
-        note(
-            f"! runs of {format_quantity(low)} and of {format_quantity(high)} tokens count as different horizons in a "
-            "fit; if one was meant, whole steps round it: ask for tokens that are a multiple of every batch"
-        )
-
-
-def _warn_of_little_text(report: LaunchReport) -> None:
-    """A corpus can hold fewer sequences than a pack evaluates on, or fewer tokens than a run reads."""
-    corpus, tasks = report.plan.corpus, report.plan.tasks
-    greedy = [t.pack for t in tasks if t.pack.eval_sequences > (corpus.validation_tokens - 1) // t.pack.model.seq_len]
-    if greedy:
-        note(
-            f"! {len(greedy):,} of {len(tasks):,} packs cannot be trained: {greedy[0].name} evaluates on "
-            f"{greedy[0].eval_sequences:,} sequences of {greedy[0].model.seq_len:,} tokens, and validation holds "
-            f"{format_quantity(corpus.validation_tokens)} tokens; ask for fewer (eval_sequences in a grid's base), or "
-            "make a corpus with a larger --validation-share"
-        )
-    longest = max((tokens for task in tasks for tokens in task.tokens.values()), default=0)
-    if longest > corpus.train_tokens:
-        note(
-            f"! the longest run reads the {format_quantity(corpus.train_tokens)} training tokens "
-            f"{longest / corpus.train_tokens:.3g} times over; a loss on repeated text is not that on as much fresh text"
-        )
+def _warn(report: LaunchReport) -> None:
+    for sentence in report.plan.caveats:
+        note(f"! {sentence}")
 
 
 def _advise(report: LaunchReport) -> None:
@@ -348,8 +324,7 @@ def _advise(report: LaunchReport) -> None:
     result = report.result
     if result is None:
         return
-    _warn_of_split_horizons(report)
-    _warn_of_little_text(report)
+    _warn(report)
     if report.not_stored:
         note(f"next: lawfit ingest {shlex.quote(str(report.plan.options.logs))}")
     elif result.stopped_by or result.unfinished:

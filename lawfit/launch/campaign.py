@@ -97,6 +97,7 @@ class Campaign:
     ended : called with the logs of runs that have ended, soon after
     report : called several times a second
     stop : says why the campaign is to stop (DEADLINE or SIGNAL), or nothing
+    news : sentences that the first report brings
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class Campaign:
         ended: Callable[[Sequence[Path]], None],
         report: Callable[[Progress], None] = lambda _: None,
         stop: Callable[[], str] = lambda: "",
+        news: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -123,7 +125,7 @@ class Campaign:
         self._moving_since: float | None = None  # the first tokens: before them lies compilation, which is no pace
         self._entries: dict[str, _Entry] = {}
         self._failures: list[Failure] = []
-        self._news: list[str] = []
+        self._news = list(news)
         self._waiting_said: set[str] = set()
         for task in tasks:
             self._entries[task.name] = _Entry(task)

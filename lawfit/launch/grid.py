@@ -1,6 +1,6 @@
 """A grid file (sizes, horizons, batches, learning rates, weight decays, seeds) -> packs, the most wanted first.
 
-    {"base": {"seq_len": 256, "corpus": "corpus", ...},        fields of a pack, and vocab and seq_len of the models
+    {"base": {"seq_len": 256, "corpus": "corpus", ...},        fields of a pack, and of all models
      "shapes": {"0.8M": {"layers": 4, "width": 128, "heads": 4, "hidden": 352}},
      "run": {"beta2": 0.95, "schedule": "linear"},             fields of a run, for all of them
      "warmup_fraction": 0.05,                                  of each run's steps
@@ -74,15 +74,26 @@ def _check_top(grid: Json) -> None:
     if not isinstance(grid, Mapping) or not isinstance(grid.get("blocks"), list):
         raise PackError('a grid is a JSON object with "base", "shapes" and a list of "blocks"')
     _require_fraction(grid, "")
-    for name, known in (("base", sorted(_PACK | {"vocab", "seq_len"})), ("run", sorted(_RUN))):
+    for name, known in (("base", sorted(_PACK | _MODEL)), ("run", sorted(_RUN))):
         if not isinstance(grid.get(name, {}), Mapping):
             raise PackError(f"{name} must be an object")
+        if name == "run":
+            _require_single(grid.get(name, {}))
         _require_known(grid.get(name, {}), known, f"{name}.")
     shapes = grid.get("shapes")
     if not isinstance(shapes, Mapping) or not all(isinstance(shape, Mapping) for shape in shapes.values()):
         raise PackError('shapes must be an object such as {"0.8M": {"layers": 4, "width": 128, ...}}')
     for name, shape in shapes.items():
         _require_known(shape, sorted(_MODEL), f"shapes[{name!r}].")
+
+
+def _require_single(run: Block) -> None:
+    """`run` holds what all runs have; what differs between them stands in blocks."""
+    if "warmup_fraction" in run:
+        raise PackError("run.warmup_fraction: it belongs beside run, at the top of the grid, or in a block")
+    for name, value in run.items():
+        if isinstance(value, list) and name not in ("lr", "weight_decay"):  # these are for blocks that are silent
+            raise PackError(f"run.{name} is a list: run holds what all runs have, lists belong in blocks")
 
 
 def _require_known(given: Iterable[str], known: Sequence[str], where: str) -> None:

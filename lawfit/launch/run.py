@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from lawfit.launch.campaign import DEADLINE, Campaign, Progress, Result
+from lawfit.launch.caveats import caveats
 from lawfit.launch.devices import choose_gpus
 from lawfit.launch.folder import Task, forget, log_of, saved, task_of
 from lawfit.launch.follow import ended_runs
@@ -21,6 +22,7 @@ from lawfit.launch.plan import Corpus, LaunchError, read_packs, tasks
 from lawfit.records import Json, Rejection
 from lawfit.train.log import on_another_corpus
 from lawfit.train.pack import Pack
+from lawfit.train.trunks import trained_tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +32,7 @@ class PlannedPack:
     name: str
     runs: int
     steps: int  # of its longest run
-    tokens: int
+    tokens: int  # to be trained: steps that runs share count once
     resumes: bool
 
 
@@ -46,6 +48,13 @@ class Plan:
     tasks: tuple[Task, ...]
     places: tuple[str, ...]  # GPUs; empty: the CPU
     names: Mapping[str, str]  # of the recipe, by run, where the store does not have it yet
+    machine: str = ""  # why the places are not there, on a dry run
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """Sentences about what will not go as the packs say."""
+        machine = (f"planned for {_gpus(self.places)}, but {self.machine}",) if self.machine else ()
+        return (*machine, *caveats(self.corpus, self.tasks))
 
     @property
     def packs(self) -> tuple[PlannedPack, ...]:
@@ -54,7 +63,7 @@ class Plan:
                 name=task.pack.name,
                 runs=len(task.ids),
                 steps=max(run.steps for run in task.pack.runs),
-                tokens=sum(task.tokens.values()),
+                tokens=trained_tokens(task.pack),
                 resumes=task.resumes,
             )
             for task in self.tasks
@@ -80,8 +89,14 @@ def make_plan(sources: Sequence[Path | Pack], known: Collection[str], options: L
     in_logs = ended_runs(asked, options.logs)
     have = {*(run_id for run_id in asked if run_id in known), *in_logs}
     gpus: tuple[str, ...] = ()
+    machine = ""
     if not options.cpu and len(have) < len(asked):
-        gpus = choose_gpus(options.gpus)
+        try:
+            gpus = choose_gpus(options.gpus)
+        except LaunchError as error:
+            if not options.dry_run:
+                raise
+            gpus, machine = options.gpus or ("0",), str(error)
     places = max(1, len(gpus)) * options.workers
     return Plan(
         options=options,
@@ -92,7 +107,12 @@ def make_plan(sources: Sequence[Path | Pack], known: Collection[str], options: L
         tasks=tuple(tasks(packs, have, options.logs, places=places, max_runs=options.max_runs)),
         places=gpus,
         names=recipe_names(named, options.recipe),
+        machine=machine,
     )
+
+
+def _gpus(places: Sequence[str]) -> str:
+    return f"GPU{'s' * (len(places) > 1)} {', '.join(places)}"
 
 
 def execute(plan: Plan, *, ended: Callable[[Sequence[Path]], None], report: Callable[[Progress], None]) -> Result:
@@ -123,6 +143,7 @@ def execute(plan: Plan, *, ended: Callable[[Sequence[Path]], None], report: Call
             ended=ended,
             report=report,
             stop=stop,
+            news=[f"! {sentence}" for sentence in plan.caveats],
         )
         try:
             return campaign.run()
@@ -180,6 +201,7 @@ class LaunchReport:
             "known": len(plan.known),
             "in_logs": len(plan.in_logs),
             "packs": [dataclasses.asdict(pack) for pack in plan.packs],
+            "caveats": list(plan.caveats),
             "dry_run": result is None,
             **({} if result is None else result.to_json()),
             "recipes": list(self.recipes),

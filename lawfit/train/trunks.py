@@ -70,6 +70,14 @@ def plan(pack: Pack) -> Plan:
     return shared
 
 
+def trained_tokens(pack: Pack) -> int:
+    """Tokens that training a pack takes, with those that runs share counted once."""
+    whole = plan(pack)
+    steps = sum(pack.runs[row].steps for row in whole.rows)
+    steps += sum(pack.runs[branch.run].steps - branch.at for branch in whole.branches)
+    return steps * pack.batch_tokens
+
+
 def cut(pack: Pack, count: int) -> tuple[Pack, ...]:
     """The pack in `count` packs of about as many rows, at most one per row; branches stay with their trunks."""
     whole = plan(pack)

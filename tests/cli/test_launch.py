@@ -13,7 +13,7 @@ import pytest
 from lawfit import pipeline
 from lawfit.cli import launch as command
 from lawfit.cli.main import run
-from lawfit.launch import Failure, LaunchOptions, LaunchReport, Progress, Result, Running, make_plan
+from lawfit.launch import Failure, LaunchOptions, LaunchReport, Progress, Result, Running, devices, make_plan
 from lawfit.records import Rejection
 from tests.launch.conftest import GRID, write_corpus
 
@@ -26,6 +26,11 @@ def grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "coarse.json"
     path.write_text(json.dumps(GRID))
     return path
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "visible_gpus", lambda: ())
 
 
 def result(**own: Any) -> Result:
@@ -90,6 +95,24 @@ def test_too_little_text(
     assert [found in line for found, line in zip(said, warnings, strict=True)] == [True] * len(said)
 
 
+def test_a_dry_run_needs_no_gpu(grid: Path, capsys: pytest.CaptureFixture[str], no_gpu: None) -> None:
+    for words, planned in (
+        ([], "planned for GPU 0, but no GPU"),
+        (["--gpus", "2,5"], "planned for GPUs 2, 5, but no GPU"),
+    ):
+        assert run(["launch", str(grid), "--dry-run", *words]) == 0
+        assert planned in capsys.readouterr().err
+        assert run(["launch", str(grid), "--dry-run", "--json", *words]) == 0
+        assert planned in json.loads(capsys.readouterr().out)["caveats"][0]
+
+
+def test_trap_a_refused_launch_leaves_nothing(grid: Path, capsys: pytest.CaptureFixture[str], no_gpu: None) -> None:
+    before = sorted(grid.parent.iterdir())
+    assert run(["launch", str(grid)]) == 1
+    assert "no GPU found" in capsys.readouterr().err
+    assert sorted(grid.parent.iterdir()) == before
+
+
 @pytest.mark.parametrize(("tokens", "said"), [(640, False), (660, True)])
 def test_horizons_that_whole_steps_cut_in_two(
     grid: Path, capsys: pytest.CaptureFixture[str], tokens: int, said: bool
@@ -141,12 +164,12 @@ def test_exit_code_and_next_command(
     own: dict[str, Any], code: int, out: str, err: str,
 ) -> None:  # fmt: skip
     launched(**own)
-    assert run(["launch", str(grid)]) == code
+    assert run(["launch", str(grid), "--cpu"]) == code
     output = capsys.readouterr()
     assert out in output.out
     assert err in output.err
     assert "000-tiny begins on gpu 0 (6 runs)" in output.err
-    assert run(["launch", str(grid), "--json"]) == code
+    assert run(["launch", str(grid), "--cpu", "--json"]) == code
     document = json.loads(capsys.readouterr().out)
     assert (document["schema"], document["asked"]) == ("lawfit.launch/1", 12)
     assert ("error" in document) == (code == 1)
@@ -158,7 +181,8 @@ def test_exit_code_and_next_command(
         (["nowhere.json"], 1, "nowhere.json: there is no such file"),
         (["coarse.json", "--cpu", "--gpus", "0"], 2, "either GPUs or the CPU"),
         (["coarse.json", "--gpus", ","], 2, "name the GPUs as in 0,1"),
-        (["coarse.json", "--deadline", "0"], 2, "deadline_seconds must be above 0"),
+        (["coarse.json", "--deadline", "0"], 2, "Invalid value for '--deadline': '0' is not positive"),
+        (["coarse.json", "--deadline", "-5"], 2, "'--deadline'"),
         (["coarse.json", "--cpu", "--corpus", "elsewhere"], 1, "there is no corpus in elsewhere"),
     ],
 )

@@ -50,6 +50,13 @@ def test_all_goes_well(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "runs" / ".launch").glob("*.json")] == []
 
 
+def test_what_is_known_before_is_said_before(tmp_path: Path) -> None:
+    made = task()
+    command = fake_trainer(tmp_path, made.pack, made.ids)
+    _, news, _ = run_campaign(tmp_path, made, command, news=["! there is little text"])
+    assert news[:2] == ["! there is little text", "pack begins on cpu (4 runs)"]
+
+
 @pytest.mark.parametrize(
     "death",
     [

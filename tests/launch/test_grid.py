@@ -66,6 +66,19 @@ def test_what_the_grid_says_of_all_runs_holds_where_a_block_is_silent() -> None:
     ]  # fmt: skip
 
 
+def test_rates_may_be_listed_once_for_silent_blocks() -> None:
+    content = with_block(lr=..., batch_tokens=32, seeds=0)
+    content["run"] |= {"lr": [0.01, 0.02]}
+    assert [run.lr for pack in grid.packs(content) for run in pack.runs] == [0.01, 0.02]
+
+
+def test_trap_fields_of_all_models_in_base() -> None:
+    content = {**GRID, "base": {**GRID["base"], "qk_norm": True}}
+    assert [pack.model.qk_norm for pack in grid.packs(content)] == [True, True]
+    content["shapes"] = {"tiny": {**GRID["shapes"]["tiny"], "qk_norm": False}}
+    assert [pack.model.qk_norm for pack in grid.packs(content)] == [False, False]
+
+
 @pytest.mark.parametrize(("schedule", "packs"), [("wsd", 1), ("constant", 1), ("linear", 2)])
 def test_horizons_that_share_steps_share_a_pack(schedule: str, packs: int) -> None:
     made = list(grid.packs(with_block(tokens=[640, 1280], batch_tokens=16, lr=[0.01], seeds=0, schedule=schedule)))
@@ -84,6 +97,8 @@ def test_horizons_that_share_steps_share_a_pack(schedule: str, packs: int) -> No
         ({**GRID, "shape": 1}, "unknown field shape; did you mean shapes"),
         ({**GRID, "base": {"seqlen": 8}}, r"unknown field base\.seqlen; did you mean seq_len"),
         ({**GRID, "run": {"step": 8}}, r"unknown field run\.step"),
+        ({**GRID, "run": {"beta2": [0.9, 0.95]}}, r"run\.beta2 is a list: .* lists belong in blocks"),
+        ({**GRID, "run": {"warmup_fraction": 0.1}}, r"run\.warmup_fraction: it belongs .* at the top .* or in a block"),
         ({**GRID, "warmup_fraction": "0.1"}, r"^warmup_fraction must be a number in \[0, 1\), got '0.1'"),
         ({**GRID, "shapes": {"tiny": 3}}, "shapes must be an object such as"),
         ({**GRID, "base": {}}, r"blocks\[0\]: vocab of the models is missing"),

@@ -20,7 +20,7 @@ from lawfit.train.corpus import Corpus
 from lawfit.train.loop import Outcome, ended, train
 from lawfit.train.pack import Model, Pack, RunSettings
 from lawfit.train.trainer import Trainer
-from lawfit.train.trunks import Branch, halves, plan
+from lawfit.train.trunks import Branch, halves, plan, trained_tokens
 from tests.train.test_resume import TIMINGS, write_corpus
 
 CPU = torch.device("cpu")
@@ -50,6 +50,13 @@ def logs_of(folder: Path, leave_out: set[str] = TIMINGS) -> dict[str, list[dict[
         ]
         for path in sorted(folder.glob("*.jsonl"))
     }
+
+
+def test_shared_steps_are_counted_once(model: Model) -> None:
+    pack = make(model, RUNS)
+    assert trained_tokens(pack) == 2 * (40 + 4 + 2) * pack.batch_tokens
+    apart = make(model, tuple(replace(run, schedule="linear") for run in RUNS))
+    assert trained_tokens(apart) == 2 * sum(HORIZONS) * pack.batch_tokens
 
 
 def test_horizons_share_a_trunk(model: Model) -> None:
