@@ -15,7 +15,7 @@ from lawfit.launch.folder import Task
 from lawfit.launch.follow import Follower, ended_runs
 from lawfit.launch.launcher import Job, JobState, JobStatus, Launcher
 from lawfit.records import Json
-from lawfit.train.trunks import halves
+from lawfit.train.trunks import halves, plan
 
 RETRIES: Final = 2  # of a pack that died and came no further: from its checkpoint if it left one, else in halves
 POLL_SECONDS: Final = 0.2
@@ -117,7 +117,8 @@ class Campaign:
         self._launcher, self._logs = launcher, logs
         self._command, self._ended, self._report, self._stop = command, ended, report, stop
         self._clock, self._sleep = clock, sleep
-        tokens = {run_id: tokens for task in tasks for run_id, tokens in task.tokens.items()}
+        self._shared = {run_id: tokens for task in tasks for run_id, tokens in _shared_tokens(task).items()}
+        tokens = {i: number - self._shared.get(i, 0) for task in tasks for i, number in task.tokens.items()}
         before = ended_runs(tokens, logs)  # of packs that go on
         self._tokens = {run_id: number for run_id, number in tokens.items() if run_id not in before}
         self._follower = Follower(logs)
@@ -134,7 +135,7 @@ class Campaign:
         """To the end of the last job, or until told to stop."""
         start = self._clock()
         self._follower.look(self._tokens)
-        self._at_start = {run_id: run.tokens for run_id, run in self._follower.runs.items()}
+        self._at_start = {run_id: self._trained(run_id) for run_id in self._follower.runs}
         stopped_by, stopped_at = "", 0.0
         try:
             for entry in list(self._entries.values()):
@@ -270,8 +271,8 @@ class Campaign:
         runs = self._follower.runs
         statuses = [run.status for run in runs.values()]
         # A run that diverged has no more to train.
-        done = sum(self._tokens[run_id] if run.status else run.tokens for run_id, run in runs.items())
-        here = sum(max(0, run.tokens - self._at_start.get(run_id, 0)) for run_id, run in runs.items())
+        done = sum(self._tokens[run_id] if run.status else self._trained(run_id) for run_id, run in runs.items())
+        here = self._trained_here()
         total, now = sum(self._tokens.values()), self._clock()
         if not here:  # also again, where a pack begins anew
             self._moving_since = None
@@ -284,7 +285,9 @@ class Campaign:
             Running(
                 pack=entry.task.pack.name,
                 place=entry.state.place,
-                tokens=sum(self._tokens[i] if runs[i].status else runs[i].tokens for i in entry.task.ids if i in runs),
+                tokens=sum(
+                    self._tokens[i] if runs[i].status else self._trained(i) for i in entry.task.ids if i in runs
+                ),
                 tokens_total=sum(self._tokens[i] for i in entry.task.ids if i in runs),
             )
             for entry in self._entries.values()
@@ -304,6 +307,13 @@ class Campaign:
             news=news,
         )
 
+    def _trained(self, run_id: str) -> int:
+        """Tokens of a run beyond those that it shares with its trunk."""
+        return max(0, self._follower.runs[run_id].tokens - self._shared.get(run_id, 0))
+
+    def _trained_here(self) -> int:
+        return sum(max(0, self._trained(i) - self._at_start.get(i, 0)) for i in self._follower.runs)
+
     def _result(self, start: float, stopped_by: str) -> Result:
         runs = self._follower.runs
         given_up = {run_id for failure in self._failures for run_id in failure.runs}
@@ -312,10 +322,15 @@ class Campaign:
             diverged=tuple(run_id for run_id, run in runs.items() if run.status == "diverged"),
             unfinished=tuple(i for i, run in runs.items() if not run.status and i not in given_up),
             failures=tuple(self._failures),
-            tokens=sum(max(0, run.tokens - self._at_start.get(run_id, 0)) for run_id, run in runs.items()),
+            tokens=self._trained_here(),
             seconds=self._clock() - start,
             stopped_by=stopped_by,
         )
+
+
+def _shared_tokens(task: Task) -> dict[str, int]:
+    """By branch: the tokens of its trunk, which are trained once."""
+    return {task.ids[branch.run]: branch.at * task.pack.batch_tokens for branch in plan(task.pack).branches}
 
 
 def _tail(text: str) -> str:

@@ -90,6 +90,17 @@ def test_from_a_grid_to_the_store(store: Store, grid: Path, tmp_path: Path) -> N
     assert len(pipeline.launch(store, [grid], new).plan.tasks) == 2
 
 
+def test_steps_that_horizons_share_are_counted_once(store: Store, corpus: Path, tmp_path: Path) -> None:
+    pack = make_pack(corpus, runs=[{"lr": 0.01, "steps": steps, "schedule": "wsd"} for steps in (40, 80, 160)])
+    seen: list[Progress] = []
+    report = pipeline.launch(store, [pack], options(tmp_path), progress=seen.append)
+    assert report.result is not None
+    assert len(report.result.finished) == 3
+    (planned,) = report.plan.packs
+    assert 160 < planned.tokens / pack.batch_tokens < 40 + 80 + 160
+    assert (report.result.tokens, seen[-1].tokens, seen[-1].tokens_total) == (planned.tokens,) * 3
+
+
 def test_runs_that_join_a_sweep_and_are_unlike_it_are_said(store: Store, corpus: Path, tmp_path: Path) -> None:
     usual = make_pack(corpus, steps=5)
     half, other = (make_pack(corpus, steps=5, **own) for own in ({"precision": "bf16"}, {"decay": "independent"}))
