@@ -192,7 +192,7 @@ def _evidence(document: Mapping[str, Any]) -> Table:
     runs = f"{evidence['runs_used']:,} runs at {evidence['cells']:,} scales"
     if evidence.get("diverged"):
         runs += f", {evidence['diverged']:,} of them diverged"
-    rows = [("Evidence", runs)]
+    rows = [("Evidence", runs)] if evidence["runs_used"] else []
     rows += [("", f"left out: {item['count']:,} ({item['reason']})") for item in evidence.get("rejected") or []]
     rows += [("" if i else "Borrowed", sentence) for i, sentence in enumerate(evidence.get("borrowed") or [])]
     made = str(evidence["created_at"])[:16].replace("T", " ")

@@ -64,6 +64,7 @@ class LawChart:
     level: float
     target: Measured  # the answer
     write: Callable[[float], str]
+    logarithmic: bool = True  # the axis of values
     line: str = "law"  # its name in the legend
     sizes: tuple[SizeLine, ...] = ()  # where the law takes more than the axis: `measured`, by size
 
@@ -173,6 +174,7 @@ def _loss(fit: Fit, document: Mapping[str, Any]) -> LawChart:
         level=said["level"],
         target=_target(target["tokens"], said, document),
         write=lambda v: f"{v:.4g}",
+        logarithmic=False,  # it moves by less than a factor
         line=f"law at {format_quantity(target['params'])}",
         sizes=tuple(sizes),
     )
@@ -194,10 +196,15 @@ def law_figure(chart: LawChart) -> Figure:
     shown += [end for dot in (*chart.measured, chart.target) for end in (dot.low, dot.high) if end is not None]
     finite = [value for value in shown if np.isfinite(value)]
     ends = [chart.target.value, *chart.value, *(dot.value for dot in chart.measured)]
-    bottom, top = max(min(finite), min(ends) / 30), min(max(finite), max(ends) * 30)
+    room = 30.0 if chart.logarithmic else 1.5  # an interval that is open in all but name does not squeeze the rest
+    bottom, top = max(min(finite), min(ends) / room), min(max(finite), max(ends) * room)
+    y_axis: dict[str, Any] = {"title": {"text": chart.y_label}, "range": [bottom - (top - bottom) / 20, top]}
+    if chart.logarithmic:
+        y_axis = style.log_axis(chart.y_label, bottom, max(top, bottom * 1.05), write=chart.write)
+    along = [float(x) for line in (chart.x, *(size.x for size in chart.sizes)) for x in (line[0], line[-1])]
     layout: dict[str, Any] = {
-        "xaxis": style.log_axis(chart.x_label, float(chart.x[0]), float(chart.x[-1])),
-        "yaxis": style.log_axis(chart.y_label, bottom, max(top, bottom * 1.05), write=chart.write),
+        "xaxis": style.log_axis(chart.x_label, min(along), max(along)),
+        "yaxis": y_axis,
         "height": 400,
         "margin": {"b": 118},
     }

@@ -14,6 +14,7 @@ from lawfit.plots.words import (
     QUANTITY_WORDS,
     STATUS_WORDS,
     definition_words,
+    format_decay,
     is_simulated,
     recipe_words,
     scale_words,
@@ -166,7 +167,11 @@ def further_section(document: Mapping[str, Any], laws: Mapping[str, Fit]) -> str
         return ""
     blocks = "".join(_further_html(document, name) for name in FURTHER_NAMES)
     charts = "".join(chart_html(chart) for chart in law_charts(laws, document))
-    body = tag("h2", "What goes with it", id="further-title") + tag("div", blocks, class_="values thirds")
+    alone = document["recommendation"]["lr"] is None
+    body = tag("h2", "What these runs say" if alone else "What goes with it", id="further-title")
+    if alone:
+        body += "".join(tag("p", text(_sentence(words)), class_="lead") for words in document["warnings"])
+    body += tag("div", blocks, class_="values thirds")
     body += tag("div", charts, class_="pair") if charts else ""
     return tag("section", body, aria_labelledby="further-title", class_="further")
 
@@ -199,11 +204,14 @@ def _further_rows(
     if name == "weight_decay":
         tau = part["timescale"]
         return (
-            format_lr(part["value"]),
+            format_decay(part["value"]),
             "as in torch.optim.AdamW",
             [
-                (level, f"{format_lr(part['low'])} to {format_lr(part['high'])}"),
-                ("Independent", f"{format_lr(part['independent'])}, where it is not multiplied by the learning rate"),
+                (level, f"{format_decay(part['low'])} to {format_decay(part['high'])}"),
+                (
+                    "Independent",
+                    f"{format_decay(part['independent'])}, where it is not multiplied by the learning rate",
+                ),
                 ("Goes with", "the learning rate and batch recommended here"),
                 ("Memory", f"updates are averaged over {tau['value']:.2g} of the run (timescale)"),
             ],
@@ -288,7 +296,8 @@ def evidence_section(document: Mapping[str, Any], notes: Sequence[str] = ()) -> 
     pairs = [("Recipe", f"{recipe['name']} ({recipe_words(recipe) or 'nothing known of what it holds fixed'})")]
     if recipe.get("loss_column"):
         pairs.append(("Loss", f"column {recipe['loss_column']}"))
-    pairs.append(("Runs", runs))
+    if evidence["runs_used"]:
+        pairs.append(("Runs", runs))
     pairs += [("Left out", f"{item['count']:,}: {item['reason']}") for item in evidence.get("rejected") or []]
     pairs += [("Borrowed", sentence) for sentence in evidence.get("borrowed") or []]
     pairs += [("Note", note) for note in notes]

@@ -36,6 +36,8 @@ FURTHER_NAMES: Final[Mapping[str, str]] = MappingProxyType(
     {"weight_decay": "Weight decay", "critical_batch": "Critical batch", "expected_loss": "Expected loss"}
 )
 
+SMALL_DECAY: Final = 1e-3
+
 
 def further_words(document: Mapping[str, Any], name: str) -> str:
     """One of `FURTHER_NAMES` of a recommendation in one line: the number with its interval, or what is missing for it.
@@ -48,8 +50,8 @@ def further_words(document: Mapping[str, Any], name: str) -> str:
         return f"not from these runs: {missing}" if missing else ""
     if name == "weight_decay":
         return (
-            f"{format_lr(part['value'])} ({_span(part, format_lr)}), coupled to the learning rate as in "
-            f"torch.optim.AdamW; {format_lr(part['independent'])} where independent of it"
+            f"{format_decay(part['value'])} ({_span(part, format_decay)}), coupled to the learning rate as in "
+            f"torch.optim.AdamW; {format_decay(part['independent'])} where independent of it"
         )
     if name == "critical_batch":
         tokens = f"{format_quantity(part['value'])} tokens ({_span(part, format_quantity)})"
@@ -57,6 +59,11 @@ def further_words(document: Mapping[str, Any], name: str) -> str:
         return f"{tokens}: there {definition_words(part['definition'])}{source}"
     run = "" if part["run_low"] is None else f"; a single run {part['run_low']:.4g} to {part['run_high']:.4g}"
     return f"{part['value']:.4g} nats per token ({_span(part, _four)}) at the best settings{run}"
+
+
+def format_decay(value: float) -> str:
+    """A weight decay as people write it: ``0.0453``, and ``2.81e-4`` where it is small."""
+    return f"{value:.3g}" if value >= SMALL_DECAY else format_lr(value)
 
 
 def definition_words(definition: Mapping[str, Any]) -> str:

@@ -73,8 +73,8 @@ class TestReport:
         page = report_html(fit, answer, runs, laws)
         decay, critical, loss = (answer[name] for name in FURTHER_NAMES)
         for words in (
-            format_lr(decay["value"]),
-            f"{format_lr(decay['low'])} to {format_lr(decay['high'])}",
+            f"{decay['value']:.3g}",
+            f"{decay['low']:.3g} to {decay['high']:.3g}",
             format_lr(decay["independent"]),
             format_quantity(critical["value"]),
             "at this batch a run needs twice the tokens that a very small batch would need for the same loss",
