@@ -99,6 +99,8 @@ def _require_single(run: Block) -> None:
 def _require_known(given: Iterable[str], known: Sequence[str], where: str) -> None:
     for name in given:
         if name not in known:
+            if name in _RUN and where == "base.":
+                raise PackError(f"{where}{name}: it is a field of runs, and belongs in run or in a block")
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]}? The" if close else "the"
             raise PackError(f"unknown field {where}{name}; {hint} fields are {', '.join(known)}")

@@ -97,6 +97,7 @@ def test_horizons_that_share_steps_share_a_pack(schedule: str, packs: int) -> No
         ({**GRID, "shape": 1}, "unknown field shape; did you mean shapes"),
         ({**GRID, "base": {"seqlen": 8}}, r"unknown field base\.seqlen; did you mean seq_len"),
         ({**GRID, "run": {"step": 8}}, r"unknown field run\.step"),
+        ({**GRID, "base": {"beta2": 0.9}}, r"base\.beta2: it is a field of runs, and belongs in run or in a block"),
         ({**GRID, "run": {"beta2": [0.9, 0.95]}}, r"run\.beta2 is a list: .* lists belong in blocks"),
         ({**GRID, "run": {"warmup_fraction": 0.1}}, r"run\.warmup_fraction: it belongs .* at the top .* or in a block"),
         ({**GRID, "warmup_fraction": "0.1"}, r"^warmup_fraction must be a number in \[0, 1\), got '0.1'"),
