@@ -198,7 +198,8 @@ def law_figure(chart: LawChart) -> Figure:
     ends = [chart.target.value, *chart.value, *(dot.value for dot in chart.measured)]
     room = 30.0 if chart.logarithmic else 1.5  # an interval that is open in all but name does not squeeze the rest
     bottom, top = max(min(finite), min(ends) / room), min(max(finite), max(ends) * room)
-    y_axis: dict[str, Any] = {"title": {"text": chart.y_label}, "range": [bottom - (top - bottom) / 20, top]}
+    spare = (top - bottom) / 20
+    y_axis: dict[str, Any] = {"title": {"text": chart.y_label}, "range": [bottom - spare, top + spare]}
     if chart.logarithmic:
         y_axis = style.log_axis(chart.y_label, bottom, max(top, bottom * 1.05), write=chart.write)
     along = [float(x) for line in (chart.x, *(size.x for size in chart.sizes)) for x in (line[0], line[-1])]
