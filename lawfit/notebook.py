@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from lawfit.errors import NotEnoughData
+from lawfit.plots.words import FURTHER_NAMES, further_words
 from lawfit.records import Fit, Recipe, Rejection, Run, RunStatus, Target
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class FittedSweep:
 
     sweep: ObservedSweep
     fit: Fit
+    laws: Mapping[str, Fit] = field(default_factory=dict)  # kind -> fit: loss, critical batch, weight decay
 
     def __str__(self) -> str:
         payload = self.fit.payload
@@ -60,6 +63,7 @@ class FittedSweep:
         for split in payload["backtest"]["splits"][:1]:
             rows = ", ".join(f"{r['method']} {r['mean_regret']:.2%}" for r in split["rows"][:3])
             lines.append(f"  {split['name']}: mean cost {rows}")
+        lines += [f"  {kind.replace('_', ' ')}: {law.payload['words']}" for kind, law in self.laws.items()]
         return "\n".join([*lines, *(f"  warning: {text}" for text in payload["warnings"])])
 
 
@@ -78,6 +82,25 @@ class Answer:
     def batch_tokens(self) -> float:
         """Recommended batch, tokens per step."""
         return float(self.document["recommendation"]["batch_tokens"]["value"])
+
+    @property
+    def weight_decay(self) -> float | None:
+        """Coupled as in torch.optim.AdamW, for this learning rate and batch; None: ``document["missing"]`` says why."""
+        return self._further("weight_decay")
+
+    @property
+    def critical_batch_tokens(self) -> float | None:
+        """By the definition in ``document["critical_batch"]["definition"]``; None: ``document["missing"]`` says why."""
+        return self._further("critical_batch")
+
+    @property
+    def expected_loss(self) -> float | None:
+        """Nats per token, at the best settings; None: ``document["missing"]`` says why."""
+        return self._further("expected_loss")
+
+    def _further(self, name: str) -> float | None:
+        part = self.document.get(name)
+        return None if part is None else float(part["value"])
 
     @property
     def lr_interval(self) -> tuple[float, float]:
@@ -103,6 +126,9 @@ class Answer:
             f"batch {self.batch_tokens:,.0f} tokens per step ({level:.0%}: {batch[0]:.3g} to {batch[1]:.3g})",
             f"expected cost of not knowing better: {cost:.2%} of the loss",
         ]
+        for name, words in FURTHER_NAMES.items():
+            if self._further(name) is not None:
+                lines.append(f"{words.lower()} {further_words(self.document, name)}")
         return "\n".join([*lines, *(f"warning: {text}" for text in self.warnings)])
 
 
@@ -165,7 +191,7 @@ def observe(
 
 
 def fit(sweep: ObservedSweep, *, without_laws: tuple[str, ...] = (), backtest: bool = True) -> FittedSweep:
-    """Fit the best learning rate and batch size of a sweep.
+    """Fit the best learning rate and batch size of a sweep, and the further laws that it supports.
 
     Parameters
     ----------
@@ -177,11 +203,20 @@ def fit(sweep: ObservedSweep, *, without_laws: tuple[str, ...] = (), backtest: b
     NotEnoughData
         No run finished.
     """
+    from lawfit.estimate.all_laws import Evidence
     from lawfit.estimate.analysis import FitOptions
-    from lawfit.pipeline import fit_runs
+    from lawfit.pipeline import fit_evidence
 
-    made, _ = fit_runs(sweep.recipe, sweep.runs, options=FitOptions(without_laws=without_laws, backtest=backtest))
-    return FittedSweep(sweep=sweep, fit=made)
+    evidence = Evidence(
+        runs=sweep.runs,
+        schedule=sweep.recipe.schedule,
+        weight_decay_kind=sweep.recipe.extra.get("weight_decay_kind", ""),
+    )
+    options = FitOptions(without_laws=without_laws, backtest=backtest)
+    made = fit_evidence(sweep.recipe, evidence, options=options)
+    if made.fit is None:  # steps to targets have no place in a sweep, and the rest needs runs
+        raise NotEnoughData("no run of this sweep finished")
+    return FittedSweep(sweep=sweep, fit=made.fit, laws={law.kind: law for law in made.laws})
 
 
 def predict(
@@ -207,7 +242,7 @@ def predict(
         max_batch_tokens=max_batch_tokens,
         level=level,
     )
-    return Answer(document=recommend(fitted.fit, fitted.sweep.recipe, target))
+    return Answer(document=recommend(fitted.fit, fitted.sweep.recipe, target, fitted.laws))
 
 
 def plot(fitted: FittedSweep, answer: Answer | None = None, kind: str = "lr") -> Figure:

@@ -10,8 +10,12 @@ import pandas as pd
 import pytest
 
 import lawfit
+from lawfit import pipeline
 from lawfit.errors import LogFormatError, NoRecipe
+from lawfit.estimate.analysis import FitOptions
+from lawfit.records import Sweep, Target
 from lawfit.simulate import demo_sweep, write_csv
+from lawfit.storage import Store
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +42,22 @@ def test_an_answer_holds_the_truth_in_its_interval(fitted: lawfit.FittedSweep) -
     assert answer.lr_interval[0] < lr < answer.lr_interval[1]
     assert answer.batch_interval[0] < batch < answer.batch_interval[1]
     assert f"{answer.lr:.3g}" in str(answer)
+
+
+def test_an_answer_is_what_the_command_line_gives(frame: pd.DataFrame, fitted: lawfit.FittedSweep) -> None:
+    """Further laws and ids included; only the times of the fits differ."""
+    answer = lawfit.predict(fitted, params=1e8, tokens=3e9)
+    with Store.open(":memory:") as store:
+        store.put_sweeps([Sweep(recipe=fitted.sweep.recipe, runs=fitted.sweep.runs)])
+        pipeline.refit(store, options=FitOptions(backtest=False))
+        stored = pipeline.recommend(store, None, Target(params=1e8, tokens=3e9))
+    assert answer.expected_loss == stored["expected_loss"]["value"]
+    assert answer.weight_decay is None
+    assert "weight_decay" in answer.document["missing"]
+    assert f"expected loss {answer.expected_loss:.4g} nats" in str(answer)
+    for document in (answer.document, stored):
+        document["evidence"]["created_at"] = document["id"] = ""
+    assert answer.document == stored
 
 
 @pytest.mark.parametrize("kind", ["lr", "batch_tokens", "cost_lr", "cost_batch_tokens", "surface"])
