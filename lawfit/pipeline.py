@@ -271,8 +271,9 @@ class FittedRecipe:
 def evidence_of(store: Store, recipe: Recipe) -> Evidence:
     """All that the store holds of one recipe."""
     from lawfit.estimate.all_laws import CURVE_METRICS, Evidence
+    from lawfit.estimate.recipe_laws import holds_the_rate
 
-    counts = store.curve_counts(recipe.key)
+    counts = store.curve_counts(recipe.key) if holds_the_rate(recipe.schedule) else {}  # others are not read off
     most = max(counts.values(), default=0)
     metric = next((name for name in CURVE_METRICS if 2 * counts.get(name, 0) > most), "")
     curves = store.curves(recipe.key, metric) if metric else {}

@@ -206,6 +206,15 @@ def test_curves_of_the_best_metric_are_read(store: Store) -> None:
     assert found.curves["r1"][1].tolist() == [3.0, 2.8]
 
 
+def test_curves_of_a_decaying_rate_are_left_where_they_are(store: Store) -> None:
+    """They do not tell steps to a loss, and many runs have many points."""
+    recipe = Recipe(name="decays", schedule="cosine")
+    store.put_sweeps([Sweep(recipe=recipe, runs=world()[1][:3])])
+    store.append_curve(recipe.key, world()[1][0].run_key, "train_loss", [1, 2], [3.0, 2.9])
+    found = pipeline.evidence_of(store, recipe)
+    assert (found.metric, found.curves) == ("", {})
+
+
 def test_our_own_curves_give_a_critical_batch(tmp_path: Path) -> None:
     data = Path(__file__).parent.parent / "data"
     with Store.open(tmp_path / "own.db") as store:

@@ -9,7 +9,16 @@ import pytest
 
 from lawfit import pipeline
 from lawfit.records import RunStatus
-from lawfit.simulate import Design, Truth, demo_sweep, simulate_sweep, write_csv
+from lawfit.simulate import (
+    Design,
+    FurtherTruth,
+    Truth,
+    demo_sweep,
+    simulate_sweep,
+    simulate_targets,
+    simulate_weight_decay,
+    write_csv,
+)
 from lawfit.storage import Store
 
 SCALES = ((2e7, 4e8), (1e8, 2e9))
@@ -107,3 +116,22 @@ def test_comes_back_from_a_file_as_it_was(tmp_path: Path) -> None:
         back = kept[run.run_key]
         for name in ("params", "tokens", "batch_tokens", "lr", "status", "loss", "seed", "steps"):
             assert getattr(back, name) == getattr(run, name), name
+
+
+class TestFurtherWorlds:
+    def test_the_best_weight_decay_is_the_true_one(self, rng: np.random.Generator) -> None:
+        truth, further = Truth(noise=0.0), FurtherTruth()
+        sweep = simulate_sweep(truth, Design(scales=[(1e8, 2e9)], lr_steps=3, batch_steps=3), rng=rng)
+        runs = simulate_weight_decay(sweep, further, (0.25, 0.5, 1.0, 2.0, 4.0), rng=rng)
+        best = min(runs, key=lambda run: run.loss or np.inf)
+        assert best.weight_decay is not None
+        tau = best.batch_tokens / (best.lr * best.weight_decay * best.tokens)
+        assert tau == pytest.approx(further.best_timescale(1e8, 2e9))
+        assert best.loss == pytest.approx(truth.lowest_loss(1e8, 2e9))
+        assert (runs[4].loss or 0) > (runs[0].loss or 0)  # too much costs more than too little
+
+    def test_the_doubling_batch_needs_twice_the_tokens(self, rng: np.random.Generator) -> None:
+        further = FurtherTruth()
+        rows = simulate_targets(Truth(), further, [(1e8, 2e9)], rng=rng, noise=0.0)
+        (there,) = (row for row in rows if row.batch_tokens == further.doubling_batch_tokens(2e9))
+        assert there.steps * there.batch_tokens == pytest.approx(4e9, rel=1e-3)  # whole steps

@@ -178,13 +178,18 @@ def _from_table(targets: Sequence[StepsToTarget]) -> tuple[Sequence[HyperbolaFit
     return found.fits, found.refused
 
 
+def holds_the_rate(schedule: str) -> bool:
+    """Whether the learning rate stays at its peak for most of a run, so that a curve half-way is a shorter run."""
+    words = schedule.lower()
+    return "constant" in words or "wsd" in words or "stable" in words
+
+
 def _from_curves(
     runs: Sequence[Run], curves: Mapping[str, tuple[Floats, Floats]], schedule: str
 ) -> tuple[Sequence[HyperbolaFit], Sequence[str]]:
-    if not curves:
+    if not curves and (not schedule or holds_the_rate(schedule)):
         raise FitError("no loss curves are stored for this recipe")
-    words = schedule.lower()
-    if not ("constant" in words or "wsd" in words or "stable" in words):
+    if not holds_the_rate(schedule):
         raise FitError(
             f"its learning rate decays from the start (schedule '{schedule or 'unknown'}'), so a curve half-way is not "
             f"a shorter run; steps to a loss are read off runs at a constant learning rate"
