@@ -28,7 +28,7 @@ from lawfit.estimate.loss_forms import FORMS, LossForm
 from lawfit.estimate.newton import Bools, Floats, Minima, Penalty, minimise
 from lawfit.estimate.quantiles import normal_quantile
 from lawfit.estimate.resample import cluster_index, cluster_weights, interval
-from lawfit.estimate.varpro import same_minimum
+from lawfit.estimate.varpro import best_start, same_minimum
 from lawfit.laws.loss import AdditiveLaw
 
 DELTA: Final = 1e-3  # of arXiv 2203.15556 and 2404.10102
@@ -297,7 +297,7 @@ class _Fit:
     def run(self, resamples: int, rng: np.random.Generator) -> LossFit:
         ones = np.ones((1, len(self.log_y)))
         found = self._search(ones)
-        best = _best_start(found)
+        best = best_start(found)
         theta = found.theta[best]
         self._linearise(theta)
         groups = self._groups(theta)
@@ -545,13 +545,6 @@ class _Fit:
             )
             for i in np.flatnonzero(found.converged)
         )
-
-
-def _best_start(found: Minima) -> int:
-    """The lowest start; of several that ended in one minimum, one that converged there: rounding may favour another."""
-    lowest = int(np.nanargmin(found.objective))
-    there = np.flatnonzero(same_minimum(found.objective, found.objective[lowest]) & found.converged)
-    return int(there[0]) if len(there) else lowest
 
 
 def _columns(params: ArrayLike, tokens: ArrayLike, loss: ArrayLike) -> Floats:

@@ -36,7 +36,7 @@ from lawfit.estimate.observations import PARAMS_TOLERANCE, SETTING_TOLERANCE, TO
 from lawfit.estimate.resample import cluster_index, cluster_weights, interval, without_each
 from lawfit.estimate.scoring import group_starts
 from lawfit.estimate.sweeps import sweep_parabola
-from lawfit.estimate.varpro import PowerSum, Term, global_minima, resampled_minima, same_minimum
+from lawfit.estimate.varpro import PowerSum, Term, best_start, global_minima, resampled_minima, same_minimum
 from lawfit.laws.critical_batch import Definition, ThreeTerm
 from lawfit.records import OptimumStatus
 
@@ -240,7 +240,7 @@ def fit_three_term(
     )
     index = cluster_index(scales, len(runs))
     found = global_minima(problem, np.ones((1, len(runs))), points=_START_POINTS)
-    best = int(np.nanargmin(found.objective))
+    best = best_start(found)
     theta = found.theta[best]
     leave_out = without_each(index) if int(index.max()) > 0 else np.empty((0, len(runs)))
     weights = np.concatenate([cluster_weights(index, resamples, rng=rng), leave_out])
@@ -399,7 +399,7 @@ def _held_floors(
             )
         except FitError:
             continue  # above this floor nothing falls as a power: it is not one of the possible ones
-        best = int(np.nanargmin(found.objective))
+        best = best_start(found)
         doubt = float(2 * (found.objective[best] - objective) / unit)
         cases.append(_HeldFloor(floor=float(np.exp(log_floor)), doubt=doubt, theta=found.theta[best]))
         again, _ = resampled_minima(

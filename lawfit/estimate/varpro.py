@@ -328,6 +328,13 @@ def same_minimum(first: Floats, second: Floats) -> Bools:
     return np.asarray(np.abs(first - second) <= SAME * np.minimum(np.abs(first), np.abs(second)) + 1e-300, dtype=bool)
 
 
+def best_start(found: Minima) -> int:
+    """The lowest start; of several that ended in one minimum, one that converged there: rounding may favour another."""
+    lowest = int(np.nanargmin(found.objective))
+    there = np.flatnonzero(same_minimum(found.objective, found.objective[lowest]) & found.converged)
+    return int(there[0]) if len(there) else lowest
+
+
 def _exponents(term: Term, points: int) -> Floats:
     """(g, inputs) exponents to try: geometric between the bounds, all combinations of the term's inputs."""
     axes = [np.geomspace(max(low, _SMALLEST), high, points) for low, high in zip(term.low, term.high, strict=True)]

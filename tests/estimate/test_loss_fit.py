@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from scipy.optimize import approx_fprime
 
 from lawfit.errors import FitError, NotEnoughData
-from lawfit.estimate.loss_fit import AsymptotePrior, LossFit, _best_start, fit_loss
+from lawfit.estimate.loss_fit import AsymptotePrior, LossFit, fit_loss
 from lawfit.estimate.loss_forms import FORMS
-from lawfit.estimate.newton import Minima
 from lawfit.laws.loss import CHINCHILLA, EPOCH, EPOCH_SE, KAPLAN
 
 Floats = NDArray[np.float64]
@@ -223,17 +222,3 @@ class TestRefusals:
         params, tokens, loss = simulated(rng)
         with pytest.raises(FitError, match="do not fall"):
             fit_loss(params, tokens, 10 / loss, rng=rng)
-
-
-def test_rounding_does_not_choose_a_start_that_did_not_converge() -> None:
-    """Of starts in one minimum, the one whose search ended cleanly stands for it."""
-    ends = {
-        "theta": np.array([[1.0], [1.0 + 1e-9], [5.0]]),
-        "objective": np.array([1.0 - 1e-13, 1.0, 2.0]),
-        "distance": np.array([np.inf, 0.0, 0.0]),
-        "converged": np.array([False, True, True]),
-        "at_bound": np.zeros((3, 1), dtype=bool),
-        "steps": np.zeros(3, dtype=np.intp),
-    }
-    assert _best_start(Minima(**ends)) == 1
-    assert _best_start(Minima(**{**ends, "converged": np.zeros(3, dtype=bool)})) == 0

@@ -12,8 +12,8 @@ from scipy.optimize import approx_fprime, least_squares, nnls
 from lawfit.errors import FitError
 from lawfit.estimate import newton, varpro
 from lawfit.estimate.loss_forms import FORMS
-from lawfit.estimate.newton import Penalty, minimise
-from lawfit.estimate.varpro import Grid, PowerSum, Term, global_minima, resampled_minima
+from lawfit.estimate.newton import Minima, Penalty, minimise
+from lawfit.estimate.varpro import Grid, PowerSum, Term, best_start, global_minima, resampled_minima
 from lawfit.laws.loss import CHINCHILLA
 
 Floats = NDArray[np.float64]
@@ -223,3 +223,17 @@ class TestMinimum:
         # 5 standard errors: sd 1e-3 of log loss over sqrt(120) rows, and the terms' correlation
         assert best[[2, 4, 6]] == pytest.approx([0.35, 0.5, 0.3], abs=0.03)
         assert found.converged[found.objective.argmin()]
+
+
+def test_rounding_does_not_choose_a_start_that_did_not_converge() -> None:
+    """Of starts in one minimum, the one whose search ended cleanly stands for it."""
+    ends = {
+        "theta": np.array([[1.0], [1.0 + 1e-9], [5.0]]),
+        "objective": np.array([1.0 - 1e-13, 1.0, 2.0]),
+        "distance": np.array([np.inf, 0.0, 0.0]),
+        "converged": np.array([False, True, True]),
+        "at_bound": np.zeros((3, 1), dtype=bool),
+        "steps": np.zeros(3, dtype=np.intp),
+    }
+    assert best_start(Minima(**ends)) == 1
+    assert best_start(Minima(**{**ends, "converged": np.zeros(3, dtype=bool)})) == 0
