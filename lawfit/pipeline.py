@@ -159,6 +159,7 @@ def _ingest_curves(
         points += sum(added)
         for curve, number in zip(curves, added, strict=True):
             new.update((curve.run_key, step) for step in curve.steps[len(curve.steps) - number :])
+    known = f"{len(found.rows):,} run{'' if len(found.rows) == 1 else 's'}"
     return IngestReport(
         file=file,
         format=table.format,
@@ -170,7 +171,7 @@ def _ingest_curves(
         rejections=found.rejections,
         columns=columns.shown(table),
         recipes=tuple(recipes),
-        notes=(*table.notes, f"a table of curves: points of {len(found.rows):,} runs that the store has"),
+        notes=(*table.notes, f"a table of curves: points of {known} in the store"),
         dry_run=options.dry_run,
         curve_points=0 if options.dry_run else points,
         of="curves",

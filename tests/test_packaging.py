@@ -113,3 +113,22 @@ def test_an_install_works_away_from_the_checkout(how: str, request: pytest.Fixtu
         "assert (migrations_folder() / 'env.py').is_file()"
     )
     assert re.search(r"\blaws\.toml\b", run(python, "-c", code, cwd=tmp_path))
+
+
+def test_without_the_trainers_packages_its_tests_are_skipped_and_all_others_collected() -> None:
+    """What `make test` meets on a newcomer's machine: no torch, no tokenizers."""
+    code = (
+        "import sys\n"
+        "class Without:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] in ('torch', 'tokenizers', 'triton'):\n"
+        "            raise ModuleNotFoundError(f'no module named {name}', name=name)\n"
+        "sys.meta_path.insert(0, Without())\n"
+        "import pytest; sys.exit(pytest.main(['--collect-only', '-q', '-p', 'no:cacheprovider', 'tests']))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "CI"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "tests/estimate/" in done.stdout

@@ -28,8 +28,8 @@ def demo(
 ) -> None:
     """Ingest a shipped sweep, fit it, and recommend a learning rate and batch size for a run 5 times as large.
 
-    Ends with the recommendation and the path of an HTML report that opens from disk, offline. Until a measured
-    sweep is shipped the runs are simulated, and the demo says so.
+    Ends with the recommendation and the path of an HTML report that opens from disk, offline. Where the shipped
+    sweep is missing the runs are simulated, and the demo says so.
     """
     from lawfit import pipeline
     from lawfit.plots.report import write_report

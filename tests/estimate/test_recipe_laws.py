@@ -19,20 +19,11 @@ from lawfit.estimate.recipe_laws import (
     one_factor_at_its_base,
 )
 from lawfit.estimate.weight_decay import DecayRuns, locate_weight_decay
-from lawfit.laws.critical_batch import ZHANG, ThreeTerm
+from lawfit.laws.critical_batch import ZHANG
 from lawfit.records import OptimumStatus, Run, RunStatus, StepsToTarget
 from lawfit.storage import Store
 from tests.estimate.test_steps_to_target import ZHANG_LOSSES, ZHANG_STEPS
-
-SURFACE = ThreeTerm(
-    floor=1.7,
-    params_scale=400.0,
-    params_exponent=0.34,
-    batch_scale=30.0,
-    batch_exponent=0.45,
-    steps_scale=25.0,
-    steps_exponent=0.5,
-)
+from tests.estimate.test_three_term import TRUTH as SURFACE
 
 
 def a_run(key: int, params: float, tokens: float, batch: float, lr: float, decay: float, loss: float | None) -> Run:
