@@ -43,7 +43,7 @@ class Duel:
 
 DUELS = {
     "0.8M": Duel("0.8M", 64, 10, 4),
-    "0.8M-2k": Duel("0.8M-2k", 64, 20, None),
+    "0.8M-2k": Duel("0.8M-2k", 128, 20, None),
     "3M": Duel("3M", 32, 3, None),
     "85M": Duel("85M", 2, 0.97, None),
 }
