@@ -1,4 +1,4 @@
-"""Loss laws: golden numbers of published coefficients, inversions, and the frontier of time against compute."""
+"""Loss laws: golden numbers of published coefficients, and inversions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from lawfit.laws.loss import CHINCHILLA, DATA_CONSTRAINED, EPOCH, KAPLAN, AdditiveLaw
-from lawfit.laws.pareto import Frontier, time_compute_frontier
 
 EXACT = 1e-6  # relative; the reference sheet prints ten digits
 LAWS = [pytest.param(CHINCHILLA, id="chinchilla"), pytest.param(EPOCH, id="epoch")]
@@ -85,35 +84,3 @@ def test_many_laws_at_once_equal_one_at_a_time() -> None:
         }
     )
     assert both.optimum(1e22)[0] == pytest.approx([float(law.optimum(1e22)[0]) for law in (CHINCHILLA, EPOCH)])
-
-
-class TestFrontier:
-    """Time against compute at one loss."""
-
-    batches = np.exp(np.linspace(np.log(1e5), np.log(1e8), 40))
-
-    def plan(self, loss: float = 2.2) -> Frontier:
-        return time_compute_frontier(
-            CHINCHILLA, lambda tokens: 96.5 * tokens**0.462, loss, batch_tokens=self.batches, sizes=120
-        )
-
-    def test_no_plan_beats_another(self) -> None:
-        plan = self.plan()
-        assert np.all(np.diff(plan.flops) > 0)
-        assert np.all(np.diff(plan.time) < 0)
-
-    def test_every_plan_reaches_the_loss(self) -> None:
-        plan = self.plan()
-        least = CHINCHILLA.tokens_for(2.2, plan.params)
-        assert plan.tokens == pytest.approx(least * (1 + plan.batch_tokens / (96.5 * least**0.462)), rel=1e-9)
-        assert plan.flops == pytest.approx(6 * plan.params * plan.tokens)
-
-    def test_the_cheapest_plan_is_near_compute_optimal_and_haste_makes_models_smaller(self) -> None:
-        plan = self.plan()
-        assert plan.flops[0] >= CHINCHILLA.flops_for(2.2)
-        assert plan.params[-1] < plan.params[0]  # the critical batch grows with tokens
-        assert plan.batch_tokens[0] == pytest.approx(1e5)
-
-    def test_a_loss_below_the_asymptote_is_refused(self) -> None:
-        with pytest.raises(ValueError, match=r"asymptote is 1\.69"):
-            self.plan(1.5)
