@@ -17,8 +17,9 @@ from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
 from lawfit.errors import FitError, NotEnoughData
-from lawfit.estimate.loss_fit import LEVEL, MIXED, RESAMPLES, Interval, LossFit, LossPrediction, fit_loss
+from lawfit.estimate.loss_fit import LEVEL, RESAMPLES, Interval, LossFit, LossPrediction, fit_loss
 from lawfit.estimate.loss_forms import FORMS
+from lawfit.estimate.loss_result import MIXED
 from lawfit.estimate.newton import Floats
 from lawfit.estimate.resample import interval
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lawfit.errors import FitError, NotEnoughData
+from lawfit.errors import NotEnoughData
 from lawfit.estimate.certificate import (
     Certificate,
     NeededRun,
@@ -25,187 +24,28 @@ from lawfit.estimate.certificate import (
     weak_parameters,
 )
 from lawfit.estimate.loss_forms import FORMS, LossForm
+from lawfit.estimate.loss_result import (
+    Allocation,
+    AsymptoteCase,
+    AsymptotePrior,
+    Interval,
+    LossFit,
+    LossPrediction,
+    expanded_interval,
+)
 from lawfit.estimate.newton import Bools, Floats, Minima, Penalty, minimise
 from lawfit.estimate.quantiles import normal_quantile
 from lawfit.estimate.resample import cluster_index, cluster_weights, interval
 from lawfit.estimate.varpro import best_start, same_minimum
-from lawfit.laws.loss import AdditiveLaw
+
+__all__ = ["Allocation", "AsymptoteCase", "AsymptotePrior", "Interval", "LossFit", "LossPrediction", "fit_loss"]
 
 DELTA: Final = 1e-3  # of arXiv 2203.15556 and 2404.10102
 LEVEL: Final = 0.9
 RESAMPLES: Final = 1000
 GROUPS: Final = 10  # scales along an input, beyond which neighbours are examined together
-MIXED: Final = 4000  # draws, each resample several times, with which noise is mixed
 SUSPECTS: Final = 5  # single clusters that are left out in turn
 STARTS_ARE_ONE: Final = 0.05  # standard errors between starts of one minimum
-
-
-@dataclass(frozen=True, kw_only=True)
-class AsymptotePrior:
-    """What is known about the asymptote: ln E is normal around ln `mean` with sd `log_sd`."""
-
-    mean: float  # nats per token
-    log_sd: float
-
-    def __post_init__(self) -> None:
-        if not (self.mean > 0 and self.log_sd > 0 and np.isfinite(self.mean + self.log_sd)):
-            raise ValueError(f"a prior on the asymptote needs a positive mean and width, got {self}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """An estimate with the bounds of its interval; None where there are too few clusters for one."""
-
-    value: float
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class AsymptoteCase:
-    """The fit with the asymptote held at one value."""
-
-    asymptote: float
-    doubt: float  # rise of the objective over the fit's, in squared standard errors; below 0: the data prefer this
-    parameters: Mapping[str, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossPrediction:
-    """Loss at one scale."""
-
-    expected: Interval  # of the law
-    run: Interval  # of one more run, its own noise included
-    extrapolation_decades: Mapping[str, float]  # beyond the fitted runs, per input; 0 inside
-
-
-@dataclass(frozen=True, kw_only=True)
-class Allocation:
-    """Where a training budget is best spent."""
-
-    flops: float
-    params: Interval
-    tokens: Interval
-    loss: Interval
-    extrapolation_decades: float  # of flops, beyond the dearest run that was fitted
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossFit:
-    """A fitted loss law. Everything asked of it later follows from these numbers."""
-
-    form: str  # name in FORMS
-    centre: tuple[float, float]  # mean ln params, mean ln tokens
-    theta: Floats  # (k,)
-    draws: Floats  # (resamples, k)
-    level: float
-    delta: float
-    asymptote: str  # "free", "fixed" or "prior"
-    parameters: Mapping[str, Interval]
-    sensitivity: tuple[AsymptoteCase, ...]
-    residuals: Floats  # up to 1000 quantiles of log residuals, as they are for one run
-    noise: float  # robust sd of log residuals
-    scales: Mapping[str, tuple[float, float]]  # smallest and largest params, tokens, flops that were fitted
-    fitted: int  # parameters that were free
-    certificate: Certificate
-
-    @property
-    def law(self) -> AdditiveLaw:
-        """The central estimate as a formula; only of the additive form."""
-        return self._laws(self.theta[None, :], scalar=True)
-
-    def loss(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
-        """Central estimate, nats per token, at scales that broadcast."""
-        n, d = np.broadcast_arrays(np.log(params), np.log(tokens))
-        return np.asarray(np.exp(self._log_loss(self.theta[None, :], n, d)[0]).reshape(n.shape), dtype=float)
-
-    def predict(self, params: float, tokens: float) -> LossPrediction:
-        """Loss at one scale: of the law, and of one more run."""
-        n, d = np.log([params]), np.log([tokens])
-        value = float(self._log_loss(self.theta[None, :], n, d)[0, 0])
-        log_draws = self.log_draws(params, tokens)
-        many = np.resize(log_draws, max(MIXED, len(log_draws)) if len(log_draws) else 0)
-        noisy = many + np.random.default_rng(0).choice(self.residuals, len(many))
-        at = {"params": params, "tokens": tokens, "flops": 6.0 * params * tokens}
-        return LossPrediction(
-            expected=self._interval(float(np.exp(value)), np.exp(log_draws)),
-            run=self._interval(float(np.exp(value)), np.exp(noisy)),
-            extrapolation_decades={name: _decades(at[name], *self.scales[name]) for name in at},
-        )
-
-    def log_draws(self, params: float, tokens: float) -> Floats:
-        """(resamples,) log loss at one scale, by each resample's law."""
-        return self._log_loss(self.draws, np.log([params]), np.log([tokens]))[:, 0]
-
-    def optimum(self, flops: float) -> Allocation:
-        """Compute-optimal params and tokens of a budget, by the additive law."""
-        law, laws = self.law, self._laws(self.draws)
-        best, all_best = law.optimum(flops), laws.optimum(flops)
-        return Allocation(
-            flops=flops,
-            params=self._interval(float(best[0]), all_best[0]),
-            tokens=self._interval(float(best[1]), all_best[1]),
-            loss=self._interval(float(law.loss(*best)), laws.loss(*all_best)),
-            extrapolation_decades=_decades(flops, *self.scales["flops"]),
-        )
-
-    def tokens_for(self, loss: float, params: float) -> Interval:
-        """Tokens at which a size reaches a loss; an infinite bound says that it may never."""
-        return self._interval(float(self.law.tokens_for(loss, params)), self._laws(self.draws).tokens_for(loss, params))
-
-    def params_for(self, loss: float, tokens: float) -> Interval:
-        """Parameters that reach a loss on so many tokens."""
-        return self._interval(float(self.law.params_for(loss, tokens)), self._laws(self.draws).params_for(loss, tokens))
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON values; `from_json` brings the same fit back."""
-        found = {name: getattr(self, name) for name in ("form", "level", "delta", "asymptote", "noise", "fitted")}
-        return {
-            **found,
-            "centre": list(self.centre),
-            "theta": self.theta.tolist(),
-            "draws": np.round(self.draws, 9).tolist(),
-            "parameters": {name: asdict(value) for name, value in self.parameters.items()},
-            "sensitivity": [asdict(case) for case in self.sensitivity],
-            "residuals": np.round(self.residuals, 9).tolist(),
-            "scales": {name: list(bounds) for name, bounds in self.scales.items()},
-            "certificate": self.certificate.to_json(),
-        }
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> LossFit:
-        """The fit that `to_json` wrote, also after a trip through JSON text."""
-        centre = content["centre"]
-        return cls(
-            **{
-                **content,
-                "centre": (float(centre[0]), float(centre[1])),
-                "theta": np.array(content["theta"], dtype=float),
-                "draws": np.array(content["draws"], dtype=float).reshape(-1, len(content["theta"])),
-                "parameters": {name: Interval(**value) for name, value in content["parameters"].items()},
-                "sensitivity": tuple(AsymptoteCase(**case) for case in content["sensitivity"]),
-                "residuals": np.array(content["residuals"], dtype=float),
-                "scales": {name: (float(low), float(high)) for name, (low, high) in content["scales"].items()},
-                "certificate": Certificate.from_json(content["certificate"]),
-            }
-        )
-
-    def _log_loss(self, theta: Floats, n: Floats, d: Floats) -> Floats:
-        logs = np.column_stack([np.ravel(n), np.ravel(d)]) - self.centre
-        return FORMS[self.form].problem(np.ones(len(logs)), logs, self.delta).log_model(theta)
-
-    def _laws(self, theta: Floats, *, scalar: bool = False) -> AdditiveLaw:
-        if not scalar and (weak := self.certificate.weak):
-            raise FitError(
-                f"no allocation or inversion follows from this fit: the runs do not determine {', '.join(weak)}"
-            )
-        if self.form != "additive":
-            raise FitError(f"compute-optimal scales and inversions need the additive form, this fit is '{self.form}'")
-        natural = FORMS[self.form].natural(theta, np.array(self.centre))
-        return AdditiveLaw(**{name: float(value[0]) if scalar else value for name, value in natural.items()})
-
-    def _interval(self, value: float, draws: Floats) -> Interval:
-        return _interval(value, draws, self.level, self.certificate.clusters, self.fitted)
 
 
 def fit_loss(
@@ -511,7 +351,7 @@ class _Fit:
             if open_ended & {"alpha", "beta"}:
                 open_ended.add("params_exponent")
         return {
-            name: _interval(
+            name: expanded_interval(
                 float(value[name]),
                 spread[name][: 0 if name in open_ended else None],
                 self.level,
@@ -559,13 +399,6 @@ def _columns(params: ArrayLike, tokens: ArrayLike, loss: ArrayLike) -> Floats:
     return np.stack(columns)
 
 
-def _interval(value: float, draws: Floats, level: float, clusters: int, fitted: int) -> Interval:
-    if not len(draws) or clusters <= fitted:
-        return Interval(value=value, low=None, high=None)
-    low, high = interval(draws, level, clusters, fitted)
-    return Interval(value=value, low=float(low), high=float(high))
-
-
 def _bins(logs: Floats) -> list[tuple[float, float]]:
     """Distinct values, or `GROUPS` ranges with as many rows each where there are more."""
     values = np.unique(np.round(logs, 2))  # sizes within a percent are one scale
@@ -578,7 +411,3 @@ def _bins(logs: Floats) -> list[tuple[float, float]]:
 def _span(low: float, high: float) -> str:
     low, high = float(np.exp(low)), float(np.exp(high))
     return f"{np.sqrt(low * high):.3g}" if high < 1.02 * low else f"{low:.3g} to {high:.3g}"
-
-
-def _decades(value: float, low: float, high: float) -> float:
-    return max(0.0, float(np.log10(low / value)), float(np.log10(value / high)))
