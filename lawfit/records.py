@@ -109,6 +109,83 @@ class Target:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlanQuestion:
+    """What a plan is asked for: a budget, or a size, an amount of data or a loss, one or two of them."""
+
+    flops: float | None = None  # training compute, 6 params tokens
+    params: float | None = None
+    tokens: float | None = None
+    loss: float | None = None  # nats per token to reach
+    gpu_hours: float | None = None  # instead of flops, with flops_per_second
+    gpus: int | None = None
+    days: float | None = None  # of wall-clock: with gpus, instead of flops
+    flops_per_second: float | None = None  # what one GPU sustains in training: its peak times its utilisation
+    step_seconds: float | None = None  # no step is quicker, however small its batch
+    tokens_per_second: float | None = None  # of all GPUs together at this size
+    inference_tokens: float | None = None  # tokens to serve later, at 2 params FLOPs each, paid from the same budget
+    seq_len: int | None = None
+    batch_multiple: int | None = None
+    max_batch_tokens: float | None = None
+    level: float = 0.9
+
+    def __post_init__(self) -> None:
+        for asked in dataclasses.fields(self):
+            value = getattr(self, asked.name)
+            if asked.name != "level" and value is not None and not (value > 0 and value < float("inf")):
+                raise ValueError(f"{asked.name} must be a positive number, got {value}")
+        if not 0.5 <= self.level < 1:
+            raise ValueError(f"level must lie in [0.5, 1), got {self.level}")
+        budgets = [words for words, given in self._budgets().items() if given]
+        if len(budgets) > 1:
+            raise ValueError(f"the budget is given twice, as {' and as '.join(budgets)}; give one of them")
+        if (self.gpu_hours or self.days) and self.flops_per_second is None:
+            raise ValueError(
+                "GPU time becomes compute with flops_per_second, what one GPU sustains in training (its peak times its "
+                "utilisation, for instance 4e14)"
+            )
+        if self.days and not self.gpus:
+            raise ValueError("days become compute with gpus, their number")
+        if self.gpus and self.flops_per_second is None:
+            raise ValueError("gpus need flops_per_second, what one of them sustains in training (for instance 4e14)")
+        if self.gpus and self.tokens_per_second:
+            raise ValueError(
+                "tokens_per_second and gpus with flops_per_second both say how quick training is; give one"
+            )
+        if self.budget is not None and self.loss is not None:
+            raise ValueError("a budget and a loss leave nothing to plan: give the one, and the other is the answer")
+        named = [name for name in ("params", "tokens", "loss") if getattr(self, name) is not None]
+        named = ["a budget"] * (self.budget is not None) + named
+        if not named:
+            raise ValueError("a plan needs a budget (flops, or GPU time), or params, tokens or a loss to start from")
+        if len(named) > 2:
+            raise ValueError(f"{', '.join(named)} together say more than a run can be; give one or two of them")
+        if self.inference_tokens is not None and not (self.budget is not None or named == ["loss"]):
+            raise ValueError("inference_tokens are paid from a budget, or weighed against one loss: give one of these")
+        for name in ("params", "tokens"):
+            value = getattr(self, name)
+            if value is not None and not 1 <= value <= LARGEST_TARGET:
+                raise ValueError(f"{name} of a plan must lie between 1 and {LARGEST_TARGET:g}, got {value:g}")
+
+    @property
+    def budget(self) -> float | None:
+        """Compute in FLOPs, from whichever way it was given."""
+        if self.flops is not None or self.flops_per_second is None:
+            return self.flops
+        if self.gpu_hours is not None:
+            return 3600.0 * self.gpu_hours * self.flops_per_second
+        return (
+            None if self.days is None or self.gpus is None else 86400.0 * self.days * self.gpus * self.flops_per_second
+        )
+
+    def _budgets(self) -> dict[str, bool]:
+        return {
+            "flops": self.flops is not None,
+            "gpu_hours": self.gpu_hours is not None,
+            "gpus and days": self.days is not None,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """One finished (or diverged) training run."""
 
