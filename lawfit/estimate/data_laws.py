@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lawfit.errors import FitError
-from lawfit.estimate.critical_batch import MIN_BATCHES, HyperbolaFit, fit_hyperbola, share_bends
+from lawfit.estimate.hyperbola import MIN_BATCHES, HyperbolaFit, fit_hyperbola, share_bends
 from lawfit.estimate.sweeps import same_value
 
 Floats = NDArray[np.float64]

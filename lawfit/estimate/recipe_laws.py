@@ -16,8 +16,8 @@ import numpy as np
 
 from lawfit.errors import FitError
 from lawfit.estimate.critical_analysis import CriticalAnalysis, analyse_critical
-from lawfit.estimate.critical_batch import HyperbolaFit
 from lawfit.estimate.data_laws import fit_data_laws
+from lawfit.estimate.hyperbola import HyperbolaFit
 from lawfit.estimate.optima import Floats
 from lawfit.estimate.steps_to_target import (
     LossCurve,

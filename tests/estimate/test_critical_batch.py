@@ -9,7 +9,8 @@ import pytest
 from scipy.optimize import curve_fit
 
 from lawfit.errors import FitError
-from lawfit.estimate.critical_batch import CriticalStatus, fit_hyperbola, measured_optima, share_bends
+from lawfit.estimate.critical_batch import CriticalStatus, measured_optima
+from lawfit.estimate.hyperbola import fit_hyperbola, share_bends
 from lawfit.laws.critical_batch import DOUBLING, ZHANG, Hyperbola
 
 TRUTH = Hyperbola(steps_min=2000.0, tokens_min=2e9)  # doubling batch 1e6 tokens
