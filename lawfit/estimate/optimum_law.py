@@ -143,7 +143,7 @@ class OptimumLaw:
         """Central interval of one exponent."""
         at = 1 + self.inputs.index(name)
         spread = np.sqrt(self.covariances[:, at, at])
-        low, high = (_mixture_quantile(self.weights, self.means[:, at], spread, q) for q in _tails(level))
+        low, high = (mixture_quantile(self.weights, self.means[:, at], spread, q) for q in _tails(level))
         return low, high
 
     def predict(self, level: float = 0.9, **inputs: float) -> PredictedOptimum:
@@ -154,7 +154,7 @@ class OptimumLaw:
         row = np.array([1.0, *(np.log(inputs[name]) - c for name, c in zip(self.inputs, self.centre, strict=True))])
         means = self.means @ row
         spread = np.sqrt(np.einsum("i,sij,j->s", row, self.covariances, row) + self.scatters**2 + self.shared_log_sd**2)
-        low, high = (float(np.exp(_mixture_quantile(self.weights, means, spread, q))) for q in _tails(level))
+        low, high = (float(np.exp(mixture_quantile(self.weights, means, spread, q))) for q in _tails(level))
         return PredictedOptimum(
             value=float(np.exp(self.weights @ means)),
             low=low,
@@ -361,7 +361,7 @@ def _given_scatter(
     return means, covariances, np.asarray(log_evidence)
 
 
-def _mixture_quantile(weights: Floats, means: Floats, sds: Floats, share: float) -> float:
+def mixture_quantile(weights: Floats, means: Floats, sds: Floats, share: float) -> float:
     """Quantile of a mixture of normals, by bisection between the extreme quantiles of its parts."""
     ends = means + sds * normal_quantile(share)
     low, high = float(ends.min()), float(ends.max())
