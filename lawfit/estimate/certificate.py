@@ -283,12 +283,13 @@ def certificate(
     influence: Sequence[Influence],
     rows: int,
     clusters: int,
+    of: str = "loss",
 ) -> Certificate:
-    """Put the findings together, and say in sentences what speaks against the fit."""
+    """Put the findings together, and say in sentences what speaks against the fit, whose predictions are logs `of`."""
     stuck = tuple(name for name, flag in zip(names, at_bound, strict=True) if flag)
     return Certificate(
         reasons=tuple(_reasons(search, weak, stuck, runs, clusters, len(names))),
-        warnings=tuple(_warnings(search, structure, influence, clusters)),
+        warnings=tuple(_warnings(search, structure, influence, clusters, of)),
         search=search,
         condition_number=condition_number(information),
         standard_errors={name: float(value) for name, value in zip(names, relative_sd, strict=True)},
@@ -333,7 +334,9 @@ def _reasons(
     return found
 
 
-def _warnings(search: Search, structure: LackOfFit | None, influence: Sequence[Influence], clusters: int) -> list[str]:
+def _warnings(
+    search: Search, structure: LackOfFit | None, influence: Sequence[Influence], clusters: int, of: str
+) -> list[str]:
     """What a reader should know."""
     found = []
     if search.agreeing < search.starts:
@@ -341,7 +344,7 @@ def _warnings(search: Search, structure: LackOfFit | None, influence: Sequence[I
     if structure is not None and structure.p_value < DOUBTFUL:
         found.append(
             f"residuals are not noise around this law: structure along {structure.column} of {structure.size:.2%} of "
-            f"loss (p = {structure.p_value:.1g}); extrapolation is doubtful"
+            f"{of} (p = {structure.p_value:.1g}); extrapolation is doubtful"
         )
     if influence and abs(influence[0].shift) > BENDS:
         top = influence[0]

@@ -118,7 +118,7 @@ def log_density(law: OptimumLaw, optima: MeasuredOptima, group: int) -> float:
 
 
 def fit_candidates(optima: MeasuredOptima, names: Sequence[str]) -> tuple[dict[str, OptimumLaw], dict[str, str]]:
-    """A law by each of the names (keys of `INPUTS_OF`) that the optima have inputs for, and why others cannot be had."""
+    """A law by each of the names (keys of `INPUTS_OF`) that the optima have inputs for; why others are not had."""
     laws: dict[str, OptimumLaw] = {}
     missing: dict[str, str] = {}
     for name in names:
