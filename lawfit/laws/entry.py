@@ -11,15 +11,31 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lawfit.laws.critical_batch import Definition
-from lawfit.laws.power import Law
+from lawfit.laws.named import NamedForm
+from lawfit.laws.power import POWER_PRODUCT, Law
 
 Floats = NDArray[np.float64]
 
 TARGETS: Final[tuple[str, ...]] = ("lr", "batch_tokens")
+# What a law is about, and the targets that make it so; a law belongs to the first kind that it has a target of.
+KINDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "lr_batch": TARGETS,
+    "critical_batch": ("critical_batch_tokens",),
+    "weight_decay": ("timescale", "weight_decay"),
+    "optimizer": ("beta2",),
+    "loss": ("loss",),
+    "allocation": (
+        *("optimal_params", "optimal_tokens", "optimal_flops_per_token", "optimal_batch_tokens", "optimal_steps"),
+        "least_tokens",
+    ),
+}
 # What else a law may give, through `PublishedLaw.evaluate`: no part of a recommendation of lr and batch.
-OTHER_TARGETS: Final[tuple[str, ...]] = ("critical_batch_tokens", "timescale")
+OTHER_TARGETS: Final[tuple[str, ...]] = tuple(
+    target for kind, targets in KINDS.items() if kind != "lr_batch" for target in targets
+)
 AT_BATCH: Final = ("jointly_optimal", "fixed", "input", "none")
-CHECKED: Final = ("V1", "V2", "CALC", "MEM")
+CHECKED: Final = ("V1", "V2", "CALC", "ABS", "MEM")
+UNVERIFIED: Final = ("ABS", "MEM")
 PRIOR_TARGETS: Final[tuple[str, ...]] = ("lr_joint", "lr_given_batch", "batch")
 _GIVEN: Final = frozenset({"params", "tokens", "batch_tokens", "flops", "tokens_per_param"})
 
@@ -40,27 +56,59 @@ class Formula:
     """One target of a law, in its own coefficients."""
 
     target: str  # one of TARGETS or OTHER_TARGETS
-    law: Law
-    const: float | None  # None: only exponents are published, so the law scales an anchor
+    law: Law | NamedForm
+    const: float | None  # None: only exponents are published, so the law scales an anchor; or the form has names
     exponents: Mapping[str, float]
-    sd: Mapping[str, float] = field(default_factory=dict)  # of the exponents, where the source gives it
+    coefficients: Mapping[str, float] = field(default_factory=dict)  # of a `NamedForm`, those that were published
+    sd: Mapping[str, float] = field(default_factory=dict)  # of exponents or coefficients, where the source gives it
     output_unit: str = "1"  # "1", "tokens" or "sequences"
     seq_len: float | None = None  # tokens per sequence, when the output is in sequences
+    floor: float | None = None
     cap: float | None = None
     rounding: str = ""  # "power_of_two" or nothing
     definition: Mapping[str, float] = field(default_factory=dict)  # of a critical batch: critical_batch.Definition
 
+    @property
+    def needs_anchor(self) -> bool:
+        """Whether too little is published to give a number: it carries a tuned one from one setting to another."""
+        if isinstance(self.law, NamedForm):
+            return not set(self.law.coefficients) <= set(self.coefficients)
+        return self.const is None
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What it takes, in order."""
+        return self.law.inputs if isinstance(self.law, NamedForm) else tuple(self.exponents)
+
+    def of(self, scaled: Mapping[str, ArrayLike]) -> Floats:
+        """The formula at inputs in its own units, before unit, floor, cap and rounding."""
+        if isinstance(self.law, NamedForm):
+            return self.law(self.coefficients, scaled)
+        assert self.const is not None
+        return self.law(self.const, self.exponents, scaled)
+
     def expression(self, inputs: Mapping[str, LawInput]) -> str:
         """The formula for people: ``lr = 1.79 * params^-0.713 * tokens^0.307``."""
+        if isinstance(self.law, NamedForm):
+            return f"{self.target} = {self.law.words(self.coefficients)}"
         const = "c" if self.const is None else f"{self.const:.6g}"
         terms = []
         for name, exponent in self.exponents.items():
             unit = inputs[name].unit
             x = name if unit == 1 else f"({name} / {unit:.10g})"
-            terms.append(f"{exponent:+.6g} * ln {x}" if self.law.name == "affine_log" else f"* {x}^{exponent:.6g}")
-        text = f"{self.target} = {' '.join([const, *terms])}"
+            sloped = f"{exponent:+.6g} * ln {x}" if self.law.name == "affine_log" else f"{x}^{exponent:.6g}"
+            terms.append(x if exponent == 1 and self.law.name != "affine_log" else sloped)
+        if self.law.name == "affine_log":
+            text = " ".join([const, *terms])
+        elif self.law.name == "exponential":
+            text = f"{const}^{' * '.join(terms)}"
+        else:
+            text = " * ".join(terms if self.const == 1 and terms else [const, *terms])
+        text = f"{self.target} = {text}"
         if self.output_unit == "sequences":
             text += f" sequences of {self.seq_len:g} tokens"
+        if self.floor is not None:
+            text += f", at least {self.floor:g}"
         if self.cap is not None:
             text += f", at most {self.cap:g}"
         if self.rounding:
@@ -113,8 +161,8 @@ class PublishedLaw:
 
     @property
     def verified(self) -> bool:
-        """False where a form or coefficient is from memory: such a law is shown, never a default nor a prior."""
-        return "MEM" not in (self.form_checked, self.coefficients_checked)
+        """False where a form or coefficient is from memory, or from an abstract alone: shown, no default, no prior."""
+        return not {self.form_checked, self.coefficients_checked} & set(UNVERIFIED)
 
     @property
     def checked(self) -> str:
@@ -125,6 +173,11 @@ class PublishedLaw:
         return tuple(self.formulas)
 
     @property
+    def kind(self) -> str:
+        """What it is about: one of KINDS."""
+        return next(kind for kind, targets in KINDS.items() if set(targets) & set(self.formulas))
+
+    @property
     def params_convention(self) -> str:
         """What its params count; "" where no formula takes params, "unknown" where the source does not say."""
         return self.inputs["params"].convention if "params" in self.inputs else ""
@@ -133,6 +186,7 @@ class PublishedLaw:
         """Everything about it as JSON values, with each formula's expression spelled out."""
         return {
             **{name: getattr(self, name) for name in ("id", "label", "cite", "form_checked", "coefficients_checked")},
+            "kind": self.kind,
             "checked": self.checked,
             "verified": self.verified,
             "at_batch": self.at_batch,
@@ -146,11 +200,16 @@ class PublishedLaw:
         }
 
     def _formula_json(self, formula: Formula) -> dict[str, Any]:
-        values = {name: getattr(formula, name) for name in ("const", "output_unit", "seq_len", "cap", "rounding")}
+        values = {
+            name: getattr(formula, name) for name in ("const", "output_unit", "seq_len", "floor", "cap", "rounding")
+        }
         return {
             "expression": formula.expression(self.inputs),
             "form": formula.law.name,
+            "inputs": list(formula.inputs),
             "exponents": dict(formula.exponents),
+            "coefficients": dict(formula.coefficients),
+            "needs_anchor": formula.needs_anchor,
             "sd": dict(formula.sd),
             "definition": dict(formula.definition),
             **values,
@@ -170,9 +229,9 @@ class PublishedLaw:
         if target not in self.formulas:
             raise ValueError(f"{self.id} gives {', '.join(self.targets)}, not {target}")
         formula = self.formulas[target]
-        if formula.const is None:
+        if formula.needs_anchor:
             raise ValueError(f"{self.id} publishes exponents of {target} only; it needs a tuned value to scale from")
-        if "flops" in formula.exponents and "flops" not in inputs and {"params", "tokens"} <= set(inputs):
+        if "flops" in formula.inputs and "flops" not in inputs and {"params", "tokens"} <= set(inputs):
             inputs["flops"] = (
                 6.0 * np.asarray(inputs["params"], dtype=float) * np.asarray(inputs["tokens"], dtype=float)
             )
@@ -181,16 +240,36 @@ class PublishedLaw:
             for name, value in inputs.items()
         }
         try:
-            value = formula.law(formula.const, formula.exponents, scaled)
+            value = formula.of(scaled)
         except ValueError as error:
             raise ValueError(f"{self.id}, {target}: {error}") from None
         if formula.output_unit == "sequences":
             value = value * (formula.seq_len or math.nan)
+        if formula.floor is not None:
+            value = np.maximum(value, formula.floor)
         if formula.cap is not None:
             value = np.minimum(value, formula.cap)
         if formula.rounding == "power_of_two":
             value = np.exp2(np.round(np.log2(value)))
         return np.where(value > 0, value, np.nan)
+
+    def factor(self, target: str, **ratios: ArrayLike) -> Floats:
+        """By what one target is multiplied when its inputs are, by these factors: what exponents alone can tell.
+
+        ``law.factor("lr", tokens=4)`` is the learning rate at four times the tokens over the one before.
+
+        Raises
+        ------
+        ValueError
+            The law is no product of powers, or a factor is missing, not positive, or of what the law does not take.
+        """
+        formula = self.formulas.get(target)
+        if formula is None or formula.law.name != "power_product":
+            raise ValueError(f"{self.id} gives no {target} as a product of powers")
+        if strange := sorted(set(ratios) - set(formula.exponents)):
+            raise ValueError(f"{self.id}: {target} does not depend on {', '.join(strange)}")
+        given = {name: ratios.get(name, 1.0) for name in formula.exponents}
+        return POWER_PRODUCT(1.0, formula.exponents, given)
 
     def missing(self, target: str, *, has_batch: bool) -> tuple[str, ...]:
         """Inputs without which (params, tokens[, batch_tokens]) do not suffice for one target; empty if they do."""
@@ -198,8 +277,9 @@ class PublishedLaw:
             return ()
         formula = self.formulas[target]
         given = _GIVEN if has_batch else _GIVEN - {"batch_tokens"}
-        lacking = tuple(name for name in formula.exponents if name not in given)
-        return ("anchor", *lacking) if formula.const is None else lacking
+        more = formula.law.needs if isinstance(formula.law, NamedForm) else ()
+        lacking = (*(name for name in formula.inputs if name not in given), *more)
+        return ("anchor", *lacking) if formula.needs_anchor else lacking
 
     def predict(self, params: ArrayLike, tokens: ArrayLike, batch_tokens: ArrayLike | None = None) -> LawPrediction:
         """Learning rate and batch (tokens per step) at a scale, vectorised over arrays that broadcast.

@@ -1,4 +1,4 @@
-"""Laws that are products of powers, and the logarithmic line of Kaplan: formulas, no data."""
+"""Laws that are products of powers, the logarithmic line of Kaplan, a half-life: formulas, no data."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ INPUTS: Final[Mapping[str, str]] = {
     "flops": "training FLOPs, 6 * params * tokens unless the law says otherwise",
     "width": "hidden width of the model",
     "loss": "nats per token",
+    "steps": "optimizer steps",
+    "unique_tokens": "different tokens among those of the run",
+    "active_fraction": "share of a mixture's experts that a token meets: 1 - sparsity",
 }
 
 
@@ -70,7 +73,12 @@ def _affine_log(const: float, exponents: Mapping[str, float], inputs: Mapping[st
     return np.asarray(y, dtype=float)
 
 
+def _exponential(const: float, exponents: Mapping[str, float], inputs: Mapping[str, Floats]) -> Floats:
+    return np.asarray(const ** _power_product(1.0, exponents, inputs), dtype=float)
+
+
 POWER_PRODUCT: Final = Law(name="power_product", formula="y = c * prod x_i^e_i", evaluate=_power_product)
 AFFINE_LOG: Final = Law(name="affine_log", formula="y = c + sum e_i ln x_i", evaluate=_affine_log)
+EXPONENTIAL: Final = Law(name="exponential", formula="y = c^(prod x_i^e_i)", evaluate=_exponential)
 
-LAWS: Final[Mapping[str, Law]] = {law.name: law for law in (POWER_PRODUCT, AFFINE_LOG)}
+LAWS: Final[Mapping[str, Law]] = {law.name: law for law in (POWER_PRODUCT, AFFINE_LOG, EXPONENTIAL)}

@@ -22,6 +22,7 @@ from lawfit.laws.entry import (
     LawPrediction,
     PublishedLaw,
 )
+from lawfit.laws.named import NAMED_FORMS
 from lawfit.laws.power import INPUTS, LAWS
 from lawfit.settings import data_folder
 
@@ -106,7 +107,7 @@ def _read_law(table: dict[str, Any]) -> PublishedLaw:
     if not formulas:
         raise ValueError(f"gives none of {', '.join((*TARGETS, *OTHER_TARGETS))}")
     for formula in formulas.values():
-        if undeclared := sorted(set(formula.exponents) - set(inputs)):
+        if undeclared := sorted(set(formula.inputs) - set(inputs)):
             raise ValueError(f"{formula.target} depends on {', '.join(undeclared)}, which `inputs` does not declare")
     return law
 
@@ -126,19 +127,27 @@ def _read_formula(target: str, spec: dict[str, Any]) -> Formula:
     const = spec.pop("const", None)
     if (log_const := spec.pop("log_const", None)) is not None:
         const = math.exp(log_const)
+    name = spec.pop("form")
     formula = Formula(
         target=target,
-        law=LAWS[spec.pop("form")],
+        law=NAMED_FORMS[name] if name in NAMED_FORMS else LAWS[name],
         const=None if const is None else float(const),
-        exponents={name: float(value) for name, value in spec.pop("exponents").items()},
+        exponents={name: float(value) for name, value in spec.pop("exponents", {}).items()},
+        coefficients={name: float(value) for name, value in spec.pop("coefficients", {}).items()},
         sd={name: float(value) for name, value in spec.pop("sd", {}).items()},
         output_unit=_one_of(spec.pop("output_unit", "1"), ("1", "tokens", "sequences")),
         seq_len=spec.pop("seq_len", None),
+        floor=spec.pop("floor", None),
         cap=spec.pop("cap", None),
         rounding=_one_of(spec.pop("rounding", ""), ("", "power_of_two")),
         definition={name: float(value) for name, value in spec.pop("definition", {}).items()},
     )
     _nothing_left(spec)
+    named = set(NAMED_FORMS[name].coefficients) if name in NAMED_FORMS else set()
+    if strange := sorted(set(formula.coefficients) - named):
+        raise ValueError(f"{target}: the form '{name}' has no coefficient {', '.join(strange)}")
+    if named and (formula.exponents or formula.const is not None or not formula.coefficients):
+        raise ValueError(f"{target}: the form '{name}' takes `coefficients`: {', '.join(sorted(named))}")
     if (formula.output_unit == "sequences") != (formula.seq_len is not None):
         raise ValueError(f"{target}: a seq_len goes with an output in sequences, and only with that")
     if (target == "critical_batch_tokens") != bool(formula.definition):
