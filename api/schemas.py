@@ -82,6 +82,21 @@ class ValueOut(Document):
     yours: float | None = Field(default=None, description="Share of the answer that comes from these runs")
 
 
+class AtBatchOut(Document):
+    """Which form the learning rate at an imposed batch comes from."""
+
+    form: str = Field(description="surface: the joint surface alone; average: its mean with a law that saturates")
+    why: str
+    surface: float = Field(description="Learning rate by the joint surface")
+    saturating: float | None = Field(description="By the law that saturates with the batch; null where it is not used")
+
+
+class LrOut(ValueOut):
+    """The recommended peak learning rate."""
+
+    at_batch: AtBatchOut | None = Field(default=None, description="Null where the batch was free")
+
+
 class BatchOut(ValueOut):
     """The recommended batch, in tokens per step."""
 
@@ -91,7 +106,7 @@ class BatchOut(ValueOut):
 class RecommendationOut(Document):
     """The recommended hyperparameters; null for a recipe that has no finished run."""
 
-    lr: ValueOut | None
+    lr: LrOut | None
     batch_tokens: BatchOut | None
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lawfit.errors import NotEnoughData
-from lawfit.plots.words import FURTHER_NAMES, further_words
+from lawfit.plots.words import FURTHER_NAMES, at_batch_words, further_words
 from lawfit.records import Fit, Recipe, Rejection, Run, RunStatus, Target
 
 if TYPE_CHECKING:
@@ -126,6 +126,8 @@ class Answer:
             f"batch {self.batch_tokens:,.0f} tokens per step ({level:.0%}: {batch[0]:.3g} to {batch[1]:.3g})",
             f"expected cost of not knowing better: {cost:.2%} of the loss",
         ]
+        if words := at_batch_words(self.document["recommendation"]["lr"].get("at_batch")):
+            lines.append(f"learning rate at this batch: {words}")
         for name, words in FURTHER_NAMES.items():
             if self._further(name) is not None:
                 lines.append(f"{words.lower()} {further_words(self.document, name)}")

@@ -22,6 +22,24 @@ _LAW_TERMS: Final = 4
 
 
 @dataclass(frozen=True, kw_only=True)
+class Bends:
+    """Draws of a law of the learning rate that saturates with the batch: the second form of an average at a batch."""
+
+    share: NDArray[np.bool_]  # (worlds,) those in which it holds, and not the floor of the valley
+    log_ceiling: Floats  # (worlds,) ln lr at very large batches, the scale's own scatter included
+    log_noise: Floats  # (worlds,) ln of the batch at which the rate is half of that
+    weight: float
+    centre: tuple[float, float]  # of log_ceiling and log_noise, no draw
+
+    def log_lr(self, log_batch: float) -> Floats:
+        """(worlds,) ln of the best learning rate at a batch."""
+        return np.asarray(self.log_ceiling - np.logaddexp(0.0, self.log_noise - log_batch))
+
+    def centre_log_lr(self, log_batch: float) -> float:
+        return float(self.centre[0] - np.logaddexp(0.0, self.centre[1] - log_batch))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Worlds:
     """Draws of the optimum and of the valley at one scale."""
 
@@ -33,6 +51,7 @@ class Worlds:
     centre_valley: Floats  # (9,)
     prior_sd: tuple[float, float]  # of (ln lr*, ln batch*) by published laws alone
     posterior_sd: tuple[float, float]  # of the law's mean, scatter left out
+    bends: Bends | None = None  # at a given batch half of the worlds may follow another form
 
 
 def draw_worlds(model: Mapping[str, Any], params: float, tokens: float) -> Worlds:
@@ -76,6 +95,32 @@ def draw_worlds(model: Mapping[str, Any], params: float, tokens: float) -> World
         centre_valley=q,
         prior_sd=(prior[0], prior[1]),
         posterior_sd=(float(posterior[0]), float(posterior[1])),
+        bends=_draw_bends(model.get("lr_at_batch"), params, tokens),
+    )
+
+
+def _draw_bends(law: Mapping[str, Any] | None, params: float, tokens: float) -> Bends | None:
+    """`estimate.lr_across_scales` at one scale: heavy-tailed, as few cells told its covariance."""
+    if law is None:
+        return None
+    rng = np.random.default_rng(_SEED + 1)  # of its own, so that the other draws stay what they were
+    n, d = np.log(params) - law["centre"][0], np.log(tokens) - law["centre"][1]
+    rows = np.array([[1.0, n, d, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0, d]])  # ln ceiling, ln noise batch
+    centre = rows @ np.array(law["theta"]) + np.array([0.0, law["centre"][2]])
+    spread = rows @ np.array(law["cov"]) @ rows.T
+    dof = float(law["dof"])
+    heavy = np.repeat(np.sqrt(dof / rng.chisquare(dof, WORLDS // 2)), 2)[:, None]
+    drawn = centre + heavy * (_mirrored(rng, WORLDS, 2) @ _root(spread).T)
+    own = law["cell_sd"] * _mirrored(rng, WORLDS, 1)[:, 0]
+    # every other mirrored pair: an even share of each choice's worlds
+    pair = np.arange(WORLDS) // 2
+    share = np.floor((pair + 1) * law["weight"]) > np.floor(pair * law["weight"])
+    return Bends(
+        share=share,
+        log_ceiling=drawn[:, 0] + own,
+        log_noise=drawn[:, 1],
+        weight=float(law["weight"]),
+        centre=(float(centre[0]), float(centre[1])),
     )
 
 

@@ -16,6 +16,7 @@ from lawfit.advise.regret import (
     CAP,
     CHEAP,
     PLAUSIBLE,
+    at_batch,
     best_setting,
     cheap_batch_zone,
     cheap_lr_zone,
@@ -24,6 +25,7 @@ from lawfit.advise.regret import (
     split_regret,
 )
 from lawfit.errors import NoFit
+from lawfit.estimate.valley import best_lr_shift
 from lawfit.laws.published import published_laws
 from lawfit.records import MODEL_VERSION, Fit, FitStatus, Recipe, Target, content_hash
 from lawfit.units import format_quantity
@@ -68,6 +70,8 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
     log_batch, imposed, batch_notes = _choose_batch(worlds, target, seq_len)
     # the estimand: the optimum itself where the batch is free, the best learning rate at the batch where it is imposed
     rates = lr_given_batch(worlds, log_batch) if imposed else worlds.log_lr
+    form = _form_at_batch(payload, worlds, log_batch) if imposed else None
+    worlds = at_batch(worlds, log_batch) if imposed else worlds
     # never outside the interval that is printed beside it, however narrow a level was asked for
     tail = max((1 - target.level) / 2, PLAUSIBLE[0])
     log_lr = float(np.clip(best_setting(worlds, log_batch)[0], *np.quantile(rates, [tail, 1 - tail])))
@@ -88,6 +92,7 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
             "extrapolation_decades": decades,
             "status": _status(edge["lr"], yours[0], decades if imposed else {**decades, "batch_tokens": 0.0}),
             "yours": yours[0],
+            "at_batch": form,
         },
         "batch_tokens": {
             "value": math.exp(log_batch),
@@ -259,6 +264,19 @@ def _choose_batch(worlds: Worlds, target: Target, seq_len: int | None) -> tuple[
             key=lambda z: expected_regret(worlds, best_setting(worlds, z)[0], z),
         )
     return chosen, capped, notes
+
+
+def _form_at_batch(payload: Mapping[str, Any], worlds: Worlds, log_batch: float) -> dict[str, Any]:
+    """Which form the learning rate at an imposed batch comes from and why, and what each says."""
+    chosen = payload.get("lr_at_batch")
+    shift = float(best_lr_shift(np.array(log_batch - worlds.centre_log_batch), worlds.centre_valley))
+    bends = worlds.bends
+    return {
+        "form": "surface" if bends is None else "average",
+        "why": chosen["why"] if chosen else "this fit was made before other forms were compared",
+        "surface": _digits(math.exp(worlds.centre_log_lr + shift)),
+        "saturating": None if bends is None else _digits(math.exp(bends.centre_log_lr(log_batch))),
+    }
 
 
 def _interval(logs: np.ndarray[Any, np.dtype[np.float64]], level: float) -> dict[str, float]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.advise.draws import Worlds
-from lawfit.advise.valley import best_lr_shift, excess
+from lawfit.estimate.valley import best_lr_shift, excess
 
 Floats = NDArray[np.float64]
 
@@ -45,12 +45,14 @@ def split_regret(worlds: Worlds, log_lr: float, log_batch: float) -> tuple[float
 def best_setting(worlds: Worlds, log_batch: float | None = None, max_log_batch: float = np.inf) -> tuple[float, float]:
     """The (ln lr, ln batch) with the smallest expected regret; with the batch given, the learning rate alone.
 
+    Of a batch that is imposed, pass `at_batch(worlds, log_batch)`.
+
     Searched where the optimum plausibly is (the middle 90 % of the worlds), first coarsely, then twice more finely
     around the best point. Doubt may shade the setting away from the central optimum, but never by more than costs
     the smallest of `CHEAP` in the central world: with thin evidence the shape of far worlds would rule it otherwise.
     """
     if log_batch is not None:
-        rates = _plausible(lr_given_batch(worlds, log_batch))
+        rates = _plausible(_along_floor(worlds, log_batch))
         batches = np.array([log_batch])
     else:
         rates = _plausible(worlds.log_lr)
@@ -73,9 +75,28 @@ def best_setting(worlds: Worlds, log_batch: float | None = None, max_log_batch: 
 
 
 def lr_given_batch(worlds: Worlds, log_batch: float) -> Floats:
-    """(worlds,) ln of the learning rate that is best at this batch."""
-    shifted: Floats = worlds.log_lr + best_lr_shift(log_batch - worlds.log_batch, worlds.valley)
-    return shifted
+    """(worlds,) ln of the learning rate that is best at this batch: the valley's floor, or the other form's."""
+    floor = _along_floor(worlds, log_batch)
+    return floor if worlds.bends is None else np.where(worlds.bends.share, worlds.bends.log_lr(log_batch), floor)
+
+
+def at_batch(worlds: Worlds, log_batch: float) -> Worlds:
+    """The worlds of an imposed batch: optima moved along ln lr so that the valley's floor there is `lr_given_batch`.
+
+    Where the surface alone answers these are the worlds themselves. What the batch costs does not change.
+    """
+    bends = worlds.bends
+    if bends is None:
+        return worlds
+    moved = lr_given_batch(worlds, log_batch) - best_lr_shift(log_batch - worlds.log_batch, worlds.valley)
+    shift = float(best_lr_shift(np.array(log_batch - worlds.centre_log_batch), worlds.centre_valley))
+    centre = (1 - bends.weight) * worlds.centre_log_lr + bends.weight * (bends.centre_log_lr(log_batch) - shift)
+    return replace(worlds, log_lr=moved, centre_log_lr=centre, bends=None)
+
+
+def _along_floor(worlds: Worlds, log_batch: float) -> Floats:
+    floor: Floats = worlds.log_lr + best_lr_shift(log_batch - worlds.log_batch, worlds.valley)
+    return floor
 
 
 def cheap_lr_zone(worlds: Worlds, log_batch: float, share: float) -> tuple[float, float]:

@@ -22,6 +22,7 @@ from lawfit.plots.words import (
     FURTHER_NAMES,
     INPUT_WORDS,
     STATUS_WORDS,
+    at_batch_words,
     further_words,
     is_simulated,
     recipe_words,
@@ -141,6 +142,8 @@ def _meaning(document: Mapping[str, Any]) -> Table:
         rows.append(("Standing", lr))
     else:
         rows += [("Standing", f"learning rate {lr}"), ("", f"batch {batch}")]
+    if words := at_batch_words(recommendation["lr"].get("at_batch")):
+        rows.append(("lr at batch", words))
     return pairs(rows)
 
 

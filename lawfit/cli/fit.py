@@ -143,11 +143,33 @@ def _head(stored: Fit) -> RenderableType:
     for name, label in (("lr", "Best lr"), ("batch_tokens", "Best batch"), ("lr_given_batch", "lr at a batch")):
         if law.get(name):
             rows.append((label, _law_words(law[name])))
+    if payload.get("lr_at_batch"):
+        rows.append(("" if law.get("lr_given_batch") else "lr at a batch", _at_batch_words(payload["lr_at_batch"])))
     if payload.get("words"):  # a fit of another law
         rows.append((LAW_NAMES.get(stored.kind, stored.kind), payload["words"]))
     rows.append(("Standing", _STATUS_WORDS.get(str(stored.status), str(stored.status))))
     rows += further_rows(payload)
     return pairs(rows)
+
+
+def _at_batch_words(chosen: Mapping[str, Any]) -> str:
+    """What `predict --batch-tokens` will answer from, and why."""
+    law = chosen["saturating"]
+    if chosen["form"] == "surface" or law is None:
+        return f"asked for at a given batch, it comes from the joint surface alone: {chosen['why']}"
+    return (
+        "asked for at a given batch, it is the mean of the joint surface and of "
+        f"{_law_words(_named(law)).removeprefix('moves as ')} / (1 + noise batch / batch), noise batch "
+        f"{format_quantity(law['noise_batch_tokens'])} tokens on {format_quantity(law['at_tokens'])}, moving as "
+        f"tokens^{law['noise_tokens_exponent']:+.2f}: {chosen['why']}"
+    )
+
+
+def _named(law: Mapping[str, Any]) -> dict[str, Any]:
+    """Exponents of the saturating law by input, as those of the other laws are."""
+    return {
+        f"{name}{end}": law[f"{name}_exponent{end}"] for name in ("params", "tokens") for end in ("", "_low", "_high")
+    }
 
 
 def further_rows(payload: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -17,9 +17,10 @@ from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate.backtest import columns_of, observed_surfaces_of, published_predictions, run_backtest
 from lawfit.estimate.borrowed import BENT_SD, PRIOR_FORMS, borrowed_sentences, law_prior
 from lawfit.estimate.cells import CellReport, locate_cells, next_grids
-from lawfit.estimate.ensemble import MIN_CELLS_TO_CHOOSE, Ensemble, fit_ensemble
+from lawfit.estimate.ensemble import MIN_CELLS_TO_CHOOSE, Ensemble, fit_ensemble, left_out_groups
+from lawfit.estimate.lr_at_batch import LrAtBatch, choose_lr_at_batch
 from lawfit.estimate.observations import Observations, summarise_rejections
-from lawfit.estimate.optima import ESTIMATORS, CellOptimum, locate_lr_per_batch
+from lawfit.estimate.optima import ESTIMATORS, CellOptimum, SweepOptima, locate_lr_per_batch
 from lawfit.estimate.regression import fit_power_law, fit_power_law_clustered
 from lawfit.estimate.scoring import ObservedSurface
 from lawfit.estimate.shapes import SHAPES
@@ -75,6 +76,8 @@ def analyse(observed: Observations, options: FitOptions | None = None, *, progre
     ensemble = fit_ensemble(observed, surfaces, without_laws=options.without_laws)
     valley = _fit_valley(observed, ensemble, options.without_laws)
     cells = locate_cells(observed, ensemble)
+    sweeps = locate_lr_per_batch(columns_of(observed))
+    at_batch = choose_lr_at_batch(observed, ensemble, valley, sweeps, level=LAW_LEVEL)
     others = {name: locate(columns_of(observed)) for name, locate in ESTIMATORS.items()}
     report("leaving scales out", 0.3)
     backtest = (
@@ -90,8 +93,9 @@ def analyse(observed: Observations, options: FitOptions | None = None, *, progre
     )
     sparse = _is_sparse(observed, ensemble, cells)
     payload: dict[str, Any] = {
-        "model": _model(observed, ensemble, valley, options),
-        "law": _law_table(ensemble, observed.n_cells) | _lr_given_batch(observed),
+        "model": _model(observed, ensemble, valley, options, at_batch),
+        "law": _law_table(ensemble, observed.n_cells) | _lr_given_batch(sweeps),
+        "lr_at_batch": at_batch.to_json(),
         "curvature": _curvature(ensemble),
         "choices": [
             {**asdict(m.choice), "weight": m.weight, "score": m.score}
@@ -123,12 +127,14 @@ def analyse(observed: Observations, options: FitOptions | None = None, *, progre
 
 def _fit_valley(observed: Observations, ensemble: Ensemble, without_laws: Sequence[str]) -> SurfaceFit:
     """The convex shape over the range of loss in which mistakes are priced; it converges where the members did."""
+    groups = left_out_groups(observed)
     exponentials = [m for m in ensemble.members if m.choice.shape == "exponentials"]
     start = max(exponentials, key=lambda m: m.choice.window).fit if exponentials else None
     # narrow evidence: the window widens until a typical cell has runs enough to show both sides
     window = max(VALLEY_WINDOW, *(m.choice.window for m in ensemble.members))
     form = PRIOR_FORMS[1] if observed.n_cells >= MIN_CELLS_TO_CHOOSE else PRIOR_FORMS[0]
-    fit = fit_surface(observed, SHAPES["exponentials"], window, law_prior(form, ensemble.centre, without_laws), start)
+    prior = law_prior(form, ensemble.centre, without_laws)
+    fit = fit_surface(observed, SHAPES["exponentials"], window, prior, start, groups)
     if not np.isfinite(fit.shape).all():
         raise FitError("the valley around the optimum could not be fitted; are the losses of these runs comparable?")
     return fit
@@ -142,7 +148,9 @@ def _is_sparse(observed: Observations, ensemble: Ensemble, cells: Sequence[CellR
     return not scored or float(np.median(batches)) < 3 or 2 * silent > len(cells)
 
 
-def _model(observed: Observations, ensemble: Ensemble, valley: SurfaceFit, options: FitOptions) -> dict[str, Any]:
+def _model(
+    observed: Observations, ensemble: Ensemble, valley: SurfaceFit, options: FitOptions, at_batch: LrAtBatch
+) -> dict[str, Any]:
     members = [m for m in ensemble.members if m.weight >= SMALLEST_WEIGHT]
     total = sum(m.weight for m in members)
     prior = law_prior("published", ensemble.centre, options.without_laws)
@@ -162,6 +170,7 @@ def _model(observed: Observations, ensemble: Ensemble, valley: SurfaceFit, optio
             for m in members
         ],
         "valley": {"q": valley.shape.tolist(), "cov": valley.cov[N_LAW:, N_LAW:].tolist(), "noise": valley.noise},
+        "lr_at_batch": at_batch.model(),
         "published_prior": {"mean": prior.mean.tolist(), "cov": np.linalg.inv(prior.doubt).tolist()},
         "ranges": {
             "params": [float(observed.params.min()), float(observed.params.max())],
@@ -212,12 +221,11 @@ def _law_table(ensemble: Ensemble, cells: int) -> dict[str, Any]:
     return table
 
 
-def _lr_given_batch(observed: Observations) -> dict[str, Any]:
+def _lr_given_batch(sweeps: SweepOptima) -> dict[str, Any]:
     """The learning rate with the batch as an input: log-log regression of every sweep's own optimum (parabola, E3).
 
     Cluster-robust by cell. Empty where too few sweeps show their minimum or the inputs cannot be told apart.
     """
-    sweeps = locate_lr_per_batch(columns_of(observed))
     inside = sweeps.inside
     inputs = {
         "params": sweeps.params[inside],

@@ -105,7 +105,7 @@ def fit_ensemble(
     """
     centre = (float(np.log(observed.params).mean()), float(np.log(observed.tokens).mean()))
     priors = {form: law_prior(form, centre, without_laws) for form in PRIOR_FORMS}
-    groups = _groups(observed)
+    groups = left_out_groups(observed)
     can_choose = observed.n_cells >= MIN_CELLS_TO_CHOOSE and _spans(observed)
     if choices is None:
         choices = candidate_choices(observed, narrowest_window(observed, priors), can_choose=can_choose)
@@ -187,7 +187,7 @@ def _spans(observed: Observations) -> bool:
     return bool(np.linalg.svd(centred, compute_uv=False)[-1] / np.sqrt(len(x)) > 0.15)
 
 
-def _groups(observed: Observations) -> list[Ints]:
+def left_out_groups(observed: Observations) -> list[Ints]:
     """Every cell, and every model size with more than one cell, as sets to leave out."""
     groups = [np.array([c], dtype=np.intp) for c in range(observed.n_cells)]
     sizes = np.unique(observed.params)

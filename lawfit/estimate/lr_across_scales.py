@@ -35,6 +35,12 @@ class SaturatingFit:
     level: float
     clusters: int
     starts_agree: bool
+    centre: tuple[float, float, float]  # mean ln params, ln tokens, ln batch of the optima
+    theta: (
+        Floats  # (5,) ln lr far above the noise batch, its exponents, ln noise batch over the mean batch, its exponent
+    )
+    covariance: Floats  # (5, 5) of theta, CR3 by cell
+    cell_sd: float  # scatter of a cell's own ln lr around the law, all its batches together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,15 +84,66 @@ def fit_saturating_across_scales(
     cells = _cells(logs)
     clusters = int(cells.max()) + 1
     sd = float(np.sqrt(squares / (len(logs.lr) - len(theta))))
-    intervals = _intervals(theta, logs, cells, level)
+    covariance = _covariance(theta, logs, cells)
     return SaturatingFit(
         law=_law(theta, logs),
         residual_sd=sd,
-        intervals=MappingProxyType(intervals),
+        intervals=MappingProxyType(_intervals(theta, covariance, clusters, level)),
         level=level,
         clusters=clusters,
         starts_agree=agree,
+        centre=_centre(logs),
+        theta=theta,
+        covariance=covariance,
+        cell_sd=_cell_sd(logs.lr - _predict(theta, _centred(logs)), cells),
     )
+
+
+def saturating_without(
+    fit: SaturatingFit,
+    params: ArrayLike,
+    tokens: ArrayLike,
+    batch_tokens: ArrayLike,
+    lr: ArrayLike,
+    left_out: NDArray[np.bool_],
+) -> Floats | None:
+    """`SaturatingFit.theta` of the optima that are not left out, about the centre of all; None: they carry no law.
+
+    Sought from where `fit` of all of them ended.
+
+    Parameters
+    ----------
+    left_out : (n,) rows of the optima that `fit` was made from
+    """
+    from scipy.optimize import least_squares
+
+    logs = _logs(params, tokens, batch_tokens, lr)
+    kept = logs.take(~left_out)
+    try:
+        _check(kept)
+    except NotEnoughData:
+        return None
+    centred = _less(kept, fit.centre)
+
+    def residuals(theta: Floats) -> Floats:
+        return np.asarray(_predict(theta, centred) - kept.lr)
+
+    def jacobian(theta: Floats) -> Floats:
+        return _jacobian(theta, centred)
+
+    found = least_squares(residuals, fit.theta, jac=jacobian, method="lm")
+    return np.asarray(found.x) if np.isfinite(found.x).all() else None
+
+
+def log_lr_of(
+    theta: Floats, centre: tuple[float, float, float], params: ArrayLike, tokens: ArrayLike, batch_tokens: ArrayLike
+) -> Floats:
+    """ln lr by a law's `theta`: as the law itself, and free of overflow where the noise batch grows steeply."""
+    n, d, b = (
+        np.log(np.asarray(x, dtype=float)) - c for x, c in zip((params, tokens, batch_tokens), centre, strict=True)
+    )
+    const, a, by_tokens, noise, r = theta
+    return np.asarray(const + a * n + by_tokens * d - np.logaddexp(0, noise + r * d - b))
 
 
 def fit_power_across_scales(params: ArrayLike, tokens: ArrayLike, batch_tokens: ArrayLike, lr: ArrayLike) -> PowerLaw:
@@ -177,13 +234,11 @@ def _jacobian(theta: Floats, logs: _Logs) -> Floats:
     return np.column_stack([np.ones_like(logs.lr), logs.params, logs.tokens, slope, slope * logs.tokens])
 
 
-def _intervals(theta: Floats, logs: _Logs, cells: NDArray[np.int64], level: float) -> dict[str, tuple[float, float]]:
-    """Cluster-robust, each cell's residuals as if the fit had not seen it (CR3), and t with G-1 degrees of freedom.
+def _covariance(theta: Floats, logs: _Logs, cells: NDArray[np.int64]) -> Floats:
+    """Cluster-robust, each cell's residuals as if the fit had not seen it (CR3).
 
     The plain sandwich covers 86 % for 90 on 16 cells: cells at the ends of the range pull the fit towards themselves.
     """
-    from scipy.stats import t
-
     centred = _centred(logs)
     jacobian, residuals = _jacobian(theta, centred), logs.lr - _predict(theta, centred)
     bread = np.linalg.pinv(jacobian.T @ jacobian)
@@ -193,7 +248,14 @@ def _intervals(theta: Floats, logs: _Logs, cells: NDArray[np.int64], level: floa
         rows = jacobian[cells == cell]
         unseen = np.linalg.solve(np.eye(len(rows)) - rows @ bread @ rows.T, residuals[cells == cell])
         scores[cell] = rows.T @ unseen
-    sd = np.sqrt((clusters - 1) / clusters * np.diag(bread @ scores.T @ scores @ bread))
+    return np.asarray((clusters - 1) / clusters * bread @ scores.T @ scores @ bread)
+
+
+def _intervals(theta: Floats, covariance: Floats, clusters: int, level: float) -> dict[str, tuple[float, float]]:
+    """Of the exponents: t with G-1 degrees of freedom."""
+    from scipy.stats import t
+
+    sd = np.sqrt(np.diag(covariance))
     half = float(t.ppf(0.5 + level / 2, clusters - 1)) * sd
     return {
         name: (float(theta[k] - half[k]), float(theta[k] + half[k]))
@@ -202,9 +264,17 @@ def _intervals(theta: Floats, logs: _Logs, cells: NDArray[np.int64], level: floa
     }
 
 
+def _cell_sd(residuals: Floats, cells: NDArray[np.int64]) -> float:
+    """Method of moments: the spread of the cells' mean residuals beyond what the spread inside cells explains."""
+    count = np.bincount(cells)
+    mean = np.bincount(cells, weights=residuals) / count
+    inside = float(((residuals - mean[cells]) ** 2).sum()) / max(len(residuals) - len(count), 1)
+    return float(np.sqrt(max(float(np.mean(mean**2 - inside / count)), 0.0)))
+
+
 def _law(theta: Floats, logs: _Logs) -> SaturatingAcrossScales:
     const, a, b, noise, r = (float(x) for x in theta)
-    params, tokens, batch = float(logs.params.mean()), float(logs.tokens.mean()), float(logs.batch.mean())
+    params, tokens, batch = _centre(logs)
     return SaturatingAcrossScales(
         const=float(np.exp(const - a * params - b * tokens)),
         params_exponent=a,
@@ -214,13 +284,17 @@ def _law(theta: Floats, logs: _Logs) -> SaturatingAcrossScales:
     )
 
 
+def _centre(logs: _Logs) -> tuple[float, float, float]:
+    return float(logs.params.mean()), float(logs.tokens.mean()), float(logs.batch.mean())
+
+
 def _centred(logs: _Logs) -> _Logs:
-    return _Logs(
-        params=logs.params - logs.params.mean(),
-        tokens=logs.tokens - logs.tokens.mean(),
-        batch=logs.batch - logs.batch.mean(),
-        lr=logs.lr,
-    )
+    return _less(logs, _centre(logs))
+
+
+def _less(logs: _Logs, centre: tuple[float, float, float]) -> _Logs:
+    params, tokens, batch = centre
+    return _Logs(params=logs.params - params, tokens=logs.tokens - tokens, batch=logs.batch - batch, lr=logs.lr)
 
 
 def _cells(logs: _Logs) -> NDArray[np.int64]:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.advise.draws import Worlds, draw_worlds
-from lawfit.advise.regret import best_setting, expected_regret
-from lawfit.advise.valley import best_lr_shift, excess
+from lawfit.advise.regret import at_batch, best_setting, expected_regret
+from lawfit.estimate.valley import best_lr_shift, excess
 from lawfit.plots import style
 from lawfit.plots.words import QUANTITY_WORDS
 from lawfit.units import format_lr, format_percent, format_quantity
@@ -57,6 +57,8 @@ def cost_numbers(fit: Fit, document: Mapping[str, Any], quantity: str) -> Costs:
     worlds = draw_worlds(fit.payload["model"], target["params"], target["tokens"])
     log_lr = math.log(document["recommendation"]["lr"]["value"])
     log_batch = math.log(document["recommendation"]["batch_tokens"]["value"])
+    if document["recommendation"]["lr"].get("at_batch"):
+        worlds = at_batch(worlds, log_batch)
     zones = {cost: (zone[0], zone[1]) for cost, zone in said["cheap_zone"].items() if zone is not None}
     ends = [said["value"], said["low"], said["high"], *(end for zone in zones.values() for end in zone)]
     count = _POINTS if quantity == "lr" else _BATCH_POINTS

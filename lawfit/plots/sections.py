@@ -13,6 +13,7 @@ from lawfit.plots.words import (
     OPTIMUM_WORDS,
     QUANTITY_WORDS,
     STATUS_WORDS,
+    at_batch_words,
     definition_words,
     format_decay,
     is_simulated,
@@ -103,6 +104,8 @@ def _value_html(document: Mapping[str, Any], quantity: str) -> str:
     if part.get("yours") is not None:
         share = f"{100 * part['yours']:.0f} %"
         rows.append(("From your runs", share if part["yours"] > 0.995 else f"{share}, rest published laws"))
+    if words := at_batch_words(part.get("at_batch")):
+        rows.append(("At this batch", words))
     status = "given by you" if given else STATUS_WORDS.get(part["status"], part["status"])
     head = tag("h3", text(QUANTITY_WORDS[quantity]))
     head += tag("p", tag("strong", text(value)) + (f" <span>{text(unit)}</span>" if unit else ""), class_="value")

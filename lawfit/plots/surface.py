@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.advise.valley import excess
+from lawfit.estimate.valley import excess
 from lawfit.plots import style
 from lawfit.plots.words import OPTIMUM_WORDS, scale_words
 from lawfit.units import format_lr, format_percent, format_quantity

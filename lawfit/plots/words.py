@@ -61,6 +61,18 @@ def further_words(document: Mapping[str, Any], name: str) -> str:
     return f"{part['value']:.4g} nats per token ({_span(part, _four)}) at the best settings{run}"
 
 
+def at_batch_words(part: Mapping[str, Any] | None) -> str:
+    """Which form the learning rate at an imposed batch comes from, and why; empty where the batch was free."""
+    if not part:
+        return ""
+    if part["form"] == "surface":
+        return f"by the joint surface of all runs alone; {part['why']}"
+    return (
+        f"mean of the joint surface of all runs ({format_lr(part['surface'])}) and a law that saturates with the batch "
+        f"({format_lr(part['saturating'])}); {part['why']}"
+    )
+
+
 def format_decay(value: float) -> str:
     """A weight decay as people write it: ``0.0453``, and ``2.81e-4`` where it is small."""
     return f"{value:.3g}" if value >= SMALL_DECAY else format_lr(value)

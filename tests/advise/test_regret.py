@@ -15,7 +15,7 @@ from lawfit.advise.regret import (
     lr_given_batch,
     split_regret,
 )
-from lawfit.advise.valley import best_lr_shift, excess
+from lawfit.estimate.valley import best_lr_shift, excess
 from tests.estimate.simulated import nine_fit
 
 SCALES = [pytest.param(6e7, 1.8e9, id="inside"), pytest.param(1e9, 3e10, id="a decade out")]

@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from lawfit.advise.valley import excess
 from lawfit.estimate.observations import observe
+from lawfit.estimate.valley import excess
 from lawfit.laws.published import published_laws
 from lawfit.plots import notebook
 from lawfit.plots.backtest import backtest_figure, backtest_numbers, regret_numbers

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
-from lawfit.advise.valley import LINEAR_BEYOND, best_lr_shift, excess
 from lawfit.estimate.shapes import Exponentials
+from lawfit.estimate.valley import LINEAR_BEYOND, best_lr_shift, excess
 
 SHAPE = Exponentials()
 

@@ -1,0 +1,218 @@
+"""The learning rate at a given batch: the floor of the joint surface's valley, alone or averaged with a law of its own.
+
+Two ways lead there. The joint surface uses every run, and its valley has one shape at all scales. The saturating law
+(`lr_across_scales`) goes through the best rate of every sweep, and its noise batch may grow otherwise than the best
+batch does. Both predict the sweeps of each scale (and of each size) without it, and are priced there on observed runs.
+Where the average of both is clearly better it answers; with few scales, or no clear difference, the surface alone does.
+
+On the Step Law grid the average costs a quarter less at sizes left out; in simulated sweeps of other shapes a weight
+that follows the scores more closely did worse than the surface (CHANGELOG, 2026-11-22).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lawfit.errors import LawfitError
+from lawfit.estimate.ensemble import Ensemble, left_out_groups
+from lawfit.estimate.lr_across_scales import SaturatingFit, fit_saturating_across_scales, log_lr_of, saturating_without
+from lawfit.estimate.observations import Observations
+from lawfit.estimate.optima import SweepOptima
+from lawfit.estimate.surface import N_LAW, SurfaceFit, law_design
+from lawfit.estimate.valley import best_lr_shift
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+
+SURFACE: Final = "surface"
+AVERAGE: Final = "average"
+SHARE: Final = 0.5  # of the saturating law in the average: the best or within 10 % of it on every split of real runs
+CLEAR: Final = 1.5  # standard errors, over the groups left out, by which the average must be better
+MIN_BATCHES: Final = 3  # with the best learning rate inside their sweep, at each of ...
+MIN_CURVES: Final = 3  # ... so many scales: batches that only differ between scales could be the scales' doing
+MIN_SCORED: Final = 4  # groups left out with a sweep to score on
+_SAME_SCALE: Final = 1e-6  # of the logs: the optima carry the scales of the observations
+STEEPEST: Final = 3.0  # |exponent| of the noise batch beyond which the optima do not show it
+
+
+@dataclass(frozen=True, kw_only=True)
+class LrAtBatch:
+    """Which form answers, and why."""
+
+    form: str  # SURFACE or AVERAGE
+    why: str
+    saturating: SaturatingFit | None
+    regret: Mapping[str, float]  # mean over sweeps left out, by form; empty where nothing could be scored
+    sweeps: int  # distinct ones, scored; each with its scale left out, and with its size
+    groups: int  # scales and sizes left out
+
+    @property
+    def weight(self) -> float:
+        return SHARE if self.form == AVERAGE else 0.0
+
+    def model(self) -> dict[str, Any] | None:
+        """What a prediction needs of the saturating law; None where the surface answers alone."""
+        if self.saturating is None or self.form != AVERAGE:
+            return None
+        fit = self.saturating
+        return {
+            "weight": self.weight,
+            "centre": list(fit.centre),
+            "theta": fit.theta.tolist(),
+            "cov": fit.covariance.tolist(),
+            "cell_sd": fit.cell_sd,
+            "dof": fit.clusters - 1,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        fit = self.saturating
+        return {
+            "form": self.form,
+            "weight": self.weight,
+            "why": self.why,
+            "regret": dict(self.regret),
+            "sweeps": self.sweeps,
+            "groups": self.groups,
+            "saturating": None
+            if fit is None
+            else {
+                **{name: float(getattr(fit.law, name)) for name in _SHOWN},
+                **{
+                    f"{name}_{end}": bound
+                    for name, ends in fit.intervals.items()
+                    for end, bound in zip(("low", "high"), ends, strict=True)
+                },
+                "noise_batch_tokens": float(np.exp(fit.centre[2] + fit.theta[3])),
+                "at_tokens": float(np.exp(fit.centre[1])),
+                "level": fit.level,
+                "residual_sd": fit.residual_sd,
+                "cell_sd": fit.cell_sd,
+                "clusters": fit.clusters,
+                "starts_agree": fit.starts_agree,
+            },
+        }
+
+
+_SHOWN: Final = ("params_exponent", "tokens_exponent", "noise_tokens_exponent")
+
+
+def choose_lr_at_batch(
+    observed: Observations, ensemble: Ensemble, valley: SurfaceFit, sweeps: SweepOptima, *, level: float
+) -> LrAtBatch:
+    """Fit the saturating law and weigh it against the joint surface on the sweeps of scales left out.
+
+    Parameters
+    ----------
+    valley : the fit of `Exponentials` that prices mistakes, made with `left_out_groups` of the same observations
+    sweeps : best learning rate of every scale and batch
+    """
+
+    def surface(why: str, fit: SaturatingFit | None = None) -> LrAtBatch:
+        return LrAtBatch(form=SURFACE, why=why, saturating=fit, regret={}, sweeps=0, groups=0)
+
+    inside = sweeps.inside
+    optima = sweeps.params[inside], sweeps.tokens[inside], sweeps.batch_tokens[inside], sweeps.lr[inside]
+    scales = np.unique(np.column_stack(optima[:2]), axis=0, return_counts=True)[1] if inside.any() else np.zeros(0)
+    curves = int((scales >= MIN_BATCHES).sum())
+    if curves < MIN_CURVES:
+        return surface(
+            f"no other form is fitted beside it: the best learning rate shows at {MIN_BATCHES} or more batches at "
+            f"{curves} scale{'' if curves == 1 else 's'}, and {MIN_CURVES} such scales are needed"
+        )
+    try:
+        fit = fit_saturating_across_scales(*optima, level=level)
+    except LawfitError as error:
+        return surface(f"a law that saturates with the batch cannot be fitted beside it: {error}")
+    if not fit.starts_agree or abs(fit.theta[4]) > STEEPEST or not np.isfinite(fit.covariance).all():
+        return surface("the best learning rates of the sweeps do not show where they saturate with the batch")
+    groups = left_out_groups(observed)
+    if len(valley.without_group) != len(groups):
+        raise ValueError(f"the valley was left-out-fitted for {len(valley.without_group)} groups, not {len(groups)}")
+    scored = _scored(observed, ensemble, valley, fit, optima, groups)
+    if len({group for group, _ in scored}) < MIN_SCORED:
+        return surface(
+            f"too few scales can be left out to compare it with a law that saturates with the batch "
+            f"({len({group for group, _ in scored})}; {MIN_SCORED} or more are needed)",
+            fit,
+        )
+    return _judged(scored, fit, distinct=sum(1 for cell in range(observed.n_cells) for _ in _sweeps(observed, cell)))
+
+
+def _judged(scored: Sequence[tuple[int, Floats]], fit: SaturatingFit, distinct: int) -> LrAtBatch:
+    """Decide on (group, regrets of surface, average and saturating law) of every sweep that was left out."""
+    group = np.array([at for at, _ in scored])
+    table = np.array([regrets for _, regrets in scored])
+    names = np.unique(group)
+    means = np.array([table[group == at].mean(axis=0) for at in names])
+    # relative to the group's own level: one noisy scale must not decide for all
+    gain = (means[:, 0] - means[:, 1]) / np.maximum(means.mean(axis=1), 1e-9)
+    mean, error = float(gain.mean()), float(gain.std(ddof=1) / np.sqrt(len(gain)))
+    clear = mean > CLEAR * error
+    overall = table.mean(axis=0)
+    left_out = f"at {distinct} sweeps, each with its scale or its size left out"
+    costs = f"cost {overall[1]:.3%} of loss, the surface alone {overall[0]:.3%}"
+    if clear:
+        why = f"{left_out}, the mean of both {costs}"
+    else:
+        why = (
+            f"averaging it with a law that saturates with the batch is not clearly better: {left_out}, the mean {costs}"
+        )
+    return LrAtBatch(
+        form=AVERAGE if clear else SURFACE,
+        why=why,
+        saturating=fit,
+        regret=dict(zip((SURFACE, AVERAGE, "saturating"), overall.tolist(), strict=True)),
+        sweeps=distinct,
+        groups=len(names),
+    )
+
+
+def _scored(
+    observed: Observations,
+    ensemble: Ensemble,
+    valley: SurfaceFit,
+    fit: SaturatingFit,
+    optima: tuple[Floats, Floats, Floats, Floats],
+    groups: Sequence[Ints],
+) -> list[tuple[int, Floats]]:
+    """(group, regret by surface, average and saturating law) of each sweep with its minimum inside, left out."""
+    swept = {cell: list(_sweeps(observed, cell)) for cell in range(observed.n_cells)}
+    log_scales = np.log(np.column_stack(optima[:2]))
+    found = []
+    for at, group in enumerate(groups):
+        asked = [(place, *sweep) for place, cell in enumerate(group) for sweep in swept[int(cell)]]
+        if not asked:
+            continue
+        here = np.log(np.column_stack([observed.params[group], observed.tokens[group]]))
+        near = np.abs(log_scales[:, None, :] - here[None, :, :]).max(axis=2) < _SAME_SCALE
+        theta = saturating_without(fit, *optima, left_out=near.any(axis=1))
+        if theta is None:
+            continue
+        law = ensemble.weights @ np.array([m.fit.without_group[at, :N_LAW] for m in ensemble.members])
+        place, log_batch = np.array([each[0] for each in asked]), np.array([each[1] for each in asked])
+        params, tokens = observed.params[group][place], observed.tokens[group][place]
+        x = law_design(params, tokens, ensemble.centre)
+        best_lr, best_batch = x @ law[: N_LAW // 2], x @ law[N_LAW // 2 :]
+        by_surface = best_lr + best_lr_shift(log_batch - best_batch, valley.without_group[at, N_LAW:])
+        by_law = log_lr_of(theta, fit.centre, params, tokens, np.exp(log_batch))
+        for (_, _, log_lr, log_loss), surface, law_rate in zip(asked, by_surface, by_law, strict=True):
+            rates = surface + np.array([0.0, SHARE, 1.0]) * (law_rate - surface)
+            found.append((at, np.expm1(np.interp(rates, log_lr, log_loss) - log_loss.min())))
+    return [(at, regrets) for at, regrets in found if np.isfinite(regrets).all()]
+
+
+def _sweeps(observed: Observations, cell: int) -> Iterator[tuple[float, Floats, Floats]]:
+    """(ln batch, ln lr ascending, log loss) of each batch of a cell whose best finished run is not at an end."""
+    rows = observed.rows_of(cell)
+    batch = observed.log_batch[rows]
+    for value in np.unique(batch):
+        mine = np.flatnonzero(batch == value) + rows.start
+        mine = mine[np.argsort(observed.log_lr[mine])]
+        loss = observed.log_loss[mine]
+        if len(mine) > 2 and 0 < int(loss.argmin()) < len(mine) - 1:
+            yield float(value), observed.log_lr[mine], loss
