@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.errors import NotEnoughData
-from lawfit.estimate.scoring import group_starts
+from lawfit.estimate.scoring import group_starts, median
 from lawfit.records import Run, RunStatus, content_hash
 
 Floats = NDArray[np.float64]
@@ -71,7 +72,13 @@ class Observations:
 
         Scales differ: one whose runs end in a steep stretch of their loss curve is many times as noisy as the next.
         """
-        middle = np.array([np.median(self.log_loss[self.rows_of(c)]) for c in range(self.n_cells)])
+        return self._seed_sd_of_cells
+
+    @cached_property
+    def _seed_sd_of_cells(self) -> Floats:
+        if not (self.seeds > 1).any():
+            return np.full(self.n_cells, np.nan)
+        middle = np.array([median(self.log_loss[self.rows_of(c)]) for c in range(self.n_cells)])
         good = self.log_loss <= middle[self.cell]
         repeats = np.bincount(self.cell[good], weights=self.seeds[good] - 1, minlength=self.n_cells)
         squares = np.bincount(self.cell[good], weights=self.seed_squares[good], minlength=self.n_cells)
@@ -83,8 +90,14 @@ class Observations:
 
     def lowest_log_loss(self) -> Floats:
         """(cells,) lowest observed log loss of each cell."""
+        return self._lowest_log_loss
+
+    @cached_property
+    def _lowest_log_loss(self) -> Floats:
         lowest = np.full(self.n_cells, np.inf)
-        np.minimum.at(lowest, self.cell, self.log_loss)
+        if len(self.cell):
+            first = np.flatnonzero(np.diff(self.cell, prepend=-1))
+            lowest[self.cell[first]] = np.minimum.reduceat(self.log_loss, first)
         return lowest
 
     def subset(self, keep: Sequence[int] | Ints) -> Observations:
@@ -247,7 +260,7 @@ def _snap(log_values: Floats, tolerance: float) -> Floats:
     order = np.argsort(log_values, kind="stable")
     ordered = log_values[order]
     starts = group_starts(ordered, tolerance)
-    middle = np.array([np.median(part) for part in np.split(ordered, starts[1:])])
+    middle = np.array([median(part) for part in np.split(ordered, starts[1:])])
     snapped = np.empty_like(log_values)
     snapped[order] = np.repeat(middle, np.diff([*starts, len(ordered)]))
     return snapped

@@ -63,9 +63,10 @@ class Columns:
 
     def cells(self) -> Iterator[Columns]:
         """One part per (params, tokens), ascending."""
-        keys, group = np.unique(np.column_stack([self.params, self.tokens]), axis=0, return_inverse=True)
-        for index in range(len(keys)):
-            yield self.take(np.asarray(group.ravel() == index))
+        _, group = np.unique(np.column_stack([self.params, self.tokens]), axis=0, return_inverse=True)
+        order = np.argsort(group.ravel(), kind="stable")  # rows of a cell keep their order
+        for rows in np.split(order, np.cumsum(np.bincount(group.ravel()))[:-1]) if len(self) else ():
+            yield self.take(rows)
 
 
 @dataclass(frozen=True, kw_only=True)

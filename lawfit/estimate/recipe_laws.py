@@ -127,16 +127,18 @@ def one_factor_at_its_base(runs: Sequence[Run]) -> tuple[list[Run], tuple[str, .
     (a warmup that follows the number of steps is not). Its base is what most runs of the scale have. Averaging such
     runs with those at the base would let another setting speak for weight decay or batch.
     """
+    said = {name for run in runs for name in run.extra}
+    names = [name for name in _FACTORS if name in said]
     cells: dict[tuple[float, float], list[Run]] = {}
-    for run in runs:
+    for run in runs if names else ():
         cells.setdefault((round(np.log(run.params), 2), round(np.log(run.tokens), 1)), []).append(run)
     kept: list[Run] = []
     factors: set[str] = set()
     for mine in cells.values():
-        bases = {name: _base(mine, name) for name in _FACTORS if _is_factor(mine, name)}
+        bases = {name: _base(mine, name) for name in names if _is_factor(mine, name)}
         factors |= set(bases)
         kept += [run for run in mine if all(_setting(run, name) == base for name, base in bases.items())]
-    left = len(runs) - len(kept)
+    left = len(runs) - len(kept) if names else 0
     if not left:
         return list(runs), ()
     return kept, (f"{left} runs at other values of {', '.join(sorted(factors))} than most of their scale do not enter",)

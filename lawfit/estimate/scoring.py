@@ -240,6 +240,15 @@ def _bracket(ticks: Floats, x: Floats) -> tuple[NDArray[np.intp], Floats]:
     return lower, np.clip(share, 0.0, 1.0)
 
 
+def median(values: Floats) -> float:
+    """`numpy.median` of a few hundred finite numbers, without most of its overhead: fits take it per cell."""
+    middle = len(values) // 2
+    if len(values) % 2:
+        return float(np.partition(values, middle)[middle])
+    low, high = np.partition(values, (middle - 1, middle))[middle - 1 : middle + 1]
+    return float(low + high) / 2
+
+
 def group_starts(ordered: Floats, tolerance: float) -> list[int]:
     """Where groups of equal values begin in an ascending array; a group reaches `tolerance` above its lowest value.
 

@@ -31,10 +31,6 @@ class Shape(Protocol):
         """Whether the origin is a minimum, not a saddle."""
         ...
 
-    def value(self, u: Floats, v: Floats, q: Floats) -> Floats:
-        """h alone, (n,)."""
-        ...
-
     def __call__(self, u: Floats, v: Floats, q: Floats) -> tuple[Floats, Floats, Floats, Floats]:
         """(h, dh/du, dh/dv), each (n,), and dh/dq (len(q), n)."""
         ...
@@ -69,26 +65,35 @@ class Polynomial:
     def curves_up(self, q: Floats) -> bool:
         return bool(q[0] > 0 and 4 * q[0] * q[2] > q[1] ** 2)
 
-    def _products(self, u: Floats, v: Floats) -> tuple[list[Floats], list[Floats], Floats]:
-        """Powers of u, powers of v, and the terms (len(q), n)."""
-        up, vp = [np.ones_like(u)], [np.ones_like(v)]
-        for _ in range(self.degree):
-            up.append(up[-1] * u)
-            vp.append(vp[-1] * v)
-        return up, vp, np.stack([up[i] * vp[j] for i, j in self.powers])
+    @cached_property
+    def _steps(self) -> tuple[tuple[int, bool], ...]:
+        """How each monomial comes from an earlier one: (its place, times u rather than v); u and v are the first."""
+        place = {power: at for at, power in enumerate(((1, 0), (0, 1), *self.powers))}
+        return tuple((place[(i - 1, j) if i else (i, j - 1)], bool(i)) for i, j in self.powers)
 
-    def value(self, u: Floats, v: Floats, q: Floats) -> Floats:
-        return q @ self._products(u, v)[2]
-
-    def __call__(self, u: Floats, v: Floats, q: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-        up, vp, by_q = self._products(u, v)
-        by_u = np.zeros_like(u)
-        by_v = np.zeros_like(v)
+    def _slopes(self, q: Floats) -> Floats:
+        """(2, monomials) coefficients of the derivatives by u and by v."""
+        place = {power: at for at, power in enumerate(((1, 0), (0, 1), *self.powers))}
+        slopes = np.zeros((2, len(place)))
         for coefficient, (i, j) in zip(q, self.powers, strict=True):
             if i:
-                by_u += coefficient * i * (up[i - 1] * vp[j])
+                slopes[0, place[i - 1, j]] += coefficient * i
             if j:
-                by_v += coefficient * j * (up[i] * vp[j - 1])
+                slopes[1, place[i, j - 1]] += coefficient * j
+        return slopes
+
+    def _monomials(self, u: Floats, v: Floats) -> Floats:
+        """(2 + len(q), n): u, v, and the terms."""
+        found = np.empty((2 + len(self.powers), *np.shape(u)))
+        found[0], found[1] = u, v
+        for at, (before, by_u) in enumerate(self._steps, start=2):
+            np.multiply(found[before], found[0 if by_u else 1], out=found[at])
+        return found
+
+    def __call__(self, u: Floats, v: Floats, q: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        monomials = self._monomials(u, v)
+        by_u, by_v = self._slopes(q) @ monomials
+        by_q = monomials[2:]
         return q @ by_q, by_u, by_v, by_q
 
 
@@ -126,10 +131,6 @@ class Exponentials:
             bent *= amplitude
             grown *= amplitude
             yield bent, grown
-
-    def value(self, u: Floats, v: Floats, q: Floats) -> Floats:
-        first, second, third = (bent for bent, _ in self._terms(u, v, q))
-        return first + second + third
 
     def __call__(self, u: Floats, v: Floats, q: Floats) -> tuple[Floats, Floats, Floats, Floats]:
         by_q = np.empty((9, *np.shape(u)))

@@ -21,10 +21,12 @@ from numpy.typing import NDArray
 
 from lawfit.errors import FitError
 from lawfit.estimate.observations import Observations
+from lawfit.estimate.scoring import median
 from lawfit.estimate.shapes import Shape
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
+Valley = tuple[Floats, Floats, Floats, Floats]  # a shape at every row: value, derivatives by u, by v and by q
 
 LAW_TERMS: Final = ("const", "params", "tokens", "curvature")
 N_LAW: Final = 2 * len(LAW_TERMS)
@@ -138,6 +140,7 @@ class _Problem:
         self.counts = np.bincount(self.cell, minlength=self.n_cells)  # rows, which are sorted by cell
         self.centre = prior.centre
         self.design = law_design(observed.params, observed.tokens, prior.centre)
+        self.columns = np.empty((4 + len(shape.prior_mean), len(self.y)))  # of one system after another
         q_prior = 1.0 / shape.prior_sd**2
         self.size = N_LAW + len(q_prior)
         self.precision = np.zeros((self.size, self.size))
@@ -149,7 +152,7 @@ class _Problem:
 
     def start_level(self, theta: Floats) -> Floats:
         """Constants that put the law through the middle of the better half of each cell's runs."""
-        cut = np.array([np.median(part) for part in np.split(self.y, self.first[1:])])
+        cut = self.medians(self.y)
         good = self.y <= cut[self.cell]
         weight = np.bincount(self.cell[good], minlength=self.n_cells)
         half = len(LAW_TERMS)
@@ -164,6 +167,10 @@ class _Problem:
     def each_row(self, of_cells: Floats) -> Floats:
         return np.repeat(of_cells, self.counts)
 
+    def medians(self, of_rows: Floats) -> Floats:
+        """(cells with rows,) medians."""
+        return np.array([median(of_rows[rows]) for rows in self.rows_of_cell])
+
     def displacements(self, theta: Floats, scatter: Floats) -> tuple[Floats, Floats]:
         """(u, v) of every row from its cell's optimum."""
         half = len(LAW_TERMS)
@@ -171,12 +178,14 @@ class _Problem:
         b = self.design @ theta[half:N_LAW] + scatter[:, 1]
         return self.x - self.each_row(a), self.z - self.each_row(b)
 
-    def residuals(self, theta: Floats, scatter: Floats) -> Floats:
-        """What the shape leaves, floors not taken off."""
-        return self.y - self.shape.value(*self.displacements(theta, scatter), theta[N_LAW:])
+    def valley(self, theta: Floats, scatter: Floats) -> Valley:
+        """The shape at every row, with its derivatives."""
+        return self.shape(*self.displacements(theta, scatter), theta[N_LAW:])
 
-    def objective(self, theta: Floats, scatter: Floats, floor: Floats, var: Floats, noise: Floats) -> float:
-        r = (self.residuals(theta, scatter) - self.each_row(floor)) / self.each_row(noise)
+    def objective(
+        self, valley: Valley, theta: Floats, scatter: Floats, floor: Floats, var: Floats, noise: Floats
+    ) -> float:
+        r = (self.y - valley[0] - self.each_row(floor)) / self.each_row(noise)
         robust = 2 * _ROBUST**2 * (np.sqrt(1 + (r / _ROBUST) ** 2) - 1)
         off = theta - self.mean
         return float(self.seeds @ robust + off @ self.precision @ off + (scatter**2 / var).sum())
@@ -184,20 +193,22 @@ class _Problem:
     def solve(self, theta: Floats, scatter_var: Floats, typical: float, groups: Sequence[Ints]) -> SurfaceFit:
         noise = np.full(self.n_cells, typical)
         scatter = np.zeros((self.n_cells, 2))
-        floor = self._floors(theta, scatter)
+        valley = self.valley(theta, scatter)
+        floor = self.medians(self.y - valley[0])
         steps = 0
         damping = 1e-3
         converged = False
         for round_ in range(_EM_ROUNDS):
             converged = False
-            current = self.objective(theta, scatter, floor, scatter_var, noise)
+            current = self.objective(valley, theta, scatter, floor, scatter_var, noise)
             for _ in range(_MAX_STEPS):
-                system = _System(self, theta, scatter, floor, scatter_var, noise)
+                system = _System(self, valley, theta, scatter, floor, scatter_var, noise)
                 accepted = False
                 for _ in range(10):
                     step, local = system.step(damping)
                     trial = theta + step, scatter + local[:, 1:], floor + local[:, 0]
-                    value = self.objective(*trial, scatter_var, noise)
+                    there = self.valley(*trial[:2])
+                    value = self.objective(there, *trial, scatter_var, noise)
                     if np.isfinite(value) and value <= current + 1e-10:
                         accepted = True
                         break
@@ -209,16 +220,16 @@ class _Problem:
                 steps += 1
                 gain = current - value
                 theta, scatter, floor = trial
-                current = value
+                valley, current = there, value
                 damping = max(damping / 10, 1e-9)
                 if gain < (_GAIN if round_ == _EM_ROUNDS - 1 else 10 * _GAIN):
                     converged = True
                     break
             if round_ < _EM_ROUNDS - 1:
-                system = _System(self, theta, scatter, floor, scatter_var, noise)
+                system = _System(self, valley, theta, scatter, floor, scatter_var, noise)
                 scatter_var = system.updated_scatter_var()
-                typical, noise = self._updated_noise(theta, scatter, floor, system)
-        system = _System(self, theta, scatter, floor, scatter_var, noise)
+                typical, noise = self._updated_noise(valley, floor, system)
+        system = _System(self, valley, theta, scatter, floor, scatter_var, noise)
         return SurfaceFit(
             centre=self.centre,
             law=theta[:N_LAW],
@@ -236,18 +247,14 @@ class _Problem:
             steps=steps,
         )
 
-    def _floors(self, theta: Floats, scatter: Floats) -> Floats:
-        e = self.residuals(theta, scatter)
-        return np.array([np.median(part) for part in np.split(e, self.first[1:])])
-
-    def _updated_noise(self, theta: Floats, scatter: Floats, floor: Floats, system: _System) -> tuple[float, Floats]:
+    def _updated_noise(self, valley: Valley, floor: Floats, system: _System) -> tuple[float, Floats]:
         """The typical noise, and each cell's own, pulled towards it."""
-        r = (self.residuals(theta, scatter) - self.each_row(floor)) * np.sqrt(self.seeds)
+        r = np.abs(self.y - valley[0] - self.each_row(floor)) * np.sqrt(self.seeds)
         used = self.n_cells + float(np.trace(system.covariance() @ (system.information - self.precision)))
         dof = max(len(r) - used, 0.2 * len(r))
-        spread = (1.4826 * float(np.median(np.abs(r)))) ** 2 * len(r) / dof
+        spread = (1.4826 * median(r)) ** 2 * len(r) / dof
         variance = (NOISE_WEIGHT * NOISE_START**2 + dof * spread) / (NOISE_WEIGHT + dof)
-        squares = np.array([np.median(np.abs(r[rows])) for rows in self.rows_of_cell]) ** 2 * 1.4826**2
+        squares = self.medians(r) ** 2 * 1.4826**2
         own = (CELL_NOISE_WEIGHT * variance + self.counts * squares * len(r) / dof) / (CELL_NOISE_WEIGHT + self.counts)
         return max(float(np.sqrt(variance)), NOISE_FLOOR), np.maximum(np.sqrt(own), NOISE_FLOOR)
 
@@ -256,16 +263,26 @@ class _System:
     """Normal equations at one point: per-cell blocks (floor, scatter) eliminated, law and shape left."""
 
     def __init__(
-        self, problem: _Problem, theta: Floats, scatter: Floats, floor: Floats, var: Floats, noise: Floats
+        self,
+        problem: _Problem,
+        valley: Valley,
+        theta: Floats,
+        scatter: Floats,
+        floor: Floats,
+        var: Floats,
+        noise: Floats,
     ) -> None:
         self.problem, self.theta, self.scatter, self.var = problem, theta, scatter, var
-        h, by_u, by_v, by_q = problem.shape(*problem.displacements(theta, scatter), theta[N_LAW:])
+        h, by_u, by_v, by_q = valley
         e = problem.y - h - problem.each_row(floor)
         sd = problem.each_row(noise)
         root = np.sqrt(problem.seeds / np.sqrt(1 + (e / sd / _ROBUST) ** 2)) / sd  # of the weight
-        columns = np.concatenate(
-            [root[None], (-root * by_u)[None], (-root * by_v)[None], root * by_q, (root * e)[None]]
-        )
+        columns = problem.columns
+        columns[0] = root
+        np.multiply(by_u, -root, out=columns[1])
+        np.multiply(by_v, -root, out=columns[2])
+        np.multiply(by_q, root, out=columns[3:-1])
+        np.multiply(e, root, out=columns[-1])
         gram = np.stack([columns[:, rows] @ columns[:, rows].T for rows in problem.rows_of_cell])
         x = problem.design
         # columns of the law are the columns of scatter times the design row: da_c/dlaw = x_c
@@ -274,18 +291,18 @@ class _System:
         local_gradient = gram[:, :3, -1].copy()
         local_gradient[:, 1:] -= scatter / var
         spread = np.concatenate([gram[:, 1:2, :] * x[:, :, None], gram[:, 2:3, :] * x[:, :, None], gram[:, 3:-1, :]], 1)
-        cross = spread[:, :, :3]  # (cells, size, 3)
-        block = np.concatenate(
-            [spread[:, :, 1:2] * x[:, None, :], spread[:, :, 2:3] * x[:, None, :], spread[:, :, 3:-1]], axis=2
-        )
-        self.gradient_by_cell = spread[:, :, -1]
+        self.spread = spread
+        cross = spread[:, :, :3].transpose(0, 2, 1)  # (cells, 3, size)
         self.local_inverse = np.linalg.inv(local)
-        self.eliminate = self.local_inverse @ cross.transpose(0, 2, 1)  # (cells, 3, size)
+        self.eliminate = self.local_inverse @ cross  # (cells, 3, size)
         self.local_step = np.einsum("cij,cj->ci", self.local_inverse, local_gradient)
-        self.information_by_cell = block - cross @ self.eliminate
-        self.information = self.information_by_cell.sum(axis=0) + problem.precision
-        self.reduced_by_cell = self.gradient_by_cell - np.einsum("cki,ci->ck", cross, self.local_step)
-        self.gradient = self.reduced_by_cell.sum(axis=0) - problem.precision @ (theta - problem.mean)
+        # sums over cells as products of matrices: a step needs no cell's own part
+        half = [spread[:, :, 1].T @ x, spread[:, :, 2].T @ x, spread[:, :, 3:-1].sum(axis=0)]
+        flat = cross.reshape(-1, problem.size)
+        eliminated = flat.T @ self.eliminate.reshape(-1, problem.size)
+        self.information = np.concatenate(half, axis=1) - eliminated + problem.precision
+        reduced = spread[:, :, -1].sum(axis=0) - flat.T @ self.local_step.ravel()
+        self.gradient = reduced - problem.precision @ (theta - problem.mean)
         self._covariance: Floats | None = None
 
     def step(self, damping: float) -> tuple[Floats, Floats]:
@@ -321,8 +338,12 @@ class _System:
         """One Newton step from the mode without each group of cells: exact where the objective is quadratic."""
         if not groups:
             return np.empty((0, self.problem.size))
-        information = np.stack([self.information_by_cell[g].sum(axis=0) for g in groups])
-        gradient = np.stack([self.reduced_by_cell[g].sum(axis=0) for g in groups])
+        spread, x = self.spread, self.problem.design[:, None, :]
+        block = np.concatenate([spread[:, :, 1:2] * x, spread[:, :, 2:3] * x, spread[:, :, 3:-1]], axis=2)
+        of_cells = block - spread[:, :, :3] @ self.eliminate
+        reduced = spread[:, :, -1] - np.einsum("cki,ci->ck", spread[:, :, :3], self.local_step)
+        information = np.stack([of_cells[g].sum(axis=0) for g in groups])
+        gradient = np.stack([reduced[g].sum(axis=0) for g in groups])
         step = np.linalg.solve(self.information - information, (self.gradient - gradient)[:, :, None])[:, :, 0]
         left: Floats = self.theta + step
         return left

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate.optimum_law import MeasuredOptima, OptimumLaw, fit_optimum_law
-from lawfit.estimate.weight_decay import AS_LARGE, AS_SMALL, DecayOptimum, DecayRuns, DecaySlice, locate_weight_decay
+from lawfit.estimate.weight_decay import AS_LARGE, AS_SMALL, DecayOptimum, DecayRuns, DecaySlice, locate_in_slices
 from lawfit.laws.timescale import DecayConvention, TimescaleLaw, weight_decay_of
 from lawfit.records import FitStatus, OptimumStatus
 from lawfit.units import format_quantity
@@ -161,13 +161,14 @@ def fit_timescale(runs: DecayRuns) -> TimescaleFit:
     NotEnoughData
         Weight decay never varies at fixed scale, batch and learning rate.
     """
-    optima = locate_weight_decay(runs)
+    slices = list(runs.slices())
+    optima = locate_in_slices(slices)
     if not optima:
         raise NotEnoughData(
             "weight decay never varies at one scale, batch and learning rate; run three or more values of it at one "
             "of your settings, for example a third, one and three times the one in use"
         )
-    usable = _usable(list(runs.slices()))
+    usable = _usable(slices)
     valley = _fit_windows(usable) if usable else None
     scales = _scales(optima, usable, valley)
     law, status, sentences = _law(scales, 0.0 if valley is None else valley.shared_sd)

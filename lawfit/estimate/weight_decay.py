@@ -9,7 +9,7 @@ value is known to be positive, not how small it might be. Weight decay is couple
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -120,7 +120,7 @@ class DecayRuns:
         unique, group = np.unique(np.column_stack([params, tokens, batch, lr]), axis=0, return_inverse=True)
         order = np.argsort(group.ravel(), kind="stable")
         for at, rows in zip(unique, np.split(order, np.cumsum(np.bincount(group.ravel()))[:-1]), strict=True):
-            yield _slice(self.take(rows), at)
+            yield _slice(self.take(rows), at) if len(rows) > 1 else _slice_of_one(self, int(rows[0]), at)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,7 +215,12 @@ def locate_weight_decay(runs: DecayRuns) -> tuple[DecayOptimum, ...]:
     A parabola in ln weight decay places it where the best value has tried and finished positive neighbours on both
     sides; otherwise it is the best value itself, with its neighbours as all that is known.
     """
-    return tuple(_locate(part) for part in runs.slices() if len(part.weight_decay) + len(part.diverged) > 1)
+    return locate_in_slices(runs.slices())
+
+
+def locate_in_slices(slices: Iterable[DecaySlice]) -> tuple[DecayOptimum, ...]:
+    """The same, of slices made before."""
+    return tuple(_locate(part) for part in slices if len(part.weight_decay) + len(part.diverged) > 1)
 
 
 def _locate(part: DecaySlice) -> DecayOptimum:
@@ -312,6 +317,24 @@ def _slice(rows: DecayRuns, at: Floats) -> DecaySlice:
         log_loss=np.array(log_loss),
         diverged=np.array(gone),
         runs=len(rows),
+    )
+
+
+def _slice_of_one(runs: DecayRuns, row: int, at: Floats) -> DecaySlice:
+    """`_slice` of a single run: of a grid that varies no weight decay, there are as many as runs."""
+    loss, decay = runs.loss[row], runs.weight_decay[row : row + 1].copy()
+    finished = bool(np.isfinite(loss))
+    nothing = np.empty(0)
+    params, tokens, batch, lr = at.tolist()
+    return DecaySlice(
+        params=params,
+        tokens=tokens,
+        batch_tokens=batch,
+        lr=lr,
+        weight_decay=decay if finished else nothing,
+        log_loss=np.log(runs.loss[row : row + 1]) if finished else nothing,
+        diverged=nothing if finished else decay,
+        runs=1,
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.optima import Columns
 from lawfit.estimate.regression import LrBatchLaws, fit_argmin_ols, fit_e1
-from lawfit.estimate.scoring import LawScore, ObservedSurface, observed_regret, observed_surfaces, score_law
+from lawfit.estimate.scoring import LawScore, ObservedSurface, median, observed_regret, observed_surfaces, score_law
 from lawfit.laws.published import published_law
 from tests.estimate.step_law import read_step_law
 
@@ -179,3 +179,9 @@ class TestStepLawGrid:
 
     def test_e1_leave_one_out(self, runs: Columns) -> None:
         assert 100 * leave_one_out(runs, fit_e1).mean() == pytest.approx(0.118, abs=5e-4)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 8, 31])
+def test_median_is_that_of_numpy(size: int, rng: np.random.Generator) -> None:
+    values = rng.normal(size=size)
+    assert median(values) == np.median(values)

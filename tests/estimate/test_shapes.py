@@ -55,13 +55,6 @@ def test_derivatives_by_coefficient(shape: Shape, u: float, v: float, seed: int)
 
 
 @pytest.mark.parametrize("shape", ALL)
-def test_the_value_alone_is_that_of_the_whole(shape: Shape) -> None:
-    u, v = np.random.default_rng(0).normal(0, 2, (2, 50))
-    q = coefficients(shape, 1)
-    np.testing.assert_allclose(shape.value(u, v, q), shape(u, v, q)[0], rtol=1e-13)
-
-
-@pytest.mark.parametrize("shape", ALL)
 def test_zero_with_zero_gradient_at_the_origin(shape: Shape) -> None:
     h, by_u, by_v, by_q = shape(np.zeros(1), np.zeros(1), coefficients(shape, 3))
     assert h[0] == by_u[0] == by_v[0] == 0.0
