@@ -1,42 +1,42 @@
 """Which form of a loss law to extrapolate with: those that a backtest inside the runs does not reject, averaged.
 
-Forms that fit the same runs equally well part company beyond them, and the intervals of each know nothing of it. So
-every form is fitted on the smaller part of the compute and scored on the rest: forms that extrapolate much worse than
-the best are rejected, the others are averaged, and the error that the average made there, per decade of compute,
-widens the interval at a scale further out.
+Forms that fit the same runs equally well part company beyond them, and the intervals of each know nothing of it. The
+interval of the average holds three things: what each form's own resamples leave open, where the forms part, and a
+drift (`loss_backtest`) that grows with the distance from the runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import t as student
 
-from lawfit.errors import FitError, NotEnoughData
-from lawfit.estimate.loss_fit import LEVEL, RESAMPLES, Interval, LossFit, LossPrediction, fit_loss
+from lawfit.errors import FitError
+from lawfit.estimate.loss_backtest import (
+    BACKTEST_RESAMPLES,
+    Cut,
+    Drift,
+    FormBacktest,
+    cuts,
+    errors_above,
+    judge,
+    trial_fit,
+)
+from lawfit.estimate.loss_fit import LEVEL, RESAMPLES, QuickFit, fit_loss
 from lawfit.estimate.loss_forms import FORMS
-from lawfit.estimate.loss_result import MIXED
+from lawfit.estimate.loss_result import MIXED, AsymptotePrior, FormDraws, Interval, LossFit, LossPrediction
 from lawfit.estimate.newton import Floats
-from lawfit.estimate.resample import interval
+from lawfit.estimate.quantiles import normal_quantile
+from lawfit.estimate.resample import cluster_index, tail
 
-TOLERATED: Final = 1.5  # times the error of the best form
-SPLIT: Final = 0.5  # quantile of compute below which the backtest learns
-DRIFT_FREEDOM: Final = 3  # the backtest is one extrapolation, whose errors share their cause: a handful at most
-
-
-@dataclass(frozen=True, kw_only=True)
-class FormBacktest:
-    """How one form, fitted on the smaller part of the compute, predicted the rest."""
-
-    form: str
-    error: float  # mean absolute error of log loss; inf without a prediction
-    bias: float  # mean of log observed - log predicted
-    rejected: bool
-    reason: str  # why, or ""
+# What the drift is before the runs have spoken: a share of the slope of log loss along compute, and how many
+# extrapolations that opinion is worth. Settled on simulated laws outside every form (tests/benchmarks/loss_choice.py).
+PRIOR_SHARE: Final = 0.05
+PRIOR_FREEDOM: Final = 3.0
+SEEN_FREEDOM: Final = 1.0  # the cuts of one study are one extrapolation: their errors share their cause
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,28 +45,92 @@ class LossEnsemble:
 
     fits: tuple[LossFit, ...]
     backtests: tuple[FormBacktest, ...]  # of all forms, best first
-    drift: float  # root mean square error of the average in the backtest, in log loss per decade of compute
+    drift: Drift
     level: float
 
+    @property
+    def weights(self) -> Floats:
+        """(fits,) of the average, summing to one."""
+        weight = {backtest.form: backtest.weight for backtest in self.backtests}
+        found = np.array([weight[fit.form] for fit in self.fits])
+        return np.asarray(found / found.sum(), dtype=float)
+
     def log_loss(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
-        """Mean of the forms' log losses."""
-        return np.asarray(np.mean([np.log(f.loss(params, tokens)) for f in self.fits], axis=0), dtype=float)
+        """Weighted mean of the forms' log losses."""
+        logs = np.stack([np.log(f.loss(params, tokens)) for f in self.fits])
+        return np.asarray(np.tensordot(self.weights, logs, axes=1), dtype=float)
+
+    def each(self, params: float, tokens: float) -> dict[str, float]:
+        """Loss that each kept form expects at one scale."""
+        return {fit.form: float(fit.loss(params, tokens)) for fit in self.fits}
 
     def predict(self, params: float, tokens: float) -> LossPrediction:
         """Loss at one scale, with an interval that knows of the choice of form and of how it fared before."""
         rng = np.random.default_rng(0)
-        each = [f.predict(params, tokens) for f in self.fits]
-        draws = np.concatenate([f.log_draws(params, tokens) for f in self.fits])
-        draws = np.resize(draws, max(MIXED, len(draws)) if len(draws) else 0)
-        decades = each[0].extrapolation_decades["flops"]
-        draws = draws + self.drift * decades * student.rvs(DRIFT_FREEDOM, size=len(draws), random_state=rng)
-        noise = rng.choice(np.concatenate([f.residuals for f in self.fits]), len(draws))
-        value = float(np.exp(self.log_loss(params, tokens)))
-        first = max(self.fits, key=lambda fit: fit.fitted)  # most parameters: the widest tails
+        value = float(self.log_loss(params, tokens))
+        at = self.fits[0].predict(params, tokens).extrapolation_decades
+        law = self._draws(params, tokens, rng)
+        if not len(law):
+            none = Interval(value=float(np.exp(value)), low=None, high=None)
+            return LossPrediction(expected=none, run=none, extrapolation_decades=at)
+        law = law + self.drift.sd * at["flops"] * rng.standard_t(self.drift.freedom, len(law))
+        pick = rng.choice(len(self.fits), len(law), p=self.weights)
+        noise = np.empty(len(law))
+        for i, fit in enumerate(self.fits):
+            noise[pick == i] = rng.choice(fit.residuals, int((pick == i).sum()))
         return LossPrediction(
-            expected=_interval(value, np.exp(draws), self.level, first),
-            run=_interval(value, np.exp(draws + noise), self.level, first),
-            extrapolation_decades=each[0].extrapolation_decades,
+            expected=self._interval(value, law),
+            run=self._interval(value, law + noise),
+            extrapolation_decades=at,
+        )
+
+    def _draws(self, params: float, tokens: float, rng: np.random.Generator) -> Floats:
+        """Log losses of the forms' laws, each form by its weight and widened for how few clusters it rests on.
+
+        A form with about as many parameters as there are clusters has no draws of its own; none has any without
+        resamples.
+        """
+        found = []
+        for fit, weight in zip(self.fits, self.weights, strict=True):
+            clusters, fitted = fit.certificate.clusters, fit.fitted
+            if not len(fit.draws) or clusters <= fitted:
+                continue
+            draws = fit.log_draws(params, tokens)[:, 0]
+            draws = draws[np.isfinite(draws)]
+            middle = np.median(draws)
+            wider = normal_quantile(tail(self.level, clusters, fitted)) / normal_quantile(0.5 - self.level / 2)
+            count = max(1, round(MIXED * weight))
+            found.append(middle + wider * (rng.choice(draws, count) - middle))
+        return np.concatenate(found) if found else np.empty(0)
+
+    def _interval(self, value: float, draws: Floats) -> Interval:
+        low, high = np.exp(np.quantile(draws, [0.5 - self.level / 2, 0.5 + self.level / 2]))
+        return Interval(value=float(np.exp(value)), low=float(low), high=float(high))
+
+    def at_level(self, level: float) -> LossEnsemble:
+        """The same with intervals of another level."""
+        return replace(self, level=level, fits=tuple(replace(fit, level=level) for fit in self.fits))
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values; `from_json` brings the same ensemble back."""
+        return {
+            "fits": [fit.to_json() for fit in self.fits],
+            "backtests": [asdict(backtest) for backtest in self.backtests],
+            "drift": asdict(self.drift),
+            "level": self.level,
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> LossEnsemble:
+        """The ensemble that `to_json` wrote, also after a trip through JSON text that has null for infinity."""
+        return cls(
+            fits=tuple(LossFit.from_json(fit) for fit in content["fits"]),
+            backtests=tuple(
+                FormBacktest(**{**found, **{k: np.inf for k in ("error", "bias") if found[k] is None}})
+                for found in content["backtests"]
+            ),
+            drift=Drift(**content["drift"]),
+            level=content["level"],
         )
 
 
@@ -78,12 +142,13 @@ def fit_ensemble(
     rng: np.random.Generator,
     clusters: ArrayLike | None = None,
     forms: Sequence[str] = tuple(FORMS),
+    asymptote: AsymptotePrior | float | None = None,
     resamples: int = RESAMPLES,
     level: float = LEVEL,
 ) -> LossEnsemble:
     """Backtest every form inside the runs, and fit those that are not rejected to all of them.
 
-    Parameters are those of `fit_loss`; the backtest learns from the runs below the `SPLIT` quantile of compute.
+    Parameters are those of `fit_loss`; `asymptote` is for the forms that have one.
 
     Raises
     ------
@@ -93,70 +158,65 @@ def fit_ensemble(
         No form predicts the runs that were held back.
     """
     columns = [np.asarray(x, dtype=float).ravel() for x in (params, tokens, loss)]
-    labels = None if clusters is None else np.asarray(clusters)
+    index = cluster_index(clusters, len(columns[0]))
     log_flops = np.log(columns[0]) + np.log(columns[1]) + np.log(6.0)
-    inner = log_flops <= np.quantile(log_flops, SPLIT)
-    if inner.all() or inner.sum() < 8:
-        raise NotEnoughData(
-            f"{len(log_flops)} runs at {len(np.unique(np.round(log_flops, 3)))} budgets are too few to hold the larger "
-            "ones back; fit one form with fit_loss, or add runs"
+    parted = cuts(log_flops, index)
+    trials = {form: [trial_fit(form, columns, index, cut, asymptote) for cut in parted] for form in forms}
+    errors = {
+        form: [errors_above(found, columns, cut) for found, cut in zip(trials[form], parted, strict=True)]
+        for form in forms
+    }
+    why = {form: found for form in forms for found in trials[form] if isinstance(found, str)}
+    backtests = judge(errors, why)
+    kept = [backtest for backtest in backtests if not backtest.rejected]
+    fits = tuple(
+        fit_loss(
+            *columns,
+            rng=rng,
+            clusters=None if clusters is None else index,
+            form=backtest.form,
+            asymptote=asymptote if FORMS[backtest.form].asymptote else None,
+            resamples=resamples,
+            level=level,
         )
-    errors = {form: _held_back(form, columns, labels, inner) for form in forms}
-    size = {form: float(np.abs(error).mean()) for form, error in errors.items()}
-    best = min(size.values())
-    if not np.isfinite(best):
-        raise FitError("no form of a loss law predicts the larger half of these runs from the smaller")
-    kept = [form for form in forms if size[form] <= TOLERATED * best]
-    mean = np.mean([errors[form] for form in kept], axis=0)
-    beyond = (log_flops[~inner] - log_flops[inner].max()) / np.log(10)
-    return LossEnsemble(
-        fits=tuple(
-            fit_loss(*columns, rng=rng, clusters=labels, form=form, resamples=resamples, level=level) for form in kept
-        ),
-        backtests=_backtests(errors, size, best),
-        drift=float(np.sqrt((mean**2).mean() / (beyond**2).mean())),
-        level=level,
+        for backtest in kept
     )
+    whole = LossEnsemble(fits=fits, backtests=backtests, drift=Drift(sd=0.0, freedom=1.0), level=level)
+    seen = []
+    for i, cut in enumerate(parted):
+        members = [found for fit in fits if isinstance(found := trials[fit.form][i], QuickFit)]
+        resampled = [found.resampled(BACKTEST_RESAMPLES, np.random.default_rng(0)) for found in members]
+        seen.append(_excess(resampled, whole, columns, cut))
+    return replace(whole, drift=_drift(seen, _slope(whole, columns, log_flops)))
 
 
-def _held_back(form: str, columns: Sequence[Floats], labels: np.ndarray | None, inner: np.ndarray) -> Floats:
-    """log observed - log predicted of the larger runs; inf where the form has no prediction."""
-    held = ~inner
-    try:
-        found = fit_loss(
-            *(x[inner] for x in columns),
-            rng=np.random.default_rng(0),
-            clusters=None if labels is None else labels[inner],
-            form=form,
-            resamples=0,
-        )
-    except FitError:
-        return np.full(int(held.sum()), np.inf)
-    error = np.log(columns[2][held]) - np.log(found.loss(columns[0][held], columns[1][held]))
-    return np.where(np.isfinite(error), error, np.inf)
+def _excess(below: Sequence[FormDraws], whole: LossEnsemble, columns: Sequence[Floats], cut: Cut) -> float:
+    """Squared error of slope above a cut (log loss per decade), less what draws and noise below it announce."""
+    params, tokens, loss = (x[~cut.inner] for x in columns)
+    lever = cut.beyond / (cut.beyond**2).sum()
+    middles = np.array([np.log(found.loss(params, tokens)) @ lever for found in below])
+    spreads = [found.log_draws(params, tokens) @ lever - middle for found, middle in zip(below, middles, strict=True)]
+    average = float(whole.weights @ middles)
+    error = float(np.log(loss) @ lever) - average
+    own = float(whole.weights @ [np.mean(spread**2) for spread in spreads])
+    between = float(whole.weights @ (middles - average) ** 2)
+    noise = float(np.mean([found.noise for found in below])) ** 2 * float(lever @ lever)
+    return error**2 - own - between - noise
 
 
-def _backtests(errors: Mapping[str, Floats], size: Mapping[str, float], best: float) -> tuple[FormBacktest, ...]:
-    found = []
-    for form in sorted(size, key=lambda name: size[name]):
-        rejected = not size[form] <= TOLERATED * best
-        reason = ""
-        if rejected:
-            reason = (
-                f"error {size[form]:.2%} of loss on the larger half, {size[form] / best:.1f} times the best form's"
-                if np.isfinite(size[form])
-                else "no prediction for the larger half"
-            )
-        found.append(
-            FormBacktest(
-                form=form, error=size[form], bias=float(np.mean(errors[form])), rejected=rejected, reason=reason
-            )
-        )
-    return tuple(found)
+def _slope(whole: LossEnsemble, columns: Sequence[Floats], log_flops: Floats) -> float:
+    """How fast the loss falls where the runs end: log loss per decade of compute, at the largest run's ratio."""
+    top = int(log_flops.argmax())
+    ten = 10**0.25
+    near, far = (whole.log_loss(columns[0][top] * f, columns[1][top] * f) for f in (1 / ten, ten))
+    return abs(float(far - near))
 
 
-def _interval(value: float, draws: Floats, level: float, fit: LossFit) -> Interval:
-    if not len(draws) or fit.certificate.clusters <= fit.fitted:
-        return Interval(value=value, low=None, high=None)
-    low, high = interval(draws, level, fit.certificate.clusters, fit.fitted)
-    return Interval(value=value, low=float(low), high=float(high))
+def _drift(seen: Sequence[float], slope: float) -> Drift:
+    """What the runs showed, together with the opinion before them."""
+    if not np.isfinite(slope):
+        raise FitError("the loss laws that these runs support have no value at their largest scale")
+    mine = max(float(np.mean(seen)), 0.0)
+    freedom = PRIOR_FREEDOM + SEEN_FREEDOM
+    variance = (PRIOR_FREEDOM * (PRIOR_SHARE * slope) ** 2 + SEEN_FREEDOM * mine) / freedom
+    return Drift(sd=float(np.sqrt(variance)), freedom=freedom)

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from lawfit.errors import FitError
-from lawfit.estimate.newton import Bools, Floats, Minima, Penalty, System, minimise
+from lawfit.estimate.newton import MAX_STEPS, Bools, Floats, Minima, Penalty, System, minimise
 from lawfit.estimate.varpro import PowerSum, Term, global_minima, resampled_minima, same_minimum
 
 # theta (r, k), centred logs (n, inputs) -> log loss (r, n), and its derivatives (r, k, n)
@@ -24,12 +24,16 @@ Formula = Callable[[Floats, Floats], tuple[Floats, Floats]]
 
 EXPONENT_RANGE: Final = (0.01, 3.0)
 _STAGES: Final = (0.1, 0.01)  # of delta, as in varpro
+QUICK: Final = 30  # steps, where a start or a backtest needs a minimum to a tenth of its standard error and no proof
+_ROUGH_POINTS: Final = 4  # of a grid, per exponent
 _BLOCK: Final = 8192
 _LARGEST: Final = 700.0  # log of what a float holds
 
 
 class Smooth:
     """The problem of fitting any smooth formula, with Gauss-Newton in place of the exact Hessian."""
+
+    patience = MAX_STEPS
 
     def __init__(self, log_y: Floats, logs: Floats, formula: Formula, low: Floats, high: Floats, delta: float) -> None:
         self.log_y, self.logs, self.formula, self.delta = log_y, logs, formula, delta
@@ -139,6 +143,16 @@ def _additive_problem(log_y: Floats, logs: Floats, delta: float) -> PowerSum:
     return PowerSum(log_y, [constant, *(Term(logs=logs[:, [j]], low=low, high=high) for j in range(2))], delta)
 
 
+def _power_problem(log_y: Floats, logs: Floats, delta: float) -> PowerSum:
+    low, high = ((bound,) for bound in EXPONENT_RANGE)
+    return PowerSum(log_y, [Term(logs=logs[:, [j]], low=low, high=high) for j in range(2)], delta)
+
+
+def _power_natural(theta: Floats, centre: Floats) -> Mapping[str, Floats]:
+    a, alpha, b, beta = theta.T
+    return {"A": np.exp(a + alpha * centre[0]), "alpha": alpha, "B": np.exp(b + beta * centre[1]), "beta": beta}
+
+
 def _additive_natural(theta: Floats, centre: Floats) -> Mapping[str, Floats]:
     e, a, alpha, b, beta = theta.T
     return {
@@ -192,10 +206,11 @@ def _coupled_natural(theta: Floats, centre: Floats) -> Mapping[str, Floats]:
 
 
 def _additive_minimum(problem: PowerSum | Smooth) -> Floats:
-    """The additive law's best theta: where searches for its generalisations begin."""
+    """The additive law's best theta: where searches for its generalisations begin, so roughly will do."""
     assert isinstance(problem, Smooth)
     simple = _additive_problem(problem.log_y, problem.logs, max(problem.delta, _STAGES[-1]))
-    found = global_minima(simple, np.ones((1, len(problem.log_y))))
+    simple.patience = QUICK
+    found = global_minima(simple, np.ones((1, len(problem.log_y))), points=_ROUGH_POINTS)
     best: Floats = found.theta[found.objective.argmin()]
     return best
 
@@ -278,6 +293,16 @@ ADDITIVE: Final = LossForm(
     problem=_additive_problem,
     natural=_additive_natural,
 )
+POWER: Final = LossForm(
+    name="power",
+    formula="A params^-alpha + B tokens^-beta",
+    cite="arXiv:1712.00409",
+    names=("A", "alpha", "B", "beta"),
+    exponents=frozenset({"alpha", "beta"}),
+    asymptote=False,
+    problem=_power_problem,
+    natural=_power_natural,
+)
 KAPLAN: Final = LossForm(
     name="kaplan",
     formula="[(params_scale / params)^(alpha / beta) + tokens_scale / tokens]^beta",
@@ -327,4 +352,4 @@ COMPUTE_ONLY: Final = LossForm(
     starts=lambda problem: np.array([[float(problem.log_y.mean()), s] for s in (0.01, 0.03, 0.1)]),
 )
 
-FORMS: Final[Mapping[str, LossForm]] = {f.name: f for f in (ADDITIVE, KAPLAN, COUPLED, FARSEER, COMPUTE_ONLY)}
+FORMS: Final[Mapping[str, LossForm]] = {f.name: f for f in (ADDITIVE, POWER, KAPLAN, COUPLED, FARSEER, COMPUTE_ONLY)}

@@ -70,20 +70,40 @@ class Allocation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LossFit:
-    """A fitted loss law. Everything asked of it later follows from these numbers."""
+class FormDraws:
+    """One form with its estimate and resamples: enough to say what it expects at a scale."""
 
     form: str  # name in FORMS
     centre: tuple[float, float]  # mean ln params, mean ln tokens
     theta: Floats  # (k,)
     draws: Floats  # (resamples, k)
-    level: float
     delta: float
+    noise: float  # robust sd of log residuals
+
+    def loss(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
+        """Central estimate, nats per token, at scales that broadcast."""
+        n, d = np.broadcast_arrays(np.log(params), np.log(tokens))
+        return np.asarray(np.exp(self._log_loss(self.theta[None, :], n, d)[0]).reshape(n.shape), dtype=float)
+
+    def log_draws(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
+        """(resamples, scales) log loss at scales, by each resample's law."""
+        n, d = np.broadcast_arrays(np.log(params), np.log(tokens))
+        return self._log_loss(self.draws, n, d)
+
+    def _log_loss(self, theta: Floats, n: Floats, d: Floats) -> Floats:
+        logs = np.column_stack([np.ravel(n), np.ravel(d)]) - self.centre
+        return FORMS[self.form].problem(np.ones(len(logs)), logs, self.delta).log_model(theta)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossFit(FormDraws):
+    """A fitted loss law. Everything asked of it later follows from these numbers."""
+
+    level: float
     asymptote: str  # "free", "fixed" or "prior"
     parameters: Mapping[str, Interval]
     sensitivity: tuple[AsymptoteCase, ...]
     residuals: Floats  # up to 1000 quantiles of log residuals, as they are for one run
-    noise: float  # robust sd of log residuals
     scales: Mapping[str, tuple[float, float]]  # smallest and largest params, tokens, flops that were fitted
     fitted: int  # parameters that were free
     certificate: Certificate
@@ -93,16 +113,11 @@ class LossFit:
         """The central estimate as a formula; only of the additive form."""
         return self._laws(self.theta[None, :], scalar=True)
 
-    def loss(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
-        """Central estimate, nats per token, at scales that broadcast."""
-        n, d = np.broadcast_arrays(np.log(params), np.log(tokens))
-        return np.asarray(np.exp(self._log_loss(self.theta[None, :], n, d)[0]).reshape(n.shape), dtype=float)
-
     def predict(self, params: float, tokens: float) -> LossPrediction:
         """Loss at one scale: of the law, and of one more run."""
         n, d = np.log([params]), np.log([tokens])
         value = float(self._log_loss(self.theta[None, :], n, d)[0, 0])
-        log_draws = self.log_draws(params, tokens)
+        log_draws = self.log_draws(params, tokens)[:, 0]
         many = np.resize(log_draws, max(MIXED, len(log_draws)) if len(log_draws) else 0)
         noisy = many + np.random.default_rng(0).choice(self.residuals, len(many))
         at = {"params": params, "tokens": tokens, "flops": 6.0 * params * tokens}
@@ -111,10 +126,6 @@ class LossFit:
             run=self._interval(float(np.exp(value)), np.exp(noisy)),
             extrapolation_decades={name: decades_beyond(at[name], *self.scales[name]) for name in at},
         )
-
-    def log_draws(self, params: float, tokens: float) -> Floats:
-        """(resamples,) log loss at one scale, by each resample's law."""
-        return self._log_loss(self.draws, np.log([params]), np.log([tokens]))[:, 0]
 
     def optimum(self, flops: float) -> Allocation:
         """Compute-optimal params and tokens of a budget, by the additive law."""
@@ -168,10 +179,6 @@ class LossFit:
                 "certificate": Certificate.from_json(content["certificate"]),
             }
         )
-
-    def _log_loss(self, theta: Floats, n: Floats, d: Floats) -> Floats:
-        logs = np.column_stack([np.ravel(n), np.ravel(d)]) - self.centre
-        return FORMS[self.form].problem(np.ones(len(logs)), logs, self.delta).log_model(theta)
 
     def _laws(self, theta: Floats, *, scalar: bool = False) -> AdditiveLaw:
         if not scalar and (weak := self.certificate.weak):

@@ -50,6 +50,9 @@ class Problem(Protocol):
     @property
     def high(self) -> Floats: ...
 
+    @property
+    def patience(self) -> int: ...  # steps after which what has not converged is left as it is
+
     def system(self, theta: Floats, weights: Floats, blend: Floats) -> System: ...
 
 
@@ -146,7 +149,7 @@ class _Iteration:
 
     def run(self) -> Minima:
         active = np.flatnonzero(np.isfinite(self.at.objective))
-        for _ in range(MAX_STEPS):
+        for _ in range(self.problem.patience):
             if not len(active):
                 break
             active = self._step(active)

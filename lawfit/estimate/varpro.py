@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.errors import FitError
-from lawfit.estimate.newton import Bools, Floats, Minima, Penalty, System, minimise
+from lawfit.estimate.newton import MAX_STEPS, Bools, Floats, Minima, Penalty, System, minimise
 
 START_POINTS: Final = 8  # per exponent, for the search whose every point is followed to its minimum
 RESAMPLE_POINTS: Final = 12  # per exponent, where only the best point is followed
@@ -60,6 +60,8 @@ class PowerSum:
         Huber's threshold, in log y.
     """
 
+    patience = MAX_STEPS
+
     def __init__(self, log_y: Floats, terms: Sequence[Term], delta: float) -> None:
         self.log_y, self.terms, self.delta = log_y, tuple(terms), delta
         ones = np.ones((len(log_y), 1))
@@ -86,7 +88,9 @@ class PowerSum:
     def thinned(self, rows: NDArray[np.intp]) -> PowerSum:
         """The problem of only these rows."""
         terms = [Term(logs=term.logs[rows], low=term.low, high=term.high) for term in self.terms]
-        return PowerSum(self.log_y[rows], terms, self.delta)
+        other = PowerSum(self.log_y[rows], terms, self.delta)
+        other.patience = self.patience
+        return other
 
     def log_model(self, theta: Floats) -> Floats:
         """(r, n) fitted log y."""
