@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from lawfit.estimate.critical_laws import AveragedLaw
 from lawfit.estimate.loss_fit import LossFit
 from lawfit.estimate.optimum_law import OptimumLaw
 from lawfit.estimate.timescale import RATIO
@@ -95,9 +96,10 @@ def weight_decay_answer(fit: Fit, target: Target, *, lr: float, batch_tokens: fl
 def critical_batch_answer(fit: Fit, target: Target) -> dict[str, Any]:
     """The critical batch size at the target, with its definition."""
     route = fit.payload["routes"][fit.payload["route"]]
-    name = route["answering"]
+    name, average = route["answering"], AveragedLaw.from_json(route)
+    said = average.predict(target.level, **{x: getattr(target, x) for x in average.inputs})
     law = OptimumLaw.from_json(route["laws"][name])
-    said = law.predict(target.level, **{name: getattr(target, name)})
+    noise = fit.payload.get("noise_scale")
     return {
         "value": _digits(said.value),
         "low": _digits(said.low),
@@ -107,6 +109,10 @@ def critical_batch_answer(fit: Fit, target: Target) -> dict[str, Any]:
         "route": fit.payload["route"],
         "metric": fit.payload.get("metric") or None,
         "law": {"input": name, "exponent": _digits(law.exponents[name]), "measured": law.points, "sizes": law.groups},
+        "shares": {each: round(share, 4) for each, share in average.shares.items()},
+        "left_out": (route["left_out"] or {}).get("answer"),
+        "noise_scale": None if noise is None else {"factor": noise["factor"], "words": noise["words"]},
+        "certified": not fit.payload["reasons"],
         **_standing(fit, said.decades),
     }
 
@@ -137,6 +143,17 @@ def interval_along(law: Mapping[str, Any], x: Floats, level: float) -> tuple[Flo
     """Value and ends of the interval of a stored law in one input, at several places."""
     found = OptimumLaw.from_json(law)
     said = [found.predict(level, **{found.inputs[0]: float(at)}) for at in x]
+    value, low, high = np.array([(each.value, each.low, each.high) for each in said], dtype=float).T
+    return value, low, high
+
+
+def critical_along(route: Mapping[str, Any], x: Floats, params: Floats, level: float) -> tuple[Floats, Floats, Floats]:
+    """Critical batch and ends of its interval along tokens x, at the sizes that go with them."""
+    average = AveragedLaw.from_json(route)
+    said = []
+    for tokens, size in zip(x, params, strict=True):
+        at = {"tokens": float(tokens), "params": float(size)}
+        said.append(average.predict(level, **{name: at[name] for name in average.inputs}))
     value, low, high = np.array([(each.value, each.low, each.high) for each in said], dtype=float).T
     return value, low, high
 

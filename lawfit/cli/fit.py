@@ -147,6 +147,7 @@ def _head(stored: Fit) -> RenderableType:
         rows.append(("" if law.get("lr_given_batch") else "lr at a batch", _at_batch_words(payload["lr_at_batch"])))
     if payload.get("words"):  # a fit of another law
         rows.append((LAW_NAMES.get(stored.kind, stored.kind), payload["words"]))
+        rows += [("", line) for line in payload.get("lines") or []]
     rows.append(("Standing", _STATUS_WORDS.get(str(stored.status), str(stored.status))))
     rows += further_rows(payload)
     return pairs(rows)
@@ -182,6 +183,7 @@ def further_rows(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
         elif kind in laws:
             lent = "; in part from published laws" if laws[kind]["status"] == "sparse" else ""
             rows.append((name, laws[kind]["words"] + lent))
+            rows += [("", line) for line in laws[kind].get("lines") or []]
     return rows
 
 

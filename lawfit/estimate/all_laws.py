@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.errors import FitError, NotEnoughData
+from lawfit.estimate import critical_words
 from lawfit.estimate.certificate import SHAKY, Certificate, Search
 from lawfit.estimate.loss_fit import AsymptotePrior, fit_loss
 from lawfit.estimate.observations import data_hash, observe
@@ -28,6 +29,7 @@ from lawfit.records import FitStatus, Run, StepsToTarget, content_hash
 from lawfit.units import format_quantity
 
 Floats = NDArray[np.float64]
+Squares = Mapping[str, tuple[Floats, Floats, Floats]]  # run_key -> steps, squared gradient norms at one batch, at two
 
 # Kinds of fit, as the store knows them.
 LOSS: Final = "loss"
@@ -54,6 +56,7 @@ class Evidence:
     runs: Sequence[Run]
     targets: Sequence[StepsToTarget] = ()
     curves: Mapping[str, tuple[Floats, Floats]] = field(default_factory=dict)  # run_key -> (steps, losses)
+    squares: Squares = field(default_factory=dict)
     metric: str = ""  # which of `CURVE_METRICS` the curves are
     schedule: str = ""  # of the learning rate, as the recipe says it
     weight_decay_kind: str = ""  # of runs that do not say it themselves; empty is coupled
@@ -83,6 +86,8 @@ def evidence_hash(evidence: Evidence) -> str:
     for key in sorted(evidence.curves):
         steps, numbers = evidence.curves[key]
         curves.update(key.encode() + steps.tobytes() + numbers.tobytes())
+    for key in sorted(evidence.squares):
+        curves.update(key.encode() + b"".join(column.tobytes() for column in evidence.squares[key]))
     targets = sorted(
         (row.run_key, row.params, row.batch_tokens, row.steps, row.target_loss) for row in evidence.targets
     )
@@ -105,7 +110,13 @@ def fit_all_laws(evidence: Evidence, *, three_term: bool = False) -> AllLaws:
         missing[LOSS] = str(error)
     runs, notes = in_one_convention(evidence.runs, evidence.weight_decay_kind or COUPLED)
     found = fit_recipe_laws(
-        runs, evidence.targets, evidence.curves, schedule=evidence.schedule, rng=rng, surface=three_term
+        runs,
+        evidence.targets,
+        evidence.curves,
+        evidence.squares,
+        schedule=evidence.schedule,
+        rng=rng,
+        surface=three_term,
     )
     details |= found.missing
     for kind, (made, sentence) in {
@@ -192,20 +203,19 @@ def _critical_law(found: RecipeLaws, metric: str) -> tuple[FittedLaw | None, str
             "it takes three or more batch sizes at one model size, the best one and larger ones among them: steps to a "
             "target loss, loss curves at a constant learning rate, or finished runs at two horizons per batch"
         )
-    analysis = found.critical[route]
-    law = analysis.laws[analysis.answering]
-    low, high = law.exponent_interval(analysis.answering)
+    analysis, noise = found.critical[route], found.noise_factor
     payload = {
         "route": route,
         "metric": metric if route == CURVES else "",
         "routes": {name: other.to_json() for name, other in found.critical.items()},
-        "words": f"moves as {_INPUT_WORDS[analysis.answering]}^{law.exponents[analysis.answering]:+.2f} ({low:+.2f} to "
-        f"{high:+.2f}); {law.points} measured at {_count(law.groups, 'model size')}, "
-        f"{_ROUTE_WORDS[route]}",
-        "reasons": [],
+        "noise_scale": None if noise is None else noise.to_json(),
+        "words": critical_words.headline(analysis, _ROUTE_WORDS[route]),
+        "lines": critical_words.lines(analysis, noise),
+        "reasons": list(analysis.reasons),
         "sentences": list(analysis.sentences),
     }
-    return FittedLaw(kind=CRITICAL_BATCH, status=analysis.status, payload=finite(payload)), ""
+    made = FittedLaw(kind=CRITICAL_BATCH, status=analysis.status, payload=finite(payload))
+    return made, f"fitted, but not certified: {analysis.reasons[0]}" if analysis.reasons else ""
 
 
 def _timescale_law(found: RecipeLaws, notes: Sequence[str]) -> tuple[FittedLaw | None, str]:
@@ -247,7 +257,6 @@ def _three_term_law(found: RecipeLaws) -> tuple[FittedLaw | None, str]:
     return made, f"fitted, but not certified: {_doubt(fit.certificate)}" if fit.certificate.reasons else ""
 
 
-_INPUT_WORDS: Final = {"tokens": "tokens", "params": "parameters", "loss": "loss"}
 _ROUTE_WORDS: Final = {
     STEPS_TABLE: "from steps to a target loss",
     CURVES: "read off loss curves",

@@ -1,8 +1,8 @@
-"""Everything that measured critical batches say together: laws, which input they need, how far they can be trusted.
+"""Everything that measured critical batches say together: laws, which input they follow, how far they can be trusted.
 
-One call for a recipe's critical batches, whatever route they came by (`steps_to_target`, `data_laws`). The law in
-tokens answers unless the data demand one in params: tokens are what the studies that could tell the two apart found
-(arXiv 2410.21676, 2505.13738).
+One call for a recipe's critical batches, whatever route they came by (`steps_to_target`, `data_laws`). Laws in tokens,
+in params and in both answer together, each with the share that `critical_laws` gives it. Where the sizes determine an
+exponent no better than published laws do, theirs is lent and the sizes set the level.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from lawfit.errors import FitError, NotEnoughData
+from lawfit.errors import NotEnoughData
+from lawfit.estimate.certificate import Certificate
 from lawfit.estimate.critical_batch import CriticalBatch, measured_optima
+from lawfit.estimate.critical_certificate import LEVEL, certify_law
+from lawfit.estimate.critical_laws import BOTH, INPUTS_OF, PRIOR_SHARES, AveragedLaw, fit_candidates, weigh
 from lawfit.estimate.optimum_law import (
     MeasuredOptima,
     OptimumLaw,
@@ -26,16 +29,21 @@ from lawfit.estimate.optimum_law import (
 from lawfit.laws.critical_batch import Definition
 from lawfit.records import FitStatus
 
-# Lent where fewer than three sizes were measured: the exponent of both published laws (0.47 and 0.462, V1 and V2).
-LENT: Final[Mapping[str, tuple[float, float]]] = {"tokens": (0.465, 0.15)}
-_INPUTS: Final = ("tokens", "params", "loss")
+# Lent where the sizes do not determine an exponent: that of both published laws along one path (0.47 and 0.462, V1 and
+# V2); in params beside tokens the one that was found with tokens held (0.087, V2), so zero.
+LENT: Final[Mapping[str, Mapping[str, tuple[float, float]]]] = {
+    "tokens": {"tokens": (0.465, 0.15)},
+    "params": {"params": (0.465, 0.15)},
+    BOTH: {"tokens": (0.465, 0.15), "params": (0.0, 0.15)},
+}
+UNLIKE: Final = 3.0  # standard deviations from what is lent: worth a sentence
 
 
 @dataclass(frozen=True, kw_only=True)
 class LargestLeftOut:
     """The law fitted without the largest measured size, against what was measured there."""
 
-    law: str
+    law: str  # "answer" for the average that would have answered
     params: float | None
     tokens: float
     measured_tokens: float  # tokens per step
@@ -48,6 +56,9 @@ class LargestLeftOut:
     def inside(self) -> bool:
         return self.low_tokens <= self.measured_tokens <= self.high_tokens
 
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "inside": self.inside}
+
 
 @dataclass(frozen=True, kw_only=True)
 class CriticalPrediction:
@@ -58,11 +69,16 @@ class CriticalPrediction:
     low_tokens: float
     high_tokens: float
     level: float
-    law: str  # which input answered
+    shares: Mapping[str, float]  # of the laws that answered
     decades: Mapping[str, float]  # beyond the measured sizes; 0 inside
 
     def to_json(self) -> dict[str, Any]:
-        return {**vars(self), "definition": self.definition.to_json(), "decades": dict(self.decades)}
+        return {
+            **vars(self),
+            "definition": self.definition.to_json(),
+            "shares": dict(self.shares),
+            "decades": dict(self.decades),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +88,24 @@ class CriticalAnalysis:
     definition: Definition
     status: FitStatus
     measured: tuple[CriticalBatch, ...]
-    laws: Mapping[str, OptimumLaw]  # by input: "tokens", "params", "loss"
-    answering: str  # which of them answers
+    laws: Mapping[str, OptimumLaw]  # by input: "tokens", "params", "loss", "params and tokens"
+    shares: Mapping[str, float]  # of those that answer, the largest first
+    scores: Mapping[str, float]  # log density of the sizes left out; empty with fewer than three
+    certificates: Mapping[str, Certificate]  # of each law
+    reasons: tuple[str, ...]  # against using the answer; empty unless it is uncertified
     separation: Separation | None  # None where there is no law in both to ask
     curvature: tuple[float, float] | None  # of ln batch in the answering law's input; None: too few sizes to say
-    left_out: LargestLeftOut | None
+    left_out: Mapping[str, LargestLeftOut]  # by law, and "answer"; empty with one size
     sentences: tuple[str, ...]
+
+    @property
+    def answering(self) -> str:
+        """The law in one input with the largest share in the answer."""
+        return next((name for name in self.shares if name != BOTH), "tokens")
+
+    @property
+    def answer(self) -> AveragedLaw:
+        return AveragedLaw(shares=self.shares, laws=self.laws)
 
     def predict(self, tokens: float, params: float | None = None, *, level: float = 0.9) -> CriticalPrediction:
         """The critical batch at a scale; `tokens` are those that reach the loss at the definition's reference batch.
@@ -85,17 +113,17 @@ class CriticalAnalysis:
         Raises
         ------
         ValueError
-            The law that answers is one in params, and none were given.
+            A law that answers takes params, and none were given.
         """
         given = {"tokens": tokens} | ({} if params is None else {"params": params})
-        said = self.laws[self.answering].predict(level, **given)
+        said = self.answer.predict(level, **given)
         return CriticalPrediction(
             definition=self.definition,
             value_tokens=said.value,
             low_tokens=said.low,
             high_tokens=said.high,
             level=level,
-            law=self.answering,
+            shares=dict(self.shares),
             decades=said.decades,
         )
 
@@ -106,6 +134,10 @@ class CriticalAnalysis:
             "measured": [c.to_json() for c in self.measured],
             "laws": {name: law.to_json() for name, law in self.laws.items()},
             "answering": self.answering,
+            "shares": dict(self.shares),
+            "scores": dict(self.scores),
+            "certificates": {name: found.to_json() for name, found in self.certificates.items()},
+            "reasons": list(self.reasons),
             "separation": None
             if self.separation is None
             else {
@@ -115,7 +147,7 @@ class CriticalAnalysis:
                 "correlation": self.separation.correlation if np.isfinite(self.separation.correlation) else None,
             },
             "curvature": None if self.curvature is None else list(self.curvature),
-            "left_out": None if self.left_out is None else {**vars(self.left_out), "inside": self.left_out.inside},
+            "left_out": {name: found.to_json() for name, found in self.left_out.items()},
             "sentences": list(self.sentences),
         }
 
@@ -144,65 +176,131 @@ def analyse_critical(found: Sequence[CriticalBatch], notes: Sequence[str] = ()) 
         )
     optima, refused = measured_optima(found)
     sentences = [*notes, *refused]
-    laws: dict[str, OptimumLaw] = {}
-    for name in _INPUTS:
-        if name in optima.inputs:
-            try:
-                laws[name] = fit_optimum_law(optima, (name,))
-            except FitError as error:
-                if name == "tokens":
-                    mean, sd = LENT[name]
-                    sentences.append(
-                        f"the exponent in tokens is lent by published laws ({mean}, sd {sd}), since {error}"
-                    )
-    sparse = "tokens" not in laws
-    if sparse:
-        laws["tokens"] = fit_optimum_law(optima, ("tokens",), prior=LENT)
-    separation = None if sparse or "params" not in optima.inputs else separate_params_from_tokens(optima)
-    if separation is not None and separation.verdict != "tokens":
-        sentences.append(separation.sentence)
-    answering = "params" if separation is not None and separation.verdict == "params" else "tokens"
-    curvature = curvature_interval(optima, answering)
+    laws, certificates, lent = _laws(optima, sentences)
+    averaged, scores = weigh(optima, laws)
+    separation = _separation(optima, laws)
+    sentences += _which(averaged, separation)
+    leading = averaged.leading
+    curvature = curvature_interval(optima, leading) if leading in optima.inputs else None
     if curvature is not None and (curvature[0] > 0 or curvature[1] < 0):
-        sentences.append(f"the critical batch does not follow one power of {answering}: its logs curve; do not go far")
+        sentences.append(f"the critical batch does not follow one power of {leading}: its logs curve; do not go far")
+    report = certificates[leading]
+    sentences += [w for w in report.warnings if "bends the law" in w]
+    left_out = _largest_left_out(optima)
+    if left_out and not left_out["answer"].inside:
+        out = left_out["answer"]
+        sentences.append(
+            f"fitted without its largest size, the law missed it by {out.error:+.0%}, outside its 90 % interval"
+        )
+    reasons = _level_reasons(report) if leading in lent else report.reasons
     return CriticalAnalysis(
         definition=found[0].definition,
-        status=FitStatus.SPARSE if sparse else FitStatus.OK,
+        status=FitStatus.UNCERTIFIED if reasons else FitStatus.SPARSE if leading in lent else FitStatus.OK,
         measured=tuple(found),
         laws=laws,
-        answering=answering,
+        shares=averaged.shares,
+        scores=scores,
+        certificates=certificates,
+        reasons=reasons,
         separation=separation,
         curvature=curvature,
-        left_out=_largest_left_out(optima, answering),
+        left_out=left_out,
         sentences=tuple(sentences),
     )
 
 
-def _largest_left_out(optima: MeasuredOptima, name: str) -> LargestLeftOut | None:
-    """None with fewer than two sizes. Fewer than three left to learn from: with the lent exponent."""
+def _laws(
+    optima: MeasuredOptima, sentences: list[str]
+) -> tuple[dict[str, OptimumLaw], dict[str, Certificate], frozenset[str]]:
+    """Each law that can be had, its certificate, and those whose exponents had to be lent in part."""
+    laws, missing = fit_candidates(optima, tuple(INPUTS_OF))
+    certificates = {name: certify_law(optima, law) for name, law in laws.items()}
+    weak = {name for name, found in certificates.items() if any(each != LEVEL for each in found.weak)}
+    lent = frozenset(name for name in LENT if name in weak or (name == "tokens" and name not in laws))
+    if "tokens" in lent:
+        mean, sd = LENT["tokens"]["tokens"]
+        why = missing.get("tokens") or _open_exponent(certificates["tokens"])
+        sentences.append(f"the exponent is in part lent by published laws ({mean}, sd {sd}), since {why}")
+    else:
+        sentences += _unlike(laws["tokens"])
+    for name in lent:
+        laws[name] = fit_optimum_law(optima, INPUTS_OF[name], prior=LENT[name])
+        certificates[name] = certify_law(optima, laws[name], LENT[name])
+    return laws, certificates, lent
+
+
+def _open_exponent(report: Certificate) -> str:
+    error = max(value for name, value in report.standard_errors.items() if name != LEVEL)
+    said = f"{report.clusters} model sizes leave it a relative standard error of {error:.2g}"
+    if report.needed_runs:
+        at = report.needed_runs[0].inputs
+        said += f"; batches run to {at['tokens']:.2g} tokens at one more size would determine it best"
+    return said
+
+
+def _unlike(law: OptimumLaw) -> list[str]:
+    low, high = law.exponent_interval("tokens")
+    mean, sd = LENT["tokens"]["tokens"]
+    apart = abs(law.exponents["tokens"] - mean) / float(np.hypot(sd, (high - low) / 3.29))
+    if apart < UNLIKE:
+        return []
+    return [f"its exponent in tokens, {law.exponents['tokens']:+.2f}, is unlike the {mean:+.2f} of published laws"]
+
+
+def _level_reasons(report: Certificate) -> tuple[str, ...]:
+    """What forbids a law whose exponent is lent: not its few sizes, but a level that they do not show."""
+    wrong = [] if report.search.converged else [report.reasons[0]]
+    if LEVEL in report.weak:
+        wrong.append(
+            f"the measured critical batches do not determine its level (standard error of its log "
+            f"{report.standard_errors[LEVEL]:.2g})"
+        )
+    return tuple(wrong)
+
+
+def _separation(optima: MeasuredOptima, laws: Mapping[str, OptimumLaw]) -> Separation | None:
+    return separate_params_from_tokens(optima) if optima.groups > 2 and "params" in laws else None
+
+
+_NAMES: Final = {"tokens": "tokens", "params": "parameters", BOTH: "both"}
+
+
+def _which(averaged: AveragedLaw, separation: Separation | None) -> list[str]:
+    """Which input the answer follows, and what told it."""
+    if separation is None or (len(averaged.shares) == 1 and averaged.leading == "tokens"):
+        return []
+    shares = ", ".join(f"{_NAMES[name]} {share:.0%}" for name, share in averaged.shares.items())
+    said = f"what the critical batch follows: {shares} (by how each law finds a size left out)"
+    return [f"{said}; {separation.sentence}"]
+
+
+def _largest_left_out(optima: MeasuredOptima) -> dict[str, LargestLeftOut]:
+    """Empty with fewer than two sizes. Fewer than three left to learn from: with lent exponents."""
     if optima.groups < 2:
-        return None
+        return {}
     size = optima.inputs.get("params", optima.inputs["tokens"])
     largest = size > size.max() * 0.95
     row = int(np.flatnonzero(largest)[np.argmax(optima.inputs["tokens"][largest])])
     rest = optima.take(~largest)
-    try:
-        law = fit_optimum_law(rest, (name,))
-    except FitError:
-        if name != "tokens":
-            return None
-        law = fit_optimum_law(rest, (name,), prior=LENT)
-    said = law.predict(**{name: float(optima.inputs[name][row])})
+    laws, _, _ = _laws(rest, [])
+    laws = {name: law for name, law in laws.items() if name in PRIOR_SHARES}
+    averaged, _ = weigh(rest, laws)
+    at = {name: float(column[row]) for name, column in optima.inputs.items()}
     measured = float(np.exp(optima.log_value[row]))
     reach = 1.645 * float(optima.log_sd[row])  # what was measured there has its own error
-    down, up = (float(np.hypot(np.log(said.value / end), reach)) for end in (said.low, said.high))
-    return LargestLeftOut(
-        law=name,
-        params=float(optima.inputs["params"][row]) if "params" in optima.inputs else None,
-        tokens=float(optima.inputs["tokens"][row]),
-        measured_tokens=measured,
-        predicted_tokens=said.value,
-        low_tokens=said.value * float(np.exp(-down)),
-        high_tokens=said.value * float(np.exp(up)),
-        error=said.value / measured - 1,
-    )
+    found = {}
+    everyone: dict[str, AveragedLaw | OptimumLaw] = {"answer": averaged, **laws}
+    for name, law in everyone.items():
+        said = law.predict(**{x: at[x] for x in law.inputs})
+        down, up = (float(np.hypot(np.log(said.value / end), reach)) for end in (said.low, said.high))
+        found[name] = LargestLeftOut(
+            law=name,
+            params=at.get("params"),
+            tokens=at["tokens"],
+            measured_tokens=measured,
+            predicted_tokens=said.value,
+            low_tokens=said.value * float(np.exp(-down)),
+            high_tokens=said.value * float(np.exp(up)),
+            error=said.value / measured - 1,
+        )
+    return found

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from lawfit.errors import FitError
+from lawfit.estimate.certificate import Certificate
 from lawfit.estimate.optimum_law import MeasuredOptima
 from lawfit.laws.critical_batch import Definition
 
@@ -44,6 +45,7 @@ class CriticalBatch:
     loss: float | None  # the target, nats per token
     log_sd: float  # of ln value, measurement only; infinite where an end is open
     form_log_sd: float  # of ln value, from how the curve may bend: shared by all sizes of a recipe
+    certificate: Certificate | None = None  # of the curve that it comes from
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; an open end is null."""
@@ -60,6 +62,7 @@ class CriticalBatch:
             "loss": self.loss,
             "log_sd": _finite(self.log_sd),
             "form_log_sd": self.form_log_sd,
+            "certificate": None if self.certificate is None else self.certificate.to_json(),
         }
 
 

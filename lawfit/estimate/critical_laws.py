@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lawfit.errors import FitError
 from lawfit.estimate.optimum_law import MeasuredOptima, OptimumLaw, PredictedOptimum, fit_optimum_law, mixture_quantile
@@ -51,10 +51,25 @@ class AveragedLaw:
     def leading(self) -> str:
         return next(iter(self.shares))
 
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> AveragedLaw:
+        """From a route of a stored critical batch; one of before there were shares has one law that answers."""
+        shares = {name: float(share) for name, share in (document.get("shares") or {document["answering"]: 1}).items()}
+        return cls(shares=shares, laws={name: OptimumLaw.from_json(document["laws"][name]) for name in shares})
+
     @property
     def inputs(self) -> tuple[str, ...]:
         """What `predict` needs."""
         return tuple(dict.fromkeys(name for law in self.shares for name in self.laws[law].inputs))
+
+    def value(self, **inputs: ArrayLike) -> Floats:
+        """The centre of `predict`, at many places at once."""
+        logs = {name: np.log(np.asarray(column, dtype=float)) for name, column in inputs.items()}
+        total = np.zeros(())
+        for name, share in self.shares.items():
+            law = self.laws[name]
+            total = total + share * (np.log(law.const) + sum(e * logs[x] for x, e in law.exponents.items()))
+        return np.asarray(np.exp(total))
 
     def predict(self, level: float = 0.9, **inputs: float) -> PredictedOptimum:
         """The weighted geometric mean; the interval is of the mixture, so it holds what the laws disagree about."""

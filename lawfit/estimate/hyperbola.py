@@ -126,16 +126,12 @@ def fit_hyperbola(
             f"stop falling"
         )
     log_steps = np.log(needed)
-    scan = np.geomspace(batch[0] / SCAN_REACH, batch[-1] * SCAN_REACH, SCAN_POINTS)
-    misfit = _misfit(np.log(scan), batch, log_steps)
-    at = int(np.argmin(misfit))
-    log_doubling = _refine(np.log(scan), at, batch, log_steps)
+    log_doubling, log_steps_min = best_curve(batch, log_steps)
     least = float(_misfit(np.array([log_doubling]), batch, log_steps)[0])
     dof = len(batch) - 2
     variance = max(least / dof, LEAST_SD**2)
     low, high = _profile_interval(log_doubling, least, variance, dof, level, batch, log_steps)
     doubling = float(np.exp(log_doubling))
-    log_steps_min = float(np.mean(log_steps - np.log1p(doubling / batch)))
     curve = Hyperbola(steps_min=float(np.exp(log_steps_min)), tokens_min=float(np.exp(log_steps_min) * doubling))
     bends = _bends(batch, log_steps)
     status, beyond = _status(doubling, low, high, batch)
@@ -155,6 +151,14 @@ def fit_hyperbola(
         params=params,
         target_loss=target_loss,
     )
+
+
+def best_curve(batch: Floats, log_steps: Floats) -> tuple[float, float]:
+    """(ln doubling batch, ln of the fewest steps) of the hyperbola that fits best: the global minimum of a scan."""
+    log_scan = np.log(np.geomspace(batch[0] / SCAN_REACH, batch[-1] * SCAN_REACH, SCAN_POINTS))
+    at = int(np.argmin(_misfit(log_scan, batch, log_steps)))
+    log_doubling = _refine(log_scan, at, batch, log_steps)
+    return log_doubling, float(np.mean(log_steps - np.log1p(np.exp(log_doubling) / batch)))
 
 
 def share_bends(fits: Sequence[HyperbolaFit]) -> tuple[HyperbolaFit, ...]:

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 
 from lawfit.errors import FitError
 from lawfit.estimate.critical_analysis import CriticalAnalysis, analyse_critical
+from lawfit.estimate.critical_certificate import certify_hyperbola
 from lawfit.estimate.data_laws import fit_data_laws
 from lawfit.estimate.hyperbola import HyperbolaFit
+from lawfit.estimate.noise_by_size import NoiseFactor, NoiseOfSize, noise_by_size, noise_factor
 from lawfit.estimate.optima import Floats
 from lawfit.estimate.steps_to_target import (
     LossCurve,
@@ -30,7 +32,7 @@ from lawfit.estimate.three_term import RESAMPLES, BatchRuns, ThreeTermFit, best_
 from lawfit.estimate.timescale import TimescaleFit, fit_timescale
 from lawfit.estimate.weight_decay import DecayRuns
 from lawfit.laws.critical_batch import DOUBLING, Definition
-from lawfit.records import Run, RunStatus, StepsToTarget
+from lawfit.records import FitStatus, Run, RunStatus, StepsToTarget
 
 STEPS_TABLE: Final = "steps_to_target"
 CURVES: Final = "loss_curves"
@@ -47,14 +49,26 @@ class RecipeLaws:
     critical: Mapping[str, CriticalAnalysis]  # by route: STEPS_TABLE, CURVES, DATA_LAWS
     three_term: ThreeTermFit | None
     timescale: TimescaleFit | None
+    noise: tuple[NoiseOfSize, ...]  # gradient noise scale by size, of the runs that logged it
     missing: Mapping[str, str]  # route -> what it would take
 
     @property
     def answering(self) -> str | None:
-        """The route whose critical batch answers: the one with most model sizes, direct measurements first."""
+        """The route whose critical batch answers: one that is certified, with most model sizes, direct ones first."""
         order = [route for route in (STEPS_TABLE, CURVES, DATA_LAWS) if route in self.critical]
-        sizes = {route: self.critical[route].laws["tokens"].groups for route in order}
-        return max(order, key=lambda route: sizes[route], default=None)
+
+        def rank(route: str) -> tuple[bool, int]:
+            found = self.critical[route]
+            return found.status is not FitStatus.UNCERTIFIED, found.laws["tokens"].groups
+
+        return max(order, key=rank, default=None)
+
+    @property
+    def noise_factor(self) -> NoiseFactor | None:
+        """The answering critical batch over the gradient noise scale."""
+        if self.answering is None or self.critical[self.answering].definition != DOUBLING:
+            return None
+        return noise_factor(self.noise, self.critical[self.answering].measured)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -62,6 +76,7 @@ class RecipeLaws:
             "answering": self.answering,
             "three_term": None if self.three_term is None else self.three_term.to_json(),
             "timescale": None if self.timescale is None else self.timescale.to_json(),
+            "noise_scale": [vars(size).copy() for size in self.noise],
             "missing": dict(self.missing),
         }
 
@@ -70,6 +85,7 @@ def fit_recipe_laws(
     runs: Sequence[Run],
     targets: Sequence[StepsToTarget] = (),
     curves: Mapping[str, tuple[Floats, Floats]] | None = None,
+    squares: Mapping[str, tuple[Floats, Floats, Floats]] | None = None,
     *,
     schedule: str = "",
     definition: Definition = DOUBLING,
@@ -84,6 +100,7 @@ def fit_recipe_laws(
     runs : runs of one recipe, with their curves
     targets : its steps to a target, where a table gave them
     curves : run_key -> (steps, losses) of one metric
+    squares : run_key -> (steps, squared gradient norms at one batch, at two), for the noise scale
     schedule : the recipe's. Curves are read only where it holds the learning rate (constant, WSD): on a schedule that
         decays from the start, the loss half-way is not what a run of half the length would have.
     resamples : of the three-term surface; the other laws need none
@@ -102,7 +119,10 @@ def fit_recipe_laws(
         try:
             fits, notes = measure()
             estimator = "E5" if route == DATA_LAWS else "E4"
-            found = [fit.critical(definition, estimator=estimator) for fit in fits]
+            found = [
+                replace(fit.critical(definition, estimator=estimator), certificate=certify_hyperbola(fit))
+                for fit in fits
+            ]
             critical[route] = analyse_critical(found, [*notes, *held])
         except FitError as error:
             missing[route] = str(error)
@@ -117,7 +137,13 @@ def fit_recipe_laws(
             missing[TIMESCALE] = "; ".join(timescale.sentences)
     except FitError as error:
         missing[TIMESCALE] = str(error)
-    return RecipeLaws(critical=critical, three_term=three_term, timescale=timescale, missing=missing)
+    return RecipeLaws(
+        critical=critical,
+        three_term=three_term,
+        timescale=timescale,
+        noise=noise_by_size(usual, squares),
+        missing=missing,
+    )
 
 
 def one_factor_at_its_base(runs: Sequence[Run]) -> tuple[list[Run], tuple[str, ...]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.advise.further import ANSWERS, interval_along, loss_along
+from lawfit.advise.further import ANSWERS, critical_along, interval_along, loss_along
 from lawfit.plots import style
 from lawfit.plots.words import scale_words
 from lawfit.units import format_quantity
@@ -128,7 +128,9 @@ def _critical(fit: Fit, document: Mapping[str, Any]) -> LawChart:
         if found[name] is not None and found["log_sd"] is not None
     ]
     x = _axis([target[name], *(dot.x for dot in dots)])
-    value, low, high = interval_along(route["laws"][name], x, said["level"])
+    ratio = target["tokens"] / target["params"]  # where laws in params answer too: along the target's ratio
+    tokens, params = (x, x / ratio) if name == "tokens" else (x * ratio, x)
+    value, low, high = critical_along(route, tokens, params, said["level"])
     return LawChart(
         name="critical_batch",
         title=f"Critical batch against {'training tokens' if name == 'tokens' else 'parameters'}",

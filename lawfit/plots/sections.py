@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from lawfit.plots.charts import backtest_choice, cost_charts, law_charts, scaling_choice, surface_choice
 from lawfit.plots.html import Table, chart_html, choice_html, list_html, pairs_html, table_html, tag, text
 from lawfit.plots.words import (
+    CRITICAL_INPUTS,
     FURTHER_NAMES,
     LAW_STATUS_WORDS,
     OPTIMUM_WORDS,
@@ -229,6 +230,7 @@ def _further_rows(
                 ("Means", f"at this batch {definition_words(part['definition'])}"),
                 ("So what", "below it larger batches save time at little cost; above it they mostly waste tokens"),
                 *([("Your batch", f"{batch['value'] / part['value']:.2g} times it")] if batch is not None else []),
+                *_critical_standing(part),
                 *([("Measured in", f"recipe {part['from_recipe']}")] if part.get("from_recipe") else []),
             ],
         )
@@ -237,6 +239,20 @@ def _further_rows(
         rows.append(("A single run", f"{part['run_low']:.4g} to {part['run_high']:.4g}, its own noise included"))
     rows.append(("Holds for", "the best settings at this scale"))
     return f"{part['value']:.4g}", "nats per token", rows
+
+
+def _critical_standing(part: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the critical batch follows, how it did at the largest size, and the noise scale beside it."""
+    rows = []
+    if shares := part.get("shares"):
+        shown = ", ".join(f"{CRITICAL_INPUTS.get(name, name)} {share:.0%}" for name, share in shares.items())
+        rows.append(("Follows", shown if len(shares) > 1 else shown.rsplit(" ", 1)[0]))
+    if out := part.get("left_out"):
+        inside = "inside" if out["inside"] else "outside"
+        rows.append(("Largest size", f"left out, it was predicted {out['error']:+.0%} off, {inside} the interval"))
+    if noise := part.get("noise_scale"):
+        rows.append(("Noise scale", noise["words"].removeprefix("gradient noise scale ")))
+    return rows
 
 
 def others_section(document: Mapping[str, Any]) -> str:

@@ -36,6 +36,10 @@ FURTHER_NAMES: Final[Mapping[str, str]] = MappingProxyType(
     {"weight_decay": "Weight decay", "critical_batch": "Critical batch", "expected_loss": "Expected loss"}
 )
 
+CRITICAL_INPUTS: Final[Mapping[str, str]] = MappingProxyType(
+    {"tokens": "tokens", "params": "parameters", "params and tokens": "both"}
+)
+
 SMALL_DECAY: Final = 1e-3
 
 
@@ -56,7 +60,9 @@ def further_words(document: Mapping[str, Any], name: str) -> str:
     if name == "critical_batch":
         tokens = f"{format_quantity(part['value'])} tokens ({_span(part, format_quantity)})"
         source = f"; measured in recipe {part['from_recipe']}" if part.get("from_recipe") else ""
-        return f"{tokens}: there {definition_words(part['definition'])}{source}"
+        noise = part.get("noise_scale")
+        factor = f"; {noise['factor']['value']:.2g} times the gradient noise scale" if noise else ""
+        return f"{tokens}: there {definition_words(part['definition'])}{factor}{source}"
     run = "" if part["run_low"] is None else f"; a single run {part['run_low']:.4g} to {part['run_high']:.4g}"
     return f"{part['value']:.4g} nats per token ({_span(part, _four)}) at the best settings{run}"
 

@@ -27,11 +27,15 @@ def test_zhang_end_to_end() -> None:
     assert found.separation is not None
     assert found.separation.verdict == "not_separable"
     assert any("grew together" in sentence for sentence in found.sentences)
-    assert found.left_out is not None
-    assert found.left_out.params == pytest.approx(604e6)
-    assert abs(found.left_out.error) < 0.15
-    assert found.left_out.inside
-    assert set(found.laws) == {"tokens", "params", "loss"}
+    out = found.left_out["answer"]
+    assert out.params == pytest.approx(604e6)
+    assert abs(out.error) < 0.15
+    assert out.inside
+    assert set(found.laws) == {"tokens", "params", "loss", "params and tokens"}
+    assert found.certificates["tokens"].certified
+    assert found.reasons == ()
+    assert sum(found.shares.values()) == pytest.approx(1.0)
+    assert set(found.shares) == {"tokens", "params", "params and tokens"}  # not told apart, so all of them answer
 
 
 def test_the_law_that_the_data_demand_answers(rng: np.random.Generator) -> None:
@@ -57,7 +61,7 @@ def test_two_sizes_borrow_the_exponent() -> None:
 
 def test_one_size_is_a_level(rng: np.random.Generator) -> None:
     found = analyse_critical([measured(1e6, 1e8, 2e9)])
-    assert found.left_out is None
+    assert found.left_out == {}
     assert found.predict(2e9).value_tokens == pytest.approx(1e6)
 
 

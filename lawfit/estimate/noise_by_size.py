@@ -1,0 +1,176 @@
+"""E6 beside E4: the gradient noise scale of each model size, and how many times it the measured critical batch is.
+
+The noise scale falls with the learning rate and moves along a run, so one number per size needs a rule: at each batch
+the run of the lowest loss, the second half of it, and the geometric mean over batches. It says how noisy the gradient
+is, not how batches pay: under Adam it was found orders of magnitude off (arXiv 2505.23971). So it never answers; the
+factor between the two is measured and said, and whether it is the same at every size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lawfit.errors import FitError
+from lawfit.estimate.critical_batch import CriticalBatch
+from lawfit.estimate.noise_scale import fit_noise_scale
+from lawfit.estimate.sweeps import same_value
+from lawfit.records import Run
+from lawfit.units import format_quantity
+
+Floats = NDArray[np.float64]
+
+LEVEL: Final = 0.9
+COLUMN: Final = "noise_scale_tokens"  # of a table of runs: what the trainer computes over the second half of a run
+SQUARES: Final = ("grad_sq", "grad_sq_double")  # curves: squared gradient norms at one batch and at two
+_BLOCKS: Final = 4  # thinned curves hold few points
+_ALONE_SD: Final = 0.3  # of ln noise scale, where one batch alone tells it: what batches of our own sizes differ by
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseOfSize:
+    """The noise scale of one model size, near the best learning rate of each batch."""
+
+    params: float
+    tokens: float  # horizon of its runs; the second half of them was looked at
+    value_tokens: float
+    log_sd: float  # of the mean over batches
+    batches: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseFactor:
+    """Measured critical batch over noise scale."""
+
+    sizes: tuple[NoiseOfSize, ...]
+    factors: tuple[float, ...]  # of those sizes that have a critical batch too, in their order
+    value: float  # geometric mean
+    low: float  # of a 90 % interval for a further size
+    high: float
+    growth: tuple[float, float, float] | None  # ln factor per ln params: estimate and ends; None: one size
+
+    @property
+    def steady(self) -> bool:
+        """Whether the sizes leave room for one factor at all of them."""
+        return self.growth is None or self.growth[1] <= 0 <= self.growth[2]
+
+    def words(self) -> str:
+        """``gradient noise scale 16.2k tokens at 202k parameters ...: the critical batch is 3.1 times it``."""
+        shown = ", ".join(
+            f"{format_quantity(size.value_tokens)} tokens at {format_quantity(size.params)} parameters"
+            for size in self.sizes[:: max(1, len(self.sizes) - 1)][:2]
+        )
+        said = f"gradient noise scale {shown}: the critical batch is {self.value:.2g} times it ({self.low:.2g} to "
+        said += f"{self.high:.2g})"
+        if self.growth is not None and not self.steady:
+            said += f", a factor that moves as parameters^{self.growth[0]:+.2f}"
+        return said
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "sizes": [vars(size).copy() for size in self.sizes],
+            "factors": list(self.factors),
+            "factor": {"value": self.value, "low": self.low, "high": self.high, "level": LEVEL},
+            "growth": None if self.growth is None else list(self.growth),
+            "steady": self.steady,
+            "words": self.words(),
+        }
+
+
+def noise_by_size(
+    runs: Sequence[Run], squares: Mapping[str, tuple[Floats, Floats, Floats]] | None = None
+) -> tuple[NoiseOfSize, ...]:
+    """Noise scales of the sizes whose runs have one, ascending.
+
+    Parameters
+    ----------
+    runs : with `COLUMN` among their further columns, or
+    squares : run_key -> (steps, squared norms at one batch, at two); used where a run's table has no noise scale
+    """
+    found = []
+    scored = [
+        (run, value) for run in runs if run.loss is not None if (value := _of_run(run, squares or {})) is not None
+    ]
+    sizes = np.array([run.params for run, _ in scored])
+    for index in range(same_value(sizes).max(initial=-1) + 1 if len(sizes) else 0):
+        mine = [pair for pair, i in zip(scored, same_value(sizes), strict=True) if i == index]
+        batches: dict[int, tuple[float, float]] = {}
+        of_batch = same_value(np.array([run.batch_tokens for run, _ in mine]))
+        for (run, value), batch in zip(mine, of_batch.tolist(), strict=True):
+            loss = float(run.loss or np.inf)
+            if batch not in batches or loss < batches[batch][0]:
+                batches[batch] = (loss, float(np.log(value)))
+        logs = np.array([value for _, value in batches.values()])
+        found.append(
+            NoiseOfSize(
+                params=float(np.median([run.params for run, _ in mine])),
+                tokens=float(np.median([run.tokens for run, _ in mine])),
+                value_tokens=float(np.exp(logs.mean())),
+                log_sd=float(logs.std(ddof=1) / np.sqrt(len(logs))) if len(logs) > 2 else _ALONE_SD,
+                batches=len(logs),
+            )
+        )
+    return tuple(sorted(found, key=lambda size: size.params))
+
+
+def noise_factor(sizes: Sequence[NoiseOfSize], measured: Sequence[CriticalBatch]) -> NoiseFactor | None:
+    """How many times the noise scale the critical batch is; None where no size has both.
+
+    Of a size's critical batches the one at most tokens counts: it stands nearest to the half of the runs over which
+    the noise scale is averaged.
+    """
+    from scipy.stats import t
+
+    log_ratio, sd, params = [], [], []
+    for size in sizes:
+        here = [
+            c for c in measured if c.params and abs(np.log(c.params / size.params)) < 0.01 and np.isfinite(c.log_sd)
+        ]
+        if here:
+            last = max(here, key=lambda c: c.tokens)
+            log_ratio.append(np.log(last.value_tokens / size.value_tokens))
+            sd.append(np.hypot(last.log_sd, size.log_sd))
+            params.append(np.log(size.params))
+    if not log_ratio:
+        return None
+    y, s, x = (np.array(column) for column in (log_ratio, sd, params))
+    mean = float(y.mean())
+    spread = float(np.sqrt((s**2).mean() + (y.var(ddof=1) if len(y) > 1 else 0.0)))
+    reach = float(t.ppf(0.5 + LEVEL / 2, max(len(y) - 1, 2))) * spread * float(np.sqrt(1 + 1 / len(y)))
+    growth = None
+    if len(y) > 1:
+        apart = x - x.mean()
+        slope = float(apart @ y / (apart @ apart))
+        error = float(np.sqrt((apart**2) @ (s**2)) / (apart @ apart)) * 1.645
+        growth = (slope, slope - error, slope + error)
+    return NoiseFactor(
+        sizes=tuple(sizes),
+        factors=tuple(float(f) for f in np.exp(y)),
+        value=float(np.exp(mean)),
+        low=float(np.exp(mean - reach)),
+        high=float(np.exp(mean + reach)),
+        growth=growth,
+    )
+
+
+def _of_run(run: Run, squares: Mapping[str, tuple[Floats, Floats, Floats]]) -> float | None:
+    try:
+        stated = float(run.extra.get(COLUMN) or "nan")
+    except (TypeError, ValueError):
+        stated = float("nan")
+    if np.isfinite(stated) and stated > 0:
+        return stated
+    if run.run_key not in squares:
+        return None
+    steps, small, large = squares[run.run_key]
+    half = steps > 0.5 * steps.max(initial=0.0)
+    try:
+        return fit_noise_scale(
+            small[half], large[half], run.batch_tokens, 2 * run.batch_tokens, blocks=_BLOCKS
+        ).value_tokens
+    except FitError:
+        return None
