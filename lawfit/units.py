@@ -49,6 +49,22 @@ def format_lr(value: float | None) -> str:
     return f"{mantissa}e{int(exponent)}"
 
 
+def format_flops(value: float) -> str:
+    """Compute as people write it: ``1e21``, ``5.53e20``."""
+    if not math.isfinite(value):
+        return str(value)
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
+def format_duration(seconds: float) -> str:
+    """Wall-clock time in the largest unit that it fills: ``10.9 hours``, ``3.2 days``."""
+    for name, length in (("years", 365.25 * 86400), ("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= (2 if name == "years" else 1) * length:
+            return f"{seconds / length:.3g} {name}"
+    return f"{seconds:.3g} seconds"
+
+
 def format_percent(fraction: float | None) -> str:
     """A share of the loss: ``0.00062`` -> ``0.06 %``; below 0.01 % with one more digit."""
     if fraction is None or not math.isfinite(fraction):

@@ -74,3 +74,18 @@ def test_format_lr(value: float | None, text: str) -> None:
 )
 def test_format_percent(value: float | None, text: str) -> None:
     assert units.format_percent(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(1e21, "1e21"), (5.534e20, "5.53e20"), (9.999e20, "1e21"), (math.inf, "inf")]
+)
+def test_flops_for_people(value: float, words: str) -> None:
+    assert units.format_flops(value) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(12, "12 seconds"), (90, "1.5 minutes"), (39062.5, "10.9 hours"), (3 * 86400, "3 days"), (4e8, "12.7 years")],
+)
+def test_durations_for_people(seconds: float, words: str) -> None:
+    assert units.format_duration(seconds) == words

@@ -8,12 +8,27 @@ import typer
 from typer.core import TyperGroup
 
 from lawfit import __version__
-from lawfit.cli import convert, corpus, db, demo, fit, ingest, launch, laws, predict, predictions, runs, serve, simulate
+from lawfit.cli import (
+    convert,
+    corpus,
+    db,
+    demo,
+    fit,
+    ingest,
+    launch,
+    laws,
+    plan,
+    predict,
+    predictions,
+    runs,
+    serve,
+    simulate,
+)
 from lawfit.cli.options import DatabaseOption, State
 
 ORDER = (
-    *("ingest", "runs", "fit", "predict", "predictions", "corpus", "launch", "laws", "convert", "simulate", "db"),
-    *("serve", "demo"),
+    *("ingest", "runs", "fit", "predict", "plan", "predictions", "corpus", "launch", "laws", "convert", "simulate"),
+    *("db", "serve", "demo"),
 )
 
 
@@ -57,6 +72,7 @@ app.command("ingest", short_help="Store finished runs from tables.")(ingest.inge
 app.add_typer(runs.app, name="runs", short_help="Look at the stored runs; exclude and restore some.")
 app.command("fit", short_help="Fit how the best lr and batch size move with scale.")(fit.fit)
 app.command("predict", short_help="Recommend lr and batch size for a target.")(predict.predict)
+app.command("plan", short_help="Spend a budget: model size, tokens, settings, time.")(plan.plan)
 app.add_typer(predictions.app, name="predictions", short_help="Show a recommendation given before.")
 app.command("launch", short_help="Train grids of small models on this machine's GPUs.")(launch.launch)
 app.add_typer(laws.app, name="laws", short_help="Published laws, and what each costs on your runs.")

@@ -36,6 +36,19 @@ def report_html(
     sections = recommendation_body(fit, document, runs, laws)
     target = document["target"]
     title = f"lawfit: {scale_words(target['params'], target['tokens'])}"
+    return _page(title, "Learning rate and batch size for your next run", sections)
+
+
+def plan_html(fit: Fit, document: Mapping[str, Any]) -> str:
+    """The whole page of a plan (`pipeline.plan`); `fit` is the loss fit that it was made from."""
+    from lawfit.plots.plan_sections import plan_sections
+
+    plan = document["plan"]
+    title = f"lawfit: plan of {scale_words(plan['params'], plan['tokens'])}"
+    return _page(title, "How to spend a training budget", plan_sections(fit, document))
+
+
+def _page(title: str, heading: str, sections: str) -> str:
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
@@ -43,7 +56,7 @@ def report_html(
         '<meta name="color-scheme" content="light dark">\n'
         f"<title>{text(title)}</title>\n<style>\n{asset('lawfit.css')}</style>\n</head>\n<body>\n"
         '<header class="top"><p class="brand">lawfit</p>'
-        "<h1>Learning rate and batch size for your next run</h1></header>\n"
+        f"<h1>{text(heading)}</h1></header>\n"
         f"<main>{sections}</main>\n{dark_block()}\n"
         f"<script>{plotly_js()}</script>\n<script>\n{asset('charts.js')}</script>\n</body>\n</html>\n"
     )
@@ -74,7 +87,23 @@ def write_report(
     LawfitError
         The file cannot be written.
     """
-    content = report_html(fit, document, runs, laws)
+    return _write(path, report_html(fit, document, runs, laws))
+
+
+def write_plan_report(path: Path, fit: Fit, document: Mapping[str, Any]) -> Path:
+    """Write the report of a plan, likewise."""
+    return _write(path, plan_html(fit, document))
+
+
+def write_transfer_report(path: Path, document: Mapping[str, Any]) -> Path:
+    """Write the report of a transfer view (`pipeline.transfer`), likewise."""
+    from lawfit.plots.transfer import transfer_sections
+
+    title = "lawfit: transfer of the learning rate"
+    return _write(path, _page(title, "Transfer of the learning rate", transfer_sections(document)))
+
+
+def _write(path: Path, content: str) -> Path:
     part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

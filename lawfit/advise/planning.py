@@ -1,0 +1,311 @@
+"""From a budget to a plan: how large a model on how many tokens, at which settings, to which loss, in what time.
+
+One JSON document, the same from the command line, over HTTP and in a notebook. Where the runs do not say how a budget
+is best split, that part is refused with its reason and with the runs that would say it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lawfit.advise.loss_belief import LossBelief, finite
+from lawfit.advise.planning_choice import Choice
+from lawfit.advise.planning_optimum import optimal_path, tokens_for
+from lawfit.advise.planning_runs import runs_words
+from lawfit.advise.planning_time import time_answer, tokens_per_second
+from lawfit.errors import NotEnoughData
+from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
+from lawfit.records import LARGEST_TARGET, Fit, FitStatus, PlanQuestion, Recipe, Target
+from lawfit.units import format_flops
+
+Floats = NDArray[np.float64]
+
+SCHEMA: Final = "lawfit.plan/1"
+SIZES: Final = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0)  # of the alternatives, in units of the planned size
+FAR_DECADES: Final = 0.05
+VERY_FAR_DECADES: Final = 2.0
+WIDE: Final = 10.0  # ratio of the ends of an interval that deserves a word
+
+Settings = Callable[[Target], Mapping[str, Any]]  # the document of `lawfit predict` at a scale
+
+
+def plan(
+    question: PlanQuestion, recipe: Recipe, laws: Mapping[str, Fit], missing: Mapping[str, str], settings: Settings
+) -> dict[str, Any]:
+    """The plan for one question.
+
+    Parameters
+    ----------
+    laws : kind -> fit; ``loss`` answers, ``critical_batch`` adds time against compute
+    missing : kind -> what the data lack for it
+    settings : answers as `advise.prediction.recommend` does, at the planned scale
+
+    Returns
+    -------
+    dict
+        The document of ``lawfit plan --json`` (schema `SCHEMA`); costs are shares of loss, losses nats per token.
+
+    Raises
+    ------
+    NotEnoughData
+        There is no law of the loss to plan with, or it leaves the optimum that was asked for open.
+    FitError
+        A loss that no training reaches.
+    """
+    fit = laws.get("loss")
+    if fit is None or fit.status is FitStatus.UNCERTIFIED:
+        reason = missing.get("loss") or "this fit has none; run lawfit fit again"
+        raise NotEnoughData(f"a plan needs a law of the loss in parameters and tokens, and there is none: {reason}")
+    belief = LossBelief.of(fit, question.level)
+    choice = Choice(belief, question)
+    target = _target(question, choice.params, choice.tokens)
+    said = settings(target)
+    batch = (said["recommendation"]["batch_tokens"] or {}).get("value")
+    time, lacking = _time(laws, missing, belief, choice, said, question, batch)
+    total = choice.total
+    verdict = choice.verdict
+    return {
+        "schema": SCHEMA,
+        "recipe": said["recipe"],
+        "asked": {name: value for name, value in asdict(question).items() if value is not None},
+        "budget": {
+            "flops": finite(total),
+            "training_flops": finite(choice.flops),
+            "inference_flops": finite(total - choice.flops) if question.inference_tokens else 0.0,
+            "convention": _convention(recipe, question),
+            "extrapolation_decades": finite(belief.decades("flops", choice.flops)),
+            **_duration(question, choice),
+        },
+        "plan": {
+            "params": finite(choice.params),
+            "tokens": finite(choice.tokens),
+            "tokens_per_param": finite(choice.tokens / choice.params),
+            "steps": None if not batch else finite(choice.tokens / batch),
+            "why": choice.why,
+            "cost": finite(choice.cost),
+            "extrapolation_decades": {
+                name: finite(belief.decades(name, value))
+                for name, value in (("params", choice.params), ("tokens", choice.tokens))
+            },
+        },
+        "optimum": None if choice.refused else _optimum(belief, choice),
+        "alternatives": _alternatives(belief, choice),
+        "settings": {
+            name: said.get(name) for name in ("recommendation", "weight_decay", "critical_batch", "expected_loss")
+        }
+        | {"missing": said.get("missing", {}), "prediction_id": said["id"]},
+        "time": time,
+        "missing": {"optimum": verdict.refusal or "", "time": lacking},
+        "runs_that_would_help": list(verdict.runs),
+        "evidence": {
+            "loss_fit_id": fit.id,
+            "prediction_fit_id": said["evidence"]["fit_id"],
+            "scales": len(belief.points),
+            "status": "borrowed" if fit.status is FitStatus.SPARSE else "ok",
+            "forms": [each.form for each in belief.fits],
+            "notes": list(fit.payload["sentences"]),
+        },
+        "warnings": [*_warnings(belief, choice, recipe), *said["warnings"]],
+    }
+
+
+def _target(question: PlanQuestion, params: float, tokens: float) -> Target:
+    return Target(
+        params=params,
+        tokens=tokens,
+        seq_len=question.seq_len,
+        batch_multiple=question.batch_multiple,
+        max_batch_tokens=question.max_batch_tokens,
+        level=question.level,
+    )
+
+
+def _optimum(belief: LossBelief, choice: Choice) -> dict[str, Any]:
+    best, level = choice.best, choice.question.level
+    tokens = choice.left(choice.total, math.exp(best.chosen))
+    ratio = best.log_tokens_each - best.log_params_each
+    exponent, exponent_each = _exponent(belief, choice)
+    found: dict[str, Any] = {
+        "flops": finite(choice.total),
+        "params": _part(belief, math.exp(best.chosen), np.exp(best.log_params_each), level),
+        "tokens": _part(belief, tokens, np.exp(best.log_tokens_each), level),
+        "tokens_per_param": _part(belief, tokens / math.exp(best.chosen), np.exp(ratio), level),
+        "loss": _part(belief, math.exp(best.log_loss), np.exp(best.log_loss_each), level),
+        "central_params": finite(math.exp(best.log_params)),
+        "params_exponent": _part(belief, exponent, exponent_each, level),
+        "cheap_zone": {f"{share:g}": [finite(end) for end in zone] for share, zone in best.zones.items()},
+        "expected_regret": finite(best.regret),
+    }
+    if choice.own_budget is not None:  # the budget is part of the answer: each world has its own
+        flops, params, tokens_each = choice.own_budget
+        found["budget"] = _part(belief, choice.total, flops, level)
+        found["params"] = _part(belief, choice.params, params, level)
+        found["tokens"] = _part(belief, choice.tokens, tokens_each, level)
+        found["tokens_per_param"] = _part(belief, choice.tokens / choice.params, _over(tokens_each, params), level)
+    return found
+
+
+def _exponent(belief: LossBelief, choice: Choice) -> tuple[float, Floats]:
+    """a of ``params* ~ flops^a`` around the budget."""
+    path = optimal_path(belief, served=choice.served, budgets=np.array([choice.total / math.e, choice.total * math.e]))
+    slopes = np.diff(path.log_params, axis=1)[:, 0] / 2
+    return float(slopes[0]), slopes[1:]
+
+
+def _part(belief: LossBelief, value: float, draws: Floats, level: float) -> dict[str, Any]:
+    return {"value": finite(value), **_ends(belief, draws), "level": level}
+
+
+def _over(above: Floats, below: Floats) -> Floats:
+    """A ratio, infinite where both are."""
+    known = np.isfinite(above) & np.isfinite(below)
+    return np.where(known, np.where(known, above, 1.0) / np.where(known, below, 1.0), np.inf)
+
+
+def _ends(belief: LossBelief, draws: Floats) -> dict[str, float | None]:
+    bounds = belief.bounds(draws)
+    return {"low": None, "high": None} if bounds is None else {"low": finite(bounds[0]), "high": finite(bounds[1])}
+
+
+def _alternatives(belief: LossBelief, choice: Choice) -> list[dict[str, Any]]:
+    """Other sizes for the same budget, and what each would need to be as good as the plan."""
+    middle = choice.params
+    sizes = [middle * factor for factor in SIZES]
+    reach = tokens_for(belief, math.exp(choice.log_loss), np.array(sizes))
+    rows = []
+    for params, needed in zip(sizes, reach, strict=True):
+        tokens = (choice.total / params - 2 * choice.served) / FLOPS_PER_PARAM_TOKEN
+        if tokens < 1 or not 1 <= params <= LARGEST_TARGET:
+            continue
+        needed = choice.tokens if params == middle else needed
+        total = params * (FLOPS_PER_PARAM_TOKEN * needed + 2 * choice.served)
+        log_loss = float(belief.centre([params], [tokens])[0])
+        rows.append(
+            {
+                "params": finite(params),
+                "tokens": finite(tokens),
+                "tokens_per_param": finite(tokens / params),
+                "loss": finite(math.exp(log_loss)),
+                "cost": finite(math.expm1(log_loss - choice.log_loss)),
+                **_cost_ends(belief, choice, params),
+                "planned": params == middle,
+                "same_loss": {
+                    "tokens": finite(needed),
+                    "flops": finite(total),
+                    "compute_ratio": finite(total / choice.total),
+                },
+            }
+        )
+    return rows
+
+
+def _cost_ends(belief: LossBelief, choice: Choice, params: float) -> dict[str, float | None]:
+    if params == choice.params:
+        return {"cost_low": 0.0, "cost_high": 0.0}
+    tokens = (choice.total / params - 2 * choice.served) / FLOPS_PER_PARAM_TOKEN
+    each = belief.each([params, choice.params], [tokens, choice.tokens])
+    ends = belief.bounds(np.expm1(each[:, 0] - each[:, 1]))
+    return {
+        "cost_low": None if ends is None else finite(ends[0]),
+        "cost_high": None if ends is None else finite(ends[1]),
+    }
+
+
+def _time(
+    laws: Mapping[str, Fit],
+    missing: Mapping[str, str],
+    belief: LossBelief,
+    choice: Choice,
+    said: Mapping[str, Any],
+    question: PlanQuestion,
+    batch: float | None,
+) -> tuple[dict[str, Any] | None, str]:
+    fit, critical = laws.get("critical_batch"), said.get("critical_batch")
+    if fit is None or critical is None or fit.status is FitStatus.UNCERTIFIED:
+        reason = missing.get("critical_batch") or said.get("missing", {}).get("critical_batch") or "there is none"
+        return None, f"time against compute needs a critical batch size: {reason}"
+    if not batch:
+        return None, "time against compute needs a recommended batch size, and this recipe has none"
+    found = time_answer(
+        belief,
+        fit,
+        critical,
+        question,
+        params=choice.params,
+        tokens=choice.tokens,
+        log_loss=choice.log_loss,
+        batch_tokens=float(batch),
+    )
+    return found, ""
+
+
+def _convention(recipe: Recipe, question: PlanQuestion) -> dict[str, Any]:
+    counted = recipe.params_convention
+    words = f"6 x parameters x tokens, parameters counted as {counted.replace('_', '-')}" if counted else (
+        "6 x parameters x tokens, parameters counted as in the runs (the recipe does not say which)"
+    )  # fmt: skip
+    if question.inference_tokens:
+        words += "; 2 x parameters for each token that is served"
+    left_out = {
+        "non_embedding": "attention and the output head come on top",
+        "body_plus_head": "attention comes on top",
+        "total": "attention comes on top, and the embedding is counted though it is only looked up",
+    }.get(counted, "what the count leaves out comes on top")
+    return {"words": words, "left_out": left_out, "params_convention": counted}
+
+
+def _duration(question: PlanQuestion, choice: Choice) -> dict[str, Any]:
+    """GPU-hours and wall-clock of the training, where the speed is known."""
+    rate, speed = question.flops_per_second, tokens_per_second(question, choice.params)
+    return {
+        "gpu_hours": None if rate is None else finite(choice.flops / rate / 3600),
+        "seconds": None if speed is None else finite(choice.tokens / speed),
+    }
+
+
+def _warnings(belief: LossBelief, choice: Choice, recipe: Recipe) -> list[str]:
+    said = []
+    beyond = belief.decades("flops", choice.flops)
+    if beyond > FAR_DECADES:
+        low, high = belief.scales["flops"]
+        where = "beyond the dearest" if choice.flops > high else "below the cheapest"
+        edge = high if choice.flops > high else low
+        said.append(
+            f"the training compute, {format_flops(choice.flops)} FLOPs, is {10**beyond:.3g}x {where} run of the loss "
+            f"law ({format_flops(edge)}): an extrapolation"
+            + (", further than any backtest of these runs reaches" if beyond > VERY_FAR_DECADES else "")
+        )
+    if choice.refused:
+        said.append(f"no optimum to compare with: {choice.verdict.refusal}")
+    else:
+        said += _optimum_warnings(belief, choice)
+    if not recipe.params_convention:
+        said.append("the recipe does not say which parameters it counts, so neither do these FLOPs; budget with care")
+    return said
+
+
+def _optimum_warnings(belief: LossBelief, choice: Choice) -> list[str]:
+    said = []
+    ratio = float(choice.best.valley.tokens(np.array(choice.best.chosen))) - choice.best.chosen
+    tried = np.log(belief.points[:, 1] / belief.points[:, 0])
+    if not tried.min() - 0.05 <= ratio <= tried.max() + 0.05:
+        said.append(
+            f"the optimum has {math.exp(ratio):.3g} tokens per parameter, outside the {math.exp(tried.min()):.3g} to "
+            f"{math.exp(tried.max()):.3g} that were run: no run of yours lies on its other side"
+        )
+    bounds = belief.bounds(choice.best.log_params_each)
+    if bounds is not None and bounds[1] - bounds[0] > math.log(WIDE):
+        narrower = ""
+        if choice.verdict.runs:
+            run = choice.verdict.runs[0]
+            known = f", to about {run['known']:.2g}" if run["known"] else ""
+            narrower = f"; one run of {runs_words((run,))} would narrow it most{known}"
+        either = math.exp(0.5 * (bounds[1] - bounds[0]))
+        said.append(f"the best size is known within a factor {either:.2g} either way{narrower}")
+    return said

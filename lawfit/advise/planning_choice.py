@@ -1,0 +1,154 @@
+"""Which scale a plan is about: from a budget, a size, an amount of data or a loss, or two of them, to both numbers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lawfit.advise.loss_belief import LossBelief
+from lawfit.advise.planning_optimum import (
+    FLOPS_PER_SERVED_TOKEN,
+    Best,
+    best_split,
+    optimal_path,
+    params_for,
+    tokens_for,
+)
+from lawfit.advise.planning_runs import WIDEST, Verdict, judge, runs_words
+from lawfit.errors import FitError, NotEnoughData
+from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
+from lawfit.records import LARGEST_TARGET, PlanQuestion
+from lawfit.units import format_flops, format_quantity
+
+Floats = NDArray[np.float64]
+
+_WORDS = {"params": "parameters", "tokens": "tokens"}
+
+
+class Choice:
+    """Which scale is planned, and how it compares with the best split of the same budget."""
+
+    def __init__(self, belief: LossBelief, question: PlanQuestion) -> None:
+        self.belief, self.question = belief, question
+        self.served = question.inference_tokens or 0.0
+        # of each world, where the budget is part of the answer: flops, params and tokens
+        self.own_budget: tuple[Floats, Floats, Floats] | None = None
+        params, tokens, loss, budget = question.params, question.tokens, question.loss, question.budget
+        if params is not None and tokens is not None:
+            self.why = "as you gave it"
+        elif budget is not None and params is not None:
+            tokens, self.why = self.left(budget, params), "your size, with all the tokens that the budget buys"
+        elif budget is not None and tokens is not None:
+            params = budget / (FLOPS_PER_PARAM_TOKEN * tokens + FLOPS_PER_SERVED_TOKEN * self.served)
+            self.why = "your tokens, with the largest model that the budget buys"
+        elif loss is not None and params is not None:
+            tokens, self.why = (
+                float(tokens_for(belief, loss, params)[0]),
+                "your size, trained until it reaches the loss",
+            )
+            self._reached(tokens, loss, f"a model of {format_quantity(params)} parameters")
+        elif loss is not None and tokens is not None:
+            params, self.why = params_for(belief, loss, tokens), "your tokens, with the smallest model that gets there"
+            self._reached(params, loss, f"a run on {format_quantity(tokens)} tokens")
+        else:
+            if budget is None:
+                budget, params, tokens = self._budget_of(params, tokens, loss)
+            self.why = "compute-optimal" if not self.served else "optimal for training and serving together"
+        self.total = budget or 6 * (params or 0) * (tokens or 0)
+        if budget is None and self.served and params:  # a loss and a size: serving comes on top
+            self.total += FLOPS_PER_SERVED_TOKEN * params * self.served
+        self._check(params, tokens)
+        self.best: Best = best_split(belief, self.total, served=self.served)
+        words = f"{format_flops(self.total)} FLOPs"
+        self.verdict: Verdict = self._judged(judge(belief, self.best, words))
+        if self.refused and (params is None or self.own_budget is not None):
+            raise NotEnoughData(_refusal(self.verdict, question))
+        if params is None or tokens is None:
+            params = math.exp(self.best.chosen)
+            tokens = self.left(self.total, params)
+        self.params, self.tokens = float(params), float(tokens)
+        self.flops = FLOPS_PER_PARAM_TOKEN * self.params * self.tokens
+        self.log_loss = float(belief.centre([self.params], [self.tokens])[0])
+        self.cost = None if self.refused else max(0.0, math.expm1(self.log_loss - self.best.log_loss))
+
+    def _judged(self, verdict: Verdict) -> Verdict:
+        """A best split may be known at one budget, and not which budget has the size or tokens that were asked for."""
+        if verdict.refusal or self.own_budget is None or self.question.loss is not None:
+            return verdict  # a loss that some laws never reach has an open end, which the answer shows
+        _, params, tokens = self.own_budget
+        words, each = ("tokens", tokens) if self.question.params else ("parameters", params)
+        bounds = self.belief.bounds(each)
+        if bounds is not None and bounds[1] <= WIDEST * bounds[0]:
+            return verdict
+        asked = "size" if self.question.params else "amount of tokens"
+        span = "" if bounds is None else f": anywhere between {_count(bounds[0])} and {_count(bounds[1])}"
+        return replace(verdict, refusal=f"these runs leave open for how many {words} that {asked} is best{span}")
+
+    @property
+    def refused(self) -> bool:
+        return self.verdict.refusal is not None
+
+    def left(self, budget: float, params: float) -> float:
+        """Tokens that a budget buys for a size, once serving is paid."""
+        tokens = (budget / params - FLOPS_PER_SERVED_TOKEN * self.served) / FLOPS_PER_PARAM_TOKEN
+        if tokens < 1:
+            paid = " after serving" if self.served else ""
+            raise ValueError(
+                f"{format_flops(budget)} FLOPs leave no training tokens for {format_quantity(params)} parameters{paid}"
+            )
+        return tokens
+
+    def _budget_of(self, params: float | None, tokens: float | None, loss: float | None) -> tuple[float, float, float]:
+        """The budget whose best split has this size, these tokens or this loss, and that split."""
+        name, value = ("params", params) if params else ("tokens", tokens) if tokens else ("loss", loss)
+        assert value is not None
+        path = optimal_path(self.belief, served=self.served)
+        found = path.at(name, value)
+        if not np.isfinite(found[0]):
+            if name == "loss":
+                low, high = (float(np.exp(path.log_loss[0, i])) for i in (-1, 0))
+                if value > high:
+                    raise ValueError(f"a loss of {value:g} is above everything these runs are about; below {high:.3g}")
+                raise FitError(
+                    f"no budget reaches a loss of {value:g}: by the law of these runs the best splits come down to "
+                    f"{low:.3g} nats at {format_flops(math.exp(path.log_flops[-1]))} FLOPs"
+                )
+            raise ValueError(f"no budget near these runs has its optimum at {value:g} {_WORDS[name]}")
+        flops = np.exp(found)
+        sizes = np.full(len(flops), value) if name == "params" else np.exp(path.read("params", found))
+        reached = np.isfinite(flops)
+        served = FLOPS_PER_SERVED_TOKEN * self.served
+        each = np.full(len(flops), np.inf)
+        each[reached] = (flops[reached] / sizes[reached] - served) / FLOPS_PER_PARAM_TOKEN
+        if name == "tokens":
+            each[:] = value
+            sizes[reached] = flops[reached] / (FLOPS_PER_PARAM_TOKEN * value + served)
+        self.own_budget = flops[1:], sizes[1:], each[1:]
+        return float(flops[0]), float(sizes[0]), float(each[0])
+
+    def _reached(self, value: float, loss: float, words: str) -> None:
+        if not np.isfinite(value):
+            raise FitError(f"{words} never reaches a loss of {loss:g} by the law of these runs; ask for a higher one")
+
+    def _check(self, params: float | None, tokens: float | None) -> None:
+        for name, value in (("parameters", params), ("tokens", tokens)):
+            if value is not None and not 1 <= value <= LARGEST_TARGET:
+                raise ValueError(f"this asks for {value:.3g} {name}; plans hold between 1 and {LARGEST_TARGET:g}")
+        if not 6 <= self.total <= 6 * LARGEST_TARGET**2:
+            raise ValueError(f"a budget of {format_flops(self.total)} FLOPs is none that a model is trained with")
+
+
+def _count(value: float) -> str:
+    return format_quantity(value) if math.isfinite(value) else "no bound"
+
+
+def _refusal(verdict: Verdict, question: PlanQuestion) -> str:
+    said = f"no compute-optimal size follows from these runs: {verdict.refusal}"
+    if verdict.runs:
+        said += f". Runs that would say it: {runs_words(verdict.runs)}"
+    if question.params is None and question.tokens is None:
+        said += ". With a size (or tokens) beside the budget the rest is planned"
+    return said

@@ -1,0 +1,240 @@
+"""How a training budget is best split between parameters and tokens, in every world that a loss fit leaves open.
+
+Nothing here knows the form of the law: losses are laid out along the budget, and the lowest is read off. A budget C
+buys ``tokens = (C / params - 2 served) / 6``: 6 FLOPs per parameter and training token, 2 per parameter and token that
+is served later (arXiv 2001.08361, 2401.00448).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lawfit.advise.loss_belief import LossBelief
+from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
+
+Floats = NDArray[np.float64]
+
+FLOPS_PER_SERVED_TOKEN: Final = 2.0  # per parameter: a forward pass
+RATIOS: Final = (1e-4, 1e8)  # tokens per parameter that are searched
+STEP: Final = 0.05  # of ln params; a parabola through three points then places a minimum within 1e-4
+CHEAP: Final = (0.001, 0.01)  # shares of the loss
+WORST: Final = 0.05  # most that one world counts: a run that goes worse is noticed and started again, as in `regret`
+DECADES_UP: Final = 8.0  # budgets above the dearest run that a loss or a size is looked for
+BUDGETS: Final = 72
+
+
+@dataclass(frozen=True, kw_only=True)
+class Valley:
+    """ln loss along one budget, from many tokens for few parameters to the reverse."""
+
+    flops: float
+    log_params: Floats  # (k,)
+    log_tokens: Floats  # (k,)
+    centre: Floats  # (k,)
+    each: Floats  # (worlds, k)
+
+    def tokens(self, log_params: Floats) -> Floats:
+        """ln tokens at other sizes of the same budget."""
+        return np.interp(log_params, self.log_params, self.log_tokens)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The best split of a budget."""
+
+    valley: Valley
+    log_params: float  # by the centre of the fit
+    log_loss: float
+    log_params_each: Floats  # (worlds,)
+    log_loss_each: Floats  # (worlds,)
+    open_low: float  # share of worlds whose best size lies at the small end of the search, or beyond
+    open_high: float
+    chosen: float  # ln params of least expected regret
+    regret: float  # expected there: share of the loss
+    zones: Mapping[float, tuple[float, float]]  # share of the loss -> params within which the centre costs no more
+
+    @property
+    def log_tokens(self) -> float:
+        return float(self.valley.tokens(np.array(self.log_params)))
+
+    @property
+    def log_tokens_each(self) -> Floats:
+        return self.valley.tokens(self.log_params_each)
+
+
+def valley(belief: LossBelief, flops: float, *, served: float = 0.0, step: float = STEP) -> Valley:
+    """Losses along a budget.
+
+    Parameters
+    ----------
+    flops : of training and of serving together
+    served : tokens that are served later
+    step : of ln params
+    """
+    low, high = (math.sqrt(flops / FLOPS_PER_PARAM_TOKEN / ratio) for ratio in reversed(RATIOS))
+    if served:  # larger models could not be served
+        high = min(high, 0.999 * flops / (FLOPS_PER_SERVED_TOKEN * served))
+        low = min(low, high / 100)
+    log_params = np.linspace(math.log(low), math.log(high), max(3, round(math.log(high / low) / step)))
+    left = np.exp(math.log(flops) - log_params) - FLOPS_PER_SERVED_TOKEN * served
+    log_tokens = np.log(left / FLOPS_PER_PARAM_TOKEN)
+    params, tokens = np.exp(log_params), np.exp(log_tokens)
+    return Valley(
+        flops=flops,
+        log_params=log_params,
+        log_tokens=log_tokens,
+        centre=belief.centre(params, tokens),
+        each=belief.each(params, tokens),
+    )
+
+
+def best_split(belief: LossBelief, flops: float, *, served: float = 0.0) -> Best:
+    """The compute-optimal split of a budget, by the centre and by each world."""
+    along = valley(belief, flops, served=served)
+    x = along.log_params
+    at, lowest = (found[0] for found in _lowest(x, along.centre[None, :]))
+    each_at, each_lowest = _lowest(x, along.each)
+    chosen, regret = _least_regret(along, each_lowest) if len(along.each) else (float(at), 0.0)
+    return Best(
+        valley=along,
+        log_params=float(at),
+        log_loss=float(lowest),
+        log_params_each=each_at,
+        log_loss_each=each_lowest,
+        open_low=float((each_at <= x[0]).mean()) if len(each_at) else 0.0,
+        open_high=float((each_at >= x[-1]).mean()) if len(each_at) else 0.0,
+        chosen=chosen,
+        regret=regret,
+        zones={share: _zone(along, float(lowest), share) for share in CHEAP},
+    )
+
+
+def _lowest(x: Floats, losses: Floats) -> tuple[Floats, Floats]:
+    """Place and height of the lowest point of each row, by a parabola through the best three; ends stay ends."""
+    rows = np.arange(len(losses))
+    best = losses.argmin(axis=1) if losses.size else np.zeros(0, dtype=int)
+    inside = np.clip(best, 1, len(x) - 2)
+    left, middle, right = (losses[rows, inside + k] for k in (-1, 0, 1))
+    bend = left - 2 * middle + right
+    shift = np.where(bend > 0, 0.5 * (left - right) / np.where(bend > 0, bend, 1.0), 0.0)
+    shift = np.where(best == inside, np.clip(shift, -1, 1), 0.0)
+    place = np.where(best == inside, x[inside] + shift * (x[1] - x[0]), x[best])
+    height = np.where(best == inside, middle - 0.25 * (left - right) * shift, losses[rows, best])
+    return place, height
+
+
+def _least_regret(along: Valley, lowest: Floats) -> tuple[float, float]:
+    """ln params with the smallest expected regret, and that regret."""
+    regret = np.minimum(np.expm1(np.maximum(along.each - lowest[:, None], 0.0)), WORST).mean(axis=0)
+    at, least = _lowest(along.log_params, regret[None, :])
+    return float(at[0]), max(float(least[0]), 0.0)
+
+
+def _zone(along: Valley, lowest: float, share: float) -> tuple[float, float]:
+    """Sizes within which the centre loses no more than that share of the loss."""
+    x, left = along.log_params, along.centre - lowest - math.log1p(share)
+    cheap = np.flatnonzero(left <= 0)
+    if not len(cheap):  # narrower than the grid
+        at = float(np.exp(x[along.centre.argmin()]))
+        return at, at
+    ends = []
+    for inner, outer in ((cheap[0], cheap[0] - 1), (cheap[-1], cheap[-1] + 1)):
+        if not 0 <= outer < len(x):
+            ends.append(float(np.exp(x[inner])))
+            continue
+        share_out = left[inner] / (left[inner] - left[outer])
+        ends.append(float(np.exp(x[inner] + share_out * (x[outer] - x[inner]))))
+    return ends[0], ends[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimalPath:
+    """The best split of many budgets, by the centre (row 0) and by each world (the other rows)."""
+
+    log_flops: Floats  # (c,)
+    log_params: Floats  # (1 + worlds, c)
+    log_tokens: Floats
+    log_loss: Floats
+
+    def at(self, name: str, value: float) -> Floats:
+        """(1 + worlds,) ln flops of the budget whose best split has this many params or tokens, or this loss.
+
+        Infinite where no budget of the path has.
+        """
+        rows = {"params": self.log_params, "tokens": self.log_tokens, "loss": -self.log_loss}[name]
+        wanted = -math.log(value) if name == "loss" else math.log(value)
+        return np.array([_crossing(self.log_flops, row, wanted) for row in rows])
+
+    def read(self, name: str, log_flops: Floats) -> Floats:
+        """(1 + worlds,) ln params, tokens or loss of each row's best split of a budget of its own."""
+        rows = {"params": self.log_params, "tokens": self.log_tokens, "loss": self.log_loss}[name]
+        inside = np.isfinite(log_flops)
+        at = np.where(inside, log_flops, 0.0)
+        found = np.array([np.interp(x, self.log_flops, row) for x, row in zip(at, rows, strict=True)])
+        return np.where(inside, found, np.inf)
+
+
+def _crossing(x: Floats, y: Floats, wanted: float) -> float:
+    """Where a row that rises with x first has a value; inf where it never does (or only before its beginning)."""
+    above = np.flatnonzero(y >= wanted)
+    if not len(above) or above[0] == 0:
+        return math.inf
+    i = int(above[0])
+    share = (wanted - y[i - 1]) / (y[i] - y[i - 1])
+    if i >= 2 and y[i - 1] > y[i - 2]:  # a curve through three points: x as a quadratic of y
+        a, b, c = y[i - 2 : i + 1]
+        weights = np.array(
+            [
+                (wanted - b) * (wanted - c) / ((a - b) * (a - c)),
+                (wanted - a) * (wanted - c) / ((b - a) * (b - c)),
+                (wanted - a) * (wanted - b) / ((c - a) * (c - b)),
+            ]
+        )
+        share = (float(weights @ x[i - 2 : i + 1]) - x[i - 1]) / (x[i] - x[i - 1])
+    return float(x[i - 1] + min(max(share, 0.0), 1.0) * (x[i] - x[i - 1]))
+
+
+def optimal_path(
+    belief: LossBelief,
+    *,
+    served: float = 0.0,
+    budgets: Floats | None = None,
+) -> OptimalPath:
+    """The best splits from far below the cheapest run to `DECADES_UP` above the dearest, or of given budgets."""
+    if budgets is None:
+        low, high = belief.scales["flops"]
+        budgets = np.geomspace(low / 1e4, high * 10**DECADES_UP, BUDGETS)
+        if served:  # serving alone must be paid for the smallest models
+            budgets = budgets + FLOPS_PER_SERVED_TOKEN * served * 1e3
+    rows: dict[str, list[Floats]] = {"params": [], "tokens": [], "loss": []}
+    for flops in budgets:
+        along = valley(belief, float(flops), served=served, step=2 * STEP)
+        at, lowest = _lowest(along.log_params, np.concatenate([along.centre[None, :], along.each]))
+        for name, values in (("params", at), ("tokens", along.tokens(at)), ("loss", lowest)):
+            rows[name].append(values)
+    params, tokens, loss = (np.array(columns).T for columns in rows.values())
+    return OptimalPath(log_flops=np.log(budgets), log_params=params, log_tokens=tokens, log_loss=loss)
+
+
+def tokens_for(belief: LossBelief, loss: float, params: Floats | float) -> Floats:
+    """Tokens at which each size reaches a loss by the centre of the fit; inf where it never does."""
+    return _reach(belief, loss, np.atleast_1d(np.asarray(params, dtype=float)), swapped=False)
+
+
+def params_for(belief: LossBelief, loss: float, tokens: float) -> float:
+    """Parameters that reach a loss on so many tokens; inf where none do."""
+    return float(_reach(belief, loss, np.array([tokens]), swapped=True)[0])
+
+
+def _reach(belief: LossBelief, loss: float, given: Floats, *, swapped: bool) -> Floats:
+    axis = np.log(np.geomspace(1.0, 1e20, 900))
+    held, free = (grid.ravel() for grid in np.meshgrid(given, np.exp(axis), indexing="ij"))
+    losses = belief.centre(free, held) if swapped else belief.centre(held, free)
+    rows = losses.reshape(len(given), -1)
+    return np.exp([_crossing(axis, -row, -math.log(loss)) for row in rows])

@@ -1,0 +1,99 @@
+"""The printed plan: from the JSON document of `lawfit plan` to something one can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from lawfit.cli.output import format_count, heading, pairs, plain, table, warning_list
+from lawfit.plots.html import Table
+from lawfit.plots.plan_tables import (
+    alternatives_table,
+    batches_table,
+    budget_words,
+    cost_words,
+    fastest_words,
+    frontier_table,
+    scale_table,
+)
+from lawfit.plots.words import FURTHER_NAMES, further_words, is_simulated, recipe_words
+from lawfit.units import format_lr
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def plan_card(document: Mapping[str, Any]) -> list[RenderableType]:
+    """What `lawfit plan` shows: the plan, its settings, what else the budget buys, and what saving time costs."""
+    recipe = document["recipe"]
+    held = recipe_words(recipe)
+    head = [("Budget" if i == 0 else "", words) for i, words in enumerate(budget_words(document))]
+    head.append(("Recipe", recipe["name"] + (f" ({held})" if held else "")))
+    parts: list[RenderableType] = []
+    if is_simulated(recipe):
+        parts += [heading("SIMULATED runs: the numbers show the path, not a measurement"), plain("")]
+    parts += [pairs(head), plain(""), _scale(document), plain(""), pairs(_settings(document))]
+    if document["warnings"]:
+        parts += [plain(""), warning_list(document["warnings"])]
+    parts += [plain(""), heading("The same budget on other sizes, and what each needs for the plan's loss")]
+    parts += [_table(alternatives_table(document))]
+    parts += [plain(""), *_time(document), plain(""), pairs(_evidence(document))]
+    return parts
+
+
+def _scale(document: Mapping[str, Any]) -> RenderableType:
+    found = scale_table(document)
+    return table(found.columns, found.rows)
+
+
+def _settings(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    said = document["settings"]
+    lr, batch = (said["recommendation"][name] for name in ("lr", "batch_tokens"))
+    rows = [("Expected cost", cost_words(document))]
+    if lr is not None:
+        rows.append(
+            ("Learning rate", f"{format_lr(lr['value'])} peak ({format_lr(lr['low'])} to {format_lr(lr['high'])})")
+        )
+    if batch is not None:
+        sequences = f" = {batch['sequences']:,.0f} sequences" if batch.get("sequences") else ""
+        steps = document["plan"]["steps"]
+        words = f"{batch['value']:,.0f} tokens per step{sequences} ({format_count(batch['low'])} to "
+        rows.append(("Batch size", f"{words}{format_count(batch['high'])}), so {steps:,.0f} steps"))
+    return rows + [(label, words) for name, label in FURTHER_NAMES.items() if (words := further_words(said, name))]
+
+
+def _time(document: Mapping[str, Any]) -> list[RenderableType]:
+    time = document["time"]
+    if time is None:
+        return [pairs([("In less time", f"not from these runs: {document['missing']['time']}")])]
+    parts: list[RenderableType] = [
+        heading("The same loss in less time: a larger batch takes fewer steps and more tokens"),
+        _table(batches_table(document)),
+    ]
+    if words := fastest_words(document):
+        parts.append(plain(words))
+    if time["frontier"]:
+        parts += [
+            plain(""),
+            heading("Size and batch together: no other pair is better in both compute and serial time"),
+            _table(frontier_table(document)),
+            plain("serial time: as if every step took time in proportion to the size, however large its batch"),
+        ]
+    return parts
+
+
+def _evidence(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    evidence = document["evidence"]
+    rows = [("Rests on", f"a loss law through the best run of {evidence['scales']} scales")]
+    if document["optimum"] is not None:
+        exponent = document["optimum"]["params_exponent"]
+        ends = "" if exponent["low"] is None else f" ({exponent['low']:.2f} to {exponent['high']:.2f})"
+        rows.append(("", f"best parameters grow here as compute^{exponent['value']:.2f}{ends}"))
+    rows += [("", words) for words in evidence["notes"]]
+    rows.append(("Fit", f"{evidence['loss_fit_id']} (loss), {evidence['prediction_fit_id']} (learning rate and batch)"))
+    rows.append(("Settings", f"in full: lawfit predictions show {document['settings']['prediction_id']}"))
+    return rows
+
+
+def _table(found: Table) -> RenderableType:
+    return table(found.columns, found.rows, right=found.numbers)

@@ -1,0 +1,291 @@
+"""Plans: the best split of a budget, what else it buys, and refusals where the runs do not say."""
+
+from __future__ import annotations
+
+import json
+import math
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lawfit.advise.loss_belief import LossBelief
+from lawfit.advise.planning import plan
+from lawfit.advise.planning_optimum import best_split, optimal_path, params_for, tokens_for
+from lawfit.advise.planning_runs import helpful_runs, judge, on_one_line
+from lawfit.errors import FitError, NotEnoughData
+from lawfit.estimate.loss_result import LossFit
+from lawfit.laws.loss import CHINCHILLA, DATA_CONSTRAINED, EPOCH, AdditiveLaw
+from lawfit.records import Fit, PlanQuestion
+from tests.advise.planning_samples import RECIPE, chinchilla, loss_fit, on_a_line, runs_of, settings
+
+GRID = 1e-3  # relative, of a best size: a parabola through a grid of 5 %
+
+
+def asked(fit: Fit | None = None, **question: Any) -> dict[str, Any]:
+    return plan(PlanQuestion(**question), RECIPE, {"loss": fit or chinchilla()}, {}, settings)
+
+
+@cache
+def exact(law: AdditiveLaw) -> LossBelief:
+    """A belief without doubt."""
+    return LossBelief.of(loss_fit(*runs_of(law, 0.0), resamples=0), 0.9)
+
+
+class TestOptimum:
+    @pytest.mark.parametrize(
+        ("law", "params", "tokens", "exponent"),
+        [
+            # laws.md, golden table G21 and G22; exponents beta / (alpha + beta)
+            pytest.param(EPOCH, 9.586065405e10, 1.738634775e12, 0.3658 / 0.7136, id="epoch"),
+            pytest.param(CHINCHILLA, 4.129670242e10, 4.035834750e12, 0.28 / 0.62, id="chinchilla"),
+            # arXiv 2305.16264: alpha = beta, so N and D grow alike
+            pytest.param(DATA_CONSTRAINED.law, None, None, 0.5, id="muennighoff"),
+        ],
+    )
+    def test_published_optima_come_out_of_a_fit_to_their_law(
+        self, law: AdditiveLaw, params: float | None, tokens: float | None, exponent: float
+    ) -> None:
+        belief = exact(law)
+        best = best_split(belief, 1e24)
+        wanted = law.optimum(1e24)
+        assert math.exp(best.log_params) == pytest.approx(params or float(wanted[0]), rel=GRID)
+        assert math.exp(best.log_tokens) == pytest.approx(tokens or float(wanted[1]), rel=GRID)
+        path = optimal_path(belief, budgets=np.array([1e23, 1e25]))
+        assert float(np.diff(path.log_params[0])[0] / math.log(100)) == pytest.approx(exponent, abs=1e-3)
+
+    def test_epoch_has_their_tokens_per_parameter(self) -> None:
+        best = best_split(exact(EPOCH), 1e24)
+        assert math.exp(best.log_tokens - best.log_params) == pytest.approx(18.137105, rel=2 * GRID)  # G21
+
+    def test_every_world_agrees_with_the_closed_form(self) -> None:
+        belief = LossBelief.of(chinchilla(), 0.9)
+        best = best_split(belief, 1e22)
+        wanted = belief.fits[0].optimum(1e22)
+        assert math.exp(best.log_params) == pytest.approx(wanted.params.value, rel=GRID)
+        assert belief.bounds(np.exp(best.log_params_each)) == pytest.approx(
+            (wanted.params.low, wanted.params.high), rel=GRID
+        )
+
+    def test_the_zone_costs_what_it_says(self) -> None:
+        belief = exact(CHINCHILLA)
+        best = best_split(belief, 1e21)
+        for share, ends in best.zones.items():
+            cost = CHINCHILLA.loss(np.array(ends), 1e21 / 6 / np.array(ends)) / CHINCHILLA.loss(
+                *CHINCHILLA.optimum(1e21)
+            )
+            assert cost == pytest.approx(1 + share, abs=0.03 * share + 1e-5)
+
+    def test_the_chosen_size_costs_least_on_average(self) -> None:
+        belief = LossBelief.of(chinchilla(0.02), 0.9)
+        best = best_split(belief, 1e22)
+        there = [best.chosen, best.log_params, best.chosen - 0.3, best.chosen + 0.3]
+        params = np.exp(there)
+        losses = belief.each(params, 1e22 / 6 / params)
+        regret = np.minimum(np.expm1(losses - best.log_loss_each[:, None]), 0.05).mean(axis=0)
+        assert regret.argmin() == 0
+        assert regret[0] == pytest.approx(best.regret, rel=0.02)
+
+    @pytest.mark.parametrize("served", [1e11, 1e13], ids=["some", "much"])
+    def test_serving_makes_models_smaller(self, served: float) -> None:
+        """The minimum over sizes of the loss that is left after serving is paid (arXiv 2401.00448)."""
+        belief = exact(CHINCHILLA)
+        best = best_split(belief, 1e23, served=served)
+        params = np.geomspace(1e8, 0.99e23 / 2 / served, 20001)
+        losses = CHINCHILLA.loss(params, (1e23 / params - 2 * served) / 6)
+        assert math.exp(best.log_params) == pytest.approx(params[losses.argmin()], rel=3 * GRID)
+        assert best.log_params < best_split(belief, 1e23).log_params
+
+
+class TestInverses:
+    def test_tokens_and_params_that_reach_a_loss(self) -> None:
+        belief = exact(CHINCHILLA)
+        sizes = np.array([1e8, 1e9, 1e11])
+        assert tokens_for(belief, 2.3, sizes) == pytest.approx(CHINCHILLA.tokens_for(2.3, sizes), rel=1e-3)
+        assert params_for(belief, 2.3, 1e11) == pytest.approx(float(CHINCHILLA.params_for(2.3, 1e11)), rel=1e-3)
+        assert np.isinf(tokens_for(belief, 1.8, 1e8))[0]
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [("loss", 2.1), ("params", 3e9), ("tokens", 3e11)],
+    )
+    def test_the_budget_of_a_loss_a_size_or_tokens(self, name: str, value: float) -> None:
+        path = optimal_path(exact(CHINCHILLA))
+        flops = float(np.exp(path.at(name, value)[0]))
+        params, tokens = CHINCHILLA.optimum(flops)
+        said = {"loss": CHINCHILLA.loss(params, tokens), "params": params, "tokens": tokens}[name]
+        # flops^(-0.15) of the reducible loss: 0.05 % of loss is 1 % of flops
+        assert float(said) == pytest.approx(value, rel=1e-4 if name == "loss" else 5e-3)
+
+    def test_a_plan_for_a_loss_reaches_it(self) -> None:
+        document = asked(loss=2.2)
+        wanted = float(CHINCHILLA.flops_for(2.2))
+        assert document["budget"]["flops"] == pytest.approx(wanted, rel=0.2)  # noise of the sample
+        budget = document["optimum"]["budget"]
+        assert budget["low"] < wanted < budget["high"]
+        assert document["plan"]["cost"] < 1e-5
+
+    def test_a_size_alone_keeps_the_size(self) -> None:
+        document = asked(params=1e9)
+        assert document["plan"]["params"] == 1e9
+        assert document["optimum"]["tokens"]["low"] < document["plan"]["tokens"] < document["optimum"]["tokens"]["high"]
+        assert document["budget"]["flops"] == pytest.approx(6 * 1e9 * document["plan"]["tokens"], rel=1e-5)
+
+
+class TestDocument:
+    def test_is_json_and_adds_up(self) -> None:
+        document = asked(flops=1e21)
+        json.dumps(document, allow_nan=False)
+        plan = document["plan"]
+        assert 6 * plan["params"] * plan["tokens"] == pytest.approx(1e21, rel=1e-4)
+        assert plan["steps"] == pytest.approx(plan["tokens"] / 2**19, rel=1e-4)
+        low, high = document["optimum"]["params"]["low"], document["optimum"]["params"]["high"]
+        assert low < float(CHINCHILLA.optimum(1e21)[0]) < high
+        assert low <= plan["params"] <= high
+        assert document["budget"]["convention"]["params_convention"] == "total"
+        assert document["budget"]["extrapolation_decades"] == 0
+        beyond = asked(flops=1e24)["budget"]["extrapolation_decades"]
+        assert beyond == pytest.approx(math.log10(1e24 / (6 * 2e9 * 3.2e11)), abs=1e-4)
+
+    def test_other_sizes_cost_what_the_law_says(self) -> None:
+        rows = asked(flops=1e21)["alternatives"]
+        assert sum(row["planned"] for row in rows) == 1
+        for row in rows:
+            assert 6 * row["params"] * row["tokens"] == pytest.approx(1e21, rel=1e-4)
+            assert row["cost_low"] <= row["cost"] <= row["cost_high"]
+            assert row["loss"] == pytest.approx(float(CHINCHILLA.loss(row["params"], row["tokens"])), rel=0.01)
+            if row["same_loss"]["tokens"] is not None:
+                ratio = row["params"] * row["same_loss"]["tokens"] * 6 / 1e21
+                assert row["same_loss"]["compute_ratio"] == pytest.approx(ratio, rel=1e-4)
+        assert max(row["cost"] for row in rows) > 0.01
+
+    def test_gpu_time_is_compute(self) -> None:
+        hours = asked(gpu_hours=1000, flops_per_second=4e14)
+        wall = asked(gpus=8, days=1000 / 24 / 8, flops_per_second=4e14)
+        assert hours["budget"]["flops"] == pytest.approx(1000 * 3600 * 4e14)
+        assert wall["budget"]["flops"] == pytest.approx(hours["budget"]["flops"], rel=1e-5)
+        assert wall["plan"]["params"] == pytest.approx(hours["plan"]["params"], rel=1e-5)
+        assert wall["budget"]["seconds"] == pytest.approx(1000 * 3600 / 8, rel=1e-4)
+        assert hours["budget"]["seconds"] is None
+        assert hours["budget"]["gpu_hours"] == pytest.approx(1000, rel=1e-4)
+
+    def test_a_size_beside_the_budget_is_compared_with_the_best_split(self) -> None:
+        document = asked(flops=1e21, params=3e8)
+        assert document["plan"]["tokens"] == pytest.approx(1e21 / 6 / 3e8, rel=1e-5)
+        truth = float(CHINCHILLA.loss(3e8, 1e21 / 6 / 3e8) / CHINCHILLA.loss(*CHINCHILLA.optimum(1e21)) - 1)
+        assert document["plan"]["cost"] == pytest.approx(truth, rel=0.15)
+        assert document["optimum"]["params"]["value"] > 1e9
+        tokens = asked(flops=1e21, tokens=document["plan"]["tokens"])
+        assert tokens["plan"]["params"] == pytest.approx(3e8, rel=1e-4)
+
+    def test_a_level_widens(self) -> None:
+        wide, narrow = (asked(flops=1e21, level=level)["optimum"]["params"] for level in (0.95, 0.5))
+        assert wide["low"] < narrow["low"] < narrow["high"] < wide["high"]
+
+    def test_distance_is_said(self) -> None:
+        near, far = asked(flops=1e20), asked(flops=1e25)
+        assert not any("extrapolation" in words for words in near["warnings"])
+        assert any("2.6e+03x beyond the dearest run" in words and "further than any backtest" in words
+                   for words in far["warnings"])  # fmt: skip
+
+
+class TestRefusals:
+    def test_runs_on_one_line_say_nothing_about_a_split(self) -> None:
+        with pytest.raises(
+            NotEnoughData, match=r"all 20 scales lie on one line .*\(20 tokens per parameter\)"
+        ) as raised:
+            asked(on_a_line(), flops=1e21)
+        assert "500M parameters on 160B tokens and 8B parameters on 10B tokens" in str(raised.value)
+
+    def test_with_a_size_the_rest_is_planned(self) -> None:
+        document = asked(on_a_line(), flops=1e21, params=2e9)
+        assert document["optimum"] is None
+        assert "one line" in document["missing"]["optimum"]
+        assert document["plan"]["cost"] is None
+        assert document["plan"]["tokens"] == pytest.approx(1e21 / 6 / 2e9, rel=1e-5)
+        assert len(document["runs_that_would_help"]) == 2
+        assert any("no optimum to compare with" in words for words in document["warnings"])
+
+    def test_a_line_that_bends_is_one_and_a_grid_is_none(self) -> None:
+        params = np.geomspace(1e7, 1e10, 15)
+        assert on_one_line(np.column_stack([params, 3 * params**1.1]))
+        assert not on_one_line(np.column_stack(runs_of(CHINCHILLA, 0.0)[:2]))
+        assert not on_one_line(np.column_stack([params, 1e20 / params]))  # one budget, all its splits
+
+    def test_an_interval_that_says_nothing_is_refused(self) -> None:
+        fit = loss_fit(*runs_of(CHINCHILLA, 0.05, sizes=5, ratios=(10.0, 30.0)))
+        with pytest.raises(NotEnoughData, match=r"no compute-optimal size .* Runs that would say it: \d"):
+            asked(fit, flops=1e24)
+
+    def test_no_law_of_the_loss(self) -> None:
+        with pytest.raises(NotEnoughData, match="it takes 6 scales"):
+            plan(PlanQuestion(flops=1e21), RECIPE, {}, {"loss": "it takes 6 scales"}, settings)
+
+    @pytest.mark.parametrize(
+        ("question", "words"),
+        [
+            pytest.param({"loss": 1.2}, "no budget reaches a loss of 1.2", id="below the asymptote"),
+            pytest.param(
+                {"loss": 2.2, "params": 1e7}, "10M parameters never reaches a loss of 2.2", id="size too small"
+            ),
+        ],
+    )
+    def test_a_loss_out_of_reach(self, question: dict[str, Any], words: str) -> None:
+        with pytest.raises(FitError, match=words):
+            asked(**question)
+
+    @pytest.mark.parametrize(
+        ("question", "words"),
+        [
+            pytest.param({}, "a plan needs a budget", id="nothing"),
+            pytest.param({"flops": 1e21, "loss": 2.0}, "leave nothing to plan", id="budget and loss"),
+            pytest.param({"flops": 1e21, "params": 1e9, "tokens": 1e9}, "more than a run can be", id="three"),
+            pytest.param({"flops": 1e21, "gpu_hours": 5, "flops_per_second": 1e14}, "given twice", id="two budgets"),
+            pytest.param({"gpu_hours": 5}, "what one GPU sustains", id="no speed"),
+            pytest.param({"days": 5, "flops_per_second": 1e14}, "with gpus, their number", id="no number"),
+            pytest.param({"gpus": 5, "flops": 1e21}, "flops_per_second", id="idle GPUs"),
+            pytest.param({"params": 1e9, "inference_tokens": 1e9}, "inference_tokens", id="serving what"),
+            pytest.param({"flops": -1.0}, "flops must be a positive number", id="negative"),
+            pytest.param({"flops": math.nan}, "flops must be a positive number", id="not a number"),
+            pytest.param({"flops": 1e21, "level": 1.0}, "level must lie", id="level"),
+            pytest.param({"params": 1e30}, "between 1 and 1e", id="too large"),
+        ],
+    )
+    def test_a_question_that_contradicts_itself(self, question: dict[str, float], words: str) -> None:
+        with pytest.raises(ValueError, match=words):
+            PlanQuestion(**question)  # type: ignore[arg-type]
+
+    def test_a_budget_that_buys_nothing(self) -> None:
+        with pytest.raises(ValueError, match="leave no training tokens for 10B parameters"):
+            asked(flops=1e9, params=1e10)
+
+
+class TestRunsThatHelp:
+    def test_a_named_run_narrows_the_best_size_about_as_promised(self) -> None:
+        """The promise is linear: it is kept within a factor."""
+        params, tokens, loss = runs_of(CHINCHILLA, 0.004, sizes=6, ratios=(20.0, 40.0))
+        before = LossBelief.of(loss_fit(params, tokens, loss), 0.9)
+        best = best_split(before, 1e22)
+        (run, *_) = helpful_runs(before, best)
+        assert run["flops"] <= 6 * float((params * tokens).max()) * 1.001
+        there = CHINCHILLA.loss(run["params"], run["tokens"])
+        more = np.append(params, run["params"]), np.append(tokens, run["tokens"]), np.append(loss, there)
+        after = LossBelief.of(loss_fit(*more), 0.9)
+        sds = [float(best_split(belief, 1e22).log_params_each.std()) for belief in (before, after)]
+        assert sds[1] < 0.75 * sds[0]
+        assert sds[1] < 2 * math.log(run["known"]) / 1.645
+
+    def test_each_further_run_leaves_less_to_know(self) -> None:
+        belief = LossBelief.of(chinchilla(0.02), 0.9)
+        known = [run["known"] for run in judge(belief, best_split(belief, 1e23), "1e23").runs]
+        assert len(known) > 1
+        assert known == sorted(known, reverse=True)
+
+
+def test_a_belief_holds_what_the_fit_says() -> None:
+    fit = LossFit.from_json(chinchilla().payload["fit"])
+    belief = LossBelief.of(chinchilla(), 0.9)
+    assert np.exp(belief.centre([1e9], [2e10])) == pytest.approx([float(fit.loss(1e9, 2e10))], rel=1e-12)
+    assert belief.each([1e9], [2e10])[:, 0] == pytest.approx(fit.log_draws(1e9, 2e10).ravel(), rel=1e-12)
+    assert belief.worlds == len(fit.draws)
