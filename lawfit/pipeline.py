@@ -30,7 +30,7 @@ from lawfit.records import (
 from lawfit.settings import data_folder
 
 if TYPE_CHECKING:
-    from lawfit.estimate.all_laws import Evidence
+    from lawfit.estimate.all_laws import Evidence, Squares
     from lawfit.estimate.analysis import FitOptions
     from lawfit.ingest import Ingested
     from lawfit.ingest.curves import CurveColumns
@@ -257,7 +257,9 @@ def _critical_batch_of_a_sister(store: Store, recipe: Recipe) -> Fit | None:
         other = found.recipe
         if other.schedule and other.key != recipe.key and replace(other, schedule=recipe.schedule).key == recipe.key:
             with suppress(NoFit):
-                return store.latest_fit(other.key, CRITICAL_BATCH)
+                fit = store.latest_fit(other.key, CRITICAL_BATCH)
+                if fit.status is not FitStatus.UNCERTIFIED:
+                    return fit
     return None
 
 
@@ -280,16 +282,32 @@ def evidence_of(store: Store, recipe: Recipe) -> Evidence:
     metric = next((name for name in CURVE_METRICS if 2 * counts.get(name, 0) > most), "")
     curves = store.curves(recipe.key, metric) if metric else {}
     return Evidence(
-        runs=store.runs(recipe.key),
+    runs = store.runs(recipe.key)
+        runs=runs,
         targets=store.targets(recipe.key),
         curves={key: (steps.astype(float), numbers) for key, (steps, numbers) in curves.items()},
         metric=metric,
+        squares=_squares(store, recipe, runs) if metric else {},
         schedule=recipe.schedule,
         weight_decay_kind=recipe.extra.get("weight_decay_kind", ""),
     )
 
 
 def fit_evidence(
+def _squares(store: Store, recipe: Recipe, runs: Sequence[Run]) -> Squares:
+    """Squared gradient norms at one batch and at two along each run, where no table of the runs has a noise scale."""
+    from lawfit.estimate.noise_by_size import COLUMN, SQUARES
+
+    if any(run.extra.get(COLUMN) for run in runs):
+        return {}
+    small, large = (store.curves(recipe.key, metric) for metric in SQUARES)
+    return {
+        key: (small[key][0].astype(float), small[key][1], large[key][1])
+        for key in small.keys() & large.keys()
+        if small[key][0].tolist() == large[key][0].tolist()
+    }
+
+
     recipe: Recipe,
     evidence: Evidence,
     *,
@@ -342,7 +360,13 @@ def fit_evidence(
         return FittedRecipe(fit=None, optima=(), laws=laws)
     named: dict[str, dict[str, Json]] = {
         "laws": {
-            law.kind: {"fit_id": law.id, "status": law.status.value, "words": law.payload["words"]} for law in laws
+            law.kind: {
+                "fit_id": law.id,
+                "status": law.status.value,
+                "words": law.payload["words"],
+                "lines": law.payload.get("lines", []),
+            }
+            for law in laws
         },
         "missing": {kind: words for kind, words in found.missing.items() if sister is None or kind != sister.kind},
         "missing_details": dict(found.details),
@@ -351,7 +375,13 @@ def fit_evidence(
         words = (
             f"{sister.payload['words']}; measured in recipe {sister.recipe_name}, which differs in its schedule alone"
         )
-        named["laws"][sister.kind] = {"fit_id": sister.id, "status": sister.status.value, "words": words}
+        lines = sister.payload.get("lines", [])
+        named["laws"][sister.kind] = {
+            "fit_id": sister.id,
+            "status": sister.status.value,
+            "words": words,
+            "lines": lines,
+        }
     fit = replace(fit, id=content_hash({"fit": fit.id, **named}), payload={**fit.payload, **named})
     return FittedRecipe(fit=fit, optima=optima, laws=laws)
 
@@ -457,9 +487,16 @@ def _latest_answering(store: Store, recipe: Recipe) -> Fit:
     try:
         return store.latest_fit(recipe.key, LR_BATCH)
     except NoFit:
-        with suppress(NoFit):
-            return store.latest_fit(recipe.key, CRITICAL_BATCH)
-        raise
+        try:
+            found = store.latest_fit(recipe.key, CRITICAL_BATCH)
+        except NoFit:
+            found = None
+        if found is None:
+            raise
+        if found.status is FitStatus.UNCERTIFIED:
+            why = found.payload["reasons"][0]
+            raise NoFit(f"the only fit of recipe '{recipe.name}' is not certified: {why}") from None
+        return found
 
 
 def laws_of(store: Store, fit: Fit) -> dict[str, Fit]:
