@@ -1,6 +1,6 @@
 """Runs finished per GPU-hour: a pack in one process against one process per run, with the same code.
 
-    python -m tests.benchmarks.runs_per_gpu_hour [--case NAME...] [--share 0.1] [--out FILE]
+    python -m tests.benchmarks.runs_per_gpu_hour [--case NAME...] [--share 0.1] [--caches cold] [--out FILE]
 
 Both sides are `python -m lawfit.train pack.json` as a user starts it, with torch.compile and CUDA graphs: what is
 counted runs from the start of the process to its end, with compilation, the text, 60 lines of log and the evaluation on
@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,20 +125,27 @@ class Bench:
         }
 
 
-def compare(name: str, share: float, folder: Path, *, together: int) -> list[dict[str, Any]]:
+def compare(name: str, share: float, folder: Path, *, states: Sequence[str], together: int) -> Iterator[dict[str, Any]]:
+    """A row for each process or handful of them, as soon as it ends."""
     bench = Bench(name, share, folder)
-    rows = []
+
+    def row(how: str, state: str, measured: dict[str, Any]) -> dict[str, Any]:
+        per_hour = 3600 * measured["runs"] / measured["seconds"]
+        case = {"case": name, "batch_tokens": bench.case.batch_tokens, "steps": bench.steps}
+        return {
+            "how": how,
+            "caches": state,
+            **measured,
+            **case,
+            "full_steps": bench.full_steps,
+            "runs_per_hour": per_hour,
+        }
+
     for how, runs in (("single", 1), ("pack", bench.duel.runs)):
-        caches = folder / f"caches-{name}-{how}"
-        for caches_are in ("cold", "warm"):
-            rows.append({"how": how, "caches": caches_are, **bench.run(runs, caches)})
+        for state in states:
+            yield row(how, state, bench.run(runs, folder / f"caches-{name}-{how}"))
     if together:
-        caches = folder / f"caches-{name}-single"
-        rows.append({"how": f"{together} singles at a time", "caches": "warm", **bench.together(together, caches)})
-    for row in rows:
-        row |= {"case": name, "batch_tokens": bench.case.batch_tokens, "steps": bench.steps}
-        row |= {"full_steps": bench.full_steps, "runs_per_hour": 3600 * row["runs"] / row["seconds"]}
-    return rows
+        yield row(f"{together} singles at a time", "warm", bench.together(together, folder / f"caches-{name}-single"))
 
 
 def show(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -168,6 +175,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--case", nargs="+", choices=DUELS, default=list(DUELS))
     parser.add_argument("--share", type=float, default=1.0, help="of the steps that are trained (default: 1)")
+    parser.add_argument(
+        "--caches", nargs="+", choices=("cold", "warm"), default=["cold", "warm"], help="warm ones need cold ones first"
+    )
     parser.add_argument("--together", type=int, default=0, metavar="N", help="also N single runs at a time")
     parser.add_argument("--out", type=Path, help="file for the rows, one JSON object per line")
     options = parser.parse_args()
@@ -178,7 +188,7 @@ def main() -> None:
     for name in options.case:
         folder = Path(tempfile.mkdtemp(prefix="lawfit-bench-"))
         try:
-            for row in compare(name, options.share, folder, together=options.together):
+            for row in compare(name, options.share, folder, states=options.caches, together=options.together):
                 rows.append(row)
                 if options.out:
                     with options.out.open("a") as file:

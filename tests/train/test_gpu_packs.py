@@ -27,7 +27,13 @@ RUNS = tuple(replace(WSD, init_seed=seed, steps=steps) for seed in (0, 1) for st
 # the embedding's gradient is summed by atomics, in no fixed order, and another number of rows rounds otherwise
 TOLERANCE = 1e-3
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+    # the compiler advises TF32, which fp32 packs must not use
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
 
 
 def make(*runs: RunSettings, **changes: Any) -> Pack:
