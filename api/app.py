@@ -31,7 +31,7 @@ from lawfit.settings import Settings
 from .dashboard import assets, pages
 from .deps import StoreHolder
 from .problems import problem
-from .routes import fits, health, predictions, recipes
+from .routes import fits, health, plans, predictions, recipes, transfer
 
 logger = logging.getLogger("lawfit.api")
 
@@ -94,7 +94,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
     app.include_router(health.router)
-    for routes in (predictions, recipes, fits):
+    for routes in (predictions, plans, recipes, fits, transfer):
         app.include_router(routes.router, prefix="/v1")
     app.include_router(pages.pages(status_of))
     app.include_router(assets.router)

@@ -189,6 +189,16 @@ class ExpectedLossOut(FurtherOut):
 
     run_low: float | None = Field(description="Bounds for one more run, its own noise included")
     run_high: float | None
+    forms: list[dict[str, Any]] = Field(
+        default_factory=list,
+        description="Forms of the law that were tried: share in the average, error on the larger runs, why rejected",
+    )
+    forms_missing: str = Field(default="", description="Why forms were not compared")
+    asymptote: list[dict[str, Any]] = Field(
+        default_factory=list, description="Loss with the asymptote free, lent by published laws, held lower and higher"
+    )
+    choice: dict[str, Any] | None = Field(default=None, description="Which of both choices moves the loss most")
+    lines: list[str] = Field(default_factory=list, description="The same in plain sentences")
 
 
 class PredictionOut(Document):
@@ -208,6 +218,47 @@ class PredictionOut(Document):
     evidence: EvidenceOut
     backtest: list[BacktestRow]
     warnings: list[str]
+
+
+class TransferAxisOut(Document):
+    """How the best learning rate of one recipe moves along one axis, all else held."""
+
+    name: str = Field(description="width, params or tokens")
+    exponent: float = Field(description="The best learning rate is proportional to the axis to this power")
+    low: float
+    high: float
+    verdict: str = Field(description="flat (within noise), moves, or open (not settled)")
+    first: float
+    last: float
+    cost_of_keeping: float = Field(description="Share of loss at `last` of the learning rate best at `first`")
+    worst_cost: float = Field(description="The same at the worse end of the interval")
+    by_batch: list[dict[str, float]] = Field(description="The exponent at other batches, where it depends on the batch")
+    at: dict[str, float] = Field(description="The setting of everything else at which the line is drawn")
+    line: list[dict[str, float]]
+    words: str
+    cost_words: str
+
+
+class TransferRecipeOut(Document):
+    """One recipe's best learning rates, sweep by sweep, and how they move."""
+
+    recipe: str
+    parametrization: str
+    size: str = Field(description="width, or params where the runs state no width")
+    axes: dict[str, TransferAxisOut] = Field(description="size and tokens, where these runs determine them")
+    missing: dict[str, str]
+    sweeps: list[dict[str, Any]]
+    notes: list[str]
+
+
+class TransferOut(Document):
+    """The transfer view: the document that `lawfit transfer --json` prints."""
+
+    schema_: str = Field(alias="schema")
+    level: float
+    recipes: list[TransferRecipeOut]
+    comparisons: list[dict[str, Any]] = Field(description="Recipes that differ in their parametrization alone")
+    without: dict[str, str] = Field(description="Recipe -> what an answer would take")
 
 
 class FitOut(Document):

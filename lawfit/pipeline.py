@@ -538,6 +538,24 @@ def compare_laws(store: Store, recipe: str | None = None) -> dict[str, Json]:
     return {"recipe": chosen.name, **compare_published(observe(store.runs(chosen.key)), chosen)}
 
 
+def transfer(store: Store, recipes: Sequence[str] = (), *, level: float = 0.9) -> dict[str, Json]:
+    """How the best learning rate moves with width and horizon: of the recipes named, or of all. Nothing is stored.
+
+    Raises
+    ------
+    NoRecipe
+        There is none of a name.
+    NotEnoughData
+        No recipe has sweeps that show it.
+    """
+    from lawfit.advise.transfer import transfer_view
+
+    chosen = [store.recipe(name) for name in recipes] or [found.recipe for found in store.recipes()]
+    if not chosen:
+        store.recipe(None)  # says that there is nothing, and what to type
+    return transfer_view(((recipe, store.runs(recipe.key)) for recipe in chosen), level=level)
+
+
 def launch(
     store: Store,
     sources: Sequence[str | Path | Pack],

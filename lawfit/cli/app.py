@@ -23,12 +23,13 @@ from lawfit.cli import (
     runs,
     serve,
     simulate,
+    transfer,
 )
 from lawfit.cli.options import DatabaseOption, State
 
 ORDER = (
-    *("ingest", "runs", "fit", "predict", "plan", "predictions", "corpus", "launch", "laws", "convert", "simulate"),
-    *("db", "serve", "demo"),
+    *("ingest", "runs", "fit", "predict", "plan", "predictions", "corpus", "launch", "laws", "convert", "transfer"),
+    *("simulate", "db", "serve", "demo"),
 )
 
 
@@ -76,6 +77,7 @@ app.command("plan", short_help="Spend a budget: model size, tokens, settings, ti
 app.add_typer(predictions.app, name="predictions", short_help="Show a recommendation given before.")
 app.command("launch", short_help="Train grids of small models on this machine's GPUs.")(launch.launch)
 app.add_typer(laws.app, name="laws", short_help="Published laws, and what each costs on your runs.")
+app.command("transfer", short_help="Does the best lr stay put with width and horizon?")(transfer.transfer)
 app.add_typer(convert.app, name="convert", short_help="Carry settings to another batch, horizon or width.")
 app.command("simulate", short_help="Write a sweep whose truth is known.")(simulate.simulate)
 app.add_typer(corpus.app, name="corpus", short_help="Make the tokenised text that runs train on.")

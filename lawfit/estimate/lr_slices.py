@@ -145,7 +145,7 @@ class _Points:
         if not len(enough):
             raise NotEnoughData(
                 f"no size, horizon and batch has {MIN_RUNS} or more learning rates that finished, so none shows a best "
-                "one; sweep the learning rate at two or more widths"
+                "one; sweep the learning rate at three or more widths or horizons"
             )
         number = np.full(len(keys), -1, dtype=np.intp)
         number[enough] = np.arange(len(enough))

@@ -3,8 +3,10 @@
 Maximal update parametrization (arXiv 2203.03466) promises a best learning rate that stays where it is as width grows;
 in the standard one it falls, towards 1 / width. Neither promises anything about horizon or batch. So for each recipe
 ``ln lr* = c + s ln width + t ln tokens + g ln batch`` goes through the optima of its sweeps (`lr_slices`), each with
-its own uncertainty, scales with a scatter of their own around the law. Widths come from the runs' own columns; runs
-without one are compared by parameter count.
+its own uncertainty, scales with a scatter of their own around the law. Where the runs show that a power differs from
+batch to batch (on the Step Law grid the best learning rate falls with the horizon at small batches and rises at large
+ones), it is given at one batch, and its ends beside it. Widths come from the runs' own columns; runs without one are
+compared by parameter count.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ DEPTH_COLUMNS: Final = ("layers", "n_layers", "depth", "n_layer", "num_layers")
 # falls as width to a power between one half and one.
 SETTLES: Final = 0.5
 LINE_POINTS: Final = 9
+BY_BATCH: Final = "axis x batch"  # how the power of an axis changes with the batch
 FLAT, MOVES, OPEN = "flat", "moves", "open"
 _NOT_USED: Final = {
     OptimumStatus.AT_EDGE: "best at the edge of the learning rates tried, which is a bound and no optimum",
@@ -56,25 +59,42 @@ class Axis:
     last: float
     cost_of_keeping: float  # share of loss at `last` of the learning rate that is best at `first`
     worst_cost: float  # the same at the worse end of the interval
+    by_batch: Mapping[float, tuple[float, float, float]]  # batch -> exponent, low, high; empty where one holds for all
     at: Mapping[str, float]  # the setting of everything else at which most of this axis was swept
     line: tuple[Mapping[str, float], ...]  # the law there: x, lr, and an interval for the optimum of a new scale
 
     def to_json(self) -> dict[str, Any]:
-        return {**vars(self), "at": dict(self.at), "line": [dict(point) for point in self.line], "words": self.words}
+        lines = {"at": dict(self.at), "line": [dict(point) for point in self.line]}
+        by_batch = [
+            {"batch_tokens": batch, "exponent": exponent, "low": low, "high": high}
+            for batch, (exponent, low, high) in self.by_batch.items()
+        ]
+        words = {"words": self.words, "cost_words": self.cost_words}
+        return {**vars(self), **lines, "by_batch": by_batch, **words}
 
     @property
     def words(self) -> str:
+        """The verdict with the power that it rests on."""
         power = f"{WORDS[self.name]}^{self.exponent:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
-        ends = f"{_size(self.name, self.first)} to {_size(self.name, self.last)}"
-        cost = (
-            f"keeping one learning rate from {ends} costs {format_percent(self.cost_of_keeping)} of the loss "
-            f"(up to {format_percent(self.worst_cost)} within the interval)"
-        )
+        at = f" at {format_quantity(self.at[BATCH])} tokens a step" if self.by_batch else ""
+        rest = ""
+        if self.by_batch:
+            shown = ", ".join(f"{e:+.2f} at {format_quantity(b)}" for b, (e, _, _) in self.by_batch.items())
+            rest = f"; the power depends on the batch: {shown}"
         if self.verdict == FLAT:
-            return f"flat within noise: {power}; {cost}"
+            return f"flat within noise{at}: {power}{rest}"
         if self.verdict == MOVES:
-            return f"moves as {power}; {cost}"
-        return f"not settled: {power} holds flat as well as steep; more sizes or seeds would tell; {cost}"
+            return f"moves as {power}{at}{rest}"
+        return f"not settled{at}: {power} holds flat as well as steep; more sizes, or seeds, would tell{rest}"
+
+    @property
+    def cost_words(self) -> str:
+        """What it costs to act as if it were flat."""
+        first, last = (f"{x:g}" if self.name == WIDTH else format_quantity(x) for x in (self.first, self.last))
+        return (
+            f"the best one at {first} {WORDS[self.name]} costs {format_percent(self.cost_of_keeping)} of the loss at "
+            f"{last}; up to {format_percent(self.worst_cost)} within the interval"
+        ).replace(f"{first} width", f"width {first}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,11 +168,11 @@ def fit_transfer(recipe: Recipe, runs: Sequence[Run], *, level: float = 0.9) -> 
     missing: dict[str, str] = {}
     for axis, name in (("size", size_name), ("tokens", TOKENS)):
         try:
-            law, together = _law(slices, columns, name, inside)
+            laws = _Laws.of(slices, columns, name, inside, level)
         except FitError as error:
             missing[axis] = str(error)
             continue
-        axes[axis] = _axis(law, name, slices.valley, columns, inside, together, level)
+        axes[axis] = _axis(laws, name, slices.valley, columns, inside, level)
     return Transfer(
         recipe=recipe,
         slices=slices,
@@ -201,28 +221,70 @@ def compare_parametrizations(found: Sequence[Transfer]) -> list[dict[str, Any]]:
     return rows
 
 
-def _law(
-    slices: LrSlices, columns: Mapping[str, Floats], name: str, inside: NDArray[np.bool_]
-) -> tuple[OptimumLaw, NDArray[np.bool_]]:
-    """The law in all that varies, and the sweeps with most of `name` at one setting of the rest.
+@dataclass(frozen=True, kw_only=True)
+class _Laws:
+    """A law through the optima, and where its power differs from batch to batch, the law at other batches."""
 
-    Where the inputs cannot be told apart, the law is one in `name` alone, on those sweeps.
-    """
-    together = _swept_together(columns, name, inside)
-    if not _varies(columns[name][inside]):
-        raise FitError(
-            f"every sweep that shows its best learning rate has the same {WORDS[name]}: sweeps at two or more others "
-            "would say how it moves"
-            if inside.any()
-            else "no sweep shows its best learning rate inside what was tried"
-        )
-    try:
+    law: OptimumLaw
+    together: NDArray[np.bool_]  # the sweeps with most values of the axis at one setting of the rest
+    by_batch: Mapping[float, tuple[float, float, float]]
+
+    @classmethod
+    def of(
+        cls, slices: LrSlices, columns: Mapping[str, Floats], name: str, inside: NDArray[np.bool_], level: float
+    ) -> _Laws:
+        """The law in all that varies; where its inputs cannot be told apart, in `name` alone on what was swept with it.
+
+        Raises
+        ------
+        FitError
+            `name` does not vary, or too few scales remain.
+        """
+        if not _varies(columns[name][inside]):
+            raise FitError(
+                f"every sweep that shows its best learning rate has the same {WORDS[name]}: sweeps at two or more "
+                "others would say how it moves"
+                if inside.any()
+                else "no sweep shows its best learning rate inside what was tried"
+            )
+        together = _swept_together(columns, name, inside)
         names = tuple(n for n in columns if n == name or _varies(columns[n][inside]))
-        return _fit(slices, columns, names, inside), together
-    except FitError:
-        if len(np.unique(columns[name][together])) < 3:
-            raise
-        return _fit(slices, columns, (name,), together), together
+        try:
+            law = _fit(slices, columns, names, inside)
+        except FitError:
+            if len(np.unique(columns[name][together])) < 3:
+                raise
+            return cls(law=_fit(slices, columns, (name,), together), together=together, by_batch={})
+        if BATCH in names:
+            batches = columns[BATCH]
+            ends = (float(batches[inside].min()), float(batches[inside].max()))
+            try:
+                laws = [
+                    _at_batch(slices, columns, names, name, inside, b) for b in (*ends, np.median(batches[together]))
+                ]
+            except FitError:
+                laws = []
+            if laws and _excludes_zero(laws[-1].exponent_interval(BY_BATCH, level)):
+                by_batch = {
+                    b: (one.exponents[name], *one.exponent_interval(name, level))
+                    for b, one in zip(ends, laws, strict=False)
+                }
+                return cls(law=laws[-1], together=together, by_batch=by_batch)
+        return cls(law=law, together=together, by_batch={})
+
+
+def _at_batch(
+    slices: LrSlices,
+    columns: Mapping[str, Floats],
+    names: tuple[str, ...],
+    name: str,
+    rows: NDArray[np.bool_],
+    batch: float,
+) -> OptimumLaw:
+    """The law with a power of `name` that changes with the batch; the exponents that it states hold at `batch`."""
+    centre = float(np.log(columns[name][rows]).mean())
+    both = np.exp((np.log(columns[name]) - centre) * np.log(columns[BATCH] / batch))
+    return _fit(slices, {**columns, BY_BATCH: both}, (*names, BY_BATCH), rows)
 
 
 def _swept_together(columns: Mapping[str, Floats], name: str, inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -252,32 +314,31 @@ def _fit(
     return fit_optimum_law(optima, names)
 
 
+def _excludes_zero(interval: tuple[float, float]) -> bool:
+    return interval[0] > 0 or interval[1] < 0
+
+
 def _varies(column: Floats) -> bool:
     return bool(len(column)) and float(np.ptp(np.log(column))) > 0.05
 
 
 def _axis(
-    law: OptimumLaw,
-    name: str,
-    valley: Floats,
-    columns: Mapping[str, Floats],
-    inside: NDArray[np.bool_],
-    together: NDArray[np.bool_],
-    level: float,
+    laws: _Laws, name: str, valley: Floats, columns: Mapping[str, Floats], inside: NDArray[np.bool_], level: float
 ) -> Axis:
+    law, together = laws.law, laws.together
     exponent = law.exponents[name]
     low, high = law.exponent_interval(name, level)
     rows = inside if len(law.inputs) > 1 else together
     first, last = float(columns[name][rows].min()), float(columns[name][rows].max())
     reach = float(np.log(last / first))
-    if low > 0 or high < 0:
+    if _excludes_zero((low, high)):
         verdict = MOVES
     else:
         verdict = FLAT if max(-low, high) <= SETTLES else OPEN
     at = {other: float(np.median(column[together])) for other, column in columns.items() if other != name}
     line = []
     for x in np.geomspace(first, last, LINE_POINTS):
-        said = law.predict(level, **{n: {**at, name: float(x)}[n] for n in law.inputs})
+        said = law.predict(level, **{n: {**at, name: float(x), BY_BATCH: 1.0}[n] for n in law.inputs})
         line.append({"x": float(x), "lr": said.value, "low": said.low, "high": said.high})
     return Axis(
         name=name,
@@ -289,6 +350,7 @@ def _axis(
         last=last,
         cost_of_keeping=cost_of_shift(valley, -exponent * reach),
         worst_cost=max(cost_of_shift(valley, -end * reach) for end in (low, high)),
+        by_batch=laws.by_batch,
         at=at,
         line=tuple(line),
     )
@@ -299,10 +361,10 @@ def _sizes(slices: LrSlices, runs: Sequence[Run]) -> tuple[str, Floats, list[str
     widths, depths = (_column(slices.params, runs, names) for names in (WIDTH_COLUMNS, DEPTH_COLUMNS))
     if widths is None:
         return PARAMS, slices.params, ["the runs state no width (or several at one size): compared by parameter count"]
-    notes = []
     if depths is not None and _varies(depths):
-        notes.append(f"depth varies too, from {depths.min():g} to {depths.max():g} layers")
-    return WIDTH, widths, notes
+        words = f"depth varies too, from {depths.min():g} to {depths.max():g} layers: compared by parameter count"
+        return PARAMS, slices.params, [words]
+    return WIDTH, widths, []
 
 
 def _column(params: Floats, runs: Sequence[Run], names: Sequence[str]) -> Floats | None:
@@ -325,7 +387,3 @@ def _number(value: object) -> bool:
         return float(str(value)) > 0
     except ValueError:
         return False
-
-
-def _size(name: str, value: float) -> str:
-    return f"{WORDS[name]} {value:g}" if name == WIDTH else f"{format_quantity(value)} {WORDS[name]}"

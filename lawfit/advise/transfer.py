@@ -1,0 +1,52 @@
+"""Runs of one recipe or several -> the transfer view, as one JSON document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from lawfit.errors import NotEnoughData
+from lawfit.estimate.lr_transfer import SCHEMA, compare_parametrizations, fit_transfer
+from lawfit.records import Recipe, Run
+
+
+def transfer_view(sweeps: Iterable[tuple[Recipe, Sequence[Run]]], *, level: float = 0.9) -> dict[str, Any]:
+    """How the best learning rate of each recipe moves with width and horizon, and how parametrizations compare.
+
+    Returns
+    -------
+    dict
+        The document of ``lawfit transfer --json``: `recipes` that have an answer along one axis at least, `comparisons`
+        of those that differ in their parametrization alone, and `without`, a sentence for every other recipe.
+
+    Raises
+    ------
+    NotEnoughData
+        No recipe has an answer.
+    """
+    if not 0.5 <= level < 1:
+        raise ValueError(f"level must lie in [0.5, 1), got {level}")
+    found, without = [], {}
+    for recipe, runs in sweeps:
+        try:
+            one = fit_transfer(recipe, runs, level=level)
+        except NotEnoughData as error:
+            without[recipe.name] = str(error)
+            continue
+        if one.axes:
+            found.append(one)
+        else:
+            without[recipe.name] = one.missing["size"]
+    if not found:
+        raise NotEnoughData(
+            "; ".join(f"{name}: {why}" for name, why in without.items())
+            if len(without) < 3
+            else f"none of {len(without)} recipes shows how its best learning rate moves; three or more widths would"
+        )
+    return {
+        "schema": SCHEMA,
+        "level": level,
+        "recipes": [one.to_json() for one in found],
+        "comparisons": compare_parametrizations(found),
+        "without": without,
+    }
