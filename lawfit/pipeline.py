@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from lawfit.errors import LogFormatError, NoFit, NotEnoughData, StoreError
 from lawfit.records import (
     Changes,
+    CurveChange,
     Fit,
     FitStatus,
     IngestReport,
@@ -91,7 +92,7 @@ def ingest(store: Store, path: str | Path, options: IngestOptions | None = None)
         return _ingest_targets(store, table, options, str(path))
     found = interpret(table, options)
     changes = store.put_sweeps(found.sweeps, named=found.named, dry_run=options.dry_run)
-    points = 0 if options.dry_run else _put_curves(store, found, changes)
+    put = [] if options.dry_run else _put_curves(store, found, changes)
     return IngestReport(
         file=str(path),
         format=found.format,
@@ -103,9 +104,9 @@ def ingest(store: Store, path: str | Path, options: IngestOptions | None = None)
         rejections=found.rejections,
         columns=found.columns,
         recipes=tuple(recipe.name for recipe in changes.recipes),
-        notes=(*found.notes, *changes.notes),
+        notes=(*found.notes, *changes.notes, *_curve_notes(put)),
         dry_run=options.dry_run,
-        curve_points=points,
+        curve_points=sum(len(change.new_steps) for change in put),
     )
 
 
@@ -133,13 +134,32 @@ def _ingest_targets(store: Store, table: Table, options: IngestOptions, file: st
     )
 
 
-def _put_curves(store: Store, found: Ingested, changes: Changes) -> int:
-    added = 0
+def _put_curves(store: Store, found: Ingested, changes: Changes) -> list[CurveChange]:
+    put: list[CurveChange] = []
     for recipe, sweep in zip(changes.recipes, found.sweeps, strict=True):
         keys = {run.run_key for run in sweep.runs}
         if curves := [curve for curve in found.curves if curve.run_key in keys]:
-            added += sum(store.put_curves(recipe.key, curves))
-    return added
+            put += store.put_curves(recipe.key, curves)
+    return put
+
+
+def _curve_notes(put: Sequence[CurveChange]) -> list[str]:
+    """Which stored curves were replaced by fuller logs, and which stayed though the file says otherwise."""
+    said = []
+    if replaced := [change for change in put if change.replaced]:
+        runs, points = len({change.run_key for change in replaced}), sum(change.replaced for change in replaced)
+        new = sum(len(change.new_steps) for change in replaced)
+        said.append(
+            f"thinned curves of {runs:,} run{'' if runs == 1 else 's'} ({points:,} points) were replaced by the fuller "
+            f"ones of this file, which have {new:,} more"
+        )
+    if differing := [change for change in put if change.differs]:
+        first = differing[0]
+        said.append(
+            f"{len(differing):,} curve{' has' if len(differing) == 1 else 's have'} other numbers than those stored at "
+            f"the same steps ('{first.metric}' of run '{first.run_key}'); what was stored stays"
+        )
+    return said
 
 
 def _ingest_curves(
@@ -153,13 +173,12 @@ def _ingest_curves(
     found = read_curves(table, columns, {key: batch_tokens for key, (_, batch_tokens) in homes.items()})
     recipes = {homes[curve.run_key][0].name: homes[curve.run_key][0] for curve in found.curves}
     new: set[tuple[str, int]] = set()  # places (run, step): a row is new when one of its metrics is
-    points = 0
+    put: list[CurveChange] = []
     for recipe in recipes.values():
         curves = [curve for curve in found.curves if homes[curve.run_key][0] == recipe]
-        added = store.put_curves(recipe.key, curves, dry_run=options.dry_run)
-        points += sum(added)
-        for curve, number in zip(curves, added, strict=True):
-            new.update((curve.run_key, step) for step in curve.steps[len(curve.steps) - number :])
+        put += store.put_curves(recipe.key, curves, dry_run=options.dry_run)
+    for change in put:
+        new.update((change.run_key, step) for step in change.new_steps)
     known = f"{len(found.rows):,} run{'' if len(found.rows) == 1 else 's'}"
     return IngestReport(
         file=file,
@@ -172,9 +191,9 @@ def _ingest_curves(
         rejections=found.rejections,
         columns=columns.shown(table),
         recipes=tuple(recipes),
-        notes=(*table.notes, f"a table of curves: points of {known} in the store"),
+        notes=(*table.notes, f"a table of curves: points of {known} in the store", *_curve_notes(put)),
         dry_run=options.dry_run,
-        curve_points=0 if options.dry_run else points,
+        curve_points=0 if options.dry_run else sum(len(change.new_steps) for change in put),
         of="curves",
     )
 
@@ -281,19 +300,18 @@ def evidence_of(store: Store, recipe: Recipe) -> Evidence:
     most = max(counts.values(), default=0)
     metric = next((name for name in CURVE_METRICS if 2 * counts.get(name, 0) > most), "")
     curves = store.curves(recipe.key, metric) if metric else {}
-    return Evidence(
     runs = store.runs(recipe.key)
+    return Evidence(
         runs=runs,
         targets=store.targets(recipe.key),
         curves={key: (steps.astype(float), numbers) for key, (steps, numbers) in curves.items()},
-        metric=metric,
         squares=_squares(store, recipe, runs) if metric else {},
+        metric=metric,
         schedule=recipe.schedule,
         weight_decay_kind=recipe.extra.get("weight_decay_kind", ""),
     )
 
 
-def fit_evidence(
 def _squares(store: Store, recipe: Recipe, runs: Sequence[Run]) -> Squares:
     """Squared gradient norms at one batch and at two along each run, where no table of the runs has a noise scale."""
     from lawfit.estimate.noise_by_size import COLUMN, SQUARES
@@ -308,6 +326,7 @@ def _squares(store: Store, recipe: Recipe, runs: Sequence[Run]) -> Squares:
     }
 
 
+def fit_evidence(
     recipe: Recipe,
     evidence: Evidence,
     *,
@@ -358,7 +377,8 @@ def _squares(store: Store, recipe: Recipe, runs: Sequence[Run]) -> Squares:
         if not any(law.status is not FitStatus.UNCERTIFIED for law in laws):
             raise
         return FittedRecipe(fit=None, optima=(), laws=laws)
-    named: dict[str, dict[str, Json]] = {
+    named: dict[str, Json] = {
+        "evidence_hash": data,
         "laws": {
             law.kind: {
                 "fit_id": law.id,
@@ -509,7 +529,8 @@ def laws_of(store: Store, fit: Fit) -> dict[str, Fit]:
 def runs_changed_since(store: Store, fit_id: str) -> bool:
     """Whether a recipe's runs are no longer those that a fit saw: ingested, corrected, excluded or restored since.
 
-    Beyond `HASHED_RUNS` only their number is compared, so that a quick answer stays quick; a correction is then missed.
+    Steps to targets count as well, and curves where they are read. Beyond `HASHED_RUNS` runs only their number is
+    compared, so that a quick answer stays quick; a correction is then missed.
     """
     from lawfit.estimate.all_laws import evidence_hash
     from lawfit.estimate.observations import data_hash
@@ -520,7 +541,9 @@ def runs_changed_since(store: Store, fit_id: str) -> bool:
     summary = next(found for found in store.recipes() if found.recipe.key == fit.recipe_key)
     if summary.runs > HASHED_RUNS:
         return summary.runs != int(fit.payload["runs_used"]) + int(fit.payload["runs_rejected"])
-    return data_hash(store.runs(fit.recipe_key)) != fit.data_hash
+    if "evidence_hash" not in fit.payload:  # stored by a version that did not keep it
+        return data_hash(store.runs(fit.recipe_key)) != fit.data_hash
+    return evidence_hash(evidence_of(store, summary.recipe)) != str(fit.payload["evidence_hash"])
 
 
 def compare_laws(store: Store, recipe: str | None = None) -> dict[str, Json]:

@@ -228,6 +228,17 @@ class Curve:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CurveChange:
+    """What one write of a curve did (or, on a dry run, would do)."""
+
+    run_key: str
+    metric: str
+    new_steps: tuple[int, ...]  # that were not stored before
+    replaced: int  # points of the thinned curve that a fuller log replaced; 0 where nothing was
+    differs: bool  # has the stored steps with other numbers, so the stored curve stayed
+
+
+@dataclass(frozen=True, kw_only=True)
 class StepsToTarget:
     """How many steps one batch size took to a target loss, mostly the best of a small sweep. It has no final loss."""
 

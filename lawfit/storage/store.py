@@ -5,7 +5,6 @@ Each method is one transaction and takes and gives records. Nothing here compute
 
 from __future__ import annotations
 
-import bisect
 import difflib
 import fnmatch
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from lawfit.errors import NoFit, NoRecipe, NoRun, StoreError
 from lawfit.records import (
     Changes,
     Curve,
+    CurveChange,
     Fit,
     FitStatus,
     Json,
@@ -38,6 +38,7 @@ from lawfit.records import (
 from lawfit.storage import curves as curve_chunks
 from lawfit.storage import fits as fit_rows
 from lawfit.storage import schema, tables
+from lawfit.storage.curve_rows import curve_end, insert_chunks, stored, write_curve
 from lawfit.storage.database import (
     LOCK_WAIT_SECONDS,
     WRITE,
@@ -321,18 +322,19 @@ class Store:
         chunks = curve_chunks.pack(steps, numbers)
         with self.writing() as connection:
             run_id = self._run_id(connection, recipe_key, run_key)
-            chunk, last_step, points = _curve_end(connection, run_id, metric)
+            chunk, last_step, points = curve_end(connection, run_id, metric)
             if last_step is not None and chunks[0].first_step <= last_step:
                 raise ValueError(
                     f"curve '{metric}' of run '{run_key}' reaches step {last_step}; got step {chunks[0].first_step}"
                 )
-            _insert_chunks(connection, run_id, metric, chunk, chunks)
+            insert_chunks(connection, run_id, metric, chunk, chunks)
         return points + sum(piece.points for piece in chunks)
 
-    def put_curves(self, recipe_key: str, curves: Iterable[Curve], *, dry_run: bool = False) -> list[int]:
-        """Add what the curves of a recipe's runs have beyond what is stored, in one transaction; points, by curve.
+    def put_curves(self, recipe_key: str, curves: Iterable[Curve], *, dry_run: bool = False) -> list[CurveChange]:
+        """Add what the curves of a recipe's runs have beyond what is stored, in one transaction; a change for each.
 
-        The same curves twice change nothing, and neither does a dry run.
+        A curve that was stored thinned is replaced by a fuller log of the same run. The same curves twice change
+        nothing, and neither does a dry run.
 
         Raises
         ------
@@ -341,30 +343,16 @@ class Store:
         NoRun
             A run is not in the store; then nothing is written.
         """
-        added = []
         with self.reading() if dry_run else self.writing() as connection:
-            for curve in curves:
-                run_id = self._run_id(connection, recipe_key, curve.run_key)
-                chunk, last_step, _ = _curve_end(connection, run_id, curve.metric)
-                start = 0 if last_step is None else bisect.bisect_right(curve.steps, last_step)
-                if start < len(curve.steps) and not dry_run:
-                    chunks = curve_chunks.pack(curve.steps[start:], curve.numbers[start:])
-                    _insert_chunks(connection, run_id, curve.metric, chunk, chunks)
-                added.append(len(curve.steps) - start)
-        return added
+            return [
+                write_curve(connection, self._run_id(connection, recipe_key, curve.run_key), curve, dry_run=dry_run)
+                for curve in curves
+            ]
 
     def curve(self, recipe_key: str, run_key: str, metric: str) -> tuple[curve_chunks.Steps, curve_chunks.Numbers]:
         """Steps and numbers of a run's metric, as they were given; empty when there is none."""
-        column = tables.curves.c
         with self.reading() as connection:
-            run_id = self._run_id(connection, recipe_key, run_key)
-            query = sa.select(column.codec, column.points, column.steps, column.numbers)
-            query = query.where(column.run_id == run_id, column.metric == metric).order_by(column.chunk)
-            rows = connection.execute(query).all()
-        pieces = [curve_chunks.unpack(row.codec, row.points, row.steps, row.numbers) for row in rows]
-        if not pieces:
-            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64)
-        return np.concatenate([steps for steps, _ in pieces]), np.concatenate([numbers for _, numbers in pieces])
+            return stored(connection, self._run_id(connection, recipe_key, run_key), metric)
 
     def curves(self, recipe_key: str, metric: str) -> dict[str, tuple[curve_chunks.Steps, curve_chunks.Numbers]]:
         """`curve` for every run of a recipe that has the metric, by its key, in one query."""
@@ -506,25 +494,6 @@ class Store:
 
 def _recipe_id(recipe_key: str) -> sa.ScalarSelect[int]:
     return sa.select(tables.recipes.c.id).where(tables.recipes.c.key == recipe_key).scalar_subquery()
-
-
-def _curve_end(connection: sa.Connection, run_id: int, metric: str) -> tuple[int | None, int | None, int]:
-    """Number of the last chunk of a curve, its last step (None where there is none), and the points of all chunks."""
-    column = tables.curves.c
-    query = sa.select(sa.func.max(column.chunk), sa.func.max(column.last_step), sa.func.sum(column.points))
-    chunk, last_step, points = connection.execute(query.where(column.run_id == run_id, column.metric == metric)).one()
-    return chunk, last_step, int(points or 0)
-
-
-def _insert_chunks(
-    connection: sa.Connection, run_id: int, metric: str, last: int | None, chunks: Sequence[curve_chunks.Chunk]
-) -> None:
-    first = 0 if last is None else last + 1
-    rows = [
-        {"run_id": run_id, "metric": metric, "chunk": first + number, **vars(piece)}
-        for number, piece in enumerate(chunks)
-    ]
-    connection.execute(sa.insert(tables.curves), rows)
 
 
 def _listed(names: Sequence[str], most: int = 12) -> str:

@@ -95,3 +95,46 @@ def test_runs_that_are_nowhere_or_in_two_recipes(store: Store, sweep: str, tmp_p
 def test_a_table_of_runs_with_a_step_column_stays_one(store: Store, tmp_path: Path) -> None:
     report = pipeline.ingest(store, write_csv(tmp_path / "sweep.csv", rows({"step": 5}, {"step": 6})))
     assert (report.of, report.inserted) == ("runs", 2)
+
+
+class TestFullerLogs:
+    """Trap: what was stored thinned stayed thinned, whatever came later."""
+
+    def thin(self, store: Store, tmp_path: Path) -> list[dict[str, Any]]:
+        full = points(*({} for _ in range(9)))
+        pipeline.ingest(store, write_csv(tmp_path / "thin.csv", [full[k] for k in (1, 4, 7)]))
+        return full
+
+    def test_they_replace_the_thinned_curve_and_it_is_said(self, store: Store, sweep: str, tmp_path: Path) -> None:
+        full = self.thin(store, tmp_path)
+        path = write_csv(tmp_path / "full.csv", full)
+        trial = pipeline.ingest(store, path, IngestOptions(dry_run=True))
+        assert store.curve(sweep, "r1", "train_loss")[0].tolist() == [2, 5, 8]
+        report = pipeline.ingest(store, path)
+        assert (report.inserted, report.unchanged) == (trial.inserted, trial.unchanged) == (6, 3)
+        assert "thinned curves of 1 run (3 points) were replaced by the fuller ones of this file" in report.notes[-1]
+        assert store.curve(sweep, "r1", "train_loss")[0].tolist() == list(range(1, 10))
+        again = pipeline.ingest(store, path)
+        assert (again.inserted, again.unchanged) == (0, 9)
+        assert not any("replaced" in note for note in again.notes)
+
+    def test_rounding_is_the_same_number(self, store: Store, sweep: str, tmp_path: Path) -> None:
+        full = self.thin(store, tmp_path)
+        for row in full:
+            row["train_loss"] *= 1.0001
+        assert pipeline.ingest(store, write_csv(tmp_path / "full.csv", full)).inserted == 6
+
+    def test_other_numbers_at_the_same_steps_are_another_measurement(
+        self, store: Store, sweep: str, tmp_path: Path
+    ) -> None:
+        full = self.thin(store, tmp_path)
+        full[4]["train_loss"] = 1.0
+        report = pipeline.ingest(store, write_csv(tmp_path / "full.csv", full))
+        assert "other numbers than those stored at the same steps ('train_loss' of run 'r1')" in report.notes[-1]
+        assert store.curve(sweep, "r1", "train_loss")[0].tolist() == [2, 5, 8, 9]  # what lies behind is added as ever
+
+    def test_a_curve_that_lacks_stored_steps_is_not_fuller(self, store: Store, sweep: str, tmp_path: Path) -> None:
+        full = self.thin(store, tmp_path)
+        del full[4]
+        pipeline.ingest(store, write_csv(tmp_path / "other.csv", full))
+        assert store.curve(sweep, "r1", "train_loss")[0].tolist() == [2, 5, 8, 9]

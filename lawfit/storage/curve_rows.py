@@ -1,0 +1,82 @@
+"""Curves in the table: what an incoming one adds to the stored one, and whether it is a fuller log of the same run."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import sqlalchemy as sa
+
+from lawfit.records import Curve, CurveChange
+from lawfit.storage import curves as curve_chunks
+from lawfit.storage.tables import curves
+
+SAME: Final = 1e-3  # relative: tables of curves are rounded to four digits and more
+
+
+def write_curve(connection: sa.Connection, run_id: int, curve: Curve, *, dry_run: bool) -> CurveChange:
+    """Add the points behind the stored ones; replace a thinned curve by a fuller log of the same run.
+
+    A fuller log has all stored steps, with the same numbers up to rounding, and further ones between them. Where the
+    numbers differ it is another measurement: the stored one stays.
+    """
+    chunk, last_step, points = curve_end(connection, run_id, curve.metric)
+    behind = 0 if last_step is None else bisect.bisect_right(curve.steps, last_step)
+    fuller = differs = False
+    held: set[int] = set()
+    if behind > points:
+        steps, numbers = stored(connection, run_id, curve.metric)
+        held = set(steps.tolist())
+        between = any(step not in held for step in curve.steps[:behind])
+        given = dict(zip(curve.steps[:behind], curve.numbers[:behind], strict=True))
+        shared = np.array([given.get(step, np.nan) for step in steps.tolist()])
+        whole = held <= given.keys()
+        differs = whole and not np.allclose(shared, numbers, rtol=SAME, atol=0.0, equal_nan=True)
+        fuller = between and whole and not differs
+    new = tuple(step for step in curve.steps if step not in held) if fuller else curve.steps[behind:]
+    if new and not dry_run:
+        if fuller:
+            column = curves.c
+            connection.execute(sa.delete(curves).where(column.run_id == run_id, column.metric == curve.metric))
+            insert_chunks(connection, run_id, curve.metric, None, curve_chunks.pack(curve.steps, curve.numbers))
+        else:
+            pieces = curve_chunks.pack(curve.steps[behind:], curve.numbers[behind:])
+            insert_chunks(connection, run_id, curve.metric, chunk, pieces)
+    return CurveChange(
+        run_key=curve.run_key, metric=curve.metric, new_steps=new, replaced=points if fuller else 0, differs=differs
+    )
+
+
+def stored(connection: sa.Connection, run_id: int, metric: str) -> tuple[curve_chunks.Steps, curve_chunks.Numbers]:
+    """Steps and numbers as they were given; empty when there is no such curve."""
+    column = curves.c
+    query = sa.select(column.codec, column.points, column.steps, column.numbers)
+    query = query.where(column.run_id == run_id, column.metric == metric).order_by(column.chunk)
+    pieces = [
+        curve_chunks.unpack(row.codec, row.points, row.steps, row.numbers) for row in connection.execute(query).all()
+    ]
+    if not pieces:
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64)
+    return np.concatenate([steps for steps, _ in pieces]), np.concatenate([numbers for _, numbers in pieces])
+
+
+def curve_end(connection: sa.Connection, run_id: int, metric: str) -> tuple[int | None, int | None, int]:
+    """Number of the last chunk of a curve, its last step (None where there is none), and the points of all chunks."""
+    column = curves.c
+    query = sa.select(sa.func.max(column.chunk), sa.func.max(column.last_step), sa.func.sum(column.points))
+    chunk, last_step, points = connection.execute(query.where(column.run_id == run_id, column.metric == metric)).one()
+    return chunk, last_step, int(points or 0)
+
+
+def insert_chunks(
+    connection: sa.Connection, run_id: int, metric: str, last: int | None, chunks: Sequence[curve_chunks.Chunk]
+) -> None:
+    """Rows behind chunk number `last` of the curve; None: from the first."""
+    first = 0 if last is None else last + 1
+    rows = [
+        {"run_id": run_id, "metric": metric, "chunk": first + number, **vars(piece)}
+        for number, piece in enumerate(chunks)
+    ]
+    connection.execute(sa.insert(curves), rows)
