@@ -9,10 +9,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lawfit.notebook import Answer, FittedSweep, ObservedSweep, fit, observe, plot, predict
+    from lawfit.notebook import (
+        Answer,
+        FittedSweep,
+        ObservedSweep,
+        TransferAnswer,
+        fit,
+        observe,
+        plot,
+        predict,
+        transfer,
+    )
 
 __version__ = "0.1.0"
-__all__ = ["Answer", "FittedSweep", "ObservedSweep", "__version__", "fit", "observe", "plot", "predict"]
+__all__ = [
+    "Answer",
+    "FittedSweep",
+    "ObservedSweep",
+    "TransferAnswer",
+    "__version__",
+    "fit",
+    "observe",
+    "plot",
+    "predict",
+    "transfer",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -134,6 +134,23 @@ class Answer:
         return "\n".join([*lines, *(f"warning: {text}" for text in self.warnings)])
 
 
+@dataclass(frozen=True, kw_only=True)
+class TransferAnswer:
+    """How the best learning rate moves with width and horizon; `document` is what ``lawfit transfer --json`` prints."""
+
+    document: Mapping[str, Any] = field(repr=False)
+
+    def __str__(self) -> str:
+        lines = []
+        for one in self.document["recipes"]:
+            lines.append(f"recipe {one['recipe']} ({one['parametrization'] or 'parametrization unknown'})")
+            for axis in ("size", "tokens"):
+                answer = one["axes"].get(axis)
+                words = f"no answer: {one['missing'][axis]}" if answer is None else answer["words"]
+                lines.append(f"  against {one['size'] if axis == 'size' else 'tokens'}: {words}")
+        return "\n".join([*lines, *(row["words"] for row in self.document["comparisons"])])
+
+
 def observe(
     frame: pd.DataFrame,
     *,
@@ -247,8 +264,21 @@ def predict(
     return Answer(document=recommend(fitted.fit, fitted.sweep.recipe, target, fitted.laws))
 
 
-def plot(fitted: FittedSweep, answer: Answer | None = None, kind: str = "lr") -> Figure:
-    """One figure of a fit.
+def transfer(*sweeps: ObservedSweep, level: float = 0.9) -> TransferAnswer:
+    """Does the best learning rate stay put with width and with horizon? Sweeps of several recipes are compared.
+
+    Raises
+    ------
+    NotEnoughData
+        No sweep has learning rates at three or more widths or horizons.
+    """
+    from lawfit.advise.transfer import transfer_view
+
+    return TransferAnswer(document=transfer_view([(sweep.recipe, sweep.runs) for sweep in sweeps], level=level))
+
+
+def plot(fitted: FittedSweep | TransferAnswer, answer: Answer | None = None, kind: str = "lr") -> Figure:
+    """One figure of a fit, or of a transfer view (best learning rate against width, else against horizon).
 
     Parameters
     ----------
@@ -264,6 +294,10 @@ def plot(fitted: FittedSweep, answer: Answer | None = None, kind: str = "lr") ->
     """
     from lawfit.plots.notebook import plot_backtest, plot_costs, plot_scaling, plot_surface
 
+    if isinstance(fitted, TransferAnswer):
+        from lawfit.plots.transfer import transfer_charts
+
+        return transfer_charts(fitted.document)[0].figure
     if kind == "surface":
         return plot_surface(fitted.fit, fitted.sweep.runs)
     if kind == "backtest":

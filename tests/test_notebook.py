@@ -93,3 +93,15 @@ def test_import_is_light() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parent
     )
     assert done.stdout.strip() == ""
+
+
+def test_transfer_of_the_learning_rate_in_a_notebook() -> None:
+    """Our own sweeps: flat with width in muP, falling in standard parametrization."""
+    folder = Path(__file__).parents[1] / "data"
+    sweeps = [lawfit.observe(pd.read_csv(folder / name)) for name in ("proxy_mup.csv", "proxy_sweep.csv")]
+    answer = lawfit.transfer(*sweeps)
+    assert "flat within noise: width^" in str(answer)
+    assert "moves as width^-" in str(answer)
+    figure = lawfit.plot(answer)
+    assert len(figure.data) == 4  # two recipes: a line and its dots
+    assert figure.layout.xaxis.title.text == "width"
