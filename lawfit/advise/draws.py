@@ -26,9 +26,10 @@ class Bends:
     """Draws of a law of the learning rate that saturates with the batch: the second form of an average at a batch."""
 
     share: NDArray[np.bool_]  # (worlds,) those in which it holds, and not the floor of the valley
-    log_ceiling: Floats  # (worlds,) ln lr at very large batches, the scale's own scatter included
+    log_ceiling: Floats  # (worlds,) ln lr at very large batches, its miss at scales it did not see included
     log_noise: Floats  # (worlds,) ln of the batch at which the rate is half of that
     weight: float
+    inflation: float  # of the draws of both forms around their centres
     centre: tuple[float, float]  # of log_ceiling and log_noise, no draw
 
     def log_lr(self, log_batch: float) -> Floats:
@@ -57,7 +58,7 @@ class Worlds:
 def draw_worlds(model: Mapping[str, Any], params: float, tokens: float) -> Worlds:
     """Draws of (ln lr*, ln batch*, valley) at a scale from ``Fit.payload["model"]``."""
     rng = np.random.default_rng(_SEED)
-    x = _design(model, params, tokens)
+    x = law_row(model, params, tokens)
     weights = np.array([member["weight"] for member in model["members"]])
     weights = weights / weights.sum()
     dof, inflation = float(model["dof"]), float(model["inflation"])
@@ -111,7 +112,7 @@ def _draw_bends(law: Mapping[str, Any] | None, params: float, tokens: float) -> 
     dof = float(law["dof"])
     heavy = np.repeat(np.sqrt(dof / rng.chisquare(dof, WORLDS // 2)), 2)[:, None]
     drawn = centre + heavy * (_mirrored(rng, WORLDS, 2) @ _root(spread).T)
-    own = law["cell_sd"] * _mirrored(rng, WORLDS, 1)[:, 0]
+    own = law["miss_sd"] * _mirrored(rng, WORLDS, 1)[:, 0]
     # every other mirrored pair: an even share of each choice's worlds
     pair = np.arange(WORLDS) // 2
     share = np.floor((pair + 1) * law["weight"]) > np.floor(pair * law["weight"])
@@ -120,11 +121,12 @@ def _draw_bends(law: Mapping[str, Any] | None, params: float, tokens: float) -> 
         log_ceiling=drawn[:, 0] + own,
         log_noise=drawn[:, 1],
         weight=float(law["weight"]),
+        inflation=float(law["inflation"]),
         centre=(float(centre[0]), float(centre[1])),
     )
 
 
-def _design(model: Mapping[str, Any], params: float, tokens: float) -> Floats:
+def law_row(model: Mapping[str, Any], params: float, tokens: float) -> Floats:
     """The row (1, n, d, z^2) of `estimate.surface.law_design` at one scale."""
     n, d = np.log(params) - model["centre"][0], np.log(tokens) - model["centre"][1]
     return np.array([1.0, n, d, ((n + d) / 2) ** 2])

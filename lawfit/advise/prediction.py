@@ -18,6 +18,7 @@ from lawfit.advise.regret import (
     PLAUSIBLE,
     at_batch,
     best_setting,
+    centre_log_lr_given_batch,
     cheap_batch_zone,
     cheap_lr_zone,
     expected_regret,
@@ -25,7 +26,7 @@ from lawfit.advise.regret import (
     split_regret,
 )
 from lawfit.errors import NoFit
-from lawfit.estimate.valley import best_lr_shift
+from lawfit.estimate.valley import best_lr_shift, excess
 from lawfit.laws.published import published_laws
 from lawfit.records import MODEL_VERSION, Fit, FitStatus, Recipe, Target, content_hash
 from lawfit.units import format_quantity
@@ -255,26 +256,43 @@ def _choose_batch(worlds: Worlds, target: Target, seq_len: int | None) -> tuple[
             f"{format_quantity(cap)}; the learning rate is the best one at the allowed batch"
         )
     if unit is not None:
-        count = math.exp(chosen) / unit
-        options = {max(1, math.floor(count + 1e-9)), max(1, math.ceil(count - 1e-9))}
-        allowed = [n for n in options if n * unit <= cap * (1 + 1e-9)]
-        # the neighbour with the smaller expected regret, its own best learning rate included
-        chosen = min(
-            (math.log(n * unit) for n in allowed or [1]),
-            key=lambda z: expected_regret(worlds, best_setting(worlds, z)[0], z),
-        )
+        chosen, note = _whole_units(worlds, chosen, unit, cap)
+        notes += [note] if note else []
     return chosen, capped, notes
+
+
+def _whole_units(worlds: Worlds, log_batch: float, unit: float, cap: float) -> tuple[float, str]:
+    """ln of the multiple of `unit` tokens to run instead, and a sentence where no multiple is cheap.
+
+    Of the neighbours, one within the zone that costs less than the smallest of `CHEAP`, and there the one with the
+    smaller expected regret, its own best learning rate included. The zone is an interval around the batch (unless a cap
+    forbids it), so where both neighbours lie outside so does every other multiple.
+    """
+    count = math.exp(log_batch) / unit
+    options = {max(1, math.floor(count + 1e-9)), max(1, math.ceil(count - 1e-9))}
+    allowed = [math.log(n * unit) for n in sorted(options) if n * unit <= cap * (1 + 1e-9)] or [math.log(unit)]
+    low, high = cheap_batch_zone(worlds, CHEAP[0])
+    cheap = [z for z in allowed if low <= z <= high]
+    chosen = min(cheap or allowed, key=lambda z: expected_regret(worlds, best_setting(worlds, z)[0], z))
+    if cheap or not low <= log_batch <= high:  # outside before: by its cap, which is said
+        return chosen, ""
+    v = np.array(chosen - worlds.centre_log_batch)
+    cost = math.expm1(float(excess(best_lr_shift(v, worlds.centre_valley), v, worlds.centre_valley)))
+    return chosen, (
+        f"no multiple of {unit:g} tokens lies where the batch costs less than {CHEAP[0]:.1%} of the loss "
+        f"({format_quantity(math.exp(low))} to {format_quantity(math.exp(high))}); "
+        f"{format_quantity(math.exp(chosen))} costs about {cost:.2%}"
+    )
 
 
 def _form_at_batch(payload: Mapping[str, Any], worlds: Worlds, log_batch: float) -> dict[str, Any]:
     """Which form the learning rate at an imposed batch comes from and why, and what each says."""
     chosen = payload.get("lr_at_batch")
-    shift = float(best_lr_shift(np.array(log_batch - worlds.centre_log_batch), worlds.centre_valley))
     bends = worlds.bends
     return {
         "form": "surface" if bends is None else "average",
         "why": chosen["why"] if chosen else "this fit was made before other forms were compared",
-        "surface": _digits(math.exp(worlds.centre_log_lr + shift)),
+        "surface": _digits(math.exp(centre_log_lr_given_batch(worlds, log_batch))),
         "saturating": None if bends is None else _digits(math.exp(bends.centre_log_lr(log_batch))),
     }
 

@@ -76,8 +76,17 @@ def best_setting(worlds: Worlds, log_batch: float | None = None, max_log_batch: 
 
 def lr_given_batch(worlds: Worlds, log_batch: float) -> Floats:
     """(worlds,) ln of the learning rate that is best at this batch: the valley's floor, or the other form's."""
-    floor = _along_floor(worlds, log_batch)
-    return floor if worlds.bends is None else np.where(worlds.bends.share, worlds.bends.log_lr(log_batch), floor)
+    floor, bends = _along_floor(worlds, log_batch), worlds.bends
+    if bends is None:
+        return floor
+    centre = np.where(bends.share, bends.centre_log_lr(log_batch), centre_log_lr_given_batch(worlds, log_batch))
+    return centre + bends.inflation * (np.where(bends.share, bends.log_lr(log_batch), floor) - centre)
+
+
+def centre_log_lr_given_batch(worlds: Worlds, log_batch: float) -> float:
+    """ln of the learning rate that is best at this batch along the valley's floor, in the central world."""
+    shift = best_lr_shift(np.array(log_batch - worlds.centre_log_batch), worlds.centre_valley)
+    return worlds.centre_log_lr + float(shift)
 
 
 def at_batch(worlds: Worlds, log_batch: float) -> Worlds:
@@ -89,9 +98,8 @@ def at_batch(worlds: Worlds, log_batch: float) -> Worlds:
     if bends is None:
         return worlds
     moved = lr_given_batch(worlds, log_batch) - best_lr_shift(log_batch - worlds.log_batch, worlds.valley)
-    shift = float(best_lr_shift(np.array(log_batch - worlds.centre_log_batch), worlds.centre_valley))
-    centre = (1 - bends.weight) * worlds.centre_log_lr + bends.weight * (bends.centre_log_lr(log_batch) - shift)
-    return replace(worlds, log_lr=moved, centre_log_lr=centre, bends=None)
+    apart = bends.centre_log_lr(log_batch) - centre_log_lr_given_batch(worlds, log_batch)
+    return replace(worlds, log_lr=moved, centre_log_lr=worlds.centre_log_lr + bends.weight * apart, bends=None)
 
 
 def _along_floor(worlds: Worlds, log_batch: float) -> Floats:

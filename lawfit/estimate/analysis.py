@@ -60,8 +60,16 @@ class Analysis:
     optima: tuple[Optimum, ...] = field(default_factory=tuple)
 
 
-def analyse(observed: Observations, options: FitOptions | None = None, *, progress: Progress | None = None) -> Analysis:
+def analyse(
+    observed: Observations,
+    options: FitOptions | None = None,
+    *,
+    seq_len: int | None = None,
+    progress: Progress | None = None,
+) -> Analysis:
     """Fit the optimal learning rate and batch size of one recipe.
+
+    `seq_len` is the recipe's, so that the runs to add have batches of whole sequences.
 
     Raises
     ------
@@ -108,7 +116,7 @@ def analyse(observed: Observations, options: FitOptions | None = None, *, progre
         },
         "published": _published_regrets(observed, surfaces),
         "borrowed": borrowed_sentences(options.without_laws),
-        "next_grid": next_grids(observed, cells),
+        "next_grid": next_grids(observed, cells, seq_len),
         "runs_used": observed.runs_used,
         "runs_rejected": len(observed.rejected),
         "rejected": summarise_rejections(observed.rejected),
@@ -163,6 +171,7 @@ def _model(
         "members": [
             {
                 "weight": m.weight / total,
+                "choice": asdict(m.choice),
                 "law": m.fit.law.tolist(),
                 "cov": m.fit.cov[:N_LAW, :N_LAW].tolist(),
                 "scatter_var": m.fit.scatter_var.tolist(),

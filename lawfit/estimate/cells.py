@@ -78,36 +78,55 @@ def locate_cells(observed: Observations, ensemble: Ensemble) -> list[CellReport]
     ]
 
 
-def next_grids(observed: Observations, cells: Sequence[CellReport]) -> list[dict[str, Any]]:
-    """For every scale whose optimum is not bracketed, the settings just beyond the edge, written out."""
+def next_grids(observed: Observations, cells: Sequence[CellReport], seq_len: int | None = None) -> list[dict[str, Any]]:
+    """For every scale whose optimum is not bracketed, the settings just beyond the edge, written out.
+
+    Batches are whole sequences where their length is known. An edge beyond which there is less than one sequence a step
+    has nothing to add.
+    """
     grids = []
     for index, cell in enumerate(cells):
-        if not cell.edges:
-            continue
         rows = observed.rows_of(index)
         gone = observed.diverged_cell == index
         lr_tried = np.unique(np.concatenate([observed.log_lr[rows], observed.diverged_log_lr[gone]]))
         batch_tried = np.unique(observed.log_batch[rows])
-        lr = _beyond(lr_tried, "lr_low" in cell.edges, "lr_high" in cell.edges)
-        batch = _beyond(batch_tried, "batch_low" in cell.edges, "batch_high" in cell.edges)
+        tried = _whole(batch_tried, seq_len)
+        beyond = {
+            edge: _whole(_beyond(batch_tried, edge == "batch_low", edge == "batch_high"), seq_len) - tried
+            for edge in cell.edges
+            if edge.startswith("batch")
+        }
+        edges = [edge for edge in cell.edges if beyond.get(edge, tried)]
+        if not edges:
+            continue
+        lr = _beyond(lr_tried, "lr_low" in edges, "lr_high" in edges)
         near_lr = lr_tried[np.argsort(np.abs(lr_tried - np.log(cell.best_lr)))[:3]]
         near_batch = batch_tried[np.argsort(np.abs(batch_tried - np.log(cell.best_batch_tokens)))[:2]]
-        words = {
-            "lr_low": "a smaller learning rate may be better still",
-            "lr_high": "a larger learning rate may be better still",
-            "batch_low": "a smaller batch may be better still",
-            "batch_high": "a larger batch may be better still",
-        }
+        batches = set().union(*beyond.values())
         grids.append(
             {
                 "params": cell.params,
                 "tokens": cell.tokens,
                 "lr": sorted(float(f"{np.exp(x):.4g}") for x in (lr if len(lr) else near_lr)),
-                "batch_tokens": sorted(float(round(np.exp(x))) for x in (batch if len(batch) else near_batch)),
-                "why": "; ".join(words[edge] for edge in cell.edges),
+                "batch_tokens": sorted(batches or _whole(near_batch, seq_len)),
+                "why": "; ".join(_WHY[edge] for edge in edges),
             }
         )
     return grids
+
+
+_WHY: Final = {
+    "lr_low": "a smaller learning rate may be better still",
+    "lr_high": "a larger learning rate may be better still",
+    "batch_low": "a smaller batch may be better still",
+    "batch_high": "a larger batch may be better still",
+}
+
+
+def _whole(log_batch: Floats, seq_len: int | None) -> set[float]:
+    """Batches in tokens per step, as whole sequences (at least one) or whole tokens."""
+    unit = seq_len or 1
+    return {float(max(1, round(float(np.exp(x)) / unit)) * unit) for x in log_batch}
 
 
 def _locate(observed: Observations, cell: int, log_lr: float, log_batch: float, noise: float) -> CellReport:

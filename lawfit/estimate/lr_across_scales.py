@@ -40,7 +40,6 @@ class SaturatingFit:
         Floats  # (5,) ln lr far above the noise batch, its exponents, ln noise batch over the mean batch, its exponent
     )
     covariance: Floats  # (5, 5) of theta, CR3 by cell
-    cell_sd: float  # scatter of a cell's own ln lr around the law, all its batches together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +94,6 @@ def fit_saturating_across_scales(
         centre=_centre(logs),
         theta=theta,
         covariance=covariance,
-        cell_sd=_cell_sd(logs.lr - _predict(theta, _centred(logs)), cells),
     )
 
 
@@ -262,14 +260,6 @@ def _intervals(theta: Floats, covariance: Floats, clusters: int, level: float) -
         for k, name in enumerate(_NAMES)
         if name.endswith("exponent")  # the constants belong to centred logs
     }
-
-
-def _cell_sd(residuals: Floats, cells: NDArray[np.int64]) -> float:
-    """Method of moments: the spread of the cells' mean residuals beyond what the spread inside cells explains."""
-    count = np.bincount(cells)
-    mean = np.bincount(cells, weights=residuals) / count
-    inside = float(((residuals - mean[cells]) ** 2).sum()) / max(len(residuals) - len(count), 1)
-    return float(np.sqrt(max(float(np.mean(mean**2 - inside / count)), 0.0)))
 
 
 def _law(theta: Floats, logs: _Logs) -> SaturatingAcrossScales:

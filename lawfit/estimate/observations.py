@@ -22,6 +22,7 @@ Ints = NDArray[np.intp]
 SETTING_TOLERANCE = 0.002
 TOKENS_TOLERANCE = 0.02
 PARAMS_TOLERANCE = 0.005
+WIDEST_STEP = 0.1  # of a horizon: runs of fewer than ten steps are not merged for being cut to whole steps
 MIN_REPEATS = 3  # repeated seeds that can tell a spread
 MOST_DECAYS_NAMED = 6
 
@@ -163,7 +164,7 @@ def observe(runs: Sequence[Run]) -> Observations:
     log_tokens = np.log(table[:, 1])
     for value in np.unique(log_params):
         rows = log_params == value
-        log_tokens[rows] = _snap(log_tokens[rows], TOKENS_TOLERANCE)
+        log_tokens[rows] = snap_horizons(log_tokens[rows], np.log(table[rows, 3]))
     scales, cell = np.unique(np.column_stack([log_params, log_tokens]), axis=0, return_inverse=True)
     cell = np.asarray(cell).ravel()
     settings = np.column_stack(
@@ -263,6 +264,33 @@ def _snap(log_values: Floats, tolerance: float) -> Floats:
     middle = np.array([median(part) for part in np.split(ordered, starts[1:])])
     snapped = np.empty_like(log_values)
     snapped[order] = np.repeat(middle, np.diff([*starts, len(ordered)]))
+    return snapped
+
+
+def snap_horizons(log_tokens: Floats, log_batch: Floats) -> Floats:
+    """ln tokens of the runs of one size, each group of one horizon as its median.
+
+    A horizon is cut to whole steps, so runs of one horizon differ by up to a step: by more than `TOKENS_TOLERANCE`
+    where there are few steps. Runs within a step of the lowest of their group (the longest step among them) are of its
+    horizon.
+
+    Parameters
+    ----------
+    log_tokens, log_batch : (n,) ln of training tokens, and of tokens per step
+    """
+    step = np.exp(np.minimum(log_batch - log_tokens, np.log(WIDEST_STEP)))
+    if step.max(initial=0.0) <= TOKENS_TOLERANCE:
+        return _snap(log_tokens, TOKENS_TOLERANCE)
+    order = np.argsort(log_tokens, kind="stable")
+    at, reach = log_tokens[order], np.log1p(np.maximum(step[order], TOKENS_TOLERANCE))
+    starts = [0]
+    for i in range(1, len(at)):
+        first = starts[-1]
+        if at[i] - at[first] > max(reach[i], reach[first : i + 1].max()) * (1 + 1e-9):
+            starts.append(i)
+    snapped = np.empty_like(log_tokens)
+    middle = [np.median(part) for part in np.split(at, starts[1:])]
+    snapped[order] = np.repeat(middle, np.diff([*starts, len(at)]))
     return snapped
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lawfit.errors import NotEnoughData
-from lawfit.estimate.observations import PARAMS_TOLERANCE, SETTING_TOLERANCE, TOKENS_TOLERANCE
+from lawfit.estimate.observations import PARAMS_TOLERANCE, SETTING_TOLERANCE, snap_horizons
 from lawfit.estimate.scoring import group_starts
 from lawfit.estimate.sweeps import FLAT_BAND, MIN_SWEEP, sweep_parabola
 from lawfit.laws.timescale import DecayConvention, convert_weight_decay, timescale
@@ -115,7 +115,7 @@ class DecayRuns:
         tokens = self.tokens.copy()
         for size in np.unique(params):
             rows = params == size
-            tokens[rows] = _snapped(self.tokens[rows], TOKENS_TOLERANCE)
+            tokens[rows] = np.exp(snap_horizons(np.log(self.tokens[rows]), np.log(self.batch_tokens[rows])))
         batch, lr = (_snapped(column, SETTING_TOLERANCE) for column in (self.batch_tokens, self.lr))
         unique, group = np.unique(np.column_stack([params, tokens, batch, lr]), axis=0, return_inverse=True)
         order = np.argsort(group.ravel(), kind="stable")

@@ -213,6 +213,25 @@ class TestBatch:
         free = batch(answer())["value"]
         assert abs(document["value"] - free) < 64 * 2048
 
+    @pytest.mark.parametrize("unit", [2048, 8192, 20000, 30000, 40000, 60000, 90000, 2**17, 3e5, 1e6])
+    @pytest.mark.parametrize(
+        "target", [INSIDE, NEXT, Target(params=2e7, tokens=2e8)], ids=["inside", "beyond", "small"]
+    )
+    def test_rounding_never_leaves_the_cheap_zone_while_a_multiple_lies_in_it(
+        self, target: Target, unit: float
+    ) -> None:
+        document = answer(target, seq_len=int(unit))
+        found = batch(document)
+        low, high = found["cheap_zone"]["0.001"]
+        assert found["value"] % unit == 0
+        said = [w for w in document["warnings"] if "no multiple of" in w]
+        if math.floor(high / unit) >= max(1, math.ceil(low / unit)):
+            assert low <= found["value"] <= high
+            assert not said
+        else:
+            assert said, "out of the zone, and not a word"
+            assert f"no multiple of {unit:g} tokens lies where the batch costs less than 0.1%" in said[0]
+
     def test_a_cap_is_kept_and_said(self) -> None:
         free = batch(answer())["value"]
         document = answer(max_batch_tokens=free / 8, seq_len=2048, batch_multiple=8)

@@ -106,6 +106,32 @@ def test_next_grid_of_random_search_leaves_the_runs_behind() -> None:
         assert rates[-1] / rates[0] >= 2 * (1 - 1e-3)
 
 
+@pytest.mark.parametrize("seq_len", [1024, 4096, 2**16])
+def test_batches_to_add_are_whole_sequences_that_were_not_tried(seq_len: int) -> None:
+    observed, cells = located(where("batch above", 1.6))
+    grids = next_grids(observed, cells, seq_len)
+    assert grids
+    for grid in grids:
+        index = [(c.params, c.tokens) for c in cells].index((grid["params"], grid["tokens"]))
+        assert all(batch % seq_len == 0 and batch >= seq_len for batch in grid["batch_tokens"])
+        if "smaller batch" in grid["why"]:
+            assert min(grid["batch_tokens"]) < np.exp(observed.log_batch[observed.rows_of(index)].min())
+
+
+def test_there_is_nothing_below_one_sequence() -> None:
+    """The best batch is the smallest that can be run: an edge, and no run to add there."""
+    losses = {1: 3.0, 2: 3.02, 4: 3.06, 8: 3.12}
+    runs = [
+        run(f"{i}{k}", 1e-3 * 2**i, 4096.0 * k, loss + 0.01 * (i - 2) ** 2)
+        for i in range(5)
+        for k, loss in losses.items()
+    ]
+    observed, cells = located(runs)
+    assert cells[0].edges == ("batch_low",)
+    assert next_grids(observed, cells, 4096) == []
+    assert next_grids(observed, cells, 1024)[0]["batch_tokens"] == [1024.0, 2048.0]  # a step of 2 further is too small
+
+
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_counts_are_of_runs(seeds: int) -> None:
     runs = sweep(truth=Truth(diverges_above=0.5), seeds=seeds).runs

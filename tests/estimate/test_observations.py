@@ -232,3 +232,41 @@ def test_a_subset_is_what_those_scales_alone_would_give() -> None:
     ):
         np.testing.assert_allclose(getattr(part, name), getattr(alone, name), rtol=0, atol=1e-12, err_msg=name)
     assert (part.runs_used, part.runs_diverged) == (alone.runs_used, alone.runs_diverged)
+
+
+class TestHorizonsOfFewSteps:
+    """A horizon is cut to whole steps: with 15 to 60 of them, runs of one horizon differ by 3 % and more."""
+
+    def runs(
+        self, horizons: tuple[float, ...] = (1e6, 4e6), batches: tuple[float, ...] = (2**14, 2**15, 2**16)
+    ) -> list[Run]:
+        return [
+            run(
+                f"{t:g} {b} {i}", 1e-3 * 2**i, float(b), 3.0 + 0.01 * (i - 2) ** 2, tokens=float(t // b * b), params=1e6
+            )
+            for t in horizons
+            for b in batches
+            for i in range(5)
+        ]
+
+    def test_are_one_scale(self) -> None:
+        tokens = {r.tokens for r in self.runs((1e6,))}
+        assert max(tokens) / min(tokens) > 1.015
+        assert len(cells_of(self.runs())) == 2
+        # 15, 30 and 61 steps; 7, 15 and 30: each horizon in its place
+        assert len(cells_of(self.runs((5e5, 1e6, 2e6)))) == 3
+
+    def test_stay_apart_where_they_are_far_apart(self) -> None:
+        assert len(cells_of(self.runs((1e6, 1.3e6)))) == 2
+        # with long runs a difference of 3 % is another horizon, as before
+        assert len(cells_of(self.runs((1e8, 1.03e8)))) == 2
+
+    def test_runs_of_a_few_steps_do_not_merge_everything(self) -> None:
+        """Three steps against four: a step is a third of the run, and no reason to call them equal."""
+        runs = [run(f"{k}", 1e-3, 2.0**16, 3.0, tokens=k * 2.0**16, params=1e6) for k in (2, 3, 4, 5, 6)]
+        assert len(cells_of(runs)) == 5
+
+    def test_order_of_the_runs_does_not_matter(self, rng: np.random.Generator) -> None:
+        runs = self.runs((5e5, 1e6, 2e6, 4e6))
+        shuffled = [runs[i] for i in rng.permutation(len(runs))]
+        assert cells_of(shuffled) == cells_of(runs)
