@@ -28,7 +28,7 @@ from lawfit.errors import (
 )
 from lawfit.settings import Settings
 
-from .dashboard import assets, pages
+from .dashboard import assets, pages, plan_page
 from .deps import StoreHolder
 from .problems import problem
 from .routes import fits, health, plans, predictions, recipes, transfer
@@ -97,6 +97,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for routes in (predictions, plans, recipes, fits, transfer):
         app.include_router(routes.router, prefix="/v1")
     app.include_router(pages.pages(status_of))
+    app.include_router(plan_page.plan_page(status_of))
     app.include_router(assets.router)
     return app
 

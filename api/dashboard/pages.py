@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from lawfit import __version__, pipeline
+from lawfit import pipeline
 from lawfit.errors import LawfitError
-from lawfit.plots.html import dark_block
 from lawfit.plots.report import recommendation_body
 from lawfit.plots.words import scale_words
-from lawfit.records import RecipeSummary, Target
+from lawfit.records import Target
 from lawfit.storage.store import Store
 from lawfit.units import parse_quantity
 
 from ..deps import StoreDep
-from .assets import address_of
+from .common import Field, field_problem, only_recipe, rendered
+from .plan_page import plan_fields
 
 # field -> what people call it; also the order of the form
 NUMBERS: Mapping[str, str] = {
@@ -38,22 +35,6 @@ PLACEHOLDERS: Mapping[str, str] = {
     "batch_tokens": "advise me",
     "seq_len": "as in the recipe",
 }
-
-templates = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Field:
-    """One input of the form as it is shown again."""
-
-    name: str
-    label: str
-    value: str
-    placeholder: str
-    needed: bool
-    problem: str
 
 
 def pages(status_of: Callable[[Exception], int]) -> APIRouter:
@@ -94,23 +75,17 @@ def _home(store: Store, said: Mapping[str, str], recipe: str, status_of: Callabl
             status, failure = status_of(error), str(error)
         except ValueError as error:  # a target that cannot be, or a batch that contradicts it
             status, failure = 422, str(error)
-    content = templates.get_template("home.html").render(
+    return rendered(
+        "home.html",
+        status=status,
+        failure=failure,
+        body=body,
         title=title,
         fields=_fields(said, problems),
+        plan_fields=plan_fields({}, {}),
         recipes=recipes,
-        chosen=recipe or _only(recipes),
-        failure=failure[:1].upper() + failure[1:],
-        body=body,
-        dark=dark_block(),
-        css=[address_of("lawfit.css"), address_of("page.css")],
-        scripts=[address_of("plotly.js"), address_of("charts.js")] if body else [],
-        version=__version__,
+        chosen=recipe or only_recipe(recipes),
     )
-    return HTMLResponse(content, status_code=status, headers={"Cache-Control": "no-store"})
-
-
-def _only(recipes: list[RecipeSummary]) -> str:
-    return recipes[0].recipe.name if len(recipes) == 1 else ""
 
 
 def _problems(said: Mapping[str, str]) -> dict[str, str]:
@@ -122,15 +97,8 @@ def _problems(said: Mapping[str, str]) -> dict[str, str]:
             if name in NEEDED:
                 found[name] = f"{words}: a number is needed, for instance {PLACEHOLDERS[name]}."
             continue
-        try:
-            value = parse_quantity(text)
-        except ValueError as error:
-            found[name] = f"{words}: {error}."
-            continue
-        if value <= 0:
-            found[name] = f"{words}: {text} is not positive."
-        elif name in WHOLE and value != int(value):
-            found[name] = f"{words}: {text} is not a whole number."
+        if problem := field_problem(words, text, whole=name in WHOLE):
+            found[name] = problem
     return found
 
 

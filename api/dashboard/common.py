@@ -1,0 +1,63 @@
+"""What every page is made with: inputs, templates, and how a number that was typed can be wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from lawfit import __version__
+from lawfit.plots.html import dark_block
+from lawfit.records import RecipeSummary
+from lawfit.units import parse_quantity
+
+from .assets import address_of
+
+templates = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """One input of the form as it is shown again."""
+
+    name: str
+    label: str
+    value: str
+    placeholder: str
+    needed: bool
+    problem: str
+
+
+def rendered(name: str, *, status: int, failure: str, body: str, **more: Any) -> HTMLResponse:
+    """A page from its template, with what every page has."""
+    content = templates.get_template(name).render(
+        failure=failure[:1].upper() + failure[1:],
+        body=body,
+        dark=dark_block(),
+        css=[address_of("lawfit.css"), address_of("page.css")],
+        scripts=[address_of("plotly.js"), address_of("charts.js")] if body else [],
+        version=__version__,
+        **more,
+    )
+    return HTMLResponse(content, status_code=status, headers={"Cache-Control": "no-store"})
+
+
+def only_recipe(recipes: list[RecipeSummary]) -> str:
+    """The recipe that needs no choosing."""
+    return recipes[0].recipe.name if len(recipes) == 1 else ""
+
+
+def field_problem(words: str, text: str, *, whole: bool) -> str:
+    """What is wrong with a number that was typed, as a sentence; empty when nothing is."""
+    try:
+        value = parse_quantity(text)
+    except ValueError as error:
+        return f"{words}: {error}."
+    if value <= 0:
+        return f"{words}: {text} is not positive."
+    return f"{words}: {text} is not a whole number." if whole and value != int(value) else ""
