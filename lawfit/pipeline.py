@@ -16,7 +16,6 @@ from lawfit.records import (
     Changes,
     CurveChange,
     Fit,
-    FitStatus,
     IngestReport,
     Json,
     Optimum,
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
 HASHED_RUNS: Final = 5000
 LR_BATCH: Final = "lr_batch"  # kind of fit: the best learning rate and batch size
 CRITICAL_BATCH: Final = "critical_batch"
+STEPS_TABLE: Final = "steps_to_target"  # the route to a critical batch that takes no run
 
 
 def open_store(url: str | Path, *, dry_run: bool = False) -> Store:
@@ -276,9 +276,7 @@ def _critical_batch_of_a_sister(store: Store, recipe: Recipe) -> Fit | None:
         other = found.recipe
         if other.schedule and other.key != recipe.key and replace(other, schedule=recipe.schedule).key == recipe.key:
             with suppress(NoFit):
-                fit = store.latest_fit(other.key, CRITICAL_BATCH)
-                if fit.status is not FitStatus.UNCERTIFIED:
-                    return fit
+                return store.latest_fit(other.key, CRITICAL_BATCH)
     return None
 
 
@@ -374,7 +372,10 @@ def fit_evidence(
             recipe, evidence.runs, options=options, progress=lambda step, share: report(step, 0.2 + 0.8 * share)
         )
     except NotEnoughData:
-        if not any(law.status is not FitStatus.UNCERTIFIED for law in laws):
+        if not laws and evidence.targets and not evidence.runs:
+            why = found.details.get(STEPS_TABLE) or found.missing[CRITICAL_BATCH]
+            raise NotEnoughData(f"steps to a target are all that this recipe has, and {why}") from None
+        if not laws:
             raise
         return FittedRecipe(fit=None, optima=(), laws=laws)
     named: dict[str, Json] = {
@@ -507,16 +508,9 @@ def _latest_answering(store: Store, recipe: Recipe) -> Fit:
     try:
         return store.latest_fit(recipe.key, LR_BATCH)
     except NoFit:
-        try:
-            found = store.latest_fit(recipe.key, CRITICAL_BATCH)
-        except NoFit:
-            found = None
-        if found is None:
-            raise
-        if found.status is FitStatus.UNCERTIFIED:
-            why = found.payload["reasons"][0]
-            raise NoFit(f"the only fit of recipe '{recipe.name}' is not certified: {why}") from None
-        return found
+        with suppress(NoFit):
+            return store.latest_fit(recipe.key, CRITICAL_BATCH)
+        raise
 
 
 def laws_of(store: Store, fit: Fit) -> dict[str, Fit]:

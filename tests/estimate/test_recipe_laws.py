@@ -88,11 +88,11 @@ def test_curves_of_a_decaying_schedule_are_not_read(rng: np.random.Generator) ->
     runs = grid(rng)[:24]
     steps = np.arange(1.0, 200.0)
     curves = {run.run_key: (steps, 4.0 * (steps * run.batch_tokens / 1e6) ** -0.05) for run in runs}
-    decaying = fit_recipe_laws(runs, curves=curves, schedule="cosine to 10 %", rng=rng, resamples=10)
+    decaying = fit_recipe_laws(runs, curves=curves, schedule="cosine to 10 %", rng=rng, surface=False)
     assert "decays from the start (schedule 'cosine to 10 %')" in decaying.missing[CURVES]
-    assert fit_recipe_laws(runs, schedule="cosine to 10 %", rng=rng).missing[CURVES] == decaying.missing[CURVES]
-    assert "no loss curves" in fit_recipe_laws(runs, schedule="", rng=rng).missing[CURVES]
-    constant = fit_recipe_laws(runs, curves=curves, schedule="constant", rng=rng, resamples=10)
+    assert fit_recipe_laws(runs, schedule="cosine to 10 %", rng=rng, surface=False).missing[CURVES] == decaying.missing[CURVES]
+    assert "no loss curves" in fit_recipe_laws(runs, schedule="", rng=rng, surface=False).missing[CURVES]
+    constant = fit_recipe_laws(runs, curves=curves, schedule="constant", rng=rng, surface=False)
     assert "decays" not in constant.missing.get(CURVES, "")
 
 
