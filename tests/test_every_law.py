@@ -101,9 +101,9 @@ def test_a_grid_alone_says_what_each_law_takes(store: Store) -> None:
 
 
 def test_an_uncertified_law_is_stored_and_does_not_answer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lawfit.estimate import all_laws
+    from lawfit.estimate import loss_law
 
-    monkeypatch.setattr(all_laws, "_search_is_sound", lambda _search: False)
+    monkeypatch.setattr(loss_law, "search_is_sound", lambda _search: False)
     recipe, runs, _ = world()
     one_path = [run for run in runs if abs(run.tokens / run.params - 30) < 1]  # exponents cannot be told apart
     sizes = [replace(run, run_key=f"{run.run_key}-{k}", params=run.params * k, tokens=run.tokens * k)

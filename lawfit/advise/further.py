@@ -7,14 +7,13 @@ before using it. Nothing is fitted here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lawfit.advise.expected_loss import choice_words, digits, expected_loss
 from lawfit.estimate.critical_laws import AveragedLaw
-from lawfit.estimate.loss_fit import LossFit
 from lawfit.estimate.optimum_law import OptimumLaw
 from lawfit.estimate.timescale import RATIO
 from lawfit.laws.timescale import DecayConvention, weight_decay_of
@@ -73,7 +72,7 @@ def weight_decay_answer(fit: Fit, target: Target, *, lr: float, batch_tokens: fl
     said = law.predict(target.level, **{RATIO: target.tokens / target.params})
 
     def decay(timescale: float, convention: DecayConvention = DecayConvention.COUPLED) -> float:
-        return _digits(float(weight_decay_of(timescale, batch_tokens, lr, target.tokens, convention)))
+        return digits(float(weight_decay_of(timescale, batch_tokens, lr, target.tokens, convention)))
 
     return {
         "value": decay(said.value),
@@ -83,10 +82,10 @@ def weight_decay_answer(fit: Fit, target: Target, *, lr: float, batch_tokens: fl
         "independent": decay(said.value, DecayConvention.INDEPENDENT),
         "at": {"lr": lr, "batch_tokens": batch_tokens},
         "timescale": {
-            "value": _digits(said.value),
-            "low": _digits(said.low),
-            "high": _digits(said.high),
-            "exponent": _digits(law.exponents[RATIO]),
+            "value": digits(said.value),
+            "low": digits(said.low),
+            "high": digits(said.high),
+            "exponent": digits(law.exponents[RATIO]),
             "scales": law.points,
         },
         **_standing(fit, said.decades),
@@ -101,14 +100,14 @@ def critical_batch_answer(fit: Fit, target: Target) -> dict[str, Any]:
     law = OptimumLaw.from_json(route["laws"][name])
     noise = fit.payload.get("noise_scale")
     return {
-        "value": _digits(said.value),
-        "low": _digits(said.low),
-        "high": _digits(said.high),
+        "value": digits(said.value),
+        "low": digits(said.low),
+        "high": digits(said.high),
         "level": target.level,
         "definition": route["definition"],
         "route": fit.payload["route"],
         "metric": fit.payload.get("metric") or None,
-        "law": {"input": name, "exponent": _digits(law.exponents[name]), "measured": law.points, "sizes": law.groups},
+        "law": {"input": name, "exponent": digits(law.exponents[name]), "measured": law.points, "sizes": law.groups},
         "shares": {each: round(share, 4) for each, share in average.shares.items()},
         "left_out": (route["left_out"] or {}).get("answer"),
         "noise_scale": None if noise is None else {"factor": noise["factor"], "words": noise["words"]},
@@ -119,24 +118,8 @@ def critical_batch_answer(fit: Fit, target: Target) -> dict[str, Any]:
 
 def loss_answer(fit: Fit, target: Target) -> dict[str, Any]:
     """The loss of the best run at the target: of the law, and of one more run with its own noise."""
-    law = replace(LossFit.from_json(fit.payload["fit"]), level=target.level)
-    said = law.predict(target.params, target.tokens)
-    return {
-        "value": _digits(said.expected.value),
-        "low": None if said.expected.low is None else _digits(said.expected.low),
-        "high": None if said.expected.high is None else _digits(said.expected.high),
-        "level": target.level,
-        "run_low": None if said.run.low is None else _digits(said.run.low),
-        "run_high": None if said.run.high is None else _digits(said.run.high),
-        "law": {
-            "form": law.form,
-            "scales": len(fit.payload["points"]),
-            "parameters": {
-                name: {"value": p.value, "low": p.low, "high": p.high} for name, p in law.parameters.items()
-            },
-        },
-        **_standing(fit, said.extrapolation_decades),
-    }
+    answer, decades = expected_loss(fit, target)
+    return {**answer, "lines": choice_words(answer), **_standing(fit, decades)}
 
 
 def interval_along(law: Mapping[str, Any], x: Floats, level: float) -> tuple[Floats, Floats, Floats]:
@@ -158,14 +141,6 @@ def critical_along(route: Mapping[str, Any], x: Floats, params: Floats, level: f
     return value, low, high
 
 
-def loss_along(fit: Fit, params: float, tokens: Floats, level: float) -> tuple[Floats, Floats, Floats]:
-    """Expected loss at one size along tokens, with its interval; NaN where it has none."""
-    law = replace(LossFit.from_json(fit.payload["fit"]), level=level)
-    said = [law.predict(params, float(at)).expected for at in tokens]
-    value, low, high = np.array([(each.value, each.low, each.high) for each in said], dtype=float).T
-    return value, low, high
-
-
 def _standing(fit: Fit, decades: Mapping[str, float]) -> dict[str, Any]:
     beyond = max(decades.values(), default=0.0) > FAR_DECADES
     borrowed = fit.status is FitStatus.SPARSE
@@ -175,7 +150,3 @@ def _standing(fit: Fit, decades: Mapping[str, float]) -> dict[str, Any]:
         "fit_id": fit.id,
         "notes": list(fit.payload["sentences"]),
     }
-
-
-def _digits(value: float) -> float:
-    return float(f"{value:.6g}")

@@ -124,7 +124,11 @@ def _values(document: Mapping[str, Any]) -> Table:
 
 
 def _further(document: Mapping[str, Any]) -> Table:
-    return pairs([(label, words) for name, label in FURTHER_NAMES.items() if (words := further_words(document, name))])
+    rows = []
+    for name, label in FURTHER_NAMES.items():
+        if words := further_words(document, name):
+            rows += [(label, words), *(("", line) for line in (document.get(name) or {}).get("lines") or [])]
+    return pairs(rows)
 
 
 def _meaning(document: Mapping[str, Any]) -> Table:
@@ -136,6 +140,10 @@ def _meaning(document: Mapping[str, Any]) -> Table:
         rows.append(
             ("Being wrong", words + (f"; as if {format_percent(compute)} of the compute were lost" if compute else ""))
         )
+    rows += [
+        ("" if at else "Moves it most", line)
+        for at, line in enumerate((document.get("choices") or {}).get("words", []))
+    ]
     rows.append(("Distance", _distance(recommendation)))
     lr, batch = (_standing(recommendation[name]) for name in ("lr", "batch_tokens"))
     if lr == batch:

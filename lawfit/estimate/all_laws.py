@@ -15,18 +15,17 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.errors import FitError, NotEnoughData
+from lawfit.errors import FitError
 from lawfit.estimate import critical_words
-from lawfit.estimate.certificate import SHAKY, Certificate, Search
-from lawfit.estimate.loss_fit import AsymptotePrior, fit_loss
-from lawfit.estimate.observations import data_hash, observe
+from lawfit.estimate.certificate import Certificate
+from lawfit.estimate.loss_law import doubt, loss_law
+from lawfit.estimate.observations import data_hash
 from lawfit.estimate.recipe_laws import CURVES, DATA_LAWS, STEPS_TABLE, RecipeLaws, fit_recipe_laws
 from lawfit.estimate.recipe_laws import THREE_TERM as THREE_TERM_ROUTE
 from lawfit.estimate.recipe_laws import TIMESCALE as TIMESCALE_ROUTE
 from lawfit.estimate.timescale import RATIO
 from lawfit.laws.timescale import DecayConvention
 from lawfit.records import FitStatus, Run, StepsToTarget, content_hash
-from lawfit.units import format_quantity
 
 Floats = NDArray[np.float64]
 Squares = Mapping[str, tuple[Floats, Floats, Floats]]  # run_key -> steps, squared gradient norms at one batch, at two
@@ -40,11 +39,6 @@ KINDS: Final = (LOSS, CRITICAL_BATCH, TIMESCALE, THREE_TERM)
 
 COUPLED: Final = DecayConvention.COUPLED.value
 INDEPENDENT: Final = DecayConvention.INDEPENDENT.value
-LOSS_SCALES: Final = 6  # one more than the parameters of the additive law
-LOSS_RESAMPLES: Final = 300
-# Asymptotes that others published: 1.69, 1.82 and 1.87 nats per token (`laws.loss`). The width is for other texts and
-# tokenizers: nats per token go with bytes per token, and source code is easier to predict than prose.
-LENT_ASYMPTOTE: Final = AsymptotePrior(mean=1.8, log_sd=0.6)
 # Curves that steps to a loss are read from, best first: averaged weights stand for a finished decay (arXiv 2405.18392).
 CURVE_METRICS: Final = ("average_loss", "validation_loss", "eval_loss", "loss", "train_loss")
 
@@ -103,9 +97,9 @@ def fit_all_laws(evidence: Evidence, *, three_term: bool = False) -> AllLaws:
     missing: dict[str, str] = {}
     details: dict[str, str] = {}
     try:
-        law, sentence = _loss_law(evidence.runs, rng)
-        fitted.append(law)
-        missing |= {LOSS: sentence} if sentence else {}
+        loss = loss_law(evidence.runs, rng)
+        fitted.append(FittedLaw(kind=LOSS, status=loss.status, payload=finite(loss.payload)))
+        missing |= {LOSS: loss.missing} if loss.missing else {}
     except FitError as error:
         missing[LOSS] = str(error)
     runs, notes = in_one_convention(evidence.runs, evidence.weight_decay_kind or COUPLED)
@@ -129,71 +123,8 @@ def fit_all_laws(evidence: Evidence, *, three_term: bool = False) -> AllLaws:
     return AllLaws(fitted=tuple(fitted), missing=missing, details=details)
 
 
-def _loss_law(runs: Sequence[Run], rng: np.random.Generator) -> tuple[FittedLaw, str]:
-    """L(N, D) through the lowest loss of each scale; and what is open where it is not certified."""
-    observed = observe(runs)
-    if observed.n_cells < LOSS_SCALES:
-        raise NotEnoughData(
-            f"a law of the loss takes {LOSS_SCALES} scales (pairs of parameters and tokens) or more, better 20; these "
-            f"runs have {observed.n_cells}"
-        )
-    points = observed.params, observed.tokens, np.exp(observed.lowest_log_loss())
-    status, fit = FitStatus.OK, fit_loss(*points, rng=rng, resamples=0)
-    if fit.certificate.certified:
-        fit = fit_loss(*points, rng=rng, resamples=LOSS_RESAMPLES)
-    sentences = []
-    if not fit.certificate.certified:
-        sentences.append(
-            f"the runs alone do not carry it ({_doubt(fit.certificate)}); its asymptote is lent by published laws "
-            f"(about {LENT_ASYMPTOTE.mean:g} nats, a factor {np.exp(LENT_ASYMPTOTE.log_sd):.2f} either way)"
-        )
-        fit = fit_loss(*points, rng=rng, resamples=LOSS_RESAMPLES, asymptote=LENT_ASYMPTOTE)
-        sound = _search_is_sound(fit.certificate.search) and not fit.certificate.at_bound
-        status = FitStatus.SPARSE if sound else FitStatus.UNCERTIFIED
-    found = fit.certificate
-    if status is FitStatus.SPARSE and found.weak:
-        sentences.append(f"{', '.join(found.weak)}: not determined one by one; the loss is, as its interval says")
-    natural = {name: f"{interval.value:.3g}" for name, interval in fit.parameters.items()}
-    words = "loss = {E} + {A} / parameters^{alpha} + {B} / tokens^{beta}".format(**natural)
-    if found.weak:  # a formula would say more than is known
-        words = f"loss at a scale, with its interval; not {', '.join(found.weak)}, which the runs do not determine"
-    payload = {
-        "fit": fit.to_json(),
-        "points": [
-            {"params": n, "tokens": d, "loss": y}
-            for n, d, y in zip(*(column.tolist() for column in points), strict=True)
-        ],
-        "words": f"{words}; through the best run of {observed.n_cells} scales",
-        "reasons": list(found.reasons),
-        "sentences": [*sentences, *found.warnings],
-    }
-    missing = f"fitted, but not certified: {_doubt(found)}" if status is FitStatus.UNCERTIFIED else ""
-    return FittedLaw(kind=LOSS, status=status, payload=finite(payload)), missing
-
-
-def _search_is_sound(search: Search) -> bool:
-    """Whether what follows from all parameters together can be relied on, though one of them may be open."""
-    return (
-        search.converged
-        and search.agreeing >= min(2, search.starts)
-        and search.resamples_converged >= SHAKY * search.resamples
-    )
-
-
 def _status(report: Certificate) -> FitStatus:
     return FitStatus.OK if report.certified else FitStatus.UNCERTIFIED
-
-
-def _doubt(report: Certificate) -> str:
-    """Why a fit is not certified, and the run that would help most, in one sentence."""
-    if not report.weak:
-        return report.reasons[0]
-    said = f"they do not determine {', '.join(report.weak)}"
-    if report.needed_runs:
-        at = report.needed_runs[0].inputs
-        where = f"{format_quantity(at['params'], 2)} parameters on {format_quantity(at['tokens'], 2)} tokens"
-        said += f"; one run of {where} would help most"
-    return said
 
 
 def _critical_law(found: RecipeLaws, metric: str) -> tuple[FittedLaw | None, str]:
@@ -254,7 +185,7 @@ def _three_term_law(found: RecipeLaws) -> tuple[FittedLaw | None, str]:
         "sentences": list(fit.certificate.warnings),
     }
     made = FittedLaw(kind=THREE_TERM, status=_status(fit.certificate), payload=finite(payload))
-    return made, f"fitted, but not certified: {_doubt(fit.certificate)}" if fit.certificate.reasons else ""
+    return made, f"fitted, but not certified: {doubt(fit.certificate)}" if fit.certificate.reasons else ""
 
 
 _ROUTE_WORDS: Final = {

@@ -21,7 +21,7 @@ from lawfit.estimate.loss_forms import FORMS
 from lawfit.estimate.loss_result import AsymptotePrior
 from lawfit.estimate.newton import Bools, Floats
 
-TOLERATED: Final = 2.0  # times the error of the best form
+TOLERATED: Final = 1.5  # times the error of the best form
 CUTS: Final = (0.5, 2 / 3, 0.8)  # quantiles of compute
 FEWEST_BELOW: Final = 8  # runs (clusters) that a cut must leave to learn from
 FEWEST_ABOVE: Final = 3  # runs to score on

@@ -34,8 +34,8 @@ from lawfit.estimate.resample import cluster_index, tail
 
 # What the drift is before the runs have spoken: a share of the slope of log loss along compute, and how many
 # extrapolations that opinion is worth. Settled on simulated laws outside every form (tests/benchmarks/loss_choice.py).
-PRIOR_SHARE: Final = 0.05
-PRIOR_FREEDOM: Final = 3.0
+PRIOR_SHARE: Final = 0.03
+PRIOR_FREEDOM: Final = 5.0
 SEEN_FREEDOM: Final = 1.0  # the cuts of one study are one extrapolation: their errors share their cause
 
 

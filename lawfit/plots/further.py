@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.advise.further import ANSWERS, critical_along, interval_along, loss_along
+from lawfit.advise.expected_loss import loss_along, loss_line, stored_law
+from lawfit.advise.further import ANSWERS, critical_along, interval_along
 from lawfit.plots import style
 from lawfit.plots.words import scale_words
 from lawfit.units import format_quantity
@@ -149,6 +150,7 @@ def _critical(fit: Fit, document: Mapping[str, Any]) -> LawChart:
 
 def _loss(fit: Fit, document: Mapping[str, Any]) -> LawChart:
     said, target = document["expected_loss"], document["target"]
+    law = stored_law(fit, said["level"])
     sizes = []
     for params in sorted({point["params"] for point in fit.payload["points"]}):
         dots = tuple(
@@ -159,10 +161,10 @@ def _loss(fit: Fit, document: Mapping[str, Any]) -> LawChart:
             if point["params"] == params
         )
         along = _axis([dot.x / 1.25 for dot in dots] + [dot.x * 1.25 for dot in dots])
-        line = loss_along(fit, params, along, said["level"])[0]
+        line = loss_line(law, params, along)
         sizes.append(SizeLine(label=f"{format_quantity(params)} parameters", x=along, value=line, measured=dots))
     x = _axis([target["tokens"], *(dot.x for size in sizes for dot in size.measured)])
-    value, low, high = loss_along(fit, target["params"], x, said["level"])
+    value, low, high = loss_along(law, target["params"], x)
     return LawChart(
         name="expected_loss",
         title="Expected loss against training tokens",

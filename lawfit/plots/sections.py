@@ -74,6 +74,9 @@ def answer_section(document: Mapping[str, Any]) -> str:
         compute = regret.get("extra_compute_fraction")
         words += f", as if {format_percent(compute)} of the compute were lost." if compute is not None else "."
         cost = tag("p", text(words), class_="cost")
+    if moved := (document.get("choices") or {}).get("words"):
+        words = "Of the analyst's choices, what moves the answer most"
+        cost += tag("details", tag("summary", words) + list_html([_sentence(line) for line in moved]), class_="notes")
     warnings = document.get("warnings") or []
     doubts = (
         tag("div", tag("h3", "Before you rely on it") + list_html([_sentence(w) for w in warnings]), class_="warnings")
@@ -193,7 +196,7 @@ def _further_html(document: Mapping[str, Any], name: str) -> str:
     head += tag("p", tag("strong", text(value)) + (f" <span>{text(unit)}</span>" if unit else ""), class_="value")
     status = LAW_STATUS_WORDS.get(part["status"], part["status"])
     head += tag("p", text(status), class_=f"status {'good' if part['status'] == 'ok' else 'doubt'}")
-    notes = part["notes"]
+    notes = [*(part.get("lines") or []), *part["notes"]]
     if notes:
         listed = list_html([_sentence(note) for note in notes])
         rest = tag("details", tag("summary", "What to know before using it") + listed, class_="notes")

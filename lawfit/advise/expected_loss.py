@@ -1,0 +1,131 @@
+"""The loss to expect at a target: averaged over the forms of the law that the runs do not reject, and which choice of
+analysis moves it most."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lawfit.estimate.loss_ensemble import LossEnsemble
+from lawfit.estimate.loss_fit import LossFit
+from lawfit.estimate.loss_law import asymptote_cases, form_name
+from lawfit.records import Fit, Target
+from lawfit.units import format_percent
+
+Floats = NDArray[np.float64]
+
+_CASES = {"free": "free", "lent": "lent by published laws", "lower": "10 % lower", "higher": "10 % higher"}
+
+
+def stored_law(fit: Fit, level: float) -> LossEnsemble | LossFit:
+    """What answers: the average of forms where there is one, else the additive law alone."""
+    if forms := fit.payload.get("forms"):
+        return LossEnsemble.from_json(forms).at_level(level)
+    return replace(LossFit.from_json(fit.payload["fit"]), level=level)
+
+
+def expected_loss(fit: Fit, target: Target) -> tuple[dict[str, Any], Mapping[str, float]]:
+    """The answer at the target, and how far beyond the runs that is, in decades per input."""
+    law = stored_law(fit, target.level)
+    additive = LossFit.from_json(fit.payload["fit"])
+    said = law.predict(target.params, target.tokens)
+    forms = forms_at(law, target) if isinstance(law, LossEnsemble) else []
+    cases = asymptote_cases(fit.payload.get("asymptote") or [], target.params, target.tokens)
+    answer = {
+        "value": digits(said.expected.value),
+        "low": None if said.expected.low is None else digits(said.expected.low),
+        "high": None if said.expected.high is None else digits(said.expected.high),
+        "level": target.level,
+        "run_low": None if said.run.low is None else digits(said.run.low),
+        "run_high": None if said.run.high is None else digits(said.run.high),
+        "law": {
+            "form": "average" if forms else additive.form,
+            "scales": len(fit.payload["points"]),
+            "parameters": {
+                name: {"value": p.value, "low": p.low, "high": p.high} for name, p in additive.parameters.items()
+            },
+        },
+        "forms": forms,
+        "forms_missing": fit.payload.get("forms_missing", ""),
+        "asymptote": [
+            {**case, "value": digits(case["value"]), "asymptote": digits(case["asymptote"])} for case in cases
+        ],
+        "choice": choice(said.expected.value, forms, cases),
+    }
+    return answer, said.extrapolation_decades
+
+
+def forms_at(law: LossEnsemble, target: Target) -> list[dict[str, Any]]:
+    """Each form that was tried: its share, how it fared, and what it alone expects where it was kept."""
+    values = law.each(target.params, target.tokens)
+    return [
+        {
+            "form": b.form,
+            "share": round(b.weight, 4),
+            "error": digits(b.error) if np.isfinite(b.error) else None,
+            "rejected": b.rejected,
+            "reason": b.reason,
+            "value": digits(values[b.form]) if b.form in values else None,
+        }
+        for b in law.backtests
+    ]
+
+
+def choice(value: float, forms: list[dict[str, Any]], cases: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Which choice moves the expected loss most, as a share of it from the lowest to the highest answer.
+
+    The asymptote counts where the additive form, whose it is, takes part. None without any choice.
+    """
+    kept = {form["form"]: form["value"] for form in forms if form["value"] is not None}
+    spans = {"form": list(kept.values())}
+    if not forms or "additive" in kept:
+        spans["asymptote"] = [case["value"] for case in cases]
+    moved = {name: (max(found) - min(found)) / value for name, found in spans.items() if len(found) > 1}
+    if not moved:
+        return None
+    return {"most": max(moved, key=lambda name: moved[name]), "moves": {k: digits(v) for k, v in moved.items()}}
+
+
+def choice_words(answer: Mapping[str, Any]) -> list[str]:
+    """What the expected loss averages, and how much each choice moves it, a line each."""
+    found = []
+    kept = [form for form in answer["forms"] if not form["rejected"]]
+    if kept:
+        shares = ", ".join(f"{form_name(form['form'])} {form['value']:.4g}" for form in kept)
+        out = len(answer["forms"]) - len(kept)
+        found.append(
+            (f"average of {len(kept)} forms of the law ({shares})" if len(kept) > 1 else f"one form ({shares})")
+            + (f"; {out} left out, which predicted your larger runs from the smaller much worse" if out else "")
+        )
+    if answer["asymptote"]:
+        told = ", ".join(f"{_CASES[case['case']]} {case['value']:.4g}" for case in answer["asymptote"])
+        alone = ", which is left out" if kept and "additive" not in {form["form"] for form in kept} else ""
+        found.append(f"by the asymptote of the additive form{alone}: {told}")
+    if moved := answer["choice"]:
+        most = {"form": "the form of the law", "asymptote": "the asymptote"}[moved["most"]]
+        share = moved["moves"][moved["most"]]
+        found.append(f"the choice that moves it most: {most}, {format_percent(share)} from lowest to highest")
+    return found
+
+
+def loss_line(law: LossEnsemble | LossFit, params: float, tokens: Floats) -> Floats:
+    """Expected loss at one size along tokens, without intervals."""
+    if isinstance(law, LossEnsemble):
+        return np.asarray(np.exp(law.log_loss(params, tokens)), dtype=float)
+    return law.loss(params, tokens)
+
+
+def loss_along(law: LossEnsemble | LossFit, params: float, tokens: Floats) -> tuple[Floats, Floats, Floats]:
+    """Expected loss at one size along tokens, with its interval; NaN where it has none."""
+    said = [law.predict(params, float(at)).expected for at in tokens]
+    value, low, high = np.array([(each.value, each.low, each.high) for each in said], dtype=float).T
+    return value, low, high
+
+
+def digits(value: float) -> float:
+    """Six significant digits: what a document needs."""
+    return float(f"{value:.6g}")

@@ -1,0 +1,215 @@
+"""The loss law of one recipe: through the best run of each scale, which forms it averages, and on what it rests.
+
+Forms with an asymptote get one lent by published laws where the runs alone do not carry the additive law; how much that
+matters at a target is said beside the number (`asymptote_cases`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from lawfit.errors import FitError, NotEnoughData
+from lawfit.estimate.certificate import SHAKY, Certificate, Search
+from lawfit.estimate.loss_ensemble import LossEnsemble, fit_ensemble
+from lawfit.estimate.loss_fit import AsymptotePrior, LossFit, fit_loss
+from lawfit.estimate.newton import Floats
+from lawfit.estimate.observations import observe
+from lawfit.laws.loss import AdditiveLaw
+from lawfit.records import FitStatus, Run
+from lawfit.units import format_percent, format_quantity
+
+LOSS_SCALES: Final = 6  # one more than the parameters of the additive law
+LOSS_RESAMPLES: Final = 300
+# Asymptotes that others published: 1.69, 1.82 and 1.87 nats per token (`laws.loss`). The width is for other texts and
+# tokenizers: nats per token go with bytes per token, and source code is easier to predict than prose.
+LENT_ASYMPTOTE: Final = AsymptotePrior(mean=1.8, log_sd=0.6)
+HELD_ASIDE: Final = 0.1  # share by which the asymptote is moved when it is held
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossLaw:
+    """What a recipe's runs say about the loss, as it is stored; and what is open where it is not certified."""
+
+    status: FitStatus
+    payload: Mapping[str, Any]
+    missing: str
+
+
+def loss_law(runs: Sequence[Run], rng: np.random.Generator) -> LossLaw:
+    """L(N, D) through the lowest loss of each scale.
+
+    Raises
+    ------
+    NotEnoughData
+        Fewer than `LOSS_SCALES` scales.
+    FitError
+        The losses do not fall with the inputs.
+    """
+    observed = observe(runs)
+    if observed.n_cells < LOSS_SCALES:
+        raise NotEnoughData(
+            f"a law of the loss takes {LOSS_SCALES} scales (pairs of parameters and tokens) or more, better 20; these "
+            f"runs have {observed.n_cells}"
+        )
+    points = observed.params, observed.tokens, np.exp(observed.lowest_log_loss())
+    free, lent, sentences = None, None, []
+    status = FitStatus.OK
+    fit = free = fit_loss(*points, rng=rng, resamples=0)
+    if free.certificate.certified:
+        fit = fit_loss(*points, rng=rng, resamples=LOSS_RESAMPLES)
+        lent = _lent(points, rng, 0)
+    else:
+        sentences.append(
+            f"the runs alone do not carry it ({doubt(free.certificate)}); its asymptote is lent by published laws "
+            f"(about {LENT_ASYMPTOTE.mean:g} nats, a factor {np.exp(LENT_ASYMPTOTE.log_sd):.2f} either way)"
+        )
+        fit = lent = fit_loss(*points, rng=rng, resamples=LOSS_RESAMPLES, asymptote=LENT_ASYMPTOTE)
+        sound = search_is_sound(fit.certificate.search) and not fit.certificate.at_bound
+        status = FitStatus.SPARSE if sound else FitStatus.UNCERTIFIED
+    found = fit.certificate
+    if status is FitStatus.SPARSE and found.weak:
+        sentences.append(f"{', '.join(found.weak)}: not determined one by one; the loss is, as its interval says")
+    ensemble, alone = _forms(points, fit, rng)
+    payload = {
+        "fit": fit.to_json(),
+        "forms": None if ensemble is None else ensemble.to_json(),
+        "forms_missing": alone,
+        "asymptote": asymptotes(fit, free, lent),
+        "not_fitted": columns_missing(runs),
+        "points": [
+            {"params": n, "tokens": d, "loss": y}
+            for n, d, y in zip(*(column.tolist() for column in points), strict=True)
+        ],
+        "words": f"{formula_words(fit)}; through the best run of {observed.n_cells} scales",
+        "lines": [forms_words(ensemble, alone)],
+        "reasons": list(found.reasons),
+        "sentences": [*sentences, *found.warnings],
+    }
+    missing = f"fitted, but not certified: {doubt(found)}" if status is FitStatus.UNCERTIFIED else ""
+    return LossLaw(status=status, payload=payload, missing=missing)
+
+
+def _lent(points: Sequence[Floats], rng: np.random.Generator, resamples: int) -> LossFit | None:
+    """None where every loss lies below the published asymptotes: bits per byte, or another unit."""
+    try:
+        return fit_loss(*points, rng=rng, resamples=resamples, asymptote=LENT_ASYMPTOTE)
+    except ValueError:
+        return None
+
+
+def _forms(points: Sequence[Floats], fit: LossFit, rng: np.random.Generator) -> tuple[LossEnsemble | None, str]:
+    """The forms that a backtest keeps, or why there is none."""
+    try:
+        ensemble = fit_ensemble(
+            *points,
+            rng=rng,
+            asymptote=LENT_ASYMPTOTE if fit.asymptote == "prior" else None,
+            resamples=LOSS_RESAMPLES,
+            level=fit.level,
+        )
+    except FitError as error:
+        return None, str(error)
+    return ensemble, ""
+
+
+def formula_words(fit: LossFit) -> str:
+    """The additive law with its numbers; without them where the runs leave some open."""
+    if weak := fit.certificate.weak:  # a formula would say more than is known
+        return f"loss at a scale, with its interval; not {', '.join(weak)}, which the runs do not determine"
+    natural = {name: f"{interval.value:.3g}" for name, interval in fit.parameters.items()}
+    return "loss = {E} + {A} / parameters^{alpha} + {B} / tokens^{beta}".format(**natural)
+
+
+def forms_words(ensemble: LossEnsemble | None, alone: str) -> str:
+    """Which forms of the law were kept, which not, and why, in one line."""
+    if ensemble is None:
+        return f"one form of the law (additive), others not compared: {alone}"
+    kept = [b for b in ensemble.backtests if not b.rejected]
+    out = [b for b in ensemble.backtests if b.rejected]
+    shares = ", ".join(f"{form_name(b.form)} {b.weight:.0%}" for b in kept)
+    first = f"average of {shares}" if len(kept) > 1 else form_name(kept[0].form)
+    words = f"form of the law: {first} (fitted on smaller runs, {format_percent(kept[0].error)} off on larger ones)"
+    if out:
+        words += "; rejected: " + ", ".join(f"{form_name(b.form)} ({_off(b.error)})" for b in out)
+    return words
+
+
+def form_name(form: str) -> str:
+    """As people call it."""
+    return {"compute_only": "compute alone", "power": "no asymptote", "kaplan": "Kaplan", "farseer": "Farseer"}.get(
+        form, form
+    )
+
+
+def _off(error: float) -> str:
+    return f"{format_percent(error)} off" if np.isfinite(error) else "too few runs"
+
+
+def asymptotes(fit: LossFit, free: LossFit | None, lent: LossFit | None) -> list[dict[str, Any]]:
+    """The additive law with its asymptote free, lent, and held lower and higher: its parameters in each case."""
+    found = []
+    for name, each in (("free", free), ("lent", lent)):
+        if each is not None:
+            values = {p: each.parameters[p].value for p in ("E", "A", "alpha", "B", "beta")}
+            found.append({"case": name, "used": each.asymptote == fit.asymptote, "parameters": values})
+    for name, factor in (("lower", 1 - HELD_ASIDE), ("higher", 1 + HELD_ASIDE)):
+        wanted = factor * fit.parameters["E"].value
+        near = [case for case in fit.sensitivity if abs(case.asymptote / wanted - 1) < 1e-3]
+        if near:
+            found.append({"case": name, "used": False, "parameters": dict(near[0].parameters), "doubt": near[0].doubt})
+    return found
+
+
+def asymptote_cases(stored: Sequence[Mapping[str, Any]], params: float, tokens: float) -> list[dict[str, Any]]:
+    """Expected loss at one scale for each of `asymptotes`."""
+    found = []
+    for case in stored:
+        values = {name: case["parameters"][name] for name in ("E", "A", "alpha", "B", "beta")}
+        if any(value is None for value in values.values()):
+            continue
+        loss = float(AdditiveLaw(**values).loss(params, tokens))
+        if np.isfinite(loss):
+            found.append({"case": case["case"], "used": case["used"], "asymptote": values["E"], "value": loss})
+    return found
+
+
+# Forms that need to know more of a run than params and tokens, and the columns that would say it.
+FURTHER_COLUMNS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    "data-constrained (arXiv 2305.16264)": ("how many different tokens a run saw", ("unique_tokens", "epochs")),
+    "sparsity of experts (arXiv 2501.12370)": ("the share of active experts", ("active_params", "sparsity")),
+}
+
+
+def columns_missing(runs: Sequence[Run]) -> dict[str, str]:
+    """Form -> why it is not fitted to these runs."""
+    found = {}
+    for form, (what, columns) in FURTHER_COLUMNS.items():
+        seen = {name: {str(run.extra[name]) for run in runs if name in run.extra} for name in columns}
+        if not any(seen.values()):
+            found[form] = f"the runs do not say {what} (column {' or '.join(columns)})"
+    return found
+
+
+def search_is_sound(search: Search) -> bool:
+    """Whether what follows from all parameters together can be relied on, though one of them may be open."""
+    return (
+        search.converged
+        and search.agreeing >= min(2, search.starts)
+        and search.resamples_converged >= SHAKY * search.resamples
+    )
+
+
+def doubt(report: Certificate) -> str:
+    """Why a fit is not certified, and the run that would help most, in one sentence."""
+    if not report.weak:
+        return report.reasons[0]
+    said = f"they do not determine {', '.join(report.weak)}"
+    if report.needed_runs:
+        at = report.needed_runs[0].inputs
+        where = f"{format_quantity(at['params'], 2)} parameters on {format_quantity(at['tokens'], 2)} tokens"
+        said += f"; one run of {where} would help most"
+    return said
