@@ -210,6 +210,10 @@ class PredictionOut(Document):
     target: TargetOut
     recommendation: RecommendationOut
     expected_regret: RegretOut | None
+    choices: dict[str, Any] | None = Field(
+        default=None,
+        description="What each choice of the analysis alone would answer, the one that moves it most first",
+    )
     weight_decay: WeightDecayOut | None = None
     critical_batch: CriticalBatchOut | None = None
     expected_loss: ExpectedLossOut | None = None

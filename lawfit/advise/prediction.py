@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from lawfit.advise.choices import choices_at
 from lawfit.advise.draws import Worlds, draw_worlds
 from lawfit.advise.regret import (
     CAP,
@@ -125,6 +126,9 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
             "cap_per_world": math.expm1(CAP),
             "extra_compute_fraction": None if not slope else math.expm1(min(total / -slope, 50.0)),
         },
+        "choices": choices_at(
+            model, target.params, target.tokens, imposed_log_batch=log_batch if imposed else None, forms=_forms(form)
+        ),
         "published": _published(payload, target, recommendation["batch_tokens"]["value"]),
         "evidence": {
             "fit_id": fit.id,
@@ -295,6 +299,11 @@ def _form_at_batch(payload: Mapping[str, Any], worlds: Worlds, log_batch: float)
         "surface": _digits(math.exp(centre_log_lr_given_batch(worlds, log_batch))),
         "saturating": None if bends is None else _digits(math.exp(bends.centre_log_lr(log_batch))),
     }
+
+
+def _forms(form: Mapping[str, Any] | None) -> dict[str, float]:
+    """What each form of the learning rate at an imposed batch says."""
+    return {name: form[name] for name in ("surface", "saturating") if form and form[name] is not None}
 
 
 def _interval(logs: np.ndarray[Any, np.dtype[np.float64]], level: float) -> dict[str, float]:
