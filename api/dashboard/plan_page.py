@@ -25,8 +25,8 @@ NUMBERS: Final[Mapping[str, tuple[str, str]]] = {
     "gpus": ("or GPUs", "64"),
     "days": ("for days", "2"),
     "flops_per_second": ("FLOP/s of one GPU", "4e14"),
-    "params": ("Parameters", "advise me"),
-    "tokens": ("Training tokens", "advise me"),
+    "params": ("Size, if given", "advise me"),
+    "tokens": ("Tokens, if given", "advise me"),
     "loss": ("Loss to reach", "as low as can be"),
     "step_seconds": ("Quickest step (s)", "unknown"),
 }

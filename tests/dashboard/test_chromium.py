@@ -45,6 +45,20 @@ def test_a_target_typed_in_becomes_a_recommendation_with_figures(browser: Browse
         assert seen.page.locator("[data-title*=hare], [data-title*=loud]").count() == 0
 
 
+def test_a_budget_typed_in_becomes_a_plan_or_a_reason(browser: Browser, address: str) -> None:
+    with watched_page(browser) as seen:
+        seen.page.goto(address)
+        seen.page.get_by_label("Compute (FLOPs)").fill("1e20")
+        seen.page.get_by_role("button", name="Plan").click()
+        seen.wait_for_charts()
+        assert seen.page.get_by_role("heading", name="What else the budget buys").is_visible()
+        assert seen.page.locator(".plot svg.main-svg:visible").count() >= 2
+        seen.page.get_by_label("Loss to reach").fill("2")
+        seen.page.get_by_role("button", name="Plan").click()
+        assert "leave nothing to plan" in (seen.page.get_by_role("alert").text_content() or "")
+        assert [c for c in seen.complaints if "422" not in c] == []
+
+
 def test_works_without_javascript(browser: Browser, address: str) -> None:
     with watched_page(browser, javascript=False) as seen:
         seen.page.goto(address)
@@ -58,11 +72,15 @@ def test_works_without_javascript(browser: Browser, address: str) -> None:
         assert figures.first.locator("table").is_visible()
 
 
-@pytest.mark.parametrize("query", ["", "?params=1B&tokens=20B", "?params=x"], ids=["form", "answer", "mistake"])
+@pytest.mark.parametrize(
+    "query",
+    ["", "?params=1B&tokens=20B", "?params=x", "plan?flops=1e20&params=1B"],
+    ids=["form", "answer", "mistake", "plan"],
+)
 def test_fits_380_pixels(browser: Browser, address: str, query: str) -> None:
     with watched_page(browser, width=380) as seen:
         seen.page.goto(f"{address}/{query}")
-        if "tokens" in query:
+        if "1B" in query:
             seen.wait_for_charts()
         assert seen.page.evaluate("document.documentElement.scrollWidth") <= 380
 
