@@ -541,7 +541,9 @@ def runs_changed_since(store: Store, fit_id: str) -> bool:
 
 
 def compare_laws(store: Store, recipe: str | None = None) -> dict[str, Json]:
-    """What every published law would have cost on a recipe's runs, cheapest first; laws that have no answer are listed.
+    """What following each published law would have cost on a recipe's runs, or how far off it is; best first.
+
+    Laws of the critical batch are held against the newest stored fit of it, the others against the runs.
 
     Raises
     ------
@@ -552,7 +554,18 @@ def compare_laws(store: Store, recipe: str | None = None) -> dict[str, Json]:
     from lawfit.estimate.observations import observe
 
     chosen = store.recipe(recipe)
-    return {"recipe": chosen.name, **compare_published(observe(store.runs(chosen.key)), chosen)}
+    runs = store.runs(chosen.key)
+    critical, observed, problem = None, None, None
+    with suppress(NoFit):
+        critical = store.latest_fit(chosen.key, CRITICAL_BATCH).payload
+    try:
+        observed = observe(runs)
+    except NotEnoughData as error:
+        problem = error
+    try:
+        return {"recipe": chosen.name, **compare_published(observed, chosen, runs=runs, critical=critical)}
+    except NotEnoughData as error:
+        raise (problem or error) from None
 
 
 def transfer(store: Store, recipes: Sequence[str] = (), *, level: float = 0.9) -> dict[str, Json]:
@@ -701,13 +714,4 @@ def show_law(law_id: str) -> dict[str, Json]:
     """
     from lawfit.laws.published import published_law
 
-    law = published_law(law_id)
-    names = ("id", "label", "cite", "checked", "verified", "form_checked", "coefficients_checked", "at_batch")
-    document: dict[str, Json] = {name: getattr(law, name) for name in names}
-    document |= {"fixed_batch_tokens": law.fixed_batch_tokens, "needs": list(law.needs), "caveats": list(law.caveats)}
-    document |= {"context": dict(law.context), "inputs": {name: vars(spec) for name, spec in law.inputs.items()}}
-    document["formulas"] = {
-        target: {**vars(formula), "law": formula.law.name, "formula": formula.law.formula}
-        for target, formula in law.formulas.items()
-    }
-    return document
+    return published_law(law_id).to_json()

@@ -130,6 +130,11 @@ class ObservedSurface:
         loss, outside = self.loss_at(at_lr, at_batch)
         return ObservedRegret(regret=loss / self.lowest_loss - 1.0, outside=outside)
 
+    def lr_tried(self, count: int) -> Floats:
+        """(count,) learning rates over the range of the finished runs, log-spaced."""
+        log_lr = self._points[:, 0]
+        return np.exp(np.linspace(log_lr.min(), log_lr.max(), count))
+
     def _along_line(self, query: Floats, axis: int) -> tuple[Floats, Bools]:
         """Runs that differ in one quantity only (a learning-rate sweep at one batch): interpolate along that one."""
         order = np.argsort(self._points[:, axis])

@@ -292,6 +292,11 @@ class _Points:
         return bool(np.ptp(self.lr) > 0.1), bool(np.ptp(self.batch) > 0.1)
 
 
+def usable_slices(runs: DecayRuns) -> list[DecaySlice]:
+    """Slices with three or more positive weight decays, near the best of their scale: where a choice has a price."""
+    return _usable(list(runs.slices()))
+
+
 def _usable(slices: Sequence[DecaySlice]) -> list[DecaySlice]:
     """Slices with a valley to see, near the best of their scale."""
     lowest: dict[tuple[float, float], float] = {}
