@@ -11,7 +11,7 @@ lawfit.plot(fit, answer).show()
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from lawfit.errors import NotEnoughData
@@ -277,7 +277,118 @@ def transfer(*sweeps: ObservedSweep, level: float = 0.9) -> TransferAnswer:
     return TransferAnswer(document=transfer_view([(sweep.recipe, sweep.runs) for sweep in sweeps], level=level))
 
 
-def plot(fitted: FittedSweep | TransferAnswer, answer: Answer | None = None, kind: str = "lr") -> Figure:
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How to spend a budget; `document` is exactly what ``lawfit plan --json`` prints."""
+
+    document: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def params(self) -> float:
+        """Of the planned run, counted as in the runs."""
+        return float(self.document["plan"]["params"])
+
+    @property
+    def tokens(self) -> float:
+        return float(self.document["plan"]["tokens"])
+
+    @property
+    def params_interval(self) -> tuple[float, float] | None:
+        """Of the compute-optimal size; None: ``document["missing"]["optimum"]`` says why."""
+        return self._interval("params")
+
+    @property
+    def tokens_interval(self) -> tuple[float, float] | None:
+        return self._interval("tokens")
+
+    @property
+    def expected_loss(self) -> float | None:
+        """Nats per token, at the best settings."""
+        part = self.document["settings"]["expected_loss"]
+        return None if part is None else float(part["value"])
+
+    @property
+    def alternatives(self) -> tuple[Mapping[str, Any], ...]:
+        """Other sizes for the same budget: ``params``, ``tokens``, ``loss``, ``cost`` (share of the loss), ..."""
+        return tuple(self.document["alternatives"])
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return tuple(self.document["warnings"])
+
+    def _interval(self, name: str) -> tuple[float, float] | None:
+        optimum = self.document["optimum"]
+        if optimum is None or optimum[name]["low"] is None or optimum[name]["high"] is None:
+            return None
+        return optimum[name]["low"], optimum[name]["high"]
+
+    def __str__(self) -> str:
+        from lawfit.plots.plan_tables import budget_words, cost_words
+
+        plan, level = self.document["plan"], self.document["asked"]["level"]
+        lines = [budget_words(self.document)[0]]
+        for name, words in (("params", "parameters"), ("tokens", "training tokens")):
+            ends = self._interval(name)
+            span = "" if ends is None else f" ({level:.0%}: {ends[0]:.3g} to {ends[1]:.3g})"
+            lines.append(f"{words} {plan[name]:.4g}{span}")
+        if self.expected_loss is not None:
+            lines.append(f"expected loss {self.expected_loss:.4g} nats per token")
+        lines.append(f"expected cost {cost_words(self.document)}")
+        return "\n".join([*lines, *(f"warning: {text}" for text in self.warnings)])
+
+
+def plan(
+    fitted: FittedSweep,
+    *,
+    flops: float | None = None,
+    params: float | None = None,
+    tokens: float | None = None,
+    loss: float | None = None,
+    level: float = 0.9,
+    **more: float,
+) -> Plan:
+    """How to spend a budget; arguments as in ``lawfit plan``, with underscores.
+
+    Parameters
+    ----------
+    flops : training compute, 6 params tokens
+    params, tokens, loss : to start from instead, or a size or tokens beside the budget
+    more : gpu_hours, gpus, days, flops_per_second, inference_tokens, step_seconds, tokens_per_second, seq_len,
+        batch_multiple, max_batch_tokens
+
+    Raises
+    ------
+    NotEnoughData
+        The runs carry no law of the loss, or one that leaves the optimum open; with the runs that would help.
+    """
+    from lawfit.advise.planning import plan as advise
+    from lawfit.advise.prediction import recommend
+    from lawfit.records import PlanQuestion
+
+    known = {name.name for name in fields(PlanQuestion)}
+    if unknown := sorted(set(more) - known):
+        raise ValueError(f"a plan knows nothing of {', '.join(unknown)}; it knows {', '.join(sorted(known))}")
+    whole = {name: int(value) for name, value in more.items() if name in ("gpus", "seq_len", "batch_multiple")}
+    question = PlanQuestion(
+        flops=flops,
+        params=params,
+        tokens=tokens,
+        loss=loss,
+        level=level,
+        **{**more, **whole},  # type: ignore[arg-type]
+    )
+    recipe = fitted.sweep.recipe
+    document = advise(
+        question,
+        recipe,
+        fitted.laws,
+        fitted.fit.payload.get("missing", {}),
+        lambda target: recommend(fitted.fit, recipe, target, fitted.laws),
+    )
+    return Plan(document=document)
+
+
+def plot(fitted: FittedSweep | TransferAnswer, answer: Answer | Plan | None = None, kind: str = "lr") -> Figure:
     """One figure of a fit, or of a transfer view (best learning rate against width, else against horizon).
 
     Parameters
@@ -285,7 +396,8 @@ def plot(fitted: FittedSweep | TransferAnswer, answer: Answer | None = None, kin
     answer : a recommendation; needed by the kinds that show one
     kind : "lr" or "batch_tokens", the optimum against scale with its interval, the recommendation and published laws;
         "cost_lr" or "cost_batch_tokens", what another value costs at the target; "surface", the runs of one scale and
-        the valley around its optimum; "backtest", regret at scales left out
+        the valley around its optimum; "backtest", regret at scales left out. Of a plan: "valley" (also by default), the
+        loss along the budget; "plane", the plan among the runs; "time", compute against time
 
     Raises
     ------
@@ -298,6 +410,10 @@ def plot(fitted: FittedSweep | TransferAnswer, answer: Answer | None = None, kin
         from lawfit.plots.transfer import transfer_charts
 
         return transfer_charts(fitted.document)[0].figure
+    if isinstance(answer, Plan):
+        from lawfit.plots.notebook import plot_plan
+
+        return plot_plan(fitted.laws["loss"], answer.document, "valley" if kind == "lr" else kind)
     if kind == "surface":
         return plot_surface(fitted.fit, fitted.sweep.runs)
     if kind == "backtest":

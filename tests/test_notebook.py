@@ -105,3 +105,23 @@ def test_transfer_of_the_learning_rate_in_a_notebook() -> None:
     figure = lawfit.plot(answer)
     assert len(figure.data) == 4  # two recipes: a line and its dots
     assert figure.layout.xaxis.title.text == "width"
+
+
+def test_a_plan_is_what_the_command_line_gives(fitted: lawfit.FittedSweep) -> None:
+    plan = lawfit.plan(fitted, flops=1e19, gpus=8, flops_per_second=1e14)
+    ends = plan.params_interval
+    assert ends is not None
+    assert ends[0] <= plan.params <= ends[1]
+    assert 6 * plan.params * plan.tokens == pytest.approx(1e19, rel=1e-4)
+    assert (
+        plan.document["plan"]
+        == lawfit.plan(fitted, gpus=8, days=1e19 / 8e14 / 86400, flops_per_second=1e14).document["plan"]
+    )
+    for words in (f"parameters {plan.params:.4g}", "expected loss", "1e19 FLOPs"):
+        assert words in str(plan)
+    assert len(lawfit.plot(fitted, plan).data) > 1
+    assert len(lawfit.plot(fitted, plan, "plane").data) > 2
+    with pytest.raises(ValueError, match="valley, plane, time"):
+        lawfit.plot(fitted, plan, "surface")
+    with pytest.raises(ValueError, match="knows nothing of flop"):
+        lawfit.plan(fitted, flop=1e19)

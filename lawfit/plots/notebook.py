@@ -62,3 +62,28 @@ def plot_backtest(fit: Fit, split: int = 0) -> Figure:
         names = "; ".join(f"{i}: {found.name}" for i, found in enumerate(splits))
         raise ValueError(f"no backtest {split}; this fit has {names or 'none, as it has too few scales'}")
     return backtest_figure(splits[split])
+
+
+def plot_plan(fit: Fit, document: Mapping[str, Any], kind: str = "valley") -> Figure:
+    """A figure of a plan: the loss along its budget ("valley"), the plan among the runs ("plane"), or "time".
+
+    Parameters
+    ----------
+    fit : of the loss, that the plan was made from
+
+    Raises
+    ------
+    ValueError
+        Another kind, or "time" without a critical batch.
+    """
+    from lawfit.plots.planning import plane_figure, plane_numbers, time_figure, valley_figure, valley_numbers
+
+    if kind == "valley":
+        return valley_figure(valley_numbers(fit, document))
+    if kind == "plane":
+        return plane_figure(plane_numbers(fit, document))
+    if kind != "time":
+        raise ValueError(f"there is no figure '{kind}' of a plan; there are valley, plane, time")
+    if document["time"] is None:
+        raise ValueError(document["missing"]["time"])
+    return time_figure(document)
