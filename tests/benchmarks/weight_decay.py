@@ -29,7 +29,8 @@ import numpy as np
 from scipy.stats import binomtest
 
 from lawfit.errors import FitError, LawfitError
-from lawfit.estimate.timescale import RATIO, fit_timescale, score_largest_size
+from lawfit.estimate.timescale import RATIO, fit_timescale
+from lawfit.estimate.timescale_score import score_largest_size
 from lawfit.estimate.weight_decay import DecayRuns, locate_weight_decay
 from lawfit.laws.timescale import TimescaleLaw
 from tests.benchmarks.shared import shared_file

@@ -11,7 +11,8 @@ import pytest
 
 from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate.optimum_law import OptimumLaw
-from lawfit.estimate.timescale import RATIO, TimescaleFit, fit_timescale, score_largest_size
+from lawfit.estimate.timescale import RATIO, TimescaleFit, fit_timescale
+from lawfit.estimate.timescale_score import score_largest_size
 from lawfit.estimate.weight_decay import AS_LARGE, DecayRuns
 from lawfit.laws.timescale import TimescaleLaw, timescale
 from lawfit.records import FitStatus, OptimumStatus
@@ -54,7 +55,8 @@ def simulate(
 def test_recovers_scales_and_law(rng: np.random.Generator) -> None:
     fit = fit_timescale(simulate(rng))
     assert fit.status is FitStatus.OK
-    assert fit.agree
+    assert fit.certificate is not None
+    assert fit.certificate.certified
     assert len(fit.scales) == len(SCALES)
     for scale in fit.scales:
         truth = float(TRUTH.tau(scale.params, scale.tokens))
@@ -168,6 +170,74 @@ def test_survives_json(rng: np.random.Generator) -> None:
     assert json.dumps(fit.predict(1e9, 2e10, 1e6, 1e-3).to_json(), allow_nan=False)
 
 
+class TestCertificate:
+    """What the law may be trusted with, as every fit says it."""
+
+    def test_of_a_law_that_the_scales_carry(self, rng: np.random.Generator) -> None:
+        report = fit_timescale(simulate(rng)).certificate
+        assert report is not None
+        assert report.certified
+        assert (report.search.starts, report.search.agreeing) == (9, 9)  # three starts in each of three windows
+        assert report.search.gradient_norm < 1e-2
+        assert report.condition_number < 10  # centred: level and exponent are nearly independent
+        assert (report.clusters, report.rows) == (5, 90)
+        assert len(report.influence) == 5
+        assert json.loads(json.dumps(report.to_json(), allow_nan=False))["certified"]
+
+    def test_one_ratio_names_the_sweep_that_settles_the_exponent(self, rng: np.random.Generator) -> None:
+        fit = fit_timescale(simulate(rng, scales=((1e8, 2e9), (3e8, 6e9), (1e9, 2e10))))
+        report = fit.certificate
+        assert report is not None
+        assert (report.certified, report.weak) == (False, ("exponent",))
+        assert report.condition_number == np.inf
+        (needed, *_) = report.needed_runs
+        ratio = needed.inputs["tokens"] / needed.inputs["params"]
+        assert min(abs(ratio / far - 1) for far in (2.5, 160.0)) < 1e-9  # as far from 20 as is offered
+        assert needed.sd_with_run < 0.5 < needed.sd
+        assert any("a sweep of weight decay at 100M parameters on" in sentence for sentence in fit.sentences)
+
+    def test_a_scale_that_bends_the_law_is_named(self, rng: np.random.Generator) -> None:
+        """One scale's weight decays written ten times too small: its timescale comes out ten times too long."""
+        scales = tuple(
+            (1e8 * k, 1e8 * k * r)
+            for k, r in [(1, 10), (2, 14), (3, 20), (4, 28), (5, 40), (6, 56), (8, 80), (10, 112)]
+        )
+        runs = simulate(rng, scales=scales, rates=(1.0,))
+        wrong = runs.params == 4e8
+        spoilt = DecayRuns.of(
+            runs.params,
+            runs.tokens,
+            runs.batch_tokens,
+            runs.lr,
+            np.where(wrong, 0.1, 1.0) * runs.weight_decay,
+            runs.loss,
+        )
+        report = fit_timescale(spoilt).certificate
+        assert report is not None
+        assert report.influence[0].group == "400M params on 11.2B tokens"
+        assert abs(report.influence[0].shift) > 2 * abs(report.influence[1].shift)
+
+    def test_a_law_that_bends_is_seen(self, rng: np.random.Generator) -> None:
+        """Twelve scales whose timescale falls, then rises, with the ratio."""
+        ratios = np.geomspace(5, 500, 12)
+        columns = [[], [], [], [], [], []]  # type: ignore[var-annotated]
+        for k, ratio in enumerate(ratios):
+            part = simulate(rng, scales=((1e8 * 1.3**k, 1e8 * 1.3**k * float(ratio)),), rates=(1.0,))
+            bend = np.exp(0.5 * np.log(ratio / 50) ** 2)
+            for column, values in zip(
+                columns,
+                (part.params, part.tokens, part.batch_tokens, part.lr, part.weight_decay / bend, part.loss),
+                strict=True,
+            ):
+                column.append(values)
+        report = fit_timescale(DecayRuns.of(*(np.concatenate(c) for c in columns))).certificate
+        assert report is not None
+        assert report.lack_of_fit is not None
+        assert report.lack_of_fit.column == "ln tokens per parameter squared"
+        assert report.lack_of_fit.p_value < 0.01
+        assert any("residuals are not noise around this law" in warning for warning in report.warnings)
+
+
 def test_marin_lion_sweeps_carry_a_law(shared_data: Path) -> None:
     """Seven to eleven weight decays per scale: the best timescale falls with tokens per parameter."""
     fit = marin(shared_data, "lion")
@@ -185,6 +255,8 @@ def test_marin_adamw_sweeps_do_not(shared_data: Path) -> None:
     words = " ".join(fit.sentences)
     assert "fewer than three positive ones do not say where (134M params on 2.68B tokens, " in words
     assert "as large as tried (537M params on 10.7B tokens, 1.21B params on 24.2B tokens)" in words
+    assert "5 sweeps with worse neighbours on both sides say only that the best timescale lies above 0.031" in words
+    assert words.endswith("with which Power Lines' law agrees in 5")
 
 
 def marin(shared_data: Path, optimizer: str) -> TimescaleFit:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lawfit.estimate import timescale
+from lawfit.estimate import timescale_valley as timescale
 from tests.estimate.test_timescale import simulate
 
 
 def problem(rng: np.random.Generator) -> tuple[timescale._Points, np.ndarray]:
-    points = timescale._points(timescale._usable(list(simulate(rng).slices())), 0.05)
+    points = timescale._points(timescale.usable_slices(simulate(rng)), 0.05)
     return points, np.full(len(points.scales), 0.002)
 
 
