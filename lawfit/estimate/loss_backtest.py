@@ -25,7 +25,7 @@ TOLERATED: Final = 1.5  # times the error of the best form
 CUTS: Final = (0.5, 2 / 3, 0.8)  # quantiles of compute
 FEWEST_BELOW: Final = 8  # runs (clusters) that a cut must leave to learn from
 FEWEST_ABOVE: Final = 3  # runs to score on
-BEYOND: Final = 0.1  # decades of compute that the largest run lies above a cut
+BEYOND: Final = 0.05  # decades of compute that the largest run lies above a cut
 BACKTEST_RESAMPLES: Final = 40
 
 

@@ -24,6 +24,7 @@ from lawfit.estimate.certificate import (
     weak_parameters,
 )
 from lawfit.estimate.loss_forms import FORMS, QUICK, LossForm
+from lawfit.estimate.loss_forms_further import EVERY_FORM
 from lawfit.estimate.loss_result import (
     Allocation,
     AsymptoteCase,
@@ -57,6 +58,7 @@ def fit_loss(
     rng: np.random.Generator,
     clusters: ArrayLike | None = None,
     form: str = "additive",
+    third: ArrayLike | None = None,
     asymptote: float | AsymptotePrior | None = None,
     delta: float = DELTA,
     resamples: int = RESAMPLES,
@@ -71,7 +73,9 @@ def fit_loss(
         Of runs of one recipe; diverged runs have none and are left out by the caller, who says so.
     clusters : (n,) labels
         Rows of one training run (its checkpoints) are not independent: give them one label.
-    form : name in `loss_forms.FORMS`
+    form : name in `loss_forms_further.EVERY_FORM`
+    third : (n,) positive floats
+        Of a form that has a third input: tokens per unique token, or the share of active experts.
     asymptote : float, AsymptotePrior or None
         Held fixed, known with some width, or free.
     delta : float
@@ -88,9 +92,12 @@ def fit_loss(
     FitError
         The losses do not fall with the inputs.
     """
-    if form not in FORMS:
-        raise ValueError(f"unknown form '{form}'; there are {', '.join(FORMS)}")
-    return _Fit(FORMS[form], _columns(params, tokens, loss), clusters, asymptote, delta, level).run(resamples, rng)
+    if form not in EVERY_FORM:
+        raise ValueError(f"unknown form '{form}'; there are {', '.join(EVERY_FORM)}")
+    if bool(needed := EVERY_FORM[form].third) != (third is not None):
+        raise ValueError(f"the form '{form}' {f'also needs {needed}' if needed else 'has no third input'}")
+    columns = _columns(params, tokens, loss, *(() if third is None else (third,)))
+    return _Fit(EVERY_FORM[form], columns, clusters, asymptote, delta, level).run(resamples, rng)
 
 
 class QuickFit:
@@ -136,9 +143,9 @@ class _Fit:
         level: float,
     ) -> None:
         self.form, self.level = form, level
-        self.log_n, self.log_d, self.log_y = np.log(columns)
+        self.log_n, self.log_d, self.log_y, *third = np.log(columns)
         self.centre = np.array([self.log_n.mean(), self.log_d.mean()])
-        logs = np.column_stack([self.log_n, self.log_d]) - self.centre
+        logs = np.column_stack([self.log_n - self.centre[0], self.log_d - self.centre[1], *third])
         self.problem = form.problem(self.log_y, logs, delta)
         self.labels = None if clusters is None else np.asarray(clusters)
         self.index = cluster_index(clusters, len(self.log_y))
@@ -369,7 +376,8 @@ class _Fit:
         usual &= n + d <= (self.log_n + self.log_d).max() + 1e-9
         n, d = n[usual], d[usual]
         runs = [{"params": float(a), "tokens": float(b)} for a, b in zip(np.exp(n), np.exp(d), strict=True)]
-        return runs, np.column_stack([n, d]) - self.centre
+        logs = np.column_stack([n, d]) - self.centre
+        return runs, np.pad(logs, ((0, 0), (0, 1 if self.form.third else 0)))  # ordinary runs: the third log is 0
 
     def _parameters(self, theta: Floats, draws: Floats, weak: Sequence[str]) -> dict[str, Interval]:
         """Published parameters; none that the data do not determine gets an interval."""
@@ -418,16 +426,16 @@ class _Fit:
         )
 
 
-def _columns(params: ArrayLike, tokens: ArrayLike, loss: ArrayLike) -> Floats:
-    """(3, n), checked."""
-    columns = [np.asarray(x, dtype=float).ravel() for x in (params, tokens, loss)]
-    if len({len(x) for x in columns}) != 1:
-        raise ValueError(f"params, tokens and loss have {', '.join(str(len(x)) for x in columns)} rows: not one each")
-    for name, x in zip(("params", "tokens", "loss"), columns, strict=True):
+def _columns(*columns: ArrayLike) -> Floats:
+    """(3 or 4, n): params, tokens, loss and what else there is, checked."""
+    found = [np.asarray(x, dtype=float).ravel() for x in columns]
+    if len({len(x) for x in found}) != 1:
+        raise ValueError(f"params, tokens and loss have {', '.join(str(len(x)) for x in found)} rows: not one each")
+    for name, x in zip(("params", "tokens", "loss", "the third input"), found, strict=False):
         bad = np.flatnonzero(~((x > 0) & np.isfinite(x)))
         if len(bad):
             raise ValueError(f"{name} must be positive and finite in every row; row {bad[0]} has {x[bad[0]]}")
-    return np.stack(columns)
+    return np.stack(found)
 
 
 def _bins(logs: Floats) -> list[tuple[float, float]]:

@@ -93,6 +93,7 @@ class LossForm:
     problem: Callable[[Floats, Floats, float], PowerSum | Smooth]  # (log loss, centred logs, delta)
     natural: Callable[[Floats, Floats], Mapping[str, Floats]]  # theta (r, k) and centre (2,) -> published parameters
     starts: Callable[[PowerSum | Smooth], Floats] | None = None  # None: a grid with variable projection
+    third: str = ""  # what a third column holds, as a log that is 0 for an ordinary run
 
     def search(
         self,
@@ -153,7 +154,7 @@ def _power_natural(theta: Floats, centre: Floats) -> Mapping[str, Floats]:
     return {"A": np.exp(a + alpha * centre[0]), "alpha": alpha, "B": np.exp(b + beta * centre[1]), "beta": beta}
 
 
-def _additive_natural(theta: Floats, centre: Floats) -> Mapping[str, Floats]:
+def additive_natural(theta: Floats, centre: Floats) -> Mapping[str, Floats]:
     e, a, alpha, b, beta = theta.T
     return {
         "E": np.exp(e),
@@ -202,13 +203,13 @@ def _coupled(theta: Floats, logs: Floats) -> tuple[Floats, Floats]:
 
 
 def _coupled_natural(theta: Floats, centre: Floats) -> Mapping[str, Floats]:
-    return {**_additive_natural(theta[:, :5], centre), "outer": theta[:, 5]}
+    return {**additive_natural(theta[:, :5], centre), "outer": theta[:, 5]}
 
 
-def _additive_minimum(problem: PowerSum | Smooth) -> Floats:
+def additive_minimum(problem: PowerSum | Smooth) -> Floats:
     """The additive law's best theta: where searches for its generalisations begin, so roughly will do."""
     assert isinstance(problem, Smooth)
-    simple = _additive_problem(problem.log_y, problem.logs, max(problem.delta, _STAGES[-1]))
+    simple = _additive_problem(problem.log_y, problem.logs[:, :2], max(problem.delta, _STAGES[-1]))
     simple.patience = QUICK
     found = global_minima(simple, np.ones((1, len(problem.log_y))), points=_ROUGH_POINTS)
     best: Floats = found.theta[found.objective.argmin()]
@@ -217,7 +218,7 @@ def _additive_minimum(problem: PowerSum | Smooth) -> Floats:
 
 def _coupled_starts(problem: PowerSum | Smooth) -> Floats:
     """The additive law with its reducible part taken to powers that cancel at the centre."""
-    e, *rest = _additive_minimum(problem)
+    e, *rest = additive_minimum(problem)
     levels = [e, e - 0.2, e - 0.5]
     return np.array([[level, *(r / outer for r in rest), outer] for outer in (0.3, 0.5, 1.0, 2.0) for level in levels])
 
@@ -246,7 +247,7 @@ def _farseer(theta: Floats, logs: Floats) -> tuple[Floats, Floats]:
 
 
 def _farseer_starts(problem: PowerSum | Smooth) -> Floats:
-    e, a, alpha, b, beta = _additive_minimum(problem)
+    e, a, alpha, b, beta = additive_minimum(problem)
     level = np.logaddexp(e, a)
     slope = -alpha * np.exp(a - level)
     powers = itertools.product((-0.3, 0.3), (-0.3, 0.3), (-0.3, 0.3))
@@ -291,7 +292,7 @@ ADDITIVE: Final = LossForm(
     exponents=frozenset({"alpha", "beta"}),
     asymptote=True,
     problem=_additive_problem,
-    natural=_additive_natural,
+    natural=additive_natural,
 )
 POWER: Final = LossForm(
     name="power",

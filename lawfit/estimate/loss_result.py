@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from lawfit.errors import FitError
 from lawfit.estimate.certificate import Certificate
-from lawfit.estimate.loss_forms import FORMS
+from lawfit.estimate.loss_forms_further import EVERY_FORM
 from lawfit.estimate.newton import Floats
 from lawfit.estimate.resample import interval
 from lawfit.laws.loss import AdditiveLaw
@@ -73,26 +73,30 @@ class Allocation:
 class FormDraws:
     """One form with its estimate and resamples: enough to say what it expects at a scale."""
 
-    form: str  # name in FORMS
+    form: str  # name in `EVERY_FORM`
     centre: tuple[float, float]  # mean ln params, mean ln tokens
     theta: Floats  # (k,)
     draws: Floats  # (resamples, k)
     delta: float
     noise: float  # robust sd of log residuals
 
-    def loss(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
-        """Central estimate, nats per token, at scales that broadcast."""
-        n, d = np.broadcast_arrays(np.log(params), np.log(tokens))
-        return np.asarray(np.exp(self._log_loss(self.theta[None, :], n, d)[0]).reshape(n.shape), dtype=float)
+    def loss(self, params: ArrayLike, tokens: ArrayLike, third: ArrayLike = 1.0) -> Floats:
+        """Central estimate, nats per token, at scales that broadcast.
 
-    def log_draws(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
+        `third` is for forms that have one: tokens per unique token, or the share of active experts.
+        """
+        logs = np.broadcast_arrays(np.log(params), np.log(tokens), np.log(third))
+        return np.asarray(np.exp(self._log_loss(self.theta[None, :], *logs)[0]).reshape(logs[0].shape), dtype=float)
+
+    def log_draws(self, params: ArrayLike, tokens: ArrayLike, third: ArrayLike = 1.0) -> Floats:
         """(resamples, scales) log loss at scales, by each resample's law."""
-        n, d = np.broadcast_arrays(np.log(params), np.log(tokens))
-        return self._log_loss(self.draws, n, d)
+        return self._log_loss(self.draws, *np.broadcast_arrays(np.log(params), np.log(tokens), np.log(third)))
 
-    def _log_loss(self, theta: Floats, n: Floats, d: Floats) -> Floats:
+    def _log_loss(self, theta: Floats, n: Floats, d: Floats, third: Floats | float = 0.0) -> Floats:
         logs = np.column_stack([np.ravel(n), np.ravel(d)]) - self.centre
-        return FORMS[self.form].problem(np.ones(len(logs)), logs, self.delta).log_model(theta)
+        if EVERY_FORM[self.form].third:
+            logs = np.column_stack([logs, np.broadcast_to(np.ravel(third), len(logs))])
+        return EVERY_FORM[self.form].problem(np.ones(len(logs)), logs, self.delta).log_model(theta)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +191,7 @@ class LossFit(FormDraws):
             )
         if self.form != "additive":
             raise FitError(f"compute-optimal scales and inversions need the additive form, this fit is '{self.form}'")
-        natural = FORMS[self.form].natural(theta, np.array(self.centre))
+        natural = EVERY_FORM[self.form].natural(theta, np.array(self.centre))
         return AdditiveLaw(**{name: float(value[0]) if scalar else value for name, value in natural.items()})
 
     def _interval(self, value: float, draws: Floats) -> Interval:
