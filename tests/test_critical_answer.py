@@ -45,7 +45,7 @@ def test_certificates_and_shares_are_stored_and_shown(store: Store, capsys: pyte
     output.show(*summary(fit))
     shown = " ".join(capsys.readouterr().out.split())
     assert "the two grew together" in shown
-    assert "largest size (200M parameters) left out" in shown
+    assert "the largest size, 200M parameters" in shown
     assert "certified; 4 of 4 curves certified, 100% of starts agree" in shown
     answer = pipeline.recommend(store, None, TARGET)
     assert answer["critical_batch"]["shares"] == pytest.approx(route["shares"], abs=1e-4)

@@ -141,7 +141,8 @@ def _critical_law(found: RecipeLaws, metric: str) -> tuple[FittedLaw | None, str
         "routes": {name: other.to_json() for name, other in found.critical.items()},
         "noise_scale": None if noise is None else noise.to_json(),
         "words": critical_words.headline(analysis, _ROUTE_WORDS[route]),
-        "lines": critical_words.lines(analysis, noise),
+        "least_tokens": None if found.least_tokens is None else found.least_tokens.to_json(),
+        "lines": critical_words.lines(analysis, noise, found.least_tokens),
         "reasons": list(analysis.reasons),
         "sentences": list(analysis.sentences),
     }

@@ -6,6 +6,7 @@ import numpy as np
 
 from lawfit.estimate.critical_analysis import CriticalAnalysis
 from lawfit.estimate.critical_laws import BOTH
+from lawfit.estimate.least_tokens import LeastTokensFit
 from lawfit.estimate.noise_by_size import NoiseFactor
 from lawfit.records import FitStatus
 from lawfit.units import format_quantity
@@ -24,12 +25,17 @@ def headline(found: CriticalAnalysis, source: str) -> str:
     )
 
 
-def lines(found: CriticalAnalysis, noise: NoiseFactor | None) -> list[str]:
-    """What `lawfit fit` prints below the headline."""
-    said = [_follows(found), _tested(found), _in_loss(found), _certificate(found)]
-    if noise is not None:
-        said.append(noise.words())
-    return [line for line in said if line]
+def lines(found: CriticalAnalysis, noise: NoiseFactor | None, least: LeastTokensFit | None = None) -> list[str]:
+    """What `lawfit fit` prints below the headline, each line with what it is about."""
+    said = [
+        ("follows", _follows(found)),
+        ("left out", _tested(found)),
+        ("in the loss", _in_loss(found)),
+        ("fewest tokens", "" if least is None else least.words()),
+        ("noise scale", "" if noise is None else noise.words()),
+        ("certificate", _certificate(found)),
+    ]
+    return [f"{label}: {words}" for label, words in said if words]
 
 
 def _follows(found: CriticalAnalysis) -> str:
@@ -37,10 +43,10 @@ def _follows(found: CriticalAnalysis) -> str:
     if found.separation is None:
         return ""
     if len(found.shares) == 1:
-        return f"follows {shares.split()[0]}: other laws do not find the sizes left out"
+        return f"{shares.split()[0]}: other laws do not find the sizes left out"
     together = f"the two grew together (correlation {found.separation.correlation:.2f})"
     told = together if found.separation.verdict == "not_separable" else "the sizes do not settle it"
-    return f"follows {shares}: {told}, so these laws are averaged and the interval spans them"
+    return f"{shares}: {told}, so these laws are averaged and the interval spans them"
 
 
 def _tested(found: CriticalAnalysis) -> str:
@@ -55,7 +61,7 @@ def _tested(found: CriticalAnalysis) -> str:
     )
     inside = "inside" if out.inside else "OUTSIDE"
     return (
-        f"largest size ({where}) left out: {format_quantity(out.predicted_tokens)} predicted, "
+        f"the largest size, {where}: {format_quantity(out.predicted_tokens)} predicted, "
         f"{format_quantity(out.measured_tokens)} measured ({out.error:+.0%}, {inside} its interval)"
         + (f"; {others}" if others else "")
     )
@@ -66,7 +72,7 @@ def _in_loss(found: CriticalAnalysis) -> str:
         return ""
     law = found.laws["loss"]
     low, high = law.exponent_interval("loss")
-    return f"against the loss reached: moves as loss^{law.exponents['loss']:+.1f} ({low:+.1f} to {high:+.1f})"
+    return f"moves as loss^{law.exponents['loss']:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def _certificate(found: CriticalAnalysis) -> str:

@@ -116,7 +116,7 @@ def fit_hyperbola(
     FitError
         Fewer than 3 different batches (of those that are not left out).
     """
-    batch, needed = _fewest_steps(batch_tokens, steps)
+    batch, needed = fewest_steps(batch_tokens, steps)
     notes: tuple[str, ...] = ()
     if from_best and len(batch) >= MIN_BATCHES:
         batch, needed, notes = _from_best(batch, needed)
@@ -179,7 +179,7 @@ def share_bends(fits: Sequence[HyperbolaFit]) -> tuple[HyperbolaFit, ...]:
     )
 
 
-def _fewest_steps(batch_tokens: ArrayLike, steps: ArrayLike) -> tuple[Floats, Floats]:
+def fewest_steps(batch_tokens: ArrayLike, steps: ArrayLike) -> tuple[Floats, Floats]:
     """Distinct batches ascending, and the fewest steps at each."""
     batch, needed = (np.asarray(x, dtype=float).ravel() for x in (batch_tokens, steps))
     if len(batch) != len(needed):

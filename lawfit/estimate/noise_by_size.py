@@ -59,12 +59,12 @@ class NoiseFactor:
         return self.growth is None or self.growth[1] <= 0 <= self.growth[2]
 
     def words(self) -> str:
-        """``gradient noise scale 16.2k tokens at 202k parameters ...: the critical batch is 3.1 times it``."""
+        """``16.2k tokens at 202k parameters, ... (gradient noise scale): the critical batch is 3.1 times it``."""
         shown = ", ".join(
             f"{format_quantity(size.value_tokens)} tokens at {format_quantity(size.params)} parameters"
             for size in self.sizes[:: max(1, len(self.sizes) - 1)][:2]
         )
-        said = f"gradient noise scale {shown}: the critical batch is {self.value:.2g} times it ({self.low:.2g} to "
+        said = f"{shown} (gradient noise scale): the critical batch is {self.value:.2g} times it ({self.low:.2g} to "
         said += f"{self.high:.2g})"
         if self.growth is not None and not self.steady:
             said += f", a factor that moves as parameters^{self.growth[0]:+.2f}"

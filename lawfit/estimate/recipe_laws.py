@@ -19,6 +19,7 @@ from lawfit.estimate.critical_analysis import CriticalAnalysis, analyse_critical
 from lawfit.estimate.critical_certificate import certify_hyperbola
 from lawfit.estimate.data_laws import fit_data_laws
 from lawfit.estimate.hyperbola import HyperbolaFit
+from lawfit.estimate.least_tokens import LeastTokensFit, fit_least_tokens
 from lawfit.estimate.noise_by_size import NoiseFactor, NoiseOfSize, noise_by_size, noise_factor
 from lawfit.estimate.optima import Floats
 from lawfit.estimate.steps_to_target import (
@@ -49,6 +50,7 @@ class RecipeLaws:
     critical: Mapping[str, CriticalAnalysis]  # by route: STEPS_TABLE, CURVES, DATA_LAWS
     three_term: ThreeTermFit | None
     timescale: TimescaleFit | None
+    least_tokens: LeastTokensFit | None  # of the table or curves that steps to a loss are read from
     noise: tuple[NoiseOfSize, ...]  # gradient noise scale by size, of the runs that logged it
     missing: Mapping[str, str]  # route -> what it would take
 
@@ -110,14 +112,16 @@ def fit_recipe_laws(
     usual = _usual_weight_decay(kept)
     missing: dict[str, str] = {}
     critical: dict[str, CriticalAnalysis] = {}
-    routes: dict[str, Callable[[], tuple[Sequence[HyperbolaFit], Sequence[str]]]] = {
+    least: LeastTokensFit | None = None
+    routes: dict[str, Callable[[], tuple[Sequence[HyperbolaFit], Sequence[str], StepsTable | None]]] = {
         STEPS_TABLE: lambda: _from_table(targets),
         CURVES: lambda: _from_curves(kept, curves or {}, schedule),
         DATA_LAWS: lambda: _from_runs(usual),
     }
     for route, measure in routes.items():
         try:
-            fits, notes = measure()
+            fits, notes, table = measure()
+            least = fit_least_tokens(table) if least is None and table is not None else least
             estimator = "E5" if route == DATA_LAWS else "E4"
             found = [
                 replace(fit.critical(definition, estimator=estimator), certificate=certify_hyperbola(fit))
@@ -141,6 +145,7 @@ def fit_recipe_laws(
         critical=critical,
         three_term=three_term,
         timescale=timescale,
+        least_tokens=least,
         noise=noise_by_size(usual, squares),
         missing=missing,
     )
@@ -193,7 +198,7 @@ def _base(runs: Sequence[Run], name: str) -> str:
     return Counter(_setting(run, name) for run in runs).most_common(1)[0][0]
 
 
-def _from_table(targets: Sequence[StepsToTarget]) -> tuple[Sequence[HyperbolaFit], Sequence[str]]:
+def _from_table(targets: Sequence[StepsToTarget]) -> tuple[Sequence[HyperbolaFit], Sequence[str], StepsTable]:
     if not targets:
         raise FitError("the store holds no table of steps to a target loss for this recipe")
     table = StepsTable.of(
@@ -203,7 +208,7 @@ def _from_table(targets: Sequence[StepsToTarget]) -> tuple[Sequence[HyperbolaFit
         [row.target_loss for row in targets],
     )
     found = fit_steps_table(table)
-    return found.fits, found.refused
+    return found.fits, found.refused, table
 
 
 def holds_the_rate(schedule: str) -> bool:
@@ -214,7 +219,7 @@ def holds_the_rate(schedule: str) -> bool:
 
 def _from_curves(
     runs: Sequence[Run], curves: Mapping[str, tuple[Floats, Floats]], schedule: str
-) -> tuple[Sequence[HyperbolaFit], Sequence[str]]:
+) -> tuple[Sequence[HyperbolaFit], Sequence[str], StepsTable]:
     if not curves and (not schedule or holds_the_rate(schedule)):
         raise FitError("no loss curves are stored for this recipe")
     if not holds_the_rate(schedule):
@@ -231,19 +236,21 @@ def _from_curves(
     ]
     fits: list[HyperbolaFit] = []
     notes: list[str] = []
+    tables: list[StepsTable] = []
     for params, goals in common_targets(shown, TARGETS_PER_SIZE).items():
         table = steps_table_from_curves([curve for curve in shown if curve.params == params], goals)
         found = fit_steps_table(table, from_best=True)
         fits += found.fits
+        tables.append(table)
         notes += [*table.notes, *found.refused]
     if not fits:
         raise FitError(
             "; ".join(notes) or "no loss is reached by the curves of every batch; make their horizons more alike"
         )
-    return fits, notes
+    return fits, notes, StepsTable.joined(tables)
 
 
-def _from_runs(runs: Sequence[Run]) -> tuple[Sequence[HyperbolaFit], Sequence[str]]:
+def _from_runs(runs: Sequence[Run]) -> tuple[Sequence[HyperbolaFit], Sequence[str], None]:
     best = _batches(runs)
     fits: list[HyperbolaFit] = []
     notes: list[str] = []
@@ -258,7 +265,7 @@ def _from_runs(runs: Sequence[Run]) -> tuple[Sequence[HyperbolaFit], Sequence[st
     edges = int(best.edge.sum())
     if edges:
         notes.append(f"{edges} of {len(best)} batches have their best learning rate at the edge of what was tried")
-    return fits, notes
+    return fits, notes, None
 
 
 def _batches(runs: Sequence[Run]) -> BatchRuns:

@@ -43,6 +43,13 @@ class StepsTable:
                 raise ValueError(f"{name} must be positive and finite in every row")
         return cls(**arrays, notes=tuple(notes))
 
+    @classmethod
+    def joined(cls, tables: Sequence[StepsTable]) -> StepsTable:
+        """The rows and notes of several tables."""
+        names = ("params", "batch_tokens", "steps", "target_loss")
+        columns = {name: np.concatenate([getattr(table, name) for table in tables]) for name in names}
+        return cls(**columns, notes=tuple(note for table in tables for note in table.notes))
+
     def __len__(self) -> int:
         return len(self.steps)
 
@@ -110,6 +117,7 @@ def steps_table_from_curves(curves: Sequence[LossCurve], targets: ArrayLike) -> 
     goals = np.atleast_1d(np.asarray(targets, dtype=float))
     rows: list[tuple[float, float, float, float]] = []
     notes: list[str] = []
+    doubts: dict[tuple[float, str], list[float]] = {}  # (params, what) -> batches
     for params in sorted({c.params for c in curves}):
         mine = [c for c in curves if c.params == params]
         index = same_value(np.array([c.batch_tokens for c in mine]))
@@ -122,9 +130,13 @@ def steps_table_from_curves(curves: Sequence[LossCurve], targets: ArrayLike) -> 
                     notes.append(f"{params:.4g} params: no run at {batch:.6g} tokens per step reached {goal:.4g}")
                     continue
                 best = int(np.nanargmin(column))
-                if note := _lr_doubt([c.lr for c in tried], best):
-                    notes.append(f"{params:.4g} params, {batch:.6g} tokens per step, target {goal:.4g}: {note}")
+                if doubt := _lr_doubt([c.lr for c in tried], best):
+                    doubts.setdefault((params, doubt), []).append(batch)
                 rows.append((params, batch, float(column[best]), float(goal)))
+    for (params, doubt), batches in doubts.items():
+        count = len(set(batches))
+        where = f"{count} batch size{'' if count == 1 else 's'} ({min(batches):.6g} to {max(batches):.6g} tokens)"
+        notes.append(f"{params:.4g} params: {doubt} at {where}, so their steps may not be the fewest")
     if not rows:
         raise FitError(f"none of {len(curves)} curves reaches a target; the lowest is {_lowest(curves):.4g}")
     params_column, batch_column, steps_column, target_column = np.array(rows).T
@@ -179,9 +191,9 @@ def common_targets(curves: Sequence[LossCurve], count: int = 5) -> dict[float, F
 def _lr_doubt(rates: Sequence[float], best: int) -> str:
     distinct = np.unique(same_value(np.array(rates)))
     if len(distinct) < 2:
-        return "one learning rate only, so its steps may not be the fewest"
+        return "one learning rate only"
     if rates[best] in (min(rates), max(rates)):
-        return f"the best learning rate tried, {rates[best]:.3g}, lies at the edge of the sweep"
+        return "the best learning rate tried lies at the edge of the sweep for some target"
     return ""
 
 

@@ -254,7 +254,7 @@ def _critical_standing(part: Mapping[str, Any]) -> list[tuple[str, str]]:
         inside = "inside" if out["inside"] else "outside"
         rows.append(("Largest size", f"left out, it was predicted {out['error']:+.0%} off, {inside} the interval"))
     if noise := part.get("noise_scale"):
-        rows.append(("Noise scale", noise["words"].removeprefix("gradient noise scale ")))
+        rows.append(("Noise scale", noise["words"]))
     return rows
 
 

@@ -1,0 +1,110 @@
+"""The batch of least tokens and its law in the loss (MiniCPM), the law of B_crit(L) (Kaplan, Su), the oracle's cost."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lawfit.estimate.critical_analysis import analyse_critical
+from lawfit.estimate.least_tokens import HYPERBOLA, ORACLE, fit_least_tokens
+from lawfit.estimate.steps_to_target import StepsTable
+from lawfit.laws.critical_batch import Hyperbola
+from lawfit.laws.lr_batch import StochasticOracle
+from lawfit.laws.published import published_law
+from lawfit.records import OptimumStatus
+from tests.estimate.simulated_batches import measured
+from tests.estimate.test_steps_to_target import zhang_table
+
+LOSSES = (3.6, 3.3, 3.0, 2.7)
+SIZES = (1e7, 3e7, 1e8)
+
+
+def valley_table(rng: np.random.Generator, noise: float = 0.0) -> StepsTable:
+    """Tokens to each loss, least at MiniCPM's batch ``1.21e9 / L^6.24``; each size reaches two of the losses."""
+    rows = []
+    for size, losses in zip(SIZES, (LOSSES[:2], LOSSES[1:3], LOSSES[2:]), strict=True):
+        for loss in losses:
+            best = 1.21e9 / loss**6.24
+            for batch in best * 2.0 ** (np.arange(-4, 5) + rng.uniform(-0.5, 0.5)):
+                tokens = 1e9 * np.exp(0.05 * np.log(batch / best) ** 2 + noise * rng.standard_normal())
+                rows.append((size, batch, tokens / batch, loss))
+    return StepsTable.of(*np.array(rows).T)
+
+
+def test_g20_minicpm_is_recovered(rng: np.random.Generator) -> None:
+    """G20: from tables that follow it, the published law comes back, 1,275,113 tokens at a loss of 3."""
+    found = fit_least_tokens(valley_table(rng))
+    assert found.law is not None
+    assert not found.lent
+    assert found.law.exponents["loss"] == pytest.approx(-6.24, rel=1e-3)  # noise-free parabolas
+    published = float(published_law("minicpm").evaluate("batch_tokens", loss=3.0))
+    assert found.law.predict(loss=3.0).value == pytest.approx(published, rel=1e-2)
+    assert published == pytest.approx(1275113.198)
+    assert "moving as loss^-6.2" in found.words()
+    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["lent"] is False
+
+
+def test_noise_is_in_the_interval(rng: np.random.Generator) -> None:
+    inside = 0
+    for _ in range(20):
+        law = fit_least_tokens(valley_table(rng, noise=0.03)).law
+        assert law is not None
+        low, high = law.exponent_interval("loss")
+        inside += low <= -6.24 <= high
+    assert inside >= 14  # 20 draws at 0.9: P(below 14) = 0.002
+
+
+def test_one_size_borrows_the_exponent(rng: np.random.Generator) -> None:
+    table = valley_table(rng)
+    one = table.params == SIZES[0]
+    found = fit_least_tokens(
+        StepsTable.of(table.params[one], table.batch_tokens[one], table.steps[one], table.target_loss[one])
+    )
+    assert found.lent
+    assert "in part from MiniCPM" in found.words()
+
+
+def test_a_hyperbola_has_no_such_batch() -> None:
+    """Trap 5: where the smallest batch is the cheapest the answer is that, and no vertex beyond it."""
+    curve = Hyperbola(steps_min=1000.0, tokens_min=1e8)
+    batches = 1e4 * 2.0 ** np.arange(9)
+    found = fit_least_tokens(StepsTable.of(np.full(9, 1e7), batches, curve.steps(batches), np.full(9, 3.0)))
+    assert found.law is None
+    assert found.measured[0].status is OptimumStatus.AT_EDGE
+    assert found.shape == HYPERBOLA
+    assert found.errors[HYPERBOLA] < 1e-6
+    assert "the smallest ones are the cheapest" in found.words()
+
+
+def test_g29_the_oracles_shape_is_told_from_the_hyperbola(rng: np.random.Generator) -> None:
+    """G29: A=1000, B=4, eps^2=.5, whose cost is least at 16 samples and is 64,000 gradients there."""
+    curve = StochasticOracle.of_constants(A=1000, B=4, eps_squared=0.5)
+    batches = 8.5 * 1.2 ** np.arange(12)
+    steps = curve.steps(batches) * np.exp(0.003 * rng.standard_normal(12))
+    found = fit_least_tokens(StepsTable.of(np.full(12, 1e7), batches, steps, np.full(12, 3.0)))
+    assert found.shape == ORACLE
+    assert found.measured[0].batch_tokens == pytest.approx(16, rel=0.1)  # a parabola near it
+    assert found.measured[0].tokens == pytest.approx(64000, rel=0.03)
+
+
+def test_zhang_follows_the_hyperbola() -> None:
+    found = fit_least_tokens(zhang_table())
+    assert found.shape == HYPERBOLA
+    assert found.errors[HYPERBOLA] < 0.1 < 1.0 < found.errors[ORACLE]
+
+
+def test_g14_critical_batch_of_the_loss() -> None:
+    """G14: batches on ``2e8 / L^(1 / 0.21)`` (Kaplan, Su) give that law back: 1,069,114 tokens at a loss of 3."""
+    found = analyse_critical(
+        [
+            replace(measured(2e8 * loss ** (-1 / 0.21), params, 20 * params), loss=loss)
+            for params, loss in zip((1e7, 3e7, 1e8, 3e8), (4.0, 3.4, 2.9, 2.5), strict=True)
+        ]
+    )
+    law = found.laws["loss"]
+    assert law.exponents["loss"] == pytest.approx(-1 / 0.21, rel=1e-6)
+    assert law.predict(loss=3.0).value == pytest.approx(1069114.010, rel=1e-6)
+    assert found.certificates["loss"].search.converged
