@@ -71,6 +71,8 @@ def weight_decay_answer(fit: Fit, target: Target, *, lr: float, batch_tokens: fl
     law = OptimumLaw.from_json(fit.payload["law"])
     said = law.predict(target.level, **{RATIO: target.tokens / target.params})
 
+    standing = _standing(fit, said.decades)
+
     def decay(timescale: float, convention: DecayConvention = DecayConvention.COUPLED) -> float:
         return digits(float(weight_decay_of(timescale, batch_tokens, lr, target.tokens, convention)))
 
@@ -88,7 +90,8 @@ def weight_decay_answer(fit: Fit, target: Target, *, lr: float, batch_tokens: fl
             "exponent": digits(law.exponents[RATIO]),
             "scales": law.points,
         },
-        **_standing(fit, said.decades),
+        **standing,
+        "notes": [*standing["notes"], *(line for line in fit.payload.get("lines") or [] if "certificate:" in line)],
     }
 
 

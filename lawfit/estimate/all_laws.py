@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.errors import FitError
-from lawfit.estimate import critical_words
+from lawfit.estimate import critical_words, timescale_words
 from lawfit.estimate.certificate import Certificate
 from lawfit.estimate.loss_law import doubt, loss_law
 from lawfit.estimate.observations import data_hash
 from lawfit.estimate.recipe_laws import CURVES, DATA_LAWS, STEPS_TABLE, RecipeLaws, fit_recipe_laws
 from lawfit.estimate.recipe_laws import THREE_TERM as THREE_TERM_ROUTE
 from lawfit.estimate.recipe_laws import TIMESCALE as TIMESCALE_ROUTE
-from lawfit.estimate.timescale import RATIO
+from lawfit.estimate.timescale import bracket_sentence
 from lawfit.laws.timescale import DecayConvention
 from lawfit.records import FitStatus, Run, StepsToTarget, content_hash
 
@@ -158,19 +158,17 @@ def _timescale_law(found: RecipeLaws, notes: Sequence[str]) -> tuple[FittedLaw |
         return None, (
             f"weight decay was varied at {_count(len(fit.scales), 'scale')}, and none shows its best value: that takes"
             " three or more positive values around it at one scale, learning rate and batch"
+            + (f"; {said}" if (said := bracket_sentence(fit.optima)) else "")
         )
-    low, high = fit.law.exponent_interval(RATIO)
-    reasons = [] if fit.agree else ["starts of the joint fit ended in different minima"]
     payload = {
         **fit.to_json(),
-        "words": f"timescale {float(np.exp(fit.law.coefficients[0])):.2g} at "
-        f"{float(np.exp(fit.law.centre[0])):.3g} tokens per parameter, moves as their ratio"
-        f"^{fit.law.exponents[RATIO]:+.2f} ({low:+.2f} to {high:+.2f}); {_count(fit.law.points, 'scale')} of its own",
-        "reasons": reasons,
+        "words": timescale_words.headline(fit),
+        "lines": timescale_words.lines(fit),
+        "reasons": [] if fit.certificate is None else list(fit.certificate.reasons),
         "sentences": [*notes, *fit.sentences],
     }
     law = FittedLaw(kind=TIMESCALE, status=fit.status, payload=finite(payload))
-    return law, f"fitted, but not certified: {reasons[0]}" if reasons else ""
+    return law, f"fitted, but not certified: {fit.sentences[-1]}" if fit.status is FitStatus.UNCERTIFIED else ""
 
 
 def _three_term_law(found: RecipeLaws) -> tuple[FittedLaw | None, str]:
