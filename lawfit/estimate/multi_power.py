@@ -55,6 +55,12 @@ def fit_multi_power(courses: Sequence[Course], losses: Sequence[Floats]) -> Mult
     FitError
         No point of the grid gives the terms their signs.
     """
+    require_falling_courses(courses, losses)
+    return _polish(courses, np.concatenate(losses), _search(courses, np.concatenate(losses)))
+
+
+def require_falling_courses(courses: Sequence[Course], losses: Sequence[Floats]) -> None:
+    """Curves that can tell what a fall of the learning rate gains."""
     if len(courses) < 2 or len(courses) != len(losses):
         raise NotEnoughData(f"{len(courses)} courses with {len(losses)} curves; two or more of each are needed")
     if not any(np.any(np.diff(course.lr) < 0) for course in courses):
@@ -62,7 +68,6 @@ def fit_multi_power(courses: Sequence[Course], losses: Sequence[Floats]) -> Mult
     for course, loss in zip(courses, losses, strict=True):
         if loss.shape != course.steps.shape or not np.all((loss > 0) & np.isfinite(loss)):
             raise ValueError("each course needs a positive finite loss at each of its steps")
-    return _polish(courses, np.concatenate(losses), _search(courses, np.concatenate(losses)))
 
 
 def _terms(courses: Sequence[Course], shape: Sequence[float] | Floats) -> Floats:
