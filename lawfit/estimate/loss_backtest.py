@@ -2,8 +2,8 @@
 
 The runs are cut at several budgets. At each, every form is fitted on what lies below and predicts what lies above;
 nothing above has a say. A form whose error is much larger than the best form's is rejected. The others are averaged
-by weight, and what their average got wrong above the cuts, beyond what its own intervals there had announced, is the
-`drift`: the error of slope that no choice among these forms mends.
+by weight, and what their average got wrong above the cuts is the `drift`: the error of slope that no choice among these
+forms mends.
 """
 
 from __future__ import annotations
@@ -16,17 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.errors import FitError, NotEnoughData
-from lawfit.estimate.loss_fit import QuickFit
+from lawfit.estimate.loss_fit import quick_fit
 from lawfit.estimate.loss_forms import FORMS
-from lawfit.estimate.loss_result import AsymptotePrior
+from lawfit.estimate.loss_result import AsymptotePrior, FormDraws
 from lawfit.estimate.newton import Bools, Floats
 
-TOLERATED: Final = 1.5  # times the error of the best form
+TOLERATED: Final = 2.0  # times the error of the best form
 CUTS: Final = (0.5, 2 / 3, 0.8)  # quantiles of compute
 FEWEST_BELOW: Final = 8  # runs (clusters) that a cut must leave to learn from
 FEWEST_ABOVE: Final = 3  # runs to score on
 BEYOND: Final = 0.05  # decades of compute that the largest run lies above a cut
-BACKTEST_RESAMPLES: Final = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +42,7 @@ class FormBacktest:
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
-    """Error of slope of the average, beyond what its members announce: log loss per decade of compute."""
+    """Error of slope of the average of forms: log loss per decade of compute."""
 
     sd: float
     freedom: float  # degrees of freedom of Student's t: how well the sd is known
@@ -92,10 +91,10 @@ def trial_fit(
     labels: NDArray[np.intp],
     cut: Cut,
     asymptote: AsymptotePrior | float | None,
-) -> QuickFit | str:
+) -> FormDraws | str:
     """The fit below a cut, or why there is none."""
     try:
-        return QuickFit(
+        return quick_fit(
             [x[cut.inner] for x in columns],
             clusters=labels[cut.inner],
             form=form,
@@ -105,13 +104,13 @@ def trial_fit(
         return str(error)
 
 
-def errors_above(found: QuickFit | str, columns: Sequence[Floats], cut: Cut) -> Floats:
+def errors_above(found: FormDraws | str, columns: Sequence[Floats], cut: Cut) -> Floats:
     """log observed - log predicted of the runs above a cut; inf where the form has no prediction."""
     held = ~cut.inner
     if isinstance(found, str):
         return np.full(int(held.sum()), np.inf)
     with np.errstate(all="ignore"):
-        error = np.log(columns[2][held]) - np.log(found.law.loss(columns[0][held], columns[1][held]))
+        error = np.log(columns[2][held]) - np.log(found.loss(columns[0][held], columns[1][held]))
     return np.where(np.isfinite(error), error, np.inf)
 
 

@@ -16,7 +16,6 @@ from numpy.typing import ArrayLike
 
 from lawfit.errors import FitError
 from lawfit.estimate.loss_backtest import (
-    BACKTEST_RESAMPLES,
     Cut,
     Drift,
     FormBacktest,
@@ -25,18 +24,19 @@ from lawfit.estimate.loss_backtest import (
     judge,
     trial_fit,
 )
-from lawfit.estimate.loss_fit import LEVEL, RESAMPLES, QuickFit, fit_loss
+from lawfit.estimate.loss_fit import LEVEL, RESAMPLES, fit_loss
 from lawfit.estimate.loss_forms import FORMS
 from lawfit.estimate.loss_result import MIXED, AsymptotePrior, FormDraws, Interval, LossFit, LossPrediction
 from lawfit.estimate.newton import Floats
 from lawfit.estimate.quantiles import normal_quantile
 from lawfit.estimate.resample import cluster_index, tail
 
-# What the drift is before the runs have spoken: a share of the slope of log loss along compute, and how many
-# extrapolations that opinion is worth. Settled on simulated laws outside every form (tests/benchmarks/loss_choice.py).
-PRIOR_SHARE: Final = 0.03
-PRIOR_FREEDOM: Final = 5.0
-SEEN_FREEDOM: Final = 1.0  # the cuts of one study are one extrapolation: their errors share their cause
+# What the drift is before the runs have spoken, as a share of the slope of log loss along compute, and how many
+# extrapolations that opinion and the runs' own are worth. Settled on simulated laws outside every form, and checked by
+# leaving out one family of public sources after another (CHANGELOG, Decisions; tests/benchmarks/loss_choice.py).
+PRIOR_SHARE: Final = 0.05
+PRIOR_FREEDOM: Final = 2.0
+SEEN_FREEDOM: Final = 2.0  # the cuts of one study are one or two extrapolations: their errors share their cause
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,26 +182,22 @@ def fit_ensemble(
         for backtest in kept
     )
     whole = LossEnsemble(fits=fits, backtests=backtests, drift=Drift(sd=0.0, freedom=1.0), level=level)
-    seen = []
-    for i, cut in enumerate(parted):
-        members = [found for fit in fits if isinstance(found := trials[fit.form][i], QuickFit)]
-        resampled = [found.resampled(BACKTEST_RESAMPLES, np.random.default_rng(0)) for found in members]
-        seen.append(_excess(resampled, whole, columns, cut))
+    seen = [_missed([trials[fit.form][i] for fit in fits], whole, columns, cut) for i, cut in enumerate(parted)]
     return replace(whole, drift=_drift(seen, _slope(whole, columns, log_flops)))
 
 
-def _excess(below: Sequence[FormDraws], whole: LossEnsemble, columns: Sequence[Floats], cut: Cut) -> float:
-    """Squared error of slope above a cut (log loss per decade), less what draws and noise below it announce."""
+def _missed(below: Sequence[FormDraws | str], whole: LossEnsemble, columns: Sequence[Floats], cut: Cut) -> float:
+    """Squared error of slope of the average above a cut (log loss per decade of compute), less what noise would do.
+
+    What the members' own intervals announced is not taken off: they are wide below a cut, and often right only for
+    that.
+    """
     params, tokens, loss = (x[~cut.inner] for x in columns)
     lever = cut.beyond / (cut.beyond**2).sum()
-    middles = np.array([np.log(found.loss(params, tokens)) @ lever for found in below])
-    spreads = [found.log_draws(params, tokens) @ lever - middle for found, middle in zip(below, middles, strict=True)]
-    average = float(whole.weights @ middles)
-    error = float(np.log(loss) @ lever) - average
-    own = float(whole.weights @ [np.mean(spread**2) for spread in spreads])
-    between = float(whole.weights @ (middles - average) ** 2)
-    noise = float(np.mean([found.noise for found in below])) ** 2 * float(lever @ lever)
-    return error**2 - own - between - noise
+    laws = [found for found in below if isinstance(found, FormDraws)]
+    average = float(whole.weights @ [np.log(law.loss(params, tokens)) @ lever for law in laws])
+    noise = float(np.mean([law.noise for law in laws])) ** 2 * float(lever @ lever)
+    return (float(np.log(loss) @ lever) - average) ** 2 - noise
 
 
 def _slope(whole: LossEnsemble, columns: Sequence[Floats], log_flops: Floats) -> float:

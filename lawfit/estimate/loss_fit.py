@@ -100,34 +100,23 @@ def fit_loss(
     return _Fit(EVERY_FORM[form], columns, clusters, asymptote, delta, level).run(resamples, rng)
 
 
-class QuickFit:
-    """The estimate of `fit_loss`, without what it takes to judge it: for fits within a backtest."""
-
-    def __init__(
-        self, columns: Sequence[Floats], *, clusters: ArrayLike, form: str, asymptote: float | AsymptotePrior | None
-    ) -> None:
-        self._fit = _Fit(FORMS[form], np.stack(columns), clusters, asymptote, DELTA, LEVEL)
-        self._fit.problem.patience = QUICK
-        found = self._fit._search(np.ones((1, len(self._fit.log_y))))
-        self._theta = found.theta[best_start(found)]
-        self._fit._linearise(self._theta)
-        self.law = self._law(np.empty((0, len(self._theta))))
-
-    def resampled(self, resamples: int, rng: np.random.Generator) -> FormDraws:
-        """The same law with resamples."""
-        weights = cluster_weights(self._fit.index, resamples, rng=rng)
-        return self._law(self._fit._resample(weights, self._theta, resamples, rng)[0].theta)
-
-    def _law(self, draws: Floats) -> FormDraws:
-        centre = (float(self._fit.centre[0]), float(self._fit.centre[1]))
-        return FormDraws(
-            form=self._fit.form.name,
-            centre=centre,
-            theta=self._theta,
-            draws=draws,
-            delta=self._fit.problem.delta,
-            noise=self._fit.noise,
-        )
+def quick_fit(
+    columns: Sequence[Floats], *, clusters: ArrayLike, form: str, asymptote: float | AsymptotePrior | None
+) -> FormDraws:
+    """The estimate of `fit_loss` alone, without resamples and what it takes to judge it: for fits within a backtest."""
+    fit = _Fit(FORMS[form], np.stack(columns), clusters, asymptote, DELTA, LEVEL)
+    fit.problem.patience = QUICK
+    found = fit._search(np.ones((1, len(fit.log_y))))
+    theta = found.theta[best_start(found)]
+    fit._linearise(theta)
+    return FormDraws(
+        form=form,
+        centre=(float(fit.centre[0]), float(fit.centre[1])),
+        theta=theta,
+        draws=np.empty((0, len(theta))),
+        delta=DELTA,
+        noise=fit.noise,
+    )
 
 
 class _Fit:
