@@ -1,6 +1,7 @@
-"""What a stored fit of the loss believes at any scale: its centre and its resamples, whatever form they have.
+"""What a stored fit of the loss believes at any scale: its centre and its resamples, whatever forms it averages.
 
-Plans ask for losses only through this, so that a fit with other forms inside plans as well as one of the additive law.
+Plans ask for losses only through this. A form counts by the weight that its backtest gave it; one that knows of no
+split (loss by compute alone) has nothing to say here and is left out.
 """
 
 from __future__ import annotations
@@ -12,30 +13,57 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lawfit.estimate.loss_ensemble import LossEnsemble
 from lawfit.estimate.loss_forms import FORMS
-from lawfit.estimate.loss_result import LossFit
-from lawfit.estimate.resample import interval
+from lawfit.estimate.loss_result import Interval, LossFit
+from lawfit.estimate.resample import tail
 from lawfit.records import Fit
 
 Floats = NDArray[np.float64]
 
-OPEN: Final = 1e-12  # share of an end of what was searched: a bound there is no bound
+WORLDS: Final = 400  # shared by the forms as they count
+NO_SPLIT: Final = ("compute_only",)
+_NONE: Final = 50.0  # ln of a loss that stands where a resample has none
+_TAILS: Final = np.concatenate([[1e-5, 1e-4, 3e-4], np.geomspace(1e-3, 0.5, 60)])
 
 
 @dataclass(frozen=True, kw_only=True)
 class LossBelief:
     """Losses by the centre of a fit and by each of its resamples."""
 
-    fits: tuple[LossFit, ...]  # forms that count alike
+    fits: tuple[LossFit, ...]
+    weights: tuple[float, ...]  # of the fits, adding up to 1
+    counts: tuple[int, ...]  # worlds of each
     points: Floats  # (n, 2) params and tokens of the scales that were fitted
+    source: LossFit | LossEnsemble  # answers for one scale as `lawfit predict` does
+    level: float
 
     @classmethod
     def of(cls, fit: Fit, level: float) -> LossBelief:
         """Of a stored fit, with intervals of `level`."""
         points = [(point["params"], point["tokens"]) for point in fit.payload["points"]]
+        additive = replace(LossFit.from_json(fit.payload["fit"]), level=level)
+        source: LossFit | LossEnsemble = additive
+        fits: tuple[LossFit, ...] = (additive,)
+        weights = np.ones(1)
+        if fit.payload.get("forms") is not None:
+            found = LossEnsemble.from_json(fit.payload["forms"]).at_level(level)
+            split = [(f, w) for f, w in zip(found.fits, found.weights, strict=True) if f.form not in NO_SPLIT]
+            if split:
+                source, fits = found, tuple(f for f, _ in split)
+                weights = np.array([w for _, w in split]) / sum(w for _, w in split)
+        most = WORLDS if len(fits) > 1 else len(fits[0].draws)
+        counts = [
+            round(most * w) if len(f.draws) and _clusters(f) > f.fitted else 0
+            for f, w in zip(fits, weights, strict=True)
+        ]
         return cls(
-            fits=(replace(LossFit.from_json(fit.payload["fit"]), level=level),),
+            fits=fits,
+            weights=tuple(float(w) for w in weights),
+            counts=tuple(counts),
             points=np.array(points, dtype=float).reshape(-1, 2),
+            source=source,
+            level=level,
         )
 
     @property
@@ -44,36 +72,62 @@ class LossBelief:
         return self.fits[0].scales
 
     @property
+    def forms(self) -> dict[str, float]:
+        """Form -> share in the answer."""
+        return {fit.form: weight for fit, weight in zip(self.fits, self.weights, strict=True)}
+
+    @property
     def worlds(self) -> int:
-        """How many resamples there are."""
-        return sum(len(fit.draws) for fit in self.fits)
+        return sum(self.counts)
 
     @property
     def noise(self) -> float:
         """Sd of ln loss of one run around the law."""
-        return float(np.mean([fit.noise for fit in self.fits]))
+        return float(np.dot(self.weights, [fit.noise for fit in self.fits]))
 
     def centre(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
         """(points,) ln loss by the central estimate: the mean over forms."""
         logs = np.log(params), np.log(tokens)
-        return np.asarray(np.mean([_log_loss(fit, fit.theta[None, :], *logs)[0] for fit in self.fits], axis=0))
+        each = [_log_loss(fit, fit.theta[None, :], *logs)[0] for fit in self.fits]
+        return np.asarray(np.tensordot(self.weights, each, axes=1), dtype=float)
 
     def each(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
-        """(worlds, points) ln loss by each resample."""
+        """(worlds, points) ln loss by each resample, each form as often as it counts."""
         logs = np.log(params), np.log(tokens)
-        return np.concatenate([_log_loss(fit, fit.draws, *logs) for fit in self.fits])
+        rows = [
+            _log_loss(fit, np.resize(fit.draws, (count, fit.draws.shape[1])), *logs)
+            for fit, count in zip(self.fits, self.counts, strict=True)
+            if count
+        ]
+        return np.concatenate(rows) if rows else np.empty((0, len(np.atleast_1d(logs[0]))))
+
+    def predict(self, params: float, tokens: float) -> Interval:
+        """Expected loss at one scale, as `lawfit predict` says it."""
+        return self.source.predict(params, tokens).expected
 
     def bounds(self, draws: Floats) -> tuple[float, float] | None:
         """Interval of a quantity from its value in each world; None with too few scales for one.
 
-        Percentiles, expanded for how few clusters there are (`estimate.resample`). Infinite where worlds are.
+        Percentiles of the mixture of forms, each form's expanded for how few clusters it rests on
+        (`estimate.resample`). Infinite where worlds are.
         """
-        widest = max(self.fits, key=lambda fit: fit.fitted)
-        clusters = min(fit.certificate.clusters for fit in self.fits)
-        if not len(draws) or clusters <= widest.fitted:
+        if not self.worlds or len(draws) != self.worlds:
             return None
-        low, high = interval(draws, widest.level, clusters, widest.fitted)
-        return float(low), float(high)
+        outer = 0.5 - self.level / 2
+        return self._lower(draws, outer), -self._lower(-draws, outer)
+
+    def _lower(self, draws: Floats, outer: float) -> float:
+        """The largest draw below which the mixture holds no more than `outer`."""
+        pooled = np.sort(draws)
+        below = np.zeros(len(pooled))
+        total, start = 0.0, 0
+        for fit, weight, count in zip(self.fits, self.weights, self.counts, strict=True):
+            if count:
+                mine = np.sort(draws[start : start + count])
+                rank = np.searchsorted(mine, pooled, side="left") / max(count - 1, 1)
+                below += weight * _nominal(rank, _clusters(fit), fit.fitted)
+                total, start = total + weight, start + count
+        return float(pooled[np.flatnonzero(below <= outer * total + 1e-12)[-1]])
 
     def decades(self, name: str, value: float) -> float:
         """Powers of ten by which `value` lies beyond the fitted runs; 0 inside."""
@@ -81,10 +135,21 @@ class LossBelief:
         return max(0.0, float(np.log10(low / value)), float(np.log10(value / high)))
 
 
+def _clusters(fit: LossFit) -> int:
+    return fit.certificate.clusters
+
+
+def _nominal(share: Floats, clusters: int, fitted: int) -> Floats:
+    """Probability that a share of the draws stands for, below their middle: more than their number, as they are few."""
+    drawn = np.array([tail(1 - 2 * outer, clusters, fitted) for outer in _TAILS])
+    return np.where(share >= 0.5, share, np.interp(share, np.append(0.0, drawn), np.append(0.0, _TAILS)))
+
+
 def _log_loss(fit: LossFit, theta: Floats, log_params: ArrayLike, log_tokens: ArrayLike) -> Floats:
     logs = np.column_stack(np.broadcast_arrays(log_params, log_tokens)) - fit.centre
     with np.errstate(over="ignore"):
-        return FORMS[fit.form].problem(np.ones(len(logs)), logs, fit.delta).log_model(theta)
+        losses = FORMS[fit.form].problem(np.ones(len(logs)), logs, fit.delta).log_model(theta)
+    return np.asarray(np.nan_to_num(losses, nan=_NONE, posinf=_NONE), dtype=float)
 
 
 def finite(value: Any) -> float | None:

@@ -108,7 +108,7 @@ def plan(
             "prediction_fit_id": said["evidence"]["fit_id"],
             "scales": len(belief.points),
             "status": "borrowed" if fit.status is FitStatus.SPARSE else "ok",
-            "forms": [each.form for each in belief.fits],
+            "forms": {form: finite(share) for form, share in belief.forms.items()},
             "notes": list(fit.payload["sentences"]),
         },
         "warnings": [*_warnings(belief, choice, recipe), *said["warnings"]],
@@ -136,7 +136,7 @@ def _optimum(belief: LossBelief, choice: Choice) -> dict[str, Any]:
         "params": _part(belief, math.exp(best.chosen), np.exp(best.log_params_each), level),
         "tokens": _part(belief, tokens, np.exp(best.log_tokens_each), level),
         "tokens_per_param": _part(belief, tokens / math.exp(best.chosen), np.exp(ratio), level),
-        "loss": _part(belief, math.exp(best.log_loss), np.exp(best.log_loss_each), level),
+        "loss": _loss(belief, math.exp(best.chosen), tokens, level),
         "central_params": finite(math.exp(best.log_params)),
         "params_exponent": _part(belief, exponent, exponent_each, level),
         "cheap_zone": {f"{share:g}": [finite(end) for end in zone] for share, zone in best.zones.items()},
@@ -160,6 +160,11 @@ def _exponent(belief: LossBelief, choice: Choice) -> tuple[float, Floats]:
 
 def _part(belief: LossBelief, value: float, draws: Floats, level: float) -> dict[str, Any]:
     return {"value": finite(value), **_ends(belief, draws), "level": level}
+
+
+def _loss(belief: LossBelief, params: float, tokens: float, level: float) -> dict[str, Any]:
+    said = belief.predict(params, tokens)
+    return {"value": finite(said.value), "low": finite(said.low), "high": finite(said.high), "level": level}
 
 
 def _over(above: Floats, below: Floats) -> Floats:

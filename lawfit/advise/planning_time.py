@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lawfit.advise.loss_belief import LossBelief, finite
 from lawfit.advise.planning_optimum import tokens_for
-from lawfit.estimate.optimum_law import OptimumLaw
+from lawfit.estimate.critical_laws import AveragedLaw
 from lawfit.laws.critical_batch import Definition
 from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
 from lawfit.laws.pareto import time_compute_frontier
@@ -104,16 +104,11 @@ def doubling_law(fit: Fit) -> Callable[[Floats, Floats], Floats]:
     """(tokens of very small batches, params) -> critical batch of twice the tokens, in tokens per step."""
     route = fit.payload["routes"][fit.payload["route"]]
     definition = Definition.from_json(route["definition"])
-    shares: Mapping[str, float] = route.get("shares") or {route["answering"]: 1.0}
-    laws = {name: OptimumLaw.from_json(route["laws"][name]) for name in shares}
+    law = AveragedLaw.from_json(route)
 
     def doubling(tokens: Floats, params: Floats) -> Floats:
-        given = {"tokens": np.log(tokens), "params": np.log(params)}
-        logs = [
-            share * (np.log(laws[name].const) + sum(e * given[of] for of, e in laws[name].exponents.items()))
-            for name, share in shares.items()
-        ]
-        return definition.to_doubling(np.exp(np.sum(logs, axis=0)))
+        given = {"tokens": tokens, "params": params}
+        return definition.to_doubling(law.value(**{name: given[name] for name in law.inputs}))
 
     return doubling
 

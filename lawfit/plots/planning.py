@@ -72,8 +72,8 @@ def valley_numbers(fit: Fit, document: Mapping[str, Any]) -> ValleyChart:
     served = document["asked"].get("inference_tokens", 0.0)
     tokens = (document["budget"]["flops"] / params - FLOPS_PER_SERVED_TOKEN * served) / FLOPS_PER_PARAM_TOKEN
     params, tokens = params[tokens >= 1], tokens[tokens >= 1]
-    bounds = [belief.bounds(column) for column in np.exp(belief.each(params, tokens)).T]
-    low, high = np.array([(np.nan, np.nan) if b is None else b for b in bounds], dtype=float).T
+    said = [belief.predict(float(n), float(d)) for n, d in zip(params, tokens, strict=True)]
+    low, high = np.array([(each.low, each.high) for each in said], dtype=float).T
     known = optimum is not None and "budget" not in optimum and optimum["params"]["low"] is not None
     return ValleyChart(
         params=params,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -15,6 +16,7 @@ from lawfit.advise.planning import plan
 from lawfit.advise.planning_optimum import best_split, optimal_path, params_for, tokens_for
 from lawfit.advise.planning_runs import helpful_runs, judge, on_one_line
 from lawfit.errors import FitError, NotEnoughData
+from lawfit.estimate.loss_ensemble import LossEnsemble, fit_ensemble
 from lawfit.estimate.loss_result import LossFit
 from lawfit.laws.loss import CHINCHILLA, DATA_CONSTRAINED, EPOCH, AdditiveLaw
 from lawfit.records import Fit, PlanQuestion
@@ -289,3 +291,41 @@ def test_a_belief_holds_what_the_fit_says() -> None:
     assert np.exp(belief.centre([1e9], [2e10])) == pytest.approx([float(fit.loss(1e9, 2e10))], rel=1e-12)
     assert belief.each([1e9], [2e10])[:, 0] == pytest.approx(fit.log_draws(1e9, 2e10).ravel(), rel=1e-12)
     assert belief.worlds == len(fit.draws)
+
+
+@cache
+def of_two_forms() -> tuple[LossEnsemble, LossBelief]:
+    """Runs that two forms fit about equally well."""
+    params, tokens, loss = runs_of(CHINCHILLA, 0.03, sizes=6)
+    found = fit_ensemble(
+        params, tokens, loss, forms=("additive", "power", "compute_only"), rng=np.random.default_rng(0), resamples=60
+    )
+    fit = loss_fit(params, tokens, loss, resamples=60)
+    return found, LossBelief.of(replace(fit, payload={**fit.payload, "forms": found.to_json()}), 0.9)
+
+
+class TestSeveralForms:
+    def test_each_counts_as_its_backtest_says(self) -> None:
+        found, belief = of_two_forms()
+        assert set(belief.forms) == {"additive", "power"}  # the third knows of no split
+        assert sum(belief.forms.values()) == pytest.approx(1)
+        weight = {fit.form: w for fit, w in zip(found.fits, found.weights, strict=True)}
+        assert belief.forms["power"] / belief.forms["additive"] == pytest.approx(weight["power"] / weight["additive"])
+        assert belief.counts == tuple(round(400 * share) for share in belief.forms.values())
+        assert np.isfinite(belief.each([1e8, 1e14], [1e9, 1e5])).all()
+
+    def test_the_centre_is_their_mean(self) -> None:
+        found, belief = of_two_forms()
+        each = {fit.form: float(np.log(fit.loss(1e10, 1e11))) for fit in found.fits}
+        mean = sum(share * each[form] for form, share in belief.forms.items())
+        assert belief.centre([1e10], [1e11])[0] == pytest.approx(mean, rel=1e-9)
+
+    def test_the_interval_holds_what_the_forms_disagree_about(self) -> None:
+        _, belief = of_two_forms()
+        best = best_split(belief, 1e24)
+        ends = belief.bounds(best.log_params_each)
+        assert ends is not None
+        start = 0
+        for count in belief.counts:
+            assert ends[0] < np.median(best.log_params_each[start : start + count]) < ends[1]
+            start += count
