@@ -55,6 +55,7 @@ def expected_loss(fit: Fit, target: Target) -> tuple[dict[str, Any], Mapping[str
             {**case, "value": digits(case["value"]), "asymptote": digits(case["asymptote"])} for case in cases
         ],
         "choice": choice(said.expected.value, forms, cases),
+        "further_forms": further_forms(fit.payload.get("further_forms") or {}, target),
     }
     return answer, said.extrapolation_decades
 
@@ -73,6 +74,19 @@ def forms_at(law: LossEnsemble, target: Target) -> list[dict[str, Any]]:
         }
         for b in law.backtests
     ]
+
+
+def further_forms(stored: Mapping[str, Any], target: Target) -> list[dict[str, Any]]:
+    """What repeated tokens, or fewer active experts, would do at the target, by forms that are certified."""
+    found = []
+    for form, content in stored.items():
+        fit = LossFit.from_json(content["fit"])
+        if fit.certificate.reasons:
+            continue
+        usual, other = content["usual"], (4.0 if form == "data_constrained" else content["usual"] / 2)
+        at = (digits(float(fit.loss(target.params, target.tokens, third))) for third in (usual, other))
+        found.append({"form": form, "third": [usual, other], "value": list(at)})
+    return found
 
 
 def choice(value: float, forms: list[dict[str, Any]], cases: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -109,6 +123,16 @@ def choice_words(answer: Mapping[str, Any]) -> list[str]:
         most = {"form": "the form of the law", "asymptote": "the asymptote"}[moved["most"]]
         share = moved["moves"][moved["most"]]
         found.append(f"the choice that moves it most: {most}, {format_percent(share)} from lowest to highest")
+    for form in answer["further_forms"]:
+        (usual, other), (near, far) = form["third"], form["value"]
+        if form["form"] == "data_constrained":
+            found.append(
+                f"by the data-constrained form: {near:.4g} with fresh tokens, {far:.4g} with each seen 4 times"
+            )
+        else:
+            found.append(
+                f"by the form with sparse experts: {near:.4g} with {usual:.3g} active, {far:.4g} with {other:.3g}"
+            )
     return found
 
 

@@ -143,12 +143,14 @@ def fit_ensemble(
     clusters: ArrayLike | None = None,
     forms: Sequence[str] = tuple(FORMS),
     asymptote: AsymptotePrior | float | None = None,
+    made: Sequence[LossFit] = (),
     resamples: int = RESAMPLES,
     level: float = LEVEL,
 ) -> LossEnsemble:
     """Backtest every form inside the runs, and fit those that are not rejected to all of them.
 
-    Parameters are those of `fit_loss`; `asymptote` is for the forms that have one.
+    Parameters are those of `fit_loss`; `asymptote` is for the forms that have one, `made` are fits of these very runs
+    that need not be made again.
 
     Raises
     ------
@@ -169,8 +171,10 @@ def fit_ensemble(
     why = {form: found for form in forms for found in trials[form] if isinstance(found, str)}
     backtests = judge(errors, why)
     kept = [backtest for backtest in backtests if not backtest.rejected]
+    ready = {fit.form: fit for fit in made}
     fits = tuple(
-        fit_loss(
+        ready.get(backtest.form)
+        or fit_loss(
             *columns,
             rng=rng,
             clusters=None if clusters is None else index,

@@ -16,6 +16,7 @@ from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate.certificate import SHAKY, Certificate, Search
 from lawfit.estimate.loss_ensemble import LossEnsemble, fit_ensemble
 from lawfit.estimate.loss_fit import AsymptotePrior, LossFit, fit_loss
+from lawfit.estimate.loss_third import fit_further_forms, ordinary_runs
 from lawfit.estimate.newton import Floats
 from lawfit.estimate.observations import observe
 from lawfit.laws.loss import AdditiveLaw
@@ -49,14 +50,15 @@ def loss_law(runs: Sequence[Run], rng: np.random.Generator) -> LossLaw:
     FitError
         The losses do not fall with the inputs.
     """
-    observed = observe(runs)
+    ordinary, notes = ordinary_runs(runs)
+    observed = observe(ordinary)
     if observed.n_cells < LOSS_SCALES:
         raise NotEnoughData(
             f"a law of the loss takes {LOSS_SCALES} scales (pairs of parameters and tokens) or more, better 20; these "
             f"runs have {observed.n_cells}"
         )
     points = observed.params, observed.tokens, np.exp(observed.lowest_log_loss())
-    free, lent, sentences = None, None, []
+    sentences = list(notes)
     status = FitStatus.OK
     fit = free = fit_loss(*points, rng=rng, resamples=0)
     if free.certificate.certified:
@@ -74,18 +76,20 @@ def loss_law(runs: Sequence[Run], rng: np.random.Generator) -> LossLaw:
     if status is FitStatus.SPARSE and found.weak:
         sentences.append(f"{', '.join(found.weak)}: not determined one by one; the loss is, as its interval says")
     ensemble, alone = _forms(points, fit, rng)
+    further, lacking = fit_further_forms(runs, rng)
     payload = {
         "fit": fit.to_json(),
         "forms": None if ensemble is None else ensemble.to_json(),
         "forms_missing": alone,
         "asymptote": asymptotes(fit, free, lent),
-        "not_fitted": columns_missing(runs),
+        "further_forms": further,
+        "not_fitted": lacking,
         "points": [
             {"params": n, "tokens": d, "loss": y}
             for n, d, y in zip(*(column.tolist() for column in points), strict=True)
         ],
         "words": f"{formula_words(fit)}; through the best run of {observed.n_cells} scales",
-        "lines": [forms_words(ensemble, alone)],
+        "lines": [forms_words(ensemble, alone), *(found["words"] for found in further.values()), *_not_fitted(lacking)],
         "reasons": list(found.reasons),
         "sentences": [*sentences, *found.warnings],
     }
@@ -108,6 +112,7 @@ def _forms(points: Sequence[Floats], fit: LossFit, rng: np.random.Generator) -> 
             *points,
             rng=rng,
             asymptote=LENT_ASYMPTOTE if fit.asymptote == "prior" else None,
+            made=(fit,),
             resamples=LOSS_RESAMPLES,
             level=fit.level,
         )
@@ -136,6 +141,10 @@ def forms_words(ensemble: LossEnsemble | None, alone: str) -> str:
     if out:
         words += "; rejected: " + ", ".join(f"{form_name(b.form)} ({_off(b.error)})" for b in out)
     return words
+
+
+def _not_fitted(lacking: Mapping[str, str]) -> list[str]:
+    return [f"not fitted: {'; '.join(lacking.values())}"] if lacking else []
 
 
 def form_name(form: str) -> str:
@@ -174,23 +183,6 @@ def asymptote_cases(stored: Sequence[Mapping[str, Any]], params: float, tokens: 
         loss = float(AdditiveLaw(**values).loss(params, tokens))
         if np.isfinite(loss):
             found.append({"case": case["case"], "used": case["used"], "asymptote": values["E"], "value": loss})
-    return found
-
-
-# Forms that need to know more of a run than params and tokens, and the columns that would say it.
-FURTHER_COLUMNS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
-    "data-constrained (arXiv 2305.16264)": ("how many different tokens a run saw", ("unique_tokens", "epochs")),
-    "sparsity of experts (arXiv 2501.12370)": ("the share of active experts", ("active_params", "sparsity")),
-}
-
-
-def columns_missing(runs: Sequence[Run]) -> dict[str, str]:
-    """Form -> why it is not fitted to these runs."""
-    found = {}
-    for form, (what, columns) in FURTHER_COLUMNS.items():
-        seen = {name: {str(run.extra[name]) for run in runs if name in run.extra} for name in columns}
-        if not any(seen.values()):
-            found[form] = f"the runs do not say {what} (column {' or '.join(columns)})"
     return found
 
 

@@ -9,8 +9,9 @@ counted: rows whose loss is above 5 (the files' own flag) or missing, and those 
 where no law is claimed (the range of the simulated yardstick). Halves: at the median of 6 N D.
 
 Per form: mean absolute error of log loss in %, mean error (positive: predicted too low), and the share of observed
-losses inside the 90 % interval of one more run. `averaged` is `fit_ensemble`: the forms that a backtest inside the
-smaller half does not reject, with intervals that its error there widens; it sees nothing of the larger half.
+losses inside the 90 % interval of one more run. `averaged` is `fit_ensemble`: the forms that backtests inside the
+smaller half do not reject, with intervals that its error there widens; it sees nothing of the larger half. The larger
+half of one source is one extrapolation, whose errors share their cause: shares vary a lot from source to source.
 """
 
 from __future__ import annotations
@@ -157,6 +158,13 @@ def covered(fitted: LossFit | LossEnsemble, source: Source) -> Bools:
     )
 
 
+def family(name: str) -> str:
+    """Sources that share their runs, their authors or their figure count once."""
+    kind, rest = name.split(" ", 1)
+    study = rest.split("__")[0]
+    return kind if kind != "isoflop" else "chinchilla" if "chinchilla" in rest else study
+
+
 def halves(source: Source) -> tuple[Source, Source]:
     small = source.flops <= np.median(source.flops)
     return source.take(small), source.take(~small)
@@ -198,11 +206,14 @@ def main() -> None:
     forms = [*FORMS, AVERAGED]
     print("error in % of loss (mean error) share inside the 90 % interval; r: rejected inside, u: not certified")
     print(f"{'source':<46s}{'fitted':>7s}{'scored':>7s}{'out':>5s}" + "".join(f"{form:>22s}" for form in forms))
+    families: dict[str, list[float]] = {}
     errors: dict[str, list[float]] = {form: [] for form in forms}
     inside: dict[str, list[float]] = {form: [] for form in forms}
     with ProcessPoolExecutor(2) as pool:
         for name, fitted, scored, out, found in pool.map(score, [(source, resamples) for source in sources()]):
             line = f"{name:<46.46s}{fitted:>7d}{scored:>7d}{out:>5d}"
+            if np.isfinite(found[AVERAGED].covered):
+                families.setdefault(family(name), []).append(found[AVERAGED].covered)
             for form in forms:
                 s = found[form]
                 errors[form].append(s.error)
@@ -218,6 +229,9 @@ def main() -> None:
         values = values[np.isfinite(values)]
         line = f"{form:<14s}{len(values):>4d}{100 * np.median(values):>8.2f}{100 * values.max():>9.2f}"
         print(f"{line}{np.nanmean(inside[form]):>8.2f}")
+    by_family = {name: float(np.mean(shares)) for name, shares in families.items()}
+    told = ", ".join(f"{name} {share:.2f}" for name, share in by_family.items())
+    print(f"averaged, share inside by family of sources: {told}; mean {np.mean(list(by_family.values())):.2f}")
     print(
         "loss extrapolation, median error in %: "
         + ", ".join(f"{form} {100 * np.median(errors[form]):.2f}" for form in forms)
