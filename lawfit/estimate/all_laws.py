@@ -15,17 +15,19 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.errors import FitError
+from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate import critical_words, timescale_words
-from lawfit.estimate.certificate import Certificate
-from lawfit.estimate.loss_law import doubt, loss_law
-from lawfit.estimate.observations import data_hash
+from lawfit.estimate.certificate import SHAKY
+from lawfit.estimate.loss_law import doubt, loss_law, search_is_sound
+from lawfit.estimate.observations import data_hash, observe
+from lawfit.estimate.other_laws import fit_other_laws
 from lawfit.estimate.recipe_laws import CURVES, DATA_LAWS, STEPS_TABLE, RecipeLaws, fit_recipe_laws
 from lawfit.estimate.recipe_laws import THREE_TERM as THREE_TERM_ROUTE
 from lawfit.estimate.recipe_laws import TIMESCALE as TIMESCALE_ROUTE
 from lawfit.estimate.timescale import bracket_sentence
 from lawfit.laws.timescale import DecayConvention
 from lawfit.records import FitStatus, Run, StepsToTarget, content_hash
+from lawfit.units import format_quantity
 
 Floats = NDArray[np.float64]
 Squares = Mapping[str, tuple[Floats, Floats, Floats]]  # run_key -> steps, squared gradient norms at one batch, at two
@@ -72,6 +74,7 @@ class AllLaws:
     fitted: tuple[FittedLaw, ...]
     missing: Mapping[str, str]  # kind -> sentence
     details: Mapping[str, str]  # kind or route -> all that was found to be in the way
+    other: Mapping[str, Any]  # forms of the field that answer nothing here, on these runs: `other_laws`
 
 
 def evidence_hash(evidence: Evidence) -> str:
@@ -120,11 +123,11 @@ def fit_all_laws(evidence: Evidence, *, three_term: bool = False) -> AllLaws:
     }.items():
         fitted += [] if made is None else [made]
         missing |= {kind: sentence} if sentence else {}
-    return AllLaws(fitted=tuple(fitted), missing=missing, details=details)
-
-
-def _status(report: Certificate) -> FitStatus:
-    return FitStatus.OK if report.certified else FitStatus.UNCERTIFIED
+    try:
+        other = fit_other_laws(observe(evidence.runs), evidence.runs)
+    except NotEnoughData:
+        other = {}  # no finished run
+    return AllLaws(fitted=tuple(fitted), missing=missing, details=details, other=finite(other))
 
 
 def _critical_law(found: RecipeLaws, metric: str) -> tuple[FittedLaw | None, str]:
@@ -175,16 +178,29 @@ def _three_term_law(found: RecipeLaws) -> tuple[FittedLaw | None, str]:
     fit = found.three_term
     if fit is None:
         return None, found.missing[THREE_TERM_ROUTE]
-    law = fit.law
+    law, report = fit.law, fit.certificate
+    best = fit.optimal_batch(fit.ranges["tokens"][1])
+    between = ""
+    if best.low_tokens is not None and best.high_tokens is not None:
+        between = f" ({format_quantity(best.low_tokens)} to {format_quantity(best.high_tokens)})"
+    reasons: list[str] = []
+    if report.certified and not fit.floor_lent:
+        status = FitStatus.OK
+    elif search_is_sound(report.search) and report.search.resamples_agreeing >= SHAKY * report.search.resamples:
+        status = FitStatus.SPARSE  # single parameters are open, the best batch is not
+    else:
+        status, reasons = FitStatus.UNCERTIFIED, list(report.reasons)
     payload = {
         "fit": fit.to_json(),
-        "words": f"loss falls with batch^{-law.batch_exponent:.2f} and steps^{-law.steps_exponent:.2f}, so the best "
-        f"batch moves as tokens^{law.steps_exponent / (law.batch_exponent + law.steps_exponent):+.2f}",
-        "reasons": list(fit.certificate.reasons),
-        "sentences": list(fit.certificate.warnings),
+        "words": f"best batch {format_quantity(best.value_tokens)} tokens{between} on "
+        f"{format_quantity(fit.ranges['tokens'][1])} tokens, moving as tokens"
+        f"^{law.steps_exponent / (law.batch_exponent + law.steps_exponent):+.2f}",
+        "lines": [f"certificate: {'; '.join(report.reasons)}"] if report.reasons and not reasons else [],
+        "reasons": reasons,
+        "sentences": list(report.warnings),
     }
-    made = FittedLaw(kind=THREE_TERM, status=_status(fit.certificate), payload=finite(payload))
-    return made, f"fitted, but not certified: {doubt(fit.certificate)}" if fit.certificate.reasons else ""
+    made = FittedLaw(kind=THREE_TERM, status=status, payload=finite(payload))
+    return made, f"fitted, but not certified: {doubt(report)}" if reasons else ""
 
 
 _ROUTE_WORDS: Final = {

@@ -20,6 +20,7 @@ from lawfit.estimate.critical_certificate import certify_hyperbola
 from lawfit.estimate.data_laws import fit_data_laws
 from lawfit.estimate.hyperbola import HyperbolaFit
 from lawfit.estimate.least_tokens import LeastTokensFit, fit_least_tokens
+from lawfit.estimate.loss_law import LENT_ASYMPTOTE
 from lawfit.estimate.noise_by_size import NoiseFactor, NoiseOfSize, noise_by_size, noise_factor
 from lawfit.estimate.optima import Floats
 from lawfit.estimate.steps_to_target import (
@@ -29,7 +30,8 @@ from lawfit.estimate.steps_to_target import (
     fit_steps_table,
     steps_table_from_curves,
 )
-from lawfit.estimate.three_term import RESAMPLES, BatchRuns, ThreeTermFit, best_over_lr, fit_three_term
+from lawfit.estimate.three_term import RESAMPLES, BatchRuns, best_over_lr, fit_three_term_or_lend
+from lawfit.estimate.three_term_result import ThreeTermFit
 from lawfit.estimate.timescale import TimescaleFit, fit_timescale
 from lawfit.estimate.weight_decay import DecayRuns
 from lawfit.laws.critical_batch import DOUBLING, Definition
@@ -132,7 +134,9 @@ def fit_recipe_laws(
             missing[route] = str(error)
     three_term = timescale = None
     try:
-        three_term = fit_three_term(_batches(usual), rng=rng, resamples=resamples) if surface else None
+        three_term = (
+            fit_three_term_or_lend(_batches(usual), LENT_ASYMPTOTE, rng=rng, resamples=resamples) if surface else None
+        )
     except FitError as error:
         missing[THREE_TERM] = str(error)
     try:

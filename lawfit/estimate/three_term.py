@@ -5,16 +5,16 @@ steps. Learning rate is no input: each (params, tokens, batch) enters with the l
 Search, resamples and certificate are those of `varpro` and `certificate`; resamples draw whole scales, since the
 batches of one (params, tokens) share what is particular to it.
 
-Seldom do runs determine the floor E, and with it most parameters; the optimal batch hardly depends on them. So the
-draws behind its interval come from fits with the floor free and held at several values, each as often as its misfit
-allows, and how far the answer moves from floor to floor is reported.
+Seldom do runs determine the floor E, and with it most parameters; the optimal batch hardly depends on them. Then the
+floor is lent by published laws, each resample with one of its own, and how far the answer moves from floor to floor is
+reported.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,14 +30,15 @@ from lawfit.estimate.certificate import (
     wandering,
     weak_parameters,
 )
-from lawfit.estimate.critical_batch import CriticalBatch, CriticalStatus
-from lawfit.estimate.newton import Floats, Minima
+from lawfit.estimate.loss_result import AsymptotePrior
+from lawfit.estimate.newton import Floats, Minima, Penalty, minimise
 from lawfit.estimate.observations import PARAMS_TOLERANCE, SETTING_TOLERANCE, TOKENS_TOLERANCE
-from lawfit.estimate.resample import cluster_index, cluster_weights, interval, without_each
+from lawfit.estimate.resample import cluster_index, cluster_weights, without_each
 from lawfit.estimate.scoring import group_starts
 from lawfit.estimate.sweeps import sweep_parabola
+from lawfit.estimate.three_term_result import FloorCase, ThreeTermFit
 from lawfit.estimate.varpro import PowerSum, Term, best_start, global_minima, resampled_minima, same_minimum
-from lawfit.laws.critical_batch import Definition, ThreeTerm
+from lawfit.laws.critical_batch import ThreeTerm
 from lawfit.records import OptimumStatus
 
 Ints = NDArray[np.intp]
@@ -92,121 +93,19 @@ def best_over_lr(
     return BatchRuns(params=out_n, tokens=out_d, batch_tokens=out_b, loss=out_y, edge=edge > 0)
 
 
-@dataclass(frozen=True, kw_only=True)
-class BatchInterval:
-    """A batch size with its interval; None where too few scales give one."""
-
-    value_tokens: float
-    low_tokens: float | None
-    high_tokens: float | None
-    level: float
-    decades: float  # of tokens, beyond the fitted scales; 0 inside
-
-
-@dataclass(frozen=True, kw_only=True)
-class FloorCase:
-    """The fit with the floor held at one value."""
-
-    floor: float  # nats per token
-    doubt: float  # rise of the objective in squared standard errors, over the fit with the floor free
-    law: ThreeTerm
-
-
-@dataclass(frozen=True, kw_only=True)
-class ThreeTermFit:
-    """A fitted three-term surface."""
-
-    law: ThreeTerm
-    draws: tuple[ThreeTerm, ...]
-    floors: tuple[FloorCase, ...]  # how far the answer hangs on the floor
-    level: float
-    fitted: int  # free parameters
-    ranges: Mapping[str, tuple[float, float]]
-    noise: float  # robust sd of log residuals
-    certificate: Certificate
-
-    def optimal_batch(self, tokens: float) -> BatchInterval:
-        """Batch of the lowest loss at a horizon. It does not depend on params: that is an assumption of the form."""
-        value = float(self.law.optimal_batch_tokens(tokens))
-        low, high = self._interval(np.array([float(law.optimal_batch_tokens(tokens)) for law in self.draws]))
-        smallest, largest = self.ranges["tokens"]
-        decades = max(0.0, float(np.log10(smallest / tokens)), float(np.log10(tokens / largest)))
-        return BatchInterval(value_tokens=value, low_tokens=low, high_tokens=high, level=self.level, decades=decades)
-
-    def critical(self, params: float, tokens: float, fraction: float) -> CriticalBatch:
-        """The batch above the optimal one at which the optimal loss of this horizon costs `fraction` more tokens.
-
-        Its definition names the optimal batch as the reference, from which the extra tokens count: unlike the
-        hyperbola's, and not convertible to it exactly.
-        """
-        reference, value = _critical_of(self.law, params, tokens, fraction)
-        found = np.array([_critical_of(law, params, tokens, fraction)[1] for law in self.draws])
-        low, high = self._interval(found)
-        tried = self.ranges["batch_tokens"]
-        inside = tried[0] <= value <= tried[1]
-        edge = CriticalStatus.ABOVE_TRIED if value > tried[1] else CriticalStatus.BELOW_TRIED
-        known = low is not None and high is not None and np.isfinite(high)
-        return CriticalBatch(
-            definition=Definition(fraction=fraction, reference_batch_tokens=reference),
-            value_tokens=value,
-            low_tokens=0.0 if low is None else low,
-            high_tokens=np.inf if high is None else high,
-            level=self.level,
-            status=CriticalStatus.INSIDE if inside else edge,
-            estimator="three_term",
-            params=params,
-            tokens=tokens,
-            loss=float(self.law(params, reference, tokens / reference)),
-            log_sd=float(np.log(high / low) / 3.29) if known and low and high else np.inf,
-            form_log_sd=0.0,
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON values; `from_json` brings the same fit back."""
-        return {
-            "form": "three_term",
-            "law": vars(self.law).copy(),
-            "draws": [list(vars(law).values()) for law in self.draws],
-            "floors": [{"floor": c.floor, "doubt": c.doubt, "law": vars(c.law).copy()} for c in self.floors],
-            "level": self.level,
-            "fitted": self.fitted,
-            "ranges": {name: list(bounds) for name, bounds in self.ranges.items()},
-            "noise": self.noise,
-            "certificate": self.certificate.to_json(),
-        }
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> ThreeTermFit:
-        names = tuple(document["law"])
-        return cls(
-            law=ThreeTerm(**document["law"]),
-            draws=tuple(ThreeTerm(**dict(zip(names, row, strict=True))) for row in document["draws"]),
-            floors=tuple(
-                FloorCase(floor=c["floor"], doubt=c["doubt"], law=ThreeTerm(**c["law"])) for c in document["floors"]
-            ),
-            level=float(document["level"]),
-            fitted=int(document["fitted"]),
-            ranges={name: (float(low), float(high)) for name, (low, high) in document["ranges"].items()},
-            noise=float(document["noise"]),
-            certificate=Certificate.from_json(document["certificate"]),
-        )
-
-    def _interval(self, found: Floats) -> tuple[float | None, float | None]:
-        """Individual parameters may be open; what follows from all of them together need not be."""
-        if self.certificate.clusters <= self.fitted or not len(found):
-            return None, None
-        low, high = interval(found, self.level, self.certificate.clusters, self.fitted)
-        return float(low), float(high)
-
-
 def fit_three_term(
     runs: BatchRuns,
     *,
     rng: np.random.Generator,
     resamples: int = RESAMPLES,
     level: float = 0.9,
+    asymptote: AsymptotePrior | None = None,
 ) -> ThreeTermFit:
     """Fit the surface to the best runs of every batch.
+
+    Parameters
+    ----------
+    asymptote : lends the floor, for runs that do not show it; None leaves it free
 
     Raises
     ------
@@ -239,23 +138,30 @@ def fit_three_term(
         DELTA,
     )
     index = cluster_index(scales, len(runs))
-    found = global_minima(problem, np.ones((1, len(runs))), points=_START_POINTS)
+    found, penalty = _search(problem, index, asymptote)
     best = best_start(found)
     theta = found.theta[best]
     leave_out = without_each(index) if int(index.max()) > 0 else np.empty((0, len(runs)))
     weights = np.concatenate([cluster_weights(index, resamples, rng=rng), leave_out])
-    again, agree = resampled_minima(problem, weights, theta, points=_RESAMPLE_POINTS)
-    report, unit = _certificate(problem, found, best, again, agree, resamples, index, runs, names)
-    floors, draws = _held_floors(
-        problem, float(found.objective[best]), unit, weights[:resamples], again.theta[:resamples]
+    again, agree = resampled_minima(
+        problem,
+        weights,
+        theta,
+        points=_RESAMPLE_POINTS,
+        penalty=_drawn(penalty, asymptote, len(weights), resamples, rng),
     )
+    report, unit = _certificate(problem, found, best, again, agree, resamples, index, runs, names, penalty)
     residual = problem.log_y - problem.log_model(theta[None, :])[0]
     return ThreeTermFit(
         law=_law(theta, centres),
-        draws=tuple(_law(row, centres) for row in draws),
-        floors=tuple(FloorCase(floor=case.floor, doubt=case.doubt, law=_law(case.theta, centres)) for case in floors),
+        draws=tuple(_law(row, centres) for row in again.theta[:resamples]),
+        floors=tuple(
+            FloorCase(floor=floor, doubt=doubt, law=_law(held, centres))
+            for floor, doubt, held in _held_floors(problem, float(found.objective[best]), unit)
+        ),
         level=level,
         fitted=len(names),
+        floor_lent=asymptote is not None,
         ranges={
             name: (float(column.min()), float(column.max()))
             for name, column in (("params", runs.params), ("tokens", runs.tokens), ("batch_tokens", runs.batch_tokens))
@@ -263,6 +169,57 @@ def fit_three_term(
         noise=1.4826 * float(np.median(np.abs(residual))),
         certificate=report,
     )
+
+
+def fit_three_term_or_lend(
+    runs: BatchRuns, asymptote: AsymptotePrior, *, rng: np.random.Generator, resamples: int = RESAMPLES
+) -> ThreeTermFit:
+    """The surface of the runs alone where they carry it; otherwise the one whose floor is lent by published laws.
+
+    Raises
+    ------
+    NotEnoughData, FitError
+        As of `fit_three_term`.
+    """
+    lent = fit_three_term(runs, rng=rng, resamples=resamples, asymptote=asymptote)
+    if lent.certificate.weak:  # with the floor known they are open: without it the search would wander in a valley
+        return lent
+    alone = fit_three_term(runs, rng=rng, resamples=resamples)
+    return alone if alone.certificate.certified else lent
+
+
+def _search(problem: PowerSum, index: Ints, asymptote: AsymptotePrior | None) -> tuple[Minima, Penalty | None]:
+    """All starts. A lent floor weighs in units that the residuals set, so it takes two rounds: held, then lent."""
+    ones = np.ones((1, len(problem.log_y)))
+    if asymptote is None:
+        return global_minima(problem, ones, points=_START_POINTS), None
+    log_floor = float(min(np.log(asymptote.mean), problem.log_y.min() + np.log(FLOORS[-1])))
+    frozen = np.zeros(problem.size, dtype=bool)
+    frozen[0] = True
+    found = global_minima(problem, ones, points=_HELD_POINTS, log_first=log_floor, frozen=frozen)
+    centre, precision = np.zeros(problem.size), np.zeros(problem.size)
+    centre[0] = np.log(asymptote.mean)
+    penalty = None
+    for _ in range(2):
+        best = best_start(found)
+        clipped, inside, variance = _noise_of(problem, found.theta[best], index)
+        effect = _design_effect(clipped, problem.jacobian(found.theta[best]), index)
+        precision[0] = effect * variance * inside / asymptote.log_sd**2
+        penalty = Penalty(precision=precision.copy(), centre=centre)
+        start = np.unique(np.round(found.theta[np.isfinite(found.objective)], 6), axis=0)
+        found = minimise(problem, start, ones, penalty=penalty)
+    return found, penalty
+
+
+def _drawn(
+    penalty: Penalty | None, asymptote: AsymptotePrior | None, rows: int, resamples: int, rng: np.random.Generator
+) -> Penalty | None:
+    """Each resample with a floor of its own: without that what is lent would seem to be known."""
+    if penalty is None or asymptote is None:
+        return None
+    centre = np.tile(penalty.centre, (rows, 1))
+    centre[:resamples, 0] += asymptote.log_sd * rng.standard_normal(resamples)
+    return Penalty(precision=penalty.precision, centre=centre)
 
 
 def _law(theta: Floats, centres: Mapping[str, float]) -> ThreeTerm:
@@ -282,21 +239,6 @@ def _law(theta: Floats, centres: Mapping[str, float]) -> ThreeTerm:
     )
 
 
-def _critical_of(law: ThreeTerm, params: float, tokens: float, fraction: float) -> tuple[float, float]:
-    """(optimal batch, batch above it that needs `fraction` more tokens to the same loss), by bisection in logs."""
-    reference = float(law.optimal_batch_tokens(tokens))
-    loss = float(law(params, reference, tokens / reference))
-    low, high = np.log(reference), np.log(reference) + 30.0
-    for _ in range(60):
-        middle = 0.5 * (low + high)
-        batch = float(np.exp(middle))
-        if batch * float(law.steps_to(loss, params, batch)) > (1 + fraction) * tokens:
-            high = middle
-        else:
-            low = middle
-    return reference, float(np.exp(0.5 * (low + high)))
-
-
 def _certificate(
     problem: PowerSum,
     found: Minima,
@@ -307,24 +249,21 @@ def _certificate(
     index: Ints,
     runs: BatchRuns,
     names: tuple[str, ...],
+    penalty: Penalty | None,
 ) -> tuple[Certificate, float]:
     """The examination, and the squared standard error in units of the objective."""
     theta = found.theta[best]
-    residual = problem.log_y - problem.log_model(theta[None, :])[0]
-    clipped = np.clip(residual, -DELTA, DELTA)
-    clusters = int(index.max()) + 1
-    spare = np.sqrt(clusters / max(clusters - len(names), 1))
-    width = max(DELTA, 1.4826 * float(np.median(np.abs(residual))) * spare)
-    inside = min(1.0, DELTA / width) * float((np.abs(residual) <= width).mean())
+    clipped, inside, variance = _noise_of(problem, theta, index)
     jacobian = problem.jacobian(theta)
     gram = jacobian.T @ jacobian
-    variance = (float((clipped**2).mean()) * spare**2 + 1e-22) / max(inside, 1e-9) ** 2
     effect = _design_effect(clipped, jacobian, index)
+    unit = effect * variance * inside
     information = gram / (variance * effect)
+    if penalty is not None:
+        information = information + np.diag(penalty.precision) / unit
     exponent = np.array([name in ("alpha", "beta", "gamma") for name in names])
     scale = np.where(exponent, np.maximum(np.abs(theta), 1e-3), 1.0)
     sd = np.sqrt(np.diag(vague_covariance(information)))
-    unit = effect * variance * inside
     doubt = 2 * np.nan_to_num(found.objective - found.objective[best], nan=np.inf) / unit
     loose = wandering(found.theta, doubt, best, scale)
     same = same_minimum(found.objective, found.objective[best]) & found.converged
@@ -360,9 +299,20 @@ def _certificate(
         ),
         influence=influences(names, theta, sd, left, ~exponent),
         rows=len(runs),
-        clusters=clusters,
+        clusters=int(index.max()) + 1,
     )
     return report, unit
+
+
+def _noise_of(problem: PowerSum, theta: Floats, index: Ints) -> tuple[Floats, float, float]:
+    """Clipped residuals, the share not clipped, and the variance of one run as the estimate feels it."""
+    residual = problem.log_y - problem.log_model(theta[None, :])[0]
+    clipped = np.clip(residual, -DELTA, DELTA)
+    clusters = int(index.max()) + 1
+    spare = np.sqrt(clusters / max(clusters - len(theta), 1))
+    width = max(DELTA, 1.4826 * float(np.median(np.abs(residual))) * spare)
+    inside = min(1.0, DELTA / width) * float((np.abs(residual) <= width).mean())
+    return clipped, inside, (float((clipped**2).mean()) * spare**2 + 1e-22) / max(inside, 1e-9) ** 2
 
 
 def _design_effect(clipped: Floats, jacobian: Floats, index: Ints) -> float:
@@ -376,21 +326,11 @@ def _design_effect(clipped: Floats, jacobian: Floats, index: Ints) -> float:
     return max(1.0, float(((summed**2).sum(axis=0) / ((scores**2).sum(axis=0) + 1e-300)).mean()))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _HeldFloor:
-    floor: float
-    doubt: float
-    theta: Floats
-
-
-def _held_floors(
-    problem: PowerSum, objective: float, unit: float, weights: Floats, free: Floats
-) -> tuple[list[_HeldFloor], Floats]:
-    """Fits with the floor held, and draws of all fits, each as often as ``exp(-doubt / 2)`` allows."""
+def _held_floors(problem: PowerSum, objective: float, unit: float) -> list[tuple[float, float, Floats]]:
+    """(floor, doubt, theta) of fits with the floor held at several values: how far the answer hangs on it."""
     frozen = np.zeros(problem.size, dtype=bool)
     frozen[0] = True
-    cases: list[_HeldFloor] = []
-    draws, shares = [free], [1.0]
+    cases = []
     for share in FLOORS:
         log_floor = float(problem.log_y.min() + np.log(share))
         try:
@@ -401,14 +341,8 @@ def _held_floors(
             continue  # above this floor nothing falls as a power: it is not one of the possible ones
         best = best_start(found)
         doubt = float(2 * (found.objective[best] - objective) / unit)
-        cases.append(_HeldFloor(floor=float(np.exp(log_floor)), doubt=doubt, theta=found.theta[best]))
-        again, _ = resampled_minima(
-            problem, weights, found.theta[best], points=_RESAMPLE_POINTS, log_first=log_floor, frozen=frozen
-        )
-        draws.append(again.theta)
-        shares.append(float(np.exp(-0.5 * doubt)))
-    counts = np.round(len(free) * np.array(shares) / sum(shares)).astype(int)
-    return cases, np.concatenate([rows[:count] for rows, count in zip(draws, counts, strict=True)])
+        cases.append((float(np.exp(log_floor)), doubt, found.theta[best]))
+    return cases
 
 
 def _same(values: Floats, tolerance: float) -> Floats:

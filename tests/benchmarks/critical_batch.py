@@ -5,12 +5,14 @@
 1. Zhang et al. (arXiv 2410.21676): B* from the raw steps of `critical_batch_size_steps_to_target.csv`, against the
    golden numbers; fitted on 85M to 302M, the law predicts 604M.
    The same from the loss curves of our own runs (data/proxy_critical_batch.csv).
-2. Simulated tables of steps to a target over three to six model sizes with known truth. Each world draws its own law in
-   tokens, scatter of every size around it, curve (a hyperbola, or one that bends a little sharper or softer), noise of
+2. Simulated tables of steps to a target over three to six model sizes with known truth. Each world draws its own law
+   (in tokens; in a third of the worlds in params, or in both), tokens per param (one for all sizes, or scattered),
+   scatter of every size around it, curve (a hyperbola, or one that bends a little sharper or softer), noise of
    2 to 8 %, evaluation interval that rounds the steps up, and batches that are off by the researcher's luck. In half of
    the worlds three targets are read off the same runs of each size: their errors are mostly shared, and resampling
    rows would count them three times; that this would fail is shown beside it. Estimands: the doubling batch of a size,
-   and that of a larger one, its own scatter included.
+   and that of a larger one at the same or another ratio of tokens to params, its own scatter included: once by the
+   average of laws that answers, once by a law in tokens alone.
 3. The gradient noise scale from simulated squared norms, autocorrelated along the run.
 4. The public Step Law grid: critical batches from data laws per batch (E5) and their law, beside Power Lines (arXiv
    2505.13738), which other people measured by the same definition; the three-term surface's optimal batch.
@@ -45,6 +47,7 @@ from lawfit.estimate.steps_to_target import (
 )
 from lawfit.estimate.three_term import best_over_lr, fit_three_term
 from lawfit.laws.critical_batch import DOUBLING, ZHANG
+from lawfit.records import FitStatus
 from tests.benchmarks.shared import shared_file
 
 LEVEL = 0.9
@@ -61,6 +64,8 @@ class Outcome:
     target_width: float
     oracle: tuple[float, float]  # widths for whoever knows curve, noise and scatter: of a size, of the larger one
     target_by_rows: bool | None  # where targets of one size are taken for independent
+    by_tokens: bool | None  # by the law in tokens alone
+    certified: bool
     clustered: bool
 
 
@@ -93,26 +98,35 @@ def published() -> str:
 
 def simulate(seed: int) -> Outcome:
     rng = np.random.default_rng(seed)
-    exponent, scatter = rng.normal(0.46, 0.12), rng.uniform(0.02, 0.15)
+    scatter = rng.uniform(0.02, 0.15)
+    of_params, of_tokens = 0.0, rng.normal(0.46, 0.12)
+    if (kind := rng.random()) < 1 / 6:
+        of_params, of_tokens = of_tokens, 0.0
+    elif kind < 1 / 3:
+        of_params = rng.normal(0.1, 0.1)
     sharp = rng.uniform(0.85, 1.3) if rng.random() < 0.5 else 1.0
     noise, clustered = rng.uniform(0.02, 0.08), bool(rng.random() < 0.5)
     sizes = 5e7 * 2.0 ** np.arange(int(rng.integers(3, 7)))
     count, ratio = (9, 2.0) if rng.random() < 0.5 else (6, 3.0)
 
-    def law(tokens: float) -> float:
-        return float(1e6 * (tokens / 2e9) ** exponent)
+    ratios = 20.0 * np.exp(rng.uniform(-1, 1, len(sizes)) if rng.random() < 0.5 else np.zeros(len(sizes)))
+
+    def law(params: float, tokens: float) -> float:
+        return float(1e6 * (params / 1e8) ** of_params * (tokens / 2e9) ** of_tokens)
 
     rows: list[tuple[float, float, float, float]] = []
     truth: dict[tuple[float, float], float] = {}
     tried: list[np.ndarray] = []
-    for params in sizes:
+    for params, ratio_here in zip(sizes, ratios, strict=True):
         own = scatter * rng.standard_normal()
         shared = noise * rng.standard_normal(count)
-        centre = np.log(law(20 * params)) + 0.5 * rng.standard_normal()
+        centre = np.log(law(params, ratio_here * params)) + 0.5 * rng.standard_normal()
         batches = np.exp(centre + np.log(ratio) * (np.arange(count) - (count - 1) / 2))
         tried.append(batches)
-        for index, tokens_min in enumerate((20 * params, 14 * params, 10 * params)[: 3 if clustered else 1]):
-            doubling = law(tokens_min) * float(np.exp(own))
+        for index, tokens_min in enumerate(
+            tuple(ratio_here * params * share for share in (1.0, 0.7, 0.5))[: 3 if clustered else 1]
+        ):
+            doubling = law(params, tokens_min) * float(np.exp(own))
             steps = tokens_min / doubling * (1 + (doubling / batches) ** sharp) ** (1 / sharp)
             own_noise = 0.3 * noise * rng.standard_normal(count)
             measured = steps * np.exp((0.95 * shared + own_noise) if clustered else shared)
@@ -125,12 +139,22 @@ def simulate(seed: int) -> Outcome:
     fits = fit_steps_table(StepsTable.of(params_column, batch_column, steps_column, target_column)).fits
     size = fits[int(rng.integers(len(fits)))].critical()
     there = truth[size.params or 0.0, size.loss or 0.0]
-    larger = 20 * sizes[-1] * float(rng.choice([2, 4, 8]))
-    wanted = float(DOUBLING.of_bend(law(larger) * np.exp(scatter * rng.standard_normal()), sharp))
+    larger_params = sizes[-1] * float(rng.choice([2, 4, 8]))
+    larger = larger_params * (20.0 if rng.random() < 0.5 else 20.0 * float(rng.choice([0.3, 4.0])))
+    wanted = float(DOUBLING.of_bend(law(larger_params, larger) * np.exp(scatter * rng.standard_normal()), sharp))
     found = [fit.critical() for fit in fits]
     one_per_size = [c for c in found if c.loss == 3.0]
-    target, width = _covers(found, larger, wanted, rows=False)
+    at = {"tokens": float(larger), "params": float(larger_params)}
+    by_tokens, _ = _covers(found, larger, wanted, rows=False)
     by_rows, _ = _covers(found, larger, wanted, rows=True) if clustered else (None, np.nan)
+    try:
+        whole = analyse_critical(found)
+    except FitError:
+        target, width, certified = None, np.nan, False
+    else:
+        said = whole.predict(at["tokens"], at["params"], level=LEVEL)
+        target = bool(said.low_tokens <= wanted <= said.high_tokens)
+        width, certified = float(np.log(said.high_tokens / said.low_tokens)), whole.status is not FitStatus.UNCERTIFIED
     return Outcome(
         size=size.low_tokens <= there <= size.high_tokens,
         size_width=float(np.log(size.high_tokens / max(size.low_tokens, 1e-300))),
@@ -139,6 +163,8 @@ def simulate(seed: int) -> Outcome:
         oracle=oracle_widths(one_per_size, noise, scatter, tried, larger),
         target_by_rows=by_rows,
         clustered=clustered,
+        by_tokens=by_tokens,
+        certified=certified,
     )
 
 
@@ -209,6 +235,9 @@ def coverage(count: int, first: int) -> str:
         judge("noise scale", noise),
     ]
     rows = np.array([o.target_by_rows for o in outcomes if o.target_by_rows is not None], dtype=bool)
+    alone = np.array([o.by_tokens for o in answered], dtype=bool)
+    print(f"a larger size by the law in tokens alone, whatever the truth: {alone.mean():.3f} of {alone.size}")
+    print(f"certified, if in part with lent exponents: {np.mean([o.certified for o in outcomes]):.3f}")
     print(f"the same with targets of one size taken for independent: {rows.mean():.3f} of {rows.size}")
     ratios = (
         np.median([o.size_width / o.oracle[0] for o in outcomes]),

@@ -90,7 +90,10 @@ def test_curves_of_a_decaying_schedule_are_not_read(rng: np.random.Generator) ->
     curves = {run.run_key: (steps, 4.0 * (steps * run.batch_tokens / 1e6) ** -0.05) for run in runs}
     decaying = fit_recipe_laws(runs, curves=curves, schedule="cosine to 10 %", rng=rng, surface=False)
     assert "decays from the start (schedule 'cosine to 10 %')" in decaying.missing[CURVES]
-    assert fit_recipe_laws(runs, schedule="cosine to 10 %", rng=rng, surface=False).missing[CURVES] == decaying.missing[CURVES]
+    assert (
+        fit_recipe_laws(runs, schedule="cosine to 10 %", rng=rng, surface=False).missing[CURVES]
+        == decaying.missing[CURVES]
+    )
     assert "no loss curves" in fit_recipe_laws(runs, schedule="", rng=rng, surface=False).missing[CURVES]
     constant = fit_recipe_laws(runs, curves=curves, schedule="constant", rng=rng, surface=False)
     assert "decays" not in constant.missing.get(CURVES, "")
@@ -104,8 +107,8 @@ def test_other_weight_decays_do_not_enter_the_batch_laws(rng: np.random.Generato
         for i, run in enumerate(plain[:50])
         if run.loss
     ]
-    with_them = fit_recipe_laws([*plain, *spoilt], rng=np.random.default_rng(0), resamples=10)
-    alone = fit_recipe_laws(plain, rng=np.random.default_rng(0), resamples=10)
+    with_them = fit_recipe_laws([*plain, *spoilt], rng=np.random.default_rng(0), surface=False)
+    alone = fit_recipe_laws(plain, rng=np.random.default_rng(0), surface=False)
     assert with_them.critical[DATA_LAWS].measured == alone.critical[DATA_LAWS].measured
 
 
