@@ -198,11 +198,11 @@ def _left_out(name: str, log_batch: Floats, log_lr: Floats) -> Floats:
 
 def _noise_interval(solved: _Solved, freedom: int, level: float) -> tuple[float, float]:
     """Noise batches whose best fit is not significantly worse than the best of all (F test of one parameter)."""
-    from scipy.stats import f
+    from scipy.special import fdtri
 
     if not solved.log_noise.size:
         return float("nan"), float("nan")
-    limit = solved.squares * (1 + float(f.ppf(level, 1, freedom)) / freedom)
+    limit = solved.squares * (1 + float(fdtri(1, freedom, level)) / freedom)
     inside = np.flatnonzero(solved.grid_squares <= limit)  # holds the best noise batch, so it is never empty
     low, high = int(inside[0]), int(inside[-1])
     last = len(solved.log_noise) - 1

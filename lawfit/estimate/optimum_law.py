@@ -345,19 +345,29 @@ def _design(
 def _given_scatter(
     optima: MeasuredOptima, design: Floats, expected: Floats, certainty: Floats
 ) -> tuple[Floats, Floats, Floats]:
-    """Generalised least squares and its restricted log likelihood, for each size of the scatter."""
-    size = np.bincount(optima.group)[optima.group]
-    same = (optima.group[:, None] == optima.group[None, :]).astype(float)
-    measured = np.diag(optima.log_sd**2 * size)
-    total = measured[None] + _SCATTERS[:, None, None] ** 2 * same[None]
-    inverse = np.linalg.inv(total)
-    information = np.einsum("ni,snm,mj->sij", design, inverse, design) + np.diag(certainty)
+    """Generalised least squares and its restricted log likelihood, for each size of the scatter.
+
+    Rows of one group share a scatter s, so ``diag(m) + s^2`` of a group with weights w = 1 / m splits into deviations
+    from the group's mean, which s does not reach, and the mean itself with variance ``s^2 + 1 / sum w``: no matrix of
+    the size of the optima is inverted.
+    """
+    group, groups = optima.group, int(optima.group.max(initial=-1)) + 1
+    weight = 1 / (optima.log_sd**2 * np.bincount(group)[group])
+    total = np.bincount(group, weights=weight, minlength=groups)
+    columns = np.column_stack([design, optima.log_value])
+    means_of = np.stack([np.bincount(group, weights=weight * c, minlength=groups) / total for c in columns.T], axis=1)
+    inner = columns - means_of[group]
+    within = (inner * weight[:, None]).T @ inner
+    between = 1 / (_SCATTERS[:, None] ** 2 + 1 / total)  # (scatters, groups)
+    products = within + np.einsum("sg,gi,gj->sij", between, means_of, means_of, optimize=True)
+    information = products[:, :-1, :-1] + np.diag(certainty)
     covariances = np.linalg.inv(information)
-    score = np.einsum("nj,snm,m->sj", design, inverse, optima.log_value, optimize=True) + certainty * expected
-    means = np.einsum("sij,sj->si", covariances, score)
-    residual = optima.log_value - means @ design.T
-    misfit = np.einsum("sn,snm,sm->s", residual, inverse, residual) + (means - expected) ** 2 @ certainty
-    log_evidence = -0.5 * (misfit + np.linalg.slogdet(total)[1] + np.linalg.slogdet(information)[1])
+    means = np.einsum("sij,sj->si", covariances, products[:, :-1, -1] + certainty * expected)
+    off = inner[:, -1] - means @ inner[:, :-1].T
+    off_means = means_of[:, -1] - means @ means_of[:, :-1].T
+    misfit = off**2 @ weight + (between * off_means**2).sum(axis=1) + (means - expected) ** 2 @ certainty
+    log_det = -np.log(weight).sum() + np.log1p(_SCATTERS[:, None] ** 2 * total).sum(axis=1)
+    log_evidence = -0.5 * (misfit + log_det + np.linalg.slogdet(information)[1])
     return means, covariances, np.asarray(log_evidence)
 
 

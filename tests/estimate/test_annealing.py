@@ -51,9 +51,9 @@ def test_a_constant_rate_shows_no_annealing() -> None:
         fit_annealing([CONSTANT, CONSTANT], [LAW.loss(CONSTANT)] * 2)
 
 
-def test_real_curves_to_half_a_percent(shared_data: Path) -> None:
-    """Beyond the Multi-Power Law's 0.3 %: falls to nearly zero gain less than in proportion."""
+def test_three_schedules_tell_six_others(shared_data: Path) -> None:
+    """As the Multi-Power Law does, with two numbers less."""
     runs = read_curves(shared_data, "100M")
     found = fit_annealing(*zip(*(runs[name] for name in LEARNED), strict=True))
     errors = [np.mean(np.abs(found.law.loss(c) / y - 1)) for name, (c, y) in runs.items() if name not in LEARNED]
-    assert np.mean(errors) < 0.01
+    assert np.mean(errors) < 0.003
