@@ -40,6 +40,16 @@ def costs(runs: pd.DataFrame, choices: dict[str, tuple[float, float]]) -> dict[s
     }
 
 
+def lowest_between(line: pd.DataFrame) -> float:
+    """Learning rate at the vertex of a parabola in log lr through the best run of one batch and its two neighbours."""
+    line = line.sort_values("learning_rate")
+    best = int(np.argmin(line["final_loss"]))
+    first = min(max(best - 1, 0), len(line) - 3)
+    at = slice(first, first + 3)
+    a, b, _ = np.polyfit(np.log(line["learning_rate"][at]), line["final_loss"][at], 2)
+    return float(np.exp(-b / (2 * a)))
+
+
 def main() -> None:
     held_back = pd.read_csv(DATA / "proxy_held_back.csv")
     sweep = lawfit.observe(pd.read_csv(DATA / "proxy_sweep.csv"))
@@ -53,11 +63,13 @@ def main() -> None:
         best = scored.sort_values("final_loss").iloc[0]
         print(f"{params / 1e6:.1f}M parameters, {tokens / 1e6:.0f}M tokens; measured, nats per token:")
         for row in runs.sort_values(["batch_size_tokens", "learning_rate", "seed"]).itertuples():
-            cost = f"+{row.final_loss / best['final_loss'] - 1:.2%}" if row.seed == 0 else f"seed {row.seed}"
-            print(f"  lr {row.learning_rate:<7g} batch {row.batch_size_tokens:>7,d}  loss {row.final_loss:.4f}  {cost}")
+            note = f"+{row.final_loss / best['final_loss'] - 1:.2%}" if row.seed == 0 else f"seed {row.seed}"
+            print(f"  lr {row.learning_rate:<7g} batch {row.batch_size_tokens:>7,d}  loss {row.final_loss:.4f}  {note}")
         low, high = answer.lr_interval
         print(f"predicted: {answer}")
-        print(f"best measured lr {best['learning_rate']:g} inside the interval: {low <= best['learning_rate'] <= high}")
+        valley = lowest_between(scored[scored["batch_size_tokens"] == best["batch_size_tokens"]])
+        print(f"lowest at lr {valley:.2g} (parabola through the best run and its neighbours); ", end="")
+        print(f"inside {low:.2g} to {high:.2g}: {low <= valley <= high}")
 
         choices = {"lawfit": (answer.lr, answer.batch_tokens)}
         for name, laws in ((ARGMIN, fit_argmin_ols(columns)), (E1, fit_e1(columns))):
