@@ -40,6 +40,26 @@ CRITICAL_INPUTS: Final[Mapping[str, str]] = MappingProxyType(
     {"tokens": "tokens", "params": "parameters", "params and tokens": "both"}
 )
 
+OTHER_LAWS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "lr_batch_forms": "lr along batch",
+        "power_scheduler": "lr over batch",
+        "compute_laws": "By compute",
+        "max_lr": "Largest lr",
+    }
+)
+
+
+def other_law_rows(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Forms of the field that answer nothing here: what the runs say of each, or what is missing for it."""
+    found = payload.get("other_laws") or {}
+    return [
+        (label, found[name].get("words") or f"not from these runs: {found[name]['missing']}")
+        for name, label in OTHER_LAWS.items()
+        if name in found
+    ]
+
+
 SMALL_DECAY: Final = 1e-3
 
 
