@@ -151,6 +151,9 @@ class EvidenceOut(Document):
     rejected: list[dict[str, Any]]
     diverged: int
     cells: int
+    certificate: dict[str, Any] | None = Field(
+        default=None, description="Whether the fit is certified, the examination in one line, reasons and warnings"
+    )
     borrowed: list[str] = Field(description="What comes from published laws, in plain sentences")
 
 

@@ -391,6 +391,7 @@ def fit_evidence(
         },
         "missing": {kind: words for kind, words in found.missing.items() if sister is None or kind != sister.kind},
         "missing_details": dict(found.details),
+        "other_laws": dict(found.other),
     }
     if sister is not None and sister.kind in found.missing:
         words = (
@@ -427,7 +428,7 @@ def fit_runs(
     options = options or FitOptions()
     observed = observe(runs)
     data, code = data_hash(runs), code_version()
-    analysis = analyse(observed, options, progress=progress)
+    analysis = analyse(observed, options, seq_len=recipe.seq_len, progress=progress)
     fit = Fit(
         id=content_hash({"recipe": recipe.key, "data": data, "code": code, "options": asdict(options)}),
         recipe_key=recipe.key,
@@ -508,9 +509,23 @@ def _latest_answering(store: Store, recipe: Recipe) -> Fit:
     try:
         return store.latest_fit(recipe.key, LR_BATCH)
     except NoFit:
+        try:
+            doubtful = store.latest_fit(recipe.key, LR_BATCH, usable_only=False)
+        except NoFit:
+            doubtful = None
+        if doubtful is not None:
+            raise NoFit(_not_certified(doubtful)) from None
         with suppress(NoFit):
             return store.latest_fit(recipe.key, CRITICAL_BATCH)
         raise
+
+
+def _not_certified(fit: Fit) -> str:
+    why = "; ".join((fit.payload.get("certificate") or {}).get("reasons", [])) or "it did not converge"
+    return (
+        f"the fit of recipe '{fit.recipe_name}' is not certified, so it is not used: {why}; add runs and fit again, or "
+        f"look at what it says with lawfit predict --fit {fit.id}"
+    )
 
 
 def laws_of(store: Store, fit: Fit) -> dict[str, Fit]:

@@ -113,7 +113,7 @@ def critical_batch_answer(fit: Fit, target: Target) -> dict[str, Any]:
         "law": {"input": name, "exponent": digits(law.exponents[name]), "measured": law.points, "sizes": law.groups},
         "shares": {each: round(share, 4) for each, share in average.shares.items()},
         "left_out": (route["left_out"] or {}).get("answer"),
-        "noise_scale": None if noise is None else {"factor": noise["factor"], "words": noise["words"]},
+        "noise_scale": None if noise is None else {name: noise[name] for name in ("factor", "steady", "words")},
         "certified": not fit.payload["reasons"],
         **_standing(fit, said.decades),
     }

@@ -140,6 +140,7 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
             "rejected": payload["rejected"],
             "diverged": payload["diverged"],
             "cells": len(payload["cells"]),
+            "certificate": _certificate(payload),
             "borrowed": _borrowed(payload, yours),
         },
         "backtest": (payload["backtest"]["splits"][0]["rows"] if payload["backtest"]["splits"] else []),
@@ -445,7 +446,17 @@ def _target_warnings(
     return said
 
 
+def _certificate(payload: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The examination of the fit in short; None for one of before there was any."""
+    found = payload.get("certificate")
+    if found is None:
+        return None
+    said = {name: list(found[name]) for name in ("reasons", "warnings")}  # tuples until the fit was stored
+    return {"certified": found["certified"], "words": found["words"], **said}
+
+
 def _status_warning(fit: Fit) -> list[str]:
-    if fit.status is FitStatus.UNCERTIFIED:
-        return ["this fit is not certified: it did not converge, and is answered from because it was asked for by id"]
-    return []
+    if fit.status is not FitStatus.UNCERTIFIED:
+        return []
+    why = "; ".join((fit.payload.get("certificate") or {}).get("reasons", [])) or "it did not converge"
+    return [f"this fit is not certified ({why}), and is answered from because it was asked for by id"]

@@ -206,6 +206,9 @@ def _evidence(document: Mapping[str, Any]) -> Table:
     rows = [("Evidence", runs)] if evidence["runs_used"] else []
     rows += [("", f"left out: {item['count']:,} ({item['reason']})") for item in evidence.get("rejected") or []]
     rows += [("" if i else "Borrowed", sentence) for i, sentence in enumerate(evidence.get("borrowed") or [])]
+    if found := evidence.get("certificate"):
+        rows.append(("Certificate" if found["certified"] else "Not certified", found["words"]))
+        rows += [("", sentence) for sentence in (*found["reasons"], *found["warnings"])]
     made = str(evidence["created_at"])[:16].replace("T", " ")
     rows.append(("Fit", f"{evidence['fit_id']} of {made} UTC, lawfit {evidence['code_version']}"))
     rows.append(("See again", f"lawfit predictions show {document['id']}"))

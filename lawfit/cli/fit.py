@@ -21,6 +21,7 @@ from lawfit.cli.output import (
     table,
     warning_list,
 )
+from lawfit.plots.words import other_law_rows
 from lawfit.units import format_lr, format_quantity
 
 if TYPE_CHECKING:
@@ -125,6 +126,8 @@ def summary(stored: Fit) -> list[RenderableType]:
             heading(f"Backtest, {split['name']}: scored on the runs left out"),
             backtest_table(split["rows"]),
         ]
+    if other := other_law_rows(payload):
+        parts += [plain(""), heading("Other laws of the field on these runs; none of them answers"), pairs(other)]
     if payload.get("next_grid"):
         parts += [plain(""), heading("Runs that would help most"), _next_grid(payload["next_grid"])]
     if payload.get("warnings"):
@@ -149,6 +152,9 @@ def _head(stored: Fit) -> RenderableType:
         rows.append((LAW_NAMES.get(stored.kind, stored.kind), payload["words"]))
         rows += [("", line) for line in payload.get("lines") or []]
     rows.append(("Standing", _STATUS_WORDS.get(str(stored.status), str(stored.status))))
+    if found := payload.get("certificate") if stored.kind == "lr_batch" else None:
+        rows.append(("Certificate" if found["certified"] else "Not certified", found["words"]))
+        rows += [("", sentence) for sentence in (*found["reasons"], *found["warnings"])]
     rows += further_rows(payload)
     return pairs(rows)
 

@@ -25,6 +25,7 @@ from lawfit.estimate.regression import fit_power_law, fit_power_law_clustered
 from lawfit.estimate.scoring import ObservedSurface
 from lawfit.estimate.shapes import SHAPES
 from lawfit.estimate.surface import N_LAW, SurfaceFit, fit_surface, law_design
+from lawfit.estimate.surface_certificate import certificate_document, certify_surface
 from lawfit.records import MODEL_VERSION, FitStatus, Optimum, OptimumStatus
 
 Floats = NDArray[np.float64]
@@ -87,6 +88,7 @@ def analyse(
     sweeps = locate_lr_per_batch(columns_of(observed))
     at_batch = choose_lr_at_batch(observed, ensemble, valley, sweeps, level=LAW_LEVEL)
     others = {name: locate(columns_of(observed)) for name, locate in ESTIMATORS.items()}
+    certificate = certify_surface(observed, ensemble, without_laws=options.without_laws)
     report("leaving scales out", 0.3)
     backtest = (
         run_backtest(
@@ -105,6 +107,7 @@ def analyse(
         "law": _law_table(ensemble, observed.n_cells) | _lr_given_batch(sweeps),
         "lr_at_batch": at_batch.to_json(),
         "curvature": _curvature(ensemble),
+        "certificate": certificate_document(certificate),
         "choices": [
             {**asdict(m.choice), "weight": m.weight, "score": m.score}
             for m in sorted(ensemble.members, key=lambda m: -m.weight)
@@ -127,7 +130,7 @@ def analyse(
     report("done", 1.0)
     status = FitStatus.SPARSE if sparse else FitStatus.OK
     return Analysis(
-        status=status if valley.converged else FitStatus.UNCERTIFIED,
+        status=status if valley.converged and certificate.certified else FitStatus.UNCERTIFIED,
         payload=payload,
         optima=(*(cell.to_optimum() for cell in cells), *_other_optima(others)),
     )

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from lawfit.errors import LawfitError
 from lawfit.estimate.ensemble import MIN_CELLS_TO_CHOOSE, Choice, Ensemble, fit_ensemble
 from lawfit.estimate.observations import Observations
-from lawfit.estimate.optima import Columns
-from lawfit.estimate.regression import LrBatchLaws, fit_argmin_ols, fit_e1
+from lawfit.estimate.optima import Columns, locate_argmin
+from lawfit.estimate.regression import LrBatchLaws, PowerLaw, fit_argmin_ols, fit_e1, fit_power_law
 from lawfit.estimate.scoring import ObservedSurface
 from lawfit.estimate.surface import SurfaceFit
 from lawfit.laws.published import published_laws
+from lawfit.records import OptimumStatus
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -29,6 +30,7 @@ OURS = "lawfit"
 MIN_SCORED = 4  # settings
 ARGMIN = "argmin + OLS"
 E1 = "near-optimal set + OLS"
+COMPUTE = "compute alone + OLS"  # as DeepSeek states its laws, arXiv 2401.02954
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,13 +190,34 @@ def _methods(
     except LawfitError:
         pass  # the split then has no row of ours, which the table shows
     columns = columns_of(part)
-    for name, fit in ((ARGMIN, fit_argmin_ols), (E1, fit_e1)):
+    for name, fit in ((ARGMIN, fit_argmin_ols), (E1, fit_e1), (COMPUTE, _fit_compute)):
         try:
             laws = fit(columns)
         except LawfitError:
             continue
         methods[name] = _by_laws(laws)
     return methods | published_predictions()
+
+
+def _fit_compute(columns: Columns) -> LrBatchLaws:
+    """The best run of each cell, and laws in 6 params tokens alone: both exponents are one."""
+    cells = [cell for cell in locate_argmin(columns) if np.isfinite(cell.lr)]
+    inputs = {"compute": [6 * cell.params * cell.tokens for cell in cells]}
+
+    def law(values: Sequence[float]) -> PowerLaw:
+        found = fit_power_law(values, inputs)
+        exponent = found.exponents["compute"]
+        return PowerLaw(
+            log_const=found.log_const + exponent * float(np.log(6.0)),
+            exponents={"params": exponent, "tokens": exponent},
+        )
+
+    return LrBatchLaws(
+        lr=law([cell.lr for cell in cells]),
+        batch_tokens=law([cell.batch_tokens for cell in cells]),
+        rows=len(cells),
+        at_edge=sum(cell.status is OptimumStatus.AT_EDGE for cell in cells),
+    )
 
 
 def _by_laws(laws: LrBatchLaws) -> Predict:

@@ -17,7 +17,15 @@ from lawfit.errors import NotEnoughData
 from lawfit.estimate.certificate import Certificate
 from lawfit.estimate.critical_batch import CriticalBatch, measured_optima
 from lawfit.estimate.critical_certificate import LEVEL, certify_law
-from lawfit.estimate.critical_laws import BOTH, INPUTS_OF, PRIOR_SHARES, AveragedLaw, fit_candidates, weigh
+from lawfit.estimate.critical_laws import (
+    BOTH,
+    INPUTS_OF,
+    PRIOR_SHARES,
+    AveragedLaw,
+    fit_candidates,
+    score_left_out,
+    weigh,
+)
 from lawfit.estimate.optimum_law import (
     MeasuredOptima,
     OptimumLaw,
@@ -178,6 +186,8 @@ def analyse_critical(found: Sequence[CriticalBatch], notes: Sequence[str] = ()) 
     sentences = [*notes, *refused]
     laws, certificates, lent = _laws(optima, sentences)
     averaged, scores = weigh(optima, laws)
+    if scores and "loss" in laws:  # it cannot answer for a scale, but it can be compared
+        scores["loss"] = score_left_out(optima, "loss")
     separation = _separation(optima, laws)
     sentences += _which(averaged, separation)
     leading = averaged.leading

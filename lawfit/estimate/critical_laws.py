@@ -37,6 +37,7 @@ _SCORING: Final[Mapping[str, Mapping[str, tuple[float, float]]]] = {
     "tokens": {"tokens": (0.465, 0.3)},
     "params": {"params": (0.465, 0.3)},
     BOTH: {"tokens": (0.465, 0.3), "params": (0.0, 0.3)},
+    "loss": {"loss": (-4.76, 3.0)},  # arXiv 2001.08361
 }
 
 

@@ -72,7 +72,11 @@ def _in_loss(found: CriticalAnalysis) -> str:
         return ""
     law = found.laws["loss"]
     low, high = law.exponent_interval("loss")
-    return f"moves as loss^{law.exponents['loss']:+.1f} ({low:+.1f} to {high:+.1f})"
+    best = max((name for name in found.shares), key=lambda name: found.scores.get(name, -np.inf))
+    apart = found.scores.get("loss", np.nan) - found.scores.get(best, np.nan)
+    told = "as well as" if abs(apart) < 1 else "worse than" if apart < 0 else "better than"
+    finds = f"; finds a size left out {told} {_INPUT[best]} do" if np.isfinite(apart) else ""
+    return f"moves as loss^{law.exponents['loss']:+.1f} ({low:+.1f} to {high:+.1f}){finds}"
 
 
 def _certificate(found: CriticalAnalysis) -> str:

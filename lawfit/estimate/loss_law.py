@@ -15,7 +15,9 @@ import numpy as np
 from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate.certificate import SHAKY, Certificate, Search
 from lawfit.estimate.loss_ensemble import LossEnsemble, fit_ensemble
-from lawfit.estimate.loss_fit import AsymptotePrior, LossFit, fit_loss
+from lawfit.estimate.loss_fit import AsymptotePrior, LossFit, fit_loss, quick_fit
+from lawfit.estimate.loss_forms import FORMS
+from lawfit.estimate.loss_result import FormDraws
 from lawfit.estimate.loss_third import fit_further_forms, ordinary_runs
 from lawfit.estimate.newton import Floats
 from lawfit.estimate.observations import observe
@@ -60,10 +62,11 @@ def loss_law(runs: Sequence[Run], rng: np.random.Generator) -> LossLaw:
     points = observed.params, observed.tokens, np.exp(observed.lowest_log_loss())
     sentences = list(notes)
     status = FitStatus.OK
+    lent: FormDraws | None
     fit = free = fit_loss(*points, rng=rng, resamples=0)
     if free.certificate.certified:
         fit = fit_loss(*points, rng=rng, resamples=LOSS_RESAMPLES)
-        lent = _lent(points, rng, 0)
+        lent = _lent(points)
     else:
         sentences.append(
             f"the runs alone do not carry it ({doubt(free.certificate)}); its asymptote is lent by published laws "
@@ -97,10 +100,10 @@ def loss_law(runs: Sequence[Run], rng: np.random.Generator) -> LossLaw:
     return LossLaw(status=status, payload=payload, missing=missing)
 
 
-def _lent(points: Sequence[Floats], rng: np.random.Generator, resamples: int) -> LossFit | None:
+def _lent(points: Sequence[Floats]) -> FormDraws | None:
     """None where every loss lies below the published asymptotes: bits per byte, or another unit."""
     try:
-        return fit_loss(*points, rng=rng, resamples=resamples, asymptote=LENT_ASYMPTOTE)
+        return quick_fit(points, clusters=np.arange(len(points[0])), form="additive", asymptote=LENT_ASYMPTOTE)
     except ValueError:
         return None
 
@@ -158,13 +161,14 @@ def _off(error: float) -> str:
     return f"{format_percent(error)} off" if np.isfinite(error) else "too few runs"
 
 
-def asymptotes(fit: LossFit, free: LossFit | None, lent: LossFit | None) -> list[dict[str, Any]]:
+def asymptotes(fit: LossFit, free: FormDraws | None, lent: FormDraws | None) -> list[dict[str, Any]]:
     """The additive law with its asymptote free, lent, and held lower and higher: its parameters in each case."""
-    found = []
-    for name, each in (("free", free), ("lent", lent)):
+    found: list[dict[str, Any]] = []
+    for name, used, each in (("free", "free", free), ("lent", "prior", lent)):
         if each is not None:
-            values = {p: each.parameters[p].value for p in ("E", "A", "alpha", "B", "beta")}
-            found.append({"case": name, "used": each.asymptote == fit.asymptote, "parameters": values})
+            natural = FORMS["additive"].natural(each.theta[None, :], np.array(each.centre))
+            values = {parameter: float(value[0]) for parameter, value in natural.items()}
+            found.append({"case": name, "used": used == fit.asymptote, "parameters": values})
     for name, factor in (("lower", 1 - HELD_ASIDE), ("higher", 1 + HELD_ASIDE)):
         wanted = factor * fit.parameters["E"].value
         near = [case for case in fit.sensitivity if abs(case.asymptote / wanted - 1) < 1e-3]

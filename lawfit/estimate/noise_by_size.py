@@ -27,6 +27,7 @@ Floats = NDArray[np.float64]
 LEVEL: Final = 0.9
 COLUMN: Final = "noise_scale_tokens"  # of a table of runs: what the trainer computes over the second half of a run
 SQUARES: Final = ("grad_sq", "grad_sq_double")  # curves: squared gradient norms at one batch and at two
+_EXPONENT: Final = (0.465, 0.3)  # of tokens, arXiv 2410.21676 and 2505.13738, and how far another recipe's may lie off
 _BLOCKS: Final = 4  # thinned curves hold few points
 _ALONE_SD: Final = 0.3  # of ln noise scale, where one batch alone tells it: what batches of our own sizes differ by
 
@@ -59,16 +60,18 @@ class NoiseFactor:
         return self.growth is None or self.growth[1] <= 0 <= self.growth[2]
 
     def words(self) -> str:
-        """``16.2k tokens at 202k parameters, ... (gradient noise scale): the critical batch is 3.1 times it``."""
+        """``18k tokens at 202k parameters, ... (gradient noise scale): the critical batch is 5.7 times it``."""
+        ends = (self.sizes[0], self.sizes[-1]) if len(self.sizes) > 1 else self.sizes
         shown = ", ".join(
-            f"{format_quantity(size.value_tokens)} tokens at {format_quantity(size.params)} parameters"
-            for size in self.sizes[:: max(1, len(self.sizes) - 1)][:2]
+            f"{format_quantity(size.value_tokens)} tokens at {format_quantity(size.params)} parameters" for size in ends
         )
-        said = f"{shown} (gradient noise scale): the critical batch is {self.value:.2g} times it ({self.low:.2g} to "
-        said += f"{self.high:.2g})"
-        if self.growth is not None and not self.steady:
-            said += f", a factor that moves as parameters^{self.growth[0]:+.2f}"
-        return said
+        said = f"{shown} (gradient noise scale)"
+        if self.growth is None or self.steady:
+            return f"{said}: the critical batch is {self.value:.2g} times it ({self.low:.2g} to {self.high:.2g})"
+        return (
+            f"{said}: the critical batch is {self.factors[0]:.2g} times it at the smallest size and "
+            f"{self.factors[-1]:.2g} at the largest (parameters^{self.growth[0]:+.2f}), so it is no stand-in"
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -120,8 +123,8 @@ def noise_by_size(
 def noise_factor(sizes: Sequence[NoiseOfSize], measured: Sequence[CriticalBatch]) -> NoiseFactor | None:
     """How many times the noise scale the critical batch is; None where no size has both.
 
-    Of a size's critical batches the one at most tokens counts: it stands nearest to the half of the runs over which
-    the noise scale is averaged.
+    A size's critical batches are carried to the most tokens among them, next to the half of the runs over which the
+    noise scale is averaged.
     """
     from scipy.stats import t
 
@@ -131,9 +134,9 @@ def noise_factor(sizes: Sequence[NoiseOfSize], measured: Sequence[CriticalBatch]
             c for c in measured if c.params and abs(np.log(c.params / size.params)) < 0.01 and np.isfinite(c.log_sd)
         ]
         if here:
-            last = max(here, key=lambda c: c.tokens)
-            log_ratio.append(np.log(last.value_tokens / size.value_tokens))
-            sd.append(np.hypot(last.log_sd, size.log_sd))
+            log_value, log_sd = _at_most_tokens(here)
+            log_ratio.append(log_value - np.log(size.value_tokens))
+            sd.append(np.hypot(log_sd, size.log_sd))
             params.append(np.log(size.params))
     if not log_ratio:
         return None
@@ -155,6 +158,21 @@ def noise_factor(sizes: Sequence[NoiseOfSize], measured: Sequence[CriticalBatch]
         high=float(np.exp(mean + reach)),
         growth=growth,
     )
+
+
+def _at_most_tokens(measured: Sequence[CriticalBatch]) -> tuple[float, float]:
+    """Log of a size's critical batch at the most tokens among its measurements, and its standard error.
+
+    A line in log tokens through all of them, its exponent held near that of published laws; read off the same runs,
+    they count as one.
+    """
+    tokens, values, sd = np.array([(c.tokens, c.value_tokens, c.log_sd) for c in measured]).T
+    design = np.column_stack([np.ones(len(sd)), np.log(tokens / tokens.max())])
+    weight = 1 / (len(sd) * np.maximum(sd, 1e-6) ** 2)
+    exponent, doubt = _EXPONENT
+    covariance = np.linalg.inv(design.T @ (design * weight[:, None]) + np.diag([0.0, doubt**-2]))
+    line = covariance @ (design.T @ (weight * np.log(values)) + [0.0, exponent / doubt**2])
+    return float(line[0]), float(np.sqrt(covariance[0, 0]))
 
 
 def _of_run(run: Run, squares: Mapping[str, tuple[Floats, Floats, Floats]]) -> float | None:

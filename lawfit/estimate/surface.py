@@ -42,6 +42,7 @@ _ROBUST: Final = 1.0  # residuals beyond one noise sd count less than squared
 _MAX_STEPS: Final = 60
 _EM_ROUNDS: Final = 3
 _GAIN: Final = 1e-4  # of the objective, which is in units of squared standard errors: far below any interval
+_NEAR: Final = 0.02  # standard errors from the mode within which a search has arrived
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +123,48 @@ def fit_surface(
     return problem.solve(theta, scatter_var, noise, groups)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """Where a search from another place ended, in the objective of a fit (its variances held)."""
+
+    law: Floats  # (8,)
+    shape: Floats
+    objective: float  # in squared standard errors
+    converged: bool
+
+
+def search_again(
+    observed: Observations, shape: Shape, window: float, prior: LawPrior, fit: SurfaceFit, starts: Sequence[Floats]
+) -> list[Ending]:
+    """Minimise the objective of a fit once more, first from where it ended, then from `starts` (law and shape each).
+
+    Noise and scatter variances are the fit's, so that all endings belong to one and the same objective.
+    """
+    widened = np.fmax(window, WINDOW_PER_SEED_SD * observed.seed_sd_of_cells())
+    inside = observed.log_loss <= (observed.lowest_log_loss() + widened)[observed.cell]
+    problem = _Problem(observed, inside, shape, prior)
+    own = np.concatenate([fit.law, fit.shape])
+    found = []
+    for theta in (own, *starts):
+        scatter = fit.scatter if theta is own else np.zeros_like(fit.scatter)
+        valley = problem.valley(theta, scatter)
+        floor = fit.floor if theta is own else problem.medians(problem.y - valley[0])
+        at = _Place(theta=theta, scatter=scatter, floor=floor)
+        at, valley, converged, _, _ = problem.descend(at, valley, fit.scatter_var, fit.noise_of_cells, _GAIN / 10)
+        value = problem.objective(valley, at.theta, at.scatter, at.floor, fit.scatter_var, fit.noise_of_cells)
+        found.append(Ending(law=at.theta[:N_LAW], shape=at.theta[N_LAW:], objective=value, converged=converged))
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """One point of the search."""
+
+    theta: Floats  # (8 + len q,) law and shape
+    scatter: Floats  # (cells, 2)
+    floor: Floats  # (cells,)
+
+
 class _Problem:
     """The arrays of one fit, and its Levenberg-Marquardt iteration."""
 
@@ -195,41 +238,23 @@ class _Problem:
         scatter = np.zeros((self.n_cells, 2))
         valley = self.valley(theta, scatter)
         floor = self.medians(self.y - valley[0])
-        steps = 0
-        damping = 1e-3
-        converged = False
+        at = _Place(theta=theta, scatter=scatter, floor=floor)
+        steps, damping, converged = 0, 1e-3, False
         for round_ in range(_EM_ROUNDS):
-            converged = False
-            current = self.objective(valley, theta, scatter, floor, scatter_var, noise)
-            for _ in range(_MAX_STEPS):
-                system = _System(self, valley, theta, scatter, floor, scatter_var, noise)
-                accepted = False
-                for _ in range(10):
-                    step, local = system.step(damping)
-                    trial = theta + step, scatter + local[:, 1:], floor + local[:, 0]
-                    there = self.valley(*trial[:2])
-                    value = self.objective(there, *trial, scatter_var, noise)
-                    if np.isfinite(value) and value <= current + 1e-10:
-                        accepted = True
-                        break
-                    damping = max(damping * 8, 1e-6)
-                if not accepted:
-                    # no downhill step is left; whether that is the minimum is for the gradient to say
-                    converged = system.gradient_norm() < 1e-2
-                    break
-                steps += 1
-                gain = current - value
-                theta, scatter, floor = trial
-                valley, current = there, value
-                damping = max(damping / 10, 1e-9)
-                if gain < (_GAIN if round_ == _EM_ROUNDS - 1 else 10 * _GAIN):
-                    converged = True
-                    break
+            enough = _GAIN if round_ == _EM_ROUNDS - 1 else 10 * _GAIN
+            at, valley, converged, taken, damping = self.descend(at, valley, scatter_var, noise, enough, damping)
+            theta, scatter, floor = at.theta, at.scatter, at.floor
+            steps += taken
             if round_ < _EM_ROUNDS - 1:
                 system = _System(self, valley, theta, scatter, floor, scatter_var, noise)
                 scatter_var = system.updated_scatter_var()
                 typical, noise = self._updated_noise(valley, floor, system)
         system = _System(self, valley, theta, scatter, floor, scatter_var, noise)
+        if system.gradient_norm() > _NEAR:  # small gains of damped steps, as along a valley that hardly slopes
+            at, valley, converged, taken, _ = self.descend(at, valley, scatter_var, noise, _GAIN / 100, damping)
+            theta, scatter, floor = at.theta, at.scatter, at.floor
+            steps += taken
+            system = _System(self, valley, theta, scatter, floor, scatter_var, noise)
         return SurfaceFit(
             centre=self.centre,
             law=theta[:N_LAW],
@@ -246,6 +271,34 @@ class _Problem:
             gradient_norm=system.gradient_norm(),
             steps=steps,
         )
+
+    def descend(
+        self, at: _Place, valley: Valley, var: Floats, noise: Floats, enough: float, damping: float = 1e-3
+    ) -> tuple[_Place, Valley, bool, int, float]:
+        """Levenberg-Marquardt with the variances held, until a step gains no more than `enough`.
+
+        Returns the place, the valley there, whether it converged, the steps taken, and the last damping.
+        """
+        current = self.objective(valley, at.theta, at.scatter, at.floor, var, noise)
+        for taken in range(_MAX_STEPS):
+            system = _System(self, valley, at.theta, at.scatter, at.floor, var, noise)
+            for _ in range(10):
+                step, local = system.step(damping)
+                trial = _Place(theta=at.theta + step, scatter=at.scatter + local[:, 1:], floor=at.floor + local[:, 0])
+                there = self.valley(trial.theta, trial.scatter)
+                value = self.objective(there, trial.theta, trial.scatter, trial.floor, var, noise)
+                if np.isfinite(value) and value <= current + 1e-10:
+                    break
+                damping = max(damping * 8, 1e-6)
+            else:
+                # no downhill step is left; whether that is the minimum is for the gradient to say
+                return at, valley, system.gradient_norm() < 1e-2, taken, damping
+            gain = current - value
+            at, valley, current = trial, there, value
+            damping = max(damping / 10, 1e-9)
+            if gain < enough:
+                return at, valley, True, taken + 1, damping
+        return at, valley, False, _MAX_STEPS, damping
 
     def _updated_noise(self, valley: Valley, floor: Floats, system: _System) -> tuple[float, Floats]:
         """The typical noise, and each cell's own, pulled towards it."""

@@ -18,6 +18,7 @@ from lawfit.plots.words import (
     definition_words,
     format_decay,
     is_simulated,
+    other_law_rows,
     recipe_words,
     scale_words,
 )
@@ -130,6 +131,9 @@ def why_section(fit: Fit, document: Mapping[str, Any], observed: Observations) -
     body += tag("div", table_html(_law_table(fit.payload["law"]), "Exponents of the law"), class_="narrow")
     body += tag("div", pair, class_="pair") + tag("div", costs, class_="pair")
     body += choice_html(surface_choice(fit, observed))
+    if other := other_law_rows(fit.payload):
+        words = tag("summary", "Other laws of the field on your runs; none of them answers")
+        body += tag("details", words + pairs_html(other))
     body += tag("details", tag("summary", "All scales") + table_html(_cells_table(fit.payload["cells"]), "All scales"))
     return tag("section", body, aria_labelledby="why-title")
 
@@ -320,6 +324,9 @@ def evidence_section(document: Mapping[str, Any], notes: Sequence[str] = ()) -> 
         pairs.append(("Loss", f"column {recipe['loss_column']}"))
     if evidence["runs_used"]:
         pairs.append(("Runs", runs))
+    if found := evidence.get("certificate"):
+        said = [found["words"], *found["reasons"], *found["warnings"]]
+        pairs.append(("Certificate" if found["certified"] else "Not certified", " ".join(map(_sentence, said))))
     pairs += [("Left out", f"{item['count']:,}: {item['reason']}") for item in evidence.get("rejected") or []]
     pairs += [("Borrowed", sentence) for sentence in evidence.get("borrowed") or []]
     pairs += [("Note", note) for note in notes]

@@ -81,7 +81,7 @@ def further_words(document: Mapping[str, Any], name: str) -> str:
         tokens = f"{format_quantity(part['value'])} tokens ({_span(part, format_quantity)})"
         source = f"; measured in recipe {part['from_recipe']}" if part.get("from_recipe") else ""
         noise = part.get("noise_scale")
-        factor = f"; {noise['factor']['value']:.2g} times the gradient noise scale" if noise else ""
+        factor = f"; {noise['factor']['value']:.2g} times the gradient noise scale" if noise and noise["steady"] else ""
         return f"{tokens}: there {definition_words(part['definition'])}{factor}{source}"
     run = "" if part["run_low"] is None else f"; a single run {part['run_low']:.4g} to {part['run_high']:.4g}"
     return f"{part['value']:.4g} nats per token ({_span(part, _four)}) at the best settings{run}"

@@ -1,0 +1,79 @@
+"""The noise scale of each size, and its factor to the critical batch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lawfit.estimate.noise_by_size import NoiseOfSize, noise_by_size, noise_factor
+from lawfit.records import Run, RunStatus
+from tests.estimate.simulated_batches import measured
+
+
+def a_run(params: float, batch: float, lr: float, loss: float, noise: float | None) -> Run:
+    return Run(
+        run_key=f"{params}-{batch}-{lr}",
+        params=params,
+        tokens=1e8,
+        batch_tokens=batch,
+        lr=lr,
+        loss=loss,
+        status=RunStatus.FINISHED,
+        extra={} if noise is None else {"noise_scale_tokens": noise},
+    )
+
+
+def test_the_best_rate_of_each_batch_counts() -> None:
+    """The noise scale falls with the learning rate, so runs at bad rates must not speak."""
+    runs = [a_run(1e6, b, lr, 3.0 + abs(np.log2(lr)), 2e4 / lr) for b in (1e4, 2e4, 4e4) for lr in (0.5, 1.0, 2.0)]
+    (found,) = noise_by_size(runs)
+    assert found.value_tokens == pytest.approx(2e4)
+    assert (found.batches, found.log_sd) == (3, pytest.approx(0.0, abs=1e-12))
+
+
+def test_runs_without_one_are_left_out() -> None:
+    assert noise_by_size([a_run(1e6, 1e4, 1.0, 3.0, None)]) == ()
+
+
+def sizes(exponent: float) -> list[NoiseOfSize]:
+    return [
+        NoiseOfSize(params=n, tokens=1e9, value_tokens=1e4 * (n / 1e6) ** exponent, log_sd=0.05, batches=5)
+        for n in (1e6, 4e6, 1.6e7)
+    ]
+
+
+def test_one_factor_at_all_sizes(rng: np.random.Generator) -> None:
+    """Critical batches of a size are carried to one horizon first: several targets are one measurement."""
+    found = noise_factor(
+        sizes(0.2),
+        [
+            measured(5e4 * (n / 1e6) ** 0.2 * (d / 1e9) ** 0.465, n, d, log_sd=0.1)
+            for n in (1e6, 4e6, 1.6e7)
+            for d in (1e9, 2.5e8)
+        ],
+    )
+    assert found is not None
+    assert found.factors == pytest.approx((5.0, 5.0, 5.0))
+    assert found.steady
+    assert found.low < 5.0 < found.high
+    assert "the critical batch is 5 times it" in found.words()
+    assert json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_a_factor_that_moves_is_said() -> None:
+    """As under AdamW on our own runs: the noise scale grows with the model, the critical batch does not."""
+    found = noise_factor(sizes(0.4), [measured(5e4, n, 1e9, log_sd=0.1) for n in (1e6, 4e6, 1.6e7)])
+    assert found is not None
+    assert not found.steady
+    assert found.growth is not None
+    assert found.growth[0] == pytest.approx(-0.4)
+    assert "no stand-in" in found.words()
+
+
+def test_no_size_has_both() -> None:
+    assert noise_factor(sizes(0.4), [measured(5e4, 3e6, 1e9)]) is None
+    open_above = replace(measured(5e4, 1e6, 1e9), log_sd=np.inf)
+    assert noise_factor(sizes(0.4), [open_above]) is None
