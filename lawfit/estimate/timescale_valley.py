@@ -155,7 +155,7 @@ def _fit_valley(points: _Points) -> Valley:
     same = np.array([converged and height - cost < 0.1 + 1e-7 * cost for _, height, converged in ends])
     system = _system(theta, points, noise)
     variance, shared_variance = system.variances()
-    remaining = float(np.sqrt(2 * max(system.step(0.0)[1], 0.0)))  # length of the Newton step, in standard errors
+    remaining = system.remaining()
     dof = max(1.0, len(points.x) - (points.slice.max() + 1) - count - 2 + _NOISE_PRIOR[1])
     widen = float(t.ppf(0.95, dof) / t.ppf(0.95, 1e9))
     sd = widen * np.sqrt(np.concatenate([variance, shared_variance]))
@@ -172,7 +172,7 @@ def _fit_valley(points: _Points) -> Valley:
         search=Search(
             starts=len(ends),
             agreeing=int(same.sum()),
-            spread=float((np.abs(np.array([at for at, _, _ in ends]) - theta)[same] / sd).max()),
+            spread=float((np.abs(np.array([at for at, _, _ in ends]) - theta)[same] / sd).max(initial=0.0)),
             gradient_norm=remaining,
             converged=remaining < CONVERGED and all(converged for _, _, converged in ends),
         ),
@@ -209,8 +209,8 @@ def _minimum(start: Floats, points: _Points, noise: Floats) -> tuple[Floats, flo
         else:
             damping *= 4
             if damping > 1e12:
-                return theta, system.cost, False
-    return theta, system.cost, False
+                break  # no downhill step is left; whether that is the minimum is for the gradient to say
+    return theta, system.cost, system.remaining() < CONVERGED
 
 
 @dataclass(frozen=True)
@@ -233,6 +233,10 @@ class _System:
         last = np.linalg.solve(shared - self.across.T @ ratio, bottom - ratio.T @ top)
         step = np.concatenate([top / own - ratio @ last, last])
         return step, float(-0.5 * self.gradient @ step)
+
+    def remaining(self) -> float:
+        """Length of the Newton step, in standard errors."""
+        return float(np.sqrt(2 * max(self.step(0.0)[1], 0.0)))
 
     def variances(self) -> tuple[Floats, Floats]:
         """Of the centres and of the shared parameters: the diagonal of the inverse."""

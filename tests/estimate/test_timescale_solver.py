@@ -51,3 +51,37 @@ def test_every_start_ends_in_one_minimum(rng: np.random.Generator) -> None:
     assert all(converged for _, _, converged in found)
     assert np.ptp([cost for _, cost, _ in found]) < 1e-6 * found[0][1]
     np.testing.assert_allclose(found[1][0], found[0][0], atol=1e-3)
+
+
+def test_a_search_at_its_minimum_to_rounding_has_converged(rng: np.random.Generator) -> None:
+    """No step gains any more there: the gradient says that it is the minimum, not that the search gave up."""
+    points, noise = problem(rng)
+    theta, cost, _ = timescale._minimum(timescale._start(points, 0.0), points, noise)
+
+    class Blunt(timescale._System):
+        def step(self, damping: float) -> tuple[np.ndarray, float]:
+            step, promised = super().step(damping)
+            return step, max(promised, 1.0) if damping else promised
+
+    system = timescale._system(theta, points, noise)
+    blunt = Blunt(**vars(system))
+    assert blunt.step(1e-3)[1] == 1.0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timescale, "_system", lambda *_: blunt)
+        assert timescale._minimum(theta, points, noise)[1:] == (cost, True)
+        away = Blunt(**{**vars(blunt), "gradient": blunt.gradient + 1e3})
+        patch.setattr(timescale, "_system", lambda *_: away)
+        assert not timescale._minimum(theta, points, noise)[2]
+
+
+def test_no_start_that_converged_is_no_crash(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    points, _ = problem(rng)
+    settled = timescale._minimum
+
+    def never(*args: object) -> tuple[np.ndarray, float, bool]:
+        theta, cost, _ = settled(*args)  # type: ignore[arg-type]
+        return theta, cost, False
+
+    monkeypatch.setattr(timescale, "_minimum", never)
+    search = timescale._fit_valley(points).search
+    assert (search.agreeing, search.spread, search.converged) == (0, 0.0, False)
