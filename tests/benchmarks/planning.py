@@ -9,8 +9,8 @@ Each study draws a law (not always of the form that is fitted), noise and a desi
 
 Beside coverage: widths over those of an oracle that knows form, noise and correlation (Cramer-Rao), the loss given up
 by the planned size and by the size where the central fit is lowest, and whether a run that the plan names narrows the
-best size as much as it says (in the first studies of each kind). The forms of the law are averaged as `lawfit fit` does;
-with `additive` as third word that form alone plans, ten times faster. STUDIES (170) are of each of six kinds.
+best size as much as it says (in the first studies of each kind). The forms of the law are averaged as `lawfit fit`
+does; with `additive` as third word that form alone plans, ten times faster. STUDIES (170) are of each of six kinds.
 """
 
 from __future__ import annotations
