@@ -23,6 +23,7 @@ from lawfit.records import (
     Recipe,
     Rejection,
     Run,
+    ScheduleQuestion,
     Sweep,
     Target,
     content_hash,
@@ -599,6 +600,44 @@ def transfer(store: Store, recipes: Sequence[str] = (), *, level: float = 0.9) -
     if not chosen:
         store.recipe(None)  # says that there is nothing, and what to type
     return transfer_view(((recipe, store.runs(recipe.key)) for recipe in chosen), level=level)
+
+
+def study_schedules(path: str | Path, question: ScheduleQuestion) -> dict[str, Json]:
+    """What other learning-rate schedules would reach, from a table of loss curves with their rates. Nothing is stored.
+
+    Raises
+    ------
+    LogFormatError
+        The file cannot be read, lacks a column, or no curve has the name that was asked for.
+    NotEnoughData
+        Fewer than two curves, or none whose learning rate falls.
+    """
+    from fnmatch import fnmatchcase
+
+    from lawfit.estimate import schedule_study
+    from lawfit.ingest import read_table
+    from lawfit.ingest.curves import read_rated_curves
+
+    read = read_rated_curves(read_table(path))
+    chosen = {name: rows for name, rows in read.runs.items() if fnmatchcase(name, question.runs)}
+    if not chosen:
+        some = ", ".join(list(read.runs)[:5]) or "no curve at all"
+        raise LogFormatError(f"no curve of {path} is called '{question.runs}'; it has {some}")
+    curves, left = [], []
+    for name, rows in chosen.items():
+        try:
+            curves.append(schedule_study.loss_curve(name, *rows, warmup_steps=question.warmup_steps))
+        except ValueError as error:
+            left.append(str(error))
+    if len(curves) < 2:
+        more = [f"and {len(left) - 2:,} more like these"] if len(left) > 2 else []
+        words = [f"it takes two curves or more, and {len(curves)} of {len(chosen):,} can be used", *left[:2], *more]
+        raise NotEnoughData("; ".join(words))
+    found = schedule_study.study_schedules(
+        curves, schedules=question.schedules or schedule_study.USUAL, lr=question.lr, steps=question.steps
+    )
+    rejected = [asdict(rejection) for rejection in read.rejections]
+    return {"file": str(path), "loss_column": read.loss_column, **found, "left": left, "rejected": rejected}
 
 
 def launch(

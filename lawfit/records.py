@@ -109,6 +109,17 @@ class Target:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScheduleQuestion:
+    """What is asked of loss curves under a few schedules."""
+
+    runs: str = "*"  # pattern of the curves' names that belong together: one model, batch and data
+    schedules: tuple[str, ...] = ()  # to tell, as `laws.schedules.named_shape` reads them; empty: the usual ones
+    lr: float | None = None  # peak; None: the curves'
+    steps: int | None = None  # of the run, warmup included; None: the longest curve's
+    warmup_steps: int | None = None  # where the warmup is not in the log
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlanQuestion:
     """What a plan is asked for: a budget, or a size, an amount of data or a loss, one or two of them."""
 

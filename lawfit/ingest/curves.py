@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from lawfit.errors import NoRun
+from lawfit.errors import LogFormatError, NoRun
 from lawfit.ingest.names import LOSSES, NAMES, is_training_loss, normal
-from lawfit.ingest.numbers import CellError, is_missing, number, positive, positive_whole
+from lawfit.ingest.numbers import CellError, is_missing, not_negative, number, positive, positive_whole
 from lawfit.ingest.table import Cell, Table
 from lawfit.records import Curve, Rejection
 
@@ -107,6 +107,63 @@ def read_curves(table: Table, columns: CurveColumns, batch_tokens: Mapping[str, 
         steps = tuple(sorted(values))
         curves.append(Curve(run_key=run_key, metric=metric, steps=steps, numbers=tuple(values[step] for step in steps)))
     return ReadCurves(curves=tuple(curves), rejections=tuple(rejections), rows=rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RatedCurves:
+    """Loss curves whose rows say the learning rate: run -> (steps, learning rates, losses), each ascending."""
+
+    runs: Mapping[str, tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]]
+    rejections: tuple[Rejection, ...]
+    loss_column: str
+
+
+def read_rated_curves(table: Table) -> RatedCurves:
+    """Curves that stand alone: the runs need not be in a store.
+
+    Raises
+    ------
+    LogFormatError
+        No column of the run, the step, the learning rate or a loss.
+    """
+    names = [normal(column) for column in table.columns]
+    places = {
+        "run_id": _first(names, _RUN),
+        "step": _first(names, _STEP),
+        "learning_rate": _first(names, NAMES["lr"]),
+        "loss": _first(names, ("loss", "train_loss", "training_loss", *LOSSES)),
+    }
+    if missing := [field for field, place in places.items() if place is None]:
+        raise LogFormatError(
+            f"{table.name} has no column {' or '.join(missing)}: loss curves under schedules need a row per logged "
+            f"step with run_id, step, learning_rate and loss; its columns are {', '.join(table.columns)}"
+        )
+    run, step, lr, loss = (place for place in places.values() if place is not None)
+    rejections = list(table.rejections)
+    points: dict[str, dict[int, tuple[float, float]]] = {}
+    for line, cells in table.rows:
+        column = None
+        try:
+            key = str(cells[run]).strip()
+            column = table.columns[step]
+            at = positive_whole(cells[step])
+            column = table.columns[lr]
+            rate = not_negative(cells[lr])
+            column = table.columns[loss]
+            value = positive(cells[loss])
+            column = None
+            if at in points.get(key, {}):
+                raise CellError(f"step {at} of run '{key}' is there already")
+        except CellError as error:
+            rejections.append(Rejection(file=table.name, line=line, column=column, reason=str(error)))
+            continue
+        points.setdefault(key, {})[at] = rate, value
+    runs = {}
+    for key, rows in points.items():
+        steps = sorted(rows)
+        rates, losses = zip(*(rows[s] for s in steps), strict=True)
+        runs[key] = tuple(float(s) for s in steps), rates, losses
+    return RatedCurves(runs=runs, rejections=tuple(rejections), loss_column=table.columns[loss])
 
 
 def _step(cells: tuple[Cell, ...], columns: CurveColumns, batch_tokens: float) -> int:

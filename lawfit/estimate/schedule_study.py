@@ -1,0 +1,247 @@
+"""What other schedules would reach, from loss curves of a few: laws along a run, judged by curves left out.
+
+Two laws are fitted, the Multi-Power Law (arXiv 2503.12811) and the annealing law (arXiv 2408.11029); the one that tells
+curves left out better answers. Its misses at the ends of those curves give the interval. All of it holds for one model,
+batch and data, and for peaks near those that were run: neither law knows when training gets unstable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lawfit.errors import FitError, NotEnoughData
+from lawfit.estimate.annealing import AnnealingFit, fit_annealing
+from lawfit.estimate.multi_power import MultiPowerFit, fit_multi_power
+from lawfit.laws.multi_power import Course
+from lawfit.laws.schedules import named_shape
+from lawfit.units import format_percent
+
+Floats = NDArray[np.float64]
+CurveFit = MultiPowerFit | AnnealingFit
+
+LEVEL: Final = 0.9
+USUAL: Final = (
+    *("constant", "cosine:floor=0.1", "cosine", "linear", "wsd:cooldown=0.1", "wsd:cooldown=0.2"),
+    "wsd:cooldown=0.2,fall=1-sqrt",
+)
+_FITS: Final[Mapping[str, Callable[[Sequence[Course], Sequence[Floats]], CurveFit]]] = {
+    "multi_power": fit_multi_power,
+    "annealing": fit_annealing,
+}
+_POINTS: Final = 800  # of a course that is told
+_LEARNED: Final = 120  # of a curve that is learned from when another is left out
+_STEP: Final = 0.05  # of the peak, between two logged steps: a stage of the schedule ends there
+_ZERO: Final = 1e-6  # of the peak: stands for a rate of zero, whose powers have no value
+_FEWEST_ERRORS: Final = 3
+_FAR: Final = 1.5  # times a peak that was run
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossCurve:
+    """One run: its learning rate after the warmup, and its loss."""
+
+    name: str
+    course: Course
+    loss: Floats  # (n,) at the steps of the course, nats per token
+
+    @property
+    def peak_lr(self) -> float:
+        return float(self.course.lr.max())
+
+
+def loss_curve(
+    name: str,
+    steps: Sequence[float] | Floats,
+    lr: Sequence[float] | Floats,
+    loss: Sequence[float] | Floats,
+    *,
+    warmup_steps: int | None = None,
+) -> LossCurve:
+    """From logged columns; what was logged before the learning rate reached its peak belongs to the warmup.
+
+    Parameters
+    ----------
+    warmup_steps : where the log begins after the warmup, how long that took (else: no warmup, a small difference)
+
+    Raises
+    ------
+    ValueError
+        Fewer than ten points after the warmup, or a warmup that is not over by then.
+    """
+    order = np.argsort(np.asarray(steps), kind="stable")
+    steps, lr, loss = (np.asarray(column, dtype=float)[order] for column in (steps, lr, loss))
+    start = int(np.argmax(lr >= lr.max() * (1 - 1e-3)))
+    if len(steps) - start < 10:
+        raise ValueError(
+            f"curve '{name}' has {len(steps) - start} points from its highest learning rate on; it takes 10"
+        )
+    rates = np.maximum(lr[start:], lr.max() * _ZERO)
+    before = warmup_steps if warmup_steps is not None else float(steps[start]) if start else 0.0
+    try:
+        course = Course.of(steps[start:], rates, warmup_steps=before)
+    except ValueError as error:
+        raise ValueError(f"curve '{name}': {error}") from None
+    return LossCurve(name=name, course=course, loss=loss[start:])
+
+
+def study_schedules(
+    curves: Sequence[LossCurve], *, schedules: Sequence[str] = USUAL, lr: float | None = None, steps: int | None = None
+) -> dict[str, Any]:
+    """Fit the laws, leave each curve out once, and tell the loss that each schedule would end at.
+
+    Parameters
+    ----------
+    schedules : as `named_shape` reads them
+    lr : peak; the median of the curves' if None
+    steps : length of the run, warmup included; the longest curve's if None
+
+    Raises
+    ------
+    NotEnoughData
+        Fewer than two curves, or none whose learning rate falls.
+    FitError
+        Neither law can be fitted.
+    ValueError
+        A schedule that does not exist, or a run shorter than its warmup.
+    """
+    shapes = {name: named_shape(name) for name in schedules}
+    courses, losses = [c.course for c in curves], [c.loss for c in curves]
+    fits: dict[str, CurveFit] = {}
+    refused = []
+    for law, fit in _FITS.items():
+        try:
+            fits[law] = fit(courses, losses)
+        except NotEnoughData:
+            raise
+        except FitError as error:
+            refused.append(str(error))
+    if not fits:
+        raise FitError("; ".join(refused))
+    left_out = {law: [_without(curves, k, _FITS[law]) for k in range(len(curves))] for law in fits}
+    score = {law: _mean([row[0] for row in rows if row is not None]) for law, rows in left_out.items()}
+    law = min(fits, key=lambda name: (score[name], name != "multi_power"))
+    found, rows = fits[law], left_out[law]
+    ends = np.array([row[1] for row in rows if row is not None])
+    longest = max(float(c.course.steps[-1]) for c in curves)
+    peak = float(np.median([c.peak_lr for c in curves])) if lr is None else lr
+    length = round(longest) if steps is None else steps
+    beyond = length / longest > 1.05 * _longest_left_out(curves)
+    half = None if beyond else _half_width(ends)
+    first = min(curves, key=lambda c: float(c.course.steps[0])).course
+    warmup = float(2 * (first.steps[0] - first.warmup_sum / first.lr[0]))  # of `Course.of`
+    told: list[dict[str, Any]] = []
+    for name, shape in shapes.items():
+        course = _course(shape, peak, length, warmup)
+        by_law = {each: float(fit.law.loss(course)[-1]) for each, fit in fits.items()}
+        loss = by_law[law]
+        low, high = (None, None) if half is None else (loss * np.exp(-half), loss * np.exp(half))
+        told.append({"schedule": name, "loss": loss, "low": low, "high": high, "by_law": by_law})
+    told.sort(key=lambda row: row["loss"])
+    return {
+        "law": law,
+        "numbers": {name: float(value) for name, value in vars(found.law).items()},
+        "mean_error": found.mean_error,
+        "left_out": {name: None if not np.isfinite(value) else value for name, value in score.items()},
+        "curves": [
+            {
+                "run": curve.name,
+                "steps": int(curve.course.steps[-1]),
+                "peak_lr": curve.peak_lr,
+                "final_lr": float(curve.course.lr[-1]),
+                "points": len(curve.loss),
+                "final_loss": float(curve.loss[-1]),
+                "left_out_error": None if row is None else row[0],
+                "left_out_at_the_end": None if row is None else row[1],
+            }
+            for curve, row in zip(curves, rows, strict=True)
+        ],
+        "lr": peak,
+        "steps": length,
+        "level": LEVEL,
+        "schedules": told,
+        "notes": [*refused, *_notes(curves, found, half, peak, length / longest if beyond else 1.0)],
+    }
+
+
+def _without(
+    curves: Sequence[LossCurve], k: int, fit: Callable[[Sequence[Course], Sequence[Floats]], CurveFit]
+) -> tuple[float, float] | None:
+    """(mean absolute relative error, relative error at the end) on a curve that the fit did not see."""
+    rest = [_thinned(c) for i, c in enumerate(curves) if i != k]
+    try:
+        found = fit([c.course for c in rest], [c.loss for c in rest])
+    except FitError:  # too few are left, or none of them falls
+        return None
+    miss = np.log(found.law.loss(curves[k].course) / curves[k].loss)
+    last = max(1, len(miss) // 50)  # a single logged loss is noisy
+    return float(np.abs(miss).mean()), float(miss[-last:].mean())
+
+
+def _longest_left_out(curves: Sequence[LossCurve]) -> float:
+    """How many times as long as every other curve one of them is, which is then told from shorter ones; 1 if none."""
+    lengths = sorted(float(c.course.steps[-1]) for c in curves)
+    return lengths[-1] / lengths[-2]
+
+
+def _thinned(curve: LossCurve) -> LossCurve:
+    """At most `_LEARNED` points, with both sides of each step of the learning rate among them."""
+    course = curve.course
+    evenly = np.linspace(0, len(curve.loss) - 1, _LEARNED).round().astype(np.intp)
+    falls = np.flatnonzero(np.abs(np.diff(course.lr)) > _STEP * curve.peak_lr)
+    rows = np.unique(np.concatenate([evenly, falls, falls + 1]))
+    return LossCurve(
+        name=curve.name,
+        course=Course(steps=course.steps[rows], lr=course.lr[rows], warmup_sum=course.warmup_sum),
+        loss=curve.loss[rows],
+    )
+
+
+def _mean(errors: Sequence[float]) -> float:
+    return float(np.mean(errors)) if errors else float("inf")
+
+
+def _half_width(errors: Floats) -> float | None:
+    """Half of the interval of ln loss, from misses at the ends of curves left out; None with too few of them."""
+    from scipy.special import stdtrit
+
+    if len(errors) < _FEWEST_ERRORS:
+        return None
+    return float(stdtrit(len(errors) - 1, 0.5 + LEVEL / 2)) * float(np.sqrt((errors**2).mean()))
+
+
+def _course(shape: Callable[[Floats], Floats], peak: float, steps: int, warmup: float) -> Course:
+    if steps <= warmup + 1:
+        raise ValueError(f"a run of {steps:,} steps ends before the warmup of {warmup:,.0f} steps")
+    at = np.linspace(max(warmup, 1.0), steps, _POINTS)
+    rates = peak * np.maximum(shape((at - at[0]) / (steps - at[0])), _ZERO)
+    return Course(steps=at, lr=rates, warmup_sum=float(peak * (at[0] - warmup / 2)))
+
+
+def _notes(curves: Sequence[LossCurve], found: CurveFit, half: float | None, peak: float, times: float) -> list[str]:
+    said = []
+    if not found.starts_agree:
+        said.append(
+            "starts of the search ended at different laws that fit equally well: trust nothing beyond the curves"
+        )
+    if found.at_bound:
+        said.append(f"the curves do not fix {', '.join(found.at_bound)}: other schedules would")
+    if times > 1:
+        said.append(
+            f"{times:.2g} times as long as the longest curve, further than any curve left out lay beyond the others: "
+            "an extrapolation without an interval"
+        )
+    elif half is None:
+        said.append(
+            f"no interval: it takes {_FEWEST_ERRORS} curves that can be left out, and two others of which one falls"
+        )
+    elif half > 0.01:
+        said.append(f"curves left out are missed by {format_percent(half)} at their end: smaller differences are noise")
+    low, high = min(c.peak_lr for c in curves), max(c.peak_lr for c in curves)
+    if not low / _FAR <= peak <= high * _FAR:
+        said.append(f"no curve ran at a peak near {peak:.3g}: these laws do not know when training gets unstable")
+    return said
