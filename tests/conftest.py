@@ -23,7 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    """Started with `&` or nohup, a command ignores Ctrl-C or the hangup, and so do its children, which get both here."""
+    """Started with `&` or nohup, a command ignores Ctrl-C or the hangup, and so do its children; tests send both."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
