@@ -131,7 +131,8 @@ def _lowest(x: Floats, losses: Floats) -> tuple[Floats, Floats]:
 
 def _least_regret(along: Valley, lowest: Floats) -> tuple[float, float]:
     """ln params with the smallest expected regret, and that regret."""
-    regret = np.minimum(np.expm1(np.maximum(along.each - lowest[:, None], 0.0)), WORST).mean(axis=0)
+    excess = np.clip(along.each - lowest[:, None], 0.0, np.log1p(WORST))  # before expm1, which overflows
+    regret = np.expm1(excess).mean(axis=0)
     at, least = _lowest(along.log_params, regret[None, :])
     return float(at[0]), max(float(least[0]), 0.0)
 
