@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,7 @@ from lawfit.errors import LawfitError
 from lawfit.estimate.ensemble import MIN_CELLS_TO_CHOOSE, Choice, Ensemble, fit_ensemble
 from lawfit.estimate.observations import Observations
 from lawfit.estimate.optima import Columns, locate_argmin
-from lawfit.estimate.regression import LrBatchLaws, PowerLaw, fit_argmin_ols, fit_e1, fit_power_law
+from lawfit.estimate.regression import Line, LrBatchLaws, PowerLaw, fit_argmin_ols, fit_e1, fit_power_law
 from lawfit.estimate.scoring import ObservedSurface
 from lawfit.estimate.surface import SurfaceFit
 from lawfit.laws.published import published_laws
@@ -30,6 +32,8 @@ OURS = "lawfit"
 MIN_SCORED = 4  # settings
 ARGMIN = "argmin + OLS"
 E1 = "near-optimal set + OLS"
+ROBUST = "argmin + robust line"
+MEDIAN = "argmin + median line"
 COMPUTE = "compute alone + OLS"  # as DeepSeek states its laws, arXiv 2401.02954
 
 
@@ -190,7 +194,7 @@ def _methods(
     except LawfitError:
         pass  # the split then has no row of ours, which the table shows
     columns = columns_of(part)
-    for name, fit in ((ARGMIN, fit_argmin_ols), (E1, fit_e1), (COMPUTE, _fit_compute)):
+    for name, fit in _BASELINES.items():
         try:
             laws = fit(columns)
         except LawfitError:
@@ -218,6 +222,15 @@ def _fit_compute(columns: Columns) -> LrBatchLaws:
         rows=len(cells),
         at_edge=sum(cell.status is OptimumStatus.AT_EDGE for cell in cells),
     )
+
+
+_BASELINES: Final[Mapping[str, Callable[[Columns], LrBatchLaws]]] = {
+    ARGMIN: fit_argmin_ols,
+    ROBUST: partial(fit_argmin_ols, line=Line.ROBUST),
+    MEDIAN: partial(fit_argmin_ols, line=Line.MEDIAN),
+    E1: fit_e1,
+    COMPUTE: _fit_compute,
+}
 
 
 def _by_laws(laws: LrBatchLaws) -> Predict:

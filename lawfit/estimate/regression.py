@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 import numpy as np
@@ -20,7 +21,16 @@ from lawfit.estimate.sweeps import Floats
 from lawfit.laws.power import POWER_PRODUCT
 from lawfit.records import OptimumStatus
 
+_EXACT: Final = 1e-9  # residual of ln y, below which every kind of line is the same
 _RANK_TOLERANCE: Final = 1e-6  # singular values of standardised log inputs below this share say "not identified"
+
+
+class Line(StrEnum):
+    """How a line is laid through logs; the latter two leave odd points aside, by statsmodels' RLM and QuantReg."""
+
+    OLS = "ols"
+    ROBUST = "robust"  # Huber's M-estimate with a scale from the median absolute residual
+    MEDIAN = "median"  # least absolute residuals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +91,14 @@ class LrBatchLaws:
         )
 
 
-def fit_power_law(y: ArrayLike, inputs: Mapping[str, ArrayLike]) -> PowerLaw:
-    """Ordinary least squares of ln y on the logs of the inputs.
+def fit_power_law(y: ArrayLike, inputs: Mapping[str, ArrayLike], *, line: Line = Line.OLS) -> PowerLaw:
+    """A line of ln y on the logs of the inputs: by default ordinary least squares.
 
     Parameters
     ----------
     y : (n,) positive floats
     inputs : mapping of name to (n,) positive floats
+    line : how odd points count
 
     Raises
     ------
@@ -96,7 +107,28 @@ def fit_power_law(y: ArrayLike, inputs: Mapping[str, ArrayLike]) -> PowerLaw:
     """
     log_y, design = _logs(y, inputs)
     coefficients = np.asarray(np.linalg.lstsq(design, log_y, rcond=None)[0], dtype=float)
+    if line is not Line.OLS and np.abs(log_y - design @ coefficients).max() > _EXACT:
+        coefficients = _robust(log_y, design, line)
     return _as_law(coefficients, tuple(inputs))
+
+
+def _robust(log_y: Floats, design: Floats, line: Line) -> Floats:
+    """Coefficients by statsmodels, which needs residuals to scale by, and warns where several lines are as good."""
+    import warnings
+
+    from statsmodels.regression.quantile_regression import QuantReg
+    from statsmodels.robust.robust_linear_model import RLM
+
+    centre = design[:, 1:].mean(axis=0)  # logs of tokens lie near 24: QuantReg's iterations want them near 0
+    moved = np.column_stack([design[:, 0], design[:, 1:] - centre])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fit = RLM(log_y, moved).fit() if line is Line.ROBUST else QuantReg(log_y, moved).fit(q=0.5, max_iter=2000)
+    found = np.array(fit.params, dtype=float)
+    if not np.isfinite(found).all():
+        raise FitError(f"no {line} line through {len(log_y)} points")
+    found[0] -= float(centre @ found[1:])
+    return found
 
 
 def fit_power_law_clustered(
@@ -152,8 +184,9 @@ def fit_argmin_ols(
     *,
     lr_inputs: Sequence[str] = ("params", "tokens"),
     batch_inputs: Sequence[str] = ("params", "tokens"),
+    line: Line = Line.OLS,
 ) -> LrBatchLaws:
-    """The plain baseline: the best run of each cell, then OLS of both laws. Cells without a finished run do not count.
+    """The plain baseline: the best run of each cell, then a line for each law; cells without a finished run left out.
 
     Raises
     ------
@@ -165,8 +198,8 @@ def fit_argmin_ols(
         raise NotEnoughData("no cell has a finished run, so there is no optimum to fit a law through")
     at = {name: np.array([getattr(c, name) for c in cells]) for name in ("params", "tokens", "lr", "batch_tokens")}
     return LrBatchLaws(
-        lr=fit_power_law(at["lr"], {name: at[name] for name in lr_inputs}),
-        batch_tokens=fit_power_law(at["batch_tokens"], {name: at[name] for name in batch_inputs}),
+        lr=fit_power_law(at["lr"], {name: at[name] for name in lr_inputs}, line=line),
+        batch_tokens=fit_power_law(at["batch_tokens"], {name: at[name] for name in batch_inputs}, line=line),
         rows=len(cells),
         at_edge=sum(c.status is OptimumStatus.AT_EDGE for c in cells),
     )

@@ -145,3 +145,25 @@ def test_a_vague_loan_changes_nothing() -> None:
     alone = fit_optimum_law(optima(value, PARAMS), ("params",))
     vague = fit_optimum_law(optima(value, PARAMS), ("params",), prior={"params": (0.0, 1e4)})
     assert vague.predict(params=3e9).high == pytest.approx(alone.predict(params=3e9).high, rel=1e-6)
+
+
+def test_for_each_scatter_it_is_statsmodels_wls_and_gls(rng: np.random.Generator) -> None:
+    """Errors of the optima themselves and a scatter that optima of one group share: the weights are known there."""
+    import statsmodels.api as sm
+
+    for groups in (np.arange(12), np.repeat(np.arange(4), 3)):
+        tokens = 10 ** rng.uniform(9, 11, 12)
+        sd = rng.uniform(0.02, 0.3, 12)
+        value = 5.0 * tokens**0.4 * np.exp(sd * rng.standard_normal(12))
+        law = fit_optimum_law(MeasuredOptima.of(value, sd, {"tokens": tokens}, groups), ("tokens",))
+        design = sm.add_constant(np.log(tokens) - law.centre[0])
+        own = sd**2 * np.bincount(groups)[groups]  # optima of one group count as one
+        for k in (0, len(law.scatters) // 2):
+            covariance = np.diag(own) + law.scatters[k] ** 2 * (groups[:, None] == groups[None, :])
+            reference = (
+                sm.WLS(np.log(value), design, weights=1 / np.diag(covariance))
+                if len(np.unique(groups)) == 12
+                else sm.GLS(np.log(value), design, sigma=covariance)
+            ).fit()
+            np.testing.assert_allclose(law.means[k], reference.params, rtol=1e-7)
+            np.testing.assert_allclose(law.covariances[k], reference.normalized_cov_params, rtol=1e-7)

@@ -12,7 +12,7 @@ from scipy import stats
 
 from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate.optima import Columns, locate_lr_per_batch
-from lawfit.estimate.regression import fit_argmin_ols, fit_e1, fit_power_law, fit_power_law_clustered
+from lawfit.estimate.regression import Line, fit_argmin_ols, fit_e1, fit_power_law, fit_power_law_clustered
 from tests.estimate.step_law import read_step_law
 
 
@@ -47,6 +47,32 @@ def test_agrees_with_statsmodels(rows: dict[str, np.ndarray]) -> None:
     np.testing.assert_allclose(np.column_stack([fit.low, fit.high]), reference.conf_int(alpha=0.1), rtol=1e-8)
     quick = fit_power_law(rows["y"], inputs)
     np.testing.assert_allclose([quick.log_const, *quick.exponents.values()], reference.params, rtol=1e-8)
+
+
+@pytest.mark.parametrize("line", [Line.ROBUST, Line.MEDIAN])
+def test_an_odd_scale_moves_a_robust_line_little(rows: dict[str, np.ndarray], line: Line) -> None:
+    inputs = {name: rows[name][::5] for name in ("params", "tokens")}
+    clean = 2.0 * inputs["params"] ** -0.6 * inputs["tokens"] ** 0.3 * np.exp(0.01 * np.cos(np.arange(12.0)))
+    odd = clean.copy()
+    odd[np.argmax(inputs["params"])] *= 10
+    off = {each: abs(fit_power_law(odd, inputs, line=each).exponents["params"] + 0.6) for each in Line}
+    assert off[line] < 0.03  # a few times the noise over the range of sizes
+    assert off[Line.OLS] > 0.1
+    exact = 2.0 * inputs["params"] ** -0.6 * inputs["tokens"] ** 0.3  # nothing to scale residuals by
+    assert fit_power_law(exact, inputs, line=line).exponents == pytest.approx({"params": -0.6, "tokens": 0.3})
+
+
+def test_the_median_line_has_the_least_absolute_residuals(rows: dict[str, np.ndarray]) -> None:
+    """By linear programming, which knows nothing of statsmodels' reweighting."""
+    from scipy.optimize import linprog
+
+    y = np.log(rows["y"])
+    x = np.column_stack([np.ones(60), np.log(rows["params"]), np.log(rows["tokens"])])
+    cost = np.concatenate([np.zeros(6), np.ones(120)])
+    best = linprog(cost, A_eq=np.hstack([x, -x, np.eye(60), -np.eye(60)]), b_eq=y, bounds=(0, None)).fun
+    law = fit_power_law(rows["y"], {"params": rows["params"], "tokens": rows["tokens"]}, line=Line.MEDIAN)
+    found = np.abs(y - x @ [law.log_const, *law.exponents.values()]).sum()
+    assert best - 1e-9 <= found <= best * 1.001  # QuantReg stops at steps of 1e-6
 
 
 def test_sandwich_by_hand(rows: dict[str, np.ndarray]) -> None:
