@@ -602,6 +602,26 @@ def transfer(store: Store, recipes: Sequence[str] = (), *, level: float = 0.9) -
     return transfer_view(((recipe, store.runs(recipe.key)) for recipe in chosen), level=level)
 
 
+def token_ratio(store: Store, recipe: str, other: str) -> dict[str, Json]:
+    """Tokens that one recipe needs over those of another, to the same loss at the same size. Nothing is stored.
+
+    Raises
+    ------
+    NoRecipe
+        There is none of a name.
+    NotEnoughData
+        They have no losses that can be set against each other.
+    """
+    from lawfit.estimate.token_ratio import token_ratios
+
+    one, two = store.recipe(recipe), store.recipe(other)
+    differ = [name for name in ("data", "tokenizer", "loss_kind", "params_convention", "seq_len") if
+              getattr(one, name) != getattr(two, name)]  # fmt: skip
+    notes = [f"the recipes differ in {', '.join(differ)} too, so their losses may not be comparable"] if differ else []
+    found = token_ratios(store.runs(one.key), store.runs(two.key))
+    return {"recipe": one.name, "other": two.name, **found, "notes": notes}
+
+
 def study_schedules(path: str | Path, question: ScheduleQuestion) -> dict[str, Json]:
     """What other learning-rate schedules would reach, from a table of loss curves with their rates. Nothing is stored.
 

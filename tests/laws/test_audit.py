@@ -125,7 +125,10 @@ AUDIT: dict[str, tuple[str, ...]] = {
         "rule:lawfit.laws.lr_batch.max_initial_lr",
         "fit:lawfit.estimate.lr_batch.fit_max_initial_lr",
     ),
-    "17.1 token ratio of two optimizers": ("rule:lawfit.laws.lr_batch.token_ratio",),
+    "17.1 token ratio of two optimizers": (
+        "rule:lawfit.laws.lr_batch.token_ratio",
+        "fit:lawfit.estimate.token_ratio.token_ratios",
+    ),
     "17.1 telescoping sweep": ("none: a way to order a sweep over widths under muP, from memory; no law comes of it",),
     "17.2 Moonlight": ("catalogue:moonlight",),
     "17.3 Marin": ("catalogue:marin_muonh", "catalogue:marin_muonh_adam", "catalogue:marin_beta2"),
