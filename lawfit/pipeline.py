@@ -16,6 +16,7 @@ from lawfit.records import (
     Changes,
     CurveChange,
     Fit,
+    FitStatus,
     IngestReport,
     Json,
     Optimum,
@@ -469,6 +470,8 @@ def recommend(store: Store, recipe: str | None, target: Target, *, fit_id: str |
             raise NoFit(f"fit {fit_id} belongs to recipe '{fit.recipe_name}', not to '{recipe}'")
     if fit.kind == LR_BATCH:
         answer = advise(fit, chosen, target, laws_of(store, fit))
+        if fit_id is None:
+            answer["warnings"] = [*_newer_doubtful(store, chosen, fit), *answer["warnings"]]
     elif fit.kind == CRITICAL_BATCH:
         answer = recommend_without_runs(fit, chosen, target)
     else:
@@ -493,7 +496,7 @@ def plan(store: Store, recipe: str | None, question: PlanQuestion, *, fit_id: st
     from lawfit.advise.planning import plan as advise
 
     chosen = store.recipe(recipe)
-    fit = store.latest_fit(chosen.key, LR_BATCH) if fit_id is None else store.fit(fit_id)
+    fit = _latest_certified(store, chosen) if fit_id is None else store.fit(fit_id)
     if fit.kind != LR_BATCH:
         raise NoFit(f"fit {fit_id} is one of the {fit.kind} law alone; name the fit of learning rate and batch")
     return advise(
@@ -506,27 +509,49 @@ def plan(store: Store, recipe: str | None, question: PlanQuestion, *, fit_id: st
 
 
 def _latest_answering(store: Store, recipe: Recipe) -> Fit:
-    """The newest fit of learning rate and batch; of a recipe that never had one, its critical batch size."""
+    """The newest certified fit of learning rate and batch; of a recipe that never had one, its critical batch size."""
     try:
-        return store.latest_fit(recipe.key, LR_BATCH)
+        return _latest_certified(store, recipe)
     except NoFit:
-        try:
-            doubtful = store.latest_fit(recipe.key, LR_BATCH, usable_only=False)
-        except NoFit:
-            doubtful = None
-        if doubtful is not None:
-            raise NoFit(_not_certified(doubtful)) from None
-        with suppress(NoFit):
-            return store.latest_fit(recipe.key, CRITICAL_BATCH)
+        if _newest(store, recipe) is None:
+            with suppress(NoFit):
+                return store.latest_fit(recipe.key, CRITICAL_BATCH)
         raise
 
 
-def _not_certified(fit: Fit) -> str:
-    why = "; ".join((fit.payload.get("certificate") or {}).get("reasons", [])) or "it did not converge"
-    return (
-        f"the fit of recipe '{fit.recipe_name}' is not certified, so it is not used: {why}; add runs and fit again, or "
-        f"look at what it says with lawfit predict --fit {fit.id}"
-    )
+def _latest_certified(store: Store, recipe: Recipe) -> Fit:
+    """The newest fit of learning rate and batch that may be used; where there is none, why."""
+    try:
+        return store.latest_fit(recipe.key, LR_BATCH)
+    except NoFit:
+        doubtful = _newest(store, recipe)
+        if doubtful is None:
+            raise
+        raise NoFit(
+            f"the fit of recipe '{recipe.name}' is not certified, so it is not used: {_doubts(doubtful)}; add runs and "
+            f"fit again, or look at what it says with lawfit predict --fit {doubtful.id}"
+        ) from None
+
+
+def _newest(store: Store, recipe: Recipe) -> Fit | None:
+    """The newest fit of learning rate and batch, certified or not."""
+    with suppress(NoFit):
+        return store.latest_fit(recipe.key, LR_BATCH, usable_only=False)
+    return None
+
+
+def _doubts(fit: Fit) -> str:
+    return "; ".join((fit.payload.get("certificate") or {}).get("reasons", [])) or "it did not converge"
+
+
+def _newer_doubtful(store: Store, recipe: Recipe, fit: Fit) -> list[str]:
+    """A sentence where a newer fit than the one that answers was refused."""
+    newest = _newest(store, recipe)
+    if newest is None or newest.id == fit.id or newest.status is not FitStatus.UNCERTIFIED:
+        return []
+    return [
+        f"this answer is of an older fit: the newest, {newest.id}, is not certified ({_doubts(newest)}) and is not used"
+    ]
 
 
 def laws_of(store: Store, fit: Fit) -> dict[str, Fit]:

@@ -21,6 +21,7 @@ WIDEST: Final = 100.0  # ratio of the ends of an interval: a decade either side 
 RUNS: Final = 3
 HELPS: Final = 0.95  # a run that leaves more of the sd than this is not worth naming
 GRID: Final = 22
+_CURVED: Final = 8  # points, from which on the path that they lie on may bend
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +73,10 @@ def on_one_line(points: Floats) -> str:
         return ""
     log_params, log_tokens = np.log(points).T
     ratio, compute = log_tokens - log_params, log_tokens + log_params
-    degree = min(2, len(np.unique(np.round(compute, 2))) - 1)
+    computes = len(np.unique(np.round(compute, 2)))
+    degree = min(2 if len(points) >= _CURVED else 1, computes - 1)
     left = ratio - np.polyval(np.polyfit(compute - compute.mean(), ratio, degree), compute - compute.mean())
-    if float(np.sqrt((left**2).mean())) >= ON_ONE_LINE:
+    if float(np.sqrt((left**2).sum() / max(len(left) - degree - 1, 1))) >= ON_ONE_LINE:
         return ""
     low, high = np.exp([ratio.min(), ratio.max()])
     said = f"{low:.3g}" if high < 1.1 * low else f"{low:.3g} to {high:.3g}"
@@ -137,13 +139,13 @@ def helpful_runs(belief: LossBelief, best: Best) -> tuple[dict[str, Any], ...]:
                 "params": finite(math.exp(n[i])),
                 "tokens": finite(math.exp(d[i])),
                 "flops": finite(6 * math.exp(n[i] + d[i])),
-                "known": finite(math.exp(normal_quantile(0.95) * sd)),
+                "known": finite(math.exp(normal_quantile(0.5 + belief.level / 2) * sd)),
             }
         )
     return tuple(found)
 
 
 def runs_words(runs: tuple[dict[str, Any], ...]) -> str:
-    """``21M parameters on 3.1B tokens, then 100M on 600M``."""
+    """``21M parameters on 3.1B tokens and 100M parameters on 600M tokens``."""
     each = [f"{format_quantity(r['params'])} parameters on {format_quantity(r['tokens'])} tokens" for r in runs]
     return " and ".join([", ".join(each[:-1]), each[-1]] if len(each) > 1 else each)

@@ -162,6 +162,8 @@ def needed_runs(
     scale: Floats,
     candidates: Sequence[Mapping[str, float]],
     candidate_jacobian: Floats,
+    *,
+    enough: float = WEAK,
 ) -> tuple[NeededRun, ...]:
     """The candidates that determine the `weak` parameters best: the one best run, then further ones if it takes more.
 
@@ -174,6 +176,7 @@ def needed_runs(
     candidates : m mappings of input to value
     candidate_jacobian : (m, k)
         Derivative of the prediction at each candidate, over the noise of one run.
+    enough : relative standard error at which a parameter counts as determined
     """
     found: list[NeededRun] = []
     rows = [names.index(name) for name in weak]
@@ -195,7 +198,7 @@ def needed_runs(
                 sd_with_run=float(left[worst]),
             )
         )
-        if np.all(left[rows] <= WEAK):
+        if np.all(left[rows] <= enough):
             break
     return tuple(found)
 

@@ -253,7 +253,7 @@ def _intervals(theta: Floats, covariance: Floats, clusters: int, level: float) -
     """Of the exponents: t with G-1 degrees of freedom."""
     from scipy.stats import t
 
-    sd = np.sqrt(np.diag(covariance))
+    sd = np.sqrt(np.maximum(np.diag(covariance), 0.0))  # of runs without noise rounding may leave less than nothing
     half = float(t.ppf(0.5 + level / 2, clusters - 1)) * sd
     return {
         name: (float(theta[k] - half[k]), float(theta[k] + half[k]))

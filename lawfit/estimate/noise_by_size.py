@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from lawfit.errors import FitError
 from lawfit.estimate.critical_batch import CriticalBatch
 from lawfit.estimate.noise_scale import fit_noise_scale
+from lawfit.estimate.optimum_law import SCATTER_PRIOR
 from lawfit.estimate.sweeps import same_value
 from lawfit.records import Run
 from lawfit.units import format_quantity
@@ -47,8 +48,8 @@ class NoiseOfSize:
 class NoiseFactor:
     """Measured critical batch over noise scale."""
 
-    sizes: tuple[NoiseOfSize, ...]
-    factors: tuple[float, ...]  # of those sizes that have a critical batch too, in their order
+    sizes: tuple[NoiseOfSize, ...]  # those that have a critical batch too
+    factors: tuple[float, ...]  # of each
     value: float  # geometric mean
     low: float  # of a 90 % interval for a further size
     high: float
@@ -128,7 +129,7 @@ def noise_factor(sizes: Sequence[NoiseOfSize], measured: Sequence[CriticalBatch]
     """
     from scipy.stats import t
 
-    log_ratio, sd, params = [], [], []
+    log_ratio, sd, both = [], [], []
     for size in sizes:
         here = [
             c for c in measured if c.params and abs(np.log(c.params / size.params)) < 0.01 and np.isfinite(c.log_sd)
@@ -137,10 +138,10 @@ def noise_factor(sizes: Sequence[NoiseOfSize], measured: Sequence[CriticalBatch]
             log_value, log_sd = _at_most_tokens(here)
             log_ratio.append(log_value - np.log(size.value_tokens))
             sd.append(np.hypot(log_sd, size.log_sd))
-            params.append(np.log(size.params))
-    if not log_ratio:
+            both.append(size)
+    if not both:
         return None
-    y, s, x = (np.array(column) for column in (log_ratio, sd, params))
+    y, s, x = np.array(log_ratio), np.array(sd), np.log([size.params for size in both])
     mean = float(y.mean())
     spread = float(np.sqrt((s**2).mean() + (y.var(ddof=1) if len(y) > 1 else 0.0)))
     reach = float(t.ppf(0.5 + LEVEL / 2, max(len(y) - 1, 2))) * spread * float(np.sqrt(1 + 1 / len(y)))
@@ -148,10 +149,12 @@ def noise_factor(sizes: Sequence[NoiseOfSize], measured: Sequence[CriticalBatch]
     if len(y) > 1:
         apart = x - x.mean()
         slope = float(apart @ y / (apart @ apart))
-        error = float(np.sqrt((apart**2) @ (s**2)) / (apart @ apart)) * 1.645
+        variance = s**2 + SCATTER_PRIOR**2  # sizes do not lie exactly on one line either
+        chi = float(((y - mean - slope * apart) ** 2 / variance).sum()) / (len(y) - 2) if len(y) > 2 else 1.0
+        error = float(np.sqrt((apart**2) @ variance * max(chi, 1.0)) / (apart @ apart)) * 1.645
         growth = (slope, slope - error, slope + error)
     return NoiseFactor(
-        sizes=tuple(sizes),
+        sizes=tuple(both),
         factors=tuple(float(f) for f in np.exp(y)),
         value=float(np.exp(mean)),
         low=float(np.exp(mean - reach)),

@@ -34,7 +34,7 @@ DEPTHS: Final = ("layers", "n_layers", "num_layers", "depth")
 WIDTHS: Final = ("width", "hidden_size", "d_model", "n_embd", "hidden_dim")
 FORM_WORDS: Final[Mapping[str, str]] = {
     "saturating_sgd": "saturating, lr_max / (1 + noise batch / batch)",
-    "saturating": "the same to a power of 0.5 to 1",
+    "saturating": "saturating, lr_max / (1 + noise batch / batch)^p with p of 0.5 to 1",
     "surge": "surge, falling again above its noise batch",
     "power": "power of the batch",
 }
@@ -103,6 +103,7 @@ def lr_batch_forms(sweeps: SweepOptima) -> dict[str, Any]:
     error = {name: float(np.sqrt(sum(cell["squares"][name] for cell in cells) / batches)) for name in FORM_WORDS}
     stands = {name: sum(name in cell["standing"] for cell in cells) for name in FORM_WORDS}
     best = min(error, key=lambda name: error[name])
+    plain = best == "saturating_sgd"  # whose noise batch it is
     noise = [cell["noise_batch_tokens"] for cell in cells]
     others = ", ".join(
         f"{name.replace('_', ' ')} {error[name]:.0%}" for name in ("power", "surge", "saturating_sgd") if name != best
@@ -114,7 +115,8 @@ def lr_batch_forms(sweeps: SweepOptima) -> dict[str, Any]:
         "stands": stands,
         "best": best,
         "words": f"{FORM_WORDS[best]}: {error[best]:.0%} off at a batch left out ({others}), not rejected at "
-        f"{stands[best]} of {count}; noise batch {format_quantity(min(noise))} to {format_quantity(max(noise))} tokens",
+        f"{stands[best]} of {count}"
+        + (f"; noise batch {format_quantity(min(noise))} to {format_quantity(max(noise))} tokens" if plain else ""),
     }
 
 
@@ -126,13 +128,9 @@ def power_scheduler(sweeps: SweepOptima) -> dict[str, Any]:
     NotEnoughData
         No size has two horizons whose best batches show their best learning rate.
     """
-    inside = sweeps.inside
     loss = np.array([optimum.loss for optimum in sweeps.optima])
-    chosen = [
-        rows[np.argsort(loss[rows], kind="stable")[:BEST_BATCHES]] for rows in _cells(sweeps) if inside[rows].any()
-    ]
+    chosen = [rows[np.argsort(loss[rows], kind="stable")[:BEST_BATCHES]] for rows in _cells(sweeps)]
     picked = np.concatenate(chosen) if chosen else np.zeros(0, dtype=np.intp)
-    picked = picked[inside[picked]]
     params, tokens = sweeps.params[picked], sweeps.tokens[picked]
     sizes = [size for size in np.unique(params) if np.ptp(np.log(tokens[params == size])) > np.log(1.5)]
     if not sizes:
@@ -177,8 +175,10 @@ def compute_laws(columns: Columns) -> dict[str, Any]:
         cell for cell in locate_argmin(columns) if np.isfinite(cell.lr) and cell.status is not OptimumStatus.TOO_FEW
     ]
     compute = np.array([6 * cell.params * cell.tokens for cell in cells])
-    if len(cells) < MIN_COMPUTE_SCALES or np.ptp(np.log(compute)) < np.log(2):
+    if len(cells) < MIN_COMPUTE_SCALES:
         raise NotEnoughData(f"it takes {MIN_COMPUTE_SCALES} scales that differ in compute; there are {len(cells)}")
+    if np.ptp(np.log(compute)) < np.log(2):
+        raise NotEnoughData(f"it takes scales that differ in compute; all {len(cells)} are within a factor of two")
     laws, said = {}, []
     for name, words in (("lr", "lr"), ("batch_tokens", "batch")):
         fit = fit_power_law_clustered(
@@ -236,7 +236,7 @@ def max_lr(runs: Sequence[Run]) -> dict[str, Any]:
         diverged = sum(run.status is RunStatus.DIVERGED for run in runs)
         raise NotEnoughData(
             f"it takes diverged runs above finished ones at two or more values of depth x width; {diverged} runs "
-            f"diverged, at {len(brackets)} shape{'' if len(brackets) == 1 else 's'}"
+            f"diverged, above finished ones at {len(brackets)} shape{'' if len(brackets) == 1 else 's'}"
         )
     shapes = sorted(brackets, key=lambda shape: shape[0] * shape[1])
     medians = np.array([float(np.exp(np.median(brackets[shape]))) for shape in shapes])

@@ -39,6 +39,8 @@ _STEP: Final = 0.05  # of the peak, between two logged steps: a stage of the sch
 _ZERO: Final = 1e-6  # of the peak: stands for a rate of zero, whose powers have no value
 _FEWEST_ERRORS: Final = 3
 _FAR: Final = 1.5  # times a peak that was run
+_LONGER: Final = 1.05  # times a length that was run
+_FALLS: Final = 0.9  # of the peak: a rate that ends below it has fallen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,10 @@ class LossCurve:
     @property
     def peak_lr(self) -> float:
         return float(self.course.lr.max())
+
+    @property
+    def falls(self) -> bool:
+        return bool(self.course.lr[-1] < _FALLS * self.peak_lr)
 
 
 def loss_curve(
@@ -123,15 +129,19 @@ def study_schedules(
     if not fits:
         raise FitError("; ".join(refused))
     left_out = {law: [_without(curves, k, _FITS[law]) for k in range(len(curves))] for law in fits}
-    score = {law: _mean([row[0] for row in rows if row is not None]) for law, rows in left_out.items()}
+    by_all = [all(row is not None for row in rows) for rows in zip(*left_out.values(), strict=True)]
+    score = {
+        law: _mean([row[0] for row, each in zip(rows, by_all, strict=True) if each and row is not None])
+        for law, rows in left_out.items()
+    }
     law = min(fits, key=lambda name: (score[name], name != "multi_power"))
     found, rows = fits[law], left_out[law]
-    ends = np.array([row[1] for row in rows if row is not None])
-    longest = max(float(c.course.steps[-1]) for c in curves)
+    ends = np.array([row[1] for row, curve in zip(rows, curves, strict=True) if row is not None and curve.falls])
+    lengths = [float(c.course.steps[-1]) for c in curves]
     peak = float(np.median([c.peak_lr for c in curves])) if lr is None else lr
-    length = round(longest) if steps is None else steps
-    beyond = length / longest > 1.05 * _longest_left_out(curves)
-    half = None if beyond else _half_width(ends)
+    length = round(max(lengths)) if steps is None else steps
+    doubts = _beyond(curves, peak, length / max(lengths), length / min(lengths))
+    half = _half_width(ends) if not doubts else None
     first = min(curves, key=lambda c: float(c.course.steps[0])).course
     warmup = float(2 * (first.steps[0] - first.warmup_sum / first.lr[0]))  # of `Course.of`
     told: list[dict[str, Any]] = []
@@ -139,6 +149,9 @@ def study_schedules(
         course = _course(shape, peak, length, warmup)
         by_law = {each: float(fit.law.loss(course)[-1]) for each, fit in fits.items()}
         loss = by_law[law]
+        if not (np.isfinite(loss) and loss > 0):
+            doubts.append(f"{name}: the law has no loss there; the run is too unlike the curves")
+            continue
         low, high = (None, None) if half is None else (loss * np.exp(-half), loss * np.exp(half))
         told.append({"schedule": name, "loss": loss, "low": low, "high": high, "by_law": by_law})
     told.sort(key=lambda row: row["loss"])
@@ -164,7 +177,7 @@ def study_schedules(
         "steps": length,
         "level": LEVEL,
         "schedules": told,
-        "notes": [*refused, *_notes(curves, found, half, peak, length / longest if beyond else 1.0)],
+        "notes": [*refused, *_notes(found, ends, half), *doubts],
     }
 
 
@@ -180,12 +193,6 @@ def _without(
     miss = np.log(found.law.loss(curves[k].course) / curves[k].loss)
     last = max(1, len(miss) // 50)  # a single logged loss is noisy
     return float(np.abs(miss).mean()), float(miss[-last:].mean())
-
-
-def _longest_left_out(curves: Sequence[LossCurve]) -> float:
-    """How many times as long as every other curve one of them is, which is then told from shorter ones; 1 if none."""
-    lengths = sorted(float(c.course.steps[-1]) for c in curves)
-    return lengths[-1] / lengths[-2]
 
 
 def _thinned(curve: LossCurve) -> LossCurve:
@@ -222,7 +229,7 @@ def _course(shape: Callable[[Floats], Floats], peak: float, steps: int, warmup: 
     return Course(steps=at, lr=rates, warmup_sum=float(peak * (at[0] - warmup / 2)))
 
 
-def _notes(curves: Sequence[LossCurve], found: CurveFit, half: float | None, peak: float, times: float) -> list[str]:
+def _notes(found: CurveFit, ends: Floats, half: float | None) -> list[str]:
     said = []
     if not found.starts_agree:
         said.append(
@@ -230,18 +237,30 @@ def _notes(curves: Sequence[LossCurve], found: CurveFit, half: float | None, pea
         )
     if found.at_bound:
         said.append(f"the curves do not fix {', '.join(found.at_bound)}: other schedules would")
-    if times > 1:
+    if len(ends) < _FEWEST_ERRORS:
         said.append(
-            f"{times:.2g} times as long as the longest curve, further than any curve left out lay beyond the others: "
-            "an extrapolation without an interval"
+            f"no interval: it takes {_FEWEST_ERRORS} curves with a falling rate that can be left out, one by one, and "
+            f"there are {len(ends)}"
         )
-    elif half is None:
+    elif half is not None:
+        miss = float(np.sqrt((ends**2).mean()))
         said.append(
-            f"no interval: it takes {_FEWEST_ERRORS} curves that can be left out, and two others of which one falls"
+            f"the ends of falling curves left out were missed by {format_percent(miss)}: the interval is of that"
         )
-    elif half > 0.01:
-        said.append(f"curves left out are missed by {format_percent(half)} at their end: smaller differences are noise")
+    return said
+
+
+def _beyond(curves: Sequence[LossCurve], peak: float, of_longest: float, of_shortest: float) -> list[str]:
+    """How the run lies where no curve left out shows how far the law is off: then it gets no interval."""
+    said = []
+    if of_longest > _LONGER:
+        said.append(f"{of_longest:.2g} times as long as the longest curve: an extrapolation, so without an interval")
+    if of_shortest < 1 / _LONGER:
+        said.append("shorter than every curve, so without an interval")
     low, high = min(c.peak_lr for c in curves), max(c.peak_lr for c in curves)
     if not low / _FAR <= peak <= high * _FAR:
-        said.append(f"no curve ran at a peak near {peak:.3g}: these laws do not know when training gets unstable")
+        said.append(
+            f"no curve ran at a peak near {peak:.3g}: these laws do not know when training gets unstable, so without "
+            "an interval"
+        )
     return said

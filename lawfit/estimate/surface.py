@@ -108,10 +108,7 @@ def fit_surface(
     FitError
         No run lies inside the window, or the information is singular (a prior without width everywhere).
     """
-    # a cell so noisy that its lowest run is luck shows its valley only over a wider window
-    widened = np.fmax(window, WINDOW_PER_SEED_SD * observed.seed_sd_of_cells())
-    inside = observed.log_loss <= (observed.lowest_log_loss() + widened)[observed.cell]
-    problem = _Problem(observed, inside, shape, prior)
+    problem = _Problem(observed, inside_window(observed, window), shape, prior)
     if start is None or start.law.shape != (N_LAW,) or start.shape.shape != shape.prior_mean.shape:
         theta = np.concatenate([prior.mean, shape.prior_mean])
         theta[[0, 4]] = problem.start_level(theta)
@@ -121,6 +118,15 @@ def fit_surface(
         scatter_var = start.scatter_var.copy()
     noise = NOISE_START if start is None else start.noise
     return problem.solve(theta, scatter_var, noise, groups)
+
+
+def inside_window(observed: Observations, window: float) -> NDArray[np.bool_]:
+    """(n,) settings that a fit uses: within `window` (in log loss) of their cell's lowest loss.
+
+    A cell so noisy that its lowest run is luck shows its valley only over a wider one.
+    """
+    widened = np.fmax(window, WINDOW_PER_SEED_SD * observed.seed_sd_of_cells())
+    return np.asarray(observed.log_loss <= (observed.lowest_log_loss() + widened)[observed.cell])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,9 +146,7 @@ def search_again(
 
     Noise and scatter variances are the fit's, so that all endings belong to one and the same objective.
     """
-    widened = np.fmax(window, WINDOW_PER_SEED_SD * observed.seed_sd_of_cells())
-    inside = observed.log_loss <= (observed.lowest_log_loss() + widened)[observed.cell]
-    problem = _Problem(observed, inside, shape, prior)
+    problem = _Problem(observed, inside_window(observed, window), shape, prior)
     own = np.concatenate([fit.law, fit.shape])
     found = []
     for theta in (own, *starts):
@@ -150,7 +154,11 @@ def search_again(
         valley = problem.valley(theta, scatter)
         floor = fit.floor if theta is own else problem.medians(problem.y - valley[0])
         at = _Place(theta=theta, scatter=scatter, floor=floor)
-        at, valley, converged, _, _ = problem.descend(at, valley, fit.scatter_var, fit.noise_of_cells, _GAIN / 10)
+        try:
+            at, valley, converged, _, _ = problem.descend(at, valley, fit.scatter_var, fit.noise_of_cells, _GAIN / 10)
+        except (FitError, np.linalg.LinAlgError):  # from there no step can be computed
+            found.append(Ending(law=at.theta[:N_LAW], shape=at.theta[N_LAW:], objective=np.inf, converged=False))
+            continue
         value = problem.objective(valley, at.theta, at.scatter, at.floor, fit.scatter_var, fit.noise_of_cells)
         found.append(Ending(law=at.theta[:N_LAW], shape=at.theta[N_LAW:], objective=value, converged=converged))
     return found

@@ -20,6 +20,7 @@ from lawfit.estimate.certificate import (
     BENDS,
     DOUBTFUL,
     FEW_CLUSTERS,
+    VAGUE,
     Certificate,
     LackOfFit,
     NeededRun,
@@ -31,7 +32,7 @@ from lawfit.estimate.certificate import (
 from lawfit.estimate.ensemble import Ensemble, Member
 from lawfit.estimate.observations import Observations
 from lawfit.estimate.shapes import SHAPES
-from lawfit.estimate.surface import N_LAW, SurfaceFit, law_design, search_again
+from lawfit.estimate.surface import N_LAW, SurfaceFit, inside_window, law_design, search_again
 from lawfit.estimate.sweeps import FLAT_BAND
 from lawfit.units import format_quantity
 
@@ -55,6 +56,7 @@ NAMES: Final = (
 _PLACES: Final = (0, 1, 2, 4, 5, 6)  # of these among the law coefficients; the others are curvatures
 _AFFORDABLE: Final = 2.0  # a scale to ask for takes at most so many times the compute of the largest one
 _SMALLEST_TEST: Final = 6  # scales
+_FEWEST_SCALES: Final = 3
 _OPEN: Final = 1e6  # stands for an infinite standard error
 
 
@@ -124,9 +126,11 @@ def _search(
         law[[1, 2, 5, 6]] += EXPONENTS_OFF * np.sign(by_lr) * np.array([1, -1, -1, 1])
         starts.append(np.concatenate([law, shape.prior_mean]))
     ends = search_again(observed, shape, top.choice.window, prior, top.fit, starts)
+    own = ends[0]
     # a cubic may fall off its saddle: that is no minimum, and no evidence of another one
     ends = [end for end in ends if end.converged and np.isfinite(end.law).all() and shape.curves_up(end.shape)]
-    own, lowest = ends[0].objective if ends else np.inf, min((end.objective for end in ends), default=np.inf)
+    stands = any(end is own for end in ends)
+    lowest = min((end.objective for end in ends), default=np.inf)
     sd = np.sqrt(np.diag(top.fit.cov))[:N_LAW]
     same = [end for end in ends if end.objective <= lowest + SAME]
     gradient = max(m.fit.gradient_norm for m in ensemble.members if m.weight > 1e-3)
@@ -135,9 +139,9 @@ def _search(
         agreeing=len(same),
         spread=max((float(np.max(np.abs(end.law - same[0].law) / sd)) for end in same), default=0.0),
         gradient_norm=gradient,
-        converged=gradient <= NEAR and all(m.fit.converged for m in ensemble.members),
+        converged=stands and gradient <= NEAR and all(m.fit.converged for m in ensemble.members),
     )
-    return search, float(own - lowest) if ends else 0.0
+    return search, float(own.objective - lowest) if stands else 0.0
 
 
 def _of_the_runs(top: Member, centre: tuple[float, float], without_laws: Sequence[str]) -> Floats:
@@ -166,7 +170,7 @@ def _standard_errors(information: Floats) -> Floats:
 
 
 def _needed(observed: Observations, top: Member, information: Floats, weak: Sequence[str]) -> tuple[NeededRun, ...]:
-    """The scale whose sweep determines the open exponents best; a second one where one is not enough."""
+    """The scale whose sweep determines the open exponents best; a second and third where one is not enough."""
     if not weak:
         return ()
     of_lr = any("lr" in name for name in weak)
@@ -181,11 +185,13 @@ def _needed(observed: Observations, top: Member, information: Floats, weak: Sequ
     jacobian = np.zeros((len(scales), len(NAMES)))
     jacobian[:, slice(0, 3) if of_lr else slice(3, 6)] = x / max(own, 0.02)
     candidates = [{"params": float(n), "tokens": float(d)} for n, d in scales]
-    return needed_runs(NAMES, mine, information, np.ones(len(NAMES)), candidates, jacobian)
+    return needed_runs(NAMES, mine, information, np.ones(len(NAMES)), candidates, jacobian, enough=LOOSE)
 
 
 def _influence(observed: Observations, ensemble: Ensemble) -> tuple[Any, ...]:
-    """Each scale left out of the whole ensemble, the weights kept."""
+    """Each scale left out of the whole ensemble, the weights kept; of two scales the rest would say nothing."""
+    if observed.n_cells < _FEWEST_SCALES:
+        return ()
     keep = list(_PLACES)
     weights = ensemble.weights
     mean = weights @ np.array([m.fit.law[keep] for m in ensemble.members])
@@ -194,6 +200,8 @@ def _influence(observed: Observations, ensemble: Ensemble) -> tuple[Any, ...]:
     names = [
         f"{format_quantity(p)} on {format_quantity(d)}" for p, d in zip(observed.params, observed.tokens, strict=True)
     ]
+    exact = [f"{p:.12g} on {d:.12g}" for p, d in zip(observed.params, observed.tokens, strict=True)]
+    names = [name if names.count(name) == 1 else precise for name, precise in zip(names, exact, strict=True)]
     without = {name: (int(observed.runs_of_cell[c]), left[c]) for c, name in enumerate(names) if c < len(left)}
     return influences(NAMES, mean, sd, without, np.array([True, False, False, True, False, False]))
 
@@ -238,7 +246,7 @@ def _factors(observed: Observations, fit: SurfaceFit, shape: str, window: float)
     u = observed.log_lr - (a + fit.scatter[:, 0])[observed.cell]
     v = observed.log_batch - (b + fit.scatter[:, 1])[observed.cell]
     h = SHAPES[shape](u, v, fit.shape)[0]
-    inside = observed.log_loss <= (observed.lowest_log_loss() + window)[observed.cell]
+    inside = inside_window(observed, window)
     cell, h = observed.cell[inside], h[inside]
     e = observed.log_loss[inside] - h - fit.floor[cell]
     weight = observed.seeds[inside] / fit.noise_of_cells[cell] ** 2 / np.sqrt(1 + (e / fit.noise_of_cells[cell]) ** 2)
@@ -290,10 +298,12 @@ def _warnings(
                 f"{format_quantity(r.inputs['params'])} parameters, {format_quantity(r.inputs['tokens'])} tokens"
                 for r in runs
             )
-            known = "open" if not np.isfinite(sd[NAMES.index(runs[-1].parameter)]) else f"{runs[0].sd:.2g}"
+            last = runs[-1]
+            now = float(sd[NAMES.index(last.parameter)])
             text += (
-                f"; a sweep at {at} would help most (standard error of the {runs[-1].parameter}: {known} now, "
-                f"{runs[-1].sd_with_run:.2g} with it)"
+                f"; a sweep at {at} would help most (standard error of the {last.parameter}: "
+                f"{'open' if now >= VAGUE else f'{now:.2g}'} now, {last.sd_with_run:.2g} with "
+                f"{'it' if len(runs) == 1 else 'them'})"
             )
         found.append(text)
     if structure is not None and structure.p_value < DOUBTFUL and structure.size > FLAT_BAND:

@@ -5,13 +5,13 @@ A file is one when its columns name a run and a step (or tokens), and none of th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from lawfit.errors import LogFormatError, NoRun
 from lawfit.ingest.names import LOSSES, NAMES, is_training_loss, normal
-from lawfit.ingest.numbers import CellError, is_missing, not_negative, number, positive, positive_whole
+from lawfit.ingest.numbers import CellError, is_missing, is_number, not_negative, number, positive, positive_whole
 from lawfit.ingest.table import Cell, Table
 from lawfit.records import Curve, Rejection
 
@@ -111,7 +111,7 @@ def read_curves(table: Table, columns: CurveColumns, batch_tokens: Mapping[str, 
 
 @dataclass(frozen=True, kw_only=True)
 class RatedCurves:
-    """Loss curves whose rows say the learning rate: run -> (steps, learning rates, losses), each ascending."""
+    """Loss curves whose rows say the learning rate: run -> (steps, learning rates, losses), by ascending step."""
 
     runs: Mapping[str, tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]]
     rejections: tuple[Rejection, ...]
@@ -119,7 +119,8 @@ class RatedCurves:
 
 
 def read_rated_curves(table: Table) -> RatedCurves:
-    """Curves that stand alone: the runs need not be in a store.
+    """Curves that stand alone: the runs need not be in a store. Rows without a loss (of another metric) or of step 0
+    are passed over.
 
     Raises
     ------
@@ -130,7 +131,7 @@ def read_rated_curves(table: Table) -> RatedCurves:
     places = {
         "run_id": _first(names, _RUN),
         "step": _first(names, _STEP),
-        "learning_rate": _first(names, NAMES["lr"]),
+        "learning_rate": _first(names, sorted(NAMES["lr"], key=lambda name: "peak" in name or "max" in name)),
         "loss": _first(names, ("loss", "train_loss", "training_loss", *LOSSES)),
     }
     if missing := [field for field, place in places.items() if place is None]:
@@ -143,8 +144,13 @@ def read_rated_curves(table: Table) -> RatedCurves:
     points: dict[str, dict[int, tuple[float, float]]] = {}
     for line, cells in table.rows:
         column = None
+        if is_missing(cells[loss]) or (is_number(cells[step]) and number(cells[step]) == 0):
+            continue
         try:
             key = str(cells[run]).strip()
+            column = table.columns[run]
+            if is_missing(cells[run]):
+                raise CellError("no run is named")
             column = table.columns[step]
             at = positive_whole(cells[step])
             column = table.columns[lr]
@@ -173,7 +179,7 @@ def _step(cells: tuple[Cell, ...], columns: CurveColumns, batch_tokens: float) -
     return max(1, round(positive(cells[columns.tokens]) / batch_tokens))
 
 
-def _first(names: list[str], wanted: tuple[str, ...]) -> int | None:
+def _first(names: list[str], wanted: Sequence[str]) -> int | None:
     return next((names.index(name) for name in wanted if name in names), None)
 
 

@@ -57,3 +57,17 @@ def test_mistakes(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert run(["schedules", str(other)]) == ExitCode.FAILED
     assert "has no column learning_rate" in capsys.readouterr().err
     assert run(["schedules", str(tmp_path / "none.csv")]) in (ExitCode.FAILED, ExitCode.USAGE)
+
+
+def test_the_rate_of_the_step_is_read_not_the_peak_of_the_run(tmp_path: Path) -> None:
+    from lawfit.ingest import read_table
+    from lawfit.ingest.curves import read_rated_curves
+
+    path = tmp_path / "curves.csv"
+    path.write_text(
+        "run_id,step,max_lr,lr,loss,eval\na,0,1e-3,0,9.0,\na,1,1e-3,5e-4,3.0,\na,1,1e-3,5e-4,,3.1\na,2,1e-3,4e-4,2.9,\n"
+        ",3,1e-3,3e-4,2.8,\n"
+    )
+    read = read_rated_curves(read_table(path))
+    assert read.runs == {"a": ((1.0, 2.0), (5e-4, 4e-4), (3.0, 2.9))}  # step 0 and rows of another metric passed over
+    assert [(r.line, r.reason) for r in read.rejections] == [(6, "no run is named")]

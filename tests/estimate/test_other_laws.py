@@ -160,7 +160,9 @@ class TestLargestLearningRate:
     def test_what_is_missing_is_said(self) -> None:
         with pytest.raises(NotEnoughData, match="no run says its depth and width"):
             max_lr([run("a", 1e-3, 1e5, 3.0)])
-        with pytest.raises(NotEnoughData, match="two or more values of depth x width; 6 runs diverged, at 1 shape"):
+        with pytest.raises(
+            NotEnoughData, match="two or more values of depth x width; 6 runs diverged, above finished ones at 1 shape"
+        ):
             max_lr(self.runs(((4, 64),)))
 
 

@@ -19,7 +19,7 @@ from lawfit.estimate.ensemble import Ensemble, fit_ensemble
 from lawfit.estimate.observations import observe
 from lawfit.estimate.surface import Ending
 from lawfit.estimate.surface_certificate import LOOSE, NAMES, certify_surface
-from lawfit.records import FitStatus, Run, Sweep, Target
+from lawfit.records import FitStatus, PlanQuestion, Run, Sweep, Target
 from tests.estimate.simulated import COMPUTE_PATH, NINE, RECIPE, nine_fit, nine_scales, sweep
 
 OF_PARAMS = "exponent of parameters in the best lr"
@@ -105,6 +105,15 @@ class TestWhatIsRefused:
         assert not found.certified
         assert "better minimum, by 10" in found.reasons[0]
 
+    def test_its_own_ending_does_not_stand(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fell_off(*args: object) -> list[Ending]:
+            fit = args[4]
+            end = Ending(law=fit.law, shape=fit.shape, objective=90.0, converged=True)  # type: ignore[attr-defined]
+            return [replace(end, objective=100.0, converged=False), end, end]
+
+        monkeypatch.setattr(surface_certificate, "search_again", fell_off)
+        assert "did not converge" in certify_surface(nine_scales(), nine_ensemble()).reasons[0]
+
     def test_no_other_start_ends_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def alone(*args: object) -> list[Ending]:
             fit = args[4]
@@ -140,3 +149,38 @@ def test_the_stored_document_is_json_and_has_a_line() -> None:
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     assert document["certified"]
     assert "of 5 starts agree" in document["words"]
+
+
+def test_the_sentence_has_the_standard_error_of_the_parameter_it_names() -> None:
+    """Scales of one size: nothing is known about the exponents of parameters, much about those of tokens."""
+    found = certify(sweep(tuple((6e7, 6e7 * ratio) for ratio in (10, 30, 90))).runs)
+    (sentence,) = (words for words in found.warnings if "do not determine" in words)
+    last = found.needed_runs[-1]
+    assert f"standard error of the {last.parameter}: open now, {last.sd_with_run:.2g} with" in sentence
+    assert found.standard_errors[last.parameter] > 3
+
+
+def test_two_scales_have_no_influence_on_each_other() -> None:
+    assert certify(sweep(NINE[:2]).runs).influence == ()
+
+
+def test_an_older_fit_that_answers_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pipeline.open_store(":memory:") as store:
+        store.put_sweeps([Sweep(recipe=RECIPE, runs=tuple(sweep(NINE[:4]).runs))])
+        old = pipeline.refit(store, options=FitOptions(backtest=False))
+        monkeypatch.setattr(surface_certificate, "NEAR", 0.0)
+        store.put_sweeps([Sweep(recipe=RECIPE, runs=tuple(sweep(NINE[:5]).runs))])
+        new = pipeline.refit(store, options=FitOptions(backtest=False))
+        assert new.status is FitStatus.UNCERTIFIED
+        answer = pipeline.recommend(store, None, Target(params=1e9, tokens=2e10))
+        assert answer["evidence"]["fit_id"] == old.id
+        assert f"older fit: the newest, {new.id}, is not certified" in answer["warnings"][0]
+
+
+def test_a_plan_says_why_a_fit_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surface_certificate, "NEAR", 0.0)
+    with pipeline.open_store(":memory:") as store:
+        store.put_sweeps([Sweep(recipe=RECIPE, runs=tuple(sweep(NINE[:4]).runs))])
+        pipeline.refit(store, options=FitOptions(backtest=False))
+        with pytest.raises(NoFit, match="not certified, so it is not used: the search did not converge"):
+            pipeline.plan(store, None, PlanQuestion(flops=1e21))
