@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,10 @@ from tests.estimate.test_timescale import simulate
 
 
 def problem(rng: np.random.Generator) -> tuple[timescale._Points, np.ndarray]:
-    points = timescale._points(timescale.usable_slices(simulate(rng)), 0.05)
+    runs = simulate(rng)
+    runs = replace(runs, batch_tokens=runs.batch_tokens * np.where(runs.lr < 2e-3, 1.5, 1.0))  # else it never varies
+    points = timescale._points(timescale.usable_slices(runs), 0.05)
+    assert points.varies == (True, True)
     return points, np.full(len(points.scales), 0.002)
 
 
