@@ -647,7 +647,9 @@ def token_ratio(store: Store, recipe: str, other: str) -> dict[str, Json]:
     return {"recipe": one.name, "other": two.name, **found, "notes": notes}
 
 
-def study_schedules(path: str | Path, question: ScheduleQuestion) -> dict[str, Json]:
+def study_schedules(
+    path: str | Path, question: ScheduleQuestion, *, progress: Callable[[str, float], None] = lambda _step, _share: None
+) -> dict[str, Json]:
     """What other learning-rate schedules would reach, from a table of loss curves with their rates. Nothing is stored.
 
     Raises
@@ -666,8 +668,13 @@ def study_schedules(path: str | Path, question: ScheduleQuestion) -> dict[str, J
     read = read_rated_curves(read_table(path))
     chosen = {name: rows for name, rows in read.runs.items() if fnmatchcase(name, question.runs)}
     if not chosen:
-        some = ", ".join(list(read.runs)[:5]) or "no curve at all"
-        raise LogFormatError(f"no curve of {path} is called '{question.runs}'; it has {some}")
+        if not read.runs:
+            why = f"; line {read.rejections[0].line}: {read.rejections[0].reason}" if read.rejections else ""
+            raise LogFormatError(f"no row of {path} can be used, of {len(read.rejections):,} with a loss{why}")
+        others = f" and {len(read.runs) - 5:,} others" if len(read.runs) > 5 else ""
+        raise LogFormatError(
+            f"no curve of {path} is called '{question.runs}'; it has {', '.join(list(read.runs)[:5])}{others}"
+        )
     curves, left = [], []
     for name, rows in chosen.items():
         try:
@@ -679,7 +686,11 @@ def study_schedules(path: str | Path, question: ScheduleQuestion) -> dict[str, J
         words = [f"it takes two curves or more, and {len(curves)} of {len(chosen):,} can be used", *left[:2], *more]
         raise NotEnoughData("; ".join(words))
     found = schedule_study.study_schedules(
-        curves, schedules=question.schedules or schedule_study.USUAL, lr=question.lr, steps=question.steps
+        curves,
+        schedules=question.schedules or schedule_study.USUAL,
+        lr=question.lr,
+        steps=question.steps,
+        progress=progress,
     )
     rejected = [asdict(rejection) for rejection in read.rejections]
     return {"file": str(path), "loss_column": read.loss_column, **found, "left": left, "rejected": rejected}

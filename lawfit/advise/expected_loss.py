@@ -113,7 +113,11 @@ def choice_words(answer: Mapping[str, Any]) -> list[str]:
         out = len(answer["forms"]) - len(kept)
         found.append(
             (f"average of {len(kept)} forms of the law ({shares})" if len(kept) > 1 else f"one form ({shares})")
-            + (f"; {out} left out, which predicted your larger runs from the smaller much worse" if out else "")
+            + (
+                f"; {out} left out: worse from your smaller runs to the larger, or more numbers than runs"
+                if out
+                else ""
+            )
         )
     if answer["asymptote"]:
         told = ", ".join(f"{_CASES[case['case']]} {case['value']:.4g}" for case in answer["asymptote"])

@@ -30,7 +30,7 @@ from lawfit.errors import NoFit
 from lawfit.estimate.valley import best_lr_shift, excess
 from lawfit.laws.published import published_laws
 from lawfit.records import MODEL_VERSION, Fit, FitStatus, Recipe, Target, content_hash
-from lawfit.units import format_quantity
+from lawfit.units import format_lr, format_quantity
 
 SCHEMA: Final = "lawfit.prediction/1"
 FAR_DECADES: Final = 0.05  # beyond the runs by more than this is an extrapolation
@@ -38,6 +38,7 @@ VERY_FAR_DECADES: Final = 2.0
 BORROWED_SHARE: Final = 0.5
 _WORDS: Final = {"params": "parameters", "tokens": "tokens"}
 FEW_STEPS: Final = 100
+_NOTHING: Final = 0.02  # share of what is known that comes from the runs
 
 
 def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] | None = None) -> dict[str, Any]:
@@ -66,9 +67,9 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
             f"fit {fit.id} was made by another version of lawfit ({fit.code_version}) and cannot be read by this one; "
             f"run lawfit fit --recipe {fit.recipe_name}"
         )
-    _check_batch(target)
-    worlds = draw_worlds(model, target.params, target.tokens)
     seq_len = target.seq_len or recipe.seq_len
+    _check_batch(target, seq_len)
+    worlds = draw_worlds(model, target.params, target.tokens)
     log_batch, imposed, batch_notes = _choose_batch(worlds, target, seq_len)
     # the estimand: the optimum itself where the batch is free, the best learning rate at the batch where it is imposed
     rates = lr_given_batch(worlds, log_batch) if imposed else worlds.log_lr
@@ -145,6 +146,8 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
         },
         "backtest": (payload["backtest"]["splits"][0]["rows"] if payload["backtest"]["splits"] else []),
         "warnings": [
+            *_nothing_of_ones_own(yours),
+            *([] if imposed else _otherwise_if_asked(worlds, recommendation)),
             *_target_warnings(model, target, decades, yours, recommendation, recipe),
             *batch_notes,
             *payload["warnings"],
@@ -213,8 +216,13 @@ def _asked(target: Target, seq_len: int | None) -> dict[str, Any]:
     }
 
 
-def _check_batch(target: Target) -> None:
+def _check_batch(target: Target, seq_len: int | None) -> None:
     """Refuse a batch that cannot be run, with the number."""
+    if target.batch_tokens is not None and seq_len is not None and 1 <= target.batch_tokens < seq_len:
+        raise ValueError(
+            f"the given batch, {target.batch_tokens:g} tokens, is less than one sequence of {seq_len:,} tokens; "
+            "batches are counted in tokens per step"
+        )
     for name, words in (("batch_tokens", "the given batch"), ("max_batch_tokens", "the largest batch allowed")):
         asked = getattr(target, name)
         if asked is not None and asked < 1:
@@ -300,6 +308,28 @@ def _form_at_batch(payload: Mapping[str, Any], worlds: Worlds, log_batch: float)
         "surface": _digits(math.exp(centre_log_lr_given_batch(worlds, log_batch))),
         "saturating": None if bends is None else _digits(math.exp(bends.centre_log_lr(log_batch))),
     }
+
+
+def _nothing_of_ones_own(yours: Sequence[float]) -> list[str]:
+    if max(yours) >= _NOTHING:
+        return []
+    return ["these runs say next to nothing about learning rate and batch size: the answer is that of published laws"]
+
+
+def _otherwise_if_asked(worlds: Worlds, recommendation: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Where the answer to the same batch, if it were given, would be a clearly other learning rate: which, and why."""
+    if worlds.bends is None:
+        return []
+    log_batch = math.log(max(recommendation["batch_tokens"]["value"], 1.0))
+    there = math.exp(best_setting(at_batch(worlds, log_batch), log_batch)[0])
+    low, high = recommendation["lr"]["cheap_zone"][f"{CHEAP[0]:g}"]
+    if low <= there <= high:
+        return []
+    words = (
+        f"asked for at this batch (batch_tokens given), the learning rate would be {format_lr(there)}: a law that "
+        "saturates with the batch is averaged in there, since it tells scales left out better at a given batch"
+    )
+    return [words]
 
 
 def _forms(form: Mapping[str, Any] | None) -> dict[str, float]:

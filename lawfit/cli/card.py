@@ -144,6 +144,8 @@ def _meaning(document: Mapping[str, Any]) -> Table:
         ("" if at else "Moves it most", line)
         for at, line in enumerate((document.get("choices") or {}).get("words", []))
     ]
+    if len(rows) > 1 and "Moves it most" in dict(rows):
+        rows.append(("", "each choice by its central value, before the shading for risk that is in the value to use"))
     rows.append(("Distance", _distance(recommendation)))
     lr, batch = (_standing(recommendation[name]) for name in ("lr", "batch_tokens"))
     if lr == batch:

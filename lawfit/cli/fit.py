@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,7 @@ from lawfit.cli.output import (
     warning_list,
 )
 from lawfit.plots.words import other_law_rows
+from lawfit.records import FitStatus
 from lawfit.units import format_lr, format_quantity
 
 if TYPE_CHECKING:
@@ -79,7 +81,15 @@ def fit(
         print_json({"schema": "lawfit.fit/1", **stored.to_json()})
     else:
         show(*summary(stored))
-        note(f"stored as fit {stored.id}; next: lawfit predict --params N --tokens D")
+        note(f"stored as fit {stored.id}{_next(store, stored)}")
+
+
+def _next(store: Store, fit: Fit) -> str:
+    """The next command to type, where the fit may be used."""
+    if fit.status == FitStatus.UNCERTIFIED:
+        return f", which no prediction uses; look at it with lawfit predict --fit {fit.id} --params N --tokens D"
+    several = f" --recipe {shlex.quote(fit.recipe_name)}" if len(store.recipes()) > 1 else ""
+    return f"; next: lawfit predict{several} --params N --tokens D"
 
 
 def _fit_all(store: Store, without_laws: Sequence[str], *, three_term: bool, as_json: bool) -> None:

@@ -155,9 +155,8 @@ def ingest(
     if as_json:
         print_json(_document(reports, failures, code))
     elif not dry_run and (recipes := {name for report in reports for name in report.recipes}):
-        note(
-            _next({summary.recipe.name: summary.runs for summary in store.recipes() if summary.recipe.name in recipes})
-        )
+        stored = {summary.recipe.name: summary.runs for summary in store.recipes()}
+        note(_next({name: runs for name, runs in stored.items() if name in recipes}, several=len(stored) > 1))
     if code is not ExitCode.OK:
         raise typer.Exit(int(code))
 
@@ -173,11 +172,13 @@ def _assignments(words: Sequence[str], option: str, example: str) -> dict[str, s
     return given
 
 
-def _next(runs: Mapping[str, int]) -> str:
-    """The next command to type, for the recipe with most runs."""
-    if len(runs) < 2:
+def _next(runs: Mapping[str, int], *, several: bool) -> str:
+    """The next command to type, for the recipe with most runs; it has to be named where the store has several."""
+    if not several or not runs:
         return "next: lawfit fit"
     largest = max(runs, key=lambda name: runs[name])
+    if len(runs) < 2:
+        return f"next: lawfit fit --recipe {shlex.quote(largest)}"
     others = f"{len(runs) - 1:,} other recipe{'s' * (len(runs) > 2)}"
     return f"next: lawfit fit --recipe {shlex.quote(largest)} (and {others}: lawfit runs list)"
 

@@ -49,7 +49,7 @@ CHECKED_WORDS = {
     "V2": "read in a second source that restates it",
     "CALC": "computed by us from the authors' released data",
     "ABS": "read in an abstract alone, unverified: shown, never used",
-    "MEM": "from memory, unverified: shown, never used",
+    "MEM": "from memory, unverified: shown; its level is never used, an exponent only where that was read in a source",
 }
 AT_BATCH_WORDS = {
     "jointly_optimal": "at the batch size that is best too",
@@ -104,7 +104,10 @@ def list_laws(as_json: JsonOption = False) -> None:
         ]
         parts += [heading(words), table(columns, rows, wrap={"name": NAME_WIDTH}), plain("")]
     show(
-        *parts, plain(f"{len(laws)} laws. (?) not verified: shown, never used. lawfit laws show LAW tells what one is.")
+        *parts,
+        plain(
+            f"{len(laws)} laws. (?) not verified: shown, its level never used. lawfit laws show LAW tells what one is."
+        ),
     )
 
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from lawfit.records import Json
 
 MAX_WIDTH = 104  # wider lines are harder to read, however wide the terminal
-METHODS_SHOWN = 6  # of a backtest; they come best first
+METHODS_SHOWN = 6  # of a backtest
+OURS = "lawfit"  # its row there
 PIPE_WIDTH = 1000  # in a pipe nothing is wrapped
 
 _printed_document = False  # by this command: --json promises exactly one
@@ -148,16 +149,20 @@ def warning_list(warnings: Sequence[str]) -> Table:
 
 
 def backtest_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """How the best methods did on scales they had not seen."""
+    """How the best methods did on scales they had not seen, the cheapest first; ours is always among those shown."""
     from rich.console import Group
 
+    ordered = sorted(rows, key=lambda row: (row["mean_regret"] is None, row["mean_regret"], row["method"] != OURS))
+    shown = ordered[:METHODS_SHOWN]
+    if not any(row["method"] == OURS for row in shown):
+        shown = [*shown[:-1], *(row for row in rows if row["method"] == OURS)] or shown
     texts = [
         (str(row["method"]), format_percent(row["mean_regret"]), format_percent(row["worst_regret"]), str(row["cells"]))
-        for row in rows[:METHODS_SHOWN]
+        for row in shown
     ]
     columns = ("method", "mean cost", "worst cost", "scales")
     result = table(columns, texts, right=columns[1:])
-    left = len(rows) - METHODS_SHOWN
+    left = len(rows) - len(shown)
     return Group(result, plain(f"{left} more with --json")) if left > 0 else result
 
 

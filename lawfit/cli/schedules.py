@@ -75,8 +75,8 @@ def schedules(
         runs=runs, schedules=tuple(schedule or ()), lr=lr, steps=steps, warmup_steps=warmup_steps
     )
     try:
-        with progress("fitting curves", quiet=as_json):
-            document = pipeline.study_schedules(file, question)
+        with progress("fitting curves", quiet=as_json) as advance:
+            document = pipeline.study_schedules(file, question, progress=advance)
     except ValueError as error:  # a schedule that does not exist, a run shorter than its warmup
         raise typer.BadParameter(str(error)) from None
     if as_json:

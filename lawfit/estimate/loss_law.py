@@ -91,7 +91,7 @@ def loss_law(runs: Sequence[Run], rng: np.random.Generator) -> LossLaw:
             {"params": n, "tokens": d, "loss": y}
             for n, d, y in zip(*(column.tolist() for column in points), strict=True)
         ],
-        "words": f"{formula_words(fit)}; through the best run of {observed.n_cells} scales",
+        "words": f"{formula_words(fit, ensemble)}; through the best run of {observed.n_cells} scales",
         "lines": [forms_words(ensemble, alone), *(found["words"] for found in further.values()), *_not_fitted(lacking)],
         "reasons": list(found.reasons),
         "sentences": [*sentences, *found.warnings],
@@ -124,8 +124,12 @@ def _forms(points: Sequence[Floats], fit: LossFit, rng: np.random.Generator) -> 
     return ensemble, ""
 
 
-def formula_words(fit: LossFit) -> str:
-    """The additive law with its numbers; without them where the runs leave some open."""
+def formula_words(fit: LossFit, ensemble: LossEnsemble | None = None) -> str:
+    """The additive law with its numbers; without them where the runs leave some open or a backtest rejects it."""
+    if ensemble is not None and "additive" not in {each.form for each in ensemble.fits}:
+        return (
+            "loss at a scale, with its interval; not by the additive law, which tells larger runs worse than others do"
+        )
     if weak := fit.certificate.weak:  # a formula would say more than is known
         return f"loss at a scale, with its interval; not {', '.join(weak)}, which the runs do not determine"
     natural = {name: f"{interval.value:.3g}" for name, interval in fit.parameters.items()}

@@ -20,6 +20,7 @@ from lawfit.laws.multi_power import Course, MultiPowerLaw, annealed
 Floats = NDArray[np.float64]
 
 HUBER: Final = 1e-3  # relative errors beyond this count by their size, not their square
+_FARTHEST: Final = 100.0  # of a logarithm
 _STARTS: Final = 4
 _AGREE: Final = 1e-3  # starts whose losses differ by less, relatively, found one optimum
 # alpha, C, beta, gamma: where the grid looks, and how far the polish may go. Beyond it the law no longer depends on C
@@ -114,7 +115,8 @@ def _polish(courses: Sequence[Course], loss: Floats, starts: Sequence[Floats]) -
     from scipy.optimize import least_squares
 
     def residuals(theta: Floats) -> Floats:
-        return np.asarray(_terms(courses, theta[3:]) @ np.exp(theta[:3]) / loss - 1)
+        weights = np.exp(np.clip(theta[:3], -_FARTHEST, _FARTHEST))  # a trial step may be absurd
+        return np.asarray(_terms(courses, theta[3:]) @ weights / loss - 1)
 
     low, high = (
         np.concatenate([np.full(3, sign * np.inf), bound]) for sign, bound in zip((-1, 1), _BOUNDS, strict=True)

@@ -26,6 +26,8 @@ _RECIPE_TEXTS: Final = (
     "params_convention",
     "loss_kind",
 )
+_HIGH_LOSS: Final = 15.0  # nats: guessing among three million tokens costs as much
+_FEW_PARAMS: Final = 1e4
 _RARELY_SAID: Final = ("n_params_kind", "weight_decay_kind")  # empty is the usual, not the unknown
 
 
@@ -273,6 +275,7 @@ def _notes(keyed: Sequence[tuple[str, Reading]], sweeps: Sequence[Sweep], column
     silent = [f for f in (*_RECIPE_TEXTS, "seq_len") if not any(getattr(s.recipe, f) for s in sweeps)]
     if sweeps and silent:
         notes.append(f"the file does not say: {', '.join(silent)} (allowed; but sweeps that differ there look alike)")
+    notes += _doubtful_units(readings)
     varying = _varying(sweeps)
     if varying:
         notes.append(
@@ -280,6 +283,25 @@ def _notes(keyed: Sequence[tuple[str, Reading]], sweeps: Sequence[Sweep], column
             "a fit of learning rate and batch sees that as noise"
         )
     return notes
+
+
+def _doubtful_units(readings: Sequence[Reading]) -> list[str]:
+    """Numbers that training a language model hardly has in the unit that they are taken in; they are stored anyway."""
+    losses = sorted(r.loss for r in readings if r.loss is not None and r.status is RunStatus.FINISHED)
+    params, rates = sorted(r.params for r in readings), sorted(r.lr for r in readings)
+    found = []
+    if losses and losses[len(losses) // 2] > _HIGH_LOSS:
+        found.append(
+            f"losses of {losses[0]:g} to {losses[-1]:g} are more than guessing costs with any vocabulary; are they "
+            "perplexities? A loss is in nats per token"
+        )
+    if params and params[len(params) // 2] < _FEW_PARAMS:
+        found.append(
+            f"parameter counts of {params[0]:g} to {params[-1]:g}: are they in thousands, millions or billions?"
+        )
+    if rates and rates[len(rates) // 2] >= 1:
+        found.append(f"peak learning rates of {rates[0]:g} to {rates[-1]:g}: are they multiples of another rate?")
+    return found
 
 
 def _count(number: int, noun: str) -> str:

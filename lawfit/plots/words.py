@@ -95,7 +95,7 @@ def at_batch_words(part: Mapping[str, Any] | None) -> str:
         return f"by the joint surface of all runs alone; {part['why']}"
     return (
         f"mean of the joint surface of all runs ({format_lr(part['surface'])}) and a law that saturates with the batch "
-        f"({format_lr(part['saturating'])}); {part['why']}"
+        f"({format_lr(part['saturating'])}), less a shading for risk; {part['why']}"
     )
 
 
