@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MAX_WIDTH = 104  # wider lines are harder to read, however wide the terminal
 METHODS_SHOWN = 6  # of a backtest
-OURS = "lawfit"  # its row there
+OURS, PLAIN = "lawfit", "argmin + OLS"  # rows there
 PIPE_WIDTH = 1000  # in a pipe nothing is wrapped
 
 _printed_document = False  # by this command: --json promises exactly one
@@ -149,13 +149,13 @@ def warning_list(warnings: Sequence[str]) -> Table:
 
 
 def backtest_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """How the best methods did on scales they had not seen, the cheapest first; ours is always among those shown."""
+    """How the best methods did on scales they had not seen, the cheapest first; ours and the plain one always shown."""
     from rich.console import Group
 
     ordered = sorted(rows, key=lambda row: (row["mean_regret"] is None, row["mean_regret"], row["method"] != OURS))
-    shown = ordered[:METHODS_SHOWN]
-    if not any(row["method"] == OURS for row in shown):
-        shown = [*shown[:-1], *(row for row in rows if row["method"] == OURS)] or shown
+    always = [row for row in ordered if row["method"] in (OURS, PLAIN)]
+    others = [row for row in ordered if row not in always][: METHODS_SHOWN - len(always)]
+    shown = [row for row in ordered if row in always or row in others]
     texts = [
         (str(row["method"]), format_percent(row["mean_regret"]), format_percent(row["worst_regret"]), str(row["cells"]))
         for row in shown

@@ -139,9 +139,10 @@ def study_schedules(
         raise FitError("; ".join(refused))
     off = min(fit.mean_error for fit in fits.values())
     if off > _UNLIKE:
+        some = ", ".join(curve.name for curve in curves[:3])
         raise FitError(
-            f"{len(curves)} curves ({', '.join(c.name for c in curves[:3])}, ...) lie {format_percent(off)} off any one "
-            "law on average, so they are hardly of one model, batch and data; choose those that are, by their names"
+            f"{len(curves)} curves ({some}, ...) lie {format_percent(off)} off any one law on average, so they are "
+            "hardly of one model, batch and data; choose those that are, by their names"
         )
     left_out: dict[str, list[tuple[float, float] | None]] = {law: [] for law in fits}
     for k in range(len(curves)):

@@ -27,7 +27,7 @@ _RECIPE_TEXTS: Final = (
     "loss_kind",
 )
 _HIGH_LOSS: Final = 15.0  # nats: guessing among three million tokens costs as much
-_FEW_PARAMS: Final = 1e4
+_FEW_PARAMS: Final = 300  # fewer than the smallest toy model has
 _RARELY_SAID: Final = ("n_params_kind", "weight_decay_kind")  # empty is the usual, not the unknown
 
 

@@ -352,3 +352,16 @@ def test_any_target_ends_in_finite_numbers_and_a_warning(kind: str, target: Targ
 @cache
 def one_run_fit() -> Fit:
     return fit_of([run("a", 1e-3, 1e5, 3.0)], QUICK)
+
+
+def test_runs_that_say_nothing_are_said_to() -> None:
+    """One setting, four losses: the answer is borrowed as a whole."""
+    runs = [run(f"{i}", 1e-3, 1e5, 3.0 + 0.1 * i) for i in range(4)]
+    said = answer(fit=fit_of(runs, QUICK))["warnings"]
+    assert any("the answer is that of published laws" in words for words in said)
+    assert not any("the answer is that of published laws" in words for words in answer()["warnings"])
+
+
+def test_a_batch_below_one_sequence_is_refused() -> None:
+    with pytest.raises(ValueError, match="the given batch, 1 tokens, is less than one sequence of 2,048 tokens"):
+        answer(batch_tokens=1.0, seq_len=2048)

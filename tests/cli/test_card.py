@@ -91,3 +91,15 @@ def test_what_is_not_known_is_a_dash(capsys: pytest.CaptureFixture[str]) -> None
     assert "(given)" in text
     assert "None" not in text
     assert "compute" not in text
+
+
+def test_a_backtest_is_sorted_and_has_ours_and_the_plain_baseline(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        {"method": name, "mean_regret": cost, "worst_regret": cost, "cells": 3}
+        for name, cost in (("lawfit", 0.09), ("argmin + OLS", 0.08), *((f"law {i}", 0.01 * i) for i in range(7)))
+    ]
+    output.show(output.backtest_table(rows))
+    said = capsys.readouterr().out
+    methods = [line.split("  ")[0] for line in said.splitlines()[1:7]]
+    assert methods == ["law 0", "law 1", "law 2", "law 3", "argmin + OLS", "lawfit"]
+    assert "3 more with --json" in said

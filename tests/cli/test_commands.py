@@ -268,3 +268,20 @@ def test_columns_of_many_files_are_listed_once_and_the_largest_sweep_is_next(tex
     assert out.count(f"read as those of {tmp_path / 'a.csv'}") == 2
     assert out.count("\n\nFile") == 2
     assert "next: lawfit fit --recipe b (and 2 other recipes: lawfit runs list)" in err
+
+
+def test_the_next_command_names_the_recipe_where_the_store_has_several(text: Call, tmp_path: Path) -> None:
+    for name in "ab":
+        rows = [f"1e8,2e9,131072,{0.001 * (i + 1)},{3 + abs(i - 1)}" for i in range(4)]
+        (tmp_path / f"{name}.csv").write_text("\n".join([HEADER.strip(), *rows]))
+    assert text("ingest", tmp_path / "a.csv", "--recipe", "a")[1].strip().endswith("next: lawfit fit")
+    assert text("ingest", tmp_path / "b.csv", "--recipe", "b")[1].strip().endswith("next: lawfit fit --recipe b")
+    assert "next: lawfit predict --recipe b --params N" in text("fit", "--recipe", "b")[1]
+
+
+def test_units_that_cannot_be_are_asked_about(text: Call, tmp_path: Path) -> None:
+    rows = [f"100,2e9,131072,{i + 1},{21 + i}" for i in range(4)]
+    (tmp_path / "odd.csv").write_text("\n".join([HEADER.strip(), *rows]))
+    out, _ = text("ingest", tmp_path / "odd.csv")
+    for words in ("are they perplexities?", "in thousands, millions or billions?", "multiples of another rate?"):
+        assert words in out

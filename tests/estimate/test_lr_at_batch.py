@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from lawfit.estimate.optima import locate_lr_per_batch
 from lawfit.laws.lr_batch import SaturatingAcrossScales
 from lawfit.plots.words import at_batch_words
 from lawfit.records import Fit, Target
+from lawfit.units import format_lr
 from tests.estimate.noise_batch import NoiseBatchTruth
 from tests.estimate.simulated import NINE, RECIPE, fit_of, nine_fit, nine_scales, sweep
 from tests.estimate.step_law import read_step_law
@@ -175,3 +177,16 @@ def test_is_said_in_fit_and_prediction() -> None:
     free = recommend(bent_fit(), RECIPE, TARGET)["recommendation"]["lr"]
     assert free["at_batch"] is None
     assert at_batch_words(free["at_batch"]) == ""
+
+
+def test_a_free_batch_says_what_the_same_batch_asked_for_would_get() -> None:
+    """Far beyond the runs the joint surface and the mean of both forms part; inside them they do not."""
+    far = Target(params=1e10, tokens=2e12)
+    free = recommend(bent_fit(), RECIPE, far)
+    batch = free["recommendation"]["batch_tokens"]["value"]
+    asked = recommend(bent_fit(), RECIPE, replace(far, batch_tokens=batch))
+    (words,) = (words for words in free["warnings"] if words.startswith("asked for at this batch"))
+    assert f"would be {format_lr(asked['recommendation']['lr']['value'])}" in words
+    assert not any(words.startswith("asked for at this batch") for words in asked["warnings"])
+    near = recommend(bent_fit(), RECIPE, Target(params=NINE[4][0], tokens=NINE[4][1]))
+    assert not any(words.startswith("asked for at this batch") for words in near["warnings"])
