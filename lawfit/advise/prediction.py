@@ -452,7 +452,8 @@ def _target_warnings(
     if far:
         ranges = model["ranges"]
         parts = " and ".join(
-            f"{10**value:.3g}x beyond the runs in {_WORDS[name]} "
+            f"{10**value:.3g}x {'below' if getattr(target, name) < ranges[name][0] else 'beyond'} the runs in "
+            f"{_WORDS[name]} "
             f"({format_quantity(ranges[name][0])} to {format_quantity(ranges[name][1])})"
             for name, value in far.items()
         )

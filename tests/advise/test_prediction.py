@@ -193,6 +193,8 @@ class TestDistance:
     def test_is_said(self) -> None:
         assert not any("beyond the runs" in w for w in answer(INSIDE)["warnings"])
         assert any("5.56x beyond the runs in parameters" in w for w in answer()["warnings"])
+        small = Target(params=NINE[0][0] / 5, tokens=NINE[0][1])
+        assert any("5x below the runs in parameters" in w for w in answer(small)["warnings"])
         far = answer(Target(params=1e12, tokens=3e13))
         assert any("more than two powers of ten" in w for w in far["warnings"])
 
