@@ -38,7 +38,7 @@ from tests.benchmarks.shared import shared_file
 LEVEL = 0.9
 FALSE_ALARM = 1e-2
 POWER_LINES = TimescaleLaw(const=1.084, exponent=-0.527)
-SWEEP = Path(__file__).parents[2] / "data" / "proxy_sweep.csv"
+OURS = [Path(__file__).parents[2] / "data" / name for name in ("proxy_sweep.csv", "proxy_weight_decay.csv")]
 
 
 @dataclass(frozen=True)
@@ -208,18 +208,23 @@ def _centred(values: tuple[float, ...], x: float) -> float:
 
 
 def own_sweep() -> str:
-    with SWEEP.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = []
+    for table in OURS:
+        with table.open(newline="") as file:
+            rows += csv.DictReader(file)
     names = ("n_params", "n_tokens", "batch_size_tokens", "learning_rate", "weight_decay", "final_loss")
-    table = np.array([[float(row[name] or "nan") for name in names] for row in rows]).T
-    runs = DecayRuns.of(*table)
+    runs = DecayRuns.of(*np.array([[float(row[name] or "nan") for name in names] for row in rows]).T)
     try:
-        for scale in fit_timescale(runs).scales:
+        fit = fit_timescale(runs)
+        for scale in fit.scales:
             print(
                 f"  {scale.params:.3g} params, {scale.tokens:.3g} tokens: tau {scale.timescale:.3f} "
                 f"(Power Lines {float(POWER_LINES.tau(scale.params, scale.tokens)):.3f}), sd of ln {scale.log_sd:.2f}, "
                 f"noise {scale.noise_sd:.2%}, {scale.status.value} {scale.bound}, {scale.slices} slices"
             )
+        if fit.law is not None:
+            low, high = fit.law.exponent_interval(RATIO)
+            print(f"  tau ~ (D/N)^{fit.law.exponents[RATIO]:.2f} ({low:.2f} to {high:.2f}), {fit.law.groups} scales")
         found = score_largest_size(runs, {"Power Lines": POWER_LINES})
     except LawfitError as error:
         return f"our own sweep cannot be scored: {error}"
