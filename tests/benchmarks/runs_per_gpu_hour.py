@@ -190,6 +190,11 @@ def main() -> None:
         try:
             for row in compare(name, options.share, folder, states=options.caches, together=options.together):
                 rows.append(row)
+                print(
+                    f"{name} {row['how']} {row['caches']}: {row['measured_seconds']:.1f} s, "
+                    f"{row['start_seconds']:.1f} s of it start",
+                    file=sys.stderr,
+                )
                 if options.out:
                     with options.out.open("a") as file:
                         file.write(json.dumps(row) + "\n")

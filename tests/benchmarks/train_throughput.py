@@ -12,6 +12,7 @@ longest, `--out` keeps every row as a line of JSON as soon as it is there.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from tests.benchmarks.train_cases import CASES, has_gpu, make_pack, random_corpu
 
 TARGETS = {"0.8M": 14e6, "3M": 8e6}  # tokens per second; at 85M: 45 % of the measured peak
 PEAK_SIZE = 8192
+SLOW_SECONDS = 90  # a process that takes longer says on stderr where it stands, again and again
 
 
 def seconds_per_call(call: Callable[[], object], calls: int, repeats: int = 5) -> float:
@@ -147,6 +149,7 @@ def main() -> None:
         print("training throughput: not measured, this machine has no GPU that torch can use")
         return
     if options.one:
+        faulthandler.dump_traceback_later(SLOW_SECONDS, repeat=True)
         print(json.dumps(measure(options.one[0], int(options.one[1]), profile=options.profile)))
         return
     rows = []
