@@ -602,7 +602,7 @@ def test_an_empty_folder_is_filled(
 
 
 SPREAD = """
-import multiprocessing, os, sys
+import multiprocessing, os, sys, time
 from pathlib import Path
 from lawfit.train.corpus import CorpusError, bpe
 from lawfit.train.corpus.build import build
@@ -611,6 +611,8 @@ def watch(what, share):
     if what.startswith("making") and sys.argv[3] == "worker":
         for child in multiprocessing.active_children()[:1]:
             child.kill()
+            child.join()
+            time.sleep(1)  # the pool must hear of it before the other worker has done all the rest
     elif what.startswith("making") and sys.argv[3] == "told":
         os.kill(os.getpid(), 15)
     elif what.startswith("making"):
