@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lawfit.train.compiler import compiled
 from lawfit.train.corpus import Corpus, CorpusError, sequence_order
 from lawfit.train.model import Stack, decayed_columns, initial_rows, layout, rate_columns
 from lawfit.train.optimizers import Columns, advance, debias, gradient_norm
@@ -75,10 +76,7 @@ class Trainer:
         self.losses: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = stack.losses
         self.update: Callable[..., None] = advance
         if self.compiled:
-            # a process may train packs of any number of shapes; torch gives up at the ninth by default
-            torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = 2**20
-            self.losses = torch.compile(stack.losses, dynamic=False, fullgraph=True)
-            self.update = torch.compile(advance, dynamic=False, fullgraph=True)
+            self.losses, self.update = compiled(stack.losses), compiled(advance)
         self.columns = Columns.of(pack, device)
         self.decayed, self.rates = decayed_columns(model).to(device), rate_columns(model).to(device)
         self.rows = rows.to(device).requires_grad_()
