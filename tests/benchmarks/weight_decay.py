@@ -38,7 +38,7 @@ from tests.benchmarks.shared import shared_file
 LEVEL = 0.9
 FALSE_ALARM = 1e-2
 POWER_LINES = TimescaleLaw(const=1.084, exponent=-0.527)
-OURS = [Path(__file__).parents[2] / "data" / name for name in ("proxy_sweep.csv", "proxy_weight_decay.csv")]
+OURS = Path(__file__).parents[2] / "data" / "proxy_sweep.csv"
 
 
 @dataclass(frozen=True)
@@ -208,10 +208,8 @@ def _centred(values: tuple[float, ...], x: float) -> float:
 
 
 def own_sweep() -> str:
-    rows = []
-    for table in OURS:
-        with table.open(newline="") as file:
-            rows += csv.DictReader(file)
+    with OURS.open(newline="") as file:
+        rows = list(csv.DictReader(file))
     names = ("n_params", "n_tokens", "batch_size_tokens", "learning_rate", "weight_decay", "final_loss")
     runs = DecayRuns.of(*np.array([[float(row[name] or "nan") for name in names] for row in rows]).T)
     try:
