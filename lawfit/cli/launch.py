@@ -71,7 +71,7 @@ def launch(
         typer.Option(
             parser=quantity,
             metavar="SECONDS",
-            help="Stop then, with checkpoints; the same command goes on.",
+            help="Stop then, with checkpoints; the same command goes on. The packs with least work go first.",
             show_default=False,
         ),
     ] = None,

@@ -18,8 +18,8 @@ Floats = NDArray[np.float64]
 MIN_ROWS: Final = 4
 EDGE_SLACK: Final = 0.05  # ln units: an optimum this close to the last setting tried has not been bracketed
 FLAT_NOISE: Final = 3.0  # losses of a cell within so many noise sd of each other do not show a valley
-STEPS_BEYOND: Final = 3
-SMALLEST_STEP: Final = float(np.log(2) / 2)  # random search has no ratio of its own; steps of 2 % would lead nowhere
+STEP: Final = float(np.log(2))  # between settings to add, whatever the sweep's own: steps of 4 overshoot, of 2 % crawl
+STEPS_BEYOND: Final = (2, 4)  # fewest, most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,11 @@ class CellReport:
     status: OptimumStatus
     edges: tuple[str, ...]  # "lr_low", "lr_high", "batch_low", "batch_high"
     batch_swept: bool
+
+    @property
+    def seen_lr(self) -> float:
+        """Where the sweep shows the best learning rate: at one batch size, that at this batch, not at the best one."""
+        return self.lr if self.batch_swept else self.best_lr
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -81,8 +86,8 @@ def locate_cells(observed: Observations, ensemble: Ensemble) -> list[CellReport]
 def next_grids(observed: Observations, cells: Sequence[CellReport], seq_len: int | None = None) -> list[dict[str, Any]]:
     """For every scale whose optimum is not bracketed, the settings just beyond the edge, written out.
 
-    Batches are whole sequences where their length is known. An edge beyond which there is less than one sequence a step
-    has nothing to add.
+    They are a factor of 2 apart and go past where the fit sees the optimum. Batches are whole sequences where their
+    length is known. An edge beyond which there is less than one sequence a step has nothing to add.
     """
     grids = []
     for index, cell in enumerate(cells):
@@ -91,15 +96,16 @@ def next_grids(observed: Observations, cells: Sequence[CellReport], seq_len: int
         lr_tried = np.unique(np.concatenate([observed.log_lr[rows], observed.diverged_log_lr[gone]]))
         batch_tried = np.unique(observed.log_batch[rows])
         tried = _whole(batch_tried, seq_len)
+        best_batch, best_lr = np.log(cell.batch_tokens), np.log(cell.seen_lr)
         beyond = {
-            edge: _whole(_beyond(batch_tried, edge == "batch_low", edge == "batch_high"), seq_len) - tried
+            edge: _whole(_beyond(batch_tried, edge, best_batch), seq_len) - tried
             for edge in cell.edges
             if edge.startswith("batch")
         }
         edges = [edge for edge in cell.edges if beyond.get(edge, tried)]
         if not edges:
             continue
-        lr = _beyond(lr_tried, "lr_low" in edges, "lr_high" in edges)
+        lr = [x for edge in edges if edge.startswith("lr") for x in _beyond(lr_tried, edge, best_lr)]
         near_lr = lr_tried[np.argsort(np.abs(lr_tried - np.log(cell.best_lr)))[:3]]
         near_batch = batch_tried[np.argsort(np.abs(batch_tried - np.log(cell.best_batch_tokens)))[:2]]
         batches = set().union(*beyond.values())
@@ -107,7 +113,7 @@ def next_grids(observed: Observations, cells: Sequence[CellReport], seq_len: int
             {
                 "params": cell.params,
                 "tokens": cell.tokens,
-                "lr": sorted(float(f"{np.exp(x):.4g}") for x in (lr if len(lr) else near_lr)),
+                "lr": sorted(float(f"{np.exp(x):.4g}") for x in lr or near_lr),
                 "batch_tokens": sorted(batches or _whole(near_batch, seq_len)),
                 "why": "; ".join(_WHY[edge] for edge in edges),
             }
@@ -136,8 +142,7 @@ def _locate(observed: Observations, cell: int, log_lr: float, log_batch: float, 
     best = int(np.argmin(y))
     batch_swept = len(np.unique(np.round(z, 3))) > 1
     edges = []
-    # a sweep at one batch size shows the best learning rate at that batch, not the one at the best batch
-    seen = log_lr if batch_swept else float(x[best])
+    seen = log_lr if batch_swept else float(x[best])  # see CellReport.seen_lr
     # a diverged run brackets from above as well as a worse loss does
     highest = max(x.max(), observed.diverged_log_lr[gone].max(initial=-np.inf))
     if seen < x.min() + EDGE_SLACK:
@@ -171,9 +176,9 @@ def _locate(observed: Observations, cell: int, log_lr: float, log_batch: float, 
     )
 
 
-def _beyond(tried: Floats, low: bool, high: bool) -> Floats:
-    """`STEPS_BEYOND` settings past each open edge, at the sweep's own ratio (2 where only one was tried)."""
-    step = max(float(np.median(np.diff(tried))), SMALLEST_STEP) if len(tried) > 1 else float(np.log(2))
-    below = tried[0] - step * np.arange(STEPS_BEYOND, 0, -1) if low else np.empty(0)
-    above = tried[-1] + step * np.arange(1, STEPS_BEYOND + 1) if high else np.empty(0)
-    return np.concatenate([below, above])
+def _beyond(tried: Floats, edge: str, optimum: float) -> Floats:
+    """Settings past an open edge: two, or as many as it takes to have one past the optimum."""
+    low = edge.endswith("low")
+    distance = max(0.0, tried[0] - optimum if low else optimum - tried[-1])
+    steps = STEP * np.arange(1, np.clip(np.ceil(distance / STEP) + 1, *STEPS_BEYOND) + 1)
+    return np.sort(tried[0] - steps) if low else tried[-1] + steps

@@ -128,15 +128,22 @@ def _vocab_for(content: Mapping[str, Json], corpus_folder: str | None) -> int | 
 
 
 def tasks(
-    packs: Sequence[Pack], have: Collection[str], logs: Path, *, places: int, max_runs: int = MAX_RUNS
+    packs: Sequence[Pack],
+    have: Collection[str],
+    logs: Path,
+    *,
+    places: int,
+    max_runs: int = MAX_RUNS,
+    shortest_first: bool = False,
 ) -> list[Task]:
-    """What is left to train, in order.
+    """What is left to train, in order: what was begun, then the packs as they come.
 
     Parameters
     ----------
     have : ids of the runs that are not to be trained
     logs : folder with the logs and checkpoints of what was begun
     places : how many packs train at a time: fewer packs than that are cut, so that no GPU stands idle
+    shortest_first : new packs with least work first: where time is short, as many runs as can be reach their end
     """
     wanted: dict[str, None] = {}
     asked: set[str] = set()
@@ -157,6 +164,8 @@ def tasks(
         if left:
             new += cut(dataclasses.replace(task.pack, runs=left), max_runs)
     fresh = _spread(new, places - len(old))
+    if shortest_first:
+        fresh.sort(key=_work)
     return [*old, *(going_on(task_of(pack), logs) for pack in fresh)]
 
 

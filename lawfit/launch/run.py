@@ -104,7 +104,16 @@ def make_plan(sources: Sequence[Path | Pack], known: Collection[str], options: L
         asked=asked,
         known=tuple(run_id for run_id in asked if run_id in known),
         in_logs=tuple(in_logs),
-        tasks=tuple(tasks(packs, have, options.logs, places=places, max_runs=options.max_runs)),
+        tasks=tuple(
+            tasks(
+                packs,
+                have,
+                options.logs,
+                places=places,
+                max_runs=options.max_runs,
+                shortest_first=options.deadline_seconds is not None,
+            )
+        ),
         places=gpus,
         names=recipe_names(named, options.recipe),
         machine=machine,

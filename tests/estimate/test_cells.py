@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lawfit.estimate.backtest import observed_surfaces_of
-from lawfit.estimate.cells import STEPS_BEYOND, CellReport, locate_cells, next_grids
+from lawfit.estimate.cells import STEP, STEPS_BEYOND, CellReport, locate_cells, next_grids
 from lawfit.estimate.ensemble import fit_ensemble
 from lawfit.estimate.observations import Observations, observe
 from lawfit.records import OptimumStatus, Run
@@ -64,7 +64,12 @@ def test_an_optimum_outside_the_sweep_is_at_its_edge(keep: str, share: float, ed
         if name == "lr":
             tried = np.concatenate([tried, np.exp(observed.diverged_log_lr[gone])])
         beyond = [x for x in grid[name] if (x > tried.max() * 1.1 if edge.endswith("high") else x < tried.min() / 1.1)]
-        assert len(beyond) == STEPS_BEYOND
+        assert STEPS_BEYOND[0] <= len(beyond) <= STEPS_BEYOND[1]
+        assert np.diff(np.log(beyond)) == pytest.approx(STEP, abs=0.01)
+        best = cells[index].seen_lr if name == "lr" else cells[index].batch_tokens
+        furthest = max(beyond) / best if edge.endswith("high") else best / min(beyond)
+        assert furthest > 0.99 or len(beyond) == STEPS_BEYOND[1]  # past the optimum,
+        assert furthest < 4.3  # and no further than it takes
         assert grid["params"] == observed.params[index]
         assert ("larger" if edge.endswith("high") else "smaller") in grid["why"]
 
@@ -96,7 +101,7 @@ def test_a_batch_that_was_not_swept_has_no_edge() -> None:
 
 
 def test_next_grid_of_random_search_leaves_the_runs_behind() -> None:
-    """Thirty random learning rates lie 7 % apart; three steps of that would stay at the edge."""
+    """Thirty random learning rates lie 7 % apart; steps of that would stay at the edge."""
     observed, cells = located(sweep(random=True, misplacement=0.9, seed=3).runs)
     grids = {(g["params"], g["tokens"]): g for g in next_grids(observed, cells)}
     edged = [c for c in cells if "lr_high" in c.edges or "lr_low" in c.edges]

@@ -60,6 +60,16 @@ def test_packs_are_cut_for_their_size_and_so_that_no_gpu_idles(tmp_path: Path) -
     assert len(tasks([pack_of(0.1)], set(), tmp_path, places=3)) == 1
 
 
+def test_where_time_is_short_the_packs_with_least_work_go_first(tmp_path: Path) -> None:
+    """Three long runs that stand first in a grid would hold every place until the time is up, and none would end."""
+    packs = [pack_of(*lrs, name=str(lrs)) for lrs in ((0.1, 0.2, 0.3), (0.4,), (0.5, 0.6))]
+    assert runs(tasks(packs, set(), tmp_path, places=1)) == [(0.1, 0.2, 0.3), (0.4,), (0.5, 0.6)]
+    hasty = tasks(packs, set(), tmp_path, places=1, shortest_first=True)
+    assert runs(hasty) == [(0.4,), (0.5, 0.6), (0.1, 0.2, 0.3)]
+    begin(task_of(packs[0]), tmp_path)
+    assert runs(tasks(packs, set(), tmp_path, places=1, shortest_first=True))[0] == (0.1, 0.2, 0.3)  # nearest its end
+
+
 def test_any_name_of_a_pack_gives_a_file_name(tmp_path: Path) -> None:
     task = task_of(pack_of(name="../0.8M [lr] \n" + "x" * 300))
     save(task, tmp_path)
