@@ -27,6 +27,10 @@ class NoRecipe(LawfitError):
     """The store has no such recipe, or several where one had to be named."""
 
 
+class NoRuns(NoRecipe):
+    """The store has no run of any recipe yet."""
+
+
 class RecipeConflict(LawfitError):
     """Runs were to be added to a recipe that holds other settings fixed."""
 

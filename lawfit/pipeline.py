@@ -47,12 +47,13 @@ CRITICAL_BATCH: Final = "critical_batch"
 STEPS_TABLE: Final = "steps_to_target"  # the route to a critical batch that takes no run
 
 
-def open_store(url: str | Path, *, dry_run: bool = False) -> Store:
+def open_store(url: str | Path, *, create: bool = True, dry_run: bool = False) -> Store:
     """Open the database, created and migrated on first use.
 
     Parameters
     ----------
     url : a file name ("lawfit.db"), or a SQLAlchemy URL
+    create : a file that does not exist is made; otherwise it is an error
     dry_run : a file that does not exist is not created; an empty store in memory stands in for it
 
     Raises
@@ -67,7 +68,7 @@ def open_store(url: str | Path, *, dry_run: bool = False) -> Store:
     if dry_run and location.path is not None and not location.path.exists():
         check_file(location.path)
         return Store.open(":memory:")
-    return Store.open(url)
+    return Store.open(url, create=create)
 
 
 def ingest(store: Store, path: str | Path, options: IngestOptions | None = None) -> IngestReport:

@@ -41,7 +41,7 @@ def demo(
         raise LawfitError(f"the folder {folder} cannot be made: {error.strerror}") from None
     sweep = _sweep(folder)
     database = folder / "lawfit.db"
-    store = open_at(ctx, str(database))
+    store = open_at(ctx, str(database), create=True)
     with progress("demo", quiet=as_json) as advance:
         advance("ingest", 0.0)
         _critical_batch(store)

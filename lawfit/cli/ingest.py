@@ -126,7 +126,7 @@ def ingest(
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    store = open_store(ctx, database, dry_run=dry_run)
+    store = open_store(ctx, database, create=True, dry_run=dry_run)
     reports: list[IngestReport] = []
     shown: dict[frozenset[tuple[str, str]], str] = {}  # columns -> the first file that has them
     failures: list[dict[str, str]] = []

@@ -67,11 +67,11 @@ def exit_code_of(error: Exception) -> ExitCode:
     """The one table from failures to exit codes."""
     import typer
 
-    from lawfit.errors import LawfitError, NoFit, NotEnoughData
+    from lawfit.errors import LawfitError, NoFit, NoRuns, NotEnoughData
 
     if isinstance(error, typer.TyperException):
         return ExitCode.USAGE
-    if isinstance(error, NotEnoughData | NoFit):
+    if isinstance(error, NotEnoughData | NoFit | NoRuns):
         return ExitCode.NOT_ENOUGH
     if isinstance(error, LawfitError) and isinstance(error, ValueError):  # a setting that no input could suit
         return ExitCode.USAGE

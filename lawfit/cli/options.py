@@ -77,16 +77,19 @@ def settings_for(ctx: typer.Context, database: str | None) -> Settings:
     return settings if url is None else dataclasses.replace(settings, database_url=url)
 
 
-def open_store(ctx: typer.Context, database: str | None, *, dry_run: bool = False) -> Store:
-    """The store this command works on, made and migrated on first use (but not for a dry run); closed at its end."""
-    return open_at(ctx, settings_for(ctx, database).database_url, dry_run=dry_run)
+def open_store(ctx: typer.Context, database: str | None, *, create: bool = False, dry_run: bool = False) -> Store:
+    """The store this command works on, closed at its end; see `open_at`."""
+    return open_at(ctx, settings_for(ctx, database).database_url, create=create, dry_run=dry_run)
 
 
-def open_at(ctx: typer.Context, url: str, *, dry_run: bool = False) -> Store:
-    """The store at a URL, closed when the command ends."""
+def open_at(ctx: typer.Context, url: str, *, create: bool = False, dry_run: bool = False) -> Store:
+    """The store at a URL, migrated on first use, closed when the command ends.
+
+    Only commands that put something in create a file (but not in a dry run): a name with a slip of the pen is an error.
+    """
     from lawfit import pipeline
 
-    store = pipeline.open_store(url, dry_run=dry_run)
+    store = pipeline.open_store(url, create=create, dry_run=dry_run)
     ctx.call_on_close(store.close)
     gc.freeze()  # what was imported stays: only what comes from here on is looked through for garbage
     gc.enable()

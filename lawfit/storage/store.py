@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import sqlalchemy as sa
 
-from lawfit.errors import NoFit, NoRecipe, NoRun, StoreError
+from lawfit.errors import NoFit, NoRecipe, NoRun, NoRuns, StoreError
 from lawfit.records import (
     Changes,
     Curve,
@@ -65,13 +65,19 @@ class Store:
 
     @classmethod
     def open(
-        cls, url: str | Path = "lawfit.db", *, migrate: bool = True, lock_wait_seconds: float = LOCK_WAIT_SECONDS
+        cls,
+        url: str | Path = "lawfit.db",
+        *,
+        create: bool = True,
+        migrate: bool = True,
+        lock_wait_seconds: float = LOCK_WAIT_SECONDS,
     ) -> Self:
         """Open a database, and create or upgrade it first where needed.
 
         Parameters
         ----------
         url : path of a SQLite file, ``:memory:``, or a SQLAlchemy URL
+        create : False refuses a file that does not exist
         migrate : False refuses a database whose schema is not this version's, instead of upgrading it
 
         Raises
@@ -84,7 +90,7 @@ class Store:
         location = Location.parse(url)
         if location.path is not None:
             check_file(location.path)
-            if not migrate and not location.path.exists():
+            if not (create and migrate) and not location.path.exists():
                 raise StoreError(f"there is no database {location}; lawfit ingest creates it")
         engine = create_engine(location, lock_wait_seconds=lock_wait_seconds)
         try:
@@ -171,12 +177,12 @@ class Store:
         Raises
         ------
         NoRecipe
-            There is none of that name, none at all, or several and no name to choose.
+            There is none of that name, none at all (`NoRuns`), or several and no name to choose.
         """
         with self.reading() as connection:
             known = [recipe_of(row) for row in connection.execute(sa.select(tables.recipes)).mappings()]
         if not known:
-            raise NoRecipe(f"{self.location} holds no runs yet; start with lawfit ingest FILE")
+            raise NoRuns(f"{self.location} holds no runs yet; start with lawfit ingest FILE")
         names = sorted(recipe.name for recipe in known)
         if name is None:
             if len(known) == 1:

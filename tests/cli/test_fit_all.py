@@ -41,7 +41,7 @@ def test_nothing_that_can_be_fitted_is_an_error(away: Path, call: Call) -> None:
 def test_an_empty_store_says_where_to_begin(away: Path, call: Call) -> None:
     with Store.open(away / "lawfit.db"):
         pass
-    assert "lawfit ingest" in call("fit", "--all", code=ExitCode.FAILED)["error"]["message"]
+    assert "lawfit ingest" in call("fit", "--all", code=ExitCode.NOT_ENOUGH)["error"]["message"]
 
 
 def test_one_recipe_and_all_of_them_is_a_contradiction(away: Path, call: Call) -> None:

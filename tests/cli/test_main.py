@@ -15,6 +15,7 @@ import pytest
 from lawfit import errors, pipeline
 from lawfit.cli.app import ORDER
 from lawfit.cli.main import ExitCode, exit_code_of, run
+from lawfit.storage import Store
 
 PREDICT = ("predict", "--params", "7B", "--tokens", "1.4T")
 
@@ -24,6 +25,25 @@ def shell(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "lawfit", *words], capture_output=True, text=True, timeout=60, **options
     )
+
+
+READING = (
+    PREDICT,
+    ("fit",),
+    ("laws", "compare"),
+    ("plan", "--flops", "1e20"),
+    ("predictions", "show", "x"),
+    ("runs", "list"),
+    ("runs", "exclude", "a", "--reason", "b"),
+    ("runs", "restore", "a"),
+    ("transfer",),
+)
+
+
+@pytest.fixture
+def empty_store(away: Path) -> None:
+    with Store.open(away / "lawfit.db"):
+        pass
 
 
 def raising(error: BaseException) -> Any:
@@ -112,6 +132,23 @@ def test_usage_errors(words: list[str], sentence: str, as_json: bool, capsys: py
         assert out == ""
 
 
+@pytest.mark.parametrize("words", READING, ids=" ".join)
+def test_a_slip_in_the_name_of_a_database_makes_none(
+    words: tuple[str, ...], away: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["--database", "tpyo.db", *words]) == ExitCode.FAILED
+    assert "there is no database tpyo.db; lawfit ingest creates it" in capsys.readouterr().err
+    assert list(away.iterdir()) == []
+
+
+@pytest.mark.usefixtures("empty_store")
+@pytest.mark.parametrize("words", [PREDICT, ("fit",), ("plan", "--flops", "1e20"), ("transfer",)], ids=" ".join)
+def test_no_runs_at_all_are_not_enough_data(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(words) == ExitCode.NOT_ENOUGH
+    assert "holds no runs yet; start with lawfit ingest FILE" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("empty_store")
 @pytest.mark.parametrize(
     ("error", "code"),
     [
@@ -131,6 +168,7 @@ def test_failures_are_one_sentence_and_one_document(
     assert err == f"lawfit: {error}\n"
 
 
+@pytest.mark.usefixtures("empty_store")
 def test_an_unexpected_error_says_how_to_see_more(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

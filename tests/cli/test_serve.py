@@ -28,7 +28,7 @@ def test_serves_until_ctrl_c(away: Path) -> None:
         with pytest.raises(urllib.error.HTTPError) as caught:
             urllib.request.urlopen(f"{address}/v1/predictions?params=7e9&tokens=1e12", timeout=20)
         with caught.value as response:
-            assert json.load(response)["type"] == "NoRecipe"
+            assert json.load(response)["type"] == "NoRuns"
             assert response.status == 404
     assert [path.name for path in away.glob("*.db*")] == ["here.db"]
 
