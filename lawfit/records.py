@@ -166,6 +166,8 @@ class PlanQuestion:
             raise ValueError("a budget and a loss leave nothing to plan: give the one, and the other is the answer")
         named = [name for name in ("params", "tokens", "loss") if getattr(self, name) is not None]
         named = ["a budget"] * (self.budget is not None) + named
+        if not named and self.gpus:
+            raise ValueError("gpus become a budget with days, how long they train")
         if not named:
             raise ValueError("a plan needs a budget (flops, or GPU time), or params, tokens or a loss to start from")
         if len(named) > 2:

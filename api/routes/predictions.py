@@ -1,4 +1,4 @@
-"""GET /v1/predictions: the document that `lawfit predict --json` prints."""
+"""GET /v1/predictions: the document that `lawfit predict --json` prints, and again from its id."""
 
 from __future__ import annotations
 
@@ -47,3 +47,9 @@ def predict(
         raise RequestValidationError([{"loc": ("query", "target"), "msg": str(error)}]) from None
     # A response of its own, so that the document goes out as it is: the model above is its description.
     return JSONResponse(document)
+
+
+@router.get("/predictions/{prediction_id}", response_model=PredictionOut, responses=documented(404, 503))
+def read_prediction(store: StoreDep, prediction_id: str) -> JSONResponse:
+    """A recommendation as it was given, whatever was ingested or fitted since."""
+    return JSONResponse(store.prediction(prediction_id).answer)

@@ -187,7 +187,10 @@ class Store:
         if name is None:
             if len(known) == 1:
                 return known[0]
-            raise NoRecipe(f"{self.location} holds {len(known)} recipes; choose one with --recipe: {_listed(names)}")
+            raise NoRecipe(
+                f"{self.location} holds {len(known)} recipes; say which one to use "
+                f"(--recipe NAME; recipe=NAME in a URL): {_listed(names)}"
+            )
         for recipe in known:
             if name in (recipe.name, recipe.key):
                 return recipe

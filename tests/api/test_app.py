@@ -106,6 +106,13 @@ def test_the_document_goes_out_as_it_is(client: TestClient, monkeypatch: pytest.
     assert asked == [("tiny", target, "f1")]
 
 
+def test_an_answer_comes_back_by_its_id(client: TestClient, database: str) -> None:
+    with pipeline.open_store(database) as store:
+        store.put_prediction("p1", FIT.id, {"params": 7e9}, PREDICTION)
+    assert client.get("/v1/predictions/p1").json() == PREDICTION
+    assert "no prediction 'nope'" in problem_of(client.get("/v1/predictions/nope"), 404)["detail"]
+
+
 def test_the_described_model_fits_an_answer_of_every_law() -> None:
     document = whole()[2]
     model = PredictionOut.model_validate(document)
@@ -208,7 +215,14 @@ def test_security_headers(path: str, client: TestClient) -> None:
 
 def test_openapi_describes_answers_and_problems(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
-    assert {"/v1/predictions", "/v1/recipes", "/v1/fits/{fit_id}", "/healthz", "/readyz"} <= set(document["paths"])
+    assert {
+        "/v1/predictions",
+        "/v1/predictions/{prediction_id}",
+        "/v1/recipes",
+        "/v1/fits/{fit_id}",
+        "/healthz",
+        "/readyz",
+    } <= set(document["paths"])
     predict = document["paths"]["/v1/predictions"]["get"]
     assert predict["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].endswith("PredictionOut")
     for status in ("404", "409", "422", "503"):

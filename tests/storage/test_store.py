@@ -28,7 +28,9 @@ class TestRecipes:
     def test_several_must_be_told_apart(self, store: Store) -> None:
         store.put_runs(recipe("one"), [run()])
         store.put_runs(recipe("two", optimizer="muon"), [run()])
-        with pytest.raises(NoRecipe, match="2 recipes; choose one with --recipe: one, two"):
+        with pytest.raises(
+            NoRecipe, match=r"2 recipes; say which one to use \(--recipe NAME; recipe=NAME in a URL\): one, two"
+        ):
             store.recipe()
 
     def test_an_unknown_name_names_the_known(self, store: Store) -> None:
