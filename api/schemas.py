@@ -101,6 +101,10 @@ class BatchOut(ValueOut):
     """The recommended batch, in tokens per step."""
 
     sequences: float | None = Field(default=None, description="The same in sequences, where their length is known")
+    imposed: bool = Field(
+        default=False,
+        description="Given, or the largest allowed: interval and cheap zones are those of the best batch all the same",
+    )
 
 
 class RecommendationOut(Document):

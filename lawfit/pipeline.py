@@ -30,6 +30,7 @@ from lawfit.records import (
     content_hash,
 )
 from lawfit.settings import data_folder
+from lawfit.units import counted
 
 if TYPE_CHECKING:
     from lawfit.estimate.all_laws import Evidence, Squares
@@ -153,13 +154,13 @@ def _curve_notes(put: Sequence[CurveChange]) -> list[str]:
         runs, points = len({change.run_key for change in replaced}), sum(change.replaced for change in replaced)
         new = sum(len(change.new_steps) for change in replaced)
         said.append(
-            f"thinned curves of {runs:,} run{'' if runs == 1 else 's'} ({points:,} points) were replaced by the fuller "
+            f"thinned curves of {counted(runs, 'run')} ({points:,} points) were replaced by the fuller "
             f"ones of this file, which have {new:,} more"
         )
     if differing := [change for change in put if change.differs]:
         first = differing[0]
         said.append(
-            f"{len(differing):,} curve{' has' if len(differing) == 1 else 's have'} other numbers than those stored at "
+            f"{counted(len(differing), 'curve has', 'curves have')} other numbers than those stored at "
             f"the same steps ('{first.metric}' of run '{first.run_key}'); what was stored stays"
         )
     return said
@@ -182,7 +183,7 @@ def _ingest_curves(
         put += store.put_curves(recipe.key, curves, dry_run=options.dry_run)
     for change in put:
         new.update((change.run_key, step) for step in change.new_steps)
-    known = f"{len(found.rows):,} run{'' if len(found.rows) == 1 else 's'}"
+    known = counted(len(found.rows), "run")
     return IngestReport(
         file=file,
         format=table.format,

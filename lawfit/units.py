@@ -57,6 +57,11 @@ def format_flops(value: float) -> str:
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
 
 
+def counted(number: float, noun: str, plural: str = "") -> str:
+    """A number of things in words: ``1 run``, ``1,627 runs``."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
 def format_duration(seconds: float) -> str:
     """Wall-clock time in the largest unit that it fills: ``10.9 hours``, ``3.2 days``."""
     for name, length in (("years", 365.25 * 86400), ("days", 86400), ("hours", 3600), ("minutes", 60)):

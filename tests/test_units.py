@@ -89,3 +89,16 @@ def test_flops_for_people(value: float, words: str) -> None:
 )
 def test_durations_for_people(seconds: float, words: str) -> None:
     assert units.format_duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "text"),
+    [
+        (0, ("run",), "0 runs"),
+        (1, ("run",), "1 run"),
+        (1627, ("run",), "1,627 runs"),
+        (2, ("loss", "losses"), "2 losses"),
+    ],
+)
+def test_numbers_of_things(number: int, words: tuple[str, ...], text: str) -> None:
+    assert units.counted(number, *words) == text

@@ -110,6 +110,7 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
             ),
             "yours": yours[1],
             "sequences": None if seq_len is None else math.exp(log_batch) / seq_len,
+            "imposed": imposed,  # given or capped: interval and zones are those of the best batch all the same
         },
     }
     batch_value = recommendation["batch_tokens"]["value"]

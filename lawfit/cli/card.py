@@ -19,6 +19,7 @@ from lawfit.cli.output import (
     warning_list,
 )
 from lawfit.plots.words import (
+    BEST_BATCH,
     FURTHER_NAMES,
     INPUT_WORDS,
     STATUS_WORDS,
@@ -27,7 +28,7 @@ from lawfit.plots.words import (
     is_simulated,
     recipe_words,
 )
-from lawfit.units import format_lr, format_percent, format_quantity
+from lawfit.units import counted, format_lr, format_percent, format_quantity
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -106,10 +107,11 @@ def _values(document: Mapping[str, Any]) -> Table:
             ("", plain(""), plain(f"{batch['sequences']:,.0f} sequences" + (f" of {seq_len:,}" if seq_len else "")))
         )
     level = f"{100 * lr['level']:g} % interval"
-    rows.append((level, plain(_range(lr, format_lr)), plain(_range(batch, format_count))))
+    best = BEST_BATCH if batch.get("imposed") else ""
+    rows.append((level, plain(_range(lr, format_lr)), plain(best + _range(batch, format_count))))
     for cost in sorted({*(lr.get("cheap_zone") or {}), *(batch.get("cheap_zone") or {})}, key=float):
         label = f"Costs below {100 * float(cost):g} %"
-        rows.append((label, plain(_zone(lr, cost, format_lr)), plain(_zone(batch, cost, format_count))))
+        rows.append((label, plain(_zone(lr, cost, format_lr)), plain(best + _zone(batch, cost, format_count))))
     rows.append(("Expected cost", plain(_cost(lr)), plain(_cost(batch))))
     rows.append(("From your runs", plain(_yours(lr)), plain(_yours(batch))))
     from rich.table import Table
@@ -202,7 +204,7 @@ def _published(published: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
 
 def _evidence(document: Mapping[str, Any]) -> Table:
     evidence = document["evidence"]
-    runs = f"{evidence['runs_used']:,} runs at {evidence['cells']:,} scales"
+    runs = f"{counted(evidence['runs_used'], 'run')} at {counted(evidence['cells'], 'scale')}"
     if evidence.get("diverged"):
         runs += f", {evidence['diverged']:,} of them diverged"
     rows = [("Evidence", runs)] if evidence["runs_used"] else []

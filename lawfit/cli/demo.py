@@ -11,6 +11,7 @@ from lawfit.cli.options import JsonOption, open_at
 from lawfit.cli.output import note, plain, print_json, progress, show
 from lawfit.errors import LawfitError
 from lawfit.records import Target
+from lawfit.units import counted
 
 if TYPE_CHECKING:
     from lawfit.storage import Store
@@ -65,7 +66,7 @@ def demo(
         return
     from lawfit.cli.card import card
 
-    note(f"{report.rows:,} runs from {sweep} are in {database}")
+    note(f"{counted(report.rows, 'run')} from {sweep} are in {database}")
     show(*card(document), plain(""), plain(f"Report: {written}"))
     note(f"next: lawfit --database {database} predict --recipe {recipe} --params 1B --tokens 20B")
 

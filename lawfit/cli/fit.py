@@ -24,7 +24,7 @@ from lawfit.cli.output import (
 )
 from lawfit.plots.words import other_law_rows
 from lawfit.records import FitStatus
-from lawfit.units import format_lr, format_quantity
+from lawfit.units import counted, format_lr, format_quantity
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -121,7 +121,7 @@ def _fit_all(store: Store, without_laws: Sequence[str], *, three_term: bool, as_
         return
     for name, reason in failed.items():
         note(f"{name}: {reason}")
-    note(f"{len(fits)} recipe{'' if len(fits) == 1 else 's'} fitted; next: lawfit predict --recipe NAME")
+    note(f"{counted(len(fits), 'recipe')} fitted; next: lawfit predict --recipe NAME")
 
 
 def summary(stored: Fit) -> list[RenderableType]:

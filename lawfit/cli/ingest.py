@@ -14,7 +14,7 @@ from lawfit.cli.main import ExitCode
 from lawfit.cli.options import DatabaseOption, JsonOption, open_store, whole_quantity
 from lawfit.cli.output import heading, note, pairs, plain, print_error, print_json, progress, show, table
 from lawfit.errors import LawfitError, NoRun
-from lawfit.units import PARAMS_CONVENTIONS
+from lawfit.units import PARAMS_CONVENTIONS, counted
 
 if TYPE_CHECKING:
     from lawfit.records import IngestReport
@@ -126,7 +126,8 @@ def ingest(
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    store = open_store(ctx, database, create=True, dry_run=dry_run)
+    nothing = not any(path.exists() for path in files)  # and no database for it
+    store = open_store(ctx, database, create=True, dry_run=dry_run or nothing)
     reports: list[IngestReport] = []
     shown: dict[frozenset[tuple[str, str]], str] = {}  # columns -> the first file that has them
     failures: list[dict[str, str]] = []
@@ -206,7 +207,7 @@ def _document(reports: Sequence[IngestReport], failures: Sequence[Mapping[str, s
 def _show(report: IngestReport, like: str) -> None:
     """One file; its columns are listed unless they are those of the file `like`, which was shown before."""
     rows = [
-        ("File", f"{report.file} ({report.format}, {report.rows:,} row{'' if report.rows == 1 else 's'})"),
+        ("File", f"{report.file} ({report.format}, {counted(report.rows, 'row')})"),
         ("Recipe", ", ".join(report.recipes) or "-"),
     ]
     counts = [f"{report.inserted:,} new", f"{report.updated:,} updated", f"{report.unchanged:,} unchanged"]

@@ -9,7 +9,7 @@ import typer
 
 from lawfit.cli.options import DatabaseOption, JsonOption, RecipeOption, open_store
 from lawfit.cli.output import heading, pairs, plain, print_json, progress, show, table, warning_list
-from lawfit.units import format_percent, format_quantity
+from lawfit.units import counted, format_percent, format_quantity
 
 app = typer.Typer(help="Published scaling laws: list them, show one, compare them on your runs.", no_args_is_help=True)
 
@@ -144,8 +144,9 @@ def compare(
     if as_json:
         print_json({"schema": "lawfit.comparison/2", **document})
         return
-    counted = document["params_convention"].replace("_", "-")
-    runs = f"{document['runs_used']:,} runs of {document['recipe']}" + (f", {counted} parameters" if counted else "")
+    convention = document["params_convention"].replace("_", "-")
+    runs = f"{counted(document['runs_used'], 'run')} of {document['recipe']}"
+    runs += f", {convention} parameters" if convention else ""
     show(
         heading(f"Published laws on {runs}"),
         plain(""),
@@ -211,10 +212,8 @@ def ratio(
 def _ratio_words(found: Mapping[str, Any]) -> str:
     """``1.18 times (1.10 to 1.26; 8 losses at 3 sizes)``."""
     spread = "no interval" if found["low"] is None else f"{found['low']:.2f} to {found['high']:.2f}"
-    losses = f"{found['losses']} loss{'' if found['losses'] == 1 else 'es'}"
-    return (
-        f"{found['ratio']:.2f} times ({spread}; {losses} at {found['sizes']} size{'' if found['sizes'] == 1 else 's'})"
-    )
+    losses = counted(found["losses"], "loss", "losses")
+    return f"{found['ratio']:.2f} times ({spread}; {losses} at {counted(found['sizes'], 'size')})"
 
 
 def _takes(law: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from lawfit.plots.plan_tables import (
     scale_table,
 )
 from lawfit.plots.words import FURTHER_NAMES, further_words, is_simulated, recipe_words
-from lawfit.units import format_lr
+from lawfit.units import counted, format_lr
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -84,7 +84,7 @@ def _time(document: Mapping[str, Any]) -> list[RenderableType]:
 
 def _evidence(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     evidence = document["evidence"]
-    rows = [("Rests on", f"a loss law through the best run of {evidence['scales']} scales")]
+    rows = [("Rests on", f"a loss law through the best run of {counted(evidence['scales'], 'scale')}")]
     if document["optimum"] is not None:
         exponent = document["optimum"]["params_exponent"]
         ends = "" if exponent["low"] is None else f" ({exponent['low']:.2f} to {exponent['high']:.2f})"

@@ -10,7 +10,7 @@ import typer
 
 from lawfit.cli.options import DatabaseOption, JsonOption, RecipeOption, open_store, whole_quantity
 from lawfit.cli.output import note, plain, print_json, show, table
-from lawfit.units import format_lr, format_quantity
+from lawfit.units import counted, format_lr, format_quantity
 
 if TYPE_CHECKING:
     from lawfit.records import Run
@@ -173,6 +173,6 @@ def _report(recipe: str, what: str, matched: list[str], changed: int, as_json: b
         return
     unchanged = len(matched) - changed
     same = f" ({unchanged:,} already were)" if unchanged else ""
-    show(plain(f"{changed:,} run{'' if changed == 1 else 's'} of {recipe} {what}{same}"))
+    show(plain(f"{counted(changed, 'run')} of {recipe} {what}{same}"))
     if changed:
         note("stored fits stay as they are; run lawfit fit to make one that sees this")

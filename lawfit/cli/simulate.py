@@ -11,7 +11,7 @@ import typer
 from lawfit.cli.options import JsonOption, quantity
 from lawfit.cli.output import heading, note, plain, print_json, show, table
 from lawfit.errors import LawfitError
-from lawfit.units import format_lr, format_quantity
+from lawfit.units import counted, format_lr, format_quantity
 
 DEFAULT_PARAMS = (2e7, 6e7, 1.8e8)
 DEFAULT_RATIOS = (10.0, 30.0, 90.0)
@@ -90,8 +90,9 @@ def simulate(
         for item in optima
     ]
     columns = ("params", "tokens", "best lr", "best batch")
+    size = f"{counted(rows, 'run')} at {counted(len(scales), 'scale')}"
     show(
-        plain(f"SIMULATED: {rows:,} runs at {len(scales)} scales in {file}, {diverged:,} of them diverged"),
+        plain(f"SIMULATED: {size} in {file}, {diverged:,} of them diverged"),
         plain(""),
         heading("The truth, which a fit should find"),
         table(columns, texts, right=columns),

@@ -27,7 +27,7 @@ from lawfit.estimate.recipe_laws import TIMESCALE as TIMESCALE_ROUTE
 from lawfit.estimate.timescale import bracket_sentence
 from lawfit.laws.timescale import DecayConvention
 from lawfit.records import FitStatus, Run, StepsToTarget, content_hash
-from lawfit.units import format_quantity
+from lawfit.units import counted, format_quantity
 
 Floats = NDArray[np.float64]
 Squares = Mapping[str, tuple[Floats, Floats, Floats]]  # run_key -> steps, squared gradient norms at one batch, at two
@@ -159,7 +159,7 @@ def _timescale_law(found: RecipeLaws, notes: Sequence[str]) -> tuple[FittedLaw |
         return None, found.missing[TIMESCALE_ROUTE]
     if fit.law is None:
         return None, (
-            f"weight decay was varied at {_count(len(fit.scales), 'scale')}, and none shows its best value: that takes"
+            f"weight decay was varied at {counted(len(fit.scales), 'scale')}, and none shows its best value: that takes"
             " three or more positive values around it at one scale, learning rate and batch"
             + (f"; {said}" if (said := bracket_sentence(fit.optima)) else "")
         )
@@ -208,10 +208,6 @@ _ROUTE_WORDS: Final = {
     CURVES: "read off loss curves",
     DATA_LAWS: "from finished runs at equal loss",
 }
-
-
-def _count(number: int, of: str) -> str:
-    return f"{number} {of}{'' if number == 1 else 's'}"
 
 
 def in_one_convention(runs: Sequence[Run], usual: str = COUPLED) -> tuple[list[Run], tuple[str, ...]]:

@@ -27,6 +27,7 @@ from lawfit.estimate.shapes import SHAPES
 from lawfit.estimate.surface import N_LAW, SurfaceFit, fit_surface, law_design
 from lawfit.estimate.surface_certificate import certificate_document, certify_surface
 from lawfit.records import MODEL_VERSION, FitStatus, Optimum, OptimumStatus
+from lawfit.units import counted
 
 Floats = NDArray[np.float64]
 Progress = Callable[[str, float], None]
@@ -358,10 +359,9 @@ def _warnings(
             f"{observed.params[0]:.3g} parameters and {4 * observed.tokens[0]:.3g} tokens would settle it"
         )
     if sparse:
-        scales = "1 scale" if observed.n_cells == 1 else f"{observed.n_cells} scales"
         said.append(
-            f"thin evidence ({scales}): how the optimum moves with scale is borrowed from published laws; "
-            "these runs set its level"
+            f"thin evidence ({counted(observed.n_cells, 'scale')}): how the optimum moves with scale is borrowed from "
+            "published laws; these runs set its level"
         )
     said += _lonely_runs(observed, max(m.choice.window for m in ensemble.members))
     for name, words in (("lr", "learning rate"), ("batch_tokens", "batch size")):

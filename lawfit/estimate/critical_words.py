@@ -9,7 +9,7 @@ from lawfit.estimate.critical_laws import BOTH
 from lawfit.estimate.least_tokens import LeastTokensFit
 from lawfit.estimate.noise_by_size import NoiseFactor
 from lawfit.records import FitStatus
-from lawfit.units import format_quantity
+from lawfit.units import counted, format_quantity
 
 _INPUT = {"tokens": "tokens", "params": "parameters", "loss": "loss", BOTH: "both"}
 
@@ -18,7 +18,7 @@ def headline(found: CriticalAnalysis, source: str) -> str:
     """The law in one line, with where its numbers come from."""
     law = found.laws[found.answering]
     low, high = law.exponent_interval(found.answering)
-    sizes = f"{law.groups} model size{'' if law.groups == 1 else 's'}"
+    sizes = counted(law.groups, "model size")
     return (
         f"moves as {_INPUT[found.answering]}^{law.exponents[found.answering]:+.2f} ({low:+.2f} to {high:+.2f}); "
         f"{law.points} measured at {sizes}, {source}"

@@ -23,7 +23,7 @@ from lawfit.estimate.newton import Floats
 from lawfit.estimate.observations import observe
 from lawfit.laws.loss import AdditiveLaw
 from lawfit.records import FitStatus, Run
-from lawfit.units import format_percent, format_quantity
+from lawfit.units import counted, format_percent, format_quantity
 
 LOSS_SCALES: Final = 6  # one more than the parameters of the additive law
 LOSS_RESAMPLES: Final = 300
@@ -91,7 +91,7 @@ def loss_law(runs: Sequence[Run], rng: np.random.Generator) -> LossLaw:
             {"params": n, "tokens": d, "loss": y}
             for n, d, y in zip(*(column.tolist() for column in points), strict=True)
         ],
-        "words": f"{formula_words(fit, ensemble)}; through the best run of {observed.n_cells} scales",
+        "words": f"{formula_words(fit, ensemble)}; through the best run of {counted(observed.n_cells, 'scale')}",
         "lines": [forms_words(ensemble, alone), *(found["words"] for found in further.values()), *_not_fitted(lacking)],
         "reasons": list(found.reasons),
         "sentences": [*sentences, *found.warnings],

@@ -25,6 +25,7 @@ from lawfit.estimate.observations import Observations
 from lawfit.estimate.optima import SweepOptima
 from lawfit.estimate.surface import N_LAW, SurfaceFit, law_design
 from lawfit.estimate.valley import best_lr_shift
+from lawfit.units import counted
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -127,7 +128,7 @@ def choose_lr_at_batch(
     if curves < MIN_CURVES:
         return surface(
             f"no other form is fitted beside it: the best learning rate shows at {MIN_BATCHES} or more batches at "
-            f"{curves} scale{'' if curves == 1 else 's'}, and {MIN_CURVES} such scales are needed"
+            f"{counted(curves, 'scale')}, and {MIN_CURVES} such scales are needed"
         )
     try:
         fit = fit_saturating_across_scales(*optima, level=level)

@@ -22,7 +22,7 @@ from lawfit.estimate.optima import Columns, SweepOptima, locate_argmin, locate_l
 from lawfit.estimate.regression import fit_power_law_clustered
 from lawfit.laws.lr_batch import Saturating
 from lawfit.records import OptimumStatus, Run, RunStatus
-from lawfit.units import format_quantity
+from lawfit.units import counted, format_quantity
 
 Floats = NDArray[np.float64]
 
@@ -108,7 +108,7 @@ def lr_batch_forms(sweeps: SweepOptima) -> dict[str, Any]:
     others = ", ".join(
         f"{name.replace('_', ' ')} {error[name]:.0%}" for name in ("power", "surge", "saturating_sgd") if name != best
     )
-    count = f"{len(cells)} scale{'' if len(cells) == 1 else 's'}"
+    count = counted(len(cells), "scale")
     return {
         "cells": [{key: value for key, value in cell.items() if key != "squares"} for cell in cells],
         "error": error,
@@ -236,7 +236,7 @@ def max_lr(runs: Sequence[Run]) -> dict[str, Any]:
         diverged = sum(run.status is RunStatus.DIVERGED for run in runs)
         raise NotEnoughData(
             f"it takes diverged runs above finished ones at two or more values of depth x width; {diverged} runs "
-            f"diverged, above finished ones at {len(brackets)} shape{'' if len(brackets) == 1 else 's'}"
+            f"diverged, above finished ones at {counted(len(brackets), 'shape')}"
         )
     shapes = sorted(brackets, key=lambda shape: shape[0] * shape[1])
     medians = np.array([float(np.exp(np.median(brackets[shape]))) for shape in shapes])

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from lawfit.errors import FitError
 from lawfit.estimate.hyperbola import HyperbolaFit, fit_hyperbola, share_bends
 from lawfit.estimate.sweeps import same_value
+from lawfit.units import counted
 
 Floats = NDArray[np.float64]
 
@@ -135,7 +136,7 @@ def steps_table_from_curves(curves: Sequence[LossCurve], targets: ArrayLike) -> 
                 rows.append((params, batch, float(column[best]), float(goal)))
     for (params, doubt), batches in doubts.items():
         count = len(set(batches))
-        where = f"{count} batch size{'' if count == 1 else 's'} ({min(batches):.6g} to {max(batches):.6g} tokens)"
+        where = f"{counted(count, 'batch size')} ({min(batches):.6g} to {max(batches):.6g} tokens)"
         notes.append(f"{params:.4g} params: {doubt} at {where}, so their steps may not be the fewest")
     if not rows:
         raise FitError(f"none of {len(curves)} curves reaches a target; the lowest is {_lowest(curves):.4g}")

@@ -34,7 +34,7 @@ from lawfit.estimate.observations import Observations
 from lawfit.estimate.shapes import SHAPES
 from lawfit.estimate.surface import N_LAW, SurfaceFit, inside_window, law_design, search_again
 from lawfit.estimate.sweeps import FLAT_BAND
-from lawfit.units import format_quantity
+from lawfit.units import counted, format_quantity
 
 Floats = NDArray[np.float64]
 
@@ -107,7 +107,7 @@ def _line(document: Mapping[str, Any]) -> str:
     parts.append(f"{search['gradient_norm']:.1g} standard errors from the mode")
     number = document["condition_number"]
     parts.append("condition number " + ("infinite" if number is None else f"{number:.2g}"))
-    parts.append(f"{document['clusters']} scales")
+    parts.append(counted(document["clusters"], "scale"))
     if document["influence"]:
         most = document["influence"][0]
         parts.append(f"most influence: {most['group']} ({abs(most['shift']):.1f} standard errors)")
@@ -318,5 +318,5 @@ def _warnings(
             f"{most.value_without:.3g} ({abs(most.shift):.1f} standard errors)"
         )
     if cells < FEW_CLUSTERS:
-        found.append(f"only {cells} scale{'' if cells == 1 else 's'}: intervals allow for it and are rough")
+        found.append(f"only {counted(cells, 'scale')}: intervals allow for it and are rough")
     return found

@@ -21,7 +21,7 @@ from lawfit.estimate.timescale_valley import Valley, fit_windows, usable_slices,
 from lawfit.estimate.weight_decay import AS_LARGE, AS_SMALL, DecayOptimum, DecayRuns, DecaySlice, locate_in_slices
 from lawfit.laws.timescale import DecayConvention, TimescaleLaw, weight_decay_of
 from lawfit.records import FitStatus, OptimumStatus
-from lawfit.units import format_quantity
+from lawfit.units import counted, format_quantity
 
 __all__ = ["RATIO", "PredictedDecay", "ScaleTimescale", "TimescaleFit", "fit_timescale", "usable_slices"]
 
@@ -300,7 +300,7 @@ def bracket_sentence(optima: Sequence[DecayOptimum]) -> str:
     closed = int(np.isfinite(brackets[:, 1]).sum())
     low = f"above {brackets[:, 0].min():.2g} to {brackets[:, 0].max():.2g} of the run"
     high = f" (in {closed} also below a bound)" if closed else ""
-    count = f"{len(shown)} sweep{'' if len(shown) == 1 else 's'}"
+    count = counted(len(shown), "sweep")
     return (
         f"{count} with worse neighbours on both sides say only that the best timescale lies {low}{high}, with which "
         f"Power Lines' law agrees in {held}"

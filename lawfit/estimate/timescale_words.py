@@ -7,7 +7,7 @@ import numpy as np
 from lawfit.estimate.certificate import Certificate
 from lawfit.estimate.timescale import RATIO, TimescaleFit
 from lawfit.records import FitStatus
-from lawfit.units import format_quantity
+from lawfit.units import counted, format_quantity
 
 _SHOWN = 6  # scales
 
@@ -17,7 +17,7 @@ def headline(fit: TimescaleFit) -> str:
     if fit.law is None:
         raise ValueError("there is no law to put into words")
     low, high = fit.law.exponent_interval(RATIO)
-    count = f"{fit.law.points} scale{'' if fit.law.points == 1 else 's'}"
+    count = counted(fit.law.points, "scale")
     return (
         f"timescale {float(np.exp(fit.law.coefficients[0])):.2g} at {float(np.exp(fit.law.centre[0])):.3g} tokens per "
         f"parameter, moves as their ratio^{fit.law.exponents[RATIO]:+.2f} ({low:+.2f} to {high:+.2f}); {count} of its "

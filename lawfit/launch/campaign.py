@@ -16,6 +16,7 @@ from lawfit.launch.follow import Follower, ended_runs
 from lawfit.launch.launcher import Job, JobState, JobStatus, Launcher
 from lawfit.records import Json
 from lawfit.train.trunks import halves, plan
+from lawfit.units import counted
 
 RETRIES: Final = 2  # of a pack that died and came no further: from its checkpoint if it left one, else in halves
 POLL_SECONDS: Final = 0.2
@@ -196,7 +197,7 @@ class Campaign:
             return
         if before.status is JobStatus.QUEUED and entry.state.place:
             how = "goes on" if task.resumes or entry.attempt else "begins"
-            self._news.append(f"{task.pack.name} {how} on {entry.state.place} ({_runs(len(task.ids))})")
+            self._news.append(f"{task.pack.name} {how} on {entry.state.place} ({counted(len(task.ids), 'run')})")
         if entry.state.status is JobStatus.ENDED:
             del self._entries[name]
             self._settle(entry, stopped_by)
@@ -226,7 +227,7 @@ class Campaign:
         if not left:
             folder.forget(task, self._logs)
             diverged = sum(status == "diverged" for status in over.values())
-            self._news.append(f"{task.pack.name} is done: {_runs(len(over))}, {diverged} diverged")
+            self._news.append(f"{task.pack.name} is done: {counted(len(over), 'run')}, {diverged} diverged")
             return
         if stopped_by or state.cancelled or self._stop():
             return
@@ -346,7 +347,3 @@ def _how_it_died(state: JobState, tail: str) -> str:
         return "ended before its runs did"
     last = tail.splitlines()[-1].strip() if tail else ""
     return last[:200] or f"exit code {code}"
-
-
-def _runs(number: int) -> str:
-    return f"{number} run" if number == 1 else f"{number} runs"

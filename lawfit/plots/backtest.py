@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from lawfit.plots import style
-from lawfit.units import format_percent
+from lawfit.units import counted, format_percent
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -80,7 +80,7 @@ def backtest_figure(backtest: Backtest) -> Figure:
     colours = [style.colour("ours" if score.ours else "others") for score in scores]
     text = [
         f"{score.method}<br>mean {format_percent(score.mean_regret)}, worst {format_percent(score.worst_regret)}, "
-        f"over {score.cells} scales"
+        f"over {counted(score.cells, 'scale')}"
         for score in scores
     ]
     lines: list[dict[str, Any]] = [

@@ -18,7 +18,7 @@ from lawfit.plots.plan_tables import (
 from lawfit.plots.planning import plane_figure, plane_numbers, time_figure, valley_figure, valley_numbers
 from lawfit.plots.sections import simulated_banner
 from lawfit.plots.words import FURTHER_NAMES, further_words, recipe_words
-from lawfit.units import format_lr, format_quantity
+from lawfit.units import counted, format_lr, format_quantity
 
 if TYPE_CHECKING:
     from lawfit.records import Fit
@@ -187,7 +187,7 @@ def _evidence(document: Mapping[str, Any]) -> str:
     evidence, recipe = document["evidence"], document["recipe"]
     pairs = [
         ("Recipe", f"{recipe['name']} ({recipe_words(recipe) or 'nothing known of what it holds fixed'})"),
-        ("Loss law", f"{evidence['loss_fit_id']}, through the best run of {evidence['scales']} scales"),
+        ("Loss law", f"{evidence['loss_fit_id']}, through the best run of {counted(evidence['scales'], 'scale')}"),
     ]
     pairs += [("Note", words) for words in evidence["notes"]]
     if document["optimum"] is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from lawfit.plots.charts import backtest_choice, cost_charts, law_charts, scaling_choice, surface_choice
 from lawfit.plots.html import Table, chart_html, choice_html, list_html, pairs_html, table_html, tag, text
 from lawfit.plots.words import (
+    BEST_BATCH,
     CRITICAL_INPUTS,
     FURTHER_NAMES,
     LAW_STATUS_WORDS,
@@ -22,7 +23,7 @@ from lawfit.plots.words import (
     recipe_words,
     scale_words,
 )
-from lawfit.units import format_lr, format_percent, format_quantity
+from lawfit.units import counted, format_lr, format_percent, format_quantity
 
 if TYPE_CHECKING:
     from lawfit.estimate.observations import Observations
@@ -101,11 +102,12 @@ def _value_html(document: Mapping[str, Any], quantity: str) -> str:
     if part.get("sequences") is not None:
         length = target.get("seq_len")
         rows.append(("In sequences", f"{part['sequences']:,.0f}" + (f" of {length:,} tokens" if length else "")))
+    best = BEST_BATCH if part.get("imposed") else ""
     if part.get("low") is not None:
-        rows.append((f"{100 * part['level']:g} % interval", f"{write(part['low'])} to {write(part['high'])}"))
+        rows.append((f"{100 * part['level']:g} % interval", f"{best}{write(part['low'])} to {write(part['high'])}"))
     for cost, zone in sorted((part.get("cheap_zone") or {}).items(), key=lambda item: float(item[0])):
         if zone is not None:
-            rows.append((f"Costs < {100 * float(cost):g} %", f"{write(zone[0])} to {write(zone[1])}"))
+            rows.append((f"Costs < {100 * float(cost):g} %", f"{best}{write(zone[0])} to {write(zone[1])}"))
     if part.get("yours") is not None:
         share = f"{100 * part['yours']:.0f} %"
         rows.append(("From your runs", share if part["yours"] > 0.995 else f"{share}, rest published laws"))
@@ -318,7 +320,8 @@ def next_section(fit: Fit) -> str:
 def evidence_section(document: Mapping[str, Any], notes: Sequence[str] = ()) -> str:
     """What the answer rests on, so that it can be made again."""
     evidence, recipe = document["evidence"], document["recipe"]
-    runs = f"{evidence['runs_used']:,} runs at {evidence['cells']:,} scales, {evidence['diverged']:,} of them diverged"
+    runs = f"{counted(evidence['runs_used'], 'run')} at {counted(evidence['cells'], 'scale')}"
+    runs += f", {evidence['diverged']:,} of them diverged"
     pairs = [("Recipe", f"{recipe['name']} ({recipe_words(recipe) or 'nothing known of what it holds fixed'})")]
     if recipe.get("loss_column"):
         pairs.append(("Loss", f"column {recipe['loss_column']}"))

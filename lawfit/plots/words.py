@@ -27,6 +27,7 @@ OPTIMUM_WORDS: Final[Mapping[str, str]] = MappingProxyType(
         "too_few": "too few runs to say",
     }
 )
+BEST_BATCH: Final = "of the best: "  # before intervals of the best batch, where another is given or the largest allowed
 QUANTITY_WORDS: Final[Mapping[str, str]] = MappingProxyType({"lr": "Peak learning rate", "batch_tokens": "Batch size"})
 INPUT_WORDS: Final[Mapping[str, str]] = MappingProxyType(
     {"params": "parameters", "tokens": "tokens", "batch_tokens": "batch"}

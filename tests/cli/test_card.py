@@ -79,6 +79,17 @@ def test_laws_are_listed_cheapest_first_and_unscored_last(capsys: pytest.Capture
     assert text.index("\nstep_law ") < text.index("\ndeepseek ") < text.index("\nkaplan ")
 
 
+def test_beside_a_batch_that_is_not_the_best_the_intervals_say_whose_they_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    document = copy.deepcopy(PREDICTION)
+    assert "of the best" not in printed(document, capsys)
+    document["target"]["max_batch_tokens"] = 2**17
+    document["recommendation"]["batch_tokens"].update(value=2.0**17, imposed=True)
+    said = [line for line in printed(document, capsys).splitlines() if "of the best: " in line]
+    assert len(said) == 1 + len(document["recommendation"]["batch_tokens"]["cheap_zone"])
+
+
 def test_what_is_not_known_is_a_dash(capsys: pytest.CaptureFixture[str]) -> None:
     document = copy.deepcopy(PREDICTION)
     document["target"]["batch_tokens"] = 2**20
