@@ -224,7 +224,7 @@ def fit(sweep: ObservedSweep, *, without_laws: tuple[str, ...] = (), backtest: b
     """
     from lawfit.estimate.all_laws import Evidence
     from lawfit.estimate.analysis import FitOptions
-    from lawfit.pipeline import fit_evidence
+    from lawfit.pipeline.fitting import fit_evidence
 
     evidence = Evidence(
         runs=sweep.runs,

@@ -14,6 +14,7 @@ from lawfit.cli.fit import summary
 from lawfit.errors import NoFit, NotEnoughData
 from lawfit.estimate import critical_analysis
 from lawfit.estimate.analysis import FitOptions
+from lawfit.pipeline.fitting import LR_BATCH
 from lawfit.plots.report import report_html
 from lawfit.plots.words import further_words
 from lawfit.records import Curve, FitStatus, Recipe, Run, RunStatus, Sweep, Target, TargetSweep
@@ -129,7 +130,7 @@ def test_the_noise_scale_stands_beside_it(store: Store, table: bool) -> None:
 def test_new_curves_and_targets_make_a_fit_stale(store: Store) -> None:
     """The notice looked at runs only."""
     constant_runs(store, table=True)
-    fit = store.latest_fit(store.recipe("curves").key, pipeline.LR_BATCH)
+    fit = store.latest_fit(store.recipe("curves").key, LR_BATCH)
     assert not pipeline.runs_changed_since(store, fit.id)
     run = store.runs(fit.recipe_key)[0]
     store.append_curve(fit.recipe_key, run.run_key, "validation_loss", [10**9], [1.6])

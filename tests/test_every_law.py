@@ -16,6 +16,7 @@ from lawfit.cli import output
 from lawfit.cli.card import card
 from lawfit.errors import NoFit
 from lawfit.estimate.analysis import FitOptions
+from lawfit.pipeline.fitting import evidence_of
 from lawfit.plots.report import report_html
 from lawfit.records import FitStatus, Recipe, Run, RunStatus, StepsToTarget, Sweep, Target, TargetSweep
 from lawfit.simulate import Design, FurtherTruth, Truth, simulate_sweep, simulate_targets, simulate_weight_decay
@@ -197,12 +198,12 @@ def test_curves_of_the_best_metric_are_read(store: Store) -> None:
     store.put_sweeps([Sweep(recipe=recipe, runs=runs)])
     for run in runs:
         store.append_curve(recipe.key, run.run_key, "train_loss", [1, 2], [3.0, 2.9])
-    assert pipeline.evidence_of(store, recipe).metric == "train_loss"
+    assert evidence_of(store, recipe).metric == "train_loss"
     store.append_curve(recipe.key, "r0", "average_loss", [1, 2], [3.0, 2.9])
-    assert pipeline.evidence_of(store, recipe).metric == "train_loss"  # one run in ten is not the sweep
+    assert evidence_of(store, recipe).metric == "train_loss"  # one run in ten is not the sweep
     for run in runs[1:]:
         store.append_curve(recipe.key, run.run_key, "average_loss", [1, 2], [3.0, 2.8])
-    found = pipeline.evidence_of(store, recipe)
+    found = evidence_of(store, recipe)
     assert found.metric == "average_loss"
     assert found.curves["r1"][1].tolist() == [3.0, 2.8]
 
@@ -212,7 +213,7 @@ def test_curves_of_a_decaying_rate_are_left_where_they_are(store: Store) -> None
     recipe = Recipe(name="decays", schedule="cosine")
     store.put_sweeps([Sweep(recipe=recipe, runs=world()[1][:3])])
     store.append_curve(recipe.key, world()[1][0].run_key, "train_loss", [1, 2], [3.0, 2.9])
-    found = pipeline.evidence_of(store, recipe)
+    found = evidence_of(store, recipe)
     assert (found.metric, found.curves) == ("", {})
 
 

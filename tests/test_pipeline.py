@@ -11,6 +11,7 @@ import pytest
 from lawfit import pipeline
 from lawfit.errors import NoFit, NoRecipe, NotEnoughData
 from lawfit.estimate.analysis import FitOptions
+from lawfit.pipeline.fitting import code_version
 from lawfit.records import FitStatus, Recipe, Sweep, Target
 from lawfit.simulate import Truth, write_csv
 from lawfit.storage import Store
@@ -143,7 +144,7 @@ class TestMissing:
 def test_code_version_names_the_version() -> None:
     from lawfit import __version__
 
-    assert pipeline.code_version().startswith(f"{__version__}+")
+    assert code_version().startswith(f"{__version__}+")
 
 
 @pytest.mark.parametrize("hashed", [0, 5000])

@@ -36,7 +36,7 @@ from lawfit.estimate.lr_across_scales import fit_power_across_scales, fit_satura
 from lawfit.estimate.observations import Observations, observe
 from lawfit.estimate.optima import Columns, locate_lr_per_batch
 from lawfit.ingest import interpret, read_table
-from lawfit.pipeline import fit_runs
+from lawfit.pipeline.fitting import fit_runs
 from lawfit.records import Target
 from lawfit.simulate import simulate_sweep
 from tests.benchmarks.interval_coverage import draw_world

@@ -17,7 +17,7 @@ from lawfit.estimate.optima import Columns, SweepOptima
 from lawfit.estimate.other_laws import compute_laws, fit_other_laws, lr_batch_forms, max_lr, power_scheduler
 from lawfit.estimate.sweeps import SweepOptimum
 from lawfit.laws.lr_batch import PowerScheduler, Saturating, Surge, max_initial_lr
-from lawfit.pipeline import fit_evidence
+from lawfit.pipeline.fitting import fit_evidence
 from lawfit.plots.words import OTHER_LAWS, other_law_rows
 from lawfit.records import OptimumStatus, Run
 from tests.estimate.simulated import RECIPE, run, sweep

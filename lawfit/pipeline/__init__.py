@@ -1,0 +1,418 @@
+"""THE MAIN PATH: ingest -> refit -> recommend -> plan -> launch. Start reading here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from lawfit.errors import LogFormatError, NoFit, NotEnoughData, StoreError
+from lawfit.pipeline.answering import latest_answering, latest_certified, newer_doubtful
+from lawfit.pipeline.arrivals import Arrivals, require_same_data
+from lawfit.pipeline.fitting import (
+    CRITICAL_BATCH,
+    LR_BATCH,
+    critical_batch_of_a_sister,
+    evidence_of,
+    fit_evidence,
+)
+from lawfit.pipeline.ingesting import curve_notes, ingest_curves, ingest_targets, put_curves
+from lawfit.records import (
+    Fit,
+    IngestReport,
+    Json,
+    PlanQuestion,
+    ScheduleQuestion,
+    Target,
+)
+
+if TYPE_CHECKING:
+    from lawfit.estimate.analysis import FitOptions
+    from lawfit.ingest.options import IngestOptions
+    from lawfit.launch import LaunchOptions, LaunchReport, Pack, Progress
+    from lawfit.storage import Store
+
+HASHED_RUNS: Final = 5000
+
+
+def open_store(url: str | Path, *, create: bool = True, dry_run: bool = False) -> Store:
+    """Open the database, created and migrated on first use.
+
+    Parameters
+    ----------
+    url : a file name ("lawfit.db"), or a SQLAlchemy URL
+    create : a file that does not exist is made; otherwise it is an error
+    dry_run : a file that does not exist is not created; an empty store in memory stands in for it
+
+    Raises
+    ------
+    StoreError
+        It cannot be opened; `SchemaOutOfDate` when a newer version of lawfit wrote it.
+    """
+    from lawfit.storage import Store
+    from lawfit.storage.database import Location, check_file
+
+    location = Location.parse(url)
+    if dry_run and location.path is not None and not location.path.exists():
+        check_file(location.path)
+        return Store.open(":memory:")
+    return Store.open(url, create=create)
+
+
+def ingest(store: Store, path: str | Path, options: IngestOptions | None = None) -> IngestReport:
+    """Read a table of runs, the trainer's logs, or a table of curves, and put it into the store, in one transaction.
+
+    Curves of logs follow in a transaction of their own: where that fails, the same ingest again adds what is missing.
+
+    Raises
+    ------
+    LogFormatError
+        The file as a whole cannot be taken.
+    RecipeConflict
+        The recipe name that was asked for holds other settings in the store.
+    """
+    from lawfit.ingest import IngestOptions, interpret, read_table
+    from lawfit.ingest.curves import curve_columns
+    from lawfit.ingest.targets import is_target_table
+
+    options = options or IngestOptions()
+    table = read_table(path, options.format)
+    if columns := curve_columns(table):
+        return ingest_curves(store, table, columns, options, str(path))
+    if is_target_table(table):
+        return ingest_targets(store, table, options, str(path))
+    found = interpret(table, options)
+    changes = store.put_sweeps(found.sweeps, named=found.named, dry_run=options.dry_run)
+    put = [] if options.dry_run else put_curves(store, found, changes)
+    return IngestReport(
+        file=str(path),
+        format=found.format,
+        rows=found.rows,
+        inserted=changes.inserted,
+        updated=changes.updated,
+        unchanged=changes.unchanged,
+        diverged=found.diverged,
+        rejections=found.rejections,
+        columns=found.columns,
+        recipes=tuple(recipe.name for recipe in changes.recipes),
+        notes=(*found.notes, *changes.notes, *curve_notes(put)),
+        dry_run=options.dry_run,
+        curve_points=sum(len(change.new_steps) for change in put),
+    )
+
+
+def refit(
+    store: Store,
+    recipe: str | None = None,
+    *,
+    options: FitOptions | None = None,
+    without_laws: Sequence[str] = (),
+    three_term: bool = False,
+    progress: Callable[[str, float], None] | None = None,
+) -> Fit:
+    """Fit every law that a recipe's data support, and store each. The same data, options and code give the same fits.
+
+    Returns the fit of learning rate and batch, which names the others (`laws` and `missing` of its payload); of a
+    recipe without a finished run, the first of the laws that it has. `three_term` adds the surface L(N, batch, steps).
+
+    `without_laws` names published laws that must not lend anything, beside those of the options.
+
+    Raises
+    ------
+    NoRecipe
+        There is none of that name, or several to choose from.
+    UnknownLaw
+        `without_laws` names a law that is not in the catalogue.
+    NotEnoughData
+        No run finished, and nothing else could be fitted either.
+    """
+    if without_laws:
+        from lawfit.estimate.analysis import FitOptions
+        from lawfit.laws.published import published_law
+
+        named = tuple(published_law(law_id).id for law_id in without_laws)
+        options = options or FitOptions()
+        options = replace(options, without_laws=tuple(dict.fromkeys((*options.without_laws, *named))))
+    chosen = store.recipe(recipe)
+    fitted = fit_evidence(
+        chosen,
+        evidence_of(store, chosen),
+        options=options,
+        three_term=three_term,
+        sister=critical_batch_of_a_sister(store, chosen),
+        progress=progress,
+    )
+    for law in fitted.laws:
+        store.put_fit(law)
+    if fitted.fit is not None:
+        store.put_fit(fitted.fit, fitted.optima)
+    return store.fit((fitted.fit or fitted.laws[0]).id)
+
+
+def recommend(store: Store, recipe: str | None, target: Target, *, fit_id: str | None = None) -> dict[str, Json]:
+    """The recommendation for one target, from the newest fit of the recipe or from the one named.
+
+    The answer is kept under its id where the database can be written, so that it can be shown again.
+
+    Raises
+    ------
+    NoRecipe, NoFit
+        With what to type.
+    """
+    from lawfit.advise.prediction import recommend as advise
+    from lawfit.advise.prediction import recommend_without_runs
+
+    if fit_id is None:
+        chosen = store.recipe(recipe)
+        fit = latest_answering(store, chosen)
+    else:
+        fit = store.fit(fit_id)
+        chosen = store.recipe(fit.recipe_name)
+        if recipe is not None and store.recipe(recipe).key != fit.recipe_key:
+            raise NoFit(f"fit {fit_id} belongs to recipe '{fit.recipe_name}', not to '{recipe}'")
+    if fit.kind == LR_BATCH:
+        answer = advise(fit, chosen, target, laws_of(store, fit))
+        if fit_id is None:
+            answer["warnings"] = [*newer_doubtful(store, chosen, fit), *answer["warnings"]]
+    elif fit.kind == CRITICAL_BATCH:
+        answer = recommend_without_runs(fit, chosen, target)
+    else:
+        raise NoFit(f"fit {fit_id} is one of the {fit.kind} law alone; name the fit of learning rate and batch")
+    with suppress(StoreError):  # a read-only database still answers; only the record of the answer is missing
+        store.put_prediction(answer["id"], fit.id, answer["target"], answer)
+    return answer
+
+
+def plan(store: Store, recipe: str | None, question: PlanQuestion, *, fit_id: str | None = None) -> dict[str, Json]:
+    """How to spend a budget, from the newest fit of the recipe or from the one named: size, tokens, settings, time.
+
+    Raises
+    ------
+    NoRecipe, NoFit
+        With what to type.
+    NotEnoughData
+        The runs carry no law of the loss, or one that leaves the optimum open; with the runs that would help.
+    ValueError
+        The question contradicts itself.
+    """
+    from lawfit.advise.planning import plan as advise
+
+    chosen = store.recipe(recipe)
+    fit = latest_certified(store, chosen) if fit_id is None else store.fit(fit_id)
+    if fit.kind != LR_BATCH:
+        raise NoFit(f"fit {fit_id} is one of the {fit.kind} law alone; name the fit of learning rate and batch")
+    return advise(
+        question,
+        store.recipe(fit.recipe_name),
+        laws_of(store, fit),
+        fit.payload.get("missing", {}),
+        lambda target: recommend(store, recipe, target, fit_id=fit.id),
+    )
+
+
+def laws_of(store: Store, fit: Fit) -> dict[str, Fit]:
+    """The further fits that a fit names: kind -> fit."""
+    if fit.kind != LR_BATCH:
+        return {fit.kind: fit}
+    return {kind: store.fit(law["fit_id"]) for kind, law in fit.payload.get("laws", {}).items()}
+
+
+def runs_changed_since(store: Store, fit_id: str) -> bool:
+    """Whether a recipe's runs are no longer those that a fit saw: ingested, corrected, excluded or restored since.
+
+    Steps to targets count as well, and curves where they are read. Beyond `HASHED_RUNS` runs only their number is
+    compared, so that a quick answer stays quick; a correction is then missed.
+    """
+    from lawfit.estimate.all_laws import evidence_hash
+    from lawfit.estimate.observations import data_hash
+
+    fit = store.fit(fit_id)
+    if fit.kind != LR_BATCH:
+        return evidence_hash(evidence_of(store, store.recipe(fit.recipe_key))) != fit.data_hash
+    summary = next(found for found in store.recipes() if found.recipe.key == fit.recipe_key)
+    if summary.runs > HASHED_RUNS:
+        return summary.runs != int(fit.payload["runs_used"]) + int(fit.payload["runs_rejected"])
+    if "evidence_hash" not in fit.payload:  # stored by a version that did not keep it
+        return data_hash(store.runs(fit.recipe_key)) != fit.data_hash
+    return evidence_hash(evidence_of(store, summary.recipe)) != str(fit.payload["evidence_hash"])
+
+
+def compare_laws(store: Store, recipe: str | None = None) -> dict[str, Json]:
+    """What following each published law would have cost on a recipe's runs, or how far off it is; best first.
+
+    Laws of the critical batch are held against the newest stored fit of it, the others against the runs.
+
+    Raises
+    ------
+    NoRecipe, NotEnoughData
+        Nothing to compare on.
+    """
+    from lawfit.advise.compare import compare_published
+    from lawfit.estimate.observations import observe
+
+    chosen = store.recipe(recipe)
+    runs = store.runs(chosen.key)
+    critical, observed, problem = None, None, None
+    with suppress(NoFit):
+        critical = store.latest_fit(chosen.key, CRITICAL_BATCH).payload
+    try:
+        observed = observe(runs)
+    except NotEnoughData as error:
+        problem = error
+    try:
+        return {"recipe": chosen.name, **compare_published(observed, chosen, runs=runs, critical=critical)}
+    except NotEnoughData as error:
+        raise (problem or error) from None
+
+
+def transfer(store: Store, recipes: Sequence[str] = (), *, level: float = 0.9) -> dict[str, Json]:
+    """How the best learning rate moves with width and horizon: of the recipes named, or of all. Nothing is stored.
+
+    Raises
+    ------
+    NoRecipe
+        There is none of a name.
+    NotEnoughData
+        No recipe has sweeps that show it.
+    """
+    from lawfit.advise.transfer import transfer_view
+
+    chosen = [store.recipe(name) for name in recipes] or [found.recipe for found in store.recipes()]
+    if not chosen:
+        store.recipe(None)  # says that there is nothing, and what to type
+    return transfer_view(((recipe, store.runs(recipe.key)) for recipe in chosen), level=level)
+
+
+def token_ratio(store: Store, recipe: str, other: str) -> dict[str, Json]:
+    """Tokens that one recipe needs over those of another, to the same loss at the same size. Nothing is stored.
+
+    Raises
+    ------
+    NoRecipe
+        There is none of a name.
+    NotEnoughData
+        They have no losses that can be set against each other.
+    """
+    from lawfit.estimate.token_ratio import token_ratios
+
+    one, two = store.recipe(recipe), store.recipe(other)
+    differ = [name for name in ("data", "tokenizer", "loss_kind", "params_convention", "seq_len") if
+              getattr(one, name) != getattr(two, name)]  # fmt: skip
+    notes = [f"the recipes differ in {', '.join(differ)} too, so their losses may not be comparable"] if differ else []
+    found = token_ratios(store.runs(one.key), store.runs(two.key))
+    return {"recipe": one.name, "other": two.name, **found, "notes": notes}
+
+
+def study_schedules(
+    path: str | Path, question: ScheduleQuestion, *, progress: Callable[[str, float], None] = lambda _step, _share: None
+) -> dict[str, Json]:
+    """What other learning-rate schedules would reach, from a table of loss curves with their rates. Nothing is stored.
+
+    Raises
+    ------
+    LogFormatError
+        The file cannot be read, lacks a column, or no curve has the name that was asked for.
+    NotEnoughData
+        Fewer than two curves, or none whose learning rate falls.
+    """
+    from fnmatch import fnmatchcase
+
+    from lawfit.estimate import schedule_study
+    from lawfit.ingest import read_table
+    from lawfit.ingest.curves import read_rated_curves
+
+    read = read_rated_curves(read_table(path))
+    chosen = {name: rows for name, rows in read.runs.items() if fnmatchcase(name, question.runs)}
+    if not chosen:
+        if not read.runs:
+            why = f"; line {read.rejections[0].line}: {read.rejections[0].reason}" if read.rejections else ""
+            raise LogFormatError(f"no row of {path} can be used, of {len(read.rejections):,} with a loss{why}")
+        others = f" and {len(read.runs) - 5:,} others" if len(read.runs) > 5 else ""
+        raise LogFormatError(
+            f"no curve of {path} is called '{question.runs}'; it has {', '.join(list(read.runs)[:5])}{others}"
+        )
+    curves, left = [], []
+    for name, rows in chosen.items():
+        try:
+            curves.append(schedule_study.loss_curve(name, *rows, warmup_steps=question.warmup_steps))
+        except ValueError as error:
+            left.append(str(error))
+    if len(curves) < 2:
+        more = [f"and {len(left) - 2:,} more like these"] if len(left) > 2 else []
+        words = [f"it takes two curves or more, and {len(curves)} of {len(chosen):,} can be used", *left[:2], *more]
+        raise NotEnoughData("; ".join(words))
+    found = schedule_study.study_schedules(
+        curves,
+        schedules=question.schedules or schedule_study.USUAL,
+        lr=question.lr,
+        steps=question.steps,
+        progress=progress,
+    )
+    rejected = [asdict(rejection) for rejection in read.rejections]
+    return {"file": str(path), "loss_column": read.loss_column, **found, "left": left, "rejected": rejected}
+
+
+def launch(
+    store: Store,
+    sources: Sequence[str | Path | Pack],
+    options: LaunchOptions | None = None,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+) -> LaunchReport:
+    """Train packs (or the packs of grid files) on this machine, and store each run as it ends.
+
+    Runs that the store has are left out, packs that were begun go on: after any interruption, the same call again.
+
+    Parameters
+    ----------
+    sources : grid files, pack files or packs
+    progress : called several times a second
+
+    Raises
+    ------
+    PackError, LaunchError
+        Nothing was begun: a file that cannot be trained, no corpus or another one than the sweep has, no GPU.
+    """
+    from lawfit.launch import LaunchOptions, LaunchReport, execute, make_plan
+
+    options = options or LaunchOptions()
+    paths = [Path(source) if isinstance(source, str) else source for source in sources]
+    known = {key for found in store.recipes() for key in store.run_columns(found.recipe.key)["run_key"]}
+    plan = make_plan(paths, known, options)
+    require_same_data(store, plan)
+    arrivals = Arrivals(store, plan)
+    result = None
+    if not options.dry_run:
+        result = execute(plan, ended=arrivals.take, report=progress or (lambda _: None))
+        arrivals.take([])  # those that could not be stored when they came
+    return LaunchReport(
+        plan=plan,
+        result=result,
+        recipes=tuple(arrivals.recipes),
+        new=arrivals.new,
+        rejections=tuple(arrivals.rejections),
+        notes=tuple(arrivals.notes),
+        not_stored=arrivals.error,
+    )
+
+
+def list_laws() -> list[dict[str, Json]]:
+    """Every published law of the catalogue, as `show_law` gives one."""
+    from lawfit.laws.published import published_laws
+
+    return [show_law(law_id) for law_id in published_laws()]
+
+
+def show_law(law_id: str) -> dict[str, Json]:
+    """One published law: formulas, what its inputs count and where they were measured, caveats, source.
+
+    Raises
+    ------
+    UnknownLaw
+        With the ids that exist.
+    """
+    from lawfit.laws.published import published_law
+
+    return published_law(law_id).to_json()

@@ -1,0 +1,228 @@
+"""From the evidence of one recipe to its fits, in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from lawfit.errors import NoFit, NotEnoughData
+from lawfit.records import (
+    Fit,
+    Json,
+    Optimum,
+    Recipe,
+    Run,
+    content_hash,
+)
+from lawfit.settings import data_folder
+
+if TYPE_CHECKING:
+    from lawfit.estimate.all_laws import Evidence, Squares
+    from lawfit.estimate.analysis import FitOptions
+    from lawfit.storage import Store
+
+LR_BATCH: Final = "lr_batch"  # kind of fit: the best learning rate and batch size
+CRITICAL_BATCH: Final = "critical_batch"
+STEPS_TABLE: Final = "steps_to_target"  # the route to a critical batch that takes no run
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedRecipe:
+    """Every fit of one recipe, in memory; `fit` names the others in its payload."""
+
+    fit: Fit | None  # of learning rate and batch; None: no run with a loss, yet there are `laws`
+    optima: tuple[Optimum, ...]  # each scale's own
+    laws: tuple[Fit, ...]  # of the loss, critical batch, weight decay
+
+
+def evidence_of(store: Store, recipe: Recipe) -> Evidence:
+    """All that the store holds of one recipe."""
+    from lawfit.estimate.all_laws import CURVE_METRICS, Evidence
+    from lawfit.estimate.recipe_laws import holds_the_rate
+
+    counts = store.curve_counts(recipe.key) if holds_the_rate(recipe.schedule) else {}  # others are not read off
+    most = max(counts.values(), default=0)
+    metric = next((name for name in CURVE_METRICS if 2 * counts.get(name, 0) > most), "")
+    curves = store.curves(recipe.key, metric) if metric else {}
+    runs = store.runs(recipe.key)
+    return Evidence(
+        runs=runs,
+        targets=store.targets(recipe.key),
+        curves={key: (steps.astype(float), numbers) for key, (steps, numbers) in curves.items()},
+        squares=_squares(store, recipe, runs) if metric else {},
+        metric=metric,
+        schedule=recipe.schedule,
+        weight_decay_kind=recipe.extra.get("weight_decay_kind", ""),
+    )
+
+
+def _squares(store: Store, recipe: Recipe, runs: Sequence[Run]) -> Squares:
+    """Squared gradient norms at one batch and at two along each run, where no table of the runs has a noise scale."""
+    from lawfit.estimate.noise_by_size import COLUMN, SQUARES
+
+    if any(run.extra.get(COLUMN) for run in runs):
+        return {}
+    small, large = (store.curves(recipe.key, metric) for metric in SQUARES)
+    return {
+        key: (small[key][0].astype(float), small[key][1], large[key][1])
+        for key in small.keys() & large.keys()
+        if small[key][0].tolist() == large[key][0].tolist()
+    }
+
+
+def critical_batch_of_a_sister(store: Store, recipe: Recipe) -> Fit | None:
+    """A stored critical batch of a recipe that is known to differ from this one in the learning rate's schedule alone.
+
+    That is how critical batches are measured: at constant rates, for recipes that decay (arXiv 2410.21676).
+    """
+    if not (recipe.optimizer and recipe.data and recipe.schedule):
+        return None  # unknown equals only unknown
+    for found in store.recipes():
+        other = found.recipe
+        if other.schedule and other.key != recipe.key and replace(other, schedule=recipe.schedule).key == recipe.key:
+            with suppress(NoFit):
+                return store.latest_fit(other.key, CRITICAL_BATCH)
+    return None
+
+
+def fit_evidence(
+    recipe: Recipe,
+    evidence: Evidence,
+    *,
+    options: FitOptions | None = None,
+    three_term: bool = False,
+    sister: Fit | None = None,
+    progress: Callable[[str, float], None] | None = None,
+) -> FittedRecipe:
+    """Fit every law that the evidence of one recipe supports, in memory.
+
+    Parameters
+    ----------
+    sister : a critical batch of another recipe, that stands in where this one has none
+
+    Raises
+    ------
+    NotEnoughData
+        No run finished, and nothing else could be fitted either.
+    """
+    from lawfit.estimate.all_laws import evidence_hash, fit_all_laws
+    from lawfit.estimate.analysis import FitOptions
+
+    options, report = options or FitOptions(), progress or (lambda _step, _share: None)
+    report("further laws", 0.0)
+    found = fit_all_laws(evidence, three_term=three_term)
+    data, code = evidence_hash(evidence), code_version()
+    laws = tuple(
+        Fit(
+            id=content_hash({"recipe": recipe.key, "data": data, "code": code, "kind": law.kind}),
+            recipe_key=recipe.key,
+            recipe_name=recipe.name,
+            kind=law.kind,
+            status=law.status,
+            data_hash=data,
+            code_version=code,
+            created_at=_now(),
+            options={},
+            exclusions={run.run_key: run.excluded for run in evidence.runs if run.excluded is not None},
+            payload=law.payload,
+        )
+        for law in found.fitted
+    )
+    try:
+        fit, optima = fit_runs(
+            recipe, evidence.runs, options=options, progress=lambda step, share: report(step, 0.2 + 0.8 * share)
+        )
+    except NotEnoughData:
+        if not laws and evidence.targets and not evidence.runs:
+            why = found.details.get(STEPS_TABLE) or found.missing[CRITICAL_BATCH]
+            raise NotEnoughData(f"steps to a target are all that this recipe has, and {why}") from None
+        if not laws:
+            raise
+        return FittedRecipe(fit=None, optima=(), laws=laws)
+    named: dict[str, Json] = {
+        "evidence_hash": data,
+        "laws": {
+            law.kind: {
+                "fit_id": law.id,
+                "status": law.status.value,
+                "words": law.payload["words"],
+                "lines": law.payload.get("lines", []),
+            }
+            for law in laws
+        },
+        "missing": {kind: words for kind, words in found.missing.items() if sister is None or kind != sister.kind},
+        "missing_details": dict(found.details),
+        "other_laws": dict(found.other),
+    }
+    if sister is not None and sister.kind in found.missing:
+        words = (
+            f"{sister.payload['words']}; measured in recipe {sister.recipe_name}, which differs in its schedule alone"
+        )
+        lines = sister.payload.get("lines", [])
+        named["laws"][sister.kind] = {
+            "fit_id": sister.id,
+            "status": sister.status.value,
+            "words": words,
+            "lines": lines,
+        }
+    fit = replace(fit, id=content_hash({"fit": fit.id, **named}), payload={**fit.payload, **named})
+    return FittedRecipe(fit=fit, optima=optima, laws=laws)
+
+
+def fit_runs(
+    recipe: Recipe,
+    runs: Sequence[Run],
+    *,
+    options: FitOptions | None = None,
+    progress: Callable[[str, float], None] | None = None,
+) -> tuple[Fit, tuple[Optimum, ...]]:
+    """Fit learning rate and batch to the runs of one recipe, in memory: the fit, and each scale's own optimum.
+
+    Raises
+    ------
+    NotEnoughData
+        No run finished.
+    """
+    from lawfit.estimate.analysis import FitOptions, analyse
+    from lawfit.estimate.observations import data_hash, observe
+
+    options = options or FitOptions()
+    observed = observe(runs)
+    data, code = data_hash(runs), code_version()
+    analysis = analyse(observed, options, seq_len=recipe.seq_len, progress=progress)
+    fit = Fit(
+        id=content_hash({"recipe": recipe.key, "data": data, "code": code, "options": asdict(options)}),
+        recipe_key=recipe.key,
+        recipe_name=recipe.name,
+        kind=LR_BATCH,
+        status=analysis.status,
+        data_hash=data,
+        code_version=code,
+        created_at=_now(),
+        options=asdict(options),
+        exclusions=dict(observed.rejected),
+        payload=analysis.payload,
+    )
+    return fit, analysis.optima
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@cache
+def code_version() -> str:
+    """Version of lawfit and a hash of the code that estimates: another analysis is another fit."""
+    from lawfit import __version__
+
+    here = Path(__file__).parent.parent
+    content = b"".join(
+        path.read_bytes() for room in ("estimate", "laws") for path in sorted((here / room).glob("*.py"))
+    )
+    return f"{__version__}+{hashlib.sha256(content + (data_folder() / 'laws.toml').read_bytes()).hexdigest()[:8]}"
