@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from lawfit.errors import NotEnoughData
-from lawfit.plots.words import FURTHER_NAMES, at_batch_words, further_words
+from lawfit.plots.words import FURTHER_NAMES, at_batch_words, batch_range, further_words
 from lawfit.records import Fit, Recipe, Rejection, Run, RunStatus, Target
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Answer:
 
     @property
     def batch_interval(self) -> tuple[float, float]:
-        """Tokens per step."""
+        """Tokens per step, of the best batch; also where another one was given, or is the largest allowed."""
         row = self.document["recommendation"]["batch_tokens"]
         return row["low"], row["high"]
 
@@ -121,9 +121,10 @@ class Answer:
         level = self.document["recommendation"]["lr"]["level"]
         cost = self.document["expected_regret"]["loss_fraction"]
         lr, batch = self.lr_interval, self.batch_interval
+        batch_words = batch_range(self.document["recommendation"]["batch_tokens"], f"{batch[0]:.3g} to {batch[1]:.3g}")
         lines = [
             f"peak learning rate {self.lr:.3g} ({level:.0%}: {lr[0]:.2g} to {lr[1]:.2g})",
-            f"batch {self.batch_tokens:,.0f} tokens per step ({level:.0%}: {batch[0]:.3g} to {batch[1]:.3g})",
+            f"batch {self.batch_tokens:,.0f} tokens per step ({level:.0%}: {batch_words})",
             f"expected cost of not knowing better: {cost:.2%} of the loss",
         ]
         if words := at_batch_words(self.document["recommendation"]["lr"].get("at_batch")):

@@ -167,7 +167,9 @@ class PlanQuestion:
         named = [name for name in ("params", "tokens", "loss") if getattr(self, name) is not None]
         named = ["a budget"] * (self.budget is not None) + named
         if not named and self.gpus:
-            raise ValueError("gpus become a budget with days, how long they train")
+            raise ValueError(
+                "gpus alone are no budget: give days as well, how long they train, or params, tokens or a loss"
+            )
         if not named:
             raise ValueError("a plan needs a budget (flops, or GPU time), or params, tokens or a loss to start from")
         if len(named) > 2:

@@ -19,11 +19,11 @@ from lawfit.cli.output import (
     warning_list,
 )
 from lawfit.plots.words import (
-    BEST_BATCH,
     FURTHER_NAMES,
     INPUT_WORDS,
     STATUS_WORDS,
     at_batch_words,
+    batch_range,
     further_words,
     is_simulated,
     recipe_words,
@@ -107,11 +107,12 @@ def _values(document: Mapping[str, Any]) -> Table:
             ("", plain(""), plain(f"{batch['sequences']:,.0f} sequences" + (f" of {seq_len:,}" if seq_len else "")))
         )
     level = f"{100 * lr['level']:g} % interval"
-    best = BEST_BATCH if batch.get("imposed") else ""
-    rows.append((level, plain(_range(lr, format_lr)), plain(best + _range(batch, format_count))))
+    rows.append((level, plain(_range(lr, format_lr)), plain(batch_range(batch, _range(batch, format_count)))))
     for cost in sorted({*(lr.get("cheap_zone") or {}), *(batch.get("cheap_zone") or {})}, key=float):
         label = f"Costs below {100 * float(cost):g} %"
-        rows.append((label, plain(_zone(lr, cost, format_lr)), plain(best + _zone(batch, cost, format_count))))
+        rows.append(
+            (label, plain(_zone(lr, cost, format_lr)), plain(batch_range(batch, _zone(batch, cost, format_count))))
+        )
     rows.append(("Expected cost", plain(_cost(lr)), plain(_cost(batch))))
     rows.append(("From your runs", plain(_yours(lr)), plain(_yours(batch))))
     from rich.table import Table

@@ -85,7 +85,7 @@ def open_store(ctx: typer.Context, database: str | None, *, create: bool = False
 def open_at(ctx: typer.Context, url: str, *, create: bool = False, dry_run: bool = False) -> Store:
     """The store at a URL, migrated on first use, closed when the command ends.
 
-    Only commands that put something in create a file (but not in a dry run): a name with a slip of the pen is an error.
+    Commands that only read create no file, nor does a dry run: a name with a slip of the pen is an error.
     """
     from lawfit import pipeline
 

@@ -16,7 +16,7 @@ from lawfit.plots.plan_tables import (
     frontier_table,
     scale_table,
 )
-from lawfit.plots.words import FURTHER_NAMES, further_words, is_simulated, recipe_words
+from lawfit.plots.words import FURTHER_NAMES, batch_range, further_words, is_simulated, recipe_words
 from lawfit.units import counted, format_lr
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def _settings(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     if batch is not None:
         sequences = f" = {batch['sequences']:,.0f} sequences" if batch.get("sequences") else ""
         steps = document["plan"]["steps"]
-        words = f"{batch['value']:,.0f} tokens per step{sequences} ({format_count(batch['low'])} to "
-        rows.append(("Batch size", f"{words}{format_count(batch['high'])}), so {steps:,.0f} steps"))
+        ends = batch_range(batch, f"{format_count(batch['low'])} to {format_count(batch['high'])}")
+        rows.append(("Batch size", f"{batch['value']:,.0f} tokens per step{sequences} ({ends}), so {steps:,.0f} steps"))
     return rows + [(label, words) for name, label in FURTHER_NAMES.items() if (words := further_words(said, name))]
 
 

@@ -34,9 +34,8 @@ def serve(
     import uvicorn
 
     settings = settings_for(ctx, database)
-    open_store(
-        ctx, database, create=True
-    ).close()  # a database that cannot be used is said here, not with the first request
+    store = open_store(ctx, database, create=True)
+    store.close()  # a database that cannot be used is said here, not with the first request
     host = settings.host if host is None else host
     port = settings.port if port is None else port
     os.environ["LAWFIT_DATABASE_URL"] = settings.database_url  # the app is made from its name and reads its settings

@@ -86,8 +86,9 @@ def locate_cells(observed: Observations, ensemble: Ensemble) -> list[CellReport]
 def next_grids(observed: Observations, cells: Sequence[CellReport], seq_len: int | None = None) -> list[dict[str, Any]]:
     """For every scale whose optimum is not bracketed, the settings just beyond the edge, written out.
 
-    They are a factor of 2 apart and go past where the fit sees the optimum. Batches are whole sequences where their
-    length is known. An edge beyond which there is less than one sequence a step has nothing to add.
+    Two to four settings a factor of 2 apart, past the fitted optimum where it lies within a factor of 8. Batches are
+    whole sequences where their length is known. An edge beyond which there is less than one sequence a step has
+    nothing to add.
     """
     grids = []
     for index, cell in enumerate(cells):

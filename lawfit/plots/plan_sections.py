@@ -17,7 +17,7 @@ from lawfit.plots.plan_tables import (
 )
 from lawfit.plots.planning import plane_figure, plane_numbers, time_figure, valley_figure, valley_numbers
 from lawfit.plots.sections import simulated_banner
-from lawfit.plots.words import FURTHER_NAMES, further_words, recipe_words
+from lawfit.plots.words import FURTHER_NAMES, batch_range, further_words, recipe_words
 from lawfit.units import counted, format_lr, format_quantity
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _settings(document: Mapping[str, Any]) -> list[tuple[str, str]]:
             ("Learning rate", f"{format_lr(lr['value'])} peak ({format_lr(lr['low'])} to {format_lr(lr['high'])})")
         )
     if batch is not None:
-        ends = f"{format_quantity(batch['low'])} to {format_quantity(batch['high'])}"
+        ends = batch_range(batch, f"{format_quantity(batch['low'])} to {format_quantity(batch['high'])}")
         rows.append(("Batch size", f"{batch['value']:,.0f} tokens per step ({ends}), so {plan['steps']:,.0f} steps"))
     return rows + [(label, words) for name, label in FURTHER_NAMES.items() if (words := further_words(said, name))]
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 from lawfit.plots.charts import backtest_choice, cost_charts, law_charts, scaling_choice, surface_choice
 from lawfit.plots.html import Table, chart_html, choice_html, list_html, pairs_html, table_html, tag, text
 from lawfit.plots.words import (
-    BEST_BATCH,
     CRITICAL_INPUTS,
     FURTHER_NAMES,
     LAW_STATUS_WORDS,
@@ -16,6 +15,7 @@ from lawfit.plots.words import (
     QUANTITY_WORDS,
     STATUS_WORDS,
     at_batch_words,
+    batch_range,
     definition_words,
     format_decay,
     is_simulated,
@@ -102,12 +102,15 @@ def _value_html(document: Mapping[str, Any], quantity: str) -> str:
     if part.get("sequences") is not None:
         length = target.get("seq_len")
         rows.append(("In sequences", f"{part['sequences']:,.0f}" + (f" of {length:,} tokens" if length else "")))
-    best = BEST_BATCH if part.get("imposed") else ""
     if part.get("low") is not None:
-        rows.append((f"{100 * part['level']:g} % interval", f"{best}{write(part['low'])} to {write(part['high'])}"))
+        rows.append(
+            (f"{100 * part['level']:g} % interval", batch_range(part, f"{write(part['low'])} to {write(part['high'])}"))
+        )
     for cost, zone in sorted((part.get("cheap_zone") or {}).items(), key=lambda item: float(item[0])):
         if zone is not None:
-            rows.append((f"Costs < {100 * float(cost):g} %", f"{best}{write(zone[0])} to {write(zone[1])}"))
+            rows.append(
+                (f"Costs < {100 * float(cost):g} %", batch_range(part, f"{write(zone[0])} to {write(zone[1])}"))
+            )
     if part.get("yours") is not None:
         share = f"{100 * part['yours']:.0f} %"
         rows.append(("From your runs", share if part["yours"] > 0.995 else f"{share}, rest published laws"))

@@ -27,7 +27,6 @@ OPTIMUM_WORDS: Final[Mapping[str, str]] = MappingProxyType(
         "too_few": "too few runs to say",
     }
 )
-BEST_BATCH: Final = "of the best: "  # before intervals of the best batch, where another is given or the largest allowed
 QUANTITY_WORDS: Final[Mapping[str, str]] = MappingProxyType({"lr": "Peak learning rate", "batch_tokens": "Batch size"})
 INPUT_WORDS: Final[Mapping[str, str]] = MappingProxyType(
     {"params": "parameters", "tokens": "tokens", "batch_tokens": "batch"}
@@ -86,6 +85,14 @@ def further_words(document: Mapping[str, Any], name: str) -> str:
         return f"{tokens}: there {definition_words(part['definition'])}{factor}{source}"
     run = "" if part["run_low"] is None else f"; a single run {part['run_low']:.4g} to {part['run_high']:.4g}"
     return f"{part['value']:.4g} nats per token ({_span(part, _four)}) at the best settings{run}"
+
+
+def batch_range(part: Mapping[str, Any], words: str) -> str:
+    """Words of an interval or a cheap zone of the batch, which are those of the best one also where another is imposed.
+
+    Imposed: given, or the largest that is allowed.
+    """
+    return f"best batch: {words}" if part.get("imposed") and words != "-" else words
 
 
 def at_batch_words(part: Mapping[str, Any] | None) -> str:

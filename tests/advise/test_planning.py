@@ -247,7 +247,7 @@ class TestRefusals:
             pytest.param({"gpu_hours": 5}, "what one GPU sustains", id="no speed"),
             pytest.param({"days": 5, "flops_per_second": 1e14}, "with gpus, their number", id="no number"),
             pytest.param({"gpus": 5, "flops": 1e21}, "flops_per_second", id="idle GPUs"),
-            pytest.param({"gpus": 5, "flops_per_second": 1e14}, "with days, how long they train", id="no time"),
+            pytest.param({"gpus": 5, "flops_per_second": 1e14}, "give days as well, how long they train", id="no time"),
             pytest.param({"params": 1e9, "inference_tokens": 1e9}, "inference_tokens", id="serving what"),
             pytest.param({"flops": -1.0}, "flops must be a positive number", id="negative"),
             pytest.param({"flops": math.nan}, "flops must be a positive number", id="not a number"),

@@ -238,11 +238,13 @@ class TestBatch:
         free = batch(answer())["value"]
         document = answer(max_batch_tokens=free / 8, seq_len=2048, batch_multiple=8)
         assert batch(document)["value"] <= free / 8
+        assert batch(document)["imposed"] is True
         assert any("above the allowed" in w for w in document["warnings"])
 
     def test_a_cap_above_the_best_batch_changes_nothing(self) -> None:
         free, capped = answer(), answer(max_batch_tokens=batch(answer())["value"] * 4)
         assert (lr(free)["value"], batch(free)["value"]) == (lr(capped)["value"], batch(capped)["value"])
+        assert batch(free)["imposed"] is batch(capped)["imposed"] is False
 
     @pytest.mark.parametrize("share", [0.2, 0.5, 1.0, 2.0])
     def test_lr_is_the_best_at_the_given_batch(self, share: float) -> None:
@@ -251,6 +253,7 @@ class TestBatch:
         document = answer(INSIDE, batch_tokens=given)
         assert batch(document)["value"] == pytest.approx(given, abs=1)
         assert batch(document)["status"] == "given"
+        assert batch(document)["imposed"] is True
         true = best_lr_at(INSIDE, given)
         assert math.log(lr(document)["value"] / true) == pytest.approx(0, abs=0.25)
         assert lr(document)["low"] / 1.05 <= true <= lr(document)["high"] * 1.05

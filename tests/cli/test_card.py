@@ -83,10 +83,9 @@ def test_beside_a_batch_that_is_not_the_best_the_intervals_say_whose_they_are(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     document = copy.deepcopy(PREDICTION)
-    assert "of the best" not in printed(document, capsys)
-    document["target"]["max_batch_tokens"] = 2**17
+    assert "best batch: " not in printed(document, capsys)
     document["recommendation"]["batch_tokens"].update(value=2.0**17, imposed=True)
-    said = [line for line in printed(document, capsys).splitlines() if "of the best: " in line]
+    said = [line for line in printed(document, capsys).splitlines() if "best batch: " in line]
     assert len(said) == 1 + len(document["recommendation"]["batch_tokens"]["cheap_zone"])
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+
+import pytest
 import torch
 from torch._inductor import exc
 
@@ -21,13 +24,28 @@ def double(x: torch.Tensor) -> torch.Tensor:
     return 2 * x
 
 
-def test_the_compiler_does_not_write_out_the_arguments_of_our_operations() -> None:
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Functions are traced, and run without a compiler."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    monkeypatch.setattr(exc.OperatorIssue, "operator_str", exc.OperatorIssue.operator_str)  # as it was, afterwards
+
+
+@pytest.mark.usefixtures("traced")
+def test_an_older_compiler_does_not_write_out_the_arguments_of_our_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = "lawfit::attention", [Deep(), 4], {"scale": Deep()}
+    monkeypatch.setattr(torch, "__version__", "2.13.0+cpu")
     compiled(double)
-    text = exc.MissingOperatorWithoutDecomp.operator_str("lawfit::attention", [Deep(), 4], {"scale": Deep()})
+    with pytest.raises(AssertionError, match="written out"):
+        exc.MissingOperatorWithoutDecomp.operator_str(*arguments)
+    monkeypatch.setattr(torch, "__version__", "2.11.0+cu130")
+    compiled(double)
+    text = exc.MissingOperatorWithoutDecomp.operator_str(*arguments)
     assert "lawfit::attention" in text
     assert "Deep, int, scale=Deep" in text
 
 
+@pytest.mark.usefixtures("traced")
 def test_a_compiled_function_gives_what_it_gave() -> None:
     x = torch.arange(6.0).reshape(2, 3)
     whole = compiled(double)
