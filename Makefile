@@ -16,6 +16,9 @@ else
 DEV_STAMP := .venv/.stamp-dev
 endif
 
+# Two processes share the tests, file by file, each with one thread for its arithmetic. PYTEST_ARGS=-n0: one process.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
 .PHONY: demo test check serve bench clean
 .DEFAULT_GOAL := demo
 
@@ -26,13 +29,13 @@ serve: .venv/.stamp-run
 	@$(BIN)/lawfit serve
 
 test: $(DEV_STAMP)
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(PYTEST) $(PYTEST_ARGS)
 
 check: $(DEV_STAMP)
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy --no-error-summary
-	@$(BIN)/python -m pytest -q -m "not slow" $(PYTEST_ARGS)
+	@$(PYTEST) -q -m "not slow" $(PYTEST_ARGS)
 
 bench: $(DEV_STAMP)
 	@set -e; for script in $$(ls tests/benchmarks/[a-z]*.py | grep -v -e shared.py -e train_cases.py); do \
