@@ -16,6 +16,7 @@ from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.rows import Reading, RowError, RowReader
 from lawfit.ingest.table import Table
 from lawfit.records import Curve, Recipe, Rejection, Run, RunStatus, Sweep, content_hash
+from lawfit.units import counted
 
 _RECIPE_TEXTS: Final = (
     "optimizer",
@@ -255,13 +256,13 @@ def _notes(keyed: Sequence[tuple[str, Reading]], sweeps: Sequence[Sweep], column
         ways = [f"{flagged} marked so in {_marks(columns)}"] if flagged else []
         ways += [f"{not_finite} with a loss that is not finite"] if not_finite else []
         notes.append(
-            f"{_count(flagged + not_finite, 'run')} diverged ({', '.join(ways)}): counted as such; what "
+            f"{counted(flagged + not_finite, 'run')} diverged ({', '.join(ways)}): counted as such; what "
             f"'{columns.loss_column}' says there is kept, but not used as a loss"
         )
     if disagree := [reading for reading in readings if reading.steps_disagree]:
         first = disagree[0]
         notes.append(
-            f"in {_count(len(disagree), 'row')} steps x batch is not tokens within 5 % (line {first.line}: "
+            f"in {counted(len(disagree), 'row')} steps x batch is not tokens within 5 % (line {first.line}: "
             f"{first.steps} x {first.batch_tokens:g} = {(first.steps or 0) * first.batch_tokens:.4g}, "
             f"tokens {first.tokens:.4g}); is the unit of the batch right?"
         )
@@ -302,10 +303,6 @@ def _doubtful_units(readings: Sequence[Reading]) -> list[str]:
     if rates and rates[len(rates) // 2] >= 1:
         found.append(f"peak learning rates of {rates[0]:g} to {rates[-1]:g}: are they multiples of another rate?")
     return found
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _marks(columns: ColumnMap) -> str:

@@ -13,6 +13,7 @@ from lawfit.errors import StoreError
 from lawfit.records import Changes, Recipe, Run, Sweep
 from lawfit.storage.identity import RECIPE_FIELDS, home
 from lawfit.storage.tables import recipes, runs
+from lawfit.units import counted
 
 _NOTED_UPDATES = 10
 _RUN_FIELDS = ("params", "tokens", "batch_tokens", "lr", "status", "loss", "weight_decay", "steps", "seed", "extra")
@@ -65,7 +66,7 @@ def write_sweeps(connection: sa.Connection, sweeps: Sequence[Sweep], *, named: b
         updated += len(differing)
         unchanged += len(sweep.runs) - len(new) - len(differing)
     if changed:
-        notes.append(f"updated {_count(len(changed), 'run')} whose row in the file has changed:")
+        notes.append(f"updated {counted(len(changed), 'run')} whose row in the file has changed:")
         notes += [f"  {text}" for text in changed[:_NOTED_UPDATES]]
         if len(changed) > _NOTED_UPDATES:
             notes.append(f"  and {len(changed) - _NOTED_UPDATES} more")
@@ -175,7 +176,3 @@ def _describe(old: Mapping[str, Any], new: Mapping[str, Any], names: Sequence[st
 
 def _shown(value: object) -> str:
     return "none" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,9 @@ pytest.importorskip("torch", reason="the trainer needs lawfit[train]")
 pytest.importorskip("tokenizers", reason="the trainer needs lawfit[train]")
 
 from lawfit.train.corpus import Corpus, Manifest
+from lawfit.train.corpus.build import build
 from lawfit.train.pack import Model
+from tests.train.corpora import SMALL, write_sources
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +30,11 @@ def corpus() -> Corpus:
 @pytest.fixture
 def model() -> Model:
     return Model(layers=2, width=16, heads=2, hidden=24, vocab=61, seq_len=12)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
+    """A corpus of `write_sources`, and beside it the sources."""
+    folder = tmp_path_factory.mktemp("corpus")
+    write_sources(folder / "source")
+    return folder / "out", build(folder / "out", [folder / "source"], **SMALL)
