@@ -7,6 +7,7 @@
    there. Methods: a product of powers of size, horizon and batch; the saturating law; the floor of the joint surface's
    valley; and what `lawfit predict --batch-tokens` answers, which chooses between the last one and the average of the
    last two inside the cells it learns from. Rates outside a sweep are scored at its end, for every method alike.
+   Also: at each cell left out, is the rate of the free answer within 1 % of the one with its batch given?
 2. Simulated sweeps with known truth, half of them as in `interval_coverage` (the valley's floor bends at the best
    batch), half with a noise batch that grows with the horizon on its own. Asked for a batch between a quarter and four
    times the best one, at a scale beyond the runs: does the 90 % interval hold the best learning rate there, and is the
@@ -47,6 +48,7 @@ LrAt = Callable[[float, float, float], float]  # (params, tokens, batch_tokens) 
 OURS, SURFACE = "lawfit predict", "joint surface alone"
 LEVEL = 0.9
 FALSE_ALARM = 1e-2
+SAME = 0.01  # of ln lr: rates that differ by less are one answer
 OWN = Path(__file__).parents[2] / "data" / "proxy_sweep.csv"
 
 
@@ -72,11 +74,16 @@ def real_runs(name: str, observed: Observations, more: dict[str, list[np.ndarray
     }
     figures: dict[tuple[str, str], list[float]] = {}
     forms: dict[str, list[str]] = {}
+    apart: dict[str, list[float]] = {}  # ln of the rate at the free answer's own batch over the free answer's rate
     for split, rounds in splits.items():
         for kept in rounds:
             left = np.setdiff1d(np.arange(observed.n_cells), kept)
-            found, form = methods(observed, kept)
+            found, form, free = methods(observed, kept)
             forms.setdefault(split, []).append(form)
+            for cell in left:
+                scale = float(observed.params[cell]), float(observed.tokens[cell])
+                log_lr, log_batch = free(*scale)
+                apart.setdefault(split, []).append(abs(np.log(found[OURS](*scale, float(np.exp(log_batch)))) - log_lr))
             for method, lr_at in found.items():
                 for cell in left:
                     regrets = score(everything, float(observed.params[cell]), float(observed.tokens[cell]), lr_at)
@@ -85,13 +92,21 @@ def real_runs(name: str, observed: Observations, more: dict[str, list[np.ndarray
     for (split, method), regrets in figures.items():
         shown = f" ({', '.join(forms[split])})" if method == OURS else ""
         print(f"  {split:<36s}{method:<22s}mean {np.mean(regrets):.3%}, worst {np.max(regrets):.2%}{shown}")
+    for split, gaps in apart.items():
+        same = int((np.array(gaps) <= SAME).sum())
+        print(f"  {split:<36s}same rate freely and at that batch: {same} of {len(gaps)}, most apart {np.max(gaps):.1%}")
     means = {key: 100 * float(np.mean(regrets)) for key, regrets in figures.items()}
     return f"{name}: " + ", ".join(
-        f"{split} {means[split, OURS]:.3f} (surface alone {means[split, SURFACE]:.3f})" for split in splits
+        f"{split} {means[split, OURS]:.3f} (surface alone {means[split, SURFACE]:.3f}; at its own batch "
+        f"within {np.max(apart[split]):.1%} of the free answer)"
+        for split in splits
     )
 
 
-def methods(observed: Observations, kept: np.ndarray) -> tuple[dict[str, LrAt], str]:
+def methods(
+    observed: Observations, kept: np.ndarray
+) -> tuple[dict[str, LrAt], str, Callable[[float, float], tuple[float, float]]]:
+    """Learning rates at a batch by method, the form that answers, and the free answer in ln."""
     part = observed.subset(kept)
     sweeps = locate_lr_per_batch(columns_of(part))
     rows = sweeps.inside
@@ -107,12 +122,16 @@ def methods(observed: Observations, kept: np.ndarray) -> tuple[dict[str, LrAt], 
         worlds = replace(draw_worlds(payload["model"], params, tokens), bends=None)
         return float(np.exp(best_setting(worlds, float(np.log(batch)))[0]))
 
-    return {
-        "product of powers": lambda n, d, b: float(power.predict(params=n, tokens=d, batch_tokens=b)),
-        "saturating": lambda n, d, b: float(saturating(n, d, b)),
-        SURFACE: surface,
-        OURS: ours,
-    }, payload["lr_at_batch"]["form"]
+    return (
+        {
+            "product of powers": lambda n, d, b: float(power.predict(params=n, tokens=d, batch_tokens=b)),
+            "saturating": lambda n, d, b: float(saturating(n, d, b)),
+            SURFACE: surface,
+            OURS: ours,
+        },
+        payload["lr_at_batch"]["form"],
+        lambda n, d: best_setting(draw_worlds(payload["model"], n, d)),
+    )
 
 
 def score(runs: Columns, params: float, tokens: float, lr_at: LrAt) -> list[float]:

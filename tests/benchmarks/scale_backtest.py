@@ -11,9 +11,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from lawfit.advise.draws import draw_worlds
-from lawfit.advise.regret import best_setting
-from lawfit.estimate.analysis import FitOptions, analyse
 from lawfit.estimate.backtest import (
     ARGMIN,
     E1,
@@ -23,28 +20,22 @@ from lawfit.estimate.backtest import (
 )
 from lawfit.estimate.observations import observe
 from lawfit.estimate.regression import fit_argmin_ols, fit_e1
-from tests.benchmarks.shared import STEP_LAW, step_law_runs, yardstick
+from tests.benchmarks.shared import STEP_LAW, answer_at, fitted_model, step_law_runs, step_law_splits, yardstick
 
 
 def main() -> None:
     runs = step_law_runs()
     observed = observe(runs)
-    order = np.argsort(observed.params * observed.tokens)
     everything = np.arange(observed.n_cells)
-    splits = {
-        "leave one N out": [np.flatnonzero(observed.params != size) for size in np.unique(observed.params)],
-        "9 cells -> 5 larger": [np.sort(order[:9])],
-        "7 cells -> 7 larger": [np.sort(order[:7])],
-    }
+    splits = step_law_splits(observed)
     predictions = {}
     for name, rounds in splits.items():
         for kept in rounds:
             left = np.setdiff1d(everything, kept)
             part = observed.subset(kept)
             # the setting that `lawfit predict` recommends: smallest expected regret
-            model = analyse(part, FitOptions(without_laws=STEP_LAW, backtest=False)).payload["model"]
-            scales = [(float(observed.params[c]), float(observed.tokens[c])) for c in left]
-            best = np.exp([best_setting(draw_worlds(model, *scale)) for scale in scales])
+            model = fitted_model(part, STEP_LAW)
+            best = np.exp([answer_at(model, observed.params[c], observed.tokens[c]).setting for c in left])
             at = {OURS: (best[:, 0], best[:, 1])}
             for method, fit in ((ARGMIN, fit_argmin_ols), (E1, fit_e1)):
                 laws = fit(columns_of(part))
