@@ -2,7 +2,8 @@
 
 The valley is asymmetric like measured ones (twice the best learning rate costs more than half of it), its floor bends
 with the batch as saturating learning-rate laws say, too large a learning rate diverges, and each scale's optimum may
-sit a little off the power law. None of it is of the form that `lawfit.estimate` fits.
+sit a little off the power law, by a deviation of its own and one that all scales of its size share (sizes differ in
+shape). None of it is of the form that `lawfit.estimate` fits.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,9 @@ class Truth:
     """A world in which the best learning rate and batch size are known exactly.
 
     With ``n = ln(params / 1e8)`` and ``d = ln(tokens / 2e9)``:
-    ``ln lr* = ln lr + lr_params n + lr_tokens d + lr_curvature (n + d)^2 / 4`` and the same for the batch.
+    ``ln lr* = ln lr + lr_params n + lr_tokens d + lr_curvature (n + d)^2 / 4 + lr_few_tokens s`` and the same for the
+    batch, where ``s = ln(1 + few_tokens params / tokens)``: 0 at many tokens per parameter, straight in their log at
+    few.
     """
 
     lr: float = 3e-3  # optimum at the reference scale, 1e8 params x 2e9 tokens
@@ -41,6 +44,9 @@ class Truth:
     batch_params: float = -0.1
     batch_tokens_exponent: float = 0.55
     batch_curvature: float = 0.0
+    few_tokens: float = 5.0  # per parameter: about where the laws begin to bend
+    lr_few_tokens: float = 0.0  # ln lr* per nat of tokens per parameter below that
+    batch_few_tokens: float = 0.0
     lr_stiffness: float = 0.006  # excess of log loss is about stiffness x (ln lr/lr*)^2 near the optimum
     batch_stiffness: float = 0.0045
     lr_skew: float = 1.4  # > 0: too large costs more than too small
@@ -50,6 +56,8 @@ class Truth:
     shape_drift: float = 0.0  # stiffness changes as (tokens / reference)^drift
     scatter_lr: float = 0.0  # sd of each scale's own ln lr* around the law
     scatter_batch: float = 0.0
+    size_scatter_lr: float = 0.0  # sd of what all scales of one size share of it
+    size_scatter_batch: float = 0.0
     diverges_above: float = 1.5  # ln(lr / best lr at that batch) beyond which half of the runs diverge
     noise: float = 0.0008  # sd of log loss between seeds
     loss_floor: float = 1.69
@@ -57,17 +65,20 @@ class Truth:
     loss_tokens: tuple[float, float] = (410.7, 0.28)
 
     def optimum(self, params: float, tokens: float) -> tuple[float, float]:
-        """Best learning rate and batch (tokens per step) by the law, without a scale's own scatter."""
+        """Best learning rate and batch (tokens per step) by the law, without scatter of scales and sizes."""
         n, d = math.log(params / REFERENCE_PARAMS), math.log(tokens / REFERENCE_TOKENS)
-        bend = (n + d) ** 2 / 4
-        log_lr = math.log(self.lr) + self.lr_params * n + self.lr_tokens * d + self.lr_curvature * bend
-        log_batch = (
-            math.log(self.batch_tokens)
-            + self.batch_params * n
-            + self.batch_tokens_exponent * d
-            + self.batch_curvature * bend
-        )
+        bend, few = (n + d) ** 2 / 4, math.log1p(self.few_tokens * params / tokens)
+        log_lr = math.log(self.lr) + self.lr_params * n + self.lr_tokens * d
+        log_batch = math.log(self.batch_tokens) + self.batch_params * n + self.batch_tokens_exponent * d
+        log_lr += self.lr_curvature * bend + self.lr_few_tokens * few
+        log_batch += self.batch_curvature * bend + self.batch_few_tokens * few
         return math.exp(log_lr), math.exp(log_batch)
+
+    def size_deviation(self, rng: np.random.Generator) -> tuple[float, float]:
+        """A draw of what all scales of one size share: their (ln lr*, ln batch*) over the law."""
+        if not (self.size_scatter_lr or self.size_scatter_batch):
+            return 0.0, 0.0  # takes no draw, so that sweeps without stay what they were
+        return self.size_scatter_lr * rng.standard_normal(), self.size_scatter_batch * rng.standard_normal()
 
     def lowest_loss(self, params: float, tokens: float) -> float:
         """Loss in nats per token at the optimum."""
@@ -101,6 +112,9 @@ class Design:
     missing: float = 0.0  # share of the runs that are not there
     random: bool = False  # random search in the same box instead of a grid
     misplacement: float = 0.5  # sd, in nats, of the grid's centre around the true optimum
+    lone_scales: Sequence[
+        tuple[float, float]
+    ] = ()  # further ones with a single setting, misplaced as a grid's centre is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,12 +129,17 @@ def simulate_sweep(truth: Truth, design: Design, *, rng: np.random.Generator) ->
     """Runs of one sweep; diverged runs have no loss. The same generator state gives the same sweep."""
     runs: list[Run] = []
     optima: dict[tuple[float, float], tuple[float, float]] = {}
-    for params, tokens in design.scales:
+    of_size: dict[float, tuple[float, float]] = {}
+    lone = replace(design, lr_steps=1, batch_steps=1, random=True)  # at the centre, on no grid
+    designs = [*((scale, design) for scale in design.scales), *((scale, lone) for scale in design.lone_scales)]
+    for (params, tokens), here in designs:
         law_lr, law_batch = truth.optimum(params, tokens)
-        log_lr = math.log(law_lr) + truth.scatter_lr * rng.standard_normal()
-        log_batch = math.log(law_batch) + truth.scatter_batch * rng.standard_normal()
+        if params not in of_size:
+            of_size[params] = truth.size_deviation(rng)
+        log_lr = math.log(law_lr) + of_size[params][0] + truth.scatter_lr * rng.standard_normal()
+        log_batch = math.log(law_batch) + of_size[params][1] + truth.scatter_batch * rng.standard_normal()
         optima[params, tokens] = math.exp(log_lr), math.exp(log_batch)
-        for lr, batch in _settings(design, log_lr, log_batch, rng):
+        for lr, batch in _settings(here, log_lr, log_batch, rng):
             u, v = np.array([math.log(lr) - log_lr]), np.array([math.log(batch) - log_batch])
             over = float(u[0] - truth.best_lr_shift(v)[0]) - truth.diverges_above
             excess = float(truth.excess(u, v, tokens)[0])

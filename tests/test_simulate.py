@@ -102,6 +102,48 @@ def test_scatter_moves_the_optima_and_says_where() -> None:
         assert loud.optima[scale][0] != pytest.approx(Truth().optimum(*scale)[0], rel=1e-3)
 
 
+def test_scales_of_one_size_share_a_deviation() -> None:
+    scales = [(n, n * ratio) for n in (2e7, 1e8, 5e8) for ratio in (10, 40)]
+    truth = Truth(size_scatter_lr=0.3, size_scatter_batch=0.2)
+    optima = simulate_sweep(truth, Design(scales=scales), rng=np.random.default_rng(1)).optima
+    apart = {scale: np.log(optima[scale]) - np.log(truth.optimum(*scale)) for scale in scales}
+    for n in (2e7, 1e8, 5e8):
+        assert apart[n, 10 * n] == pytest.approx(apart[n, 40 * n], abs=1e-12)
+    firsts = np.array([apart[n, 10 * n] for n in (2e7, 1e8, 5e8)])
+    assert (np.ptp(firsts, axis=0) > 0.01).all()  # three draws of sd 0.2 and more: closer in one of a few thousand
+
+
+def test_deviations_of_sizes_have_the_stated_spread() -> None:
+    truth, rng = Truth(size_scatter_lr=0.25, size_scatter_batch=0.1), np.random.default_rng(1)
+    drawn = np.array([truth.size_deviation(rng) for _ in range(2000)])
+    assert drawn.std(axis=0) == pytest.approx([0.25, 0.1], rel=0.1)  # sd / sqrt(2 x 2000) = 1.6 %, six times
+    assert abs(drawn.mean(axis=0)).max() < 6 * 0.25 / 2000**0.5
+
+
+def test_few_tokens_bend_the_laws_and_many_do_not() -> None:
+    straight, bent = Truth(), Truth(lr_few_tokens=-0.3, batch_few_tokens=0.2, few_tokens=5)
+    apart = {
+        ratio: np.log(bent.optimum(1e8, 1e8 * ratio)) - np.log(straight.optimum(1e8, 1e8 * ratio))
+        for ratio in (0.05, 0.5, 5, 500)
+    }
+    assert apart[500] == pytest.approx([-0.003, 0.002], abs=1e-4)  # ln(1.01)
+    assert apart[5] == pytest.approx(np.log(2) * np.array([-0.3, 0.2]))
+    assert apart[0.05] - apart[0.5] == pytest.approx(np.log(10) * np.array([-0.3, 0.2]), rel=0.05)  # ln(101 / 11)
+
+
+def test_lone_scales_hold_one_setting_near_their_optimum() -> None:
+    truth = Truth(diverges_above=50.0)
+    design = Design(scales=SCALES, lone_scales=[(4e8, 8e9), (8e8, 1.6e10)], seeds=2, misplacement=0.2)
+    sweep = simulate_sweep(truth, design, rng=np.random.default_rng(1))
+    for scale in design.lone_scales:
+        runs = [run for run in sweep.runs if (run.params, run.tokens) == scale]
+        assert len(runs) == 2
+        assert len({(run.lr, run.batch_tokens) for run in runs}) == 1
+        assert abs(np.log(runs[0].lr / sweep.optima[scale][0])) < 6 * 0.2
+    full = simulate_sweep(truth, Design(scales=SCALES, seeds=2, misplacement=0.2), rng=np.random.default_rng(1))
+    assert sweep.runs[: len(full.runs)] == full.runs
+
+
 def test_comes_back_from_a_file_as_it_was(tmp_path: Path) -> None:
     sweep = simulate_sweep(Truth(diverges_above=0.5), Design(scales=SCALES, seeds=2), rng=np.random.default_rng(5))
     path = tmp_path / "sweep.csv"

@@ -43,6 +43,14 @@ def simulate(
     noise: Annotated[
         float, typer.Option(min=0, max=0.5, help="Spread of the loss between seeds, as a share of it.")
     ] = 0.0008,
+    size_scatter: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=2,
+            help="How far the optima of a whole size lie off the law, sd of ln lr and of ln batch; public grids: 0.15.",
+        ),
+    ] = 0.0,
     missing: Annotated[float, typer.Option(min=0, max=0.95, help="Share of the runs that are not there.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="The same seed writes the same sweep.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
@@ -61,7 +69,7 @@ def simulate(
 
     if file.exists() and not force:
         raise LawfitError(f"{file} exists already; name another file or say --force")
-    truth = Truth(noise=noise)
+    truth = Truth(noise=noise, size_scatter_lr=size_scatter, size_scatter_batch=size_scatter)
     scales = [(size, size * ratio) for size in params or DEFAULT_PARAMS for ratio in tokens_per_param or DEFAULT_RATIOS]
     design = Design(
         scales=scales, lr_steps=lr_steps, batch_steps=batch_steps, seeds=seeds, missing=missing, random=random

@@ -45,6 +45,17 @@ def test_simulate_does_not_overwrite(sweep: Path, call: Call) -> None:
     assert sweep.read_bytes() != before
 
 
+def test_simulate_moves_whole_sizes_off_the_law(away: Path, call: Call) -> None:
+    by_law, moved = (
+        call("simulate", away / f"{sd}.csv", *SMALL, "--tokens-per-param", "80", "--size-scatter", sd)["optima"]
+        for sd in (0, 0.3)
+    )
+    ratios = {(b["params"], b["tokens"]): b["lr"] / a["lr"] for a, b in zip(by_law, moved, strict=True)}
+    assert ratios[2e7, 4e8] == pytest.approx(ratios[2e7, 1.6e9])
+    assert ratios[2e7, 4e8] != pytest.approx(1, abs=1e-3)
+    assert ratios[2e7, 4e8] != pytest.approx(ratios[6e7, 1.2e9], abs=1e-3)
+
+
 def test_simulate_says_simulated(away: Path, text: Call) -> None:
     out, _ = text("simulate", away / "x.csv", *SMALL)
     assert out.startswith("SIMULATED: 24 runs at 2 scales")
