@@ -12,7 +12,7 @@ from typing import Any, Final
 
 LARGEST_TARGET: Final = 1e18  # parameters, or tokens; beyond it products of powers leave the range of floats
 
-MODEL_VERSION = 1  # of what a stored fit says about its surface; raised when predictions need something new in it
+MODEL_VERSION = 2  # of what a stored fit says about its surface; raised when predictions need something new in it
 Json = Any  # a value that json.dumps accepts: the payload of a fit, the extra columns of a run
 
 

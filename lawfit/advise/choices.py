@@ -15,8 +15,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.advise.draws import law_row
-from lawfit.estimate.valley import best_lr_shift
+from lawfit.advise.draws import centres
+from lawfit.estimate.valley import along_floor, steepened
 from lawfit.units import format_lr, format_quantity
 
 Floats = NDArray[np.float64]
@@ -60,12 +60,12 @@ def choices_at(
     members = model["members"]
     if not all("choice" in member for member in members):
         return None
-    row = law_row(model, params, tokens)
-    laws = np.array([member["law"] for member in members])
     weights = np.array([member["weight"] for member in members])
-    log_lr, log_batch = laws[:, :4] @ row, laws[:, 4:8] @ row
+    log_lr, log_batch = centres(model, params, tokens).T
     if imposed_log_batch is not None:
-        log_lr = log_lr + best_lr_shift(imposed_log_batch - log_batch, np.array(model["valley"]["q"]))
+        q, _ = steepened(model["valley"], tokens)
+        floor = np.array([member["floor"] for member in members])
+        log_lr = log_lr + along_floor(imposed_log_batch - log_batch, floor, np.tile(q, (len(members), 1)), q)
     found: dict[str, Any] = {"lr": _moves(members, weights, log_lr)}
     if forms and len(forms) > 1:
         each = [{"choice": name, "value": value, "weight": None} for name, value in forms.items()]

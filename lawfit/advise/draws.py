@@ -1,8 +1,9 @@
 """Plausible worlds of a stored fit at one scale: where the optimum may lie, given everything that is not known.
 
-Each world draws a choice of analysis (by its weight), coefficients from that choice's posterior (Student t: few scales
-tell the scatter), the scale's own scatter around the law, and a valley shape. Plain numpy: a stored fit predicts in
-milliseconds.
+Each world draws a choice of analysis (by its weight), coefficients from that choice's posterior (Student t: few sizes
+tell the spread), the deviations of the target's size and of the scale itself from the law, and a valley shape. A size
+that has runs brings the deviation that they show, a scale that has runs its own optimum. Plain numpy: a stored fit
+predicts in milliseconds.
 """
 
 from __future__ import annotations
@@ -14,21 +15,23 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from lawfit.estimate.law_terms import law_design
+from lawfit.estimate.valley import FLOOR_AT, steepened
+
 Floats = NDArray[np.float64]
 
 WORLDS: Final = 2000
+SAME_SIZE: Final = 0.01  # of ln params: sizes of one shape differ by no more (a norm layer, an embedding counted)
+SAME_HORIZON: Final = 0.02  # of ln tokens
 _SEED: Final = 20250304  # fixed: the same fit and target give the same answer, digit for digit
-_LAW_TERMS: Final = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bends:
-    """Draws of a law of the learning rate that saturates with the batch: the second form of an average at a batch."""
+    """Draws of a law of the learning rate that saturates with the batch: a second form away from the best batch."""
 
-    share: NDArray[np.bool_]  # (worlds,) those in which it holds, and not the floor of the valley
     log_ceiling: Floats  # (worlds,) ln lr at very large batches, its miss at scales it did not see included
     log_noise: Floats  # (worlds,) ln of the batch at which the rate is half of that
-    weight: float
     inflation: float  # of the draws of both forms around their centres
     centre: tuple[float, float]  # of log_ceiling and log_noise, no draw
 
@@ -47,12 +50,17 @@ class Worlds:
     log_lr: Floats  # (worlds,)
     log_batch: Floats  # (worlds,) natural log of tokens per step
     valley: Floats  # (worlds, 9)
+    # (worlds, len FLOOR_AT) how ln lr follows ln batch near the best one, by each world's own analysis; None: as the
+    # valley does (worlds that were moved to one batch)
+    floor: Floats | None
     centre_log_lr: float  # weighted mean over the choices, no draw
     centre_log_batch: float
     centre_valley: Floats  # (9,)
+    centre_floor: Floats | None  # (len FLOOR_AT,)
     prior_sd: tuple[float, float]  # of (ln lr*, ln batch*) by published laws alone
-    posterior_sd: tuple[float, float]  # of the law's mean, scatter left out
-    bends: Bends | None = None  # at a given batch half of the worlds may follow another form
+    posterior_sd: tuple[float, float]  # of the law's mean, deviations of a new size and scale left out
+    known: str  # "scale", "size" or "": what of the target has runs
+    bends: Bends | None = None
 
 
 def draw_worlds(model: Mapping[str, Any], params: float, tokens: float) -> Worlds:
@@ -61,43 +69,85 @@ def draw_worlds(model: Mapping[str, Any], params: float, tokens: float) -> World
     x = law_row(model, params, tokens)
     weights = np.array([member["weight"] for member in model["members"]])
     weights = weights / weights.sum()
-    dof, inflation = float(model["dof"]), float(model["inflation"])
+    inflation = float(model["inflation"]) * np.array(model["calibration"])
+    known, place = _known(model, params, tokens)
     # stratified: every choice gets its exact share of the worlds
     bounds = np.round(np.concatenate([[0.0], np.cumsum(weights)]) * WORLDS).astype(int)
     log_lr, log_batch = np.empty(WORLDS), np.empty(WORLDS)
+    floor = np.empty((WORLDS, len(FLOOR_AT)))
     centres, variances = [], []
     for member, start, stop in zip(model["members"], bounds[:-1], bounds[1:], strict=True):
-        law, cov = np.array(member["law"]), np.array(member["cov"])
-        # mean and covariance of (ln lr*, ln batch*) at this scale
-        rows = np.zeros((2, 2 * _LAW_TERMS))
-        rows[0, :_LAW_TERMS] = rows[1, _LAW_TERMS:] = x
-        centre = rows @ law
-        spread = inflation**2 * (rows @ cov @ rows.T)
+        centre, of_law, own = moments(member, x, known, place)
         centres.append(centre)
-        variances.append(np.diag(spread) / inflation**2)  # like for like with the prior, which is not widened
+        variances.append(np.diag(of_law))
         count = stop - start
-        heavy = np.repeat(np.sqrt(dof / rng.chisquare(dof, (count + 1) // 2)), 2)[:count, None]
-        total = _root(spread + inflation**2 * np.diag(member["scatter_var"]))
-        drawn = centre + heavy * (_mirrored(rng, count, 2) @ total.T)
+        freedom = float(member["freedom"])
+        heavy = np.repeat(np.sqrt((freedom - 2) / rng.chisquare(freedom, (count + 1) // 2)), 2)[:count, None]
+        drawn = centre + inflation * heavy * (_mirrored(rng, count, 2) @ _root(of_law + own).T)
         log_lr[start:stop], log_batch[start:stop] = drawn[:, 0], drawn[:, 1]
-    q = np.array(model["valley"]["q"])
-    valley = q + _mirrored(rng, WORLDS, len(q)) @ _root(np.array(model["valley"]["cov"])).T
+        floor[start:stop] = member["floor"]
+    q, cov = steepened(model["valley"], tokens)
+    valley = q + _mirrored(rng, WORLDS, len(q)) @ _root(cov).T
     centre = weights @ np.array(centres)
     between = weights @ (np.array(centres) - centre) ** 2
     posterior = np.sqrt(weights @ np.array(variances) + between)
     prior_cov = np.array(model["published_prior"]["cov"])
-    prior = [float(np.sqrt(x @ prior_cov[at : at + _LAW_TERMS, at : at + _LAW_TERMS] @ x)) for at in (0, _LAW_TERMS)]
+    half = len(x)
+    prior = [float(np.sqrt(x @ prior_cov[at : at + half, at : at + half] @ x)) for at in (0, half)]
     return Worlds(
         log_lr=log_lr,
         log_batch=log_batch,
         valley=valley,
+        floor=floor,
         centre_log_lr=float(centre[0]),
         centre_log_batch=float(centre[1]),
         centre_valley=q,
+        centre_floor=weights @ np.array([member["floor"] for member in model["members"]]),
         prior_sd=(prior[0], prior[1]),
         posterior_sd=(float(posterior[0]), float(posterior[1])),
+        known=known,
         bends=_draw_bends(model.get("lr_at_batch"), params, tokens),
     )
+
+
+def moments(member: Mapping[str, Any], x: Floats, known: str, place: int) -> tuple[Floats, Floats, Floats]:
+    """(centre (2,), covariance of what the law says, covariance of the deviations from it) of one choice at a scale.
+
+    Parameters
+    ----------
+    x : row of `law_row`
+    known, place : what of the target has runs, and where it stands among the fit's sizes or scales
+    """
+    if known == "scale":
+        return np.array(member["scales"]["at"][place]), np.array(member["scales"]["cov"][place]), np.zeros((2, 2))
+    law, cov, half = np.array(member["law"]), np.array(member["cov"]), len(x)
+    rows = np.zeros((2, 2 * half))
+    rows[0, :half] = rows[1, half:] = x
+    centre, of_law, own = rows @ law, rows @ cov @ rows.T, np.diag(member["scatter_var"])
+    if known == "size":
+        sizes = member["sizes"]
+        cross = rows @ np.array(sizes["cross"][place])
+        return centre + sizes["shift"][place], of_law + cross + cross.T + np.array(sizes["cov"][place]), own
+    return centre, of_law, own + np.diag(member["size_var"])
+
+
+def centres(model: Mapping[str, Any], params: float, tokens: float) -> Floats:
+    """(members, 2) the optimum (ln lr*, ln batch*) by each choice."""
+    x = law_row(model, params, tokens)
+    known, place = _known(model, params, tokens)
+    return np.array([moments(member, x, known, place)[0] for member in model["members"]])
+
+
+def _known(model: Mapping[str, Any], params: float, tokens: float) -> tuple[str, int]:
+    """Whether the target is a scale of the runs, or of the size of some, and which."""
+    scales = np.log(np.array(model["scales"]))
+    apart = np.abs(scales - np.log([params, tokens]))
+    here = np.flatnonzero((apart[:, 0] < SAME_SIZE) & (apart[:, 1] < SAME_HORIZON))
+    if len(here):
+        return "scale", int(here[np.argmin(apart[here].sum(axis=1))])
+    sizes = np.abs(np.log(np.array(model["sizes"])) - np.log(params))
+    at = int(np.argmin(sizes))
+    return ("size", at) if sizes[at] < SAME_SIZE else ("", -1)
 
 
 def _draw_bends(law: Mapping[str, Any] | None, params: float, tokens: float) -> Bends | None:
@@ -113,23 +163,17 @@ def _draw_bends(law: Mapping[str, Any] | None, params: float, tokens: float) -> 
     heavy = np.repeat(np.sqrt(dof / rng.chisquare(dof, WORLDS // 2)), 2)[:, None]
     drawn = centre + heavy * (_mirrored(rng, WORLDS, 2) @ _root(spread).T)
     own = law["miss_sd"] * _mirrored(rng, WORLDS, 1)[:, 0]
-    # every other mirrored pair: an even share of each choice's worlds
-    pair = np.arange(WORLDS) // 2
-    share = np.floor((pair + 1) * law["weight"]) > np.floor(pair * law["weight"])
     return Bends(
-        share=share,
         log_ceiling=drawn[:, 0] + own,
         log_noise=drawn[:, 1],
-        weight=float(law["weight"]),
         inflation=float(law["inflation"]),
         centre=(float(centre[0]), float(centre[1])),
     )
 
 
 def law_row(model: Mapping[str, Any], params: float, tokens: float) -> Floats:
-    """The row (1, n, d, z^2) of `estimate.surface.law_design` at one scale."""
-    n, d = np.log(params) - model["centre"][0], np.log(tokens) - model["centre"][1]
-    return np.array([1.0, n, d, ((n + d) / 2) ** 2])
+    """The row of `estimate.surface.law_design` at one scale."""
+    return law_design(np.array([params]), np.array([tokens]), tuple(model["centre"]))[0]
 
 
 def _mirrored(rng: np.random.Generator, count: int, size: int) -> Floats:

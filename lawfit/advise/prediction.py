@@ -18,11 +18,12 @@ from lawfit.advise.regret import (
     CHEAP,
     PLAUSIBLE,
     at_batch,
+    bends_share,
     best_setting,
-    centre_log_lr_given_batch,
     cheap_batch_zone,
     cheap_lr_zone,
     expected_regret,
+    floor_log_lr,
     lr_given_batch,
     split_regret,
 )
@@ -30,7 +31,7 @@ from lawfit.errors import NoFit
 from lawfit.estimate.valley import best_lr_shift, excess
 from lawfit.laws.published import published_laws
 from lawfit.records import MODEL_VERSION, Fit, FitStatus, Recipe, Target, content_hash
-from lawfit.units import format_lr, format_quantity
+from lawfit.units import format_quantity
 
 SCHEMA: Final = "lawfit.prediction/1"
 FAR_DECADES: Final = 0.05  # beyond the runs by more than this is an extrapolation
@@ -72,12 +73,13 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
     worlds = draw_worlds(model, target.params, target.tokens)
     log_batch, imposed, batch_notes = _choose_batch(worlds, target, seq_len)
     # the estimand: the optimum itself where the batch is free, the best learning rate at the batch where it is imposed
-    rates = lr_given_batch(worlds, log_batch) if imposed else worlds.log_lr
+    rates_there = lr_given_batch(worlds, log_batch)
+    rates = rates_there if imposed else worlds.log_lr
     form = _form_at_batch(payload, worlds, log_batch) if imposed else None
-    worlds = at_batch(worlds, log_batch) if imposed else worlds
+    worlds = at_batch(worlds, log_batch)
     # never outside the interval that is printed beside it, however narrow a level was asked for
     tail = max((1 - target.level) / 2, PLAUSIBLE[0])
-    log_lr = float(np.clip(best_setting(worlds, log_batch)[0], *np.quantile(rates, [tail, 1 - tail])))
+    log_lr = float(np.clip(best_setting(worlds, log_batch)[0], *np.quantile(rates_there, [tail, 1 - tail])))
     decades = _decades(model["ranges"], target, math.exp(log_batch))
     of_lr, of_batch = split_regret(worlds, log_lr, log_batch)
     total = expected_regret(worlds, log_lr, log_batch)
@@ -148,7 +150,6 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
         "backtest": (payload["backtest"]["splits"][0]["rows"] if payload["backtest"]["splits"] else []),
         "warnings": [
             *_nothing_of_ones_own(yours),
-            *([] if imposed else _otherwise_if_asked(worlds, recommendation)),
             *_target_warnings(model, target, decades, yours, recommendation, recipe),
             *batch_notes,
             *payload["warnings"],
@@ -305,8 +306,9 @@ def _form_at_batch(payload: Mapping[str, Any], worlds: Worlds, log_batch: float)
     bends = worlds.bends
     return {
         "form": "surface" if bends is None else "average",
+        "saturating_share": bends_share(worlds, log_batch),
         "why": chosen["why"] if chosen else "this fit was made before other forms were compared",
-        "surface": _digits(math.exp(centre_log_lr_given_batch(worlds, log_batch))),
+        "surface": _digits(math.exp(floor_log_lr(worlds, log_batch))),
         "saturating": None if bends is None else _digits(math.exp(bends.centre_log_lr(log_batch))),
     }
 
@@ -315,22 +317,6 @@ def _nothing_of_ones_own(yours: Sequence[float]) -> list[str]:
     if max(yours) >= _NOTHING:
         return []
     return ["these runs say next to nothing about learning rate and batch size: the answer is that of published laws"]
-
-
-def _otherwise_if_asked(worlds: Worlds, recommendation: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Where the answer to the same batch, if it were given, would be a clearly other learning rate: which, and why."""
-    if worlds.bends is None:
-        return []
-    log_batch = math.log(max(recommendation["batch_tokens"]["value"], 1.0))
-    there = math.exp(best_setting(at_batch(worlds, log_batch), log_batch)[0])
-    low, high = recommendation["lr"]["cheap_zone"][f"{CHEAP[0]:g}"]
-    if low <= there <= high:
-        return []
-    words = (
-        f"asked for at this batch (batch_tokens given), the learning rate would be {format_lr(there)}: a law that "
-        "saturates with the batch is averaged in there, since it tells scales left out better at a given batch"
-    )
-    return [words]
 
 
 def _forms(form: Mapping[str, Any] | None) -> dict[str, float]:

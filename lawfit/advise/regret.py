@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.advise.draws import Worlds
-from lawfit.estimate.valley import best_lr_shift, excess
+from lawfit.estimate.valley import FAR_SHARE, along_floor, best_lr_shift, excess, saturating_share
 
 Floats = NDArray[np.float64]
 
@@ -45,66 +45,94 @@ def split_regret(worlds: Worlds, log_lr: float, log_batch: float) -> tuple[float
 def best_setting(worlds: Worlds, log_batch: float | None = None, max_log_batch: float = np.inf) -> tuple[float, float]:
     """The (ln lr, ln batch) with the smallest expected regret; with the batch given, the learning rate alone.
 
-    Of a batch that is imposed, pass `at_batch(worlds, log_batch)`.
+    The learning rate is the one that `log_batch` would get if it were imposed, whether it is or was chosen here: one
+    batch has one best learning rate.
 
     Searched where the optimum plausibly is (the middle 90 % of the worlds), first coarsely, then twice more finely
     around the best point. Doubt may shade the setting away from the central optimum, but never by more than costs
     the smallest of `CHEAP` in the central world: with thin evidence the shape of far worlds would rule it otherwise.
     """
     if log_batch is not None:
-        rates = _plausible(_along_floor(worlds, log_batch))
-        batches = np.array([log_batch])
-    else:
-        rates = _plausible(worlds.log_lr)
-        batches = np.unique(np.minimum(_plausible(worlds.log_batch), max_log_batch))
+        return _best_lr(at_batch(worlds, log_batch), log_batch), log_batch
+    rates = _plausible(worlds.log_lr)
+    batches = np.unique(np.minimum(_plausible(worlds.log_batch), max_log_batch))
+    _, at = _lowest(_thin(worlds), rates, batches)
+    at = min(float(np.clip(at, *cheap_batch_zone(worlds, CHEAP[0]))), max_log_batch)
+    return _best_lr(at_batch(worlds, at), at), at
+
+
+def _best_lr(worlds: Worlds, log_batch: float) -> float:
+    rates = _plausible(_along_floor(worlds, log_batch))
+    log_lr, _ = _lowest(_thin(worlds), rates, np.array([log_batch]))
+    return float(np.clip(log_lr, *cheap_lr_zone(worlds, log_batch, CHEAP[0])))
+
+
+def _lowest(worlds: Worlds, rates: Floats, batches: Floats) -> tuple[float, float]:
+    """Where the expected regret is lowest on a grid, and on two finer ones around the best point of it."""
     lr_step, batch_step = float(rates[1] - rates[0]), float(batches[1] - batches[0]) if len(batches) > 1 else 0.0
     bounds = (rates[0], rates[-1]), (batches[0], batches[-1])
-    some = _thin(worlds)
+    best = float(rates[0]), float(batches[0])
     for _ in range(3):
-        mean = _excess_at(some, rates[:, None, None], batches[None, :, None]).mean(axis=-1)
+        mean = _excess_at(worlds, rates[:, None, None], batches[None, :, None]).mean(axis=-1)
         i, j = np.unravel_index(int(np.argmin(mean)), mean.shape)
         best = float(rates[i]), float(batches[j])
         rates = np.clip(best[0] + 1.5 * lr_step * _REFINE, *bounds[0])
         batches = np.unique(np.clip(best[1] + 1.5 * batch_step * _REFINE, *bounds[1]))
         lr_step, batch_step = lr_step * 3 / (_GRID - 1), batch_step * 3 / (_GRID - 1)
-    log_lr, at = best
-    if log_batch is None:
-        at = float(np.clip(at, *cheap_batch_zone(worlds, CHEAP[0])))
-        at = min(at, max_log_batch)
-    return float(np.clip(log_lr, *cheap_lr_zone(worlds, at, CHEAP[0]))), at
+    return best
 
 
 def lr_given_batch(worlds: Worlds, log_batch: float) -> Floats:
-    """(worlds,) ln of the learning rate that is best at this batch: the valley's floor, or the other form's."""
+    """(worlds,) ln of the learning rate that is best at this batch: the floor of the surface's valley near the best
+    batch; away from it, in a share of the worlds that grows with the distance, the law that saturates with the batch.
+    """
     floor, bends = _along_floor(worlds, log_batch), worlds.bends
     if bends is None:
         return floor
-    centre = np.where(bends.share, bends.centre_log_lr(log_batch), centre_log_lr_given_batch(worlds, log_batch))
-    return centre + bends.inflation * (np.where(bends.share, bends.log_lr(log_batch), floor) - centre)
+    weight = bends_share(worlds, log_batch)
+    # every other mirrored pair, at most: an even share of each choice's worlds
+    pair = np.arange(len(floor)) // 2
+    share = np.floor((pair + 1) * weight) > np.floor(pair * weight)
+    centre = np.where(share, bends.centre_log_lr(log_batch), floor_log_lr(worlds, log_batch))
+    widened = 1.0 + (bends.inflation - 1.0) * weight / FAR_SHARE
+    return np.asarray(centre + widened * (np.where(share, bends.log_lr(log_batch), floor) - centre))
 
 
-def centre_log_lr_given_batch(worlds: Worlds, log_batch: float) -> float:
+def bends_share(worlds: Worlds, log_batch: float) -> float:
+    """Share of the law that saturates with the batch: none at the best batch, half of it one nat away."""
+    if worlds.bends is None:
+        return 0.0
+    return float(saturating_share(np.array(log_batch - worlds.centre_log_batch)))
+
+
+def floor_log_lr(worlds: Worlds, log_batch: float) -> float:
     """ln of the learning rate that is best at this batch along the valley's floor, in the central world."""
-    shift = best_lr_shift(np.array(log_batch - worlds.centre_log_batch), worlds.centre_valley)
-    return worlds.centre_log_lr + float(shift)
+    r, q = np.array([log_batch - worlds.centre_log_batch]), worlds.centre_valley[None]
+    if worlds.floor is None or worlds.centre_floor is None:
+        return worlds.centre_log_lr + float(best_lr_shift(r[0], worlds.centre_valley))
+    return worlds.centre_log_lr + float(along_floor(r, worlds.centre_floor[None], q, worlds.centre_valley)[0])
 
 
 def at_batch(worlds: Worlds, log_batch: float) -> Worlds:
-    """The worlds of an imposed batch: optima moved along ln lr so that the valley's floor there is `lr_given_batch`.
+    """The worlds at one batch: optima moved along ln lr so that the valley's floor there is `lr_given_batch`.
 
-    Where the surface alone answers these are the worlds themselves. What the batch costs does not change.
+    What the batch costs does not change.
     """
-    bends = worlds.bends
-    if bends is None:
+    if worlds.floor is None:
         return worlds
     moved = lr_given_batch(worlds, log_batch) - best_lr_shift(log_batch - worlds.log_batch, worlds.valley)
-    apart = bends.centre_log_lr(log_batch) - centre_log_lr_given_batch(worlds, log_batch)
-    return replace(worlds, log_lr=moved, centre_log_lr=worlds.centre_log_lr + bends.weight * apart, bends=None)
+    centre, weight = floor_log_lr(worlds, log_batch), bends_share(worlds, log_batch)
+    if worlds.bends is not None:
+        centre += weight * (worlds.bends.centre_log_lr(log_batch) - centre)
+    centre -= float(best_lr_shift(np.array(log_batch - worlds.centre_log_batch), worlds.centre_valley))
+    return replace(worlds, log_lr=moved, centre_log_lr=centre, floor=None, centre_floor=None, bends=None)
 
 
 def _along_floor(worlds: Worlds, log_batch: float) -> Floats:
-    floor: Floats = worlds.log_lr + best_lr_shift(log_batch - worlds.log_batch, worlds.valley)
-    return floor
+    r = log_batch - worlds.log_batch
+    if worlds.floor is None:
+        return np.asarray(worlds.log_lr + best_lr_shift(r, worlds.valley))
+    return worlds.log_lr + along_floor(r, worlds.floor, worlds.valley, worlds.centre_valley)
 
 
 def cheap_lr_zone(worlds: Worlds, log_batch: float, share: float) -> tuple[float, float]:
@@ -141,7 +169,10 @@ def _thin(worlds: Worlds) -> Worlds:
     """Some of the worlds, mirrored pairs kept together."""
     step = max(1, len(worlds.log_lr) // _SEARCH_WORLDS)
     some = np.flatnonzero((np.arange(len(worlds.log_lr)) // 2) % step == 0)
-    return replace(worlds, log_lr=worlds.log_lr[some], log_batch=worlds.log_batch[some], valley=worlds.valley[some])
+    floor = None if worlds.floor is None else worlds.floor[some]
+    return replace(
+        worlds, log_lr=worlds.log_lr[some], log_batch=worlds.log_batch[some], valley=worlds.valley[some], floor=floor
+    )
 
 
 def _zone(cost: Callable[[float], float], middle: float, limit: float) -> tuple[float, float]:

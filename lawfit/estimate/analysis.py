@@ -18,13 +18,14 @@ from lawfit.estimate.backtest import columns_of, observed_surfaces_of, published
 from lawfit.estimate.borrowed import BENT_SD, PRIOR_FORMS, borrowed_sentences, law_prior
 from lawfit.estimate.cells import CellReport, locate_cells, next_grids
 from lawfit.estimate.ensemble import MIN_CELLS_TO_CHOOSE, Ensemble, fit_ensemble, left_out_groups
-from lawfit.estimate.lr_at_batch import LrAtBatch, choose_lr_at_batch
+from lawfit.estimate.law_terms import N_LAW, TERMS, law_design
+from lawfit.estimate.lr_at_batch import LrAtBatch, choose_lr_at_batch, floor_of
 from lawfit.estimate.observations import Observations, summarise_rejections
 from lawfit.estimate.optima import ESTIMATORS, CellOptimum, SweepOptima, locate_lr_per_batch
 from lawfit.estimate.regression import fit_power_law, fit_power_law_clustered
 from lawfit.estimate.scoring import ObservedSurface
 from lawfit.estimate.shapes import SHAPES
-from lawfit.estimate.surface import N_LAW, SurfaceFit, fit_surface, law_design
+from lawfit.estimate.surface import SurfaceFit, fit_surface
 from lawfit.estimate.surface_certificate import certificate_document, certify_surface
 from lawfit.records import MODEL_VERSION, FitStatus, Optimum, OptimumStatus
 from lawfit.units import counted
@@ -44,7 +45,6 @@ SMALLEST_SHARE: Final = 0.1  # of the prior variance that the runs took away, or
 # the true one. Chosen on simulated sweeps with other shapes so that 90 % intervals hold in no less than 90 % of them,
 # with a little to spare (tests/benchmarks/interval_coverage.py, seeds apart from the ones reported there).
 INFLATION: Final = 1.08
-PRIOR_CELLS: Final = 4  # degrees of freedom of the priors on scatter and level, beside one per cell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,21 +91,25 @@ def analyse(
     others = {name: locate(columns_of(observed)) for name, locate in ESTIMATORS.items()}
     certificate = certify_surface(observed, ensemble, without_laws=options.without_laws)
     report("leaving scales out", 0.3)
-    backtest = (
+    backtest, promises = (
         run_backtest(
             observed,
             surfaces,
             ensemble,
+            valley,
             without_laws=options.without_laws,
             progress=lambda share: report("leaving scales out", 0.3 + 0.65 * share),
         )
         if options.backtest and observed.n_cells >= 3
-        else []
+        else ([], None)
     )
     sparse = _is_sparse(observed, ensemble, cells)
     payload: dict[str, Any] = {
-        "model": _model(observed, ensemble, valley, options, at_batch),
-        "law": _law_table(ensemble, observed.n_cells) | _lr_given_batch(sweeps),
+        "model": {
+            **_model(observed, ensemble, valley, options, at_batch),
+            "calibration": list(promises.factors) if promises is not None else [1.0, 1.0],
+        },
+        "law": _law_table(ensemble) | _lr_given_batch(sweeps),
         "lr_at_batch": at_batch.to_json(),
         "curvature": _curvature(ensemble),
         "certificate": certificate_document(certificate),
@@ -116,7 +120,8 @@ def analyse(
         "estimators": {name: _estimator_laws(found) for name, found in others.items()},
         "cells": [cell.to_json() for cell in cells],
         "backtest": {
-            "splits": [{"name": split.name, "rows": [asdict(row) for row in rows]} for split, rows in backtest]
+            "splits": [{"name": split.name, "rows": [asdict(row) for row in rows]} for split, rows in backtest],
+            "promises": None if promises is None else promises.to_json(),
         },
         "published": _published_regrets(observed, surfaces),
         "borrowed": borrowed_sentences(options.without_laws),
@@ -167,11 +172,13 @@ def _model(
     total = sum(m.weight for m in members)
     prior = law_prior("published", ensemble.centre, options.without_laws)
     batch = observed.log_batch
+    log_tokens = np.log(observed.tokens)
     return {
         "version": MODEL_VERSION,
         "centre": list(ensemble.centre),
-        "dof": float(observed.n_cells + PRIOR_CELLS),
         "inflation": INFLATION,
+        "sizes": np.unique(observed.params).tolist(),
+        "scales": np.column_stack([observed.params, observed.tokens]).tolist(),
         "members": [
             {
                 "weight": m.weight / total,
@@ -179,10 +186,27 @@ def _model(
                 "law": m.fit.law.tolist(),
                 "cov": m.fit.cov[:N_LAW, :N_LAW].tolist(),
                 "scatter_var": m.fit.scatter_var.tolist(),
+                "size_var": m.fit.size_var.tolist(),
+                "freedom": m.fit.freedom,
+                "sizes": {
+                    "shift": m.fit.size_shift.tolist(),
+                    "cross": m.fit.size_cross.tolist(),
+                    "cov": m.fit.size_cov.tolist(),
+                },
+                "scales": {"at": m.fit.optima(observed).tolist(), "cov": m.fit.cell_cov.tolist()},
+                "floor": floor_of(m, valley).tolist(),
             }
             for m in members
         ],
-        "valley": {"q": valley.shape.tolist(), "cov": valley.cov[N_LAW:, N_LAW:].tolist(), "noise": valley.noise},
+        "valley": {
+            "q": valley.shape.tolist(),
+            "cov": valley.cov[N_LAW:, N_LAW:].tolist(),
+            "noise": valley.noise,
+            "steepness": valley.steepness,
+            "steepness_sd": float(np.sqrt(valley.cov[-1, -1])),
+            "log_tokens": [float(log_tokens.min()), float(log_tokens.max())],
+            "centre_log_tokens": ensemble.centre[1],
+        },
         "lr_at_batch": at_batch.model(),
         "published_prior": {"mean": prior.mean.tolist(), "cov": np.linalg.inv(prior.doubt).tolist()},
         "ranges": {
@@ -212,7 +236,7 @@ def _loss_slope(observed: Observations, valley: SurfaceFit) -> float | None:
     return slope if slope < -SMALLEST_SLOPE else None
 
 
-def _law_table(ensemble: Ensemble, cells: int) -> dict[str, Any]:
+def _law_table(ensemble: Ensemble) -> dict[str, Any]:
     """Exponents averaged over the ensemble, with intervals that include the spread between choices."""
     from scipy.special import stdtrit
 
@@ -221,10 +245,11 @@ def _law_table(ensemble: Ensemble, cells: int) -> dict[str, Any]:
     variances = np.array([np.diag(m.fit.cov)[:N_LAW] for m in ensemble.members])
     mean = weights @ laws
     sd = INFLATION * np.sqrt(weights @ (variances + (laws - mean) ** 2))
-    reach = float(stdtrit(cells + PRIOR_CELLS, 0.5 + LAW_LEVEL / 2))
+    freedom = float(weights @ np.array([m.fit.freedom for m in ensemble.members]))
+    reach = float(stdtrit(freedom, 0.5 + LAW_LEVEL / 2) * np.sqrt((freedom - 2) / freedom))
     table: dict[str, Any] = {"level": LAW_LEVEL, "params_at_centre": float(np.exp(ensemble.centre[0]))}
     table["tokens_at_centre"] = float(np.exp(ensemble.centre[1]))
-    for at, name in ((0, "lr"), (4, "batch_tokens")):
+    for at, name in ((0, "lr"), (TERMS, "batch_tokens")):
         row: dict[str, float] = {"const": float(np.exp(mean[at]))}
         for offset, term in ((1, "params"), (2, "tokens")):
             row[term] = float(mean[at + offset])
@@ -302,7 +327,7 @@ def _curvature(ensemble: Ensemble) -> dict[str, Any]:
         return {}
     fit = max(bent, key=lambda m: m.weight).fit
     found = {}
-    for at, name in ((3, "lr"), (7, "batch_tokens")):
+    for at, name in ((3, "lr"), (TERMS + 3, "batch_tokens")):
         value, sd = float(fit.law[at]), float(np.sqrt(fit.cov[at, at]))
         share = max(1 - (sd / BENT_SD) ** 2, 0.0)
         told = share >= SMALLEST_SHARE

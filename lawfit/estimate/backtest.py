@@ -18,6 +18,7 @@ from lawfit.errors import LawfitError
 from lawfit.estimate.ensemble import MIN_CELLS_TO_CHOOSE, Choice, Ensemble, fit_ensemble
 from lawfit.estimate.observations import Observations
 from lawfit.estimate.optima import Columns, locate_argmin
+from lawfit.estimate.promises import Kept, check_promises
 from lawfit.estimate.regression import Line, LrBatchLaws, PowerLaw, fit_argmin_ols, fit_e1, fit_power_law
 from lawfit.estimate.scoring import ObservedSurface
 from lawfit.estimate.surface import SurfaceFit
@@ -29,6 +30,7 @@ Ints = NDArray[np.intp]
 Predict = Callable[[Floats, Floats], tuple[Floats, Floats]]  # (params, tokens) -> (lr, batch_tokens)
 
 OURS = "lawfit"
+EACH_SIZE = "each model size left out"
 MIN_SCORED = 4  # settings
 ARGMIN = "argmin + OLS"
 E1 = "near-optimal set + OLS"
@@ -82,7 +84,7 @@ def scale_splits(observed: Observations) -> list[Split]:
     everything = np.arange(observed.n_cells)
     if len(sizes) >= 3:
         rounds = tuple(np.flatnonzero(observed.params != size) for size in sizes)
-        splits.append(Split(name="each model size left out", rounds=rounds))
+        splits.append(Split(name=EACH_SIZE, rounds=rounds))
     order = np.argsort(observed.params * observed.tokens, kind="stable")
     for share, name in ((0.65, "largest third of the scales left out"), (0.5, "larger half of the scales left out")):
         count = round(share * observed.n_cells)
@@ -98,13 +100,18 @@ def run_backtest(
     observed: Observations,
     surfaces: Mapping[int, ObservedSurface],
     full: Ensemble,
+    valley: SurfaceFit,
     *,
     without_laws: Sequence[str] = (),
     progress: Callable[[float], None] | None = None,
-) -> list[tuple[Split, list[Row]]]:
-    """Score every method on every split. A method that cannot be fitted in some round is left out of that split."""
+) -> tuple[list[tuple[Split, list[Row]]], Kept | None]:
+    """Score every method on every split, and what ours promised of each size left out.
+
+    A method that cannot be fitted in some round is left out of that split. `valley` prices what was stated.
+    """
     starts = {member.choice: member.fit for member in full.members}
     splits = scale_splits(observed)
+    sizes: list[tuple[Ints, Ensemble]] = []
     total = sum(len(split.rounds) for split in splits)
     done = 0
     results = []
@@ -119,7 +126,10 @@ def run_backtest(
             if not len(left):
                 continue
             scored += len(left)
-            for method, predict in _methods(observed, surfaces, kept, starts, without_laws).items():
+            ours, methods = _methods(observed, surfaces, kept, starts, without_laws)
+            if ours is not None and split.name == EACH_SIZE:
+                sizes.append((np.setdiff1d(np.arange(observed.n_cells), kept), ours))
+            for method, predict in methods.items():
                 lr, batch = predict(observed.params[left], observed.tokens[left])
                 score = [surfaces[int(c)].regret(lr[i], batch[i]) for i, c in enumerate(left)]
                 regrets.setdefault(method, []).append(np.array([float(s.regret) for s in score]))
@@ -142,7 +152,8 @@ def run_backtest(
                 )
         if rows:
             results.append((split, sorted(rows, key=lambda row: (row.method != OURS, row.mean_regret))))
-    return results
+    kept_promises = check_promises(observed, full, valley, surfaces, sizes) if len(sizes) > 1 else None
+    return results, kept_promises
 
 
 def published_predictions() -> dict[str, Predict]:
@@ -180,9 +191,10 @@ def _methods(
     kept: Ints,
     starts: Mapping[Choice, SurfaceFit],
     without_laws: Sequence[str],
-) -> dict[str, Predict]:
+) -> tuple[Ensemble | None, dict[str, Predict]]:
     part = observed.subset(kept)
     methods: dict[str, Predict] = {}
+    ensemble = None
     try:
         ensemble = fit_ensemble(
             part,
@@ -190,7 +202,7 @@ def _methods(
             without_laws=without_laws,
             starts=starts,
         )
-        methods[OURS] = lambda params, tokens: _exp(ensemble.optimum(params, tokens))
+        methods[OURS] = partial(_by_ensemble, ensemble)
     except LawfitError:
         pass  # the split then has no row of ours, which the table shows
     columns = columns_of(part)
@@ -200,7 +212,7 @@ def _methods(
         except LawfitError:
             continue
         methods[name] = _by_laws(laws)
-    return methods | published_predictions()
+    return ensemble, methods | published_predictions()
 
 
 def _fit_compute(columns: Columns) -> LrBatchLaws:
@@ -231,6 +243,10 @@ _BASELINES: Final[Mapping[str, Callable[[Columns], LrBatchLaws]]] = {
     E1: fit_e1,
     COMPUTE: _fit_compute,
 }
+
+
+def _by_ensemble(ensemble: Ensemble, params: Floats, tokens: Floats) -> tuple[Floats, Floats]:
+    return _exp(ensemble.optimum(params, tokens))
 
 
 def _by_laws(laws: LrBatchLaws) -> Predict:

@@ -12,7 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.estimate.surface import N_LAW, LawPrior
+from lawfit.estimate.elimination import LawPrior
+from lawfit.estimate.law_terms import N_LAW, TERMS
 from lawfit.laws.priors import exponent_prior, level_prior
 
 Floats = NDArray[np.float64]
@@ -22,11 +23,13 @@ OWN_WIDENING: Final = 3.0
 FIXED_SD: Final = 0.02  # of an exponent that is taken to be zero
 BENT_SD: Final = 0.03  # where the laws are let bend
 STRAIGHT_SD: Final = 0.003  # curvature of a law that is taken to be straight
+FEW_SD: Final = 0.2  # change of an exponent below `FEW_TOKENS_PER_PARAM`: as large as what laws differ by
+FEW_STRAIGHT_SD: Final = 0.02
 PRIOR_FORMS: Final = ("published", "own", "tokens_only", "bent")
 
 
 def law_prior(form: str, centre: tuple[float, float], without: Sequence[str] = ()) -> LawPrior:
-    """Prior on the eight law coefficients.
+    """Prior on the coefficients of both laws.
 
     Parameters
     ----------
@@ -43,19 +46,23 @@ def law_prior(form: str, centre: tuple[float, float], without: Sequence[str] = (
     widening = 1.0 if form == "published" else OWN_WIDENING
     mean = np.zeros(N_LAW)
     precision = np.zeros((N_LAW, N_LAW))
-    for at, exponents_of, level_of in ((0, "lr_joint", "lr"), (4, "batch", "batch_tokens")):
+    for at, exponents_of, level_of in ((0, "lr_joint", "lr"), (TERMS, "batch", "batch_tokens")):
         exponents = exponent_prior(exponents_of, without=without)
         level = level_prior(level_of, params, tokens, without=without)
         mean[at], mean[at + 1 : at + 3] = level.log_mean, exponents.mean
         precision[at, at] = 1 / (widening * level.log_sd) ** 2
         precision[at + 1 : at + 3, at + 1 : at + 3] = np.linalg.inv(exponents.cov) / widening**2
         precision[at + 3, at + 3] = 1 / (BENT_SD if form == "bent" else STRAIGHT_SD) ** 2
+        precision[at + 4, at + 4] = 1 / (FEW_SD if form == "bent" else FEW_STRAIGHT_SD) ** 2
     if form == "tokens_only":
-        mean[5] = 0.0
-        precision[5, :] = precision[:, 5] = 0.0
-        precision[5, 5] = 1 / FIXED_SD**2
+        at = TERMS + 1
+        mean[at] = 0.0
+        precision[at, :] = precision[:, at] = 0.0
+        precision[at, at] = 1 / FIXED_SD**2
     doubt = precision.copy()
-    doubt[3, 3] = doubt[7, 7] = 1 / (BENT_SD if form == "bent" else CURVATURE_SD) ** 2
+    for at in (0, TERMS):
+        doubt[at + 3, at + 3] = 1 / (BENT_SD if form == "bent" else CURVATURE_SD) ** 2
+        doubt[at + 4, at + 4] = 1 / FEW_SD**2
     return LawPrior(mean=mean, precision=precision, doubt=doubt, centre=centre)
 
 

@@ -73,10 +73,8 @@ class CellReport:
 
 def locate_cells(observed: Observations, ensemble: Ensemble) -> list[CellReport]:
     """The optimum of every cell by the joint surface (its own scatter included), with a status."""
-    log_lr, log_batch = ensemble.optimum(observed.params, observed.tokens)
-    scatter = np.tensordot(ensemble.weights, np.array([m.fit.scatter for m in ensemble.members]), axes=1)
+    log_lr, log_batch = ensemble.optima(observed).T
     noise = ensemble.weights @ np.array([m.fit.noise_of_cells for m in ensemble.members])
-    log_lr, log_batch = log_lr + scatter[:, 0], log_batch + scatter[:, 1]
     return [
         _locate(observed, cell, float(log_lr[cell]), float(log_batch[cell]), float(noise[cell]))
         for cell in range(observed.n_cells)

@@ -17,17 +17,19 @@ from numpy.typing import NDArray
 
 from lawfit.errors import FitError
 from lawfit.estimate.borrowed import PRIOR_FORMS, law_prior
+from lawfit.estimate.elimination import LawPrior
+from lawfit.estimate.law_terms import N_LAW, TERMS, law_design
 from lawfit.estimate.observations import Observations
 from lawfit.estimate.scoring import ObservedSurface
 from lawfit.estimate.shapes import SHAPES
+from lawfit.estimate.spread import START
 from lawfit.estimate.surface import (
     NOISE_START,
-    SCATTER_START,
     WINDOW_PER_SEED_SD,
-    LawPrior,
     SurfaceFit,
     fit_surface,
-    law_design,
+    search_again,
+    starts_apart,
 )
 
 Floats = NDArray[np.float64]
@@ -37,9 +39,9 @@ WINDOWS: Final = (0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.08, 0.15, 0.3)
 WINDOWS_TRIED: Final = 3
 WINDOW_PER_RESIDUAL_SD: Final = 7.0
 TRIED_SHAPES: Final = ("cubic", "exponentials")
-ROWS_PER_CELL: Final = (
-    8.0  # a window holds at least so many runs of the typical cell, or it is too narrow to show a valley
-)
+ROWS_PER_CELL: Final = 8.0  # a window holds so many runs of the typical cell, or it is too narrow to show a valley
+SWEEP: Final = 4  # settings of a cell from which it counts as a sweep
+CLEARLY_LOWER: Final = 1.0  # squared standard errors
 MIN_CELLS_TO_CHOOSE: Final = 5  # below that the choice cannot be scored, and all choices count alike
 SHARPNESS: Final = 40.0  # a choice whose score is 10 % worse than the best counts e^-4; 20 to 50 give much the same
 
@@ -80,6 +82,35 @@ class Ensemble:
         mean = np.tensordot(self.weights, each, axes=1)
         return mean[0], mean[1]
 
+    def optima(self, observed: Observations) -> Floats:
+        """(cells, 2) weighted mean of the fitted (ln lr*, ln batch*) of the cells themselves."""
+        return np.tensordot(self.weights, np.array([m.fit.optima(observed) for m in self.members]), axes=1)
+
+    def cell_cov(self) -> Floats:
+        """(cells, 2, 2) covariance of these, the spread between choices left out."""
+        return np.tensordot(self.weights, np.array([m.fit.cell_cov for m in self.members]), axes=1)
+
+    def foretell(self, params: float, tokens: float) -> tuple[Floats, Floats]:
+        """Mean (2,) and covariance (2, 2) of (ln lr*, ln batch*) at a scale of a size that has no runs.
+
+        Over choices, coefficients, and the deviations of the size and of the scale.
+        """
+        means, covs = [], []
+        for member in self.members:
+            fit = member.fit
+            x = law_design(np.array([params]), np.array([tokens]), fit.centre)[0]
+            rows = np.kron(np.eye(2), x)
+            means.append(rows @ fit.law)
+            covs.append(rows @ fit.cov[:N_LAW, :N_LAW] @ rows.T + np.diag(fit.size_var + fit.scatter_var))
+        mean = self.weights @ np.array(means)
+        apart = np.array(means) - mean
+        cov = np.tensordot(self.weights, np.array(covs), axes=1) + (self.weights[:, None] * apart).T @ apart
+        return mean, cov
+
+    def freedom(self) -> float:
+        """Degrees of freedom of that."""
+        return float(self.weights @ np.array([m.fit.freedom for m in self.members]))
+
 
 def fit_ensemble(
     observed: Observations,
@@ -112,13 +143,17 @@ def fit_ensemble(
     fits: dict[Choice, SurfaceFit] = {}
     problems: list[str] = []
     neighbour: dict[str, SurfaceFit] = {}
+    searched: set[tuple[str, float]] = set()
     for choice in choices:
         elsewhere, here = (starts or {}).get(choice), neighbour.get(choice.shape)
-        shape = SHAPES[choice.shape]
+        shape, prior = SHAPES[choice.shape], priors[choice.prior]
         # a start from other cells may lead a cubic to its saddle; the neighbouring choice is then asked again
         for start in (_start(elsewhere, here), here) if elsewhere is not None else (here,):
             try:
-                fit = fit_surface(observed, shape, choice.window, priors[choice.prior], _shifted(start, centre), groups)
+                fit = fit_surface(observed, shape, choice.window, prior, _shifted(start, centre), groups)
+                if fit.converged and not starts and (choice.shape, choice.window) not in searched:
+                    searched.add((choice.shape, choice.window))
+                    fit = _from_the_lowest(observed, choice, prior, fit, groups)
             except (FitError, np.linalg.LinAlgError) as error:
                 problem = str(error)
                 continue
@@ -146,6 +181,22 @@ def fit_ensemble(
     return Ensemble(members=members, centre=centre)
 
 
+def _from_the_lowest(
+    observed: Observations, choice: Choice, prior: LawPrior, fit: SurfaceFit, groups: Sequence[Ints]
+) -> SurfaceFit:
+    """The first fit of a shape and window, from which others start: from the lowest minimum that starts apart find."""
+    shape = SHAPES[choice.shape]
+    ends = [
+        end
+        for end in search_again(observed, shape, choice.window, prior, fit, starts_apart(fit, shape))
+        if end.converged and shape.curves_up(end.shape)
+    ]
+    lowest = min(ends, key=lambda end: end.objective, default=None)
+    if lowest is None or lowest.objective > ends[0].objective - CLEARLY_LOWER:
+        return fit
+    return fit_surface(observed, shape, choice.window, prior, replace(fit, law=lowest.law, shape=lowest.shape), groups)
+
+
 def candidate_choices(observed: Observations, narrowest: float, *, can_choose: bool) -> list[Choice]:
     """The choices that make sense for these runs: windows that hold enough of them, none below `narrowest`."""
     windows = [w for w in usable_windows(observed) if w >= narrowest] or [WINDOWS[-1]]
@@ -157,10 +208,15 @@ def candidate_choices(observed: Observations, narrowest: float, *, can_choose: b
 
 
 def usable_windows(observed: Observations) -> list[float]:
-    """Windows that hold a valley's worth of runs in the typical cell, narrowest first."""
+    """Windows that hold a valley's worth of runs in the typical cell that holds a sweep, narrowest first.
+
+    A single run beside the sweeps (one at each larger size, say) tells nothing about windows.
+    """
+    counts = np.bincount(observed.cell, minlength=observed.n_cells)
+    swept = counts >= min(SWEEP, counts.max())
     above = observed.log_loss - observed.lowest_log_loss()[observed.cell]
-    wanted = min(ROWS_PER_CELL, float(np.median(np.bincount(observed.cell, minlength=observed.n_cells))))
-    held = {w: np.median(np.bincount(observed.cell[above <= w], minlength=observed.n_cells)) for w in WINDOWS}
+    wanted = min(ROWS_PER_CELL, float(np.median(counts[swept])))
+    held = {w: np.median(np.bincount(observed.cell[above <= w], minlength=observed.n_cells)[swept]) for w in WINDOWS}
     return [w for w in WINDOWS if held[w] >= wanted] or [WINDOWS[-1]]
 
 
@@ -188,11 +244,16 @@ def _spans(observed: Observations) -> bool:
 
 
 def left_out_groups(observed: Observations) -> list[Ints]:
-    """Every cell, and every model size with more than one cell, as sets to leave out."""
+    """Sets of cells to leave out: every cell, every model size with others beside it, and the larger sizes.
+
+    The last kind is what extrapolation is: from each size but the two smallest on upwards.
+    """
     groups = [np.array([c], dtype=np.intp) for c in range(observed.n_cells)]
-    sizes = np.unique(observed.params)
-    if len(sizes) > 2:
-        groups += [np.flatnonzero(observed.params == size) for size in sizes]
+    size = observed.size_of_cell()
+    count = int(size[-1]) + 1
+    if count > 2:
+        groups += [np.flatnonzero(size == k) for k in range(count)]
+        groups += [np.flatnonzero(size >= k) for k in range(2, count - 1)]  # the largest alone is there already
     return groups
 
 
@@ -202,23 +263,25 @@ def _scores(
     groups: Sequence[Ints],
     fits: Mapping[Choice, SurfaceFit],
 ) -> Floats | None:
-    """(choices,) mean regret on the observed runs of the cells left out, cells and sizes counting alike."""
-    predicted = []
-    for fit in fits.values():
-        x = law_design(observed.params, observed.tokens, fit.centre)
-        predicted.append(
-            [(x[g] @ law[:4], x[g] @ law[4:8]) for g, law in zip(groups, fit.without_group[:, :8], strict=True)]
-        )
+    """(choices,) mean regret on the observed runs of the cells left out.
+
+    A cell counts once left out alone, once with its size, and once (shared out) with all larger sizes.
+    """
+    size = observed.size_of_cell()
+    upward = np.maximum(np.minimum(size, size[-1] - 1) - 1, 1)  # groups of larger sizes that hold the cell
     regrets: list[Floats] = []
+    weights: list[float] = []
     for at, group in enumerate(groups):
+        several = len(np.unique(size[group])) > 1
         for place, cell in enumerate(group):
             if int(cell) in surfaces:
-                lr = np.exp([np.clip(p[at][0][place], -40, 40) for p in predicted])
-                batch = np.exp([np.clip(p[at][1][place], -40, 60) for p in predicted])
+                foretold = np.array([fit.foretold[at][place] for fit in fits.values()])
+                lr, batch = np.exp(np.clip(foretold[:, 0], -40, 40)), np.exp(np.clip(foretold[:, 1], -40, 60))
                 regrets.append(surfaces[int(cell)].regret(lr, batch).regret)
+                weights.append(1 / upward[cell] if several else 1.0)
     if not regrets:
         return None
-    mean: Floats = np.maximum(np.mean(regrets, axis=0), 1e-6)
+    mean: Floats = np.maximum(np.average(regrets, axis=0, weights=weights), 1e-6)
     return mean
 
 
@@ -230,8 +293,9 @@ def _start(elsewhere: SurfaceFit | None, here: SurfaceFit | None) -> SurfaceFit 
     if elsewhere is None:
         return here
     noise = NOISE_START if here is None else here.noise
-    scatter_var = np.array(SCATTER_START) ** 2 if here is None else here.scatter_var
-    return replace(elsewhere, noise=noise, scatter_var=scatter_var)
+    scatter = START.scatter if here is None else here.scatter_var
+    size = START.size if here is None else here.size_var
+    return replace(elsewhere, noise=noise, scatter_var=scatter, size_var=size)
 
 
 def _shifted(start: SurfaceFit | None, centre: tuple[float, float]) -> SurfaceFit | None:
@@ -240,7 +304,7 @@ def _shifted(start: SurfaceFit | None, centre: tuple[float, float]) -> SurfaceFi
         return start
     step_n, step_d = centre[0] - start.centre[0], centre[1] - start.centre[1]
     law = start.law.copy()
-    for at in (0, 4):
+    for at in (0, TERMS):
         # curvature is small; its shift is left to the iteration
         law[at] += law[at + 1] * step_n + law[at + 2] * step_d
     return replace(start, law=law, centre=centre)

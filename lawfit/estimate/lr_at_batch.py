@@ -19,12 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.errors import LawfitError
-from lawfit.estimate.ensemble import Ensemble, left_out_groups
+from lawfit.estimate.ensemble import Ensemble, Member, left_out_groups
+from lawfit.estimate.law_terms import N_LAW
 from lawfit.estimate.lr_across_scales import SaturatingFit, fit_saturating_across_scales, log_lr_of, saturating_without
 from lawfit.estimate.observations import Observations
 from lawfit.estimate.optima import SweepOptima
-from lawfit.estimate.surface import N_LAW, SurfaceFit, law_design
-from lawfit.estimate.valley import best_lr_shift
+from lawfit.estimate.shapes import SHAPES, Shape
+from lawfit.estimate.surface import SurfaceFit
+from lawfit.estimate.valley import FLOOR_AT, along_floor, best_lr_shift, saturating_share
 from lawfit.units import counted
 
 Floats = NDArray[np.float64]
@@ -32,7 +34,6 @@ Ints = NDArray[np.intp]
 
 SURFACE: Final = "surface"
 AVERAGE: Final = "average"
-SHARE: Final = 0.5  # of the saturating law in the average: the best or within 10 % of it on every split of real runs
 # Where the average is clearly better, the valley is known not to have one shape: draws of both forms are widened. Set
 # on simulated sweeps (seeds 2000 to 3199 of tests/benchmarks/lr_at_a_batch.py, which reports on others).
 INFLATION: Final = 1.2
@@ -41,6 +42,7 @@ MIN_BATCHES: Final = 3  # with the best learning rate inside their sweep, at eac
 MIN_CURVES: Final = 3  # ... so many scales: batches that only differ between scales could be the scales' doing
 MIN_SCORED: Final = 4  # groups left out with a sweep to score on
 _SAME_SCALE: Final = 1e-6  # of the logs: the optima carry the scales of the observations
+_REACH: Final = np.linspace(-1.0, 1.0, 41)  # ln lr around the floor of the convex valley
 STEEPEST: Final = 3.0  # |exponent| of the noise batch beyond which the optima do not show it
 
 
@@ -56,17 +58,12 @@ class LrAtBatch:
     sweeps: int  # distinct ones, scored; each with its scale left out, and with its size
     groups: int  # scales and sizes left out
 
-    @property
-    def weight(self) -> float:
-        return SHARE if self.form == AVERAGE else 0.0
-
     def model(self) -> dict[str, Any] | None:
         """What a prediction needs of the saturating law; None where the surface answers alone."""
         if self.saturating is None or self.form != AVERAGE:
             return None
         fit = self.saturating
         return {
-            "weight": self.weight,
             "centre": list(fit.centre),
             "theta": fit.theta.tolist(),
             "cov": fit.covariance.tolist(),
@@ -79,7 +76,6 @@ class LrAtBatch:
         fit = self.saturating
         return {
             "form": self.form,
-            "weight": self.weight,
             "why": self.why,
             "regret": dict(self.regret),
             "sweeps": self.sweeps,
@@ -153,6 +149,28 @@ def choose_lr_at_batch(
     )
 
 
+def floor_of(member: Member, valley: SurfaceFit) -> Floats:
+    """(len FLOOR_AT,) how the best ln lr moves with ln batch by one analysis's own valley."""
+    return _floor(SHAPES[member.choice.shape], member.fit.shape, valley.shape)
+
+
+def _floor(shape: Shape, q: Floats, valley_q: Floats) -> Floats:
+    """Where the slope along ln lr changes sign at each batch, nearest to where the convex valley has its floor; that
+    itself where the shape has no minimum there.
+    """
+    r = np.array(FLOOR_AT)
+    common = best_lr_shift(r, valley_q)
+    u = common[:, None] + _REACH
+    slope = shape(u.ravel(), np.repeat(r, len(_REACH)), q)[1].reshape(u.shape)
+    turns = (slope[:, :-1] < 0) & (slope[:, 1:] >= 0)
+    at = np.argmin(np.where(turns, np.abs(_REACH[:-1] + _REACH[1:]), np.inf), axis=1)
+    rows = np.arange(len(r))
+    low, high = slope[rows, at], slope[rows, at + 1]
+    step = _REACH[1] - _REACH[0]
+    crossing = u[rows, at] - low * step / np.where(high > low, high - low, 1.0)
+    return np.where(turns.any(axis=1), crossing, common)
+
+
 def _judged(scored: Sequence[tuple[int, Floats]], fit: SaturatingFit, miss_sd: float, distinct: int) -> LrAtBatch:
     """Decide on (group, regrets of surface, average and saturating law) of every sweep that was left out."""
     group = np.array([at for at, _ in scored])
@@ -197,9 +215,7 @@ def _scored(
     """
     swept = {cell: list(_sweeps(observed, cell)) for cell in range(observed.n_cells)}
     log_scales = np.log(np.column_stack(optima[:2]))
-    own_lr, own_batch = ensemble.optimum(observed.params, observed.tokens)
-    scatter = np.tensordot(ensemble.weights, np.array([m.fit.scatter for m in ensemble.members]), axes=1)
-    own_lr, own_batch = own_lr + scatter[:, 0], own_batch + scatter[:, 1]
+    own_lr, own_batch = ensemble.optima(observed).T
     found: list[tuple[int, Floats]] = []
     misses: list[float] = []
     for at, group in enumerate(groups):
@@ -215,15 +231,21 @@ def _scored(
             scale = float(observed.params[group[0]]), float(observed.tokens[group[0]])
             said = float(log_lr_of(theta, fit.centre, *scale, np.exp(own_batch[group[0]])))
             misses.append(said - float(own_lr[group[0]]))
-        law = ensemble.weights @ np.array([m.fit.without_group[at, :N_LAW] for m in ensemble.members])
         place, log_batch = np.array([each[0] for each in asked]), np.array([each[1] for each in asked])
         params, tokens = observed.params[group][place], observed.tokens[group][place]
-        x = law_design(params, tokens, ensemble.centre)
-        best_lr, best_batch = x @ law[: N_LAW // 2], x @ law[N_LAW // 2 :]
-        by_surface = best_lr + best_lr_shift(log_batch - best_batch, valley.without_group[at, N_LAW:])
+        q = valley.without_group[at, N_LAW:-1]
+        all_q = np.tile(q, (len(place), 1))
+        foretold = np.array([m.fit.foretold[at][place] for m in ensemble.members])  # (members, asked, 2)
+        by_surface, best_batch = np.zeros(len(place)), ensemble.weights @ foretold[:, :, 1]
+        for member, there in zip(ensemble.members, foretold, strict=True):
+            own = _floor(SHAPES[member.choice.shape], member.fit.without_group[at, N_LAW:-1], q)
+            floor = np.tile(own, (len(place), 1))
+            shift = along_floor(log_batch - there[:, 1], floor, all_q, q)
+            by_surface += member.weight * (there[:, 0] + shift)
+        share = saturating_share(log_batch - best_batch)
         by_law = log_lr_of(theta, fit.centre, params, tokens, np.exp(log_batch))
-        for (_, _, log_lr, log_loss), surface, law_rate in zip(asked, by_surface, by_law, strict=True):
-            rates = surface + np.array([0.0, SHARE, 1.0]) * (law_rate - surface)
+        for (_, _, log_lr, log_loss), surface, law_rate, far in zip(asked, by_surface, by_law, share, strict=True):
+            rates = surface + np.array([0.0, far, 1.0]) * (law_rate - surface)
             found.append((at, np.expm1(np.interp(rates, log_lr, log_loss) - log_loss.min())))
     return [(at, regrets) for at, regrets in found if np.isfinite(regrets).all()], misses
 

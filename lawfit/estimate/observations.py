@@ -89,6 +89,10 @@ class Observations:
         start, stop = np.searchsorted(self.cell, [cell, cell + 1])
         return slice(int(start), int(stop))
 
+    def size_of_cell(self) -> Ints:
+        """(cells,) ascending index of each cell's model size."""
+        return np.cumsum(np.diff(self.params, prepend=self.params[0]) > 0)
+
     def lowest_log_loss(self) -> Floats:
         """(cells,) lowest observed log loss of each cell."""
         return self._lowest_log_loss

@@ -1,13 +1,16 @@
 """The joint surface: one valley shape, one law for where it lies, fitted to all cells at once.
 
-Log loss of run i in cell c: ``y_i = floor_c + h(log lr_i - a_c, log batch_i - b_c; q) + noise``, where the optimum
-moves as a power law with a small scatter of its own per cell: ``a_c = x_c . law_lr + s_c``, ``b_c = x_c . law_batch +
-t_c``, ``x_c = (1, n, d, z^2)``, ``n = ln params``, ``d = ln tokens`` (centred), ``z = (n + d) / 2`` for curvature.
+Log loss of run i in cell c: ``y_i = floor_c + k_c h(log lr_i - a_c, log batch_i - b_c; q) + noise``, where the optimum
+moves as a power law with deviations that the cells of a size share and small ones of a cell's own: ``a_c = x_c .
+law_lr + s_size(c) + e_c`` and likewise ``b_c`` for the batch. ``x_c = (1, n, d, z^2, f)``, ``n = ln params``, ``d = ln
+tokens`` (centred), ``z = (n + d) / 2`` for curvature, f for a bend where there are few tokens per parameter. The valley
+may get steeper or flatter along the horizon, ``k_c = exp(steepness d)``.
 
 The estimate is the posterior mode under Gaussian priors on law and shape (weak where the data speak) and a robust
-(pseudo-Huber) loss, found by Levenberg-Marquardt; floors and scatter are eliminated cell by cell (Schur complement),
-so a step costs milliseconds and the per-cell pieces give every leave-one-cell-out estimate for free. Scatter variances
-are updated by EM. Everything is plain numpy: a backtest makes hundreds of these fits.
+(pseudo-Huber) loss, found by Levenberg-Marquardt; floors and deviations are eliminated cell by cell and size by size
+(`elimination`), so a step costs milliseconds and the pieces give every leave-one-size-out estimate for free. The
+variances of the deviations are averaged over (`spread`). Everything is plain numpy: a backtest makes hundreds of these
+fits.
 """
 
 from __future__ import annotations
@@ -20,6 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.errors import FitError
+from lawfit.estimate import spread
+from lawfit.estimate.elimination import Deviations, Eliminated, Frame, LawPrior, ScaleTerms, Variances, left_out
+from lawfit.estimate.law_terms import N_LAW, TERMS, law_design
 from lawfit.estimate.observations import Observations
 from lawfit.estimate.scoring import median
 from lawfit.estimate.shapes import Shape
@@ -28,67 +34,64 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 Valley = tuple[Floats, Floats, Floats, Floats]  # a shape at every row: value, derivatives by u, by v and by q
 
-LAW_TERMS: Final = ("const", "params", "tokens", "curvature")
-N_LAW: Final = 2 * len(LAW_TERMS)
-# Scatter of a scale's own optimum around the law before the data speak, in ln lr and ln batch; worth two cells.
-SCATTER_START: Final = (0.05, 0.08)
-SCATTER_WEIGHT: Final = 2.0
+STEEPNESS_SD: Final = 0.1  # of d ln(steepness) / d ln(tokens)
 NOISE_START: Final = 1e-3
 NOISE_WEIGHT: Final = 4.0
 NOISE_FLOOR: Final = 1e-5
 CELL_NOISE_WEIGHT: Final = 10.0  # runs that the typical noise counts for against a cell's own residuals
-WINDOW_PER_SEED_SD: Final = 4.0
+# A window reaches so many standard deviations of a seed above the lowest run of its cell, which is lucky: of thirty
+# runs near the best one lies two below the floor. Of 4 to 12, 8 and more cost least on our own sweep.
+WINDOW_PER_SEED_SD: Final = 8.0
 _ROBUST: Final = 1.0  # residuals beyond one noise sd count less than squared
 _MAX_STEPS: Final = 60
-_EM_ROUNDS: Final = 3
+_ROUNDS: Final = 3  # of the variances
 _GAIN: Final = 1e-4  # of the objective, which is in units of squared standard errors: far below any interval
+_ROUGH_GAIN: Final = 1e-2  # while the noise is not yet known
 _NEAR: Final = 0.02  # standard errors from the mode within which a search has arrived
 
 
 @dataclass(frozen=True, kw_only=True)
-class LawPrior:
-    """Gaussian prior on the eight law coefficients: (lr, batch) x (const, params, tokens, curvature)."""
-
-    mean: Floats  # (8,)
-    precision: Floats  # (8, 8) that the estimate feels
-    doubt: (
-        Floats  # (8, 8) that the covariance is computed with: a straight law may be estimated and a bend still feared
-    )
-    centre: tuple[float, float]  # (ln params, ln tokens) at which the constants hold
-
-
-@dataclass(frozen=True, kw_only=True)
 class SurfaceFit:
-    """A fitted joint surface."""
+    """A fitted joint surface. Coefficients are (law of lr, law of batch, shape, steepness)."""
 
     centre: tuple[float, float]
-    law: Floats  # (8,)
+    law: Floats  # (10,) mean over the plausible spreads
     shape: Floats  # (len q,)
-    scatter: Floats  # (cells, 2) each cell's own shift of (ln lr*, ln batch*)
+    steepness: float  # d ln(steepness of the valley) / d ln(tokens)
+    mode: Floats  # (10 + len q + 1,) for the mean spreads, where the search ended
+    shift: Floats  # (cells, 2) of each cell's (ln lr*, ln batch*) from the law: its size's and its own
+    size_shift: Floats  # (sizes, 2) the part that all cells of a size share
     floor: Floats  # (cells,) fitted log loss at each cell's optimum
-    scatter_var: Floats  # (2,)
+    scatter_var: Floats  # (2,) of a cell's own shift
+    size_var: Floats  # (2,) of a size's
+    freedom: float  # of a Student t that allows for how badly the two are known
+    spread: spread.Spread
     noise: float  # sd of log loss of the typical cell
     noise_of_cells: Floats  # (cells,)
-    cov: Floats  # (8 + len q,) squared: inverse information, prior included
-    without_group: Floats  # (groups, 8 + len q): the estimate with each group of cells left out
+    cov: Floats  # (10 + len q + 1,) squared: inverse information, prior included, averaged over the spreads
+    size_cross: Floats  # (sizes, 10, 2) covariance of the law with each size's shift
+    size_cov: Floats  # (sizes, 2, 2) of each size's shift
+    cell_cov: Floats  # (cells, 2, 2) of each cell's own optimum
+    without_group: Floats  # (groups, 10 + len q + 1): the estimate with each group of cells left out
+    foretold: tuple[Floats, ...]  # of each group: (its cells, 2) optima foretold from the others
     rows: int
     converged: bool
     gradient_norm: float  # of the objective in units of the coefficients' standard errors
     steps: int
 
     def optimum(self, params: Floats, tokens: Floats, coefficients: Floats | None = None) -> tuple[Floats, Floats]:
-        """(ln lr*, ln batch*) by the law, at arrays of scales; by other `coefficients` (..., >= 8) where given."""
+        """(ln lr*, ln batch*) by the law, at arrays of scales; by other `coefficients` (..., >= 10) where given."""
         theta = self.law if coefficients is None else coefficients
         x = law_design(params, tokens, self.centre)
-        half = len(LAW_TERMS)
-        return theta[..., :half] @ x.T, theta[..., half:N_LAW] @ x.T
+        return theta[..., :TERMS] @ x.T, theta[..., TERMS:N_LAW] @ x.T
 
+    def optima(self, observed: Observations) -> Floats:
+        """(cells, 2) fitted (ln lr*, ln batch*) of the cells themselves, their shifts included."""
+        return np.column_stack(self.optimum(observed.params, observed.tokens)) + self.shift
 
-def law_design(params: Floats, tokens: Floats, centre: tuple[float, float]) -> Floats:
-    """(scales, 4): 1, n, d and z^2 of each scale."""
-    n = np.log(np.atleast_1d(params)) - centre[0]
-    d = np.log(np.atleast_1d(tokens)) - centre[1]
-    return np.column_stack([np.ones_like(n), n, d, ((n + d) / 2) ** 2])
+    def steep(self, observed: Observations) -> Floats:
+        """(cells,) steepness of the valley, 1 at the centre."""
+        return np.exp(self.steepness * (np.log(observed.tokens) - self.centre[1]))
 
 
 def fit_surface(
@@ -110,14 +113,14 @@ def fit_surface(
     """
     problem = _Problem(observed, inside_window(observed, window), shape, prior)
     if start is None or start.law.shape != (N_LAW,) or start.shape.shape != shape.prior_mean.shape:
-        theta = np.concatenate([prior.mean, shape.prior_mean])
-        theta[[0, 4]] = problem.start_level(theta)
-        scatter_var = np.array(SCATTER_START) ** 2
+        theta = problem.frame.mean.copy()
+        theta[[0, TERMS]] = problem.start_level(theta)
+        var = spread.START
     else:
-        theta = np.concatenate([start.law, start.shape])
-        scatter_var = start.scatter_var.copy()
+        theta = np.concatenate([start.law, start.shape, [start.steepness]])
+        var = Variances(scatter=start.scatter_var.copy(), size=start.size_var.copy())
     noise = NOISE_START if start is None else start.noise
-    return problem.solve(theta, scatter_var, noise, groups)
+    return problem.solve(theta, var, noise, groups, known_spread=start is not None)
 
 
 def inside_window(observed: Observations, window: float) -> NDArray[np.bool_]:
@@ -129,11 +132,27 @@ def inside_window(observed: Observations, window: float) -> NDArray[np.bool_]:
     return np.asarray(observed.log_loss <= (observed.lowest_log_loss() + widened)[observed.cell])
 
 
+# Starts lie this far (ln lr, ln batch) from the fitted level, with exponents off by as much as published laws disagree.
+STARTS: Final = ((0.7, 1.0), (-0.7, -1.0), (-0.7, 1.0), (0.7, -1.0))
+EXPONENTS_OFF: Final = 0.2
+
+
+def starts_apart(fit: SurfaceFit, shape: Shape) -> list[Floats]:
+    """Law and shape of places far from a fit on all sides, to search from again."""
+    starts = []
+    for by_lr, by_batch in STARTS:
+        law = fit.law.copy()
+        law[[0, TERMS]] += by_lr, by_batch
+        law[[1, 2, TERMS + 1, TERMS + 2]] += EXPONENTS_OFF * np.sign(by_lr) * np.array([1, -1, -1, 1])
+        starts.append(np.concatenate([law, shape.prior_mean]))
+    return starts
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ending:
     """Where a search from another place ended, in the objective of a fit (its variances held)."""
 
-    law: Floats  # (8,)
+    law: Floats  # (10,)
     shape: Floats
     objective: float  # in squared standard errors
     converged: bool
@@ -144,23 +163,21 @@ def search_again(
 ) -> list[Ending]:
     """Minimise the objective of a fit once more, first from where it ended, then from `starts` (law and shape each).
 
-    Noise and scatter variances are the fit's, so that all endings belong to one and the same objective.
+    Noise and variances are the fit's, so that all endings belong to one and the same objective.
     """
     problem = _Problem(observed, inside_window(observed, window), shape, prior)
-    own = np.concatenate([fit.law, fit.shape])
+    var = Variances(scatter=fit.scatter_var, size=fit.size_var)
     found = []
-    for theta in (own, *starts):
-        scatter = fit.scatter if theta is own else np.zeros_like(fit.scatter)
-        valley = problem.valley(theta, scatter)
-        floor = fit.floor if theta is own else problem.medians(problem.y - valley[0])
-        at = _Place(theta=theta, scatter=scatter, floor=floor)
+    for own, theta in ((True, fit.mode), *((False, np.append(start, 0.0)) for start in starts)):
+        at = problem.place(theta, (fit.size_shift, fit.shift) if own else None)
         try:
-            at, valley, converged, _, _ = problem.descend(at, valley, fit.scatter_var, fit.noise_of_cells, _GAIN / 10)
+            at, valley, converged, _, _ = problem.descend(at, problem.valley(at), var, fit.noise_of_cells, _GAIN / 10)
         except (FitError, np.linalg.LinAlgError):  # from there no step can be computed
-            found.append(Ending(law=at.theta[:N_LAW], shape=at.theta[N_LAW:], objective=np.inf, converged=False))
+            law, q = at.theta[:N_LAW], at.theta[N_LAW:-1]
+            found.append(Ending(law=law, shape=q, objective=np.inf, converged=False))
             continue
-        value = problem.objective(valley, at.theta, at.scatter, at.floor, fit.scatter_var, fit.noise_of_cells)
-        found.append(Ending(law=at.theta[:N_LAW], shape=at.theta[N_LAW:], objective=value, converged=converged))
+        value = problem.objective(valley, at, var, fit.noise_of_cells)
+        found.append(Ending(law=at.theta[:N_LAW], shape=at.theta[N_LAW:-1], objective=value, converged=converged))
     return found
 
 
@@ -168,9 +185,16 @@ def search_again(
 class _Place:
     """One point of the search."""
 
-    theta: Floats  # (8 + len q,) law and shape
-    scatter: Floats  # (cells, 2)
+    theta: Floats  # (10 + len q + 1,) law, shape and steepness
+    shifts: Deviations
     floor: Floats  # (cells,)
+
+    def moved(self, theta: Floats, shifts: Deviations, floor: Floats) -> _Place:
+        return _Place(
+            theta=self.theta + theta,
+            shifts=Deviations(scatter=self.shifts.scatter + shifts.scatter, size=self.shifts.size + shifts.size),
+            floor=self.floor + floor,
+        )
 
 
 class _Problem:
@@ -190,29 +214,21 @@ class _Problem:
         self.n_cells = observed.n_cells
         self.counts = np.bincount(self.cell, minlength=self.n_cells)  # rows, which are sorted by cell
         self.centre = prior.centre
-        self.design = law_design(observed.params, observed.tokens, prior.centre)
-        self.columns = np.empty((4 + len(shape.prior_mean), len(self.y)))  # of one system after another
-        q_prior = 1.0 / shape.prior_sd**2
-        self.size = N_LAW + len(q_prior)
-        self.precision = np.zeros((self.size, self.size))
-        self.precision[:N_LAW, :N_LAW] = prior.precision
-        self.precision[np.arange(N_LAW, self.size), np.arange(N_LAW, self.size)] = q_prior
-        self.doubt = self.precision.copy()
-        self.doubt[:N_LAW, :N_LAW] = prior.doubt
-        self.mean = np.concatenate([prior.mean, shape.prior_mean])
+        self.columns = np.empty((5 + len(shape.prior_mean), len(self.y)))  # of one system after another
+        self.log_tokens = np.log(observed.tokens) - prior.centre[1]
+        self.frame = _frame(observed, shape, prior)
 
     def start_level(self, theta: Floats) -> Floats:
         """Constants that put the law through the middle of the better half of each cell's runs."""
         cut = self.medians(self.y)
         good = self.y <= cut[self.cell]
         weight = np.bincount(self.cell[good], minlength=self.n_cells)
-        half = len(LAW_TERMS)
-        slopes = theta[:half].copy(), theta[half:N_LAW].copy()
+        slopes = theta[:TERMS].copy(), theta[TERMS:N_LAW].copy()
         levels = []
         for values, slope in ((self.x, slopes[0]), (self.z, slopes[1])):
             slope[0] = 0.0
             middle = np.bincount(self.cell[good], weights=values[good], minlength=self.n_cells) / weight
-            levels.append(float(np.median(middle - self.design @ slope)))
+            levels.append(float(np.median(middle - self.frame.design @ slope)))
         return np.array(levels)
 
     def each_row(self, of_cells: Floats) -> Floats:
@@ -222,85 +238,112 @@ class _Problem:
         """(cells with rows,) medians."""
         return np.array([median(of_rows[rows]) for rows in self.rows_of_cell])
 
-    def displacements(self, theta: Floats, scatter: Floats) -> tuple[Floats, Floats]:
-        """(u, v) of every row from its cell's optimum."""
-        half = len(LAW_TERMS)
-        a = self.design @ theta[:half] + scatter[:, 0]
-        b = self.design @ theta[half:N_LAW] + scatter[:, 1]
-        return self.x - self.each_row(a), self.z - self.each_row(b)
+    def place(self, theta: Floats, shifts: tuple[Floats, Floats] | None = None) -> _Place:
+        """The point with these coefficients (and shifts of sizes and of cells), floors through the middle."""
+        sizes = int(self.frame.size_of_scale[-1]) + 1
+        size, total = shifts if shifts is not None else (np.zeros((sizes, 2)), np.zeros((self.n_cells, 2)))
+        deviations = Deviations(scatter=total - size[self.frame.size_of_scale], size=size)
+        at = _Place(theta=theta, shifts=deviations, floor=np.zeros(self.n_cells))
+        return _Place(theta=theta, shifts=deviations, floor=self.medians(self.y - self.valley(at)[0]))
 
-    def valley(self, theta: Floats, scatter: Floats) -> Valley:
-        """The shape at every row, with its derivatives."""
-        return self.shape(*self.displacements(theta, scatter), theta[N_LAW:])
+    def optima(self, at: _Place) -> tuple[Floats, Floats]:
+        """(ln lr*, ln batch*) of every cell."""
+        total = at.shifts.scatter + at.shifts.size[self.frame.size_of_scale]
+        x = self.frame.design
+        return x @ at.theta[:TERMS] + total[:, 0], x @ at.theta[TERMS:N_LAW] + total[:, 1]
 
-    def objective(
-        self, valley: Valley, theta: Floats, scatter: Floats, floor: Floats, var: Floats, noise: Floats
-    ) -> float:
-        r = (self.y - valley[0] - self.each_row(floor)) / self.each_row(noise)
+    def valley(self, at: _Place) -> Valley:
+        """The valley at every row, with its derivatives; the last one is by the steepness."""
+        a, b = self.optima(at)
+        h, by_u, by_v, by_q = self.shape(self.x - self.each_row(a), self.z - self.each_row(b), at.theta[N_LAW:-1])
+        log_tokens = self.each_row(self.log_tokens)
+        steep = np.exp(at.theta[-1] * log_tokens)
+        h = h * steep
+        return h, by_u * steep, by_v * steep, np.concatenate([by_q * steep, (log_tokens * h)[None]])
+
+    def objective(self, valley: Valley, at: _Place, var: Variances, noise: Floats) -> float:
+        r = (self.y - valley[0] - self.each_row(at.floor)) / self.each_row(noise)
         robust = 2 * _ROBUST**2 * (np.sqrt(1 + (r / _ROBUST) ** 2) - 1)
-        off = theta - self.mean
-        return float(self.seeds @ robust + off @ self.precision @ off + (scatter**2 / var).sum())
+        off = at.theta - self.frame.mean
+        shifts = (at.shifts.scatter**2 / var.scatter).sum() + (at.shifts.size**2 / var.size).sum()
+        return float(self.seeds @ robust + off @ self.frame.precision @ off + shifts)
 
-    def solve(self, theta: Floats, scatter_var: Floats, typical: float, groups: Sequence[Ints]) -> SurfaceFit:
+    def solve(
+        self, theta: Floats, var: Variances, typical: float, groups: Sequence[Ints], *, known_spread: bool
+    ) -> SurfaceFit:
+        """Search, with the variances of a neighbouring fit where there is one, and average over those of this one."""
         noise = np.full(self.n_cells, typical)
-        scatter = np.zeros((self.n_cells, 2))
-        valley = self.valley(theta, scatter)
-        floor = self.medians(self.y - valley[0])
-        at = _Place(theta=theta, scatter=scatter, floor=floor)
+        at = self.place(theta)
+        valley = self.valley(at)
         steps, damping, converged = 0, 1e-3, False
-        for round_ in range(_EM_ROUNDS):
-            enough = _GAIN if round_ == _EM_ROUNDS - 1 else 10 * _GAIN
-            at, valley, converged, taken, damping = self.descend(at, valley, scatter_var, noise, enough, damping)
-            theta, scatter, floor = at.theta, at.scatter, at.floor
+        for round_ in range(_ROUNDS):
+            enough = _GAIN if round_ == _ROUNDS - 1 else _ROUGH_GAIN
+            at, valley, converged, taken, damping = self.descend(at, valley, var, noise, enough, damping)
             steps += taken
-            if round_ < _EM_ROUNDS - 1:
-                system = _System(self, valley, theta, scatter, floor, scatter_var, noise)
-                scatter_var = system.updated_scatter_var()
-                typical, noise = self._updated_noise(valley, floor, system)
-        system = _System(self, valley, theta, scatter, floor, scatter_var, noise)
-        if system.gradient_norm() > _NEAR:  # small gains of damped steps, as along a valley that hardly slopes
-            at, valley, converged, taken, _ = self.descend(at, valley, scatter_var, noise, _GAIN / 100, damping)
-            theta, scatter, floor = at.theta, at.scatter, at.floor
+            if round_ < _ROUNDS - 1:
+                system = _System(self, valley, at, noise)
+                if round_ and not known_spread:  # once the noise is known
+                    var = spread.weigh_spreads(system.given, var).mean
+                typical, noise = self._updated_noise(valley, at.floor, system.given(var))
+        system = _System(self, valley, at, noise)
+        if system.given(var).gradient_norm() > _NEAR:  # small gains of damped steps, as along a hardly sloping valley
+            at, valley, converged, taken, _ = self.descend(at, valley, var, noise, _GAIN / 100, damping)
             steps += taken
-            system = _System(self, valley, theta, scatter, floor, scatter_var, noise)
+            system = _System(self, valley, at, noise)
+        plausible = spread.weigh_spreads(system.given, var)
+        without, foretold = left_out(system.given(plausible.mean), groups)
+        average = _average(system, plausible)
+        size_shift = at.shifts.size + average.shifts.size
+        law = at.theta + average.theta
         return SurfaceFit(
             centre=self.centre,
-            law=theta[:N_LAW],
-            shape=theta[N_LAW:],
-            scatter=scatter,
-            floor=floor,
-            scatter_var=scatter_var,
+            law=law[:N_LAW],
+            shape=law[N_LAW:-1],
+            steepness=float(law[-1]),
+            mode=at.theta,
+            shift=at.shifts.scatter + average.shifts.scatter + size_shift[self.frame.size_of_scale],
+            size_shift=size_shift,
+            floor=at.floor,
+            scatter_var=plausible.mean.scatter,
+            size_var=plausible.mean.size,
+            freedom=plausible.freedom(),
+            spread=plausible,
             noise=typical,
             noise_of_cells=noise,
-            cov=system.doubtful_covariance(),
-            without_group=system.leave_out(groups),
+            cov=average.cov,
+            size_cross=average.size_cross,
+            size_cov=average.size_cov,
+            cell_cov=average.cell_cov,
+            without_group=without,
+            foretold=foretold,
             rows=len(self.y),
             converged=converged,
-            gradient_norm=system.gradient_norm(),
+            gradient_norm=system.given(var).gradient_norm(),
             steps=steps,
         )
 
     def descend(
-        self, at: _Place, valley: Valley, var: Floats, noise: Floats, enough: float, damping: float = 1e-3
+        self, at: _Place, valley: Valley, var: Variances, noise: Floats, enough: float, damping: float = 1e-3
     ) -> tuple[_Place, Valley, bool, int, float]:
         """Levenberg-Marquardt with the variances held, until a step gains no more than `enough`.
 
         Returns the place, the valley there, whether it converged, the steps taken, and the last damping.
         """
-        current = self.objective(valley, at.theta, at.scatter, at.floor, var, noise)
+        current = self.objective(valley, at, var, noise)
         for taken in range(_MAX_STEPS):
-            system = _System(self, valley, at.theta, at.scatter, at.floor, var, noise)
+            system = _System(self, valley, at, noise)
+            given = system.given(var)
             for _ in range(10):
-                step, local = system.step(damping)
-                trial = _Place(theta=at.theta + step, scatter=at.scatter + local[:, 1:], floor=at.floor + local[:, 0])
-                there = self.valley(trial.theta, trial.scatter)
-                value = self.objective(there, trial.theta, trial.scatter, trial.floor, var, noise)
+                step, shifts = given.step(damping)
+                trial = at.moved(step, shifts, system.floor_step(step, shifts))
+                there = self.valley(trial)
+                value = self.objective(there, trial, var, noise)
                 if np.isfinite(value) and value <= current + 1e-10:
                     break
                 damping = max(damping * 8, 1e-6)
             else:
                 # no downhill step is left; whether that is the minimum is for the gradient to say
-                return at, valley, system.gradient_norm() < 1e-2, taken, damping
+                return at, valley, given.gradient_norm() < 1e-2, taken, damping
             gain = current - value
             at, valley, current = trial, there, value
             damping = max(damping / 10, 1e-9)
@@ -308,34 +351,42 @@ class _Problem:
                 return at, valley, True, taken + 1, damping
         return at, valley, False, _MAX_STEPS, damping
 
-    def _updated_noise(self, valley: Valley, floor: Floats, system: _System) -> tuple[float, Floats]:
+    def _updated_noise(self, valley: Valley, floor: Floats, given: Eliminated) -> tuple[float, Floats]:
         """The typical noise, and each cell's own, pulled towards it."""
         r = np.abs(self.y - valley[0] - self.each_row(floor)) * np.sqrt(self.seeds)
-        used = self.n_cells + float(np.trace(system.covariance() @ (system.information - self.precision)))
+        used = self.n_cells + float(np.trace(given.covariance @ given.runs_information))
         dof = max(len(r) - used, 0.2 * len(r))
-        spread = (1.4826 * median(r)) ** 2 * len(r) / dof
-        variance = (NOISE_WEIGHT * NOISE_START**2 + dof * spread) / (NOISE_WEIGHT + dof)
+        spread_ = (1.4826 * median(r)) ** 2 * len(r) / dof
+        variance = (NOISE_WEIGHT * NOISE_START**2 + dof * spread_) / (NOISE_WEIGHT + dof)
         squares = self.medians(r) ** 2 * 1.4826**2
         own = (CELL_NOISE_WEIGHT * variance + self.counts * squares * len(r) / dof) / (CELL_NOISE_WEIGHT + self.counts)
         return max(float(np.sqrt(variance)), NOISE_FLOOR), np.maximum(np.sqrt(own), NOISE_FLOOR)
 
 
-class _System:
-    """Normal equations at one point: per-cell blocks (floor, scatter) eliminated, law and shape left."""
+def _frame(observed: Observations, shape: Shape, prior: LawPrior) -> Frame:
+    q_prior = np.append(1.0 / shape.prior_sd**2, 1.0 / STEEPNESS_SD**2)
+    size = N_LAW + len(q_prior)
+    precision = np.zeros((size, size))
+    precision[:N_LAW, :N_LAW] = prior.precision
+    precision[np.arange(N_LAW, size), np.arange(N_LAW, size)] = q_prior
+    doubt = precision.copy()
+    doubt[:N_LAW, :N_LAW] = prior.doubt
+    return Frame(
+        design=law_design(observed.params, observed.tokens, prior.centre),
+        size_of_scale=observed.size_of_cell(),
+        mean=np.concatenate([prior.mean, shape.prior_mean, [0.0]]),
+        precision=precision,
+        doubt=doubt,
+    )
 
-    def __init__(
-        self,
-        problem: _Problem,
-        valley: Valley,
-        theta: Floats,
-        scatter: Floats,
-        floor: Floats,
-        var: Floats,
-        noise: Floats,
-    ) -> None:
-        self.problem, self.theta, self.scatter, self.var = problem, theta, scatter, var
+
+class _System:
+    """What the runs say around one point, cell by cell, floors averaged over."""
+
+    def __init__(self, problem: _Problem, valley: Valley, at: _Place, noise: Floats) -> None:
+        self.problem, self.at = problem, at
         h, by_u, by_v, by_q = valley
-        e = problem.y - h - problem.each_row(floor)
+        e = problem.y - h - problem.each_row(at.floor)
         sd = problem.each_row(noise)
         root = np.sqrt(problem.seeds / np.sqrt(1 + (e / sd / _ROBUST) ** 2)) / sd  # of the weight
         columns = problem.columns
@@ -345,66 +396,57 @@ class _System:
         np.multiply(by_q, root, out=columns[3:-1])
         np.multiply(e, root, out=columns[-1])
         gram = np.stack([columns[:, rows] @ columns[:, rows].T for rows in problem.rows_of_cell])
-        x = problem.design
-        # columns of the law are the columns of scatter times the design row: da_c/dlaw = x_c
-        local = gram[:, :3, :3].copy()
-        local[:, [1, 2], [1, 2]] += 1 / var
-        local_gradient = gram[:, :3, -1].copy()
-        local_gradient[:, 1:] -= scatter / var
-        spread = np.concatenate([gram[:, 1:2, :] * x[:, :, None], gram[:, 2:3, :] * x[:, :, None], gram[:, 3:-1, :]], 1)
-        self.spread = spread
-        cross = spread[:, :, :3].transpose(0, 2, 1)  # (cells, 3, size)
-        self.local_inverse = np.linalg.inv(local)
-        self.eliminate = self.local_inverse @ cross  # (cells, 3, size)
-        self.local_step = np.einsum("cij,cj->ci", self.local_inverse, local_gradient)
-        # sums over cells as products of matrices: a step needs no cell's own part
-        half = [spread[:, :, 1].T @ x, spread[:, :, 2].T @ x, spread[:, :, 3:-1].sum(axis=0)]
-        flat = cross.reshape(-1, problem.size)
-        eliminated = flat.T @ self.eliminate.reshape(-1, problem.size)
-        self.information = np.concatenate(half, axis=1) - eliminated + problem.precision
-        reduced = spread[:, :, -1].sum(axis=0) - flat.T @ self.local_step.ravel()
-        self.gradient = reduced - problem.precision @ (theta - problem.mean)
-        self._covariance: Floats | None = None
+        self.by_floor = gram[:, 0, :] / gram[:, 0, :1]  # what floors do to make up for the rest
+        free = gram[:, 1:, 1:] - gram[:, 0, 1:, None] * self.by_floor[:, None, 1:]
+        self.terms = ScaleTerms(information=free[:, :-1, :-1], gradient=free[:, :-1, -1])
 
-    def step(self, damping: float) -> tuple[Floats, Floats]:
-        damped = self.information + damping * np.diag(np.diag(self.information))
-        step = np.asarray(np.linalg.solve(damped, self.gradient))
-        return step, self.local_step - np.einsum("cik,k->ci", self.eliminate, step)
+    def given(self, var: Variances) -> Eliminated:
+        return Eliminated(self.problem.frame, self.terms, self.at.theta, self.at.shifts, var)
 
-    def covariance(self) -> Floats:
-        if self._covariance is None:
-            try:
-                self._covariance = np.linalg.inv(self.information)
-            except np.linalg.LinAlgError:
-                raise FitError("the runs and the prior leave a coefficient without any width") from None
-        return self._covariance
+    def floor_step(self, step: Floats, shifts: Deviations) -> Floats:
+        """Floors that follow a step."""
+        frame = self.problem.frame
+        total = shifts.scatter + shifts.size[frame.size_of_scale]
+        lr = frame.design @ step[:TERMS] + total[:, 0]
+        batch = frame.design @ step[TERMS:N_LAW] + total[:, 1]
+        moved = self.by_floor[:, 1] * lr + self.by_floor[:, 2] * batch + self.by_floor[:, 3:-1] @ step[N_LAW:]
+        return np.asarray(self.by_floor[:, -1] - moved)
 
-    def doubtful_covariance(self) -> Floats:
-        """Inverse information with the precision of doubt in place of the one that the estimate felt."""
-        covariance: Floats = np.linalg.inv(self.information - self.problem.precision + self.problem.doubt)
-        return covariance
 
-    def gradient_norm(self) -> float:
-        """Length of the Newton step in standard errors: 0 at the mode."""
-        return float(np.sqrt(max(self.gradient @ self.covariance() @ self.gradient, 0.0)))
+@dataclass(frozen=True, kw_only=True)
+class _Average:
+    """Moments over plausible spreads, as steps from the point where the system was made."""
 
-    def updated_scatter_var(self) -> Floats:
-        start = np.array(SCATTER_START) ** 2
-        width = self.local_inverse + self.eliminate @ self.covariance() @ self.eliminate.transpose(0, 2, 1)
-        moments = (self.scatter**2 + width[:, [1, 2], [1, 2]]).sum(axis=0)
-        updated: Floats = (SCATTER_WEIGHT * start + moments) / (SCATTER_WEIGHT + self.problem.n_cells)
-        return updated
+    theta: Floats
+    shifts: Deviations
+    cov: Floats
+    size_cross: Floats
+    size_cov: Floats
+    cell_cov: Floats
 
-    def leave_out(self, groups: Sequence[Ints]) -> Floats:
-        """One Newton step from the mode without each group of cells: exact where the objective is quadratic."""
-        if not groups:
-            return np.empty((0, self.problem.size))
-        spread, x = self.spread, self.problem.design[:, None, :]
-        block = np.concatenate([spread[:, :, 1:2] * x, spread[:, :, 2:3] * x, spread[:, :, 3:-1]], axis=2)
-        of_cells = block - spread[:, :, :3] @ self.eliminate
-        reduced = spread[:, :, -1] - np.einsum("cki,ci->ck", spread[:, :, :3], self.local_step)
-        information = np.stack([of_cells[g].sum(axis=0) for g in groups])
-        gradient = np.stack([reduced[g].sum(axis=0) for g in groups])
-        step = np.linalg.solve(self.information - information, (self.gradient - gradient)[:, :, None])[:, :, 0]
-        left: Floats = self.theta + step
-        return left
+
+def _average(system: _System, plausible: spread.Spread) -> _Average:
+    each = [system.given(var) for var in plausible.draws]
+    steps = [given.step() for given in each]
+    thetas = np.array([theta for theta, _ in steps])
+    sizes = np.array([shifts.size for _, shifts in steps])
+    own = np.array([shifts.scatter for _, shifts in steps])
+    index = system.problem.frame.size_of_scale
+    x = system.problem.frame.design
+    law = np.stack([thetas[:, :TERMS] @ x.T, thetas[:, TERMS:N_LAW] @ x.T], axis=2)
+    places = law + sizes[:, index] + own
+    covs = [given.doubtful_covariance for given in each]
+    of_sizes = [given.of_sizes(cov) for given, cov in zip(each, covs, strict=True)]
+    of_cells = [given.of_scales(cov) for given, cov in zip(each, covs, strict=True)]
+    apart, size_apart, place_apart = thetas - thetas.mean(0), sizes - sizes.mean(0), places - places.mean(0)
+    count = len(each)
+    return _Average(
+        theta=thetas.mean(0),
+        shifts=Deviations(scatter=own.mean(0), size=sizes.mean(0)),
+        cov=np.mean(covs, axis=0) + apart.T @ apart / count,
+        size_cross=np.mean([cross for cross, _ in of_sizes], axis=0)
+        + np.einsum("mi,mkj->kij", apart[:, :N_LAW], size_apart) / count,
+        size_cov=np.mean([cov for _, cov in of_sizes], axis=0)
+        + np.einsum("mki,mkj->kij", size_apart, size_apart) / count,
+        cell_cov=np.mean(of_cells, axis=0) + np.einsum("mci,mcj->cij", place_apart, place_apart) / count,
+    )

@@ -30,17 +30,15 @@ from lawfit.estimate.certificate import (
     needed_runs,
 )
 from lawfit.estimate.ensemble import Ensemble, Member
+from lawfit.estimate.law_terms import N_LAW, TERMS, law_design
 from lawfit.estimate.observations import Observations
 from lawfit.estimate.shapes import SHAPES
-from lawfit.estimate.surface import N_LAW, SurfaceFit, inside_window, law_design, search_again
+from lawfit.estimate.surface import STARTS, SurfaceFit, inside_window, search_again, starts_apart
 from lawfit.estimate.sweeps import FLAT_BAND
 from lawfit.units import counted, format_quantity
 
 Floats = NDArray[np.float64]
 
-# Starts lie this far (ln lr, ln batch) from the fitted level, with exponents off by as much as published laws disagree.
-STARTS: Final = ((0.7, 1.0), (-0.7, -1.0), (-0.7, 1.0), (0.7, -1.0))
-EXPONENTS_OFF: Final = 0.2
 SAME: Final = 0.1  # squared standard errors between objectives that belong to one minimum
 BETTER: Final = 2.0  # squared standard errors by which another minimum is better beyond a doubt (odds of e)
 NEAR: Final = 0.05  # standard errors from the mode: far below what an interval could show
@@ -53,7 +51,14 @@ NAMES: Final = (
     "exponent of parameters in the best batch",
     "exponent of tokens in the best batch",
 )
-_PLACES: Final = (0, 1, 2, 4, 5, 6)  # of these among the law coefficients; the others are curvatures
+_PLACES: Final = (
+    0,
+    1,
+    2,
+    TERMS,
+    TERMS + 1,
+    TERMS + 2,
+)  # of these among the law coefficients; the others are curvatures
 _AFFORDABLE: Final = 2.0  # a scale to ask for takes at most so many times the compute of the largest one
 _SMALLEST_TEST: Final = 6  # scales
 _FEWEST_SCALES: Final = 3
@@ -119,13 +124,7 @@ def _search(
 ) -> tuple[Search, float]:
     """Search again from elsewhere for the leading member, and by how much its objective lies above the lowest found."""
     shape, prior = SHAPES[top.choice.shape], law_prior(top.choice.prior, ensemble.centre, without_laws)
-    starts = []
-    for by_lr, by_batch in STARTS:
-        law = top.fit.law.copy()
-        law[[0, 4]] += by_lr, by_batch
-        law[[1, 2, 5, 6]] += EXPONENTS_OFF * np.sign(by_lr) * np.array([1, -1, -1, 1])
-        starts.append(np.concatenate([law, shape.prior_mean]))
-    ends = search_again(observed, shape, top.choice.window, prior, top.fit, starts)
+    ends = search_again(observed, shape, top.choice.window, prior, top.fit, starts_apart(top.fit, shape))
     own = ends[0]
     # a cubic may fall off its saddle: that is no minimum, and no evidence of another one
     ends = [end for end in ends if end.converged and np.isfinite(end.law).all() and shape.curves_up(end.shape)]
@@ -242,10 +241,9 @@ def _steepness(observed: Observations, top: Member) -> LackOfFit | None:
 
 def _factors(observed: Observations, fit: SurfaceFit, shape: str, window: float) -> tuple[Floats, Floats, float]:
     """Per scale, by how much of itself the valley is too flat, its weight; and the sd of the valley over the runs."""
-    a, b = fit.optimum(observed.params, observed.tokens)
-    u = observed.log_lr - (a + fit.scatter[:, 0])[observed.cell]
-    v = observed.log_batch - (b + fit.scatter[:, 1])[observed.cell]
-    h = SHAPES[shape](u, v, fit.shape)[0]
+    a, b = fit.optima(observed).T
+    u, v = observed.log_lr - a[observed.cell], observed.log_batch - b[observed.cell]
+    h = fit.steep(observed)[observed.cell] * SHAPES[shape](u, v, fit.shape)[0]
     inside = inside_window(observed, window)
     cell, h = observed.cell[inside], h[inside]
     e = observed.log_loss[inside] - h - fit.floor[cell]

@@ -6,7 +6,8 @@ One world is one draw: an optimum (a, b) in (ln lr, ln batch) and the nine coeff
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 LINEAR_BEYOND: Final = 4.0
+FAR_SHARE: Final = 0.5  # of the saturating law, far from the best batch
+FLOOR_AT: Final = (-1.0, -0.75, -0.5, -0.25, 0.25, 0.5, 0.75, 1.0)  # ln of a batch over the best one
 _NEWTON_STEPS: Final = 40
 
 
@@ -44,3 +47,45 @@ def best_lr_shift(v: Floats, q: Floats) -> Floats:
         if float(np.max(np.abs(step), initial=0.0)) < 1e-6:
             break
     return u
+
+
+def steepened(valley: Mapping[str, Any], tokens: float) -> tuple[Floats, Floats]:
+    """((9,), (9, 9)) the stored valley at a horizon, and its covariance.
+
+    Its steepness moves as a power of the horizon within the horizons of the runs, and stays what it is beyond.
+    """
+    q, cov = np.array(valley["q"]), np.array(valley["cov"])
+    away = float(np.clip(np.log(tokens), *valley["log_tokens"])) - float(valley["centre_log_tokens"])
+    moved = np.zeros((len(q), len(q) + 1))
+    moved[:, :-1] = np.eye(len(q))
+    moved[::3, -1] = away  # ln amplitudes
+    return q + moved[:, -1] * float(valley["steepness"]), moved @ cov @ moved.T
+
+
+def saturating_share(r: Floats) -> Floats:
+    """Share of a law that saturates with the batch at ``r = ln batch - ln best batch``: none there, half far away."""
+    return np.asarray(FAR_SHARE * -np.expm1(-2.0 * np.square(r)))
+
+
+def along_floor(r: Floats, floor: Floats, q: Floats, centre_q: Floats) -> Floats:
+    """By how much the best ln lr moves at ``r = ln batch - ln best batch``, for worlds of several analyses.
+
+    Within one nat of the best batch each analysis has its own answer (`floor`, at `FLOOR_AT`), to which the valley's
+    draw adds what it differs from the central one; beyond, the convex valley that all share goes on from there. The
+    tilt of a narrow window is told best by the analysis that fits it, and a polynomial runs wild outside.
+
+    Parameters
+    ----------
+    r : (worlds,)
+    floor : (worlds, len FLOOR_AT)
+    q, centre_q : (worlds, 9), (9,)
+    """
+    near = np.clip(r, -1.0, 1.0)
+    points = np.concatenate([FLOOR_AT[: len(FLOOR_AT) // 2], [0.0], FLOOR_AT[len(FLOOR_AT) // 2 :]])
+    half = len(FLOOR_AT) // 2
+    table = np.concatenate([floor[:, :half], np.zeros((len(floor), 1)), floor[:, half:]], axis=1)
+    at = np.clip(np.searchsorted(points, near, side="right") - 1, 0, len(points) - 2)
+    share = (near - points[at]) / (points[at + 1] - points[at])
+    rows = np.arange(len(near))
+    own = table[rows, at] * (1 - share) + table[rows, at + 1] * share
+    return np.asarray(own + best_lr_shift(r, q) - best_lr_shift(near, centre_q))

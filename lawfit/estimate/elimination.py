@@ -1,0 +1,253 @@
+"""Normal equations of a law through the optima of many scales, with deviations of scales and of sizes eliminated.
+
+The optimum of scale c (in ln lr and ln batch) is ``z_c = x_c . law + s_size(c) + e_c``: the law, a deviation that all
+scales of one model size share (sizes differ in width, depth and heads, which a law in their parameter count cannot
+know), and one of its own. ``s ~ N(0, size_var)`` and ``e ~ N(0, scatter_var)``, for both axes apart.
+
+What the runs say enters as one quadratic per scale in ``(z_c, q)``, q being coefficients that all scales share (the
+valley; none where each scale was measured by itself). Deviations are eliminated scale by scale and then size by size
+(Schur complements), so the cost is linear in scales and sizes, and the pieces give the estimate without any scales,
+the marginal likelihood of the variances, and what is known of each size's and each scale's own optimum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lawfit.errors import FitError
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaleTerms:
+    """What the runs of each scale say, to second order around the current point."""
+
+    information: Floats  # (scales, 2 + k, 2 + k) about ln lr*, ln batch* and the k shared coefficients
+    gradient: Floats  # (scales, 2 + k) of half the objective, downhill
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variances:
+    """Of the deviations from the law, in ln lr and ln batch."""
+
+    scatter: Floats  # (2,) a scale's own
+    size: Floats  # (2,) shared by the scales of a size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deviations:
+    """A point in the space of deviations."""
+
+    scatter: Floats  # (scales, 2)
+    size: Floats  # (sizes, 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LawPrior:
+    """Gaussian prior on the coefficients of both laws: lr, then batch."""
+
+    mean: Floats  # (2 terms,)
+    precision: Floats  # (2 terms, 2 terms) that the estimate feels
+    doubt: Floats  # the same that the covariance is computed with: a straight law may be estimated, a bend still feared
+    centre: tuple[float, float]  # (ln params, ln tokens) at which the constants hold
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """What stays the same while a law is searched: scales, sizes, prior."""
+
+    design: Floats  # (scales, terms) row x_c of each scale
+    size_of_scale: Ints  # (scales,) ascending
+    mean: Floats  # (2 terms + k,) prior of the law, then of the shared coefficients
+    precision: Floats  # (2 terms + k, 2 terms + k)
+    doubt: Floats
+
+    @cached_property
+    def first(self) -> Ints:
+        """First scale of each size."""
+        return np.flatnonzero(np.diff(self.size_of_scale, prepend=-1))
+
+    @property
+    def terms(self) -> int:
+        return self.design.shape[1]
+
+
+class Eliminated:
+    """The normal equations at one point and for given variances."""
+
+    def __init__(self, frame: Frame, terms: ScaleTerms, theta: Floats, at: Deviations, var: Variances) -> None:
+        self.frame, self.theta, self.at, self.var = frame, theta, at, var
+        information, gradient = terms.information, terms.gradient
+        self.local = information[:, :2, :2] + np.diag(1 / var.scatter)
+        self.local_gradient = gradient[:, :2] - at.scatter / var.scatter
+        self.local_inverse = _inverses(self.local)
+        self.gain = self.local_inverse @ information[:, :2, :]  # (scales, 2, 2 + k)
+        self.local_step = np.einsum("cij,cj->ci", self.local_inverse, self.local_gradient)
+        # (scales, 2 + k, ...) with the scale's own deviation averaged over
+        self.scale_information = information - information[:, :, :2] @ self.gain
+        self.scale_gradient = gradient - np.einsum("cij,cj->ci", information[:, :, :2], self.local_step)
+        x, r = frame.design, self.scale_information
+        # by the law and the shared coefficients: the law moves a scale's place in proportion to x_c
+        self.row = np.concatenate([r[:, :, 0:1] * x[:, None, :], r[:, :, 1:2] * x[:, None, :], r[:, :, 2:]], axis=2)
+        first = frame.first
+        self.of_size = np.add.reduceat(r[:, :2, :2], first, axis=0)
+        self.down_of_size = np.add.reduceat(self.scale_gradient[:, :2], first, axis=0)
+        self.size_gradient = self.down_of_size - at.size / var.size
+        self.size_row = np.add.reduceat(self.row[:, :2], first, axis=0)
+        self.whole, self.down = self._totals(slice(None))
+        f = self.of_size + np.diag(1 / var.size)
+        block, self.size_inverse, self.size_step, down = _without_size(f, self.size_gradient, self.size_row)
+        self.runs_information = self.whole - block  # of the runs alone, deviations averaged over
+        self.information = self.runs_information + frame.precision
+        self.gradient = self.down - down - frame.precision @ (theta - frame.mean)
+
+    def _totals(self, scales: slice | Ints) -> tuple[Floats, Floats]:
+        """(information, gradient) about law and shared coefficients of some scales, sizes not averaged over."""
+        x, row, down = self.frame.design[scales], self.row[scales], self.scale_gradient[scales]
+        whole = np.concatenate([x.T @ row[:, 0], x.T @ row[:, 1], row[:, 2:].sum(axis=0)])
+        return whole, np.concatenate([x.T @ down[:, 0], x.T @ down[:, 1], down[:, 2:].sum(axis=0)])
+
+    @cached_property
+    def covariance(self) -> Floats:
+        try:
+            return np.asarray(np.linalg.inv(self.information))
+        except np.linalg.LinAlgError:
+            raise FitError("the runs and the prior leave a coefficient without any width") from None
+
+    @cached_property
+    def doubtful_covariance(self) -> Floats:
+        """Inverse information with the precision of doubt in place of the one that the estimate felt."""
+        return np.asarray(np.linalg.inv(self.runs_information + self.frame.doubt))
+
+    def step(self, damping: float = 0.0) -> tuple[Floats, Deviations]:
+        """A (damped) Newton step of the law with the shared coefficients, and of the deviations."""
+        damped = self.information + damping * np.diag(np.diag(self.information))
+        step = np.asarray(np.linalg.solve(damped, self.gradient))
+        size = self.size_step - np.einsum("kij,kj->ki", self.size_inverse, self.size_row @ step)
+        moved = self._place_moved(step) + size[self.frame.size_of_scale]
+        k = step[2 * self.frame.terms :]
+        scatter = self.local_step - np.einsum("cij,cj->ci", self.gain[:, :, :2], moved) - self.gain[:, :, 2:] @ k
+        return step, Deviations(scatter=scatter, size=size)
+
+    def _place_moved(self, step: Floats) -> Floats:
+        half = self.frame.terms
+        return np.column_stack([self.frame.design @ step[:half], self.frame.design @ step[half : 2 * half]])
+
+    def gradient_norm(self) -> float:
+        """Length of the Newton step in standard errors: 0 at the mode."""
+        return float(np.sqrt(max(self.gradient @ self.covariance @ self.gradient, 0.0)))
+
+    def log_marginal(self, size_vars: Floats) -> Floats:
+        """(m,) log density of the runs for several variances of sizes (m, 2), by Laplace, up to a constant.
+
+        The variance of scatter is this object's own, so values of several objects compare as well.
+        """
+        var, at, frame = self.var, self.at, self.frame
+        off = self.theta - frame.mean
+        fixed = (at.scatter**2 / var.scatter).sum() + off @ frame.precision @ off
+        fixed -= (self.local_gradient * self.local_step).sum()
+        fixed += np.log(_determinants(self.local)).sum() + len(at.scatter) * np.log(var.scatter).sum()
+        each = size_vars[:, None, :]  # (m, 1, 2)
+        f = self.of_size + (1 / each)[..., None] * np.eye(2)
+        gradient = self.down_of_size - at.size / each
+        block, _, step, moved = _without_size(f, gradient, self.size_row)
+        information = self.whole + frame.precision - block
+        left = self.down - frame.precision @ off - moved
+        value = fixed + (at.size**2 / each).sum(axis=(1, 2)) - (gradient * step).sum(axis=(1, 2))
+        value -= (left * np.linalg.solve(information, left[..., None])[..., 0]).sum(axis=1)
+        value += np.log(_determinants(f)).sum(axis=1) + len(at.size) * np.log(size_vars).sum(axis=1)
+        return np.asarray(-0.5 * (value + np.linalg.slogdet(information)[1]))
+
+    def without(self, group: Ints) -> tuple[Floats, Floats]:
+        """(coefficients, shifts of sizes) after one Newton step from the mode without some scales.
+
+        Exact where the objective is quadratic. A size that loses all its scales has shift 0.
+        """
+        frame = self.frame
+        sizes = np.unique(frame.size_of_scale[group])
+        place = np.searchsorted(sizes, frame.size_of_scale[group])
+
+        def lost(values: Floats) -> Floats:
+            total = np.zeros((len(sizes), *values.shape[1:]))
+            np.add.at(total, place, values[group])
+            return total
+
+        of_size = self.of_size[sizes] - lost(self.scale_information[:, :2, :2])
+        gradient = self.size_gradient[sizes] - lost(self.scale_gradient[:, :2])
+        row = self.size_row[sizes] - lost(self.row[:, :2])
+        new, inverse, step, down = _without_size(of_size + np.diag(1 / self.var.size), gradient, row)
+        old, _, _, old_down = _without_size(
+            self.of_size[sizes] + np.diag(1 / self.var.size), self.size_gradient[sizes], self.size_row[sizes]
+        )
+        whole, gone = self._totals(group)
+        information = self.information - whole + old - new
+        left = self.gradient - gone + old_down - down
+        moved = np.linalg.solve(information, left)
+        shift = self.at.size + self.size_step - np.einsum("kij,kj->ki", self.size_inverse, self.size_row @ moved)
+        shift[sizes] = self.at.size[sizes] + step - np.einsum("kij,kj->ki", inverse, row @ moved)
+        return self.theta + moved, shift
+
+    def of_sizes(self, covariance: Floats) -> tuple[Floats, Floats]:
+        """((sizes, 2 terms, 2), (sizes, 2, 2)) covariance of the law with each size's deviation, and its own."""
+        lean = self.size_inverse @ self.size_row  # (sizes, 2, P)
+        cross = -covariance @ lean.transpose(0, 2, 1)
+        own = self.size_inverse - lean @ cross
+        return cross[:, : 2 * self.frame.terms], own
+
+    def of_scales(self, covariance: Floats) -> Floats:
+        """(scales, 2, 2) covariance of each scale's own optimum."""
+        frame, half = self.frame, self.frame.terms
+        lean = (self.size_inverse @ self.size_row)[frame.size_of_scale]
+        # z = A theta + (I - gain) s + noise; as a function of theta after the elimination of s and e
+        keep = np.eye(2) - self.gain[:, :, :2]
+        by_law = np.zeros((len(frame.design), 2, len(self.theta)))
+        by_law[:, 0, :half] = by_law[:, 1, half : 2 * half] = frame.design
+        by_theta = keep @ (by_law - lean)
+        by_theta[:, :, 2 * half :] -= self.gain[:, :, 2:]
+        of_size = keep @ self.size_inverse[frame.size_of_scale] @ keep.transpose(0, 2, 1)
+        return np.asarray(by_theta @ covariance @ by_theta.transpose(0, 2, 1) + of_size + self.local_inverse)
+
+
+def _without_size(f: Floats, gradient: Floats, row: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Elimination of sizes from (..., sizes, 2, 2) blocks: (to take off, inverses, steps, gradient to take off)."""
+    inverse = _inverses(f)
+    step = (inverse @ gradient[..., None])[..., 0]
+    flat = row.reshape(-1, row.shape[-1])  # (2 sizes, P)
+    half = (inverse @ row).reshape(*f.shape[:-3], *flat.shape)
+    return flat.T @ half, inverse, step, step.reshape(*f.shape[:-3], -1) @ flat
+
+
+def _determinants(blocks: Floats) -> Floats:
+    """Of (..., 2, 2)."""
+    return np.asarray(blocks[..., 0, 0] * blocks[..., 1, 1] - blocks[..., 0, 1] * blocks[..., 1, 0])
+
+
+def _inverses(blocks: Floats) -> Floats:
+    """Of (..., 2, 2)."""
+    inverse = np.empty_like(blocks)
+    inverse[..., 0, 0], inverse[..., 1, 1] = blocks[..., 1, 1], blocks[..., 0, 0]
+    inverse[..., 0, 1], inverse[..., 1, 0] = -blocks[..., 0, 1], -blocks[..., 1, 0]
+    inverse /= _determinants(blocks)[..., None, None]
+    return inverse
+
+
+def left_out(eliminated: Eliminated, groups: Sequence[Ints]) -> tuple[Floats, tuple[Floats, ...]]:
+    """For each group of scales: (coefficients without it), and ((len, 2) optima that are then foretold at its scales).
+
+    A scale whose size has other scales is foretold with that size's deviation.
+    """
+    frame, half = eliminated.frame, eliminated.frame.terms
+    thetas, places = np.empty((len(groups), len(eliminated.theta))), []
+    for at, group in enumerate(groups):
+        thetas[at], shift = eliminated.without(group)
+        x = frame.design[group]
+        law = np.column_stack([x @ thetas[at, :half], x @ thetas[at, half : 2 * half]])
+        places.append(law + shift[frame.size_of_scale[group]])
+    return thetas, tuple(places)
