@@ -26,6 +26,7 @@ from lawfit.estimate.scoring import ObservedSurface
 from lawfit.estimate.shapes import SHAPES
 from lawfit.estimate.surface import N_LAW, SurfaceFit, fit_surface, law_design
 from lawfit.estimate.surface_certificate import certificate_document, certify_surface
+from lawfit.estimate.valley_misfit import valley_misfit
 from lawfit.records import MODEL_VERSION, FitStatus, Optimum, OptimumStatus
 from lawfit.units import counted
 
@@ -182,7 +183,12 @@ def _model(
             }
             for m in members
         ],
-        "valley": {"q": valley.shape.tolist(), "cov": valley.cov[N_LAW:, N_LAW:].tolist(), "noise": valley.noise},
+        "valley": {
+            "q": valley.shape.tolist(),
+            "cov": valley.cov[N_LAW:, N_LAW:].tolist(),
+            "noise": valley.noise,
+            "misfit": valley_misfit(observed, valley),
+        },
         "lr_at_batch": at_batch.model(),
         "published_prior": {"mean": prior.mean.tolist(), "cov": np.linalg.inv(prior.doubt).tolist()},
         "ranges": {

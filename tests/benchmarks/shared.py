@@ -16,10 +16,12 @@ from scipy.stats import binomtest
 
 from lawfit.advise.draws import Worlds, draw_worlds
 from lawfit.advise.regret import best_setting, expected_regret
+from lawfit.estimate.all_laws import Evidence
 from lawfit.estimate.analysis import FitOptions, analyse
 from lawfit.estimate.observations import Observations
 from lawfit.estimate.scoring import ObservedSurface, Rule
-from lawfit.records import Run, RunStatus
+from lawfit.pipeline.fitting import FittedRecipe, fit_evidence
+from lawfit.records import Recipe, Run, RunStatus
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -87,6 +89,12 @@ def yardstick(runs: list[Run], observed: Observations, rule: Rule = "triangles")
 def fitted_model(observed: Observations, without_laws: Sequence[str] = ()) -> Mapping[str, Any]:
     """What a stored fit predicts learning rate and batch from; every choice is made inside these observations."""
     return analyse(observed, FitOptions(without_laws=tuple(without_laws), backtest=False)).payload["model"]
+
+
+def fitted_recipe(runs: Sequence[Run], without_laws: Sequence[str] = ()) -> FittedRecipe:
+    """Every law of the runs, as they are stored; without a backtest, which answers nothing."""
+    options = FitOptions(without_laws=tuple(without_laws), backtest=False)
+    return fit_evidence(Recipe(name="benchmark"), Evidence(runs=runs), options=options)
 
 
 @dataclass(frozen=True, kw_only=True)
