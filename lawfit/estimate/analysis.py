@@ -27,6 +27,7 @@ from lawfit.estimate.scoring import ObservedSurface
 from lawfit.estimate.shapes import SHAPES
 from lawfit.estimate.surface import SurfaceFit, fit_surface
 from lawfit.estimate.surface_certificate import certificate_document, certify_surface
+from lawfit.estimate.valley_misfit import valley_misfit
 from lawfit.records import MODEL_VERSION, FitStatus, Optimum, OptimumStatus
 from lawfit.units import counted
 
@@ -206,6 +207,7 @@ def _model(
             "steepness_sd": float(np.sqrt(valley.cov[-1, -1])),
             "log_tokens": [float(log_tokens.min()), float(log_tokens.max())],
             "centre_log_tokens": ensemble.centre[1],
+            "misfit": valley_misfit(observed, valley),
         },
         "lr_at_batch": at_batch.model(),
         "published_prior": {"mean": prior.mean.tolist(), "cov": np.linalg.inv(prior.doubt).tolist()},

@@ -28,8 +28,7 @@ from lawfit.estimate.loss_fit import LEVEL, RESAMPLES, fit_loss
 from lawfit.estimate.loss_forms import FORMS
 from lawfit.estimate.loss_result import MIXED, AsymptotePrior, FormDraws, Interval, LossFit, LossPrediction
 from lawfit.estimate.newton import Floats
-from lawfit.estimate.quantiles import normal_quantile
-from lawfit.estimate.resample import cluster_index, tail
+from lawfit.estimate.resample import cluster_index
 
 # What the drift is before the runs have spoken, as a share of the slope of log loss along compute, and how many
 # extrapolations that opinion and the runs' own are worth. Settled on simulated laws outside every form, and checked by
@@ -66,42 +65,36 @@ class LossEnsemble:
 
     def predict(self, params: float, tokens: float) -> LossPrediction:
         """Loss at one scale, with an interval that knows of the choice of form and of how it fared before."""
-        rng = np.random.default_rng(0)
         value = float(self.log_loss(params, tokens))
-        at = self.fits[0].predict(params, tokens).extrapolation_decades
-        law = self._draws(params, tokens, rng)
-        if not len(law):
-            none = Interval(value=float(np.exp(value)), low=None, high=None)
-            return LossPrediction(expected=none, run=none, extrapolation_decades=at)
-        law = law + self.drift.sd * at["flops"] * rng.standard_t(self.drift.freedom, len(law))
+        law, run = self.mixed_log_draws(params, tokens)
+        none = Interval(value=float(np.exp(value)), low=None, high=None)
+        return LossPrediction(
+            expected=self._interval(value, law) if len(law) else none,
+            run=self._interval(value, run) if len(law) else none,
+            extrapolation_decades=self.fits[0].predict(params, tokens).extrapolation_decades,
+        )
+
+    def mixed_log_draws(self, params: float, tokens: float) -> tuple[Floats, Floats]:
+        """(draws,) log losses of the law at one scale, drift included, and of one more run; empty without an interval.
+
+        Each form by its weight.
+        """
+        rng = np.random.default_rng(0)
+        found = []
+        for fit, weight in zip(self.fits, self.weights, strict=True):
+            draws = fit.widened_log_draws(params, tokens)
+            if len(draws):
+                found.append(rng.choice(draws, max(1, round(MIXED * weight))))
+        if not found:
+            return np.empty(0), np.empty(0)
+        law = np.concatenate(found)
+        beyond = self.fits[0].predict(params, tokens).extrapolation_decades["flops"]
+        law = law + self.drift.sd * beyond * rng.standard_t(self.drift.freedom, len(law))
         pick = rng.choice(len(self.fits), len(law), p=self.weights)
         noise = np.empty(len(law))
         for i, fit in enumerate(self.fits):
             noise[pick == i] = rng.choice(fit.residuals, int((pick == i).sum()))
-        return LossPrediction(
-            expected=self._interval(value, law),
-            run=self._interval(value, law + noise),
-            extrapolation_decades=at,
-        )
-
-    def _draws(self, params: float, tokens: float, rng: np.random.Generator) -> Floats:
-        """Log losses of the forms' laws, each form by its weight and widened for how few clusters it rests on.
-
-        A form with about as many parameters as there are clusters has no draws of its own; none has any without
-        resamples.
-        """
-        found = []
-        for fit, weight in zip(self.fits, self.weights, strict=True):
-            clusters, fitted = fit.certificate.clusters, fit.fitted
-            if not len(fit.draws) or clusters <= fitted:
-                continue
-            draws = fit.log_draws(params, tokens)[:, 0]
-            draws = draws[np.isfinite(draws)]
-            middle = np.median(draws)
-            wider = normal_quantile(tail(self.level, clusters, fitted)) / normal_quantile(0.5 - self.level / 2)
-            count = max(1, round(MIXED * weight))
-            found.append(middle + wider * (rng.choice(draws, count) - middle))
-        return np.concatenate(found) if found else np.empty(0)
+        return law, law + noise
 
     def _interval(self, value: float, draws: Floats) -> Interval:
         low, high = np.exp(np.quantile(draws, [0.5 - self.level / 2, 0.5 + self.level / 2]))

@@ -13,7 +13,8 @@ from lawfit.errors import FitError
 from lawfit.estimate.certificate import Certificate
 from lawfit.estimate.loss_forms_further import EVERY_FORM
 from lawfit.estimate.newton import Floats
-from lawfit.estimate.resample import interval
+from lawfit.estimate.quantiles import normal_quantile
+from lawfit.estimate.resample import interval, tail
 from lawfit.laws.loss import AdditiveLaw
 
 MIXED: Final = 4000  # draws, each resample several times, with which noise is mixed
@@ -130,6 +131,30 @@ class LossFit(FormDraws):
             run=self._interval(float(np.exp(value)), np.exp(noisy)),
             extrapolation_decades={name: decades_beyond(at[name], *self.scales[name]) for name in at},
         )
+
+    def widened_log_draws(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
+        """(resamples,) finite log losses of the law at one scale, widened for how few clusters they rest on.
+
+        Empty without resamples, and where there are about as many parameters as clusters.
+        """
+        if not len(self.draws) or self.certificate.clusters <= self.fitted:
+            return np.empty(0)
+        draws = self.log_draws(params, tokens)[:, 0]
+        draws = draws[np.isfinite(draws)]
+        middle = np.median(draws)
+        few = tail(self.level, self.certificate.clusters, self.fitted)
+        wider = normal_quantile(few) / normal_quantile(0.5 - self.level / 2)
+        return np.asarray(middle + wider * (draws - middle), dtype=float)
+
+    def mixed_log_draws(self, params: float, tokens: float) -> tuple[Floats, Floats]:
+        """(draws,) log losses of the law at one scale, and of one more run there; empty without an interval."""
+        law = self.widened_log_draws(params, tokens)
+        law = np.resize(law, MIXED if len(law) else 0)
+        return law, law + np.random.default_rng(0).choice(self.residuals, len(law))
+
+    def log_loss(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
+        """Central estimate, as `LossEnsemble` has it."""
+        return np.log(self.loss(params, tokens))
 
     def optimum(self, flops: float) -> Allocation:
         """Compute-optimal params and tokens of a budget, by the additive law."""

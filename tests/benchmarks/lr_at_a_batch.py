@@ -29,7 +29,7 @@ from scipy.stats import binomtest
 
 from lawfit.advise.draws import draw_worlds
 from lawfit.advise.prediction import recommend
-from lawfit.advise.regret import at_batch, best_setting
+from lawfit.advise.regret import best_setting
 from lawfit.errors import LawfitError
 from lawfit.estimate.analysis import FitOptions, analyse
 from lawfit.estimate.backtest import columns_of
@@ -41,7 +41,7 @@ from lawfit.pipeline.fitting import fit_runs
 from lawfit.records import Target
 from lawfit.simulate import simulate_sweep
 from tests.benchmarks.interval_coverage import draw_world
-from tests.benchmarks.shared import STEP_LAW, step_law_runs
+from tests.benchmarks.shared import STEP_LAW, answer_at_batch, step_law_runs
 from tests.estimate.noise_batch import NoiseBatchTruth
 
 LrAt = Callable[[float, float, float], float]  # (params, tokens, batch_tokens) -> lr
@@ -115,8 +115,7 @@ def methods(
     payload = analyse(part, FitOptions(without_laws=STEP_LAW, backtest=False)).payload
 
     def ours(params: float, tokens: float, batch: float) -> float:
-        worlds = at_batch(draw_worlds(payload["model"], params, tokens), float(np.log(batch)))
-        return float(np.exp(best_setting(worlds, float(np.log(batch)))[0]))
+        return float(np.exp(answer_at_batch(payload["model"], params, tokens, batch).log_lr))
 
     def surface(params: float, tokens: float, batch: float) -> float:
         worlds = replace(draw_worlds(payload["model"], params, tokens), bends=None)

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from lawfit.advise.draws import Worlds, draw_worlds
-from lawfit.advise.regret import best_setting, expected_regret
+from lawfit.advise.regret import at_batch, best_setting, expected_regret, lr_given_batch, split_regret
+from lawfit.estimate.all_laws import Evidence
 from lawfit.estimate.analysis import FitOptions, analyse
 from lawfit.estimate.observations import Observations
 from lawfit.estimate.scoring import ObservedSurface, Rule
-from lawfit.records import Run, RunStatus
+from lawfit.pipeline.fitting import FittedRecipe, fit_evidence
+from lawfit.records import Recipe, Run, RunStatus
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -89,6 +91,12 @@ def fitted_model(observed: Observations, without_laws: Sequence[str] = ()) -> Ma
     return analyse(observed, FitOptions(without_laws=tuple(without_laws), backtest=False)).payload["model"]
 
 
+def fitted_recipe(runs: Sequence[Run], without_laws: Sequence[str] = ()) -> FittedRecipe:
+    """Every law of the runs, as they are stored; without a backtest, which answers nothing."""
+    options = FitOptions(without_laws=tuple(without_laws), backtest=False)
+    return fit_evidence(Recipe(name="benchmark"), Evidence(runs=runs), options=options)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Answer:
     """What `lawfit predict` says at one scale with the batch left free; logs are natural, of (lr, tokens per step)."""
@@ -123,6 +131,26 @@ def answer_at(model: Mapping[str, Any], params: float, tokens: float) -> Answer:
         stated=expected_regret(worlds, *setting),
         worlds=worlds,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerAtBatch:
+    """What `lawfit predict --batch-tokens` says of the learning rate."""
+
+    log_lr: float  # recommended
+    low: float  # `LEVEL` interval of ln of the best learning rate at the batch
+    high: float
+    stated: float  # expected share of loss that the best learning rate at this batch would save
+
+
+def answer_at_batch(model: Mapping[str, Any], params: float, tokens: float, batch_tokens: float) -> AnswerAtBatch:
+    """The answer of a fitted model at one scale with the batch given."""
+    worlds, log_batch = draw_worlds(model, params, tokens), float(np.log(batch_tokens))
+    low, high = np.quantile(lr_given_batch(worlds, log_batch), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    worlds = at_batch(worlds, log_batch)
+    log_lr = best_setting(worlds, log_batch)[0]
+    stated, _ = split_regret(worlds, log_lr, log_batch)
+    return AnswerAtBatch(log_lr=log_lr, low=float(low), high=float(high), stated=stated)
 
 
 def interval_score(low: float, high: float, value: float) -> float:

@@ -74,7 +74,7 @@ class Outcome:
     error: tuple[float, float]  # of the recommended setting
     stated: float
     realised: float
-    seconds: float  # of fit and answer
+    seconds: float  # of one core, for fit and answer
 
 
 def draw_study(rng: np.random.Generator, sizes: int, spread: float) -> Study:
@@ -141,13 +141,13 @@ def one(seed: int) -> Outcome | str:
     own = truth.size_deviation(rng)
     there = np.log(truth.optimum(*study.target)) + own
     there = there + [truth.scatter_lr, truth.scatter_batch] * rng.standard_normal(2)
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         observed = observe(sweep.runs)
         answer = answer_at(fitted_model(observed), *study.target)
     except LawfitError as error:
         return str(error)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     error = np.array(answer.setting) - there
     realised = float(truth.excess(error[:1], error[1:], study.target[1])[0])
     return Outcome(
@@ -240,7 +240,7 @@ def main() -> None:
     if asked.json:
         asked.json.write_text(json.dumps([asdict(each) for each in outcomes], indent=1) + "\n", encoding="utf-8")
     print(f"{len(outcomes)} studies, {len(refused)} refused ({'; '.join(sorted(set(refused))[:3]) or 'none'})")
-    print(f"fit and answer: {np.mean([o.seconds for o in outcomes]):.2f} s a study on average")
+    print(f"fit and answer: {np.mean([o.seconds for o in outcomes]):.2f} s of one core a study on average")
     print("share of 90 % intervals that hold the target (Wilson bounds), mean width over the oracle's, costs in %")
     print(
         f"{'':26s}{'studies':>8s}  {'lr':^22s}{'batch':^22s}{'both':^22s}{'width lr':>9s}{'batch':>7s}"
