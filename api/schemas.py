@@ -85,7 +85,8 @@ class ValueOut(Document):
 class AtBatchOut(Document):
     """Which form the learning rate at an imposed batch comes from."""
 
-    form: str = Field(description="surface: the joint surface alone; average: its mean with a law that saturates")
+    form: str = Field(description="surface: the joint surface alone; average: with a law that saturates, by a share")
+    saturating_share: float = Field(description="Of the law that saturates: 0 at the best batch, up to 0.5 far away")
     why: str
     surface: float = Field(description="Learning rate by the joint surface")
     saturating: float | None = Field(description="By the law that saturates with the batch; null where it is not used")

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.advise.draws import centres
+from lawfit.advise.draws import centres, law_row
 from lawfit.estimate.valley import along_floor, steepened
 from lawfit.units import format_lr, format_quantity
 
@@ -26,6 +26,7 @@ CHOICES: Final = {
     "shape": "the shape of the valley",
     "prior": "the laws tried",
     "form": "the form of the law at this batch",
+    "spread": "how far sizes may lie off the law",
 }
 LEVELS: Final = {
     "cubic": "a cubic",
@@ -67,13 +68,38 @@ def choices_at(
         floor = np.array([member["floor"] for member in members])
         log_lr = log_lr + along_floor(imposed_log_batch - log_batch, floor, np.tile(q, (len(members), 1)), q)
     found: dict[str, Any] = {"lr": _moves(members, weights, log_lr)}
+    spreads = _under_spread_priors(model, params, tokens)
+    if spreads and imposed_log_batch is None:
+        found["lr"] = _ranked([*found["lr"], spreads[0]])
     if forms and len(forms) > 1:
         each = [{"choice": name, "value": value, "weight": None} for name, value in forms.items()]
         found["lr"] = _ranked([*found["lr"], {"name": "form", "factor": _factor(each), "answers": each}])
     if imposed_log_batch is None:
-        found["batch_tokens"] = _moves(members, weights, log_batch)
+        found["batch_tokens"] = _ranked([*_moves(members, weights, log_batch), *spreads[1:]])
     found["words"] = _words(found)
     return found
+
+
+def _under_spread_priors(model: Mapping[str, Any], params: float, tokens: float) -> list[dict[str, Any]]:
+    """(lr, batch) what the leading choice says where the prior on the spread of sizes is narrower or wider.
+
+    Beside the answer, how wide its interval then is against the one under the prior that is used.
+    """
+    x = law_row(model, params, tokens)
+    half = len(x)
+    rows = []
+    for axis, at in ((0, 0), (1, half)):
+        each: list[dict[str, Any]] = []
+        widths: dict[float, float] = {}
+        for under in model["spread_priors"]:
+            law, cov = np.array(under["law"])[at : at + half], np.array(under["cov"])[at : at + half, at : at + half]
+            widths[under["prior_scale"]] = math.sqrt(x @ cov @ x + under["size_var"][axis] + under["scatter_var"][axis])
+            value = float(f"{math.exp(float(law @ x)):.6g}")
+            each.append({"choice": f"{under['prior_scale']:g}", "value": value, "weight": None})
+        for answer in each:
+            answer["relative_width"] = round(widths[float(answer["choice"])] / widths[1.0], 3)
+        rows.append({"name": "spread", "factor": _factor(each), "answers": each})
+    return rows
 
 
 def _moves(members: Sequence[Mapping[str, Any]], weights: Floats, logs: Floats) -> list[dict[str, Any]]:
@@ -122,4 +148,6 @@ def _words(found: Mapping[str, Any]) -> list[str]:
 
 
 def _level(name: str, level: Any) -> str:
+    if name == "spread":
+        return f"{level} times the usual prior"
     return f"within {100 * level:g} % of the lowest loss" if name == "window" else LEVELS.get(level, str(level))

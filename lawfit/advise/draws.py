@@ -173,7 +173,8 @@ def _draw_bends(law: Mapping[str, Any] | None, params: float, tokens: float) -> 
 
 def law_row(model: Mapping[str, Any], params: float, tokens: float) -> Floats:
     """The row of `estimate.surface.law_design` at one scale."""
-    return law_design(np.array([params]), np.array([tokens]), tuple(model["centre"]))[0]
+    log_params, log_tokens = model["centre"]
+    return np.asarray(law_design(np.array([params]), np.array([tokens]), (log_params, log_tokens))[0])
 
 
 def _mirrored(rng: np.random.Generator, count: int, size: int) -> Floats:

@@ -144,6 +144,7 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
             "rejected": payload["rejected"],
             "diverged": payload["diverged"],
             "cells": len(payload["cells"]),
+            "sizes": len(model["sizes"]),
             "certificate": _certificate(payload),
             "borrowed": _borrowed(payload, yours),
         },

@@ -206,6 +206,8 @@ def _published(published: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
 def _evidence(document: Mapping[str, Any]) -> Table:
     evidence = document["evidence"]
     runs = f"{counted(evidence['runs_used'], 'run')} at {counted(evidence['cells'], 'scale')}"
+    if evidence.get("sizes"):
+        runs += f" of {counted(evidence['sizes'], 'size')}"
     if evidence.get("diverged"):
         runs += f", {evidence['diverged']:,} of them diverged"
     rows = [("Evidence", runs)] if evidence["runs_used"] else []

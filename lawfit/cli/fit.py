@@ -22,7 +22,7 @@ from lawfit.cli.output import (
     table,
     warning_list,
 )
-from lawfit.plots.words import other_law_rows
+from lawfit.plots.words import other_law_rows, promise_words, spread_words
 from lawfit.records import FitStatus
 from lawfit.units import counted, format_lr, format_quantity
 
@@ -136,6 +136,8 @@ def summary(stored: Fit) -> list[RenderableType]:
             heading(f"Backtest, {split['name']}: scored on the runs left out"),
             backtest_table(split["rows"]),
         ]
+    if kept := (payload.get("backtest") or {}).get("promises"):
+        parts += [plain(""), plain(promise_words(kept))]
     if other := other_law_rows(payload):
         parts += [plain(""), heading("Other laws of the field on these runs; none of them answers"), pairs(other)]
     if payload.get("next_grid"):
@@ -156,6 +158,8 @@ def _head(stored: Fit) -> RenderableType:
     for name, label in (("lr", "Best lr"), ("batch_tokens", "Best batch"), ("lr_given_batch", "lr at a batch")):
         if law.get(name):
             rows.append((label, _law_words(law[name])))
+    if payload.get("spread"):
+        rows += [("Sizes", spread_words(payload["spread"]))]
     if payload.get("lr_at_batch"):
         rows.append(("" if law.get("lr_given_batch") else "lr at a batch", _at_batch_words(payload["lr_at_batch"])))
     if payload.get("words"):  # a fit of another law
@@ -173,9 +177,9 @@ def _at_batch_words(chosen: Mapping[str, Any]) -> str:
     """What `predict --batch-tokens` will answer from, and why."""
     law = chosen["saturating"]
     if chosen["form"] == "surface" or law is None:
-        return f"asked for at a given batch, it comes from the joint surface alone: {chosen['why']}"
+        return f"away from the best batch it comes from the joint surface alone: {chosen['why']}"
     return (
-        "asked for at a given batch, it is the mean of the joint surface and of "
+        "the further from the best batch, the more (up to half) of it comes from "
         f"{_law_words(_named(law)).removeprefix('moves as ')} / (1 + noise batch / batch), noise batch "
         f"{format_quantity(law['noise_batch_tokens'])} tokens on {format_quantity(law['at_tokens'])}, moving as "
         f"tokens^{law['noise_tokens_exponent']:+.2f}: {chosen['why']}"

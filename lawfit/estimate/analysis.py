@@ -25,7 +25,7 @@ from lawfit.estimate.optima import ESTIMATORS, CellOptimum, SweepOptima, locate_
 from lawfit.estimate.regression import fit_power_law, fit_power_law_clustered
 from lawfit.estimate.scoring import ObservedSurface
 from lawfit.estimate.shapes import SHAPES
-from lawfit.estimate.surface import SurfaceFit, fit_surface
+from lawfit.estimate.surface import SurfaceFit, fit_surface, under_other_priors
 from lawfit.estimate.surface_certificate import certificate_document, certify_surface
 from lawfit.estimate.valley_misfit import valley_misfit
 from lawfit.records import MODEL_VERSION, FitStatus, Optimum, OptimumStatus
@@ -112,8 +112,9 @@ def analyse(
         },
         "law": _law_table(ensemble) | _lr_given_batch(sweeps),
         "lr_at_batch": at_batch.to_json(),
+        "spread": _spreads(observed, ensemble),
         "curvature": _curvature(ensemble),
-        "certificate": certificate_document(certificate),
+        "certificate": certificate_document(certificate, observed.n_cells),
         "choices": [
             {**asdict(m.choice), "weight": m.weight, "score": m.score}
             for m in sorted(ensemble.members, key=lambda m: -m.weight)
@@ -209,6 +210,7 @@ def _model(
             "centre_log_tokens": ensemble.centre[1],
             "misfit": valley_misfit(observed, valley),
         },
+        "spread_priors": _under_other_priors(observed, ensemble, options.without_laws),
         "lr_at_batch": at_batch.model(),
         "published_prior": {"mean": prior.mean.tolist(), "cov": np.linalg.inv(prior.doubt).tolist()},
         "ranges": {
@@ -218,6 +220,40 @@ def _model(
             "lr": [float(np.exp(observed.log_lr.min())), float(np.exp(observed.log_lr.max()))],
         },
         "loss_slope_per_log_compute": _loss_slope(observed, valley),
+    }
+
+
+def _under_other_priors(
+    observed: Observations, ensemble: Ensemble, without_laws: Sequence[str]
+) -> list[dict[str, Any]]:
+    """What the leading choice would say under other priors on the spread of sizes."""
+    top = max(ensemble.members, key=lambda m: m.weight)
+    prior = law_prior(top.choice.prior, ensemble.centre, without_laws)
+    found = under_other_priors(observed, SHAPES[top.choice.shape], top.choice.window, prior, top.fit)
+    return [
+        {
+            "prior_scale": each.prior_scale,
+            "law": each.law.tolist(),
+            "cov": each.cov.tolist(),
+            "size_var": each.size_var.tolist(),
+            "scatter_var": each.scatter_var.tolist(),
+        }
+        for each in found
+    ]
+
+
+def _spreads(observed: Observations, ensemble: Ensemble) -> dict[str, Any]:
+    """How far sizes and scales lie from the law (sd of ln), averaged over the choices."""
+
+    def sd(variances: Sequence[Floats]) -> dict[str, float]:
+        mean = np.sqrt(ensemble.weights @ np.array(variances))
+        return {"lr": float(mean[0]), "batch_tokens": float(mean[1])}
+
+    return {
+        "sizes": len(np.unique(observed.params)),
+        "scales": observed.n_cells,
+        "size_sd": sd([m.fit.size_var for m in ensemble.members]),
+        "scale_sd": sd([m.fit.scatter_var for m in ensemble.members]),
     }
 
 

@@ -76,7 +76,7 @@ class Frame:
 
     @property
     def terms(self) -> int:
-        return self.design.shape[1]
+        return int(self.design.shape[1])
 
 
 class Eliminated:
@@ -142,7 +142,8 @@ class Eliminated:
 
     def gradient_norm(self) -> float:
         """Length of the Newton step in standard errors: 0 at the mode."""
-        return float(np.sqrt(max(self.gradient @ self.covariance @ self.gradient, 0.0)))
+        squared = float(self.gradient @ self.covariance @ self.gradient)
+        return float(np.sqrt(max(squared, 0.0)))
 
     def log_marginal(self, size_vars: Floats) -> Floats:
         """(m,) log density of the runs for several variances of sizes (m, 2), by Laplace, up to a constant.

@@ -27,4 +27,5 @@ def law_design(params: Floats, tokens: Floats, centre: tuple[float, float]) -> F
 
 def few_tokens(log_tokens_per_param: Floats) -> Floats:
     """By how much (ln) there are fewer than `FEW_TOKENS_PER_PARAM`, rounded off around nought."""
-    return _FEW_WIDTH * np.logaddexp(0.0, (np.log(FEW_TOKENS_PER_PARAM) - log_tokens_per_param) / _FEW_WIDTH)
+    short = (np.log(FEW_TOKENS_PER_PARAM) - log_tokens_per_param) / _FEW_WIDTH
+    return np.asarray(_FEW_WIDTH * np.logaddexp(0.0, short))

@@ -1,9 +1,11 @@
 """The learning rate at a given batch: the floor of the joint surface's valley, alone or averaged with a law of its own.
 
-Two ways lead there. The joint surface uses every run, and its valley has one shape at all scales. The saturating law
-(`lr_across_scales`) goes through the best rate of every sweep, and its noise batch may grow otherwise than the best
-batch does. Both predict the sweeps of each scale (and of each size) without it, and are priced there on observed runs.
-Where the average of both is clearly better it answers; with few scales, or no clear difference, the surface alone does.
+Two ways lead there. The joint surface uses every run, and its valley has one shape at all scales; near the best batch
+each analysis follows the tilt of its own. The saturating law (`lr_across_scales`) goes through the best rate of every
+sweep, and its noise batch may grow otherwise than the best batch does. At the best batch the surface answers, so that
+one batch has one rate whether it was chosen or given; away from it the law may take a share that grows with the
+distance. Both predict the sweeps of each scale (and of each size) without it, and are priced there on observed runs:
+where the average is clearly better it answers; with few scales, or no clear difference, the surface alone does.
 
 On the Step Law grid the average costs a quarter less at sizes left out; in simulated sweeps of other shapes a weight
 that follows the scores more closely did worse than the surface (CHANGELOG, 2026-11-22).
@@ -185,11 +187,9 @@ def _judged(scored: Sequence[tuple[int, Floats]], fit: SaturatingFit, miss_sd: f
     left_out = f"at {distinct} sweeps, each with its scale or its size left out"
     costs = f"cost {overall[1]:.3%} of loss, the surface alone {overall[0]:.3%}"
     if clear:
-        why = f"{left_out}, the mean of both {costs}"
+        why = f"{left_out}, the average of both {costs}"
     else:
-        why = (
-            f"averaging it with a law that saturates with the batch is not clearly better: {left_out}, the mean {costs}"
-        )
+        why = f"a law that saturates with the batch is not clearly better beside it: {left_out}, the average {costs}"
     return LrAtBatch(
         form=AVERAGE if clear else SURFACE,
         why=why,

@@ -11,7 +11,7 @@ stated. So few sizes move it little, and nothing moves it where the spread of si
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -81,7 +81,7 @@ def check_promises(
     observed: Observations,
     full: Ensemble,
     valley: SurfaceFit,
-    surfaces: dict[int, ObservedSurface],
+    surfaces: Mapping[int, ObservedSurface],
     rounds: Sequence[tuple[Ints, Ensemble]],
 ) -> Kept | None:
     """Compare what was foretold with what is there.
@@ -111,7 +111,7 @@ def _promise(
     own: Floats,
     own_cov: Floats,
     valley: SurfaceFit,
-    surfaces: dict[int, ObservedSurface],
+    surfaces: Mapping[int, ObservedSurface],
 ) -> Promise:
     params, tokens = float(observed.params[cell]), float(observed.tokens[cell])
     centre, cov = ensemble.foretell(params, tokens)

@@ -182,6 +182,41 @@ def search_again(
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnderPrior:
+    """A fit had the prior on the spread of sizes been another."""
+
+    prior_scale: float  # times `spread.SIZE_SD`
+    law: Floats  # (10,)
+    cov: Floats  # (10, 10)
+    size_var: Floats  # (2,)
+    scatter_var: Floats  # (2,)
+
+
+def under_other_priors(
+    observed: Observations, shape: Shape, window: float, prior: LawPrior, fit: SurfaceFit
+) -> list[UnderPrior]:
+    """How a fit moves with the prior of the spread of sizes, for each of `spread.PRIOR_SCALES`."""
+    problem = _Problem(observed, inside_window(observed, window), shape, prior)
+    at = problem.place(fit.mode, (fit.size_shift, fit.shift))
+    system = _System(problem, problem.valley(at), at, fit.noise_of_cells)
+    start = Variances(scatter=fit.scatter_var, size=fit.size_var)
+    found = []
+    for scale in spread.PRIOR_SCALES:
+        plausible = spread.weigh_spreads(system.given, start, prior_scale=scale)
+        average = _average(system, plausible)
+        found.append(
+            UnderPrior(
+                prior_scale=scale,
+                law=(at.theta + average.theta)[:N_LAW],
+                cov=average.cov[:N_LAW, :N_LAW],
+                size_var=plausible.mean.size,
+                scatter_var=plausible.mean.scatter,
+            )
+        )
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Place:
     """One point of the search."""
 

@@ -19,7 +19,6 @@ from lawfit.estimate.borrowed import law_prior
 from lawfit.estimate.certificate import (
     BENDS,
     DOUBTFUL,
-    FEW_CLUSTERS,
     VAGUE,
     Certificate,
     LackOfFit,
@@ -60,6 +59,7 @@ _PLACES: Final = (
     TERMS + 2,
 )  # of these among the law coefficients; the others are curvatures
 _AFFORDABLE: Final = 2.0  # a scale to ask for takes at most so many times the compute of the largest one
+FEW_SIZES: Final = 4  # fewer tell how the optimum moves with parameters by next to nothing but what is lent
 _SMALLEST_TEST: Final = 6  # scales
 _FEWEST_SCALES: Final = 3
 _OPEN: Final = 1e6  # stands for an infinite standard error
@@ -82,7 +82,11 @@ def certify_surface(observed: Observations, ensemble: Ensemble, *, without_laws:
     structure = _steepness(observed, top)
     return Certificate(
         reasons=tuple(_reasons(search, above)),
-        warnings=tuple(_warnings(search, weak, sd, runs, structure, influence, observed.n_cells)),
+        warnings=tuple(
+            _warnings(
+                search, weak, sd, runs, structure, influence, int(observed.size_of_cell()[-1]) + 1, observed.n_cells
+            )
+        ),
         search=search,
         condition_number=condition_number(information),
         standard_errors=dict(zip(NAMES, (float(min(s, _OPEN)) for s in sd), strict=True)),
@@ -92,16 +96,20 @@ def certify_surface(observed: Observations, ensemble: Ensemble, *, without_laws:
         lack_of_fit=structure,
         influence=influence,
         rows=len(observed.log_loss),
-        clusters=observed.n_cells,
+        clusters=int(observed.size_of_cell()[-1]) + 1,
     )
 
 
-def certificate_document(found: Certificate) -> dict[str, Any]:
+def certificate_document(found: Certificate, scales: int) -> dict[str, Any]:
     """The certificate as a stored fit keeps it: what is infinite is null, since JSON has no infinity."""
     document = found.to_json()
     number = document["condition_number"]
     errors = {name: sd if sd < _OPEN else None for name, sd in document["standard_errors"].items()}
-    document |= {"condition_number": number if np.isfinite(number) else None, "standard_errors": errors}
+    document |= {
+        "scales": scales,
+        "condition_number": number if np.isfinite(number) else None,
+        "standard_errors": errors,
+    }
     return {**document, "words": _line(document)}
 
 
@@ -112,7 +120,7 @@ def _line(document: Mapping[str, Any]) -> str:
     parts.append(f"{search['gradient_norm']:.1g} standard errors from the mode")
     number = document["condition_number"]
     parts.append("condition number " + ("infinite" if number is None else f"{number:.2g}"))
-    parts.append(counted(document["clusters"], "scale"))
+    parts.append(f"{counted(document['clusters'], 'size')}, {counted(document['scales'], 'scale')}")
     if document["influence"]:
         most = document["influence"][0]
         parts.append(f"most influence: {most['group']} ({abs(most['shift']):.1f} standard errors)")
@@ -180,7 +188,7 @@ def _needed(observed: Observations, top: Member, information: Floats, weak: Sequ
     most = _AFFORDABLE * float((observed.params * observed.tokens).max())
     scales = [(n, d) for n in sizes for d in horizons if n * d <= most]
     x = law_design(np.array([n for n, _ in scales]), np.array([d for _, d in scales]), top.fit.centre)[:, :3]
-    own = float(np.sqrt(top.fit.scatter_var[0 if of_lr else 1]))
+    own = float(np.sqrt((top.fit.scatter_var + top.fit.size_var)[0 if of_lr else 1]))
     jacobian = np.zeros((len(scales), len(NAMES)))
     jacobian[:, slice(0, 3) if of_lr else slice(3, 6)] = x / max(own, 0.02)
     candidates = [{"params": float(n), "tokens": float(d)} for n, d in scales]
@@ -188,7 +196,10 @@ def _needed(observed: Observations, top: Member, information: Floats, weak: Sequ
 
 
 def _influence(observed: Observations, ensemble: Ensemble) -> tuple[Any, ...]:
-    """Each scale left out of the whole ensemble, the weights kept; of two scales the rest would say nothing."""
+    """Each size, and each scale, left out of the whole ensemble, the weights kept.
+
+    Of two scales the rest would say nothing.
+    """
     if observed.n_cells < _FEWEST_SCALES:
         return ()
     keep = list(_PLACES)
@@ -202,6 +213,12 @@ def _influence(observed: Observations, ensemble: Ensemble) -> tuple[Any, ...]:
     exact = [f"{p:.12g} on {d:.12g}" for p, d in zip(observed.params, observed.tokens, strict=True)]
     names = [name if names.count(name) == 1 else precise for name, precise in zip(names, exact, strict=True)]
     without = {name: (int(observed.runs_of_cell[c]), left[c]) for c, name in enumerate(names) if c < len(left)}
+    size = observed.size_of_cell()
+    for k, params in enumerate(np.unique(observed.params)):
+        at = observed.n_cells + k  # of `left_out_groups`
+        if at < len(left) and (size == k).sum() > 1:
+            name = f"{format_quantity(params)} at all horizons"
+            without[name] = (int(observed.runs_of_cell[size == k].sum()), left[at])
     return influences(NAMES, mean, sd, without, np.array([True, False, False, True, False, False]))
 
 
@@ -280,7 +297,8 @@ def _warnings(
     runs: Sequence[NeededRun],
     structure: LackOfFit | None,
     influence: Sequence[Any],
-    cells: int,
+    sizes: int,
+    scales: int,
 ) -> list[str]:
     """What a reader should know."""
     found = []
@@ -311,10 +329,12 @@ def _warnings(
         )
     if influence and abs(influence[0].shift) > BENDS:
         most = influence[0]
+        kind = "size" if most.group.endswith("at all horizons") else "scale"
         found.append(
-            f"the scale {most.group} bends the law: without it the {most.parameter} moves from {most.value:.3g} to "
+            f"the {kind} {most.group} bends the law: without it the {most.parameter} moves from {most.value:.3g} to "
             f"{most.value_without:.3g} ({abs(most.shift):.1f} standard errors)"
         )
-    if cells < FEW_CLUSTERS:
-        found.append(f"only {counted(cells, 'scale')}: intervals allow for it and are rough")
+    if sizes < FEW_SIZES:
+        said = f"{counted(sizes, 'size')} ({counted(scales, 'scale')})"
+        found.append(f"only {said}: intervals allow for it and are rough")
     return found

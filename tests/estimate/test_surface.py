@@ -186,7 +186,7 @@ class TestEquivariance:
         ids=["batch in sequences", "three times the lr"],
     )
     def test_settings_in_other_units(self, column: str, at: int, shift: float) -> None:
-        """The level moves by the change of units. Its prior does not: sd .1 of three sizes against 1.6 pulls by 0.5 %."""
+        """The level moves by the change of units. Its prior does not: sd .1 of three sizes, 1.6 of it: 0.5 %."""
         observed = nine_scales()
         changed = replace(observed, **{column: getattr(observed, column) + shift})
         fit = fit_surface(changed, CUBIC, WINDOW, own_prior(observed))

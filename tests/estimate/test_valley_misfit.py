@@ -32,12 +32,9 @@ def valley() -> SurfaceFit:
 def off_by(share: float, noise: float, rng: np.random.Generator) -> Observations:
     """The runs of `nine_scales`, with losses that the fitted valley says but for a share of the cost, and noise."""
     observed, fit = nine_scales(), valley()
-    a, b = fit.optimum(observed.params, observed.tokens)
-    cost = excess(
-        observed.log_lr - (a + fit.scatter[:, 0])[observed.cell],
-        observed.log_batch - (b + fit.scatter[:, 1])[observed.cell],
-        fit.shape,
-    )
+    a, b = fit.optima(observed).T
+    u, v = observed.log_lr - a[observed.cell], observed.log_batch - b[observed.cell]
+    cost = fit.steep(observed)[observed.cell] * excess(u, v, fit.shape)
     losses = fit.floor[observed.cell] + cost * (1 + share * rng.standard_normal(len(cost)))
     return replace(observed, log_loss=losses + noise * rng.standard_normal(len(cost)))
 
