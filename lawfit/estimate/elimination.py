@@ -79,40 +79,50 @@ class Frame:
         return int(self.design.shape[1])
 
 
+class _Scales:
+    """Deviations of scales averaged over, for variances of shape (..., 2)."""
+
+    def __init__(self, frame: Frame, terms: ScaleTerms, at: Deviations, scatter_var: Floats) -> None:
+        information, gradient, x = terms.information, terms.gradient, frame.design
+        weight = 1 / scatter_var[..., None, :]  # (..., 1, 2)
+        self.local = information[:, :2, :2] + weight[..., None] * np.eye(2)
+        self.local_gradient = gradient[:, :2] - at.scatter * weight
+        self.local_inverse = _inverses(self.local)
+        self.gain = self.local_inverse @ information[:, :2, :]  # (..., scales, 2, 2 + k)
+        self.local_step = (self.local_inverse @ self.local_gradient[..., None])[..., 0]
+        across = information[:, :, :2]
+        r = information - across @ self.gain  # (..., scales, 2 + k, 2 + k)
+        self.gradient = gradient - (across @ self.local_step[..., None])[..., 0]
+        # by the law and the shared coefficients: the law moves a scale's place in proportion to x_c
+        self.row = np.concatenate([r[..., 0:1] * x[:, None, :], r[..., 1:2] * x[:, None, :], r[..., 2:]], axis=-1)
+        self.place = r[..., :2, :2]
+        self.of_size = np.add.reduceat(self.place, frame.first, axis=-3)
+        self.down_of_size = np.add.reduceat(self.gradient[..., :2], frame.first, axis=-2)
+        self.size_row = np.add.reduceat(self.row[..., :2, :], frame.first, axis=-3)
+
+    def totals(self, x: Floats, row: Floats, down: Floats) -> tuple[Floats, Floats]:
+        """(information, gradient) about law and shared coefficients of some scales, sizes not averaged over."""
+        lr, batch = x.T @ row[..., 0, :], x.T @ row[..., 1, :]
+        whole = np.concatenate([lr, batch, row[..., 2:, :].sum(axis=-3)], axis=-2)
+        return whole, np.concatenate([down[..., 0] @ x, down[..., 1] @ x, down[..., 2:].sum(axis=-2)], axis=-1)
+
+
 class Eliminated:
     """The normal equations at one point and for given variances."""
 
     def __init__(self, frame: Frame, terms: ScaleTerms, theta: Floats, at: Deviations, var: Variances) -> None:
         self.frame, self.theta, self.at, self.var = frame, theta, at, var
-        information, gradient = terms.information, terms.gradient
-        self.local = information[:, :2, :2] + np.diag(1 / var.scatter)
-        self.local_gradient = gradient[:, :2] - at.scatter / var.scatter
-        self.local_inverse = _inverses(self.local)
-        self.gain = self.local_inverse @ information[:, :2, :]  # (scales, 2, 2 + k)
-        self.local_step = np.einsum("cij,cj->ci", self.local_inverse, self.local_gradient)
-        # (scales, 2 + k, ...) with the scale's own deviation averaged over
-        self.scale_information = information - information[:, :, :2] @ self.gain
-        self.scale_gradient = gradient - np.einsum("cij,cj->ci", information[:, :, :2], self.local_step)
-        x, r = frame.design, self.scale_information
-        # by the law and the shared coefficients: the law moves a scale's place in proportion to x_c
-        self.row = np.concatenate([r[:, :, 0:1] * x[:, None, :], r[:, :, 1:2] * x[:, None, :], r[:, :, 2:]], axis=2)
-        first = frame.first
-        self.of_size = np.add.reduceat(r[:, :2, :2], first, axis=0)
-        self.down_of_size = np.add.reduceat(self.scale_gradient[:, :2], first, axis=0)
-        self.size_gradient = self.down_of_size - at.size / var.size
-        self.size_row = np.add.reduceat(self.row[:, :2], first, axis=0)
+        self.scales = _Scales(frame, terms, at, var.scatter)
+        self.size_gradient = self.scales.down_of_size - at.size / var.size
         self.whole, self.down = self._totals(slice(None))
-        f = self.of_size + np.diag(1 / var.size)
-        block, self.size_inverse, self.size_step, down = _without_size(f, self.size_gradient, self.size_row)
+        f = self.scales.of_size + np.diag(1 / var.size)
+        block, self.size_inverse, self.size_step, down = _without_size(f, self.size_gradient, self.scales.size_row)
         self.runs_information = self.whole - block  # of the runs alone, deviations averaged over
         self.information = self.runs_information + frame.precision
         self.gradient = self.down - down - frame.precision @ (theta - frame.mean)
 
-    def _totals(self, scales: slice | Ints) -> tuple[Floats, Floats]:
-        """(information, gradient) about law and shared coefficients of some scales, sizes not averaged over."""
-        x, row, down = self.frame.design[scales], self.row[scales], self.scale_gradient[scales]
-        whole = np.concatenate([x.T @ row[:, 0], x.T @ row[:, 1], row[:, 2:].sum(axis=0)])
-        return whole, np.concatenate([x.T @ down[:, 0], x.T @ down[:, 1], down[:, 2:].sum(axis=0)])
+    def _totals(self, some: slice | Ints) -> tuple[Floats, Floats]:
+        return self.scales.totals(self.frame.design[some], self.scales.row[some], self.scales.gradient[some])
 
     @cached_property
     def covariance(self) -> Floats:
@@ -130,10 +140,14 @@ class Eliminated:
         """A (damped) Newton step of the law with the shared coefficients, and of the deviations."""
         damped = self.information + damping * np.diag(np.diag(self.information))
         step = np.asarray(np.linalg.solve(damped, self.gradient))
-        size = self.size_step - np.einsum("kij,kj->ki", self.size_inverse, self.size_row @ step)
+        size = self.size_step - np.einsum("kij,kj->ki", self.size_inverse, self.scales.size_row @ step)
         moved = self._place_moved(step) + size[self.frame.size_of_scale]
         k = step[2 * self.frame.terms :]
-        scatter = self.local_step - np.einsum("cij,cj->ci", self.gain[:, :, :2], moved) - self.gain[:, :, 2:] @ k
+        scatter = (
+            self.scales.local_step
+            - np.einsum("cij,cj->ci", self.scales.gain[:, :, :2], moved)
+            - self.scales.gain[:, :, 2:] @ k
+        )
         return step, Deviations(scatter=scatter, size=size)
 
     def _place_moved(self, step: Floats) -> Floats:
@@ -144,27 +158,6 @@ class Eliminated:
         """Length of the Newton step in standard errors: 0 at the mode."""
         squared = float(self.gradient @ self.covariance @ self.gradient)
         return float(np.sqrt(max(squared, 0.0)))
-
-    def log_marginal(self, size_vars: Floats) -> Floats:
-        """(m,) log density of the runs for several variances of sizes (m, 2), by Laplace, up to a constant.
-
-        The variance of scatter is this object's own, so values of several objects compare as well.
-        """
-        var, at, frame = self.var, self.at, self.frame
-        off = self.theta - frame.mean
-        fixed = (at.scatter**2 / var.scatter).sum() + off @ frame.precision @ off
-        fixed -= (self.local_gradient * self.local_step).sum()
-        fixed += np.log(_determinants(self.local)).sum() + len(at.scatter) * np.log(var.scatter).sum()
-        each = size_vars[:, None, :]  # (m, 1, 2)
-        f = self.of_size + (1 / each)[..., None] * np.eye(2)
-        gradient = self.down_of_size - at.size / each
-        block, _, step, moved = _without_size(f, gradient, self.size_row)
-        information = self.whole + frame.precision - block
-        left = self.down - frame.precision @ off - moved
-        value = fixed + (at.size**2 / each).sum(axis=(1, 2)) - (gradient * step).sum(axis=(1, 2))
-        value -= (left * np.linalg.solve(information, left[..., None])[..., 0]).sum(axis=1)
-        value += np.log(_determinants(f)).sum(axis=1) + len(at.size) * np.log(size_vars).sum(axis=1)
-        return np.asarray(-0.5 * (value + np.linalg.slogdet(information)[1]))
 
     def without(self, group: Ints) -> tuple[Floats, Floats]:
         """(coefficients, shifts of sizes) after one Newton step from the mode without some scales.
@@ -180,24 +173,26 @@ class Eliminated:
             np.add.at(total, place, values[group])
             return total
 
-        of_size = self.of_size[sizes] - lost(self.scale_information[:, :2, :2])
-        gradient = self.size_gradient[sizes] - lost(self.scale_gradient[:, :2])
-        row = self.size_row[sizes] - lost(self.row[:, :2])
+        of_size = self.scales.of_size[sizes] - lost(self.scales.place)
+        gradient = self.size_gradient[sizes] - lost(self.scales.gradient[:, :2])
+        row = self.scales.size_row[sizes] - lost(self.scales.row[:, :2])
         new, inverse, step, down = _without_size(of_size + np.diag(1 / self.var.size), gradient, row)
         old, _, _, old_down = _without_size(
-            self.of_size[sizes] + np.diag(1 / self.var.size), self.size_gradient[sizes], self.size_row[sizes]
+            self.scales.of_size[sizes] + np.diag(1 / self.var.size),
+            self.size_gradient[sizes],
+            self.scales.size_row[sizes],
         )
         whole, gone = self._totals(group)
         information = self.information - whole + old - new
         left = self.gradient - gone + old_down - down
         moved = np.linalg.solve(information, left)
-        shift = self.at.size + self.size_step - np.einsum("kij,kj->ki", self.size_inverse, self.size_row @ moved)
+        shift = self.at.size + self.size_step - np.einsum("kij,kj->ki", self.size_inverse, self.scales.size_row @ moved)
         shift[sizes] = self.at.size[sizes] + step - np.einsum("kij,kj->ki", inverse, row @ moved)
         return self.theta + moved, shift
 
     def of_sizes(self, covariance: Floats) -> tuple[Floats, Floats]:
         """((sizes, 2 terms, 2), (sizes, 2, 2)) covariance of the law with each size's deviation, and its own."""
-        lean = self.size_inverse @ self.size_row  # (sizes, 2, P)
+        lean = self.size_inverse @ self.scales.size_row  # (sizes, 2, P)
         cross = -covariance @ lean.transpose(0, 2, 1)
         own = self.size_inverse - lean @ cross
         return cross[:, : 2 * self.frame.terms], own
@@ -205,24 +200,46 @@ class Eliminated:
     def of_scales(self, covariance: Floats) -> Floats:
         """(scales, 2, 2) covariance of each scale's own optimum."""
         frame, half = self.frame, self.frame.terms
-        lean = (self.size_inverse @ self.size_row)[frame.size_of_scale]
+        lean = (self.size_inverse @ self.scales.size_row)[frame.size_of_scale]
         # z = A theta + (I - gain) s + noise; as a function of theta after the elimination of s and e
-        keep = np.eye(2) - self.gain[:, :, :2]
+        keep = np.eye(2) - self.scales.gain[:, :, :2]
         by_law = np.zeros((len(frame.design), 2, len(self.theta)))
         by_law[:, 0, :half] = by_law[:, 1, half : 2 * half] = frame.design
         by_theta = keep @ (by_law - lean)
-        by_theta[:, :, 2 * half :] -= self.gain[:, :, 2:]
+        by_theta[:, :, 2 * half :] -= self.scales.gain[:, :, 2:]
         of_size = keep @ self.size_inverse[frame.size_of_scale] @ keep.transpose(0, 2, 1)
-        return np.asarray(by_theta @ covariance @ by_theta.transpose(0, 2, 1) + of_size + self.local_inverse)
+        return np.asarray(by_theta @ covariance @ by_theta.transpose(0, 2, 1) + of_size + self.scales.local_inverse)
+
+
+def log_marginals(
+    frame: Frame, terms: ScaleTerms, theta: Floats, at: Deviations, scatter_vars: Floats, size_vars: Floats
+) -> Floats:
+    """(s, m) log density of the runs for variances of scales (s, 2) and sizes (m, 2), by Laplace, up to a constant."""
+    scales = _Scales(frame, terms, at, scatter_vars)
+    off = theta - frame.mean
+    fixed = (at.scatter**2 / scatter_vars[:, None, :]).sum(axis=(1, 2)) + off @ frame.precision @ off
+    fixed -= (scales.local_gradient * scales.local_step).sum(axis=(1, 2))
+    fixed += np.log(_determinants(scales.local)).sum(axis=1) + len(at.scatter) * np.log(scatter_vars).sum(axis=1)
+    each = size_vars[:, None, :]  # (m, 1, 2)
+    f = scales.of_size[:, None] + (1 / each)[..., None] * np.eye(2)  # (s, m, sizes, 2, 2)
+    gradient = scales.down_of_size[:, None] - at.size / each
+    block, _, step, moved = _without_size(f, gradient, scales.size_row[:, None])
+    whole, down = scales.totals(frame.design, scales.row, scales.gradient)
+    information = whole[:, None] + frame.precision - block
+    left = down[:, None] - frame.precision @ off - moved
+    value = fixed[:, None] + (at.size**2 / each).sum(axis=(1, 2)) - (gradient * step).sum(axis=(2, 3))
+    value -= (left * np.linalg.solve(information, left[..., None])[..., 0]).sum(axis=-1)
+    value += np.log(_determinants(f)).sum(axis=-1) + len(at.size) * np.log(size_vars).sum(axis=1)
+    return np.asarray(-0.5 * (value + np.linalg.slogdet(information)[1]))
 
 
 def _without_size(f: Floats, gradient: Floats, row: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     """Elimination of sizes from (..., sizes, 2, 2) blocks: (to take off, inverses, steps, gradient to take off)."""
     inverse = _inverses(f)
     step = (inverse @ gradient[..., None])[..., 0]
-    flat = row.reshape(-1, row.shape[-1])  # (2 sizes, P)
-    half = (inverse @ row).reshape(*f.shape[:-3], *flat.shape)
-    return flat.T @ half, inverse, step, step.reshape(*f.shape[:-3], -1) @ flat
+    flat = row.reshape(*row.shape[:-3], -1, row.shape[-1])  # (..., 2 sizes, P)
+    half = (inverse @ row).reshape(*f.shape[:-3], *flat.shape[-2:])
+    return np.swapaxes(flat, -1, -2) @ half, inverse, step, (step.reshape(*f.shape[:-3], 1, -1) @ flat)[..., 0, :]
 
 
 def _determinants(blocks: Floats) -> Floats:

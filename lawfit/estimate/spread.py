@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.estimate.elimination import Eliminated, Variances
+from lawfit.estimate.elimination import Variances
 
 Floats = NDArray[np.float64]
 
@@ -52,12 +52,14 @@ class Spread:
         return float(min(4.0 + 2.0 / max(relative, 1e-9), MOST_FREEDOM))
 
 
-def weigh_spreads(at: Callable[[Variances], Eliminated], start: Variances, *, prior_scale: float = 1.0) -> Spread:
+def weigh_spreads(
+    log_marginals: Callable[[Floats, Floats], Floats], start: Variances, *, prior_scale: float = 1.0
+) -> Spread:
     """The posterior of the variances, one axis at a time with the other's at its mean.
 
     Parameters
     ----------
-    at : the normal equations for given variances, at one point
+    log_marginals : `elimination.log_marginals` at one point, of variances of scales (s, 2) and of sizes (m, 2)
     start : variances of the axis that is not looked at
     prior_scale : factor on `SIZE_SD`
     """
@@ -69,11 +71,9 @@ def weigh_spreads(at: Callable[[Variances], Eliminated], start: Variances, *, pr
     for axis in (0, 1):
         size_vars = np.tile(mean.size, (len(SIZE_GRID), 1))
         size_vars[:, axis] = SIZE_GRID**2
-        log_weight = np.empty((len(SIZE_GRID), len(SCATTER_GRID)))
-        for j, scatter_sd in enumerate(SCATTER_GRID):
-            scatter = mean.scatter.copy()
-            scatter[axis] = scatter_sd**2
-            log_weight[:, j] = at(Variances(scatter=scatter, size=mean.size)).log_marginal(size_vars)
+        scatter_vars = np.tile(mean.scatter, (len(SCATTER_GRID), 1))
+        scatter_vars[:, axis] = SCATTER_GRID**2
+        log_weight = log_marginals(scatter_vars, size_vars).T
         log_weight += log_size_prior[axis][:, None] + log_scatter_prior[axis]
         weight = np.exp(log_weight - log_weight.max())
         weight /= weight.sum()

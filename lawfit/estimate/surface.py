@@ -24,7 +24,16 @@ from numpy.typing import NDArray
 
 from lawfit.errors import FitError
 from lawfit.estimate import spread
-from lawfit.estimate.elimination import Deviations, Eliminated, Frame, LawPrior, ScaleTerms, Variances, left_out
+from lawfit.estimate.elimination import (
+    Deviations,
+    Eliminated,
+    Frame,
+    LawPrior,
+    ScaleTerms,
+    Variances,
+    left_out,
+    log_marginals,
+)
 from lawfit.estimate.law_terms import N_LAW, TERMS, law_design
 from lawfit.estimate.observations import Observations
 from lawfit.estimate.scoring import median
@@ -202,7 +211,7 @@ def under_other_priors(
     start = Variances(scatter=fit.scatter_var, size=fit.size_var)
     found = []
     for scale in spread.PRIOR_SCALES:
-        plausible = spread.weigh_spreads(system.given, start, prior_scale=scale)
+        plausible = spread.weigh_spreads(system.log_marginals, start, prior_scale=scale)
         average = _average(system, plausible)
         found.append(
             UnderPrior(
@@ -318,14 +327,14 @@ class _Problem:
             if round_ < _ROUNDS - 1:
                 system = _System(self, valley, at, noise)
                 if round_ and not known_spread:  # once the noise is known
-                    var = spread.weigh_spreads(system.given, var).mean
+                    var = spread.weigh_spreads(system.log_marginals, var).mean
                 typical, noise = self._updated_noise(valley, at.floor, system.given(var))
         system = _System(self, valley, at, noise)
         if system.given(var).gradient_norm() > _NEAR:  # small gains of damped steps, as along a hardly sloping valley
             at, valley, converged, taken, _ = self.descend(at, valley, var, noise, _GAIN / 100, damping)
             steps += taken
             system = _System(self, valley, at, noise)
-        plausible = spread.weigh_spreads(system.given, var)
+        plausible = spread.weigh_spreads(system.log_marginals, var)
         without, foretold = left_out(system.given(plausible.mean), groups)
         average = _average(system, plausible)
         size_shift = at.shifts.size + average.shifts.size
@@ -437,6 +446,10 @@ class _System:
 
     def given(self, var: Variances) -> Eliminated:
         return Eliminated(self.problem.frame, self.terms, self.at.theta, self.at.shifts, var)
+
+    def log_marginals(self, scatter_vars: Floats, size_vars: Floats) -> Floats:
+        frame, at = self.problem.frame, self.at
+        return log_marginals(frame, self.terms, at.theta, at.shifts, scatter_vars, size_vars)
 
     def floor_step(self, step: Floats, shifts: Deviations) -> Floats:
         """Floors that follow a step."""

@@ -170,8 +170,8 @@ def promise_words(kept: Mapping[str, Any]) -> str:
     inside, miss, factor = kept["inside"], kept["miss_in_sd"], kept["factor"]
     said = (
         f"Promised and found: {100 * kept['level']:g} % intervals held the optimum of {inside['lr']} of "
-        f"{kept['scales']} scales in learning rate, {inside['batch_tokens']} in batch; they lay off by {miss['lr']:.2g} and "
-        f"{miss['batch_tokens']:.2g} stated standard deviations"
+        f"{kept['scales']} scales in learning rate, {inside['batch_tokens']} in batch; they lay off by "
+        f"{miss['lr']:.2g} and {miss['batch_tokens']:.2g} stated standard deviations"
     )
     if kept["stated_cost"] is not None:
         said += f"; stated cost {kept['stated_cost']:.2%}, found {kept['realised_cost']:.2%}"

@@ -1,0 +1,74 @@
+"""How far sizes lie off their law: found where they do, not silenced by few sizes, and what few sizes cannot tell."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from lawfit.estimate.borrowed import law_prior
+from lawfit.estimate.observations import observe
+from lawfit.estimate.shapes import SHAPES
+from lawfit.estimate.spread import DRAWS, SIZE_GRID, SIZE_SD, Spread, Variances
+from lawfit.estimate.surface import SurfaceFit, fit_surface, under_other_priors
+from lawfit.simulate import Truth
+from tests.estimate.simulated import sweep
+
+SIX = tuple((size, size * ratio) for size in (2e7, 4e7, 8e7, 1.6e8, 3.2e8, 6.4e8) for ratio in (20, 60))
+
+
+@cache
+def fitted(size_sd: float, sizes: int = 6, seed: int = 3) -> SurfaceFit:
+    truth = Truth(noise=3e-4, size_scatter_lr=size_sd, size_scatter_batch=size_sd, scatter_lr=0.02, scatter_batch=0.02)
+    observed = observe(sweep(SIX[: 2 * sizes], truth=truth, seed=seed).runs)
+    centre = float(np.log(observed.params).mean()), float(np.log(observed.tokens).mean())
+    return fit_surface(observed, SHAPES["cubic"], 0.02, law_prior("own", centre))
+
+
+def test_sizes_off_their_law_are_told_from_scales_off_their_size() -> None:
+    apart = [fitted(0.3, seed=seed) for seed in (3, 4, 5)]
+    together = [fitted(0.0, seed=seed) for seed in (3, 4, 5)]
+    found = np.sqrt(np.mean([fit.size_var for fit in apart], axis=0))
+    np.testing.assert_allclose(found, 0.3, rtol=0.5)  # six sizes, two of them spent on level and exponent, three times
+    assert np.all(np.sqrt(np.mean([fit.size_var for fit in together], axis=0)) < 0.12)
+    assert np.all(np.sqrt(np.mean([fit.scatter_var for fit in apart], axis=0)) < 0.1)
+
+
+def test_few_sizes_do_not_silence_the_spread() -> None:
+    """Two sizes say nothing of how far sizes lie off a law of two coefficients: the prior is left as it was."""
+    two, six = fitted(0.0, sizes=2), fitted(0.0, sizes=6)
+    prior_sd = np.sqrt(np.mean(np.square(SIZE_SD)))
+    assert np.sqrt(two.size_var).min() > 0.6 * prior_sd
+    assert np.sqrt(six.size_var).max() < 0.6 * np.sqrt(two.size_var).min()
+
+
+def test_an_exponent_of_params_is_as_unsure_as_few_sizes_make_it() -> None:
+    wide, narrow = fitted(0.3), fitted(0.0)
+    assert np.sqrt(wide.cov[1, 1]) > 2 * np.sqrt(narrow.cov[1, 1])
+    assert np.sqrt(wide.cov[2, 2]) < 2 * np.sqrt(narrow.cov[2, 2])  # horizons of one size share its shift
+
+
+def test_wider_priors_leave_wider_spreads() -> None:
+    truth = Truth(noise=3e-4)
+    observed = observe(sweep(SIX[:6], truth=truth, seed=3).runs)
+    centre = float(np.log(observed.params).mean()), float(np.log(observed.tokens).mean())
+    prior = law_prior("own", centre)
+    fit = fit_surface(observed, SHAPES["cubic"], 0.02, prior)
+    found = under_other_priors(observed, SHAPES["cubic"], 0.02, prior, fit)
+    spreads = np.array([each.size_var for each in found])
+    assert np.all(np.diff(spreads, axis=0) > 0)
+    assert found[1].size_var == pytest.approx(fit.size_var, rel=0.05)  # the prior that the fit itself has
+
+
+def test_freedom_follows_from_how_unequal_the_draws_are() -> None:
+    def spread(size_vars: np.ndarray) -> Spread:
+        draws = tuple(Variances(scatter=np.zeros(2), size=np.full(2, var)) for var in size_vars)
+        return Spread(draws=draws, size_sd=np.zeros((2, len(SIZE_GRID))))
+
+    rng = np.random.default_rng(0)
+    for freedom in (6.0, 12.0):
+        # variances of a normal that is Student's t with so many degrees of freedom
+        found = spread(1 / rng.gamma(freedom / 2, size=200_000)).freedom()
+        assert found == pytest.approx(freedom, rel=0.1)
+    assert spread(np.ones(DRAWS)).freedom() > 30
