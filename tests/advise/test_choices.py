@@ -8,18 +8,34 @@ import numpy as np
 import pytest
 
 from lawfit.advise.choices import choices_at
+from lawfit.estimate.valley import FLOOR_AT, best_lr_shift
+
+VALLEY = np.array([-5.5, -1.0, 0.6, -5.5, 1.3, -0.9, -6.2, 1.2, 0.8])
 
 
 def model(*members: tuple[float, str, float, str, float, float]) -> dict[str, Any]:
     """Members (weight, shape, window, prior, lr, batch) whose answers are the same at every scale."""
     return {
         "centre": [0.0, 0.0],
-        "valley": {"q": [-5.5, -1.0, 0.6, -5.5, 1.3, -0.9, -6.2, 1.2, 0.8]},
+        "sizes": [1.0],
+        "scales": [[1.0, 1.0]],
+        "spread_priors": [],
+        "valley": {
+            "q": VALLEY.tolist(),
+            "cov": np.zeros((10, 10)).tolist(),
+            "steepness": 0.0,
+            "log_tokens": [0.0, 1.0],
+            "centre_log_tokens": 0.0,
+        },
         "members": [
             {
                 "weight": weight,
                 "choice": {"shape": shape, "window": window, "prior": prior},
-                "law": [float(np.log(lr)), 0.0, 0.0, 0.0, float(np.log(batch)), 0.0, 0.0, 0.0],
+                "law": [float(np.log(lr)), *[0.0] * 4, float(np.log(batch)), *[0.0] * 4],
+                "cov": np.zeros((10, 10)).tolist(),
+                "scatter_var": [0.0, 0.0],
+                "size_var": [0.0, 0.0],
+                "floor": best_lr_shift(np.array(FLOOR_AT), VALLEY).tolist(),
             }
             for weight, shape, window, prior, lr, batch in members
         ],

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from lawfit.advise.draws import WORLDS, draw_worlds
-from lawfit.estimate.surface import law_design
+from lawfit.estimate.law_terms import TERMS, law_design
 from tests.estimate.simulated import nine_fit
 
 MODEL = "model"
@@ -24,8 +26,8 @@ def test_centre_is_the_weighted_law() -> None:
     x = law_design(np.array([1e9]), np.array([3e10]), tuple(model["centre"]))[0]
     weights = np.array([m["weight"] for m in model["members"]])
     laws = np.array([m["law"] for m in model["members"]])
-    assert worlds.centre_log_lr == pytest.approx(float(weights @ laws[:, :4] @ x), rel=1e-12)
-    assert worlds.centre_log_batch == pytest.approx(float(weights @ laws[:, 4:] @ x), rel=1e-12)
+    assert worlds.centre_log_lr == pytest.approx(float(weights @ laws[:, :TERMS] @ x), rel=1e-12)
+    assert worlds.centre_log_batch == pytest.approx(float(weights @ laws[:, TERMS:] @ x), rel=1e-12)
     # the draws scatter around it: the mean of 2,000 within five standard errors
     assert np.mean(worlds.log_lr) == pytest.approx(
         worlds.centre_log_lr, abs=5 * np.std(worlds.log_lr) / np.sqrt(WORLDS)
@@ -41,10 +43,33 @@ def test_spread_grows_with_the_distance() -> None:
     assert spreads[-1] > 5 * spreads[0]
 
 
-def test_a_new_scale_scatters_more_than_the_law_is_uncertain() -> None:
-    worlds = draw_worlds(nine_fit().payload[MODEL], 6e7, 1.8e9)
-    assert np.std(worlds.log_lr) > worlds.posterior_sd[0]
-    assert np.std(worlds.log_batch) > worlds.posterior_sd[1]
+def test_a_new_size_is_less_sure_than_a_new_horizon_and_that_less_than_a_scale_of_the_runs() -> None:
+    model = {**nine_fit().payload[MODEL], "calibration": [1.0, 1.0]}
+    size, horizon, scale = (draw_worlds(model, n, d) for n, d in ((9e7, 2.5e9), (6e7, 2.5e9), (6e7, 1.8e9)))
+    assert [worlds.known for worlds in (size, horizon, scale)] == ["", "size", "scale"]
+    for name in ("log_lr", "log_batch"):
+        assert np.std(getattr(size, name)) > np.std(getattr(horizon, name)) > np.std(getattr(scale, name))
+    assert np.std(size.log_lr) > size.posterior_sd[0]  # of the law: the size's own deviation comes on top
+    assert np.std(horizon.log_lr) > horizon.posterior_sd[0]  # and the scale's
+
+
+def test_a_size_of_the_runs_brings_its_deviation() -> None:
+    model = nine_fit().payload[MODEL]
+    shift = np.average([m["sizes"]["shift"][1] for m in model["members"]], axis=0, weights=weights_of(model))
+    known, unknown = draw_worlds(model, 6e7, 2.5e9), draw_worlds({**model, "sizes": [1.0]}, 6e7, 2.5e9)
+    assert known.centre_log_lr - unknown.centre_log_lr == pytest.approx(shift[0], abs=1e-12)
+    assert known.centre_log_batch - unknown.centre_log_batch == pytest.approx(shift[1], abs=1e-12)
+
+
+def test_a_factor_on_the_widths_widens_what_is_drawn() -> None:
+    model = nine_fit().payload[MODEL]
+    plain, wide = (draw_worlds({**model, "calibration": c}, 1e9, 3e10) for c in ([1.0, 1.0], [1.5, 2.0]))
+    assert np.ptp(wide.log_lr) == pytest.approx(1.5 * np.ptp(plain.log_lr), rel=0.1)
+    assert np.ptp(wide.log_batch) == pytest.approx(2.0 * np.ptp(plain.log_batch), rel=0.1)
+
+
+def weights_of(model: Any) -> np.ndarray:
+    return np.array([m["weight"] for m in model["members"]])
 
 
 def test_runs_of_ones_own_narrow_what_laws_say() -> None:
