@@ -85,7 +85,7 @@ def analyse(
     surfaces = observed_surfaces_of(observed)
     report("fitting the joint surface", 0.05)
     ensemble = fit_ensemble(observed, surfaces, without_laws=options.without_laws)
-    valley = _fit_valley(observed, ensemble, options.without_laws)
+    valley = fit_valley(observed, ensemble, options.without_laws)
     cells = locate_cells(observed, ensemble)
     sweeps = locate_lr_per_batch(columns_of(observed))
     at_batch = choose_lr_at_batch(observed, ensemble, valley, sweeps, level=LAW_LEVEL)
@@ -144,7 +144,7 @@ def analyse(
     )
 
 
-def _fit_valley(observed: Observations, ensemble: Ensemble, without_laws: Sequence[str]) -> SurfaceFit:
+def fit_valley(observed: Observations, ensemble: Ensemble, without_laws: Sequence[str]) -> SurfaceFit:
     """The convex shape over the range of loss in which mistakes are priced; it converges where the members did."""
     groups = left_out_groups(observed)
     exponentials = [m for m in ensemble.members if m.choice.shape == "exponentials"]
@@ -152,7 +152,7 @@ def _fit_valley(observed: Observations, ensemble: Ensemble, without_laws: Sequen
     # narrow evidence: the window widens until a typical cell has runs enough to show both sides
     window = max(VALLEY_WINDOW, *(m.choice.window for m in ensemble.members))
     form = PRIOR_FORMS[1] if observed.n_cells >= MIN_CELLS_TO_CHOOSE else PRIOR_FORMS[0]
-    prior = law_prior(form, ensemble.centre, without_laws)
+    prior = law_prior(form, ensemble.centre, without_laws, ensemble.conflict)
     fit = fit_surface(observed, SHAPES["exponentials"], window, prior, start, groups)
     if not np.isfinite(fit.shape).all():
         raise FitError("the valley around the optimum could not be fitted; are the losses of these runs comparable?")
@@ -228,7 +228,7 @@ def _under_other_priors(
 ) -> list[dict[str, Any]]:
     """What the leading choice would say under other priors on the spread of sizes."""
     top = max(ensemble.members, key=lambda m: m.weight)
-    prior = law_prior(top.choice.prior, ensemble.centre, without_laws)
+    prior = law_prior(top.choice.prior, ensemble.centre, without_laws, ensemble.conflict)
     found = under_other_priors(observed, SHAPES[top.choice.shape], top.choice.window, prior, top.fit)
     return [
         {

@@ -28,7 +28,12 @@ FEW_STRAIGHT_SD: Final = 0.02
 PRIOR_FORMS: Final = ("published", "own", "tokens_only", "bent")
 
 
-def law_prior(form: str, centre: tuple[float, float], without: Sequence[str] = ()) -> LawPrior:
+def law_prior(
+    form: str,
+    centre: tuple[float, float],
+    without: Sequence[str] = (),
+    conflict: tuple[float, float] = (0.0, 0.0),
+) -> LawPrior:
     """Prior on the coefficients of both laws.
 
     Parameters
@@ -39,6 +44,9 @@ def law_prior(form: str, centre: tuple[float, float], without: Sequence[str] = (
         straight laws, and their covariance still carries the doubt that the laws bend.
     centre : (ln params, ln tokens)
     without : ids of laws whose evidence must not enter
+    conflict : how far (ln lr, ln batch) the runs themselves lie from the published level
+        The level is lent with that much more doubt, twice over: runs far from where published laws would be set their
+        own level, and do not have to call the distance a deviation of their sizes.
     """
     if form not in PRIOR_FORMS:
         raise ValueError(f"no prior form '{form}'; there are {', '.join(PRIOR_FORMS)}")
@@ -46,11 +54,14 @@ def law_prior(form: str, centre: tuple[float, float], without: Sequence[str] = (
     widening = 1.0 if form == "published" else OWN_WIDENING
     mean = np.zeros(N_LAW)
     precision = np.zeros((N_LAW, N_LAW))
-    for at, exponents_of, level_of in ((0, "lr_joint", "lr"), (TERMS, "batch", "batch_tokens")):
+    for at, exponents_of, level_of, apart in (
+        (0, "lr_joint", "lr", conflict[0]),
+        (TERMS, "batch", "batch_tokens", conflict[1]),
+    ):
         exponents = exponent_prior(exponents_of, without=without)
         level = level_prior(level_of, params, tokens, without=without)
         mean[at], mean[at + 1 : at + 3] = level.log_mean, exponents.mean
-        precision[at, at] = 1 / (widening * level.log_sd) ** 2
+        precision[at, at] = 1 / ((widening * level.log_sd) ** 2 + (2 * apart) ** 2)
         precision[at + 1 : at + 3, at + 1 : at + 3] = np.linalg.inv(exponents.cov) / widening**2
         precision[at + 3, at + 3] = 1 / (BENT_SD if form == "bent" else STRAIGHT_SD) ** 2
         precision[at + 4, at + 4] = 1 / (FEW_SD if form == "bent" else FEW_STRAIGHT_SD) ** 2

@@ -71,6 +71,7 @@ class Ensemble:
 
     members: tuple[Member, ...]
     centre: tuple[float, float]
+    conflict: tuple[float, float]  # ln (lr, batch) of the runs themselves over the published level
 
     @property
     def weights(self) -> Floats:
@@ -135,7 +136,8 @@ def fit_ensemble(
         No choice could be fitted.
     """
     centre = (float(np.log(observed.params).mean()), float(np.log(observed.tokens).mean()))
-    priors = {form: law_prior(form, centre, without_laws) for form in PRIOR_FORMS}
+    conflict = _conflict(observed, law_prior("published", centre, without_laws))
+    priors = {form: law_prior(form, centre, without_laws, conflict) for form in PRIOR_FORMS}
     groups = left_out_groups(observed)
     can_choose = observed.n_cells >= MIN_CELLS_TO_CHOOSE and _spans(observed)
     if choices is None:
@@ -178,7 +180,21 @@ def fit_ensemble(
         Member(choice=c, fit=f, weight=float(w), score=None if scores is None else float(scores[i]))
         for i, ((c, f), w) in enumerate(zip(fits.items(), weights, strict=True))
     )
-    return Ensemble(members=members, centre=centre)
+    return Ensemble(members=members, centre=centre, conflict=conflict)
+
+
+def _conflict(observed: Observations, prior: LawPrior) -> tuple[float, float]:
+    """How far the better half of each sweep lies, on the median, from where the prior's centre has the optimum."""
+    design = law_design(observed.params, observed.tokens, prior.centre)
+    counts = np.bincount(observed.cell, minlength=observed.n_cells)
+    apart = []
+    for cell in np.flatnonzero(counts >= min(SWEEP, counts.max())):
+        rows = observed.rows_of(int(cell))
+        good = observed.log_loss[rows] <= np.median(observed.log_loss[rows])
+        middle = np.array([observed.log_lr[rows][good].mean(), observed.log_batch[rows][good].mean()])
+        apart.append(middle - [design[cell] @ prior.mean[:TERMS], design[cell] @ prior.mean[TERMS:]])
+    lr, batch = np.median(apart, axis=0)
+    return float(lr), float(batch)
 
 
 def _from_the_lowest(

@@ -53,7 +53,7 @@ CELL_NOISE_WEIGHT: Final = 10.0  # runs that the typical noise counts for agains
 WINDOW_PER_SEED_SD: Final = 8.0
 _ROBUST: Final = 1.0  # residuals beyond one noise sd count less than squared
 _MAX_STEPS: Final = 60
-_ROUNDS: Final = 3  # of the variances
+_ROUNDS: Final = 2  # of the variances
 _GAIN: Final = 1e-4  # of the objective, which is in units of squared standard errors: far below any interval
 _ROUGH_GAIN: Final = 1e-2  # while the noise is not yet known
 _NEAR: Final = 0.02  # standard errors from the mode within which a search has arrived
@@ -64,6 +64,7 @@ class SurfaceFit:
     """A fitted joint surface. Coefficients are (law of lr, law of batch, shape, steepness)."""
 
     centre: tuple[float, float]
+    scales: tuple[tuple[float, float], ...]  # (params, tokens) of the cells
     law: Floats  # (10,) mean over the plausible spreads
     shape: Floats  # (len q,)
     steepness: float  # d ln(steepness of the valley) / d ln(tokens)
@@ -129,7 +130,9 @@ def fit_surface(
         theta = np.concatenate([start.law, start.shape, [start.steepness]])
         var = Variances(scatter=start.scatter_var.copy(), size=start.size_var.copy())
     noise = NOISE_START if start is None else start.noise
-    return problem.solve(theta, var, noise, groups, known_spread=start is not None)
+    same = start is not None and start.scales == problem.scales
+    shifts = (start.size_shift, start.shift) if start is not None and same else None
+    return problem.solve(problem.place(theta, shifts), var, noise, groups, known_spread=start is not None)
 
 
 def inside_window(observed: Observations, window: float) -> NDArray[np.bool_]:
@@ -258,6 +261,7 @@ class _Problem:
         self.n_cells = observed.n_cells
         self.counts = np.bincount(self.cell, minlength=self.n_cells)  # rows, which are sorted by cell
         self.centre = prior.centre
+        self.scales = tuple(zip(observed.params.tolist(), observed.tokens.tolist(), strict=True))
         self.columns = np.empty((5 + len(shape.prior_mean), len(self.y)))  # of one system after another
         self.log_tokens = np.log(observed.tokens) - prior.centre[1]
         self.frame = _frame(observed, shape, prior)
@@ -313,34 +317,34 @@ class _Problem:
         return float(self.seeds @ robust + off @ self.frame.precision @ off + shifts)
 
     def solve(
-        self, theta: Floats, var: Variances, typical: float, groups: Sequence[Ints], *, known_spread: bool
+        self, at: _Place, var: Variances, typical: float, groups: Sequence[Ints], *, known_spread: bool
     ) -> SurfaceFit:
         """Search, with the variances of a neighbouring fit where there is one, and average over those of this one."""
         noise = np.full(self.n_cells, typical)
-        at = self.place(theta)
         valley = self.valley(at)
         steps, damping, converged = 0, 1e-3, False
         for round_ in range(_ROUNDS):
-            enough = _GAIN if round_ == _ROUNDS - 1 else _ROUGH_GAIN
-            at, valley, converged, taken, damping = self.descend(at, valley, var, noise, enough, damping)
-            steps += taken
-            if round_ < _ROUNDS - 1:
-                system = _System(self, valley, at, noise)
-                if round_ and not known_spread:  # once the noise is known
-                    var = spread.weigh_spreads(system.log_marginals, var).mean
-                typical, noise = self._updated_noise(valley, at.floor, system.given(var))
-        system = _System(self, valley, at, noise)
-        if system.given(var).gradient_norm() > _NEAR:  # small gains of damped steps, as along a hardly sloping valley
-            at, valley, converged, taken, _ = self.descend(at, valley, var, noise, _GAIN / 100, damping)
+            at, valley, converged, taken, damping = self.descend(at, valley, var, noise, _ROUGH_GAIN, damping)
             steps += taken
             system = _System(self, valley, at, noise)
+            if round_ and not known_spread:  # once the noise is known
+                var = spread.weigh_spreads(system.log_marginals, var).mean
+            typical, noise = self._updated_noise(valley, at.floor, system.given(var))
+        var = spread.weigh_spreads(_System(self, valley, at, noise).log_marginals, var).mean
+        for enough in (_GAIN, _GAIN / 100):
+            at, valley, converged, taken, _ = self.descend(at, valley, var, noise, enough, damping)
+            steps += taken
+            system = _System(self, valley, at, noise)
+            if system.given(var).gradient_norm() < _NEAR:
+                break  # else small gains of damped steps, as along a valley that hardly slopes
         plausible = spread.weigh_spreads(system.log_marginals, var)
-        without, foretold = left_out(system.given(plausible.mean), groups)
+        without, foretold = left_out(system.given(var), groups)
         average = _average(system, plausible)
         size_shift = at.shifts.size + average.shifts.size
         law = at.theta + average.theta
         return SurfaceFit(
             centre=self.centre,
+            scales=self.scales,
             law=law[:N_LAW],
             shape=law[N_LAW:-1],
             steepness=float(law[-1]),

@@ -74,7 +74,7 @@ def certify_surface(observed: Observations, ensemble: Ensemble, *, without_laws:
     """
     top = max(ensemble.members, key=lambda m: m.weight)
     search, above = _search(observed, ensemble, top, without_laws)
-    information = _of_the_runs(top, ensemble.centre, without_laws)
+    information = _of_the_runs(top, ensemble, without_laws)
     sd = _standard_errors(information)
     weak = tuple(NAMES[k] for k in (1, 2, 4, 5) if not sd[k] <= LOOSE)
     runs = _needed(observed, top, information, weak)
@@ -131,7 +131,10 @@ def _search(
     observed: Observations, ensemble: Ensemble, top: Member, without_laws: Sequence[str]
 ) -> tuple[Search, float]:
     """Search again from elsewhere for the leading member, and by how much its objective lies above the lowest found."""
-    shape, prior = SHAPES[top.choice.shape], law_prior(top.choice.prior, ensemble.centre, without_laws)
+    shape, prior = (
+        SHAPES[top.choice.shape],
+        law_prior(top.choice.prior, ensemble.centre, without_laws, ensemble.conflict),
+    )
     ends = search_again(observed, shape, top.choice.window, prior, top.fit, starts_apart(top.fit, shape))
     own = ends[0]
     # a cubic may fall off its saddle: that is no minimum, and no evidence of another one
@@ -151,10 +154,10 @@ def _search(
     return search, float(own.objective - lowest) if stands else 0.0
 
 
-def _of_the_runs(top: Member, centre: tuple[float, float], without_laws: Sequence[str]) -> Floats:
+def _of_the_runs(top: Member, ensemble: Ensemble, without_laws: Sequence[str]) -> Floats:
     """(6, 6) information of the runs on levels and exponents, the rest of the coefficients averaged over."""
     whole = np.linalg.inv(top.fit.cov)
-    lent = law_prior(top.choice.prior, centre, without_laws).doubt
+    lent = law_prior(top.choice.prior, ensemble.centre, without_laws, ensemble.conflict).doubt
     data = whole.copy()
     keep = list(_PLACES)
     data[np.ix_(keep, keep)] -= lent[np.ix_(keep, keep)]  # curvature and shape keep what is lent to them

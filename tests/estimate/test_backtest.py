@@ -17,6 +17,7 @@ from lawfit.estimate.backtest import (
     run_backtest,
     scale_splits,
 )
+from lawfit.estimate.analysis import fit_valley
 from lawfit.estimate.backtest import _methods as methods_of  # the predictions that a split scores
 from lawfit.estimate.ensemble import fit_ensemble
 from lawfit.estimate.observations import Observations, observe
@@ -34,7 +35,7 @@ def predictions(observed: Observations, kept: np.ndarray = KEPT) -> dict[str, np
     starts = {m.choice: m.fit for m in fit_ensemble(observed, surfaces).members}
     left = np.setdiff1d(np.arange(observed.n_cells), kept)
     scales = observed.params[left], observed.tokens[left]
-    found = methods_of(observed, surfaces, kept, starts, ())
+    _, found = methods_of(observed, surfaces, kept, starts, ())
     return {name: np.log(np.array(predict(*scales))) for name, predict in found.items()}
 
 
@@ -92,7 +93,7 @@ def test_ours_is_scored_on_observed_runs() -> None:
     observed = nine_scales()
     surfaces = observed_surfaces_of(observed)
     full = fit_ensemble(observed, surfaces)
-    split, rows = run_backtest(observed, surfaces, full)[0]
+    split, rows = run_backtest(observed, surfaces, full, fit_valley(observed, full, ()))[0][0]
     regrets = []
     for kept in split.rounds:
         left = np.setdiff1d(np.arange(observed.n_cells), kept)
@@ -161,5 +162,6 @@ def test_a_scale_with_few_settings_is_not_scored() -> None:
     observed = observe([*runs, *lonely])
     surfaces = observed_surfaces_of(observed)
     assert len(surfaces) == observed.n_cells - 1
-    scored = run_backtest(observed, surfaces, fit_ensemble(observed, surfaces))
+    full = fit_ensemble(observed, surfaces)
+    scored, _ = run_backtest(observed, surfaces, full, fit_valley(observed, full, ()))
     assert all(row.cells <= len(surfaces) for _, rows in scored for row in rows)
