@@ -8,6 +8,8 @@ from scipy.optimize import minimize
 
 from lawfit.advise.draws import Worlds, draw_worlds
 from lawfit.advise.regret import (
+    CAP,
+    at_batch,
     best_setting,
     cheap_batch_zone,
     cheap_lr_zone,
@@ -15,7 +17,7 @@ from lawfit.advise.regret import (
     lr_given_batch,
     split_regret,
 )
-from lawfit.estimate.valley import best_lr_shift, excess
+from lawfit.estimate.valley import LINEAR_BEYOND, best_lr_shift, excess
 from tests.estimate.simulated import nine_fit
 
 SCALES = [pytest.param(6e7, 1.8e9, id="inside"), pytest.param(1e9, 3e10, id="a decade out")]
