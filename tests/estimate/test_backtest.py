@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lawfit.estimate.analysis import fit_valley
 from lawfit.estimate.backtest import (
     ARGMIN,
     E1,
@@ -17,7 +18,6 @@ from lawfit.estimate.backtest import (
     run_backtest,
     scale_splits,
 )
-from lawfit.estimate.analysis import fit_valley
 from lawfit.estimate.backtest import _methods as methods_of  # the predictions that a split scores
 from lawfit.estimate.ensemble import fit_ensemble
 from lawfit.estimate.observations import Observations, observe

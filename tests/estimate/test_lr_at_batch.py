@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lawfit.advise.draws import WORLDS, Worlds, draw_worlds
+from lawfit.advise.draws import Worlds, draw_worlds
 from lawfit.advise.prediction import recommend
-from lawfit.advise.regret import at_batch, cheap_lr_zone, lr_given_batch, split_regret
+from lawfit.advise.regret import at_batch, bends_share, best_setting, cheap_lr_zone, lr_given_batch, split_regret
 from lawfit.cli.fit import summary
 from lawfit.estimate.analysis import FitOptions
 from lawfit.estimate.ensemble import left_out_groups
@@ -23,7 +23,6 @@ from lawfit.estimate.optima import locate_lr_per_batch
 from lawfit.laws.lr_batch import SaturatingAcrossScales
 from lawfit.plots.words import at_batch_words
 from lawfit.records import Fit, Target
-from lawfit.units import format_lr
 from tests.estimate.noise_batch import NoiseBatchTruth
 from tests.estimate.simulated import NINE, RECIPE, fit_of, nine_fit, nine_scales, sweep
 from tests.estimate.step_law import read_step_law
@@ -68,20 +67,50 @@ def test_a_noise_batch_of_its_own_is_seen_and_averaged() -> None:
     assert json.loads(json.dumps(chosen, allow_nan=False)) == chosen
 
 
-@pytest.mark.parametrize("share", [0.1, 0.3, 3.0])
-def test_its_answer_is_nearer_the_truth_and_its_interval_holds_it(share: float) -> None:
-    batch = share * TRUTH.optimum(TARGET.params, TARGET.tokens)[1]
-    said, truth = at(batch), best_lr(batch)
-    assert said["low"] / 1.05 <= truth <= said["high"] * 1.05  # one sweep; the benchmark counts over a thousand
-    assert abs(math.log(said["value"] / truth)) <= abs(math.log(said["at_batch"]["surface"] / truth)) + 0.01
-    ends = sorted((said["at_batch"]["surface"], said["at_batch"]["saturating"]))
-    assert ends[0] * 0.9 < said["value"] < ends[1] * 1.1  # the mean of both, shaded for risk
+def test_its_answer_is_nearer_the_truth_and_its_interval_holds_it() -> None:
+    off = {"surface": 0.0, "average": 0.0}
+    for share in (0.1, 0.3, 3.0):
+        batch = share * TRUTH.optimum(TARGET.params, TARGET.tokens)[1]
+        said, truth = at(batch), best_lr(batch)
+        assert said["low"] / 1.05 <= truth <= said["high"] * 1.05  # one sweep; the benchmark counts over a thousand
+        form = said["at_batch"]
+        by_law = form["saturating_share"] * math.log(form["saturating"] / form["surface"])
+        off["surface"] += abs(math.log(form["surface"] / truth))
+        off["average"] += abs(math.log(form["surface"] / truth) + by_law)
+        ends = sorted((form["surface"], form["saturating"]))
+        assert ends[0] * 0.8 < said["value"] < ends[1] * 1.1  # between both, shaded for risk: towards smaller rates
+    assert off["average"] < 0.7 * off["surface"]
 
 
-def test_half_of_the_worlds_follow_the_law() -> None:
+@pytest.mark.parametrize(("away", "share"), [(0.0, 0.0), (0.5, 0.5 * (1 - math.exp(-0.5))), (4.0, 0.5), (-4.0, 0.5)])
+def test_worlds_that_follow_the_law_grow_with_the_distance_from_the_best_batch(away: float, share: float) -> None:
     drawn = worlds(bent_fit())
     assert drawn.bends is not None
-    assert drawn.bends.share.sum() == WORLDS // 2
+    log_batch = drawn.centre_log_batch + away
+    by_law = np.isclose(lr_given_batch(drawn, log_batch), lr_given_batch(replace(drawn, bends=None), log_batch))
+    assert bends_share(drawn, log_batch) == pytest.approx(share, abs=1e-9)
+    if away == 0:
+        assert by_law.all()  # the surface's own answer in every world
+    else:
+        # a share of the worlds, in pairs; the others are widened around their centre, so none stays what it was
+        assert (~by_law).mean() > 0.9
+
+
+def test_one_batch_has_one_rate_whether_chosen_or_given() -> None:
+    for fit in (bent_fit(), nine_fit()):
+        drawn = worlds(fit)
+        free = best_setting(drawn)
+        assert best_setting(drawn, free[1])[0] == pytest.approx(free[0], abs=1e-12)
+        target = Target(params=TARGET.params, tokens=TARGET.tokens)
+        said = recommend(fit, RECIPE, target)["recommendation"]
+        given = replace(target, batch_tokens=said["batch_tokens"]["value"])
+        assert recommend(fit, RECIPE, given)["recommendation"]["lr"]["value"] == pytest.approx(
+            said["lr"]["value"], rel=0.01
+        )
+
+
+def test_an_imposed_batch_moves_the_worlds_and_not_what_it_costs() -> None:
+    drawn = worlds(bent_fit())
     log_batch = math.log(1e5)
     moved = at_batch(drawn, log_batch)
     np.testing.assert_allclose(lr_given_batch(moved, log_batch), lr_given_batch(drawn, log_batch), rtol=0, atol=1e-9)
@@ -99,8 +128,6 @@ def test_where_the_valley_has_one_shape_the_surface_answers_alone() -> None:
     assert fit.payload["lr_at_batch"]["form"] == "surface"
     assert "not clearly better" in fit.payload["lr_at_batch"]["why"]
     assert fit.payload["model"]["lr_at_batch"] is None
-    drawn = worlds(fit)
-    assert at_batch(drawn, math.log(1e5)) is drawn
     assert at(1e5, fit)["at_batch"]["saturating"] is None
 
 
@@ -115,7 +142,7 @@ THIN = {
 def test_thin_evidence_falls_back_and_says_why(design: dict[str, Any], scales: Any, why: str) -> None:
     """Batches that differ between scales alone are confounded with them: no law in the batch comes from those."""
     chosen = fit_of(sweep(scales, **design).runs, QUICK).payload["lr_at_batch"]
-    assert (chosen["form"], chosen["weight"], chosen["saturating"]) == ("surface", 0.0, None)
+    assert (chosen["form"], chosen["saturating"]) == ("surface", None)
     assert why in chosen["why"]
 
 
@@ -149,17 +176,19 @@ def test_leaving_out_is_refitting() -> None:
 def test_the_valley_knows_what_it_would_be_without_each_group() -> None:
     """Scores on scales left out would be worth nothing if the valley had seen them."""
     observed = nine_scales()
-    assert len(left_out_groups(observed)) == observed.n_cells + 3
+    assert len(left_out_groups(observed)) == observed.n_cells + 3  # and no larger ones but the largest size
 
 
-def test_real_runs_of_the_step_law_grid_are_averaged(shared_data: Path) -> None:
-    """0.12 % of loss by the surface, a quarter to a third less by the mean, on sweeps left out."""
+def test_real_runs_of_the_step_law_grid(shared_data: Path) -> None:
+    """One valley for all analyses cost 0.12 % of loss on sweeps left out; each along its own costs no more than 0.1 %,
+    and the average with the saturating law little less, which is not clear enough to let it in.
+    """
     from tests.benchmarks.shared import STEP_LAW, step_law_runs
 
     chosen = fit_of(step_law_runs(), FitOptions(without_laws=STEP_LAW, backtest=False)).payload["lr_at_batch"]
-    assert chosen["form"] == "average"
+    assert chosen["form"] == "surface"
     assert chosen["sweeps"] == int(locate_lr_per_batch(read_step_law(shared_data)).inside.sum())
-    assert chosen["regret"]["average"] < 0.8 * chosen["regret"]["surface"]
+    assert chosen["regret"]["average"] < chosen["regret"]["surface"] < 0.00105
 
 
 def test_is_said_in_fit_and_prediction() -> None:
@@ -170,23 +199,10 @@ def test_is_said_in_fit_and_prediction() -> None:
         for part in summary(bent_fit()):
             console.print(part)
     said = " ".join(captured.get().split())
-    assert "the mean of the joint surface and of parameters^" in said
+    assert "the further from the best batch, the more (up to half) of it comes from parameters^" in said
     assert "/ (1 + noise batch / batch), noise batch" in said
-    assert at_batch_words(at(1e5)["at_batch"]).startswith("mean of the joint surface of all runs (")
+    assert at_batch_words(at(1e5)["at_batch"]).startswith("50% by the joint surface of all runs (")
     assert at_batch_words(at(1e5, nine_fit())["at_batch"]).startswith("by the joint surface of all runs alone; ")
     free = recommend(bent_fit(), RECIPE, TARGET)["recommendation"]["lr"]
     assert free["at_batch"] is None
     assert at_batch_words(free["at_batch"]) == ""
-
-
-def test_a_free_batch_says_what_the_same_batch_asked_for_would_get() -> None:
-    """Far beyond the runs the joint surface and the mean of both forms part; inside them they do not."""
-    far = Target(params=1e10, tokens=2e12)
-    free = recommend(bent_fit(), RECIPE, far)
-    batch = free["recommendation"]["batch_tokens"]["value"]
-    asked = recommend(bent_fit(), RECIPE, replace(far, batch_tokens=batch))
-    (words,) = (words for words in free["warnings"] if words.startswith("asked for at this batch"))
-    assert f"would be {format_lr(asked['recommendation']['lr']['value'])}" in words
-    assert not any(words.startswith("asked for at this batch") for words in asked["warnings"])
-    near = recommend(bent_fit(), RECIPE, Target(params=NINE[4][0], tokens=NINE[4][1]))
-    assert not any(words.startswith("asked for at this batch") for words in near["warnings"])
