@@ -234,14 +234,12 @@ def _scored(
         place, log_batch = np.array([each[0] for each in asked]), np.array([each[1] for each in asked])
         params, tokens = observed.params[group][place], observed.tokens[group][place]
         q = valley.without_group[at, N_LAW:-1]
-        all_q = np.tile(q, (len(place), 1))
         foretold = np.array([m.fit.foretold[at][place] for m in ensemble.members])  # (members, asked, 2)
-        by_surface, best_batch = np.zeros(len(place)), ensemble.weights @ foretold[:, :, 1]
-        for member, there in zip(ensemble.members, foretold, strict=True):
-            own = _floor(SHAPES[member.choice.shape], member.fit.without_group[at, N_LAW:-1], q)
-            floor = np.tile(own, (len(place), 1))
-            shift = along_floor(log_batch - there[:, 1], floor, all_q, q)
-            by_surface += member.weight * (there[:, 0] + shift)
+        floors = [_floor(SHAPES[m.choice.shape], m.fit.without_group[at, N_LAW:-1], q) for m in ensemble.members]
+        r = (log_batch - foretold[:, :, 1]).ravel()
+        shift = along_floor(r, np.repeat(floors, len(place), axis=0), np.tile(q, (len(r), 1)), q)
+        by_surface = ensemble.weights @ (foretold[:, :, 0] + shift.reshape(foretold.shape[:2]))
+        best_batch = ensemble.weights @ foretold[:, :, 1]
         share = saturating_share(log_batch - best_batch)
         by_law = log_lr_of(theta, fit.centre, params, tokens, np.exp(log_batch))
         for (_, _, log_lr, log_loss), surface, law_rate, far in zip(asked, by_surface, by_law, share, strict=True):
