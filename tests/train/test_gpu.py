@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,18 @@ def test_every_recipe_equals_the_cpus(
     here, _ = run_pack(pack, corpus, tmp_path / "cpu", "cpu")
     np.testing.assert_allclose(losses(there), losses(here), rtol=tolerance)
     assert (losses(there)[:, -1] < losses(there)[:, 0]).all()
+
+
+def test_twelve_layers_compile_and_equal_the_cpus(corpus: Corpus, tmp_path: Path) -> None:
+    """What a compiler does once per layer for all layers before it takes for ever here, and seconds in two layers."""
+    deep = dataclasses.replace(MODEL, layers=12, width=32, hidden=48)
+    pack = make(deep, *(dataclasses.replace(run, steps=20, average_half_life_tokens=None) for run in RUNS[:2]))
+    there, _ = run_pack(dataclasses.replace(pack, precision="bf16"), corpus, tmp_path / "gpu")
+    here, _ = run_pack(pack, corpus, tmp_path / "cpu", "cpu")
+    np.testing.assert_allclose(losses(there), losses(here), rtol=5e-3)  # as above
+    (log, *_) = (tmp_path / "gpu").glob("*.jsonl")
+    prepared = json.loads(log.read_text().splitlines()[-1])["prepare_seconds"]
+    assert prepared < 200  # 30 to 40 s by itself, several times that beside other tests; 9 minutes were not enough once
 
 
 def test_stacked_equals_unstacked_after_200_steps_in_bf16(corpus: Corpus, tmp_path: Path) -> None:
