@@ -31,7 +31,7 @@ from lawfit.records import Fit, OptimumStatus, Recipe, Target
 
 TOO_DEAR: Final = 0.02  # of log loss: ten times what the law's scatter between scales costs
 CLEAR: Final = 4.0  # noise sd that the lowest of a few runs may lie below what it is of
-MOST_ASKED: Final = 5  # scales
+MOST_ASKED: Final = 3  # scales
 _OTHER_SIZE: Final = 2.0  # times the parameters of the scale that was swept
 _STEPS: Final = (0.25, 0.5, 1.0, 2.0, 4.0)  # times the best learning rate
 

@@ -61,10 +61,10 @@ def lack_words(lack: Lack) -> str:
 
 
 def runs_to_add(rows: Sequence[Mapping[str, Any]]) -> str:
-    """``at 10M parameters on 200M tokens, learning rates 7.50e-4 and 1.50e-3 with batch 131k``."""
+    """``at 10M parameters on 200M tokens, learning rates 7.50e-4 and 1.50e-3 with a batch of 131k tokens``."""
     return " and ".join(
         f"{_scale(row)}, learning rate{'s' if len(row['lr']) > 1 else ''} {_and([format_lr(lr) for lr in row['lr']])} "
-        f"with batch {_and([format_quantity(batch) for batch in row['batch_tokens']])}"
+        f"with a batch of {_and([format_quantity(batch) for batch in row['batch_tokens']])} tokens"
         for row in rows[:MOST_ROWS]
     )
 
@@ -129,9 +129,11 @@ def _hill(of: Mapping[str, float]) -> str:
 
 def _at_edge(of: Mapping[str, float]) -> str:
     ends = [
-        f"the {name} tried {_of_scales(of, end)}" for end, name in (("low", "smallest"), ("high", "largest")) if of[end]
+        f"the {name} learning rate tried {_of_scales(of, end)}"
+        for end, name in (("low", "smallest"), ("high", "largest"))
+        if of[end]
     ]
-    return f"the losses fall all the way to {' and to '.join(ends)}, so the best learning rate is not bracketed"
+    return f"the losses fall all the way to {' and to '.join(ends)}, so the best one is not bracketed"
 
 
 def _few_settings(of: Mapping[str, float]) -> str:
@@ -153,8 +155,9 @@ def _contradicts_runs(of: Mapping[str, float]) -> str:
 
 
 def _lonely_run(of: Mapping[str, float]) -> str:
+    setting = f"learning rate {format_lr(of['lr'])}, batch {format_quantity(of['batch_tokens'])}"
     return (
-        f"{_scale(of)} one run (learning rate {format_lr(of['lr'])}, batch {format_quantity(of['batch_tokens'])}) has a "
+        f"{_scale(of)} one run ({setting}) has a "
         f"loss {format_percent(of['below'])} below every other: check it, and leave it out with lawfit runs exclude if "
         "it is wrong"
     )

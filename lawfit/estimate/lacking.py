@@ -22,14 +22,15 @@ Floats = NDArray[np.float64]
 
 FEW_SETTINGS: Final = 4  # of a scale: fewer leave nothing over to judge a parabola by
 CLIP: Final = 0.3  # of log loss above a scale's lowest: beyond, a run is lost, by how much says nothing of a valley
-UNTOLD: Final = 0.1  # p-value of "the learning rate makes no difference" above which the runs do not tell
+UNTOLD: Final = 0.05  # p-value of "the learning rate makes no difference" above which the runs do not tell
 SMALL_SPREAD: Final = 0.01  # of log loss: losses that differ by more are more than seeds of one setting differ by
 TESTABLE: Final = 3  # degrees of freedom left over
 CLEAR: Final = 4.0  # noise sd by which the middle of a sweep is above both of its ends
 TIED: Final = 0.03  # spread of ln lr across a line through ln batch, relative to that along it
 LONELY_AMONG: Final = 8  # runs of a scale, for one far below the rest to be suspicious
 LONELY_BY: Final = 0.05  # of log loss
-STEPS: Final = (0.25, 0.5, 2.0, 4.0)  # times a learning rate or an end of those tried
+STEPS: Final = (0.25, 0.5, 2.0, 4.0)  # times a learning rate that lacks its neighbours
+BEYOND: Final = (2.0, 4.0, 8.0)  # times an end of those tried: the next best may be the end again
 MOST_SCALES: Final = 2  # to ask for more runs at; of two sizes where there are two
 
 
@@ -221,10 +222,10 @@ def rates_at(scale: SweptScale, rates: Sequence[float]) -> dict[str, Any]:
 
 
 def _beyond(scale: SweptScale, ends: Sequence[str]) -> dict[str, Any]:
-    """Two factors of 2 past the named ends of the learning rates that were tried."""
+    """Learning rates past the named ends of those that were tried."""
     low, high = float(np.exp(scale.rates[0])), float(np.exp(scale.rates[-1]))
-    rates = [low * step for step in STEPS if step < 1 and "low" in ends]
-    return rates_at(scale, rates + [high * step for step in STEPS if step > 1 and "high" in ends])
+    rates = [low / step for step in BEYOND if "low" in ends]
+    return rates_at(scale, rates + [high * step for step in BEYOND if "high" in ends])
 
 
 def noise_and_trend(scales: Sequence[SweptScale], observed: Observations) -> tuple[float, float | None]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from lawfit.errors import NoFit
+from lawfit.errors import NoFit, Unanswerable
 from lawfit.pipeline.fitting import CRITICAL_BATCH, LR_BATCH
 from lawfit.records import (
     Fit,
@@ -58,10 +58,15 @@ def require_certified(fit: Fit) -> None:
     Unanswerable
         With what its runs lack, and which runs would mend it.
     """
+    if fit.status is FitStatus.UNCERTIFIED:
+        raise _refusal(fit)
+
+
+def _refusal(fit: Fit) -> Unanswerable:
+    """Why a fit may not be used."""
     from lawfit.advise.refusal import refusal
 
-    if fit.status is FitStatus.UNCERTIFIED:
-        raise refusal(fit)
+    return refusal(fit)
 
 
 def latest_answering(store: Store, recipe: Recipe) -> Fit:
@@ -76,13 +81,24 @@ def latest_answering(store: Store, recipe: Recipe) -> Fit:
 
 
 def latest_certified(store: Store, recipe: Recipe) -> Fit:
-    """The newest fit of learning rate and batch that may be used; where there is none, why."""
-    try:
-        return store.latest_fit(recipe.key, LR_BATCH)
-    except NoFit:
-        if (doubtful := _newest(store, recipe)) is not None:
-            require_certified(doubtful)
-        raise
+    """The newest fit of learning rate and batch that may be used.
+
+    Raises
+    ------
+    Unanswerable
+        There are fits, and none that may be used: why the newest is not.
+    NoFit
+        There is none.
+    """
+    newest = store.latest_fit(recipe.key, LR_BATCH, usable_only=False)
+    if newest.status is not FitStatus.UNCERTIFIED:
+        return newest
+    with suppress(NoFit):
+        usable = store.latest_fit(recipe.key, LR_BATCH)
+        if (usable.data_hash, usable.options) != (newest.data_hash, newest.options):
+            return usable
+        # it is of the same runs, by other code: what was found out since speaks against it as well
+    raise _refusal(newest)
 
 
 def newer_doubtful(store: Store, recipe: Recipe, fit: Fit) -> list[str]:
