@@ -279,6 +279,7 @@ class TestTheSearchFailed:
             ("best at the largest rate", "fall all the way to the largest learning rate tried at 3 of 3 scales"),
             ("three runs at one scale", "fewer than 4 settings at 1 of 1 scale"),
             ("one run far below the others", "below every other: check it"),
+            ("a sweep at one batch", "all runs have one batch, so the best batch is not determined"),
         ],
     )
     def test_on_runs_that_lack_something(self, name: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:

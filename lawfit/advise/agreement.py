@@ -79,7 +79,7 @@ def _shown(scales: Sequence[SweptScale]) -> list[tuple[SweptScale, float, float]
     for scale in sorted(scales, key=lambda scale: -len(scale.log_lr)):
         batch = scale.best[1]
         rows = _at(scale, batch)
-        own = sweep_parabola(np.exp(scale.log_lr[rows]), scale.log_loss[rows])
+        own = sweep_parabola(np.exp(scale.log_lr[rows]), scale.log_loss[rows], window=1)
         if own.status is OptimumStatus.INSIDE:
             found.append((scale, batch, own.value))
         if len(found) == MOST_ASKED:
@@ -102,11 +102,17 @@ def _at(scale: SweptScale, batch: float) -> np.ndarray[Any, np.dtype[np.bool_]]:
 
 
 def _cost(scale: SweptScale, batch: float, lr: float) -> float:
-    """Log loss at a learning rate above the lowest at that batch, read between runs; beyond them, that of the end."""
+    """Log loss at a learning rate above the lowest at that batch, read between runs.
+
+    Beyond them as on the chord from the lowest to the end: a valley that is convex costs no less.
+    """
     rows = _at(scale, batch)
     order = np.argsort(scale.log_lr[rows])
-    loss = scale.log_loss[rows][order]
-    return float(np.interp(np.log(lr), scale.log_lr[rows][order], loss) - loss.min())
+    x, loss = scale.log_lr[rows][order], scale.log_loss[rows][order] - scale.log_loss[rows].min()
+    lowest, end = x[np.argmin(loss)], -1 if np.log(lr) > x[-1] else 0
+    if x[0] <= np.log(lr) <= x[-1] or x[end] == lowest:
+        return float(np.interp(np.log(lr), x, loss))
+    return float(loss[end] * (np.log(lr) - lowest) / (x[end] - lowest))
 
 
 def _lent(model: Mapping[str, Any], scale: SweptScale, lr: float) -> tuple[float, float]:

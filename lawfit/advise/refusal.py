@@ -74,10 +74,13 @@ def _lacking(payload: Mapping[str, Any]) -> list[Lack]:
 
 
 def _causes(payload: Mapping[str, Any]) -> list[Lack]:
-    """What forbids an answer by itself; where nothing does, what explains that the search for a law failed."""
+    """What forbids an answer by itself; where nothing does, what explains that the search for a law failed.
+
+    What is only remarked on in an answer leaves a direction open, along which there may be several minima.
+    """
     found = _lacking(payload)
-    refusing = [lack for lack in found if lack.bearing is Bearing.REFUSES]
-    return refusing or [lack for lack in found if lack.bearing is Bearing.EXPLAINS]
+    by_bearing = ([lack for lack in found if lack.bearing is bearing] for bearing in Bearing)
+    return next((lacks for lacks in by_bearing if lacks), [])
 
 
 def _scale(row: Mapping[str, Any]) -> str:

@@ -19,7 +19,9 @@ PER_PARAM: Final = 20  # tokens
 Setting = tuple[float, float, float, float]  # params, tokens, lr, batch_tokens
 
 
-def measured(settings: Iterable[Setting], *, seed: int = 3, name: str = "made") -> tuple[Run, ...]:
+def measured(
+    settings: Iterable[Setting], *, seed: int = 3, name: str = "made", truth: Truth = TRUTH
+) -> tuple[Run, ...]:
     """What training at these settings would have given."""
     rng = np.random.default_rng(seed)
     return tuple(
@@ -30,22 +32,22 @@ def measured(settings: Iterable[Setting], *, seed: int = 3, name: str = "made") 
             batch_tokens=batch,
             lr=lr,
             status=RunStatus.FINISHED,
-            loss=_loss(params, tokens, lr, batch) * math.exp(TRUTH.noise * rng.standard_normal()),
+            loss=_loss(truth, params, tokens, lr, batch) * math.exp(truth.noise * rng.standard_normal()),
         )
         for i, (params, tokens, lr, batch) in enumerate(settings)
     )
 
 
-def added(rows: Iterable[Mapping[str, Any]]) -> tuple[Run, ...]:
+def added(rows: Iterable[Mapping[str, Any]], truth: Truth = TRUTH) -> tuple[Run, ...]:
     """The runs that a refusal proposes, trained."""
     crossed = [(r["params"], r["tokens"], lr, batch) for r in rows for lr in r["lr"] for batch in r["batch_tokens"]]
-    return measured(crossed, seed=4, name="added")
+    return measured(crossed, seed=4, name="added", truth=truth)
 
 
-def _loss(params: float, tokens: float, lr: float, batch: float) -> float:
-    best_lr, best_batch = TRUTH.optimum(params, tokens)
+def _loss(truth: Truth, params: float, tokens: float, lr: float, batch: float) -> float:
+    best_lr, best_batch = truth.optimum(params, tokens)
     u, v = np.array([math.log(lr / best_lr)]), np.array([math.log(batch / best_batch)])
-    return TRUTH.lowest_loss(params, tokens) * math.exp(min(float(TRUTH.excess(u, v, tokens)[0]), 5.0))
+    return truth.lowest_loss(params, tokens) * math.exp(min(float(truth.excess(u, v, tokens)[0]), 5.0))
 
 
 def best_lr(params: float) -> float:
