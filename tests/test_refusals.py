@@ -51,6 +51,7 @@ class Case:
     asked: Mapping[str, str] | None = None
     codes: tuple[str, ...] = ()
     says: str = ""
+    or_lr: tuple[float, float] | None = None  # where the refusal is for want of a better fit: what an answer would be
 
 
 CASES = {
@@ -76,7 +77,8 @@ CASES = {
         batch_unit="tokens",
         asked={"params": "11173962", "tokens": "900000", "batch_tokens": "128"},
         codes=("contradicts_runs",),
-        says="the runs are best at learning rate 2.2",
+        says="the runs are best at learning rate 2.0",
+        or_lr=(0.2, 0.25),
     ),
     "c12 as accuracy under another name": Case(
         file="c12_accuracy_fraction.csv",
@@ -168,9 +170,13 @@ def test_all_surfaces_say_the_same(
         page = client.get("/", params=asked)
     notebook = by_notebook(lawfit.fit(observed), asked)
 
-    assert command.codes == rest.codes == notebook.codes == case.codes
+    assert command.codes == rest.codes == notebook.codes
     assert command.sentence == rest.sentence == notebook.sentence
-    if case.codes:
+    if command.document is not None and case.or_lr is not None:
+        assert case.or_lr[0] <= command.document["recommendation"]["lr"]["value"] <= case.or_lr[1]
+    else:
+        assert command.codes == case.codes
+    if command.codes:
         assert page.status_code == 409
         assert command.sentence[1:] in html.unescape(page.text)  # it begins with a capital there
         assert case.says in command.sentence

@@ -104,12 +104,16 @@ def _at(scale: SweptScale, batch: float) -> np.ndarray[Any, np.dtype[np.bool_]]:
 def _cost(scale: SweptScale, batch: float, lr: float) -> float:
     """Log loss at a learning rate above the lowest at that batch, read between runs.
 
-    Beyond them as on the chord from the lowest to the end: a valley that is convex costs no less.
+    Nothing next to the lowest run, where the sweep leaves open how it runs. Beyond all runs as on the chord from the
+    lowest to the end: a valley that is convex costs no less.
     """
     rows = _at(scale, batch)
     order = np.argsort(scale.log_lr[rows])
     x, loss = scale.log_lr[rows][order], scale.log_loss[rows][order] - scale.log_loss[rows].min()
-    lowest, end = x[np.argmin(loss)], -1 if np.log(lr) > x[-1] else 0
+    best = int(np.argmin(loss))
+    if x[max(best - 1, 0)] <= np.log(lr) <= x[min(best + 1, len(x) - 1)]:
+        return 0.0
+    lowest, end = x[best], -1 if np.log(lr) > x[-1] else 0
     if x[0] <= np.log(lr) <= x[-1] or x[end] == lowest:
         return float(np.interp(np.log(lr), x, loss))
     return float(loss[end] * (np.log(lr) - lowest) / (x[end] - lowest))
