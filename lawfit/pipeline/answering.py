@@ -90,15 +90,18 @@ def latest_certified(store: Store, recipe: Recipe) -> Fit:
     NoFit
         There is none.
     """
-    newest = store.latest_fit(recipe.key, LR_BATCH, usable_only=False)
-    if newest.status is not FitStatus.UNCERTIFIED:
-        return newest
-    with suppress(NoFit):
+    newest = _newest(store, recipe)
+    try:
         usable = store.latest_fit(recipe.key, LR_BATCH)
-        if (usable.data_hash, usable.options) != (newest.data_hash, newest.options):
-            return usable
-        # it is of the same runs, by other code: what was found out since speaks against it as well
-    raise _refusal(newest)
+    except NoFit:
+        if newest is None:
+            raise
+        raise _refusal(newest) from None
+    if newest is None or newest.id == usable.id:
+        return usable
+    if (usable.data_hash, usable.options) == (newest.data_hash, newest.options):
+        raise _refusal(newest)  # of the same runs, by other code: what was found out since speaks against it as well
+    return usable
 
 
 def newer_doubtful(store: Store, recipe: Recipe, fit: Fit) -> list[str]:
