@@ -24,6 +24,7 @@ from lawfit.errors import (
     RecipeConflict,
     SchemaOutOfDate,
     StoreError,
+    Unanswerable,
     UnknownLaw,
 )
 from lawfit.settings import Settings
@@ -40,6 +41,7 @@ STATUS_OF: Mapping[type[Exception], int] = MappingProxyType(
     {
         NoRecipe: 404,
         NoFit: 404,
+        Unanswerable: 409,  # a fit is there, and its runs cannot answer yet
         NoRun: 404,
         UnknownLaw: 404,
         LogFormatError: 422,
@@ -108,7 +110,8 @@ def status_of(error: Exception) -> int:
 
 
 def _lawfit_error(_request: Request, error: Exception) -> Response:
-    return problem(status_of(error), str(error), kind=type(error).__name__)
+    lacking = error.lacking if isinstance(error, Unanswerable) else ()
+    return problem(status_of(error), str(error), kind=type(error).__name__, lacking=lacking)
 
 
 def _invalid_request(_request: Request, error: Exception) -> Response:

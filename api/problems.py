@@ -20,6 +20,9 @@ class Problem(BaseModel):
     status: int
     detail: str = Field(description="What was wrong, where, and what to do")
     errors: list[dict[str, str]] = Field(default=[], description="For bad input: each field and what is wrong with it")
+    lacking: list[dict[str, Any]] = Field(
+        default=[], description="Where a fit may not be used: what its runs lack (code, numbers), and runs to add"
+    )
 
 
 def problem(
@@ -28,13 +31,19 @@ def problem(
     *,
     kind: str = "about:blank",
     errors: Sequence[Mapping[str, str]] = (),
+    lacking: Sequence[Mapping[str, Any]] = (),
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """A problem+json answer."""
     body = Problem(
-        type=kind, title=HTTPStatus(status).phrase, status=status, detail=detail, errors=[dict(item) for item in errors]
+        type=kind,
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        errors=[dict(item) for item in errors],
+        lacking=[dict(item) for item in lacking],
     )
-    content = body.model_dump(exclude=set() if errors else {"errors"})
+    content = body.model_dump(exclude={name for name in ("errors", "lacking") if not getattr(body, name)})
     return JSONResponse(content, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
 
 

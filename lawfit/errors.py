@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class LawfitError(Exception):
     """Base of every failure that lawfit explains in a sentence: what was wrong, where, and what to do."""
@@ -21,6 +24,14 @@ class NotEnoughData(FitError):
 
 class NoFit(LawfitError):
     """A prediction was asked for, and the store holds no fit for that recipe."""
+
+
+class Unanswerable(NoFit):
+    """There is a fit, and its runs do not carry an answer: `lacking` says as data what they lack, and runs to add."""
+
+    def __init__(self, message: str, *, lacking: tuple[Mapping[str, Any], ...] = ()) -> None:
+        super().__init__(message)
+        self.lacking = lacking
 
 
 class NoRecipe(LawfitError):

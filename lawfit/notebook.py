@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from lawfit.errors import NotEnoughData
+from lawfit.errors import NoFit, NotEnoughData
 from lawfit.plots.words import FURTHER_NAMES, at_batch_words, batch_range, further_words
 from lawfit.records import Fit, Recipe, Rejection, Run, RunStatus, Target
 
@@ -52,6 +52,8 @@ class FittedSweep:
     laws: Mapping[str, Fit] = field(default_factory=dict)  # kind -> fit: loss, critical batch, weight decay
 
     def __str__(self) -> str:
+        from lawfit.pipeline.answering import doubts, remarks
+
         payload = self.fit.payload
         law = payload["law"]
         lines = [
@@ -64,7 +66,8 @@ class FittedSweep:
             rows = ", ".join(f"{r['method']} {r['mean_regret']:.2%}" for r in split["rows"][:3])
             lines.append(f"  {split['name']}: mean cost {rows}")
         lines += [f"  {kind.replace('_', ' ')}: {law.payload['words']}" for kind, law in self.laws.items()]
-        return "\n".join([*lines, *(f"  warning: {text}" for text in payload["warnings"])])
+        lines += [f"  not used, because {text}" for text in doubts(self.fit)]
+        return "\n".join([*lines, *(f"  warning: {text}" for text in (*payload["warnings"], *remarks(self.fit)))])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,10 +252,23 @@ def predict(
     batch_multiple: int | None = None,
     max_batch_tokens: float | None = None,
     level: float = 0.9,
+    fit_id: str | None = None,
 ) -> Answer:
-    """The recommendation for one target; arguments as in ``lawfit predict``."""
-    from lawfit.advise.prediction import recommend
+    """The recommendation for one target; arguments as in ``lawfit predict``.
 
+    Parameters
+    ----------
+    fit_id : of this very fit, which then answers though it may not be certified
+
+    Raises
+    ------
+    Unanswerable
+        The fit may not be used: what the runs lack, and which runs would mend it.
+    """
+    from lawfit.pipeline.answering import answer
+
+    if fit_id is not None and fit_id != fitted.fit.id:
+        raise NoFit(f"this is fit {fitted.fit.id}, not {fit_id}")
     target = Target(
         params=params,
         tokens=tokens,
@@ -262,7 +278,8 @@ def predict(
         max_batch_tokens=max_batch_tokens,
         level=level,
     )
-    return Answer(document=recommend(fitted.fit, fitted.sweep.recipe, target, fitted.laws))
+    asked_by_id = fit_id is not None
+    return Answer(document=answer(fitted.fit, fitted.sweep.recipe, target, fitted.laws, asked_by_id=asked_by_id))
 
 
 def transfer(*sweeps: ObservedSweep, level: float = 0.9) -> TransferAnswer:
@@ -359,12 +376,16 @@ def plan(
 
     Raises
     ------
+    Unanswerable
+        The fit may not be used: what the runs lack, and which runs would mend it.
     NotEnoughData
         The runs carry no law of the loss, or one that leaves the optimum open; with the runs that would help.
     """
     from lawfit.advise.planning import plan as advise
-    from lawfit.advise.prediction import recommend
+    from lawfit.pipeline.answering import answer, require_certified
     from lawfit.records import PlanQuestion
+
+    require_certified(fitted.fit)
 
     known = {name.name for name in fields(PlanQuestion)}
     if unknown := sorted(set(more) - known):
@@ -384,7 +405,7 @@ def plan(
         recipe,
         fitted.laws,
         fitted.fit.payload.get("missing", {}),
-        lambda target: recommend(fitted.fit, recipe, target, fitted.laws),
+        lambda target: answer(fitted.fit, recipe, target, fitted.laws),
     )
     return Plan(document=document)
 

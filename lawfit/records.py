@@ -37,7 +37,7 @@ class FitStatus(StrEnum):
 
     OK = "ok"
     SPARSE = "sparse"  # exponents come (in part) from published laws; the user's runs anchor the level
-    UNCERTIFIED = "uncertified"  # did not converge, or contradicts itself; stored, not used by default
+    UNCERTIFIED = "uncertified"  # no answer in the runs, or none that was found; stored, not used by default
 
 
 @dataclass(frozen=True, kw_only=True)

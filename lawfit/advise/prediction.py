@@ -13,6 +13,7 @@ import numpy as np
 
 from lawfit.advise.choices import choices_at
 from lawfit.advise.draws import Worlds, draw_worlds
+from lawfit.advise.refusal import doubts, noted
 from lawfit.advise.regret import (
     CAP,
     CHEAP,
@@ -145,7 +146,7 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
             "diverged": payload["diverged"],
             "cells": len(payload["cells"]),
             "sizes": len(model["sizes"]),
-            "certificate": _certificate(payload),
+            "certificate": _certificate(fit),
             "borrowed": _borrowed(payload, yours),
         },
         "backtest": (payload["backtest"]["splits"][0]["rows"] if payload["backtest"]["splits"] else []),
@@ -154,6 +155,7 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
             *_target_warnings(model, target, decades, yours, recommendation, recipe),
             *batch_notes,
             *payload["warnings"],
+            *noted(payload),
             *_status_warning(fit),
         ],
     }
@@ -465,17 +467,19 @@ def _target_warnings(
     return said
 
 
-def _certificate(payload: Mapping[str, Any]) -> dict[str, Any] | None:
+def _certificate(fit: Fit) -> dict[str, Any] | None:
     """The examination of the fit in short; None for one of before there was any."""
-    found = payload.get("certificate")
+    found = fit.payload.get("certificate")
     if found is None:
         return None
-    said = {name: list(found[name]) for name in ("reasons", "warnings")}  # tuples until the fit was stored
-    return {"certified": found["certified"], "words": found["words"], **said}
+    used = fit.status is not FitStatus.UNCERTIFIED
+    reasons = [] if used else doubts(fit.payload)
+    warnings = list(found["warnings"])  # a tuple until the fit was stored
+    return {"certified": used, "words": found["words"], "reasons": reasons, "warnings": warnings}
 
 
 def _status_warning(fit: Fit) -> list[str]:
     if fit.status is not FitStatus.UNCERTIFIED:
         return []
-    why = "; ".join((fit.payload.get("certificate") or {}).get("reasons", [])) or "it did not converge"
+    why = "; ".join(doubts(fit.payload))
     return [f"this fit is not certified ({why}), and is answered from because it was asked for by id"]

@@ -126,6 +126,8 @@ def _fit_all(store: Store, without_laws: Sequence[str], *, three_term: bool, as_
 
 def summary(stored: Fit) -> list[RenderableType]:
     """What a fit found: the laws, the scales they rest on, the backtest, warnings and the runs to add."""
+    from lawfit.pipeline import answering
+
     payload = stored.payload
     parts: list[RenderableType] = [_head(stored)]
     if payload.get("cells"):
@@ -142,12 +144,14 @@ def summary(stored: Fit) -> list[RenderableType]:
         parts += [plain(""), heading("Other laws of the field on these runs; none of them answers"), pairs(other)]
     if payload.get("next_grid"):
         parts += [plain(""), heading("Runs that would help most"), _next_grid(payload["next_grid"])]
-    if payload.get("warnings"):
-        parts += [plain(""), warning_list(payload["warnings"])]
+    if warnings := [*(payload.get("warnings") or []), *answering.remarks(stored)]:
+        parts += [plain(""), warning_list(warnings)]
     return parts
 
 
 def _head(stored: Fit) -> RenderableType:
+    from lawfit.pipeline import answering
+
     payload = stored.payload
     rows = [("Recipe", stored.recipe_name)]
     if "runs_used" in payload:
@@ -167,8 +171,11 @@ def _head(stored: Fit) -> RenderableType:
         rows += [("", line) for line in payload.get("lines") or []]
     rows.append(("Standing", _STATUS_WORDS.get(str(stored.status), str(stored.status))))
     if found := payload.get("certificate") if stored.kind == "lr_batch" else None:
-        rows.append(("Certificate" if found["certified"] else "Not certified", found["words"]))
-        rows += [("", sentence) for sentence in (*found["reasons"], *found["warnings"])]
+        used = stored.status != FitStatus.UNCERTIFIED
+        rows.append(("Certificate" if used else "Not certified", found["words"]))
+        rows += [("", sentence) for sentence in (*answering.doubts(stored), *found["warnings"])]
+        if mend := answering.to_mend(stored):
+            rows.append(("To add", mend))
     rows += further_rows(payload)
     return pairs(rows)
 
@@ -216,7 +223,7 @@ LAW_NAMES = {
 _STATUS_WORDS = {
     "ok": "rests on these runs",
     "sparse": "exponents come (in part) from published laws; these runs set the level",
-    "uncertified": "did not converge or contradicts itself: kept for inspection, not used for predictions",
+    "uncertified": "kept for inspection, not used for predictions",
 }
 
 

@@ -93,7 +93,7 @@ def _report(error: Exception, as_json: bool) -> int:
         else:
             print_error(kind, message, code, as_json, hint)
     elif isinstance(error, LawfitError) and not os.environ.get("LAWFIT_DEBUG"):
-        print_error(kind, str(error), code, as_json)
+        print_error(kind, str(error), code, as_json, lacking=getattr(error, "lacking", ()))
     elif os.environ.get("LAWFIT_DEBUG"):
         import traceback
 

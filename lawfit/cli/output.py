@@ -45,11 +45,23 @@ def print_json(document: Json) -> None:
     _printed_document = True
 
 
-def print_error(kind: str, message: str, code: int, as_json: bool, hint: str | None = None) -> None:
-    """Say what failed: to people on stderr, and under `--json` also as the document on stdout."""
+def print_error(
+    kind: str,
+    message: str,
+    code: int,
+    as_json: bool,
+    hint: str | None = None,
+    *,
+    lacking: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Say what failed: to people on stderr, and under `--json` also as the document on stdout.
+
+    `lacking` is what the runs lack for an answer, as data.
+    """
     if as_json and not _printed_document:
         error = {"type": kind, "message": message, "exit_code": int(code)}
-        print_json({"error": error if hint is None else {**error, "hint": hint}})
+        more = {"hint": hint, "lacking": list(lacking)}
+        print_json({"error": {**error, **{name: value for name, value in more.items() if value}}})
     sys.stderr.write(f"lawfit: {_printable(message)}\n" + (f"        {hint}\n" if hint else ""))
 
 

@@ -72,7 +72,8 @@ def predict(
 
     The answer comes from the newest stored fit of the recipe (`lawfit fit`), with an interval, the range in which
     being wrong costs little, what the published laws would use, and what each of them costs on your own runs.
-    Exit code 4: there is no fit to answer from.
+    Exit code 4: there is no fit to answer from, or its runs carry no answer: what they lack is said, and which runs
+    would mend it.
 
     Example: lawfit predict --params 7B --tokens 1.4T --seq-len 4096 --batch-multiple 64
     """

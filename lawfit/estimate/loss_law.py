@@ -48,7 +48,7 @@ def loss_law(runs: Sequence[Run], rng: np.random.Generator) -> LossLaw:
     Raises
     ------
     NotEnoughData
-        Fewer than `LOSS_SCALES` scales.
+        Fewer than `LOSS_SCALES` scales; or an asymptote has to be lent, and the losses are in another unit.
     FitError
         The losses do not fall with the inputs.
     """
@@ -67,6 +67,11 @@ def loss_law(runs: Sequence[Run], rng: np.random.Generator) -> LossLaw:
     if free.certificate.certified:
         fit = fit_loss(*points, rng=rng, resamples=LOSS_RESAMPLES)
         lent = _lent(points)
+    elif points[2].max() <= LENT_ASYMPTOTE.mean:
+        raise NotEnoughData(
+            f"the runs alone do not carry a law of the loss ({doubt(free.certificate)}), and published laws lend "
+            f"nothing: their asymptote is about {LENT_ASYMPTOTE.mean:g} nats per token, and every loss here is below it"
+        )
     else:
         sentences.append(
             f"the runs alone do not carry it ({doubt(free.certificate)}); its asymptote is lent by published laws "

@@ -13,6 +13,7 @@ from lawfit.ingest.names import (
     LOSSES,
     NAMES,
     PER_DEVICE,
+    is_score,
     is_smoothed_loss,
     is_training_loss,
     normal,
@@ -203,6 +204,7 @@ class _Recogniser:
 
     def _take_loss(self) -> None:
         if "loss" in self.places:
+            self._refuse_score(self.table.columns[self.places["loss"]])
             return
         free = [
             place
@@ -242,6 +244,14 @@ class _Recogniser:
             f"the loss is '{self.table.columns[raw]}': the smoothed '{self.table.columns[best]}' stands in only "
             f"{self._filled(best)} of {len(self.table.rows)} rows"
         )
+
+    def _refuse_score(self, column: str) -> None:
+        """A column that was mapped to the loss is not minimised where its name says that higher is better."""
+        if is_score(column):
+            raise LogFormatError(
+                f"{self.table.name}: '{column}' is a score by its name, of which higher is better, and a law is fitted "
+                f"to where the loss is lowest; {_turned(column)} (if lower is better, rename the column)"
+            )
 
     @staticmethod
     def _may_be_loss(column: str) -> bool:
@@ -316,6 +326,9 @@ class _Recogniser:
         ]
         if empty:
             hints.append(f"empty in every row: {', '.join(empty)}")
+        if "loss" not in self.places:
+            scores = [column for column in self.table.columns if is_score(column)]
+            hints += [f"'{column}' is a score, of which higher is better: {_turned(column)}" for column in scores[:1]]
         if "step" in normals:
             hints.append("a column 'step' suggests a training curve: lawfit ingest wants one row per run, not per step")
         return "".join(f"; {hint}" for hint in hints)
@@ -358,3 +371,8 @@ class _Recogniser:
             known.insert(0, convention or (CONVENTION_BY_ROW if by_row else "which parameters it counts is not said"))
         column = self.table.columns[self.places[field]]
         return f"{column} ({'; '.join(known)})" if known else column
+
+
+def _turned(score: str) -> str:
+    """What to do with a score."""
+    return f"add a column of errors, such as 1 - {score} (100 - it, in percent), and take that with --map COLUMN=loss"

@@ -127,6 +127,15 @@ _SETTING: Final = re.compile(
 # Choices that a fit does not see, beside those above, which also make keys and so cannot become more.
 _FIXED: Final = re.compile(r"qk_norm|embedding_std|rope_(base|theta)|eval_tokens")
 
+# Words of results of which higher is better, unless the name also has one of those below.
+_SCORES: Final = frozenset(
+    {
+        *("accuracy", "accuracies", "acc", "acc1", "acc5", "top1", "top5", "score", "scores", "f1", "auc", "auroc"),
+        *("auprc", "recall", "bleu", "rouge", "meteor", "mcc", "r2", "reward", "return", "winrate", "psnr", "miou"),
+    }
+)
+_LOWER_IS_BETTER: Final = frozenset({"loss", "error", "err", "nll", "entropy", "perplexity", "ppl", "bpb"})
+
 _PREFIXES: Final = ("config_", "hparams_", "hyperparameters_", "summary_", "metrics_", "args_", "cfg_", "settings_")
 
 
@@ -162,6 +171,12 @@ def is_smoothed_loss(name: str) -> bool:
     """Whether the column is a loss averaged over the last steps."""
     words = normal(name).split("_")
     return "loss" in words and not {"smooth", "smoothed", "ema", "avg"}.isdisjoint(words)
+
+
+def is_score(name: str) -> bool:
+    """Whether the column is a score, of which higher is better."""
+    words = set(normal(name).split("_"))
+    return not words.isdisjoint(_SCORES) and words.isdisjoint(_LOWER_IS_BETTER)
 
 
 def is_training_loss(name: str) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lawfit.errors import LogFormatError, NoFit, NotEnoughData, StoreError
-from lawfit.pipeline.answering import latest_answering, latest_certified, newer_doubtful
+from lawfit.pipeline.answering import answer, latest_answering, latest_certified, newer_doubtful
 from lawfit.pipeline.arrivals import Arrivals, require_same_data
 from lawfit.pipeline.fitting import (
     CRITICAL_BATCH,
@@ -158,12 +158,11 @@ def recommend(store: Store, recipe: str | None, target: Target, *, fit_id: str |
 
     Raises
     ------
+    Unanswerable
+        The fit may not be used: what the runs lack, and which runs would mend it. One named by its id answers.
     NoRecipe, NoFit
         With what to type.
     """
-    from lawfit.advise.prediction import recommend as advise
-    from lawfit.advise.prediction import recommend_without_runs
-
     if fit_id is None:
         chosen = store.recipe(recipe)
         fit = latest_answering(store, chosen)
@@ -172,17 +171,12 @@ def recommend(store: Store, recipe: str | None, target: Target, *, fit_id: str |
         chosen = store.recipe(fit.recipe_name)
         if recipe is not None and store.recipe(recipe).key != fit.recipe_key:
             raise NoFit(f"fit {fit_id} belongs to recipe '{fit.recipe_name}', not to '{recipe}'")
-    if fit.kind == LR_BATCH:
-        answer = advise(fit, chosen, target, laws_of(store, fit))
-        if fit_id is None:
-            answer["warnings"] = [*newer_doubtful(store, chosen, fit), *answer["warnings"]]
-    elif fit.kind == CRITICAL_BATCH:
-        answer = recommend_without_runs(fit, chosen, target)
-    else:
-        raise NoFit(f"fit {fit_id} is one of the {fit.kind} law alone; name the fit of learning rate and batch")
+    document = answer(fit, chosen, target, laws_of(store, fit), asked_by_id=fit_id is not None)
+    if fit_id is None and fit.kind == LR_BATCH:
+        document["warnings"] = [*newer_doubtful(store, chosen, fit), *document["warnings"]]
     with suppress(StoreError):  # a read-only database still answers; only the record of the answer is missing
-        store.put_prediction(answer["id"], fit.id, answer["target"], answer)
-    return answer
+        store.put_prediction(document["id"], fit.id, document["target"], document)
+    return document
 
 
 def plan(store: Store, recipe: str | None, question: PlanQuestion, *, fit_id: str | None = None) -> dict[str, Json]:

@@ -1,20 +1,72 @@
-"""Which of the stored fits of a recipe answers, and why another one does not."""
+"""The one place that answers or refuses, for command line, notebook, REST and page; and which stored fit is asked."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from lawfit.errors import NoFit
+from lawfit.errors import NoFit, Unanswerable
 from lawfit.pipeline.fitting import CRITICAL_BATCH, LR_BATCH
 from lawfit.records import (
     Fit,
     FitStatus,
+    Json,
     Recipe,
+    Target,
 )
 
 if TYPE_CHECKING:
     from lawfit.storage import Store
+
+
+def answer(
+    fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit], *, asked_by_id: bool = False
+) -> dict[str, Json]:
+    """The recommendation of a fit, stored or in memory.
+
+    Parameters
+    ----------
+    laws : kind -> the further fits that `fit` names
+    asked_by_id : this very fit was asked for, so it answers though it may not be certified, and says that
+
+    Raises
+    ------
+    Unanswerable
+        The fit may not be used: what its runs lack, and which runs would mend it.
+    NoFit
+        It is a fit of one further law, or of another version of lawfit.
+    ValueError
+        The batch constraints contradict each other or the target.
+    """
+    from lawfit.advise.prediction import recommend, recommend_without_runs
+
+    if fit.kind == CRITICAL_BATCH:
+        return recommend_without_runs(fit, recipe, target)
+    if fit.kind != LR_BATCH:
+        raise NoFit(f"fit {fit.id} is one of the {fit.kind} law alone; name the fit of learning rate and batch")
+    if not asked_by_id:
+        require_certified(fit)
+    return recommend(fit, recipe, target, laws)
+
+
+def require_certified(fit: Fit) -> None:
+    """Refuse a fit that may not be used.
+
+    Raises
+    ------
+    Unanswerable
+        With what its runs lack, and which runs would mend it.
+    """
+    if fit.status is FitStatus.UNCERTIFIED:
+        raise _refusal(fit)
+
+
+def _refusal(fit: Fit) -> Unanswerable:
+    """Why a fit may not be used."""
+    from lawfit.advise.refusal import refusal
+
+    return refusal(fit)
 
 
 def latest_answering(store: Store, recipe: Recipe) -> Fit:
@@ -29,17 +81,27 @@ def latest_answering(store: Store, recipe: Recipe) -> Fit:
 
 
 def latest_certified(store: Store, recipe: Recipe) -> Fit:
-    """The newest fit of learning rate and batch that may be used; where there is none, why."""
+    """The newest fit of learning rate and batch that may be used.
+
+    Raises
+    ------
+    Unanswerable
+        There are fits, and none that may be used: why the newest is not.
+    NoFit
+        There is none.
+    """
+    newest = _newest(store, recipe)
     try:
-        return store.latest_fit(recipe.key, LR_BATCH)
+        usable = store.latest_fit(recipe.key, LR_BATCH)
     except NoFit:
-        doubtful = _newest(store, recipe)
-        if doubtful is None:
+        if newest is None:
             raise
-        raise NoFit(
-            f"the fit of recipe '{recipe.name}' is not certified, so it is not used: {_doubts(doubtful)}; add runs and "
-            f"fit again, or look at what it says with lawfit predict --fit {doubtful.id}"
-        ) from None
+        raise _refusal(newest) from None
+    if newest is None or newest.id == usable.id:
+        return usable
+    if (usable.data_hash, usable.options) == (newest.data_hash, newest.options):
+        raise _refusal(newest)  # of the same runs, by other code: what was found out since speaks against it as well
+    return usable
 
 
 def newer_doubtful(store: Store, recipe: Recipe, fit: Fit) -> list[str]:
@@ -47,9 +109,29 @@ def newer_doubtful(store: Store, recipe: Recipe, fit: Fit) -> list[str]:
     newest = _newest(store, recipe)
     if newest is None or newest.id == fit.id or newest.status is not FitStatus.UNCERTIFIED:
         return []
-    return [
-        f"this answer is of an older fit: the newest, {newest.id}, is not certified ({_doubts(newest)}) and is not used"
-    ]
+    why = "; ".join(doubts(newest))
+    return [f"this answer is of an older fit: the newest, {newest.id}, is not certified ({why}) and is not used"]
+
+
+def doubts(fit: Fit) -> list[str]:
+    """What speaks against using a fit; empty for one that may be used."""
+    from lawfit.advise.refusal import doubts as of_payload
+
+    return of_payload(fit.payload) if fit.status is FitStatus.UNCERTIFIED else []
+
+
+def to_mend(fit: Fit) -> str:
+    """Runs that would make a fit usable, in words; empty where it is, or none is known to help."""
+    from lawfit.advise.refusal import mending
+
+    return mending(fit.payload) if fit.status is FitStatus.UNCERTIFIED else ""
+
+
+def remarks(fit: Fit) -> list[str]:
+    """What its runs lack, beside what the fit itself warns of."""
+    from lawfit.advise.refusal import noted
+
+    return noted(fit.payload)
 
 
 def _newest(store: Store, recipe: Recipe) -> Fit | None:
@@ -57,7 +139,3 @@ def _newest(store: Store, recipe: Recipe) -> Fit | None:
     with suppress(NoFit):
         return store.latest_fit(recipe.key, LR_BATCH, usable_only=False)
     return None
-
-
-def _doubts(fit: Fit) -> str:
-    return "; ".join((fit.payload.get("certificate") or {}).get("reasons", [])) or "it did not converge"

@@ -11,9 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from lawfit.errors import NoFit, NotEnoughData
+from lawfit.errors import FitError, NoFit, NotEnoughData
 from lawfit.records import (
     Fit,
+    FitStatus,
     Json,
     Optimum,
     Recipe,
@@ -184,18 +185,30 @@ def fit_runs(
 ) -> tuple[Fit, tuple[Optimum, ...]]:
     """Fit learning rate and batch to the runs of one recipe, in memory: the fit, and each scale's own optimum.
 
+    What the runs lack is kept beside the fit, which is not certified where they carry no answer.
+
     Raises
     ------
     NotEnoughData
         No run finished.
+    FitError
+        No law could be fitted to them; with what they lack.
     """
+    from lawfit.advise.agreement import contradiction
+    from lawfit.advise.refusal import lack_words
     from lawfit.estimate.analysis import FitOptions, analyse
+    from lawfit.estimate.lacking import Bearing, diagnose
     from lawfit.estimate.observations import data_hash, observe
 
     options = options or FitOptions()
     observed = observe(runs)
     data, code = data_hash(runs), code_version()
-    analysis = analyse(observed, options, seq_len=recipe.seq_len, progress=progress)
+    lacking = diagnose(observed)
+    try:
+        analysis = analyse(observed, options, seq_len=recipe.seq_len, progress=progress)
+    except FitError as error:
+        why = [lack_words(lack) for lack in lacking if lack.bearing is not Bearing.NOTED]
+        raise type(error)("; ".join([*why, str(error)])) from None
     fit = Fit(
         id=content_hash({"recipe": recipe.key, "data": data, "code": code, "options": asdict(options)}),
         recipe_key=recipe.key,
@@ -208,6 +221,14 @@ def fit_runs(
         options=asdict(options),
         exclusions=dict(observed.rejected),
         payload=analysis.payload,
+    )
+    if (against := contradiction(fit, recipe, observed)) is not None:
+        lacking = (against, *lacking)
+    refused = any(lack.bearing is Bearing.REFUSES for lack in lacking)
+    fit = replace(
+        fit,
+        status=FitStatus.UNCERTIFIED if refused else fit.status,
+        payload={**fit.payload, "lacking": [lack.to_json() for lack in lacking]},
     )
     return fit, analysis.optima
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from lawfit.advise.expected_loss import choice_words, expected_loss
+from lawfit.errors import NotEnoughData
 from lawfit.estimate.loss_ensemble import LossEnsemble
 from lawfit.estimate.loss_law import loss_law
 from lawfit.estimate.loss_third import fit_further_forms, ordinary_runs
@@ -141,3 +143,10 @@ def test_runs_with_fewer_active_experts_do_not_enter_the_additive_law(rng: np.ra
     assert kept == dense
     assert "2 runs with another share of active experts than 1" in note
     assert "fewer than 3 scales have another share" in fit_further_forms([*dense, *few], rng)[1]["moe_sparsity"]
+
+
+def test_an_asymptote_is_not_lent_to_losses_that_are_all_below_it(rng: np.random.Generator) -> None:
+    """Bits per byte, or the squared error of another task: a law that the runs do not carry is missing, with why."""
+    few = [replace(one, loss=0.3 * (one.loss or 0.0)) for one in grid(rng)[:6]]
+    with pytest.raises(NotEnoughData, match=r"published laws lend nothing: .* about 1\.8 nats per token"):
+        loss_law(few, rng)
