@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.estimate.surface import N_LAW, LawPrior
+from lawfit.laws.lenders import lenders
 from lawfit.laws.priors import exponent_prior, level_prior
 
 Floats = NDArray[np.float64]
@@ -60,13 +61,29 @@ def law_prior(form: str, centre: tuple[float, float], without: Sequence[str] = (
 
 
 def borrowed_sentences(without: Sequence[str] = ()) -> list[str]:
-    """Where the borrowed exponents come from, in plain words."""
+    """Where borrowed exponents and levels come from, in plain words; or that nobody lends, and what stands instead."""
     said: list[str] = []
-    for of, words in (("lr_joint", "learning rate"), ("batch", "batch size")):
+    for of, level_of, words in (("lr_joint", "lr", "learning rate"), ("batch", "batch_tokens", "batch size")):
         prior = exponent_prior(of, without=without)
+        voters = [law.id for law in lenders(level_of, without)]
         parts = ", ".join(
             f"{name}^{value:+.2f} (sd {sd:.2f})"
             for name, value, sd in zip(prior.inputs, prior.mean, prior.sd, strict=True)
         )
-        said.append(f"best {words} as {parts}, from {', '.join(prior.laws)}")
+        if prior.laws:
+            said.append(f"best {words} as {parts}, from {', '.join(prior.laws)}")
+        else:
+            said.append(
+                f"best {words}: no published law lends its exponents, so they rest on these runs and on a vague prior "
+                f"({parts})"
+            )
+        if voters:
+            said.append(f"level of the {words} before any run, from {', '.join(voters)}")
+        else:
+            said.append(f"level of the {words}: no published law lends one, so it rests on these runs")
     return said
+
+
+def anyone_lends(without: Sequence[str] = ()) -> bool:
+    """Whether a published law stands beside the runs in a fit of learning rate and batch, or a vague prior alone."""
+    return any(lenders(quantity, without) for quantity in ("lr", "lr_joint", "batch_tokens", "batch"))

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.estimate.borrowed import law_prior
+from lawfit.estimate.borrowed import anyone_lends, law_prior
 from lawfit.estimate.certificate import (
     BENDS,
     DOUBTFUL,
@@ -77,7 +77,9 @@ def certify_surface(observed: Observations, ensemble: Ensemble, *, without_laws:
     structure = _steepness(observed, top)
     return Certificate(
         reasons=tuple(_reasons(search, above)),
-        warnings=tuple(_warnings(search, weak, sd, runs, structure, influence, observed.n_cells)),
+        warnings=tuple(
+            _warnings(search, weak, sd, runs, structure, influence, observed.n_cells, lent=anyone_lends(without_laws))
+        ),
         search=search,
         condition_number=condition_number(information),
         standard_errors=dict(zip(NAMES, (float(min(s, _OPEN)) for s in sd), strict=True)),
@@ -283,6 +285,8 @@ def _warnings(
     structure: LackOfFit | None,
     influence: Sequence[Any],
     cells: int,
+    *,
+    lent: bool,
 ) -> list[str]:
     """What a reader should know."""
     found = []
@@ -292,7 +296,8 @@ def _warnings(
         )
     if weak:
         shown = " and ".join([", ".join(weak[:-1]), weak[-1]]) if len(weak) > 1 else weak[0]
-        text = f"these runs alone do not determine the {shown}: published laws lend what is missing"
+        rest = "published laws lend what is missing" if lent else "a vague prior stands in, as no published law lends"
+        text = f"these runs alone do not determine the {shown}: {rest}"
         if runs:
             at = " and one at ".join(
                 f"{format_quantity(r.inputs['params'])} parameters, {format_quantity(r.inputs['tokens'])} tokens"

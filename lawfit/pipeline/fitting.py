@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from lawfit.errors import NoFit, NotEnoughData
 from lawfit.records import (
     Fit,
+    FitStatus,
     Json,
     Optimum,
     Recipe,
@@ -44,7 +45,7 @@ class FittedRecipe:
 def evidence_of(store: Store, recipe: Recipe) -> Evidence:
     """All that the store holds of one recipe."""
     from lawfit.estimate.all_laws import CURVE_METRICS, Evidence
-    from lawfit.estimate.recipe_laws import holds_the_rate
+    from lawfit.laws.schedules import holds_the_rate
 
     counts = store.curve_counts(recipe.key) if holds_the_rate(recipe.schedule) else {}  # others are not read off
     most = max(counts.values(), default=0)
@@ -113,14 +114,17 @@ def fit_evidence(
     """
     from lawfit.estimate.all_laws import evidence_hash, fit_all_laws
     from lawfit.estimate.analysis import FitOptions
+    from lawfit.laws.lenders import lending_to
 
     options, report = options or FitOptions(), progress or (lambda _step, _share: None)
     report("further laws", 0.0)
-    found = fit_all_laws(evidence, three_term=three_term)
+    lending = lending_to(recipe, options.without_laws)
+    found = fit_all_laws(evidence, three_term=three_term, without_laws=lending.without)
     data, code = evidence_hash(evidence), code_version()
+    stated = {"without_laws": list(options.without_laws)}
     laws = tuple(
         Fit(
-            id=content_hash({"recipe": recipe.key, "data": data, "code": code, "kind": law.kind}),
+            id=content_hash({"recipe": recipe.key, "data": data, "code": code, "kind": law.kind, "options": stated}),
             recipe_key=recipe.key,
             recipe_name=recipe.name,
             kind=law.kind,
@@ -128,7 +132,7 @@ def fit_evidence(
             data_hash=data,
             code_version=code,
             created_at=_now(),
-            options={},
+            options=stated,
             exclusions={run.run_key: run.excluded for run in evidence.runs if run.excluded is not None},
             payload=law.payload,
         )
@@ -153,6 +157,7 @@ def fit_evidence(
                 "status": law.status.value,
                 "words": law.payload["words"],
                 "lines": law.payload.get("lines", []),
+                "lent_by": law.payload["lent_by"],
             }
             for law in laws
         },
@@ -170,6 +175,7 @@ def fit_evidence(
             "status": sister.status.value,
             "words": words,
             "lines": lines,
+            "lent_by": sister.payload.get("lent_by"),
         }
     fit = replace(fit, id=content_hash({"fit": fit.id, **named}), payload={**fit.payload, **named})
     return FittedRecipe(fit=fit, optima=optima, laws=laws)
@@ -184,6 +190,8 @@ def fit_runs(
 ) -> tuple[Fit, tuple[Optimum, ...]]:
     """Fit learning rate and batch to the runs of one recipe, in memory: the fit, and each scale's own optimum.
 
+    Published laws lend to it as far as they are of its kind (`laws.lenders`); ``lending`` of the payload says which do.
+
     Raises
     ------
     NotEnoughData
@@ -191,11 +199,23 @@ def fit_runs(
     """
     from lawfit.estimate.analysis import FitOptions, analyse
     from lawfit.estimate.observations import data_hash, observe
+    from lawfit.laws.lenders import lending_to
 
     options = options or FitOptions()
     observed = observe(runs)
     data, code = data_hash(runs), code_version()
-    analysis = analyse(observed, options, seq_len=recipe.seq_len, progress=progress)
+    lending = lending_to(recipe, options.without_laws)
+    narrowed = replace(options, without_laws=lending.without)
+    analysis = analyse(observed, narrowed, seq_len=recipe.seq_len, progress=progress)
+    payload = {
+        **analysis.payload,
+        "lending": lending.to_json(),
+        "not_lent": lending.sentences(),
+        "warnings": [
+            *analysis.payload["warnings"],
+            *(lending.assumed if analysis.status is FitStatus.SPARSE else ()),
+        ],
+    }
     fit = Fit(
         id=content_hash({"recipe": recipe.key, "data": data, "code": code, "options": asdict(options)}),
         recipe_key=recipe.key,
@@ -207,7 +227,7 @@ def fit_runs(
         created_at=_now(),
         options=asdict(options),
         exclusions=dict(observed.rejected),
-        payload=analysis.payload,
+        payload=payload,
     )
     return fit, analysis.optima
 
