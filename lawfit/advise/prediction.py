@@ -317,17 +317,17 @@ def _form_at_batch(payload: Mapping[str, Any], worlds: Worlds, log_batch: float)
 _LENT: Final = {"lr": ("lr", "lr_joint"), "batch_tokens": ("batch_tokens", "batch")}
 
 
-def _lender(payload: Mapping[str, Any], *names: str) -> str:
+def _lender(payload: Mapping[str, Any], name: str) -> str:
     """What stands beside the runs in the answer's lr or batch; fits of before there was a choice had all laws."""
     found = payload.get("lending")
-    lent = found is None or any(found["lenders"][quantity] for name in names for quantity in _LENT[name])
+    lent = found is None or any(found["lenders"][quantity] for quantity in _LENT[name])
     return "published laws" if lent else "a vague prior"
 
 
 def _nothing_of_ones_own(payload: Mapping[str, Any], yours: Sequence[float]) -> list[str]:
     if max(yours) >= _NOTHING:
         return []
-    rest = _lender(payload, *_LENT)
+    rest = " and ".join(dict.fromkeys(_lender(payload, name) for name in _LENT))
     return [f"these runs say next to nothing about learning rate and batch size: the answer is that of {rest}"]
 
 
@@ -456,9 +456,10 @@ def _borrowed(payload: Mapping[str, Any], yours: Sequence[float]) -> list[str]:
 
 def _assumed(payload: Mapping[str, Any], yours: Sequence[float]) -> list[str]:
     """What was taken for granted about the recipe so that published laws could lend, where that matters here."""
-    if min(yours) >= 0.95 or payload.get("lending") is None:
+    if yours[0] >= 0.95 or payload.get("lending") is None:
         return []
-    return [words for words in payload["lending"]["assumed"] if words not in payload["warnings"]]
+    assumed = payload["lending"]["assumed"].get("lr_joint", [])
+    return [words for words in assumed if words not in payload["warnings"]]
 
 
 def _target_warnings(

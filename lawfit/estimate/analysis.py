@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate.backtest import columns_of, observed_surfaces_of, published_predictions, run_backtest
-from lawfit.estimate.borrowed import BENT_SD, PRIOR_FORMS, anyone_lends, borrowed_sentences, law_prior
+from lawfit.estimate.borrowed import BENT_SD, PRIOR_FORMS, beside_the_runs, borrowed_sentences, law_prior
 from lawfit.estimate.cells import CellReport, locate_cells, next_grids
 from lawfit.estimate.ensemble import MIN_CELLS_TO_CHOOSE, Ensemble, fit_ensemble, left_out_groups
 from lawfit.estimate.lr_at_batch import LrAtBatch, choose_lr_at_batch
@@ -360,10 +360,9 @@ def _warnings(
             f"{observed.params[0]:.3g} parameters and {4 * observed.tokens[0]:.3g} tokens would settle it"
         )
     if sparse:
-        rest = "is borrowed from published laws" if anyone_lends(without_laws) else "rests on a vague prior"
         said.append(
-            f"thin evidence ({counted(observed.n_cells, 'scale')}): how the optimum moves with scale {rest}; these "
-            "runs set its level"
+            f"thin evidence ({counted(observed.n_cells, 'scale')}): how the optimum moves with scale "
+            f"{beside_the_runs(without_laws)}; these runs set its level"
         )
     said += _lonely_runs(observed, max(m.choice.window for m in ensemble.members))
     for name, words in (("lr", "learning rate"), ("batch_tokens", "batch size")):

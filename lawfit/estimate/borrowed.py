@@ -84,6 +84,12 @@ def borrowed_sentences(without: Sequence[str] = ()) -> list[str]:
     return said
 
 
-def anyone_lends(without: Sequence[str] = ()) -> bool:
-    """Whether a published law stands beside the runs in a fit of learning rate and batch, or a vague prior alone."""
-    return any(lenders(quantity, without) for quantity in ("lr", "lr_joint", "batch_tokens", "batch"))
+def beside_the_runs(without: Sequence[str] = ()) -> str:
+    """What the runs leave open about how the optimum moves, in words that follow "it": who lends, or a vague prior."""
+    lent = {words: bool(lenders(of, without)) for of, words in (("lr_joint", "learning rate"), ("batch", "batch size"))}
+    if all(lent.values()):
+        return "is borrowed from published laws"
+    if not any(lent.values()):
+        return "rests on a vague prior"
+    from_laws, vague = (next(words for words, is_lent in lent.items() if is_lent is wanted) for wanted in (True, False))
+    return f"is borrowed from published laws for the {from_laws} and rests on a vague prior for the {vague}"

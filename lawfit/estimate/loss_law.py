@@ -112,7 +112,8 @@ def loss_law(runs: Sequence[Run], rng: np.random.Generator, without_laws: Sequen
         "sentences": [*sentences, *found.warnings],
         "lent_by": lent_by,
     }
-    missing = f"fitted, but not certified: {doubt(found)}" if status is FitStatus.UNCERTIFIED else ""
+    nobody = "" if lender else ", and no published law lends an asymptote"
+    missing = f"fitted, but not certified: {doubt(found)}{nobody}" if status is FitStatus.UNCERTIFIED else ""
     return LossLaw(status=status, payload=payload, missing=missing)
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.estimate.borrowed import anyone_lends, law_prior
+from lawfit.estimate.borrowed import beside_the_runs, law_prior
 from lawfit.estimate.certificate import (
     BENDS,
     DOUBTFUL,
@@ -78,7 +78,9 @@ def certify_surface(observed: Observations, ensemble: Ensemble, *, without_laws:
     return Certificate(
         reasons=tuple(_reasons(search, above)),
         warnings=tuple(
-            _warnings(search, weak, sd, runs, structure, influence, observed.n_cells, lent=anyone_lends(without_laws))
+            _warnings(
+                search, weak, sd, runs, structure, influence, observed.n_cells, beside=beside_the_runs(without_laws)
+            )
         ),
         search=search,
         condition_number=condition_number(information),
@@ -286,7 +288,7 @@ def _warnings(
     influence: Sequence[Any],
     cells: int,
     *,
-    lent: bool,
+    beside: str,
 ) -> list[str]:
     """What a reader should know."""
     found = []
@@ -296,8 +298,7 @@ def _warnings(
         )
     if weak:
         shown = " and ".join([", ".join(weak[:-1]), weak[-1]]) if len(weak) > 1 else weak[0]
-        rest = "published laws lend what is missing" if lent else "a vague prior stands in, as no published law lends"
-        text = f"these runs alone do not determine the {shown}: {rest}"
+        text = f"these runs alone do not determine the {shown}: what is missing {beside}"
         if runs:
             at = " and one at ".join(
                 f"{format_quantity(r.inputs['params'])} parameters, {format_quantity(r.inputs['tokens'])} tokens"

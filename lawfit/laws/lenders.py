@@ -114,7 +114,7 @@ class Lending:
     lenders: Mapping[str, tuple[str, ...]]  # quantity -> ids of the laws that lend it; empty: nobody does
     withheld: tuple[Withheld, ...]
     without: tuple[str, ...]  # the same as `priors` and `lent` take it: ids, or "id.quantity"
-    assumed: tuple[str, ...]  # what was taken for granted about the recipe for something to be lent
+    assumed: Mapping[str, tuple[str, ...]]  # quantity -> what was taken for granted about the recipe to lend it
 
     def sentences(self) -> list[str]:
         """Which laws are withheld and why, one sentence per reason."""
@@ -134,7 +134,7 @@ class Lending:
         return {
             "lenders": {quantity: list(laws) for quantity, laws in self.lenders.items()},
             "withheld": [vars(each).copy() for each in self.withheld],
-            "assumed": list(self.assumed),
+            "assumed": {quantity: list(said) for quantity, said in self.assumed.items()},
         }
 
 
@@ -158,7 +158,8 @@ def family_of(optimizer: str) -> Family:
     for family, pattern in (
         (Family.MATRIX, r"muon|scion"),
         (Family.SIGN, r"\blion|sign"),
-        (Family.ADAM, r"adam"),
+        # variants that step in Adam's units, by their bare names; `lawfit.simulate` makes runs as AdamW's would be
+        (Family.ADAM, r"adam|\bmini\b|\bcautious|\bmars\b|^simulated$"),
         (Family.SGD, r"\bsgd|momentum|nesterov"),
     ):
         if re.search(pattern, said):
@@ -297,16 +298,21 @@ def _other_schedule(own: Hold, quantity: str, recipe: Hold, said: str) -> str:
     return f"a schedule that {own}, and the recipe's ('{said}') {recipe}"
 
 
-def _assumed(recipe: Traits, found: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    said = []
-    if recipe.parametrization is Parametrization.UNKNOWN and any(found[quantity] for quantity in _OF_LR):
-        said.append(
-            "assumed standard parametrization, which the recipe does not say: published laws of the learning rate lend "
-            "on that ground; under muP they would not (say so with parametrization=mup when the runs are read)"
-        )
-    if recipe.family is Family.UNKNOWN and any(found[quantity] for quantity in (*_OF_LR, "timescale")):
-        said.append(
-            "assumed AdamW, which the recipe does not say: published laws of learning rate and weight decay lend on "
-            "that ground (say so with optimizer=... when the runs are read)"
-        )
-    return tuple(said)
+def _assumed(recipe: Traits, found: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """Sentences under each quantity that would not be lent if the recipe were not the usual one."""
+    assumed: dict[str, tuple[str, ...]] = {}
+    for quantity in ("lr_joint", "timescale", "critical_batch"):
+        said = []
+        if recipe.parametrization is Parametrization.UNKNOWN and quantity in _OF_LR:
+            said.append(
+                "assumed standard parametrization, which the recipe does not say: on that ground published laws lend "
+                f"{QUANTITIES[quantity]}; to muP they would not (say so with parametrization=mup when runs are read)"
+            )
+        if recipe.family is Family.UNKNOWN:
+            said.append(
+                "assumed AdamW, which the recipe does not say: on that ground published laws lend "
+                f"{QUANTITIES[quantity]} (say so with optimizer=adamw when runs are read)"
+            )
+        if found[quantity] and said:
+            assumed[quantity] = tuple(said)
+    return assumed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -24,8 +24,9 @@ from lawfit.records import (
 from lawfit.settings import data_folder
 
 if TYPE_CHECKING:
-    from lawfit.estimate.all_laws import Evidence, Squares
+    from lawfit.estimate.all_laws import Evidence, FittedLaw, Squares
     from lawfit.estimate.analysis import FitOptions
+    from lawfit.laws.lenders import Lending
     from lawfit.storage import Store
 
 LR_BATCH: Final = "lr_batch"  # kind of fit: the best learning rate and batch size
@@ -134,7 +135,7 @@ def fit_evidence(
             created_at=_now(),
             options=stated,
             exclusions={run.run_key: run.excluded for run in evidence.runs if run.excluded is not None},
-            payload=law.payload,
+            payload=_with_assumptions(law, lending),
         )
         for law in found.fitted
     )
@@ -181,6 +182,12 @@ def fit_evidence(
     return FittedRecipe(fit=fit, optima=optima, laws=laws)
 
 
+def _with_assumptions(law: FittedLaw, lending: Lending) -> Mapping[str, Json]:
+    """The payload of a further law, with what was taken for granted about the recipe for laws to lend to it."""
+    said = lending.assumed.get(law.kind, ()) if law.payload["lent_by"] else ()
+    return {**law.payload, "sentences": [*law.payload["sentences"], *said]}
+
+
 def fit_runs(
     recipe: Recipe,
     runs: Sequence[Run],
@@ -213,7 +220,7 @@ def fit_runs(
         "not_lent": lending.sentences(),
         "warnings": [
             *analysis.payload["warnings"],
-            *(lending.assumed if analysis.status is FitStatus.SPARSE else ()),
+            *(lending.assumed.get("lr_joint", ()) if analysis.status is FitStatus.SPARSE else ()),
         ],
     }
     fit = Fit(

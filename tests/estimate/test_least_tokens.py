@@ -66,7 +66,8 @@ def test_one_size_borrows_the_exponent(rng: np.random.Generator) -> None:
     assert "in part from minicpm" in found.words()
     assert alone.lent_by == ()
     assert "in part from a vague prior" in alone.words()
-    assert found.law is not None and alone.law is not None
+    assert found.law is not None
+    assert alone.law is not None
     assert abs(alone.law.exponents["loss"]) < abs(found.law.exponents["loss"])  # nothing pulls it to -6.24 any more
 
 
