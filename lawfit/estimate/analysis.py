@@ -356,7 +356,7 @@ def _warnings(
     if observed.n_cells >= 2 and np.ptp(log_ratio) < 0.2 and len(np.unique(observed.params)) > 1:
         said.append(
             f"all scales have about {np.exp(log_ratio.mean()):.3g} tokens per parameter, so parameters and tokens "
-            "cannot be told apart: their exponents are in part borrowed. One sweep at "
+            f"cannot be told apart: which of the two it is {beside_the_runs(without_laws)}. One sweep at "
             f"{observed.params[0]:.3g} parameters and {4 * observed.tokens[0]:.3g} tokens would settle it"
         )
     if sparse:

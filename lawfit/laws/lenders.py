@@ -10,8 +10,9 @@ the spread between laws stands for them):
   muP say something about tokens alone, which muP does not change (arXiv 2409.19913, 2408.13359), and may be lent.
 - *Optimizer.* A learning rate is a step length in one optimizer's units: level and exponents are lent within a family
   (Adam and its variants; Muon and Scion; signs, as Lion; SGD). So is the AdamW timescale, which other optimizers do not
-  have, and the exponent of a critical batch, which grows with an optimizer that makes better use of large batches
-  (arXiv 2505.02222). Batch laws, all of them of AdamW but one, are lent to every family, and the answer names them.
+  have, and the exponent of a critical batch: how well large batches are used is the optimizer's (arXiv 2505.02222).
+  Batch laws, of AdamW but for Scion's as far as they say, are lent to every family, and named: exponents in tokens
+  agree across the two as well as among AdamW's own.
 - *Schedule.* A constant rate wants a lower peak than one that decays from the start (arXiv 2406.19146), so the level of
   the learning rate is lent among schedules that hold the rate, or among those that do not. Exponents are lent across:
   those of the critical batch agree (0.47 at constant rates, 0.462 on a linear decay, arXiv 2410.21676, 2505.13738), and
