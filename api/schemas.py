@@ -160,6 +160,10 @@ class EvidenceOut(Document):
         default=None, description="Whether the fit is certified, the examination in one line, reasons and warnings"
     )
     borrowed: list[str] = Field(description="What comes from published laws, in plain sentences")
+    not_lent: list[str] = Field(
+        default_factory=list,
+        description="Published laws that lend nothing, with the reason: withheld, or of another kind of recipe",
+    )
 
 
 class FurtherOut(Document):

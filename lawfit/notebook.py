@@ -218,7 +218,7 @@ def fit(sweep: ObservedSweep, *, without_laws: tuple[str, ...] = (), backtest: b
 
     Parameters
     ----------
-    without_laws : ids of published laws that must not lend anything, because they were fitted on these runs
+    without_laws : ids of published laws that must lend nothing, to any law, because they were fitted on these runs
     backtest : leave scales out and score the fit on them (a few seconds)
 
     Raises

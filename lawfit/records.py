@@ -36,7 +36,7 @@ class FitStatus(StrEnum):
     """Whether a fit may be used without being asked for by id."""
 
     OK = "ok"
-    SPARSE = "sparse"  # exponents come (in part) from published laws; the user's runs anchor the level
+    SPARSE = "sparse"  # exponents come (in part) from published laws or a vague prior; the runs anchor the level
     UNCERTIFIED = "uncertified"  # no answer in the runs, or none that was found; stored, not used by default
 
 

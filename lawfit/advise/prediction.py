@@ -148,11 +148,12 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
             "sizes": len(model["sizes"]),
             "certificate": _certificate(fit),
             "borrowed": _borrowed(payload, yours),
+            "not_lent": list(payload.get("not_lent", [])),
         },
         "backtest": (payload["backtest"]["splits"][0]["rows"] if payload["backtest"]["splits"] else []),
         "warnings": [
-            *_nothing_of_ones_own(yours),
-            *_target_warnings(model, target, decades, yours, recommendation, recipe),
+            *_nothing_of_ones_own(payload, yours),
+            *_target_warnings(payload, target, decades, yours, recommendation, recipe),
             *batch_notes,
             *payload["warnings"],
             *noted(payload),
@@ -202,6 +203,7 @@ def recommend_without_runs(fit: Fit, recipe: Recipe, target: Target) -> dict[str
             "diverged": 0,
             "cells": 0,
             "borrowed": [],
+            "not_lent": [],
         },
         "backtest": [],
         "warnings": [f"no learning rate and no batch size: {lacking}", *_status_warning(fit)],
@@ -316,10 +318,22 @@ def _form_at_batch(payload: Mapping[str, Any], worlds: Worlds, log_batch: float)
     }
 
 
-def _nothing_of_ones_own(yours: Sequence[float]) -> list[str]:
+# Of what published laws lend, what the answer's two numbers rest on.
+_LENT: Final = {"lr": ("lr", "lr_joint"), "batch_tokens": ("batch_tokens", "batch")}
+
+
+def _lender(payload: Mapping[str, Any], name: str) -> str:
+    """What stands beside the runs in the answer's lr or batch; fits of before there was a choice had all laws."""
+    found = payload.get("lending")
+    lent = found is None or any(found["lenders"][quantity] for quantity in _LENT[name])
+    return "published laws" if lent else "a vague prior"
+
+
+def _nothing_of_ones_own(payload: Mapping[str, Any], yours: Sequence[float]) -> list[str]:
     if max(yours) >= _NOTHING:
         return []
-    return ["these runs say next to nothing about learning rate and batch size: the answer is that of published laws"]
+    rest = " and ".join(dict.fromkeys(_lender(payload, name) for name in _LENT))
+    return [f"these runs say next to nothing about learning rate and batch size: the answer is that of {rest}"]
 
 
 def _forms(form: Mapping[str, Any] | None) -> dict[str, float]:
@@ -422,25 +436,33 @@ def _finite(value: Any) -> float | None:
 
 def _borrowed(payload: Mapping[str, Any], yours: Sequence[float]) -> list[str]:
     said = [
-        f"{words}: {share:.0%} of what is known here comes from these runs, the rest from published laws"
-        for words, share in (("learning rate", yours[0]), ("batch size", yours[1]))
+        f"{words}: {share:.0%} of what is known here comes from these runs, the rest from {_lender(payload, name)}"
+        for name, words, share in (("lr", "learning rate", yours[0]), ("batch_tokens", "batch size", yours[1]))
         if share < 0.95
     ]
     return said + (list(payload.get("borrowed", [])) if said else [])
 
 
+def _assumed(payload: Mapping[str, Any], yours: Sequence[float]) -> list[str]:
+    """What was taken for granted about the recipe so that published laws could lend, where that matters here."""
+    if yours[0] >= 0.95 or payload.get("lending") is None:
+        return []
+    assumed = payload["lending"]["assumed"].get("lr_joint", [])
+    return [words for words in assumed if words not in payload["warnings"]]
+
+
 def _target_warnings(
-    model: Mapping[str, Any],
+    payload: Mapping[str, Any],
     target: Target,
     decades: Mapping[str, float],
     yours: Sequence[float],
     recommendation: Mapping[str, Any],
     recipe: Recipe,
 ) -> list[str]:
-    said = []
+    said = _assumed(payload, yours)
     far = {name: decades[name] for name in ("params", "tokens") if decades[name] > FAR_DECADES}
     if far:
-        ranges = model["ranges"]
+        ranges = payload["model"]["ranges"]
         parts = " and ".join(
             f"{10**value:.3g}x {'below' if getattr(target, name) < ranges[name][0] else 'beyond'} the runs in "
             f"{_WORDS[name]} "
@@ -455,7 +477,8 @@ def _target_warnings(
         said.append(f"this batch lies {10 ** decades['batch_tokens']:.3g}x outside the batches that were tried")
     for name, words, share in (("lr", "learning rate", yours[0]), ("batch_tokens", "batch size", yours[1])):
         if share < 1 - BORROWED_SHARE and recommendation[name]["status"] != "given":
-            said.append(f"the {words} rests mostly on published laws ({1 - share:.0%}); these runs say little about it")
+            rest = _lender(payload, name)
+            said.append(f"the {words} rests mostly on {rest} ({1 - share:.0%}); these runs say little about it")
     steps = target.tokens / recommendation["batch_tokens"]["value"]
     if steps < FEW_STEPS:
         said.append(f"the recommended batch leaves only {steps:.0f} steps; no run of these sweeps is like that")

@@ -212,7 +212,8 @@ def _evidence(document: Mapping[str, Any]) -> Table:
         runs += f", {evidence['diverged']:,} of them diverged"
     rows = [("Evidence", runs)] if evidence["runs_used"] else []
     rows += [("", f"left out: {item['count']:,} ({item['reason']})") for item in evidence.get("rejected") or []]
-    rows += [("" if i else "Borrowed", sentence) for i, sentence in enumerate(evidence.get("borrowed") or [])]
+    for label, name in (("Borrowed", "borrowed"), ("Not borrowed", "not_lent")):
+        rows += [("" if i else label, sentence) for i, sentence in enumerate(evidence.get(name) or [])]
     if found := evidence.get("certificate"):
         rows.append(("Certificate" if found["certified"] else "Not certified", found["words"]))
         rows += [("", sentence) for sentence in (*found["reasons"], *found["warnings"])]

@@ -46,7 +46,9 @@ def fit(
     without_law: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="LAW", help="A published law that must lend nothing: it was fitted on these runs; repeatable."
+            metavar="LAW",
+            help="A published law that must lend nothing to any law of the fit: it was fitted on these runs. "
+            "All that was fitted on the same runs goes with it; repeatable.",
         ),
     ] = None,
     three_term: Annotated[
@@ -208,10 +210,20 @@ def further_rows(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
         if kind in missing:
             rows.append((name, f"no law: {missing[kind]}"))
         elif kind in laws:
-            lent = "; in part from published laws" if laws[kind]["status"] == "sparse" else ""
-            rows.append((name, laws[kind]["words"] + lent))
+            rows.append((name, laws[kind]["words"] + _lent(laws[kind])))
             rows += [("", line) for line in laws[kind].get("lines") or []]
     return rows
+
+
+def _lent(law: Mapping[str, Any]) -> str:
+    """What stands beside the runs in a further law whose runs do not carry it alone."""
+    if law["status"] != "sparse":
+        return ""
+    if "lent_by" not in law:  # a fit of before that was kept
+        return "; in part from published laws"
+    if law["lent_by"] is None:
+        return ""
+    return "; in part from " + (f"published laws ({', '.join(law['lent_by'])})" if law["lent_by"] else "a vague prior")
 
 
 LAW_NAMES = {
@@ -222,7 +234,7 @@ LAW_NAMES = {
 }
 _STATUS_WORDS = {
     "ok": "rests on these runs",
-    "sparse": "exponents come (in part) from published laws; these runs set the level",
+    "sparse": "exponents come (in part) from published laws or a vague prior; these runs set the level",
     "uncertified": "kept for inspection, not used for predictions",
 }
 

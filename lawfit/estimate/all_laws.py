@@ -25,6 +25,7 @@ from lawfit.estimate.recipe_laws import CURVES, DATA_LAWS, STEPS_TABLE, RecipeLa
 from lawfit.estimate.recipe_laws import THREE_TERM as THREE_TERM_ROUTE
 from lawfit.estimate.recipe_laws import TIMESCALE as TIMESCALE_ROUTE
 from lawfit.estimate.timescale import bracket_sentence
+from lawfit.laws.lent import log_asymptote
 from lawfit.laws.timescale import DecayConvention
 from lawfit.records import FitStatus, Run, StepsToTarget, content_hash
 from lawfit.units import counted, format_quantity
@@ -93,14 +94,17 @@ def evidence_hash(evidence: Evidence) -> str:
     return content_hash([data_hash(evidence.runs), settings, targets, held, curves.hexdigest()])
 
 
-def fit_all_laws(evidence: Evidence, *, three_term: bool = False) -> AllLaws:
-    """Fit every law that the evidence supports; the three-term surface, which takes seconds, only when asked."""
+def fit_all_laws(evidence: Evidence, *, three_term: bool = False, without_laws: Sequence[str] = ()) -> AllLaws:
+    """Fit every law that the evidence supports; the three-term surface, which takes seconds, only when asked.
+
+    `without_laws` are published laws that must lend nothing to any of them (`laws.lenders`).
+    """
     rng = np.random.default_rng(0)  # the same evidence gives the same fits
     fitted: list[FittedLaw] = []
     missing: dict[str, str] = {}
     details: dict[str, str] = {}
     try:
-        loss = loss_law(evidence.runs, rng)
+        loss = loss_law(evidence.runs, rng, without_laws)
         fitted.append(FittedLaw(kind=LOSS, status=loss.status, payload=finite(loss.payload)))
         missing |= {LOSS: loss.missing} if loss.missing else {}
     except FitError as error:
@@ -114,11 +118,12 @@ def fit_all_laws(evidence: Evidence, *, three_term: bool = False) -> AllLaws:
         schedule=evidence.schedule,
         rng=rng,
         surface=three_term,
+        without_laws=without_laws,
     )
     details |= found.missing
     for kind, (made, sentence) in {
         CRITICAL_BATCH: _critical_law(found, evidence.metric),
-        TIMESCALE: _timescale_law(found, notes),
+        TIMESCALE: _timescale_law(found, notes, without_laws),
         **({THREE_TERM: _three_term_law(found)} if three_term else {}),
     }.items():
         fitted += [] if made is None else [made]
@@ -148,12 +153,15 @@ def _critical_law(found: RecipeLaws, metric: str) -> tuple[FittedLaw | None, str
         "lines": critical_words.lines(analysis, noise, found.least_tokens),
         "reasons": list(analysis.reasons),
         "sentences": list(analysis.sentences),
+        "lent_by": None if analysis.lent_by is None else list(analysis.lent_by),
     }
     made = FittedLaw(kind=CRITICAL_BATCH, status=analysis.status, payload=finite(payload))
     return made, f"fitted, but not certified: {analysis.reasons[0]}" if analysis.reasons else ""
 
 
-def _timescale_law(found: RecipeLaws, notes: Sequence[str]) -> tuple[FittedLaw | None, str]:
+def _timescale_law(
+    found: RecipeLaws, notes: Sequence[str], without_laws: Sequence[str]
+) -> tuple[FittedLaw | None, str]:
     fit = found.timescale
     if fit is None:
         return None, found.missing[TIMESCALE_ROUTE]
@@ -161,7 +169,7 @@ def _timescale_law(found: RecipeLaws, notes: Sequence[str]) -> tuple[FittedLaw |
         return None, (
             f"weight decay was varied at {counted(len(fit.scales), 'scale')}, and none shows its best value: that takes"
             " three or more positive values around it at one scale, learning rate and batch"
-            + (f"; {said}" if (said := bracket_sentence(fit.optima)) else "")
+            + (f"; {said}" if (said := bracket_sentence(fit.optima, without_laws)) else "")
         )
     payload = {
         **fit.to_json(),
@@ -198,6 +206,7 @@ def _three_term_law(found: RecipeLaws) -> tuple[FittedLaw | None, str]:
         "lines": [f"certificate: {'; '.join(report.reasons)}"] if report.reasons and not reasons else [],
         "reasons": reasons,
         "sentences": list(report.warnings),
+        "lent_by": list(lent.laws) if fit.floor_lent and (lent := log_asymptote(found.without_laws)) else None,
     }
     made = FittedLaw(kind=THREE_TERM, status=status, payload=finite(payload))
     return made, f"fitted, but not certified: {doubt(report)}" if reasons else ""

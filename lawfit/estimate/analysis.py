@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate.backtest import columns_of, observed_surfaces_of, published_predictions, run_backtest
-from lawfit.estimate.borrowed import BENT_SD, PRIOR_FORMS, borrowed_sentences, law_prior
+from lawfit.estimate.borrowed import BENT_SD, PRIOR_FORMS, beside_the_runs, borrowed_sentences, law_prior
 from lawfit.estimate.cells import CellReport, locate_cells, next_grids
 from lawfit.estimate.ensemble import MIN_CELLS_TO_CHOOSE, Ensemble, fit_ensemble, left_out_groups
 from lawfit.estimate.law_terms import N_LAW, TERMS, law_design
@@ -52,7 +52,7 @@ INFLATION: Final = 1.08
 class FitOptions:
     """What a user may set about a fit; part of its identity."""
 
-    without_laws: tuple[str, ...] = ()  # published laws that must not lend anything (they were fitted on these runs)
+    without_laws: tuple[str, ...] = ()  # published laws that must lend nothing (they were fitted on these runs)
     backtest: bool = True
 
 
@@ -134,7 +134,7 @@ def analyse(
         "diverged": observed.runs_diverged,
         "seed_sd": observed.seed_sd,
     }
-    payload["warnings"] = _warnings(observed, ensemble, cells, payload, sparse=sparse)
+    payload["warnings"] = _warnings(observed, ensemble, cells, payload, options.without_laws, sparse=sparse)
     report("done", 1.0)
     status = FitStatus.SPARSE if sparse else FitStatus.OK
     return Analysis(
@@ -396,6 +396,7 @@ def _warnings(
     ensemble: Ensemble,
     cells: Sequence[CellReport],
     payload: Mapping[str, Any],
+    without_laws: Sequence[str],
     *,
     sparse: bool,
 ) -> list[str]:
@@ -418,13 +419,13 @@ def _warnings(
     if observed.n_cells >= 2 and np.ptp(log_ratio) < 0.2 and len(np.unique(observed.params)) > 1:
         said.append(
             f"all scales have about {np.exp(log_ratio.mean()):.3g} tokens per parameter, so parameters and tokens "
-            "cannot be told apart: their exponents are in part borrowed. One sweep at "
+            f"cannot be told apart: which of the two it is {beside_the_runs(without_laws)}. One sweep at "
             f"{observed.params[0]:.3g} parameters and {4 * observed.tokens[0]:.3g} tokens would settle it"
         )
     if sparse:
         said.append(
-            f"thin evidence ({counted(observed.n_cells, 'scale')}): how the optimum moves with scale is borrowed from "
-            "published laws; these runs set its level"
+            f"thin evidence ({counted(observed.n_cells, 'scale')}): how the optimum moves with scale "
+            f"{beside_the_runs(without_laws)}; these runs set its level"
         )
     said += _lonely_runs(observed, max(m.choice.window for m in ensemble.members))
     for name, words in (("lr", "learning rate"), ("batch_tokens", "batch size")):

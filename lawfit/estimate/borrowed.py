@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lawfit.estimate.elimination import LawPrior
 from lawfit.estimate.law_terms import N_LAW, TERMS
+from lawfit.laws.lenders import lenders
 from lawfit.laws.priors import exponent_prior, level_prior
 
 Floats = NDArray[np.float64]
@@ -78,13 +79,35 @@ def law_prior(
 
 
 def borrowed_sentences(without: Sequence[str] = ()) -> list[str]:
-    """Where the borrowed exponents come from, in plain words."""
+    """Where borrowed exponents and levels come from, in plain words; or that nobody lends, and what stands instead."""
     said: list[str] = []
-    for of, words in (("lr_joint", "learning rate"), ("batch", "batch size")):
+    for of, level_of, words in (("lr_joint", "lr", "learning rate"), ("batch", "batch_tokens", "batch size")):
         prior = exponent_prior(of, without=without)
+        voters = [law.id for law in lenders(level_of, without)]
         parts = ", ".join(
             f"{name}^{value:+.2f} (sd {sd:.2f})"
             for name, value, sd in zip(prior.inputs, prior.mean, prior.sd, strict=True)
         )
-        said.append(f"best {words} as {parts}, from {', '.join(prior.laws)}")
+        if prior.laws:
+            said.append(f"best {words} as {parts}, from {', '.join(prior.laws)}")
+        else:
+            said.append(
+                f"best {words}: no published law lends its exponents, so they rest on these runs and on a vague prior "
+                f"({parts})"
+            )
+        if voters:
+            said.append(f"level of the {words} before any run, from {', '.join(voters)}")
+        else:
+            said.append(f"level of the {words}: no published law lends one, so it rests on these runs")
     return said
+
+
+def beside_the_runs(without: Sequence[str] = ()) -> str:
+    """What the runs leave open about how the optimum moves, in words that follow "it": who lends, or a vague prior."""
+    lent = {words: bool(lenders(of, without)) for of, words in (("lr_joint", "learning rate"), ("batch", "batch size"))}
+    if all(lent.values()):
+        return "is borrowed from published laws"
+    if not any(lent.values()):
+        return "rests on a vague prior"
+    from_laws, vague = (next(words for words, is_lent in lent.items() if is_lent is wanted) for wanted in (True, False))
+    return f"is borrowed from published laws for the {from_laws} and rests on a vague prior for the {vague}"

@@ -2,7 +2,8 @@
 
 One call for a recipe's critical batches, whatever route they came by (`steps_to_target`, `data_laws`). Laws in tokens,
 in params and in both answer together, each with the share that `critical_laws` gives it. Where the sizes determine an
-exponent no better than published laws do, theirs is lent and the sizes set the level.
+exponent no better than published laws do, theirs is lent (or, where none lends, a vague prior stands in) and the sizes
+set the level.
 """
 
 from __future__ import annotations
@@ -35,15 +36,9 @@ from lawfit.estimate.optimum_law import (
     separate_params_from_tokens,
 )
 from lawfit.laws.critical_batch import Definition
+from lawfit.laws.lent import Lent, critical_exponents
 from lawfit.records import FitStatus
 
-# Lent where the sizes do not determine an exponent: that of both published laws along one path (0.47 and 0.462, V1 and
-# V2); in params beside tokens the one that was found with tokens held (0.087, V2), so zero.
-LENT: Final[Mapping[str, Mapping[str, tuple[float, float]]]] = {
-    "tokens": {"tokens": (0.465, 0.15)},
-    "params": {"params": (0.465, 0.15)},
-    BOTH: {"tokens": (0.465, 0.15), "params": (0.0, 0.15)},
-}
 UNLIKE: Final = 3.0  # standard deviations from what is lent: worth a sentence
 
 
@@ -105,6 +100,7 @@ class CriticalAnalysis:
     curvature: tuple[float, float] | None  # of ln batch in the answering law's input; None: too few sizes to say
     left_out: Mapping[str, LargestLeftOut]  # by law, and "answer"; empty with one size
     sentences: tuple[str, ...]
+    lent_by: tuple[str, ...] | None = None  # who lends the answering exponent in part; empty: a vague prior; None: none
 
     @property
     def answering(self) -> str:
@@ -157,16 +153,20 @@ class CriticalAnalysis:
             "curvature": None if self.curvature is None else list(self.curvature),
             "left_out": {name: found.to_json() for name, found in self.left_out.items()},
             "sentences": list(self.sentences),
+            "lent_by": None if self.lent_by is None else list(self.lent_by),
         }
 
 
-def analyse_critical(found: Sequence[CriticalBatch], notes: Sequence[str] = ()) -> CriticalAnalysis:
+def analyse_critical(
+    found: Sequence[CriticalBatch], notes: Sequence[str] = (), without_laws: Sequence[str] = ()
+) -> CriticalAnalysis:
     """Laws through measured critical batches, which of them the data support, and a test at the largest size.
 
     Parameters
     ----------
     found : critical batches of one recipe, by one definition
     notes : what was left out on the way here; kept in the result
+    without_laws : published laws that must lend nothing (`laws.lenders`)
 
     Raises
     ------
@@ -184,10 +184,10 @@ def analyse_critical(found: Sequence[CriticalBatch], notes: Sequence[str] = ()) 
         )
     optima, refused = measured_optima(found)
     sentences = [*notes, *refused]
-    laws, certificates, lent = _laws(optima, sentences)
-    averaged, scores = weigh(optima, laws)
+    laws, certificates, lent = _laws(optima, sentences, without_laws)
+    averaged, scores = weigh(optima, laws, without_laws)
     if scores and "loss" in laws:  # it cannot answer for a scale, but it can be compared
-        scores["loss"] = score_left_out(optima, "loss")
+        scores["loss"] = score_left_out(optima, "loss", without_laws)
     separation = _separation(optima, laws)
     sentences += _which(averaged, separation)
     leading = averaged.leading
@@ -196,7 +196,7 @@ def analyse_critical(found: Sequence[CriticalBatch], notes: Sequence[str] = ()) 
         sentences.append(f"the critical batch does not follow one power of {leading}: its logs curve; do not go far")
     report = certificates[leading]
     sentences += [w for w in report.warnings if "bends the law" in w]
-    left_out = _largest_left_out(optima)
+    left_out = _largest_left_out(optima, without_laws)
     if left_out and not left_out["answer"].inside:
         out = left_out["answer"]
         sentences.append(
@@ -216,26 +216,33 @@ def analyse_critical(found: Sequence[CriticalBatch], notes: Sequence[str] = ()) 
         curvature=curvature,
         left_out=left_out,
         sentences=tuple(sentences),
+        lent_by=tuple(dict.fromkeys(law for each in lent[leading].values() for law in each.laws))
+        if leading in lent
+        else None,
     )
 
 
 def _laws(
-    optima: MeasuredOptima, sentences: list[str]
-) -> tuple[dict[str, OptimumLaw], dict[str, Certificate], frozenset[str]]:
-    """Each law that can be had, its certificate, and those whose exponents had to be lent in part."""
+    optima: MeasuredOptima, sentences: list[str], without_laws: Sequence[str]
+) -> tuple[dict[str, OptimumLaw], dict[str, Certificate], dict[str, dict[str, Lent]]]:
+    """Each law that can be had, its certificate, and what was lent to those whose sizes leave an exponent open."""
     laws, missing = fit_candidates(optima, tuple(INPUTS_OF))
     certificates = {name: certify_law(optima, law) for name, law in laws.items()}
     weak = {name for name, found in certificates.items() if any(each != LEVEL for each in found.weak)}
-    lent = frozenset(name for name in LENT if name in weak or (name == "tokens" and name not in laws))
+    lent = {
+        name: critical_exponents(INPUTS_OF[name], without_laws)
+        for name in PRIOR_SHARES
+        if name in weak or (name == "tokens" and name not in laws)
+    }
     if "tokens" in lent:
-        mean, sd = LENT["tokens"]["tokens"]
         why = missing.get("tokens") or _open_exponent(certificates["tokens"])
-        sentences.append(f"the exponent is in part lent by published laws ({mean}, sd {sd}), since {why}")
+        sentences.append(f"the exponent {lent['tokens']['tokens'].words()}, since {why}")
     else:
-        sentences += _unlike(laws["tokens"])
-    for name in lent:
-        laws[name] = fit_optimum_law(optima, INPUTS_OF[name], prior=LENT[name])
-        certificates[name] = certify_law(optima, laws[name], LENT[name])
+        sentences += _unlike(laws["tokens"], critical_exponents(("tokens",), without_laws)["tokens"])
+    for name, given in lent.items():
+        prior = {x: each.gaussian for x, each in given.items()}
+        laws[name] = fit_optimum_law(optima, INPUTS_OF[name], prior=prior)
+        certificates[name] = certify_law(optima, laws[name], prior)
     return laws, certificates, lent
 
 
@@ -248,13 +255,12 @@ def _open_exponent(report: Certificate) -> str:
     return said
 
 
-def _unlike(law: OptimumLaw) -> list[str]:
+def _unlike(law: OptimumLaw, lent: Lent) -> list[str]:
     low, high = law.exponent_interval("tokens")
-    mean, sd = LENT["tokens"]["tokens"]
-    apart = abs(law.exponents["tokens"] - mean) / float(np.hypot(sd, (high - low) / 3.29))
-    if apart < UNLIKE:
+    apart = abs(law.exponents["tokens"] - lent.mean) / float(np.hypot(lent.sd, (high - low) / 3.29))
+    if not lent.laws or apart < UNLIKE:
         return []
-    return [f"its exponent in tokens, {law.exponents['tokens']:+.2f}, is unlike the {mean:+.2f} of published laws"]
+    return [f"its exponent in tokens, {law.exponents['tokens']:+.2f}, is unlike the {lent.mean:+.2f} of published laws"]
 
 
 def _level_reasons(report: Certificate) -> tuple[str, ...]:
@@ -284,7 +290,7 @@ def _which(averaged: AveragedLaw, separation: Separation | None) -> list[str]:
     return [f"{said}; {separation.sentence}"]
 
 
-def _largest_left_out(optima: MeasuredOptima) -> dict[str, LargestLeftOut]:
+def _largest_left_out(optima: MeasuredOptima, without_laws: Sequence[str]) -> dict[str, LargestLeftOut]:
     """Empty with fewer than two sizes. Fewer than three left to learn from: with lent exponents."""
     if optima.groups < 2:
         return {}
@@ -292,9 +298,9 @@ def _largest_left_out(optima: MeasuredOptima) -> dict[str, LargestLeftOut]:
     largest = size > size.max() * 0.95
     row = int(np.flatnonzero(largest)[np.argmax(optima.inputs["tokens"][largest])])
     rest = optima.take(~largest)
-    laws, _, _ = _laws(rest, [])
+    laws, _, _ = _laws(rest, [], without_laws)
     laws = {name: law for name, law in laws.items() if name in PRIOR_SHARES}
-    averaged, _ = weigh(rest, laws)
+    averaged, _ = weigh(rest, laws, without_laws)
     at = {name: float(column[row]) for name, column in optima.inputs.items()}
     measured = float(np.exp(optima.log_value[row]))
     reach = 1.645 * float(optima.log_sd[row])  # what was measured there has its own error

@@ -34,7 +34,7 @@ STARTS: Final = 32
 SAME: Final = 1e-3  # standard errors between starts that ended in one minimum
 SETTLED: Final = 1e-5  # a remaining Newton step this many standard errors long is nothing
 # An exponent is scaled by itself, but by no less than this: one near zero is known when its error is small beside the
-# exponents of published laws. At `WEAK` that leaves an sd of 0.15, what those laws tell anyway (`critical_analysis`).
+# usual exponents of a batch. At `WEAK` that leaves an sd of 0.15, what published laws tell anyway (`laws.lent`).
 LEAST_EXPONENT: Final = 0.3
 LEVEL: Final = "level"
 _CURVE: Final = ("steps_min", "doubling_batch")

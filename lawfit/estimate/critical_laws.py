@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lawfit.errors import FitError
 from lawfit.estimate.optimum_law import MeasuredOptima, OptimumLaw, PredictedOptimum, fit_optimum_law, mixture_quantile
+from lawfit.laws.lent import critical_exponents
 
 Floats = NDArray[np.float64]
 
@@ -28,17 +29,13 @@ INPUTS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "loss": ("loss",),
     BOTH: ("params", "tokens"),
 }
-# Before the data speak. Where D and N were varied separately the exponent was 0.47 in tokens and 0.09 in params.
+# Before the data speak. Where D and N were varied separately the exponent was 0.47 in tokens and 0.09 in params
+# (`zhang_tokens`, `zhang_fixed_tokens`); where neither may lend, the laws start alike.
 PRIOR_SHARES: Final[Mapping[str, float]] = {"tokens": 0.7, "params": 0.15, BOTH: 0.15}
 NEGLIGIBLE: Final = 0.05  # a law with a smaller share does not answer
 # For the scores alone: what is left of few sizes does not determine an exponent by itself. Centred on what published
-# laws say, with twice the width that they lend to an answer; along one path a law in params has the same exponent.
-_SCORING: Final[Mapping[str, Mapping[str, tuple[float, float]]]] = {
-    "tokens": {"tokens": (0.465, 0.3)},
-    "params": {"params": (0.465, 0.3)},
-    BOTH: {"tokens": (0.465, 0.3), "params": (0.0, 0.3)},
-    "loss": {"loss": (-4.76, 3.0)},  # arXiv 2001.08361
-}
+# laws say, with twice the width that they lend to an answer.
+_SCORING_WIDENING: Final = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,17 +89,21 @@ class AveragedLaw:
         return PredictedOptimum(value=float(np.exp(w @ m)), low=low, high=high, level=level, decades=decades)
 
 
-def weigh(optima: MeasuredOptima, laws: Mapping[str, OptimumLaw]) -> tuple[AveragedLaw, dict[str, float]]:
+def weigh(
+    optima: MeasuredOptima, laws: Mapping[str, OptimumLaw], without_laws: Sequence[str] = ()
+) -> tuple[AveragedLaw, dict[str, float]]:
     """Average the laws in tokens, in params and in both, as far as there are any; and the score of each.
 
     A score is the summed log density of each size's critical batches under the law fitted to the other sizes. With
-    fewer than three sizes nothing can be scored, and the law in tokens answers alone.
+    fewer than three sizes nothing can be scored, and the law in tokens answers alone. `without_laws` lend neither
+    exponents to the scores nor what is believed before them.
     """
     names = [name for name in PRIOR_SHARES if name in laws]
-    scores = {name: score_left_out(optima, name) for name in names} if optima.groups > 2 else {}
+    scores = {name: score_left_out(optima, name, without_laws) for name in names} if optima.groups > 2 else {}
     if not scores:
         return AveragedLaw(shares={"tokens": 1.0}, laws=laws), {}
-    log_share = np.array([np.log(PRIOR_SHARES[name]) + scores[name] for name in names])
+    told = any(each.laws for each in critical_exponents(INPUTS_OF[BOTH], without_laws).values())
+    log_share = np.array([(np.log(PRIOR_SHARES[name]) if told else 0.0) + scores[name] for name in names])
     shares = np.exp(log_share - log_share.max())
     shares /= shares.sum()
     shares = np.where(shares < NEGLIGIBLE, 0.0, shares)
@@ -111,10 +112,13 @@ def weigh(optima: MeasuredOptima, laws: Mapping[str, OptimumLaw]) -> tuple[Avera
     return AveragedLaw(shares={names[k]: float(shares[k]) for k in order}, laws=laws), scores
 
 
-def score_left_out(optima: MeasuredOptima, name: str) -> float:
+def score_left_out(optima: MeasuredOptima, name: str, without_laws: Sequence[str] = ()) -> float:
     """Sum over sizes of the log density of what was measured there, by the law fitted to the others."""
+    inputs = INPUTS_OF[name]
+    lent = critical_exponents(inputs, without_laws, widening=_SCORING_WIDENING)
+    prior = {x: each.gaussian for x, each in lent.items()}
     return sum(
-        log_density(fit_optimum_law(optima.take(optima.group != g), INPUTS_OF[name], prior=_SCORING[name]), optima, g)
+        log_density(fit_optimum_law(optima.take(optima.group != g), inputs, prior=prior), optima, g)
         for g in range(optima.groups)
     )
 

@@ -84,7 +84,7 @@ def _certificate(found: CriticalAnalysis) -> str:
     curves = [c.certificate for c in found.measured if c.certificate is not None]
     standing = {
         FitStatus.OK: "certified",
-        FitStatus.SPARSE: "exponent in part lent, level certified",
+        FitStatus.SPARSE: f"exponent in part {'lent' if found.lent_by else 'on a vague prior'}, level certified",
         FitStatus.UNCERTIFIED: "NOT certified",
     }[found.status]
     parts = [f"{standing}: {'; '.join(found.reasons)}" if found.reasons else standing]

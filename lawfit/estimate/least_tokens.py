@@ -21,6 +21,7 @@ from lawfit.estimate.lr_batch import fit_stochastic_oracle
 from lawfit.estimate.optimum_law import MeasuredOptima, OptimumLaw, fit_optimum_law
 from lawfit.estimate.steps_to_target import StepsTable
 from lawfit.estimate.sweeps import sweep_parabola
+from lawfit.laws.lent import least_tokens_exponent
 from lawfit.records import OptimumStatus
 from lawfit.units import format_quantity
 
@@ -28,8 +29,6 @@ Floats = NDArray[np.float64]
 
 HYPERBOLA: Final = "hyperbola"
 ORACLE: Final = "stochastic oracle"
-# MiniCPM's exponent, lent where sizes are too few; its width lets a curve of another text and tokenizer be another one.
-LENT: Final[Mapping[str, tuple[float, float]]] = {"loss": (-6.24, 3.0)}
 LEAST_SD: Final = 0.03  # of ln tokens to a loss, from reading a crossing off a curve
 _WORST: Final = 2.3  # a left-out batch that a shape says never reaches the loss counts as a factor of ten
 _MIN_BATCHES: Final = 5  # to leave one out of
@@ -54,7 +53,7 @@ class LeastTokensFit:
 
     measured: tuple[LeastTokens, ...]
     law: OptimumLaw | None  # batch = c loss^e; None: no batch of least tokens lies inside what was tried
-    lent: bool  # the exponent is in part MiniCPM's
+    lent_by: tuple[str, ...] | None  # laws that lend the exponent in part; empty: a vague prior; None: its own
     errors: Mapping[str, float]  # shape -> root mean square of ln steps at batches left out; empty: too few batches
 
     @property
@@ -71,7 +70,7 @@ class LeastTokensFit:
             ends = sorted(each.batch_tokens for each in inside)
             shown = format_quantity(ends[0]) + (f" to {format_quantity(ends[-1])}" if len(ends) > 1 else "")
             moves = f"loss^{self.law.exponents['loss']:+.1f} ({low:+.1f} to {high:+.1f}"
-            moves += ", in part from MiniCPM)" if self.lent else ")"
+            moves += ")" if self.lent_by is None else f", in part from {', '.join(self.lent_by) or 'a vague prior'})"
             parts.append(f"to a loss at a batch of {shown}, moving as {moves}")
         elif self.measured:
             parts.append("no batch inside what was tried: the smallest ones are the cheapest")
@@ -91,17 +90,19 @@ class LeastTokensFit:
                 for each in self.measured
             ],
             "law": None if self.law is None else self.law.to_json(),
-            "lent": self.lent,
+            "lent": self.lent_by is not None,
+            "lent_by": None if self.lent_by is None else list(self.lent_by),
             "errors": dict(self.errors),
             "shape": self.shape,
             "words": self.words(),
         }
 
 
-def fit_least_tokens(table: StepsTable) -> LeastTokensFit:
+def fit_least_tokens(table: StepsTable, without_laws: Sequence[str] = ()) -> LeastTokensFit:
     """Batches of least tokens, their law in the loss, and the shapes of the cost compared.
 
-    Targets of one size are one group: they are read off the same runs.
+    Targets of one size are one group: they are read off the same runs. Where the sizes are too few, a published law
+    lends its exponent, unless `without_laws` names it (`laws.lenders`).
     """
     measured: list[LeastTokens] = []
     wrong: dict[str, list[Floats]] = {HYPERBOLA: [], ORACLE: []}
@@ -114,11 +115,11 @@ def fit_least_tokens(table: StepsTable) -> LeastTokensFit:
         if len(batch) >= _MIN_BATCHES and loss == table.target_loss[table.params == params].min():
             for name, errors in _left_out(batch, np.log(steps)).items():
                 wrong[name].append(errors)
-    law, lent = _law([each for each in measured if np.isfinite(each.log_sd)])
+    law, lent_by = _law([each for each in measured if np.isfinite(each.log_sd)], without_laws)
     return LeastTokensFit(
         measured=tuple(measured),
         law=law,
-        lent=lent,
+        lent_by=lent_by,
         errors={name: float(np.sqrt(np.mean(np.concatenate(errors) ** 2))) for name, errors in wrong.items() if errors},
     )
 
@@ -148,9 +149,11 @@ def _least(params: float, loss: float, batch: Floats, log_tokens: Floats) -> Lea
     )
 
 
-def _law(inside: Sequence[LeastTokens]) -> tuple[OptimumLaw | None, bool]:
+def _law(
+    inside: Sequence[LeastTokens], without_laws: Sequence[str]
+) -> tuple[OptimumLaw | None, tuple[str, ...] | None]:
     if not inside:
-        return None, False
+        return None, None
     optima = MeasuredOptima.of(
         [each.batch_tokens for each in inside],
         [each.log_sd for each in inside],
@@ -158,9 +161,10 @@ def _law(inside: Sequence[LeastTokens]) -> tuple[OptimumLaw | None, bool]:
         group=[each.params for each in inside],
     )
     try:
-        return fit_optimum_law(optima, ("loss",)), False
+        return fit_optimum_law(optima, ("loss",)), None
     except FitError:
-        return fit_optimum_law(optima, ("loss",), prior=LENT), True
+        lent = least_tokens_exponent(without_laws)
+        return fit_optimum_law(optima, ("loss",), prior={"loss": lent.gaussian}), lent.laws
 
 
 def _left_out(batch: Floats, log_steps: Floats) -> dict[str, Floats]:

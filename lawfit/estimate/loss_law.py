@@ -1,7 +1,8 @@
 """The loss law of one recipe: through the best run of each scale, which forms it averages, and on what it rests.
 
 Forms with an asymptote get one lent by published laws where the runs alone do not carry the additive law; how much that
-matters at a target is said beside the number (`asymptote_cases`).
+matters at a target is said beside the number (`asymptote_cases`). Where no law may lend one, the runs stand alone, and
+a law that they do not carry is refused.
 """
 
 from __future__ import annotations
@@ -21,15 +22,13 @@ from lawfit.estimate.loss_result import FormDraws
 from lawfit.estimate.loss_third import fit_further_forms, ordinary_runs
 from lawfit.estimate.newton import Floats
 from lawfit.estimate.observations import observe
+from lawfit.laws.lent import log_asymptote
 from lawfit.laws.loss import AdditiveLaw
 from lawfit.records import FitStatus, Run
 from lawfit.units import counted, format_percent, format_quantity
 
 LOSS_SCALES: Final = 6  # one more than the parameters of the additive law
 LOSS_RESAMPLES: Final = 300
-# Asymptotes that others published: 1.69, 1.82 and 1.87 nats per token (`laws.loss`). The width is for other texts and
-# tokenizers: nats per token go with bytes per token, and source code is easier to predict than prose.
-LENT_ASYMPTOTE: Final = AsymptotePrior(mean=1.8, log_sd=0.6)
 HELD_ASIDE: Final = 0.1  # share by which the asymptote is moved when it is held
 
 
@@ -42,8 +41,16 @@ class LossLaw:
     missing: str
 
 
-def loss_law(runs: Sequence[Run], rng: np.random.Generator) -> LossLaw:
+def lent_asymptote(without_laws: Sequence[str] = ()) -> AsymptotePrior | None:
+    """What published laws say about the asymptote of another recipe; None where none may lend one."""
+    lent = log_asymptote(without_laws)
+    return None if lent is None else AsymptotePrior(mean=float(np.exp(lent.mean)), log_sd=lent.sd)
+
+
+def loss_law(runs: Sequence[Run], rng: np.random.Generator, without_laws: Sequence[str] = ()) -> LossLaw:
     """L(N, D) through the lowest loss of each scale.
+
+    `without_laws` are published laws that must not lend their asymptote (`laws.lenders`).
 
     Raises
     ------
@@ -62,28 +69,36 @@ def loss_law(runs: Sequence[Run], rng: np.random.Generator) -> LossLaw:
     points = observed.params, observed.tokens, np.exp(observed.lowest_log_loss())
     sentences = list(notes)
     status = FitStatus.OK
-    lent: FormDraws | None
+    lent: FormDraws | None = None
+    lender, asymptote = log_asymptote(without_laws), lent_asymptote(without_laws)
+    lent_by: list[str] | None = None
     fit = free = fit_loss(*points, rng=rng, resamples=0)
     if free.certificate.certified:
         fit = fit_loss(*points, rng=rng, resamples=LOSS_RESAMPLES)
-        lent = _lent(points)
-    elif points[2].max() <= LENT_ASYMPTOTE.mean:
+        lent = None if asymptote is None else _lent(points, asymptote)
+    elif lender is None or asymptote is None:
+        fit = fit_loss(*points, rng=rng, resamples=LOSS_RESAMPLES)
+        status = FitStatus.UNCERTIFIED
+        sentences.append("no published law lends an asymptote to it, and the runs alone do not carry it")
+    elif points[2].max() <= asymptote.mean:
         raise NotEnoughData(
             f"the runs alone do not carry a law of the loss ({doubt(free.certificate)}), and published laws lend "
-            f"nothing: their asymptote is about {LENT_ASYMPTOTE.mean:g} nats per token, and every loss here is below it"
+            f"nothing: their asymptote is about {asymptote.mean:.2g} nats per token, and every loss here is below it"
         )
     else:
+        lent_by = list(lender.laws)
         sentences.append(
             f"the runs alone do not carry it ({doubt(free.certificate)}); its asymptote is lent by published laws "
-            f"(about {LENT_ASYMPTOTE.mean:g} nats, a factor {np.exp(LENT_ASYMPTOTE.log_sd):.2f} either way)"
+            f"(about {asymptote.mean:.2g} nats, a factor {np.exp(asymptote.log_sd):.2f} either way: "
+            f"{', '.join(lent_by)})"
         )
-        fit = lent = fit_loss(*points, rng=rng, resamples=LOSS_RESAMPLES, asymptote=LENT_ASYMPTOTE)
+        fit = lent = fit_loss(*points, rng=rng, resamples=LOSS_RESAMPLES, asymptote=asymptote)
         sound = search_is_sound(fit.certificate.search) and not fit.certificate.at_bound
         status = FitStatus.SPARSE if sound else FitStatus.UNCERTIFIED
     found = fit.certificate
     if status is FitStatus.SPARSE and found.weak:
         sentences.append(f"{', '.join(found.weak)}: not determined one by one; the loss is, as its interval says")
-    ensemble, alone = _forms(points, fit, rng)
+    ensemble, alone = _forms(points, fit, rng, asymptote)
     further, lacking = fit_further_forms(runs, rng)
     payload = {
         "fit": fit.to_json(),
@@ -100,26 +115,30 @@ def loss_law(runs: Sequence[Run], rng: np.random.Generator) -> LossLaw:
         "lines": [forms_words(ensemble, alone), *(found["words"] for found in further.values()), *_not_fitted(lacking)],
         "reasons": list(found.reasons),
         "sentences": [*sentences, *found.warnings],
+        "lent_by": lent_by,
     }
-    missing = f"fitted, but not certified: {doubt(found)}" if status is FitStatus.UNCERTIFIED else ""
+    nobody = "" if lender else ", and no published law lends an asymptote"
+    missing = f"fitted, but not certified: {doubt(found)}{nobody}" if status is FitStatus.UNCERTIFIED else ""
     return LossLaw(status=status, payload=payload, missing=missing)
 
 
-def _lent(points: Sequence[Floats]) -> FormDraws | None:
+def _lent(points: Sequence[Floats], asymptote: AsymptotePrior) -> FormDraws | None:
     """None where every loss lies below the published asymptotes: bits per byte, or another unit."""
     try:
-        return quick_fit(points, clusters=np.arange(len(points[0])), form="additive", asymptote=LENT_ASYMPTOTE)
+        return quick_fit(points, clusters=np.arange(len(points[0])), form="additive", asymptote=asymptote)
     except ValueError:
         return None
 
 
-def _forms(points: Sequence[Floats], fit: LossFit, rng: np.random.Generator) -> tuple[LossEnsemble | None, str]:
+def _forms(
+    points: Sequence[Floats], fit: LossFit, rng: np.random.Generator, asymptote: AsymptotePrior | None
+) -> tuple[LossEnsemble | None, str]:
     """The forms that a backtest keeps, or why there is none."""
     try:
         ensemble = fit_ensemble(
             *points,
             rng=rng,
-            asymptote=LENT_ASYMPTOTE if fit.asymptote == "prior" else None,
+            asymptote=asymptote if fit.asymptote == "prior" else None,
             made=(fit,),
             resamples=LOSS_RESAMPLES,
             level=fit.level,

@@ -20,6 +20,7 @@ from lawfit.estimate.critical_batch import CriticalBatch
 from lawfit.estimate.noise_scale import fit_noise_scale
 from lawfit.estimate.optimum_law import SCATTER_PRIOR
 from lawfit.estimate.sweeps import same_value
+from lawfit.laws.lent import critical_exponents
 from lawfit.records import Run
 from lawfit.units import format_quantity
 
@@ -28,7 +29,7 @@ Floats = NDArray[np.float64]
 LEVEL: Final = 0.9
 COLUMN: Final = "noise_scale_tokens"  # of a table of runs: what the trainer computes over the second half of a run
 SQUARES: Final = ("grad_sq", "grad_sq_double")  # curves: squared gradient norms at one batch and at two
-_EXPONENT: Final = (0.465, 0.3)  # of tokens, arXiv 2410.21676 and 2505.13738, and how far another recipe's may lie off
+_WIDENING: Final = 2.0  # of the exponent that is lent: along one size it may be another one than across sizes
 _BLOCKS: Final = 4  # thinned curves hold few points
 _ALONE_SD: Final = 0.3  # of ln noise scale, where one batch alone tells it: what batches of our own sizes differ by
 
@@ -121,11 +122,13 @@ def noise_by_size(
     return tuple(sorted(found, key=lambda size: size.params))
 
 
-def noise_factor(sizes: Sequence[NoiseOfSize], measured: Sequence[CriticalBatch]) -> NoiseFactor | None:
+def noise_factor(
+    sizes: Sequence[NoiseOfSize], measured: Sequence[CriticalBatch], without_laws: Sequence[str] = ()
+) -> NoiseFactor | None:
     """How many times the noise scale the critical batch is; None where no size has both.
 
     A size's critical batches are carried to the most tokens among them, next to the half of the runs over which the
-    noise scale is averaged.
+    noise scale is averaged. `without_laws` lend no exponent for that (`laws.lenders`).
     """
     from scipy.stats import t
 
@@ -135,7 +138,7 @@ def noise_factor(sizes: Sequence[NoiseOfSize], measured: Sequence[CriticalBatch]
             c for c in measured if c.params and abs(np.log(c.params / size.params)) < 0.01 and np.isfinite(c.log_sd)
         ]
         if here:
-            log_value, log_sd = _at_most_tokens(here)
+            log_value, log_sd = _at_most_tokens(here, without_laws)
             log_ratio.append(log_value - np.log(size.value_tokens))
             sd.append(np.hypot(log_sd, size.log_sd))
             both.append(size)
@@ -163,7 +166,7 @@ def noise_factor(sizes: Sequence[NoiseOfSize], measured: Sequence[CriticalBatch]
     )
 
 
-def _at_most_tokens(measured: Sequence[CriticalBatch]) -> tuple[float, float]:
+def _at_most_tokens(measured: Sequence[CriticalBatch], without_laws: Sequence[str]) -> tuple[float, float]:
     """Log of a size's critical batch at the most tokens among its measurements, and its standard error.
 
     A line in log tokens through all of them, its exponent held near that of published laws; read off the same runs,
@@ -172,7 +175,7 @@ def _at_most_tokens(measured: Sequence[CriticalBatch]) -> tuple[float, float]:
     tokens, values, sd = np.array([(c.tokens, c.value_tokens, c.log_sd) for c in measured]).T
     design = np.column_stack([np.ones(len(sd)), np.log(tokens / tokens.max())])
     weight = 1 / (len(sd) * np.maximum(sd, 1e-6) ** 2)
-    exponent, doubt = _EXPONENT
+    exponent, doubt = critical_exponents(("tokens",), without_laws, widening=_WIDENING)["tokens"].gaussian
     covariance = np.linalg.inv(design.T @ (design * weight[:, None]) + np.diag([0.0, doubt**-2]))
     line = covariance @ (design.T @ (weight * np.log(values)) + [0.0, exponent / doubt**2])
     return float(line[0]), float(np.sqrt(covariance[0, 0]))

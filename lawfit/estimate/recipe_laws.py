@@ -20,7 +20,7 @@ from lawfit.estimate.critical_certificate import certify_hyperbola
 from lawfit.estimate.data_laws import fit_data_laws
 from lawfit.estimate.hyperbola import HyperbolaFit
 from lawfit.estimate.least_tokens import LeastTokensFit, fit_least_tokens
-from lawfit.estimate.loss_law import LENT_ASYMPTOTE
+from lawfit.estimate.loss_law import lent_asymptote
 from lawfit.estimate.noise_by_size import NoiseFactor, NoiseOfSize, noise_by_size, noise_factor
 from lawfit.estimate.optima import Floats
 from lawfit.estimate.steps_to_target import (
@@ -35,6 +35,7 @@ from lawfit.estimate.three_term_result import ThreeTermFit
 from lawfit.estimate.timescale import TimescaleFit, fit_timescale
 from lawfit.estimate.weight_decay import DecayRuns
 from lawfit.laws.critical_batch import DOUBLING, Definition
+from lawfit.laws.schedules import holds_the_rate
 from lawfit.records import FitStatus, Run, RunStatus, StepsToTarget
 
 STEPS_TABLE: Final = "steps_to_target"
@@ -55,6 +56,7 @@ class RecipeLaws:
     least_tokens: LeastTokensFit | None  # of the table or curves that steps to a loss are read from
     noise: tuple[NoiseOfSize, ...]  # gradient noise scale by size, of the runs that logged it
     missing: Mapping[str, str]  # route -> what it would take
+    without_laws: tuple[str, ...] = ()  # published laws that lent nothing
 
     @property
     def answering(self) -> str | None:
@@ -72,7 +74,7 @@ class RecipeLaws:
         """The answering critical batch over the gradient noise scale."""
         if self.answering is None or self.critical[self.answering].definition != DOUBLING:
             return None
-        return noise_factor(self.noise, self.critical[self.answering].measured)
+        return noise_factor(self.noise, self.critical[self.answering].measured, self.without_laws)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -96,6 +98,7 @@ def fit_recipe_laws(
     rng: np.random.Generator,
     resamples: int = RESAMPLES,
     surface: bool = True,
+    without_laws: Sequence[str] = (),
 ) -> RecipeLaws:
     """Fit every law of critical batch and weight decay that the data of one recipe support.
 
@@ -109,6 +112,7 @@ def fit_recipe_laws(
         decays from the start, the loss half-way is not what a run of half the length would have.
     resamples : of the three-term surface; the other laws need none
     surface : False leaves the three-term surface out, which takes longer than all other laws together
+    without_laws : published laws that must lend nothing (`laws.lenders`)
     """
     kept, held = one_factor_at_its_base([run for run in runs if run.excluded is None])
     usual = _usual_weight_decay(kept)
@@ -123,24 +127,24 @@ def fit_recipe_laws(
     for route, measure in routes.items():
         try:
             fits, notes, table = measure()
-            least = fit_least_tokens(table) if least is None and table is not None else least
+            least = fit_least_tokens(table, without_laws) if least is None and table is not None else least
             estimator = "E5" if route == DATA_LAWS else "E4"
             found = [
                 replace(fit.critical(definition, estimator=estimator), certificate=certify_hyperbola(fit))
                 for fit in fits
             ]
-            critical[route] = analyse_critical(found, [*notes, *held])
+            critical[route] = analyse_critical(found, [*notes, *held], without_laws)
         except FitError as error:
             missing[route] = str(error)
     three_term = timescale = None
     try:
-        three_term = (
-            fit_three_term_or_lend(_batches(usual), LENT_ASYMPTOTE, rng=rng, resamples=resamples) if surface else None
-        )
+        if surface:
+            lent = lent_asymptote(without_laws)
+            three_term = fit_three_term_or_lend(_batches(usual), lent, rng=rng, resamples=resamples)
     except FitError as error:
         missing[THREE_TERM] = str(error)
     try:
-        timescale = fit_timescale(DecayRuns.of_runs(kept, held))
+        timescale = fit_timescale(DecayRuns.of_runs(kept, held), without_laws)
         if timescale.law is None:
             missing[TIMESCALE] = "; ".join(timescale.sentences)
     except FitError as error:
@@ -152,6 +156,7 @@ def fit_recipe_laws(
         least_tokens=least,
         noise=noise_by_size(usual, squares),
         missing=missing,
+        without_laws=tuple(without_laws),
     )
 
 
@@ -213,12 +218,6 @@ def _from_table(targets: Sequence[StepsToTarget]) -> tuple[Sequence[HyperbolaFit
     )
     found = fit_steps_table(table)
     return found.fits, found.refused, table
-
-
-def holds_the_rate(schedule: str) -> bool:
-    """Whether the learning rate stays at its peak for most of a run, so that a curve half-way is a shorter run."""
-    words = schedule.lower()
-    return "constant" in words or "wsd" in words or "stable" in words
 
 
 def _from_curves(

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.estimate.borrowed import law_prior
+from lawfit.estimate.borrowed import beside_the_runs, law_prior
 from lawfit.estimate.certificate import (
     BENDS,
     DOUBTFUL,
@@ -84,7 +84,15 @@ def certify_surface(observed: Observations, ensemble: Ensemble, *, without_laws:
         reasons=tuple(_reasons(search, above)),
         warnings=tuple(
             _warnings(
-                search, weak, sd, runs, structure, influence, int(observed.size_of_cell()[-1]) + 1, observed.n_cells
+                search,
+                weak,
+                sd,
+                runs,
+                structure,
+                influence,
+                int(observed.size_of_cell()[-1]) + 1,
+                observed.n_cells,
+                beside=beside_the_runs(without_laws),
             )
         ),
         search=search,
@@ -302,6 +310,8 @@ def _warnings(
     influence: Sequence[Any],
     sizes: int,
     scales: int,
+    *,
+    beside: str,
 ) -> list[str]:
     """What a reader should know."""
     found = []
@@ -311,7 +321,7 @@ def _warnings(
         )
     if weak:
         shown = " and ".join([", ".join(weak[:-1]), weak[-1]]) if len(weak) > 1 else weak[0]
-        text = f"these runs alone do not determine the {shown}: published laws lend what is missing"
+        text = f"these runs alone do not determine the {shown}: what is missing {beside}"
         if runs:
             at = " and one at ".join(
                 f"{format_quantity(r.inputs['params'])} parameters, {format_quantity(r.inputs['tokens'])} tokens"

@@ -172,15 +172,19 @@ def fit_three_term(
 
 
 def fit_three_term_or_lend(
-    runs: BatchRuns, asymptote: AsymptotePrior, *, rng: np.random.Generator, resamples: int = RESAMPLES
+    runs: BatchRuns, asymptote: AsymptotePrior | None, *, rng: np.random.Generator, resamples: int = RESAMPLES
 ) -> ThreeTermFit:
     """The surface of the runs alone where they carry it; otherwise the one whose floor is lent by published laws.
+
+    Without an `asymptote` nobody lends: the runs stand alone, whatever their certificate says.
 
     Raises
     ------
     NotEnoughData, FitError
         As of `fit_three_term`.
     """
+    if asymptote is None:
+        return fit_three_term(runs, rng=rng, resamples=resamples)
     lent = fit_three_term(runs, rng=rng, resamples=resamples, asymptote=asymptote)
     if lent.certificate.weak:  # with the floor known they are open: without it the search would wander in a valley
         return lent

@@ -2,7 +2,7 @@
 
 The best timescale of each scale comes from one joint fit of all slices (`timescale_valley`). A law of those scales
 says how it moves with tokens per parameter; where the scales do not determine its exponent, it is lent in part by a
-published law, and the certificate names the sweep that would settle it.
+published law (or, where none lends, by a vague prior), and the certificate names the sweep that would settle it.
 """
 
 from __future__ import annotations
@@ -19,21 +19,16 @@ from lawfit.estimate.optimum_law import MeasuredOptima, OptimumLaw, fit_optimum_
 from lawfit.estimate.timescale_certificate import NAMES, USUAL_EXPONENT, certify_timescale
 from lawfit.estimate.timescale_valley import Valley, fit_windows, usable_slices, with_valley
 from lawfit.estimate.weight_decay import AS_LARGE, AS_SMALL, DecayOptimum, DecayRuns, DecaySlice, locate_in_slices
-from lawfit.laws.timescale import DecayConvention, TimescaleLaw, weight_decay_of
+from lawfit.laws.lent import Lent, published_timescale, timescale_exponent
+from lawfit.laws.timescale import DecayConvention, weight_decay_of
 from lawfit.records import FitStatus, OptimumStatus
 from lawfit.units import counted, format_quantity
 
 __all__ = ["RATIO", "PredictedDecay", "ScaleTimescale", "TimescaleFit", "fit_timescale", "usable_slices"]
 
 RATIO: Final = "tokens_per_param"
-# Lent where the scales do not determine it: Power Lines' exponent (2505.13738, V2) and, since it is one recipe's,
-# a wide sd that spans a constant timescale (0, arXiv 2405.13698) within two of them.
-LENT: Final[Mapping[str, tuple[float, float]]] = {RATIO: (-0.527, 0.3)}
-PLAUSIBLE: Final = (
-    0.03,
-    30.0,
-)  # level of the law at the lent exponent; Power Lines has 1.084, a wrong unit 1 / seq_len
-PUBLISHED: Final = TimescaleLaw(const=1.084, exponent=-0.527)  # Power Lines, arXiv 2505.13738; const from memory
+# Timescale x root of the tokens per parameter, about 1 in what was published; in a wrong unit 1 / seq_len of that.
+PLAUSIBLE: Final = (0.03, 30.0)
 RESOLVED_SD: Final = 1.2  # nats of tau: a scale known no better than this does not show its optimum
 
 
@@ -95,6 +90,7 @@ class TimescaleFit:
     stiffness: float
     certificate: Certificate | None  # None without a law
     sentences: tuple[str, ...]
+    lent_by: tuple[str, ...] | None = None  # laws that lend the exponent in part; empty: a vague prior; None: its own
 
     @property
     def agree(self) -> bool:
@@ -140,11 +136,14 @@ class TimescaleFit:
             "stiffness": self.stiffness,
             "certificate": None if self.certificate is None else self.certificate.to_json(),
             "sentences": list(self.sentences),
+            "lent_by": None if self.lent_by is None else list(self.lent_by),
         }
 
 
-def fit_timescale(runs: DecayRuns) -> TimescaleFit:
+def fit_timescale(runs: DecayRuns, without_laws: Sequence[str] = ()) -> TimescaleFit:
     """The best timescale of every scale, and its law where the scales carry one.
+
+    `without_laws` are published laws that must not lend their exponent (`laws.lenders`).
 
     Raises
     ------
@@ -161,8 +160,9 @@ def fit_timescale(runs: DecayRuns) -> TimescaleFit:
     usable = with_valley(slices)
     valley = fit_windows(usable) if usable else None
     scales = _scales(optima, usable, valley)
-    law, status, report, sentences = _law(scales, valley)
-    if law is None and (said := bracket_sentence(optima)):
+    lent = timescale_exponent(without_laws)
+    law, status, report, sentences, borrowed = _law(scales, valley, lent)
+    if law is None and (said := bracket_sentence(optima, without_laws)):
         sentences = (*sentences, said)
     return TimescaleFit(
         status=status,
@@ -175,6 +175,7 @@ def fit_timescale(runs: DecayRuns) -> TimescaleFit:
         stiffness=float("nan") if valley is None else valley.stiffness,
         certificate=report,
         sentences=(*sentences, *runs.notes),
+        lent_by=lent.laws if borrowed else None,
     )
 
 
@@ -242,14 +243,15 @@ def _vote(optima: Sequence[DecayOptimum]) -> tuple[OptimumStatus, str]:
 
 
 def _law(
-    scales: Sequence[ScaleTimescale], valley: Valley | None
-) -> tuple[OptimumLaw | None, FitStatus, Certificate | None, tuple[str, ...]]:
-    """The law of the scales that show their optimum, its status, its certificate, and what to know before using it."""
+    scales: Sequence[ScaleTimescale], valley: Valley | None, lent: Lent
+) -> tuple[OptimumLaw | None, FitStatus, Certificate | None, tuple[str, ...], bool]:
+    """The law of the scales that show their optimum, its status, its certificate, and what to know before using it;
+    and whether its exponent is in part lent."""
     known = [s for s in scales if np.isfinite(s.log_sd)]
     sentences = _open_scales([s for s in scales if not np.isfinite(s.log_sd)])
     if not known or valley is None:
-        return None, FitStatus.UNCERTIFIED, None, ("no scale shows its best weight decay", *sentences)
-    implied = np.exp(np.mean([np.log(s.timescale) - LENT[RATIO][0] * np.log(s.tokens / s.params) for s in known]))
+        return None, FitStatus.UNCERTIFIED, None, ("no scale shows its best weight decay", *sentences), False
+    implied = np.exp(np.mean([np.log(s.timescale) + USUAL_EXPONENT * np.log(s.tokens / s.params) for s in known]))
     if not PLAUSIBLE[0] < implied < PLAUSIBLE[1]:
         low, high = min(s.timescale for s in known), max(s.timescale for s in known)
         sentences.append(
@@ -272,10 +274,9 @@ def _law(
     except FitError as error:
         why = str(error)
     if why:
-        status, law = FitStatus.SPARSE, fit_optimum_law(optima, (RATIO,), prior=LENT)
+        status, law = FitStatus.SPARSE, fit_optimum_law(optima, (RATIO,), prior={RATIO: lent.gaussian})
         report = certify_timescale(optima, law, places, valley.search, rows=rows)
-        mean, sd = LENT[RATIO]
-        sentences.insert(0, f"its exponent is lent by Power Lines ({mean} with an sd of {sd}), since {why}")
+        sentences.insert(0, f"its exponent {lent.words()}, since {why}")
         if report.needed_runs:
             at = report.needed_runs[0].inputs
             sentences.insert(
@@ -286,25 +287,25 @@ def _law(
     if not valley.search.converged or valley.search.agreeing < valley.search.starts:
         status = FitStatus.UNCERTIFIED
         sentences.append("starts of the joint fit ended in different minima, or did not arrive at one")
-    return law, status, report, (*sentences, *report.warnings)
+    return law, status, report, (*sentences, *report.warnings), bool(why)
 
 
-def bracket_sentence(optima: Sequence[DecayOptimum]) -> str:
+def bracket_sentence(optima: Sequence[DecayOptimum], without_laws: Sequence[str] = ()) -> str:
     """What sweeps of few values do say: between which timescales the best lies, and whether a published law agrees."""
     shown = [o for o in optima if o.status is OptimumStatus.INSIDE and np.isfinite(o.weight_decay)]
     if not shown:
         return ""
     brackets = np.array([o.timescale_bracket for o in shown])
-    lines = PUBLISHED.tau([o.params for o in shown], [o.tokens for o in shown])
-    held = int(((brackets[:, 0] < lines) & (lines < brackets[:, 1])).sum())
     closed = int(np.isfinite(brackets[:, 1]).sum())
     low = f"above {brackets[:, 0].min():.2g} to {brackets[:, 0].max():.2g} of the run"
     high = f" (in {closed} also below a bound)" if closed else ""
     count = counted(len(shown), "sweep")
-    return (
-        f"{count} with worse neighbours on both sides say only that the best timescale lies {low}{high}, with which "
-        f"Power Lines' law agrees in {held}"
-    )
+    said = f"{count} with worse neighbours on both sides say only that the best timescale lies {low}{high}"
+    lines = np.array(published_timescale([o.params for o in shown], [o.tokens for o in shown], without_laws))
+    if not len(lines):
+        return said
+    held = int(((brackets[:, 0] < lines) & (lines < brackets[:, 1])).sum())
+    return f"{said}, with which Power Lines' law agrees in {held}"
 
 
 _OPEN_WORDS: Final = {

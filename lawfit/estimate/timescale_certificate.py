@@ -30,9 +30,9 @@ from lawfit.units import format_quantity
 Floats = NDArray[np.float64]
 
 NAMES: Final = ("level", "exponent")
-# The exponent is scaled by Power Lines' own (arXiv 2505.13738): a timescale that hardly moves with the ratio may be
-# known well though its exponent is near zero. At `WEAK` that leaves an sd of 0.26, what is lent without any data.
-USUAL_EXPONENT: Final = 0.527
+# The exponent is scaled by that of a square root: a timescale that hardly moves with the ratio may be known well though
+# its exponent is near zero. At `WEAK` that leaves an sd of 0.25, a little less than what is lent without any data.
+USUAL_EXPONENT: Final = 0.5
 _SAME_RATIO: Final = 1e-6
 _FACTORS: Final = (1 / 8, 1 / 4, 1 / 2, 2.0, 4.0, 8.0)  # of the ratios measured, for a sweep that one might add
 

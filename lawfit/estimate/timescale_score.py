@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,12 +29,14 @@ class MethodCost:
 OURS: Final = "law fitted on the smaller sizes"
 
 
-def score_largest_size(runs: DecayRuns, published: Mapping[str, TimescaleLaw] | None = None) -> tuple[MethodCost, ...]:
+def score_largest_size(
+    runs: DecayRuns, published: Mapping[str, TimescaleLaw] | None = None, without_laws: Sequence[str] = ()
+) -> tuple[MethodCost, ...]:
     """Fit on all sizes below the largest one swept, choose a weight decay for each of its slices, price it on its runs.
 
     Slices count whose best run is within `SLICE_WINDOW` of the largest size's own best at that horizon. Beside the
     law: a constant timescale and a constant weight decay (means over the smaller scales' best), no weight decay,
-    0.1, and published laws.
+    0.1, and published laws. `without_laws` lend nothing to the law, as those that it is compared with must not.
 
     Raises
     ------
@@ -51,7 +53,7 @@ def score_largest_size(runs: DecayRuns, published: Mapping[str, TimescaleLaw] | 
             f"a backtest by size needs two sizes with {MIN_POSITIVE} finished positive weight decays in a slice; "
             f"{'one has' if usable else 'none has'}"
         )
-    fit = fit_timescale(runs.take(runs.params <= top))
+    fit = fit_timescale(runs.take(runs.params <= top), without_laws)
     if fit.law is None:
         raise FitError("; ".join(fit.sentences))
     known = [s for s in fit.scales if np.isfinite(s.log_sd)]

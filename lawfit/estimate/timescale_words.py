@@ -38,7 +38,7 @@ def certificate_words(fit: TimescaleFit) -> str:
         return ""
     standing = {
         FitStatus.OK: "certified",
-        FitStatus.SPARSE: "exponent in part lent, level certified",
+        FitStatus.SPARSE: f"exponent in part {'lent' if fit.lent_by else 'on a vague prior'}, level certified",
         FitStatus.UNCERTIFIED: "NOT certified",
     }[fit.status]
     # of a lent exponent the reasons are known already

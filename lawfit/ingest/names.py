@@ -96,7 +96,10 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "data": ("data", "dataset", "corpus", "dataset_name", "data_name", "train_data", "training_data", "data_mix"),
     "tokenizer": ("tokenizer", "tokenizer_name", "tokenizer_type"),
-    "parametrization": ("parametrization", "parameterization", "parametrisation", "parameterisation"),
+    "parametrization": (
+        *("parametrization", "parameterization", "parametrisation", "parameterisation"),
+        *("mup", "use_mup", "mup_enabled", "is_mup"),  # yes or no: see rows.py
+    ),
     "family": ("model_family", "family", "architecture", "arch", "model_type"),
 }
 

@@ -36,6 +36,10 @@ _CONVENTION_NAMES: Final = {
     "all": "total",
 }
 _FACT_TEXTS: Final = ("optimizer", "schedule", "data", "tokenizer", "parametrization", "loss_kind", "family")
+_MUP_FLAGS: Final = {
+    **dict.fromkeys(("true", "yes", "1", "1.0"), "mup"),
+    **dict.fromkeys(("false", "no", "0", "0.0"), "standard"),
+}
 _FINISHED: Final = frozenset({"finished", "completed", "complete", "success", "succeeded", "ok", "done"})
 _DIVERGED: Final = frozenset({"diverged", "nan", "exploded", "divergence", "inf"})
 
@@ -228,6 +232,8 @@ class RowReader:
             value = self._text(field, cells)
             if field == "optimizer":
                 value = value.lower()
+            if field == "parametrization":  # a column such as use_mup answers with yes or no
+                value = _MUP_FLAGS.get(value.lower(), value)
             facts[field] = self._agree(field, value)
         kind = self._text("params_convention", cells)
         known = _CONVENTION_NAMES.get(kind.lower().replace(" ", "_"), "")

@@ -36,7 +36,12 @@ OTHER_TARGETS: Final[tuple[str, ...]] = tuple(
 AT_BATCH: Final = ("jointly_optimal", "fixed", "input", "none")
 CHECKED: Final = ("V1", "V2", "CALC", "ABS", "MEM")
 UNVERIFIED: Final = ("ABS", "MEM")
-PRIOR_TARGETS: Final[tuple[str, ...]] = ("lr_joint", "lr_given_batch", "batch")
+# What exponents are measured of, as evidence for what is lent; and what a level (or asymptote) is lent of.
+PRIOR_TARGETS: Final[tuple[str, ...]] = (
+    *("lr_joint", "lr_given_batch", "batch"),
+    *("timescale", "critical_batch", "least_tokens_batch"),
+)
+VOTES: Final[tuple[str, ...]] = (*TARGETS, "loss")
 _GIVEN: Final = frozenset({"params", "tokens", "batch_tokens", "flops", "tokens_per_param"})
 
 
@@ -147,11 +152,12 @@ class PublishedLaw:
     id: str
     label: str
     cite: str
+    evidence: str  # the source whose runs it was fitted on: `cite`, or another one; laws of one body lend one vote
     form_checked: str
     coefficients_checked: str
     at_batch: str
     fixed_batch_tokens: float | None
-    votes: tuple[str, ...]  # targets whose level counts in `priors.level_prior`
+    votes: tuple[str, ...]  # targets whose level counts in `priors.level_prior`; "loss": its asymptote, in `lent`
     needs: tuple[str, ...]
     caveats: tuple[str, ...]
     context: Mapping[str, str]
@@ -185,7 +191,10 @@ class PublishedLaw:
     def to_json(self) -> dict[str, Any]:
         """Everything about it as JSON values, with each formula's expression spelled out."""
         return {
-            **{name: getattr(self, name) for name in ("id", "label", "cite", "form_checked", "coefficients_checked")},
+            **{
+                name: getattr(self, name)
+                for name in ("id", "label", "cite", "evidence", "form_checked", "coefficients_checked")
+            },
             "kind": self.kind,
             "checked": self.checked,
             "verified": self.verified,

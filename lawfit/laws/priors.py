@@ -10,6 +10,9 @@ Model (multivariate random effects, as in a meta-analysis): the exponents of law
 inverse-Wishart one that stands for `PSEUDO_LAWS` laws spread by `PSEUDO_SPREAD`; both are updated by EM on the exact
 linear-Gaussian posteriors. The prior of a new recipe is ``N(mu, S + Cov(mu))``: the spread between laws, plus how badly
 their centre is known. A law that constrains only one combination moves only that one.
+
+Which laws may lend to a recipe is for `lenders` to say; callers hand in those that may not. Where none is left, the
+prior is vague: exponents of N(0, `VAGUE_SD`), a level `VAGUE_LEVEL` known to `VAGUE_LOG_SD`. No law had a part in it.
 """
 
 from __future__ import annotations
@@ -22,8 +25,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.errors import UnknownLaw
 from lawfit.laws.entry import ExponentEvidence
+from lawfit.laws.lenders import check_withheld, lenders, may_lend
 from lawfit.laws.published import published_laws
 
 Floats = NDArray[np.float64]
@@ -39,6 +42,11 @@ PSEUDO_SPREAD: Final = 0.2  # measured exponents of one quantity differ by .15 t
 DEFAULT_SD: Final = 0.05  # a source that gives no error: two digits, a handful of scales
 LEVEL_SPREAD: Final = 0.5  # of ln y between recipes at one scale: a factor 1.6, what published batch laws differ by
 EXPONENT_DRIFT: Final = 0.2  # a law's exponent may be off by this much outside its range
+# Where no law lends. Published exponents lie between -0.8 and 0.95, within two of these; tuned learning rates of
+# neural networks between 1e-5 and 1, batches between a few thousand tokens and some ten million, within two of those.
+VAGUE_SD: Final = 0.5
+VAGUE_LEVEL: Final[Mapping[str, float]] = {"lr": 1e-3, "batch_tokens": 2e5}
+VAGUE_LOG_SD: Final = 3.0
 _EM_STEPS: Final = 500
 _EM_TOLERANCE: Final = 1e-10
 _LEVEL_STEPS: Final = 50
@@ -69,8 +77,9 @@ def exponent_prior(of: str, *, without: Sequence[str] = ()) -> ExponentPrior:
     of : str
         ``lr_joint``: learning rate at the jointly optimal batch. ``lr_given_batch``: learning rate with the batch as an
         input. ``batch``: the optimal batch size in tokens per step.
-    without : law ids
-        Laws whose evidence must not enter, for a backtest on the very runs that they were fitted on.
+    without : law ids, or "id.quantity"
+        Laws whose evidence must not enter: they were fitted on these very runs, or are of another kind of recipe.
+        With none left the prior is vague.
 
     Raises
     ------
@@ -86,15 +95,16 @@ def exponent_prior(of: str, *, without: Sequence[str] = ()) -> ExponentPrior:
 
 @cache
 def _exponent_prior(of: str, without: tuple[str, ...]) -> ExponentPrior:
+    check_withheld(without)
     laws = published_laws()
-    if unknown := [law_id for law_id in without if law_id not in laws]:
-        raise UnknownLaw(f"no published law '{unknown[0]}'; there are {', '.join(laws)}")
     inputs = PRIOR_INPUTS[of]
     used = {
         law.id: rows
         for law in laws.values()
-        if law.id not in without and (rows := [e for e in law.exponents if e.of == of and e.checked != "MEM"])
+        if may_lend(law.id, of, without) and (rows := [e for e in law.exponents if e.of == of and e.checked != "MEM"])
     }
+    if not used:
+        return _vague_exponents(of, without)
     observations = [_observation(rows, inputs) for rows in used.values()]
     mean, between, mean_cov = _random_effects(observations, len(inputs))
     mean.flags.writeable = False
@@ -115,6 +125,14 @@ def _exponent_prior(of: str, without: tuple[str, ...]) -> ExponentPrior:
     )
 
 
+def _vague_exponents(of: str, without: tuple[str, ...]) -> ExponentPrior:
+    inputs = PRIOR_INPUTS[of]
+    mean, cov = np.zeros(len(inputs)), VAGUE_SD**2 * np.eye(len(inputs))
+    mean.flags.writeable = cov.flags.writeable = False
+    said = f"no published law lends these exponents: vague, 0 with an sd of {VAGUE_SD:g} each"
+    return ExponentPrior(of=of, inputs=inputs, mean=mean, cov=cov, laws=(), without=without, sources=(said,))
+
+
 @dataclass(frozen=True, kw_only=True)
 class LevelPrior:
     """Where the optimum of an unmeasured recipe lies at one scale, by laws that publish a level: ln y ~ N(mean, sd)."""
@@ -132,21 +150,23 @@ def level_prior(target: str, params: float, tokens: float, *, without: Sequence[
     A law counts with the precision that is left at this scale: its variance is the spread between laws, plus
     ``EXPONENT_DRIFT * ln 10`` squared per decade squared that the scale lies outside the law's own range (a law along
     one path is outside when off the path). The prior's width is the spread between laws plus the uncertainty of their
-    centre, with the spread never taken below `LEVEL_SPREAD`: a handful of laws may agree by chance.
+    centre, with the spread never taken below `LEVEL_SPREAD`: a handful of laws may agree by chance. With no law left
+    it is `VAGUE_LEVEL`, for the runs to move.
 
     Raises
     ------
     ValueError
-        Unknown target, or `without` leaves no law.
+        Unknown target.
     UnknownLaw
         `without` names a law that is not in the catalogue.
     """
-    laws = published_laws()
-    if unknown := [law_id for law_id in without if law_id not in laws]:
-        raise UnknownLaw(f"no published law '{unknown[0]}'; there are {', '.join(laws)}")
-    voters = [law for law in laws.values() if target in law.votes and law.id not in without]
+    if target not in VAGUE_LEVEL:
+        raise ValueError(f"no level of '{target}' is lent; there are {', '.join(VAGUE_LEVEL)}")
+    voters = lenders(target, without)
     if not voters:
-        raise ValueError(f"no published law gives a level of '{target}' here")
+        level = VAGUE_LEVEL[target]
+        said = f"no published law lends this level: vague, {level:g} known to a factor of {np.exp(VAGUE_LOG_SD):.0f}"
+        return LevelPrior(target=target, log_mean=float(np.log(level)), log_sd=VAGUE_LOG_SD, laws=(), sources=(said,))
     log_level = np.log([float(law.evaluate(target, params=params, tokens=tokens)) for law in voters])
     decades = np.array([max(law.outside_range(params, tokens).values(), default=0.0) for law in voters])
     drift = (EXPONENT_DRIFT * np.log(10) * decades) ** 2

@@ -117,7 +117,8 @@ def refit(
     Returns the fit of learning rate and batch, which names the others (`laws` and `missing` of its payload); of a
     recipe without a finished run, the first of the laws that it has. `three_term` adds the surface L(N, batch, steps).
 
-    `without_laws` names published laws that must not lend anything, beside those of the options.
+    `without_laws` names published laws that must lend nothing to any of them, beside those of the options; all that was
+    fitted on the same runs is withheld with them.
 
     Raises
     ------
@@ -130,11 +131,9 @@ def refit(
     """
     if without_laws:
         from lawfit.estimate.analysis import FitOptions
-        from lawfit.laws.published import published_law
 
-        named = tuple(published_law(law_id).id for law_id in without_laws)
         options = options or FitOptions()
-        options = replace(options, without_laws=tuple(dict.fromkeys((*options.without_laws, *named))))
+        options = replace(options, without_laws=tuple(dict.fromkeys((*options.without_laws, *without_laws))))
     chosen = store.recipe(recipe)
     fitted = fit_evidence(
         chosen,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -24,8 +24,9 @@ from lawfit.records import (
 from lawfit.settings import data_folder
 
 if TYPE_CHECKING:
-    from lawfit.estimate.all_laws import Evidence, Squares
+    from lawfit.estimate.all_laws import Evidence, FittedLaw, Squares
     from lawfit.estimate.analysis import FitOptions
+    from lawfit.laws.lenders import Lending
     from lawfit.storage import Store
 
 LR_BATCH: Final = "lr_batch"  # kind of fit: the best learning rate and batch size
@@ -45,7 +46,7 @@ class FittedRecipe:
 def evidence_of(store: Store, recipe: Recipe) -> Evidence:
     """All that the store holds of one recipe."""
     from lawfit.estimate.all_laws import CURVE_METRICS, Evidence
-    from lawfit.estimate.recipe_laws import holds_the_rate
+    from lawfit.laws.schedules import holds_the_rate
 
     counts = store.curve_counts(recipe.key) if holds_the_rate(recipe.schedule) else {}  # others are not read off
     most = max(counts.values(), default=0)
@@ -114,14 +115,17 @@ def fit_evidence(
     """
     from lawfit.estimate.all_laws import evidence_hash, fit_all_laws
     from lawfit.estimate.analysis import FitOptions
+    from lawfit.laws.lenders import lending_to
 
     options, report = options or FitOptions(), progress or (lambda _step, _share: None)
     report("further laws", 0.0)
-    found = fit_all_laws(evidence, three_term=three_term)
+    lending = lending_to(recipe, options.without_laws)
+    found = fit_all_laws(evidence, three_term=three_term, without_laws=lending.without)
     data, code = evidence_hash(evidence), code_version()
+    stated = {"without_laws": list(options.without_laws)}
     laws = tuple(
         Fit(
-            id=content_hash({"recipe": recipe.key, "data": data, "code": code, "kind": law.kind}),
+            id=content_hash({"recipe": recipe.key, "data": data, "code": code, "kind": law.kind, "options": stated}),
             recipe_key=recipe.key,
             recipe_name=recipe.name,
             kind=law.kind,
@@ -129,9 +133,9 @@ def fit_evidence(
             data_hash=data,
             code_version=code,
             created_at=_now(),
-            options={},
+            options=stated,
             exclusions={run.run_key: run.excluded for run in evidence.runs if run.excluded is not None},
-            payload=law.payload,
+            payload=_with_assumptions(law, lending),
         )
         for law in found.fitted
     )
@@ -154,6 +158,7 @@ def fit_evidence(
                 "status": law.status.value,
                 "words": law.payload["words"],
                 "lines": law.payload.get("lines", []),
+                "lent_by": law.payload["lent_by"],
             }
             for law in laws
         },
@@ -171,9 +176,16 @@ def fit_evidence(
             "status": sister.status.value,
             "words": words,
             "lines": lines,
+            "lent_by": sister.payload.get("lent_by"),
         }
     fit = replace(fit, id=content_hash({"fit": fit.id, **named}), payload={**fit.payload, **named})
     return FittedRecipe(fit=fit, optima=optima, laws=laws)
+
+
+def _with_assumptions(law: FittedLaw, lending: Lending) -> Mapping[str, Json]:
+    """The payload of a further law, with what was taken for granted about the recipe for laws to lend to it."""
+    said = lending.assumed.get(law.kind, ()) if law.payload["lent_by"] else ()
+    return {**law.payload, "sentences": [*law.payload["sentences"], *said]}
 
 
 def fit_runs(
@@ -185,7 +197,8 @@ def fit_runs(
 ) -> tuple[Fit, tuple[Optimum, ...]]:
     """Fit learning rate and batch to the runs of one recipe, in memory: the fit, and each scale's own optimum.
 
-    What the runs lack is kept beside the fit, which is not certified where they carry no answer.
+    What the runs lack is kept beside the fit, which is not certified where they carry no answer. Published laws lend to
+    it as far as they are of its kind (`laws.lenders`); ``lending`` of the payload says which do.
 
     Raises
     ------
@@ -199,16 +212,28 @@ def fit_runs(
     from lawfit.estimate.analysis import FitOptions, analyse
     from lawfit.estimate.lacking import Bearing, diagnose
     from lawfit.estimate.observations import data_hash, observe
+    from lawfit.laws.lenders import lending_to
 
     options = options or FitOptions()
     observed = observe(runs)
     data, code = data_hash(runs), code_version()
     lacking = diagnose(observed)
+    lending = lending_to(recipe, options.without_laws)
+    narrowed = replace(options, without_laws=lending.without)
     try:
-        analysis = analyse(observed, options, seq_len=recipe.seq_len, progress=progress)
+        analysis = analyse(observed, narrowed, seq_len=recipe.seq_len, progress=progress)
     except FitError as error:
         why = [lack_words(lack) for lack in lacking if lack.bearing is not Bearing.NOTED]
         raise type(error)("; ".join([*why, str(error)])) from None
+    payload = {
+        **analysis.payload,
+        "lending": lending.to_json(),
+        "not_lent": lending.sentences(),
+        "warnings": [
+            *analysis.payload["warnings"],
+            *(lending.assumed.get("lr_joint", ()) if analysis.status is FitStatus.SPARSE else ()),
+        ],
+    }
     fit = Fit(
         id=content_hash({"recipe": recipe.key, "data": data, "code": code, "options": asdict(options)}),
         recipe_key=recipe.key,
@@ -220,7 +245,7 @@ def fit_runs(
         created_at=_now(),
         options=asdict(options),
         exclusions=dict(observed.rejected),
-        payload=analysis.payload,
+        payload=payload,
     )
     if (against := contradiction(fit, recipe, observed)) is not None:
         lacking = (against, *lacking)

@@ -48,7 +48,10 @@ GLOSSARY: Final = (
         "Share of the run over which AdamW averages its updates: batch / (learning rate x weight decay x tokens).",
     ),
     ("Backtest", "Scales are left out of the fit, predicted, and scored on the runs that were made there."),
-    ("Borrowed", "What your runs cannot tell and published laws, whose numbers were checked, stand in for."),
+    (
+        "Borrowed",
+        "What your runs cannot tell and published laws of like recipes, whose numbers were checked, stand in for.",
+    ),
 )
 
 
@@ -113,7 +116,7 @@ def _value_html(document: Mapping[str, Any], quantity: str) -> str:
             )
     if part.get("yours") is not None:
         share = f"{100 * part['yours']:.0f} %"
-        rows.append(("From your runs", share if part["yours"] > 0.995 else f"{share}, rest published laws"))
+        rows.append(("From your runs", share if part["yours"] > 0.995 else f"{share}, rest borrowed"))
     if words := at_batch_words(part.get("at_batch")):
         rows.append(("At this batch", words))
     status = "given by you" if given else STATUS_WORDS.get(part["status"], part["status"])
@@ -335,6 +338,7 @@ def evidence_section(document: Mapping[str, Any], notes: Sequence[str] = ()) -> 
         pairs.append(("Certificate" if found["certified"] else "Not certified", " ".join(map(_sentence, said))))
     pairs += [("Left out", f"{item['count']:,}: {item['reason']}") for item in evidence.get("rejected") or []]
     pairs += [("Borrowed", sentence) for sentence in evidence.get("borrowed") or []]
+    pairs += [("Not borrowed", sentence) for sentence in evidence.get("not_lent") or []]
     pairs += [("Note", note) for note in notes]
     made = str(evidence["created_at"])[:16].replace("T", " ")
     pairs += [

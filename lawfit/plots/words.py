@@ -14,11 +14,14 @@ STATUS_WORDS: Final[Mapping[str, str]] = MappingProxyType(
         "ok": "inside the range of your runs",
         "extrapolated": "beyond your runs: trust the interval, not the digits",
         "at_edge": "your best runs lie at the edge of what was tried",
-        "borrowed": "mostly from published laws: few runs of yours bear on it",
+        "borrowed": "mostly from published laws, or a vague prior where none lends: few runs of yours bear on it",
     }
 )
 LAW_STATUS_WORDS: Final[Mapping[str, str]] = MappingProxyType(
-    {**STATUS_WORDS, "borrowed": "in part from published laws; your runs set the level"}
+    {
+        **STATUS_WORDS,
+        "borrowed": "in part from published laws, or a vague prior where none lends; your runs set the level",
+    }
 )
 OPTIMUM_WORDS: Final[Mapping[str, str]] = MappingProxyType(
     {

@@ -3,7 +3,8 @@
     nice python -m tests.benchmarks.critical_batch [SIMULATIONS] [FIRST_SEED]
 
 1. Zhang et al. (arXiv 2410.21676): B* from the raw steps of `critical_batch_size_steps_to_target.csv`, against the
-   golden numbers; fitted on 85M to 302M, the law predicts 604M.
+   golden numbers; fitted on 85M to 302M, the law predicts 604M: by one law, which nobody lends to, and by the average
+   that answers, once with nothing of Zhang et al. and once with nothing of anybody.
    The same from the loss curves of our own runs (data/proxy_critical_batch.csv).
 2. Simulated tables of steps to a target over three to six model sizes with known truth. Each world draws its own law
    (in tokens; in a third of the worlds in params, or in both), tokens per param (one for all sizes, or scattered),
@@ -47,11 +48,13 @@ from lawfit.estimate.steps_to_target import (
 )
 from lawfit.estimate.three_term import best_over_lr, fit_three_term
 from lawfit.laws.critical_batch import DOUBLING, ZHANG
+from lawfit.laws.published import published_laws
 from lawfit.records import FitStatus
 from tests.benchmarks.shared import shared_file
 
 LEVEL = 0.9
 FALSE_ALARM = 1e-2
+OF_ZHANG = tuple(law.id for law in published_laws().values() if law.evidence == "arXiv:2410.21676")
 OWN_RUNS = Path(__file__).parents[2] / "data" / "proxy_critical_batch.csv"
 GOLDEN = (745.3200, 955.1581, 1393.7269, 1888.5222)  # sequences of 512 tokens, 85M to 604M
 
@@ -93,6 +96,14 @@ def published() -> str:
             f"measured {held_out.value_tokens / 512:.0f}: {error:+.1%}, {inside} the interval"
         )
         said.append(f"{error:+.1%} by {name} ({inside})")
+    for words, without in (("nothing of Zhang et al.", OF_ZHANG), ("nothing lent", tuple(published_laws()))):
+        left_out = analyse_critical(found, (), without).left_out["answer"]
+        print(
+            f"85M to 302M, the average that answers, {words}: 604M at {left_out.predicted_tokens / 512:.0f} sequences "
+            f"({left_out.low_tokens / 512:.0f} to {left_out.high_tokens / 512:.0f}), {left_out.error:+.1%}, "
+            f"{'inside' if left_out.inside else 'OUTSIDE'} the interval"
+        )
+        said.append(f"{left_out.error:+.1%} by the average, {words}")
     return f"B* to {worst:.0e}; 604M {', '.join(said)}"
 
 
@@ -270,7 +281,7 @@ def own_runs() -> str:
         fits = fit_steps_table(table, from_best=True)
         found += [fit.critical() for fit in fits.fits]
         notes += [*table.notes, *fits.refused]
-        for c in found[-len(fits.fits) :]:
+        for c in found[len(found) - len(fits.fits) :]:
             print(
                 f"  {params:.3g} params to {c.loss or 0:.2f} nats: {c.value_tokens:.3g} tokens ({c.low_tokens:.3g} to "
                 f"{c.high_tokens:.3g}), {c.status.value}, at {c.tokens:.3g} tokens"

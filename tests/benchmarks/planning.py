@@ -32,7 +32,7 @@ from lawfit.advise.planning_runs import judge
 from lawfit.errors import FitError
 from lawfit.estimate.loss_ensemble import fit_ensemble
 from lawfit.estimate.loss_fit import fit_loss
-from lawfit.estimate.loss_law import LENT_ASYMPTOTE
+from lawfit.estimate.loss_law import lent_asymptote
 from lawfit.laws.loss import AdditiveLaw
 from lawfit.records import Fit, FitStatus
 
@@ -109,7 +109,7 @@ def fitted(study: Study, rng: np.random.Generator, *, forms: bool) -> Fit | None
     """As `estimate.loss_law` does: free where the runs carry it, else with a lent asymptote; None where uncertified."""
     columns = study.params, study.tokens, study.loss
     fit = fit_loss(*columns, rng=rng, clusters=study.clusters, resamples=0)
-    lent = None if fit.certificate.certified else LENT_ASYMPTOTE
+    lent = None if fit.certificate.certified else lent_asymptote()
     fit = fit_loss(*columns, rng=rng, clusters=study.clusters, resamples=RESAMPLES, asymptote=lent)
     search = fit.certificate.search
     if lent is not None and not (search.converged and search.agreeing >= 2 and not fit.certificate.at_bound):

@@ -7,8 +7,10 @@
    that the fitted form does not have), slopes of the best timescale along learning rate and batch, grids that are off
    by the researcher's luck, and missing runs. Estimands: the best timescale of each scale, and that of a larger one,
    its own scatter included.
-2. Our own sweep: fitted on the smaller sizes, priced on the runs of the largest, beside simpler rules.
-3. The one-factor sweeps of the Marin optimizer study: what they can say, optimizer by optimizer.
+2. Our own sweep: fitted on the smaller sizes, priced on the runs of the largest, beside simpler rules and Power Lines,
+   which lends nothing to the law that it is compared with.
+3. The one-factor sweeps of the Marin optimizer study: what they can say alone, optimizer by optimizer. Nothing is lent:
+   the AdamW timescale is not another optimizer's.
 
 The constants of `lawfit.estimate.timescale` were set on seeds below 2000; the seeds here start at 10000.
 """
@@ -38,6 +40,7 @@ from tests.benchmarks.shared import shared_file
 LEVEL = 0.9
 FALSE_ALARM = 1e-2
 POWER_LINES = TimescaleLaw(const=1.084, exponent=-0.527)
+LENDERS = ("power_lines_timescale",)
 OURS = Path(__file__).parents[2] / "data" / "proxy_sweep.csv"
 
 
@@ -213,7 +216,7 @@ def own_sweep() -> str:
     names = ("n_params", "n_tokens", "batch_size_tokens", "learning_rate", "weight_decay", "final_loss")
     runs = DecayRuns.of(*np.array([[float(row[name] or "nan") for name in names] for row in rows]).T)
     try:
-        fit = fit_timescale(runs)
+        fit = fit_timescale(runs, LENDERS)
         for scale in fit.scales:
             print(
                 f"  {scale.params:.3g} params, {scale.tokens:.3g} tokens: tau {scale.timescale:.3f} "
@@ -223,7 +226,7 @@ def own_sweep() -> str:
         if fit.law is not None:
             low, high = fit.law.exponent_interval(RATIO)
             print(f"  tau ~ (D/N)^{fit.law.exponents[RATIO]:.2f} ({low:.2f} to {high:.2f}), {fit.law.groups} scales")
-        found = score_largest_size(runs, {"Power Lines": POWER_LINES})
+        found = score_largest_size(runs, {"Power Lines": POWER_LINES}, LENDERS)
     except LawfitError as error:
         return f"our own sweep cannot be scored: {error}"
     for row in found:
@@ -245,7 +248,7 @@ def marin() -> str:
         runs = DecayRuns.of(*np.array(rows).T)
         try:
             counts = Counter(f"{o.status.value} {o.bound}".strip() for o in locate_weight_decay(runs))
-            law = fit_timescale(runs).law
+            law = fit_timescale(runs, LENDERS).law
         except FitError as error:
             print(f"  {optimizer}: {error}")
             continue

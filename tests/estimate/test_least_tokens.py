@@ -38,7 +38,7 @@ def test_g20_minicpm_is_recovered(rng: np.random.Generator) -> None:
     """G20: from tables that follow it, the published law comes back, 1,275,113 tokens at a loss of 3."""
     found = fit_least_tokens(valley_table(rng))
     assert found.law is not None
-    assert not found.lent
+    assert found.lent_by is None
     assert found.law.exponents["loss"] == pytest.approx(-6.24, rel=1e-3)  # noise-free parabolas
     published = float(published_law("minicpm").evaluate("batch_tokens", loss=3.0))
     assert found.law.predict(loss=3.0).value == pytest.approx(published, rel=1e-2)
@@ -60,11 +60,15 @@ def test_noise_is_in_the_interval(rng: np.random.Generator) -> None:
 def test_one_size_borrows_the_exponent(rng: np.random.Generator) -> None:
     table = valley_table(rng)
     one = table.params == SIZES[0]
-    found = fit_least_tokens(
-        StepsTable.of(table.params[one], table.batch_tokens[one], table.steps[one], table.target_loss[one])
-    )
-    assert found.lent
-    assert "in part from MiniCPM" in found.words()
+    small = StepsTable.of(table.params[one], table.batch_tokens[one], table.steps[one], table.target_loss[one])
+    found, alone = fit_least_tokens(small), fit_least_tokens(small, ("minicpm",))
+    assert found.lent_by == ("minicpm",)
+    assert "in part from minicpm" in found.words()
+    assert alone.lent_by == ()
+    assert "in part from a vague prior" in alone.words()
+    assert found.law is not None
+    assert alone.law is not None
+    assert abs(alone.law.exponents["loss"]) < abs(found.law.exponents["loss"])  # nothing pulls it to -6.24 any more
 
 
 def test_a_hyperbola_has_no_such_batch() -> None:

@@ -50,7 +50,7 @@ def test_one_factor_at_all_sizes(rng: np.random.Generator) -> None:
     found = noise_factor(
         sizes(0.2),
         [
-            measured(5e4 * (n / 1e6) ** 0.2 * (d / 1e9) ** 0.465, n, d, log_sd=0.1)
+            measured(5e4 * (n / 1e6) ** 0.2 * (d / 1e9) ** 0.466, n, d, log_sd=0.1)
             for n in (1e6, 4e6, 1.6e7)
             for d in (1e9, 2.5e8)
         ],

@@ -73,7 +73,10 @@ class TestScalesOnOneLine:
     def test_names_the_exponents_that_are_open(self, on_a_line: Certificate) -> None:
         assert {OF_PARAMS, OF_TOKENS} <= set(on_a_line.weak)
         assert on_a_line.condition_number == np.inf
-        assert any("do not determine" in warning and "published laws lend" in warning for warning in on_a_line.warnings)
+        assert any(
+            "do not determine" in warning and "is borrowed from published laws" in warning
+            for warning in on_a_line.warnings
+        )
 
     def test_the_scale_it_asks_for_does_determine_them(self, on_a_line: Certificate) -> None:
         needed = on_a_line.needed_runs[0].inputs

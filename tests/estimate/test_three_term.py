@@ -11,7 +11,7 @@ import pytest
 
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.critical_batch import CriticalStatus
-from lawfit.estimate.loss_law import LENT_ASYMPTOTE
+from lawfit.estimate.loss_law import lent_asymptote
 from lawfit.estimate.three_term import BatchRuns, best_over_lr, fit_three_term, fit_three_term_or_lend
 from lawfit.estimate.three_term_result import ThreeTermFit
 from lawfit.laws.critical_batch import ThreeTerm
@@ -132,7 +132,7 @@ def test_step_law_grid(shared_data: Path) -> None:
     loss = [np.nan if row["diverged"] == "1" else float(row["smooth_loss"]) for row in rows]
     runs = best_over_lr(*([float(row[name]) for row in rows] for name in names), loss)
     assert len(runs) == 140  # 14 scales x 10 batches
-    fit = fit_three_term_or_lend(runs, LENT_ASYMPTOTE, rng=np.random.default_rng(0), resamples=40)
+    fit = fit_three_term_or_lend(runs, lent_asymptote(), rng=np.random.default_rng(0), resamples=40)
     said = fit.optimal_batch(1e11)
     assert said.value_tokens == pytest.approx(0.58 * 1e11**0.571, rel=0.15)
     assert said.low_tokens is not None

@@ -99,7 +99,8 @@ def test_one_ratio_leaves_the_exponent_open(rng: np.random.Generator) -> None:
     fit = fit_timescale(simulate(rng, scales=((1e8, 2e9), (3e8, 6e9), (1e9, 2e10))))
     assert fit.status is FitStatus.SPARSE
     assert "tokens_per_param is the same at every scale" in fit.sentences[0]
-    assert "lent by Power Lines" in fit.sentences[0]
+    assert "lent by published laws (-0.527, sd 0.3: power_lines_timescale)" in fit.sentences[0]
+    assert fit.lent_by == ("power_lines_timescale",)
     near, far = (fit.predict(1e9, 1e9 * ratio, 2e6, 1e-3) for ratio in (20, 320))
     assert np.log(far.high / far.low) > 2 * np.log(near.high / near.low)
 

@@ -353,3 +353,19 @@ def test_step_law(shared_data: Path) -> None:
     wanted = {"params": 214663680, "tokens": 1e11, "batch_tokens": 1507328, "lr": 0.0003453, "loss": 2.3976109618296744}
     assert {key: values[key] for key in wanted} == wanted
     assert values["extra"]["final_loss"] == 2.413517
+
+
+@pytest.mark.parametrize(
+    ("cell", "parametrization"), [("True", "mup"), ("yes", "mup"), ("1", "mup"), ("false", "standard"), ("", "")]
+)
+@pytest.mark.parametrize("column", ["use_mup", "mup"])
+def test_a_flag_of_mup_is_the_parametrization(path: Path, column: str, cell: str, parametrization: str) -> None:
+    """Runs that say so in a yes or no must not pass for standard ones: published laws would lend to them."""
+    write_csv(path, rows({column: cell}, {column: cell}))
+    (found,) = read(path).sweeps
+    assert found.recipe.parametrization == parametrization
+
+
+def test_mup_and_standard_runs_are_two_recipes(path: Path) -> None:
+    write_csv(path, rows({"use_mup": True}, {"use_mup": False}))
+    assert {sweep.recipe.parametrization for sweep in read(path).sweeps} == {"mup", "standard"}

@@ -53,6 +53,17 @@ def test_leaving_out_twice_or_in_another_order_is_the_same() -> None:
     np.testing.assert_array_equal(one.mean, other.mean)
 
 
+@NAMES
+def test_no_law_left_is_vague_and_holds_every_published_exponent(of: str) -> None:
+    prior = exponent_prior(of, without=tuple(published_laws()))
+    assert prior.laws == ()
+    np.testing.assert_array_equal(prior.mean, 0)
+    np.testing.assert_array_equal(prior.cov, priors.VAGUE_SD**2 * np.eye(len(prior.inputs)))
+    assert "vague" in prior.sources[0]
+    rows = [e for law in published_laws().values() for e in law.exponents if e.of == of]
+    assert all(abs(e.value) <= 2 * priors.VAGUE_SD * np.linalg.norm(list(e.along.values())) for e in rows)
+
+
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(UnknownLaw, match="steplaw"):
         exponent_prior("batch", without=("steplaw",))
@@ -135,9 +146,24 @@ class TestLevelPrior:
         with pytest.raises(UnknownLaw):
             level_prior(target, 5e8, 3e10, without=("steplaw",))
 
-    def test_no_law_left(self, target: str) -> None:
-        with pytest.raises(ValueError, match="no published law"):
-            level_prior(target, 5e8, 3e10, without=tuple(published_laws()))
+    def test_no_law_left_is_vague_wherever_one_asks(self, target: str) -> None:
+        everyone = tuple(published_laws())
+        here, there = (level_prior(target, n, d, without=everyone) for n, d in ((5e8, 3e10), (1e5, 1e7)))
+        assert here.laws == ()
+        assert (here.log_mean, here.log_sd) == (there.log_mean, there.log_sd)
+        assert here.log_sd == priors.VAGUE_LOG_SD > 3 * level_prior(target, 5e8, 3e10).log_sd
+        for law in published_laws().values():  # every published level lies within two standard deviations
+            if target in law.votes:
+                said = float(np.log(law.evaluate(target, params=5e8, tokens=3e10)))
+                assert abs(said - here.log_mean) < 2 * here.log_sd
+
+    def test_a_level_may_be_withheld_alone(self, target: str) -> None:
+        assert "step_law" not in level_prior(target, 5e8, 3e10, without=(f"step_law.{target}",)).laws
+        assert "step_law" in level_prior(target, 5e8, 3e10, without=("step_law.batch",)).laws
+
+    def test_an_unknown_target_is_refused(self, target: str) -> None:
+        with pytest.raises(ValueError, match=f"no level of '{target}s' is lent"):
+            level_prior(f"{target}s", 5e8, 3e10)
 
     def test_a_single_law_has_the_assumed_spread(self, target: str) -> None:
         alone = level_prior(target, 5e8, 3e10, without=tuple(i for i in published_laws() if i != "step_law"))

@@ -59,6 +59,16 @@ PLAUSIBLE = {
     "least_tokens": (1e6, 1e11),
 }
 
+# Which formula of a law a row of evidence restates.
+FORMULA_OF = {
+    "lr_joint": "lr",
+    "lr_given_batch": "lr",
+    "batch": "batch_tokens",
+    "least_tokens_batch": "batch_tokens",
+    "timescale": "timescale",
+    "critical_batch": "critical_batch_tokens",
+}
+
 
 @LAWS
 class TestPublishedLawContract:
@@ -127,7 +137,7 @@ class TestPublishedLawContract:
         for e in law.exponents:
             if e.checked == "CALC":  # our regression of the law's data, at another batch or in another form
                 continue
-            exponents = law.formulas["batch_tokens" if e.of == "batch" else "lr"].exponents
+            exponents = law.formulas[FORMULA_OF[e.of]].exponents
             if "flops" in exponents:  # along the source's path params and tokens share the compute between them
                 assert sum(e.along.values()) == pytest.approx(1.0)
                 assert e.value == exponents["flops"]

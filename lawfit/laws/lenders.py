@@ -1,0 +1,319 @@
+"""Who may lend what to which recipe: published laws that are of its kind, less those that are withheld.
+
+What a law measured holds for recipes like its own. Three things about a recipe decide (its data and tokenizer do not:
+the spread between laws stands for them):
+
+- *Parametrization.* Under muP and its kin (CompleteP, norm-based optimizers) the best base learning rate stays put as
+  the width grows (arXiv 2203.03466), so an exponent of params that was measured in standard parametrization is about
+  another quantity, and so is a level. Standard laws lend such a recipe nothing about learning rate or batch: their
+  exponents of the batch were measured along sizes whose learning rate moved. The other way round, laws measured under
+  muP say something about tokens alone, which muP does not change (arXiv 2409.19913, 2408.13359), and may be lent.
+- *Optimizer.* A learning rate is a step length in one optimizer's units: level and exponents are lent within a family
+  (Adam and its variants; Muon and Scion; signs, as Lion; SGD). So is the AdamW timescale, which other optimizers do not
+  have, and the exponent of a critical batch: how well large batches are used is the optimizer's (arXiv 2505.02222).
+  Batch laws, of AdamW but for Scion's as far as they say, are lent to every family, and named: exponents in tokens
+  agree across the two as well as among AdamW's own.
+- *Schedule.* A constant rate wants a lower peak than one that decays from the start (arXiv 2406.19146), so the level of
+  the learning rate is lent among schedules that hold the rate, or among those that do not. Exponents are lent across:
+  those of the critical batch agree (0.47 at constant rates, 0.462 on a linear decay, arXiv 2410.21676, 2505.13738), and
+  of the others the spread between laws holds both kinds.
+
+The asymptote of the loss is the entropy of text, not of a recipe: it is lent to all.
+
+What a recipe or a law does not say is unknown. Most people train with AdamW in standard parametrization, so unknown
+counts as that; what is lent on that ground says so (`Lending.assumed`). A schedule that is not known rules out nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from lawfit.errors import UnknownLaw
+from lawfit.laws.entry import UNVERIFIED, PublishedLaw
+from lawfit.laws.published import published_laws
+from lawfit.laws.schedules import holds_the_rate
+from lawfit.records import Json, Recipe
+
+# What is lent, and how people call it. A law lends a level by its vote, an exponent by its evidence.
+QUANTITIES: Final[Mapping[str, str]] = {
+    "lr": "level of the learning rate",
+    "lr_joint": "exponents of the learning rate",
+    "batch_tokens": "level of the batch",
+    "batch": "exponents of the batch",
+    "timescale": "exponent of the AdamW timescale",
+    "critical_batch": "exponents of the critical batch",
+    "least_tokens_batch": "exponent of the batch of least tokens",
+    "loss": "asymptote of the loss",
+}
+_OF_LR: Final = ("lr", "lr_joint")
+
+
+class Parametrization(StrEnum):
+    """How learning rates of matrices depend on width."""
+
+    UNKNOWN = ""
+    STANDARD = "standard"
+    TRANSFERS = "transfers across width"  # muP, CompleteP, norm-based optimizers
+    OTHER = "another"
+
+
+class Family(StrEnum):
+    """Optimizers whose learning rates are in the same units."""
+
+    UNKNOWN = ""
+    ADAM = "Adam"
+    MATRIX = "Muon"  # orthogonalised or norm-constrained updates
+    SIGN = "sign"
+    SGD = "SGD"
+    OTHER = "another"
+
+
+class Hold(StrEnum):
+    """What the schedule does with the peak learning rate."""
+
+    UNKNOWN = ""
+    HELD = "holds its peak"
+    DECAYING = "decays from the start"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traits:
+    """What decides who lends to a recipe, or to which recipes a law lends."""
+
+    parametrization: Parametrization
+    family: Family
+    hold: Hold
+
+    @classmethod
+    def of(cls, parametrization: str, optimizer: str, schedule: str) -> Traits:
+        """From the words of a recipe or of a law's context."""
+        held = Hold.HELD if holds_the_rate(schedule) else Hold.DECAYING
+        return cls(
+            parametrization=parametrization_of(parametrization),
+            family=family_of(optimizer),
+            hold=held if schedule.strip() else Hold.UNKNOWN,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Withheld:
+    """A law that lends nothing of one quantity, and why."""
+
+    law: str  # id
+    quantity: str  # one of QUANTITIES
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lending:
+    """What published laws lend to one recipe."""
+
+    lenders: Mapping[str, tuple[str, ...]]  # quantity -> ids of the laws that lend it; empty: nobody does
+    withheld: tuple[Withheld, ...]
+    without: tuple[str, ...]  # the same as `priors` and `lent` take it: ids, or "id.quantity"
+    assumed: Mapping[str, tuple[str, ...]]  # quantity -> what was taken for granted about the recipe to lend it
+
+    def sentences(self) -> list[str]:
+        """Which laws are withheld and why, one sentence per reason."""
+        told: dict[str, dict[str, list[str]]] = {}
+        for each in self.withheld:
+            told.setdefault(each.reason, {}).setdefault(QUANTITIES[each.quantity], []).append(each.law)
+        said = []
+        for reason, quantities in told.items():
+            by_laws: dict[tuple[str, ...], list[str]] = {}
+            for words, laws in quantities.items():
+                by_laws.setdefault(tuple(laws), []).append(words)
+            parts = "; ".join(f"{', '.join(words)} by {', '.join(laws)}" for laws, words in by_laws.items())
+            said.append(f"not lent ({reason}): {parts}")
+        return said
+
+    def to_json(self) -> dict[str, Json]:
+        return {
+            "lenders": {quantity: list(laws) for quantity, laws in self.lenders.items()},
+            "withheld": [vars(each).copy() for each in self.withheld],
+            "assumed": {quantity: list(said) for quantity, said in self.assumed.items()},
+        }
+
+
+def parametrization_of(words: str) -> Parametrization:
+    """``"mup from width 64"`` transfers across width, ``"sp"`` is standard; a word that is not known is another one."""
+    said = words.strip().lower().replace("µ", "mu").replace("μ", "mu")
+    if not said:
+        return Parametrization.UNKNOWN
+    if re.match(r"(standard|sp\b|default|none|pytorch|(no|non|not|without)\b)", said):
+        return Parametrization.STANDARD
+    if re.search(r"mup|mu-p|mu p|maximal update|completep|spectral|norm-based|modula", said):
+        return Parametrization.TRANSFERS
+    return Parametrization.OTHER
+
+
+def family_of(optimizer: str) -> Family:
+    """Whose units the learning rate is in; of several optimizers, the one of the matrices."""
+    said = optimizer.strip().lower()
+    if not said:
+        return Family.UNKNOWN
+    for family, pattern in (
+        (Family.MATRIX, r"muon|scion"),
+        (Family.SIGN, r"\blion|sign"),
+        # variants that step in Adam's units, by their bare names; `lawfit.simulate` makes runs as AdamW's would be
+        (Family.ADAM, r"adam|\bmini\b|\bcautious|\bmars\b|^simulated$"),
+        (Family.SGD, r"\bsgd|momentum|nesterov"),
+    ):
+        if re.search(pattern, said):
+            return family
+    return Family.OTHER
+
+
+def may_lend(law_id: str, quantity: str, without: Sequence[str]) -> bool:
+    """Whether `without` names neither the law nor this quantity of it (``"step_law"``, ``"step_law.lr"``)."""
+    return law_id not in without and f"{law_id}.{quantity}" not in without
+
+
+def lenders(quantity: str, without: Sequence[str] = ()) -> tuple[PublishedLaw, ...]:
+    """Laws that lend a quantity: by a vote, or by evidence that is not from memory or an abstract alone.
+
+    Raises
+    ------
+    UnknownLaw
+        `without` names a law that is not in the catalogue.
+    """
+    check_withheld(without)
+    return tuple(law for law in _candidates(quantity) if may_lend(law.id, quantity, without))
+
+
+def check_withheld(without: Sequence[str]) -> None:
+    """Refuse a name that is neither a law nor a quantity of one.
+
+    Raises
+    ------
+    UnknownLaw
+        With the ids, or the quantities, that exist.
+    """
+    laws = published_laws()
+    for name in without:
+        law_id, _, quantity = name.partition(".")
+        if law_id not in laws:
+            raise UnknownLaw(f"no published law '{law_id}'; there are {', '.join(laws)}")
+        if "." in name and quantity not in QUANTITIES:
+            raise UnknownLaw(f"published laws lend no '{quantity}'; they lend {', '.join(QUANTITIES)}")
+
+
+def lending_to(recipe: Recipe, named: Sequence[str] = ()) -> Lending:
+    """Who lends what to a recipe, and who does not, with the reason.
+
+    Parameters
+    ----------
+    named : laws that must not lend anything, because they were fitted on these runs; an id, or one quantity of it
+        (``step_law.lr``). All that was fitted on the same runs is withheld with them.
+
+    Raises
+    ------
+    UnknownLaw
+        `named` holds a law that is not in the catalogue.
+    """
+    check_withheld(named)
+    traits = Traits.of(recipe.parametrization, recipe.optimizer, recipe.schedule)
+    whole = _of_one_body(named)
+    lending: dict[str, list[str]] = {quantity: [] for quantity in QUANTITIES}
+    withheld = []
+    for quantity in QUANTITIES:
+        for law in _candidates(quantity):
+            reason = (
+                "withheld on request, with all that was fitted on the same runs"
+                if not may_lend(law.id, quantity, whole)
+                else _misfit(law, quantity, traits, recipe)
+            )
+            if reason:
+                withheld.append(Withheld(law=law.id, quantity=quantity, reason=reason))
+            else:
+                lending[quantity].append(law.id)
+    found = {quantity: tuple(laws) for quantity, laws in lending.items()}
+    return Lending(
+        lenders=found,
+        withheld=tuple(withheld),
+        without=tuple(dict.fromkeys((*whole, *(f"{each.law}.{each.quantity}" for each in withheld)))),
+        assumed=_assumed(traits, found),
+    )
+
+
+def _candidates(quantity: str) -> list[PublishedLaw]:
+    return [
+        law
+        for law in published_laws().values()
+        if quantity in law.votes or any(e.of == quantity and e.checked not in UNVERIFIED for e in law.exponents)
+    ]
+
+
+def _of_one_body(named: Sequence[str]) -> tuple[str, ...]:
+    """The names, and the same of every law that was fitted on the same runs."""
+    laws = published_laws()
+    found: dict[str, None] = {}
+    for name in named:
+        law_id, dot, quantity = name.partition(".")
+        found |= {f"{law.id}{dot}{quantity}": None for law in laws.values() if law.evidence == laws[law_id].evidence}
+    return tuple(found)
+
+
+def _misfit(law: PublishedLaw, quantity: str, recipe: Traits, said: Recipe) -> str:
+    """Why a law lends nothing of a quantity to a recipe of these traits; empty where it does."""
+    if quantity == "loss":
+        return ""
+    own = Traits.of(*(law.context.get(name, "") for name in ("parametrization", "optimizer", "schedule")))
+    return (
+        _other_parametrization(own.parametrization, quantity, recipe.parametrization, said.parametrization)
+        or _other_family(own.family, quantity, recipe.family, said.optimizer)
+        or _other_schedule(own.hold, quantity, recipe.hold, said.schedule)
+    )
+
+
+def _other_parametrization(own: Parametrization, quantity: str, recipe: Parametrization, said: str) -> str:
+    usual = (Parametrization.STANDARD, Parametrization.UNKNOWN)
+    if recipe in usual:
+        if own not in usual and quantity in _OF_LR:
+            return "a parametrization that transfers across width, and the recipe's is standard"
+        return ""
+    # of learning rates even a law that does not say its parametrization is taken for a standard one
+    if own is Parametrization.STANDARD or (own is Parametrization.UNKNOWN and quantity in _OF_LR):
+        return f"standard parametrization, and the recipe's is '{said}'"
+    if recipe is Parametrization.OTHER and quantity in _OF_LR:
+        return f"a parametrization that transfers across width, and the recipe's is '{said}'"
+    return ""
+
+
+def _other_family(own: Family, quantity: str, recipe: Family, said: str) -> str:
+    if quantity in ("batch_tokens", "batch"):
+        return ""
+    law_family, recipe_family = (Family.ADAM if f is Family.UNKNOWN else f for f in (own, recipe))
+    if law_family is recipe_family and recipe_family is not Family.OTHER:
+        return ""
+    return f"{law_family} optimizer, and the recipe's is '{said or 'unknown, so taken for AdamW'}'"
+
+
+def _other_schedule(own: Hold, quantity: str, recipe: Hold, said: str) -> str:
+    if quantity != "lr" or Hold.UNKNOWN in (own, recipe) or own is recipe:
+        return ""
+    return f"a schedule that {own}, and the recipe's ('{said}') {recipe}"
+
+
+def _assumed(recipe: Traits, found: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """Sentences under each quantity that would not be lent if the recipe were not the usual one."""
+    assumed: dict[str, tuple[str, ...]] = {}
+    for quantity in ("lr_joint", "timescale", "critical_batch"):
+        said = []
+        if recipe.parametrization is Parametrization.UNKNOWN and quantity in _OF_LR:
+            said.append(
+                "assumed standard parametrization, which the recipe does not say: on that ground published laws lend "
+                f"{QUANTITIES[quantity]}; to muP they would not (say so with parametrization=mup when runs are read)"
+            )
+        if recipe.family is Family.UNKNOWN:
+            said.append(
+                "assumed AdamW, which the recipe does not say: on that ground published laws lend "
+                f"{QUANTITIES[quantity]} (say so with optimizer=adamw when runs are read)"
+            )
+        if found[quantity] and said:
+            assumed[quantity] = tuple(said)
+    return assumed

@@ -1,0 +1,217 @@
+"""Which laws lend to which recipe, and that whoever is withheld lends nothing."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lawfit.errors import UnknownLaw
+from lawfit.laws import lent
+from lawfit.laws.lenders import (
+    QUANTITIES,
+    Family,
+    Lending,
+    Parametrization,
+    family_of,
+    lenders,
+    lending_to,
+    parametrization_of,
+)
+from lawfit.laws.priors import exponent_prior, level_prior
+from lawfit.laws.published import published_law, published_laws
+from lawfit.records import Recipe
+
+EVERYONE = tuple(published_laws())
+USUAL = Recipe(name="usual", parametrization="standard", optimizer="adamw", schedule="cosine to 0")
+OF_LR = ("lr", "lr_joint")
+OF_BATCH = ("batch_tokens", "batch")
+
+
+def recipe(**changed: str) -> Recipe:
+    return Recipe(
+        name="other",
+        parametrization=changed.get("parametrization", USUAL.parametrization),
+        optimizer=changed.get("optimizer", USUAL.optimizer),
+        schedule=changed.get("schedule", USUAL.schedule),
+    )
+
+
+def standard_laws() -> set[str]:
+    return {law.id for law in published_laws().values() if law.context.get("parametrization") == "standard"}
+
+
+def reasons(found: Lending, quantity: str) -> dict[str, str]:
+    return {each.law: each.reason for each in found.withheld if each.quantity == quantity}
+
+
+class TestWords:
+    @pytest.mark.parametrize(
+        ("words", "kind"),
+        [
+            ("", Parametrization.UNKNOWN),
+            ("standard", Parametrization.STANDARD),
+            ("sp", Parametrization.STANDARD),
+            ("no mup", Parametrization.STANDARD),
+            ("mup", Parametrization.TRANSFERS),
+            ("muP from width 64", Parametrization.TRANSFERS),
+            ("μP", Parametrization.TRANSFERS),
+            ("u-mup", Parametrization.TRANSFERS),
+            ("CompleteP", Parametrization.TRANSFERS),
+            ("norm-based", Parametrization.TRANSFERS),
+            ("ntk", Parametrization.OTHER),
+        ],
+    )
+    def test_parametrization(self, words: str, kind: Parametrization) -> None:
+        assert parametrization_of(words) is kind
+
+    @pytest.mark.parametrize(
+        ("words", "family"),
+        [
+            ("", Family.UNKNOWN),
+            ("adamw", Family.ADAM),
+            ("NAdamW", Family.ADAM),
+            ("cautious", Family.ADAM),
+            ("muon_cautious_weight_decay", Family.MATRIX),
+            ("muon and adamw", Family.MATRIX),
+            ("scion", Family.MATRIX),
+            ("lion", Family.SIGN),
+            ("signsgd", Family.SIGN),
+            ("sgd with momentum", Family.SGD),
+            ("sophia", Family.OTHER),
+        ],
+    )
+    def test_optimizer(self, words: str, family: Family) -> None:
+        assert family_of(words) is family
+
+
+class TestRecipesLikeMostLaws:
+    def test_everything_is_lent_but_a_level_from_another_schedule(self) -> None:
+        found = lending_to(USUAL)
+        assert all(found.lenders.values())
+        assert [(each.law, each.quantity) for each in found.withheld] == [("porian", "lr")]
+        assert "schedule" in found.withheld[0].reason
+        assert found.assumed == {}
+
+    def test_a_constant_rate_gets_no_level_from_decaying_ones(self) -> None:
+        found = lending_to(recipe(schedule="constant"))
+        assert found.lenders["lr"] == ("step_law_small", "porian")  # the former does not say its schedule
+        assert found.lenders["lr_joint"] == lending_to(USUAL).lenders["lr_joint"]
+
+    def test_unknown_is_the_usual_and_that_is_said(self) -> None:
+        found = lending_to(Recipe(name="unknown"))
+        assert set(found.lenders["lr"]) == set(lending_to(USUAL).lenders["lr"]) | {"porian"}
+        assert found.withheld == ()
+        parametrization, optimizer = found.assumed["lr_joint"]
+        assert parametrization.startswith("assumed standard parametrization")
+        assert optimizer.startswith("assumed AdamW")
+        assert "AdamW timescale" in found.assumed["timescale"][0]
+
+    def test_nothing_is_assumed_for_what_nobody_lends(self) -> None:
+        assert "lr_joint" not in lending_to(recipe(parametrization="mup", optimizer="")).assumed
+
+
+class TestMuP:
+    @pytest.mark.parametrize("words", ["mup", "mup from width 64", "completep", "spectral"])
+    def test_no_standard_law_lends_anything_of_learning_rate_or_batch(self, words: str) -> None:
+        found = lending_to(recipe(parametrization=words))
+        for quantity in (*OF_LR, *OF_BATCH, "critical_batch", "timescale"):
+            assert not standard_laws() & set(found.lenders[quantity]), quantity
+        assert found.lenders["lr"] == found.lenders["lr_joint"] == ()
+        assert "power_lines" in found.lenders["batch"]  # measured under muP
+        assert words in reasons(found, "lr_joint")["step_law"]
+
+    def test_priors_are_vague_about_the_learning_rate(self) -> None:
+        without = lending_to(recipe(parametrization="mup")).without
+        exponents, level = exponent_prior("lr_joint", without=without), level_prior("lr", 1e8, 2e9, without=without)
+        assert exponents.laws == level.laws == ()
+        assert exponents.mean.tolist() == [0, 0]
+        assert not standard_laws() & {*exponent_prior("batch", without=without).laws}
+        assert not standard_laws() & {*level_prior("batch_tokens", 1e8, 2e9, without=without).laws}
+
+    def test_the_answer_says_so(self) -> None:
+        said = lending_to(recipe(parametrization="mup")).sentences()
+        assert len([s for s in said if "standard parametrization, and the recipe's is 'mup'" in s]) == 1
+
+    def test_another_parametrization_gets_nothing_of_the_learning_rate_from_either(self) -> None:
+        assert not any(lending_to(recipe(parametrization="ntk")).lenders[quantity] for quantity in OF_LR)
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "sgd", "lion", "sophia"])
+def test_another_optimizer_gets_batch_laws_and_the_entropy_of_text_alone(optimizer: str) -> None:
+    found = lending_to(recipe(optimizer=optimizer))
+    lent_to_it = {quantity for quantity, laws in found.lenders.items() if laws}
+    assert lent_to_it == {*OF_BATCH, "loss"}
+    assert f"Adam optimizer, and the recipe's is '{optimizer}'" in reasons(found, "lr_joint")["step_law"]
+
+
+class TestWithholding:
+    def test_every_quantity_is_lent_by_someone_and_nobody_is_left_when_all_are_withheld(self) -> None:
+        assert all(lenders(quantity) for quantity in QUANTITIES)
+        assert not any(lenders(quantity, EVERYONE) for quantity in QUANTITIES)
+        assert not any(lending_to(USUAL, EVERYONE).lenders.values())
+
+    def test_all_that_was_fitted_on_the_same_runs_goes_with_a_law(self) -> None:
+        found = lending_to(USUAL, ("chinchilla", "zhang_params"))
+        assert found.lenders["loss"] == ("data_constrained",)
+        assert found.lenders["critical_batch"] == ("power_lines_critical", "kaplan_critical")
+        assert {"epoch", "chinchilla_unrounded", "zhang_tokens", "zhang_fixed_tokens"} <= set(found.without)
+        assert "on request" in reasons(found, "loss")["epoch"]
+
+    def test_one_quantity_of_a_law_can_be_withheld(self) -> None:
+        found = lending_to(USUAL, ("step_law.lr",))
+        assert "step_law" not in found.lenders["lr"]
+        assert "step_law" in found.lenders["lr_joint"]
+
+    @pytest.mark.parametrize(("name", "words"), [("steplaw", "no published law"), ("step_law.size", "no 'size'")])
+    def test_unknown_names_are_refused(self, name: str, words: str) -> None:
+        with pytest.raises(UnknownLaw, match=words):
+            lending_to(USUAL, (name,))
+
+    def test_ids_have_no_dot(self) -> None:
+        assert not [law_id for law_id in EVERYONE if "." in law_id]  # it parts a law from what it lends
+
+    def test_is_json(self) -> None:
+        document = lending_to(recipe(optimizer="muon"), ("zhang_params",)).to_json()
+        assert json.loads(json.dumps(document)) == document
+
+
+class TestLent:
+    def test_what_is_lent_is_what_laws_measured(self) -> None:
+        assert lent.timescale_exponent().gaussian == (-0.527, 0.3)  # Power Lines
+        assert lent.least_tokens_exponent().gaussian == (-6.24, 3.0)  # MiniCPM
+        tokens = lent.critical_exponents(("tokens",))["tokens"]
+        assert tokens.gaussian == pytest.approx(((0.47 + 0.462) / 2, 0.15))  # Zhang et al. and Power Lines
+        both = lent.critical_exponents(("params", "tokens"))
+        assert both["params"].gaussian == (0.087, 0.15)  # with tokens held, Zhang et al.
+        assert lent.critical_exponents(("params",))["params"] == both["tokens"]  # along one path
+
+    def test_laws_of_the_same_runs_have_one_vote(self) -> None:
+        found = lent.log_asymptote()
+        assert found is not None
+        assert 1.75 < 2.718281828**found.mean < 1.87  # between Chinchilla's two fits together, and Muennighoff's
+        alone = lent.log_asymptote(("chinchilla", "epoch"))
+        assert alone is not None
+        assert alone.mean == pytest.approx(0.6254804)  # ln E of Muennighoff et al.
+        assert lent.log_asymptote(("chinchilla", "epoch", "data_constrained")) is None
+
+    def test_with_nobody_left_an_exponent_is_vague_and_holds_what_was_published(self) -> None:
+        for found, usual in (
+            (lent.timescale_exponent(EVERYONE), lent.timescale_exponent()),
+            (lent.least_tokens_exponent(EVERYONE), lent.least_tokens_exponent()),
+            *(
+                (lent.critical_exponents((name,), EVERYONE)[name], lent.critical_exponents((name,))[name])
+                for name in ("tokens", "params", "loss")
+            ),
+        ):
+            assert (found.mean, found.laws) == (0.0, ())
+            assert abs(usual.mean) < 2 * found.sd
+            assert "vague prior" in found.words()
+            assert "lent by published laws" in usual.words()
+
+    def test_a_comparison_is_not_made_with_a_law_that_is_withheld(self) -> None:
+        said = lent.published_timescale([1e8], [2e9])
+        assert said == pytest.approx(
+            [float(published_law("power_lines_timescale").evaluate("timescale", params=1e8, tokens=2e9))]
+        )
+        assert lent.published_timescale([1e8], [2e9], ("power_lines_timescale",)) == []
