@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from lawfit.errors import LogFormatError
+from lawfit.factors import normal, spellings
 from lawfit.ingest.names import (
     LOSSES,
     NAMES,
     PER_DEVICE,
     is_smoothed_loss,
     is_training_loss,
-    normal,
-    spellings,
 )
 from lawfit.ingest.numbers import CellError, flag, is_missing, is_number, number
 from lawfit.ingest.options import IngestOptions

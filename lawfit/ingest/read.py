@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from lawfit.errors import LogFormatError
+from lawfit.factors import is_held_fixed, is_setting
 from lawfit.ingest.columns import CONVENTION_BY_ROW, ColumnMap, recognise
 from lawfit.ingest.formats import read_table
-from lawfit.ingest.names import is_held_fixed, is_setting
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.rows import Reading, RowError, RowReader
 from lawfit.ingest.table import Table
