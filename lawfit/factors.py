@@ -6,8 +6,12 @@ A table without run ids makes keys of its settings, and a fit holds one level of
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
+
+WEIGHT_DECAY: Final = "weight_decay"
+DECAY_NAMES: Final = (WEIGHT_DECAY, "wd")
 
 # Columns that are choices and not results: they tell two runs apart when the file has no run ids.
 _SETTING: Final = re.compile(
@@ -93,3 +97,30 @@ def is_factor(name: str) -> bool:
 def is_record(name: str) -> bool:
     """Whether the column is known as a result, as bookkeeping, or as a count that follows from the size of the run."""
     return not is_factor(name) and not _RECORD_WORDS.isdisjoint(normal(name).split("_"))
+
+
+def asked_levels(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """``NAME=VALUE`` as (name, value), each once.
+
+    Raises
+    ------
+    ValueError
+        Another form, or two values of one name.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, sign, value = (part.strip() for part in text.partition("="))
+        if not (name and sign and value):
+            raise ValueError(f"a level is asked for as NAME=VALUE, for instance beta2=0.95; got '{text}'")
+        name = WEIGHT_DECAY if normal(name) in DECAY_NAMES else name
+        if found.setdefault(name, value) != value and not same_level(found[name], value):
+            raise ValueError(f"{name} is asked for at two levels, {found[name]} and {value}; an answer holds at one")
+    return tuple(found.items())
+
+
+def same_level(one: str, other: str) -> bool:
+    """Whether two texts mean one level: 0.95 and .950, Linear and linear."""
+    try:
+        return float(one) == float(other)
+    except ValueError:
+        return one.strip().lower() == other.strip().lower()

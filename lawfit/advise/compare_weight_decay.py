@@ -13,9 +13,9 @@ from lawfit.advise.scored import Scale, Unanswered, about, answers
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.held import hold_settings
 from lawfit.estimate.observations import usable
-from lawfit.estimate.setting_columns import WEIGHT_DECAY
 from lawfit.estimate.timescale import usable_slices
 from lawfit.estimate.weight_decay import COUPLED, DecayRuns, DecaySlice, in_one_convention
+from lawfit.factors import WEIGHT_DECAY
 from lawfit.laws.published import PublishedLaw, published_laws
 from lawfit.laws.timescale import weight_decay_of
 from lawfit.records import Recipe, Run

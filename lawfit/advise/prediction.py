@@ -93,7 +93,11 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
             "cheap_zone": {f"{c:g}": _zone(cheap_lr_zone(worlds, log_batch, c)) for c in CHEAP},
             "expected_regret": of_lr,
             "extrapolation_decades": decades,
-            "status": _status(edge["lr"], yours[0], decades if imposed else {**decades, "batch_tokens": 0.0}),
+            "status": (
+                "undetermined"
+                if "lr" in payload.get("undetermined", {})
+                else _status(edge["lr"], yours[0], decades if imposed else {**decades, "batch_tokens": 0.0})
+            ),
             "yours": yours[0],
             "at_batch": form,
         },
@@ -122,6 +126,7 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
         "id": "",
         "recipe": {"name": recipe.name, "key": recipe.key, **_recipe_fields(recipe)},
         "target": _asked(target, seq_len),
+        "settings": payload.get("settings", []),
         "recommendation": recommendation,
         "expected_regret": {
             "loss_fraction": total,

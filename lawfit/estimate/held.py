@@ -7,7 +7,6 @@ were run: each level's best loss over the settings that they share, scale by sca
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,14 +18,14 @@ from lawfit.errors import FitError, UnknownLevel
 from lawfit.estimate.setting_columns import (
     SWEEP,
     UNKNOWN,
-    WEIGHT_DECAY,
     Column,
     column_of,
     listed,
     setting_columns,
 )
 from lawfit.estimate.snapping import Places, indexed
-from lawfit.factors import normal, spellings
+from lawfit.estimate.sweeps import FLAT_BAND
+from lawfit.factors import DECAY_NAMES, WEIGHT_DECAY, asked_levels, normal, same_level, spellings
 from lawfit.records import FitStatus, Run
 from lawfit.units import counted, format_percent, format_quantity
 
@@ -37,9 +36,13 @@ Bools = NDArray[np.bool_]
 # A level can carry a fit where it was run over half of what the level run most widely was: of a scale's learning rates
 # and batches, and of the scales. Less would trade a small difference between levels for a fit that nothing holds.
 ENOUGH: Final = 0.5
-ENOUGH_SETTINGS: Final = 0.25  # of the settings of a scale: a grid may have holes
-EVERYWHERE: Final = 2 / 3  # of the scales: below, no level is that of the sweep, and each scale is taken at its own
+ENOUGH_SETTINGS: Final = 0.25  # of the settings, at a scale and in all: a grid may have holes
+EVERYWHERE: Final = 0.8  # of the settings at each scale's own levels: below, no level is that of the whole sweep
+ALIKE: Final = 2 / 3  # of the settings of the level that a scale's sweep was run at: another one was swept there too
 ADVICE_REACH: Final = np.log(3.0)  # a level farther than a factor 3 from the advised weight decay is not what it says
+
+LONGEST_LEVEL: Final = 40  # of its text, in a sentence
+MATCHED: Final = 3  # settings at which two levels must both have been run, to say that one is better
 
 _AXES: Final = {
     "lr": "the learning rate",
@@ -53,7 +56,6 @@ _AXES: Final = {
     "steps": "the number of steps",
     "seed": "the seed",
 }
-_DECAY_NAMES: Final = ("weight_decay", "wd")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,25 +80,6 @@ class Held:
     settings: tuple[HeldSetting, ...]
     rejected: tuple[tuple[str, str], ...]  # run_key, reason
     notes: tuple[str, ...]  # plain sentences for whoever reads the answer
-
-
-def asked_levels(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """``NAME=VALUE`` as (name, value), each once.
-
-    Raises
-    ------
-    ValueError
-        Another form, or two values of one name.
-    """
-    found: dict[str, str] = {}
-    for text in texts:
-        name, sign, value = (part.strip() for part in text.partition("="))
-        if not (name and sign and value):
-            raise ValueError(f"a level is asked for as NAME=VALUE, for instance beta2=0.95; got '{text}'")
-        name = WEIGHT_DECAY if normal(name) in _DECAY_NAMES else name
-        if found.setdefault(name, value) != value and not _same_level(found[name], value):
-            raise ValueError(f"{name} is asked for at two levels, {found[name]} and {value}; an answer holds at one")
-    return tuple(found.items())
 
 
 def hold_settings(
@@ -131,23 +114,25 @@ def hold_settings(
         left, setting = _at_asked(left, name, value, settings, rejected)
         if len(setting.levels) > 1:
             settings.append(setting)
-            notes.append(f"this answer holds at {_words(setting)} ({len(left)} of {len(runs)} runs), as asked for")
+            notes.append(f"this answer holds at {_words(setting)}, as asked for")
     found = setting_columns(left, free)
     notes += found.notes
     if found.columns:
         places = Places.of(left)
-        widely = [c for c in found.columns if _is_of_the_sweep(c, places)]
+        widely = _of_the_sweep(found.columns, places)
         by_scale = [c for c in found.columns if c not in widely]
         if widely:
             left = _hold_everywhere(left, widely, places, decay_kind, settings, rejected, notes)
         if by_scale:
             left = _hold_by_scale(left, [c.name for c in by_scale], settings, rejected, notes)
+    if settings:
+        notes.append(f"{len(left):,} of {len(runs):,} runs are at these levels; the others are left out")
     return Held(runs=tuple(left), settings=tuple(settings), rejected=tuple(rejected), notes=tuple(notes))
 
 
 def levels_of(runs: Sequence[Run], name: str) -> Column | None:
     """The levels of a setting by the name that a person gives it; None where no run has such a column."""
-    if normal(name) in _DECAY_NAMES:
+    if normal(name) in DECAY_NAMES:
         return column_of(runs, WEIGHT_DECAY)
     columns = dict.fromkeys(column for run in runs for column in run.extra)
     match = name if name in columns else next((c for c in sorted(columns) if normal(name) in spellings(c)), None)
@@ -169,7 +154,7 @@ def level_asked(runs: Sequence[Run], name: str, value: str) -> tuple[Column, str
         there = f"settings that vary here: {varying}" if varying else "no setting varies here"
         why = f"'{name}' is {what}, no setting held fixed" if what else f"no run says its '{name}'"
         raise UnknownLevel(f"{why}, so no level of it can be asked for; {there}")
-    level = next((known for known in column.levels if _same_level(known, value)), None)
+    level = next((known for known in column.levels if same_level(known, value)), None)
     if level is None:
         raise UnknownLevel(f"no run has {column.words} {value}; there is {listed(column.levels, 'and')}")
     return column, level
@@ -190,23 +175,61 @@ def _at_asked(
     return [run for run, keep in zip(runs, wanted, strict=True) if keep], setting
 
 
-def _is_of_the_sweep(column: Column, places: Places) -> bool:
-    """Whether one level of a column was run widely at most scales, so that all scales can be taken at it."""
-    if column.name == WEIGHT_DECAY and UNKNOWN in column.levels:
-        return True  # what is not stated must not stand for a value that other scales state
-    return bool(_covered(column.codes, places).sum(axis=0).max() >= EVERYWHERE * (places.scale.max() + 1))
+def _of_the_sweep(columns: Sequence[Column], places: Places) -> list[Column]:
+    """The settings that all scales can be taken at one level of.
+
+    One level of these together keeps `EVERYWHERE` of the settings, and of the scales, that are left if each scale is
+    taken at the levels that its own sweep was run at. The setting that costs most gives way until that is so.
+    """
+    every = indexed(*(c.codes for c in columns))
+    tried, runs = np.unique(
+        np.column_stack([places.scale, every, indexed(places.log_lr, places.log_batch)]), axis=0, return_index=True
+    )
+    pairs, first, count = np.unique(tried[:, :2], axis=0, return_index=True, return_counts=True)
+    rows = runs[first]  # one run of each scale and combination
+
+    whole = sum(int(count[pairs[:, 0] == scale].max()) for scale in range(int(places.scale.max()) + 1))
+
+    def kept(together: Sequence[Column]) -> float:
+        group = indexed(*(c.codes[rows] for c in together)) if together else np.zeros(len(rows), dtype=np.intp)
+        most = np.zeros((int(group.max()) + 1, int(places.scale.max()) + 1))
+        np.maximum.at(most, (group, pairs[:, 0]), count)
+        return float(np.minimum(most.sum(axis=1) / whole, (most > 0).mean(axis=1)).max())
+
+    left = list(columns)
+    while left and kept(left) < EVERYWHERE:
+        # what is not stated must not stand for a value that other scales state
+        free = [c for c in left if not (c.name == WEIGHT_DECAY and UNKNOWN in c.levels)]
+        if not free:
+            break
+        worst = max(reversed(free), key=lambda c: kept([other for other in left if other is not c]))
+        left = [c for c in left if c is not worst]
+    return left
+
+
+def _tried(level: Ints, places: Places, *columns: Floats) -> Ints:
+    """(scales, levels) distinct values of some columns, or combinations of them."""
+    scales, count = int(places.scale.max()) + 1, int(level.max()) + 1
+    seen = np.unique(np.column_stack([places.scale, level, indexed(*columns)]), axis=0)
+    found = np.bincount((seen[:, 0] * count + seen[:, 1]).astype(np.intp), minlength=scales * count)
+    return found.reshape(scales, count)
+
+
+def _with_runs_enough(level: Ints, places: Places) -> Ints:
+    """The levels that can carry a fit. A scale counts by its settings: lone runs hold no law of learning rates."""
+    settings = _tried(level, places, places.log_lr, places.log_batch)
+    covered = settings.max(axis=1) @ _covered(level, places)
+    tried = settings.sum(axis=0)
+    return np.flatnonzero((covered >= ENOUGH * covered.max()) & (tried >= ENOUGH_SETTINGS * tried.max()))
 
 
 def _covered(level: Ints, places: Places) -> Bools:
     """(scales, levels) whether a level was run over enough of what was tried at a scale."""
-    scales, count = int(places.scale.max()) + 1, int(level.max()) + 1
 
     def share(*columns: Floats) -> Floats:
         """Of what the level that was run most widely at a scale has."""
-        seen = np.unique(np.column_stack([places.scale, level, indexed(*columns)]), axis=0)
-        tried = np.bincount((seen[:, 0] * count + seen[:, 1]).astype(np.intp), minlength=scales * count)
-        table = tried.reshape(scales, count).astype(float)
-        return np.asarray(table / table.max(axis=1, keepdims=True))
+        found = _tried(level, places, *columns)
+        return np.asarray(found / found.max(axis=1, keepdims=True))
 
     of_lr, of_batch = share(places.log_lr), share(places.log_batch)
     of_settings = share(places.log_lr, places.log_batch)
@@ -225,20 +248,17 @@ def _hold_everywhere(
     """One combination of levels for all scales."""
     combined, level = np.unique(np.column_stack([c.codes for c in columns]), axis=0, return_inverse=True)
     level = np.asarray(level, dtype=np.intp).ravel()
-    scales_covered = _covered(level, places).sum(axis=0)
-    able = np.flatnonzero(scales_covered >= ENOUGH * scales_covered.max())
-    names = [
-        " and ".join(f"{c.words} {c.levels[code]}" for c, code in zip(columns, codes, strict=True))
-        for codes in combined
-    ]
-    short = [n.removeprefix(f"{columns[0].words} ") for n in names] if len(columns) == 1 else names
+    able = _with_runs_enough(level, places)
+    names = [_named(columns, codes) for codes in combined]
+    differing = [k for k in range(len(columns)) if len(np.unique(combined[able, k])) > 1] or [0]
+    short = [_named([columns[k] for k in differing], codes[differing], bare=len(differing) == 1) for codes in combined]
     log_loss = _log_loss(runs)
     chosen, why = _choose(runs, columns, combined, level, places, decay_kind, log_loss, able, short)
     kept = level == chosen
     by_level = [c.levels[code] for c, code in zip(columns, combined[chosen], strict=True)]
     for c, name in zip(columns, by_level, strict=True):
         settings.append(HeldSetting(name=c.name, level=name, levels=c.levels, why=why, also=c.also))
-    notes.append(f"this answer holds at {names[chosen]} ({int(kept.sum())} of {len(runs)} runs): {why}")
+    notes.append(f"this answer holds at {names[chosen]}: {why}")
     lost = int(places.scale.max()) + 1 - len(np.unique(places.scale[kept]))
     if lost:
         notes.append(
@@ -247,6 +267,20 @@ def _hold_everywhere(
     notes += _better_elsewhere(level, chosen, places, log_loss, able, names)
     rejected += _reasons(runs, columns, by_level, why)
     return [run for run, keep in zip(runs, kept, strict=True) if keep]
+
+
+def _named(columns: Sequence[Column], codes: Ints, *, bare: bool = False) -> str:
+    """``weight decay 0.1 and beta2 0.95``; the level alone where one setting is meant."""
+    levels = [_shortened(c.levels[code]) for c, code in zip(columns, codes, strict=True)]
+    return (
+        " ".join(levels)
+        if bare
+        else listed([f"{c.words} {n}" for c, n in zip(columns, levels, strict=True)], "and", 99)
+    )
+
+
+def _shortened(level: str) -> str:
+    return level if len(level) <= LONGEST_LEVEL else level[: LONGEST_LEVEL - 3] + "..."
 
 
 def _choose(
@@ -272,6 +306,9 @@ def _choose(
         if len(able) == 1:
             return int(able[0]), advised
     effect, lowest, compared = _effects(level, places, log_loss, able)
+    if not compared:
+        widest = int(np.argmax(_tried(level, places, places.log_lr, places.log_batch).sum(axis=0)[able]))
+        return int(able[widest]), "no scale was run at two of its levels, and at this one most was tried"
     best = int(np.argmin(effect))
     among = listed([names[k] for k in able], "and")
     most = "" if 2 * lowest[best] > compared else " on average"
@@ -382,12 +419,17 @@ def _better_elsewhere(
 ) -> list[str]:
     """A sentence where a level with too few runs for a fit has lower losses than the one that is held."""
     said = []
+    setting = np.where(np.isfinite(log_loss), indexed(places.log_lr, places.log_batch), -1)
     for other in range(len(names)):
-        if other in able:
+        both = [
+            set(zip(places.scale[rows].tolist(), setting[rows].tolist(), strict=True))
+            for rows in (level == chosen, level == other)
+        ]
+        if other in able or len(both[0] & both[1]) < MATCHED:
             continue
         effect, lowest, compared = _effects(level, places, log_loss, np.array([chosen, other]))
         gain = effect[0] - effect[1]
-        if compared and np.isfinite(gain) and gain > 0 and 2 * lowest[1] > compared:
+        if compared and np.isfinite(gain) and gain > FLAT_BAND and 2 * lowest[1] > compared:
             said.append((float(gain), names[other], int(lowest[1]), compared))
     if not said:
         return []
@@ -425,17 +467,19 @@ def _hold_by_scale(
         tried = np.bincount(pairs[:, 0])
         if len(tried) == 1 or (tried.max() < SWEEP and len(np.unique(pairs[:, 1])) == len(pairs)):
             continue  # nothing coincides and nothing was swept: these runs cannot tell their levels apart
-        able = np.flatnonzero(_covered(level, here)[0])
+        able = np.flatnonzero(_covered(level, here)[0] & (tried >= ALIKE * tried.max()))
         effect = _effects(level, here, log_loss[rows], able)[0]
         kept[rows[level != able[int(np.argmin(effect))]]] = False
-    words = " and ".join(c.words for c in columns)
+    words = listed([c.words for c in columns], "and", 99)
     why = "each scale is taken at the level that its sweep was run at, or of several the one with the lowest losses"
+    taken = []
     for c in columns:
         settings.append(HeldSetting(name=c.name, level="", levels=c.levels, why=why, also=c.also))
-        counts = Counter(zip(places.scale[kept].tolist(), c.codes[kept].tolist(), strict=True))
-        at = np.bincount([code for _, code in counts], minlength=len(c.levels))
-        taken = [f"{name} at {count}" for name, count in zip(c.levels, at, strict=True) if count]
-        notes.append(f"no level of {c.words} was swept at most scales; {why}: {listed(taken, 'and')}")
+        at = np.unique(np.column_stack([places.scale[kept], c.codes[kept]]), axis=0)[:, 1]
+        counts = np.bincount(at, minlength=len(c.levels))
+        parts = [f"{_shortened(name)} at {n}" for name, n in zip(c.levels, counts, strict=True) if n]
+        taken.append(f"{c.words} {listed(parts, 'and')}")
+    notes.append(f"{words}: no level was swept at most scales, so {why} ({'; '.join(taken)})")
     reason = f"at another {words} than its scale is taken at, and so no seed of the runs there"
     rejected += [(run.run_key, reason) for run, keep in zip(runs, kept, strict=True) if not keep]
     return [run for run, keep in zip(runs, kept, strict=True) if keep]
@@ -461,10 +505,3 @@ def _words(setting: HeldSetting) -> str:
 
 def _log_loss(runs: Sequence[Run]) -> Floats:
     return np.array([np.log(run.loss) if run.loss is not None and run.loss > 0 else np.nan for run in runs])
-
-
-def _same_level(one: str, other: str) -> bool:
-    try:
-        return float(one) == float(other)
-    except ValueError:
-        return one.strip().lower() == other.strip().lower()

@@ -17,14 +17,13 @@ from lawfit.errors import FitError
 from lawfit.estimate.critical_analysis import CriticalAnalysis, analyse_critical
 from lawfit.estimate.critical_certificate import certify_hyperbola
 from lawfit.estimate.data_laws import fit_data_laws
-from lawfit.estimate.held import asked_levels, hold_settings
+from lawfit.estimate.held import hold_settings
 from lawfit.estimate.hyperbola import HyperbolaFit
 from lawfit.estimate.least_tokens import LeastTokensFit, fit_least_tokens
 from lawfit.estimate.loss_law import LENT_ASYMPTOTE
 from lawfit.estimate.noise_by_size import NoiseFactor, NoiseOfSize, noise_by_size, noise_factor
 from lawfit.estimate.observations import usable
 from lawfit.estimate.optima import Floats
-from lawfit.estimate.setting_columns import WEIGHT_DECAY
 from lawfit.estimate.steps_to_target import (
     LossCurve,
     StepsTable,
@@ -36,6 +35,7 @@ from lawfit.estimate.three_term import RESAMPLES, BatchRuns, best_over_lr, fit_t
 from lawfit.estimate.three_term_result import ThreeTermFit
 from lawfit.estimate.timescale import TimescaleFit, fit_timescale
 from lawfit.estimate.weight_decay import DecayRuns
+from lawfit.factors import WEIGHT_DECAY, asked_levels
 from lawfit.laws.critical_batch import DOUBLING, Definition
 from lawfit.records import FitStatus, Run, StepsToTarget
 

@@ -16,13 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.estimate.snapping import Places, indexed
-from lawfit.factors import is_factor, is_record
+from lawfit.factors import WEIGHT_DECAY, is_factor, is_record
 from lawfit.records import Run
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
-WEIGHT_DECAY: Final = "weight_decay"
 UNKNOWN: Final = "unknown"  # the level of a run that does not state its own: never taken for another one
 
 MOST_STRANGE_LEVELS: Final = 24  # of a column whose name says nothing; more are names or results
@@ -274,8 +273,8 @@ def _order(level: str) -> tuple[bool, float, str]:
 MOST_NAMED: Final = 6
 
 
-def listed(levels: Sequence[str], last: str = "or") -> str:
+def listed(levels: Sequence[str], last: str = "or", most: int = MOST_NAMED) -> str:
     """``0, 0.03 or 1``; the ends alone where there are many."""
-    if len(levels) > MOST_NAMED:
+    if len(levels) > most:
         return f"{levels[0]} to {levels[-1]}"
     return f" {last} ".join([", ".join(levels[:-1]), levels[-1]]) if len(levels) > 1 else levels[0]

@@ -281,7 +281,7 @@ def _notes(keyed: Sequence[tuple[str, Reading]], sweeps: Sequence[Sweep], column
     if varying:
         notes.append(
             f"inside a recipe these settings vary too: {', '.join(varying)}; "
-            "a fit of learning rate and batch sees that as noise"
+            "a fit holds at one level of each, which lawfit fit --at NAME=VALUE chooses"
         )
     return notes
 

@@ -109,18 +109,19 @@ def fit_evidence(
     Raises
     ------
     NotEnoughData
-        No run finished, and nothing else could be fitted either.
+        No run finished, and nothing else could be fitted either; `UnknownLevel` where none has a level asked for.
     """
     from lawfit.estimate.all_laws import evidence_hash, fit_all_laws
     from lawfit.estimate.analysis import FitOptions
 
     options, report = options or FitOptions(), progress or (lambda _step, _share: None)
     report("further laws", 0.0)
-    found = fit_all_laws(evidence, three_term=three_term)
+    found = fit_all_laws(evidence, at=options.at, three_term=three_term)
     data, code = evidence_hash(evidence), code_version()
+    asked = {"at": list(options.at)} if options.at else {}
     laws = tuple(
         Fit(
-            id=content_hash({"recipe": recipe.key, "data": data, "code": code, "kind": law.kind}),
+            id=content_hash({"recipe": recipe.key, "data": data, "code": code, "kind": law.kind, **asked}),
             recipe_key=recipe.key,
             recipe_name=recipe.name,
             kind=law.kind,
@@ -128,7 +129,7 @@ def fit_evidence(
             data_hash=data,
             code_version=code,
             created_at=_now(),
-            options={},
+            options=asked,
             exclusions={run.run_key: run.excluded for run in evidence.runs if run.excluded is not None},
             payload=law.payload,
         )
@@ -193,7 +194,7 @@ def fit_runs(
     from lawfit.estimate.observations import data_hash, observe
 
     options = options or FitOptions()
-    observed = observe(runs)
+    observed = observe(runs, at=options.at, decay_kind=recipe.extra.get("weight_decay_kind", ""))
     data, code = data_hash(runs), code_version()
     analysis = analyse(observed, options, seq_len=recipe.seq_len, progress=progress)
     fit = Fit(
