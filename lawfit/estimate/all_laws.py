@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate import critical_words, timescale_words
 from lawfit.estimate.certificate import SHAKY
-from lawfit.estimate.held import hold_settings
+from lawfit.estimate.held import Held, hold_settings
 from lawfit.estimate.loss_law import doubt, loss_law, search_is_sound
 from lawfit.estimate.observations import data_hash, observe, usable
 from lawfit.estimate.other_laws import fit_other_laws
-from lawfit.estimate.recipe_laws import CURVES, DATA_LAWS, STEPS_TABLE, RecipeLaws, fit_recipe_laws
+from lawfit.estimate.recipe_laws import CURVES, DATA_LAWS, STEPS_TABLE, RecipeLaws, fit_decay, fit_recipe_laws
 from lawfit.estimate.recipe_laws import THREE_TERM as THREE_TERM_ROUTE
 from lawfit.estimate.recipe_laws import TIMESCALE as TIMESCALE_ROUTE
 from lawfit.estimate.timescale import bracket_sentence
@@ -72,6 +72,7 @@ class AllLaws:
     fitted: tuple[FittedLaw, ...]
     missing: Mapping[str, str]  # kind -> sentence
     details: Mapping[str, str]  # kind or route -> all that was found to be in the way
+    held: Held  # the runs that all laws but that of weight decay rest on
     other: Mapping[str, Any]  # forms of the field that answer nothing here, on these runs: `other_laws`
 
 
@@ -105,21 +106,23 @@ def fit_all_laws(evidence: Evidence, *, at: Sequence[str] = (), three_term: bool
     fitted: list[FittedLaw] = []
     missing: dict[str, str] = {}
     details: dict[str, str] = {}
-    level = hold_settings(usable(evidence.runs)[0], at, decay_kind=evidence.weight_decay_kind).runs
+    runs, notes = in_one_convention(evidence.runs, evidence.weight_decay_kind or COUPLED)
+    decay = fit_decay(runs, at)
+    held = hold_settings(usable(evidence.runs)[0], at, decay_kind=evidence.weight_decay_kind, decay_law=decay.fit)
+    level = held.runs
     try:
         loss = loss_law(level, rng)
         fitted.append(FittedLaw(kind=LOSS, status=loss.status, payload=finite(loss.payload)))
         missing |= {LOSS: loss.missing} if loss.missing else {}
     except FitError as error:
         missing[LOSS] = str(error)
-    runs, notes = in_one_convention(evidence.runs, evidence.weight_decay_kind or COUPLED)
     found = fit_recipe_laws(
         runs,
         evidence.targets,
         evidence.curves,
         evidence.squares,
         schedule=evidence.schedule,
-        at=at,
+        decay=decay,
         level={run.run_key for run in level},
         rng=rng,
         surface=three_term,
@@ -136,7 +139,7 @@ def fit_all_laws(evidence: Evidence, *, at: Sequence[str] = (), three_term: bool
         other = fit_other_laws(observe(level), level)
     except NotEnoughData:
         other = {}  # no finished run
-    return AllLaws(fitted=tuple(fitted), missing=missing, details=details, other=finite(other))
+    return AllLaws(fitted=tuple(fitted), missing=missing, details=details, held=held, other=finite(other))
 
 
 def _critical_law(found: RecipeLaws, metric: str) -> tuple[FittedLaw | None, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +23,15 @@ from lawfit.estimate.setting_columns import (
     listed,
     setting_columns,
 )
-from lawfit.estimate.snapping import Places, indexed
-from lawfit.estimate.sweeps import FLAT_BAND
+from lawfit.estimate.snapping import Places, distinct, indexed
+from lawfit.estimate.sweeps import FLAT_BAND, MIN_SWEEP
 from lawfit.factors import DECAY_NAMES, WEIGHT_DECAY, asked_levels, normal, same_level, spellings
+from lawfit.laws.timescale import DecayConvention
 from lawfit.records import FitStatus, Run
 from lawfit.units import counted, format_percent, format_quantity
+
+if TYPE_CHECKING:
+    from lawfit.estimate.timescale import TimescaleFit
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -83,7 +87,12 @@ class Held:
 
 
 def hold_settings(
-    runs: Sequence[Run], at: Sequence[str] = (), *, free: Collection[str] = (), decay_kind: str = ""
+    runs: Sequence[Run],
+    at: Sequence[str] = (),
+    *,
+    free: Collection[str] = (),
+    decay_kind: str = "",
+    decay_law: TimescaleFit | None = None,
 ) -> Held:
     """The runs at one level of every setting that varies.
 
@@ -98,6 +107,7 @@ def hold_settings(
     at : levels asked for, ``NAME=VALUE``
     free : settings that may vary: axes like learning rate and batch
     decay_kind : convention of the weight decay of runs that do not state theirs; empty is coupled
+    decay_law : the law of weight decay of these runs, where it was fitted already
 
     Raises
     ------
@@ -118,11 +128,11 @@ def hold_settings(
     found = setting_columns(left, free)
     notes += found.notes
     if found.columns:
-        places = Places.of(left)
+        places, advice = Places.of(left), _Advice(kind=decay_kind, law=decay_law)
         widely = _of_the_sweep(found.columns, places)
         by_scale = [c for c in found.columns if c not in widely]
         if widely:
-            left = _hold_everywhere(left, widely, places, decay_kind, settings, rejected, notes)
+            left = _hold_everywhere(left, widely, places, advice, settings, rejected, notes)
         if by_scale:
             left = _hold_by_scale(left, [c.name for c in by_scale], settings, rejected, notes)
     if settings:
@@ -182,18 +192,16 @@ def _of_the_sweep(columns: Sequence[Column], places: Places) -> list[Column]:
     taken at the levels that its own sweep was run at. The setting that costs most gives way until that is so.
     """
     every = indexed(*(c.codes for c in columns))
-    tried, runs = np.unique(
-        np.column_stack([places.scale, every, indexed(places.log_lr, places.log_batch)]), axis=0, return_index=True
-    )
-    pairs, first, count = np.unique(tried[:, :2], axis=0, return_index=True, return_counts=True)
-    rows = runs[first]  # one run of each scale and combination
-
-    whole = sum(int(count[pairs[:, 0] == scale].max()) for scale in range(int(places.scale.max()) + 1))
+    pair = indexed(places.scale, every)
+    count = np.bincount(distinct(pair, indexed(places.log_lr, places.log_batch))[:, 0])  # settings of each pair
+    rows = np.unique(pair, return_index=True)[1]  # one run of each scale and combination
+    scale = places.scale[rows]
+    whole = sum(int(count[scale == index].max()) for index in range(int(scale.max()) + 1))
 
     def kept(together: Sequence[Column]) -> float:
         group = indexed(*(c.codes[rows] for c in together)) if together else np.zeros(len(rows), dtype=np.intp)
-        most = np.zeros((int(group.max()) + 1, int(places.scale.max()) + 1))
-        np.maximum.at(most, (group, pairs[:, 0]), count)
+        most = np.zeros((int(group.max()) + 1, int(scale.max()) + 1))
+        np.maximum.at(most, (group, scale), count)
         return float(np.minimum(most.sum(axis=1) / whole, (most > 0).mean(axis=1)).max())
 
     left = list(columns)
@@ -210,7 +218,7 @@ def _of_the_sweep(columns: Sequence[Column], places: Places) -> list[Column]:
 def _tried(level: Ints, places: Places, *columns: Floats) -> Ints:
     """(scales, levels) distinct values of some columns, or combinations of them."""
     scales, count = int(places.scale.max()) + 1, int(level.max()) + 1
-    seen = np.unique(np.column_stack([places.scale, level, indexed(*columns)]), axis=0)
+    seen = distinct(places.scale, level, indexed(*columns))
     found = np.bincount((seen[:, 0] * count + seen[:, 1]).astype(np.intp), minlength=scales * count)
     return found.reshape(scales, count)
 
@@ -240,20 +248,19 @@ def _hold_everywhere(
     runs: list[Run],
     columns: Sequence[Column],
     places: Places,
-    decay_kind: str,
+    advice: _Advice,
     settings: list[HeldSetting],
     rejected: list[tuple[str, str]],
     notes: list[str],
 ) -> list[Run]:
     """One combination of levels for all scales."""
-    combined, level = np.unique(np.column_stack([c.codes for c in columns]), axis=0, return_inverse=True)
-    level = np.asarray(level, dtype=np.intp).ravel()
+    combined, level = distinct(*(c.codes for c in columns)), indexed(*(c.codes for c in columns))
     able = _with_runs_enough(level, places)
     names = [_named(columns, codes) for codes in combined]
     differing = [k for k in range(len(columns)) if len(np.unique(combined[able, k])) > 1] or [0]
     short = [_named([columns[k] for k in differing], codes[differing], bare=len(differing) == 1) for codes in combined]
     log_loss = _log_loss(runs)
-    chosen, why = _choose(runs, columns, combined, level, places, decay_kind, log_loss, able, short)
+    chosen, why = _choose(runs, columns, combined, level, places, advice, log_loss, able, short)
     kept = level == chosen
     by_level = [c.levels[code] for c, code in zip(columns, combined[chosen], strict=True)]
     for c, name in zip(columns, by_level, strict=True):
@@ -267,6 +274,26 @@ def _hold_everywhere(
     notes += _better_elsewhere(level, chosen, places, log_loss, able, names)
     rejected += _reasons(runs, columns, by_level, why)
     return [run for run, keep in zip(runs, kept, strict=True) if keep]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Advice:
+    """Where advice on weight decay comes from."""
+
+    kind: str  # convention of runs that do not state theirs
+    law: TimescaleFit | None
+
+    def fitted(self, runs: Sequence[Run]) -> TimescaleFit | None:
+        if self.law is not None:
+            return self.law
+        from lawfit.estimate.timescale import fit_timescale  # its solvers are not for every table that is read
+        from lawfit.estimate.weight_decay import COUPLED, DecayRuns, in_one_convention
+
+        others = hold_settings(runs, free=(WEIGHT_DECAY,)).runs
+        try:
+            return fit_timescale(DecayRuns.of_runs(in_one_convention(others, self.kind or COUPLED)[0]))
+        except FitError:
+            return None
 
 
 def _named(columns: Sequence[Column], codes: Ints, *, bare: bool = False) -> str:
@@ -289,7 +316,7 @@ def _choose(
     combined: Ints,
     level: Ints,
     places: Places,
-    decay_kind: str,
+    advice: _Advice,
     log_loss: Floats,
     able: Ints,
     names: Sequence[str],
@@ -299,9 +326,7 @@ def _choose(
         return int(able[0]), "only its runs cover learning rates, batches and scales widely enough for a fit"
     advised = ""
     if columns[0].name == WEIGHT_DECAY and len(np.unique(combined[able, 0])) > 1:
-        nearest, advised = _nearest_to_advice(
-            runs, columns[0], combined[:, 0], level, places, decay_kind, log_loss, able
-        )
+        nearest, advised = _nearest_to_advice(runs, columns[0], combined[:, 0], level, places, advice, log_loss, able)
         able = able if nearest is None else able[combined[able, 0] == nearest]
         if len(able) == 1:
             return int(able[0]), advised
@@ -368,7 +393,7 @@ def _nearest_to_advice(
     decay_of_level: Ints,
     level: Ints,
     places: Places,
-    decay_kind: str,
+    advice: _Advice,
     log_loss: Floats,
     able: Ints,
 ) -> tuple[int | None, str]:
@@ -377,17 +402,10 @@ def _nearest_to_advice(
     The advice goes with a learning rate and a batch, and the best ones with the weight decay: each level is held
     against the advice at its own best run. Advice at the largest scale, since what is asked for is mostly larger.
     """
-    from lawfit.estimate.timescale import fit_timescale  # its solvers are not for every run that is read
-    from lawfit.estimate.weight_decay import COUPLED, INDEPENDENT, DecayRuns, in_one_convention
-
-    if column.numbers is None:
-        return None, ""  # levels in several conventions, or not stated
-    others = hold_settings(runs, free=(WEIGHT_DECAY,)).runs
-    try:
-        fit = fit_timescale(DecayRuns.of_runs(in_one_convention(others, decay_kind or COUPLED)[0]))
-    except FitError:
-        return None, ""
-    if fit.law is None or fit.status is FitStatus.UNCERTIFIED:
+    if column.numbers is None or (column.numbers > 0).sum() < MIN_SWEEP:
+        return None, ""  # levels in several conventions, or not stated; or too few for any law
+    fit = advice.fitted(runs)
+    if fit is None or fit.law is None or fit.status is FitStatus.UNCERTIFIED:
         return None, ""
     levels = [k for k in able if column.numbers[decay_of_level[k]] > 0]
     size = places.log_params + places.log_tokens
@@ -399,7 +417,7 @@ def _nearest_to_advice(
         if len(rows):
             run = runs[rows[np.argmin(log_loss[rows])]]
             said = fit.predict(run.params, run.tokens, run.batch_tokens, run.lr)
-            independent = (run.extra.get("weight_decay_kind") or decay_kind) == INDEPENDENT
+            independent = (run.extra.get("weight_decay_kind") or advice.kind) == DecayConvention.INDEPENDENT.value
             advised = said.independent if independent else said.weight_decay
             found.append((abs(np.log(column.numbers[decay_of_level[k]] / advised)), int(k), advised, run))
     if not found or min(found)[0] > ADVICE_REACH:
@@ -463,7 +481,7 @@ def _hold_by_scale(
             log_batch=places.log_batch[rows],
         )
         level = indexed(*(c.codes[rows] for c in columns))
-        pairs = np.unique(np.column_stack([level, setting[rows]]), axis=0)
+        pairs = distinct(level, setting[rows])
         tried = np.bincount(pairs[:, 0])
         if len(tried) == 1 or (tried.max() < SWEEP and len(np.unique(pairs[:, 1])) == len(pairs)):
             continue  # nothing coincides and nothing was swept: these runs cannot tell their levels apart
@@ -475,7 +493,7 @@ def _hold_by_scale(
     taken = []
     for c in columns:
         settings.append(HeldSetting(name=c.name, level="", levels=c.levels, why=why, also=c.also))
-        at = np.unique(np.column_stack([places.scale[kept], c.codes[kept]]), axis=0)[:, 1]
+        at = distinct(places.scale[kept], c.codes[kept])[:, 1]
         counts = np.bincount(at, minlength=len(c.levels))
         parts = [f"{_shortened(name)} at {n}" for name, n in zip(c.levels, counts, strict=True) if n]
         taken.append(f"{c.words} {listed(parts, 'and')}")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.errors import NotEnoughData
-from lawfit.estimate.held import HeldSetting, hold_settings
+from lawfit.estimate.held import Held, HeldSetting, hold_settings
 from lawfit.estimate.scoring import median
 from lawfit.estimate.snapping import Places
 from lawfit.factors import is_record
@@ -125,7 +125,9 @@ class Observations:
         )
 
 
-def observe(runs: Sequence[Run], *, at: Sequence[str] = (), decay_kind: str = "") -> Observations:
+def observe(
+    runs: Sequence[Run], *, at: Sequence[str] = (), decay_kind: str = "", held: Held | None = None
+) -> Observations:
     """Merge the runs of one recipe into observations.
 
     Runs of one cell with the same learning rate and batch size are seeds of one setting: their log losses are
@@ -136,6 +138,7 @@ def observe(runs: Sequence[Run], *, at: Sequence[str] = (), decay_kind: str = ""
     ----------
     at : levels asked for, ``NAME=VALUE``
     decay_kind : convention of the weight decay of runs that do not state theirs
+    held : the level of the same runs, where it was chosen already
 
     Raises
     ------
@@ -143,7 +146,7 @@ def observe(runs: Sequence[Run], *, at: Sequence[str] = (), decay_kind: str = ""
         No run is left that finished with a positive loss; `UnknownLevel` where none has a level that was asked for.
     """
     ready, rejected = usable(runs)
-    held = hold_settings(ready, at, decay_kind=decay_kind)
+    held = held or hold_settings(ready, at, decay_kind=decay_kind)
     kept, notes = list(held.runs), list(held.notes)
     rejected += held.rejected
     finished = sum(run.status is RunStatus.FINISHED for run in kept)
@@ -206,7 +209,7 @@ def usable(runs: Sequence[Run]) -> tuple[list[Run], list[tuple[str, str]]]:
 
 def data_hash(runs: Sequence[Run]) -> str:
     """Hash of everything a fit sees of its runs, settings that may vary among it; independent of their order."""
-    names = sorted({name for run in runs for name in run.extra if not is_record(name)})
+    names = [name for name in sorted({name for run in runs for name in run.extra}) if _may_matter(runs, name)]
     rows = sorted(
         (
             (
@@ -228,6 +231,11 @@ def data_hash(runs: Sequence[Run]) -> str:
         key=repr,  # some of these are None, which has no order
     )
     return content_hash(rows)
+
+
+def _may_matter(runs: Sequence[Run], name: str) -> bool:
+    """Whether a column may be a setting that a fit holds at one level: it varies and records nothing of the outcome."""
+    return not is_record(name) and any(run.extra.get(name) != runs[0].extra.get(name) for run in runs)
 
 
 def summarise_rejections(rejected: Sequence[tuple[str, str]]) -> list[dict[str, object]]:

@@ -17,7 +17,7 @@ from lawfit.errors import FitError
 from lawfit.estimate.critical_analysis import CriticalAnalysis, analyse_critical
 from lawfit.estimate.critical_certificate import certify_hyperbola
 from lawfit.estimate.data_laws import fit_data_laws
-from lawfit.estimate.held import hold_settings
+from lawfit.estimate.held import Held, hold_settings
 from lawfit.estimate.hyperbola import HyperbolaFit
 from lawfit.estimate.least_tokens import LeastTokensFit, fit_least_tokens
 from lawfit.estimate.loss_law import LENT_ASYMPTOTE
@@ -94,7 +94,7 @@ def fit_recipe_laws(
     squares: Mapping[str, tuple[Floats, Floats, Floats]] | None = None,
     *,
     schedule: str = "",
-    at: Sequence[str] = (),
+    decay: DecayFit | None = None,
     level: Collection[str] | None = None,
     definition: Definition = DOUBLING,
     rng: np.random.Generator,
@@ -111,17 +111,16 @@ def fit_recipe_laws(
     squares : run_key -> (steps, squared gradient norms at one batch, at two), for the noise scale
     schedule : the recipe's. Curves are read only where it holds the learning rate (constant, WSD): on a schedule that
         decays from the start, the loss half-way is not what a run of half the length would have.
-    at : levels asked for of settings that vary, ``NAME=VALUE``
+    decay : the law of weight decay of the same runs, where it was fitted already
     level : keys of the runs at the level that all laws but that of weight decay hold at; None: chosen here
     resamples : of the three-term surface; the other laws need none
     surface : False leaves the three-term surface out, which takes longer than all other laws together
     """
     ready, _ = usable(runs)
-    others = [text for text in at if asked_levels([text])[0][0] != WEIGHT_DECAY]
-    along_decay = hold_settings(ready, others, free=(WEIGHT_DECAY,))
-    kept, held = along_decay.runs, along_decay.notes
+    decay = decay or fit_decay(runs)
+    kept, held = decay.held.runs, decay.held.notes
     if level is None:
-        level = {run.run_key for run in hold_settings(ready, at).runs}
+        level = {run.run_key for run in hold_settings(ready, decay_law=decay.fit).runs}
     usual = [run for run in ready if run.run_key in level]
     missing: dict[str, str] = {}
     critical: dict[str, CriticalAnalysis] = {}
@@ -143,27 +142,48 @@ def fit_recipe_laws(
             critical[route] = analyse_critical(found, [*notes, *held])
         except FitError as error:
             missing[route] = str(error)
-    three_term = timescale = None
+    three_term = None
     try:
         three_term = (
             fit_three_term_or_lend(_batches(usual), LENT_ASYMPTOTE, rng=rng, resamples=resamples) if surface else None
         )
     except FitError as error:
         missing[THREE_TERM] = str(error)
-    try:
-        timescale = fit_timescale(DecayRuns.of_runs(kept, held))
-        if timescale.law is None:
-            missing[TIMESCALE] = "; ".join(timescale.sentences)
-    except FitError as error:
-        missing[TIMESCALE] = str(error)
+    missing |= {TIMESCALE: decay.missing} if decay.missing else {}
     return RecipeLaws(
         critical=critical,
         three_term=three_term,
-        timescale=timescale,
+        timescale=decay.fit,
         least_tokens=least,
         noise=noise_by_size(usual, squares),
         missing=missing,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecayFit:
+    """The law of weight decay of one recipe, or what is missing for it."""
+
+    held: Held  # at one level of all other settings
+    fit: TimescaleFit | None
+    missing: str
+
+
+def fit_decay(runs: Sequence[Run], at: Sequence[str] = ()) -> DecayFit:
+    """The law of weight decay, along which nothing else may vary but size, learning rate and batch.
+
+    Parameters
+    ----------
+    runs : of one recipe, their weight decay coupled to the learning rate
+    at : levels asked for of settings that vary, ``NAME=VALUE``
+    """
+    others = [f"{name}={level}" for name, level in asked_levels(at) if name != WEIGHT_DECAY]
+    held = hold_settings(usable(runs)[0], others, free=(WEIGHT_DECAY,))
+    try:
+        fit = fit_timescale(DecayRuns.of_runs(held.runs, held.notes))
+    except FitError as error:
+        return DecayFit(held=held, fit=None, missing=str(error))
+    return DecayFit(held=held, fit=fit, missing="; ".join(fit.sentences) if fit.law is None else "")
 
 
 def _from_table(targets: Sequence[StepsToTarget]) -> tuple[Sequence[HyperbolaFit], Sequence[str], StepsTable]:

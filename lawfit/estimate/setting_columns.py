@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.estimate.snapping import Places, indexed
+from lawfit.estimate.snapping import Places, distinct, indexed
 from lawfit.factors import WEIGHT_DECAY, is_factor, is_record
 from lawfit.records import Run
 
@@ -136,19 +136,19 @@ def _candidates(runs: Sequence[Run], free: Collection[str]) -> list[Column]:
 def _needs_level(column: Column, grid: _Grid, log_loss: Floats) -> tuple[bool, str]:
     """Whether a column is a setting that varies inside scales; and what to say where it varies and needs no level."""
     scale, of_decay = grid.places.scale, column.name == WEIGHT_DECAY
-    pairs = np.unique(np.column_stack([scale, column.codes]), axis=0)
+    pairs = distinct(scale, column.codes)
     if len(pairs) == scale.max() + 1:  # one level at each scale
         if of_decay and UNKNOWN in column.levels:
             return True, ""
         return False, _between_scales(column, pairs[:, 1]) if of_decay else ""
-    combined = np.unique(np.column_stack([grid.setting, column.codes]), axis=0)
+    combined = distinct(grid.setting, column.codes)
     per_setting = np.bincount(combined[:, 0])
     if _result_like(column, per_setting):
         return False, ""
     if UNKNOWN not in column.levels and (axis := _follows(column, grid)):
         return False, f"weight decay follows the {axis} in these runs, and so does the answer" if of_decay else ""
     level_of, scale_of = combined[:, 1], scale[np.unique(grid.setting, return_index=True)[1]][combined[:, 0]]
-    swept = np.unique(np.column_stack([scale_of, level_of]), axis=0, return_counts=True)[1].max() >= SWEEP
+    swept = bool(np.bincount(indexed(scale_of, level_of)).max() >= SWEEP)
     met = bool((per_setting > 1).any())
     if of_decay or is_factor(column.name):
         note = (
@@ -185,8 +185,8 @@ def _follows(column: Column, grid: _Grid) -> str:
     axes = {"batch": (places.log_batch, places.log_lr), "learning rate": (places.log_lr, places.log_batch)}
     for name, (axis, other) in axes.items():
         at = indexed(places.scale, axis)
-        crossed = np.bincount(np.unique(np.column_stack([at, indexed(other)]), axis=0)[:, 0]) > 1
-        told = np.bincount(np.unique(np.column_stack([at, column.codes]), axis=0)[:, 0]) == 1
+        crossed = np.bincount(distinct(at, indexed(other))[:, 0]) > 1
+        told = np.bincount(distinct(at, column.codes)[:, 0]) == 1
         if crossed.any():
             if told.all():
                 return name
@@ -216,7 +216,7 @@ def _monotone(column: Column, scale: Ints, axis: Floats) -> bool:
 
 def _determines(kept: Column, column: Column) -> bool:
     """Whether each level of one goes with one level of the other."""
-    return len(np.unique(np.column_stack([kept.codes, column.codes]), axis=0)) == len(np.unique(kept.codes))
+    return len(distinct(kept.codes, column.codes)) == len(np.unique(kept.codes))
 
 
 def _moves_the_loss(column: Column, setting: Ints, blocks: Ints, log_loss: Floats) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lawfit.estimate.observations import Observations
-from lawfit.estimate.snapping import indexed
+from lawfit.estimate.snapping import distinct, indexed
 from lawfit.units import format_lr, format_quantity
 
 
@@ -18,8 +18,8 @@ def undetermined(observed: Observations) -> dict[str, str]:
     log_batch = np.concatenate([observed.log_batch, observed.diverged_log_batch])
     log_lr = np.concatenate([observed.log_lr, observed.diverged_log_lr])
     at = indexed(cell, log_batch)
-    rates = np.bincount(np.unique(np.column_stack([at, indexed(log_lr)]), axis=0)[:, 0])
-    sides = np.bincount(np.unique(np.column_stack([cell, indexed(log_batch)]), axis=0)[:, 0])
+    rates = np.bincount(distinct(at, indexed(log_lr))[:, 0])
+    sides = np.bincount(distinct(cell, indexed(log_batch))[:, 0])
     if rates.max() > 1 or sides.max() == 1:
         return {}
     slope = _slope(cell, log_batch, log_lr)
@@ -29,12 +29,13 @@ def undetermined(observed: Observations) -> dict[str, str]:
     last = int(np.argmax(observed.params * observed.tokens))
     rows = observed.rows_of(last)
     best = rows.start + int(np.argmin(observed.log_loss[rows]))
+    rate, batch = format_lr(float(np.exp(observed.log_lr[best]))), float(np.exp(observed.log_batch[best]))
+    scale = f"{format_quantity(observed.params[last])} parameters on {format_quantity(observed.tokens[last])} tokens"
     words = (
-        f"the best learning rate is not determined by these runs: at every scale and batch a single one was tried "
-        f"({rule}); what is said of it comes from published laws and from that rule. Along the rule the loss is lowest at "
-        f"{np.exp(observed.log_batch[best]):,.0f} tokens per step (learning rate {format_lr(np.exp(observed.log_lr[best]))}) "
-        f"with {format_quantity(observed.params[last])} parameters on {format_quantity(observed.tokens[last])} tokens. "
-        "A sweep of learning rates at one batch would tell the best one"
+        "the best learning rate is not determined by these runs: at every scale and batch a single one was tried "
+        f"({rule}); what is said of it comes from published laws and from that rule. Along the rule the loss is lowest "
+        f"at {batch:,.0f} tokens per step (learning rate {rate}) with {scale}. A sweep of learning rates at one batch "
+        "would tell the best one"
     )
     return {"lr": words}
 

@@ -25,6 +25,7 @@ from lawfit.settings import data_folder
 if TYPE_CHECKING:
     from lawfit.estimate.all_laws import Evidence, Squares
     from lawfit.estimate.analysis import FitOptions
+    from lawfit.estimate.held import Held
     from lawfit.storage import Store
 
 LR_BATCH: Final = "lr_batch"  # kind of fit: the best learning rate and batch size
@@ -137,7 +138,11 @@ def fit_evidence(
     )
     try:
         fit, optima = fit_runs(
-            recipe, evidence.runs, options=options, progress=lambda step, share: report(step, 0.2 + 0.8 * share)
+            recipe,
+            evidence.runs,
+            options=options,
+            held=found.held,
+            progress=lambda step, share: report(step, 0.2 + 0.8 * share),
         )
     except NotEnoughData:
         if not laws and evidence.targets and not evidence.runs:
@@ -181,9 +186,14 @@ def fit_runs(
     runs: Sequence[Run],
     *,
     options: FitOptions | None = None,
+    held: Held | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> tuple[Fit, tuple[Optimum, ...]]:
     """Fit learning rate and batch to the runs of one recipe, in memory: the fit, and each scale's own optimum.
+
+    Parameters
+    ----------
+    held : the level of settings that vary, where it was chosen already
 
     Raises
     ------
@@ -194,7 +204,7 @@ def fit_runs(
     from lawfit.estimate.observations import data_hash, observe
 
     options = options or FitOptions()
-    observed = observe(runs, at=options.at, decay_kind=recipe.extra.get("weight_decay_kind", ""))
+    observed = observe(runs, at=options.at, decay_kind=recipe.extra.get("weight_decay_kind", ""), held=held)
     data, code = data_hash(runs), code_version()
     analysis = analyse(observed, options, seq_len=recipe.seq_len, progress=progress)
     fit = Fit(
