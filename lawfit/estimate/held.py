@@ -41,7 +41,6 @@ Bools = NDArray[np.bool_]
 # and batches, and of the scales. Less would trade a small difference between levels for a fit that nothing holds.
 ENOUGH: Final = 0.5
 ENOUGH_SETTINGS: Final = 0.25  # of the settings, at a scale and in all: a grid may have holes
-EVERYWHERE: Final = 0.8  # of the settings at each scale's own levels: below, no level is that of the whole sweep
 ALIKE: Final = 2 / 3  # of the settings of the level that a scale's sweep was run at: another one was swept there too
 ADVICE_REACH: Final = np.log(3.0)  # a level farther than a factor 3 from the advised weight decay is not what it says
 
@@ -98,8 +97,8 @@ def hold_settings(
 
     A level is asked for (`at`), or else chosen among those with runs enough for a fit (`ENOUGH`): for weight decay the
     one nearest to what its own law advises at the largest scale, otherwise the one with the lowest losses. A setting of
-    which no level was run at most scales (a sweep of one factor at a time around another base at each scale) is held
-    scale by scale.
+    which scales were swept at different levels (one factor at a time, around another base at each scale) is held scale
+    by scale.
 
     Parameters
     ----------
@@ -128,13 +127,15 @@ def hold_settings(
     found = setting_columns(left, free)
     notes += found.notes
     if found.columns:
-        places, advice = Places.of(left), _Advice(kind=decay_kind, law=decay_law)
-        widely = _of_the_sweep(found.columns, places)
+        places = Places.of(left)
+        widely = [c for c in found.columns if _is_of_the_sweep(c, places)]
         by_scale = [c for c in found.columns if c not in widely]
+        if by_scale:  # first: what was changed around the base of a scale must not speak for other settings
+            kept = _hold_by_scale(left, by_scale, places, settings, rejected, notes)
+            left, widely = [left[row] for row in kept], [c.take(kept) for c in widely]
         if widely:
-            left = _hold_everywhere(left, widely, places, advice, settings, rejected, notes)
-        if by_scale:
-            left = _hold_by_scale(left, [c.name for c in by_scale], settings, rejected, notes)
+            advice = _Advice(kind=decay_kind, law=decay_law)
+            left = _hold_everywhere(left, widely, advice, settings, rejected, notes)
     if settings:
         notes.append(f"{len(left):,} of {len(runs):,} runs are at these levels; the others are left out")
     return Held(runs=tuple(left), settings=tuple(settings), rejected=tuple(rejected), notes=tuple(notes))
@@ -185,34 +186,17 @@ def _at_asked(
     return [run for run, keep in zip(runs, wanted, strict=True) if keep], setting
 
 
-def _of_the_sweep(columns: Sequence[Column], places: Places) -> list[Column]:
-    """The settings that all scales can be taken at one level of.
+def _is_of_the_sweep(column: Column, places: Places) -> bool:
+    """Whether a setting can be held at one level at all scales.
 
-    One level of these together keeps `EVERYWHERE` of the settings, and of the scales, that are left if each scale is
-    taken at the levels that its own sweep was run at. The setting that costs most gives way until that is so.
+    It can where one level was swept at every scale, or where most scales have sweeps at several of its levels. Where a
+    sweep changes one factor at a time around another base at each scale, one level for all would throw scales away.
     """
-    every = indexed(*(c.codes for c in columns))
-    pair = indexed(places.scale, every)
-    count = np.bincount(distinct(pair, indexed(places.log_lr, places.log_batch))[:, 0])  # settings of each pair
-    rows = np.unique(pair, return_index=True)[1]  # one run of each scale and combination
-    scale = places.scale[rows]
-    whole = sum(int(count[scale == index].max()) for index in range(int(scale.max()) + 1))
-
-    def kept(together: Sequence[Column]) -> float:
-        group = indexed(*(c.codes[rows] for c in together)) if together else np.zeros(len(rows), dtype=np.intp)
-        most = np.zeros((int(group.max()) + 1, int(scale.max()) + 1))
-        np.maximum.at(most, (group, scale), count)
-        return float(np.minimum(most.sum(axis=1) / whole, (most > 0).mean(axis=1)).max())
-
-    left = list(columns)
-    while left and kept(left) < EVERYWHERE:
-        # what is not stated must not stand for a value that other scales state
-        free = [c for c in left if not (c.name == WEIGHT_DECAY and UNKNOWN in c.levels)]
-        if not free:
-            break
-        worst = max(reversed(free), key=lambda c: kept([other for other in left if other is not c]))
-        left = [c for c in left if c is not worst]
-    return left
+    if column.name == WEIGHT_DECAY and UNKNOWN in column.levels:
+        return True  # what is not stated must not stand for a value that other scales state
+    tried = _tried(column.codes, places, places.log_lr, places.log_batch)
+    swept = tried >= np.maximum(ALIKE * tried.max(axis=1, keepdims=True), 1)
+    return bool(swept.all(axis=0).any() or np.median(swept.sum(axis=1)) > 1)
 
 
 def _tried(level: Ints, places: Places, *columns: Floats) -> Ints:
@@ -247,7 +231,6 @@ def _covered(level: Ints, places: Places) -> Bools:
 def _hold_everywhere(
     runs: list[Run],
     columns: Sequence[Column],
-    places: Places,
     advice: _Advice,
     settings: list[HeldSetting],
     rejected: list[tuple[str, str]],
@@ -255,6 +238,7 @@ def _hold_everywhere(
 ) -> list[Run]:
     """One combination of levels for all scales."""
     combined, level = distinct(*(c.codes for c in columns)), indexed(*(c.codes for c in columns))
+    places = Places.of(runs)
     able = _with_runs_enough(level, places)
     names = [_named(columns, codes) for codes in combined]
     differing = [k for k in range(len(columns)) if len(np.unique(combined[able, k])) > 1] or [0]
@@ -268,9 +252,7 @@ def _hold_everywhere(
     notes.append(f"this answer holds at {names[chosen]}: {why}")
     lost = int(places.scale.max()) + 1 - len(np.unique(places.scale[kept]))
     if lost:
-        notes.append(
-            f"{counted(lost, 'scale')} without a run at {names[chosen]} {'is' if lost == 1 else 'are'} left out"
-        )
+        notes.append(f"left out for want of runs at {names[chosen]}: {counted(lost, 'scale')}")
     notes += _better_elsewhere(level, chosen, places, log_loss, able, names)
     rejected += _reasons(runs, columns, by_level, why)
     return [run for run, keep in zip(runs, kept, strict=True) if keep]
@@ -461,15 +443,20 @@ def _better_elsewhere(
 
 
 def _hold_by_scale(
-    runs: list[Run],
-    names: Sequence[str],
+    runs: Sequence[Run],
+    columns: Sequence[Column],
+    places: Places,
     settings: list[HeldSetting],
     rejected: list[tuple[str, str]],
     notes: list[str],
-) -> list[Run]:
-    """At each scale the combination of levels that its sweep was run at; of several the one with the lowest losses."""
-    columns = [column_of(runs, name) for name in names]
-    places, log_loss = Places.of(runs), _log_loss(runs)
+) -> Ints:
+    """At each scale the combination of levels that its sweep was run at; of several the one with the lowest losses.
+
+    Returns
+    -------
+    (m,) rows that are kept
+    """
+    log_loss = _log_loss(runs)
     setting = indexed(places.log_lr, places.log_batch)
     kept = np.ones(len(runs), dtype=bool)
     for scale in range(int(places.scale.max()) + 1):
@@ -497,10 +484,10 @@ def _hold_by_scale(
         counts = np.bincount(at, minlength=len(c.levels))
         parts = [f"{_shortened(name)} at {n}" for name, n in zip(c.levels, counts, strict=True) if n]
         taken.append(f"{c.words} {listed(parts, 'and')}")
-    notes.append(f"{words}: no level was swept at most scales, so {why} ({'; '.join(taken)})")
+    notes.append(f"{words}: no one level was swept at all scales, so {why} ({'; '.join(taken)})")
     reason = f"at another {words} than its scale is taken at, and so no seed of the runs there"
     rejected += [(run.run_key, reason) for run, keep in zip(runs, kept, strict=True) if not keep]
-    return [run for run, keep in zip(runs, kept, strict=True) if keep]
+    return np.flatnonzero(kept)
 
 
 def _reasons(runs: Sequence[Run], columns: Sequence[Column], levels: Sequence[str], why: str) -> list[tuple[str, str]]:

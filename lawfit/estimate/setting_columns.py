@@ -277,4 +277,4 @@ def listed(levels: Sequence[str], last: str = "or", most: int = MOST_NAMED) -> s
     """``0, 0.03 or 1``; the ends alone where there are many."""
     if len(levels) > most:
         return f"{levels[0]} to {levels[-1]}"
-    return f" {last} ".join([", ".join(levels[:-1]), levels[-1]]) if len(levels) > 1 else levels[0]
+    return f" {last} ".join([", ".join(levels[:-1]), levels[-1]]) if len(levels) > 1 else "".join(levels)
