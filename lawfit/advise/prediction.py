@@ -161,7 +161,7 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
         ],
     }
     if "laws" in payload:  # a fit of before there were further laws answers as it did
-        from lawfit.advise.further import further_answers
+        from lawfit.advise.further import further_answers, level_sentences
 
         document |= further_answers(
             laws or {},
@@ -171,6 +171,8 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
             lr=recommendation["lr"]["value"],
             batch_tokens=recommendation["batch_tokens"]["value"],
         )
+        kind = recipe.extra.get("weight_decay_kind", "")
+        document["warnings"] += level_sentences(document["settings"], document["weight_decay"], kind)
     # of the whole answer: the same fit asked the same by other code may answer otherwise, and is another prediction
     document["id"] = content_hash(document)
     return document
