@@ -78,7 +78,9 @@ class ValueOut(Document):
     )
     expected_regret: float | None = Field(description="Share of the loss given up on average")
     extrapolation_decades: dict[str, float] = Field(description="Per input, powers of ten beyond the runs; 0 inside")
-    status: str = Field(description="ok, extrapolated, at_edge or borrowed")
+    status: str = Field(
+        description="ok, extrapolated, at_edge, borrowed, or undetermined: tied to the batch in the runs"
+    )
     yours: float | None = Field(default=None, description="Share of the answer that comes from these runs")
 
 
@@ -213,6 +215,15 @@ class ExpectedLossOut(FurtherOut):
     lines: list[str] = Field(default_factory=list, description="The same in plain sentences")
 
 
+class HeldSettingOut(Document):
+    """A setting that varies in the runs, and the level that the answer holds at."""
+
+    name: str
+    level: str = Field(description="Empty where each scale is taken at its own")
+    levels: list[str] = Field(description="Those in the runs; unknown for runs that do not say")
+    why: str
+
+
 class PredictionOut(Document):
     """A recommendation: the document that `lawfit predict --json` prints. Regrets are fractions of the loss."""
 
@@ -220,6 +231,7 @@ class PredictionOut(Document):
     id: str
     recipe: RecipeOut
     target: TargetOut
+    settings: list[HeldSettingOut] = Field(default_factory=list)
     recommendation: RecommendationOut
     expected_regret: RegretOut | None
     choices: dict[str, Any] | None = Field(

@@ -22,6 +22,10 @@ class NotEnoughData(FitError):
     """Too little evidence for any answer: no finished run, or every cell without a usable run."""
 
 
+class UnknownLevel(NotEnoughData):
+    """No run has the level of a setting that was asked for."""
+
+
 class NoFit(LawfitError):
     """A prediction was asked for, and the store holds no fit for that recipe."""
 

@@ -213,18 +213,25 @@ def observe(
     )
 
 
-def fit(sweep: ObservedSweep, *, without_laws: tuple[str, ...] = (), backtest: bool = True) -> FittedSweep:
+def fit(
+    sweep: ObservedSweep,
+    *,
+    without_laws: tuple[str, ...] = (),
+    at: Mapping[str, object] | None = None,
+    backtest: bool = True,
+) -> FittedSweep:
     """Fit the best learning rate and batch size of a sweep, and the further laws that it supports.
 
     Parameters
     ----------
     without_laws : ids of published laws that must lend nothing, to any law, because they were fitted on these runs
+    at : level of a setting that varies in the runs, ``{"beta2": 0.95}``; of the others the fit chooses one and says why
     backtest : leave scales out and score the fit on them (a few seconds)
 
     Raises
     ------
     NotEnoughData
-        No run finished.
+        No run finished; `UnknownLevel` where none has a level that was asked for.
     """
     from lawfit.estimate.all_laws import Evidence
     from lawfit.estimate.analysis import FitOptions
@@ -235,7 +242,8 @@ def fit(sweep: ObservedSweep, *, without_laws: tuple[str, ...] = (), backtest: b
         schedule=sweep.recipe.schedule,
         weight_decay_kind=sweep.recipe.extra.get("weight_decay_kind", ""),
     )
-    options = FitOptions(without_laws=without_laws, backtest=backtest)
+    asked = tuple(f"{name}={value}" for name, value in (at or {}).items())
+    options = FitOptions(without_laws=without_laws, backtest=backtest, at=asked)
     made = fit_evidence(sweep.recipe, evidence, options=options)
     if made.fit is None:  # steps to targets have no place in a sweep, and the rest needs runs
         raise NotEnoughData("no run of this sweep finished")

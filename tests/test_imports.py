@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-GROUND = ("errors", "units", "records", "settings")
+GROUND = ("errors", "units", "records", "settings", "factors")
 ANALYSIS = frozenset({"numpy", "scipy", "statsmodels", "pandas"})
 
 
@@ -35,6 +35,7 @@ ROOMS = {
     "units": _room("errors", third_party={"numpy"}),
     "records": _room("errors", "units", third_party={"numpy"}),
     "settings": _room("errors", "units", "records"),
+    "factors": _room("errors", "units", "records", "settings"),
     "laws": _room(*GROUND, third_party={"numpy"}),
     "estimate": _room(*GROUND, "laws", third_party=ANALYSIS),
     "advise": _room(*GROUND, "laws", "estimate", third_party=ANALYSIS),

@@ -30,6 +30,9 @@ def predict(
     max_batch_tokens: Annotated[Quantity | None, Query(description="Largest batch that can be run")] = None,
     level: Annotated[float, Query(ge=0.5, le=0.999, description="Level of the intervals")] = 0.9,
     fit: Annotated[str | None, Query(description="Answer from this stored fit instead of the newest")] = None,
+    at: Annotated[
+        list[str] | None, Query(description="Level of a setting that varies in the runs, NAME=VALUE; repeatable")
+    ] = None,
 ) -> JSONResponse:
     """Recommended peak learning rate and batch size at one scale, with intervals and what being wrong costs."""
     try:
@@ -42,7 +45,7 @@ def predict(
             max_batch_tokens=max_batch_tokens,
             level=level,
         )
-        document = pipeline.recommend(store, recipe, target, fit_id=fit)
+        document = pipeline.recommend(store, recipe, target, fit_id=fit, at=at or ())
     except ValueError as error:  # a target that cannot be, or a batch that contradicts it
         raise RequestValidationError([{"loc": ("query", "target"), "msg": str(error)}]) from None
     # A response of its own, so that the document goes out as it is: the model above is its description.

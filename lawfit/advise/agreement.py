@@ -25,7 +25,7 @@ from lawfit.estimate.lacking import (
     scales_of,
 )
 from lawfit.estimate.observations import Observations
-from lawfit.estimate.surface import law_design
+from lawfit.estimate.law_terms import law_design
 from lawfit.estimate.sweeps import sweep_parabola
 from lawfit.records import Fit, OptimumStatus, Recipe, Target
 

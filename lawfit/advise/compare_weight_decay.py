@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from lawfit.advise.counted import Counts
 from lawfit.advise.scored import Scale, Unanswered, about, answers
 from lawfit.errors import NotEnoughData
-from lawfit.estimate.all_laws import COUPLED, in_one_convention
-from lawfit.estimate.recipe_laws import one_factor_at_its_base
+from lawfit.estimate.held import hold_settings
+from lawfit.estimate.observations import usable
 from lawfit.estimate.timescale import usable_slices
-from lawfit.estimate.weight_decay import DecayRuns, DecaySlice
+from lawfit.estimate.weight_decay import COUPLED, DecayRuns, DecaySlice, in_one_convention
+from lawfit.factors import WEIGHT_DECAY
 from lawfit.laws.published import PublishedLaw, published_laws
 from lawfit.laws.timescale import weight_decay_of
 from lawfit.records import Recipe, Run
@@ -37,7 +38,7 @@ def compare_weight_decay(
     NotEnoughData
         No slice has three positive weight decays that finished.
     """
-    kept, _ = one_factor_at_its_base([run for run in runs if run.excluded is None])
+    kept = hold_settings(usable(runs)[0], free=(WEIGHT_DECAY,)).runs
     converted, _ = in_one_convention(kept, recipe.extra.get("weight_decay_kind", "") or COUPLED)
     slices = sorted(usable_slices(DecayRuns.of_runs(converted)), key=_order)
     if not slices:

@@ -6,7 +6,7 @@ before using it. Nothing is fitted here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +16,7 @@ from lawfit.advise.expected_loss import choice_words, digits, expected_loss
 from lawfit.estimate.critical_laws import AveragedLaw
 from lawfit.estimate.optimum_law import OptimumLaw
 from lawfit.estimate.timescale import RATIO
+from lawfit.factors import WEIGHT_DECAY
 from lawfit.laws.timescale import DecayConvention, weight_decay_of
 from lawfit.records import Fit, FitStatus, Target
 
@@ -123,6 +124,40 @@ def loss_answer(fit: Fit, target: Target) -> dict[str, Any]:
     """The loss of the best run at the target: of the law, and of one more run with its own noise."""
     answer, decades = expected_loss(fit, target)
     return {**answer, "lines": choice_words(answer), **_standing(fit, decades)}
+
+
+def level_sentences(
+    settings: Sequence[Mapping[str, Any]], answer: Mapping[str, Any] | None, decay_kind: str
+) -> list[str]:
+    """A sentence where another weight decay of the runs lies nearer to the advised one than the level that is held.
+
+    Parameters
+    ----------
+    settings : that vary in the runs, with the level that learning rate and batch hold at
+    answer : the advised weight decay, or None
+    decay_kind : convention of the levels; empty is coupled
+    """
+    held = next((setting for setting in settings if setting["name"] == WEIGHT_DECAY), None)
+    if answer is None or held is None or not held["level"]:
+        return []
+    advised = float(answer["independent"] if decay_kind == DecayConvention.INDEPENDENT.value else answer["value"])
+    apart = {level: abs(np.log(value / advised)) for level in held["levels"] if (value := _positive(level))}
+    nearest = min(apart, key=lambda level: apart[level], default="")
+    if not nearest or nearest == held["level"]:
+        return []
+    words = (
+        f"learning rate and batch hold at weight decay {held['level']}, while {digits(advised):.2g} is advised here, "
+        f"to which the runs at {nearest} are nearer: lawfit fit --at weight_decay={nearest} answers from those"
+    )
+    return [words]
+
+
+def _positive(level: str) -> float | None:
+    """The weight decay of a level; None for none at all, and for runs that do not say."""
+    try:
+        return max(0.0, float(level)) or None
+    except ValueError:
+        return None
 
 
 def interval_along(law: Mapping[str, Any], x: Floats, level: float) -> tuple[Floats, Floats, Floats]:

@@ -96,7 +96,11 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
             "cheap_zone": {f"{c:g}": _zone(cheap_lr_zone(worlds, log_batch, c)) for c in CHEAP},
             "expected_regret": of_lr,
             "extrapolation_decades": decades,
-            "status": _status(edge["lr"], yours[0], decades if imposed else {**decades, "batch_tokens": 0.0}),
+            "status": (
+                "undetermined"
+                if "lr" in payload.get("undetermined", {})
+                else _status(edge["lr"], yours[0], decades if imposed else {**decades, "batch_tokens": 0.0})
+            ),
             "yours": yours[0],
             "at_batch": form,
         },
@@ -125,6 +129,7 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
         "id": "",
         "recipe": {"name": recipe.name, "key": recipe.key, **_recipe_fields(recipe)},
         "target": _asked(target, seq_len),
+        "settings": payload.get("settings", []),
         "recommendation": recommendation,
         "expected_regret": {
             "loss_fraction": total,
@@ -161,7 +166,7 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
         ],
     }
     if "laws" in payload:  # a fit of before there were further laws answers as it did
-        from lawfit.advise.further import further_answers
+        from lawfit.advise.further import further_answers, level_sentences
 
         document |= further_answers(
             laws or {},
@@ -171,6 +176,8 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
             lr=recommendation["lr"]["value"],
             batch_tokens=recommendation["batch_tokens"]["value"],
         )
+        kind = recipe.extra.get("weight_decay_kind", "")
+        document["warnings"] += level_sentences(document["settings"], document["weight_decay"], kind)
     # of the whole answer: the same fit asked the same by other code may answer otherwise, and is another prediction
     document["id"] = content_hash(document)
     return document

@@ -27,6 +27,7 @@ from lawfit.plots.words import (
     further_words,
     is_simulated,
     recipe_words,
+    settings_words,
 )
 from lawfit.units import counted, format_lr, format_percent, format_quantity
 
@@ -89,6 +90,7 @@ def _target_lines(document: Mapping[str, Any]) -> Table:
         ("Target", f"{scale} ({format_quantity(ratio)} tokens per parameter)"),
         ("Recipe", recipe["name"] + (f" ({held})" if (held := recipe_words(recipe)) else "")),
     ]
+    rows += [("" if i else "Holds at", line) for i, line in enumerate(settings_words(document))]
     if limits:
         rows.append(("Asked", ", ".join(limits)))
     return pairs(rows)

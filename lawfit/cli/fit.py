@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lawfit.cli.options import DatabaseOption, JsonOption, RecipeOption, open_store
+from lawfit.cli.options import AtOption, DatabaseOption, JsonOption, RecipeOption, open_store
 from lawfit.cli.output import (
     backtest_table,
     format_count,
@@ -22,6 +22,7 @@ from lawfit.cli.output import (
     table,
     warning_list,
 )
+from lawfit.factors import asked_levels
 from lawfit.plots.words import other_law_rows, promise_words, spread_words
 from lawfit.records import FitStatus
 from lawfit.units import counted, format_lr, format_quantity
@@ -51,6 +52,7 @@ def fit(
             "All that was fitted on the same runs goes with it; repeatable.",
         ),
     ] = None,
+    at: AtOption = None,
     three_term: Annotated[
         bool,
         typer.Option("--three-term", help="Also fit the surface of the loss in parameters, batch and steps (seconds)."),
@@ -66,6 +68,8 @@ def fit(
     The laws of loss, critical batch size and weight decay are fitted too where the recipe's data support them; for
     each other one it says what is missing. Every run of the recipe that is not excluded is used; diverged runs count
     as an upper bound of the learning rate.
+    Settings that vary inside the recipe (weight decay, beta2, the kind of attention) are held at one level: the one
+    that --at asks for, or the one that is advised or has the lowest losses. Runs at others are left out and counted.
     Each fit comes with a backtest: scales are left out, predicted, and scored on the runs that were made there.
     Exit code 4: too little evidence for any answer.
     """
@@ -73,12 +77,18 @@ def fit(
 
     if every and recipe is not None:
         raise typer.BadParameter("--all fits every recipe; leave --recipe out")
+    try:
+        asked_levels(at or ())
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
     store = open_store(ctx, database)
     if every:
-        _fit_all(store, without_law or (), three_term=three_term, as_json=as_json)
+        _fit_all(store, without_law or (), at or (), three_term=three_term, as_json=as_json)
         return
     with progress("fitting", quiet=as_json) as advance:
-        stored = pipeline.refit(store, recipe, without_laws=without_law or (), three_term=three_term, progress=advance)
+        stored = pipeline.refit(
+            store, recipe, without_laws=without_law or (), at=at or (), three_term=three_term, progress=advance
+        )
     if as_json:
         print_json({"schema": "lawfit.fit/1", **stored.to_json()})
     else:
@@ -94,7 +104,7 @@ def _next(store: Store, fit: Fit) -> str:
     return f"; next: lawfit predict{several} --params N --tokens D"
 
 
-def _fit_all(store: Store, without_laws: Sequence[str], *, three_term: bool, as_json: bool) -> None:
+def _fit_all(store: Store, without_laws: Sequence[str], at: Sequence[str], *, three_term: bool, as_json: bool) -> None:
     """Every recipe in turn; one without enough data does not keep the others from their fits."""
     from lawfit import pipeline
     from lawfit.errors import NotEnoughData
@@ -106,7 +116,9 @@ def _fit_all(store: Store, without_laws: Sequence[str], *, three_term: bool, as_
     for number, (_, name) in enumerate(sorted(names)):
         with progress(name, quiet=as_json) as advance:
             try:
-                made = pipeline.refit(store, name, without_laws=without_laws, three_term=three_term, progress=advance)
+                made = pipeline.refit(
+                    store, name, without_laws=without_laws, at=at, three_term=three_term, progress=advance
+                )
             except NotEnoughData as error:
                 failed[name] = str(error)
                 continue

@@ -63,6 +63,15 @@ RecipeOption = Annotated[
         show_default=False,
     ),
 ]
+AtOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--at",
+        metavar="NAME=VALUE",
+        help="Level of a setting that varies in the runs, such as weight_decay=0.1 or beta2=0.95; repeatable.",
+        show_default=False,
+    ),
+]
 
 
 def settings_for(ctx: typer.Context, database: str | None) -> Settings:

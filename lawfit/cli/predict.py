@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lawfit.cli.options import DatabaseOption, JsonOption, RecipeOption, open_store, quantity, whole_quantity
+from lawfit.cli.options import AtOption, DatabaseOption, JsonOption, RecipeOption, open_store, quantity, whole_quantity
 from lawfit.cli.output import note, print_json, show
 
 
@@ -52,6 +52,7 @@ def predict(
             help="Largest batch you can run, in tokens per step; the learning rate is then the best one at that batch.",
         ),
     ] = None,
+    at: AtOption = None,
     level: Annotated[
         float, typer.Option(min=0.5, max=0.999, help="Probability that an interval holds the optimum.")
     ] = 0.9,
@@ -71,7 +72,8 @@ def predict(
     """Recommend a peak learning rate and a batch size for a run of N parameters on D tokens.
 
     The answer comes from the newest stored fit of the recipe (`lawfit fit`), with an interval, the range in which
-    being wrong costs little, what the published laws would use, and what each of them costs on your own runs.
+    being wrong costs little, what the published laws would use, and what each of them costs on your own runs. With
+    --at it comes from the newest fit that holds at that level.
     Exit code 4: there is no fit to answer from, or its runs carry no answer: what they lack is said, and which runs
     would mend it.
 
@@ -91,7 +93,7 @@ def predict(
             level=level,
         )
         store = open_store(ctx, database)
-        document = pipeline.recommend(store, recipe, target, fit_id=fit)
+        document = pipeline.recommend(store, recipe, target, fit_id=fit, at=at or ())
     except ValueError as error:  # a target that cannot be, or a batch that contradicts it
         raise typer.BadParameter(str(error)) from None
     if report is not None:

@@ -7,9 +7,8 @@ where there is no finite number.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -18,15 +17,16 @@ from numpy.typing import NDArray
 from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate import critical_words, timescale_words
 from lawfit.estimate.certificate import SHAKY
+from lawfit.estimate.held import Held, hold_settings
 from lawfit.estimate.loss_law import doubt, loss_law, search_is_sound
-from lawfit.estimate.observations import data_hash, observe
+from lawfit.estimate.observations import data_hash, observe, usable
 from lawfit.estimate.other_laws import fit_other_laws
-from lawfit.estimate.recipe_laws import CURVES, DATA_LAWS, STEPS_TABLE, RecipeLaws, fit_recipe_laws
+from lawfit.estimate.recipe_laws import CURVES, DATA_LAWS, STEPS_TABLE, RecipeLaws, fit_decay, fit_recipe_laws
 from lawfit.estimate.recipe_laws import THREE_TERM as THREE_TERM_ROUTE
 from lawfit.estimate.recipe_laws import TIMESCALE as TIMESCALE_ROUTE
 from lawfit.estimate.timescale import bracket_sentence
+from lawfit.estimate.weight_decay import COUPLED, in_one_convention
 from lawfit.laws.lent import log_asymptote
-from lawfit.laws.timescale import DecayConvention
 from lawfit.records import FitStatus, Run, StepsToTarget, content_hash
 from lawfit.units import counted, format_quantity
 
@@ -40,8 +40,6 @@ TIMESCALE: Final = "timescale"
 THREE_TERM: Final = "three_term"
 KINDS: Final = (LOSS, CRITICAL_BATCH, TIMESCALE, THREE_TERM)
 
-COUPLED: Final = DecayConvention.COUPLED.value
-INDEPENDENT: Final = DecayConvention.INDEPENDENT.value
 # Curves that steps to a loss are read from, best first: averaged weights stand for a finished decay (arXiv 2405.18392).
 CURVE_METRICS: Final = ("average_loss", "validation_loss", "eval_loss", "loss", "train_loss")
 
@@ -75,6 +73,7 @@ class AllLaws:
     fitted: tuple[FittedLaw, ...]
     missing: Mapping[str, str]  # kind -> sentence
     details: Mapping[str, str]  # kind or route -> all that was found to be in the way
+    held: Held  # the runs that all laws but that of weight decay rest on
     other: Mapping[str, Any]  # forms of the field that answer nothing here, on these runs: `other_laws`
 
 
@@ -94,28 +93,41 @@ def evidence_hash(evidence: Evidence) -> str:
     return content_hash([data_hash(evidence.runs), settings, targets, held, curves.hexdigest()])
 
 
-def fit_all_laws(evidence: Evidence, *, three_term: bool = False, without_laws: Sequence[str] = ()) -> AllLaws:
+def fit_all_laws(
+    evidence: Evidence, *, at: Sequence[str] = (), three_term: bool = False, without_laws: Sequence[str] = ()
+) -> AllLaws:
     """Fit every law that the evidence supports; the three-term surface, which takes seconds, only when asked.
 
+    All but that of weight decay hold at one level of each setting that varies: `at`, or what `held` chooses.
     `without_laws` are published laws that must lend nothing to any of them (`laws.lenders`).
+
+    Raises
+    ------
+    UnknownLevel
+        No run has a level that was asked for.
     """
     rng = np.random.default_rng(0)  # the same evidence gives the same fits
     fitted: list[FittedLaw] = []
     missing: dict[str, str] = {}
     details: dict[str, str] = {}
+    runs, notes = in_one_convention(evidence.runs, evidence.weight_decay_kind or COUPLED)
+    decay = fit_decay(runs, at, without_laws)
+    held = hold_settings(usable(evidence.runs)[0], at, decay_kind=evidence.weight_decay_kind, decay_law=decay.fit)
+    level = held.runs
     try:
-        loss = loss_law(evidence.runs, rng, without_laws)
+        loss = loss_law(level, rng, without_laws)
         fitted.append(FittedLaw(kind=LOSS, status=loss.status, payload=finite(loss.payload)))
         missing |= {LOSS: loss.missing} if loss.missing else {}
     except FitError as error:
         missing[LOSS] = str(error)
-    runs, notes = in_one_convention(evidence.runs, evidence.weight_decay_kind or COUPLED)
     found = fit_recipe_laws(
         runs,
         evidence.targets,
         evidence.curves,
         evidence.squares,
         schedule=evidence.schedule,
+        decay=decay,
+        level={run.run_key for run in level},
         rng=rng,
         surface=three_term,
         without_laws=without_laws,
@@ -129,10 +141,10 @@ def fit_all_laws(evidence: Evidence, *, three_term: bool = False, without_laws: 
         fitted += [] if made is None else [made]
         missing |= {kind: sentence} if sentence else {}
     try:
-        other = fit_other_laws(observe(evidence.runs), evidence.runs)
+        other = fit_other_laws(observe(level), level)
     except NotEnoughData:
         other = {}  # no finished run
-    return AllLaws(fitted=tuple(fitted), missing=missing, details=details, other=finite(other))
+    return AllLaws(fitted=tuple(fitted), missing=missing, details=details, held=held, other=finite(other))
 
 
 def _critical_law(found: RecipeLaws, metric: str) -> tuple[FittedLaw | None, str]:
@@ -217,32 +229,6 @@ _ROUTE_WORDS: Final = {
     CURVES: "read off loss curves",
     DATA_LAWS: "from finished runs at equal loss",
 }
-
-
-def in_one_convention(runs: Sequence[Run], usual: str = COUPLED) -> tuple[list[Run], tuple[str, ...]]:
-    """Runs with weight decay coupled to the learning rate, and a sentence where some had it otherwise.
-
-    The conversion is exact: both conventions follow the schedule, so equal shrinking per step is the same training.
-    `usual` holds for runs that do not state theirs.
-    """
-    stated = [(run, str(run.extra.get("weight_decay_kind") or usual)) for run in runs]
-    kinds = Counter(kind for run, kind in stated if run.weight_decay)
-    notes = []
-    if independent := kinds[INDEPENDENT]:
-        notes.append(
-            f"{independent} of {len(runs)} runs have weight decay independent of the learning rate; here it is divided "
-            f"by the peak learning rate, which is the same shrinking in the coupled convention of torch.optim.AdamW"
-        )
-    if strange := sorted(set(kinds) - {COUPLED, INDEPENDENT}):
-        count = sum(kinds[kind] for kind in strange)
-        notes.append(
-            f"{count} runs are left out: their weight decay is of a kind not known here ({', '.join(strange)})"
-        )
-    return [
-        replace(run, weight_decay=run.weight_decay / run.lr) if run.weight_decay and kind == INDEPENDENT else run
-        for run, kind in stated
-        if not run.weight_decay or kind in (COUPLED, INDEPENDENT)
-    ], tuple(notes)
 
 
 def finite(value: Any) -> Any:

@@ -27,6 +27,7 @@ from lawfit.estimate.scoring import ObservedSurface
 from lawfit.estimate.shapes import SHAPES
 from lawfit.estimate.surface import SurfaceFit, fit_surface, under_other_priors
 from lawfit.estimate.surface_certificate import certificate_document, certify_surface
+from lawfit.estimate.undetermined import undetermined
 from lawfit.estimate.valley_misfit import valley_misfit
 from lawfit.records import MODEL_VERSION, FitStatus, Optimum, OptimumStatus
 from lawfit.units import counted
@@ -54,6 +55,7 @@ class FitOptions:
 
     without_laws: tuple[str, ...] = ()  # published laws that must lend nothing (they were fitted on these runs)
     backtest: bool = True
+    at: tuple[str, ...] = ()  # levels of settings that vary, asked for as NAME=VALUE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +135,8 @@ def analyse(
         "rejected": summarise_rejections(observed.rejected),
         "diverged": observed.runs_diverged,
         "seed_sd": observed.seed_sd,
+        "settings": [setting.to_json() for setting in observed.settings],
+        "undetermined": undetermined(observed),
     }
     payload["warnings"] = _warnings(observed, ensemble, cells, payload, options.without_laws, sparse=sparse)
     report("done", 1.0)
@@ -400,7 +404,7 @@ def _warnings(
     *,
     sparse: bool,
 ) -> list[str]:
-    said = list(observed.notes)
+    said = [*observed.notes, *payload["undetermined"].values()]
     edge = [c for c in cells if c.status.value == "at_edge"]
     if edge:
         said.append(

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from lawfit.errors import FitError
 from lawfit.estimate.lr_slices import LrSlices, cost_of_shift, fit_lr_slices
-from lawfit.estimate.observations import PARAMS_TOLERANCE, observe
+from lawfit.estimate.observations import observe
 from lawfit.estimate.optimum_law import MeasuredOptima, OptimumLaw, fit_optimum_law
 from lawfit.estimate.quantiles import normal_quantile
-from lawfit.estimate.recipe_laws import one_factor_at_its_base
+from lawfit.estimate.snapping import PARAMS_TOLERANCE
 from lawfit.records import OptimumStatus, Recipe, Run
 from lawfit.units import format_percent, format_quantity
 
@@ -152,15 +152,15 @@ def fit_transfer(recipe: Recipe, runs: Sequence[Run], *, level: float = 0.9) -> 
     NotEnoughData
         No size, horizon and batch has learning rates enough to show a best one.
     """
-    runs, others = one_factor_at_its_base([run for run in runs if run.excluded is None])
     observed = observe(runs)
     slices = fit_lr_slices(observed)
-    size_name, size, notes = _sizes(slices, runs)
+    left_out = dict(observed.rejected)
+    size_name, size, notes = _sizes(slices, [run for run in runs if run.run_key not in left_out])
     inside = slices.inside
     for status, words in _NOT_USED.items():
         if count := sum(found is status for found in slices.status):
             notes.append(f"not used: {count} of {len(slices)} sweeps, {words}")
-    notes += [*others, *(note for note in observed.notes if "weight decay" in note)]
+    notes += observed.notes
     if not slices.converged:
         notes.append("the fit of the valley did not converge for every window: read the intervals with care")
     columns = {size_name: size, TOKENS: slices.tokens, BATCH: slices.batch_tokens}

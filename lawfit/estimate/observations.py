@@ -11,20 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.errors import NotEnoughData
-from lawfit.estimate.scoring import group_starts, median
+from lawfit.estimate.held import Held, HeldSetting, hold_settings
+from lawfit.estimate.scoring import median
+from lawfit.estimate.snapping import Places
+from lawfit.factors import is_record
 from lawfit.records import Run, RunStatus, content_hash
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
-# Tables print one learning rate with different rounding (0.002760 and 0.002762); tokens = steps x batch is rounded
-# to whole steps; parameter counts of one size differ by a norm layer.
-SETTING_TOLERANCE = 0.002
-TOKENS_TOLERANCE = 0.02
-PARAMS_TOLERANCE = 0.005
-WIDEST_STEP = 0.1  # of a horizon: runs of fewer than ten steps are not merged for being cut to whole steps
 MIN_REPEATS = 3  # repeated seeds that can tell a spread
-MOST_DECAYS_NAMED = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +45,7 @@ class Observations:
     diverged_of_cell: Ints  # (cells,) diverged runs among them
     rejected: tuple[tuple[str, str], ...]  # run_key, reason
     notes: tuple[str, ...] = ()
+    settings: tuple[HeldSetting, ...] = ()  # that vary in the recipe, and the level that these runs are at
 
     @property
     def n_cells(self) -> int:
@@ -128,65 +125,57 @@ class Observations:
             diverged_of_cell=self.diverged_of_cell[chosen],
             rejected=self.rejected,
             notes=self.notes,
+            settings=self.settings,
         )
 
 
-def observe(runs: Sequence[Run]) -> Observations:
+def observe(
+    runs: Sequence[Run], *, at: Sequence[str] = (), decay_kind: str = "", held: Held | None = None
+) -> Observations:
     """Merge the runs of one recipe into observations.
 
     Runs of one cell with the same learning rate and batch size are seeds of one setting: their log losses are
-    averaged; a setting of which at least half the seeds diverged counts as diverged. Where a sweep varies weight
-    decay, only the value most runs share is kept (the others are rejected with that reason): the best learning rate
-    depends on it.
+    averaged; a setting of which at least half the seeds diverged counts as diverged. Where weight decay, beta2 or
+    another setting varies, runs at one level are used and the others are rejected with the reason (`held`).
+
+    Parameters
+    ----------
+    at : levels asked for, ``NAME=VALUE``
+    decay_kind : convention of the weight decay of runs that do not state theirs
+    held : the level of the same runs, where it was chosen already
 
     Raises
     ------
     NotEnoughData
-        No run is left that finished with a positive loss.
+        No run is left that finished with a positive loss; `UnknownLevel` where none has a level that was asked for.
     """
-    rejected: list[tuple[str, str]] = []
-    notes: list[str] = []
-    kept: list[Run] = []
-    for run in runs:
-        if run.excluded is not None:
-            rejected.append((run.run_key, f"excluded by hand: {run.excluded}"))
-        elif run.status is RunStatus.FINISHED and not (run.loss is not None and run.loss > 0):
-            rejected.append((run.run_key, "loss is not positive, so its logarithm does not exist"))
-        else:
-            kept.append(run)
-    kept = _one_weight_decay(kept, rejected, notes)
+    ready, rejected = usable(runs)
+    held = held or hold_settings(ready, at, decay_kind=decay_kind)
+    kept, notes = list(held.runs), list(held.notes)
+    rejected += held.rejected
     finished = sum(run.status is RunStatus.FINISHED for run in kept)
     if finished == 0:
         diverged = len(kept)
         detail = f"all {diverged} runs diverged" if diverged else "there is no usable run"
         raise NotEnoughData(f"nothing to fit: {detail}; add runs with a lower learning rate that finish with a loss")
-    table = np.array(
-        [(r.params, r.tokens, r.lr, r.batch_tokens, np.nan if r.loss is None else np.log(r.loss)) for r in kept],
-        dtype=float,
-    )
-    log_params = _snap(np.log(table[:, 0]), PARAMS_TOLERANCE)
-    log_tokens = np.log(table[:, 1])
-    for value in np.unique(log_params):
-        rows = log_params == value
-        log_tokens[rows] = snap_horizons(log_tokens[rows], np.log(table[rows, 3]))
-    scales, cell = np.unique(np.column_stack([log_params, log_tokens]), axis=0, return_inverse=True)
+    log_loss = np.array([np.nan if run.loss is None else np.log(run.loss) for run in kept])
+    places = Places.of(kept)
+    scales, cell = np.unique(np.column_stack([places.log_params, places.log_tokens]), axis=0, return_inverse=True)
     cell = np.asarray(cell).ravel()
-    settings = np.column_stack(
-        [cell, _snap(np.log(table[:, 2]), SETTING_TOLERANCE), _snap(np.log(table[:, 3]), SETTING_TOLERANCE)]
-    )
+    settings = np.column_stack([cell, places.log_lr, places.log_batch])
     unique, setting = np.unique(settings, axis=0, return_inverse=True)
     setting = np.asarray(setting).ravel()
-    is_diverged = np.isnan(table[:, 4])
+    is_diverged = np.isnan(log_loss)
     total = np.bincount(setting)
     lost = np.bincount(setting, weights=is_diverged)
-    mean = np.bincount(setting, weights=np.where(is_diverged, 0.0, table[:, 4])) / np.maximum(total - lost, 1)
+    mean = np.bincount(setting, weights=np.where(is_diverged, 0.0, log_loss)) / np.maximum(total - lost, 1)
     gone = lost * 2 >= total
     partly = int(((lost > 0) & ~gone).sum())
     if partly:
         notes.append(f"{partly} settings diverged for a minority of their seeds; the mean of the others is used")
     live = np.flatnonzero(~gone)
     dead = np.flatnonzero(gone)
-    deviation = np.where(is_diverged, 0.0, table[:, 4] - mean[setting])
+    deviation = np.where(is_diverged, 0.0, log_loss - mean[setting])
     found = Observations(
         params=_readable(np.exp(scales[:, 0])),
         tokens=_readable(np.exp(scales[:, 1])),
@@ -203,16 +192,44 @@ def observe(runs: Sequence[Run]) -> Observations:
         diverged_of_cell=np.bincount(cell[is_diverged], minlength=len(scales)),
         rejected=tuple(rejected),
         notes=tuple(notes),
+        settings=held.settings,
     )
     return _without_lost_scales(found, kept, cell)
 
 
+def usable(runs: Sequence[Run]) -> tuple[list[Run], list[tuple[str, str]]]:
+    """Runs that a fit may look at, and of the others why not."""
+    rejected: list[tuple[str, str]] = []
+    kept: list[Run] = []
+    for run in runs:
+        if run.excluded is not None:
+            rejected.append((run.run_key, f"excluded by hand: {run.excluded}"))
+        elif run.status is RunStatus.FINISHED and not (run.loss is not None and run.loss > 0):
+            rejected.append((run.run_key, "loss is not positive, so its logarithm does not exist"))
+        else:
+            kept.append(run)
+    return kept, rejected
+
+
 def data_hash(runs: Sequence[Run]) -> str:
-    """Hash of everything a fit sees of its runs; independent of their order."""
+    """Hash of everything a fit sees of its runs, settings that may vary among it; independent of their order."""
+    names = [name for name in sorted({name for run in runs for name in run.extra}) if _may_matter(runs, name)]
     rows = sorted(
         (
-            (r.run_key, r.params, r.tokens, r.batch_tokens, r.lr, r.loss, r.status.value, r.weight_decay, r.excluded)
-            + ((kind,) if (kind := decay_kind(r)) != "coupled" else ())
+            (
+                *(
+                    r.run_key,
+                    r.params,
+                    r.tokens,
+                    r.batch_tokens,
+                    r.lr,
+                    r.loss,
+                    r.status.value,
+                    r.weight_decay,
+                    r.excluded,
+                ),
+                *(f"{name}={r.extra[name]}" for name in names if name in r.extra),
+            )
             for r in runs
         ),
         key=repr,  # some of these are None, which has no order
@@ -220,82 +237,14 @@ def data_hash(runs: Sequence[Run]) -> str:
     return content_hash(rows)
 
 
+def _may_matter(runs: Sequence[Run], name: str) -> bool:
+    """Whether a column may be a setting that a fit holds at one level: it varies and records nothing of the outcome."""
+    return not is_record(name) and any(run.extra.get(name) != runs[0].extra.get(name) for run in runs)
+
+
 def summarise_rejections(rejected: Sequence[tuple[str, str]]) -> list[dict[str, object]]:
     """Reasons with their counts, most frequent first."""
     return [{"reason": reason, "count": count} for reason, count in Counter(r for _, r in rejected).most_common()]
-
-
-def _one_weight_decay(runs: list[Run], rejected: list[tuple[str, str]], notes: list[str]) -> list[Run]:
-    """Runs of the weight decay (number and convention) that most share: one reason stands for all the others."""
-    counts = Counter(_decay_of(run) for run in runs)
-    if len(counts) <= 1:
-        return runs
-    usual = max(counts, key=lambda key: (counts[key], key[0] is not None, -(key[0] or 0.0)))
-    several = len({kind for _, kind in counts if kind}) > 1
-    shown, others = _decay_words([usual], several), _decay_words([key for key in counts if key != usual], several)
-    reason = f"weight decay is {others}; this fit uses the runs with {shown}"
-    rejected += [(run.run_key, reason) for run in runs if _decay_of(run) != usual]
-    notes.append(f"weight decay varies; {counts[usual]} of {len(runs)} runs have {shown} and are used")
-    return [run for run in runs if _decay_of(run) == usual]
-
-
-def decay_kind(run: Run) -> str:
-    """Convention of a run's weight decay; what is not stated is taken as torch.optim.AdamW has it."""
-    return str(run.extra.get("weight_decay_kind") or "coupled")
-
-
-def _decay_of(run: Run) -> tuple[float | None, str]:
-    return run.weight_decay, "" if not run.weight_decay else decay_kind(run)  # without one the convention says nothing
-
-
-def _decay_words(keys: Sequence[tuple[float | None, str]], several: bool) -> str:
-    """``0, 0.03 or 1``; with their conventions where there are several, and the ends alone where there are many."""
-    ordered = sorted(keys, key=lambda key: (-1.0 if key[0] is None else key[0], key[1]))
-    words = [
-        "unknown" if value is None else f"{value:g}" + (f" ({kind})" if several and kind else "")
-        for value, kind in ordered
-    ]
-    if len(words) > MOST_DECAYS_NAMED:
-        return f"{words[0]} to {words[-1]}"
-    return " or ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
-
-
-def _snap(log_values: Floats, tolerance: float) -> Floats:
-    """Values within `tolerance` of the lowest of their group become one: the median of the group."""
-    order = np.argsort(log_values, kind="stable")
-    ordered = log_values[order]
-    starts = group_starts(ordered, tolerance)
-    middle = np.array([median(part) for part in np.split(ordered, starts[1:])])
-    snapped = np.empty_like(log_values)
-    snapped[order] = np.repeat(middle, np.diff([*starts, len(ordered)]))
-    return snapped
-
-
-def snap_horizons(log_tokens: Floats, log_batch: Floats) -> Floats:
-    """ln tokens of the runs of one size, each group of one horizon as its median.
-
-    A horizon is cut to whole steps, so runs of one horizon differ by up to a step: by more than `TOKENS_TOLERANCE`
-    where there are few steps. Runs within a step of the lowest of their group (the longest step among them) are of its
-    horizon.
-
-    Parameters
-    ----------
-    log_tokens, log_batch : (n,) ln of training tokens, and of tokens per step
-    """
-    step = np.exp(np.minimum(log_batch - log_tokens, np.log(WIDEST_STEP)))
-    if step.max(initial=0.0) <= TOKENS_TOLERANCE:
-        return _snap(log_tokens, TOKENS_TOLERANCE)
-    order = np.argsort(log_tokens, kind="stable")
-    at, reach = log_tokens[order], np.log1p(np.maximum(step[order], TOKENS_TOLERANCE))
-    starts = [0]
-    for i in range(1, len(at)):
-        first = starts[-1]
-        if at[i] - at[first] > max(reach[i], reach[first : i + 1].max()) * (1 + 1e-9):
-            starts.append(i)
-    snapped = np.empty_like(log_tokens)
-    middle = [np.median(part) for part in np.split(at, starts[1:])]
-    snapped[order] = np.repeat(middle, np.diff([*starts, len(at)]))
-    return snapped
 
 
 def _readable(values: Floats) -> Floats:

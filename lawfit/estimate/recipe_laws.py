@@ -7,8 +7,7 @@ other and are never pooled.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -18,10 +17,12 @@ from lawfit.errors import FitError
 from lawfit.estimate.critical_analysis import CriticalAnalysis, analyse_critical
 from lawfit.estimate.critical_certificate import certify_hyperbola
 from lawfit.estimate.data_laws import fit_data_laws
+from lawfit.estimate.held import Held, hold_settings
 from lawfit.estimate.hyperbola import HyperbolaFit
 from lawfit.estimate.least_tokens import LeastTokensFit, fit_least_tokens
 from lawfit.estimate.loss_law import lent_asymptote
 from lawfit.estimate.noise_by_size import NoiseFactor, NoiseOfSize, noise_by_size, noise_factor
+from lawfit.estimate.observations import usable
 from lawfit.estimate.optima import Floats
 from lawfit.estimate.steps_to_target import (
     LossCurve,
@@ -34,9 +35,10 @@ from lawfit.estimate.three_term import RESAMPLES, BatchRuns, best_over_lr, fit_t
 from lawfit.estimate.three_term_result import ThreeTermFit
 from lawfit.estimate.timescale import TimescaleFit, fit_timescale
 from lawfit.estimate.weight_decay import DecayRuns
+from lawfit.factors import WEIGHT_DECAY, asked_levels
 from lawfit.laws.critical_batch import DOUBLING, Definition
 from lawfit.laws.schedules import holds_the_rate
-from lawfit.records import FitStatus, Run, RunStatus, StepsToTarget
+from lawfit.records import FitStatus, Run, StepsToTarget
 
 STEPS_TABLE: Final = "steps_to_target"
 CURVES: Final = "loss_curves"
@@ -94,6 +96,8 @@ def fit_recipe_laws(
     squares: Mapping[str, tuple[Floats, Floats, Floats]] | None = None,
     *,
     schedule: str = "",
+    decay: DecayFit | None = None,
+    level: Collection[str] | None = None,
     definition: Definition = DOUBLING,
     rng: np.random.Generator,
     resamples: int = RESAMPLES,
@@ -110,12 +114,18 @@ def fit_recipe_laws(
     squares : run_key -> (steps, squared gradient norms at one batch, at two), for the noise scale
     schedule : the recipe's. Curves are read only where it holds the learning rate (constant, WSD): on a schedule that
         decays from the start, the loss half-way is not what a run of half the length would have.
+    decay : the law of weight decay of the same runs, where it was fitted already
+    level : keys of the runs at the level that all laws but that of weight decay hold at; None: chosen here
     resamples : of the three-term surface; the other laws need none
     surface : False leaves the three-term surface out, which takes longer than all other laws together
     without_laws : published laws that must lend nothing (`laws.lenders`)
     """
-    kept, held = one_factor_at_its_base([run for run in runs if run.excluded is None])
-    usual = _usual_weight_decay(kept)
+    ready, _ = usable(runs)
+    decay = decay or fit_decay(runs, (), without_laws)
+    kept, held = decay.held.runs, decay.held.notes
+    if level is None:
+        level = {run.run_key for run in hold_settings(ready, decay_law=decay.fit).runs}
+    usual = [run for run in ready if run.run_key in level]
     missing: dict[str, str] = {}
     critical: dict[str, CriticalAnalysis] = {}
     least: LeastTokensFit | None = None
@@ -136,23 +146,18 @@ def fit_recipe_laws(
             critical[route] = analyse_critical(found, [*notes, *held], without_laws)
         except FitError as error:
             missing[route] = str(error)
-    three_term = timescale = None
+    three_term = None
     try:
         if surface:
             lent = lent_asymptote(without_laws)
             three_term = fit_three_term_or_lend(_batches(usual), lent, rng=rng, resamples=resamples)
     except FitError as error:
         missing[THREE_TERM] = str(error)
-    try:
-        timescale = fit_timescale(DecayRuns.of_runs(kept, held), without_laws)
-        if timescale.law is None:
-            missing[TIMESCALE] = "; ".join(timescale.sentences)
-    except FitError as error:
-        missing[TIMESCALE] = str(error)
+    missing |= {TIMESCALE: decay.missing} if decay.missing else {}
     return RecipeLaws(
         critical=critical,
         three_term=three_term,
-        timescale=timescale,
+        timescale=decay.fit,
         least_tokens=least,
         noise=noise_by_size(usual, squares),
         missing=missing,
@@ -160,51 +165,30 @@ def fit_recipe_laws(
     )
 
 
-def one_factor_at_its_base(runs: Sequence[Run]) -> tuple[list[Run], tuple[str, ...]]:
-    """Runs less those that vary something else, where a sweep changes one setting at a time; and a note on them.
+@dataclass(frozen=True, kw_only=True)
+class DecayFit:
+    """The law of weight decay of one recipe, or what is missing for it."""
 
-    A setting counts when it varies at one scale, batch, learning rate and weight decay: there it is a factor of its own
-    (a warmup that follows the number of steps is not). Its base is what most runs of the scale have. Averaging such
-    runs with those at the base would let another setting speak for weight decay or batch.
+    held: Held  # at one level of all other settings
+    fit: TimescaleFit | None
+    missing: str
+
+
+def fit_decay(runs: Sequence[Run], at: Sequence[str] = (), without_laws: Sequence[str] = ()) -> DecayFit:
+    """The law of weight decay, along which nothing else may vary but size, learning rate and batch.
+
+    Parameters
+    ----------
+    runs : of one recipe, their weight decay coupled to the learning rate
+    at : levels asked for of settings that vary, ``NAME=VALUE``
     """
-    said = {name for run in runs for name in run.extra}
-    names = [name for name in _FACTORS if name in said]
-    cells: dict[tuple[float, float], list[Run]] = {}
-    for run in runs if names else ():
-        cells.setdefault((round(np.log(run.params), 2), round(np.log(run.tokens), 1)), []).append(run)
-    kept: list[Run] = []
-    factors: set[str] = set()
-    for mine in cells.values():
-        bases = {name: _base(mine, name) for name in names if _is_factor(mine, name)}
-        factors |= set(bases)
-        kept += [run for run in mine if all(_setting(run, name) == base for name, base in bases.items())]
-    left = len(runs) - len(kept) if names else 0
-    if not left:
-        return list(runs), ()
-    return kept, (f"{left} runs at other values of {', '.join(sorted(factors))} than most of their scale do not enter",)
-
-
-_FACTORS: Final = (
-    *("beta1", "beta2", "adam_beta1", "adam_beta2", "epsilon", "eps", "adam_epsilon", "max_grad_norm", "grad_clip"),
-    *("clip", "warmup", "warmup_steps", "warmup_fraction", "warmup_ratio", "min_lr", "min_lr_ratio", "momentum"),
-    *("nesterov", "dropout", "ema_decay", "other_hparams"),
-)
-
-
-def _setting(run: Run, name: str) -> str:
-    return str(run.extra.get(name, ""))
-
-
-def _is_factor(runs: Sequence[Run], name: str) -> bool:
-    seen: dict[tuple[float, float, float | None], str] = {}
-    return any(
-        seen.setdefault((run.batch_tokens, run.lr, run.weight_decay), _setting(run, name)) != _setting(run, name)
-        for run in runs
-    )
-
-
-def _base(runs: Sequence[Run], name: str) -> str:
-    return Counter(_setting(run, name) for run in runs).most_common(1)[0][0]
+    others = [f"{name}={level}" for name, level in asked_levels(at) if name != WEIGHT_DECAY]
+    held = hold_settings(usable(runs)[0], others, free=(WEIGHT_DECAY,))
+    try:
+        fit = fit_timescale(DecayRuns.of_runs(held.runs, held.notes), without_laws)
+    except FitError as error:
+        return DecayFit(held=held, fit=None, missing=str(error))
+    return DecayFit(held=held, fit=fit, missing="; ".join(fit.sentences) if fit.law is None else "")
 
 
 def _from_table(targets: Sequence[StepsToTarget]) -> tuple[Sequence[HyperbolaFit], Sequence[str], StepsTable]:
@@ -278,12 +262,3 @@ def _batches(runs: Sequence[Run]) -> BatchRuns:
         [(r.params, r.tokens, r.batch_tokens, r.lr, np.nan if r.loss is None else r.loss) for r in runs], dtype=float
     )
     return best_over_lr(*columns.T)
-
-
-def _usual_weight_decay(runs: Sequence[Run]) -> list[Run]:
-    """Runs at the weight decay that most share: another one moves the best batch."""
-    finished = [run for run in runs if run.status is RunStatus.DIVERGED or (run.loss is not None and run.loss > 0)]
-    if not finished:
-        return []
-    usual = Counter(run.weight_decay for run in finished).most_common(1)[0][0]
-    return [run for run in finished if run.weight_decay == usual]

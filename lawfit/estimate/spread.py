@@ -19,8 +19,8 @@ from lawfit.estimate.elimination import Variances
 Floats = NDArray[np.float64]
 
 # Scales of half-normal priors on standard deviations, in ln lr and ln batch: half of the mass below 0.2 and 0.13. Our
-# own sizes of one shape lie 0.02 to 0.05 off their law, those of eight other shapes 0.14 to 0.17 (`data/proxy_shapes.csv`);
-# a factor e^0.6 is what nobody would call one recipe. Set on simulated studies whose spreads are none of these.
+# own sizes of one shape lie 0.02 to 0.05 off their law, those of other shapes 0.14 to 0.17 (`data/proxy_shapes.csv`); a
+# factor e^0.6 is what nobody would call one recipe. Set on simulated studies whose spreads are none of these.
 SIZE_SD: Final = (0.3, 0.2)
 SCATTER_SD: Final = (0.1, 0.16)
 SIZE_GRID: Final = np.geomspace(0.012, 0.9, 12)

@@ -32,9 +32,9 @@ from lawfit.estimate.certificate import (
 )
 from lawfit.estimate.loss_result import AsymptotePrior
 from lawfit.estimate.newton import Floats, Minima, Penalty, minimise
-from lawfit.estimate.observations import PARAMS_TOLERANCE, SETTING_TOLERANCE, TOKENS_TOLERANCE
 from lawfit.estimate.resample import cluster_index, cluster_weights, without_each
 from lawfit.estimate.scoring import group_starts
+from lawfit.estimate.snapping import PARAMS_TOLERANCE, SETTING_TOLERANCE, TOKENS_TOLERANCE
 from lawfit.estimate.sweeps import sweep_parabola
 from lawfit.estimate.three_term_result import FloorCase, ThreeTermFit
 from lawfit.estimate.varpro import PowerSum, Term, best_start, global_minima, resampled_minima, same_minimum

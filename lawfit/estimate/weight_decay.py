@@ -9,16 +9,17 @@ value is known to be positive, not how small it might be. Weight decay is couple
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lawfit.errors import NotEnoughData
-from lawfit.estimate.observations import PARAMS_TOLERANCE, SETTING_TOLERANCE, snap_horizons
 from lawfit.estimate.scoring import group_starts
+from lawfit.estimate.snapping import PARAMS_TOLERANCE, SETTING_TOLERANCE, snap_horizons
 from lawfit.estimate.sweeps import FLAT_BAND, MIN_SWEEP, sweep_parabola
 from lawfit.laws.timescale import DecayConvention, convert_weight_decay, timescale
 from lawfit.records import OptimumStatus, Run
@@ -26,9 +27,37 @@ from lawfit.records import OptimumStatus, Run
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
+COUPLED: Final = DecayConvention.COUPLED.value
+INDEPENDENT: Final = DecayConvention.INDEPENDENT.value
 AS_SMALL: Final = "as small as tried"
 AS_LARGE: Final = "as large as tried"
 NEXT_RATIO: Final = 3.0  # between values proposed beyond an edge, where the sweep has no ratio of its own
+
+
+def in_one_convention(runs: Sequence[Run], usual: str = COUPLED) -> tuple[list[Run], tuple[str, ...]]:
+    """Runs with weight decay coupled to the learning rate, and a sentence where some had it otherwise.
+
+    The conversion is exact: both conventions follow the schedule, so equal shrinking per step is the same training.
+    `usual` holds for runs that do not state theirs.
+    """
+    stated = [(run, str(run.extra.get("weight_decay_kind") or usual)) for run in runs]
+    kinds = Counter(kind for run, kind in stated if run.weight_decay)
+    notes = []
+    if independent := kinds[INDEPENDENT]:
+        notes.append(
+            f"{independent} of {len(runs)} runs have weight decay independent of the learning rate; here it is divided "
+            f"by the peak learning rate, which is the same shrinking in the coupled convention of torch.optim.AdamW"
+        )
+    if strange := sorted(set(kinds) - {COUPLED, INDEPENDENT}):
+        count = sum(kinds[kind] for kind in strange)
+        notes.append(
+            f"{count} runs are left out: their weight decay is of a kind not known here ({', '.join(strange)})"
+        )
+    return [
+        replace(run, weight_decay=run.weight_decay / run.lr) if run.weight_decay and kind == INDEPENDENT else run
+        for run, kind in stated
+        if not run.weight_decay or kind in (COUPLED, INDEPENDENT)
+    ], tuple(notes)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from lawfit.errors import LogFormatError
+from lawfit.factors import normal, spellings
 from lawfit.ingest.names import (
     LOSSES,
     NAMES,
@@ -16,8 +17,6 @@ from lawfit.ingest.names import (
     is_score,
     is_smoothed_loss,
     is_training_loss,
-    normal,
-    spellings,
 )
 from lawfit.ingest.numbers import CellError, flag, is_missing, is_number, number
 from lawfit.ingest.options import IngestOptions

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from lawfit.errors import LogFormatError, NoRun
-from lawfit.ingest.names import LOSSES, NAMES, is_training_loss, normal
+from lawfit.factors import normal
+from lawfit.ingest.names import LOSSES, NAMES, is_training_loss
 from lawfit.ingest.numbers import CellError, is_missing, is_number, not_negative, number, positive, positive_whole
 from lawfit.ingest.table import Cell, Table
 from lawfit.records import Curve, Rejection

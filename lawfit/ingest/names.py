@@ -6,9 +6,9 @@ Names are compared in lower case with every run of other characters as one under
 
 from __future__ import annotations
 
-import re
-from functools import lru_cache
 from typing import Final
+
+from lawfit.factors import normal
 
 NAMES: Final[dict[str, tuple[str, ...]]] = {
     "lr": (
@@ -119,17 +119,6 @@ PER_DEVICE: Final = frozenset(
     }
 )
 
-# Columns that are choices and not results: they tell two runs apart when the file has no run ids.
-_SETTING: Final = re.compile(
-    r"(adam_)?(beta_?\d?|b1|b2|betas|eps|epsilon)|momentum|nesterov|(num_)?warmup.*|.*dropout.*|min_lr.*|lr_min|min_learning_rate"
-    r"|final_learning_rate|final_lr|end_lr.*|.*grad.*(clip|norm).*|clip.*|hidden_size|d_model|d_ff|width|depth"
-    r"|n_?(layers?|heads?|embd|embed)|num_(layers|heads)|ffn_size|mlp_ratio|vocab_size|init.*|ema.*decay|cooldown.*|decay_.*"
-    r"|precision|dtype|changed_(param|value)|other_hparams|label_smoothing|z_loss.*|accumulation.*|gradient_accumulation.*"
-)
-
-# Choices that a fit does not see, beside those above, which also make keys and so cannot become more.
-_FIXED: Final = re.compile(r"qk_norm|embedding_std|rope_(base|theta)|eval_tokens")
-
 # Words of results of which higher is better, unless the name also has one of those below.
 _SCORES: Final = frozenset(
     {
@@ -138,36 +127,6 @@ _SCORES: Final = frozenset(
     }
 )
 _LOWER_IS_BETTER: Final = frozenset({"loss", "error", "err", "nll", "entropy", "perplexity", "ppl", "bpb"})
-
-_PREFIXES: Final = ("config_", "hparams_", "hyperparameters_", "summary_", "metrics_", "args_", "cfg_", "settings_")
-
-
-def normal(name: str) -> str:
-    """A column name in the form in which names are compared."""
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip())
-    return re.sub(r"[^a-z0-9]+", "_", spaced.lower()).strip("_")
-
-
-def spellings(name: str) -> tuple[str, ...]:
-    """Forms to look up: the whole name, less a wrapper such as `config.`, and the last part of a dotted path."""
-    whole = normal(name)
-    forms = [whole]
-    forms += [whole.removeprefix(prefix) for prefix in _PREFIXES if whole.startswith(prefix)]
-    last = re.split(r"[./:|]", name.strip())[-1]
-    if (tail := normal(last)) and tail not in forms:
-        forms.append(tail)
-    return tuple(forms)
-
-
-@lru_cache(maxsize=4096)
-def is_setting(name: str) -> bool:
-    """Whether the column is a choice made before the run."""
-    return any(_SETTING.fullmatch(form) for form in spellings(name))
-
-
-def is_held_fixed(name: str) -> bool:
-    """Whether runs that differ in this column are hardly of one sweep."""
-    return is_setting(name) or any(_FIXED.fullmatch(form) for form in spellings(name))
 
 
 def is_smoothed_loss(name: str) -> bool:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from lawfit.errors import LogFormatError
+from lawfit.factors import is_factor, is_setting
 from lawfit.ingest.columns import CONVENTION_BY_ROW, ColumnMap, recognise
 from lawfit.ingest.formats import read_table
-from lawfit.ingest.names import is_held_fixed, is_setting
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.rows import Reading, RowError, RowReader
 from lawfit.ingest.table import Table
@@ -281,7 +281,7 @@ def _notes(keyed: Sequence[tuple[str, Reading]], sweeps: Sequence[Sweep], column
     if varying:
         notes.append(
             f"inside a recipe these settings vary too: {', '.join(varying)}; "
-            "a fit of learning rate and batch sees that as noise"
+            "a fit holds at one level of each, which lawfit fit --at NAME=VALUE chooses"
         )
     return notes
 
@@ -313,11 +313,11 @@ def _varying(sweeps: Sequence[Sweep]) -> list[str]:
     """Choices other than learning rate, batch and shape that are not the same in all runs of one scale."""
     varying: dict[str, None] = {}
     shape = re.compile(
-        r"hidden_size|d_model|d_ff|width|depth|n_?(layers?|heads?|embd|embed)|num_(layers|heads)|ffn_size"
+        r"hidden_(size|dim)|d_model|d_ff|width|depth|n_?(layers?|heads?|embd|embed)|num_(layers|heads)|ffn_(size|dim)"
     )
     for sweep in sweeps:
         settings = dict.fromkeys(name for run in sweep.runs for name in run.extra)
-        settings = {name: None for name in settings if is_held_fixed(name) and not shape.fullmatch(name)}
+        settings = {name: None for name in settings if is_factor(name) and not shape.fullmatch(name)}
         seen: dict[tuple[float, float, str], set[str]] = {}
         for run in sweep.runs:
             stated = {name: run.extra.get(name) for name in settings}

@@ -11,7 +11,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Final
 
-from lawfit.ingest.names import NAMES, normal
+from lawfit.factors import normal
+from lawfit.ingest.names import NAMES
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.read import Ingested, interpret
 from lawfit.ingest.table import Table

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lawfit.errors import LogFormatError, NoFit, NotEnoughData, StoreError
-from lawfit.pipeline.answering import answer, latest_answering, latest_certified, newer_doubtful
+from lawfit.factors import asked_levels
+from lawfit.pipeline.answering import (
+    answer,
+    latest_answering,
+    latest_at,
+    latest_certified,
+    newer_doubtful,
+    require_at,
+)
 from lawfit.pipeline.arrivals import Arrivals, require_same_data
 from lawfit.pipeline.fitting import (
     CRITICAL_BATCH,
@@ -109,6 +117,7 @@ def refit(
     *,
     options: FitOptions | None = None,
     without_laws: Sequence[str] = (),
+    at: Sequence[str] = (),
     three_term: bool = False,
     progress: Callable[[str, float], None] | None = None,
 ) -> Fit:
@@ -118,7 +127,8 @@ def refit(
     recipe without a finished run, the first of the laws that it has. `three_term` adds the surface L(N, batch, steps).
 
     `without_laws` names published laws that must lend nothing to any of them, beside those of the options; all that was
-    fitted on the same runs is withheld with them.
+    fitted on the same runs is withheld with them. `at` asks for levels of settings that vary inside the recipe, each as
+    ``NAME=VALUE``; of the others one is chosen (`estimate.held`).
 
     Raises
     ------
@@ -127,8 +137,15 @@ def refit(
     UnknownLaw
         `without_laws` names a law that is not in the catalogue.
     NotEnoughData
-        No run finished, and nothing else could be fitted either.
+        No run finished, and nothing else could be fitted either; `UnknownLevel` where none has a level asked for.
+    ValueError
+        `at` contradicts itself.
     """
+    if at:
+        from lawfit.estimate.analysis import FitOptions
+
+        asked = tuple(f"{name}={value}" for name, value in asked_levels(at))
+        options = replace(options or FitOptions(), at=asked)
     if without_laws:
         from lawfit.estimate.analysis import FitOptions
 
@@ -150,10 +167,16 @@ def refit(
     return store.fit((fitted.fit or fitted.laws[0]).id)
 
 
-def recommend(store: Store, recipe: str | None, target: Target, *, fit_id: str | None = None) -> dict[str, Json]:
+def recommend(
+    store: Store, recipe: str | None, target: Target, *, fit_id: str | None = None, at: Sequence[str] = ()
+) -> dict[str, Json]:
     """The recommendation for one target, from the newest fit of the recipe or from the one named.
 
     The answer is kept under its id where the database can be written, so that it can be shown again.
+
+    Parameters
+    ----------
+    at : levels of settings that vary inside the recipe, each as ``NAME=VALUE``: the newest fit that holds there answers
 
     Raises
     ------
@@ -161,17 +184,20 @@ def recommend(store: Store, recipe: str | None, target: Target, *, fit_id: str |
         The fit may not be used: what the runs lack, and which runs would mend it. One named by its id answers.
     NoRecipe, NoFit
         With what to type.
+    UnknownLevel
+        No run of the recipe has a level that was asked for; with the levels there are.
     """
     if fit_id is None:
         chosen = store.recipe(recipe)
-        fit = latest_answering(store, chosen)
+        fit = latest_at(store, chosen, at) if at else latest_answering(store, chosen)
     else:
         fit = store.fit(fit_id)
         chosen = store.recipe(fit.recipe_name)
         if recipe is not None and store.recipe(recipe).key != fit.recipe_key:
             raise NoFit(f"fit {fit_id} belongs to recipe '{fit.recipe_name}', not to '{recipe}'")
+        require_at(store, fit, at)
     document = answer(fit, chosen, target, laws_of(store, fit), asked_by_id=fit_id is not None)
-    if fit_id is None and fit.kind == LR_BATCH:
+    if fit_id is None and not at and fit.kind == LR_BATCH:
         document["warnings"] = [*newer_doubtful(store, chosen, fit), *document["warnings"]]
     with suppress(StoreError):  # a read-only database still answers; only the record of the answer is missing
         store.put_prediction(document["id"], fit.id, document["target"], document)
@@ -251,7 +277,7 @@ def compare_laws(store: Store, recipe: str | None = None) -> dict[str, Json]:
     with suppress(NoFit):
         critical = store.latest_fit(chosen.key, CRITICAL_BATCH).payload
     try:
-        observed = observe(runs)
+        observed = observe(runs, decay_kind=chosen.extra.get("weight_decay_kind", ""))
     except NotEnoughData as error:
         problem = error
     try:

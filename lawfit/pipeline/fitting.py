@@ -26,6 +26,7 @@ from lawfit.settings import data_folder
 if TYPE_CHECKING:
     from lawfit.estimate.all_laws import Evidence, FittedLaw, Squares
     from lawfit.estimate.analysis import FitOptions
+    from lawfit.estimate.held import Held
     from lawfit.laws.lenders import Lending
     from lawfit.storage import Store
 
@@ -111,7 +112,7 @@ def fit_evidence(
     Raises
     ------
     NotEnoughData
-        No run finished, and nothing else could be fitted either.
+        No run finished, and nothing else could be fitted either; `UnknownLevel` where none has a level asked for.
     """
     from lawfit.estimate.all_laws import evidence_hash, fit_all_laws
     from lawfit.estimate.analysis import FitOptions
@@ -120,9 +121,9 @@ def fit_evidence(
     options, report = options or FitOptions(), progress or (lambda _step, _share: None)
     report("further laws", 0.0)
     lending = lending_to(recipe, options.without_laws)
-    found = fit_all_laws(evidence, three_term=three_term, without_laws=lending.without)
+    found = fit_all_laws(evidence, at=options.at, three_term=three_term, without_laws=lending.without)
     data, code = evidence_hash(evidence), code_version()
-    stated = {"without_laws": list(options.without_laws)}
+    stated = {"without_laws": list(options.without_laws)} | ({"at": list(options.at)} if options.at else {})
     laws = tuple(
         Fit(
             id=content_hash({"recipe": recipe.key, "data": data, "code": code, "kind": law.kind, "options": stated}),
@@ -141,7 +142,11 @@ def fit_evidence(
     )
     try:
         fit, optima = fit_runs(
-            recipe, evidence.runs, options=options, progress=lambda step, share: report(step, 0.2 + 0.8 * share)
+            recipe,
+            evidence.runs,
+            options=options,
+            held=found.held,
+            progress=lambda step, share: report(step, 0.2 + 0.8 * share),
         )
     except NotEnoughData:
         if not laws and evidence.targets and not evidence.runs:
@@ -193,12 +198,17 @@ def fit_runs(
     runs: Sequence[Run],
     *,
     options: FitOptions | None = None,
+    held: Held | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> tuple[Fit, tuple[Optimum, ...]]:
     """Fit learning rate and batch to the runs of one recipe, in memory: the fit, and each scale's own optimum.
 
     What the runs lack is kept beside the fit, which is not certified where they carry no answer. Published laws lend to
     it as far as they are of its kind (`laws.lenders`); ``lending`` of the payload says which do.
+
+    Parameters
+    ----------
+    held : the level of settings that vary, where it was chosen already
 
     Raises
     ------
@@ -215,7 +225,7 @@ def fit_runs(
     from lawfit.laws.lenders import lending_to
 
     options = options or FitOptions()
-    observed = observe(runs)
+    observed = observe(runs, at=options.at, decay_kind=recipe.extra.get("weight_decay_kind", ""), held=held)
     data, code = data_hash(runs), code_version()
     lacking = diagnose(observed)
     lending = lending_to(recipe, options.without_laws)

@@ -28,7 +28,10 @@ def plot_surface(fit: Fit, runs: Observations | Sequence[Run], cell: int | None 
     """
     from lawfit.estimate.observations import Observations, observe
 
-    observed = runs if isinstance(runs, Observations) else observe(runs)
+    if isinstance(runs, Observations):
+        observed = runs
+    else:  # at the levels of settings that the fit holds at
+        observed = observe([run for run in runs if run.run_key not in fit.exclusions])
     count = len(fit.payload["cells"])
     chosen = best_shown_cell(fit.payload) if cell is None else cell
     if not 0 <= chosen < count:

@@ -70,7 +70,8 @@ def recommendation_body(
 
     if document["recommendation"]["lr"] is None:
         return laws_alone_sections(document, laws or {})
-    return recommendation_sections(fit, document, observe(runs), data_hash(runs), laws)
+    seen = [run for run in runs if run.run_key not in fit.exclusions]  # at the levels that the fit holds at
+    return recommendation_sections(fit, document, observe(seen), data_hash(runs), laws)
 
 
 def write_report(

@@ -15,6 +15,7 @@ STATUS_WORDS: Final[Mapping[str, str]] = MappingProxyType(
         "extrapolated": "beyond your runs: trust the interval, not the digits",
         "at_edge": "your best runs lie at the edge of what was tried",
         "borrowed": "mostly from published laws, or a vague prior where none lends: few runs of yours bear on it",
+        "undetermined": "not determined by your runs, which tie it to the batch",
     }
 )
 LAW_STATUS_WORDS: Final[Mapping[str, str]] = MappingProxyType(
@@ -89,6 +90,16 @@ def further_words(document: Mapping[str, Any], name: str) -> str:
         return f"{tokens}: there {definition_words(part['definition'])}{factor}{source}"
     run = "" if part["run_low"] is None else f"; a single run {part['run_low']:.4g} to {part['run_high']:.4g}"
     return f"{part['value']:.4g} nats per token ({_span(part, _four)}) at the best settings{run}"
+
+
+def settings_words(document: Mapping[str, Any]) -> list[str]:
+    """A line for each setting that varies in the runs: the level that the answer holds at. Why, its warnings say."""
+    lines = []
+    for setting in document.get("settings") or []:
+        name = setting["name"].replace("_", " ") if setting["name"] == "weight_decay" else setting["name"]
+        also = f", with its {', '.join(setting['also'])}" if setting["also"] else ""
+        lines.append(f"{name} {setting['level'] or 'of the sweep at each scale'}{also}")
+    return lines
 
 
 def batch_range(part: Mapping[str, Any], words: str) -> str:

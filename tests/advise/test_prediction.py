@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from lawfit.advise.draws import Worlds, draw_worlds
+from lawfit.advise.further import level_sentences
 from lawfit.advise.prediction import SCHEMA, recommend
 from lawfit.advise.regret import lr_given_batch
 from lawfit.estimate.analysis import FitOptions
@@ -370,3 +371,22 @@ def test_runs_that_say_nothing_are_said_to() -> None:
 def test_a_batch_below_one_sequence_is_refused() -> None:
     with pytest.raises(ValueError, match="the given batch, 1 tokens, is less than one sequence of 2,048 tokens"):
         answer(batch_tokens=1.0, seq_len=2048)
+
+
+@pytest.mark.parametrize(
+    ("held", "kind", "words"),
+    [
+        ("0.1", "", ""),
+        ("0.3", "", "hold at weight decay 0.3, while 0.09 is advised here, to which the runs at 0.1 are nearer"),
+        ("unknown", "", "hold at weight decay unknown, while 0.09 is advised here, to which the runs at 0.1"),
+        ("0.1", "independent", "while 0.00027 is advised here, to which the runs at 0.0003 are nearer"),
+        ("", "", ""),
+    ],
+    ids=["nearest", "another is nearer", "not stated", "independent", "each scale its own"],
+)
+def test_an_advised_weight_decay_at_another_level_than_the_answer_is_said(held: str, kind: str, words: str) -> None:
+    settings = [{"name": "weight_decay", "level": held, "levels": ["unknown", "0", "0.0003", "0.1", "0.3"]}]
+    said = level_sentences(settings, {"value": 0.09, "independent": 2.7e-4}, kind)
+    assert len(said) == bool(words)
+    assert words in "".join(said)
+    assert level_sentences(settings, None, kind) == []

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lawfit import pipeline
+from lawfit.estimate.held import hold_settings
 from lawfit.estimate.recipe_laws import (
     CURVES,
     DATA_LAWS,
@@ -16,7 +17,6 @@ from lawfit.estimate.recipe_laws import (
     THREE_TERM,
     TIMESCALE,
     fit_recipe_laws,
-    one_factor_at_its_base,
 )
 from lawfit.estimate.weight_decay import DecayRuns, locate_weight_decay
 from lawfit.laws.critical_batch import ZHANG
@@ -124,10 +124,10 @@ def test_a_sweep_that_changes_one_setting_at_a_time(shared_data: Path, tmp_path:
     with Store.open(tmp_path / "marin.db") as store:
         pipeline.ingest(store, shared_data / "public" / "marin_optimizer_sweep.csv")
         runs = store.runs(store.recipe("marin_optimizer_sweep-adamw").key)
-    kept, notes = one_factor_at_its_base(runs)
-    assert len(kept) < len(runs)
-    assert "beta2" in notes[0]
-    found = locate_weight_decay(DecayRuns.of_runs(kept))
+    held = hold_settings(runs, free=("weight_decay",))
+    assert len(held.runs) < len(runs)
+    assert "beta2" in {setting.name for setting in held.settings}
+    found = locate_weight_decay(DecayRuns.of_runs(held.runs))
     inside = [o for o in found if o.status is OptimumStatus.INSIDE]
     assert len(inside) == 5
     assert all((o.low, o.weight_decay, o.high) == (0.0, 0.1, 0.2) for o in inside)
@@ -138,4 +138,5 @@ def test_a_warmup_that_follows_the_steps_is_no_factor() -> None:
         replace(a_run(k, 1e8, 2e9, 2.0**k * 1e4, 1e-3, 0.1, 3.0), extra={"warmup_steps": 1000 / 2**k, "seed": k})
         for k in range(6)
     ]
-    assert one_factor_at_its_base(runs) == (runs, ())
+    held = hold_settings(runs, free=("weight_decay",))
+    assert (list(held.runs), held.settings, held.notes) == (runs, (), ())

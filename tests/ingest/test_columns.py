@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from lawfit.errors import LogFormatError
+from lawfit.factors import normal
 from lawfit.ingest import IngestOptions
 from lawfit.ingest.columns import recognise
-from lawfit.ingest.names import NAMES, normal
+from lawfit.ingest.names import NAMES
 from lawfit.ingest.table import Table
 from tests.ingest.tables import read, rows, runs, write_csv
 

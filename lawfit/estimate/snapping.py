@@ -1,0 +1,106 @@
+"""Numbers of a table that are one: a rate printed in two ways, a horizon cut to whole steps, a size less a norm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lawfit.estimate.scoring import group_starts, median
+from lawfit.records import Run
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+
+# Tables print one learning rate with different rounding (0.002760 and 0.002762); tokens = steps x batch is rounded
+# to whole steps; parameter counts of one size differ by a norm layer.
+SETTING_TOLERANCE = 0.002
+TOKENS_TOLERANCE = 0.02
+PARAMS_TOLERANCE = 0.005
+WIDEST_STEP = 0.1  # of a horizon: runs of fewer than ten steps are not merged for being cut to whole steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where runs stand, ln of each number, those that are one snapped to one value."""
+
+    log_params: Floats  # (n,)
+    log_tokens: Floats
+    log_lr: Floats
+    log_batch: Floats  # tokens per step
+
+    @classmethod
+    def of(cls, runs: Sequence[Run]) -> Places:
+        table = np.log(np.array([(r.params, r.tokens, r.lr, r.batch_tokens) for r in runs], dtype=float).reshape(-1, 4))
+        log_params, log_tokens = snap(table[:, 0], PARAMS_TOLERANCE), table[:, 1].copy()
+        for size in np.unique(log_params):
+            rows = log_params == size
+            log_tokens[rows] = snap_horizons(log_tokens[rows], table[rows, 3])
+        return cls(
+            log_params=log_params,
+            log_tokens=log_tokens,
+            log_lr=snap(table[:, 2], SETTING_TOLERANCE),
+            log_batch=snap(table[:, 3], SETTING_TOLERANCE),
+        )
+
+    @cached_property
+    def scale(self) -> Ints:
+        """(n,) index of the scale of each run."""
+        return indexed(self.log_params, self.log_tokens)
+
+
+def indexed(*columns: NDArray[Any]) -> Ints:
+    """(n,) for each row of some columns the index of its combination, in ascending order of the combinations."""
+    index = np.zeros(len(columns[0]), dtype=np.intp)
+    for column in columns:  # one after the other: sorting rows whole takes many times as long
+        _, place = np.unique(column, return_inverse=True)
+        _, index = np.unique(index * (int(place.max(initial=0)) + 1) + place, return_inverse=True)
+    return np.asarray(index, dtype=np.intp)
+
+
+def distinct(*columns: Ints) -> Ints:
+    """(m, columns) the combinations that occur, ascending."""
+    _, first = np.unique(indexed(*columns), return_index=True)
+    return np.column_stack(columns)[first]
+
+
+def snap(log_values: Floats, tolerance: float) -> Floats:
+    """Values within `tolerance` of the lowest of their group become one: the median of the group."""
+    order = np.argsort(log_values, kind="stable")
+    ordered = log_values[order]
+    starts = group_starts(ordered, tolerance)
+    middle = np.array([median(part) for part in np.split(ordered, starts[1:])])
+    snapped = np.empty_like(log_values)
+    snapped[order] = np.repeat(middle, np.diff([*starts, len(ordered)]))
+    return snapped
+
+
+def snap_horizons(log_tokens: Floats, log_batch: Floats) -> Floats:
+    """ln tokens of the runs of one size, each group of one horizon as its median.
+
+    A horizon is cut to whole steps, so runs of one horizon differ by up to a step: by more than `TOKENS_TOLERANCE`
+    where there are few steps. Runs within a step of the lowest of their group (the longest step among them) are of its
+    horizon.
+
+    Parameters
+    ----------
+    log_tokens, log_batch : (n,) ln of training tokens, and of tokens per step
+    """
+    step = np.exp(np.minimum(log_batch - log_tokens, np.log(WIDEST_STEP)))
+    if step.max(initial=0.0) <= TOKENS_TOLERANCE:
+        return snap(log_tokens, TOKENS_TOLERANCE)
+    order = np.argsort(log_tokens, kind="stable")
+    at, reach = log_tokens[order], np.log1p(np.maximum(step[order], TOKENS_TOLERANCE))
+    starts = [0]
+    for i in range(1, len(at)):
+        first = starts[-1]
+        if at[i] - at[first] > max(reach[i], reach[first : i + 1].max()) * (1 + 1e-9):
+            starts.append(i)
+    snapped = np.empty_like(log_tokens)
+    middle = [np.median(part) for part in np.split(at, starts[1:])]
+    snapped[order] = np.repeat(middle, np.diff([*starts, len(at)]))
+    return snapped
