@@ -93,6 +93,19 @@ def is_factor(name: str) -> bool:
     return is_held_fixed(name) or any(_DESIGN.fullmatch(form) for form in spellings(name))
 
 
+# Columns that make the shape of a model: width, depth, heads, inner width. Two shapes are two sizes of one count.
+_SHAPE: Final = re.compile(
+    r"width|hidden_size|d_model|n_embd|embed_dim|depth|layers|n_?layers?|num_layers|num_hidden_layers|heads|n_?heads?"
+    r"|num_heads|num_attention_heads|hidden|hidden_dim|d_ff|ffn_size|ffn_dim|intermediate_size|mlp_ratio"
+)
+
+
+@lru_cache(maxsize=4096)
+def is_shape(name: str) -> bool:
+    """Whether the column is a dimension of the model."""
+    return any(_SHAPE.fullmatch(form) for form in spellings(name))
+
+
 @lru_cache(maxsize=4096)
 def is_record(name: str) -> bool:
     """Whether the column is known as a result, as bookkeeping, or as a count that follows from the size of the run."""

@@ -24,8 +24,8 @@ from lawfit.estimate.lacking import (
     rates_at,
     scales_of,
 )
-from lawfit.estimate.observations import Observations
 from lawfit.estimate.law_terms import law_design
+from lawfit.estimate.observations import Observations
 from lawfit.estimate.sweeps import sweep_parabola
 from lawfit.records import Fit, OptimumStatus, Recipe, Target
 
@@ -123,5 +123,5 @@ def _lent(model: Mapping[str, Any], scale: SweptScale, lr: float) -> tuple[float
     """Learning rate that published laws lend at a scale, and how many of their standard deviations another is off."""
     mean, cov = (np.asarray(model["published_prior"][name]) for name in ("mean", "cov"))
     x = law_design(np.array([scale.params]), np.array([scale.tokens]), tuple(model["centre"]))[0]
-    lent, sd = float(x @ mean[:4]), float(np.sqrt(x @ cov[:4, :4] @ x))
+    lent, sd = float(x @ mean[: len(x)]), float(np.sqrt(x @ cov[: len(x), : len(x)] @ x))
     return float(np.exp(lent)), abs(float(np.log(lr)) - lent) / sd

@@ -139,15 +139,19 @@ def centres(model: Mapping[str, Any], params: float, tokens: float) -> Floats:
 
 
 def _known(model: Mapping[str, Any], params: float, tokens: float) -> tuple[str, int]:
-    """Whether the target is a scale of the runs, or of the size of some, and which."""
+    """Whether the target is a scale of the runs, or of the size of some, and which.
+
+    Where sizes of several shapes are that close, the target is a new one: nothing says which shape it has.
+    """
+    near = np.flatnonzero(np.abs(np.log(np.array(model["sizes"])) - np.log(params)) < SAME_SIZE)
+    if len(near) != 1:
+        return "", -1
     scales = np.log(np.array(model["scales"]))
     apart = np.abs(scales - np.log([params, tokens]))
     here = np.flatnonzero((apart[:, 0] < SAME_SIZE) & (apart[:, 1] < SAME_HORIZON))
     if len(here):
         return "scale", int(here[np.argmin(apart[here].sum(axis=1))])
-    sizes = np.abs(np.log(np.array(model["sizes"])) - np.log(params))
-    at = int(np.argmin(sizes))
-    return ("size", at) if sizes[at] < SAME_SIZE else ("", -1)
+    return "size", int(near[0])
 
 
 def _draw_bends(law: Mapping[str, Any] | None, params: float, tokens: float) -> Bends | None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.estimate.scoring import group_starts, median
+from lawfit.factors import is_shape
 from lawfit.records import Run
 
 Floats = NDArray[np.float64]
@@ -21,6 +22,7 @@ Ints = NDArray[np.intp]
 SETTING_TOLERANCE = 0.002
 TOKENS_TOLERANCE = 0.02
 PARAMS_TOLERANCE = 0.005
+NEXT_SHAPE = 1e-9  # of ln params
 WIDEST_STEP = 0.1  # of a horizon: runs of fewer than ten steps are not merged for being cut to whole steps
 
 
@@ -36,7 +38,7 @@ class Places:
     @classmethod
     def of(cls, runs: Sequence[Run]) -> Places:
         table = np.log(np.array([(r.params, r.tokens, r.lr, r.batch_tokens) for r in runs], dtype=float).reshape(-1, 4))
-        log_params, log_tokens = snap(table[:, 0], PARAMS_TOLERANCE), table[:, 1].copy()
+        log_params, log_tokens = _by_shape(runs, table[:, 0]), table[:, 1].copy()
         for size in np.unique(log_params):
             rows = log_params == size
             log_tokens[rows] = snap_horizons(log_tokens[rows], table[rows, 3])
@@ -51,6 +53,29 @@ class Places:
     def scale(self) -> Ints:
         """(n,) index of the scale of each run."""
         return indexed(self.log_params, self.log_tokens)
+
+
+def _by_shape(runs: Sequence[Run], log_params: Floats) -> Floats:
+    """Sizes snapped, those of several shapes apart: by a billionth, which is shown nowhere, where their counts are one.
+
+    A run that does not state its shape is of its size's only shape, where there is but one.
+    """
+    snapped = snap(log_params, PARAMS_TOLERANCE)
+    names = sorted({name for run in runs for name in run.extra if is_shape(name)})
+    if not names:
+        return snapped
+    apart = snapped.copy()
+    shapes = np.array(["|".join(str(run.extra.get(name, "")) for name in names) for run in runs])
+    unsaid = "|" * (len(names) - 1)
+    for size in np.unique(snapped):
+        rows = np.flatnonzero(snapped == size)
+        said = np.unique(shapes[rows])
+        if len(said[said != unsaid]) < 2:
+            continue
+        for at, shape in enumerate(said):
+            mine = rows[shapes[rows] == shape]
+            apart[mine] = median(log_params[mine]) + NEXT_SHAPE * at
+    return apart
 
 
 def indexed(*columns: NDArray[Any]) -> Ints:
