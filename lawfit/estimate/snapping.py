@@ -72,9 +72,12 @@ def _by_shape(runs: Sequence[Run], log_params: Floats) -> Floats:
         said = np.unique(shapes[rows])
         if len(said[said != unsaid]) < 2:
             continue
-        for at, shape in enumerate(said):
+        taken: list[float] = []
+        for shape in said:
             mine = rows[shapes[rows] == shape]
-            apart[mine] = median(log_params[mine]) + NEXT_SHAPE * at
+            middle = median(log_params[mine])
+            apart[mine] = middle + NEXT_SHAPE * taken.count(middle)
+            taken.append(middle)
     return apart
 
 
