@@ -43,9 +43,9 @@ ROWS_PER_CELL: Final = 8.0  # a window holds so many runs of the typical cell, o
 SWEEP: Final = 4  # settings of a cell from which it counts as a sweep
 CLEARLY_LOWER: Final = 1.0  # squared standard errors
 MIN_CELLS_TO_CHOOSE: Final = 5  # below that the choice cannot be scored, and all choices count alike
-# A choice whose score is 10 % worse than the best counts e^-1 where four sizes say so, and e^-4 where sixteen do: what is
-# left out are sizes, and few of them tell two choices apart by luck. On simulated studies and on our own sweep 40 for
-# any number of sizes does no better.
+# A choice whose score is 10 % worse than the best counts e^-1 where four sizes say so, and e^-4 where sixteen do: what
+# is left out are sizes, and few of them tell two choices apart by luck. On simulated studies and on our own sweep 40
+# for any number of sizes does no better.
 SHARPNESS_PER_SIZE: Final = 2.5
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.held import Held, HeldSetting, hold_settings
 from lawfit.estimate.scoring import median
-from lawfit.estimate.snapping import Places
+from lawfit.estimate.snapping import Places, one_family
 from lawfit.factors import is_record
 from lawfit.records import Run, RunStatus, content_hash
 
@@ -46,6 +46,9 @@ class Observations:
     rejected: tuple[tuple[str, str], ...]  # run_key, reason
     notes: tuple[str, ...] = ()
     settings: tuple[HeldSetting, ...] = ()  # that vary in the recipe, and the level that these runs are at
+    one_family: bool = (
+        False  # the runs state the shapes of their sizes, and one power of the count makes each dimension
+    )
 
     @property
     def n_cells(self) -> int:
@@ -126,6 +129,7 @@ class Observations:
             rejected=self.rejected,
             notes=self.notes,
             settings=self.settings,
+            one_family=self.one_family,
         )
 
 
@@ -193,6 +197,7 @@ def observe(
         rejected=tuple(rejected),
         notes=tuple(notes),
         settings=held.settings,
+        one_family=one_family(kept),
     )
     return _without_lost_scales(found, kept, cell)
 

@@ -23,6 +23,8 @@ SETTING_TOLERANCE = 0.002
 TOKENS_TOLERANCE = 0.02
 PARAMS_TOLERANCE = 0.005
 NEXT_SHAPE = 1e-9  # of ln params
+FEWEST_OF_A_FAMILY = 3  # sizes
+OFF_THE_RULE = 0.05  # of ln of a dimension: widths are rounded to eights, heads are whole
 WIDEST_STEP = 0.1  # of a horizon: runs of fewer than ten steps are not merged for being cut to whole steps
 
 
@@ -79,6 +81,30 @@ def _by_shape(runs: Sequence[Run], log_params: Floats) -> Floats:
             apart[mine] = middle + NEXT_SHAPE * taken.count(middle)
             taken.append(middle)
     return apart
+
+
+def one_family(runs: Sequence[Run]) -> bool:
+    """Whether sizes differ by one rule: every dimension that the runs state is a power of the parameter count.
+
+    Such are widths at one depth, or a ladder that is scaled evenly; not sizes whose depths were chosen one by one. It
+    takes three sizes or more that all state two dimensions.
+    """
+    log_params = snap(np.log(np.array([run.params for run in runs])), PARAMS_TOLERANCE)
+    first = dict(zip(log_params.tolist(), runs, strict=True))
+    names = sorted({name for run in runs for name in run.extra if is_shape(name)})
+    sizes = np.array(sorted(first))
+    if len(sizes) < FEWEST_OF_A_FAMILY or len(names) < 2:
+        return False
+    design = np.column_stack([np.ones_like(sizes), sizes])
+    for name in names:
+        try:
+            values = np.log([float(first[size].extra[name]) for size in sizes])
+        except (KeyError, TypeError, ValueError):
+            return False
+        off = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+        if not np.abs(off).max() < OFF_THE_RULE:
+            return False
+    return True
 
 
 def indexed(*columns: NDArray[Any]) -> Ints:

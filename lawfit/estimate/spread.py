@@ -1,8 +1,9 @@
 """How far scales and sizes lie from their law: the variances of the deviations, averaged over and not plugged in.
 
-Few sizes tell the spread of sizes badly, and the likeliest value of a spread that few sizes tell is often nought. So
-spreads get priors (half-normal, wide) and are integrated over on a grid by the marginal likelihood of the runs, for
-learning rate and batch in turn. Answers are averages over `DRAWS` plausible pairs of spreads.
+Few sizes tell the spread of sizes badly, and the likeliest value of a spread that few sizes tell is often nought: four
+sizes that happen to lie on one line say little of the fifth. So spreads get priors that few sizes cannot silence and
+are integrated over on a grid by the marginal likelihood of the runs, for learning rate and batch in turn. Answers are
+averages over `DRAWS` plausible pairs of spreads.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from lawfit.estimate.elimination import Variances
 
 Floats = NDArray[np.float64]
 
-# Scales of half-normal priors on standard deviations, in ln lr and ln batch: half of the mass below 0.2 and 0.13. Our
-# own sizes of one shape lie 0.02 to 0.05 off their law, those of other shapes 0.14 to 0.17 (`data/proxy_shapes.csv`); a
-# factor e^0.6 is what nobody would call one recipe. Set on simulated studies whose spreads are none of these.
-SIZE_SD: Final = (0.3, 0.2)
-SCATTER_SD: Final = (0.1, 0.16)
+# Medians of log-normal priors on the standard deviation of sizes, in ln lr and ln batch, and their sd of ln. Sizes of
+# other shapes than our sweep's lie 0.14 to 0.17 (lr) off its law, the sweep's own six, of one family, 0.02 to 0.05
+# (data/README.md, "Other shapes"). Which of the two a table is, its columns tell where they have the shapes.
+ANY_SHAPE: Final = (0.13, 0.1)
+ONE_FAMILY: Final = (0.05, 0.05)
+SIZE_LOG_SD: Final = 0.6
+SCATTER_SD: Final = (0.1, 0.16)  # of half-normal priors on that of scales beside their size
 SIZE_GRID: Final = np.geomspace(0.012, 0.9, 12)
 SCATTER_GRID: Final = np.geomspace(0.012, 0.4, 6)
 DRAWS: Final = 9  # of the spreads, in equal steps of probability
@@ -54,7 +57,11 @@ class Spread:
 
 
 def weigh_spreads(
-    log_marginals: Callable[[Floats, Floats], Floats], start: Variances, *, prior_scale: float = 1.0
+    log_marginals: Callable[[Floats, Floats], Floats],
+    start: Variances,
+    size_sd: tuple[float, float],
+    *,
+    prior_scale: float = 1.0,
 ) -> Spread:
     """The posterior of the variances, one axis at a time with the other's at its mean.
 
@@ -62,10 +69,11 @@ def weigh_spreads(
     ----------
     log_marginals : `elimination.log_marginals` at one point, of variances of scales (s, 2) and of sizes (m, 2)
     start : variances of the axis that is not looked at
-    prior_scale : factor on `SIZE_SD`
+    size_sd : median of the prior on the spread of sizes, `ANY_SHAPE` or `ONE_FAMILY`
+    prior_scale : factor on it
     """
     mean = Variances(scatter=start.scatter.copy(), size=start.size.copy())
-    log_size_prior = np.array([_half_normal(SIZE_GRID, prior_scale * sd) for sd in SIZE_SD])
+    log_size_prior = [-0.5 * (np.log(SIZE_GRID / (prior_scale * sd)) / SIZE_LOG_SD) ** 2 for sd in size_sd]
     log_scatter_prior = np.array([_half_normal(SCATTER_GRID, sd) for sd in SCATTER_SD])
     chosen: list[tuple[Floats, Floats]] = []
     marginals = np.empty((2, len(SIZE_GRID)))

@@ -197,7 +197,7 @@ def search_again(
 class UnderPrior:
     """A fit had the prior on the spread of sizes been another."""
 
-    prior_scale: float  # times `spread.SIZE_SD`
+    prior_scale: float  # times the median of the prior
     law: Floats  # (10,)
     cov: Floats  # (10, 10)
     size_var: Floats  # (2,)
@@ -214,7 +214,7 @@ def under_other_priors(
     start = Variances(scatter=fit.scatter_var, size=fit.size_var)
     found = []
     for scale in spread.PRIOR_SCALES:
-        plausible = spread.weigh_spreads(system.log_marginals, start, prior_scale=scale)
+        plausible = spread.weigh_spreads(system.log_marginals, start, problem.size_sd, prior_scale=scale)
         average = _average(system, plausible)
         found.append(
             UnderPrior(
@@ -264,6 +264,7 @@ class _Problem:
         self.scales = tuple(zip(observed.params.tolist(), observed.tokens.tolist(), strict=True))
         self.columns = np.empty((5 + len(shape.prior_mean), len(self.y)))  # of one system after another
         self.log_tokens = np.log(observed.tokens) - prior.centre[1]
+        self.size_sd = spread.ONE_FAMILY if observed.one_family else spread.ANY_SHAPE
         self.frame = _frame(observed, shape, prior)
 
     def start_level(self, theta: Floats) -> Floats:
@@ -328,16 +329,16 @@ class _Problem:
             steps += taken
             system = _System(self, valley, at, noise)
             if round_ and not known_spread:  # once the noise is known
-                var = spread.weigh_spreads(system.log_marginals, var).mean
+                var = spread.weigh_spreads(system.log_marginals, var, self.size_sd).mean
             typical, noise = self._updated_noise(valley, at.floor, system.given(var))
-        var = spread.weigh_spreads(_System(self, valley, at, noise).log_marginals, var).mean
+        var = spread.weigh_spreads(_System(self, valley, at, noise).log_marginals, var, self.size_sd).mean
         for enough in (_GAIN, _GAIN / 100):
             at, valley, converged, taken, _ = self.descend(at, valley, var, noise, enough, damping)
             steps += taken
             system = _System(self, valley, at, noise)
             if system.given(var).gradient_norm() < _NEAR:
                 break  # else small gains of damped steps, as along a valley that hardly slopes
-        plausible = spread.weigh_spreads(system.log_marginals, var)
+        plausible = spread.weigh_spreads(system.log_marginals, var, self.size_sd)
         without, foretold = left_out(system.given(var), groups)
         average = _average(system, plausible)
         size_shift = at.shifts.size + average.shifts.size
