@@ -22,9 +22,9 @@ Floats = NDArray[np.float64]
 # Medians of log-normal priors on the standard deviation of sizes, in ln lr and ln batch, and their sd of ln. Sizes of
 # other shapes than our sweep's lie 0.14 to 0.17 (lr) off its law, the sweep's own six, of one family, 0.02 to 0.05
 # (data/README.md, "Other shapes"). Which of the two a table is, its columns tell where they have the shapes.
-ANY_SHAPE: Final = (0.13, 0.1)
+ANY_SHAPE: Final = (0.15, 0.12)
 ONE_FAMILY: Final = (0.05, 0.05)
-SIZE_LOG_SD: Final = 0.6
+SIZE_LOG_SD: Final = 0.8
 SCATTER_SD: Final = (0.1, 0.16)  # of half-normal priors on that of scales beside their size
 SIZE_GRID: Final = np.geomspace(0.012, 0.9, 12)
 SCATTER_GRID: Final = np.geomspace(0.012, 0.4, 6)

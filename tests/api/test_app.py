@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,9 @@ def test_fit(client: TestClient) -> None:
 def test_the_document_goes_out_as_it_is(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str | None, Target, str | None]] = []
 
-    def recommend(_store: object, recipe: str | None, target: Target, *, fit_id: str | None = None) -> dict[str, Any]:
+    def recommend(
+        _store: object, recipe: str | None, target: Target, *, fit_id: str | None = None, at: Sequence[str] = ()
+    ) -> dict[str, Any]:
         asked.append((recipe, target, fit_id))
         return {**copy.deepcopy(PREDICTION), "later": {"weight_decay": 0.1}}
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
 
 from lawfit.estimate.borrowed import law_prior
-from lawfit.estimate.observations import observe
+from lawfit.estimate.observations import Observations, observe
 from lawfit.estimate.shapes import SHAPES
-from lawfit.estimate.spread import DRAWS, SIZE_GRID, SIZE_SD, Spread, Variances
+from lawfit.estimate.spread import ANY_SHAPE, DRAWS, ONE_FAMILY, SIZE_GRID, Spread, Variances
 from lawfit.estimate.surface import SurfaceFit, fit_surface, under_other_priors
 from lawfit.simulate import Truth
 from tests.estimate.simulated import sweep
@@ -38,9 +39,39 @@ def test_sizes_off_their_law_are_told_from_scales_off_their_size() -> None:
 def test_few_sizes_do_not_silence_the_spread() -> None:
     """Two sizes say nothing of how far sizes lie off a law of two coefficients: the prior is left as it was."""
     two, six = fitted(0.0, sizes=2), fitted(0.0, sizes=6)
-    prior_sd = np.sqrt(np.mean(np.square(SIZE_SD)))
-    assert np.sqrt(two.size_var).min() > 0.6 * prior_sd
-    assert np.sqrt(six.size_var).max() < 0.6 * np.sqrt(two.size_var).min()
+    assert np.all(np.sqrt(two.size_var) > np.array(ANY_SHAPE))  # the mean square of the prior lies above its median
+    assert np.all(np.sqrt(six.size_var) < 0.75 * np.sqrt(two.size_var))
+
+
+def shaped(depths: tuple[int, ...]) -> Observations:
+    """Six sizes whose runs state width and depth."""
+    runs = sweep(SIX, truth=Truth(noise=3e-4), seed=3).runs
+    sizes = sorted({run.params for run in runs})
+    extra = {n: {"width": str(round((n / d) ** 0.5)), "layers": str(d)} for n, d in zip(sizes, depths, strict=True)}
+    return observe([replace(run, extra={**run.extra, **extra[run.params]}) for run in runs])
+
+
+def test_sizes_of_one_family_are_expected_nearer_to_their_law() -> None:
+    family, mixed, unsaid = shaped((8,) * 6), shaped((4, 16, 6, 24, 8, 12)), observe(sweep(SIX, seed=3).runs)
+    assert [o.one_family for o in (family, mixed, unsaid)] == [True, False, False]
+    centre = float(np.log(family.params).mean()), float(np.log(family.tokens).mean())
+    prior = law_prior("own", centre)
+    near, far = (fit_surface(o, SHAPES["cubic"], 0.02, prior) for o in (family, mixed))
+    assert np.all(near.size_var < far.size_var)
+    assert ONE_FAMILY < ANY_SHAPE
+
+
+def test_two_shapes_of_one_count_are_two_sizes() -> None:
+    runs = sweep(SIX[:2], seed=3).runs
+    deep = [replace(run, run_key=f"d{run.run_key}", extra={"layers": "24", "width": "264"}) for run in runs]
+    flat = [replace(run, extra={"layers": "6", "width": "528"}) for run in runs]
+    both = observe([*flat, *deep])
+    assert both.n_cells == 4
+    assert both.size_of_cell().tolist() == [0, 0, 1, 1]
+    np.testing.assert_allclose(both.params, both.params[0], rtol=1e-8)
+    assert both.seed_squares.sum() == 0  # they are no seeds of each other
+    unsaid = [replace(run, run_key=f"u{run.run_key}") for run in runs]
+    assert observe([*flat, *unsaid]).n_cells == 2  # of the only shape there is
 
 
 def test_an_exponent_of_params_is_as_unsure_as_few_sizes_make_it() -> None:
