@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.errors import FitError, UnknownLevel
+from lawfit.estimate.level_comparison import count_tried, effects_on_loss, run_widely, with_runs_enough
 from lawfit.estimate.setting_columns import (
     SWEEP,
     UNKNOWN,
@@ -35,12 +36,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
-Bools = NDArray[np.bool_]
 
-# A level can carry a fit where it was run over half of what the level run most widely was: of a scale's learning rates
-# and batches, and of the scales. Less would trade a small difference between levels for a fit that nothing holds.
-ENOUGH: Final = 0.5
-ENOUGH_SETTINGS: Final = 0.25  # of the settings, at a scale and in all: a grid may have holes
 ALIKE: Final = 2 / 3  # of the settings of the level that a scale's sweep was run at: another one was swept there too
 ADVICE_REACH: Final = np.log(3.0)  # a level farther than a factor 3 from the advised weight decay is not what it says
 
@@ -194,38 +190,9 @@ def _is_of_the_sweep(column: Column, places: Places) -> bool:
     """
     if column.name == WEIGHT_DECAY and UNKNOWN in column.levels:
         return True  # what is not stated must not stand for a value that other scales state
-    tried = _tried(column.codes, places, places.log_lr, places.log_batch)
+    tried = count_tried(column.codes, places, places.log_lr, places.log_batch)
     swept = tried >= np.maximum(ALIKE * tried.max(axis=1, keepdims=True), 1)
     return bool(swept.all(axis=0).any() or np.median(swept.sum(axis=1)) > 1)
-
-
-def _tried(level: Ints, places: Places, *columns: Floats) -> Ints:
-    """(scales, levels) distinct values of some columns, or combinations of them."""
-    scales, count = int(places.scale.max()) + 1, int(level.max()) + 1
-    seen = distinct(places.scale, level, indexed(*columns))
-    found = np.bincount((seen[:, 0] * count + seen[:, 1]).astype(np.intp), minlength=scales * count)
-    return found.reshape(scales, count)
-
-
-def _with_runs_enough(level: Ints, places: Places) -> Ints:
-    """The levels that can carry a fit. A scale counts by its settings: lone runs hold no law of learning rates."""
-    settings = _tried(level, places, places.log_lr, places.log_batch)
-    covered = settings.max(axis=1) @ _covered(level, places)
-    tried = settings.sum(axis=0)
-    return np.flatnonzero((covered >= ENOUGH * covered.max()) & (tried >= ENOUGH_SETTINGS * tried.max()))
-
-
-def _covered(level: Ints, places: Places) -> Bools:
-    """(scales, levels) whether a level was run over enough of what was tried at a scale."""
-
-    def share(*columns: Floats) -> Floats:
-        """Of what the level that was run most widely at a scale has."""
-        found = _tried(level, places, *columns)
-        return np.asarray(found / found.max(axis=1, keepdims=True))
-
-    of_lr, of_batch = share(places.log_lr), share(places.log_batch)
-    of_settings = share(places.log_lr, places.log_batch)
-    return np.asarray((of_lr >= ENOUGH) & (of_batch >= ENOUGH) & (of_settings >= ENOUGH_SETTINGS))
 
 
 def _hold_everywhere(
@@ -239,7 +206,7 @@ def _hold_everywhere(
     """One combination of levels for all scales."""
     combined, level = distinct(*(c.codes for c in columns)), indexed(*(c.codes for c in columns))
     places = Places.of(runs)
-    able = _with_runs_enough(level, places)
+    able = with_runs_enough(level, places)
     names = [_named(columns, codes) for codes in combined]
     differing = [k for k in range(len(columns)) if len(np.unique(combined[able, k])) > 1] or [0]
     short = [_named([columns[k] for k in differing], codes[differing], bare=len(differing) == 1) for codes in combined]
@@ -312,61 +279,15 @@ def _choose(
         able = able if nearest is None else able[combined[able, 0] == nearest]
         if len(able) == 1:
             return int(able[0]), advised
-    effect, lowest, compared = _effects(level, places, log_loss, able)
+    effect, lowest, compared = effects_on_loss(level, places, log_loss, able)
     if not compared:
-        widest = int(np.argmax(_tried(level, places, places.log_lr, places.log_batch).sum(axis=0)[able]))
+        widest = int(np.argmax(count_tried(level, places, places.log_lr, places.log_batch).sum(axis=0)[able]))
         return int(able[widest]), "no scale was run at two of its levels, and at this one most was tried"
     best = int(np.argmin(effect))
     among = listed([names[k] for k in able], "and")
     most = "" if 2 * lowest[best] > compared else " on average"
     losses = f"of {among} its losses are the lowest{most} (at {lowest[best]} of {counted(compared, 'scale')})"
     return int(able[best]), f"{advised}; {losses}" if advised else losses
-
-
-def _effects(level: Ints, places: Places, log_loss: Floats, able: Ints) -> tuple[Floats, Ints, int]:
-    """How much lower or higher each level's best log loss is: a two-way table of scales and levels, by least squares.
-
-    At a scale the best is taken over the settings that all levels present there share, so that a level of which more
-    was tried has no better luck; where they share none, over each level's own.
-
-    Returns
-    -------
-    effect : (levels,) of log loss; infinite where a level has no finished run
-    lowest : (levels,) scales at which it is the lowest
-    compared : scales with two levels or more
-    """
-    setting = indexed(places.scale, places.log_lr, places.log_batch)
-    rows: list[tuple[int, int, float]] = []
-    lowest, compared = np.zeros(len(able), dtype=np.intp), 0
-    for scale in range(int(places.scale.max()) + 1):
-        here = (places.scale == scale) & np.isfinite(log_loss)
-        mean = {
-            k: _mean_by(setting[at], log_loss[at])
-            for k, name in enumerate(able)
-            if (at := here & (level == name)).any()
-        }
-        if len(mean) < 2:
-            continue
-        shared = set.intersection(*(set(found) for found in mean.values()))
-        best = {k: min(found[s] for s in (shared or found)) for k, found in mean.items()}
-        rows += [(scale, k, value) for k, value in best.items()]
-        lowest[min(best, key=lambda k: best[k])] += 1
-        compared += 1
-    if not rows:
-        return np.zeros(len(able)), lowest, 0
-    scale_of, level_of, best_loss = (np.array(column) for column in zip(*rows, strict=True))
-    design = np.zeros((len(rows), int(places.scale.max()) + 1 + len(able)))
-    design[np.arange(len(rows)), scale_of] = 1.0
-    design[np.arange(len(rows)), design.shape[1] - len(able) + level_of] = 1.0
-    effect = np.linalg.lstsq(design, best_loss, rcond=None)[0][-len(able) :]
-    effect[np.bincount(level_of, minlength=len(able)) == 0] = np.inf
-    return np.asarray(effect), lowest, compared
-
-
-def _mean_by(setting: Ints, log_loss: Floats) -> dict[int, float]:
-    keys, index = np.unique(setting, return_inverse=True)
-    mean = np.bincount(index, weights=log_loss) / np.bincount(index)
-    return dict(zip(keys.tolist(), mean.tolist(), strict=True))
 
 
 def _nearest_to_advice(
@@ -405,7 +326,7 @@ def _nearest_to_advice(
     if not found or min(found)[0] > ADVICE_REACH:
         return None, ""
     _, nearest, advised, run = min(found, key=lambda each: each[:2])
-    effect, _, compared = _effects(level, places, log_loss, able)
+    effect, _, compared = effects_on_loss(level, places, log_loss, able)
     if compared and effect[list(able).index(nearest)] >= effect[np.isfinite(effect)].max():
         return None, ""  # the level with the highest losses is never the advice
     where = f"{format_quantity(run.params)} parameters on {format_quantity(run.tokens)} tokens"
@@ -427,7 +348,7 @@ def _better_elsewhere(
         ]
         if other in able or len(both[0] & both[1]) < MATCHED:
             continue
-        effect, lowest, compared = _effects(level, places, log_loss, np.array([chosen, other]))
+        effect, lowest, compared = effects_on_loss(level, places, log_loss, np.array([chosen, other]))
         gain = effect[0] - effect[1]
         if compared and np.isfinite(gain) and gain > FLAT_BAND and 2 * lowest[1] > compared:
             said.append((float(gain), names[other], int(lowest[1]), compared))
@@ -472,8 +393,8 @@ def _hold_by_scale(
         tried = np.bincount(pairs[:, 0])
         if len(tried) == 1 or (tried.max() < SWEEP and len(np.unique(pairs[:, 1])) == len(pairs)):
             continue  # nothing coincides and nothing was swept: these runs cannot tell their levels apart
-        able = np.flatnonzero(_covered(level, here)[0] & (tried >= ALIKE * tried.max()))
-        effect = _effects(level, here, log_loss[rows], able)[0]
+        able = np.flatnonzero(run_widely(level, here)[0] & (tried >= ALIKE * tried.max()))
+        effect = effects_on_loss(level, here, log_loss[rows], able)[0]
         kept[rows[level != able[int(np.argmin(effect))]]] = False
     words = listed([c.words for c in columns], "and", 99)
     why = "each scale is taken at the level that its sweep was run at, or of several the one with the lowest losses"

@@ -96,16 +96,17 @@ def test_the_document_goes_out_as_it_is(client: TestClient, monkeypatch: pytest.
     def recommend(
         _store: object, recipe: str | None, target: Target, *, fit_id: str | None = None, at: Sequence[str] = ()
     ) -> dict[str, Any]:
-        asked.append((recipe, target, fit_id))
+        asked.append((recipe, target, fit_id, at))
         return {**copy.deepcopy(PREDICTION), "later": {"weight_decay": 0.1}}
 
     monkeypatch.setattr(pipeline, "recommend", recommend)
     more = "&recipe=tiny&batch_tokens=1M&seq_len=1024&batch_multiple=8&max_batch_tokens=2e6&level=0.8&fit=f1"
+    more += "&at=beta2=0.9&at=wd=0"
     assert client.get(ASKED.replace("7e9", "7B") + more).json() == {**PREDICTION, "later": {"weight_decay": 0.1}}
     target = Target(
         params=7e9, tokens=1.4e12, batch_tokens=1e6, seq_len=1024, batch_multiple=8, max_batch_tokens=2e6, level=0.8
     )
-    assert asked == [("tiny", target, "f1")]
+    assert asked == [("tiny", target, "f1", ["beta2=0.9", "wd=0"])]
 
 
 def test_an_answer_comes_back_by_its_id(client: TestClient, database: str) -> None:
