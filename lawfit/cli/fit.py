@@ -176,10 +176,10 @@ def _head(stored: Fit) -> RenderableType:
     for name, label in (("lr", "Best lr"), ("batch_tokens", "Best batch"), ("lr_given_batch", "lr at a batch")):
         if law.get(name):
             rows.append((label, _law_words(law[name])))
-    if payload.get("spread"):
-        rows += [("Sizes", spread_words(payload["spread"]))]
     if payload.get("lr_at_batch"):
         rows.append(("" if law.get("lr_given_batch") else "lr at a batch", _at_batch_words(payload["lr_at_batch"])))
+    if payload.get("spread"):
+        rows.append(("Sizes", spread_words(payload["spread"])))
     if payload.get("words"):  # a fit of another law
         rows.append((LAW_NAMES.get(stored.kind, stored.kind), payload["words"]))
         rows += [("", line) for line in payload.get("lines") or []]

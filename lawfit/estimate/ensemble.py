@@ -38,6 +38,7 @@ Ints = NDArray[np.intp]
 WINDOWS: Final = (0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.08, 0.15, 0.3)
 WINDOWS_TRIED: Final = 3
 WINDOW_PER_RESIDUAL_SD: Final = 7.0
+WIDEST_CUBIC: Final = 0.08  # of loss: a polynomial over more of a valley is tried only where cells left out can judge it
 TRIED_SHAPES: Final = ("cubic", "exponentials")
 ROWS_PER_CELL: Final = 8.0  # a window holds so many runs of the typical cell, or it is too narrow to show a valley
 SWEEP: Final = 4  # settings of a cell from which it counts as a sweep
@@ -223,7 +224,11 @@ def candidate_choices(observed: Observations, narrowest: float, *, can_choose: b
     forms = PRIOR_FORMS if can_choose else ("published",)
     # widest window first: the easiest start for the narrower ones
     return [
-        Choice(shape, w, form) for shape in TRIED_SHAPES for w in reversed(windows[:WINDOWS_TRIED]) for form in forms
+        Choice(shape, w, form)
+        for shape in TRIED_SHAPES
+        for w in reversed(windows[:WINDOWS_TRIED])
+        for form in forms
+        if can_choose or shape == "exponentials" or w <= WIDEST_CUBIC
     ]
 
 

@@ -189,4 +189,6 @@ def promise_words(kept: Mapping[str, Any]) -> str:
     )
     if kept["stated_cost"] is not None:
         said += f"; stated cost {kept['stated_cost']:.2%}, found {kept['realised_cost']:.2%}"
+    if max(factor.values()) == 1.0:
+        return said + "; intervals stay as they are"
     return said + f"; intervals are widened by {factor['lr']:.2f} and {factor['batch_tokens']:.2f} for it"
