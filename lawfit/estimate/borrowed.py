@@ -1,6 +1,6 @@
 """What is borrowed from published laws: the prior on where the optimum lies and how it moves with scale.
 
-With much evidence of one's own the borrowed part fades (it is offered 2.5 times as wide too, and cells left out
+With much evidence of one's own the borrowed part fades (it is offered half as wide again too, and cells left out
 choose); with a single learning-rate sweep it carries the exponents, and the runs anchor the level.
 """
 
@@ -20,7 +20,7 @@ from lawfit.laws.priors import exponent_prior, level_prior
 Floats = NDArray[np.float64]
 
 CURVATURE_SD: Final = 0.02  # per nat^2: published exponents drift by .1 to .3 over a factor of 100 in scale
-OWN_WIDENING: Final = 2.5  # of what is lent, where cells left out prefer it: 1.5 to 3 do about as well on our own sweep
+OWN_WIDENING: Final = 1.5  # of what is lent, where cells left out prefer it: 1 to 3 do about as well on our own sweep
 FIXED_SD: Final = 0.02  # of an exponent that is taken to be zero
 BENT_SD: Final = 0.03  # where the laws are let bend
 STRAIGHT_SD: Final = 0.003  # curvature of a law that is taken to be straight
@@ -40,7 +40,7 @@ def law_prior(
     Parameters
     ----------
     form : {"published", "own", "tokens_only", "bent"}
-        Published level and exponents with the spread between laws; the same 2.5 times as wide; the latter with a
+        Published level and exponents with the spread between laws; the same half as wide again; the latter with a
         batch law that does not depend on params; or with laws that may bend in log-log. The first three estimate
         straight laws, and their covariance still carries the doubt that the laws bend.
     centre : (ln params, ln tokens)

@@ -38,7 +38,7 @@ Ints = NDArray[np.intp]
 WINDOWS: Final = (0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.08, 0.15, 0.3)
 WINDOWS_TRIED: Final = 3
 WINDOW_PER_RESIDUAL_SD: Final = 7.0
-WIDEST_CUBIC: Final = 0.08  # of loss: a polynomial over more of it is tried only where cells left out can judge it
+WIDEST_CUBIC: Final = 0.08  # of loss: a polynomial over more of it counts only where cells left out can judge it
 TRIED_SHAPES: Final = ("cubic", "exponentials")
 ROWS_PER_CELL: Final = 8.0  # a window holds so many runs of the typical cell, or it is too narrow to show a valley
 SWEEP: Final = 4  # settings of a cell from which it counts as a sweep
@@ -172,6 +172,8 @@ def fit_ensemble(
                 break
         else:
             problems.append(f"{choice.label}: {problem}")
+    if not can_choose:  # a wide polynomial is trusted on its word only where nothing else fits
+        fits = {c: f for c, f in fits.items() if c.shape == "exponentials" or c.window <= WIDEST_CUBIC} or fits
     if not fits:
         raise FitError(f"no joint surface could be fitted ({'; '.join(problems[:3])})")
     scores = _scores(observed, surfaces, groups, fits) if can_choose else None
@@ -224,11 +226,7 @@ def candidate_choices(observed: Observations, narrowest: float, *, can_choose: b
     forms = PRIOR_FORMS if can_choose else ("published",)
     # widest window first: the easiest start for the narrower ones
     return [
-        Choice(shape, w, form)
-        for shape in TRIED_SHAPES
-        for w in reversed(windows[:WINDOWS_TRIED])
-        for form in forms
-        if can_choose or shape == "exponentials" or w <= WIDEST_CUBIC
+        Choice(shape, w, form) for shape in TRIED_SHAPES for w in reversed(windows[:WINDOWS_TRIED]) for form in forms
     ]
 
 

@@ -183,7 +183,7 @@ def search_again(
     for own, theta in ((True, fit.mode), *((False, np.append(start, 0.0)) for start in starts)):
         at = problem.place(theta, (fit.size_shift, fit.shift) if own else None)
         try:
-            at, valley, converged, _, _ = problem.descend(at, problem.valley(at), var, fit.noise_of_cells, _GAIN / 10)
+            at, valley, converged, _ = problem.descend(at, problem.valley(at), var, fit.noise_of_cells, _GAIN / 10)
         except (FitError, np.linalg.LinAlgError):  # from there no step can be computed
             law, q = at.theta[:N_LAW], at.theta[N_LAW:-1]
             found.append(Ending(law=law, shape=q, objective=np.inf, converged=False))
@@ -236,11 +236,13 @@ class _Place:
     shifts: Deviations
     floor: Floats  # (cells,)
 
-    def moved(self, theta: Floats, shifts: Deviations, floor: Floats) -> _Place:
+    def moved(self, theta: Floats, shifts: Deviations, floor: Floats, share: float) -> _Place:
+        """A share of a step further."""
+        scatter, size = self.shifts.scatter + share * shifts.scatter, self.shifts.size + share * shifts.size
         return _Place(
-            theta=self.theta + theta,
-            shifts=Deviations(scatter=self.shifts.scatter + shifts.scatter, size=self.shifts.size + shifts.size),
-            floor=self.floor + floor,
+            theta=self.theta + share * theta,
+            shifts=Deviations(scatter=scatter, size=size),
+            floor=self.floor + share * floor,
         )
 
 
@@ -323,9 +325,9 @@ class _Problem:
         """Search, with the variances of a neighbouring fit where there is one, and average over those of this one."""
         noise = np.full(self.n_cells, typical)
         valley = self.valley(at)
-        steps, damping, converged = 0, 1e-3, False
+        steps, converged = 0, False
         for round_ in range(_ROUNDS):
-            at, valley, converged, taken, damping = self.descend(at, valley, var, noise, _ROUGH_GAIN, damping)
+            at, valley, converged, taken = self.descend(at, valley, var, noise, _ROUGH_GAIN)
             steps += taken
             system = _System(self, valley, at, noise)
             if round_ and not known_spread:  # once the noise is known
@@ -333,7 +335,7 @@ class _Problem:
             typical, noise = self._updated_noise(valley, at.floor, system.given(var))
         var = spread.weigh_spreads(_System(self, valley, at, noise).log_marginals, var, self.size_sd).mean
         for enough in (_GAIN, _GAIN / 100):
-            at, valley, converged, taken, _ = self.descend(at, valley, var, noise, enough, damping)
+            at, valley, converged, taken = self.descend(at, valley, var, noise, enough)
             steps += taken
             system = _System(self, valley, at, noise)
             if system.given(var).gradient_norm() < _NEAR:
@@ -372,19 +374,20 @@ class _Problem:
         )
 
     def descend(
-        self, at: _Place, valley: Valley, var: Variances, noise: Floats, enough: float, damping: float = 1e-3
-    ) -> tuple[_Place, Valley, bool, int, float]:
+        self, at: _Place, valley: Valley, var: Variances, noise: Floats, enough: float
+    ) -> tuple[_Place, Valley, bool, int]:
         """Levenberg-Marquardt with the variances held, until a step gains no more than `enough`.
 
-        Returns the place, the valley there, whether it converged, the steps taken, and the last damping.
+        Returns the place, the valley there, whether it converged, and the steps taken.
         """
-        current = self.objective(valley, at, var, noise)
+        current, damping = self.objective(valley, at, var, noise), 1e-3
         for taken in range(_MAX_STEPS):
             system = _System(self, valley, at, noise)
             given = system.given(var)
             for _ in range(10):
                 step, shifts = given.step(damping)
-                trial = at.moved(step, shifts, system.floor_step(step, shifts))
+                # deviations and floors are not damped: where they lead uphill, less of the whole step goes down
+                trial = at.moved(step, shifts, system.floor_step(step, shifts), 1 / (1 + damping))
                 there = self.valley(trial)
                 value = self.objective(there, trial, var, noise)
                 if np.isfinite(value) and value <= current + 1e-10:
@@ -392,13 +395,13 @@ class _Problem:
                 damping = max(damping * 8, 1e-6)
             else:
                 # no downhill step is left; whether that is the minimum is for the gradient to say
-                return at, valley, given.gradient_norm() < 1e-2, taken, damping
+                return at, valley, given.gradient_norm() < 1e-2, taken
             gain = current - value
             at, valley, current = trial, there, value
             damping = max(damping / 10, 1e-9)
             if gain < enough:
-                return at, valley, True, taken + 1, damping
-        return at, valley, False, _MAX_STEPS, damping
+                return at, valley, True, taken + 1
+        return at, valley, False, _MAX_STEPS
 
     def _updated_noise(self, valley: Valley, floor: Floats, given: Eliminated) -> tuple[float, Floats]:
         """The typical noise, and each cell's own, pulled towards it."""

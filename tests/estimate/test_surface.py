@@ -186,10 +186,11 @@ class TestEquivariance:
         ids=["batch in sequences", "three times the lr"],
     )
     def test_settings_in_other_units(self, column: str, at: int, shift: float) -> None:
-        """The level moves by the change of units. Its prior does not: sd .1 of three sizes, 1.6 of it: 0.5 %."""
+        """The level moves by the change of units. Its prior does not, but is doubted: sd .1 against 2 x the shift."""
         observed = nine_scales()
         changed = replace(observed, **{column: getattr(observed, column) + shift})
-        fit = fit_surface(changed, CUBIC, WINDOW, own_prior(observed))
+        conflict = (shift, 0.0) if column == "log_lr" else (0.0, shift)  # as the ensemble says it
+        fit = fit_surface(changed, CUBIC, WINDOW, law_prior("own", centre_of(observed), (), conflict))
         expected = cubic_fit().law.copy()
         expected[at] += shift
         np.testing.assert_allclose(fit.law, expected, rtol=0, atol=0.006 * abs(shift))
