@@ -42,6 +42,7 @@ LONELY_AMONG: Final = 8  # runs of a scale, for one far below the rest to be sus
 CLEARLY_BETTER: Final = 0.9  # another method is worth a warning when it costs less than this share of ours
 SMALLEST_SLOPE: Final = 0.002  # ten times the compute would lower the loss by half a percent: no exchange rate
 DETECTED: Final = 2.5  # standard errors: two laws are tested, several times in the life of a recipe
+PUT_THERE: Final = 2.0  # sd of the prior that a bend lies from nought: only the runs can have put it there
 SMALLEST_SHARE: Final = 0.1  # of the prior variance that the runs took away, or they say nothing about curvature
 # The posterior knows noise, scatter of the scales, curvature and the spread between choices; not that no shape tried is
 # the true one. Chosen on simulated sweeps with other shapes so that 90 % intervals hold in no less than 90 % of them,
@@ -372,9 +373,11 @@ def _curvature(ensemble: Ensemble) -> dict[str, Any]:
     for at, name in ((3, "lr"), (TERMS + 3, "batch_tokens")):
         value, sd = float(fit.law[at]), float(np.sqrt(fit.cov[at, at]))
         share = max(1 - (sd / BENT_SD) ** 2, 0.0)
+        put_there = abs(value) > PUT_THERE * BENT_SD
         told = share >= SMALLEST_SHARE
         z = abs(value) / (sd * share**0.5) if told else 0.0
-        found[name] = {"value": value, "sd": sd, "told": told, "detected": z > DETECTED * INFLATION}
+        detected = put_there or z > DETECTED * INFLATION
+        found[name] = {"value": value, "sd": sd, "told": told or put_there, "detected": detected}
     return found
 
 

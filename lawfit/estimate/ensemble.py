@@ -147,6 +147,7 @@ def fit_ensemble(
     if choices is None:
         choices = candidate_choices(observed, narrowest_window(observed, priors), can_choose=can_choose)
     fits: dict[Choice, SurfaceFit] = {}
+    unfinished: dict[Choice, SurfaceFit] = {}
     problems: list[str] = []
     neighbour: dict[str, SurfaceFit] = {}
     searched: set[tuple[str, float]] = set()
@@ -163,15 +164,19 @@ def fit_ensemble(
             except (FitError, np.linalg.LinAlgError) as error:
                 problem = str(error)
                 continue
-            if not (fit.converged and np.isfinite(fit.law).all()):
+            if not np.isfinite(fit.law).all():
                 problem = "did not converge"
             elif not shape.curves_up(fit.shape):
                 problem = "found no valley: the losses do not curve upwards around the optimum"
+            elif not fit.converged:
+                problem = "did not converge"
+                unfinished.setdefault(choice, fit)
             else:
                 fits[choice] = neighbour[choice.shape] = fit
                 break
         else:
             problems.append(f"{choice.label}: {problem}")
+    fits = fits or unfinished  # kept for inspection: its certificate says that the search did not end
     if not can_choose:  # a wide polynomial is trusted on its word only where nothing else fits
         fits = {c: f for c, f in fits.items() if c.shape == "exponentials" or c.window <= WIDEST_CUBIC} or fits
     if not fits:

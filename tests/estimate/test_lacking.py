@@ -211,7 +211,8 @@ class TestContradiction:
 def test_between_the_runs_next_to_the_best_a_sweep_leaves_the_rate_open() -> None:
     """Four runs of a steep valley, the best at 2e-3; a law that says 1.8e-3 is not refuted by a line between runs."""
     runs = [
-        replace(measured(rates(1.0))[0], run_key=f"{i}", lr=1e-3 * (i + 1), loss=3.0 + 0.2 * abs(i - 1)) for i in range(4)
+        replace(measured(rates(1.0))[0], run_key=f"{i}", lr=1e-3 * (i + 1), loss=3.0 + 0.2 * abs(i - 1))
+        for i in range(4)
     ]
     fit, _ = fit_runs(RECIPE, runs, options=QUICK)
     assert fit.status is not FitStatus.UNCERTIFIED
