@@ -233,13 +233,13 @@ def data_hash(runs: Sequence[Run]) -> str:
                     r.weight_decay,
                     r.excluded,
                 ),
-                *(f"{name}={r.extra[name]}" for name in names if name in r.extra),
+                *(r.extra.get(name) for name in names),
             )
             for r in runs
         ),
         key=repr,  # some of these are None, which has no order
     )
-    return content_hash(rows)
+    return content_hash([names, rows] if names else rows)
 
 
 def _may_matter(runs: Sequence[Run], name: str) -> bool:
