@@ -42,6 +42,7 @@ WIDEST_CUBIC: Final = 0.08  # of loss: a polynomial over more of it counts only 
 TRIED_SHAPES: Final = ("cubic", "exponentials")
 ROWS_PER_CELL: Final = 8.0  # a window holds so many runs of the typical cell, or it is too narrow to show a valley
 SWEEP: Final = 4  # settings of a cell from which it counts as a sweep
+SWEPT: Final = 3  # values of an axis within a cell
 CLEARLY_LOWER: Final = 1.0  # squared standard errors
 MIN_CELLS_TO_CHOOSE: Final = 5  # below that the choice cannot be scored, and all choices count alike
 # A choice whose score is 10 % worse than the best counts e^-1 where four sizes say so, and e^-4 where sixteen do: what
@@ -196,17 +197,21 @@ def fit_ensemble(
 
 
 def _conflict(observed: Observations, prior: LawPrior) -> tuple[float, float]:
-    """How far the better half of each sweep lies, on the median, from where the prior's centre has the optimum."""
+    """How far the better half of each sweep lies, on the median, from where the prior's centre has the optimum.
+
+    Of an axis that was swept: where a batch was only chosen, it says what was chosen.
+    """
     design = law_design(observed.params, observed.tokens, prior.centre)
-    counts = np.bincount(observed.cell, minlength=observed.n_cells)
-    apart = []
-    for cell in np.flatnonzero(counts >= min(SWEEP, counts.max())):
-        rows = observed.rows_of(int(cell))
-        good = observed.log_loss[rows] <= np.median(observed.log_loss[rows])
-        middle = np.array([observed.log_lr[rows][good].mean(), observed.log_batch[rows][good].mean()])
-        apart.append(middle - [design[cell] @ prior.mean[:TERMS], design[cell] @ prior.mean[TERMS:]])
-    lr, batch = np.median(apart, axis=0)
-    return float(lr), float(batch)
+    found = []
+    for column, law in ((observed.log_lr, prior.mean[:TERMS]), (observed.log_batch, prior.mean[TERMS:])):
+        apart = []
+        for cell in range(observed.n_cells):
+            rows = observed.rows_of(cell)
+            if len(np.unique(column[rows])) >= SWEPT:
+                good = observed.log_loss[rows] <= np.median(observed.log_loss[rows])
+                apart.append(float(column[rows][good].mean() - design[cell] @ law))
+        found.append(float(np.median(apart)) if apart else 0.0)
+    return found[0], found[1]
 
 
 def _from_the_lowest(
