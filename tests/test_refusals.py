@@ -76,8 +76,8 @@ CASES = {
         column_map={"samples_seen": "tokens", "error": "loss"},
         batch_unit="tokens",
         asked={"params": "11173962", "tokens": "900000", "batch_tokens": "128"},
-        codes=("contradicts_runs",),
-        says="the runs are best at learning rate 2.0",
+        codes=("one_batch",),
+        says="all runs have one batch, so the best batch is not determined",
         or_lr=(0.2, 0.25),
     ),
     "c12 as accuracy under another name": Case(
