@@ -40,7 +40,6 @@ class Spread:
     """Plausible variances of the deviations."""
 
     draws: tuple[Variances, ...]  # equally likely
-    size_sd: Floats  # (2, 12) probability of each value of `SIZE_GRID`, for lr and batch
 
     @property
     def mean(self) -> Variances:
@@ -76,7 +75,6 @@ def weigh_spreads(
     log_size_prior = [-0.5 * (np.log(SIZE_GRID / (prior_scale * sd)) / SIZE_LOG_SD) ** 2 for sd in size_sd]
     log_scatter_prior = np.array([_half_normal(SCATTER_GRID, sd) for sd in SCATTER_SD])
     chosen: list[tuple[Floats, Floats]] = []
-    marginals = np.empty((2, len(SIZE_GRID)))
     for axis in (0, 1):
         size_vars = np.tile(mean.size, (len(SIZE_GRID), 1))
         size_vars[:, axis] = SIZE_GRID**2
@@ -86,7 +84,6 @@ def weigh_spreads(
         log_weight += log_size_prior[axis][:, None] + log_scatter_prior[axis]
         weight = np.exp(log_weight - log_weight.max())
         weight /= weight.sum()
-        marginals[axis] = weight.sum(axis=1)
         # in equal steps of probability, ordered by the spread of sizes
         places = np.searchsorted(np.cumsum(weight.ravel()), (np.arange(DRAWS) + 0.5) / DRAWS)
         i, j = np.unravel_index(np.minimum(places, weight.size - 1), weight.shape)
@@ -100,7 +97,7 @@ def weigh_spreads(
         )
         for k in range(DRAWS)
     )
-    return Spread(draws=draws, size_sd=marginals)
+    return Spread(draws=draws)
 
 
 def _half_normal(grid: Floats, scale: float) -> Floats:

@@ -75,7 +75,6 @@ class SurfaceFit:
     scatter_var: Floats  # (2,) of a cell's own shift
     size_var: Floats  # (2,) of a size's
     freedom: float  # of a Student t that allows for how badly the two are known
-    spread: spread.Spread
     noise: float  # sd of log loss of the typical cell
     noise_of_cells: Floats  # (cells,)
     cov: Floats  # (10 + len q + 1,) squared: inverse information, prior included, averaged over the spreads
@@ -358,7 +357,6 @@ class _Problem:
             scatter_var=plausible.mean.scatter,
             size_var=plausible.mean.size,
             freedom=plausible.freedom(),
-            spread=plausible,
             noise=typical,
             noise_of_cells=noise,
             cov=average.cov,

@@ -11,7 +11,7 @@ import pytest
 from lawfit.estimate.borrowed import law_prior
 from lawfit.estimate.observations import Observations, observe
 from lawfit.estimate.shapes import SHAPES
-from lawfit.estimate.spread import ANY_SHAPE, DRAWS, ONE_FAMILY, SIZE_GRID, Spread, Variances
+from lawfit.estimate.spread import ANY_SHAPE, DRAWS, ONE_FAMILY, Spread, Variances
 from lawfit.estimate.surface import SurfaceFit, fit_surface, under_other_priors
 from lawfit.simulate import Truth
 from tests.estimate.simulated import sweep
@@ -95,7 +95,7 @@ def test_wider_priors_leave_wider_spreads() -> None:
 def test_freedom_follows_from_how_unequal_the_draws_are() -> None:
     def spread(size_vars: np.ndarray) -> Spread:
         draws = tuple(Variances(scatter=np.zeros(2), size=np.full(2, var)) for var in size_vars)
-        return Spread(draws=draws, size_sd=np.zeros((2, len(SIZE_GRID))))
+        return Spread(draws=draws)
 
     rng = np.random.default_rng(0)
     for freedom in (6.0, 12.0):
