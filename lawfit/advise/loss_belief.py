@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -23,7 +24,7 @@ Floats = NDArray[np.float64]
 
 WORLDS: Final = 400  # shared by the forms as they count
 NO_SPLIT: Final = ("compute_only",)
-_NONE: Final = 50.0  # ln of a loss that stands where a resample has none
+REACH: Final = np.log(100.0)  # ln of how far beyond the losses of the runs a law is believed, either way
 _TAILS: Final = np.concatenate([[1e-5, 1e-4, 3e-4], np.geomspace(1e-3, 0.5, 60)])
 
 
@@ -88,18 +89,32 @@ class LossBelief:
     def centre(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
         """(points,) ln loss by the central estimate: the mean over forms."""
         logs = np.log(params), np.log(tokens)
-        each = [_log_loss(fit, fit.theta[None, :], *logs)[0] for fit in self.fits]
+        each = [self._log_loss(fit, fit.theta[None, :], *logs)[0] for fit in self.fits]
         return np.asarray(np.tensordot(self.weights, each, axes=1), dtype=float)
 
     def each(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
         """(worlds, points) ln loss by each resample, each form as often as it counts."""
         logs = np.log(params), np.log(tokens)
         rows = [
-            _log_loss(fit, np.resize(fit.draws, (count, fit.draws.shape[1])), *logs)
+            self._log_loss(fit, np.resize(fit.draws, (count, fit.draws.shape[1])), *logs)
             for fit, count in zip(self.fits, self.counts, strict=True)
             if count
         ]
         return np.concatenate(rows) if rows else np.empty((0, len(np.atleast_1d(logs[0]))))
+
+    @cached_property
+    def _ends(self) -> tuple[float, float]:
+        """ln of the smallest and the largest loss that is believed anywhere."""
+        losses = np.log(self.fits[0].loss(*self.points.T))
+        return float(losses.min() - REACH), float(losses.max() + REACH)
+
+    def _log_loss(self, fit: LossFit, theta: Floats, log_params: ArrayLike, log_tokens: ArrayLike) -> Floats:
+        """Far from the runs a form, or one draw of it, may run to 0, to infinity or to none: it ends at `REACH`."""
+        logs = np.column_stack(np.broadcast_arrays(log_params, log_tokens)) - fit.centre
+        with np.errstate(over="ignore", invalid="ignore"):
+            losses = FORMS[fit.form].problem(np.ones(len(logs)), logs, fit.delta).log_model(theta)
+        low, high = self._ends
+        return np.asarray(np.clip(np.nan_to_num(losses, nan=high, posinf=high, neginf=low), low, high), dtype=float)
 
     def predict(self, params: float, tokens: float) -> Interval:
         """Expected loss at one scale, as `lawfit predict` says it."""
@@ -143,13 +158,6 @@ def _nominal(share: Floats, clusters: int, fitted: int) -> Floats:
     """Probability that a share of the draws stands for, below their middle: more than their number, as they are few."""
     drawn = np.array([tail(1 - 2 * outer, clusters, fitted) for outer in _TAILS])
     return np.where(share >= 0.5, share, np.interp(share, np.append(0.0, drawn), np.append(0.0, _TAILS)))
-
-
-def _log_loss(fit: LossFit, theta: Floats, log_params: ArrayLike, log_tokens: ArrayLike) -> Floats:
-    logs = np.column_stack(np.broadcast_arrays(log_params, log_tokens)) - fit.centre
-    with np.errstate(over="ignore"):
-        losses = FORMS[fit.form].problem(np.ones(len(logs)), logs, fit.delta).log_model(theta)
-    return np.asarray(np.nan_to_num(losses, nan=_NONE, posinf=_NONE), dtype=float)
 
 
 def finite(value: Any) -> float | None:

@@ -23,6 +23,8 @@ Floats = NDArray[np.float64]
 FLOPS_PER_SERVED_TOKEN: Final = 2.0  # per parameter: a forward pass
 RATIOS: Final = (1e-4, 1e8)  # tokens per parameter that are searched
 STEP: Final = 0.05  # of ln params; a parabola through three points then places a minimum within 1e-4
+STEEPEST: Final = 0.05  # rise of ln loss over one step; a steeper one is a cliff of the form, and no parabola is
+FLATTEST: Final = 0.1  # slope over the next one, below which three points have a corner and no curve
 CHEAP: Final = (0.001, 0.01)  # shares of the loss
 WORST: Final = 0.05  # most that one world counts: a run that goes worse is noticed and started again, as in `regret`
 DECADES_UP: Final = 8.0  # budgets above the dearest run that a loss or a size is looked for
@@ -121,6 +123,7 @@ def _lowest(x: Floats, losses: Floats) -> tuple[Floats, Floats]:
     best = losses.argmin(axis=1) if losses.size else np.zeros(0, dtype=int)
     inside = np.clip(best, 1, len(x) - 2)
     left, middle, right = (losses[rows, inside + k] for k in (-1, 0, 1))
+    left, right = np.minimum(left, middle + STEEPEST), np.minimum(right, middle + STEEPEST)
     bend = left - 2 * middle + right
     shift = np.where(bend > 0, 0.5 * (left - right) / np.where(bend > 0, bend, 1.0), 0.0)
     shift = np.where(best == inside, np.clip(shift, -1, 1), 0.0)
@@ -162,6 +165,7 @@ class OptimalPath:
     log_params: Floats  # (1 + worlds, c)
     log_tokens: Floats
     log_loss: Floats
+    near: int  # index of the budget that is nearest to the dearest run
 
     def at(self, name: str, value: float) -> Floats:
         """(1 + worlds,) ln flops of the budget whose best split has this many params or tokens, or this loss.
@@ -170,7 +174,7 @@ class OptimalPath:
         """
         rows = {"params": self.log_params, "tokens": self.log_tokens, "loss": -self.log_loss}[name]
         wanted = -math.log(value) if name == "loss" else math.log(value)
-        return np.array([_crossing(self.log_flops, row, wanted) for row in rows])
+        return np.array([_crossing(self.log_flops, row, wanted, self.near) for row in rows])
 
     def read(self, name: str, log_flops: Floats) -> Floats:
         """(1 + worlds,) ln params, tokens or loss of each row's best split of a budget of its own."""
@@ -181,14 +185,21 @@ class OptimalPath:
         return np.where(inside, found, np.inf)
 
 
-def _crossing(x: Floats, y: Floats, wanted: float) -> float:
-    """Where a row that rises with x first has a value; inf where it never does (or only before its beginning)."""
-    above = np.flatnonzero(y >= wanted)
-    if not len(above) or above[0] == 0:
+def _crossing(x: Floats, y: Floats, wanted: float, near: int) -> float:
+    """Where a row that rises with x has a value, looked for from index `near` on; inf where it has not.
+
+    Far from the runs a form may turn around, so of several places the one nearest to them is meant.
+    """
+    if y[near] < wanted:
+        above = near + np.flatnonzero(y[near:] >= wanted)
+        i = int(above[0]) if len(above) else 0
+    else:
+        below = np.flatnonzero(y[: near + 1] < wanted)
+        i = int(below[-1]) + 1 if len(below) else 0
+    if i == 0:
         return math.inf
-    i = int(above[0])
     share = (wanted - y[i - 1]) / (y[i] - y[i - 1])
-    if i >= 2 and y[i - 1] > y[i - 2]:  # a curve through three points: x as a quadratic of y
+    if i >= 2 and y[i - 1] - y[i - 2] > FLATTEST * (y[i] - y[i - 1]):  # a curve through three points: x of y
         a, b, c = y[i - 2 : i + 1]
         weights = np.array(
             [
@@ -220,7 +231,8 @@ def optimal_path(
         for name, values in (("params", at), ("tokens", along.tokens(at)), ("loss", lowest)):
             rows[name].append(values)
     params, tokens, loss = (np.array(columns).T for columns in rows.values())
-    return OptimalPath(log_flops=np.log(budgets), log_params=params, log_tokens=tokens, log_loss=loss)
+    near = int(np.abs(np.log(budgets / belief.scales["flops"][1])).argmin())
+    return OptimalPath(log_flops=np.log(budgets), log_params=params, log_tokens=tokens, log_loss=loss, near=near)
 
 
 def tokens_for(belief: LossBelief, loss: float, params: Floats | float) -> Floats:
@@ -238,4 +250,5 @@ def _reach(belief: LossBelief, loss: float, given: Floats, *, swapped: bool) -> 
     held, free = (grid.ravel() for grid in np.meshgrid(given, np.exp(axis), indexing="ij"))
     losses = belief.centre(free, held) if swapped else belief.centre(held, free)
     rows = losses.reshape(len(given), -1)
-    return np.exp([_crossing(axis, -row, -math.log(loss)) for row in rows])
+    near = int(np.abs(axis - np.log(belief.scales["params" if swapped else "tokens"][1])).argmin())
+    return np.exp([_crossing(axis, -row, -math.log(loss), near) for row in rows])

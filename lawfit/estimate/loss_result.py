@@ -17,6 +17,7 @@ from lawfit.estimate.quantiles import normal_quantile
 from lawfit.estimate.resample import interval, tail
 from lawfit.laws.loss import AdditiveLaw
 
+FARTHEST: Final = 30.0  # ln of a loss, either way, at which a form that runs away ends: still a number
 MIXED: Final = 4000  # draws, each resample several times, with which noise is mixed
 
 
@@ -97,7 +98,9 @@ class FormDraws:
         logs = np.column_stack([np.ravel(n), np.ravel(d)]) - self.centre
         if EVERY_FORM[self.form].third:
             logs = np.column_stack([logs, np.broadcast_to(np.ravel(third), len(logs))])
-        return EVERY_FORM[self.form].problem(np.ones(len(logs)), logs, self.delta).log_model(theta)
+        with np.errstate(over="ignore", invalid="ignore"):  # a form may run away far from its runs
+            found = EVERY_FORM[self.form].problem(np.ones(len(logs)), logs, self.delta).log_model(theta)
+        return np.clip(found, -FARTHEST, FARTHEST)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -13,9 +14,10 @@ import pytest
 
 from lawfit.advise.loss_belief import LossBelief
 from lawfit.advise.planning import plan
-from lawfit.advise.planning_optimum import best_split, optimal_path, params_for, tokens_for
+from lawfit.advise.planning_optimum import OptimalPath, best_split, optimal_path, params_for, tokens_for
 from lawfit.advise.planning_runs import helpful_runs, judge, on_one_line
-from lawfit.errors import FitError, NotEnoughData
+from lawfit.errors import FitError, LawfitError, NotEnoughData
+from lawfit.estimate.loss_backtest import Drift, FormBacktest
 from lawfit.estimate.loss_ensemble import LossEnsemble, fit_ensemble
 from lawfit.estimate.loss_result import LossFit
 from lawfit.laws.loss import CHINCHILLA, DATA_CONSTRAINED, EPOCH, AdditiveLaw
@@ -292,6 +294,61 @@ def test_a_belief_holds_what_the_fit_says() -> None:
     assert np.exp(belief.centre([1e9], [2e10])) == pytest.approx([float(fit.loss(1e9, 2e10))], rel=1e-12)
     assert belief.each([1e9], [2e10])[:, 0] == pytest.approx(fit.log_draws(1e9, 2e10).ravel(), rel=1e-12)
     assert belief.worlds == len(fit.draws)
+
+
+CALM = (0.8, -0.1, 0.0, -0.8, 0.0, 0.0, math.log(0.3), 0.0, 0.0)  # of Farseer's form, at the centre of the runs
+RUNAWAY = {
+    "rises without end with the size": (0.8, 0.2, 0.5, -0.8, 0.0, 0.0, math.log(0.3), 0.0, 0.0),
+    "falls to nothing with the size": (0.8, -0.5, 1.0, -0.8, 0.0, 0.0, math.log(0.3), 0.0, 0.0),
+    # as in a fit to our own sweep: a bend of the data exponent on its bound
+    "falls off a cliff at small sizes": (0.8, -0.13, -0.08, -0.9, 0.17, -0.24, -0.58, -0.1, -1.0),
+}
+
+
+def running_away(draw: tuple[float, ...], middle: tuple[float, ...]) -> Fit:
+    """The public law, and beside it a flexible form, of which every other draw runs away at one end of the budgets."""
+    fit = chinchilla()
+    additive = LossFit.from_json(fit.payload["fit"])
+    loose = replace(additive, form="farseer", theta=np.array(middle), draws=np.array([CALM, draw] * 40), fitted=9)
+    forms = LossEnsemble(
+        fits=(additive, loose),
+        backtests=tuple(
+            FormBacktest(form=form, error=0.01, bias=0.0, weight=0.5, rejected=False, reason="")
+            for form in ("additive", "farseer")
+        ),
+        drift=Drift(sd=0.001, freedom=4.0),
+        level=0.9,
+    )
+    return replace(fit, payload={**fit.payload, "forms": forms.to_json()})
+
+
+class TestFormsThatRunAway:
+    @pytest.mark.parametrize("draw", RUNAWAY.values(), ids=RUNAWAY)
+    @pytest.mark.parametrize("whole", [False, True], ids=["some draws", "the estimate too"])
+    @pytest.mark.parametrize("question", [{"loss": 2.05}, {"loss": 2.6}, {"flops": 1e26}, {"params": 1e12}], ids=str)
+    def test_an_answer_or_a_sentence(self, draw: tuple[float, ...], whole: bool, question: dict[str, float]) -> None:
+        fit = running_away(draw, draw if whole else CALM)
+        with suppress(LawfitError, ValueError):  # sentences: any other error fails here
+            document = asked(fit, **question)
+            json.dumps(document, allow_nan=False)
+            if loss := question.get("loss"):
+                planned = next(row for row in document["alternatives"] if row["planned"])
+                assert planned["loss"] == pytest.approx(loss, rel=0.002)  # budgets are 1.6 times apart
+
+    def test_no_loss_is_believed_that_lies_far_beyond_those_of_the_runs(self) -> None:
+        belief = LossBelief.of(running_away(RUNAWAY["falls off a cliff at small sizes"], CALM), 0.9)
+        losses = belief.each(np.geomspace(1, 1e18, 60), np.geomspace(1e18, 1, 60))
+        seen = np.log(CHINCHILLA.loss(*belief.points.T))
+        assert seen.min() - math.log(101) < losses.min() < losses.max() < seen.max() + math.log(101)
+
+    def test_of_several_budgets_with_a_loss_the_one_nearest_to_the_runs_is_meant(self) -> None:
+        """Far below the runs a form may come down again: a look from there would stop at it."""
+        budgets = np.arange(12.0)
+        loss = np.array([[0.4, 0.2, 0.3, 0.9, 1.1, 1.0, 0.8, 0.6, 0.4, 0.2, 0.3, 0.5]])
+        zeros = np.zeros_like(loss)
+        for near in (5, 8, 9):
+            path = OptimalPath(log_flops=budgets, log_params=zeros, log_tokens=zeros, log_loss=loss, near=near)
+            assert path.at("loss", math.exp(0.5))[0] == pytest.approx(7.5)
 
 
 @cache
