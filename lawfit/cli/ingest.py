@@ -102,8 +102,8 @@ def ingest(
     recipe: runs of different recipes are never pooled. Rows that cannot be used are listed with line, column and
     reason, the rest is stored. Exit code 3: some rows (or files) were rejected.
     """
-    from lawfit import pipeline
     from lawfit.ingest.options import IngestOptions
+    from lawfit.pipeline.ingesting import read_source, store_source
 
     fields = {
         "optimizer": optimizer,
@@ -126,8 +126,8 @@ def ingest(
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    nothing = not any(path.exists() for path in files)  # and no database for it
-    store = open_store(ctx, database, create=True, dry_run=dry_run or nothing)
+    # A database that is not there yet is made once there is something to put into it, and not by a bad file.
+    store, made = open_store(ctx, database, create=True, dry_run=True), dry_run
     reports: list[IngestReport] = []
     shown: dict[frozenset[tuple[str, str]], str] = {}  # columns -> the first file that has them
     failures: list[dict[str, str]] = []
@@ -136,7 +136,10 @@ def ingest(
         path, first = waiting.pop(0)
         try:
             with progress(f"reading {path.name}", quiet=as_json):
-                report = pipeline.ingest(store, path, options)
+                read = read_source(path, options)
+                if not made and read.begins_a_store:
+                    store, made = open_store(ctx, database, create=True), True
+                report = store_source(store, read)
         except LawfitError as error:
             if isinstance(error, NoRun) and first and len(files) > 1:
                 waiting.append((path, False))  # curves that stand before their runs: once more, after the others

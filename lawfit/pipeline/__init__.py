@@ -26,7 +26,7 @@ from lawfit.pipeline.fitting import (
     evidence_of,
     fit_evidence,
 )
-from lawfit.pipeline.ingesting import curve_notes, ingest_curves, ingest_targets, put_curves
+from lawfit.pipeline.ingesting import read_source, store_source
 from lawfit.records import (
     Fit,
     IngestReport,
@@ -81,34 +81,9 @@ def ingest(store: Store, path: str | Path, options: IngestOptions | None = None)
     RecipeConflict
         The recipe name that was asked for holds other settings in the store.
     """
-    from lawfit.ingest import IngestOptions, interpret, read_table
-    from lawfit.ingest.curves import curve_columns
-    from lawfit.ingest.targets import is_target_table
+    from lawfit.ingest import IngestOptions
 
-    options = options or IngestOptions()
-    table = read_table(path, options.format)
-    if columns := curve_columns(table):
-        return ingest_curves(store, table, columns, options, str(path))
-    if is_target_table(table):
-        return ingest_targets(store, table, options, str(path))
-    found = interpret(table, options)
-    changes = store.put_sweeps(found.sweeps, named=found.named, dry_run=options.dry_run)
-    put = [] if options.dry_run else put_curves(store, found, changes)
-    return IngestReport(
-        file=str(path),
-        format=found.format,
-        rows=found.rows,
-        inserted=changes.inserted,
-        updated=changes.updated,
-        unchanged=changes.unchanged,
-        diverged=found.diverged,
-        rejections=found.rejections,
-        columns=found.columns,
-        recipes=tuple(recipe.name for recipe in changes.recipes),
-        notes=(*found.notes, *changes.notes, *curve_notes(put)),
-        dry_run=options.dry_run,
-        curve_points=sum(len(change.new_steps) for change in put),
-    )
+    return store_source(store, read_source(path, options or IngestOptions()))
 
 
 def refit(
@@ -160,10 +135,7 @@ def refit(
         sister=critical_batch_of_a_sister(store, chosen),
         progress=progress,
     )
-    for law in fitted.laws:
-        store.put_fit(law)
-    if fitted.fit is not None:
-        store.put_fit(fitted.fit, fitted.optima)
+    store.put_refit(fitted.laws, fitted.fit, fitted.optima)
     return store.fit((fitted.fit or fitted.laws[0]).id)
 
 

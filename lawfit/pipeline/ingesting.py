@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lawfit.errors import LogFormatError
@@ -19,14 +21,88 @@ if TYPE_CHECKING:
     from lawfit.ingest.curves import CurveColumns
     from lawfit.ingest.options import IngestOptions
     from lawfit.ingest.table import Table
+    from lawfit.ingest.targets import ReadTargets
     from lawfit.storage import Store
 
 
-def ingest_targets(store: Store, table: Table, options: IngestOptions, file: str) -> IngestReport:
-    """Steps to a target loss, a row per batch size."""
-    from lawfit.ingest.targets import read_targets
+@dataclass(frozen=True, kw_only=True)
+class SourceRead:
+    """What a file holds, before any store has seen it: runs, steps to targets, or curves of runs."""
 
-    read = read_targets(table, options)
+    path: str
+    options: IngestOptions
+    table: Table
+    runs: Ingested | None = None
+    targets: ReadTargets | None = None
+    curves: CurveColumns | None = None
+
+    @property
+    def begins_a_store(self) -> bool:
+        """Whether it holds rows that can stand in an empty store, where curves have no runs to belong to."""
+        sweeps = self.runs.sweeps if self.runs is not None else ()
+        return any(sweep.runs for sweep in sweeps) or (self.targets is not None and bool(self.targets.sweeps))
+
+
+def read_source(path: str | Path, options: IngestOptions) -> SourceRead:
+    """Read and interpret a file.
+
+    Raises
+    ------
+    LogFormatError
+        The file as a whole cannot be taken.
+    """
+    from lawfit.ingest import interpret, read_table
+    from lawfit.ingest.curves import curve_columns
+    from lawfit.ingest.targets import is_target_table, read_targets
+
+    table = read_table(path, options.format)
+    if columns := curve_columns(table):
+        return SourceRead(path=str(path), options=options, table=table, curves=columns)
+    if is_target_table(table):
+        return SourceRead(path=str(path), options=options, table=table, targets=read_targets(table, options))
+    return SourceRead(path=str(path), options=options, table=table, runs=interpret(table, options))
+
+
+def store_source(store: Store, read: SourceRead) -> IngestReport:
+    """Put what was read into the store, in one transaction; curves of logs follow in one of their own.
+
+    Raises
+    ------
+    RecipeConflict
+        The recipe name that was asked for holds other settings in the store.
+    NoRun
+        Curves of runs that the store does not have.
+    """
+    if read.curves is not None:
+        return _store_curves(store, read.table, read.curves, read.options, read.path)
+    if read.targets is not None:
+        return _store_targets(store, read.targets, read.options, read.path)
+    assert read.runs is not None
+    return _store_runs(store, read.runs, read.options, read.path)
+
+
+def _store_runs(store: Store, found: Ingested, options: IngestOptions, file: str) -> IngestReport:
+    changes = store.put_sweeps(found.sweeps, named=found.named, dry_run=options.dry_run)
+    put = [] if options.dry_run else put_curves(store, found, changes)
+    return IngestReport(
+        file=file,
+        format=found.format,
+        rows=found.rows,
+        inserted=changes.inserted,
+        updated=changes.updated,
+        unchanged=changes.unchanged,
+        diverged=found.diverged,
+        rejections=found.rejections,
+        columns=found.columns,
+        recipes=tuple(recipe.name for recipe in changes.recipes),
+        notes=(*found.notes, *changes.notes, *_curve_notes(put)),
+        dry_run=options.dry_run,
+        curve_points=sum(len(change.new_steps) for change in put),
+    )
+
+
+def _store_targets(store: Store, read: ReadTargets, options: IngestOptions, file: str) -> IngestReport:
+    """Steps to a target loss, a row per batch size."""
     found = read.found
     changes = store.put_targets(read.sweeps, named=found.named, dry_run=options.dry_run)
     return IngestReport(
@@ -55,7 +131,7 @@ def put_curves(store: Store, found: Ingested, changes: Changes) -> list[CurveCha
     return put
 
 
-def curve_notes(put: Sequence[CurveChange]) -> list[str]:
+def _curve_notes(put: Sequence[CurveChange]) -> list[str]:
     """Which stored curves were replaced by fuller logs, and which stayed though the file says otherwise."""
     said = []
     if replaced := [change for change in put if change.replaced]:
@@ -74,7 +150,7 @@ def curve_notes(put: Sequence[CurveChange]) -> list[str]:
     return said
 
 
-def ingest_curves(store: Store, table: Table, columns: CurveColumns, options: IngestOptions, file: str) -> IngestReport:
+def _store_curves(store: Store, table: Table, columns: CurveColumns, options: IngestOptions, file: str) -> IngestReport:
     """Curves for runs that are stored, in the recipe that was named or the only one that has them."""
     from lawfit.ingest.curves import read_curves
 
@@ -101,7 +177,7 @@ def ingest_curves(store: Store, table: Table, columns: CurveColumns, options: In
         rejections=found.rejections,
         columns=columns.shown(table),
         recipes=tuple(recipes),
-        notes=(*table.notes, f"a table of curves: points of {known} in the store", *curve_notes(put)),
+        notes=(*table.notes, f"a table of curves: points of {known} in the store", *_curve_notes(put)),
         dry_run=options.dry_run,
         curve_points=0 if options.dry_run else sum(len(change.new_steps) for change in put),
         of="curves",

@@ -183,6 +183,8 @@ def _postgres_sentence(cause: BaseException | None, location: Location) -> str:
             return f"{location} is in use by another process; nothing was written, run it again"
         case "3D000":
             return f"{location}: {first_line}. Create it first: createdb NAME"
+        case None if "NUL" in first_line:  # the driver's own, of a value: it never reached the server
+            return f"{location} cannot hold a text with a NUL character in it; nothing was written"
         case None:
             return f"no connection to {location}: {first_line}. Is the server running, and is the URL right?"
         case code:

@@ -398,7 +398,7 @@ class Store:
     def _run_id(self, connection: sa.Connection, recipe_key: str, run_key: str) -> int:
         column = tables.runs.c
         query = sa.select(column.id).where(column.recipe_id == _recipe_id(recipe_key), column.run_key == run_key)
-        found = connection.execute(query).scalar()
+        found = connection.execute(query).scalar() if _can_be_stored(run_key) else None
         if found is None:
             raise NoRun(f"no run '{run_key}' in this recipe; lawfit runs list shows their keys")
         return int(found)
@@ -427,6 +427,19 @@ class Store:
         with self.writing() as connection:
             return fit_rows.insert_fit(connection, fit, optima)
 
+    def put_refit(self, fits: Sequence[Fit], main: Fit | None = None, optima: Iterable[Optimum] = ()) -> None:
+        """Store all fits of one refit, the one that names the others last: all of them land, or none.
+
+        Parameters
+        ----------
+        main : the fit of learning rate and batch, where the runs carry one; `optima` are its
+        """
+        with self.writing() as connection:
+            for fit in fits:
+                fit_rows.insert_fit(connection, fit, ())
+            if main is not None:
+                fit_rows.insert_fit(connection, main, optima)
+
     def fit(self, fit_id: str) -> Fit:
         """The fit of that id.
 
@@ -435,8 +448,10 @@ class Store:
         NoFit
             There is none.
         """
-        with self.reading() as connection:
-            found = fit_rows.select_fits(connection, tables.fits.c.id == fit_id)
+        found: list[Fit] = []
+        if _can_be_stored(fit_id):
+            with self.reading() as connection:
+                found = fit_rows.select_fits(connection, tables.fits.c.id == fit_id)
         if not found:
             raise NoFit(f"no fit '{fit_id}' in {self.location}; run lawfit fit")
         return found[0]
@@ -494,8 +509,10 @@ class Store:
             There is none.
         """
         query = sa.select(tables.predictions).where(tables.predictions.c.id == prediction_id)
-        with self.reading() as connection:
-            row = connection.execute(query).mappings().first()
+        row = None
+        if _can_be_stored(prediction_id):
+            with self.reading() as connection:
+                row = connection.execute(query).mappings().first()
         if row is None:
             raise NoFit(f"no prediction '{prediction_id}' in {self.location}; lawfit predict prints the id of each")
         return StoredPrediction(**row)
@@ -503,6 +520,11 @@ class Store:
 
 def _recipe_id(recipe_key: str) -> sa.ScalarSelect[int]:
     return sa.select(tables.recipes.c.id).where(tables.recipes.c.key == recipe_key).scalar_subquery()
+
+
+def _can_be_stored(name: str) -> bool:
+    """PostgreSQL's texts hold no NUL, and asking for one is an error of its driver; SQLite just finds nothing."""
+    return "\x00" not in name
 
 
 def _listed(names: Sequence[str], most: int = 12) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lawfit import pipeline
-from lawfit.cli.main import ExitCode
+from lawfit.cli.main import ExitCode, run
 from tests.cli.conftest import Call
 
 SMALL = ("--params", "20M", "--params", "60M", "--tokens-per-param", "20", "--lr-steps", "4", "--batch-steps", "3")
@@ -123,6 +123,20 @@ def test_dry_run_stores_nothing(sweep: Path, away: Path, call: Call) -> None:
     (report,) = call("ingest", sweep, "--dry-run")["files"]
     assert (report["inserted"], report["dry_run"]) == (24, True)
     assert not (away / "lawfit.db").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["a,b\n1,2\n", "", "run_id,step,train_loss\na,1,3.0\n", HEADER + "1e8,2e9,131072,fast,3.0\n"],
+    ids=["no such columns", "empty", "curves of no run", "no row of use"],
+)
+def test_a_bad_file_leaves_no_empty_database(content: str, sweep: Path, away: Path) -> None:
+    path = away / "bad.csv"
+    path.write_text(content)
+    assert run(["ingest", str(path)]) in (ExitCode.FAILED, ExitCode.REJECTED)
+    assert list(away.glob("lawfit.db*")) == []
+    assert run(["ingest", str(path), str(sweep)]) in (ExitCode.OK, ExitCode.REJECTED)  # a good one beside it makes it
+    assert (away / "lawfit.db").exists()
 
 
 def test_curves_before_their_runs_are_read_after_them(sweep: Path, away: Path, call: Call) -> None:

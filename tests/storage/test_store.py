@@ -230,9 +230,28 @@ class TestFits:
         with pytest.raises(NoRecipe, match="ingest its runs first"):
             store.put_fit(fit("nowhere"))
 
-    def test_an_unknown_id(self, store: Store) -> None:
-        with pytest.raises(NoFit, match="no fit 'x'"):
-            store.fit("x")
+    @pytest.mark.parametrize("name", ["x", "a\x00b", "\x00"], ids=["plain", "NUL inside", "NUL alone"])
+    def test_an_unknown_id(self, name: str, store: Store, key: str) -> None:
+        """PostgreSQL's driver refuses to ask for a NUL; it is a name that is not there, as on SQLite."""
+        with pytest.raises(NoFit, match=f"no fit '{name}'"):
+            store.fit(name)
+        with pytest.raises(NoFit, match=f"no prediction '{name}'"):
+            store.prediction(name)
+        with pytest.raises(NoRun, match=f"no run '{name}'"):
+            store.curve(key, name, "loss")
+
+    def test_a_refit_lands_whole_or_not_at_all(self, store: Store, key: str) -> None:
+        laws = [fit(key, "law1", kind="loss"), fit(key, "law2", kind="weight_decay")]
+        broken = fit(key, "f1", payload={"loss": math.nan})
+        with pytest.raises(StoreError, match="nothing was written"):
+            store.put_refit(laws, broken)
+        assert store.fits() == []
+        optimum = Optimum(params=1e8, tokens=2e9, estimator="e3", status=OptimumStatus.INSIDE, lr=0.002)
+        store.put_refit(laws, fit(key), [optimum])
+        assert [f.id for f in store.fits()] == ["f1", "law2", "law1"]
+        assert store.optima("f1") == [optimum]
+        store.put_refit(laws)  # of a recipe without a finished run
+        assert store.fits()[0].id == "law2"
 
     def test_nan_in_a_payload_is_refused(self, store: Store, key: str) -> None:
         with pytest.raises(StoreError, match="nothing was written"):
