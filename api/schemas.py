@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from lawfit.records import LARGEST_TARGET
 from lawfit.units import parse_quantity
 
 
@@ -14,7 +15,9 @@ def _as_people_write(value: object) -> object:
     return parse_quantity(value) if isinstance(value, str) else value
 
 
-Quantity = Annotated[float, BeforeValidator(_as_people_write), Field(gt=0, allow_inf_nan=False)]
+# Bounds stand before the reader of "7B": behind it they would reach OpenAPI as `gt`, which JSON Schema does not know.
+Quantity = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_as_people_write)]
+Size = Annotated[float, Field(ge=1, le=LARGEST_TARGET, allow_inf_nan=False), BeforeValidator(_as_people_write)]
 Count = Annotated[int, Field(gt=0, le=10**12)]
 
 

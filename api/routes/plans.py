@@ -14,7 +14,7 @@ from lawfit.records import PlanQuestion
 from ..deps import StoreDep
 from ..plan_schemas import PlanOut
 from ..problems import documented
-from ..schemas import Count, Quantity
+from ..schemas import Count, Quantity, Size
 
 router = APIRouter(tags=["plans"])
 
@@ -27,8 +27,8 @@ def plan(
     gpus: Annotated[Count | None, Query(description="How many GPUs train, with flops_per_second")] = None,
     days: Annotated[Quantity | None, Query(description="Budget as wall-clock time on these GPUs")] = None,
     flops_per_second: Annotated[Quantity | None, Query(description="What one GPU sustains in training; 4e14")] = None,
-    params: Annotated[Quantity | None, Query(description="The size is given, counted as in the recipe")] = None,
-    tokens: Annotated[Quantity | None, Query(description="The training tokens are given")] = None,
+    params: Annotated[Size | None, Query(description="The size is given, counted as in the recipe")] = None,
+    tokens: Annotated[Size | None, Query(description="The training tokens are given")] = None,
     loss: Annotated[Quantity | None, Query(description="Nats per token to reach, as cheaply as can be")] = None,
     inference_tokens: Annotated[Quantity | None, Query(description="Tokens to serve from the same budget")] = None,
     step_seconds: Annotated[Quantity | None, Query(description="The quickest step, however small its batch")] = None,

@@ -13,7 +13,7 @@ from lawfit.records import Target
 
 from ..deps import StoreDep
 from ..problems import documented
-from ..schemas import Count, PredictionOut, Quantity
+from ..schemas import Count, PredictionOut, Quantity, Size
 
 router = APIRouter(tags=["predictions"])
 
@@ -21,8 +21,8 @@ router = APIRouter(tags=["predictions"])
 @router.get("/predictions", response_model=PredictionOut, responses=documented(404, 409, 422, 503))
 def predict(
     store: StoreDep,
-    params: Annotated[Quantity, Query(description="Parameters of the target, counted as in the recipe; 7e9 or 7B")],
-    tokens: Annotated[Quantity, Query(description="Training tokens of the target; 1.4e12 or 1.4T")],
+    params: Annotated[Size, Query(description="Parameters of the target, counted as in the recipe; 7e9 or 7B")],
+    tokens: Annotated[Size, Query(description="Training tokens of the target; 1.4e12 or 1.4T")],
     recipe: Annotated[str | None, Query(description="Name or key; needed when the store has several")] = None,
     batch_tokens: Annotated[Quantity | None, Query(description="Batch in tokens per step, when it is given")] = None,
     seq_len: Annotated[Count | None, Query(description="Tokens per sequence, to count the batch in sequences")] = None,

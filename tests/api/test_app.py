@@ -90,6 +90,46 @@ def test_fit(client: TestClient) -> None:
     assert "no fit 'nope'" in problem_of(client.get("/v1/fits/nope"), 404)["detail"]
 
 
+def test_a_nul_in_an_id_is_an_id_that_is_not_there(database_url: str) -> None:
+    """On PostgreSQL too, whose driver refuses to ask for one."""
+    with pipeline.open_store(database_url) as store:
+        store.put_runs(RECIPE, [])
+    with TestClient(create_app(Settings(database_url=database_url)), raise_server_exceptions=False) as client:
+        for path in (
+            *("/v1/fits/a%00b", "/v1/predictions/%00", f"{ASKED}&fit=a%00", f"{ASKED}&recipe=%00"),
+            *("/v1/plans?flops=1e20&recipe=a%00", "/v1/plans?flops=1e20&fit=a%00", "/v1/transfer?recipe=a%00b"),
+        ):
+            problem_of(client.get(path), 404)
+
+
+BEYOND = {"minimum": -1, "maximum": 1, "exclusiveMinimum": 0, "exclusiveMaximum": 0}  # steps from the bound to outside
+
+
+def test_the_schema_states_real_bounds(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the words that JSON Schema has; a value beyond one is refused, and one inside is not."""
+    for name in ("recommend", "plan", "transfer"):
+        monkeypatch.setattr(pipeline, name, lambda *_args, **_named: {})
+    stated = set()
+    for path, verbs in client.get("/openapi.json").json()["paths"].items():
+        for parameter in verbs["get"].get("parameters", ()):
+            for schema in parameter["schema"].get("anyOf", [parameter["schema"]]):
+                words = {"type", "items", "title", "description", "default"}
+                assert set(schema) <= words | set(BEYOND), parameter
+                for word in set(schema) & set(BEYOND):
+                    stated.add((parameter["name"], word, schema[word]))
+                    step = 1 if schema["type"] == "integer" else 1e-3 * max(1, abs(schema[word]))
+                    inwards = step if "inimum" in word else -step
+                    for value, refused in (
+                        (schema[word] + BEYOND[word] * step, True),
+                        (schema[word] + inwards, False),
+                    ):
+                        query = {"params": 7e9, "tokens": 1.4e12} if path == "/v1/predictions" else {}
+                        answer = client.get(path, params={**query, parameter["name"]: value}).json()
+                        named = {item["field"] for item in answer.get("errors", ())}
+                        assert (parameter["name"] in named) == refused, (path, parameter["name"], value)
+    assert {("params", "minimum", 1), ("tokens", "maximum", 1e18), ("flops", "exclusiveMinimum", 0)} <= stated
+
+
 def test_the_document_goes_out_as_it_is(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str | None, Target, str | None]] = []
 
@@ -144,7 +184,7 @@ def test_the_described_model_fits_the_document() -> None:
         ("params=7e9&tokens=1e12&seq_len=0", "seq_len"),
         ("params=7e9&tokens=1e12&seq_len=1.5", "seq_len"),
         ("params=7e9&tokens=1e12&batch_tokens=nan", "batch_tokens"),
-        ("params=1e300&tokens=1e12", "target"),
+        ("params=1e300&tokens=1e12", "params"),
         ("params=7e9&tokens=1e12&level=1", "level"),
         ("params=7e9&tokens=1e12&level=nan", "level"),
     ],
