@@ -260,7 +260,7 @@ class StepsToTarget:
     run_key: str  # identity inside its recipe, as of a run
     params: float
     batch_tokens: float  # tokens per step
-    steps: int
+    steps: float  # read between two evaluations, it need not be whole
     target_loss: float  # nats per token
     lr: float | None = None
     weight_decay: float | None = None

@@ -190,10 +190,10 @@ def common_targets(curves: Sequence[LossCurve], count: int = 5) -> dict[float, F
 
 
 def _lr_doubt(rates: Sequence[float], best: int) -> str:
-    distinct = np.unique(same_value(np.array(rates)))
-    if len(distinct) < 2:
+    of_value = same_value(np.array(rates))  # one rate printed with other digits is no other rate
+    if (highest := int(of_value.max())) == 0:
         return "one learning rate only"
-    if rates[best] in (min(rates), max(rates)):
+    if of_value[best] in (0, highest):
         return "the best learning rate tried lies at the edge of the sweep for some target"
     return ""
 

@@ -125,6 +125,18 @@ def positive_whole(cell: Cell) -> int:
     return value
 
 
+def positive_steps(cell: Cell) -> float:
+    """A number of steps above zero, as it is read off a curve: a fraction is one too, a whole number stays whole.
+
+    Raises
+    ------
+    CellError
+        It is neither.
+    """
+    value = positive(cell)
+    return positive_whole(cell) if value == int(value) else value
+
+
 def flag(cell: Cell) -> bool:
     """Yes or no, as logs write it.
 

@@ -63,8 +63,12 @@ def read_file(path: str | Path, options: IngestOptions | None = None) -> Ingeste
     return interpret(read_table(path, options.format), options)
 
 
-def interpret(table: Table, options: IngestOptions | None = None) -> Ingested:
+def interpret(table: Table, options: IngestOptions | None = None, *, whole_steps: bool = True) -> Ingested:
     """Interpret a table that was read, or made from a DataFrame (`Table.from_frame`).
+
+    Parameters
+    ----------
+    whole_steps : a run has a whole number of steps; steps to a target, read between two evaluations, need not be
 
     Raises
     ------
@@ -79,7 +83,7 @@ def interpret(table: Table, options: IngestOptions | None = None) -> Ingested:
         raise LogFormatError(f"{table.name}: no row can be read; line {first.line}: {first.reason}")
     columns = recognise(table, options)
     rejections = list(table.rejections)
-    readings = _readings(table, columns, options, rejections)
+    readings = _readings(RowReader(table, columns, options, whole_steps=whole_steps), table, rejections)
     keyed = _with_keys(readings, table, columns, rejections)
     sweeps = _sweeps(keyed, table, columns, options)
     rejections.sort(key=lambda rejection: (rejection.file, rejection.line or 0))
@@ -96,8 +100,7 @@ def interpret(table: Table, options: IngestOptions | None = None) -> Ingested:
     )
 
 
-def _readings(table: Table, columns: ColumnMap, options: IngestOptions, rejections: list[Rejection]) -> list[Reading]:
-    reader = RowReader(table, columns, options)
+def _readings(reader: RowReader, table: Table, rejections: list[Rejection]) -> list[Reading]:
     readings: list[Reading] = []
     first_line: dict[tuple[Any, ...], int] = {}
     for line, cells in table.rows:
@@ -182,7 +185,7 @@ def _run(key: str, reading: Reading, table: Table) -> Run:
         status=reading.status,
         loss=reading.loss,
         weight_decay=reading.weight_decay,
-        steps=reading.steps,
+        steps=None if reading.steps is None or reading.steps % 1 else int(reading.steps),
         seed=reading.seed,
         extra=reading.extra,
         source=f"{file}:{line}",

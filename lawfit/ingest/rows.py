@@ -15,6 +15,7 @@ from lawfit.ingest.numbers import (
     not_negative,
     number,
     positive,
+    positive_steps,
     positive_whole,
     whole,
 )
@@ -66,7 +67,7 @@ class Reading:
     status: RunStatus
     loss: float | None
     weight_decay: float | None
-    steps: int | None
+    steps: float | None  # whole, but for steps to a target
     seed: int | None
     facts: tuple[tuple[str, Any], ...]  # of the recipe: field and value, in a fixed order
     extra: dict[str, Json]
@@ -77,7 +78,8 @@ class Reading:
 class RowReader:
     """Reads the rows of one table."""
 
-    def __init__(self, table: Table, columns: ColumnMap, options: IngestOptions) -> None:
+    def __init__(self, table: Table, columns: ColumnMap, options: IngestOptions, *, whole_steps: bool) -> None:
+        self._steps: Callable[[Cell], float] = positive_whole if whole_steps else positive_steps
         self._columns = columns
         self._names = table.columns
         self._options = options
@@ -101,7 +103,7 @@ class RowReader:
             It cannot be taken.
         """
         self._require_finished(cells)
-        steps = self._get("steps", cells, positive_whole)
+        steps = self._get("steps", cells, self._steps)
         seq_len = self._get("seq_len", cells, positive_whole)
         if seq_len is None:
             seq_len = self._options.seq_len

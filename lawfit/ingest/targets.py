@@ -55,7 +55,7 @@ def read_targets(table: Table, options: IngestOptions) -> ReadTargets:
     mapping |= options.column_map
     rated = "lr" in mapping.values() or not set(names).isdisjoint(NAMES["lr"])
     read = table if rated else _with_a_rate(table)
-    found = interpret(read, dataclasses.replace(options, column_map=mapping))
+    found = interpret(read, dataclasses.replace(options, column_map=mapping), whole_steps=False)
     unreached = [run for sweep in found.sweeps for run in sweep.runs if run.loss is None]
     rejections = [
         Rejection(file=table.name, line=int(run.source.rpartition(":")[2]), column=None, reason=_UNREACHED)
@@ -89,7 +89,7 @@ def _row(run: Run, *, rated: bool) -> StepsToTarget:
         run_key=run.run_key,
         params=run.params,
         batch_tokens=run.batch_tokens,
-        steps=run.steps or round(run.tokens / run.batch_tokens),
+        steps=run.steps or float(f"{run.tokens / run.batch_tokens:.12g}"),  # the fraction, out of their product again
         target_loss=run.loss,
         lr=run.lr if rated else None,
         weight_decay=run.weight_decay,

@@ -98,7 +98,7 @@ targets = sa.Table(
     sa.Column("run_key", sa.Text, nullable=False),
     sa.Column("params", sa.Double, nullable=False),
     sa.Column("batch_tokens", sa.Double, nullable=False),
-    sa.Column("steps", sa.BigInteger, nullable=False),
+    sa.Column("steps", sa.Double, nullable=False),
     sa.Column("target_loss", sa.Double, nullable=False),
     sa.Column("lr", sa.Double),
     sa.Column("weight_decay", sa.Double),
@@ -109,7 +109,7 @@ targets = sa.Table(
     _positive("batch_tokens"),
     _positive("target_loss"),
     _positive("lr"),
-    sa.CheckConstraint("steps > 0", name="steps_positive"),
+    _positive("steps"),
     sa.CheckConstraint("weight_decay >= 0 AND weight_decay < 1e300", name="weight_decay_not_negative"),
 )
 

@@ -53,7 +53,13 @@ def stored_targets(connection: sa.Connection, recipe_id: sa.ScalarSelect[int]) -
     query = sa.select(targets).where(targets.c.recipe_id == recipe_id)
     query = query.order_by(targets.c.params, targets.c.target_loss, targets.c.batch_tokens, targets.c.run_key)
     names = ("run_key", *_FIELDS, "source")
-    return [StepsToTarget(**{name: row[name] for name in names}) for row in connection.execute(query).mappings()]
+    rows = connection.execute(query).mappings()
+    return [StepsToTarget(**{name: row[name] for name in names} | {"steps": _whole(row["steps"])}) for row in rows]
+
+
+def _whole(steps: float) -> float:
+    """A whole number stays one, so that hashes of what was stored before fractions could be are the same."""
+    return int(steps) if steps == int(steps) else steps
 
 
 def _stored(connection: sa.Connection, recipe_id: int) -> dict[str, dict[str, Any]]:

@@ -193,7 +193,10 @@ def test_a_batch_that_never_arrives_is_named(rng: np.random.Generator) -> None:
 def test_best_learning_rate_at_the_edge_is_noted(rng: np.random.Generator) -> None:
     two = [curve(batch, lr, 8e-3, rng) for batch in BATCHES for lr in (1e-3, 2e-3)]
     assert all("edge" in note for note in steps_table_from_curves(two, 3.0).notes)
-    one = [curve(batch, 2e-3, 2e-3, rng) for batch in BATCHES]
+    # the best printed with other digits than the outermost rate: the same rate, so the edge all the same
+    twice = [curve(batch, lr, 8e-3, rng) for batch in BATCHES for lr in (1e-3, 2e-3, 2.001e-3)]
+    assert all("edge" in note for note in steps_table_from_curves(twice, 3.0).notes)
+    one = [curve(batch, lr, 2e-3, rng) for batch in BATCHES for lr in (2e-3, 2.001e-3)]
     assert all("one learning rate only" in note for note in steps_table_from_curves(one, 3.0).notes)
 
 

@@ -9,7 +9,7 @@ import pytest
 from lawfit import pipeline
 from lawfit.errors import LogFormatError, RecipeConflict
 from lawfit.estimate.steps_to_target import StepsTable, fit_steps_table
-from lawfit.ingest import IngestOptions, read_table
+from lawfit.ingest import IngestOptions, read_file, read_table
 from lawfit.ingest.targets import is_target_table, read_targets
 from lawfit.laws.critical_batch import ZHANG
 from lawfit.storage import Store
@@ -65,6 +65,24 @@ def test_a_column_of_tokens_is_not_taken_for_the_target(tmp_path: Path) -> None:
     rows, rejections = read(path)
     assert rejections == []
     assert [row.steps for row in rows] == [40000, 21000]  # type: ignore[attr-defined]
+
+
+def test_steps_read_between_two_evaluations_need_not_be_whole(store: Store, tmp_path: Path) -> None:
+    half, none = ROWS[0].replace(",40000,", ",1234.5,"), ROWS[0].replace("a,1e8", "c,1e8").replace(",40000,", ",0.2,")
+    path = table(tmp_path, half, none, ROWS[1])
+    report = pipeline.ingest(store, path)
+    assert ["less than one batch" in rejection.reason for rejection in report.rejections] == [True]
+    assert pipeline.ingest(store, path).unchanged == 2
+    rows = store.targets(store.recipe("steps").key)
+    assert [row.steps for row in rows] == [1234.5, 21000]
+    assert [type(row.steps) for row in rows] == [float, int]  # whole ones stay whole: hashes of stored data stay
+
+
+def test_steps_of_a_run_are_whole(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text("params,steps,batch_tokens,lr,loss\n1e8,1000.5,65536,1e-3,3\n1e8,1000,65536,1e-3,3\n")
+    found = read_file(path)
+    assert [rejection.reason for rejection in found.rejections] == ["'1000.5' is not a whole number"]
 
 
 def test_no_learning_rate_is_none(tmp_path: Path) -> None:
