@@ -24,6 +24,7 @@ from lawfit.estimate.other_laws import fit_other_laws
 from lawfit.estimate.recipe_laws import CURVES, DATA_LAWS, STEPS_TABLE, RecipeLaws, fit_decay, fit_recipe_laws
 from lawfit.estimate.recipe_laws import THREE_TERM as THREE_TERM_ROUTE
 from lawfit.estimate.recipe_laws import TIMESCALE as TIMESCALE_ROUTE
+from lawfit.estimate.steady_rate import Curves
 from lawfit.estimate.timescale import bracket_sentence
 from lawfit.estimate.weight_decay import COUPLED, in_one_convention
 from lawfit.laws.lent import log_asymptote
@@ -50,8 +51,9 @@ class Evidence:
 
     runs: Sequence[Run]
     targets: Sequence[StepsToTarget] = ()
-    curves: Mapping[str, tuple[Floats, Floats]] = field(default_factory=dict)  # run_key -> (steps, losses)
+    curves: Curves = field(default_factory=dict)  # run_key -> (steps, losses)
     squares: Squares = field(default_factory=dict)
+    rates: Curves = field(default_factory=dict)  # run_key -> (steps, learning rates)
     metric: str = ""  # which of `CURVE_METRICS` the curves are
     schedule: str = ""  # of the learning rate, as the recipe says it
     weight_decay_kind: str = ""  # of runs that do not say it themselves; empty is coupled
@@ -85,6 +87,8 @@ def evidence_hash(evidence: Evidence) -> str:
         curves.update(key.encode() + steps.tobytes() + numbers.tobytes())
     for key in sorted(evidence.squares):
         curves.update(key.encode() + b"".join(column.tobytes() for column in evidence.squares[key]))
+    for key in sorted(evidence.rates):
+        curves.update(key.encode() + b"".join(column.tobytes() for column in evidence.rates[key]))
     targets = sorted(
         (row.run_key, row.params, row.batch_tokens, row.steps, row.target_loss) for row in evidence.targets
     )
@@ -125,6 +129,7 @@ def fit_all_laws(
         evidence.targets,
         evidence.curves,
         evidence.squares,
+        rates=evidence.rates,
         schedule=evidence.schedule,
         decay=decay,
         level={run.run_key for run in level},

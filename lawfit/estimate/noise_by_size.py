@@ -87,7 +87,9 @@ class NoiseFactor:
 
 
 def noise_by_size(
-    runs: Sequence[Run], squares: Mapping[str, tuple[Floats, Floats, Floats]] | None = None
+    runs: Sequence[Run],
+    squares: Mapping[str, tuple[Floats, Floats, Floats]] | None = None,
+    until: Mapping[str, float] | None = None,
 ) -> tuple[NoiseOfSize, ...]:
     """Noise scales of the sizes whose runs have one, ascending.
 
@@ -95,10 +97,16 @@ def noise_by_size(
     ----------
     runs : with `COLUMN` among their further columns, or
     squares : run_key -> (steps, squared norms at one batch, at two); used where a run's table has no noise scale
+    until : run_key -> steps up to which its learning rate is at the peak (infinite: to the end); runs that it lacks
+        have no noise scale. None: all runs to their ends
     """
     found = []
+    ends = {run.run_key: float("inf") for run in runs} if until is None else until
     scored = [
-        (run, value) for run in runs if run.loss is not None if (value := _of_run(run, squares or {})) is not None
+        (run, value)
+        for run in runs
+        if run.loss is not None and run.run_key in ends
+        if (value := _of_run(run, squares or {}, ends[run.run_key])) is not None
     ]
     sizes = np.array([run.params for run, _ in scored])
     for index in range(same_value(sizes).max(initial=-1) + 1 if len(sizes) else 0):
@@ -181,17 +189,19 @@ def _at_most_tokens(measured: Sequence[CriticalBatch], without_laws: Sequence[st
     return float(line[0]), float(np.sqrt(covariance[0, 0]))
 
 
-def _of_run(run: Run, squares: Mapping[str, tuple[Floats, Floats, Floats]]) -> float | None:
+def _of_run(run: Run, squares: Mapping[str, tuple[Floats, Floats, Floats]], end: float) -> float | None:
+    """Over the second half of the steps up to `end`."""
     try:
         stated = float(run.extra.get(COLUMN) or "nan")
     except (TypeError, ValueError):
         stated = float("nan")
-    if np.isfinite(stated) and stated > 0:
+    if np.isfinite(stated) and stated > 0 and np.isinf(end):  # it is of the run's second half, fallen rate or not
         return stated
     if run.run_key not in squares:
         return None
     steps, small, large = squares[run.run_key]
-    half = steps > 0.5 * steps.max(initial=0.0)
+    steady = steps <= end
+    half = steady & (steps > 0.5 * steps[steady].max(initial=0.0))
     try:
         return fit_noise_scale(
             small[half], large[half], run.batch_tokens, 2 * run.batch_tokens, blocks=_BLOCKS

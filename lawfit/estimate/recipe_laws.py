@@ -24,6 +24,7 @@ from lawfit.estimate.loss_law import lent_asymptote
 from lawfit.estimate.noise_by_size import NoiseFactor, NoiseOfSize, noise_by_size, noise_factor
 from lawfit.estimate.observations import usable
 from lawfit.estimate.optima import Floats
+from lawfit.estimate.steady_rate import Curves, SteadyParts, falls_throughout, steady_parts
 from lawfit.estimate.steps_to_target import (
     LossCurve,
     StepsTable,
@@ -37,7 +38,7 @@ from lawfit.estimate.timescale import TimescaleFit, fit_timescale
 from lawfit.estimate.weight_decay import DecayRuns
 from lawfit.factors import WEIGHT_DECAY, asked_levels
 from lawfit.laws.critical_batch import DOUBLING, Definition
-from lawfit.laws.schedules import holds_the_rate
+from lawfit.laws.rate_falls import Falls, falls
 from lawfit.records import FitStatus, Run, StepsToTarget
 
 STEPS_TABLE: Final = "steps_to_target"
@@ -92,9 +93,10 @@ class RecipeLaws:
 def fit_recipe_laws(
     runs: Sequence[Run],
     targets: Sequence[StepsToTarget] = (),
-    curves: Mapping[str, tuple[Floats, Floats]] | None = None,
+    curves: Curves | None = None,
     squares: Mapping[str, tuple[Floats, Floats, Floats]] | None = None,
     *,
+    rates: Curves | None = None,
     schedule: str = "",
     decay: DecayFit | None = None,
     level: Collection[str] | None = None,
@@ -112,8 +114,9 @@ def fit_recipe_laws(
     targets : its steps to a target, where a table gave them
     curves : run_key -> (steps, losses) of one metric
     squares : run_key -> (steps, squared gradient norms at one batch, at two), for the noise scale
-    schedule : the recipe's. Curves are read only where it holds the learning rate (constant, WSD): on a schedule that
-        decays from the start, the loss half-way is not what a run of half the length would have.
+    rates : run_key -> (steps, learning rates), where the log has them
+    schedule : the recipe's. Curves are read as far as the learning rate is known to hold (constant, WSD up to its
+        cooldown): where it falls, the loss half-way is not what a run of half the length would have.
     decay : the law of weight decay of the same runs, where it was fitted already
     level : keys of the runs at the level that all laws but that of weight decay hold at; None: chosen here
     resamples : of the three-term surface; the other laws need none
@@ -126,12 +129,13 @@ def fit_recipe_laws(
     if level is None:
         level = {run.run_key for run in hold_settings(ready, decay_law=decay.fit).runs}
     usual = [run for run in ready if run.run_key in level]
+    steady = steady_parts(runs, schedule, rates)
     missing: dict[str, str] = {}
     critical: dict[str, CriticalAnalysis] = {}
     least: LeastTokensFit | None = None
     routes: dict[str, Callable[[], tuple[Sequence[HyperbolaFit], Sequence[str], StepsTable | None]]] = {
         STEPS_TABLE: lambda: _from_table(targets),
-        CURVES: lambda: _from_curves(kept, curves or {}, schedule),
+        CURVES: lambda: _from_curves(kept, curves or {}, steady, schedule),
         DATA_LAWS: lambda: _from_runs(usual),
     }
     for route, measure in routes.items():
@@ -159,7 +163,7 @@ def fit_recipe_laws(
         three_term=three_term,
         timescale=decay.fit,
         least_tokens=least,
-        noise=noise_by_size(usual, squares),
+        noise=noise_by_size(usual, squares, steady.until),
         missing=missing,
         without_laws=tuple(without_laws),
     )
@@ -205,24 +209,25 @@ def _from_table(targets: Sequence[StepsToTarget]) -> tuple[Sequence[HyperbolaFit
 
 
 def _from_curves(
-    runs: Sequence[Run], curves: Mapping[str, tuple[Floats, Floats]], schedule: str
+    runs: Sequence[Run], curves: Curves, steady: SteadyParts, schedule: str
 ) -> tuple[Sequence[HyperbolaFit], Sequence[str], StepsTable]:
-    if not curves and (not schedule or holds_the_rate(schedule)):
+    if falls(schedule) is Falls.THROUGHOUT:
+        raise FitError(falls_throughout(schedule))
+    mine = {run.run_key: curves[run.run_key] for run in runs if run.run_key in curves}
+    if not mine:
         raise FitError("no loss curves are stored for this recipe")
-    if not holds_the_rate(schedule):
-        raise FitError(
-            f"its learning rate decays from the start (schedule '{schedule or 'unknown'}'), so a curve half-way is not "
-            f"a shorter run; steps to a loss are read off runs at a constant learning rate"
-        )
+    readable = {key: curve for key, curve in steady.cut(mine).items() if len(curve[0]) > 1}
+    cut = steady.notes(mine)
+    if not readable:
+        raise FitError("; ".join(cut) or "no curve has two points while the learning rate is at its peak")
     shown = [
         LossCurve(params=run.params, batch_tokens=run.batch_tokens, lr=run.lr, steps=steps, loss=loss)
         for run in runs
-        if run.run_key in curves
-        for steps, loss in [curves[run.run_key]]
-        if len(steps) > 1
+        if run.run_key in readable
+        for steps, loss in [readable[run.run_key]]
     ]
     fits: list[HyperbolaFit] = []
-    notes: list[str] = []
+    notes = list(cut)
     tables: list[StepsTable] = []
     for params, goals in common_targets(shown, TARGETS_PER_SIZE).items():
         table = steps_table_from_curves([curve for curve in shown if curve.params == params], goals)

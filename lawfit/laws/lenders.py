@@ -35,7 +35,7 @@ from typing import Final
 from lawfit.errors import UnknownLaw
 from lawfit.laws.entry import UNVERIFIED, PublishedLaw
 from lawfit.laws.published import published_laws
-from lawfit.laws.schedules import holds_the_rate
+from lawfit.laws.rate_falls import holds_the_rate
 from lawfit.records import Json, Recipe
 
 # What is lent, and how people call it. A law lends a level by its vote, an exponent by its evidence.

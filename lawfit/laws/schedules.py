@@ -236,12 +236,6 @@ def named_shape(text: str) -> Shape:
     return shape
 
 
-def holds_the_rate(schedule: str) -> bool:
-    """Whether the learning rate stays at its peak for most of a run, so that a curve half-way is a shorter run."""
-    words = schedule.lower()
-    return "constant" in words or "wsd" in words or "stable" in words
-
-
 def _fall(u: Floats, floor: float, fall: Fall) -> Floats:
     if fall is Fall.LINEAR:
         return _to_floor(1 - u, floor)

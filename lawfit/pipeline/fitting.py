@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lawfit.estimate.all_laws import Evidence, FittedLaw, Squares
     from lawfit.estimate.analysis import FitOptions
     from lawfit.estimate.held import Held
+    from lawfit.estimate.steady_rate import Curves
     from lawfit.laws.lenders import Lending
     from lawfit.storage import Store
 
@@ -47,22 +48,30 @@ class FittedRecipe:
 def evidence_of(store: Store, recipe: Recipe) -> Evidence:
     """All that the store holds of one recipe."""
     from lawfit.estimate.all_laws import CURVE_METRICS, Evidence
-    from lawfit.laws.schedules import holds_the_rate
+    from lawfit.estimate.steady_rate import is_rate
+    from lawfit.laws.rate_falls import Falls, falls
 
-    counts = store.curve_counts(recipe.key) if holds_the_rate(recipe.schedule) else {}  # others are not read off
+    counts = store.curve_counts(recipe.key) if falls(recipe.schedule) is not Falls.THROUGHOUT else {}  # not read off
+    rate = max(filter(is_rate, counts), key=lambda name: counts[name], default="")
     most = max(counts.values(), default=0)
     metric = next((name for name in CURVE_METRICS if 2 * counts.get(name, 0) > most), "")
-    curves = store.curves(recipe.key, metric) if metric else {}
     runs = store.runs(recipe.key)
     return Evidence(
         runs=runs,
         targets=store.targets(recipe.key),
-        curves={key: (steps.astype(float), numbers) for key, (steps, numbers) in curves.items()},
+        curves=_numbers(store, recipe, metric) if metric else {},
         squares=_squares(store, recipe, runs) if metric else {},
+        rates=_numbers(store, recipe, rate) if metric and rate else {},
         metric=metric,
         schedule=recipe.schedule,
         weight_decay_kind=recipe.extra.get("weight_decay_kind", ""),
     )
+
+
+def _numbers(store: Store, recipe: Recipe, metric: str) -> Curves:
+    """run_key -> (steps, numbers) of one metric."""
+    curves = store.curves(recipe.key, metric)
+    return {key: (steps.astype(float), numbers) for key, (steps, numbers) in curves.items()}
 
 
 def _squares(store: Store, recipe: Recipe, runs: Sequence[Run]) -> Squares:
