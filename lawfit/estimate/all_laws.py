@@ -56,6 +56,7 @@ class Evidence:
     rates: Curves = field(default_factory=dict)  # run_key -> (steps, learning rates)
     metric: str = ""  # which of `CURVE_METRICS` the curves are
     schedule: str = ""  # of the learning rate, as the recipe says it
+    stated: Mapping[str, str] = field(default_factory=dict)  # further columns that the recipe holds fixed
     weight_decay_kind: str = ""  # of runs that do not say it themselves; empty is coupled
 
 
@@ -93,7 +94,7 @@ def evidence_hash(evidence: Evidence) -> str:
         (row.run_key, row.params, row.batch_tokens, row.steps, row.target_loss) for row in evidence.targets
     )
     settings = sorted((run.run_key, repr(sorted(run.extra.items()))) for run in evidence.runs)  # one-factor sweeps
-    held = [evidence.metric, evidence.schedule, evidence.weight_decay_kind]
+    held = [evidence.metric, evidence.schedule, evidence.weight_decay_kind, sorted(evidence.stated.items())]
     return content_hash([data_hash(evidence.runs), settings, targets, held, curves.hexdigest()])
 
 
@@ -131,6 +132,7 @@ def fit_all_laws(
         evidence.squares,
         rates=evidence.rates,
         schedule=evidence.schedule,
+        stated=evidence.stated,
         decay=decay,
         level={run.run_key for run in level},
         rng=rng,
@@ -158,6 +160,7 @@ def _critical_law(found: RecipeLaws, metric: str) -> tuple[FittedLaw | None, str
         return None, (
             "it takes three or more batch sizes at one model size, the best one and larger ones among them: steps to a "
             "target loss, loss curves at a constant learning rate, or finished runs at two horizons per batch"
+            + (f"; of its loss curves: {found.missing[CURVES]}" if metric else "")
         )
     analysis, noise = found.critical[route], found.noise_factor
     payload = {

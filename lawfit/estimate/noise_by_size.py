@@ -22,7 +22,7 @@ from lawfit.estimate.optimum_law import SCATTER_PRIOR
 from lawfit.estimate.sweeps import same_value
 from lawfit.laws.lent import critical_exponents
 from lawfit.records import Run
-from lawfit.units import format_quantity
+from lawfit.units import counted, format_quantity
 
 Floats = NDArray[np.float64]
 
@@ -128,6 +128,24 @@ def noise_by_size(
             )
         )
     return tuple(sorted(found, key=lambda size: size.params))
+
+
+def unsteady_noise(
+    runs: Sequence[Run],
+    until: Mapping[str, float],
+    squares: Mapping[str, tuple[Floats, Floats, Floats]] | None = None,
+) -> list[str]:
+    """A sentence where noise scales of a table cannot be used: they are means over a falling learning rate."""
+    left = [
+        run
+        for run in runs
+        if run.extra.get(COLUMN) and np.isfinite(until.get(run.run_key, 0.0)) and run.run_key not in (squares or {})
+    ]
+    if not left:
+        return []
+    return [
+        f"{COLUMN} of {counted(len(left), 'run')} is not used: their learning rate falls within what it is a mean of"
+    ]
 
 
 def noise_factor(

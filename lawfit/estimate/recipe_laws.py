@@ -21,7 +21,7 @@ from lawfit.estimate.held import Held, hold_settings
 from lawfit.estimate.hyperbola import HyperbolaFit
 from lawfit.estimate.least_tokens import LeastTokensFit, fit_least_tokens
 from lawfit.estimate.loss_law import lent_asymptote
-from lawfit.estimate.noise_by_size import NoiseFactor, NoiseOfSize, noise_by_size, noise_factor
+from lawfit.estimate.noise_by_size import NoiseFactor, NoiseOfSize, noise_by_size, noise_factor, unsteady_noise
 from lawfit.estimate.observations import usable
 from lawfit.estimate.optima import Floats
 from lawfit.estimate.steady_rate import Curves, SteadyParts, falls_throughout, steady_parts
@@ -98,6 +98,7 @@ def fit_recipe_laws(
     *,
     rates: Curves | None = None,
     schedule: str = "",
+    stated: Mapping[str, str] | None = None,
     decay: DecayFit | None = None,
     level: Collection[str] | None = None,
     definition: Definition = DOUBLING,
@@ -117,6 +118,7 @@ def fit_recipe_laws(
     rates : run_key -> (steps, learning rates), where the log has them
     schedule : the recipe's. Curves are read as far as the learning rate is known to hold (constant, WSD up to its
         cooldown): where it falls, the loss half-way is not what a run of half the length would have.
+    stated : further columns that the recipe holds fixed, such as ``cooldown_fraction``
     decay : the law of weight decay of the same runs, where it was fitted already
     level : keys of the runs at the level that all laws but that of weight decay hold at; None: chosen here
     resamples : of the three-term surface; the other laws need none
@@ -125,16 +127,17 @@ def fit_recipe_laws(
     """
     ready, _ = usable(runs)
     decay = decay or fit_decay(runs, (), without_laws)
-    kept, held = decay.held.runs, decay.held.notes
+    kept = decay.held.runs
     if level is None:
         level = {run.run_key for run in hold_settings(ready, decay_law=decay.fit).runs}
     usual = [run for run in ready if run.run_key in level]
-    steady = steady_parts(runs, schedule, rates)
+    steady = steady_parts(runs, schedule, rates, stated)
+    beside = [*decay.held.notes, *unsteady_noise(usual, steady.until, squares)]
     missing: dict[str, str] = {}
     critical: dict[str, CriticalAnalysis] = {}
     least: LeastTokensFit | None = None
     routes: dict[str, Callable[[], tuple[Sequence[HyperbolaFit], Sequence[str], StepsTable | None]]] = {
-        STEPS_TABLE: lambda: _from_table(targets),
+        STEPS_TABLE: lambda: _from_table(targets, schedule),
         CURVES: lambda: _from_curves(kept, curves or {}, steady, schedule),
         DATA_LAWS: lambda: _from_runs(usual),
     }
@@ -147,7 +150,7 @@ def fit_recipe_laws(
                 replace(fit.critical(definition, estimator=estimator), certificate=certify_hyperbola(fit))
                 for fit in fits
             ]
-            critical[route] = analyse_critical(found, [*notes, *held], without_laws)
+            critical[route] = analyse_critical(found, [*notes, *beside], without_laws)
         except FitError as error:
             missing[route] = str(error)
     three_term = None
@@ -195,7 +198,9 @@ def fit_decay(runs: Sequence[Run], at: Sequence[str] = (), without_laws: Sequenc
     return DecayFit(held=held, fit=fit, missing="; ".join(fit.sentences) if fit.law is None else "")
 
 
-def _from_table(targets: Sequence[StepsToTarget]) -> tuple[Sequence[HyperbolaFit], Sequence[str], StepsTable]:
+def _from_table(
+    targets: Sequence[StepsToTarget], schedule: str
+) -> tuple[Sequence[HyperbolaFit], Sequence[str], StepsTable]:
     if not targets:
         raise FitError("the store holds no table of steps to a target loss for this recipe")
     table = StepsTable.of(
@@ -205,7 +210,14 @@ def _from_table(targets: Sequence[StepsToTarget]) -> tuple[Sequence[HyperbolaFit
         [row.target_loss for row in targets],
     )
     found = fit_steps_table(table)
-    return found.fits, found.refused, table
+    notes = list(found.refused)
+    if falls(schedule) in (Falls.THROUGHOUT, Falls.AT_END):
+        notes.insert(
+            0,
+            f"under schedule '{schedule}' steps to a target compare only where each run was as long as its target took "
+            "or reached it while its learning rate still held: a crossing on the way down comes too early",
+        )
+    return found.fits, notes, table
 
 
 def _from_curves(

@@ -86,7 +86,9 @@ class SteadyParts:
         ]
 
 
-def steady_parts(runs: Sequence[Run], schedule: str, rates: Curves | None = None) -> SteadyParts:
+def steady_parts(
+    runs: Sequence[Run], schedule: str, rates: Curves | None = None, held: Mapping[str, Json] | None = None
+) -> SteadyParts:
     """How far each run's learning rate stays at its peak; its warmup belongs to that part.
 
     What a log says of the rate along the run comes first, then columns such as ``cooldown_fraction``, then the name of
@@ -97,6 +99,7 @@ def steady_parts(runs: Sequence[Run], schedule: str, rates: Curves | None = None
     runs : of one recipe
     schedule : of the recipe
     rates : run_key -> (steps, learning rates), where they were logged
+    held : columns that the recipe holds fixed
     """
     when = falls(schedule)
     branches = _branches(runs)
@@ -109,7 +112,8 @@ def steady_parts(runs: Sequence[Run], schedule: str, rates: Curves | None = None
             unknown[key] = falls_throughout(schedule)
             continue
         try:
-            end, told = _end(run, when, schedule, (rates or {}).get(key), branches.get(key))
+            stated = _stated(run, {**(held or {}), **run.extra})
+            end, told = _end(run, when, schedule, (rates or {}).get(key), stated, branches.get(key))
         except ValueError as error:
             unknown[key] = str(error)
             continue
@@ -135,14 +139,19 @@ def is_rate(metric: str) -> bool:
 
 
 def _end(
-    run: Run, when: Falls, schedule: str, rate: tuple[Floats, Floats] | None, branch: float | None
+    run: Run,
+    when: Falls,
+    schedule: str,
+    rate: tuple[Floats, Floats] | None,
+    stated: tuple[float, str] | None,
+    branch: float | None,
 ) -> tuple[float, str]:
     """(steps at the peak rate, what says so).
 
     Raises
     ------
     ValueError
-        Nothing says it, or a column says what cannot be.
+        Nothing says it.
     """
     if rate is not None and (logged := _end_of_logged(*rate, to_the_end=when is Falls.NEVER)) is not None:
         return logged, "the learning rate in the log"
@@ -153,7 +162,7 @@ def _end(
             "or wsd with cooldown_fraction, the last share of the run in which the rate falls), or learning_rate along "
             "the curves"
         )
-    if (stated := _stated(run)) is not None:
+    if stated is not None:
         return stated
     if when is Falls.NEVER:
         return float("inf"), ""
@@ -181,10 +190,16 @@ def _end_of_logged(steps: Floats, rate: Floats, *, to_the_end: bool) -> float | 
     return float("inf") if to_the_end else float(steps[-1])
 
 
-def _stated(run: Run) -> tuple[float, str] | None:
-    """The earliest place where a column says that the rate begins to fall, in steps, and the column."""
+def _stated(run: Run, columns: Mapping[str, Json]) -> tuple[float, str] | None:
+    """The earliest place where a column says that the rate begins to fall, in steps, and the column.
+
+    Raises
+    ------
+    ValueError
+        A column says what cannot be.
+    """
     found = []
-    for name, cell in run.extra.items():
+    for name, cell in columns.items():
         forms = spellings(name)
         for pattern, place in _COLUMNS:
             if any(map(pattern.fullmatch, forms)):

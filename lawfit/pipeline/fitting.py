@@ -64,6 +64,7 @@ def evidence_of(store: Store, recipe: Recipe) -> Evidence:
         rates=_numbers(store, recipe, rate) if metric and rate else {},
         metric=metric,
         schedule=recipe.schedule,
+        stated=recipe.extra,
         weight_decay_kind=recipe.extra.get("weight_decay_kind", ""),
     )
 
