@@ -160,7 +160,7 @@ def _critical_law(found: RecipeLaws, metric: str) -> tuple[FittedLaw | None, str
         return None, (
             "it takes three or more batch sizes at one model size, the best one and larger ones among them: steps to a "
             "target loss, loss curves at a constant learning rate, or finished runs at two horizons per batch"
-            + (f"; of its loss curves: {found.missing[CURVES]}" if metric else "")
+            + "".join(f"; {sentence}" for sentence in found.unread)
         )
     analysis, noise = found.critical[route], found.noise_factor
     payload = {

@@ -59,6 +59,7 @@ class RecipeLaws:
     least_tokens: LeastTokensFit | None  # of the table or curves that steps to a loss are read from
     noise: tuple[NoiseOfSize, ...]  # gradient noise scale by size, of the runs that logged it
     missing: Mapping[str, str]  # route -> what it would take
+    unread: tuple[str, ...] = ()  # loss curves that are stored and not read, and what would have them read
     without_laws: tuple[str, ...] = ()  # published laws that lent nothing
 
     @property
@@ -168,6 +169,7 @@ def fit_recipe_laws(
         least_tokens=least,
         noise=noise_by_size(usual, squares, steady.until),
         missing=missing,
+        unread=tuple(steady.refusals(curves or {})),
         without_laws=tuple(without_laws),
     )
 

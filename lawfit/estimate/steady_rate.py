@@ -9,6 +9,7 @@ tells where that is are not read.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -67,23 +68,22 @@ class SteadyParts:
         }
 
     def notes(self, curves: Curves) -> list[str]:
-        """What became of these curves, in sentences."""
-        short: dict[str, list[str]] = {}
+        """Which of these curves end early, and which are not read, in sentences."""
+        short: dict[str, list[float]] = {}
         for key in curves:
             if key in self.told_by:
-                short.setdefault(self.told_by[key], []).append(key)
-        refused: dict[str, int] = {}
-        for key in curves:
-            if key in self.unknown:
-                refused[self.unknown[key]] = refused.get(self.unknown[key], 0) + 1
-        return [
-            *(
-                f"curves of {counted(len(keys), 'run')} are read up to where the learning rate begins to fall "
-                f"({_steps_words([self.until[key] for key in keys])}, by {told})"
-                for told, keys in short.items()
-            ),
-            *(f"curves of {counted(count, 'run')} are not read: {why}" for why, count in refused.items()),
+                short.setdefault(self.told_by[key], []).append(self.until[key])
+        cut = [
+            f"curves of {counted(len(ends), 'run')} are read up to where the learning rate begins to fall "
+            f"({_steps_words(ends)}, by {told})"
+            for told, ends in short.items()
         ]
+        return [*cut, *self.refusals(curves)]
+
+    def refusals(self, curves: Curves) -> list[str]:
+        """Which of these curves are not read, and why."""
+        count = Counter(self.unknown[key] for key in curves if key in self.unknown)
+        return [f"curves of {counted(number, 'run')} are not read: {why}" for why, number in count.items()]
 
 
 def steady_parts(
@@ -118,7 +118,7 @@ def steady_parts(
             unknown[key] = str(error)
             continue
         if end < LEAST_SHARE * length:
-            unknown[key] = f"its learning rate falls after less than {format_percent(LEAST_SHARE)} of the run ({told})"
+            unknown[key] = f"the learning rate falls after less than {format_percent(LEAST_SHARE)} of the run ({told})"
             continue
         until[key] = end
         if end < length:
@@ -128,7 +128,7 @@ def steady_parts(
 
 def falls_throughout(schedule: str) -> str:
     return (
-        f"its learning rate decays from the start (schedule '{schedule}'), so a curve half-way is not a shorter run; "
+        f"the learning rate decays from the start (schedule '{schedule}'), so a curve half-way is not a shorter run; "
         "steps to a loss are read off runs at a constant learning rate, or at one that is constant up to a cooldown"
     )
 
@@ -171,7 +171,7 @@ def _end(
     if branch is not None:
         return branch, f"column {TRUNK_STEPS}: shared with the runs that branch off there"
     raise ValueError(
-        f"its learning rate falls at the end (schedule '{schedule}') and nothing says from where on: give a column "
+        f"the learning rate falls at the end (schedule '{schedule}') and nothing says from where on: give a column "
         "cooldown_fraction (the last share of the run in which it falls), or learning_rate along the curves"
     )
 

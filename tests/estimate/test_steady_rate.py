@@ -210,7 +210,7 @@ def test_cut_and_refused_curves_are_counted() -> None:
     found = laws_of(Study(runs=made.runs, curves=made.curves, rates=some, schedule="wsd to 0"))
     said = " ".join(found.critical[CURVES].sentences)
     assert "curves of 48 runs are read up to where the learning rate begins to fall" in said
-    assert "curves of 24 runs are not read: its learning rate falls at the end" in said
+    assert "curves of 24 runs are not read: the learning rate falls at the end" in said
 
 
 def test_least_tokens_come_from_the_cut_curves_too() -> None:
