@@ -5,9 +5,10 @@ scales of one model size share (sizes differ in width, depth and heads, which a 
 know), and one of its own. ``s ~ N(0, size_var)`` and ``e ~ N(0, scatter_var)``, for both axes apart.
 
 What the runs say enters as one quadratic per scale in ``(z_c, q)``, q being coefficients that all scales share (the
-valley; none where each scale was measured by itself). Deviations are eliminated scale by scale and then size by size
-(Schur complements), so the cost is linear in scales and sizes, and the pieces give the estimate without any scales,
-the marginal likelihood of the variances, and what is known of each size's and each scale's own optimum.
+valley, of which each scale may have a version of its own; none where each scale was measured by itself). Deviations are
+eliminated scale by scale and then size by size (Schur complements), so the cost is linear in scales and sizes, and the
+pieces give the estimate without any scales, the marginal likelihood of the variances, and what is known of each size's
+and each scale's own optimum.
 """
 
 from __future__ import annotations
@@ -33,12 +34,40 @@ class ScaleTerms:
     gradient: Floats  # (scales, 2 + k) of half the objective, downhill
 
 
+class OwnValleys:
+    """Each scale's own valley averaged over: deviations of its coefficients from those that all scales share.
+
+    ``q_c = q + w_c``, ``w_c ~ N(0, var)``, for the first `j` of the shared coefficients. To second order the runs of a
+    scale then say of its optimum and of q what `averaged` holds.
+    """
+
+    def __init__(self, terms: ScaleTerms, at: Floats, var: Floats) -> None:
+        """`at` (scales, j) the point in the space of deviations; `var` (j,) their variances."""
+        own = slice(2, 2 + at.shape[1])
+        across = terms.information[:, own, :]
+        precision = across[:, :, own] + np.diag(1 / var)
+        down = terms.gradient[:, own] - at / var
+        self.lean = np.linalg.solve(precision, np.concatenate([across, down[:, :, None]], axis=-1))
+        taken = across.transpose(0, 2, 1) @ self.lean
+        self.averaged = ScaleTerms(
+            information=terms.information - taken[:, :, :-1], gradient=terms.gradient - taken[:, :, -1]
+        )
+        fit = (at**2 / var).sum() - (down * self.lean[:, :, -1]).sum()
+        # minus twice the log density of the runs that averaging brings
+        self.misfit = float(fit + np.linalg.slogdet(precision)[1].sum() + len(at) * np.log(var).sum())
+
+    def step(self, moved: Floats) -> Floats:
+        """(scales, j) how deviations follow (scales, 2 + k) steps of optimum and shared coefficients."""
+        return np.asarray(self.lean[:, :, -1] - np.einsum("cij,cj->ci", self.lean[:, :, :-1], moved))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Variances:
     """Of the deviations from the law, in ln lr and ln batch."""
 
     scatter: Floats  # (2,) a scale's own
     size: Floats  # (2,) shared by the scales of a size
+    valley: float = 0.0  # of a scale's own valley, where valleys are fitted: in units of `Shape.apart_sd` squared
 
 
 @dataclass(frozen=True, kw_only=True)

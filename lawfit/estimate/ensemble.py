@@ -150,15 +150,17 @@ def fit_ensemble(
     fits: dict[Choice, SurfaceFit] = {}
     unfinished: dict[Choice, SurfaceFit] = {}
     problems: list[str] = []
-    neighbour: dict[str, SurfaceFit] = {}
+    neighbour: dict[str, tuple[float, SurfaceFit]] = {}
     searched: set[tuple[str, float]] = set()
     for choice in choices:
-        elsewhere, here = (starts or {}).get(choice), neighbour.get(choice.shape)
+        elsewhere, (window, here) = (starts or {}).get(choice), neighbour.get(choice.shape, (0.0, None))
         shape, prior = SHAPES[choice.shape], priors[choice.prior]
+        same_runs = window == choice.window
         # a start from other cells may lead a cubic to its saddle; the neighbouring choice is then asked again
-        for start in (_start(elsewhere, here), here) if elsewhere is not None else (here,):
+        for start in (_start(elsewhere, here), here) if elsewhere is not None and not same_runs else (here,):
             try:
-                fit = fit_surface(observed, shape, choice.window, prior, _shifted(start, centre), groups)
+                begin = _shifted(start, centre)
+                fit = fit_surface(observed, shape, choice.window, prior, begin, groups, same_runs=same_runs)
                 if fit.converged and not starts and (choice.shape, choice.window) not in searched:
                     searched.add((choice.shape, choice.window))
                     fit = _from_the_lowest(observed, choice, prior, fit, groups)
@@ -173,7 +175,8 @@ def fit_ensemble(
                 problem = "did not converge"
                 unfinished.setdefault(choice, fit)
             else:
-                fits[choice] = neighbour[choice.shape] = fit
+                fits[choice] = fit
+                neighbour[choice.shape] = choice.window, fit
                 break
         else:
             problems.append(f"{choice.label}: {problem}")
@@ -221,7 +224,7 @@ def _from_the_lowest(
     shape = SHAPES[choice.shape]
     ends = [
         end
-        for end in search_again(observed, shape, choice.window, prior, fit, starts_apart(fit, shape))
+        for end in search_again(observed, shape, choice.window, prior, fit, starts_apart(fit, shape), roughly=True)
         if end.converged and shape.curves_up(end.shape)
     ]
     lowest = min(ends, key=lambda end: end.objective, default=None)

@@ -27,12 +27,17 @@ class Shape(Protocol):
     def prior_mean(self) -> Floats: ...
     @property
     def prior_sd(self) -> Floats: ...
+    @property
+    def apart_sd(self) -> Floats:
+        """By how much coefficients differ between two valleys of which one is about twice as steep."""
+        ...
+
     def curves_up(self, q: Floats) -> bool:
         """Whether the origin is a minimum, not a saddle."""
         ...
 
     def __call__(self, u: Floats, v: Floats, q: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-        """(h, dh/du, dh/dv), each (n,), and dh/dq (len(q), n)."""
+        """(h, dh/du, dh/dv), each (n,), and dh/dq (len(q), n); q is one (len(q),), or one for each row (len(q), n)."""
         ...
 
 
@@ -62,6 +67,10 @@ class Polynomial:
     def prior_sd(self) -> Floats:
         return np.array([{2: 0.01, 3: 0.006, 4: 0.003}[i + j] for i, j in self.powers])
 
+    @property
+    def apart_sd(self) -> Floats:
+        return self.prior_sd / 2
+
     def curves_up(self, q: Floats) -> bool:
         return bool(q[0] > 0 and 4 * q[0] * q[2] > q[1] ** 2)
 
@@ -72,9 +81,9 @@ class Polynomial:
         return tuple((place[(i - 1, j) if i else (i, j - 1)], bool(i)) for i, j in self.powers)
 
     def _slopes(self, q: Floats) -> Floats:
-        """(2, monomials) coefficients of the derivatives by u and by v."""
+        """(2, monomials, columns of q) coefficients of the derivatives by u and by v."""
         place = {power: at for at, power in enumerate(((1, 0), (0, 1), *self.powers))}
-        slopes = np.zeros((2, len(place)))
+        slopes = np.zeros((2, len(place), *q.shape[1:]))
         for coefficient, (i, j) in zip(q, self.powers, strict=True):
             if i:
                 slopes[0, place[i - 1, j]] += coefficient * i
@@ -92,9 +101,10 @@ class Polynomial:
 
     def __call__(self, u: Floats, v: Floats, q: Floats) -> tuple[Floats, Floats, Floats, Floats]:
         monomials = self._monomials(u, v)
-        by_u, by_v = self._slopes(q) @ monomials
         by_q = monomials[2:]
-        return q @ by_q, by_u, by_v, by_q
+        of_rows = q.reshape(len(q), -1)  # one column for all rows, or one each
+        by_u, by_v = (self._slopes(of_rows) * monomials).sum(axis=1)
+        return (of_rows * by_q).sum(axis=0), by_u, by_v, by_q
 
 
 @dataclass(frozen=True)
@@ -117,12 +127,16 @@ class Exponentials:
     def prior_sd(self) -> Floats:
         return np.tile([0.5, 0.3, 0.3], 3)
 
+    @property
+    def apart_sd(self) -> Floats:
+        return self.prior_sd * 2
+
     def curves_up(self, q: Floats) -> bool:
         return bool(np.isfinite(q).all())  # convex whatever q is
 
     def _terms(self, u: Floats, v: Floats, q: Floats) -> Iterator[tuple[Floats, Floats]]:
         """For each k, the amplitude times: the term itself, and its derivative by the exponent."""
-        for log_amplitude, p, r in q.reshape(3, 3):
+        for log_amplitude, p, r in q.reshape(3, 3, *q.shape[1:]):
             exponent = p * u + r * v
             near = np.minimum(exponent, 6.0)  # beyond e^6 the loss has long left every window: a straight line goes on
             grown = np.expm1(near)

@@ -19,17 +19,30 @@ from lawfit.estimate.elimination import Variances
 
 Floats = NDArray[np.float64]
 
-# Medians of log-normal priors on the standard deviation of sizes, in ln lr and ln batch, and their sd of ln. Sizes of
-# other shapes than our sweep's lie 0.14 to 0.17 (lr) off its law, the sweep's own six, of one family, 0.02 to 0.05
-# (data/README.md, "Other shapes"). Which of the two a table is, its columns tell where they have the shapes.
-ANY_SHAPE: Final = (0.15, 0.12)
-ONE_FAMILY: Final = (0.05, 0.05)
-SIZE_LOG_SD: Final = 0.8
+
+@dataclass(frozen=True, kw_only=True)
+class SizePrior:
+    """Log-normal prior on the standard deviation of sizes, in ln lr and ln batch."""
+
+    median: tuple[float, float]
+    log_sd: float
+
+
+# Sizes of other shapes than our sweep's lie 0.14 to 0.17 (lr) off its law and 0.2 or more off one through themselves
+# (data/README.md, "Other shapes"); those of Marin's optimizers 0.11 to 0.16, of three 0.35 to 0.43 (arXiv:2509.02046).
+ANY_SHAPE: Final = SizePrior(median=(0.15, 0.12), log_sd=0.5)
+# The sweep's own six, of one family: 0.02 to 0.06, and 0.11 in its narrowest window. Which of the two a table is, its
+# columns tell where they have the shapes.
+ONE_FAMILY: Final = SizePrior(median=(0.05, 0.05), log_sd=0.8)
 SCATTER_SD: Final = (0.1, 0.16)  # of half-normal priors on that of scales beside their size
 SIZE_GRID: Final = np.geomspace(0.012, 0.9, 12)
 SCATTER_GRID: Final = np.geomspace(0.012, 0.4, 6)
+# Valleys of two scales are alike and not the same; by how much, in units of `Shape.apart_sd`. Of half-normal priors
+# with 0.1 and 0.2 (and none) the first foretells our own sweep best.
+VALLEY_GRID: Final = (0.01, 0.04, 0.1, 0.2, 0.4, 0.8)
+VALLEY_SD: Final = 0.1
 DRAWS: Final = 9  # of the spreads, in equal steps of probability
-START: Final = Variances(scatter=np.array([0.05, 0.08]) ** 2, size=np.array([0.1, 0.1]) ** 2)
+START: Final = Variances(scatter=np.array([0.05, 0.08]) ** 2, size=np.array([0.1, 0.1]) ** 2, valley=0.01)
 PRIOR_SCALES: Final = (0.5, 1.0, 2.0)  # of the prior on the spread of sizes, for the answer to be shown under each
 _ORDER: Final = (3, 7, 1, 5, 8, 0, 6, 2, 4)  # which batch draw goes with which draw of the learning rate: no pattern
 MOST_FREEDOM: Final = 60.0
@@ -46,6 +59,7 @@ class Spread:
         return Variances(
             scatter=np.mean([draw.scatter for draw in self.draws], axis=0),
             size=np.mean([draw.size for draw in self.draws], axis=0),
+            valley=self.draws[0].valley,
         )
 
     def freedom(self) -> float:
@@ -58,7 +72,7 @@ class Spread:
 def weigh_spreads(
     log_marginals: Callable[[Floats, Floats], Floats],
     start: Variances,
-    size_sd: tuple[float, float],
+    size_prior: SizePrior,
     *,
     prior_scale: float = 1.0,
 ) -> Spread:
@@ -68,11 +82,13 @@ def weigh_spreads(
     ----------
     log_marginals : `elimination.log_marginals` at one point, of variances of scales (s, 2) and of sizes (m, 2)
     start : variances of the axis that is not looked at
-    size_sd : median of the prior on the spread of sizes, `ANY_SHAPE` or `ONE_FAMILY`
-    prior_scale : factor on it
+    size_prior : `ANY_SHAPE` or `ONE_FAMILY`
+    prior_scale : factor on its median
     """
     mean = Variances(scatter=start.scatter.copy(), size=start.size.copy())
-    log_size_prior = [-0.5 * (np.log(SIZE_GRID / (prior_scale * sd)) / SIZE_LOG_SD) ** 2 for sd in size_sd]
+    log_size_prior = [
+        -0.5 * (np.log(SIZE_GRID / (prior_scale * median)) / size_prior.log_sd) ** 2 for median in size_prior.median
+    ]
     log_scatter_prior = np.array([_half_normal(SCATTER_GRID, sd) for sd in SCATTER_SD])
     chosen: list[tuple[Floats, Floats]] = []
     for axis in (0, 1):
@@ -98,6 +114,14 @@ def weigh_spreads(
         for k in range(DRAWS)
     )
     return Spread(draws=draws)
+
+
+def weigh_valleys(log_density: Callable[[float], float]) -> float:
+    """Posterior mean of the variance of the valleys of scales, by the log density of the runs for such a variance."""
+    grid = np.array(VALLEY_GRID)
+    logs = np.array([log_density(sd**2) for sd in VALLEY_GRID]) + _half_normal(grid, VALLEY_SD)
+    weight = np.exp(logs - logs.max())
+    return float(weight @ grid**2 / weight.sum())
 
 
 def _half_normal(grid: Floats, scale: float) -> Floats:

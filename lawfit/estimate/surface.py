@@ -1,10 +1,11 @@
 """The joint surface: one valley shape, one law for where it lies, fitted to all cells at once.
 
-Log loss of run i in cell c: ``y_i = floor_c + k_c h(log lr_i - a_c, log batch_i - b_c; q) + noise``, where the optimum
-moves as a power law with deviations that the cells of a size share and small ones of a cell's own: ``a_c = x_c .
-law_lr + s_size(c) + e_c`` and likewise ``b_c`` for the batch. ``x_c = (1, n, d, z^2, f)``, ``n = ln params``, ``d = ln
-tokens`` (centred), ``z = (n + d) / 2`` for curvature, f for a bend where there are few tokens per parameter. The valley
-may get steeper or flatter along the horizon, ``k_c = exp(steepness d)``.
+Log loss of run i in cell c: ``y_i = floor_c + k_c h(log lr_i - a_c, log batch_i - b_c; q_c) + noise``, where the
+optimum moves as a power law with deviations that the cells of a size share and small ones of a cell's own: ``a_c =
+x_c . law_lr + s_size(c) + e_c`` and likewise ``b_c`` for the batch. ``x_c = (1, n, d, z^2, f)``, ``n = ln params``,
+``d = ln tokens`` (centred), ``z = (n + d) / 2`` for curvature, f for a bend where there are few tokens per parameter.
+The valley may get steeper or flatter along the horizon, ``k_c = exp(steepness d)``, and is every cell's own: ``q_c = q
++ w_c``. A valley held to be the same everywhere moves optima along its soft direction to make up for what differs.
 
 The estimate is the posterior mode under Gaussian priors on law and shape (weak where the data speak) and a robust
 (pseudo-Huber) loss, found by Levenberg-Marquardt; floors and deviations are eliminated cell by cell and size by size
@@ -16,7 +17,7 @@ fits.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -29,6 +30,7 @@ from lawfit.estimate.elimination import (
     Eliminated,
     Frame,
     LawPrior,
+    OwnValleys,
     ScaleTerms,
     Variances,
     left_out,
@@ -74,6 +76,8 @@ class SurfaceFit:
     floor: Floats  # (cells,) fitted log loss at each cell's optimum
     scatter_var: Floats  # (2,) of a cell's own shift
     size_var: Floats  # (2,) of a size's
+    valley_var: float  # of a cell's own valley, in units of `Shape.apart_sd` squared
+    own_valley: Floats  # (cells, len q) how each cell's valley differs from the shared one
     freedom: float  # of a Student t that allows for how badly the two are known
     noise: float  # sd of log loss of the typical cell
     noise_of_cells: Floats  # (cells,)
@@ -110,10 +114,13 @@ def fit_surface(
     prior: LawPrior,
     start: SurfaceFit | None = None,
     groups: Sequence[Ints] = (),
+    *,
+    same_runs: bool = False,
 ) -> SurfaceFit:
     """Fit one joint surface to the runs within `window` (in log loss) of their cell's lowest loss.
 
-    `groups` are sets of cells for which the estimate without them is wanted too.
+    `groups` are sets of cells for which the estimate without them is wanted too. `same_runs`: the start is a fit of
+    the same shape to the same runs under another prior of the law, whose noise holds here too.
 
     Raises
     ------
@@ -127,11 +134,15 @@ def fit_surface(
         var = spread.START
     else:
         theta = np.concatenate([start.law, start.shape, [start.steepness]])
-        var = Variances(scatter=start.scatter_var.copy(), size=start.size_var.copy())
+        var = Variances(scatter=start.scatter_var.copy(), size=start.size_var.copy(), valley=start.valley_var)
     noise = NOISE_START if start is None else start.noise
-    same = start is not None and start.scales == problem.scales
-    shifts = (start.size_shift, start.shift) if start is not None and same else None
-    return problem.solve(problem.place(theta, shifts), var, noise, groups, known_spread=start is not None)
+    at = problem.place(theta)
+    if start is not None and start.scales == problem.scales:
+        own = start.own_valley if start.shape.shape == shape.prior_mean.shape else None
+        at = problem.place(theta, (start.size_shift, start.shift), own)
+    if start is not None and same_runs:
+        return problem.finish(at, problem.valley(at), var, noise, start.noise_of_cells, groups)
+    return problem.solve(at, var, noise, groups, known_spread=start is not None)
 
 
 def inside_window(observed: Observations, window: float) -> NDArray[np.bool_]:
@@ -170,19 +181,28 @@ class Ending:
 
 
 def search_again(
-    observed: Observations, shape: Shape, window: float, prior: LawPrior, fit: SurfaceFit, starts: Sequence[Floats]
+    observed: Observations,
+    shape: Shape,
+    window: float,
+    prior: LawPrior,
+    fit: SurfaceFit,
+    starts: Sequence[Floats],
+    *,
+    roughly: bool = False,
 ) -> list[Ending]:
     """Minimise the objective of a fit once more, first from where it ended, then from `starts` (law and shape each).
 
-    Noise and variances are the fit's, so that all endings belong to one and the same objective.
+    Noise and variances are the fit's, so that all endings belong to one and the same objective. `roughly` ends a
+    search a few hundredths of a squared standard error above its minimum, which tells basins apart.
     """
     problem = _Problem(observed, inside_window(observed, window), shape, prior)
-    var = Variances(scatter=fit.scatter_var, size=fit.size_var)
+    var = Variances(scatter=fit.scatter_var, size=fit.size_var, valley=fit.valley_var)
+    enough = _ROUGH_GAIN if roughly else _GAIN / 10
     found = []
     for own, theta in ((True, fit.mode), *((False, np.append(start, 0.0)) for start in starts)):
-        at = problem.place(theta, (fit.size_shift, fit.shift) if own else None)
+        at = problem.place(theta, (fit.size_shift, fit.shift) if own else None, fit.own_valley if own else None)
         try:
-            at, valley, converged, _ = problem.descend(at, problem.valley(at), var, fit.noise_of_cells, _GAIN / 10)
+            at, valley, converged, _ = problem.descend(at, problem.valley(at), var, fit.noise_of_cells, enough)
         except (FitError, np.linalg.LinAlgError):  # from there no step can be computed
             law, q = at.theta[:N_LAW], at.theta[N_LAW:-1]
             found.append(Ending(law=law, shape=q, objective=np.inf, converged=False))
@@ -208,12 +228,12 @@ def under_other_priors(
 ) -> list[UnderPrior]:
     """How a fit moves with the prior of the spread of sizes, for each of `spread.PRIOR_SCALES`."""
     problem = _Problem(observed, inside_window(observed, window), shape, prior)
-    at = problem.place(fit.mode, (fit.size_shift, fit.shift))
+    at = problem.place(fit.mode, (fit.size_shift, fit.shift), fit.own_valley)
     system = _System(problem, problem.valley(at), at, fit.noise_of_cells)
-    start = Variances(scatter=fit.scatter_var, size=fit.size_var)
+    start = Variances(scatter=fit.scatter_var, size=fit.size_var, valley=fit.valley_var)
     found = []
     for scale in spread.PRIOR_SCALES:
-        plausible = spread.weigh_spreads(system.log_marginals, start, problem.size_sd, prior_scale=scale)
+        plausible = problem.weigh(system, start, scale)
         average = _average(system, plausible)
         found.append(
             UnderPrior(
@@ -234,14 +254,16 @@ class _Place:
     theta: Floats  # (10 + len q + 1,) law, shape and steepness
     shifts: Deviations
     floor: Floats  # (cells,)
+    own: Floats  # (cells, len q) how each cell's valley differs from the shared one
 
-    def moved(self, theta: Floats, shifts: Deviations, floor: Floats, share: float) -> _Place:
+    def moved(self, theta: Floats, shifts: Deviations, own: Floats, floor: Floats, share: float) -> _Place:
         """A share of a step further."""
         scatter, size = self.shifts.scatter + share * shifts.scatter, self.shifts.size + share * shifts.size
         return _Place(
             theta=self.theta + share * theta,
             shifts=Deviations(scatter=scatter, size=size),
             floor=self.floor + share * floor,
+            own=self.own + share * own,
         )
 
 
@@ -265,7 +287,7 @@ class _Problem:
         self.scales = tuple(zip(observed.params.tolist(), observed.tokens.tolist(), strict=True))
         self.columns = np.empty((5 + len(shape.prior_mean), len(self.y)))  # of one system after another
         self.log_tokens = np.log(observed.tokens) - prior.centre[1]
-        self.size_sd = spread.ONE_FAMILY if observed.one_family else spread.ANY_SHAPE
+        self.size_prior = spread.ONE_FAMILY if observed.one_family else spread.ANY_SHAPE
         self.frame = _frame(observed, shape, prior)
 
     def start_level(self, theta: Floats) -> Floats:
@@ -282,19 +304,20 @@ class _Problem:
         return np.array(levels)
 
     def each_row(self, of_cells: Floats) -> Floats:
-        return np.repeat(of_cells, self.counts)
+        return np.repeat(of_cells, self.counts, axis=-1)
 
     def medians(self, of_rows: Floats) -> Floats:
         """(cells with rows,) medians."""
         return np.array([median(of_rows[rows]) for rows in self.rows_of_cell])
 
-    def place(self, theta: Floats, shifts: tuple[Floats, Floats] | None = None) -> _Place:
+    def place(self, theta: Floats, shifts: tuple[Floats, Floats] | None = None, own: Floats | None = None) -> _Place:
         """The point with these coefficients (and shifts of sizes and of cells), floors through the middle."""
         sizes = int(self.frame.size_of_scale[-1]) + 1
         size, total = shifts if shifts is not None else (np.zeros((sizes, 2)), np.zeros((self.n_cells, 2)))
         deviations = Deviations(scatter=total - size[self.frame.size_of_scale], size=size)
-        at = _Place(theta=theta, shifts=deviations, floor=np.zeros(self.n_cells))
-        return _Place(theta=theta, shifts=deviations, floor=self.medians(self.y - self.valley(at)[0]))
+        own = np.zeros((self.n_cells, len(self.shape.prior_mean))) if own is None else own
+        at = _Place(theta=theta, shifts=deviations, floor=np.zeros(self.n_cells), own=own)
+        return replace(at, floor=self.medians(self.y - self.valley(at)[0]))
 
     def optima(self, at: _Place) -> tuple[Floats, Floats]:
         """(ln lr*, ln batch*) of every cell."""
@@ -305,7 +328,9 @@ class _Problem:
     def valley(self, at: _Place) -> Valley:
         """The valley at every row, with its derivatives; the last one is by the steepness."""
         a, b = self.optima(at)
-        h, by_u, by_v, by_q = self.shape(self.x - self.each_row(a), self.z - self.each_row(b), at.theta[N_LAW:-1])
+        u, v = self.x - self.each_row(a), self.z - self.each_row(b)
+        q = at.theta[N_LAW:-1]
+        h, by_u, by_v, by_q = self.shape(u, v, self.each_row(q[:, None] + at.own.T))
         log_tokens = self.each_row(self.log_tokens)
         steep = np.exp(at.theta[-1] * log_tokens)
         h = h * steep
@@ -316,7 +341,8 @@ class _Problem:
         robust = 2 * _ROBUST**2 * (np.sqrt(1 + (r / _ROBUST) ** 2) - 1)
         off = at.theta - self.frame.mean
         shifts = (at.shifts.scatter**2 / var.scatter).sum() + (at.shifts.size**2 / var.size).sum()
-        return float(self.seeds @ robust + off @ self.frame.precision @ off + shifts)
+        valleys = ((at.own / self.shape.apart_sd) ** 2).sum() / var.valley
+        return float(self.seeds @ robust + off @ self.frame.precision @ off + shifts + valleys)
 
     def solve(
         self, at: _Place, var: Variances, typical: float, groups: Sequence[Ints], *, known_spread: bool
@@ -324,22 +350,30 @@ class _Problem:
         """Search, with the variances of a neighbouring fit where there is one, and average over those of this one."""
         noise = np.full(self.n_cells, typical)
         valley = self.valley(at)
-        steps, converged = 0, False
+        steps = 0
         for round_ in range(_ROUNDS):
-            at, valley, converged, taken = self.descend(at, valley, var, noise, _ROUGH_GAIN)
+            at, valley, _, taken = self.descend(at, valley, var, noise, _ROUGH_GAIN)
             steps += taken
             system = _System(self, valley, at, noise)
             if round_ and not known_spread:  # once the noise is known
-                var = spread.weigh_spreads(system.log_marginals, var, self.size_sd).mean
+                var = self.weigh(system, var).mean
             typical, noise = self._updated_noise(valley, at.floor, system.given(var))
-        var = spread.weigh_spreads(_System(self, valley, at, noise).log_marginals, var, self.size_sd).mean
+        var = self.weigh(_System(self, valley, at, noise), var).mean
+        found = self.finish(at, valley, var, typical, noise, groups)
+        return replace(found, steps=found.steps + steps)
+
+    def finish(
+        self, at: _Place, valley: Valley, var: Variances, typical: float, noise: Floats, groups: Sequence[Ints]
+    ) -> SurfaceFit:
+        """Search with noise and, roughly, variances known, and average over the variances."""
+        steps = 0
         for enough in (_GAIN, _GAIN / 100):
             at, valley, converged, taken = self.descend(at, valley, var, noise, enough)
             steps += taken
             system = _System(self, valley, at, noise)
             if system.given(var).gradient_norm() < _NEAR:
                 break  # else small gains of damped steps, as along a valley that hardly slopes
-        plausible = spread.weigh_spreads(system.log_marginals, var, self.size_sd)
+        plausible = self.weigh(system, var)
         without, foretold = left_out(system.given(var), groups)
         average = _average(system, plausible)
         size_shift = at.shifts.size + average.shifts.size
@@ -356,6 +390,8 @@ class _Problem:
             floor=at.floor,
             scatter_var=plausible.mean.scatter,
             size_var=plausible.mean.size,
+            valley_var=plausible.mean.valley,
+            own_valley=at.own,
             freedom=plausible.freedom(),
             noise=typical,
             noise_of_cells=noise,
@@ -371,6 +407,16 @@ class _Problem:
             steps=steps,
         )
 
+    def weigh(self, system: _System, var: Variances, prior_scale: float = 1.0) -> spread.Spread:
+        """The posterior of the variances at a point, those of `var` being the first guess."""
+        valley_var = spread.weigh_valleys(lambda valley: system.log_density(replace(var, valley=valley)))
+
+        def log_marginals(scatter_vars: Floats, size_vars: Floats) -> Floats:
+            return system.log_marginals(scatter_vars, size_vars, valley_var)
+
+        found = spread.weigh_spreads(log_marginals, var, self.size_prior, prior_scale=prior_scale)
+        return spread.Spread(draws=tuple(replace(draw, valley=valley_var) for draw in found.draws))
+
     def descend(
         self, at: _Place, valley: Valley, var: Variances, noise: Floats, enough: float
     ) -> tuple[_Place, Valley, bool, int]:
@@ -384,8 +430,9 @@ class _Problem:
             given = system.given(var)
             for _ in range(10):
                 step, shifts = given.step(damping)
+                own = system.own_step(step, shifts, var)
                 # deviations and floors are not damped: where they lead uphill, less of the whole step goes down
-                trial = at.moved(step, shifts, system.floor_step(step, shifts), 1 / (1 + damping))
+                trial = at.moved(step, shifts, own, system.floor_step(step, shifts, own), 1 / (1 + damping))
                 there = self.valley(trial)
                 value = self.objective(there, trial, var, noise)
                 if np.isfinite(value) and value <= current + 1e-10:
@@ -435,6 +482,7 @@ class _System:
 
     def __init__(self, problem: _Problem, valley: Valley, at: _Place, noise: Floats) -> None:
         self.problem, self.at = problem, at
+        self._own_valleys: dict[float, OwnValleys] = {}
         h, by_u, by_v, by_q = valley
         e = problem.y - h - problem.each_row(at.floor)
         sd = problem.each_row(noise)
@@ -450,20 +498,43 @@ class _System:
         free = gram[:, 1:, 1:] - gram[:, 0, 1:, None] * self.by_floor[:, None, 1:]
         self.terms = ScaleTerms(information=free[:, :-1, :-1], gradient=free[:, :-1, -1])
 
+    def own_valleys(self, valley_var: float) -> OwnValleys:
+        if valley_var not in self._own_valleys:
+            var = valley_var * self.problem.shape.apart_sd**2
+            self._own_valleys[valley_var] = OwnValleys(self.terms, self.at.own, var)
+        return self._own_valleys[valley_var]
+
     def given(self, var: Variances) -> Eliminated:
-        return Eliminated(self.problem.frame, self.terms, self.at.theta, self.at.shifts, var)
+        terms = self.own_valleys(var.valley).averaged
+        return Eliminated(self.problem.frame, terms, self.at.theta, self.at.shifts, var)
 
-    def log_marginals(self, scatter_vars: Floats, size_vars: Floats) -> Floats:
+    def log_marginals(self, scatter_vars: Floats, size_vars: Floats, valley_var: float) -> Floats:
         frame, at = self.problem.frame, self.at
-        return log_marginals(frame, self.terms, at.theta, at.shifts, scatter_vars, size_vars)
+        terms = self.own_valleys(valley_var).averaged
+        return log_marginals(frame, terms, at.theta, at.shifts, scatter_vars, size_vars)
 
-    def floor_step(self, step: Floats, shifts: Deviations) -> Floats:
-        """Floors that follow a step."""
+    def log_density(self, var: Variances) -> float:
+        """Of the runs, up to a constant, all deviations averaged over."""
+        of_valleys = -0.5 * self.own_valleys(var.valley).misfit
+        return float(self.log_marginals(var.scatter[None], var.size[None], var.valley)[0, 0]) + of_valleys
+
+    def place_step(self, step: Floats, shifts: Deviations) -> Floats:
+        """(cells, 2) by which optima move."""
         frame = self.problem.frame
         total = shifts.scatter + shifts.size[frame.size_of_scale]
-        lr = frame.design @ step[:TERMS] + total[:, 0]
-        batch = frame.design @ step[TERMS:N_LAW] + total[:, 1]
-        moved = self.by_floor[:, 1] * lr + self.by_floor[:, 2] * batch + self.by_floor[:, 3:-1] @ step[N_LAW:]
+        return total + np.column_stack([frame.design @ step[:TERMS], frame.design @ step[TERMS:N_LAW]])
+
+    def own_step(self, step: Floats, shifts: Deviations, var: Variances) -> Floats:
+        """(cells, len q) by which each cell's valley follows a step."""
+        place = self.place_step(step, shifts)
+        moved = np.column_stack([place, np.tile(step[N_LAW:], (len(place), 1))])
+        return self.own_valleys(var.valley).step(moved)
+
+    def floor_step(self, step: Floats, shifts: Deviations, own: Floats) -> Floats:
+        """Floors that follow a step."""
+        place = self.place_step(step, shifts)
+        moved = (self.by_floor[:, 1:3] * place).sum(axis=1) + self.by_floor[:, 3:-1] @ step[N_LAW:]
+        moved += (self.by_floor[:, 3:-2] * own).sum(axis=1)
         return np.asarray(self.by_floor[:, -1] - moved)
 
 

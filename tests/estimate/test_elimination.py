@@ -9,6 +9,7 @@ from lawfit.estimate.elimination import (
     Deviations,
     Eliminated,
     Frame,
+    OwnValleys,
     ScaleTerms,
     Variances,
     left_out,
@@ -132,3 +133,59 @@ def test_without_some_scales(written: Written, group: list[int]) -> None:
     for c, place in zip(group, places, strict=True):
         by_law = [written.frame.design[c] @ theta[:TERMS], written.frame.design[c] @ theta[TERMS : 2 * TERMS]]
         np.testing.assert_allclose(place, by_law + shift[SIZE_OF_SCALE[c]], atol=1e-12)
+
+
+class TestOwnValleys:
+    """Against one system in which every scale has shared coefficients of its own."""
+
+    VAR = np.array([0.4, 0.9])
+
+    @pytest.fixture
+    def at(self, rng: np.random.Generator) -> np.ndarray:
+        return np.asarray(rng.normal(size=(SCALES, SHARED)))
+
+    def whole(self, written: Written, at: np.ndarray, var: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(matrix, right-hand side) over (law and shared, sizes, scales, own valleys of each scale)."""
+        without = P + 2 * SIZES + 2 * SCALES
+        n = without + SHARED * SCALES
+        matrix, side = np.zeros((n, n)), np.zeros(n)
+        fixed, down = written.whole(scales=np.array([], dtype=int))
+        matrix[:without, :without], side[:without] = fixed, down
+        for c in range(SCALES):
+            own = slice(without + SHARED * c, without + SHARED * (c + 1))
+            rows = np.zeros((2 + SHARED, n))
+            rows[:2, :without] = written.place(c)
+            rows[2:, 2 * TERMS : P] = rows[2:, own] = np.eye(SHARED)
+            matrix += rows.T @ written.terms.information[c] @ rows
+            side += rows.T @ written.terms.gradient[c]
+            matrix[own, own] += np.diag(1 / var)
+            side[own] -= at[c] / var
+        return matrix, side
+
+    def test_a_step_moves_everything_as_the_whole_system_does(self, written: Written, at: np.ndarray) -> None:
+        valleys = OwnValleys(written.terms, at, self.VAR)
+        step, shifts = Eliminated(written.frame, valleys.averaged, written.theta, written.at, VARIANCES).step()
+        x = written.frame.design
+        place = np.column_stack([x @ step[:TERMS], x @ step[TERMS : 2 * TERMS]])
+        place += shifts.scatter + shifts.size[SIZE_OF_SCALE]
+        own = valleys.step(np.column_stack([place, np.tile(step[2 * TERMS :], (SCALES, 1))]))
+        expected = np.linalg.solve(*self.whole(written, at, self.VAR))
+        found = np.concatenate([step, shifts.size.ravel(), shifts.scatter.ravel(), own.ravel()])
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+
+    def test_densities_compare_as_those_of_the_whole_system(self, written: Written, at: np.ndarray) -> None:
+        found, expected = [], []
+        for var in (self.VAR, self.VAR / 10):
+            valleys = OwnValleys(written.terms, at, var)
+            scatter, size = VARIANCES.scatter[None], VARIANCES.size[None]
+            of_rest = log_marginals(written.frame, valleys.averaged, written.theta, written.at, scatter, size)[0, 0]
+            found.append(of_rest - 0.5 * valleys.misfit)
+            matrix, side = self.whole(written, at, var)
+            value = (at**2 / var).sum() - side @ np.linalg.solve(matrix, side) + np.linalg.slogdet(matrix)[1]
+            expected.append(-0.5 * (value + SCALES * np.log(var).sum()))
+        assert found[1] - found[0] == pytest.approx(expected[1] - expected[0], abs=1e-10)
+
+    def test_valleys_that_are_the_same_everywhere_change_nothing(self, written: Written) -> None:
+        averaged = OwnValleys(written.terms, np.zeros((SCALES, SHARED)), np.full(SHARED, 1e-12)).averaged
+        np.testing.assert_allclose(averaged.information, written.terms.information, atol=1e-9)
+        np.testing.assert_allclose(averaged.gradient, written.terms.gradient, atol=1e-9)

@@ -55,6 +55,16 @@ def test_derivatives_by_coefficient(shape: Shape, u: float, v: float, seed: int)
 
 
 @pytest.mark.parametrize("shape", ALL)
+def test_coefficients_of_each_row_are_those_of_its_own_shape(shape: Shape, rng: np.random.Generator) -> None:
+    u, v = rng.normal(size=(2, 5))
+    each = np.array([coefficients(shape, seed) for seed in range(5)])
+    together = shape(u, v, each.T)
+    alone = [shape(u[[i]], v[[i]], each[i]) for i in range(5)]
+    for found, expected in zip(together, zip(*alone, strict=True), strict=True):
+        np.testing.assert_allclose(found, np.concatenate(expected, axis=-1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", ALL)
 def test_zero_with_zero_gradient_at_the_origin(shape: Shape) -> None:
     h, by_u, by_v, by_q = shape(np.zeros(1), np.zeros(1), coefficients(shape, 3))
     assert h[0] == by_u[0] == by_v[0] == 0.0

@@ -64,6 +64,26 @@ class TestKnownTruth:
         np.testing.assert_allclose(fit.law[LEVELS], law[LEVELS], atol=0.02)
         assert fit.noise < 1e-3
 
+    @pytest.mark.parametrize("name", ["cubic", "exponentials"])
+    def test_of_valleys_that_differ_from_scale_to_scale(self, name: str, rng: np.random.Generator) -> None:
+        """Each scale keeps its own optimum, and how far valleys differ is found."""
+        shape = SHAPES[name]
+        observed = nine_scales()
+        law = np.array([-5.5, -0.6, 0.2, 0.0, 0.0, 12.4, -0.1, 0.55, 0.0, 0.0])
+        x = law_design(observed.params, observed.tokens, centre_of(observed))
+        at = np.column_stack([x @ law[:TERMS], x @ law[TERMS:]])
+        own = shape.prior_mean + 0.3 * shape.apart_sd * rng.standard_normal((observed.n_cells, len(shape.prior_mean)))
+        u, v = (np.column_stack([observed.log_lr, observed.log_batch]) - at[observed.cell]).T
+        noise = 2e-4 * rng.standard_normal(len(u))
+        losses = 1.0 - 0.1 * observed.cell + shape(u, v, own[observed.cell].T)[0] + noise
+        differing = replace(observed, log_loss=losses)
+        fit = fit_surface(differing, shape, 0.05, own_prior(observed))
+        assert 0.15 < np.sqrt(fit.valley_var) < 0.6
+        off = fit.optima(differing) - at
+        assert np.sqrt((off**2).mean()) < 0.06
+        alike = fit_surface(in_the_family(shape, law, shape.prior_mean), shape, 0.05, own_prior(observed))
+        assert np.sqrt(alike.valley_var) < 0.06
+
     def test_of_another_form(self) -> None:
         """Saturating ridge and exponential sides, as simulated: no fitted shape is that."""
         truth = Truth(noise=1e-6)
@@ -87,10 +107,11 @@ def objective_residuals(
 ) -> np.ndarray:
     """The objective of the module's docstring as a plain least-squares problem, written from that text alone."""
     cells, sizes = observed.n_cells, len(np.unique(observed.params))
-    law, q, steepness, of_size, scatter, floor = np.split(
-        vector, np.cumsum([N_LAW, len(shape.prior_mean), 1, 2 * sizes, 2 * cells])
+    k = len(shape.prior_mean)
+    law, q, steepness, of_size, scatter, own, floor = np.split(
+        vector, np.cumsum([N_LAW, k, 1, 2 * sizes, 2 * cells, k * cells])
     )
-    of_size, scatter = of_size.reshape(sizes, 2), scatter.reshape(cells, 2)
+    of_size, scatter, own = of_size.reshape(sizes, 2), scatter.reshape(cells, 2), own.reshape(cells, k)
     n, d = np.log(observed.params) - prior.centre[0], np.log(observed.tokens) - prior.centre[1]
     few = 0.5 * np.log1p(np.exp((np.log(10) - np.log(observed.tokens / observed.params)) / 0.5))
     terms = np.array([np.ones(cells), n, d, ((n + d) / 2) ** 2, few])
@@ -99,7 +120,8 @@ def objective_residuals(
     b = law[TERMS:] @ terms + of_size[size, 1] + scatter[:, 1]
     rows = observed.log_loss <= observed.lowest_log_loss()[observed.cell] + WINDOW
     c = observed.cell[rows]
-    h = shape(observed.log_lr[rows] - a[c], observed.log_batch[rows] - b[c], q)[0] * np.exp(steepness * d[c])
+    u, v = observed.log_lr[rows] - a[c], observed.log_batch[rows] - b[c]
+    h = shape(u, v, (q + own[c]).T)[0] * np.exp(steepness * d[c])
     r = observed.log_loss[rows] - floor[c] - h
     huber = 2 * (
         np.sqrt(1 + (r / fit.noise_of_cells[c]) ** 2) - 1
@@ -112,6 +134,7 @@ def objective_residuals(
             steepness / STEEPNESS_SD,
             (of_size / np.sqrt(fit.size_var)).ravel(),
             (scatter / np.sqrt(fit.scatter_var)).ravel(),
+            (own / (np.sqrt(fit.valley_var) * shape.apart_sd)).ravel(),
         ]
     )
 
@@ -124,11 +147,13 @@ def test_agrees_with_another_optimiser(name: str, rng: np.random.Generator) -> N
     own = search_again(observed, shape, WINDOW, prior, fit, ())[0]
     sd = np.sqrt(np.diag(fit.cov))
     start = fit.mode + 0.5 * sd * rng.standard_normal(len(sd))
-    deviations = 2 * (3 + observed.n_cells)
+    places = np.full(2 * (3 + observed.n_cells), 0.05)
+    valleys = np.tile(np.sqrt(fit.valley_var) * shape.apart_sd, observed.n_cells)
+    deviations = np.concatenate([places, valleys])
     found = least_squares(
         lambda vector: objective_residuals(observed, fit, prior, shape, vector),
-        np.concatenate([start, np.zeros(deviations), fit.floor]),
-        x_scale=np.concatenate([sd, np.full(deviations, 0.05), np.full(observed.n_cells, 1e-3)]),
+        np.concatenate([start, np.zeros(len(deviations)), fit.floor]),
+        x_scale=np.concatenate([sd, deviations, np.full(observed.n_cells, 1e-3)]),
         xtol=1e-12,
         ftol=1e-12,
     )

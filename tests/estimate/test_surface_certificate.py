@@ -89,13 +89,12 @@ class TestScalesOnOneLine:
         assert on_a_line.certified
 
 
-def test_a_scale_far_off_the_law_is_said_to_bend_it(dense: Certificate) -> None:
-    runs = [replace(run, lr=run.lr * 8) if (run.params, run.tokens) == NINE[-1] else run for run in sweep().runs]
+@pytest.mark.parametrize("factor", [0.5, 2, 3])
+def test_a_scale_off_the_law_is_said_to_bend_it(dense: Certificate, factor: float) -> None:
+    runs = [replace(run, lr=run.lr * factor) if (run.params, run.tokens) == NINE[-1] else run for run in sweep().runs]
     found = certify(runs).influence
-    assert found[0].group == "180M at all horizons"
-    scale = next(row for row in found if "horizons" not in row.group)
-    assert scale.group == "180M on 16.2B"
-    assert min(abs(found[0].shift), abs(scale.shift)) > 2 * abs(dense.influence[0].shift)
+    assert {row.group for row in found[:2]} == {"180M at all horizons", "180M on 16.2B"}
+    assert min(abs(row.shift) for row in found[:2]) > 2 * abs(dense.influence[0].shift)
 
 
 class TestWhatIsRefused:
