@@ -23,6 +23,7 @@ from lawfit.estimate.lr_at_batch import LrAtBatch, choose_lr_at_batch, floor_of
 from lawfit.estimate.observations import Observations, summarise_rejections
 from lawfit.estimate.optima import ESTIMATORS, CellOptimum, SweepOptima, locate_lr_per_batch
 from lawfit.estimate.regression import fit_power_law, fit_power_law_clustered
+from lawfit.estimate.resample import size_clusters
 from lawfit.estimate.scoring import ObservedSurface
 from lawfit.estimate.shapes import SHAPES
 from lawfit.estimate.surface import SurfaceFit, fit_surface, under_other_priors
@@ -305,7 +306,7 @@ def _law_table(ensemble: Ensemble) -> dict[str, Any]:
 def _lr_given_batch(sweeps: SweepOptima) -> dict[str, Any]:
     """The learning rate with the batch as an input: log-log regression of every sweep's own optimum (parabola, E3).
 
-    Cluster-robust by cell. Empty where too few sweeps show their minimum or the inputs cannot be told apart.
+    Cluster-robust by size. Empty where too few sweeps show their minimum or the inputs cannot be told apart.
     """
     inside = sweeps.inside
     inputs = {
@@ -314,7 +315,7 @@ def _lr_given_batch(sweeps: SweepOptima) -> dict[str, Any]:
         "batch_tokens": sweeps.batch_tokens[inside],
     }
     varying = {name: values for name, values in inputs.items() if len(np.unique(values)) > 1}
-    _, cluster = np.unique(np.column_stack([inputs["params"], inputs["tokens"]]), axis=0, return_inverse=True)
+    cluster = size_clusters(inputs["params"], inputs["tokens"])
     try:
         fit = fit_power_law_clustered(sweeps.lr[inside], varying, cluster, level=LAW_LEVEL)
     except (FitError, ValueError):

@@ -20,6 +20,7 @@ from lawfit.estimate.lr_batch import MIN_BATCHES, fit_lr_batch, fit_max_initial_
 from lawfit.estimate.observations import Observations
 from lawfit.estimate.optima import Columns, SweepOptima, locate_argmin, locate_lr_per_batch
 from lawfit.estimate.regression import fit_power_law_clustered
+from lawfit.estimate.resample import size_clusters
 from lawfit.laws.lr_batch import Saturating
 from lawfit.records import OptimumStatus, Run, RunStatus
 from lawfit.units import counted, format_quantity
@@ -180,9 +181,10 @@ def compute_laws(columns: Columns) -> dict[str, Any]:
     if np.ptp(np.log(compute)) < np.log(2):
         raise NotEnoughData(f"it takes scales that differ in compute; all {len(cells)} are within a factor of two")
     laws, said = {}, []
+    cluster = size_clusters([cell.params for cell in cells], [cell.tokens for cell in cells])
     for name, words in (("lr", "lr"), ("batch_tokens", "batch")):
         fit = fit_power_law_clustered(
-            [getattr(cell, name) for cell in cells], {"compute": compute}, np.arange(len(cells)), level=LEVEL
+            [getattr(cell, name) for cell in cells], {"compute": compute}, cluster, level=LEVEL
         )
         laws[name] = {
             "const": fit.law.const,

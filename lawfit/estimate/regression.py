@@ -1,8 +1,8 @@
 """Power laws by least squares in logs, with cluster-robust uncertainty, and the two baselines that the field uses.
 
-Runs of one (params, tokens) cell share their noise, so the cell is the cluster. With few clusters (14 cells are few) a
-sandwich covariance is too small: it gets the factor G/(G-1) * (n-1)/(n-k) and Student's t with G-1 degrees of freedom.
-Coefficients are plain numpy and take microseconds; statsmodels is imported only when a covariance is asked for.
+Optima of one size share how far it lies off the law, so the size is the cluster. With few clusters (four sizes are few)
+a sandwich covariance is too small: that of the estimates without each cluster is taken instead, with Student's t of G-1
+degrees of freedom. Everything but robust lines, which are statsmodels', is plain numpy and takes microseconds.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate.optima import NEAR_OPTIMAL, Columns, locate_argmin, near_optimal_rows
+from lawfit.estimate.resample import jackknife_covariance
 from lawfit.estimate.sweeps import Floats
 from lawfit.laws.power import POWER_PRODUCT
 from lawfit.records import OptimumStatus
@@ -56,7 +57,7 @@ class PowerLawFit:
     law: PowerLaw
     names: tuple[str, ...]  # "const" and the inputs: order of `coefficients` and `cov`
     coefficients: Floats  # log const, then exponents
-    cov: Floats  # cluster-robust
+    cov: Floats  # of a jackknife over clusters
     low: Floats  # bounds of a `level` interval, coefficient by coefficient
     high: Floats
     level: float
@@ -134,36 +135,34 @@ def _robust(log_y: Floats, design: Floats, line: Line) -> Floats:
 def fit_power_law_clustered(
     y: ArrayLike, inputs: Mapping[str, ArrayLike], clusters: ArrayLike, *, level: float = 0.9
 ) -> PowerLawFit:
-    """The same, with a cluster-robust covariance, small-cluster correction and t quantiles with G-1 degrees of freedom.
+    """The same, with a jackknife covariance over clusters (CR3) and t quantiles with G-1 degrees of freedom.
 
     Parameters
     ----------
     y : (n,) positive floats
     inputs : mapping of name to (n,) positive floats
     clusters : (n,) labels
-        Rows with one label share their noise: the runs of one cell.
+        Rows with one label are one observation of the law: the optima of one size, or of one scale.
 
     Raises
     ------
     FitError
-        Exponents that the inputs cannot tell apart, or not more clusters than coefficients.
+        Exponents that the inputs cannot tell apart, also without some cluster.
     """
     from scipy.special import stdtrit
-    from statsmodels.regression.linear_model import OLS  # a third quicker to import than statsmodels.api
 
     log_y, design = _logs(y, inputs)
     _, group = np.unique(np.asarray(clusters), return_inverse=True)
     n_clusters = int(group.max()) + 1
-    if n_clusters <= design.shape[1]:
-        raise FitError(
-            f"{n_clusters} clusters cannot give the uncertainty of {design.shape[1]} coefficients; "
-            f"{design.shape[1] + 1} or more scales are needed"
-        )
-    result = OLS(log_y, design).fit(
-        cov_type="cluster", cov_kwds={"groups": group.ravel(), "use_correction": True}, use_t=True
-    )
-    coefficients = np.asarray(result.params, dtype=float)
-    cov = np.asarray(result.cov_params(), dtype=float)
+    # about the means of the inputs, for the sake of rounding; the constant follows them
+    centre = np.array([0.0, *design[:, 1:].mean(axis=0)])
+    moved = design - centre
+    coefficients = np.asarray(np.linalg.lstsq(moved, log_y, rcond=None)[0], dtype=float)
+    residuals = log_y - moved @ coefficients
+    back = np.eye(len(centre))
+    back[0] -= centre
+    cov = back @ jackknife_covariance(moved, residuals, group.ravel()) @ back.T
+    coefficients = back @ coefficients
     half = float(stdtrit(n_clusters - 1, 0.5 + level / 2)) * np.sqrt(np.diag(cov))
     return PowerLawFit(
         law=_as_law(coefficients, tuple(inputs)),
@@ -175,7 +174,7 @@ def fit_power_law_clustered(
         level=level,
         clusters=n_clusters,
         rows=len(log_y),
-        residual_sd=float(np.sqrt(result.mse_resid)),
+        residual_sd=float(np.sqrt(residuals @ residuals / max(len(log_y) - len(coefficients), 1))),
     )
 
 

@@ -11,13 +11,19 @@ quantiles that Student's t would ask for; like percentiles, they follow any mono
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lawfit.errors import FitError
 from lawfit.estimate.quantiles import normal_cdf, student_quantile
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
+
+FEWEST_SIZES: Final = 3  # that can be clusters
+_OPEN: Final = 1e-8  # share of a direction that other clusters measure, below which they do not
 
 
 def cluster_index(clusters: ArrayLike | None, rows: int) -> Ints:
@@ -34,6 +40,56 @@ def cluster_index(clusters: ArrayLike | None, rows: int) -> Ints:
     if labels.shape != (rows,):
         raise ValueError(f"clusters must have one label for each of {rows} rows, got shape {labels.shape}")
     return np.unique(labels, return_inverse=True)[1].ravel()
+
+
+def size_clusters(params: ArrayLike, tokens: ArrayLike) -> Ints:
+    """(n,) what counts as one observation of a law over scales: a size, and a scale where there are fewer than three.
+
+    Scales of one size share how far it lies off the law (its width and depth, which a law in its parameters cannot
+    know), so fourteen scales of four sizes are four observations. Two sizes cannot show it: without either of them no
+    exponent of parameters is left.
+
+    Parameters
+    ----------
+    params, tokens : (n,) of each optimum; sizes are equal where their logs are, to 1e-6
+    """
+    size = np.round(np.log(np.asarray(params, dtype=float)), 6)
+    if len(np.unique(size)) >= FEWEST_SIZES:
+        return np.asarray(np.unique(size, return_inverse=True)[1], dtype=np.intp).ravel()
+    scales = np.column_stack([size, np.round(np.log(np.asarray(tokens, dtype=float)), 6)])
+    return np.asarray(np.unique(scales, axis=0, return_inverse=True)[1], dtype=np.intp).ravel()
+
+
+def jackknife_covariance(jacobian: Floats, residuals: Floats, cluster: Ints) -> Floats:
+    """(k, k) covariance of a least-squares estimate, each cluster's residuals as if the fit had not seen it (CR3).
+
+    For a linear model these are the refits without each cluster: ``(G - 1) / G`` times the sum of squares of their
+    steps from the estimate. The plain sandwich covers 86 % for 90 on 16 scales, and far less on as few clusters as
+    coefficients: those at the ends of the range pull the fit towards themselves.
+
+    Parameters
+    ----------
+    jacobian : (n, k)
+    cluster : (n,) from 0 to G - 1
+
+    Raises
+    ------
+    FitError
+        A coefficient is open, or would be without one of the clusters.
+    """
+    try:
+        bread = np.linalg.inv(jacobian.T @ jacobian)
+    except np.linalg.LinAlgError:
+        raise FitError("the inputs leave a coefficient open") from None
+    clusters = int(cluster.max()) + 1
+    scores = np.empty((clusters, jacobian.shape[1]))
+    for k in range(clusters):
+        rows = jacobian[cluster == k]
+        kept = np.eye(len(rows)) - rows @ bread @ rows.T
+        if np.linalg.eigvalsh(kept)[0] < _OPEN:
+            raise FitError(f"one of {clusters} clusters alone determines a coefficient, whose uncertainty is not told")
+        scores[k] = rows.T @ np.linalg.solve(kept, residuals[cluster == k])
+    return np.asarray((clusters - 1) / clusters * bread @ scores.T @ scores @ bread)
 
 
 def cluster_weights(index: Ints, resamples: int, *, rng: np.random.Generator) -> Floats:
