@@ -219,6 +219,29 @@ class Eliminated:
         shift[sizes] = self.at.size[sizes] + step - np.einsum("kij,kj->ki", inverse, row @ moved)
         return self.theta + moved, shift
 
+    def without_one(self, cells: Ints) -> tuple[Floats, Floats]:
+        """`without` each of some scales, all at once: coefficients (len, P), and the shift (len, 2) of its size."""
+        frame, scales = self.frame, self.scales
+        size = frame.size_of_scale[cells]
+        row, x = scales.row[cells], frame.design[cells]
+        gradient, old_row = self.size_gradient[size], scales.size_row[size]
+        of_size = scales.of_size[size] + np.diag(1 / self.var.size)
+        new_row, new_gradient = old_row - row[:, :2], gradient - scales.gradient[cells][:, :2]
+        inverse, old_inverse = _inverses(of_size - scales.place[cells]), _inverses(of_size)
+        lean, old_lean = inverse @ new_row, old_inverse @ old_row  # (len, 2, P)
+        step = (inverse @ new_gradient[..., None])[..., 0]
+        whole = np.concatenate(
+            [x[:, :, None] * row[:, 0:1], x[:, :, None] * row[:, 1:2], row[:, 2:]], axis=1
+        )  # what the scale brought
+        gone = scales.gradient[cells]
+        down = np.concatenate([x * gone[:, 0:1], x * gone[:, 1:2], gone[:, 2:]], axis=1)
+        information = self.information - whole
+        information = information + old_row.transpose(0, 2, 1) @ old_lean - new_row.transpose(0, 2, 1) @ lean
+        left = self.gradient - down
+        left = left + np.einsum("cij,ci->cj", old_lean, gradient) - np.einsum("cij,ci->cj", lean, new_gradient)
+        moved = np.linalg.solve(information, left[..., None])[..., 0]
+        return self.theta + moved, self.at.size[size] + step - np.einsum("cij,cj->ci", lean, moved)
+
     def of_sizes(self, covariance: Floats) -> tuple[Floats, Floats]:
         """((sizes, 2 terms, 2), (sizes, 2, 2)) covariance of the law with each size's deviation, and its own."""
         lean = self.size_inverse @ self.scales.size_row  # (sizes, 2, P)
@@ -292,9 +315,19 @@ def left_out(eliminated: Eliminated, groups: Sequence[Ints]) -> tuple[Floats, tu
     """
     frame, half = eliminated.frame, eliminated.frame.terms
     thetas, places = np.empty((len(groups), len(eliminated.theta))), []
+    alone = [at for at, group in enumerate(groups) if len(group) == 1]
+    shifts: dict[int, Floats] = {}
+    if alone:
+        cells = np.array([groups[at][0] for at in alone])
+        thetas[alone], found = eliminated.without_one(cells)
+        shifts = dict(zip(alone, found, strict=True))
     for at, group in enumerate(groups):
-        thetas[at], shift = eliminated.without(group)
+        if at in shifts:
+            shift = shifts[at][None]
+        else:
+            thetas[at], of_sizes = eliminated.without(group)
+            shift = of_sizes[frame.size_of_scale[group]]
         x = frame.design[group]
         law = np.column_stack([x @ thetas[at, :half], x @ thetas[at, half : 2 * half]])
-        places.append(law + shift[frame.size_of_scale[group]])
+        places.append(law + shift)
     return thetas, tuple(places)

@@ -81,11 +81,11 @@ def weigh_spreads(
     Parameters
     ----------
     log_marginals : `elimination.log_marginals` at one point, of variances of scales (s, 2) and of sizes (m, 2)
-    start : variances of the axis that is not looked at
+    start : variances of the axis that is not looked at, and that of valleys, which is held
     size_prior : `ANY_SHAPE` or `ONE_FAMILY`
     prior_scale : factor on its median
     """
-    mean = Variances(scatter=start.scatter.copy(), size=start.size.copy())
+    mean = Variances(scatter=start.scatter.copy(), size=start.size.copy(), valley=start.valley)
     log_size_prior = [
         -0.5 * (np.log(SIZE_GRID / (prior_scale * median)) / size_prior.log_sd) ** 2 for median in size_prior.median
     ]
@@ -108,6 +108,7 @@ def weigh_spreads(
     order = np.array(_ORDER)
     draws = tuple(
         Variances(
+            valley=start.valley,
             scatter=np.array([chosen[0][1][k], chosen[1][1][order[k]]]),
             size=np.array([chosen[0][0][k], chosen[1][0][order[k]]]),
         )

@@ -120,7 +120,7 @@ def fit_surface(
     """Fit one joint surface to the runs within `window` (in log loss) of their cell's lowest loss.
 
     `groups` are sets of cells for which the estimate without them is wanted too. `same_runs`: the start is a fit of
-    the same shape to the same runs under another prior of the law, whose noise holds here too.
+    the same shape to the same runs under another prior of the law, whose noise and spread of valleys hold here too.
 
     Raises
     ------
@@ -356,16 +356,16 @@ class _Problem:
             steps += taken
             system = _System(self, valley, at, noise)
             if round_ and not known_spread:  # once the noise is known
-                var = self.weigh(system, var).mean
+                var = self.weigh_all(system, var)
             typical, noise = self._updated_noise(valley, at.floor, system.given(var))
-        var = self.weigh(_System(self, valley, at, noise), var).mean
+        var = self.weigh_all(_System(self, valley, at, noise), var)
         found = self.finish(at, valley, var, typical, noise, groups)
         return replace(found, steps=found.steps + steps)
 
     def finish(
         self, at: _Place, valley: Valley, var: Variances, typical: float, noise: Floats, groups: Sequence[Ints]
     ) -> SurfaceFit:
-        """Search with noise and, roughly, variances known, and average over the variances."""
+        """Search with noise and spread of valleys known, and average over the spread of places, of which `var` is near."""
         steps = 0
         for enough in (_GAIN, _GAIN / 100):
             at, valley, converged, taken = self.descend(at, valley, var, noise, enough)
@@ -408,14 +408,17 @@ class _Problem:
         )
 
     def weigh(self, system: _System, var: Variances, prior_scale: float = 1.0) -> spread.Spread:
-        """The posterior of the variances at a point, those of `var` being the first guess."""
-        valley_var = spread.weigh_valleys(lambda valley: system.log_density(replace(var, valley=valley)))
+        """The posterior of the variances of places at a point, those of `var` being the first guess."""
 
         def log_marginals(scatter_vars: Floats, size_vars: Floats) -> Floats:
-            return system.log_marginals(scatter_vars, size_vars, valley_var)
+            return system.log_marginals(scatter_vars, size_vars, var.valley)
 
-        found = spread.weigh_spreads(log_marginals, var, self.size_prior, prior_scale=prior_scale)
-        return spread.Spread(draws=tuple(replace(draw, valley=valley_var) for draw in found.draws))
+        return spread.weigh_spreads(log_marginals, var, self.size_prior, prior_scale=prior_scale)
+
+    def weigh_all(self, system: _System, var: Variances) -> Variances:
+        """The mean variances of valleys and places at a point."""
+        valley = spread.weigh_valleys(lambda valley: system.log_density(replace(var, valley=valley)))
+        return self.weigh(system, replace(var, valley=valley)).mean
 
     def descend(
         self, at: _Place, valley: Valley, var: Variances, noise: Floats, enough: float
