@@ -365,7 +365,7 @@ class _Problem:
     def finish(
         self, at: _Place, valley: Valley, var: Variances, typical: float, noise: Floats, groups: Sequence[Ints]
     ) -> SurfaceFit:
-        """Search with noise and spread of valleys known, and average over the spread of places, of which `var` is near."""
+        """Search with noise and spread of valleys known, and average over that of places, of which `var` is near."""
         steps = 0
         for enough in (_GAIN, _GAIN / 100):
             at, valley, converged, taken = self.descend(at, valley, var, noise, enough)
