@@ -206,19 +206,21 @@ class TestEquivariance:
         np.testing.assert_allclose(fit.floor, cubic_fit().floor - np.log(np.log(2)), rtol=0, atol=1e-6)
 
     @pytest.mark.parametrize(
-        ("column", "at", "shift"),
-        [("log_batch", TERMS, -np.log(2048)), ("log_lr", 0, np.log(3.0))],
+        ("column", "axis", "shift"),
+        [("log_batch", 1, -np.log(2048)), ("log_lr", 0, np.log(3.0))],
         ids=["batch in sequences", "three times the lr"],
     )
-    def test_settings_in_other_units(self, column: str, at: int, shift: float) -> None:
-        """The level moves by the change of units. Its prior does not, but is doubted: sd .1 against 2 x the shift."""
+    def test_settings_in_other_units(self, column: str, axis: int, shift: float) -> None:
+        """Optima move by the change of units, a factor 100 beyond the scales too. The prior of the level does not, but
+        is doubted: sd .1 against 2 x the shift."""
         observed = nine_scales()
         changed = replace(observed, **{column: getattr(observed, column) + shift})
         conflict = (shift, 0.0) if column == "log_lr" else (0.0, shift)  # as the ensemble says it
         fit = fit_surface(changed, CUBIC, WINDOW, law_prior("own", centre_of(observed), (), conflict))
-        expected = cubic_fit().law.copy()
-        expected[at] += shift
-        np.testing.assert_allclose(fit.law, expected, rtol=0, atol=0.006 * abs(shift))
+        scales = np.append(observed.params, 1.8e10), np.append(observed.tokens, 1.6e12)
+        moved = np.array(fit.optimum(*scales)) - cubic_fit().optimum(*scales)
+        moved[axis] -= shift
+        np.testing.assert_allclose(moved, 0.0, atol=0.006 * abs(shift))
 
 
 def test_more_seeds_count_more() -> None:
