@@ -48,8 +48,8 @@ CHECKED_WORDS = {
     "V1": "read in the authors' own text, code or data",
     "V2": "read in a second source that restates it",
     "CALC": "computed by us from the authors' released data",
-    "ABS": "read in an abstract alone, unverified: shown, never used",
-    "MEM": "from memory, unverified: shown; its level is never used, an exponent only where that was read in a source",
+    "ABS": "read in an abstract alone, unverified",
+    "MEM": "from memory, unverified",
 }
 AT_BATCH_WORDS = {
     "jointly_optimal": "at the batch size that is best too",
@@ -106,7 +106,8 @@ def list_laws(as_json: JsonOption = False) -> None:
     show(
         *parts,
         plain(
-            f"{len(laws)} laws. (?) not verified: shown, its level never used. lawfit laws show LAW tells what one is."
+            f"{len(laws)} laws. (?) from memory or an abstract alone: shown, and lends nothing that was not read in a "
+            "source. lawfit laws show LAW tells what one is."
         ),
     )
 
@@ -358,6 +359,7 @@ def _law(law: Mapping[str, Any]) -> Any:
     rows = [("Law", f"{law['label']} ({law['id']})"), ("About", KIND_WORDS[law["kind"]]), ("Source", law["cite"])]
     for name, label in (("form", "Formula"), ("coefficients", "Numbers")):
         rows.append((label, CHECKED_WORDS.get(law[f"{name}_checked"], law[f"{name}_checked"])))
+    rows += [("Lends" if i == 0 else "", words) for i, words in enumerate(_lends(law))]
     for target, formula in law["formulas"].items():
         expression = formula["expression"].removeprefix(f"{target} = ").replace(" * ", " x ")
         rows.append((TARGET_WORDS[target].capitalize(), expression))
@@ -375,6 +377,14 @@ def _law(law: Mapping[str, Any]) -> Any:
     ]
     rows += [("Caveats" if i == 0 else "", caveat) for i, caveat in enumerate(law["caveats"])]
     return pairs(rows)
+
+
+def _lends(law: Mapping[str, Any]) -> list[str]:
+    """What the law lends to fits of your runs, and what it does not because nobody read it in a source."""
+    said = list(law["lends"].values())
+    if not law["verified"]:
+        said.append("nothing else: its numbers were not read in a source" if said else "nothing: it was not verified")
+    return said or ["nothing"]
 
 
 def _inputs(inputs: Mapping[str, Mapping[str, Any]]) -> Sequence[str]:

@@ -33,7 +33,7 @@ from enum import StrEnum
 from typing import Final
 
 from lawfit.errors import UnknownLaw
-from lawfit.laws.entry import UNVERIFIED, PublishedLaw
+from lawfit.laws.entry import PublishedLaw
 from lawfit.laws.published import published_laws
 from lawfit.laws.rate_falls import holds_the_rate
 from lawfit.records import Json, Recipe
@@ -174,7 +174,7 @@ def may_lend(law_id: str, quantity: str, without: Sequence[str]) -> bool:
 
 
 def lenders(quantity: str, without: Sequence[str] = ()) -> tuple[PublishedLaw, ...]:
-    """Laws that lend a quantity: by a vote, or by evidence that is not from memory or an abstract alone.
+    """Laws that lend a quantity: by a vote, or by evidence (of which the catalogue holds none from memory).
 
     Raises
     ------
@@ -183,6 +183,24 @@ def lenders(quantity: str, without: Sequence[str] = ()) -> tuple[PublishedLaw, .
     """
     check_withheld(without)
     return tuple(law for law in _candidates(quantity) if may_lend(law.id, quantity, without))
+
+
+def lent_by(law: PublishedLaw) -> dict[str, str]:
+    """What a law lends, by quantity, in words; empty for one that lends nothing.
+
+    Levels are lent by a vote, exponents by evidence that was read in a source (`PublishedLaw.exponents`).
+    """
+    found = {}
+    for quantity in QUANTITIES:
+        rows = [row for row in law.exponents if row.of == quantity]
+        if rows or quantity in law.votes:
+            numbers = ", ".join(f"{_path(row.along)} {row.value:g}" for row in rows)
+            found[quantity] = QUANTITIES[quantity] + (f": {numbers}" if numbers else "")
+    return found
+
+
+def _path(along: Mapping[str, float]) -> str:
+    return " + ".join(name if weight == 1 else f"{weight:g} {name}" for name, weight in along.items())
 
 
 def check_withheld(without: Sequence[str]) -> None:
@@ -244,7 +262,7 @@ def _candidates(quantity: str) -> list[PublishedLaw]:
     return [
         law
         for law in published_laws().values()
-        if quantity in law.votes or any(e.of == quantity and e.checked not in UNVERIFIED for e in law.exponents)
+        if quantity in law.votes or any(row.of == quantity for row in law.exponents)
     ]
 
 

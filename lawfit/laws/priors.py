@@ -101,7 +101,7 @@ def _exponent_prior(of: str, without: tuple[str, ...]) -> ExponentPrior:
     used = {
         law.id: rows
         for law in laws.values()
-        if may_lend(law.id, of, without) and (rows := [e for e in law.exponents if e.of == of and e.checked != "MEM"])
+        if may_lend(law.id, of, without) and (rows := [e for e in law.exponents if e.of == of])
     }
     if not used:
         return _vague_exponents(of, without)

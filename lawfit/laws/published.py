@@ -16,6 +16,7 @@ from lawfit.laws.entry import (
     OTHER_TARGETS,
     PRIOR_TARGETS,
     TARGETS,
+    UNVERIFIED,
     VOTES,
     ExponentEvidence,
     Formula,
@@ -108,10 +109,19 @@ def _read_law(table: dict[str, Any]) -> PublishedLaw:
     _nothing_left(table)
     if not formulas:
         raise ValueError(f"gives none of {', '.join((*TARGETS, *OTHER_TARGETS))}")
+    _lends_nothing_unverified(law)
     for formula in formulas.values():
         if undeclared := sorted(set(formula.inputs) - set(inputs)):
             raise ValueError(f"{formula.target} depends on {', '.join(undeclared)}, which `inputs` does not declare")
     return law
+
+
+def _lends_nothing_unverified(law: PublishedLaw) -> None:
+    """What rests on memory, or on an abstract alone, is shown and never lent, whoever asks for it."""
+    if law.votes and not law.verified:
+        raise ValueError(f"votes on {', '.join(law.votes)}, though not verified ({law.checked})")
+    if unread := sorted({row.of for row in law.exponents if row.checked in UNVERIFIED}):
+        raise ValueError(f"gives exponents ({', '.join(unread)}) as evidence that were not verified")
 
 
 def _read_input(name: str, spec: dict[str, Any]) -> LawInput:

@@ -241,6 +241,7 @@ def test_laws_list_and_show(call: Call, text: Call) -> None:
         shown = call("laws", "show", law["id"])
         assert {name: shown[name] for name in law} == law
         out, _ = text("laws", "show", law["id"])
+        assert law["verified"] or ("unverified" in out and "Lends" in out)
         assert law["cite"] in out
         assert "None" not in out
     out, _ = text("laws", "show", "step_law")

@@ -16,6 +16,7 @@ from lawfit.laws.lenders import (
     family_of,
     lenders,
     lending_to,
+    lent_by,
     parametrization_of,
 )
 from lawfit.laws.priors import exponent_prior, level_prior
@@ -181,10 +182,23 @@ class TestLent:
         assert lent.timescale_exponent().gaussian == (-0.527, 0.3)  # Power Lines
         assert lent.least_tokens_exponent().gaussian == (-6.24, 3.0)  # MiniCPM
         tokens = lent.critical_exponents(("tokens",))["tokens"]
-        assert tokens.gaussian == pytest.approx(((0.47 + 0.462) / 2, 0.15))  # Zhang et al. and Power Lines
+        assert tokens.gaussian == (0.462, 0.15)  # Power Lines; of Zhang et al. it is from memory
         both = lent.critical_exponents(("params", "tokens"))
         assert both["params"].gaussian == (0.087, 0.15)  # with tokens held, Zhang et al.
         assert lent.critical_exponents(("params",))["params"] == both["tokens"]  # along one path
+
+    def test_what_rests_on_memory_lends_nothing(self) -> None:
+        """A law that is not verified lends at most exponents that were, and never its level."""
+        for law in published_laws().values():
+            lends = lent_by(law)
+            assert set(lends) == {quantity for quantity in QUANTITIES if law in lenders(quantity)}
+            if not law.verified:
+                assert set(lends) <= {row.of for row in law.exponents}
+        assert lent_by(published_law("zhang_tokens")) == lent_by(published_law("moe_sparsity")) == {}
+        assert lent_by(published_law("power_lines_critical")) == {
+            "critical_batch": "exponents of the critical batch: tokens 0.462"
+        }
+        assert lent_by(published_law("porian"))["lr_joint"] == "exponents of the learning rate: params + tokens -0.36"
 
     def test_laws_of_the_same_runs_have_one_vote(self) -> None:
         found = lent.log_asymptote()

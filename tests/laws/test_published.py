@@ -251,6 +251,16 @@ BROKEN = {
     "misspelt field": ('label = "Step Law"', 'lable = "Step Law"', "step_law"),
     "unknown form": ('form = "power_product"', 'form = "power"', "power"),
     "unchecked": ('form_checked = "V1"', 'form_checked = "sure"', "'sure' is not one of"),
+    "a vote from memory": (
+        'coefficients_checked = "V1"\nat_batch = "jointly_optimal"\nvotes',
+        'coefficients_checked = "MEM"\nexponents_checked = "V1"\nat_batch = "jointly_optimal"\nvotes',
+        "votes on lr, batch_tokens, though not verified (form V1, coefficients MEM)",
+    ),
+    "evidence from an abstract": (
+        "value = -0.713\nsd = 0.0298",
+        'value = -0.713\nchecked = "ABS"\nsd = 0.0298',
+        "gives exponents (lr_joint) as evidence that were not verified",
+    ),
     "undeclared input": ("exponents = { params = -0.713,", "exponents = { width = 1, params = -0.713,", "width"),
     "coefficient of another form": (
         "coefficients = { params_scale = 6.4e13,",
