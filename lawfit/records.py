@@ -120,6 +120,17 @@ class ScheduleQuestion:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RefineQuestion:
+    """What is asked of the gradient norms along a run."""
+
+    run: str | None = None  # pattern of its name, where the file has several
+    column: str | None = None  # of the norms; None: found by its name
+    adaptive: bool = False  # 1-norms, of a run by Adam or its family
+    smoothing: float | None = None  # share of the run; None: the usual
+    steps: int | None = None  # of the run to come; None: as long as the one that was logged
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlanQuestion:
     """What a plan is asked for: a budget, or a size, an amount of data or a loss, one or two of them."""
 

@@ -80,7 +80,7 @@ app.add_typer(predictions.app, name="predictions", short_help="Show a recommenda
 app.command("launch", short_help="Train grids of small models on this machine's GPUs.")(launch.launch)
 app.add_typer(laws.app, name="laws", short_help="Published laws, and what each costs on your runs.")
 app.command("transfer", short_help="Does the best lr stay put with width and horizon?")(transfer.transfer)
-app.command("schedules", short_help="The loss that other lr schedules would end at.")(schedules.schedules)
+app.add_typer(schedules.app, name="schedules", short_help="The loss that other lr schedules would end at.")
 app.add_typer(convert.app, name="convert", short_help="Carry settings to another batch, horizon or width.")
 app.command("simulate", short_help="Write a sweep whose truth is known.")(simulate.simulate)
 app.add_typer(corpus.app, name="corpus", short_help="Make the tokenised text that runs train on.")

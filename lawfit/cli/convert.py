@@ -200,7 +200,14 @@ def convert_width(
 @app.command("schedule", short_help="To another schedule of the learning rate.")
 def convert_schedule(
     start: Annotated[str, typer.Argument(metavar="FROM", help="As tuned: cosine:floor=0.1, linear, rex, uba:phi=1.")],
-    to: Annotated[str, typer.Argument(metavar="TO", help="The new one: wsd:cooldown=0.2,fall=1-sqrt.")],
+    to: Annotated[
+        str,
+        typer.Argument(
+            metavar="TO",
+            help="The new one: wsd:cooldown=0.2,fall=1-sqrt, wsd_s:ends=0.5/1,cooldown=0.1,floor=0.1, "
+            "power:sequences=1024,tokens=1e12,cooldown=0.1 (of 4,096 tokens; or capped=0.1), table:file=refined.csv.",
+        ),
+    ],
     lr: LrOption = None,
     tokens: Annotated[
         float | None, typer.Option(parser=quantity, metavar="D", help="Training tokens as tuned.", show_default=False)
@@ -219,7 +226,8 @@ def convert_schedule(
     import numpy as np
 
     from lawfit.laws.last_iterate import peak_ratio
-    from lawfit.laws.schedules import mean, named_shape
+    from lawfit.laws.named_schedules import CHECKED, named_shape, unverified
+    from lawfit.laws.schedules import mean
 
     if (tokens is None) != (to_tokens is None):
         raise typer.BadParameter("--tokens and --to-tokens go together")
@@ -229,22 +237,30 @@ def convert_schedule(
     old, new = answer(lambda: named_shape(start)), answer(lambda: named_shape(to))
     steps = SCHEDULE_STEPS, round(SCHEDULE_STEPS * longer)
     rates = [shape(np.arange(count) / count) for shape, count in zip((old, new), steps, strict=True)]
-    ratio = peak_ratio(*rates)
+    ratio = peak_ratio(*(rate[rate > 0] for rate in rates))  # a step at rate 0, of a table, is none
     new_lr = None if lr is None else lr * ratio
-    notes = ["formula from memory, tested against descents; warmup is left out of it"]
-    if max(float(old(1.0)), float(new(1.0))) > 0:
+    notes = ["formula of the bound from memory, tested against descents; warmup is left out of it"]
+    notes += unverified(start, to)
+    if max(float(old(1.0)), float(new(1.0))) > 1e-9:  # rounding
         notes.append(
             f"a schedule does not end at 0: counted for {SCHEDULE_STEPS:,} steps, some percent else per tenfold"
         )
     document = {
         "schema": "lawfit.conversion/1",
         "change": "schedule",
-        "from": {"schedule": start, "lr": lr, "tokens": tokens, "mean_multiplier": mean(old)},
+        "from": {
+            "schedule": start,
+            "lr": lr,
+            "tokens": tokens,
+            "mean_multiplier": mean(old),
+            "checked": CHECKED[start.partition(":")[0]],
+        },
         "to": {
             "schedule": to,
             "lr": new_lr,
             "tokens": to_tokens,
             "mean_multiplier": mean(new),
+            "checked": CHECKED[to.partition(":")[0]],
         },
         "factor": ratio,
         "source": "arXiv:2501.18965",

@@ -3,6 +3,9 @@
 Two laws are fitted, the Multi-Power Law (arXiv 2503.12811) and the annealing law (arXiv 2408.11029); the one that tells
 curves left out better answers. Its misses at the ends of those curves give the interval. All of it holds for one model,
 batch and data, and for peaks near those that were run: neither law knows when training gets unstable.
+
+A number of a schedule may be left to the curves (``uba:phi=best``, ``rex:beta=best``): it is the one whose loss the law
+calls lowest, where that lies inside what was tried.
 """
 
 from __future__ import annotations
@@ -17,18 +20,30 @@ from numpy.typing import NDArray
 from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate.annealing import AnnealingFit, fit_annealing
 from lawfit.estimate.multi_power import MultiPowerFit, fit_multi_power
-from lawfit.laws.multi_power import Course
-from lawfit.laws.schedules import named_shape
+from lawfit.laws.annealing import AnnealingLaw
+from lawfit.laws.multi_power import Course, MultiPowerLaw
+from lawfit.laws.named_schedules import named_shape, of_run, split, unverified
 from lawfit.units import format_percent
 
 Floats = NDArray[np.float64]
 CurveFit = MultiPowerFit | AnnealingFit
+CurveLaw = MultiPowerLaw | AnnealingLaw
 
 LEVEL: Final = 0.9
 USUAL: Final = (
     *("constant", "cosine:floor=0.1", "cosine", "linear", "wsd:cooldown=0.1", "wsd:cooldown=0.2"),
-    "wsd:cooldown=0.2,fall=1-sqrt",
+    *("wsd:cooldown=0.2,fall=1-sqrt", "rex:beta=best", "uba:phi=best"),
 )
+BEST: Final = "best"
+# Where the best number of a schedule is looked for; phi in equal ratios.
+RANGES: Final[Mapping[str, Floats]] = {
+    "phi": np.geomspace(0.002, 20, 41),
+    "beta": np.linspace(0, 0.975, 40),
+    "cooldown": np.linspace(0.02, 1, 50),
+    "floor": np.linspace(0, 0.5, 51),
+}
+_NATURAL: Final = {"beta": 0, "floor": 0, "cooldown": len(RANGES["cooldown"]) - 1}  # ends beyond which there is nothing
+AS_GOOD: Final = 1e-3  # of the loss: numbers that cost less are named beside the best one
 _FITS: Final[Mapping[str, Callable[[Sequence[Course], Sequence[Floats]], CurveFit]]] = {
     "multi_power": fit_multi_power,
     "annealing": fit_annealing,
@@ -108,7 +123,7 @@ def study_schedules(
 
     Parameters
     ----------
-    schedules : as `named_shape` reads them
+    schedules : as `named_shape` reads them; one number of each may be ``best`` (`RANGES`)
     lr : peak; the median of the curves' if None
     steps : length of the run, warmup included; the longest curve's if None
     progress : called with a step and its share of the work
@@ -122,7 +137,8 @@ def study_schedules(
     ValueError
         A schedule that does not exist, or a run shorter than its warmup.
     """
-    shapes = {name: named_shape(name) for name in schedules}
+    for name in schedules:
+        candidates(name)  # one that cannot be speaks up before the work
     progress("fitting all curves", 0.0)
     thin = [_thinned(curve) for curve in curves]
     courses, losses = [c.course for c in thin], [c.loss for c in thin]
@@ -164,16 +180,13 @@ def study_schedules(
     half = _half_width(ends) if not doubts else None
     first = min(curves, key=lambda c: float(c.course.steps[0])).course
     warmup = float(2 * (first.steps[0] - first.warmup_sum / first.lr[0]))  # of `Course.of`
+    laws = {each: fit.law for each, fit in fits.items()}
+    run = _Asked(peak=peak, steps=length, warmup=warmup, rises=any(_rises(curve.course) for curve in curves))
     told: list[dict[str, Any]] = []
-    for name, shape in shapes.items():
-        course = _course(shape, peak, length, warmup)
-        by_law = {each: float(fit.law.loss(course)[-1]) for each, fit in fits.items()}
-        loss = by_law[law]
-        if not (np.isfinite(loss) and loss > 0):
-            doubts.append(f"{name}: the law has no loss there; the run is too unlike the curves")
-            continue
-        low, high = (None, None) if half is None else (loss * np.exp(-half), loss * np.exp(half))
-        told.append({"schedule": name, "loss": loss, "low": low, "high": high, "by_law": by_law})
+    for name in schedules:
+        row, doubt = _told(name, run, laws, law, half)
+        doubts += [doubt] if doubt else []
+        told += [row] if row else []
     told.sort(key=lambda row: row["loss"])
     return {
         "law": law,
@@ -197,7 +210,7 @@ def study_schedules(
         "steps": length,
         "level": LEVEL,
         "schedules": told,
-        "notes": [*refused, *_notes(found, ends, half), *doubts],
+        "notes": [*refused, *_notes(found, ends, half), *doubts, *unverified(*schedules)],
     }
 
 
@@ -244,12 +257,97 @@ def _half_width(errors: Floats) -> float | None:
     return float(stdtrit(len(errors) - 1, 0.5 + LEVEL / 2)) * float(np.sqrt((errors**2).mean()))
 
 
-def _course(shape: Callable[[Floats], Floats], peak: float, steps: int, warmup: float) -> Course:
-    if steps <= warmup + 1:
-        raise ValueError(f"a run of {steps:,} steps ends before the warmup of {warmup:,.0f} steps")
-    at = np.linspace(max(warmup, 1.0), steps, _POINTS)
-    rates = peak * np.maximum(shape((at - at[0]) / (steps - at[0])), _ZERO)
-    return Course(steps=at, lr=rates, warmup_sum=float(peak * (at[0] - warmup / 2)))
+def candidates(text: str) -> tuple[str, tuple[str, ...]]:
+    """The number of a schedule that is left to the curves, and the schedule with each value that is tried for it.
+
+    Raises
+    ------
+    ValueError
+        It does not exist, or more is left open than one number that can be looked for.
+    """
+    name, words = split(text)
+    opened = [key for key, value in words.items() if value == BEST]
+    if not opened:
+        named_shape(text)
+        return "", (text,)
+    if len(opened) > 1 or opened[0] not in RANGES:
+        raise ValueError(f"'{text}': one number may be {BEST}, of {', '.join(RANGES)}")
+    found = tuple(
+        f"{name}:" + ",".join(f"{key}={f'{x:.4g}' if key == opened[0] else value}" for key, value in words.items())
+        for x in RANGES[opened[0]]
+    )
+    for each in (found[1], found[-2]):  # the very ends may be out of a number's own bounds
+        named_shape(each)
+    return opened[0], found
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """The run whose end is told."""
+
+    peak: float
+    steps: int
+    warmup: float  # steps
+    rises: bool  # some curve's rate rises again after it had fallen
+
+    def course(self, schedule: str) -> Course:
+        if self.steps <= self.warmup + 1:
+            raise ValueError(f"a run of {self.steps:,} steps ends before the warmup of {self.warmup:,.0f} steps")
+        at = np.linspace(max(self.warmup, 1.0), self.steps, _POINTS)
+        rates = self.peak * np.maximum(of_run(schedule, at / self.steps, warmup=at[0] / self.steps), _ZERO)
+        return Course(steps=at, lr=rates, warmup_sum=float(rates[0] * (at[0] - self.warmup / 2)))
+
+
+def _told(
+    text: str, run: _Asked, laws: Mapping[str, CurveLaw], answering: str, half: float | None
+) -> tuple[dict[str, Any] | None, str]:
+    """A row of the answer, and what is to be doubted about it."""
+    key, tried = candidates(text)
+    ends = {law: np.array([_end(laws[law], run, schedule) for schedule in tried]) for law in laws}
+    if not np.any(np.isfinite(ends[answering])):
+        return None, f"{text}: the law has no loss there; the run is too unlike the curves"
+    best = {law: int(np.nanargmin(losses)) for law, losses in ends.items() if np.any(np.isfinite(losses))}
+    at = best[answering]
+    loss = float(ends[answering][at])
+    doubt = ""
+    if _rises(run.course(tried[at])) and not run.rises:
+        half, doubt = None, f"{text}: its rate rises again, which no curve's does, so without an interval"
+    elif key and at in {0, len(tried) - 1} - {_NATURAL.get(key)}:
+        doubt = f"{text}: the loss still falls at {key} {RANGES[key][at]:.3g}, the last tried: the curves do not fix it"
+    row = {
+        "schedule": tried[at],
+        "loss": loss,
+        "low": None if half is None else loss * float(np.exp(-half)),
+        "high": None if half is None else loss * float(np.exp(half)),
+        "by_law": {law: float(losses[at]) for law, losses in ends.items() if np.isfinite(losses[at])},
+    }
+    if key:
+        as_good = RANGES[key][ends[answering] < loss * (1 + AS_GOOD)]
+        row["fitted"] = {
+            "number": key,
+            "value": float(RANGES[key][at]),
+            "low": float(as_good.min()),  # cost less than a share of `as_good` of the loss
+            "high": float(as_good.max()),
+            "as_good": AS_GOOD,
+            "by_law": {law: float(RANGES[key][place]) for law, place in best.items()},
+        }
+    return row, doubt
+
+
+def _end(law: CurveLaw, run: _Asked, schedule: str) -> float:
+    """Loss at the end; NaN where the law has none, or the schedule takes no such number."""
+    try:
+        loss = float(law.loss(run.course(schedule))[-1])
+    except ValueError:
+        if run.steps <= run.warmup + 1:
+            raise
+        return float("nan")
+    return loss if np.isfinite(loss) and loss > 0 else float("nan")
+
+
+def _rises(course: Course) -> bool:
+    """Whether the rate rises, at its start or after a fall, by more than logs round."""
+    return bool(np.any(course.lr - np.minimum.accumulate(course.lr) > _STEP * course.lr.max()))
 
 
 def _notes(found: CurveFit, ends: Floats, half: float | None) -> list[str]:
@@ -259,7 +357,9 @@ def _notes(found: CurveFit, ends: Floats, half: float | None) -> list[str]:
             "starts of the search ended at different laws that fit equally well: trust nothing beyond the curves"
         )
     if found.at_bound:
-        said.append(f"the curves do not fix {', '.join(found.at_bound)}: other schedules would")
+        said.append(
+            f"of the law's own numbers the curves do not fix {', '.join(found.at_bound)}: other schedules would"
+        )
     if len(ends) < _FEWEST_ERRORS:
         said.append(
             f"no interval: it takes {_FEWEST_ERRORS} curves with a falling rate that can be left out, one by one, and "

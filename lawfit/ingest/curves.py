@@ -16,9 +16,9 @@ from lawfit.ingest.numbers import CellError, is_missing, is_number, not_negative
 from lawfit.ingest.table import Cell, Table
 from lawfit.records import Curve, Rejection
 
-_STEP: Final = ("step", "steps", "iteration", "iter", "global_step", "train_step")
+STEP_NAMES: Final = ("step", "steps", "iteration", "iter", "global_step", "train_step")
 _TOKENS: Final = ("tokens", *NAMES["tokens"])
-_RUN: Final = (*NAMES["run_id"], *NAMES["run_name"])
+RUN_NAMES: Final = (*NAMES["run_id"], *NAMES["run_name"])
 _ONCE_PER_RUN: Final = frozenset((*NAMES["params"], *NAMES["batch_tokens"], *NAMES["batch_sequences"]))
 
 
@@ -52,7 +52,7 @@ class ReadCurves:
 def curve_columns(table: Table) -> CurveColumns | None:
     """The columns of a table of curves; None for any other table."""
     names = [normal(column) for column in table.columns]
-    run, step, tokens = (_first(names, wanted) for wanted in (_RUN, _STEP, _TOKENS))
+    run, step, tokens = (_first(names, wanted) for wanted in (RUN_NAMES, STEP_NAMES, _TOKENS))
     if run is None or (step is None and tokens is None) or not _ONCE_PER_RUN.isdisjoint(names):
         return None
     metrics = {
@@ -130,8 +130,8 @@ def read_rated_curves(table: Table) -> RatedCurves:
     """
     names = [normal(column) for column in table.columns]
     places = {
-        "run_id": _first(names, _RUN),
-        "step": _first(names, _STEP),
+        "run_id": _first(names, RUN_NAMES),
+        "step": _first(names, STEP_NAMES),
         "learning_rate": _first(names, sorted(NAMES["lr"], key=lambda name: "peak" in name or "max" in name)),
         "loss": _first(names, ("loss", "train_loss", "training_loss", *LOSSES)),
     }

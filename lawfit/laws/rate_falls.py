@@ -42,6 +42,10 @@ _SHARES: Final = (
     re.compile(r"(\d*\.?\d+)\s*(%|percent)\s*(?:\w[\w-]*\s+)?" + _NAMES),
 )
 
+_SEVERAL: Final = re.compile(r"wsd[\s_-]?s(?![a-z])")
+_FIRST_END: Final = re.compile(r"ends=(\d*\.?\d+)")
+_OF_EACH: Final = re.compile(r"cooldown=(\d*\.?\d+)")
+
 
 def falls(schedule: str) -> Falls:
     """When the rate of a schedule falls; where its name leaves that open, the earlier of the possible times."""
@@ -59,7 +63,13 @@ def holds_the_rate(schedule: str) -> bool:
 
 
 def cooldown_share(schedule: str) -> float | None:
-    """The last share of a run in which the rate falls, where the name of the schedule has it: ``wsd:cooldown=0.2``."""
+    """The last share of a run in which the rate falls, where the name of the schedule has it: ``wsd:cooldown=0.2``.
+
+    Of several decays in one run (WSD-S) all that comes after the first one has begun: from there on no loss is that of
+    a shorter run.
+    """
+    if _SEVERAL.search(schedule.lower()):
+        return _before_the_first(schedule.lower())
     words, said = _ASIDE.sub(" ", schedule.lower()), set()
     for pattern in _SHARES:
         for number, percent in pattern.findall(words):
@@ -67,3 +77,12 @@ def cooldown_share(schedule: str) -> float | None:
             if 0 < share < 1:
                 said.add(share)
     return said.pop() if len(said) == 1 else None
+
+
+def _before_the_first(words: str) -> float | None:
+    """``wsd_s:ends=0.25/0.5/1,cooldown=0.1``: the first decay takes the last tenth of the first quarter."""
+    end, share = _FIRST_END.search(words), _OF_EACH.search(words)
+    if end is None or share is None:
+        return None
+    held = float(end[1]) * (1 - float(share[1]))
+    return 1 - held if 0 < held < 1 else None

@@ -7,11 +7,8 @@ Progress is a share of the run, 0 at its first step and 1 at its end, in tokens 
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
-from functools import partial
-from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -42,10 +39,16 @@ def constant(progress: ArrayLike) -> Floats:
     return np.ones_like(_share("progress", progress))
 
 
-def rex(progress: ArrayLike, *, floor: float = 0.0) -> Floats:
-    """``(1 - x) / (1/2 + (1 - x) / 2)`` (Chen et al., arXiv 2107.04197; formula from memory)."""
+def rex(progress: ArrayLike, *, beta: float = 0.5, floor: float = 0.0) -> Floats:
+    """``(1 - x) / (1 - beta + beta (1 - x))`` (Chen et al., arXiv 2107.04197).
+
+    The source has beta = 1/2 (so restate init2winit and pytorch-optimizer), axolotl trains with 0.9; 0 is linear decay,
+    and towards 1 the rate holds longer before it falls.
+    """
+    if not 0 <= beta < 1:
+        raise ValueError(f"beta must lie in [0, 1), got {beta}")
     left = 1 - _share("progress", progress)
-    return _to_floor(left / (0.5 + 0.5 * left), floor)
+    return _to_floor(left / (1 - beta + beta * left), floor)
 
 
 def uba(progress: ArrayLike, *, phi: float, floor: float = 0.0) -> Floats:
@@ -107,7 +110,9 @@ def wsd_s(progress: ArrayLike, *, ends: Sequence[float], cooldown: float, floor:
 def power(
     progress: ArrayLike,
     *,
-    capped: float,
+    capped: float | None = None,
+    sequences: float | None = None,
+    tokens: float | None = None,
     exponent: float = POWER_EXPONENT,
     cooldown: float = 0.0,
     floor: float = 0.0,
@@ -119,10 +124,20 @@ def power(
     Parameters
     ----------
     capped : share of the run in (0, 1]
-        Where the power law meets the cap; from `power_lr`: ``(batch a / cap)^(-1 / b) / tokens``.
+        Where the power law meets the cap. Or, instead:
+    sequences, tokens : positive floats
+        Batch in sequences of 4,096 tokens, and tokens of the run: with the constants that the source recommends
+        (`power_lr`) the law meets the cap after ``(sequences a / cap)^(-1 / b)`` tokens.
     cooldown : share of the run in [0, 1)
         Length of the final fall, which starts from the rate that the power law has there.
     """
+    if (capped is None) == (sequences is None) or (sequences is None) != (tokens is None):
+        raise ValueError("power takes capped, or else sequences (of 4,096 tokens a step) with tokens: one of the two")
+    if sequences is not None and tokens is not None:
+        if not (0 < sequences < np.inf and 0 < tokens < np.inf):
+            raise ValueError(f"sequences and tokens must be positive and finite, got {sequences} and {tokens}")
+        capped = min(1.0, (sequences * POWER_FACTOR / POWER_CAP) ** (-1 / exponent) / tokens)
+    assert capped is not None
     if not 0 < capped <= 1:
         raise ValueError(f"capped must lie in (0, 1], got {capped}")
     if not 0 <= cooldown < 1:
@@ -161,30 +176,22 @@ def power_lr(
     return np.asarray(np.minimum(cap, batch * factor * seen**exponent))
 
 
-def refined(gradient_norms: ArrayLike, *, adaptive: bool) -> Floats:
-    """Linear decay refined by the gradients of a past run (Defazio et al., arXiv 2310.07831; formula from memory).
-
-    ``eta_t ~ w_t sum_{p > t} w_p`` with ``w_t = 1 / |g_t|^2``, or ``1 / |g_t|_1`` for Adam and its family. Norms that
-    do not change give linear decay to zero. Smooth them first: a median filter over some percent of the run.
+def table(steps: ArrayLike, multipliers: ArrayLike) -> Shape:
+    """A schedule that was written down, straight between its points: of a refinement, or of what a run logged.
 
     Parameters
     ----------
-    gradient_norms : (steps,) positive floats
-        2-norms, or 1-norms when `adaptive`.
-
-    Returns
-    -------
-    (steps,) floats, the largest of them 1 and the last 0
+    steps : (n,) ascending, from the first step; the last one is the end of the run
+    multipliers : (n,) of the peak, in [0, 1]; scaled so that the largest is 1
     """
-    norms = np.asarray(gradient_norms, dtype=float)
-    if norms.ndim != 1 or norms.size < 2:
-        raise ValueError(f"gradient_norms must be a series of 2 or more steps, got shape {norms.shape}")
-    if not np.all((norms > 0) & np.isfinite(norms)):
-        raise ValueError("gradient_norms must all be positive and finite")
-    weights = (norms / norms.min()) ** (-1.0 if adaptive else -2.0)
-    after = np.append(np.cumsum(weights[:0:-1])[::-1], 0.0)
-    rates = weights * after
-    return np.asarray(rates / rates.max())
+    at, values = np.asarray(steps, dtype=float), np.asarray(multipliers, dtype=float)
+    if at.ndim != 1 or at.size < 2 or at.shape != values.shape:
+        raise ValueError(f"a schedule needs two steps or more with a multiplier each, got {at.size} and {values.size}")
+    if not (np.all(np.isfinite(at)) and at[0] >= 0 and np.all(np.diff(at) > 0)):
+        raise ValueError("the steps of a schedule must ascend")
+    if not (np.all(np.isfinite(values)) and np.all(values >= 0) and values.max() > 0):
+        raise ValueError("the multipliers of a schedule must be zero or above, and one of them above")
+    return lambda progress: np.asarray(np.interp(_share("progress", progress) * at[-1], at, values / values.max()))
 
 
 def warmed_up(shape: Shape, progress: ArrayLike, *, warmup: float) -> Floats:
@@ -200,40 +207,6 @@ def mean(shape: Shape, *, warmup: float = 0.0) -> float:
     """Mean multiplier over the run: what the peak times the steps must be multiplied by to get the summed rate."""
     midpoints = (np.arange(_MEAN_POINTS) + 0.5) / _MEAN_POINTS
     return warmup / 2 + (1 - warmup) * float(np.mean(shape(midpoints)))
-
-
-SHAPES: Final[Mapping[str, Callable[..., Floats]]] = MappingProxyType(
-    {"cosine": cosine, "linear": linear, "wsd": wsd, "rex": rex, "uba": uba, "constant": constant}
-)
-
-
-def named_shape(text: str) -> Shape:
-    """A shape from its name and its numbers: ``cosine``, ``cosine:floor=0.1``, ``wsd:cooldown=0.2,fall=1-sqrt``.
-
-    Raises
-    ------
-    ValueError
-        No such shape, a number that it does not have, or one that it needs and that is not there.
-    """
-    name, _, words = text.partition(":")
-    if name not in SHAPES:
-        raise ValueError(f"no schedule '{name}'; there are {', '.join(SHAPES)}")
-    wanted = {key: p for key, p in inspect.signature(SHAPES[name]).parameters.items() if key != "progress"}
-    given: dict[str, float | Fall] = {}
-    for word in filter(None, words.split(",")):
-        key, _, value = word.partition("=")
-        if key not in wanted:
-            raise ValueError(f"{name} has no '{key}'; it takes {', '.join(wanted) or 'nothing'}")
-        try:
-            given[key] = Fall(value) if key == "fall" else float(value)
-        except ValueError:
-            kinds = ", ".join(Fall) if key == "fall" else "a number such as 0.1"
-            raise ValueError(f"'{word}' in the schedule {text}: {key} is {kinds}") from None
-    if missing := [key for key, p in wanted.items() if p.default is p.empty and key not in given]:
-        raise ValueError(f"{name} also needs {', '.join(missing)}: {name}:{missing[0]}=0.2")
-    shape = partial(SHAPES[name], **given)
-    shape(0.5)  # numbers out of range speak up here
-    return shape
 
 
 def _fall(u: Floats, floor: float, fall: Fall) -> Floats:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -32,6 +32,8 @@ from lawfit.records import (
     IngestReport,
     Json,
     PlanQuestion,
+    RefineQuestion,
+    Rejection,
     ScheduleQuestion,
     Target,
 )
@@ -345,6 +347,46 @@ def study_schedules(
     return {"file": str(path), "loss_column": read.loss_column, **found, "left": left, "rejected": rejected}
 
 
+def refine_schedule(path: str | Path, question: RefineQuestion) -> dict[str, Json]:
+    """The schedule that the gradients of a past run ask for, from a log of the trainer or a table. Nothing is stored.
+
+    Raises
+    ------
+    LogFormatError
+        The file cannot be read, lacks a column, or holds no such run, or several and none is named.
+    NotEnoughData
+        Too few gradient norms to tell a shape by.
+    ValueError
+        A smoothing or a length that cannot be.
+    """
+    from lawfit.estimate.refined_schedule import refine
+    from lawfit.ingest import read_table
+    from lawfit.ingest.gradient_norms import read_gradient_norms
+
+    read = read_gradient_norms(read_table(path), question.column)
+    name = _one_run(read.runs, question.run, path, read.rejections)
+    steps, norms = read.runs[name]
+    found = refine(steps, norms, adaptive=question.adaptive, smoothing=question.smoothing, length=question.steps)
+    rejected = [asdict(rejection) for rejection in read.rejections]
+    return {"file": str(path), "run": name, "column": read.column, **found, "rejected": rejected}
+
+
+def _one_run(runs: Iterable[str], pattern: str | None, path: str | Path, rejections: Sequence[Rejection]) -> str:
+    from fnmatch import fnmatchcase
+
+    known = list(runs)
+    if not known:
+        why = f"; line {rejections[0].line}: {rejections[0].reason}" if rejections else ""
+        raise LogFormatError(f"{path} holds no gradient norm that can be used{why}")
+    chosen = [name for name in known if pattern is None or name == pattern or fnmatchcase(name, pattern)]
+    if len(chosen) == 1:
+        return chosen[0]
+    listed = ", ".join(chosen[:5] or known[:5]) + (", ..." if len(chosen or known) > 5 else "")
+    if not chosen:
+        raise LogFormatError(f"no run of {path} is called '{pattern}'; it has {listed}")
+    raise LogFormatError(f"{path} has {len(chosen)} runs ({listed}); a schedule is refined by one: name it with --run")
+
+
 def launch(
     store: Store,
     sources: Sequence[str | Path | Pack],
@@ -404,6 +446,8 @@ def show_law(law_id: str) -> dict[str, Json]:
     UnknownLaw
         With the ids that exist.
     """
+    from lawfit.laws.lenders import lent_by
     from lawfit.laws.published import published_law
 
-    return published_law(law_id).to_json()
+    law = published_law(law_id)
+    return {**law.to_json(), "lends": lent_by(law)}

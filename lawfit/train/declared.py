@@ -27,10 +27,13 @@ class About:
     maximum: float | None = None
     below: float | None = None  # the bound itself is not allowed
     choices: tuple[str, ...] = ()
+    begins: tuple[str, ...] = ()  # names that may have numbers behind a colon
 
     def allows(self, value: Any) -> bool:
         if isinstance(value, str):
-            return not self.choices or value in self.choices
+            return (not self.choices or value in self.choices) and (
+                not self.begins or value.partition(":")[0] in self.begins
+            )
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return True  # no bound applies to it
         return (
@@ -44,8 +47,8 @@ class About:
     @property
     def allowed(self) -> str:
         """In words."""
-        if self.choices:
-            return "one of " + ", ".join(self.choices)
+        if self.choices or self.begins:
+            return "one of " + ", ".join(self.choices or self.begins)
         if self.minimum is None and self.above is None:
             return "a finite number"
         low = f"{self.minimum:g} or more" if self.minimum is not None else f"above {self.above:g}"
@@ -58,7 +61,10 @@ class About:
     def schema(self) -> dict[str, Json]:
         names = {"minimum": "minimum", "above": "exclusiveMinimum", "maximum": "maximum", "below": "exclusiveMaximum"}
         bounds = {key: getattr(self, name) for name, key in names.items() if getattr(self, name) is not None}
-        return {"description": self.text, **({"enum": list(self.choices)} if self.choices else {}), **bounds}
+        words: dict[str, Json] = {"enum": list(self.choices)} if self.choices else {}
+        if self.begins:
+            words = {"pattern": f"^({'|'.join(self.begins)})(:.+)?$"}
+        return {"description": self.text, **words, **bounds}
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from lawfit.records import Json
 from lawfit.train.corpus import Manifest
 from lawfit.train.noise_scale import noise_scale
 from lawfit.train.pack import Pack
+from lawfit.train.schedules import ends_on_the_way
 
 
 def log_path(folder: Path, run_id: str) -> Path:
@@ -111,6 +112,7 @@ class RunLog:
         self.lines: list[int] = sorted({*range(interval, run.steps, interval), run.steps})
         evals = min(pack.evals, run.steps)
         self.evals = {round(run.steps * (i + 1) / evals) for i in range(evals - 1)}  # the last is in the end line
+        self.evals |= set(ends_on_the_way(run.schedule, run.steps))
         self.stops: list[int] = sorted({*self.lines, *self.evals})
         self.logged = 0  # the step of the last line of training loss
         self.squares: list[tuple[int, float, float]] = []  # step, and the squared gradient norms of its line

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from lawfit.records import Json, content_hash
 from lawfit.train.declared import About, PackError, build, check, demand, fields_of, object_schema
-from lawfit.train.schedules import SCHEDULES, multipliers
+from lawfit.train.schedules import NAMED, SCHEDULES, multipliers
 
 __all__ = ["Model", "Pack", "PackError", "RunSettings", "load_pack", "pack_schema", "parse_pack"]
 
@@ -101,7 +101,14 @@ class RunSettings:
     eps: Annotated[float, About("Of Adam.", above=0)] = 1e-8
     momentum: Annotated[float, About("Of muon's matrices, and of sgd.", minimum=0, below=1)] = 0.95
     clip: Annotated[float, About("Largest gradient norm of this run; 0 does not clip.", minimum=0)] = 1.0
-    schedule: Annotated[str, About("How the learning rate falls after warmup.", choices=tuple(SCHEDULES))] = "linear"
+    schedule: Annotated[
+        str,
+        About(
+            "How the learning rate falls after warmup; some with numbers in the name: rex, rex:beta=0.9, uba:phi=0.5, "
+            "wsd_s:ends=0.25/0.5/1,cooldown=0.1 (several decays in one run), power:capped=0.1,cooldown=0.1.",
+            begins=(*SCHEDULES, *NAMED),
+        ),
+    ] = "linear"
     warmup_steps: Annotated[int, About("Steps in which the rate rises; fewer than steps.", minimum=0)] = 0
     final_fraction: Annotated[float, About("Last rate, as a fraction of the peak.", minimum=0, maximum=1)] = 0.0
     final_lr: Annotated[
@@ -122,6 +129,11 @@ class RunSettings:
         check(self)
         demand(self.warmup_steps < self.steps, "warmup_steps", self.warmup_steps, f"in [0, steps = {self.steps})")
         demand(self.final_lr is None or self.final_lr <= self.lr, "final_lr", self.final_lr, f"in [0, lr = {self.lr}]")
+        if self.schedule not in SCHEDULES:
+            try:
+                self.rates()
+            except ValueError as error:
+                raise PackError(f"schedule {self.schedule}: {error}") from None
 
     def rates(self) -> npt.NDArray[np.float64]:
         """(steps,) learning rate of each step."""

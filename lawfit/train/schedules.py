@@ -1,4 +1,8 @@
-"""Learning-rate schedules: the multiplier of the peak at every step of a run. Formulas: laws.md, section 18."""
+"""Learning-rate schedules: the multiplier of the peak at every step of a run.
+
+Four have settings of their own in a pack; the others say their numbers in their names (``uba:phi=0.5``), as
+`lawfit.laws.named_schedules` reads them.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
+
+from lawfit.laws import named_schedules
 
 Floats = npt.NDArray[np.float64]
 
@@ -36,6 +42,7 @@ Schedule = Callable[[Floats, float, float], Floats]  # (progress after warmup in
 SCHEDULES: Mapping[str, Schedule] = MappingProxyType(
     {"linear": linear, "cosine": cosine, "wsd": wsd, "constant": constant}
 )
+NAMED = ("rex", "uba", "power", "wsd_s")  # a table of rates is a file, which the id of a run does not hold
 
 
 def multipliers(name: str, steps: int, *, warmup_steps: int = 0, floor: float = 0.0, cooldown: float = 0.2) -> Floats:
@@ -43,6 +50,7 @@ def multipliers(name: str, steps: int, *, warmup_steps: int = 0, floor: float = 
 
     Parameters
     ----------
+    name : one of `SCHEDULES`, or of `NAMED` with its numbers, but for the floor
     steps : int, at least 1
     warmup_steps : int in [0, steps)
         Step `i` of the warmup (from 0) runs at (i + 1) / (warmup_steps + 1): no step at zero, and the first step
@@ -56,10 +64,44 @@ def multipliers(name: str, steps: int, *, warmup_steps: int = 0, floor: float = 
     Returns
     -------
     (steps,) floats in (0, 1], except that `floor` 0 with one step gives 1
+
+    Raises
+    ------
+    ValueError
+        No such schedule, numbers that it cannot have, or a warmup that does not fit.
     """
     if not 0 <= warmup_steps < steps:
         raise ValueError(f"warmup of {warmup_steps} steps does not fit into {steps} steps")
     decay_steps = steps - warmup_steps
+    if name not in SCHEDULES:
+        return _named(name, steps, warmup_steps, floor)
     x = np.arange(decay_steps, dtype=np.float64) / decay_steps
     rise = np.arange(1, warmup_steps + 1, dtype=np.float64) / (warmup_steps + 1)
     return np.concatenate([rise, SCHEDULES[name](x, floor, min(1.0, cooldown * steps / decay_steps))])
+
+
+def ends_on_the_way(name: str, steps: int) -> tuple[int, ...]:
+    """After how many steps a decay ends before the last one does (wsd_s): there a usable model stands."""
+    if not name.startswith("wsd_s:"):
+        return ()
+    ends = named_schedules.split(name)[1].get("ends", "").split(named_schedules.ENDS)
+    return tuple(round(float(end) * steps) for end in ends[:-1])
+
+
+def _named(text: str, steps: int, warmup_steps: int, floor: float) -> Floats:
+    name, words = named_schedules.split(text)
+    if name in SCHEDULES:
+        raise ValueError(f"{name} has its numbers as settings of the run (final_fraction, cooldown_fraction)")
+    if "floor" in words:
+        raise ValueError("the floor of a run is its final_fraction or final_lr: leave it out of the schedule")
+    if name == "wsd_s" and floor == 0:
+        raise ValueError("its decays never reach 0: give them a floor by final_fraction or final_lr")
+    shape = named_schedules.named_shape(f"{text}{',' if words else ':'}floor={floor:.17g}")
+    rise = np.arange(1, warmup_steps + 1, dtype=np.float64) / (warmup_steps + 1)
+    if name not in named_schedules.FROM_FIRST_STEP:
+        return np.concatenate([rise, shape(np.arange(steps - warmup_steps) / (steps - warmup_steps))])
+    # a step that begins where a decay ends is the first one back at the peak
+    f = shape(np.minimum(np.nextafter(np.arange(steps) / steps, 2), 1))
+    if name == "wsd_s" and np.any(f[: warmup_steps + 1] < 1):
+        raise ValueError(f"its first decay begins before the warmup of {warmup_steps} steps is over")
+    return np.concatenate([rise * f[warmup_steps], f[warmup_steps:]])

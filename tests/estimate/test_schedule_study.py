@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from lawfit.errors import NotEnoughData
-from lawfit.estimate.schedule_study import LossCurve, loss_curve, study_schedules
-from lawfit.laws.schedules import named_shape
+from lawfit.estimate.schedule_study import RANGES, LossCurve, loss_curve, study_schedules
+from lawfit.laws.named_schedules import named_shape
 from tests.estimate.test_multi_power import CONSTANT, COSINE, LAW, STEPS, TWO_STAGES, WSD, Course, read_curves
 
 NOISE = 1e-3
@@ -62,6 +62,68 @@ def test_real_curves_tell_a_longer_run(shared_data: Path) -> None:
     assert row["loss"] == pytest.approx(loss[-20:].mean(), rel=0.01)
     assert row["low"] is None
     assert any("3 times as long as the longest curve: an extrapolation" in words for words in found["notes"])
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    wanted = ("rex:beta=best", "wsd:cooldown=best,fall=1-sqrt", "uba:phi=best", "cosine:floor=best")
+    return study_schedules(curves(np.random.default_rng(11)), schedules=wanted, lr=3e-4, steps=24000)
+
+
+class TestBestNumbers:
+    """A number that is left to the curves is the one that the true law would take."""
+
+    @pytest.mark.parametrize("name", ["rex", "wsd", "uba", "cosine"])
+    def test_it_costs_no_more_than_the_true_best(self, name: str, found: dict[str, Any]) -> None:
+        row = next(row for row in found["schedules"] if row["schedule"].startswith(name))
+        key, rest = row["fitted"]["number"], ",fall=1-sqrt" if name == "wsd" else ""
+
+        fine = np.linspace(2160, 24000, 2000)
+
+        def end(value: float) -> float:
+            shape = named_shape(f"{name}:{key}={value:.4g}{rest}")
+            rates = 3e-4 * np.maximum(shape((fine - 2160) / (24000 - 2160)), 1e-6)
+            return float(LAW.loss(Course.of(fine, rates, warmup_steps=2160))[-1])
+
+        truth = {value: end(value) for value in RANGES[key].tolist()}
+        best = min(truth, key=truth.__getitem__)
+        assert end(row["fitted"]["value"]) < truth[best] * (1 + NOISE / 2)  # a logged loss has twice the doubt
+        assert row["fitted"]["low"] <= best <= row["fitted"]["high"]
+        assert set(row["fitted"]["by_law"]) == {"multi_power", "annealing"}
+
+    def test_a_number_that_lies_at_the_end_is_said(
+        self, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(RANGES, "phi", np.geomspace(5, 20, 5))  # type: ignore[index]
+        found = study_schedules(curves(rng), schedules=("uba:phi=best",))
+        assert any("the loss still falls at phi 5, the last tried" in words for words in found["notes"])
+
+    @pytest.mark.parametrize("text", ["uba:phi=best,floor=best", "wsd:cooldown=0.2,fall=best", "power:capped=best"])
+    def test_only_one_number_that_can_be_looked_for(self, text: str, rng: np.random.Generator) -> None:
+        with pytest.raises(ValueError, match="best"):
+            study_schedules(curves(rng), schedules=(text,))
+
+
+def test_a_rate_that_rises_again_has_no_interval_unless_a_curve_shows_one(rng: np.random.Generator) -> None:
+    wanted = ("wsd_s:ends=0.5/1,cooldown=0.2,floor=0.1", "power:capped=0.2,cooldown=0.1", "linear")
+    found = study_schedules(curves(rng), schedules=wanted)
+    assert {row["schedule"]: row["low"] is None for row in found["schedules"]} == dict(
+        zip(wanted, (True, False, False), strict=True)
+    )
+    assert any("its rate rises again" in words for words in found["notes"])
+    assert "the formula of wsd_s is from memory, unverified" in found["notes"]
+    again = Course(steps=STEPS, lr=3e-4 * np.where(abs(STEPS / STEPS[-1] - 0.5) < 0.1, 0.3, 1.0), warmup_sum=0.3)
+    shown = LossCurve(name="again", course=again, loss=LAW.loss(again))
+    found = study_schedules([*curves(rng), shown], schedules=wanted[:1])
+    assert found["schedules"][0]["low"] is not None
+
+
+def test_power_is_told_from_its_first_token(rng: np.random.Generator) -> None:
+    """With a warmup past its cap it never reaches its peak: the law is told the rates that such a run has."""
+    found = study_schedules(curves(rng, noise=0.0), schedules=("power:capped=0.02",), lr=3e-4, steps=24000)
+    rates = 3e-4 * (STEPS / 24000 / 0.02) ** -0.51
+    truth = float(LAW.loss(Course.of(STEPS, rates, warmup_steps=2160))[-1])
+    assert found["schedules"][0]["by_law"]["multi_power"] == pytest.approx(truth, rel=2e-3)
 
 
 def test_constant_rates_left_out_say_nothing_about_a_falling_one(rng: np.random.Generator) -> None:

@@ -143,7 +143,7 @@ AUDIT: dict[str, tuple[str, ...]] = {
         "convert:schedule",
     ),
     "18 WSD-S": ("rule:lawfit.laws.schedules.wsd_s",),
-    "18 refined linear decay": ("rule:lawfit.laws.schedules.refined",),
+    "18 refined linear decay": ("rule:lawfit.laws.refinement.refined",),
     "18 last-iterate bound": ("rule:lawfit.laws.last_iterate.bound", "convert:schedule"),
     "18 Multi-Power Law": ("catalogue:multi_power_400m", "fit:lawfit.estimate.multi_power.fit_multi_power"),
     "18 annealing law": ("fit:lawfit.estimate.annealing.fit_annealing",),

@@ -69,3 +69,11 @@ SHARES = {
 @pytest.mark.parametrize("schedule", SHARES)
 def test_a_name_may_say_which_share_falls(schedule: str) -> None:
     assert cooldown_share(schedule) == SHARES[schedule]
+
+
+def test_of_several_decays_the_first_one_counts() -> None:
+    """WSD-S: the rate holds up to 0.9 of the first quarter, and what comes later is no shorter run."""
+    assert cooldown_share("wsd_s:ends=0.25/0.5/1,cooldown=0.1 to 0.1") == pytest.approx(1 - 0.25 * 0.9)
+    assert cooldown_share("WSD-S") is None  # it does not say when
+    assert holds_the_rate("wsd_s:ends=0.25/0.5/1,cooldown=0.1")
+    assert cooldown_share("wsd stable, cooldown 0.2") == 0.2

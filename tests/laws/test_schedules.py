@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lawfit.laws import schedules
+from lawfit.laws import named_schedules, schedules
+from lawfit.laws.named_schedules import named_shape, of_run, unverified
 from lawfit.laws.schedules import Fall, Shape
 from lawfit.train.schedules import multipliers
 
@@ -82,6 +85,21 @@ def test_warmup_rises_then_runs_the_whole_shape(name: str) -> None:
     np.testing.assert_array_equal(schedules.warmed_up(SHAPES[name], X, warmup=0), SHAPES[name](X))
 
 
+NAMED = {
+    "cosine": schedules.cosine,
+    "cosine:floor=0.1": partial(schedules.cosine, floor=0.1),
+    "uba:phi=0.5": partial(schedules.uba, phi=0.5),
+    "wsd:cooldown=0.2,fall=1-sqrt": partial(schedules.wsd, cooldown=0.2, fall=Fall.ROOT),
+    "constant": np.ones_like,
+    "rex": schedules.rex,
+    "rex:beta=0.9": partial(schedules.rex, beta=0.9),
+    "wsd_s:ends=0.25/0.5/1,cooldown=0.1,floor=0.1": partial(
+        schedules.wsd_s, ends=(0.25, 0.5, 1.0), cooldown=0.1, floor=0.1
+    ),
+    "power:capped=0.1,cooldown=0.2": partial(schedules.power, capped=0.1, cooldown=0.2),
+}
+
+
 MEANS = {
     "cosine": 0.5,
     "cosine to a tenth": 0.55,
@@ -99,6 +117,63 @@ MEANS = {
 def test_mean_in_closed_form(name: str, expected: float) -> None:
     assert schedules.mean(SHAPES[name]) == pytest.approx(expected, rel=1e-6)  # midpoint rule across a root
     assert schedules.mean(SHAPES[name], warmup=0.1) == pytest.approx(0.05 + 0.9 * expected, rel=1e-6)
+
+
+def test_a_formula_from_memory_says_so() -> None:
+    assert set(named_schedules.CHECKED) == set(named_schedules.SHAPES)
+    said = unverified("uba:phi=1", "wsd_s:ends=1", "uba:phi=2", "rex", "power:capped=0.1")
+    assert said == [f"the formula of {name} is from memory, unverified" for name in ("uba", "wsd_s")]
+
+
+def test_rex_is_what_two_trainers_run() -> None:
+    """pytorch-optimizer 4.1: ``(1 - x) / (1 - x / 2)``; axolotl 0.19: ``z / (0.1 + 0.9 z)``, z what is left."""
+    np.testing.assert_allclose(schedules.rex(X), (1 - X) / (1 - X / 2), rtol=1e-12)
+    left = 1 - X
+    np.testing.assert_allclose(schedules.rex(X, beta=0.9), left / (0.1 + 0.9 * left), rtol=1e-12)
+    np.testing.assert_allclose(schedules.rex(X, beta=0), schedules.linear(X), atol=1e-15)
+
+
+def test_power_from_a_batch_and_tokens_is_the_power_law_over_its_cap() -> None:
+    shape = named_shape("power:sequences=1024,tokens=1e12")
+    progress = np.linspace(0.001, 1, 500)
+    np.testing.assert_allclose(
+        shape(progress), schedules.power_lr(progress * 1e12, 1024) / schedules.POWER_CAP, rtol=1e-9
+    )
+
+
+def test_a_whole_run_rises_to_where_its_shape_stands_after_the_warmup() -> None:
+    x = np.linspace(0, 1, 1001)
+    np.testing.assert_allclose(of_run("linear", x, warmup=0.1), schedules.warmed_up(schedules.linear, x, warmup=0.1))
+    power = of_run("power:capped=0.05", x, warmup=0.1)  # counts from the first token: past its cap when it is warm
+    np.testing.assert_allclose(power[100:], (x[100:] / 0.05) ** schedules.POWER_EXPONENT, rtol=1e-9)
+    np.testing.assert_allclose(power[:100], power[100] * x[:100] / 0.1, rtol=1e-9)
+
+
+def test_a_table_is_straight_between_its_points(tmp_path: Path) -> None:
+    path = tmp_path / "a,b=c.csv"  # a file may be called so
+    path.write_text("step,multiplier\n1,0\n20,2\n100,0\n")
+    shape = named_shape(f"table:file={path}")
+    np.testing.assert_allclose(shape([0, 0.01, 0.2, 0.6, 1]), [0, 0, 1, 0.5, 0], atol=1e-12)
+
+
+BAD_TABLES = {
+    "no header": ("1,0\n2,1\n", "must begin with the line step,multiplier"),
+    "no number": ("step,multiplier\n1,x\n2,1\n", "could not convert string to float: 'x'"),
+    "one column": ("step,multiplier\n1\n2\n", "two numbers a line"),
+    "steps fall": ("step,multiplier\n2,0\n1,1\n", "must ascend"),
+    "negative": ("step,multiplier\n1,-1\n2,1\n", "zero or above"),
+    "nothing but zeros": ("step,multiplier\n1,0\n2,0\n", "one of them above"),
+    "not finite": ("step,multiplier\n1,nan\n2,1\n", "zero or above"),
+    "empty": ("", "must begin with the line"),
+}
+
+
+@pytest.mark.parametrize(("content", "words"), BAD_TABLES.values(), ids=BAD_TABLES)
+def test_a_bad_table_is_refused(content: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "s.csv"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=re.escape(words)):
+        named_shape(f"table:file={path}")
 
 
 def test_uba_runs_from_constant_through_cosine() -> None:
@@ -122,20 +197,6 @@ def test_wsd_s_decays_at_every_end_and_returns_to_the_peak() -> None:
     np.testing.assert_allclose(schedules.wsd_s(X, ends=(1.0,), cooldown=0.1, floor=0.1), alone, rtol=1e-12)
 
 
-def test_refined_by_gradients_that_do_not_change_is_linear_decay() -> None:
-    np.testing.assert_allclose(schedules.refined(np.full(5, 3.0), adaptive=False), [1, 0.75, 0.5, 0.25, 0])
-
-
-def test_refined_follows_its_formula() -> None:
-    norms = np.array([4.0, 2.0, 1.0, 2.0])
-    weights = 1 / norms
-    expected = weights * np.array([sum(weights[t + 1 :]) for t in range(4)])
-    np.testing.assert_allclose(schedules.refined(norms, adaptive=True), expected / expected.max(), rtol=1e-12)
-    np.testing.assert_allclose(
-        schedules.refined(norms, adaptive=False), schedules.refined(norms**2, adaptive=True), rtol=1e-12
-    )
-
-
 TRAINER = {
     "linear": partial(schedules.linear, floor=0.1),
     "cosine": partial(schedules.cosine, floor=0.1),
@@ -150,18 +211,9 @@ def test_agrees_with_the_trainer(name: str, shape: Shape) -> None:
     np.testing.assert_allclose(ran[10:], shape(np.arange(90) / 90), atol=1e-12)
 
 
-NAMED = {
-    "cosine": schedules.cosine,
-    "cosine:floor=0.1": partial(schedules.cosine, floor=0.1),
-    "uba:phi=0.5": partial(schedules.uba, phi=0.5),
-    "wsd:cooldown=0.2,fall=1-sqrt": partial(schedules.wsd, cooldown=0.2, fall=Fall.ROOT),
-    "constant": np.ones_like,
-}
-
-
 @pytest.mark.parametrize(("text", "shape"), NAMED.items(), ids=NAMED)
 def test_named_shape(text: str, shape: Shape) -> None:
-    np.testing.assert_array_equal(schedules.named_shape(text)(X), shape(X))
+    np.testing.assert_array_equal(named_shape(text)(X), shape(X))
 
 
 BAD: dict[str, tuple[Callable[[], object], str]] = {
@@ -184,15 +236,20 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
     "power cooldown": (lambda: schedules.power(0.5, capped=0.1, cooldown=1), "cooldown must lie in"),
     "tokens seen": (lambda: schedules.power_lr(0, 1024), "tokens_seen must be positive"),
     "warmup": (lambda: schedules.warmed_up(schedules.linear, 0.5, warmup=1), "warmup must be a share"),
-    "no such name": (lambda: schedules.named_shape("cosin"), "no schedule 'cosin'; there are cosine, linear"),
-    "no such number": (lambda: schedules.named_shape("cosine:flor=1"), "cosine has no 'flor'; it takes floor"),
-    "none taken": (lambda: schedules.named_shape("constant:floor=1"), "it takes nothing"),
-    "number missing": (lambda: schedules.named_shape("wsd:floor=0.1"), "wsd also needs cooldown"),
-    "no number": (lambda: schedules.named_shape("cosine:floor=low"), "floor is a number such as 0.1"),
-    "no such fall": (lambda: schedules.named_shape("wsd:cooldown=0.2,fall=steep"), "fall is linear, 1-sqrt"),
-    "named out of range": (lambda: schedules.named_shape("wsd:cooldown=2"), "cooldown must lie in"),
-    "one norm": (lambda: schedules.refined([1.0], adaptive=True), "series of 2 or more"),
-    "norm of zero": (lambda: schedules.refined([1.0, 0.0], adaptive=True), "must all be positive"),
+    "no such name": (lambda: named_shape("cosin"), "no schedule 'cosin'; there are cosine, linear"),
+    "no such number": (lambda: named_shape("cosine:flor=1"), "cosine has no 'flor'; it takes floor"),
+    "none taken": (lambda: named_shape("constant:floor=1"), "it takes nothing"),
+    "number missing": (lambda: named_shape("wsd:floor=0.1"), "wsd also needs cooldown"),
+    "no number": (lambda: named_shape("cosine:floor=low"), "floor is a number such as 0.1"),
+    "no such fall": (lambda: named_shape("wsd:cooldown=0.2,fall=steep"), "fall is linear, 1-sqrt"),
+    "named out of range": (lambda: named_shape("wsd:cooldown=2"), "cooldown must lie in"),
+    "beta": (lambda: schedules.rex(0.5, beta=1), "beta must lie in"),
+    "power without its cap": (lambda: schedules.power(0.5), "power takes capped, or else sequences"),
+    "power without tokens": (lambda: schedules.power(0.5, sequences=1024), "power takes capped, or else sequences"),
+    "power told twice": (lambda: schedules.power(0.5, capped=0.1, sequences=1, tokens=1), "one of the two"),
+    "no ends": (lambda: named_shape("wsd_s:cooldown=0.1,floor=0.1"), "wsd_s also needs ends: wsd_s:ends=0.25/0.5/1"),
+    "ends of words": (lambda: named_shape("wsd_s:ends=a/1,cooldown=0.1,floor=0.1"), "ends is shares of the run"),
+    "no such file": (lambda: named_shape("table:file=/nowhere/s.csv"), "cannot be read"),
 }
 
 

@@ -49,7 +49,17 @@ BAD = [
     ("runs.1.lr", "high", r"runs\[1\]\.lr must be a finite number, got 'high'"),
     ("runs.1.steps", True, r"runs\[1\]\.steps must be a whole number, got True"),
     ("runs.0.warmup_steps", 10, r"warmup_steps must be in \[0, steps = 10\), got 10"),
-    ("runs.0.schedule", "rex", "schedule must be one of linear, cosine, wsd, constant, got rex"),
+    (
+        "runs.0.schedule",
+        "saw",
+        "schedule must be one of linear, cosine, wsd, constant, rex, uba, power, wsd_s, got saw",
+    ),
+    ("runs.0.schedule", "table:file=x.csv", "schedule must be one of .*, got table:file=x.csv"),
+    ("runs.0.schedule", "uba", r"runs\[0\]: schedule uba: uba also needs phi: uba:phi=0.5"),
+    ("runs.0.schedule", "uba:phi=0", r"runs\[0\]: schedule uba:phi=0: phi must be positive"),
+    ("runs.0.schedule", "cosine:floor=0.1", "cosine has its numbers as settings of the run"),
+    ("runs.0.schedule", "rex:floor=0.1", "the floor of a run is its final_fraction or final_lr"),
+    ("runs.0.schedule", "wsd_s:ends=0.5/1,cooldown=0.1", "give them a floor by final_fraction or final_lr"),
     ("runs.0.final_lr", 1.0, r"final_lr must be in \[0, lr = 0\.01\], got 1\.0"),
     ("runs.1.lr", 0.01, r"runs\[0\] and runs\[1\] are the same run"),
     ("optimizer", "lion", "optimizer must be one of adamw, muon, sgd, got lion"),
@@ -119,7 +129,11 @@ def test_run_id_changes_with_the_corpus() -> None:
 
 
 # What a schema cannot say: one field's bounds in terms of another, and that a default equals what is written out.
-ACROSS_FIELDS = [("model.heads", 3), ("runs.0.warmup_steps", 10), ("runs.0.final_lr", 1.0), ("accumulation", 3)]
+ACROSS_FIELDS = [
+    *(("model.heads", 3), ("runs.0.warmup_steps", 10), ("runs.0.final_lr", 1.0), ("accumulation", 3)),
+    *(("runs.0.schedule", name) for name in ("uba", "uba:phi=0", "cosine:floor=0.1", "rex:floor=0.1")),
+    ("runs.0.schedule", "wsd_s:ends=0.5/1,cooldown=0.1"),
+]
 
 
 def complaints(content: Any) -> list[str]:

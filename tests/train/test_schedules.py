@@ -1,12 +1,78 @@
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from lawfit.train.pack import RunSettings
-from lawfit.train.schedules import SCHEDULES, multipliers
+from lawfit.laws import schedules
+from lawfit.train.corpus import Corpus
+from lawfit.train.loop import train
+from lawfit.train.pack import Model, Pack, RunSettings
+from lawfit.train.schedules import SCHEDULES, ends_on_the_way, multipliers
+from lawfit.train.trainer import Trainer
+
+X = np.arange(100) / 100
+WSD_S = "wsd_s:ends=0.25/0.5/1,cooldown=0.2"
+LAWS = {
+    "rex": lambda x: schedules.rex(x, floor=0.1),
+    "rex:beta=0.9": lambda x: schedules.rex(x, beta=0.9, floor=0.1),
+    "uba:phi=0.5": lambda x: schedules.uba(x, phi=0.5, floor=0.1),
+    "power:capped=0.2,cooldown=0.1": lambda x: schedules.power(x, capped=0.2, cooldown=0.1, floor=0.1),
+    WSD_S: lambda x: schedules.wsd_s(x, ends=(0.25, 0.5, 1), cooldown=0.2, floor=0.1),
+}
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_a_schedule_with_its_numbers_in_its_name_is_the_law_of_that_name(name: str) -> None:
+    inside = ~np.isin(X, (0.25, 0.5))  # there a step is the first one back at the peak
+    np.testing.assert_allclose(multipliers(name, 100, floor=0.1)[inside], LAWS[name](X)[inside], atol=1e-9)
+    ours = RunSettings(lr=0.4, steps=100, schedule=name, final_lr=0.04).rates()
+    np.testing.assert_allclose(ours[inside], 0.4 * LAWS[name](X)[inside], atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["rex", "uba:phi=0.5"])
+def test_a_shape_runs_whole_after_its_warmup(name: str) -> None:
+    f = multipliers(name, 100, warmup_steps=20, floor=0.1)
+    np.testing.assert_allclose(f[:21], np.arange(1, 22) / 21)
+    np.testing.assert_allclose(f[20:], LAWS[name](np.arange(80) / 80), atol=1e-12)
+
+
+def test_power_counts_its_tokens_from_the_first_step() -> None:
+    """The warmup rises to where the power law is by then, which may be past its cap (arXiv 2408.13359)."""
+    f = multipliers("power:capped=0.1,cooldown=0.1", 100, warmup_steps=20)
+    np.testing.assert_allclose(f[20:], schedules.power(X[20:], capped=0.1, cooldown=0.1), atol=1e-9)
+    np.testing.assert_allclose(f[:20], f[20] * np.arange(1, 21) / 21)
+
+
+def test_each_decay_of_wsd_s_ends_where_a_model_is_kept() -> None:
+    f = multipliers(WSD_S, 200, warmup_steps=10, floor=0.1)
+    assert ends_on_the_way(WSD_S, 200) == (50, 100)
+    assert ends_on_the_way("wsd", 200) == ends_on_the_way("constant", 200) == ()
+    for end in (50, 100, 200):
+        assert f[end - 1] < 0.2  # one step before the floor
+        assert (np.diff(f[round(0.8 * end) : end]) < 0).all()
+    assert f[50] == f[100] == 1
+
+
+def test_wsd_s_is_trained_and_evaluated_at_each_end(model: Model, corpus: Corpus, tmp_path: Path) -> None:
+    runs = tuple(
+        RunSettings(lr=1e-2, steps=20, schedule=name, warmup_steps=2, final_fraction=0.1)
+        for name in (WSD_S, "rex", "uba:phi=0.5", "power:capped=0.2,cooldown=0.1")
+    )
+    pack = Pack(name="p", model=model, batch_sequences=4, runs=runs, precision="fp32", eval_sequences=30, log_points=20)
+    train(pack, corpus, tmp_path, trainer=Trainer(pack, torch.device("cpu"), compiled=False))
+    for i, run in enumerate(runs):
+        lines = [
+            json.loads(line) for line in (tmp_path / f"{pack.run_id(i, 'made-up')}.jsonl").read_text().splitlines()
+        ]
+        trained = [line["lr"] for line in lines if line["event"] == "train"]
+        np.testing.assert_allclose(trained, run.rates(), rtol=1e-6)
+        assert [line["step"] for line in lines if line["event"] == "eval"] == ([5, 10] if i == 0 else [])
+        assert lines[-1]["status"] == "finished"
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
