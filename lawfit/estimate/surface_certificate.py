@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.estimate.borrowed import beside_the_runs, law_prior
+from lawfit.estimate.borrowed import CURVATURE_SD, FEW_SD, beside_the_runs, law_prior
 from lawfit.estimate.certificate import (
     BENDS,
     DOUBTFUL,
@@ -198,10 +198,13 @@ def _needed(observed: Observations, top: Member, information: Floats, weak: Sequ
     horizons = np.unique([*observed.tokens, ends[0] / 4, ends[0] / 2, ends[1] * 2, ends[1] * 4])
     most = _AFFORDABLE * float((observed.params * observed.tokens).max())
     scales = [(n, d) for n in sizes for d in horizons if n * d <= most]
-    x = law_design(np.array([n for n, _ in scales]), np.array([d for _, d in scales]), top.fit.centre)[:, :3]
-    own = float(np.sqrt((top.fit.scatter_var + top.fit.size_var)[0 if of_lr else 1]))
+    x = law_design(np.array([n for n, _ in scales]), np.array([d for _, d in scales]), top.fit.centre)
+    axis = 0 if of_lr else 1
+    # what a scale says of a straight law: its own deviation is in the way, and bends that nobody has measured
+    own = float((top.fit.scatter_var + top.fit.size_var)[axis])
+    bends = (CURVATURE_SD * x[:, 3]) ** 2 + (FEW_SD[axis] * x[:, 4]) ** 2
     jacobian = np.zeros((len(scales), len(NAMES)))
-    jacobian[:, slice(0, 3) if of_lr else slice(3, 6)] = x / max(own, 0.02)
+    jacobian[:, slice(0, 3) if of_lr else slice(3, 6)] = x[:, :3] / np.sqrt(np.maximum(own, 0.02**2) + bends)[:, None]
     candidates = [{"params": float(n), "tokens": float(d)} for n, d in scales]
     return needed_runs(NAMES, mine, information, np.ones(len(NAMES)), candidates, jacobian, enough=LOOSE)
 

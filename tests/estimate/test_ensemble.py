@@ -78,7 +78,9 @@ class TestStarts:
         warm = fit(observed, starts=elsewhere)
         scales = observed.params, observed.tokens
         # a start changes where the iteration stops, by a hundredth of a standard error; a saddle is started afresh
-        np.testing.assert_allclose(warm.optimum(*scales), cold.optimum(*scales), rtol=0, atol=1e-3)
+        moved = np.array(warm.optimum(*scales)) - cold.optimum(*scales)
+        cov = np.array([cold.foretell(n, d)[1] for n, d in zip(*scales, strict=True)])
+        assert np.max(np.abs(moved) / np.sqrt(np.diagonal(cov, axis1=1, axis2=2).T)) < 0.01
 
     def test_may_be_centred_elsewhere(self) -> None:
         observed = nine_scales()
