@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lawfit.advise.draws import WORLDS, draw_worlds
+from lawfit.estimate.analysis import INFLATION
 from lawfit.estimate.law_terms import TERMS, law_design
 from tests.estimate.simulated import nine_fit
 
@@ -66,6 +67,39 @@ def test_a_factor_on_the_widths_widens_what_is_drawn() -> None:
     plain, wide = (draw_worlds({**model, "calibration": c}, 1e9, 3e10) for c in ([1.0, 1.0], [1.5, 2.0]))
     assert np.ptp(wide.log_lr) == pytest.approx(1.5 * np.ptp(plain.log_lr), rel=0.1)
     assert np.ptp(wide.log_batch) == pytest.approx(2.0 * np.ptp(plain.log_batch), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "target", [(1e9, 3e10), (6e7, 2.5e9), (6e7, 1.8e9)], ids=["new size", "new horizon", "scale of the runs"]
+)
+def test_worlds_are_as_wide_as_the_parts_of_their_variance_add_up_to(
+    target: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Choices, coefficients, deviations of size and scale; then the factors. Student's t is scaled to that variance."""
+    monkeypatch.setattr("lawfit.advise.draws.WORLDS", 100_000)
+    model = {**nine_fit().payload[MODEL], "calibration": [1.2, 1.1]}
+    worlds = draw_worlds(model, *target)
+    x = law_design(np.array([target[0]]), np.array([target[1]]), tuple(model["centre"]))[0]
+    by_law = np.kron(np.eye(2), x)
+    size, scale = model["sizes"].index(6e7), model["scales"].index([6e7, 1.8e9])
+    centres, within = [], []
+    for member in model["members"]:
+        centre, cov = by_law @ member["law"], by_law @ np.array(member["cov"]) @ by_law.T
+        if worlds.known == "scale":
+            centre, cov = np.array(member["scales"]["at"][scale]), np.array(member["scales"]["cov"][scale])
+        elif worlds.known == "size":
+            cross = by_law @ np.array(member["sizes"]["cross"][size])
+            centre = centre + member["sizes"]["shift"][size]
+            cov = cov + cross + cross.T + np.array(member["sizes"]["cov"][size]) + np.diag(member["scatter_var"])
+        else:
+            cov = cov + np.diag(member["scatter_var"]) + np.diag(member["size_var"])
+        centres.append(centre)
+        within.append(np.diag(cov))
+    weights = weights_of(model)
+    apart = np.array(centres) - weights @ np.array(centres)
+    expected = np.sqrt((INFLATION * np.array([1.2, 1.1])) ** 2 * (weights @ np.array(within)) + weights @ apart**2)
+    found = np.std(worlds.log_lr), np.std(worlds.log_batch)
+    np.testing.assert_allclose(found, expected, rtol=0.02)
 
 
 def weights_of(model: Any) -> np.ndarray:

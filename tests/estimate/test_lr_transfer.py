@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from lawfit.errors import NotEnoughData
+from lawfit.estimate import lr_slices
 from lawfit.estimate.lr_slices import cost_of_shift, fit_lr_slices
 from lawfit.estimate.lr_transfer import compare_parametrizations, fit_transfer
 from lawfit.estimate.observations import observe
@@ -145,6 +146,22 @@ def test_costs_are_zero_at_the_best_and_grow_on_both_sides() -> None:
     assert 0 < cost_of_shift(valley, -0.5) < cost_of_shift(valley, -1.0)
 
 
+def test_what_windows_disagree_on_is_in_the_variances() -> None:
+    """Shared by all slices: mean variance of the windows, of their common shift, and of a valley of another shape."""
+    observed = observe(sweep())
+    points = lr_slices._Points.of(observed)
+    fits = [lr_slices._fit(points, window) for window in points.windows()]
+    assert len(fits) > 1
+    apart = np.array([fit.centre for fit in fits]) - np.mean([fit.centre for fit in fits], axis=0)
+    together = apart.mean(axis=1)
+    assert together.std() > 1e-4  # the windows do disagree
+    found = fit_lr_slices(observed)
+    shared = np.mean([fit.shared for fit in fits]) + together.var() + lr_slices._MISSHAPEN_TOGETHER**2
+    assert found.shared_log_sd**2 == pytest.approx(shared, rel=1e-9)
+    own = np.mean([fit.own for fit in fits], axis=0) + (apart - together[:, None]).var(axis=0)
+    np.testing.assert_allclose(found.log_sd**2, own + lr_slices._MISSHAPEN**2, rtol=1e-9)
+
+
 class TestOurOwnSweeps:
     """data/proxy_mup.csv against data/proxy_sweep.csv: both from this project's trainer, same text and horizon."""
 
@@ -178,6 +195,10 @@ class TestOurOwnSweeps:
         (row,) = compare_parametrizations([standard, mup])
         assert row["recipe"] == "proxy_mup.csv"
         assert row["told_apart"]
+        flat, steep = mup.axes["size"], standard.axes["size"]
+        half = np.sqrt(((flat.high - flat.low) / 2) ** 2 + ((steep.high - steep.low) / 2) ** 2)  # independent runs
+        assert row["difference"] == pytest.approx(flat.exponent - steep.exponent)
+        assert (row["low"], row["high"]) == pytest.approx((row["difference"] - half, row["difference"] + half))
         assert json.loads(json.dumps(mup.to_json())) == mup.to_json()
 
     def test_different_data_are_not_compared(self) -> None:

@@ -35,6 +35,20 @@ def test_seed_sd_is_the_pooled_one(rng: np.random.Generator) -> None:
     assert observe(runs).seed_sd == pytest.approx(pooled, rel=1e-9)
 
 
+def test_seed_sd_of_each_cell_is_pooled_over_its_better_half(rng: np.random.Generator) -> None:
+    found, expected = [], []
+    for cell, sd in enumerate((0.01, 0.05)):
+        noise = rng.normal(0.0, sd, size=(6, 3))
+        losses = np.exp(1.0 + 0.5 * np.arange(6)[:, None] + noise)  # the order of the settings is beyond doubt
+        found += [
+            run(f"{cell}{i}{j}", 1e-3 * 2**i, 1e5, float(x), seed=j, params=1e8 * 4**cell)
+            for i, row in enumerate(losses)
+            for j, x in enumerate(row)
+        ]
+        expected.append(np.sqrt(np.log(losses[:3]).var(axis=1, ddof=1).mean()))
+    np.testing.assert_allclose(observe(found).seed_sd_of_cells(), expected, rtol=1e-9)
+
+
 def test_seed_sd_of_a_subset_knows_nothing_of_the_rest() -> None:
     quiet = [run(f"q{i}{s}", 1e-3 * 2**i, 1e5, 3.0 + 0.001 * s, seed=s) for i in range(4) for s in range(2)]
     loud = [run(f"l{i}{s}", 1e-3 * 2**i, 1e5, 3.0 + s, seed=s, params=1e9) for i in range(4) for s in range(2)]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from lawfit.errors import FitError
 from lawfit.estimate.optimum_law import (
@@ -167,3 +169,23 @@ def test_for_each_scatter_it_is_statsmodels_wls_and_gls(rng: np.random.Generator
             ).fit()
             np.testing.assert_allclose(law.means[k], reference.params, rtol=1e-7)
             np.testing.assert_allclose(law.covariances[k], reference.normalized_cov_params, rtol=1e-7)
+
+
+def test_a_prediction_adds_coefficients_scatter_and_the_shared_error() -> None:
+    """One scatter known exactly: the interval is a normal one, of three variances."""
+    law = fit_optimum_law(optima(3.0 * PARAMS**0.4 * np.exp([0.1, -0.1, 0.1, -0.1, 0.05]), PARAMS), ("params",))
+    k = len(law.scatters) // 2
+    known = replace(
+        law,
+        weights=np.ones(1),
+        **{name: getattr(law, name)[k : k + 1] for name in ("scatters", "means", "covariances")},
+        shared_log_sd=0.21,
+    )
+    row = np.array([1.0, np.log(6.4e9) - law.centre[0]])
+    sd = np.sqrt(row @ law.covariances[k] @ row + law.scatters[k] ** 2 + 0.21**2)
+    found = known.predict(0.9, params=6.4e9)
+    half = stats.norm.ppf(0.95) * sd
+    assert np.log(found.high / found.value) == pytest.approx(half, rel=1e-5)
+    assert np.log(found.value / found.low) == pytest.approx(half, rel=1e-5)
+    low, high = known.exponent_interval("params", 0.9)
+    assert (high - low) / 2 == pytest.approx(stats.norm.ppf(0.95) * np.sqrt(law.covariances[k][1, 1]), rel=1e-5)

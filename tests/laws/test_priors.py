@@ -141,6 +141,19 @@ class TestLevelPrior:
     def test_wider_far_from_where_laws_were_measured(self, target: str) -> None:
         assert level_prior(target, 1e12, 2e13).log_sd > level_prior(target, 5e8, 1e10).log_sd
 
+    def test_a_law_counts_less_by_decades_beyond_its_range(self, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Two laws of one level: variance is the spread plus that of the centre, drift counted in nats."""
+        one, other = (published_laws()[i] for i in level_prior(target, 5e8, 3e10).laws[:2])
+        monkeypatch.setattr(priors, "lenders", lambda *_: [one, other])
+        monkeypatch.setattr(type(one), "evaluate", lambda *_, **__: 2.0)
+        beyond = {one.id: 0.0, other.id: 3.0}
+        monkeypatch.setattr(type(one), "outside_range", lambda law, *_: {"params": beyond[law.id]})
+        found = level_prior(target, 1e12, 2e13)
+        drift = (priors.EXPONENT_DRIFT * 3.0 * np.log(10)) ** 2
+        of_centre = 1 / (1 / LEVEL_SPREAD**2 + 1 / (LEVEL_SPREAD**2 + drift))
+        assert found.log_sd == pytest.approx(np.sqrt(LEVEL_SPREAD**2 + of_centre), rel=1e-9)
+        assert found.log_mean == pytest.approx(np.log(2.0))
+
     def test_leaving_one_out(self, target: str) -> None:
         assert "step_law" not in level_prior(target, 5e8, 3e10, without=("step_law",)).laws
         with pytest.raises(UnknownLaw):
