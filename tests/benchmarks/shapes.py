@@ -155,8 +155,7 @@ class Law:
 
     def of(self, covariate: int) -> tuple[float, float, float]:
         """Coefficient, standard error and sd of sizes."""
-        numbers = (self.coefficient, self.error, self.size_sd)
-        return tuple(float(each[covariate]) for each in numbers)  # type: ignore[return-value]
+        return float(self.coefficient[covariate]), float(self.error[covariate]), float(self.size_sd[covariate])
 
 
 def fit_law(
