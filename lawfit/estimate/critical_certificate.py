@@ -216,7 +216,7 @@ def _without_each(
             continue
         coefficients = rest.coefficients.copy()
         coefficients[0] += coefficients[1:] @ (law.centre - rest.centre)
-        where = optima.inputs.get("params", optima.inputs["tokens"])[rows][0]
-        unit = "params" if "params" in optima.inputs else "tokens"
+        unit = next(name for name in ("params", "tokens", *optima.inputs) if name in optima.inputs)
+        where = optima.inputs[unit][rows][0]
         found[f"{format_quantity(float(where))} {unit}"] = (int(rows.sum()), coefficients)
     return found

@@ -125,7 +125,7 @@ def fit_least_tokens(table: StepsTable, without_laws: Sequence[str] = ()) -> Lea
 
 
 def _least(params: float, loss: float, batch: Floats, log_tokens: Floats) -> LeastTokens:
-    found = sweep_parabola(batch, log_tokens, window=_WINDOW)
+    found = sweep_parabola(batch, log_tokens, window=_WINDOW, flat=LEAST_SD)  # ln tokens are no loss
     best = int(np.argmin(log_tokens))
     sd = float("inf")
     if found.status is OptimumStatus.INSIDE:

@@ -146,6 +146,14 @@ class OptimumLaw:
         low, high = (mixture_quantile(self.weights, self.means[:, at], spread, q) for q in _tails(level))
         return low, high
 
+    @property
+    def exponent_covariance(self) -> Floats:
+        """(k, k) of the exponents, over all sizes of the scatter."""
+        apart = self.means - self.coefficients
+        whole = np.einsum("s,sij->ij", self.weights, self.covariances)
+        whole = whole + np.einsum("s,si,sj->ij", self.weights, apart, apart)
+        return np.asarray(whole[1:, 1:])
+
     def predict(self, level: float = 0.9, **inputs: float) -> PredictedOptimum:
         """The optimum at a scale that was not measured."""
         missing = sorted(set(self.inputs) - set(inputs))
@@ -257,10 +265,11 @@ class Separation:
 
 
 def separate_params_from_tokens(optima: MeasuredOptima, level: float = 0.9) -> Separation:
-    """Fit the law in params and tokens together and see which exponent the data need.
+    """Fit the law in params and tokens together and see which exponents the data need, both decided at once.
 
-    An exponent is needed when its interval excludes zero. Neither needed although one of them alone would be: the
-    sizes and horizons grew together, and the data cannot say which of the two moved the optimum.
+    The pairs of exponents that the optima allow at `level` fill an ellipse. Both exponents are needed where it crosses
+    neither axis, one where it crosses the other's, none where it holds the origin. Where it crosses both axes and not
+    the origin, sizes and horizons grew together: one of the two is needed, and the data cannot say which.
     """
     params, tokens = np.log(optima.inputs["params"]), np.log(optima.inputs["tokens"])
     varies = min(params.std(), tokens.std()) > 1e-9
@@ -270,18 +279,17 @@ def separate_params_from_tokens(optima: MeasuredOptima, level: float = 0.9) -> S
     except FitError as error:
         return Separation(verdict="not_separable", sentence=str(error), intervals={}, correlation=correlation)
     intervals = {name: both.exponent_interval(name, level) for name in ("params", "tokens")}
-    needed = [name for name, (low, high) in intervals.items() if low > 0 or high < 0]
-    alone = [
-        name
-        for name in ("params", "tokens")
-        if (found := fit_optimum_law(optima, (name,)).exponent_interval(name, level))[0] > 0 or found[1] < 0
-    ]
     shown = "; ".join(f"{name} {low:+.2f} to {high:+.2f}" for name, (low, high) in intervals.items())
-    if len(needed) == 1 or not alone:
-        verdict = needed[0] if needed else "neither"
-        sentence = f"in a law of both, exponents at {level:.0%}: {shown}"
+    exponents, covariance = both.coefficients[1:], both.exponent_covariance
+    reach = -2 * np.log1p(-level)  # of a chi-square of two degrees
+    away = exponents**2 / np.diag(covariance)  # least distance of the ellipse's centre to where each exponent is 0
+    needed = [name for name, distance in zip(("params", "tokens"), away, strict=True) if distance > reach]
+    if float(exponents @ np.linalg.solve(covariance, exponents)) <= reach:
+        verdict, sentence = "neither", f"no exponent is needed in a law of both at {level:.0%}: {shown}"
+    elif len(needed) == 2:
+        verdict, sentence = "both", f"both exponents differ from zero at {level:.0%}, jointly: {shown}"
     elif needed:
-        verdict, sentence = "both", f"both exponents differ from zero at {level:.0%}: {shown}"
+        verdict, sentence = needed[0], f"in a law of both, exponents at {level:.0%}: {shown}"
     else:
         verdict = "not_separable"
         sentence = (

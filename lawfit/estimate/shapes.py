@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+
+STRAIGHT_BEYOND: Final = 6.0  # of an exponent: the loss has long left every window there
 
 
 class Shape(Protocol):
@@ -107,6 +109,13 @@ class Polynomial:
         return (of_rows * by_q).sum(axis=0), by_u, by_v, by_q
 
 
+def bent_exponential(exponent: Floats) -> tuple[Floats, Floats]:
+    """``exp(e) - 1 - e`` and its slope ``exp(e) - 1``; straight beyond `STRAIGHT_BEYOND`, so convex."""
+    near = np.minimum(exponent, STRAIGHT_BEYOND)
+    grown = np.expm1(near)
+    return grown - near + grown * (exponent - near), grown
+
+
 @dataclass(frozen=True)
 class Exponentials:
     """``sum_k a_k (exp(e_k) - 1 - e_k)``, ``e_k = p_k u + r_k v``; q holds (log a_k, p_k, r_k) for each k.
@@ -137,10 +146,7 @@ class Exponentials:
     def _terms(self, u: Floats, v: Floats, q: Floats) -> Iterator[tuple[Floats, Floats]]:
         """For each k, the amplitude times: the term itself, and its derivative by the exponent."""
         for log_amplitude, p, r in q.reshape(3, 3, *q.shape[1:]):
-            exponent = p * u + r * v
-            near = np.minimum(exponent, 6.0)  # beyond e^6 the loss has long left every window: a straight line goes on
-            grown = np.expm1(near)
-            bent = grown - near + grown * (exponent - near)
+            bent, grown = bent_exponential(p * u + r * v)
             amplitude = np.exp(log_amplitude)
             bent *= amplitude
             grown *= amplitude

@@ -46,7 +46,7 @@ def same_value(x: Floats) -> Ints:
     return index
 
 
-def sweep_parabola(values: ArrayLike, loss: ArrayLike, *, window: int = 2) -> SweepOptimum:
+def sweep_parabola(values: ArrayLike, loss: ArrayLike, *, window: int = 2, flat: float | None = None) -> SweepOptimum:
     """E3: vertex of the parabola through the best grid point and `window` neighbours on each side, in log value.
 
     The vertex is held between the two neighbours of the best point: a smooth minimum lies there, or the parabola does
@@ -58,9 +58,11 @@ def sweep_parabola(values: ArrayLike, loss: ArrayLike, *, window: int = 2) -> Sw
         Learning rates or batch sizes. Repeats (within 0.2 %) are averaged.
     loss : (n,) floats
         NaN for a diverged run.
+    flat : float, optional
+        Spread below which the values are not told apart, where what is swept is not a loss; else `FLAT_BAND` of it.
     """
     x, y, tried = _prepare(values, loss)
-    if (doubt := _in_doubt(x, y)) is not None:
+    if (doubt := _in_doubt(x, y, flat)) is not None:
         return doubt
     best = int(np.argmin(y))
     if (edge := border_status(_with_tried_ends(x, tried), best + int(tried[0] < x[0]), float(y[best]))).status is (
@@ -147,14 +149,14 @@ def _prepare(values: ArrayLike, loss: ArrayLike) -> tuple[Floats, Floats, Floats
     return tried[done], total[done] / runs[done], tried[[0, -1]] if len(tried) else tried
 
 
-def _in_doubt(x: Floats, y: Floats) -> SweepOptimum | None:
+def _in_doubt(x: Floats, y: Floats, flat: float | None = None) -> SweepOptimum | None:
     """`TOO_FEW` or `FLAT`, when the sweep cannot place a minimum at all."""
     if not len(x):
         return SweepOptimum(value=np.nan, loss=np.nan, status=OptimumStatus.TOO_FEW)
     best = int(np.argmin(y))
     if len(x) < MIN_SWEEP:
         return border_status(x, best, float(y[best]))
-    if float(np.ptp(y)) < FLAT_BAND * abs(float(y[best])):
+    if float(np.ptp(y)) < (FLAT_BAND * abs(float(y[best])) if flat is None else flat):
         beyond = (*_beyond(x, upwards=False), *_beyond(x, upwards=True))
         return SweepOptimum(
             value=float(x[best]), loss=float(y[best]), status=OptimumStatus.FLAT, next_values=tuple(sorted(beyond))

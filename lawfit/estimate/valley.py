@@ -1,7 +1,7 @@
 """The convex valley of a stored fit, evaluated for many plausible worlds at once (plain numpy, no fitting).
 
 One world is one draw: an optimum (a, b) in (ln lr, ln batch) and the nine coefficients of a sum of three exponentials
-(`estimate.shapes.Exponentials`). Beyond e^`LINEAR_BEYOND` a term goes on as a straight line, so it stays convex.
+(`estimate.shapes.Exponentials`), whose terms are those of the fit.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from lawfit.estimate.shapes import STRAIGHT_BEYOND, bent_exponential
+
 Floats = NDArray[np.float64]
 
-LINEAR_BEYOND: Final = 4.0
 FAR_SHARE: Final = 0.5  # of the saturating law, far from the best batch
 FLOOR_AT: Final = (-1.0, -0.75, -0.5, -0.25, 0.25, 0.5, 0.75, 1.0)  # ln of a batch over the best one
 _NEWTON_STEPS: Final = 40
@@ -25,9 +26,7 @@ def excess(u: Floats, v: Floats, q: Floats) -> Floats:
     total = np.zeros(np.broadcast_shapes(np.shape(u), np.shape(v), q.shape[:-1]))
     for k in range(3):
         amplitude, e = np.exp(q[..., 3 * k]), q[..., 3 * k + 1] * u + q[..., 3 * k + 2] * v
-        near = np.minimum(e, LINEAR_BEYOND)
-        grown = np.expm1(near)
-        total = total + amplitude * (grown - near + grown * (e - near))
+        total = total + amplitude * bent_exponential(e)[0]
     return total
 
 
@@ -39,7 +38,7 @@ def best_lr_shift(v: Floats, q: Floats) -> Floats:
         slope, bend = np.zeros(shape), np.full(shape, 1e-9)
         for k in range(3):
             amplitude, p = np.exp(q[..., 3 * k]), q[..., 3 * k + 1]
-            e = np.minimum(p * u + q[..., 3 * k + 2] * v, LINEAR_BEYOND)
+            e = np.minimum(p * u + q[..., 3 * k + 2] * v, STRAIGHT_BEYOND)
             slope = slope + amplitude * p * np.expm1(e)
             bend = bend + amplitude * p**2 * np.exp(e)
         step = np.clip(-slope / bend, -0.5, 0.5)

@@ -17,7 +17,8 @@ from lawfit.advise.regret import (
     lr_given_batch,
     split_regret,
 )
-from lawfit.estimate.valley import LINEAR_BEYOND, best_lr_shift, excess
+from lawfit.estimate.shapes import STRAIGHT_BEYOND
+from lawfit.estimate.valley import best_lr_shift, excess
 from tests.estimate.simulated import nine_fit
 
 SCALES = [pytest.param(6e7, 1.8e9, id="inside"), pytest.param(1e9, 3e10, id="a decade out")]
@@ -35,7 +36,7 @@ def test_expected_regret_is_the_mean_over_worlds(params: float, tokens: float) -
     for a, b, q in zip(worlds.log_lr, worlds.log_batch, worlds.valley, strict=True):
         u, v = log_lr - a, log_batch - b
         e = q[1::3] * u + q[2::3] * v
-        near = np.minimum(e, LINEAR_BEYOND)  # the sum of exponentials, each straight from there on
+        near = np.minimum(e, STRAIGHT_BEYOND)  # the sum of exponentials, each straight from there on
         terms = np.expm1(near) - near + np.expm1(near) * (e - near)
         total += float(np.expm1(min(np.sum(np.exp(q[0::3]) * terms), CAP)))
     assert expected_regret(worlds, log_lr, log_batch) == pytest.approx(total / len(worlds.log_lr), rel=1e-9)

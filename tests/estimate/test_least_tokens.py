@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lawfit.estimate.critical_analysis import analyse_critical
-from lawfit.estimate.least_tokens import HYPERBOLA, ORACLE, fit_least_tokens
+from lawfit.estimate.least_tokens import HYPERBOLA, LEAST_SD, ORACLE, fit_least_tokens
 from lawfit.estimate.steps_to_target import StepsTable
 from lawfit.laws.critical_batch import Hyperbola
 from lawfit.laws.lr_batch import StochasticOracle
@@ -32,6 +32,21 @@ def valley_table(rng: np.random.Generator, noise: float = 0.0) -> StepsTable:
                 tokens = 1e9 * np.exp(0.05 * np.log(batch / best) ** 2 + noise * rng.standard_normal())
                 rows.append((size, batch, tokens / batch, loss))
     return StepsTable.of(*np.array(rows).T)
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_what_is_flat_does_not_depend_on_how_tokens_are_counted(unit: float, rng: np.random.Generator) -> None:
+    """The noise of a loss is no noise of ln tokens: a share of 20 nats would call a valley of 1 % flat."""
+    table = valley_table(rng)
+    shallow = replace(table, steps=table.steps * unit)
+    assert {each.status for each in fit_least_tokens(shallow).measured} == {OptimumStatus.INSIDE}
+    log_tokens = np.log(table.steps * table.batch_tokens)
+    middle = np.array([log_tokens[table.target_loss == loss].mean() for loss in table.target_loss])
+    for depth, status in ((0.1, OptimumStatus.FLAT), (2.0, OptimumStatus.INSIDE)):  # of the noise of a crossing
+        within = np.ptp(log_tokens[(table.target_loss == LOSSES[0])])
+        squeezed = np.exp(middle + depth * LEAST_SD / within * (log_tokens - middle)) / table.batch_tokens
+        found = fit_least_tokens(replace(table, steps=squeezed * unit)).measured
+        assert found[0].status is status
 
 
 def test_g20_minicpm_is_recovered(rng: np.random.Generator) -> None:

@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from lawfit.errors import FitError
+from lawfit.estimate.critical_certificate import certify_law
 from lawfit.estimate.optimum_law import (
     MeasuredOptima,
     OptimumLaw,
@@ -78,6 +79,48 @@ def test_params_and_tokens_apart() -> None:
     assert separate_params_from_tokens(optima(2.0 * PARAMS**0.46, tokens)).verdict == "params"
     assert separate_params_from_tokens(optima(2.0 * PARAMS**0.5 * tokens**0.5, tokens)).verdict == "both"
     assert separate_params_from_tokens(optima(np.full(5, 2.0), tokens)).verdict == "neither"
+
+
+class TestTogether:
+    """Which exponents are needed is one question, not two: each interval alone holds its exponent nine times of ten."""
+
+    RATIO = np.array([10.0, 80.0, 20.0, 160.0, 40.0, 25.0, 100.0])
+    SIZES = np.geomspace(1e7, 1e9, 7)
+
+    def verdicts(self, exponents: tuple[float, float], noise: float, spread: float = 1.0) -> list[str]:
+        rng = np.random.default_rng(3)
+        tokens = self.SIZES * self.RATIO**spread * 20 ** (1 - spread)
+        found = []
+        for _ in range(100):
+            value = self.SIZES ** exponents[0] * tokens ** exponents[1] * np.exp(noise * rng.standard_normal(7))
+            measured = MeasuredOptima.of(value, np.full(7, noise), {"params": self.SIZES, "tokens": tokens})
+            found.append(separate_params_from_tokens(measured).verdict)
+        return found
+
+    def test_without_an_exponent_one_is_found_in_at_most_a_tenth(self) -> None:
+        found = self.verdicts((0.0, 0.0), 0.1)
+        assert np.mean([verdict != "neither" for verdict in found]) < 0.1 + 3 * np.sqrt(0.1 * 0.9 / 100)
+
+    def test_an_exponent_too_many_is_found_in_at_most_a_tenth(self) -> None:
+        found = self.verdicts((0.0, 0.46), 0.1)
+        assert np.mean([verdict == "tokens" for verdict in found]) > 0.9
+        found = self.verdicts((0.4, 0.0), 0.1)
+        assert np.mean([verdict == "params" for verdict in found]) > 0.9
+
+    def test_what_grew_together_is_said_not_to_be_told_apart(self) -> None:
+        found = self.verdicts((0.2, 0.2), 0.1, spread=0.1)
+        assert np.mean([verdict == "not_separable" for verdict in found]) > 0.9
+        assert "both" in self.verdicts((0.5, 0.5), 0.02)
+
+
+@pytest.mark.parametrize("name", ["params", "tokens", "loss"])
+def test_a_law_in_one_input_alone_is_certified(name: str, rng: np.random.Generator) -> None:
+    """Whatever the input: a law in parameters needs no tokens to be examined, nor one in the loss either of them."""
+    x = {"params": PARAMS, "tokens": 20 * PARAMS, "loss": np.linspace(4, 3, len(PARAMS))}[name]
+    value = x ** (-6.24 if name == "loss" else 0.4)
+    measured = MeasuredOptima.of(value * np.exp(0.02 * rng.standard_normal(len(x))), np.full(len(x), 0.03), {name: x})
+    certificate = certify_law(measured, fit_optimum_law(measured, (name,)))
+    assert certificate.certified, certificate
 
 
 def test_one_line_in_params_and_tokens_is_not_identified() -> None:

@@ -10,10 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
-from lawfit.estimate.shapes import Exponentials
+from lawfit.estimate.shapes import STRAIGHT_BEYOND, Exponentials
 from lawfit.estimate.valley import (
     FLOOR_AT,
-    LINEAR_BEYOND,
     along_floor,
     best_lr_shift,
     excess,
@@ -29,11 +28,12 @@ def draws(count: int, seed: int = 0) -> np.ndarray:
     return SHAPE.prior_mean + 0.3 * chance.standard_normal((count, 9))
 
 
-def test_is_the_fitted_shape_near_the_optimum(rng: np.random.Generator) -> None:
-    u, v = rng.uniform(-1, 1, size=(2, 200))
+@pytest.mark.parametrize("far", [1.0, 12.0], ids=["near", "beyond where it goes on straight"])
+def test_is_the_fitted_shape_everywhere(far: float, rng: np.random.Generator) -> None:
+    u, v = rng.uniform(-far, far, size=(2, 200))
     for q in draws(5):
         exponents = [q[3 * k + 1] * u + q[3 * k + 2] * v for k in range(3)]
-        assert np.max(exponents) < LINEAR_BEYOND  # beyond it, this one goes on straight
+        assert (np.max(exponents) > STRAIGHT_BEYOND) == (far > 6)
         np.testing.assert_allclose(excess(u, v, q), SHAPE(u, v, q)[0], rtol=1e-12, atol=1e-15)
 
 
