@@ -1,17 +1,29 @@
 """Every law of the literature sheet, by section, and where it is in lawfit; or why it is not.
 
 A place is the id of a published law (``catalogue:``), something that fits the form (``fit:``), a formula or exact rule
-(``rule:``, or ``convert:`` for the subcommand that gives it to people), or a reason (``none:``). Each place is looked
-up, so a law that is taken out is seen here; and each entry of the catalogue has its line.
+(``rule:``), the subcommand that gives it to people (``convert:``, ``schedules:``), or a reason (``none:``). That a
+place exists says little: each rule gives a number of the sheet here (`NUMBERS`), and each command is run as a person
+would, its answer set against the published formula written out (`COMMANDS`). Laws of the catalogue have theirs in
+`test_golden` and `test_published`, fits recover known truths in tests of their own.
 """
 
 from __future__ import annotations
 
 import importlib
+import json
+from collections.abc import Callable
+from math import log, sqrt
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from lawfit.cli.convert import app as convert
+from lawfit.cli.main import ExitCode, run
+from lawfit.laws import counting, critical_batch, last_iterate, lr_batch, refinement, schedules, timescale, transfer
+from lawfit.laws.loss import AdditiveLaw, Repetition
+from lawfit.laws.parametrization import Growth, Kind, Rules
+from lawfit.laws.pareto import time_compute_frontier
 from lawfit.laws.published import published_laws
 
 SECTIONS = range(24)
@@ -142,8 +154,8 @@ AUDIT: dict[str, tuple[str, ...]] = {
         "rule:lawfit.laws.schedules.uba",
         "convert:schedule",
     ),
-    "18 WSD-S": ("rule:lawfit.laws.schedules.wsd_s",),
-    "18 refined linear decay": ("rule:lawfit.laws.refinement.refined",),
+    "18 WSD-S": ("rule:lawfit.laws.schedules.wsd_s", "convert:schedule"),
+    "18 refined linear decay": ("rule:lawfit.laws.refinement.refined", "schedules:refine"),
     "18 last-iterate bound": ("rule:lawfit.laws.last_iterate.bound", "convert:schedule"),
     "18 Multi-Power Law": ("catalogue:multi_power_400m", "fit:lawfit.estimate.multi_power.fit_multi_power"),
     "18 annealing law": ("fit:lawfit.estimate.annealing.fit_annealing",),
@@ -180,22 +192,227 @@ AUDIT: dict[str, tuple[str, ...]] = {
 }
 
 
-@pytest.mark.parametrize("places", AUDIT.values(), ids=AUDIT)
-def test_it_is_where_it_is_said_to_be(places: tuple[str, ...]) -> None:
-    commands = {command.name for command in convert.registered_commands}
+CHINCHILLA_OF_MUENNIGHOFF = AdditiveLaw(
+    E=np.exp(0.6254804), A=np.exp(6.255414), alpha=0.3526596, B=np.exp(7.3049974), beta=0.3526596
+)
+REPEATED = Repetition(law=CHINCHILLA_OF_MUENNIGHOFF, tokens_scale=15.387756, params_scale=5.309743)
+ZHANG_BATCH, ZHANG_STEPS = 745.32 * 512, critical_batch.Definition(fraction=0.2, reference_batch_tokens=256 * 512)
+POWER_LINES = timescale.TimescaleLaw(const=1.084, exponent=-0.527)
+
+# A number of the sheet for each rule: the golden ones by their names, else its formula at plain inputs.
+NUMBERS: dict[str, tuple[Callable[[], Any], float]] = {
+    "counting.flops_per_token": (lambda: counting.flops_per_token(30, 4096, 4096), 4096**2 * (72 * 30 + 12 * 30)),
+    "critical_batch.Hyperbola": (  # G15
+        lambda: critical_batch.Hyperbola(steps_min=1000, tokens_min=1e6).tokens_of_steps(2500), 1666666.667,
+    ),
+    "critical_batch.ThreeTerm": (  # G27: exponents that add up to 1, and the source's 0.667 D^0.566
+        lambda: critical_batch.ThreeTerm(
+            floor=1, params_scale=1, params_exponent=0.3, batch_scale=0.667 * 0.566 / 0.434, batch_exponent=0.434,
+            steps_scale=1, steps_exponent=0.566,
+        ).optimal_batch_tokens(1e11), 1122343.599,
+    ),
+    "critical_batch.convert": (  # G10 to the doubling batch of section 0.3
+        lambda: critical_batch.convert(ZHANG_BATCH, ZHANG_STEPS, critical_batch.DOUBLING) / 512,
+        (745.32 - 1.2 * 256) / 0.2,
+    ),
+    "critical_batch.tokens_at_batch": (lambda: critical_batch.tokens_at_batch(1e10, 2e6, 4e6), 1.5e10),  # G9
+    "last_iterate.bound": (  # two steps at rate 1: (1 + 2) / 4 + (1 / 1) (1 / 2) 2 / 2
+        lambda: last_iterate.bound([1.0, 1.0]), 1.25,
+    ),
+    "loss.Repetition": (lambda: REPEATED.loss(6.34e9, 242e9, 25e9), 2.225644089),  # G23
+    "lr_batch.Saturating": (lambda: lr_batch.Saturating(lr_max=0.01, noise_batch_tokens=1000)(250), 0.002),  # G16
+    "lr_batch.Surge": (lambda: lr_batch.Surge(lr_max=0.01, noise_batch_tokens=1000)(4000), 0.008),  # G16
+    "lr_batch.SaturatingAcrossScales": (  # the same, where the noise batch is as large as the horizon
+        lambda: lr_batch.SaturatingAcrossScales(
+            const=0.01, params_exponent=0, tokens_exponent=0, noise_const=1, noise_tokens_exponent=1
+        )(1, 1000, 250), 0.002,
+    ),
+    "lr_batch.StochasticOracle": (lambda: lr_batch.StochasticOracle.of_constants(1000, 4, 0.5).best_batch, 16),  # G29
+    "lr_batch.max_initial_lr": (lambda: lr_batch.max_initial_lr(10, 100, const=2, exponent=0.5), 2 / sqrt(1000)),
+    "lr_batch.token_ratio": (
+        lambda: lr_batch.token_ratio(lambda b: 1 + b / 1e6, lambda b: 1 + b / 2e6, np.array([1e6]))[0], 2 / 1.5,
+    ),
+    "parametrization.Growth": (lambda: Growth(rules=Rules.MUP, base_width=256, width=4096).of(Kind.HIDDEN).lr, 1 / 16),
+    "pareto.time_compute_frontier": (  # twice the tokens at the critical batch
+        lambda: time_compute_frontier([1e9], [2e10], [1e6], batch_tokens=[1e6]).flops[0], 6 * 1e9 * 4e10,
+    ),
+    "refinement.refined": (lambda: refinement.refined([4, 2, 1, 2], adaptive=False)[0], (1.5 / 16) / (1.25 / 4)),
+    "schedules.cosine": (lambda: schedules.cosine(1 / 3, floor=0.1), 0.1 + 0.9 * 0.75),
+    "schedules.linear": (lambda: schedules.linear(0.25), 0.75),
+    "schedules.rex": (lambda: schedules.rex(0.5), 0.6666666667),  # G28
+    "schedules.uba": (lambda: schedules.uba(0.5, phi=0.5), 0.8),  # G28
+    "schedules.wsd": (lambda: schedules.wsd(0.9, cooldown=0.2, fall=schedules.Fall.ROOT), 0.2928932188),  # G28
+    "schedules.wsd_s": (  # half-way through the first decay 1 / f is half-way between 1 and 1 / floor
+        lambda: schedules.wsd_s(0.45, ends=(0.5, 1), cooldown=0.2, floor=0.1), 1 / (0.5 / 0.1 + 0.5),
+    ),
+    "schedules.power_lr": (lambda: schedules.power_lr(1e11, 1024), 0.01005448772),  # G19
+    "timescale.TimescaleLaw": (lambda: POWER_LINES.weight_decay(5e8, 1e10, 983040, 1.5e-3), 0.2931524014),  # G7
+    "timescale.timescale": (lambda: timescale.timescale(983040, 1.5e-3, 0.2931524014, 1e10), 0.2235560742),  # G6
+    "transfer.adam_sde": (
+        lambda: transfer.adam_sde(transfer.Adam(lr=1e-3, beta1=0.9, beta2=0.99, eps=1e-8), 4).beta2, 1 - 4 * 0.01,
+    ),
+    "transfer.batch_lr": (lambda: transfer.batch_lr(1e-3, 1, 4), 2e-3),
+    "transfer.beta2_for_batch": (lambda: transfer.beta2_for_batch(0.95, 512, 64), 0.9936088490),  # G24
+    "transfer.ema_for_batch": (lambda: transfer.ema_for_batch(0.999, 4), 0.996005996),  # G24
+    "transfer.horizon_exponent": (lambda: transfer.horizon_exponent(1.25e8), 0.6531),
+    "transfer.horizon_lr": (lambda: transfer.horizon_lr(1e-3, 5e10, 1e12), 3.834161495e-4),  # G12
+    "transfer.weight_decay_for": (lambda: transfer.weight_decay_for(0.1, batch_ratio=2), 0.2),
+}  # fmt: skip
+
+CAPPED = (1024 * 4 / 0.02) ** (1 / 0.51) / 1e12  # share of 1e12 tokens before the power law meets its cap
+# A number for each law of the catalogue that the golden ones leave out: at plain inputs, or by what twice one of them
+# multiplies it, where exponents alone are published.
+PUBLISHED: dict[str, tuple[tuple[str, dict[str, float], float], ...]] = {
+    "deepseek_porian": (
+        ("lr", {"params": 1e8}, 0.171 * 1e8**-0.25), ("batch_tokens", {"params": 1e8}, 2048 * 6.83e-4 * 1e8**0.654),
+    ),
+    "scion_horizons": (
+        ("batch_tokens", {"tokens": 2}, 2**0.45), ("lr", {"batch_tokens": 2}, 2**0.62), ("lr", {"tokens": 2}, 2**-0.56),
+    ),
+    "shuai": (
+        ("batch_tokens", {"flops": 2}, 2**0.102), ("optimal_steps", {"flops": 2}, 2**0.434),
+        ("optimal_params", {"flops": 2}, 2**0.464), ("optimal_tokens", {"flops": 2}, 2**0.536),
+    ),
+    "zhang_fixed_tokens": (("critical_batch_tokens", {"params": 2}, 2**0.087),),
+    "step_law_given_batch": (
+        ("lr", {"params": 2}, 2**-0.60), ("lr", {"tokens": 2}, 2**0.01), ("lr", {"batch_tokens": 2}, 2**0.30),
+    ),
+    "nanochat_width_weight_decay": (("weight_decay", {"width": 2}, 2**-1.97),),
+    "chinchilla_unrounded": (
+        (
+            "loss", {"params": 7e10, "tokens": 1.4e12}, 1.6934 + 406.4 / 7e10**0.3392 + 410.7 / 1.4e12**0.2849,
+        ),
+    ),
+    "kaplan_loss_compute": (  # its unit is 1.6e7 PF-days
+        ("loss", {"flops": 1.6e7 * 8.64e19}, 1.0), ("loss", {"flops": 1.6e8 * 8.64e19}, 10**-0.057),
+    ),
+    "kaplan_allocation": (
+        ("optimal_params", {"flops": 2}, 2**0.73), ("optimal_batch_tokens", {"flops": 2}, 2**0.24),
+        ("optimal_steps", {"flops": 2}, 2**0.03), ("optimal_tokens", {"flops": 2}, 2**0.27),
+    ),
+    "porian_allocation": (("optimal_params", {"flops": 2}, 2**0.50),),
+}  # fmt: skip
+ELSEWHERE = ("test_golden.py", "test_published.py", "test_loss.py", "test_timescale.py")
+
+Reader = Callable[[Any], float]
+
+
+def setting(name: str) -> Reader:
+    """What a change makes of a setting."""
+    return lambda document: next(row["to"] for row in document["settings"] if row["setting"] == name)
+
+
+def mean(document: Any) -> float:
+    """Of the schedule that a rate is carried to."""
+    return float(document["to"]["mean_multiplier"])
+
+
+# Command line, where its number stands, and what the published formula gives; schedules by their means in closed form.
+COMMANDS: dict[str, tuple[tuple[str, Reader, float], ...]] = {
+    "0.3 definitions of the critical batch": (
+        ("convert critical-batch 745.32x512 --from zhang", lambda d: d["to"]["batch_tokens"], 512 * 438.12 / 0.2),
+    ),
+    "1 timescale": (
+        (
+            "convert weight-decay 0.2931524014 --lr 1.5e-3 --batch 983040 --tokens 1e10",
+            lambda d: d["timescale"], 0.2235560742,
+        ),
+    ),
+    "4 Bjorck": (("convert tokens 5e10 1e12 --lr 1e-3", setting("lr"), 3.834161495e-4),),
+    "9 Shuai, learning rate": (("convert batch 1M 4M --lr 1e-3 --rule 0.75", setting("lr"), 1e-3 * 4**0.75),),
+    "11.1 power schedule": (
+        (
+            "convert schedule linear power:sequences=1024,tokens=1e12", mean,
+            CAPPED + CAPPED**0.51 * (1 - CAPPED**0.49) / 0.49,
+        ),
+    ),
+    "11.3 random matrices": (("convert batch 1M 4M --lr 1e-3 --rule linear", setting("lr"), 4e-3),),
+    "11.4 beta2 at a half-life": (("convert batch 512 64 --beta2 0.95", setting("beta2"), 0.9936088490),),
+    "11.5 Adam's SDE": (
+        ("convert batch 1M 4M --lr 1e-3 --beta1 0.9 --beta2 0.99 --eps 1e-8 --sde", setting("eps"), 5e-9),
+        ("convert batch 1M 4M --lr 1e-3 --beta1 0.9 --beta2 0.99 --eps 1e-8 --sde", setting("beta1"), 0.6),
+    ),
+    "11.6 averages": (("convert batch 1M 4M --ema 0.999", setting("ema"), 0.996005996),),
+    "13 WSD": (("convert schedule linear wsd:cooldown=0.1", mean, 0.95),),
+    "18 cosine, linear, REX, UBA": (
+        ("convert schedule linear cosine:floor=0.1", mean, 0.55),
+        ("convert schedule cosine linear", mean, 0.5),
+        ("convert schedule linear rex", mean, 2 * (1 - log(2))),
+        ("convert schedule linear uba:phi=1", mean, 2 - sqrt(2)),
+    ),
+    "18 WSD-S": (
+        ("convert schedule linear wsd_s:ends=0.5/1,cooldown=0.2,floor=0.1", mean, 0.7 + 0.3 * log(10) / 9),
+    ),
+    "18 refined linear decay": (
+        (
+            "schedules refine norms.csv --smooth 0", lambda d: d["schedule"][0]["multiplier"],
+            (19 / 4) / 18,  # weights 1/4, 1, 1, ...; after the first step 19 of them, after the second 18
+        ),
+    ),
+    "18 last-iterate bound": (  # at one shape the best peak goes as 1 / sqrt(steps)
+        ("convert schedule linear linear --tokens 1e9 --to-tokens 4e9", lambda d: d["factor"], 0.5),
+    ),
+    "20 Wang and Aitchison": (
+        ("convert weight-decay 0.1 --lr 3e-4", lambda d: d["to"]["weight_decay"], 3e-5),
+        ("convert batch 1M 2M --weight-decay 0.1 --lr 1e-3 --rule 0", setting("weight_decay"), 0.2),
+    ),
+    "21 muP and CompleteP": (
+        ("convert width 256 4096 --lr 0.01", lambda d: d["values"]["hidden"]["lr"], 0.01 / 16),
+    ),
+    "23 Merrill, when to double the batch": (("convert batch 1M 2M --lr 1e-3", setting("lr"), 1e-3 * sqrt(2)),),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("section", AUDIT)
+def test_it_is_where_it_is_said_to_be(section: str) -> None:
+    places = AUDIT[section]
     for place in places:
         kind, _, at = place.partition(":")
         if kind == "catalogue":
             assert at in published_laws()
-        elif kind == "convert":
-            assert at in commands
+            texts = [(Path(__file__).parent / name).read_text(encoding="utf-8") for name in ELSEWHERE]
+            assert at in PUBLISHED or any(f'"{at}"' in text for text in texts), "a number, not a name"
+        elif kind in ("convert", "schedules"):
+            assert any(words.startswith(f"{kind} {at} ") for words, _, _ in COMMANDS[section]), "a number, not a name"
+        elif kind == "rule":
+            assert at.removeprefix("lawfit.laws.") in NUMBERS
         elif kind == "none":
             assert len(at) > 40, "a reason"
             assert len(places) == 1
         else:
-            assert kind in ("fit", "rule"), place
+            assert kind == "fit", place
             module, _, name = at.rpartition(".")
             assert hasattr(importlib.import_module(module), name)
+
+
+@pytest.mark.parametrize("rule", NUMBERS)
+def test_a_rule_gives_the_number_of_the_sheet(rule: str) -> None:
+    found, expected = NUMBERS[rule]
+    assert float(found()) == pytest.approx(expected, rel=1e-8)  # the digits that the sheet prints
+    assert any(f"rule:lawfit.laws.{rule}" in places for places in AUDIT.values())
+
+
+@pytest.mark.parametrize("law_id", PUBLISHED)
+def test_a_published_law_gives_the_number_of_the_sheet(law_id: str) -> None:
+    law = published_laws()[law_id]
+    for target, inputs, expected in PUBLISHED[law_id]:
+        by_exponents = law.formulas[target].needs_anchor or max(inputs.values()) == 2
+        found = law.factor(target, **inputs) if by_exponents else law.evaluate(target, **inputs)
+        assert float(found) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("section", COMMANDS)
+def test_a_command_gives_the_number_of_the_sheet(
+    section: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{step},{2.0 if step == 1 else 1.0}" for step in range(1, 21)]
+    (tmp_path / "norms.csv").write_text("\n".join(["step,grad_norm", *rows]) + "\n")
+    for words, read, expected in COMMANDS[section]:
+        assert run([*words.split(), "--json"]) == ExitCode.OK
+        # means are midpoint sums; the bound's ratio has a term that fades with the steps
+        near = 2e-3 if "last-iterate" in section else 1e-6
+        assert read(json.loads(capsys.readouterr().out)) == pytest.approx(expected, rel=near), words
 
 
 def test_every_section_of_laws_is_there() -> None:
