@@ -3,6 +3,8 @@
 #   make test    the whole test-suite (LAWFIT_TEST_TRAIN=1 adds torch and the trainer's tests)
 #   make check   lint, types and the quick tests: before each commit
 #   make serve   the API and the page on http://127.0.0.1:8765
+#   make soak    what takes long: faults put into the code, of which the tests must notice most
+#   make mutants the same with SAMPLE faults of SEED (FOLDERS="lawfit/advise api" narrows it)
 #   make bench   every yardstick of the README's table
 # PYTHON=/path/to/python3 picks another interpreter for the environment in .venv.
 
@@ -19,7 +21,11 @@ endif
 # Two processes share the tests, file by file, each with one thread for its arithmetic. PYTEST_ARGS=-n0: one process.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: demo test check serve bench clean
+# Faults that `make soak` puts in: few, as each may take the tests of a whole folder.
+SAMPLE ?= 12
+SEED ?= 1
+
+.PHONY: demo test check serve soak mutants bench clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/.stamp-run
@@ -36,6 +42,11 @@ check: $(DEV_STAMP)
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(PYTEST) -q -m "not slow" $(PYTEST_ARGS)
+
+soak: mutants
+
+mutants: $(DEV_STAMP)
+	@$(BIN)/python -m tests.mutants --sample $(SAMPLE) --seed $(SEED) --workers 2 $(if $(FOLDERS),--only $(FOLDERS))
 
 bench: $(DEV_STAMP)
 	@set -e; for script in $$(ls tests/benchmarks/[a-z]*.py | grep -v -e shared.py -e train_cases.py); do \

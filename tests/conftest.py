@@ -23,7 +23,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    """Started with `&` or nohup, a command ignores Ctrl-C or the hangup, and so do its children; tests send both."""
+    """No test reads or writes what a user's environment names: a database, a server, a folder of packs.
+
+    Started with `&` or nohup, a command ignores Ctrl-C or the hangup, and so do its children; tests send both.
+    """
+    for name in [name for name in os.environ if name.startswith("LAWFIT_")]:
+        if not name.startswith("LAWFIT_TEST_") and name != "LAWFIT_SHARED_DATA":
+            del os.environ[name]
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:

@@ -1,0 +1,143 @@
+"""Faults put into the code one at a time: which of them do the tests notice?
+
+    python -m tests.mutants [--sample N] [--seed S] [--only FOLDER ...]
+
+Draws N faults at random (the same for the same seed and code), puts each into a copy of the tree, and runs the tests of
+its folder there: first those of the module, then those that name it, then the rest, until one fails. What no test
+notices is listed; docs/mutants.md explains those that are to stay. A fault that makes a test hang counts as noticed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Final
+
+from tests.mutants.faults import Fault, faults_of
+
+ROOT: Final = Path(__file__).parents[2]
+ROOMS: Final = ("laws", "estimate", "advise", "ingest", "storage", "launch", "train")
+LIMIT_S: Final = 900.0  # of one run of tests: far above what the slowest folder takes
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--sample", type=int, default=12)
+    options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--workers", type=int, default=1)
+    options.add_argument("--only", nargs="*", default=[f"lawfit/{room}" for room in ROOMS] + ["api"], metavar="FOLDER")
+    options.add_argument("--list", action="store_true", help="show what would be put in, and run nothing")
+    asked = options.parse_args()
+    drawn = draw(asked.only, asked.sample, asked.seed)
+    if asked.list:
+        print("\n".join(map(str, drawn)))
+        return 0
+    trees: SimpleQueue[Path] = SimpleQueue()
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(asked.workers) as pool:
+        for k in range(asked.workers):
+            trees.put(copy_tree(Path(folder) / str(k)))
+
+        def judge(fault: Fault) -> str:
+            tree = trees.get()
+            try:
+                return noticed(fault, tree)
+            finally:
+                trees.put(tree)
+
+        by = []
+        for fault, found in zip(drawn, pool.map(judge, drawn), strict=True):
+            by.append(found)
+            print(f"{'noticed by ' + found if found else 'SURVIVED'}: {fault}", flush=True)
+    rooms = Counter(fault.path.rpartition("/")[0] for fault in drawn)
+    seen = Counter(fault.path.rpartition("/")[0] for fault, found in zip(drawn, by, strict=True) if found)
+    print("; ".join(f"{room} {seen[room]} of {count}" for room, count in sorted(rooms.items())))
+    print(f"faults noticed: {sum(map(bool, by))} of {len(by)} ({sum(map(bool, by)) / len(by):.0%}), seed {asked.seed}")
+    return 0
+
+
+def draw(folders: list[str], sample: int, seed: int) -> list[Fault]:
+    """Every fault of these folders is equally likely."""
+    found = [
+        fault
+        for folder in folders
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for fault in faults_of(path.relative_to(ROOT).as_posix(), path.read_bytes())
+    ]
+    return random.Random(seed).sample(found, min(sample, len(found)))
+
+
+def copy_tree(to: Path) -> Path:
+    """The files that git knows, and those it would take up."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in listed.stdout.decode().split("\0"):
+        if name and (ROOT / name).is_file():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, to / name)
+    return to
+
+
+def noticed(fault: Fault, tree: Path) -> str:
+    """The first test that fails with the fault, or what else tells it; empty where nothing does."""
+    path = tree / fault.path
+    whole = path.read_bytes()
+    path.write_bytes(fault.put_into(whole))
+    try:
+        for tests in stages(fault.path, tree):
+            if found := first_failure(tests, tree):
+                return found
+        return ""
+    finally:
+        path.write_bytes(whole)
+
+
+def stages(path: str, tree: Path) -> list[list[str]]:
+    """Test files of the folder: the module's own, those that name it, the others."""
+    room, module = path.split("/")[-2], Path(path).stem
+    folders = ["tests/api", "tests/dashboard"] if path.startswith("api/") else [f"tests/{room}"]
+    files = sorted(
+        file.relative_to(tree).as_posix() for folder in folders for file in (tree / folder).rglob("test_*.py")
+    )
+    own = [file for file in files if Path(file).stem == f"test_{module}"]
+    near = [file for file in files if file not in own and module in (tree / file).read_text(encoding="utf-8")]
+    rest = [file for file in files if file not in own and file not in near]
+    return [stage for stage in (own, near, rest) if stage]
+
+
+def first_failure(tests: list[str], tree: Path) -> str:
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", *tests]
+    shared = os.environ.get("LAWFIT_SHARED_DATA", str(ROOT.parent / "shared" / "data"))
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(tree),
+        "OMP_NUM_THREADS": "1",
+        "LAWFIT_SHARED_DATA": shared,
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    start = time.monotonic()
+    try:
+        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        return f"a test that hangs ({time.monotonic() - start:.0f} s)"
+    if done.returncode in (0, 5):  # passed, or nothing to run
+        return ""
+    failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return failed[0].split(" - ")[0].split(" ", 1)[-1] if failed else f"pytest's exit code {done.returncode}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

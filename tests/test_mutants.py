@@ -1,0 +1,67 @@
+"""Faults that `make mutants` puts into the code: each is one, and nothing but that place changes."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.mutants.__main__ import ROOT, draw, stages
+from tests.mutants.faults import faults_of
+
+SOURCE = b"""
+def spread(x: int, weights=(0.5, 0.5), *, floor: float = -1e-3) -> float:
+    'A docstring, 1 + 1.'
+    if not len(x) > 2 and floor < 0:
+        raise ValueError(f"{x + 1} of them")
+    total = np.sqrt(sum(w * v**2 for w, v in zip(weights, x)) + floor)
+    total += 1
+    return max(total, floor)
+"""
+
+
+def test_every_kind_of_fault_is_found() -> None:
+    said = [str(fault) for fault in faults_of("x.py", SOURCE)]
+    for words in (
+        "x.py:4: edge: > in len(x) > 2 -> >=",
+        "x.py:4: logic: and in not len(x) > 2 and floor < 0 -> or",
+        "x.py:4: logic: not len(x) > 2 -> len(x) > 2",
+        "x.py:4: removed guard: not len(x) > 2 and floor < 0 -> False",
+        "x.py:4: number: 2 -> 3",
+        "x.py:2: number: 0.5 -> 0.75",
+        "x.py:2: sign: -1e-3 -> 1e-3",
+        "x.py:6: another function: np.sqrt -> (nothing)",
+        "x.py:6: operator: * in w * v**2 -> /",
+        "x.py:6: operator: ** in v**2 -> *",
+        "x.py:7: operator: += in total += 1 -> -=",
+        "x.py:8: another function: max -> min",
+    ):
+        assert words in said
+    assert any(words.startswith("x.py:6: dropped term") and words.endswith("zip(weights, x))") for words in said)
+    assert not any(words.startswith(("x.py:3", "x.py:5")) for words in said)  # words that are shown
+
+
+@pytest.mark.parametrize("path", ["lawfit/estimate/elimination.py", "lawfit/units.py", "api/app.py"])
+def test_a_faulty_file_is_another_program_that_can_be_read(path: str) -> None:
+    source = (ROOT / path).read_bytes()
+    whole = ast.dump(ast.parse(source))
+    found = faults_of(path, source)
+    assert found
+    for fault in found:
+        assert ast.dump(ast.parse(fault.put_into(source))) != whole, fault
+
+
+def test_a_seed_draws_the_same_faults() -> None:
+    one, other, another = (draw(["lawfit/advise"], 10, seed) for seed in (1, 1, 2))
+    assert one == other != another
+    assert {Path(fault.path).parts[:2] for fault in one} == {("lawfit", "advise")}
+
+
+def test_tests_of_the_module_run_first() -> None:
+    own, near, rest = stages("lawfit/estimate/surface.py", ROOT)
+    assert own == ["tests/estimate/test_surface.py"]
+    assert "tests/estimate/test_ensemble.py" in near
+    assert not {*own, *near} & set(rest)
+    of_api = [test for stage in stages("api/app.py", ROOT) for test in stage]
+    assert all(test.startswith(("tests/api/", "tests/dashboard/")) for test in of_api)
