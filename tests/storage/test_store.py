@@ -240,6 +240,10 @@ class TestFits:
         with pytest.raises(NoRun, match=f"no run '{name}'"):
             store.curve(key, name, "loss")
 
+    def test_a_nul_that_cannot_be_stored_is_not_called_a_lost_connection(self, postgres_url: str) -> None:
+        with Store.open(postgres_url) as opened, pytest.raises(StoreError, match="cannot hold a text with a NUL"):
+            opened.put_runs(recipe(), [run("a\x00b")])
+
     def test_a_refit_lands_whole_or_not_at_all(self, store: Store, key: str) -> None:
         laws = [fit(key, "law1", kind="loss"), fit(key, "law2", kind="weight_decay")]
         broken = fit(key, "f1", payload={"loss": math.nan})
