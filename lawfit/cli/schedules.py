@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from lawfit.cli.main import ExitCode
 from lawfit.cli.options import JsonOption
 from lawfit.cli.output import heading, note, pairs, plain, print_json, progress, show, table, warning_list
+from lawfit.errors import LawfitError
 from lawfit.records import RefineQuestion, ScheduleQuestion
 from lawfit.units import format_lr, format_percent
 
@@ -164,7 +165,10 @@ def refine(
         raise typer.BadParameter(str(error)) from None
     if out is not None:
         rows = [f"{row['step']},{row['multiplier']:.8g}" for row in document["schedule"]]
-        out.write_text("\n".join(["step,multiplier", *rows]) + "\n", encoding="utf-8")
+        try:
+            out.write_text("\n".join(["step,multiplier", *rows]) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise LawfitError(f"{out} cannot be written: {error.strerror or error}") from None
     if as_json:
         print_json(document)
     else:

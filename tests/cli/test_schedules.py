@@ -117,6 +117,9 @@ class TestRefine:
         assert document["schedules"][0]["low"] is None  # it rises at its start, which no curve does
         assert any("its rate rises again" in note for note in document["notes"])
         assert run(["schedules", "refine", str(norms), "--out", str(out)]) == ExitCode.USAGE  # never over a file
+        capsys.readouterr()
+        assert run(["schedules", "refine", str(norms), "--out", str(tmp_path / "no" / "x.csv")]) == ExitCode.FAILED
+        assert "x.csv cannot be written: No such file or directory" in capsys.readouterr().err
 
     def test_a_log_of_the_trainer(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         log = tmp_path / "log.jsonl"
