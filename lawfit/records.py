@@ -280,6 +280,18 @@ class StepsToTarget:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SizedLoss:
+    """The loss that one size reached on so many tokens, with settings that its source chose and does not say."""
+
+    run_key: str  # identity inside its recipe, as of a run
+    params: float
+    tokens: float
+    loss: float  # in the recipe's unit, positive
+    extra: Mapping[str, Json] = field(default_factory=dict)  # unique_tokens, active_fraction, ...
+    source: str = ""  # file and line it came from
+
+
+@dataclass(frozen=True, kw_only=True)
 class TargetSweep:
     """Steps to targets under one recipe, as a file gave them."""
 

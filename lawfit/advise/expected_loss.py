@@ -72,7 +72,7 @@ def forms_at(law: LossEnsemble, target: Target) -> list[dict[str, Any]]:
             "reason": b.reason,
             "value": digits(values[b.form]) if b.form in values else None,
         }
-        for b in law.backtests
+        for b in law.by_form()
     ]
 
 

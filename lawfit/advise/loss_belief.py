@@ -70,12 +70,15 @@ class LossBelief:
     @property
     def scales(self) -> Mapping[str, tuple[float, float]]:
         """Smallest and largest params, tokens and flops that were fitted."""
-        return self.fits[0].scales
+        return self.source.scales
 
     @property
     def forms(self) -> dict[str, float]:
         """Form -> share in the answer."""
-        return {fit.form: weight for fit, weight in zip(self.fits, self.weights, strict=True)}
+        found: dict[str, float] = {}
+        for fit, weight in zip(self.fits, self.weights, strict=True):
+            found[fit.form] = found.get(fit.form, 0.0) + weight
+        return found
 
     @property
     def worlds(self) -> int:

@@ -183,11 +183,19 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
     return document
 
 
-def recommend_without_runs(fit: Fit, recipe: Recipe, target: Target) -> dict[str, Any]:
-    """The document of a recipe that has a critical batch size and no finished run: no learning rate, no batch size."""
-    from lawfit.advise.further import ANSWERS, critical_batch_answer
+def recommend_without_settings(laws: Mapping[str, Fit], recipe: Recipe, target: Target, lacking: str) -> dict[str, Any]:
+    """The document where neither a learning rate nor a batch size may be given: loss and critical batch size alone.
 
-    lacking = "it takes finished runs with a loss, and this recipe has none"
+    Parameters
+    ----------
+    laws : kind -> fit, the first of which is the one that was asked
+    lacking : why there is no learning rate
+    """
+    from lawfit.advise.further import ANSWERS, critical_batch_answer, loss_answer
+
+    fit = next(iter(laws.values()))
+    answers = {"critical_batch": critical_batch_answer, "loss": loss_answer}
+    told = {ANSWERS[kind][0]: answers[kind](law, target) for kind, law in laws.items() if kind in answers}
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "id": "",
@@ -196,8 +204,11 @@ def recommend_without_runs(fit: Fit, recipe: Recipe, target: Target) -> dict[str
         "recommendation": {"lr": None, "batch_tokens": None},
         "expected_regret": None,
         **{name: None for name, _ in ANSWERS.values()},
-        "critical_batch": critical_batch_answer(fit, target),
-        "missing": dict.fromkeys(("lr", "batch_tokens", "weight_decay", "expected_loss"), lacking),
+        **told,
+        "missing": dict.fromkeys(
+            (n for n in ("lr", "batch_tokens", "weight_decay", "critical_batch", "expected_loss") if n not in told),
+            lacking,
+        ),
         "published": [],
         "evidence": {
             "fit_id": fit.id,

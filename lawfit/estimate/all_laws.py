@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate import critical_words, timescale_words
-from lawfit.estimate.certificate import SHAKY
 from lawfit.estimate.held import Held, hold_settings
 from lawfit.estimate.loss_law import doubt, loss_law, search_is_sound
 from lawfit.estimate.observations import data_hash, observe, usable
@@ -28,7 +27,7 @@ from lawfit.estimate.steady_rate import Curves
 from lawfit.estimate.timescale import bracket_sentence
 from lawfit.estimate.weight_decay import COUPLED, in_one_convention
 from lawfit.laws.lent import log_asymptote
-from lawfit.records import FitStatus, Run, StepsToTarget, content_hash
+from lawfit.records import FitStatus, Run, SizedLoss, StepsToTarget, content_hash
 from lawfit.units import counted, format_quantity
 
 Floats = NDArray[np.float64]
@@ -51,6 +50,7 @@ class Evidence:
 
     runs: Sequence[Run]
     targets: Sequence[StepsToTarget] = ()
+    losses: Sequence[SizedLoss] = ()  # of runs whose learning rate and batch nobody says
     curves: Curves = field(default_factory=dict)  # run_key -> (steps, losses)
     squares: Squares = field(default_factory=dict)
     rates: Curves = field(default_factory=dict)  # run_key -> (steps, learning rates)
@@ -93,9 +93,13 @@ def evidence_hash(evidence: Evidence) -> str:
     targets = sorted(
         (row.run_key, row.params, row.batch_tokens, row.steps, row.target_loss) for row in evidence.targets
     )
+    losses = sorted(
+        (row.run_key, row.params, row.tokens, row.loss, repr(sorted(row.extra.items()))) for row in evidence.losses
+    )
     settings = sorted((run.run_key, repr(sorted(run.extra.items()))) for run in evidence.runs)  # one-factor sweeps
     held = [evidence.metric, evidence.schedule, evidence.weight_decay_kind, sorted(evidence.stated.items())]
-    return content_hash([data_hash(evidence.runs), settings, targets, held, curves.hexdigest()])
+    parts = [data_hash(evidence.runs), settings, targets, held, curves.hexdigest()]
+    return content_hash([*parts, losses] if losses else parts)
 
 
 def fit_all_laws(
@@ -120,7 +124,7 @@ def fit_all_laws(
     held = hold_settings(usable(evidence.runs)[0], at, decay_kind=evidence.weight_decay_kind, decay_law=decay.fit)
     level = held.runs
     try:
-        loss = loss_law(level, rng, without_laws)
+        loss = loss_law(level, rng, without_laws, losses=evidence.losses)
         fitted.append(FittedLaw(kind=LOSS, status=loss.status, payload=finite(loss.payload)))
         missing |= {LOSS: loss.missing} if loss.missing else {}
     except FitError as error:
@@ -214,7 +218,7 @@ def _three_term_law(found: RecipeLaws) -> tuple[FittedLaw | None, str]:
     reasons: list[str] = []
     if report.certified and not fit.floor_lent:
         status = FitStatus.OK
-    elif search_is_sound(report.search) and report.search.resamples_agreeing >= SHAKY * report.search.resamples:
+    elif search_is_sound(report.search):
         status = FitStatus.SPARSE  # single parameters are open, the best batch is not
     else:
         status, reasons = FitStatus.UNCERTIFIED, list(report.reasons)

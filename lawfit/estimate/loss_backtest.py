@@ -1,16 +1,17 @@
 """Forms of a loss law judged by extrapolation: fitted on the smaller runs, scored on the observed losses of the larger.
 
-The runs are cut at several budgets. At each, every form is fitted on what lies below and predicts what lies above;
-nothing above has a say. A form whose error is much larger than the best form's is rejected. The others are averaged
-by weight, and what their average got wrong above the cuts is the `drift`: the error of slope that no choice among these
-forms mends.
+The runs are cut at several budgets. At each, every candidate is fitted on what lies below and predicts what lies above;
+nothing above has a say. A candidate is a form with a window: all runs, or the larger half of them by compute, for laws
+of loss hold better where runs are large, and small runs are the worst tuned and warmed up. One whose error is much
+larger than the best one's is rejected. The others are averaged by weight, and what their average got wrong above the
+cuts is the `drift`: the error of slope that no choice among these forms mends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +22,24 @@ from lawfit.estimate.loss_forms import FORMS
 from lawfit.estimate.loss_result import AsymptotePrior, FormDraws
 from lawfit.estimate.newton import Bools, Floats
 
-TOLERATED: Final = 2.0  # times the error of the best form
+# The four below: the least error over simulated laws (tests/benchmarks/loss_choice.py), and the same choice whichever
+# family of public sources is left out (CHANGELOG, Decisions).
+TOLERATED: Final = 4.0  # times the error of the best candidate
+SHARPNESS: Final = 1.5
+WINDOWS: Final = (0.0, 0.5)  # shares of the runs, the smallest by compute, that candidates are fitted without
+PER_PARAMETER: Final = 2  # runs (clusters) that a form needs for each of its parameters, beyond the simplest two
+SIMPLEST: Final = ("additive", "power")
 CUTS: Final = (0.5, 2 / 3, 0.8)  # quantiles of compute
-FEWEST_BELOW: Final = 8  # runs (clusters) that a cut must leave to learn from
+FEWEST_BELOW: Final = 8  # runs (clusters) that a cut, or a window, must leave to learn from
 FEWEST_ABOVE: Final = 3  # runs to score on
 BEYOND: Final = 0.05  # decades of compute that the largest run lies above a cut
+
+
+class Candidate(NamedTuple):
+    """A form, and the share of the runs, the smallest by compute, that it is fitted without."""
+
+    form: str
+    without: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +47,7 @@ class FormBacktest:
     """How one form, fitted below each cut, predicted the runs above."""
 
     form: str
+    without: float = 0.0  # as in `Candidate`
     error: float  # mean absolute error of log loss, averaged over cuts; inf without a prediction
     bias: float  # mean of log observed - log predicted
     weight: float  # in the average; 0 where rejected
@@ -85,20 +100,46 @@ def cuts(log_flops: Floats, clusters: NDArray[np.intp]) -> list[Cut]:
     return found
 
 
+def candidates(forms: Sequence[str], columns: Sequence[Floats], labels: NDArray[np.intp]) -> dict[Candidate, str]:
+    """What is tried on these runs, each with why it has too few of them, or an empty string."""
+    found = {}
+    for without in WINDOWS:
+        clusters = len(np.unique(labels[window(columns, without)]))
+        if without and clusters < FEWEST_BELOW:
+            continue
+        for form in forms:
+            needed = PER_PARAMETER * len(FORMS[form].names)
+            few = form not in SIMPLEST and clusters < needed
+            found[Candidate(form, without)] = (
+                f"{len(FORMS[form].names)} parameters want {needed} runs or more, and there are {clusters}"
+                if few
+                else ""
+            )
+    return found
+
+
+def window(columns: Sequence[Floats], without: float) -> Bools:
+    """Which runs a candidate is fitted on."""
+    log_flops = np.log(columns[0]) + np.log(columns[1])
+    return np.asarray(log_flops >= np.quantile(log_flops, without) - 1e-9, dtype=bool)
+
+
 def trial_fit(
-    form: str,
+    candidate: Candidate,
     columns: Sequence[Floats],
     labels: NDArray[np.intp],
     cut: Cut,
     asymptote: AsymptotePrior | float | None,
 ) -> FormDraws | str:
     """The fit below a cut, or why there is none."""
+    below, index = [x[cut.inner] for x in columns], labels[cut.inner]
+    rows = window(below, candidate.without)
     try:
         return quick_fit(
-            [x[cut.inner] for x in columns],
-            clusters=labels[cut.inner],
-            form=form,
-            asymptote=asymptote if FORMS[form].asymptote else None,
+            [x[rows] for x in below],
+            clusters=index[rows],
+            form=candidate.form,
+            asymptote=asymptote if FORMS[candidate.form].asymptote else None,
         )
     except (FitError, ValueError) as error:
         return str(error)
@@ -114,42 +155,49 @@ def errors_above(found: FormDraws | str, columns: Sequence[Floats], cut: Cut) ->
     return np.where(np.isfinite(error), error, np.inf)
 
 
-def judge(errors: Mapping[str, Sequence[Floats]], why: Mapping[str, str]) -> tuple[FormBacktest, ...]:
-    """Every form, best first.
+def judge(
+    errors: Mapping[Candidate, Sequence[Floats]], why: Mapping[Candidate, str], kept_always: Collection[Candidate] = ()
+) -> tuple[FormBacktest, ...]:
+    """Every candidate, best first.
+
+    A weight is one over the error to the power `SHARPNESS`: the cuts of one study are one or two extrapolations, which
+    tell candidates apart less sharply than the inverse squares of independent errors would.
 
     Parameters
     ----------
-    errors : form -> errors above each cut
-    why : form -> why it has no prediction
+    errors : candidate -> errors above each cut
+    why : candidate -> why it has no prediction
+    kept_always : a law that all runs together certify keeps a say, however it fared on part of them
 
     Raises
     ------
     FitError
-        No form has one.
+        No candidate has a prediction.
     """
-    size = {form: float(np.mean([np.abs(e).mean() for e in found])) for form, found in errors.items()}
+    size = {each: float(np.mean([np.abs(e).mean() for e in found])) for each, found in errors.items()}
     best = min(size.values())
     if not np.isfinite(best):
         raise FitError("no form of a loss law predicts the larger of these runs from the smaller")
-    kept = {form: size[form] <= TOLERATED * best for form in size}
-    vote = {form: (best / max(size[form], 1e-12)) ** 2 if kept[form] else 0.0 for form in size}
+    kept = {each: size[each] <= TOLERATED * best or (each in kept_always and np.isfinite(size[each])) for each in size}
+    vote = {each: (best / max(size[each], 1e-12)) ** SHARPNESS if kept[each] else 0.0 for each in size}
     total = sum(vote.values())
 
-    def reason(form: str) -> str:
-        if kept[form]:
+    def reason(each: Candidate) -> str:
+        if kept[each]:
             return ""
-        if not np.isfinite(size[form]):
-            return why.get(form) or "no prediction for the larger runs"
-        return f"{size[form]:.2%} of loss off on the larger runs, {size[form] / best:.1f} times the best form's error"
+        if not np.isfinite(size[each]):
+            return why.get(each) or "no prediction for the larger runs"
+        return f"{size[each]:.2%} of loss off on the larger runs, {size[each] / best:.1f} times the best form's error"
 
     return tuple(
         FormBacktest(
-            form=form,
-            error=size[form],
-            bias=float(np.mean([e.mean() for e in errors[form]])),
-            weight=vote[form] / total,
-            rejected=not kept[form],
-            reason=reason(form),
+            form=each.form,
+            without=each.without,
+            error=size[each],
+            bias=float(np.mean([e.mean() for e in errors[each]])),
+            weight=vote[each] / total,
+            rejected=not kept[each],
+            reason=reason(each),
         )
-        for form in sorted(size, key=lambda name: size[name])
+        for each in sorted(size, key=lambda one: size[one])
     )

@@ -16,52 +16,110 @@ from numpy.typing import ArrayLike
 
 from lawfit.errors import FitError
 from lawfit.estimate.loss_backtest import (
+    Candidate,
     Cut,
     Drift,
     FormBacktest,
+    candidates,
     cuts,
     errors_above,
     judge,
     trial_fit,
+    window,
 )
 from lawfit.estimate.loss_fit import LEVEL, RESAMPLES, fit_loss
 from lawfit.estimate.loss_forms import FORMS
-from lawfit.estimate.loss_result import MIXED, AsymptotePrior, FormDraws, Interval, LossFit, LossPrediction
+from lawfit.estimate.loss_result import (
+    MIXED,
+    AsymptotePrior,
+    FormDraws,
+    Interval,
+    LossFit,
+    LossPrediction,
+    decades_beyond,
+)
 from lawfit.estimate.newton import Floats
 from lawfit.estimate.resample import cluster_index
 
 # What the drift is before the runs have spoken, as a share of the slope of log loss along compute, and how many
 # extrapolations that opinion and the runs' own are worth. Settled on simulated laws outside every form, and checked by
 # leaving out one family of public sources after another (CHANGELOG, Decisions; tests/benchmarks/loss_choice.py).
-PRIOR_SHARE: Final = 0.05
+PRIOR_SHARE: Final = 0.02
 PRIOR_FREEDOM: Final = 2.0
+FEWEST_RESAMPLES: Final = 50
+SAME_COMPUTE: Final = 1e-6  # in logs
 SEEN_FREEDOM: Final = 2.0  # the cuts of one study are one or two extrapolations: their errors share their cause
 
 
 @dataclass(frozen=True, kw_only=True)
 class LossEnsemble:
-    """Fits of the forms that were not rejected."""
+    """Fits of the candidates that were not rejected."""
 
     fits: tuple[LossFit, ...]
-    backtests: tuple[FormBacktest, ...]  # of all forms, best first
+    backtests: tuple[FormBacktest, ...]  # of all candidates, best first; those kept in the order of `fits`
     drift: Drift
     level: float
 
     @property
     def weights(self) -> Floats:
-        """(fits,) of the average, summing to one."""
-        weight = {backtest.form: backtest.weight for backtest in self.backtests}
-        found = np.array([weight[fit.form] for fit in self.fits])
+        """(fits,) of the average at the largest runs and beyond, summing to one."""
+        found = np.array([backtest.weight for backtest in self.backtests if not backtest.rejected])
         return np.asarray(found / found.sum(), dtype=float)
 
+    def weights_at(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
+        """(fits, ...) of the average at scales: a fit that was made without the smallest runs counts less among them.
+
+        Its weight falls from where its own runs begin, in log compute, to nothing at the smallest run.
+        """
+        log_flops = np.log(params) + np.log(tokens) + np.log(6.0)
+        begins = np.log([fit.scales["flops"][0] for fit in self.fits])
+        span = begins - begins.min()
+        ramp = [
+            np.clip((log_flops - begins.min()) / s, 0.0, 1.0) if s > SAME_COMPUTE else np.ones_like(log_flops)
+            for s in span
+        ]
+        found = np.stack([w * r for w, r in zip(self.weights, ramp, strict=True)])
+        total = found.sum(axis=0)
+        equal = self.weights.reshape(-1, *[1] * log_flops.ndim) * np.ones_like(found)
+        return np.asarray(np.where(total > 0, found / np.where(total > 0, total, 1.0), equal), dtype=float)
+
     def log_loss(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
-        """Weighted mean of the forms' log losses."""
-        logs = np.stack([np.log(f.loss(params, tokens)) for f in self.fits])
-        return np.asarray(np.tensordot(self.weights, logs, axes=1), dtype=float)
+        """Weighted mean of the log losses of those that have one."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            logs = np.stack([np.log(f.loss(params, tokens)) for f in self.fits])
+        weights = np.where(np.isfinite(logs), self.weights_at(params, tokens), 0.0)
+        total = weights.sum(axis=0)
+        mean = (weights * np.where(np.isfinite(logs), logs, 0.0)).sum(axis=0) / np.where(total > 0, total, 1.0)
+        return np.asarray(np.where(total > 0, mean, np.nan), dtype=float)
 
     def each(self, params: float, tokens: float) -> dict[str, float]:
-        """Loss that each kept form expects at one scale."""
-        return {fit.form: float(fit.loss(params, tokens)) for fit in self.fits}
+        """Loss that each kept form expects at one scale, its windows averaged."""
+        weights = self.weights_at(params, tokens)
+        found: dict[str, list[tuple[float, float]]] = {}
+        for fit, weight in zip(self.fits, weights, strict=True):
+            found.setdefault(fit.form, []).append((float(fit.loss(params, tokens)), float(weight)))
+        return {
+            form: float(np.exp(_mean(np.log([v for v, _ in own]), [w for _, w in own]))) for form, own in found.items()
+        }
+
+    def by_form(self) -> tuple[FormBacktest, ...]:
+        """One entry for each form: its weights added up, and the better of its windows for the rest, best first."""
+        forms: dict[str, FormBacktest] = {}
+        for each in self.backtests:  # the best first
+            if each.form in forms:
+                first = forms[each.form]
+                forms[each.form] = replace(first, weight=first.weight + each.weight)
+            else:
+                forms[each.form] = each
+        return tuple(forms.values())
+
+    @property
+    def scales(self) -> Mapping[str, tuple[float, float]]:
+        """Smallest and largest params, tokens and flops that were fitted, by any."""
+        return {
+            name: (min(fit.scales[name][0] for fit in self.fits), max(fit.scales[name][1] for fit in self.fits))
+            for name in self.fits[0].scales
+        }
 
     def predict(self, params: float, tokens: float) -> LossPrediction:
         """Loss at one scale, with an interval that knows of the choice of form and of how it fared before."""
@@ -71,26 +129,31 @@ class LossEnsemble:
         return LossPrediction(
             expected=self._interval(value, law) if len(law) else none,
             run=self._interval(value, run) if len(law) else none,
-            extrapolation_decades=self.fits[0].predict(params, tokens).extrapolation_decades,
+            extrapolation_decades=self._beyond(params, tokens),
         )
+
+    def _beyond(self, params: float, tokens: float) -> dict[str, float]:
+        at = {"params": params, "tokens": tokens, "flops": 6.0 * params * tokens}
+        return {name: decades_beyond(at[name], *self.scales[name]) for name in at}
 
     def mixed_log_draws(self, params: float, tokens: float) -> tuple[Floats, Floats]:
         """(draws,) log losses of the law at one scale, drift included, and of one more run; empty without an interval.
 
-        Each form by its weight.
+        Each fit by its weight there.
         """
         rng = np.random.default_rng(0)
         found = []
-        for fit, weight in zip(self.fits, self.weights, strict=True):
+        weights = self.weights_at(params, tokens)
+        for fit, weight in zip(self.fits, weights, strict=True):
             draws = fit.widened_log_draws(params, tokens)
-            if len(draws):
+            if len(draws) and weight > 0:
                 found.append(rng.choice(draws, max(1, round(MIXED * weight))))
         if not found:
             return np.empty(0), np.empty(0)
         law = np.concatenate(found)
-        beyond = self.fits[0].predict(params, tokens).extrapolation_decades["flops"]
+        beyond = self._beyond(params, tokens)["flops"]
         law = law + self.drift.sd * beyond * rng.standard_t(self.drift.freedom, len(law))
-        pick = rng.choice(len(self.fits), len(law), p=self.weights)
+        pick = rng.choice(len(self.fits), len(law), p=weights)
         noise = np.empty(len(law))
         for i, fit in enumerate(self.fits):
             noise[pick == i] = rng.choice(fit.residuals, int((pick == i).sum()))
@@ -140,10 +203,10 @@ def fit_ensemble(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
 ) -> LossEnsemble:
-    """Backtest every form inside the runs, and fit those that are not rejected to all of them.
+    """Backtest every candidate inside the runs, and fit those that are not rejected to all runs of their windows.
 
-    Parameters are those of `fit_loss`; `asymptote` is for the forms that have one, `made` are fits of these very runs
-    that need not be made again.
+    Parameters are those of `fit_loss`; `asymptote` is for the forms that have one, `made` are fits of all these runs
+    that need not be made again: of those that are certified, none is rejected.
 
     Raises
     ------
@@ -156,45 +219,73 @@ def fit_ensemble(
     index = cluster_index(clusters, len(columns[0]))
     log_flops = np.log(columns[0]) + np.log(columns[1]) + np.log(6.0)
     parted = cuts(log_flops, index)
-    trials = {form: [trial_fit(form, columns, index, cut, asymptote) for cut in parted] for form in forms}
-    errors = {
-        form: [errors_above(found, columns, cut) for found, cut in zip(trials[form], parted, strict=True)]
-        for form in forms
+    tried = candidates(forms, columns, index)
+    trials = {
+        each: [few or trial_fit(each, columns, index, cut, asymptote) for cut in parted] for each, few in tried.items()
     }
-    why = {form: found for form in forms for found in trials[form] if isinstance(found, str)}
-    backtests = judge(errors, why)
-    kept = [backtest for backtest in backtests if not backtest.rejected]
-    ready = {fit.form: fit for fit in made}
-    fits = tuple(
-        ready.get(backtest.form)
-        or fit_loss(
-            *columns,
-            rng=rng,
-            clusters=None if clusters is None else index,
-            form=backtest.form,
-            asymptote=asymptote if FORMS[backtest.form].asymptote else None,
-            resamples=resamples,
-            level=level,
-        )
-        for backtest in kept
-    )
-    whole = LossEnsemble(fits=fits, backtests=backtests, drift=Drift(sd=0.0, freedom=1.0), level=level)
-    seen = [_missed([trials[fit.form][i] for fit in fits], whole, columns, cut) for i, cut in enumerate(parted)]
+    errors = {
+        each: [errors_above(found, columns, cut) for found, cut in zip(trials[each], parted, strict=True)]
+        for each in tried
+    }
+    why = {each: found for each in tried for found in trials[each] if isinstance(found, str)}
+    ready = {Candidate(fit.form, 0.0): fit for fit in made}
+    backtests = judge(errors, why, [each for each, fit in ready.items() if fit.certificate.certified])
+    fits: list[LossFit] = []
+    lost: dict[Candidate, str] = {}
+    for each in (b for b in backtests if not b.rejected):
+        candidate = Candidate(each.form, each.without)
+        rows = window(columns, each.without)
+        try:
+            fits.append(
+                ready.get(candidate)
+                or fit_loss(
+                    *(x[rows] for x in columns),
+                    rng=rng,
+                    clusters=None if clusters is None else index[rows],
+                    form=each.form,
+                    asymptote=asymptote if FORMS[each.form].asymptote else None,
+                    resamples=_resamples(resamples, each.weight),
+                    level=level,
+                )
+            )
+        except FitError as error:
+            lost[candidate] = str(error)
+    if not fits:
+        raise FitError("no form of a loss law that predicts the larger of these runs can be fitted to all of them")
+    backtests = tuple(_without(b, lost.get(Candidate(b.form, b.without))) for b in backtests)
+    whole = LossEnsemble(fits=tuple(fits), backtests=backtests, drift=Drift(sd=0.0, freedom=1.0), level=level)
+    kept = [trials[Candidate(b.form, b.without)] for b in backtests if not b.rejected]
+    seen = [_missed([trial[i] for trial in kept], whole, columns, cut) for i, cut in enumerate(parted)]
     return replace(whole, drift=_drift(seen, _slope(whole, columns, log_flops)))
 
 
-def _missed(below: Sequence[FormDraws | str], whole: LossEnsemble, columns: Sequence[Floats], cut: Cut) -> float:
-    """Squared error of slope of the average above a cut (log loss per decade of compute), less what noise would do.
+def _resamples(asked: int, weight: float) -> int:
+    """As many as a member of the average is drawn from: few of one that counts little."""
+    return min(asked, max(FEWEST_RESAMPLES, round(2 * weight * asked)))
 
+
+def _without(backtest: FormBacktest, lost: str | None) -> FormBacktest:
+    return backtest if lost is None else replace(backtest, rejected=True, weight=0.0, reason=lost)
+
+
+def _mean(values: Sequence[float] | Floats, weights: Sequence[float]) -> float:
+    """Weighted; plain where all weights are 0."""
+    return float(np.average(values, weights=weights if sum(weights) > 0 else None))
+
+
+def _missed(below: Sequence[FormDraws | str], whole: LossEnsemble, columns: Sequence[Floats], cut: Cut) -> float:
+    """Squared error of slope above a cut (log loss per decade of compute) of the members, less what noise would do.
+
+    The weighted mean over members, not the error of their average: above one cut errors of both signs cancel by luck.
     What the members' own intervals announced is not taken off: they are wide below a cut, and often right only for
     that.
     """
     params, tokens, loss = (x[~cut.inner] for x in columns)
     lever = cut.beyond / (cut.beyond**2).sum()
     laws = [found for found in below if isinstance(found, FormDraws)]
-    average = float(whole.weights @ [np.log(law.loss(params, tokens)) @ lever for law in laws])
+    slopes = np.array([np.log(law.loss(params, tokens)) @ lever for law in laws])
     noise = float(np.mean([law.noise for law in laws])) ** 2 * float(lever @ lever)
-    return (float(np.log(loss) @ lever) - average) ** 2 - noise
+    return float(whole.weights @ (np.log(loss) @ lever - slopes) ** 2) - noise
 
 
 def _slope(whole: LossEnsemble, columns: Sequence[Floats], log_flops: Floats) -> float:

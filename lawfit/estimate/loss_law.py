@@ -19,12 +19,14 @@ from lawfit.estimate.loss_ensemble import LossEnsemble, fit_ensemble
 from lawfit.estimate.loss_fit import AsymptotePrior, LossFit, fit_loss, quick_fit
 from lawfit.estimate.loss_forms import FORMS
 from lawfit.estimate.loss_result import FormDraws
-from lawfit.estimate.loss_third import fit_further_forms, ordinary_runs
+from lawfit.estimate.loss_third import Measured, fit_further_forms, ordinary_runs
 from lawfit.estimate.newton import Floats
 from lawfit.estimate.observations import observe
+from lawfit.estimate.snapping import PARAMS_TOLERANCE, indexed, snap
 from lawfit.laws.lent import log_asymptote
 from lawfit.laws.loss import AdditiveLaw
-from lawfit.records import FitStatus, Run
+from lawfit.laws.loss_units import LENT_IN
+from lawfit.records import FitStatus, Run, SizedLoss
 from lawfit.units import counted, format_percent, format_quantity
 
 LOSS_SCALES: Final = 6  # one more than the parameters of the additive law
@@ -47,10 +49,17 @@ def lent_asymptote(without_laws: Sequence[str] = ()) -> AsymptotePrior | None:
     return None if lent is None else AsymptotePrior(mean=float(np.exp(lent.mean)), log_sd=lent.sd)
 
 
-def loss_law(runs: Sequence[Run], rng: np.random.Generator, without_laws: Sequence[str] = ()) -> LossLaw:
+def loss_law(
+    runs: Sequence[Run],
+    rng: np.random.Generator,
+    without_laws: Sequence[str] = (),
+    *,
+    losses: Sequence[SizedLoss] = (),
+) -> LossLaw:
     """L(N, D) through the lowest loss of each scale.
 
-    `without_laws` are published laws that must not lend their asymptote (`laws.lenders`).
+    `without_laws` are published laws that must not lend their asymptote (`laws.lenders`); `losses` come from tables
+    that say no learning rate and no batch.
 
     Raises
     ------
@@ -59,25 +68,23 @@ def loss_law(runs: Sequence[Run], rng: np.random.Generator, without_laws: Sequen
     FitError
         The losses do not fall with the inputs.
     """
-    ordinary, notes = ordinary_runs(runs)
-    observed = observe(ordinary)
-    if observed.n_cells < LOSS_SCALES:
+    points, sentences = _best_of_scales(runs, losses)
+    if len(points[0]) < LOSS_SCALES:
         raise NotEnoughData(
             f"a law of the loss takes {LOSS_SCALES} scales (pairs of parameters and tokens) or more, better 20; these "
-            f"runs have {observed.n_cells}"
+            f"runs have {len(points[0])}"
         )
-    points = observed.params, observed.tokens, np.exp(observed.lowest_log_loss())
-    sentences = list(notes)
     status = FitStatus.OK
     lent: FormDraws | None = None
     lender, asymptote = log_asymptote(without_laws), lent_asymptote(without_laws)
     lent_by: list[str] | None = None
-    fit = free = fit_loss(*points, rng=rng, resamples=0)
+    free = fit_loss(*points, rng=rng, resamples=0)
+    if free.certificate.certified or asymptote is None:
+        free = fit_loss(*points, rng=rng, resamples=LOSS_RESAMPLES)  # the resamples are examined too
+    fit = free
     if free.certificate.certified:
-        fit = fit_loss(*points, rng=rng, resamples=LOSS_RESAMPLES)
         lent = None if asymptote is None else _lent(points, asymptote)
     elif lender is None or asymptote is None:
-        fit = fit_loss(*points, rng=rng, resamples=LOSS_RESAMPLES)
         status = FitStatus.UNCERTIFIED
         sentences.append("no published law lends an asymptote to it, and the runs alone do not carry it")
     elif points[2].max() <= asymptote.mean:
@@ -89,7 +96,7 @@ def loss_law(runs: Sequence[Run], rng: np.random.Generator, without_laws: Sequen
         lent_by = list(lender.laws)
         sentences.append(
             f"the runs alone do not carry it ({doubt(free.certificate)}); its asymptote is lent by published laws "
-            f"(about {asymptote.mean:.2g} nats, a factor {np.exp(asymptote.log_sd):.2f} either way: "
+            f"(about {asymptote.mean:.2g} {LENT_IN}, a factor {np.exp(asymptote.log_sd):.2f} either way: "
             f"{', '.join(lent_by)})"
         )
         fit = lent = fit_loss(*points, rng=rng, resamples=LOSS_RESAMPLES, asymptote=asymptote)
@@ -99,7 +106,7 @@ def loss_law(runs: Sequence[Run], rng: np.random.Generator, without_laws: Sequen
     if status is FitStatus.SPARSE and found.weak:
         sentences.append(f"{', '.join(found.weak)}: not determined one by one; the loss is, as its interval says")
     ensemble, alone = _forms(points, fit, rng, asymptote)
-    further, lacking = fit_further_forms(runs, rng)
+    further, lacking = fit_further_forms([*runs, *losses], rng)
     payload = {
         "fit": fit.to_json(),
         "forms": None if ensemble is None else ensemble.to_json(),
@@ -111,7 +118,7 @@ def loss_law(runs: Sequence[Run], rng: np.random.Generator, without_laws: Sequen
             {"params": n, "tokens": d, "loss": y}
             for n, d, y in zip(*(column.tolist() for column in points), strict=True)
         ],
-        "words": f"{formula_words(fit, ensemble)}; through the best run of {counted(observed.n_cells, 'scale')}",
+        "words": f"{formula_words(fit, ensemble)}; through the best run of {counted(len(points[0]), 'scale')}",
         "lines": [forms_words(ensemble, alone), *(found["words"] for found in further.values()), *_not_fitted(lacking)],
         "reasons": list(found.reasons),
         "sentences": [*sentences, *found.warnings],
@@ -120,6 +127,26 @@ def loss_law(runs: Sequence[Run], rng: np.random.Generator, without_laws: Sequen
     nobody = "" if lender else ", and no published law lends an asymptote"
     missing = f"fitted, but not certified: {doubt(found)}{nobody}" if status is FitStatus.UNCERTIFIED else ""
     return LossLaw(status=status, payload=payload, missing=missing)
+
+
+def _best_of_scales(
+    runs: Sequence[Run], losses: Sequence[SizedLoss]
+) -> tuple[tuple[Floats, Floats, Floats], list[str]]:
+    """Params, tokens and lowest loss of each scale, and a sentence on each kind of run that is left out."""
+    every: list[Measured] = [*runs, *losses]
+    ordinary, notes = ordinary_runs(every)
+    swept = [run for run in ordinary if isinstance(run, Run)]
+    stated = [row for row in ordinary if isinstance(row, SizedLoss)]
+    columns = np.empty((3, 0))
+    if swept or not stated:
+        observed = observe(swept)
+        columns = np.stack([observed.params, observed.tokens, np.exp(observed.lowest_log_loss())])
+    more = np.array([(row.params, row.tokens, row.loss) for row in stated], dtype=float).reshape(-1, 3).T
+    columns = np.hstack([columns, more])
+    scale = indexed(*(snap(np.log(column), PARAMS_TOLERANCE) for column in columns[:2]))
+    order = np.lexsort([columns[2], scale])
+    first = order[np.flatnonzero(np.diff(scale[order], prepend=-1))] if stated else np.arange(columns.shape[1])
+    return (columns[0, first], columns[1, first], columns[2, first]), list(notes)
 
 
 def _lent(points: Sequence[Floats], asymptote: AsymptotePrior) -> FormDraws | None:
@@ -164,8 +191,8 @@ def forms_words(ensemble: LossEnsemble | None, alone: str) -> str:
     """Which forms of the law were kept, which not, and why, in one line."""
     if ensemble is None:
         return f"one form of the law (additive), others not compared: {alone}"
-    kept = [b for b in ensemble.backtests if not b.rejected]
-    out = [b for b in ensemble.backtests if b.rejected]
+    kept = [b for b in ensemble.by_form() if not b.rejected]
+    out = [b for b in ensemble.by_form() if b.rejected]
     shares = ", ".join(f"{form_name(b.form)} {b.weight:.0%}" for b in kept)
     first = f"average of {shares}" if len(kept) > 1 else form_name(kept[0].form)
     words = f"form of the law: {first} (fitted on smaller runs, {format_percent(kept[0].error)} off on larger ones)"
@@ -224,6 +251,7 @@ def search_is_sound(search: Search) -> bool:
         search.converged
         and search.agreeing >= min(2, search.starts)
         and search.resamples_converged >= SHAKY * search.resamples
+        and search.resamples_agreeing >= SHAKY * search.resamples
     )
 
 

@@ -9,21 +9,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
 from lawfit.errors import FitError
 from lawfit.estimate.loss_fit import LossFit, fit_loss
 from lawfit.estimate.loss_forms_further import EVERY_FORM
-from lawfit.records import Run, RunStatus
+from lawfit.records import Run, RunStatus, SizedLoss
+
+Measured = Run | SizedLoss
+AnyRun = TypeVar("AnyRun", bound=Run | SizedLoss)
 
 REPEATED: Final = 1.05  # tokens per unique token, from which a run repeats
 FEWEST: Final = 3  # scales that are not ordinary
 FURTHER_RESAMPLES: Final = 100
 
 
-def _repeats(run: Run) -> float | None:
+def _repeats(run: Measured) -> float | None:
     """Tokens per unique token, at least 1."""
     unique, epochs = _number(run, "unique_tokens"), _number(run, "epochs")
     if unique is not None and unique > 0:
@@ -31,7 +34,7 @@ def _repeats(run: Run) -> float | None:
     return None if epochs is None or epochs <= 0 else max(epochs, 1.0)
 
 
-def _active(run: Run) -> float | None:
+def _active(run: Measured) -> float | None:
     """Share of experts (or parameters) that work on a token."""
     share, sparsity = _number(run, "active_fraction"), _number(run, "sparsity")
     if share is None and sparsity is not None:
@@ -39,7 +42,7 @@ def _active(run: Run) -> float | None:
     return share if share is not None and 0 < share <= 1 else None
 
 
-def _number(run: Run, name: str) -> float | None:
+def _number(run: Measured, name: str) -> float | None:
     try:
         value = float(run.extra[name])
     except (KeyError, TypeError, ValueError):
@@ -51,7 +54,7 @@ def _number(run: Run, name: str) -> float | None:
 class Third:
     """One further input: where it is read, and what people call it."""
 
-    of: Callable[[Run], float | None]
+    of: Callable[[Measured], float | None]
     columns: str
     what: str  # that the runs do not say
     alike: str  # that all runs have in common where the form has nothing to fit
@@ -76,7 +79,7 @@ THIRDS: Final[Mapping[str, Third]] = {
 }
 
 
-def ordinary_runs(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+def ordinary_runs(runs: Sequence[AnyRun]) -> tuple[list[AnyRun], list[str]]:
     """Runs that the additive law is for, and a sentence on each kind of others."""
     kept, notes = list(runs), []
     fresh = [run for run in kept if (_repeats(run) or 1.0) < REPEATED]
@@ -95,7 +98,7 @@ def ordinary_runs(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     return kept, notes
 
 
-def fit_further_forms(runs: Sequence[Run], rng: np.random.Generator) -> tuple[dict[str, Any], dict[str, str]]:
+def fit_further_forms(runs: Sequence[Measured], rng: np.random.Generator) -> tuple[dict[str, Any], dict[str, str]]:
     """Payload of each form that these runs allow, and for each other one a sentence on what it lacks."""
     fitted: dict[str, Any] = {}
     missing: dict[str, str] = {}
@@ -117,12 +120,14 @@ def fit_further_forms(runs: Sequence[Run], rng: np.random.Generator) -> tuple[di
     return fitted, missing
 
 
-def _points(runs: Sequence[Run], third: Third) -> np.ndarray:
+def _points(runs: Sequence[Measured], third: Third) -> np.ndarray:
     """(4, n): params, tokens, lowest loss and the third input of each scale."""
     best: dict[tuple[float, ...], tuple[float, ...]] = {}
     for run in runs:
         value = third.of(run)
-        if value is None or run.loss is None or run.status is not RunStatus.FINISHED or run.excluded is not None:
+        if value is None or run.loss is None:
+            continue
+        if isinstance(run, Run) and (run.status is not RunStatus.FINISHED or run.excluded is not None):
             continue
         key = tuple(round(float(np.log(x)), 2) for x in (run.params, run.tokens, value))
         if key not in best or run.loss < best[key][2]:

@@ -18,7 +18,8 @@ the spread between laws stands for them):
   those of the critical batch agree (0.47 at constant rates, 0.462 on a linear decay, arXiv 2410.21676, 2505.13738), and
   of the others the spread between laws holds both kinds.
 
-The asymptote of the loss is the entropy of text, not of a recipe: it is lent to all.
+The asymptote of the loss is the entropy of text, not of a recipe: it is lent to all whose loss is in its unit
+(`loss_units`): in bits per byte, or per token of a tokenizer of single bytes, it is another number.
 
 What a recipe or a law does not say is unknown. Most people train with AdamW in standard parametrization, so unknown
 counts as that; what is lent on that ground says so (`Lending.assumed`). A schedule that is not known rules out nothing.
@@ -34,6 +35,7 @@ from typing import Final
 
 from lawfit.errors import UnknownLaw
 from lawfit.laws.entry import PublishedLaw
+from lawfit.laws.loss_units import LENT_IN, another_unit
 from lawfit.laws.published import published_laws
 from lawfit.laws.rate_falls import holds_the_rate
 from lawfit.records import Json, Recipe
@@ -254,7 +256,7 @@ def lending_to(recipe: Recipe, named: Sequence[str] = ()) -> Lending:
         lenders=found,
         withheld=tuple(withheld),
         without=tuple(dict.fromkeys((*whole, *(f"{each.law}.{each.quantity}" for each in withheld)))),
-        assumed=_assumed(traits, found),
+        assumed=_assumed(traits, found) | _assumed_unit(recipe, found),
     )
 
 
@@ -279,7 +281,8 @@ def _of_one_body(named: Sequence[str]) -> tuple[str, ...]:
 def _misfit(law: PublishedLaw, quantity: str, recipe: Traits, said: Recipe) -> str:
     """Why a law lends nothing of a quantity to a recipe of these traits; empty where it does."""
     if quantity == "loss":
-        return ""
+        other = another_unit(said.loss_kind, said.tokenizer)
+        return f"{LENT_IN}, and the recipe's loss is {other}" if other else ""
     own = Traits.of(*(law.context.get(name, "") for name in ("parametrization", "optimizer", "schedule")))
     return (
         _other_parametrization(own.parametrization, quantity, recipe.parametrization, said.parametrization)
@@ -315,6 +318,16 @@ def _other_schedule(own: Hold, quantity: str, recipe: Hold, said: str) -> str:
     if quantity != "lr" or Hold.UNKNOWN in (own, recipe) or own is recipe:
         return ""
     return f"a schedule that {own}, and the recipe's ('{said}') {recipe}"
+
+
+def _assumed_unit(recipe: Recipe, found: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    if recipe.loss_kind or not found["loss"]:
+        return {}
+    said = (
+        f"assumed a loss in nats per token, which the recipe does not say: on that ground published laws lend "
+        f"{QUANTITIES['loss']} (say so with loss_kind=... when runs are read)"
+    )
+    return {"loss": (said,)}
 
 
 def _assumed(recipe: Traits, found: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:

@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from lawfit.errors import LogFormatError, NoFit, NotEnoughData, StoreError
+from lawfit.errors import LogFormatError, NoFit, NotEnoughData, StoreError, Unanswerable
 from lawfit.factors import asked_levels
 from lawfit.pipeline.answering import (
+    NO_SETTINGS,
     answer,
     latest_answering,
     latest_at,
     latest_certified,
+    loss_alone,
     newer_doubtful,
     require_at,
 )
 from lawfit.pipeline.arrivals import Arrivals, require_same_data
 from lawfit.pipeline.fitting import (
     CRITICAL_BATCH,
+    LOSS,
     LR_BATCH,
     critical_batch_of_a_sister,
     evidence_of,
@@ -181,6 +185,9 @@ def recommend(
 def plan(store: Store, recipe: str | None, question: PlanQuestion, *, fit_id: str | None = None) -> dict[str, Json]:
     """How to spend a budget, from the newest fit of the recipe or from the one named: size, tokens, settings, time.
 
+    The law of the loss stands on its own feet: where no learning rate may be used, size and tokens are planned all the
+    same, and the settings are refused with the reason.
+
     Raises
     ------
     NoRecipe, NoFit
@@ -191,9 +198,18 @@ def plan(store: Store, recipe: str | None, question: PlanQuestion, *, fit_id: st
         The question contradicts itself.
     """
     from lawfit.advise.planning import plan as advise
+    from lawfit.advise.prediction import recommend_without_settings
 
     chosen = store.recipe(recipe)
-    fit = latest_certified(store, chosen) if fit_id is None else store.fit(fit_id)
+    try:
+        fit = latest_certified(store, chosen) if fit_id is None else store.fit(fit_id)
+    except NoFit as error:
+        if not (laws := loss_alone(store, chosen)):
+            raise
+        lacking = str(error) if isinstance(error, Unanswerable) else NO_SETTINGS[LOSS]
+        return advise(question, chosen, laws, {}, partial(recommend_without_settings, laws, chosen, lacking=lacking))
+    if fit.kind == LOSS:
+        return advise(question, chosen, {LOSS: fit}, {}, lambda target: answer(fit, chosen, target, {}))
     if fit.kind != LR_BATCH:
         raise NoFit(f"fit {fit_id} is one of the {fit.kind} law alone; name the fit of learning rate and batch")
     return advise(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from lawfit.errors import NoFit, Unanswerable
 from lawfit.factors import asked_levels
-from lawfit.pipeline.fitting import CRITICAL_BATCH, LR_BATCH
+from lawfit.pipeline.fitting import CRITICAL_BATCH, LOSS, LR_BATCH
 from lawfit.records import (
     Fit,
     FitStatus,
@@ -20,6 +20,12 @@ from lawfit.records import (
 
 if TYPE_CHECKING:
     from lawfit.storage import Store
+
+ALONE: Final = (LOSS, CRITICAL_BATCH)  # kinds of fit that answer where a recipe has no learning rates
+NO_SETTINGS: Final = {
+    CRITICAL_BATCH: "it takes finished runs with a loss, and this recipe has none",
+    LOSS: "it takes runs that say their learning rate and batch, and this recipe has none",
+}
 
 
 def answer(
@@ -41,10 +47,10 @@ def answer(
     ValueError
         The batch constraints contradict each other or the target.
     """
-    from lawfit.advise.prediction import recommend, recommend_without_runs
+    from lawfit.advise.prediction import recommend, recommend_without_settings
 
-    if fit.kind == CRITICAL_BATCH:
-        return recommend_without_runs(fit, recipe, target)
+    if fit.kind in ALONE:
+        return recommend_without_settings({fit.kind: fit, **laws}, recipe, target, NO_SETTINGS[fit.kind])
     if fit.kind != LR_BATCH:
         raise NoFit(f"fit {fit.id} is one of the {fit.kind} law alone; name the fit of learning rate and batch")
     if not asked_by_id:
@@ -72,14 +78,33 @@ def _refusal(fit: Fit) -> Unanswerable:
 
 
 def latest_answering(store: Store, recipe: Recipe) -> Fit:
-    """The newest certified fit of learning rate and batch; of a recipe that never had one, its critical batch size."""
+    """The newest usable fit of learning rate and batch; of a recipe that never had one, its loss or critical batch."""
     try:
         return latest_certified(store, recipe)
     except NoFit:
         if _newest(store, recipe) is None:
-            with suppress(NoFit):
-                return store.latest_fit(recipe.key, CRITICAL_BATCH)
+            for kind in ALONE:
+                with suppress(NoFit):
+                    return store.latest_fit(recipe.key, kind)
         raise
+
+
+def loss_alone(store: Store, recipe: Recipe) -> dict[str, Fit]:
+    """Usable fits of a recipe that has no usable learning rate: of the loss, and of the critical batch beside it.
+
+    Those that its newest fit of learning rate and batch names, though that one is not certified; else the newest.
+    Empty without a law of the loss.
+    """
+    newest = _newest(store, recipe)
+    found: dict[str, Fit] = {}
+    for kind in ALONE:
+        with suppress(NoFit):
+            if newest is None:
+                found[kind] = store.latest_fit(recipe.key, kind)
+            elif kind in newest.payload.get("laws", {}):
+                found[kind] = store.fit(newest.payload["laws"][kind]["fit_id"])
+    usable = {kind: fit for kind, fit in found.items() if fit.status is not FitStatus.UNCERTIFIED}
+    return usable if LOSS in usable else {}
 
 
 def latest_certified(store: Store, recipe: Recipe) -> Fit:

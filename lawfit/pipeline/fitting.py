@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 LR_BATCH: Final = "lr_batch"  # kind of fit: the best learning rate and batch size
 CRITICAL_BATCH: Final = "critical_batch"
+LOSS: Final = "loss"
 STEPS_TABLE: Final = "steps_to_target"  # the route to a critical batch that takes no run
 
 

@@ -1,6 +1,6 @@
 """Loss laws fitted on the smaller half of compute, scored on the observed losses of the larger half.
 
-    python -m tests.benchmarks.loss_extrapolation [RESAMPLES]
+    python -m tests.benchmarks.loss_extrapolation [RESAMPLES] [averaged]
 
 Sources: every setting of porian_isoflop_refinedweb.csv (rows of one size are readings of one training curve: clusters),
 both phases of gemstones_checkpoints.csv (clusters by trunk run; every fifth checkpoint of the constant phase),
@@ -11,7 +11,9 @@ where no law is claimed (the range of the simulated yardstick). Halves: at the m
 Per form: mean absolute error of log loss in %, mean error (positive: predicted too low), and the share of observed
 losses inside the 90 % interval of one more run. `averaged` is `fit_ensemble`: the forms that backtests inside the
 smaller half do not reject, with intervals that its error there widens; it sees nothing of the larger half. The larger
-half of one source is one extrapolation, whose errors share their cause: shares vary a lot from source to source.
+half of one source is one extrapolation, whose errors share their cause: shares vary a lot from source to source. With
+`averaged` as second word the single forms are left out. `simple-scaling-laws` and `chinchilla` are asked on the same
+halves (`loss_peers`), and compared over the sources that all answer for.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from lawfit.errors import FitError
 from lawfit.estimate.loss_ensemble import LossEnsemble, fit_ensemble
 from lawfit.estimate.loss_fit import LossFit, fit_loss
 from lawfit.estimate.loss_forms import FORMS
+from tests.benchmarks.loss_peers import answers
 from tests.benchmarks.shared import shared_file
 
 Floats = NDArray[np.float64]
@@ -175,9 +178,9 @@ def score(job: tuple[Source, int]) -> tuple[str, int, int, int, Mapping[str, Sco
     source, resamples = job
     small, large = halves(source)
     ensemble = average(small, resamples)
-    rejected = {} if ensemble is None else {backtest.form: backtest.rejected for backtest in ensemble.backtests}
+    rejected = {} if ensemble is None else {backtest.form: backtest.rejected for backtest in ensemble.by_form()}
     found = {}
-    for form in FORMS:
+    for form in () if "averaged" in sys.argv[2:] else FORMS:
         fitted = fit(small, form, resamples)
         error = log_error(fitted, large)
         found[form] = Score(
@@ -201,16 +204,45 @@ def score(job: tuple[Source, int]) -> tuple[str, int, int, int, Mapping[str, Sco
     return source.name, len(small.loss), len(large.loss), source.left_out, found
 
 
+def peers(every: list[Source], ours: Mapping[str, float], inside: list[float]) -> None:
+    """Other packages on the same halves, over the sources that all of them and the average answer for."""
+    parted = {source.name: halves(source) for source in every}
+    found = answers(
+        {name: ((a.params, a.tokens, a.loss), (b.params, b.tokens, b.loss)) for name, (a, b) in parted.items()}
+    )
+    errors = {AVERAGED: dict(ours)}
+    shares = {AVERAGED: dict(zip(ours, inside, strict=True))}
+    for form, said in found.items():
+        loss = {name: parted[name][1].loss for name in said}
+        errors[form] = {n: float(np.abs(np.log(a.loss) - np.log(loss[n])).mean()) for n, a in said.items()}
+        shares[form] = {
+            n: float(((a.low <= loss[n]) & (loss[n] <= a.high)).mean())
+            for n, a in said.items()
+            if a.low is not None and a.high is not None
+        }
+    common = [n for n in ours if all(np.isfinite(each.get(n, np.inf)) for each in errors.values())]
+    if not found or not common:
+        return
+    print(
+        f"\nside by side, over {len(common)} sources that all answer for: median and mean error in %, share inside 90 %"
+    )
+    for form, each in errors.items():
+        values = 100 * np.array([each[n] for n in common])
+        share = [shares[form][n] for n in common if n in shares[form]]
+        print(f"{form:<22s}{np.median(values):>7.2f}{values.mean():>7.2f}{np.mean(share) if share else np.nan:>7.2f}")
+
+
 def main() -> None:
     resamples = int(sys.argv[1]) if len(sys.argv) > 1 else RESAMPLES
-    forms = [*FORMS, AVERAGED]
+    forms = [AVERAGED] if "averaged" in sys.argv[2:] else [*FORMS, AVERAGED]
+    every = list(sources())
     print("error in % of loss (mean error) share inside the 90 % interval; r: rejected inside, u: not certified")
     print(f"{'source':<46s}{'fitted':>7s}{'scored':>7s}{'out':>5s}" + "".join(f"{form:>22s}" for form in forms))
     families: dict[str, list[float]] = {}
     errors: dict[str, list[float]] = {form: [] for form in forms}
     inside: dict[str, list[float]] = {form: [] for form in forms}
-    with ProcessPoolExecutor(2) as pool:
-        for name, fitted, scored, out, found in pool.map(score, [(source, resamples) for source in sources()]):
+    with ProcessPoolExecutor(int(os.environ.get("LAWFIT_BENCH_WORKERS", "2"))) as pool:
+        for name, fitted, scored, out, found in pool.map(score, [(source, resamples) for source in every]):
             line = f"{name:<46.46s}{fitted:>7d}{scored:>7d}{out:>5d}"
             if np.isfinite(found[AVERAGED].covered):
                 families.setdefault(family(name), []).append(found[AVERAGED].covered)
@@ -231,6 +263,7 @@ def main() -> None:
         print(f"{line}{np.nanmean(inside[form]):>8.2f}")
     by_family = {name: float(np.mean(shares)) for name, shares in families.items()}
     told = ", ".join(f"{name} {share:.2f}" for name, share in by_family.items())
+    peers(every, dict(zip((source.name for source in every), errors[AVERAGED], strict=True)), inside[AVERAGED])
     print(f"averaged, share inside by family of sources: {told}; mean {np.mean(list(by_family.values())):.2f}")
     print(
         "loss extrapolation, median error in %: "

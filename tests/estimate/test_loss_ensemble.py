@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lawfit.errors import NotEnoughData
-from lawfit.estimate.loss_backtest import TOLERATED
+from lawfit.estimate.loss_backtest import TOLERATED, Candidate, judge
 from lawfit.estimate.loss_ensemble import LossEnsemble, fit_ensemble
 from lawfit.estimate.loss_fit import AsymptotePrior, fit_loss
 from lawfit.laws.loss import CHINCHILLA
@@ -25,6 +25,10 @@ def simulated(rng: np.random.Generator, outer: float = 1.0) -> tuple[Floats, Flo
     reducible = CHINCHILLA.loss(params, tokens) - CHINCHILLA.E
     loss = CHINCHILLA.E + reducible**outer
     return params, tokens, loss * np.exp(0.003 * rng.standard_normal(150))
+
+
+def _windows(found: LossEnsemble) -> list[float]:
+    return [b.without for b in found.backtests if not b.rejected]
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +56,57 @@ def test_the_average_is_over_log_losses_by_weight(ensemble: LossEnsemble) -> Non
     logs = [np.log(float(fit.loss(1e10, 2e11))) for fit in ensemble.fits]
     assert ensemble.weights.sum() == pytest.approx(1)
     assert ensemble.predict(1e10, 2e11).expected.value == pytest.approx(np.exp(ensemble.weights @ logs))
+    own = {fit.form: [] for fit in ensemble.fits}
+    for fit, log, weight in zip(ensemble.fits, logs, ensemble.weights, strict=True):
+        own[fit.form].append((log, weight))
     assert ensemble.each(1e10, 2e11) == pytest.approx(
-        {fit.form: np.exp(log) for fit, log in zip(ensemble.fits, logs, strict=True)}
+        {
+            form: np.exp(np.average(*np.transpose(found)[:1], weights=np.transpose(found)[1]))
+            for form, found in own.items()
+        }
     )
+
+
+def test_fits_without_the_small_runs_have_no_say_among_them(ensemble: LossEnsemble) -> None:
+    larger = {b.without > 0 for b in ensemble.backtests if not b.rejected}
+    assert larger == {False, True}
+    shares = [b.without for b in ensemble.backtests if not b.rejected]
+    low, high = ensemble.scales["flops"]
+    ratio = 20.0
+    small, middle, large = (np.sqrt(c / 6 / ratio) for c in (low, np.sqrt(low * high), 10 * high))
+    told = {
+        name: float(ensemble.weights_at(n, ratio * n)[np.array(shares) > 0].sum())
+        for name, n in (("small", small), ("middle", middle), ("large", large))
+    }
+    assert told["small"] == 0
+    assert (
+        told["small"] < told["middle"] <= told["large"] == pytest.approx(ensemble.weights[np.array(shares) > 0].sum())
+    )
+    assert ensemble.log_loss(small, ratio * small) == pytest.approx(
+        float(np.log(CHINCHILLA.loss(small, ratio * small))), abs=0.01
+    )
+
+
+def test_a_law_that_all_runs_certify_keeps_a_say_however_it_fared_inside() -> None:
+    """The first form is four times worse and more above the cuts: it is the certified one."""
+    errors = {Candidate("additive", 0.0): [np.full(5, 0.09)], Candidate("farseer", 0.0): [np.full(5, 0.01)]}
+    assert [b.rejected for b in judge(errors, {})] == [False, True]
+    kept = judge(errors, {}, [Candidate("additive", 0.0)])
+    assert [b.rejected for b in kept] == [False, False]
+    assert 0 < kept[1].weight < 0.1
+
+
+def test_a_flexible_form_does_not_answer_from_few_scales(rng: np.random.Generator) -> None:
+    """27 scales of fresh tokens, noise of 0.3 %: nine parameters would fit anything."""
+    params = np.repeat(np.geomspace(1e8, 4e9, 9), 3)
+    tokens = params * np.tile([5.0, 20.0, 80.0], 9)
+    loss = CHINCHILLA.loss(params, tokens) * np.exp(0.003 * rng.standard_normal(27))
+    found = fit_ensemble(params, tokens, loss, rng=rng, resamples=10)
+    shares = {b.form: b.weight for b in found.by_form()}
+    assert shares["farseer"] < 0.5
+    assert shares["additive"] > 0.1
+    at = found.predict(1e11, 2e12).expected.value
+    assert at == pytest.approx(float(CHINCHILLA.loss(1e11, 2e12)), rel=0.03)
 
 
 def test_intervals_widen_with_distance_and_never_below_a_single_form(ensemble: LossEnsemble) -> None:
@@ -89,7 +141,7 @@ def test_a_form_without_a_prediction_survives_json(rng: np.random.Generator) -> 
     loss = CHINCHILLA.loss(params, tokens) * np.exp(0.001 * rng.standard_normal(12))
     few = fit_ensemble(params, tokens, loss, forms=("power", "farseer"), rng=rng, resamples=20)
     lost = next(b for b in few.backtests if b.form == "farseer")
-    assert "9 parameters" in lost.reason
+    assert "9 parameters want 18 runs or more, and there are 12" in lost.reason
     content = few.to_json()
     for found in content["backtests"]:  # as `all_laws.finite` leaves it
         found.update({name: None for name in ("error", "bias") if not np.isfinite(found[name])})
@@ -121,5 +173,6 @@ def test_a_single_form_ensemble_is_that_fit(rng: np.random.Generator) -> None:
     runs = simulated(rng)
     alone = fit_loss(*runs, rng=rng, resamples=0)
     ensemble = fit_ensemble(*runs, forms=("additive",), rng=rng, resamples=0)
-    assert ensemble.predict(1e11, 2e12).expected.value == pytest.approx(float(alone.loss(1e11, 2e12)), rel=1e-9)
+    whole = next(f for f, w in zip(ensemble.fits, _windows(ensemble), strict=True) if not w)
+    assert float(whole.loss(1e11, 2e12)) == pytest.approx(float(alone.loss(1e11, 2e12)), rel=1e-9)
     assert ensemble.predict(1e11, 2e12).expected.low is None

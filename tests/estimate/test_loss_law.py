@@ -11,6 +11,8 @@ import pytest
 
 from lawfit.advise.expected_loss import choice_words, expected_loss
 from lawfit.errors import NotEnoughData
+from lawfit.estimate import loss_law as module
+from lawfit.estimate.certificate import Certificate
 from lawfit.estimate.loss_ensemble import LossEnsemble
 from lawfit.estimate.loss_law import loss_law
 from lawfit.estimate.loss_third import fit_further_forms, ordinary_runs
@@ -150,3 +152,32 @@ def test_an_asymptote_is_not_lent_to_losses_that_are_all_below_it(rng: np.random
     few = [replace(one, loss=0.3 * (one.loss or 0.0)) for one in grid(rng)[:6]]
     with pytest.raises(NotEnoughData, match=r"published laws lend nothing: .* about 1\.8 nats per token"):
         loss_law(few, rng)
+
+
+@pytest.mark.parametrize(
+    ("without", "status"),
+    [
+        pytest.param((), FitStatus.SPARSE, id="its asymptote is lent then"),
+        pytest.param(("chinchilla", "epoch", "data_constrained"), FitStatus.UNCERTIFIED, id="nobody lends one"),
+    ],
+)
+def test_the_status_hears_what_resamples_say(
+    rng: np.random.Generator,
+    monkeypatch: pytest.MonkeyPatch,
+    without: tuple[str, ...],
+    status: FitStatus,
+) -> None:
+    """Without resamples the runs carry the law; half the resamples of the free law then end at another minimum."""
+
+    def shaken(*points: Any, resamples: int, **given: Any) -> Any:
+        fit = module_fit(*points, resamples=min(resamples, 20), **given)
+        if not resamples or given.get("asymptote") is not None or not fit.certificate.certified:
+            return fit
+        shaky = ("the global and the warm search disagree in 150 of 300 resamples",)
+        return replace(fit, certificate=Certificate(**{**vars(fit.certificate), "reasons": shaky}))
+
+    module_fit = module.fit_loss
+    monkeypatch.setattr(module, "fit_loss", shaken)
+    found = loss_law(grid(rng), rng, without)
+    assert found.status is status
+    assert ("disagree in 150 of 300" in found.missing) == (status is FitStatus.UNCERTIFIED)

@@ -92,7 +92,7 @@ class TestRecipesLikeMostLaws:
         assert all(found.lenders.values())
         assert [(each.law, each.quantity) for each in found.withheld] == [("porian", "lr")]
         assert "schedule" in found.withheld[0].reason
-        assert found.assumed == {}
+        assert set(found.assumed) == {"loss"}  # whose unit it does not say
 
     def test_a_constant_rate_gets_no_level_from_decaying_ones(self) -> None:
         found = lending_to(recipe(schedule="constant"))
@@ -229,3 +229,30 @@ class TestLent:
             [float(published_law("power_lines_timescale").evaluate("timescale", params=1e8, tokens=2e9))]
         )
         assert lent.published_timescale([1e8], [2e9], ("power_lines_timescale",)) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "tokenizer", "lent"),
+    [
+        pytest.param("", "", True, id="unsaid"),
+        pytest.param("validation_cross_entropy_nats", "bpe-4096", True, id="nats"),
+        pytest.param("C4-en validation loss", "byte-level BPE", True, id="BPE over bytes"),
+        pytest.param("eval/bits_per_byte", "gpt2", False, id="bits per byte"),
+        pytest.param("c4_en_bpb", "gpt2", False, id="bpb"),
+        pytest.param("bits per character", "", False, id="bits per character"),
+        pytest.param("cross entropy, bits", "llama", False, id="bits per token"),
+        pytest.param("nats/byte", "llama", False, id="nats per byte"),
+        pytest.param("val_ppl", "llama", False, id="perplexity"),
+        pytest.param("mse", "", False, id="squared error"),
+        pytest.param("train_cross_entropy", "bytes", False, id="tokens that are bytes"),
+        pytest.param("train_cross_entropy", "char-level", False, id="characters"),
+    ],
+)
+def test_an_asymptote_is_lent_in_its_unit_alone(kind: str, tokenizer: str, lent: bool) -> None:
+    found = lending_to(Recipe(name="r", loss_kind=kind, tokenizer=tokenizer))
+    assert bool(found.lenders["loss"]) is lent
+    assert ("loss" in found.assumed) == (not kind)
+    if not lent:
+        (said,) = (words for words in found.sentences() if "asymptote of the loss" in words)
+        assert "nats per token of a vocabulary" in said
+        assert (kind if tokenizer in ("gpt2", "llama", "") else tokenizer) in said
