@@ -129,11 +129,12 @@ def test_what_cannot_be_planned_says_why(
 def test_a_recipe_or_a_fit_that_is_not_there(client: TestClient, call: Call) -> None:
     assert call("plan", "--flops", "1e20", "--recipe", "nope", code=ExitCode.FAILED)["error"]["type"] == "NoRecipe"
     assert client.get("/v1/plans?flops=1e20&recipe=nope").status_code == 404
-    loss = whole()[3]["loss"].id
-    assert (
-        "the loss law alone"
-        in call("plan", "--flops", "1e20", "--fit", loss, code=ExitCode.NOT_ENOUGH)["error"]["message"]
-    )
+    laws = whole()[3]
+    refused = call("plan", "--flops", "1e20", "--fit", laws["critical_batch"].id, code=ExitCode.NOT_ENOUGH)
+    assert "the critical_batch law alone" in refused["error"]["message"]
+    alone = call("plan", "--flops", "1e20", "--fit", laws["loss"].id)
+    assert alone["plan"]["params"] > 0
+    assert alone["settings"]["recommendation"]["lr"] is None
 
 
 def test_a_report_beside_the_plan(database: str, away: Path, text: Call) -> None:
