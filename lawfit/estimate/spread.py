@@ -28,9 +28,9 @@ class SizePrior:
     log_sd: float
 
 
-# Sizes of other shapes than our sweep's lie 0.14 to 0.17 (lr) off its law and 0.2 or more off one through themselves, in
-# batch 0.08 to 0.35 (data/README.md, "Other shapes"); those of Marin's optimizers 0.11 to 0.16 (lr), of three 0.35 to
-# 0.43 (arXiv:2509.02046).
+# Sizes of other shapes than our sweep's lie 0.14 to 0.17 (lr) off its law and 0.2 or more off one through themselves,
+# 0.08 to 0.35 in batch (data/README.md, "Other shapes"); those of Marin's optimizers 0.11 to 0.16 (lr), of three 0.35
+# to 0.43 (arXiv:2509.02046).
 ANY_SHAPE: Final = SizePrior(median=(0.15, 0.15), log_sd=0.5)
 # The sweep's own six, of one family: 0.02 to 0.06, and 0.11 in its narrowest window. Which of the two a table is, its
 # columns tell where they have the shapes.
