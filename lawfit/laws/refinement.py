@@ -3,9 +3,9 @@
 For a run whose gradients had the sizes G_t, the bound on the last step of descent (`last_iterate`) is least at
 ``eta_t ~ w_t sum_{p > t} w_p`` with ``w_t = 1 / G_t^2``: linear decay where they did not change, with a warmup where
 they shrank at the start, and a quicker fall where they grew at the end. For Adam and its family the source takes
-1-norms, and ``w_t = 1 / |g_t|_1``. The weights and the sums were read in the authors' own repository
-(facebookresearch/adaptive_scheduling); how the norms are smoothed before (a median over a share of the run, held at the
-first value and mirrored at the last) is from memory.
+1-norms, and ``w_t = 1 / |g_t|_1``. Weights and sums are those of Algorithm 1, said to be so in the authors' repository
+(facebookresearch/adaptive_scheduling) by whoever read it; how the norms are smoothed before (a median over a share of
+the run, held at the first value and mirrored at the last) is from memory.
 """
 
 from __future__ import annotations
