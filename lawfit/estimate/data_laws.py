@@ -106,7 +106,7 @@ def _data_laws(tokens: ArrayLike, batch_tokens: ArrayLike, loss: ArrayLike, floo
             high=float(y[rows].max()),
         )
         for rows, (level, slope, _) in zip(groups, fits[best], strict=True)
-        if slope > 0  # a loss that does not fall with data cannot be inverted
+        if slope > 0 and np.ptp(y[rows]) > 0  # a loss that does not fall with data cannot be inverted
     ]
     if len(laws) < MIN_BATCHES:
         raise FitError(f"the loss falls with tokens at {len(laws)} batch size(s) only; {MIN_BATCHES} are needed")

@@ -90,21 +90,29 @@ def one_family(runs: Sequence[Run]) -> bool:
     takes three sizes or more that all state two dimensions.
     """
     log_params = snap(np.log(np.array([run.params for run in runs])), PARAMS_TOLERANCE)
-    first = dict(zip(log_params.tolist(), runs, strict=True))
     names = sorted({name for run in runs for name in run.extra if is_shape(name)})
-    sizes = np.array(sorted(first))
+    sizes = np.unique(log_params)
     if len(sizes) < FEWEST_OF_A_FAMILY or len(names) < 2:
         return False
     design = np.column_stack([np.ones_like(sizes), sizes])
     for name in names:
-        try:
-            values = np.log([float(first[size].extra[name]) for size in sizes])
-        except (KeyError, TypeError, ValueError):
-            return False
+        stated = {(size, _number(run.extra.get(name))) for size, run in zip(log_params.tolist(), runs, strict=True)}
+        of_size = {size: number for size, number in stated if number > 0}
+        if len(of_size) < len(sizes) or any(number > 0 and number != of_size[size] for size, number in stated):
+            return False  # a size that does not say, or one of two shapes
+        values = np.log([of_size[size] for size in sizes.tolist()])
         off = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
         if not np.abs(off).max() < OFF_THE_RULE:
             return False
     return True
+
+
+def _number(value: Any) -> float:
+    """NaN where a column does not hold one."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
 
 
 def indexed(*columns: NDArray[Any]) -> Ints:

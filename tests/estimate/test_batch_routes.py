@@ -55,6 +55,11 @@ class TestDataLaws:
         with pytest.raises(FitError, match="lies inside the runs of 0"):
             fit_data_laws(1e8, tokens, batch, loss, targets=[1.82])
 
+    def test_losses_that_are_all_alike_fall_at_no_batch(self) -> None:
+        tokens, batch, loss = finished_runs()
+        with pytest.raises(FitError, match=r"falls with tokens at 0 batch"):
+            fit_data_laws(1e8, tokens, batch, np.full_like(loss, 3.0))
+
     def test_batches_that_share_no_loss_are_named(self) -> None:
         tokens, batch, loss = finished_runs()
         with pytest.raises(FitError, match="so that their losses overlap"):

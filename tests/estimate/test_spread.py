@@ -11,6 +11,7 @@ import pytest
 from lawfit.estimate.borrowed import law_prior
 from lawfit.estimate.observations import Observations, observe
 from lawfit.estimate.shapes import SHAPES
+from lawfit.estimate.snapping import one_family
 from lawfit.estimate.spread import ANY_SHAPE, DRAWS, ONE_FAMILY, Spread, Variances
 from lawfit.estimate.surface import SurfaceFit, fit_surface, under_other_priors
 from lawfit.simulate import Truth
@@ -61,6 +62,22 @@ def test_sizes_of_one_family_are_expected_nearer_to_their_law() -> None:
     near, far = (fit_surface(o, SHAPES["cubic"], 0.02, prior) for o in (family, mixed))
     assert np.all(near.size_var < far.size_var)
     assert ONE_FAMILY.median < ANY_SHAPE.median
+
+
+def test_a_second_shape_of_a_count_ends_a_family_whatever_the_order_of_the_runs() -> None:
+    runs = sweep(SIX, seed=3).runs
+    extra = {run.params: {"width": str(round((run.params / 8) ** 0.5)), "layers": "8"} for run in runs}
+    flat = [replace(run, extra=extra[run.params]) for run in runs]
+    deep = [
+        replace(run, run_key=f"d{run.run_key}", extra={"width": "1118", "layers": "16"})
+        for run in runs
+        if run.params == SIX[0][0]
+    ]
+    assert one_family(flat)
+    assert one_family([*flat, *(replace(run, run_key=f"u{run.run_key}", extra={}) for run in runs)])  # some unsaid
+    assert not one_family([*flat, *deep])
+    assert not one_family([*deep, *flat])
+    assert not one_family([replace(run, extra={**run.extra, "heads": "0"}) for run in flat])  # no dimension
 
 
 def test_two_shapes_of_one_count_are_two_sizes() -> None:
