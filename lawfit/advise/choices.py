@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.advise.draws import centres, law_row
+from lawfit.advise.draws import centres, known_of, law_row
 from lawfit.estimate.valley import along_floor, steepened
 from lawfit.units import format_lr, format_quantity
 
@@ -68,8 +68,10 @@ def choices_at(
         floor = np.array([member["floor"] for member in members])
         log_lr = log_lr + along_floor(imposed_log_batch - log_batch, floor, np.tile(q, (len(members), 1)), q)
     found: dict[str, Any] = {"lr": _moves(members, weights, log_lr)}
-    spreads = _under_spread_priors(model, params, tokens)
-    if spreads and imposed_log_batch is None:
+    # where the target's own size was run, its runs answer for how far it lies off the law
+    new = known_of(model, params, tokens)[0] == ""
+    spreads = _under_spread_priors(model, params, tokens) if new and imposed_log_batch is None else []
+    if spreads:
         found["lr"] = _ranked([*found["lr"], spreads[0]])
     if forms and len(forms) > 1:
         each = [{"choice": name, "value": value, "weight": None} for name, value in forms.items()]

@@ -70,7 +70,7 @@ def draw_worlds(model: Mapping[str, Any], params: float, tokens: float) -> World
     weights = np.array([member["weight"] for member in model["members"]])
     weights = weights / weights.sum()
     inflation = float(model["inflation"]) * np.array(model["calibration"])
-    known, place = _known(model, params, tokens)
+    known, place = known_of(model, params, tokens)
     # stratified: every choice gets its exact share of the worlds
     bounds = np.round(np.concatenate([[0.0], np.cumsum(weights)]) * WORLDS).astype(int)
     log_lr, log_batch = np.empty(WORLDS), np.empty(WORLDS)
@@ -134,11 +134,11 @@ def moments(member: Mapping[str, Any], x: Floats, known: str, place: int) -> tup
 def centres(model: Mapping[str, Any], params: float, tokens: float) -> Floats:
     """(members, 2) the optimum (ln lr*, ln batch*) by each choice."""
     x = law_row(model, params, tokens)
-    known, place = _known(model, params, tokens)
+    known, place = known_of(model, params, tokens)
     return np.array([moments(member, x, known, place)[0] for member in model["members"]])
 
 
-def _known(model: Mapping[str, Any], params: float, tokens: float) -> tuple[str, int]:
+def known_of(model: Mapping[str, Any], params: float, tokens: float) -> tuple[str, int]:
     """Whether the target is a scale of the runs, or of the size of some, and which.
 
     Where sizes of several shapes are that close, the target is a new one: nothing says which shape it has.

@@ -281,7 +281,10 @@ def _loss_slope(observed: Observations, valley: SurfaceFit) -> float | None:
 
 
 def _law_table(ensemble: Ensemble) -> dict[str, Any]:
-    """Exponents averaged over the ensemble, with intervals that include the spread between choices."""
+    """Exponents averaged over the ensemble, with intervals that include the spread between choices.
+
+    ``const`` is what the law says at the centre, where a bend at few tokens per parameter may have begun.
+    """
     from scipy.special import stdtrit
 
     weights = ensemble.weights
@@ -293,8 +296,9 @@ def _law_table(ensemble: Ensemble) -> dict[str, Any]:
     reach = float(stdtrit(freedom, 0.5 + LAW_LEVEL / 2) * np.sqrt((freedom - 2) / freedom))
     table: dict[str, Any] = {"level": LAW_LEVEL, "params_at_centre": float(np.exp(ensemble.centre[0]))}
     table["tokens_at_centre"] = float(np.exp(ensemble.centre[1]))
-    for at, name in ((0, "lr"), (TERMS, "batch_tokens")):
-        row: dict[str, float] = {"const": float(np.exp(mean[at]))}
+    at_centre = ensemble.optimum(np.exp(ensemble.centre[:1]), np.exp(ensemble.centre[1:]))
+    for at, name, log_const in ((0, "lr", at_centre[0]), (TERMS, "batch_tokens", at_centre[1])):
+        row: dict[str, float] = {"const": float(np.exp(log_const[0]))}
         for offset, term in ((1, "params"), (2, "tokens")):
             row[term] = float(mean[at + offset])
             row[f"{term}_low"] = float(mean[at + offset] - reach * sd[at + offset])

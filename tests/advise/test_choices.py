@@ -42,6 +42,20 @@ def model(*members: tuple[float, str, float, str, float, float]) -> dict[str, An
     }
 
 
+def test_other_priors_on_the_spread_of_sizes_are_told_of_sizes_without_runs_alone() -> None:
+    """A size with runs has the deviation that they show, which a law through all sizes knows nothing of."""
+    fitted = model((1.0, "cubic", 0.01, "own", 2e-4, 1e6))
+    law, var = fitted["members"][0]["law"], {"size_var": [0.01, 0.01], "scatter_var": [0.0, 0.0]}
+    fitted["spread_priors"] = [
+        {"prior_scale": scale, "law": law, "cov": np.zeros((10, 10)).tolist(), **var} for scale in (0.5, 1.0, 2.0)
+    ]
+    fitted["members"][0]["sizes"] = {"shift": [[0.5, 0.0]], "cross": np.zeros((1, 10, 2)), "cov": np.zeros((1, 2, 2))}
+    for params, is_told in ((1.0, False), (1e9, True)):
+        found = choices_at(fitted, params, 2e10)
+        assert found is not None
+        assert [any(row["name"] == "spread" for row in found[name]) for name in ("lr", "batch_tokens")] == [is_told] * 2
+
+
 def test_the_one_that_moves_most_comes_first_with_its_answers() -> None:
     found = choices_at(model((0.5, "cubic", 0.01, "own", 2e-4, 1e6), (0.5, "cubic", 0.03, "own", 4e-4, 1e6)), 1e9, 2e10)
     assert found is not None

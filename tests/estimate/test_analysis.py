@@ -12,6 +12,7 @@ import pytest
 
 from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate.analysis import FitOptions, analyse
+from lawfit.estimate.law_terms import law_design
 from lawfit.estimate.observations import observe
 from lawfit.records import Fit, FitStatus, OptimumStatus, Run
 from lawfit.simulate import Truth
@@ -44,6 +45,17 @@ class TestFullGrid:
         assert nine_fit().status is FitStatus.OK
         assert len(payload["cells"]) == 9
         assert payload["runs_used"] == len(sweep().runs)
+
+    def test_the_constant_of_a_law_is_its_answer_at_the_centre(self) -> None:
+        """At few tokens per parameter the bend there has begun, of which exponents alone know nothing."""
+        payload = fit_of(sweep([(n, 4 * n) for n in (2e7, 1e8, 5e8)]).runs, QUICK).payload
+        model, law = payload["model"], payload["law"]
+        assert np.log([law["params_at_centre"], law["tokens_at_centre"]]) == pytest.approx(model["centre"])
+        row = law_design(*np.exp(np.array(model["centre"]))[:, None], tuple(model["centre"]))[0]
+        assert row[4] > 0.5
+        for name, at in (("lr", 0), ("batch_tokens", len(row))):
+            said = sum(member["weight"] * (row @ member["law"][at : at + len(row)]) for member in model["members"])
+            assert law[name]["const"] == pytest.approx(math.exp(said), rel=2e-3)
 
     def test_law_table_brackets_the_truth(self) -> None:
         law, truth = nine_fit().payload["law"], Truth()
