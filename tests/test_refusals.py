@@ -266,6 +266,41 @@ class TestOlderFits:
             pipeline.recommend(refused, None, TARGET)
 
 
+class TestAtALevel:
+    """A level that is asked for changes nothing about who may answer."""
+
+    AT = ("attention=mla",)
+
+    @pytest.fixture
+    def levels(self) -> Iterator[Store]:
+        """A fit at a level that was asked for, and may not be used."""
+        runs = MADE["two rates at each size"]()
+        both = [
+            replace(run, run_key=f"{name} {run.run_key}", extra={**run.extra, "attention": name})
+            for name in ("gqa", "mla")
+            for run in runs
+        ]
+        with Store.open(":memory:") as store:
+            store.put_sweeps([Sweep(recipe=RECIPE, runs=tuple(both))])
+            yield store
+
+    def test_what_the_runs_lack_is_said_and_not_to_fit_again(self, levels: Store) -> None:
+        with pytest.raises(NoFit, match=r"run lawfit fit .*--at attention=mla"):
+            pipeline.recommend(levels, None, TARGET, at=self.AT)
+        pipeline.refit(levels, options=QUICK, at=self.AT)
+        with pytest.raises(Unanswerable, match="more than two learning rates"):
+            pipeline.recommend(levels, None, TARGET, at=self.AT)
+
+    def test_a_fit_of_the_same_runs_by_older_code_does_not_answer(self, levels: Store) -> None:
+        pipeline.refit(levels, options=QUICK, at=self.AT)
+        (found,) = (fit for fit in levels.fits() if fit.kind == "lr_batch")
+        levels.put_fit(replace(found, id="before", status=FitStatus.SPARSE, code_version="0.0"))
+        assert pipeline.recommend(levels, None, TARGET, at=self.AT)["evidence"]["fit_id"] == "before"
+        pipeline.refit(levels, options=QUICK, at=self.AT)
+        with pytest.raises(Unanswerable, match="more than two learning rates"):
+            pipeline.recommend(levels, None, TARGET, at=self.AT)
+
+
 class TestTheSearchFailed:
     """What explains it is said first; how the search went, only where nothing about the runs does."""
 

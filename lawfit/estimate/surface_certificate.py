@@ -57,7 +57,7 @@ _PLACES: Final = (
     TERMS,
     TERMS + 1,
     TERMS + 2,
-)  # of these among the law coefficients; the others are curvatures
+)  # of these among the law coefficients; the others are bends
 _AFFORDABLE: Final = 2.0  # a scale to ask for takes at most so many times the compute of the largest one
 FEW_SIZES: Final = 4  # fewer tell how the optimum moves with parameters by next to nothing but what is lent
 _SMALLEST_TEST: Final = 6  # scales
@@ -221,19 +221,22 @@ def _influence(observed: Observations, ensemble: Ensemble) -> tuple[Any, ...]:
     mean = weights @ np.array([m.fit.law[keep] for m in ensemble.members])
     sd = np.sqrt(weights @ np.array([np.diag(m.fit.cov)[keep] for m in ensemble.members]))
     left = np.tensordot(weights, np.array([m.fit.without_group[:, keep] for m in ensemble.members]), axes=1)
-    names = [
-        f"{format_quantity(p)} on {format_quantity(d)}" for p, d in zip(observed.params, observed.tokens, strict=True)
-    ]
-    exact = [f"{p:.12g} on {d:.12g}" for p, d in zip(observed.params, observed.tokens, strict=True)]
-    names = [name if names.count(name) == 1 else precise for name, precise in zip(names, exact, strict=True)]
+    names = _told_apart(observed.params, observed.tokens)
     without = {name: (int(observed.runs_of_cell[c]), left[c]) for c, name in enumerate(names) if c < len(left)}
     size = observed.size_of_cell()
-    for k, params in enumerate(np.unique(observed.params)):
+    for k, params in enumerate(_told_apart(np.unique(observed.params))):
         at = observed.n_cells + k  # of `left_out_groups`
         if at < len(left) and (size == k).sum() > 1:
-            name = f"{format_quantity(params)} at all horizons"
+            name = f"{params} at all horizons"
             without[name] = (int(observed.runs_of_cell[size == k].sum()), left[at])
     return influences(NAMES, mean, sd, without, np.array([True, False, False, True, False, False]))
+
+
+def _told_apart(*columns: Floats) -> list[str]:
+    """``10M on 200M``; with all digits where two would read alike, as two shapes of one count do."""
+    short = [" on ".join(map(format_quantity, row)) for row in zip(*columns, strict=True)]
+    exact = [" on ".join(f"{value:.12g}" for value in row) for row in zip(*columns, strict=True)]
+    return [name if short.count(name) == 1 else precise for name, precise in zip(short, exact, strict=True)]
 
 
 def _steepness(observed: Observations, top: Member) -> LackOfFit | None:

@@ -124,10 +124,19 @@ def latest_certified(store: Store, recipe: Recipe) -> Fit:
         if newest is None:
             raise
         raise _refusal(newest) from None
-    if newest is None or newest.id == usable.id:
-        return usable
-    if (usable.data_hash, usable.options) == (newest.data_hash, newest.options):
-        raise _refusal(newest)  # of the same runs, by other code: what was found out since speaks against it as well
+    return usable if newest is None else _unless_spoken_against(usable, newest)
+
+
+def _unless_spoken_against(usable: Fit, newest: Fit) -> Fit:
+    """A certified fit, unless the newest is of the same runs by other code: what was found since speaks against both.
+
+    Raises
+    ------
+    Unanswerable
+    """
+    same = (usable.data_hash, usable.options) == (newest.data_hash, newest.options)
+    if same and newest.id != usable.id:
+        raise _refusal(newest)
     return usable
 
 
@@ -136,19 +145,22 @@ def latest_at(store: Store, recipe: Recipe, at: Sequence[str]) -> Fit:
 
     Raises
     ------
+    Unanswerable
+        There are fits, and none that may be used: why the newest is not.
     NoFit
         There is none yet; with what to type.
     UnknownLevel
         No run of the recipe has such a level.
     """
     wanted = _levels_asked(store, recipe.key, at)
-    for fit in store.fits(recipe.key):
-        if fit.kind == LR_BATCH and fit.status is not FitStatus.UNCERTIFIED and not _elsewhere(fit, wanted):
-            return fit
+    there = [fit for fit in store.fits(recipe.key) if fit.kind == LR_BATCH and not _elsewhere(fit, wanted)]
+    if usable := next((fit for fit in there if fit.status is not FitStatus.UNCERTIFIED), None):
+        return _unless_spoken_against(usable, there[0])
+    if there:
+        raise _refusal(there[0])
     asked = " ".join(f"--at {shlex.quote(f'{name}={level}')}" for name, level in wanted.items())
     raise NoFit(
-        f"no usable fit of recipe '{recipe.name}' holds at {_named(wanted)}; "
-        f"run lawfit fit --recipe {recipe.name} {asked}"
+        f"no fit of recipe '{recipe.name}' holds at {_named(wanted)}; run lawfit fit --recipe {recipe.name} {asked}"
     )
 
 

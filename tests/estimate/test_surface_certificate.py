@@ -89,6 +89,19 @@ class TestScalesOnOneLine:
         assert on_a_line.certified
 
 
+def test_each_of_two_shapes_of_one_count_is_left_out_under_a_name_of_its_own() -> None:
+    runs = sweep(NINE).runs
+    shaped = [replace(run, extra={"width": f"{run.params**0.5:.0f}", "layers": "8"}) for run in runs]
+    deep = [
+        replace(run, run_key=f"d{run.run_key}", extra={"width": "99", "layers": "30"})
+        for run in runs
+        if run.params == NINE[0][0]
+    ]
+    groups = [found.group for found in certify([*shaped, *deep]).influence]
+    assert len(set(groups)) == len(groups) == 4 + len(NINE) + sum(n == NINE[0][0] for n, _ in NINE)
+    assert sum(group.endswith("at all horizons") for group in groups) == 4
+
+
 @pytest.mark.parametrize("factor", [0.5, 2, 3])
 def test_a_scale_off_the_law_is_said_to_bend_it(dense: Certificate, factor: float) -> None:
     runs = [replace(run, lr=run.lr * factor) if (run.params, run.tokens) == NINE[-1] else run for run in sweep().runs]
