@@ -32,6 +32,7 @@ def lines(found: CriticalAnalysis, noise: NoiseFactor | None, least: LeastTokens
         ("left out", _tested(found)),
         ("in the loss", _in_loss(found)),
         ("fewest tokens", "" if least is None else least.words()),
+        ("stochastic oracle", "" if least is None else least.oracle_words()),
         ("noise scale", "" if noise is None else noise.words()),
         ("certificate", _certificate(found)),
     ]

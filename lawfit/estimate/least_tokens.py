@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lawfit.errors import FitError
 from lawfit.estimate.hyperbola import best_curve, fewest_steps
-from lawfit.estimate.lr_batch import fit_stochastic_oracle
+from lawfit.estimate.lr_batch import fit_stochastic_oracle, stochastic_oracle_interval
 from lawfit.estimate.optimum_law import MeasuredOptima, OptimumLaw, fit_optimum_law
 from lawfit.estimate.steps_to_target import StepsTable
 from lawfit.estimate.sweeps import sweep_parabola
@@ -48,9 +48,25 @@ class LeastTokens:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OracleNumbers:
+    """The stochastic oracle's own numbers at one loss and size (arXiv 2201.11989); batches in tokens per step."""
+
+    params: float
+    loss: float  # nats per token
+    steps_min: float  # S_min, at a very large batch
+    batch_min: float  # at and below it the loss is never reached
+    best_batch: float  # b*, twice that
+    best_batch_low: float  # of a 90 % profile interval; 0 where open
+    best_batch_high: float  # infinite where open
+    cost: float  # SFO complexity at b*: tokens, 4 S_min batch_min
+    residual_sd: float  # of ln steps
+
+
+@dataclass(frozen=True, kw_only=True)
 class LeastTokensFit:
     """All of one recipe."""
 
+    oracle: tuple[OracleNumbers, ...]  # of the lowest loss of each size, where its curve has such a batch
     measured: tuple[LeastTokens, ...]
     law: OptimumLaw | None  # batch = c loss^e; None: no batch of least tokens lies inside what was tried
     lent_by: tuple[str, ...] | None  # laws that lend the exponent in part; empty: a vague prior; None: its own
@@ -79,6 +95,15 @@ class LeastTokensFit:
             parts.append(f"steps at a batch left out: {both} off")
         return "; ".join(parts)
 
+    def oracle_words(self) -> str:
+        """The stochastic oracle's own batch of least tokens, fewest steps and cost, size by size."""
+        return "; ".join(
+            f"{format_quantity(each.params)} parameters to {each.loss:.4g} nats: b* {format_quantity(each.best_batch)} "
+            f"({_end(each.best_batch_low)} to {_end(each.best_batch_high)}), S_min {each.steps_min:,.0f} steps, SFO "
+            f"{format_quantity(each.cost)} tokens at b*"
+            for each in self.oracle
+        )
+
     def to_json(self) -> dict[str, Any]:
         return {
             "measured": [
@@ -92,6 +117,10 @@ class LeastTokensFit:
             "law": None if self.law is None else self.law.to_json(),
             "lent": self.lent_by is not None,
             "lent_by": None if self.lent_by is None else list(self.lent_by),
+            "oracle": [
+                {name: value if np.isfinite(value) else None for name, value in vars(each).items()}
+                for each in self.oracle
+            ],
             "errors": dict(self.errors),
             "shape": self.shape,
             "words": self.words(),
@@ -105,6 +134,7 @@ def fit_least_tokens(table: StepsTable, without_laws: Sequence[str] = ()) -> Lea
     lends its exponent, unless `without_laws` names it (`laws.lenders`).
     """
     measured: list[LeastTokens] = []
+    oracle: list[OracleNumbers] = []
     wrong: dict[str, list[Floats]] = {HYPERBOLA: [], ORACLE: []}
     for params, loss in np.unique(np.column_stack([table.params, table.target_loss]), axis=0):
         rows = (table.params == params) & (table.target_loss == loss)
@@ -112,12 +142,16 @@ def fit_least_tokens(table: StepsTable, without_laws: Sequence[str] = ()) -> Lea
         if len(batch) < 3:
             continue
         measured.append(_least(float(params), float(loss), batch, np.log(batch * steps)))
-        if len(batch) >= _MIN_BATCHES and loss == table.target_loss[table.params == params].min():
+        if loss > table.target_loss[table.params == params].min():
+            continue
+        oracle += _oracle(float(params), float(loss), batch, steps)
+        if len(batch) >= _MIN_BATCHES:
             for name, errors in _left_out(batch, np.log(steps)).items():
                 wrong[name].append(errors)
     law, lent_by = _law([each for each in measured if np.isfinite(each.log_sd)], without_laws)
     return LeastTokensFit(
         measured=tuple(measured),
+        oracle=tuple(oracle),
         law=law,
         lent_by=lent_by,
         errors={name: float(np.sqrt(np.mean(np.concatenate(errors) ** 2))) for name, errors in wrong.items() if errors},
@@ -147,6 +181,31 @@ def _least(params: float, loss: float, batch: Floats, log_tokens: Floats) -> Lea
         tokens=float(np.exp(found.loss)),
         status=found.status,
     )
+
+
+def _oracle(params: float, loss: float, batch: Floats, steps: Floats) -> list[OracleNumbers]:
+    """Empty where steps do not fall with the batch as such a curve does."""
+    try:
+        found, (low, high), sd = stochastic_oracle_interval(batch, steps)
+    except FitError:
+        return []
+    return [
+        OracleNumbers(
+            params=params,
+            loss=loss,
+            steps_min=found.steps_min,
+            batch_min=found.batch_min,
+            best_batch=found.best_batch,
+            best_batch_low=2 * low,
+            best_batch_high=2 * high,
+            cost=float(found.cost(found.best_batch)),
+            residual_sd=sd,
+        )
+    ]
+
+
+def _end(batch: float) -> str:
+    return format_quantity(batch) if 0 < batch < np.inf else "open"
 
 
 def _law(

@@ -24,6 +24,7 @@ MIN_BATCHES: Final = 5  # leaving one out of four would fit the three numbers of
 _REACH: Final = np.log(1e3)  # the noise batch is looked for this far beyond the batches
 _GRID: Final = 401
 _ZOOMS: Final = 5  # each 20 times finer: 1e-8 in the log of the noise batch
+_ORACLE_SHARES: Final = np.linspace(np.log(1e-6), np.log1p(-1e-9), _GRID)  # of batch_min in the smallest batch
 _SAME: Final = 1e-6  # squared errors of ln lr that differ by less are equal: 0.1 % of a learning rate
 SHARPNESS: Final = (0.5, 1.0)  # of the saturating form under Adam: arXiv 1812.06162, appendix
 
@@ -37,6 +38,15 @@ class FormFit:
     residual_sd: float  # of ln lr, with n - numbers degrees of freedom
     noise_batch_low: float  # tokens per step, profile interval; 0 and inf: open, nan: the form has none
     noise_batch_high: float
+
+    def to_json(self) -> dict[str, float | None]:
+        """The form's own numbers, under the names that it has them by, and how well it fits; an open end is None."""
+        ends = {"noise_batch_low": self.noise_batch_low, "noise_batch_high": self.noise_batch_high}
+        return {
+            **{name: float(value) for name, value in vars(self.form).items()},
+            **{name: end if 0 < end < np.inf else None for name, end in ends.items() if not np.isnan(end)},
+            "residual_sd": self.residual_sd,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +89,7 @@ def fit_lr_batch(batch_tokens: ArrayLike, lr: ArrayLike, *, level: float = 0.9) 
     log_batch, log_lr = _columns(batch_tokens, lr)
     left_out = {name: _left_out(name, log_batch, log_lr) for name in FORMS}
 
-    def key(name: str) -> tuple[float, int]:  # ties: the simpler first
-        return round(float(np.sqrt(np.mean(left_out[name] ** 2))), 4), FORMS[name][1]
-
-    ordered = sorted(FORMS, key=key)
+    ordered = ranked({name: float(np.sqrt(np.mean(errors**2))) for name, errors in left_out.items()})
     standing = []
     for name in ordered:
         worse = left_out[name] ** 2 - left_out[ordered[0]] ** 2
@@ -94,6 +101,11 @@ def fit_lr_batch(batch_tokens: ArrayLike, lr: ArrayLike, *, level: float = 0.9) 
         left_out=MappingProxyType(left_out),
         standing=tuple(standing),
     )
+
+
+def ranked(error: Mapping[str, float]) -> list[str]:
+    """Forms by their error at batches left out, the best first; of two that are equal the simpler one."""
+    return sorted(error, key=lambda name: (round(error[name], 4), FORMS[name][1]))
 
 
 def fit_form(name: str, batch_tokens: ArrayLike, lr: ArrayLike, *, level: float = 0.9) -> FormFit:
@@ -265,6 +277,45 @@ def fit_stochastic_oracle(batch: ArrayLike, steps: ArrayLike) -> StochasticOracl
     """
     from scipy.optimize import minimize_scalar
 
+    size, _, squares = _oracle_misfit(batch, steps)
+    grid = _ORACLE_SHARES
+    k = int(np.argmin([squares(share)[0] for share in grid]))
+    if k == 0:
+        raise FitError("steps do not fall with the batch: no batch below which the target is out of reach can be seen")
+    around = grid[k - 1], grid[min(k + 1, _GRID - 1)]
+    share = float(minimize_scalar(lambda s: squares(s)[0], bounds=around, method="bounded", options={"xatol": 1e-12}).x)
+    return StochasticOracle(steps_min=float(np.exp(squares(share)[1])), batch_min=float(np.exp(share) * size.min()))
+
+
+def stochastic_oracle_interval(
+    batch: ArrayLike, steps: ArrayLike, *, level: float = 0.9
+) -> tuple[StochasticOracle, tuple[float, float], float]:
+    """`fit_stochastic_oracle`, a profile interval of its ``batch_min`` (0: open below), and the sd of ln steps.
+
+    The smallest batch that reached the target bounds it from above. Failures as of `fit_stochastic_oracle`.
+    """
+    from scipy.special import fdtri
+
+    found = fit_stochastic_oracle(batch, steps)
+    size, count, squares = _oracle_misfit(batch, steps)
+    freedom = len(count) - 2
+    best = float(np.log(found.batch_min / size.min()))
+    least = squares(best)[0]
+    limit = least + max(least / freedom, _SAME) * float(fdtri(1, freedom, level))
+    ends = []
+    for way in (_ORACLE_SHARES[::-1], _ORACLE_SHARES):
+        inside = best
+        outside = next((s for s in way if (s - best) * (way[-1] - way[0]) > 0 and squares(s)[0] > limit), None)
+        for _ in range(60 if outside is not None else 0):
+            middle = 0.5 * (inside + float(outside or 0.0))
+            inside, outside = (inside, middle) if squares(middle)[0] > limit else (middle, outside)
+        ends.append(way[-1] if outside is None else inside)
+    low = 0.0 if ends[0] == _ORACLE_SHARES[0] else float(np.exp(ends[0]) * size.min())
+    return found, (low, float(np.exp(ends[1]) * size.min())), float(np.sqrt(least / freedom))
+
+
+def _oracle_misfit(batch: ArrayLike, steps: ArrayLike) -> tuple[Floats, Floats, Callable[[float], tuple[float, float]]]:
+    """(batches, steps, (squares, ln steps_min) at a ln share that batch_min has of the smallest batch)."""
     size, count = _positive("batch", batch), _positive("steps", steps)
     if len(np.unique(size)) < 3:
         raise NotEnoughData(f"{len(np.unique(size))} batches cannot show a curve of two numbers; 3 or more are needed")
@@ -274,13 +325,7 @@ def fit_stochastic_oracle(batch: ArrayLike, steps: ArrayLike) -> StochasticOracl
         offset = float(np.mean(np.log(count) - x))
         return float(np.sum((np.log(count) - offset - x) ** 2)), offset
 
-    grid = np.linspace(np.log(1e-6), np.log1p(-1e-9), _GRID)  # batch_min as a share of the smallest batch
-    k = int(np.argmin([squares(share)[0] for share in grid]))
-    if k == 0:
-        raise FitError("steps do not fall with the batch: no batch below which the target is out of reach can be seen")
-    around = grid[k - 1], grid[min(k + 1, _GRID - 1)]
-    share = float(minimize_scalar(lambda s: squares(s)[0], bounds=around, method="bounded", options={"xatol": 1e-12}).x)
-    return StochasticOracle(steps_min=float(np.exp(squares(share)[1])), batch_min=float(np.exp(share) * size.min()))
+    return size, count, squares
 
 
 def _line(x: Floats, y: Floats) -> tuple[tuple[float, float], float]:

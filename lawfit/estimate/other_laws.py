@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 
 from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate.backtest import columns_of
-from lawfit.estimate.lr_batch import MIN_BATCHES, fit_lr_batch, fit_max_initial_lr, fit_power_scheduler
+from lawfit.estimate.lr_batch import MIN_BATCHES, fit_lr_batch, fit_max_initial_lr, fit_power_scheduler, ranked
 from lawfit.estimate.observations import Observations
 from lawfit.estimate.optima import Columns, SweepOptima, locate_argmin, locate_lr_per_batch
 from lawfit.estimate.regression import fit_power_law_clustered
 from lawfit.estimate.resample import size_clusters
-from lawfit.laws.lr_batch import Saturating
 from lawfit.records import OptimumStatus, Run, RunStatus
 from lawfit.units import counted, format_quantity
 
@@ -80,8 +79,6 @@ def lr_batch_forms(sweeps: SweepOptima) -> dict[str, Any]:
         if len(np.unique(sweeps.batch_tokens[rows])) < MIN_BATCHES:
             continue
         fit = fit_lr_batch(sweeps.batch_tokens[rows], sweeps.lr[rows], level=LEVEL)
-        curve = fit.forms["saturating_sgd"].form
-        assert isinstance(curve, Saturating)
         cells.append(
             {
                 "params": float(sweeps.params[rows][0]),
@@ -90,8 +87,7 @@ def lr_batch_forms(sweeps: SweepOptima) -> dict[str, Any]:
                 "best": fit.best,
                 "standing": list(fit.standing),
                 "error": {name: fit.error(name) for name in FORM_WORDS},
-                "noise_batch_tokens": float(curve.noise_batch_tokens),
-                "lr_max": float(curve.lr_max),
+                "forms": {name: form.to_json() for name, form in fit.forms.items()},  # each with its own numbers
                 "squares": {name: float((fit.left_out[name] ** 2).sum()) for name in FORM_WORDS},
             }
         )
@@ -103,9 +99,7 @@ def lr_batch_forms(sweeps: SweepOptima) -> dict[str, Any]:
     batches = sum(cell["batches"] for cell in cells)
     error = {name: float(np.sqrt(sum(cell["squares"][name] for cell in cells) / batches)) for name in FORM_WORDS}
     stands = {name: sum(name in cell["standing"] for cell in cells) for name in FORM_WORDS}
-    best = min(error, key=lambda name: error[name])
-    plain = best == "saturating_sgd"  # whose noise batch it is
-    noise = [cell["noise_batch_tokens"] for cell in cells]
+    best = ranked(error)[0]
     others = ", ".join(
         f"{name.replace('_', ' ')} {error[name]:.0%}" for name in ("power", "surge", "saturating_sgd") if name != best
     )
@@ -116,9 +110,20 @@ def lr_batch_forms(sweeps: SweepOptima) -> dict[str, Any]:
         "stands": stands,
         "best": best,
         "words": f"{FORM_WORDS[best]}: {error[best]:.0%} off at a batch left out ({others}), not rejected at "
-        f"{stands[best]} of {count}"
-        + (f"; noise batch {format_quantity(min(noise))} to {format_quantity(max(noise))} tokens" if plain else ""),
+        f"{stands[best]} of {count}; {_own_numbers(best, [cell['forms'][best] for cell in cells])}",
     }
+
+
+def _own_numbers(name: str, cells: Sequence[Mapping[str, float]]) -> str:
+    """The numbers of a form over the scales, from the lowest to the highest."""
+    if name == "power":
+        low, high = (end(cell["exponent"] for cell in cells) for end in (min, max))
+        return f"exponent {low:+.2f}" + (f" to {high:+.2f}" if len(cells) > 1 else "")
+    low, high = (end(cell["noise_batch_tokens"] for cell in cells) for end in (min, max))
+    said = (
+        f"noise batch {format_quantity(low)}" + (f" to {format_quantity(high)}" if len(cells) > 1 else "") + " tokens"
+    )
+    return f"{said}, where it peaks" if name == "surge" else said
 
 
 def power_scheduler(sweeps: SweepOptima) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from lawfit.laws.critical_batch import Hyperbola
 from lawfit.laws.lr_batch import StochasticOracle
 from lawfit.laws.published import published_law
 from lawfit.records import OptimumStatus
+from lawfit.units import format_quantity
 from tests.estimate.simulated_batches import measured
 from tests.estimate.test_steps_to_target import zhang_table
 
@@ -127,3 +128,48 @@ def test_g14_critical_batch_of_the_loss() -> None:
     assert law.exponents["loss"] == pytest.approx(-1 / 0.21, rel=1e-6)
     assert law.predict(loss=3.0).value == pytest.approx(1069114.010, rel=1e-6)
     assert found.certificates["loss"].search.converged
+
+
+@pytest.mark.parametrize(("steps_min", "batch_min"), [(1000.0, 2e4), (50.0, 3e5), (7e4, 1e3)])
+def test_the_oracle_is_stored_and_printed_with_its_own_numbers(steps_min: float, batch_min: float) -> None:
+    """b* = 2 b_min and a cost of 4 S_min b_min tokens there, whatever the hyperbola would say (arXiv 2201.11989)."""
+    curve = StochasticOracle(steps_min=steps_min, batch_min=batch_min)
+    batches = batch_min * 1.2 * 1.7 ** np.arange(9)
+    steps = np.concatenate([curve.steps(batches), 5 * curve.steps(batches)])
+    table = StepsTable.of(np.repeat([1e7, 3e7], 9), np.tile(batches, 2), steps, np.full(18, 3.0))
+    found = fit_least_tokens(table)
+    assert found.shape == ORACLE
+    assert [each.params for each in found.oracle] == [1e7, 3e7]
+    for factor, each in zip((1, 5), found.oracle, strict=True):
+        assert each.steps_min == pytest.approx(factor * steps_min, rel=1e-4)
+        assert each.best_batch == pytest.approx(2 * batch_min, rel=1e-4)
+        assert each.cost == pytest.approx(4 * factor * steps_min * batch_min, rel=1e-4)
+        assert each.best_batch_low <= 2.0001 * batch_min
+        assert each.best_batch_high >= 1.9999 * batch_min
+    said = found.oracle_words()
+    assert f"S_min {5 * steps_min:,.0f} steps" in said
+    assert f"b* {format_quantity(2 * batch_min)} (" in said
+    stored = found.to_json()["oracle"][0]
+    assert {"steps_min", "batch_min", "best_batch", "cost"} <= set(stored)
+
+
+def test_intervals_of_the_oracle_hold_its_batch(rng: np.random.Generator) -> None:
+    curve = StochasticOracle(steps_min=1000.0, batch_min=2e4)
+    batches = 3e4 * 1.7 ** np.arange(8)
+    inside = 0
+    for _ in range(60):
+        steps = curve.steps(batches) * np.exp(0.03 * rng.standard_normal(8))
+        (each,) = fit_least_tokens(StepsTable.of(np.full(8, 1e7), batches, steps, np.full(8, 3.0))).oracle
+        inside += each.best_batch_low <= 4e4 <= each.best_batch_high
+    assert 46 <= inside <= 60  # of 60 at 0.9: P(below 46) = 0.0008
+
+
+def test_steps_of_a_hyperbola_are_given_no_oracle_that_is_closed_below() -> None:
+    curve = Hyperbola(steps_min=1000.0, tokens_min=1e6)
+    batches = 1e5 * 2.0 ** np.arange(8)
+    found = fit_least_tokens(StepsTable.of(np.full(8, 1e7), batches, np.full(8, 1000.0), np.full(8, 3.0)))
+    assert found.oracle == ()
+    assert found.oracle_words() == ""
+    assert fit_least_tokens(StepsTable.of(np.full(8, 1e7), batches, curve.steps(batches), np.full(8, 3.0))).errors[
+        HYPERBOLA
+    ] == pytest.approx(0, abs=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ import pytest
 from lawfit.cli.fit import summary
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.all_laws import Evidence
+from lawfit.estimate.lr_batch import FORMS
 from lawfit.estimate.observations import observe
 from lawfit.estimate.optima import Columns, SweepOptima
 from lawfit.estimate.other_laws import compute_laws, fit_other_laws, lr_batch_forms, max_lr, power_scheduler
 from lawfit.estimate.sweeps import SweepOptimum
-from lawfit.laws.lr_batch import PowerScheduler, Saturating, Surge, max_initial_lr
+from lawfit.laws.lr_batch import Power, PowerScheduler, Saturating, Surge, max_initial_lr
 from lawfit.pipeline.fitting import fit_evidence
 from lawfit.plots.words import OTHER_LAWS, other_law_rows
 from lawfit.records import OptimumStatus, Run
+from lawfit.units import format_quantity
 from tests.estimate.simulated import RECIPE, run, sweep
 
 BATCHES = np.geomspace(2**14, 2**21, 8)
@@ -39,21 +42,53 @@ def optima(rows: list[tuple[float, float, float, float, float]]) -> SweepOptima:
     )
 
 
-class TestFormsAlongTheBatch:
-    @pytest.mark.parametrize(
-        ("name", "form"),
-        [
-            ("saturating_sgd", Saturating(lr_max=0.01, noise_batch_tokens=2e5)),
-            ("surge", Surge(lr_max=0.01, noise_batch_tokens=2e5)),
-        ],
+TRUE_FORMS: dict[str, tuple[str, Any]] = {
+    f"{name}, {words}": (name, form)
+    for words, noise in (("2e5", 2e5), ("8e5", 8e5), ("3.2e6", 3.2e6))
+    for name, form in (
+        ("saturating_sgd", Saturating(lr_max=0.01, noise_batch_tokens=noise)),
+        ("saturating", Saturating(lr_max=0.02, noise_batch_tokens=noise, sharpness=0.7)),
+        ("surge", Surge(lr_max=0.01, noise_batch_tokens=noise)),
     )
-    def test_the_true_one_is_named(self, name: str, form: Saturating | Surge) -> None:
+} | {f"power, {e:g}": ("power", Power(const=3e-5, exponent=e)) for e in (0.3, 0.5, 1.2)}
+
+
+class TestFormsAlongTheBatch:
+    def test_every_form_has_a_truth_here(self) -> None:
+        assert {name for name, _ in TRUE_FORMS.values()} == set(FORMS)
+
+    @pytest.mark.parametrize("case", TRUE_FORMS)
+    def test_the_true_one_is_named_and_stored_with_its_own_numbers(self, case: str) -> None:
+        """A surge with noise batches of 2e5, 8e5 and 3.2e6 was stored with 33, 35,042 and 148,774, another form's."""
+        name, form = TRUE_FORMS[case]
         found = lr_batch_forms(optima([(1e8, 2e9, float(b), float(form(b)), 3.0) for b in BATCHES]))
-        assert found["best"] == name
-        assert found["error"][name] < 1e-6
+        (cell,) = found["cells"]
+        assert found["best"] == cell["best"] == name
+        assert found["error"][name] < 1e-5
         assert found["stands"][name] == 1
-        if name == "saturating_sgd":
-            assert found["cells"][0]["noise_batch_tokens"] == pytest.approx(2e5, rel=1e-5)
+        for number, value in vars(form).items():
+            assert cell["forms"][name][number] == pytest.approx(value, rel=1e-4)
+        assert set(cell["forms"]) == set(FORMS)
+        if name != "power":
+            assert (cell["forms"][name]["noise_batch_low"] or 0.0) <= form.noise_batch_tokens * 1.0001
+            assert f"noise batch {format_quantity(form.noise_batch_tokens)} tokens" in found["words"]
+        else:
+            assert f"exponent {form.exponent:+.2f}" in found["words"]
+
+    @pytest.mark.parametrize("case", TRUE_FORMS)
+    def test_numbers_of_noisy_optima_are_those_of_the_form_that_wins(self, case: str) -> None:
+        """Whichever wins: its stored numbers draw the curve that was fitted, and no other."""
+        form = TRUE_FORMS[case][1]
+        noise = 0.05 * np.random.default_rng(len(case)).standard_normal(len(BATCHES))
+        lr = np.array([float(form(b)) for b in BATCHES]) * np.exp(noise)
+        found = lr_batch_forms(optima([(1e8, 2e9, float(b), float(x), 3.0) for b, x in zip(BATCHES, lr, strict=True)]))
+        kinds = {"power": Power, "surge": Surge}
+        for each, numbers in found["cells"][0]["forms"].items():
+            kind = kinds.get(each, Saturating)
+            own = {field.name: numbers[field.name] for field in fields(kind)}
+            residual = np.log(lr) - np.log([float(kind(**own)(b)) for b in BATCHES])
+            freedom = len(BATCHES) - FORMS[each][1]
+            assert np.sqrt((residual**2).sum() / freedom) == pytest.approx(numbers["residual_sd"], rel=1e-6)
 
     def test_four_batches_are_too_few_and_that_is_said(self) -> None:
         form = Saturating(lr_max=0.01, noise_batch_tokens=2e5)
