@@ -90,11 +90,14 @@ class ValueOut(Document):
 class AtBatchOut(Document):
     """Which form the learning rate at an imposed batch comes from."""
 
-    form: str = Field(description="surface: the joint surface alone; average: with a law that saturates, by a share")
-    saturating_share: float = Field(description="Of the law that saturates: 0 at the best batch, up to 0.5 far away")
+    form: str = Field(description="surface: the joint surface alone; average: with a law along the batch, by a share")
+    law: str | None = Field(
+        default=None, description="saturating, or surge: falling again beyond its noise batch; null: none"
+    )
+    law_share: float | None = Field(default=None, description="Of that law: 0 at the best batch, up to 0.5 far away")
     why: str
     surface: float = Field(description="Learning rate by the joint surface")
-    saturating: float | None = Field(description="By the law that saturates with the batch; null where it is not used")
+    by_law: float | None = Field(default=None, description="By the law along the batch; null where it is not used")
 
 
 class LrOut(ValueOut):

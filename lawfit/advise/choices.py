@@ -37,6 +37,7 @@ LEVELS: Final = {
     "bent": "laws that may bend",
     "surface": "the joint surface",
     "saturating": "the saturating law",
+    "surge": "the surge law",
 }
 REJECTED: Final = 0.02  # share of the weight below which a choice is as good as rejected
 SAME: Final = 0.005  # of ln: answers that differ by less are one

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from lawfit.estimate.law_terms import law_design
 from lawfit.estimate.valley import FLOOR_AT, steepened
+from lawfit.laws.lr_batch import BENDS, SATURATING
 
 Floats = NDArray[np.float64]
 
@@ -28,19 +29,20 @@ _SEED: Final = 20250304  # fixed: the same fit and target give the same answer, 
 
 @dataclass(frozen=True, kw_only=True)
 class Bends:
-    """Draws of a law of the learning rate that saturates with the batch: a second form away from the best batch."""
+    """Draws of a law of the learning rate along the batch: a second form away from the best batch."""
 
-    log_ceiling: Floats  # (worlds,) ln lr at very large batches, its miss at scales it did not see included
-    log_noise: Floats  # (worlds,) ln of the batch at which the rate is half of that
+    law: str  # of `laws.lr_batch.BENDS`
+    log_ceiling: Floats  # (worlds,) largest ln lr of any batch, its miss at scales it did not see included
+    log_noise: Floats  # (worlds,) ln of the noise batch
     inflation: float  # of the draws of both forms around their centres
     centre: tuple[float, float]  # of log_ceiling and log_noise, no draw
 
     def log_lr(self, log_batch: float) -> Floats:
         """(worlds,) ln of the best learning rate at a batch."""
-        return np.asarray(self.log_ceiling - np.logaddexp(0.0, self.log_noise - log_batch))
+        return np.asarray(self.log_ceiling + BENDS[self.law].log(self.log_noise - log_batch))
 
     def centre_log_lr(self, log_batch: float) -> float:
-        return float(self.centre[0] - np.logaddexp(0.0, self.centre[1] - log_batch))
+        return float(self.centre[0] + BENDS[self.law].log(np.array(self.centre[1] - log_batch)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +170,7 @@ def _draw_bends(law: Mapping[str, Any] | None, params: float, tokens: float) -> 
     drawn = centre + heavy * (_mirrored(rng, WORLDS, 2) @ _root(spread).T)
     own = law["miss_sd"] * _mirrored(rng, WORLDS, 1)[:, 0]
     return Bends(
+        law=law.get("law", SATURATING),  # fits of before 2026-11-29 knew no other
         log_ceiling=drawn[:, 0] + own,
         log_noise=drawn[:, 1],
         inflation=float(law["inflation"]),

@@ -329,10 +329,11 @@ def _form_at_batch(payload: Mapping[str, Any], worlds: Worlds, log_batch: float)
     bends = worlds.bends
     return {
         "form": "surface" if bends is None else "average",
-        "saturating_share": bends_share(worlds, log_batch),
+        "law": None if bends is None else bends.law,
+        "law_share": bends_share(worlds, log_batch),
         "why": chosen["why"] if chosen else "this fit was made before other forms were compared",
         "surface": _digits(math.exp(floor_log_lr(worlds, log_batch))),
-        "saturating": None if bends is None else _digits(math.exp(bends.centre_log_lr(log_batch))),
+        "by_law": None if bends is None else _digits(math.exp(bends.centre_log_lr(log_batch))),
     }
 
 
@@ -356,7 +357,9 @@ def _nothing_of_ones_own(payload: Mapping[str, Any], yours: Sequence[float]) -> 
 
 def _forms(form: Mapping[str, Any] | None) -> dict[str, float]:
     """What each form of the learning rate at an imposed batch says."""
-    return {name: form[name] for name in ("surface", "saturating") if form and form[name] is not None}
+    if not form or form["law"] is None:
+        return {}
+    return {"surface": form["surface"], form["law"]: form["by_law"]}
 
 
 def _interval(logs: np.ndarray[Any, np.dtype[np.float64]], level: float) -> dict[str, float]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.advise.draws import Worlds
-from lawfit.estimate.valley import FAR_SHARE, along_floor, best_lr_shift, excess, saturating_share
+from lawfit.estimate.valley import FAR_SHARE, along_floor, best_lr_shift, excess, law_share
 
 Floats = NDArray[np.float64]
 
@@ -84,7 +84,7 @@ def _lowest(worlds: Worlds, rates: Floats, batches: Floats) -> tuple[float, floa
 
 def lr_given_batch(worlds: Worlds, log_batch: float) -> Floats:
     """(worlds,) ln of the learning rate that is best at this batch: the floor of the surface's valley near the best
-    batch; away from it, in a share of the worlds that grows with the distance, the law that saturates with the batch.
+    batch; away from it, in a share of the worlds that grows with the distance, the law along the batch.
     """
     floor, bends = _along_floor(worlds, log_batch), worlds.bends
     if bends is None:
@@ -99,10 +99,10 @@ def lr_given_batch(worlds: Worlds, log_batch: float) -> Floats:
 
 
 def bends_share(worlds: Worlds, log_batch: float) -> float:
-    """Share of the law that saturates with the batch: none at the best batch, half of it one nat away."""
+    """Share of the law along the batch (saturating, surge): none at the best batch, half of it one nat away."""
     if worlds.bends is None:
         return 0.0
-    return float(saturating_share(np.array(log_batch - worlds.centre_log_batch)))
+    return float(law_share(np.array(log_batch - worlds.centre_log_batch)))
 
 
 def floor_log_lr(worlds: Worlds, log_batch: float) -> float:

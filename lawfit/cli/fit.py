@@ -196,19 +196,26 @@ def _head(stored: Fit) -> RenderableType:
 
 def _at_batch_words(chosen: Mapping[str, Any]) -> str:
     """What `predict --batch-tokens` will answer from, and why."""
-    law = chosen["saturating"]
+    laws = chosen["laws"] if "laws" in chosen else {"saturating": chosen["saturating"]}  # of before 2026-11-29
+    name, law = next(iter(laws.items()), ("", None))
     if chosen["form"] == "surface" or law is None:
         return f"away from the best batch it comes from the joint surface alone: {chosen['why']}"
     return (
         "the further from the best batch, the more (up to half) of it comes from "
-        f"{_law_words(_named(law)).removeprefix('moves as ')} / (1 + noise batch / batch), noise batch "
+        f"{_law_words(_named(law)).removeprefix('moves as ')} {_BEND_WORDS[name]}, noise batch "
         f"{format_quantity(law['noise_batch_tokens'])} tokens on {format_quantity(law['at_tokens'])}, moving as "
         f"tokens^{law['noise_tokens_exponent']:+.2f}: {chosen['why']}"
     )
 
 
+_BEND_WORDS = {
+    "saturating": "/ (1 + noise batch / batch)",
+    "surge": "x 2 / (root of noise batch / batch + root of batch / noise batch)",
+}
+
+
 def _named(law: Mapping[str, Any]) -> dict[str, Any]:
-    """Exponents of the saturating law by input, as those of the other laws are."""
+    """Exponents of a law along the batch by input, as those of the other laws are."""
     return {
         f"{name}{end}": law[f"{name}_exponent{end}"] for name in ("params", "tokens") for end in ("", "_low", "_high")
     }

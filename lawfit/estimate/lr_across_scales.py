@@ -1,6 +1,6 @@
-"""The learning rate against size, horizon and batch at once: a product of powers, or a curve that saturates.
+"""The learning rate against size, horizon and batch at once: a product of powers, or a curve that saturates or surges.
 
-The saturating law is linear in logs but for the two numbers of its noise batch. These are searched over a grid, with
+These laws are linear in logs but for the two numbers of its noise batch. These are searched over a grid, with
 the rest solved in closed form, and the best few points are polished together: the answer says whether they agree.
 """
 
@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.regression import PowerLaw
 from lawfit.estimate.resample import jackknife_covariance, size_clusters
-from lawfit.laws.lr_batch import SaturatingAcrossScales
+from lawfit.laws.lr_batch import BENDS, SATURATING, AcrossScales
 
 Floats = NDArray[np.float64]
 
@@ -27,10 +27,10 @@ _NAMES: Final = ("log_const", "params_exponent", "tokens_exponent", "log_noise",
 
 
 @dataclass(frozen=True, kw_only=True)
-class SaturatingFit:
-    """The saturating law over scales, with its uncertainty."""
+class AcrossScalesFit:
+    """A law over scales that saturates or surges with the batch, with its uncertainty."""
 
-    law: SaturatingAcrossScales
+    law: AcrossScales
     residual_sd: float  # of ln lr
     intervals: Mapping[str, tuple[float, float]]  # of the exponents
     level: float
@@ -62,15 +62,22 @@ class _Logs:
         return _Logs(params=self.params[rows], tokens=self.tokens[rows], batch=self.batch[rows], lr=self.lr[rows])
 
 
-def fit_saturating_across_scales(
-    params: ArrayLike, tokens: ArrayLike, batch_tokens: ArrayLike, lr: ArrayLike, *, level: float = 0.9
-) -> SaturatingFit:
-    """Fit `SaturatingAcrossScales` by least squares in ln lr.
+def fit_across_scales(
+    params: ArrayLike,
+    tokens: ArrayLike,
+    batch_tokens: ArrayLike,
+    lr: ArrayLike,
+    *,
+    form: str = SATURATING,
+    level: float = 0.9,
+) -> AcrossScalesFit:
+    """Fit `AcrossScales` of one form by least squares in ln lr.
 
     Parameters
     ----------
     params, tokens, batch_tokens, lr : (n,) positive floats
         One optimum per (params, tokens, batch), for instance of `locate_lr_per_batch`, those inside their sweep.
+    form : of `BENDS`
     level : float in (0, 1)
         Of the intervals: a jackknife over `resample.size_clusters` with Student's t.
 
@@ -82,14 +89,15 @@ def fit_saturating_across_scales(
         Nor is one without some size (or scale, of two sizes).
     """
     logs = _logs(params, tokens, batch_tokens, lr)
-    theta, squares, agree = _solve(logs)
+    theta, squares, agree = _solve(logs, form)
     cluster = size_clusters(params, tokens)
     clusters = int(cluster.max()) + 1
     sd = float(np.sqrt(squares / (len(logs.lr) - len(theta))))
     centred = _centred(logs)
-    covariance = jackknife_covariance(_jacobian(theta, centred), logs.lr - _predict(theta, centred), cluster)
-    return SaturatingFit(
-        law=_law(theta, logs),
+    residual = logs.lr - _predict(theta, centred, form)
+    covariance = jackknife_covariance(_jacobian(theta, centred, form), residual, cluster)
+    return AcrossScalesFit(
+        law=_law(theta, logs, form),
         residual_sd=sd,
         intervals=MappingProxyType(_intervals(theta, covariance, clusters, level)),
         level=level,
@@ -101,15 +109,15 @@ def fit_saturating_across_scales(
     )
 
 
-def saturating_without(
-    fit: SaturatingFit,
+def fitted_without(
+    fit: AcrossScalesFit,
     params: ArrayLike,
     tokens: ArrayLike,
     batch_tokens: ArrayLike,
     lr: ArrayLike,
     left_out: NDArray[np.bool_],
 ) -> Floats | None:
-    """`SaturatingFit.theta` of the optima that are not left out, about the centre of all; None: they carry no law.
+    """`AcrossScalesFit.theta` of the optima that are not left out, about the centre of all; None: they carry no law.
 
     Sought from where `fit` of all of them ended.
 
@@ -128,24 +136,29 @@ def saturating_without(
     centred = _less(kept, fit.centre)
 
     def residuals(theta: Floats) -> Floats:
-        return np.asarray(_predict(theta, centred) - kept.lr)
+        return np.asarray(_predict(theta, centred, fit.law.form) - kept.lr)
 
     def jacobian(theta: Floats) -> Floats:
-        return _jacobian(theta, centred)
+        return _jacobian(theta, centred, fit.law.form)
 
     found = least_squares(residuals, fit.theta, jac=jacobian, method="lm")
     return np.asarray(found.x) if np.isfinite(found.x).all() else None
 
 
 def log_lr_of(
-    theta: Floats, centre: tuple[float, float, float], params: ArrayLike, tokens: ArrayLike, batch_tokens: ArrayLike
+    theta: Floats,
+    centre: tuple[float, float, float],
+    params: ArrayLike,
+    tokens: ArrayLike,
+    batch_tokens: ArrayLike,
+    form: str = SATURATING,
 ) -> Floats:
     """ln lr by a law's `theta`: as the law itself, and free of overflow where the noise batch grows steeply."""
     n, d, b = (
         np.log(np.asarray(x, dtype=float)) - c for x, c in zip((params, tokens, batch_tokens), centre, strict=True)
     )
     const, a, by_tokens, noise, r = theta
-    return np.asarray(const + a * n + by_tokens * d - np.logaddexp(0, noise + r * d - b))
+    return np.asarray(const + a * n + by_tokens * d + BENDS[form].log(noise + r * d - b))
 
 
 def fit_power_across_scales(params: ArrayLike, tokens: ArrayLike, batch_tokens: ArrayLike, lr: ArrayLike) -> PowerLaw:
@@ -175,7 +188,7 @@ def compare_across_scales(
 
     def saturating(seen: _Logs, asked: _Logs) -> Floats:
         _check(seen)
-        law = _law(_solve(seen)[0], seen)
+        law = _law(_solve(seen, SATURATING)[0], seen, SATURATING)
         return np.asarray(np.log(law(np.exp(asked.params), np.exp(asked.tokens), np.exp(asked.batch))))
 
     def power(seen: _Logs, asked: _Logs) -> Floats:
@@ -192,47 +205,48 @@ def _power(logs: _Logs) -> PowerLaw:
     return PowerLaw(log_const=const, exponents=dict(zip(("params", "tokens", "batch_tokens"), exponents, strict=True)))
 
 
-def _solve(logs: _Logs) -> tuple[Floats, float, bool]:
+def _solve(logs: _Logs, form: str) -> tuple[Floats, float, bool]:
     """(theta, sum of squares, whether the polished starts agree); theta belongs to logs centred on their means."""
     from scipy.optimize import least_squares
 
     centred = _centred(logs)
 
     def residuals(theta: Floats) -> Floats:
-        return np.asarray(_predict(theta, centred) - logs.lr)
+        return np.asarray(_predict(theta, centred, form) - logs.lr)
 
     def jacobian(theta: Floats) -> Floats:
-        return _jacobian(theta, centred)
+        return _jacobian(theta, centred, form)
 
-    solved = [least_squares(residuals, start, jac=jacobian, method="lm") for start in _grid(centred)]
+    solved = [least_squares(residuals, start, jac=jacobian, method="lm") for start in _grid(centred, form)]
     squares = np.array([2 * found.cost for found in solved])
     best = int(np.argmin(squares))
     agree = bool(np.all(squares <= squares[best] * (1 + _AGREE) + 1e-20))
     return np.asarray(solved[best].x), float(squares[best]), agree
 
 
-def _grid(logs: _Logs) -> list[Floats]:
+def _grid(logs: _Logs, form: str) -> list[Floats]:
     """The best points over noise batch and its exponent, the rest by least squares."""
     reach = np.log(30.0)  # beyond the batches there is no bend to see
     noise = np.linspace(logs.batch.min() - reach, logs.batch.max() + reach, 25)
     exponent = np.linspace(-1.0, 2.0, 25)
     points = [(a, r) for a in noise for r in exponent]
     design = np.column_stack([np.ones_like(logs.lr), logs.params, logs.tokens])
-    bends = np.stack([np.logaddexp(0, a + r * logs.tokens - logs.batch) for a, r in points], axis=1)
-    wanted = logs.lr[:, None] + bends
+    bends = np.stack([BENDS[form].log(a + r * logs.tokens - logs.batch) for a, r in points], axis=1)
+    wanted = logs.lr[:, None] - bends
     linear = np.linalg.lstsq(design, wanted, rcond=None)[0]
     squares = ((wanted - design @ linear) ** 2).sum(0)
     best = np.argsort(squares)[:_STARTS]
     return [np.array([*linear[:, k], *points[k]]) for k in best]
 
 
-def _predict(theta: Floats, logs: _Logs) -> Floats:
+def _predict(theta: Floats, logs: _Logs, form: str) -> Floats:
     const, a, b, noise, r = theta
-    return np.asarray(const + a * logs.params + b * logs.tokens - np.logaddexp(0, noise + r * logs.tokens - logs.batch))
+    bend = BENDS[form].log(noise + r * logs.tokens - logs.batch)
+    return np.asarray(const + a * logs.params + b * logs.tokens + bend)
 
 
-def _jacobian(theta: Floats, logs: _Logs) -> Floats:
-    slope = -1 / (1 + np.exp(logs.batch - theta[3] - theta[4] * logs.tokens))  # d/dx of -ln(1 + e^x)
+def _jacobian(theta: Floats, logs: _Logs, form: str) -> Floats:
+    slope = BENDS[form].slope(theta[3] + theta[4] * logs.tokens - logs.batch)
     return np.column_stack([np.ones_like(logs.lr), logs.params, logs.tokens, slope, slope * logs.tokens])
 
 
@@ -249,10 +263,11 @@ def _intervals(theta: Floats, covariance: Floats, clusters: int, level: float) -
     }
 
 
-def _law(theta: Floats, logs: _Logs) -> SaturatingAcrossScales:
+def _law(theta: Floats, logs: _Logs, form: str) -> AcrossScales:
     const, a, b, noise, r = (float(x) for x in theta)
     params, tokens, batch = _centre(logs)
-    return SaturatingAcrossScales(
+    return AcrossScales(
+        form=form,
         const=float(np.exp(const - a * params - b * tokens)),
         params_exponent=a,
         tokens_exponent=b,

@@ -1,11 +1,12 @@
 """The learning rate at a given batch: the floor of the joint surface's valley, alone or averaged with a law of its own.
 
 Two ways lead there. The joint surface uses every run, and its valley has one shape at all scales; near the best batch
-each analysis follows the tilt of its own. The saturating law (`lr_across_scales`) goes through the best rate of every
-sweep, and its noise batch may grow otherwise than the best batch does. At the best batch the surface answers, so that
-one batch has one rate whether it was chosen or given; away from it the law may take a share that grows with the
-distance. Both predict the sweeps of each scale (and of each size) without it, and are priced there on observed runs:
-where the average is clearly better it answers; with few scales, or no clear difference, the surface alone does.
+each analysis follows the tilt of its own. A law along the batch (`lr_across_scales`: one that saturates, or one that
+surges and falls again) goes through the best rate of every sweep, and its noise batch may grow otherwise than the best
+batch does. At the best batch the surface answers, so that one batch has one rate whether it was chosen or given; away
+from it the law may take a share that grows with the distance. All predict the sweeps of each scale (and of each size)
+without it, and are priced there on observed runs: where the average with the better of the two laws is clearly better
+than the surface it answers; with few scales, or no clear difference, the surface alone does.
 
 On the Step Law grid the average costs a quarter less at sizes left out; in simulated sweeps of other shapes a weight
 that follows the scores more closely did worse than the surface (CHANGELOG, 2026-11-22).
@@ -23,12 +24,13 @@ from numpy.typing import NDArray
 from lawfit.errors import LawfitError
 from lawfit.estimate.ensemble import Ensemble, Member, left_out_groups
 from lawfit.estimate.law_terms import N_LAW
-from lawfit.estimate.lr_across_scales import SaturatingFit, fit_saturating_across_scales, log_lr_of, saturating_without
+from lawfit.estimate.lr_across_scales import AcrossScalesFit, fit_across_scales, fitted_without, log_lr_of
 from lawfit.estimate.observations import Observations
 from lawfit.estimate.optima import SweepOptima
 from lawfit.estimate.shapes import SHAPES, Shape
 from lawfit.estimate.surface import SurfaceFit
-from lawfit.estimate.valley import FLOOR_AT, along_floor, best_lr_shift, saturating_share
+from lawfit.estimate.valley import FLOOR_AT, along_floor, best_lr_shift, law_share
+from lawfit.laws.lr_batch import BENDS
 from lawfit.units import counted
 
 Floats = NDArray[np.float64]
@@ -54,50 +56,54 @@ class LrAtBatch:
 
     form: str  # SURFACE or AVERAGE
     why: str
-    saturating: SaturatingFit | None
+    fit: AcrossScalesFit | None  # of the better law along the batch
     regret: Mapping[str, float]  # mean over sweeps left out, by form; empty where nothing could be scored
-    miss_sd: float | None  # ln lr, of the saturating law at a scale left out against that scale's own optimum
+    miss_sd: float | None  # ln lr, of that law at a scale left out against that scale's own optimum
     sweeps: int  # distinct ones, scored; each with its scale left out, and with its size
     groups: int  # scales and sizes left out
 
     def model(self) -> dict[str, Any] | None:
-        """What a prediction needs of the saturating law; None where the surface answers alone."""
-        if self.saturating is None or self.form != AVERAGE:
+        """What a prediction needs of the law along the batch; None where the surface answers alone."""
+        if self.fit is None or self.form != AVERAGE:
             return None
-        fit = self.saturating
         return {
-            "centre": list(fit.centre),
-            "theta": fit.theta.tolist(),
-            "cov": fit.covariance.tolist(),
+            "law": self.fit.law.form,
+            "centre": list(self.fit.centre),
+            "theta": self.fit.theta.tolist(),
+            "cov": self.fit.covariance.tolist(),
             "miss_sd": self.miss_sd,
             "inflation": INFLATION,
-            "dof": fit.clusters - 1,
+            "dof": self.fit.clusters - 1,
         }
 
     def to_json(self) -> dict[str, Any]:
-        fit = self.saturating
+        """JSON values; the numbers of the law stand under its own name."""
+        fit = self.fit
         return {
             "form": self.form,
             "why": self.why,
             "regret": dict(self.regret),
             "sweeps": self.sweeps,
             "groups": self.groups,
-            "saturating": None
+            "law": None if fit is None else fit.law.form,
+            "laws": {}
             if fit is None
             else {
-                **{name: float(getattr(fit.law, name)) for name in _SHOWN},
-                **{
-                    f"{name}_{end}": bound
-                    for name, ends in fit.intervals.items()
-                    for end, bound in zip(("low", "high"), ends, strict=True)
-                },
-                "noise_batch_tokens": float(np.exp(fit.centre[2] + fit.theta[3])),
-                "at_tokens": float(np.exp(fit.centre[1])),
-                "level": fit.level,
-                "residual_sd": fit.residual_sd,
-                "miss_sd": self.miss_sd,
-                "clusters": fit.clusters,
-                "starts_agree": fit.starts_agree,
+                fit.law.form: {
+                    **{name: float(getattr(fit.law, name)) for name in _SHOWN},
+                    **{
+                        f"{name}_{end}": bound
+                        for name, ends in fit.intervals.items()
+                        for end, bound in zip(("low", "high"), ends, strict=True)
+                    },
+                    "noise_batch_tokens": float(np.exp(fit.centre[2] + fit.theta[3])),
+                    "at_tokens": float(np.exp(fit.centre[1])),
+                    "level": fit.level,
+                    "residual_sd": fit.residual_sd,
+                    "miss_sd": self.miss_sd,
+                    "clusters": fit.clusters,
+                    "starts_agree": fit.starts_agree,
+                }
             },
         }
 
@@ -108,7 +114,7 @@ _SHOWN: Final = ("params_exponent", "tokens_exponent", "noise_tokens_exponent")
 def choose_lr_at_batch(
     observed: Observations, ensemble: Ensemble, valley: SurfaceFit, sweeps: SweepOptima, *, level: float
 ) -> LrAtBatch:
-    """Fit the saturating law and weigh it against the joint surface on the sweeps of scales left out.
+    """Fit the laws along the batch and weigh the better one against the joint surface on the sweeps of scales left out.
 
     Parameters
     ----------
@@ -116,8 +122,8 @@ def choose_lr_at_batch(
     sweeps : best learning rate of every scale and batch
     """
 
-    def surface(why: str, fit: SaturatingFit | None = None) -> LrAtBatch:
-        return LrAtBatch(form=SURFACE, why=why, saturating=fit, regret={}, miss_sd=None, sweeps=0, groups=0)
+    def surface(why: str, fit: AcrossScalesFit | None = None) -> LrAtBatch:
+        return LrAtBatch(form=SURFACE, why=why, fit=fit, regret={}, miss_sd=None, sweeps=0, groups=0)
 
     inside = sweeps.inside
     optima = sweeps.params[inside], sweeps.tokens[inside], sweeps.batch_tokens[inside], sweeps.lr[inside]
@@ -129,26 +135,40 @@ def choose_lr_at_batch(
             f"{counted(curves, 'scale')}, and {MIN_CURVES} such scales are needed"
         )
     try:
-        fit = fit_saturating_across_scales(*optima, level=level)
+        fits = [fit_across_scales(*optima, form=form, level=level) for form in BENDS]
     except LawfitError as error:
-        return surface(f"a law that saturates with the batch cannot be fitted beside it: {error}")
-    if not fit.starts_agree or abs(fit.theta[4]) > STEEPEST or not np.isfinite(fit.covariance).all():
-        return surface("the best learning rates of the sweeps do not show where they saturate with the batch")
+        return surface(f"a law along the batch cannot be fitted beside it: {error}")
+    fits = [fit for fit in fits if _shows_its_bend(fit)]
+    if not fits:
+        return surface("the best learning rates of the sweeps do not show where they saturate, or fall again, with it")
     groups = left_out_groups(observed)
     if len(valley.without_group) != len(groups):
         raise ValueError(f"the valley was left-out-fitted for {len(valley.without_group)} groups, not {len(groups)}")
-    scored, misses = _scored(observed, ensemble, valley, fit, optima, groups)
-    if len({group for group, _ in scored}) < MIN_SCORED:
+    scored = [(fit, *_scored(observed, ensemble, valley, fit, optima, groups)) for fit in fits]
+    fit, rows, misses = min(scored, key=lambda each: _cost_of_law(each[1]))
+    if len({group for group, _ in rows}) < MIN_SCORED:
         return surface(
-            f"too few scales can be left out to compare it with a law that saturates with the batch "
-            f"({len({group for group, _ in scored})}; {MIN_SCORED} or more are needed)",
+            f"too few scales can be left out to compare it with a law along the batch "
+            f"({len({group for group, _ in rows})}; {MIN_SCORED} or more are needed)",
             fit,
         )
     # the laws' own miss at scales they did not see: their scatter, and that a parabola through a skewed sweep lies low
     miss_sd = float(np.sqrt(np.mean(np.square(misses))))
     return _judged(
-        scored, fit, miss_sd, distinct=sum(1 for cell in range(observed.n_cells) for _ in _sweeps(observed, cell))
+        rows, fit, miss_sd, distinct=sum(1 for cell in range(observed.n_cells) for _ in _sweeps(observed, cell))
     )
+
+
+def _shows_its_bend(fit: AcrossScalesFit) -> bool:
+    return fit.starts_agree and abs(fit.theta[4]) <= STEEPEST and bool(np.isfinite(fit.covariance).all())
+
+
+def _cost_of_law(scored: Sequence[tuple[int, Floats]]) -> float:
+    """Mean regret of the law alone over the sweeps left out; one that could be scored nowhere costs most.
+
+    Its average with the surface would tell the two laws less well apart.
+    """
+    return float(np.mean([regrets[2] for _, regrets in scored])) if scored else float("inf")
 
 
 def floor_of(member: Member, valley: SurfaceFit) -> Floats:
@@ -173,8 +193,8 @@ def _floor(shape: Shape, q: Floats, valley_q: Floats) -> Floats:
     return np.where(turns.any(axis=1), crossing, common)
 
 
-def _judged(scored: Sequence[tuple[int, Floats]], fit: SaturatingFit, miss_sd: float, distinct: int) -> LrAtBatch:
-    """Decide on (group, regrets of surface, average and saturating law) of every sweep that was left out."""
+def _judged(scored: Sequence[tuple[int, Floats]], fit: AcrossScalesFit, miss_sd: float, distinct: int) -> LrAtBatch:
+    """Decide on (group, regrets of surface, average and law along the batch) of every sweep that was left out."""
     group = np.array([at for at, _ in scored])
     table = np.array([regrets for _, regrets in scored])
     names = np.unique(group)
@@ -189,12 +209,12 @@ def _judged(scored: Sequence[tuple[int, Floats]], fit: SaturatingFit, miss_sd: f
     if clear:
         why = f"{left_out}, the average of both {costs}"
     else:
-        why = f"a law that saturates with the batch is not clearly better beside it: {left_out}, the average {costs}"
+        why = f"{BENDS[fit.law.form].words} is not clearly better beside it: {left_out}, the average {costs}"
     return LrAtBatch(
         form=AVERAGE if clear else SURFACE,
         why=why,
-        saturating=fit,
-        regret=dict(zip((SURFACE, AVERAGE, "saturating"), overall.tolist(), strict=True)),
+        fit=fit,
+        regret=dict(zip((SURFACE, AVERAGE, fit.law.form), overall.tolist(), strict=True)),
         miss_sd=miss_sd,
         sweeps=distinct,
         groups=len(names),
@@ -205,13 +225,13 @@ def _scored(
     observed: Observations,
     ensemble: Ensemble,
     valley: SurfaceFit,
-    fit: SaturatingFit,
+    fit: AcrossScalesFit,
     optima: tuple[Floats, Floats, Floats, Floats],
     groups: Sequence[Ints],
 ) -> tuple[list[tuple[int, Floats]], list[float]]:
-    """(group, regret by surface, average and saturating law) of each sweep with its minimum inside, left out.
+    """(group, regret by surface, average and law along the batch) of each sweep with its minimum inside, left out.
 
-    And by how much (ln lr) the saturating law without a scale misses that scale's own optimum.
+    And by how much (ln lr) that law without a scale misses that scale's own optimum.
     """
     swept = {cell: list(_sweeps(observed, cell)) for cell in range(observed.n_cells)}
     log_scales = np.log(np.column_stack(optima[:2]))
@@ -224,12 +244,12 @@ def _scored(
             continue
         here = np.log(np.column_stack([observed.params[group], observed.tokens[group]]))
         near = np.abs(log_scales[:, None, :] - here[None, :, :]).max(axis=2) < _SAME_SCALE
-        theta = saturating_without(fit, *optima, left_out=near.any(axis=1))
+        theta = fitted_without(fit, *optima, left_out=near.any(axis=1))
         if theta is None:
             continue
         if len(group) == 1:
             scale = float(observed.params[group[0]]), float(observed.tokens[group[0]])
-            said = float(log_lr_of(theta, fit.centre, *scale, np.exp(own_batch[group[0]])))
+            said = float(log_lr_of(theta, fit.centre, *scale, np.exp(own_batch[group[0]]), fit.law.form))
             misses.append(said - float(own_lr[group[0]]))
         place, log_batch = np.array([each[0] for each in asked]), np.array([each[1] for each in asked])
         params, tokens = observed.params[group][place], observed.tokens[group][place]
@@ -240,8 +260,8 @@ def _scored(
         shift = along_floor(r, np.repeat(floors, len(place), axis=0), np.tile(q, (len(r), 1)), q)
         by_surface = ensemble.weights @ (foretold[:, :, 0] + shift.reshape(foretold.shape[:2]))
         best_batch = ensemble.weights @ foretold[:, :, 1]
-        share = saturating_share(log_batch - best_batch)
-        by_law = log_lr_of(theta, fit.centre, params, tokens, np.exp(log_batch))
+        share = law_share(log_batch - best_batch)
+        by_law = log_lr_of(theta, fit.centre, params, tokens, np.exp(log_batch), fit.law.form)
         for (_, _, log_lr, log_loss), surface, law_rate, far in zip(asked, by_surface, by_law, share, strict=True):
             rates = surface + np.array([0.0, far, 1.0]) * (law_rate - surface)
             found.append((at, np.expm1(np.interp(rates, log_lr, log_loss) - log_loss.min())))

@@ -16,7 +16,7 @@ from lawfit.estimate.shapes import STRAIGHT_BEYOND, bent_exponential
 
 Floats = NDArray[np.float64]
 
-FAR_SHARE: Final = 0.5  # of the saturating law, far from the best batch
+FAR_SHARE: Final = 0.5  # of a law along the batch, far from the best batch
 FLOOR_AT: Final = (-1.0, -0.75, -0.5, -0.25, 0.25, 0.5, 0.75, 1.0)  # ln of a batch over the best one
 _NEWTON_STEPS: Final = 40
 
@@ -61,8 +61,8 @@ def steepened(valley: Mapping[str, Any], tokens: float) -> tuple[Floats, Floats]
     return q + moved[:, -1] * float(valley["steepness"]), moved @ cov @ moved.T
 
 
-def saturating_share(r: Floats) -> Floats:
-    """Share of a law that saturates with the batch at ``r = ln batch - ln best batch``: none there, half far away."""
+def law_share(r: Floats) -> Floats:
+    """Share of a law along the batch at ``r = ln batch - ln best batch``: none there, half far away."""
     return np.asarray(FAR_SHARE * -np.expm1(-2.0 * np.square(r)))
 
 

@@ -6,8 +6,9 @@ sets. Batch and noise batch are in one unit, tokens per step here; learning rate
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -78,15 +79,47 @@ class Surge:
 Form = Power | Saturating | Surge
 
 
-@dataclass(frozen=True, kw_only=True)
-class SaturatingAcrossScales:
-    """``lr = const params^a tokens^b / (1 + noise_batch / batch)``, ``noise_batch = noise_const tokens^r``.
+SATURATING: Final = "saturating"
+SURGE: Final = "surge"
 
-    The saturating form at every scale, with a noise batch that grows with the horizon (arXiv 2410.05838). Its limits
-    are laws that look contradictory: far below the noise batch the rate is proportional to the batch and goes as
-    ``tokens^(b - r)``, as in arXiv 2408.13359; far above, the batch does not matter and the rate goes as ``tokens^b``.
+
+@dataclass(frozen=True, kw_only=True)
+class Bend:
+    """How a form lies below its ceiling, against ``x = ln noise batch - ln batch``."""
+
+    log: Callable[[Floats], Floats]  # ln of rate over ceiling
+    slope: Callable[[Floats], Floats]  # its derivative in x
+    words: str
+
+
+BENDS: Final[Mapping[str, Bend]] = MappingProxyType(
+    {
+        SATURATING: Bend(
+            log=lambda x: np.asarray(-np.logaddexp(0, x)),
+            slope=lambda x: np.asarray(-1 / (1 + np.exp(-x))),
+            words="a law that saturates with the batch",
+        ),
+        SURGE: Bend(
+            log=lambda x: np.asarray(np.log(2) - np.logaddexp(x / 2, -x / 2)),
+            slope=lambda x: np.asarray(-0.5 * np.tanh(x / 2)),
+            words="a law that rises to a noise batch and falls beyond it",
+        ),
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcrossScales:
+    """``lr = const params^a tokens^b bend(noise_batch / batch)``, ``noise_batch = noise_const tokens^r``.
+
+    A form along the batch at every scale, with a noise batch that grows with the horizon (arXiv 2410.05838):
+    ``1 / (1 + noise_batch / batch)`` where it saturates; where it surges (arXiv 2405.14578) ``2 / (x + 1 / x)`` with x
+    the root of ``noise_batch / batch``. Limits of the first are laws that look contradictory: far below the noise batch
+    the rate is proportional to the batch and goes as ``tokens^(b - r)``, as in arXiv 2408.13359; far above, the batch
+    does not matter and the rate goes as ``tokens^b``.
     """
 
+    form: str = SATURATING  # of `BENDS`
     const: float
     params_exponent: float
     tokens_exponent: float
@@ -96,17 +129,20 @@ class SaturatingAcrossScales:
     def __call__(self, params: ArrayLike, tokens: ArrayLike, batch_tokens: ArrayLike) -> Floats:
         log_lr = self.params_exponent * np.log(_positive("params", params))
         log_lr = log_lr + self.tokens_exponent * np.log(_positive("tokens", tokens))
-        share = self.noise_batch_tokens(tokens) / _positive("batch_tokens", batch_tokens)
-        return np.asarray(self.const * np.exp(log_lr) / (1 + share))
+        ahead = np.log(self.noise_batch_tokens(tokens)) - np.log(_positive("batch_tokens", batch_tokens))
+        return np.asarray(self.const * np.exp(log_lr + BENDS[self.form].log(ahead)))
 
     def noise_batch_tokens(self, tokens: ArrayLike) -> Floats:
-        """Batch at which the rate is half of what it saturates at."""
+        """Batch at which the rate is half of what it saturates at, or at which it peaks."""
         return np.asarray(self.noise_const * _positive("tokens", tokens) ** self.noise_tokens_exponent)
 
-    def at(self, params: float, tokens: float) -> Saturating:
+    def at(self, params: float, tokens: float) -> Saturating | Surge:
         """The curve of one scale."""
         ceiling = self.const * params**self.params_exponent * tokens**self.tokens_exponent
-        return Saturating(lr_max=ceiling, noise_batch_tokens=float(self.noise_batch_tokens(tokens)))
+        noise = float(self.noise_batch_tokens(tokens))
+        if self.form == SURGE:
+            return Surge(lr_max=ceiling, noise_batch_tokens=noise)
+        return Saturating(lr_max=ceiling, noise_batch_tokens=noise)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
+from lawfit.laws.lr_batch import BENDS, SATURATING
 from lawfit.units import counted, format_lr, format_quantity
 
 STATUS_WORDS: Final[Mapping[str, str]] = MappingProxyType(
@@ -116,9 +117,11 @@ def at_batch_words(part: Mapping[str, Any] | None) -> str:
         return ""
     if part["form"] == "surface":
         return f"by the joint surface of all runs alone; {part['why']}"
+    if "law_share" not in part:  # an answer of before there were two such laws
+        part = {**part, "law": SATURATING, "law_share": part["saturating_share"], "by_law": part["saturating"]}
     return (
-        f"{1 - part['saturating_share']:.0%} by the joint surface of all runs ({format_lr(part['surface'])}), "
-        f"{part['saturating_share']:.0%} by a law that saturates with the batch ({format_lr(part['saturating'])}): the "
+        f"{1 - part['law_share']:.0%} by the joint surface of all runs ({format_lr(part['surface'])}), "
+        f"{part['law_share']:.0%} by {BENDS[part['law']].words} ({format_lr(part['by_law'])}): the "
         f"further from the best batch, the more; less a shading for risk; {part['why']}"
     )
 

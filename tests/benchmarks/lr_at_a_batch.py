@@ -9,7 +9,8 @@
    last two inside the cells it learns from. Rates outside a sweep are scored at its end, for every method alike.
    Also: at each cell left out, is the rate of the free answer within 1 % of the one with its batch given?
 2. Simulated sweeps with known truth, half of them as in `interval_coverage` (the valley's floor bends at the best
-   batch), half with a noise batch that grows with the horizon on its own. Asked for a batch between a quarter and four
+   batch), half with a noise batch that grows with the horizon on its own, beyond which the rate saturates or (every
+   other seed) falls again. Asked for a batch between a quarter and four
    times the best one, at a scale beyond the runs: does the 90 % interval hold the best learning rate there, and is the
    answer ever worse than the surface alone? Also counted over the sweeps in which the average answers.
 """
@@ -33,19 +34,21 @@ from lawfit.advise.regret import best_setting
 from lawfit.errors import LawfitError
 from lawfit.estimate.analysis import FitOptions, analyse
 from lawfit.estimate.backtest import columns_of
-from lawfit.estimate.lr_across_scales import fit_power_across_scales, fit_saturating_across_scales
+from lawfit.estimate.lr_across_scales import fit_across_scales, fit_power_across_scales
 from lawfit.estimate.observations import Observations, observe
 from lawfit.estimate.optima import Columns, locate_lr_per_batch
 from lawfit.ingest import interpret, read_table
+from lawfit.laws.lr_batch import BENDS
 from lawfit.pipeline.fitting import fit_runs
 from lawfit.records import Target
 from lawfit.simulate import simulate_sweep
 from tests.benchmarks.interval_coverage import draw_world
 from tests.benchmarks.shared import STEP_LAW, answer_at_batch, step_law_runs
-from tests.estimate.noise_batch import NoiseBatchTruth
+from tests.estimate.noise_batch import NoiseBatchTruth, SurgeBatchTruth
 
 LrAt = Callable[[float, float, float], float]  # (params, tokens, batch_tokens) -> lr
 OURS, SURFACE = "lawfit predict", "joint surface alone"
+SURFACE_ALONE = "surface"
 LEVEL = 0.9
 FALSE_ALARM = 1e-2
 SAME = 0.01  # of ln lr: rates that differ by less are one answer
@@ -111,7 +114,7 @@ def methods(
     sweeps = locate_lr_per_batch(columns_of(part))
     rows = sweeps.inside
     optima = sweeps.params[rows], sweeps.tokens[rows], sweeps.batch_tokens[rows], sweeps.lr[rows]
-    power, saturating = fit_power_across_scales(*optima), fit_saturating_across_scales(*optima).law
+    power, saturating = fit_power_across_scales(*optima), fit_across_scales(*optima).law
     payload = analyse(part, FitOptions(without_laws=STEP_LAW, backtest=False)).payload
 
     def ours(params: float, tokens: float, batch: float) -> float:
@@ -149,7 +152,7 @@ def score(runs: Columns, params: float, tokens: float, lr_at: LrAt) -> list[floa
 
 @dataclass(frozen=True)
 class Outcome:
-    form: str
+    form: str  # surface, or the law that has a share
     covered: bool
     width: float  # ln units
     error: float  # of the recommended ln lr
@@ -162,7 +165,8 @@ def one(seed: int) -> Outcome | None:
     truth, design, target = draw_world(rng)
     if rng.random() < 0.5:
         share = float(rng.normal(0.0, 0.7))
-        truth = NoiseBatchTruth(
+        kind = NoiseBatchTruth if seed % 2 else SurgeBatchTruth
+        truth = kind(
             **{**vars(truth), "batch_params": 0.0, "batch_curvature": 0.0},
             noise_batch_tokens=truth.batch_tokens * float(np.exp(share)),
             noise_exponent=rng.normal(0.8, 0.15),
@@ -191,7 +195,7 @@ def one(seed: int) -> Outcome | None:
     ]["lr"]
     worlds = replace(draw_worlds(fit.payload["model"], *target), bends=None)
     return Outcome(
-        form=said["at_batch"]["form"],
+        form=said["at_batch"]["law"] or SURFACE_ALONE,
         covered=bool(np.log(said["low"]) <= best <= np.log(said["high"])),
         width=float(np.log(said["high"] / said["low"])),
         error=float(np.log(said["value"]) - best),
@@ -204,7 +208,7 @@ def coverage(sweeps: int, first: int) -> str:
     outcomes = [found for seed in range(first, first + sweeps) if (found := one(seed)) is not None]
     print(f"{len(outcomes)} simulated sweeps, {LEVEL:.0%} intervals of the best learning rate at a batch")
     said = ""
-    for form in ("surface", "average", "all"):
+    for form in (SURFACE_ALONE, *BENDS, "all"):
         some = [o for o in outcomes if form in (o.form, "all")]
         if not some:
             continue
@@ -214,7 +218,7 @@ def coverage(sweeps: int, first: int) -> str:
         regrets = np.mean([o.regret for o in some]), np.mean([o.surface_regret for o in some])
         said = f"90 % intervals hold {held / len(some):.3f} of {len(some)} ({fine} {LEVEL})"
         print(
-            f"  {form:8s} {said}, median width e^{np.median([o.width for o in some]):.2f}, "
+            f"  {form:10s} {said}, median width e^{np.median([o.width for o in some]):.2f}, "
             f"true mean regret {regrets[0]:.4%} (surface alone {regrets[1]:.4%})"
         )
     return f"simulated: {said}"

@@ -38,3 +38,17 @@ class NoiseBatchTruth(Truth):
 
     def excess(self, u: np.ndarray, v: np.ndarray, tokens: float = REFERENCE_TOKENS) -> np.ndarray:
         return super().excess(u - self.floor(v, tokens) + self.best_lr_shift(v), v, tokens)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurgeBatchTruth(NoiseBatchTruth):
+    """The rate rises to a noise batch of its own and falls again beyond it (arXiv 2405.14578)."""
+
+    def optimum(self, params: float, tokens: float) -> tuple[float, float]:
+        """`lr` and its exponents are those of the peak over all batches."""
+        ceiling, batch = Truth.optimum(self, params, tokens)
+        return ceiling / float(np.cosh(0.5 * self.log_share(tokens))), batch
+
+    def floor(self, v: np.ndarray, tokens: float) -> np.ndarray:
+        share = self.log_share(tokens)
+        return np.asarray(np.log(np.cosh(0.5 * share)) - np.log(np.cosh(0.5 * (share - v))))

@@ -18,12 +18,13 @@ from lawfit.advise.regret import at_batch, bends_share, best_setting, cheap_lr_z
 from lawfit.cli.fit import summary
 from lawfit.estimate.analysis import FitOptions
 from lawfit.estimate.ensemble import left_out_groups
-from lawfit.estimate.lr_across_scales import fit_saturating_across_scales, log_lr_of, saturating_without
+from lawfit.estimate.lr_across_scales import fit_across_scales, fitted_without, log_lr_of
 from lawfit.estimate.optima import locate_lr_per_batch
-from lawfit.laws.lr_batch import SaturatingAcrossScales
+from lawfit.laws.lr_batch import AcrossScales
 from lawfit.plots.words import at_batch_words
 from lawfit.records import Fit, Target
-from tests.estimate.noise_batch import NoiseBatchTruth
+from lawfit.simulate import REFERENCE_TOKENS
+from tests.estimate.noise_batch import NoiseBatchTruth, SurgeBatchTruth
 from tests.estimate.simulated import NINE, RECIPE, fit_of, nine_fit, nine_scales, sweep
 from tests.estimate.step_law import read_step_law
 
@@ -59,12 +60,47 @@ def test_a_noise_batch_of_its_own_is_seen_and_averaged() -> None:
     chosen = bent_fit().payload["lr_at_batch"]
     assert chosen["form"] == "average"
     assert chosen["regret"]["average"] < chosen["regret"]["surface"]
-    law = chosen["saturating"]
+    assert chosen["law"] == "saturating"
+    law = chosen["laws"]["saturating"]
     for name, truth in (("noise_tokens_exponent", 1.1), ("params_exponent", TRUTH.lr_params)):
         assert (
             law[f"{name}_low"] - 0.1 < truth < law[f"{name}_high"] + 0.1
         )  # parabolas of a skewed valley lean a little
     assert json.loads(json.dumps(chosen, allow_nan=False)) == chosen
+
+
+@pytest.mark.parametrize(("noise", "exponent"), [(2e5, 0.8), (8e5, 1.1), (3.2e6, 1.0)])
+def test_a_surge_answers_where_it_wins_with_its_own_numbers(noise: float, exponent: float) -> None:
+    """By the rules of the saturating law: sweeps left out, clearly better than the surface alone."""
+    truth = SurgeBatchTruth(
+        batch_params=0.0, noise_batch_tokens=noise, noise_exponent=exponent, batch_tokens_exponent=0.35
+    )
+    made = sweep(NINE, truth=truth, lr_steps=9, batch_steps=8, batch_ratio=2.0, misplacement=0.0, seed=3)
+    fit = fit_of(made.runs, QUICK)
+    chosen = fit.payload["lr_at_batch"]
+    assert (chosen["form"], chosen["law"], list(chosen["laws"])) == ("average", "surge", ["surge"])
+    law = chosen["laws"]["surge"]
+    stated = noise * (law["at_tokens"] / REFERENCE_TOKENS) ** exponent
+    assert law["noise_batch_tokens"] == pytest.approx(stated, rel=0.25)  # parabolas of a skewed valley lean a little
+    assert law["noise_tokens_exponent_low"] - 0.1 < exponent < law["noise_tokens_exponent_high"] + 0.1
+    off = {"surface": 0.0, "by_law": 0.0, "value": 0.0}
+    for share in (0.2, 3.0):
+        lr, best = truth.optimum(TARGET.params, TARGET.tokens)
+        said = at(share * best, fit)
+        wanted = math.log(lr) + float(truth.floor(np.array(math.log(share)), TARGET.tokens))
+        form = said["at_batch"]
+        assert form["law"] == "surge"
+        for name, value in (("surface", form["surface"]), ("by_law", form["by_law"]), ("value", said["value"])):
+            off[name] += abs(math.log(value) - wanted)
+        assert said["low"] / 1.05 <= math.exp(wanted) <= said["high"] * 1.05
+        assert "rises to a noise batch and falls beyond it" in at_batch_words(form)
+    assert off["by_law"] < off["surface"]
+    assert "rises" not in chosen["why"]
+
+
+def test_an_answer_of_before_the_surge_is_still_worded() -> None:
+    part = {"form": "average", "saturating_share": 0.5, "why": "why", "surface": 1e-3, "saturating": 2e-3}
+    assert "50% by a law that saturates with the batch (2.00e-3)" in at_batch_words(part)
 
 
 def test_its_answer_is_nearer_the_truth_and_its_interval_holds_it() -> None:
@@ -74,10 +110,10 @@ def test_its_answer_is_nearer_the_truth_and_its_interval_holds_it() -> None:
         said, truth = at(batch), best_lr(batch)
         assert said["low"] / 1.05 <= truth <= said["high"] * 1.05  # one sweep; the benchmark counts over a thousand
         form = said["at_batch"]
-        by_law = form["saturating_share"] * math.log(form["saturating"] / form["surface"])
+        by_law = form["law_share"] * math.log(form["by_law"] / form["surface"])
         off["surface"] += abs(math.log(form["surface"] / truth))
         off["average"] += abs(math.log(form["surface"] / truth) + by_law)
-        ends = sorted((form["surface"], form["saturating"]))
+        ends = sorted((form["surface"], form["by_law"]))
         assert ends[0] * 0.8 < said["value"] < ends[1] * 1.1  # between both, shaded for risk: towards smaller rates
     assert off["average"] < 0.7 * off["surface"]
 
@@ -120,7 +156,7 @@ def test_an_imposed_batch_moves_the_worlds_and_not_what_it_costs() -> None:
     assert split_regret(moved, some_lr, log_batch)[1] == pytest.approx(split_regret(drawn, some_lr, log_batch)[1])
     low, high = cheap_lr_zone(moved, log_batch, 0.001)
     said = at(1e5)["at_batch"]
-    assert low < math.log(math.sqrt(said["surface"] * said["saturating"])) < high
+    assert low < math.log(math.sqrt(said["surface"] * said["by_law"])) < high
 
 
 def test_where_the_valley_has_one_shape_the_surface_answers_alone() -> None:
@@ -128,7 +164,7 @@ def test_where_the_valley_has_one_shape_the_surface_answers_alone() -> None:
     assert fit.payload["lr_at_batch"]["form"] == "surface"
     assert "not clearly better" in fit.payload["lr_at_batch"]["why"]
     assert fit.payload["model"]["lr_at_batch"] is None
-    assert at(1e5, fit)["at_batch"]["saturating"] is None
+    assert at(1e5, fit)["at_batch"]["by_law"] is None
 
 
 THIN = {
@@ -142,7 +178,7 @@ THIN = {
 def test_thin_evidence_falls_back_and_says_why(design: dict[str, Any], scales: Any, why: str) -> None:
     """Batches that differ between scales alone are confounded with them: no law in the batch comes from those."""
     chosen = fit_of(sweep(scales, **design).runs, QUICK).payload["lr_at_batch"]
-    assert (chosen["form"], chosen["saturating"]) == ("surface", None)
+    assert (chosen["form"], chosen["law"], chosen["laws"]) == ("surface", None, {})
     assert why in chosen["why"]
 
 
@@ -154,23 +190,23 @@ def test_six_scales_cannot_spare_one() -> None:
 
 
 def test_leaving_out_is_refitting() -> None:
-    truth = SaturatingAcrossScales(
+    truth = AcrossScales(
         const=3.0, params_exponent=-0.7, tokens_exponent=0.3, noise_const=6e-4, noise_tokens_exponent=0.83
     )
     sizes, ratios, batches = np.geomspace(2e8, 1e9, 4), np.geomspace(20, 320, 4), np.geomspace(3e4, 4e6, 6)
     params, ratio, batch = (x.ravel() for x in np.meshgrid(sizes, ratios, batches, indexing="ij"))
     noise = np.exp(0.1 * np.random.default_rng(5).standard_normal(params.size))
     columns = params, params * ratio, batch, truth(params, params * ratio, batch) * noise
-    fit = fit_saturating_across_scales(*columns)
+    fit = fit_across_scales(*columns)
     left = params == sizes[0]
-    theta = saturating_without(fit, *columns, left_out=left)
+    theta = fitted_without(fit, *columns, left_out=left)
     assert theta is not None
-    alone = fit_saturating_across_scales(*(column[~left] for column in columns))
+    alone = fit_across_scales(*(column[~left] for column in columns))
     at_target = 1e9, 3e10, 5e5
     assert float(log_lr_of(theta, fit.centre, *at_target)) == pytest.approx(
         math.log(float(alone.law(*at_target))), abs=1e-4
     )
-    assert saturating_without(fit, *columns, left_out=params > sizes[0]) is None  # one size is no law
+    assert fitted_without(fit, *columns, left_out=params > sizes[0]) is None  # one size is no law
 
 
 def test_the_valley_knows_what_it_would_be_without_each_group() -> None:

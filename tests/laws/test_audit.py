@@ -104,8 +104,8 @@ AUDIT: dict[str, tuple[str, ...]] = {
     "9 Shuai": ("catalogue:shuai",),
     "9 Shuai, learning rate": ("rule:lawfit.laws.transfer.batch_lr", "convert:batch"),
     "10 Time Transfer": (
-        "rule:lawfit.laws.lr_batch.SaturatingAcrossScales",
-        "fit:lawfit.estimate.lr_across_scales.fit_saturating_across_scales",
+        "rule:lawfit.laws.lr_batch.AcrossScales",
+        "fit:lawfit.estimate.lr_across_scales.fit_across_scales",
     ),
     "10 Scion": ("catalogue:scion_horizons",),
     "10 Scion, norm of the output layer": (
@@ -113,7 +113,11 @@ AUDIT: dict[str, tuple[str, ...]] = {
     ),
     "11.1 power scheduler": ("catalogue:power_scheduler", "fit:lawfit.estimate.lr_batch.fit_power_scheduler"),
     "11.1 power schedule": ("rule:lawfit.laws.schedules.power_lr", "convert:schedule"),
-    "11.2 surge": ("rule:lawfit.laws.lr_batch.Surge", "fit:lawfit.estimate.lr_batch.fit_lr_batch"),
+    "11.2 surge": (
+        "rule:lawfit.laws.lr_batch.Surge",
+        "fit:lawfit.estimate.lr_batch.fit_lr_batch",
+        "fit:lawfit.estimate.lr_across_scales.fit_across_scales",
+    ),
     "11.3 random matrices": ("rule:lawfit.laws.transfer.batch_lr", "convert:batch"),
     "11.4 beta2 at a half-life": (
         "catalogue:marek_beta2",
@@ -126,7 +130,7 @@ AUDIT: dict[str, tuple[str, ...]] = {
     "11.7 steps to a result": (
         "none: a protocol without a formula; what it measures is fitted as E4, with the rates tried at each batch",
     ),
-    "12 learning rate with the batch growing": ("rule:lawfit.laws.lr_batch.SaturatingAcrossScales",),
+    "12 learning rate with the batch growing": ("rule:lawfit.laws.lr_batch.AcrossScales",),
     "13 MiniCPM, batch": ("catalogue:minicpm",),
     "13 MiniCPM, learning rate": ("catalogue:minicpm_lr",),
     "13 MiniCPM, loss": ("catalogue:minicpm_loss", "fit:lawfit.estimate.loss_forms.ADDITIVE"),
