@@ -14,6 +14,7 @@ from lawfit.cli.fit import summary
 from lawfit.errors import NoFit, NotEnoughData
 from lawfit.estimate import critical_analysis
 from lawfit.estimate.analysis import FitOptions
+from lawfit.laws.critical_batch import DOUBLING, ZHANG, convert
 from lawfit.pipeline.fitting import LR_BATCH
 from lawfit.plots.report import report_html
 from lawfit.plots.words import further_words
@@ -52,6 +53,26 @@ def test_certificates_and_shares_are_stored_and_shown(store: Store, capsys: pyte
     assert answer["critical_batch"]["shares"] == pytest.approx(route["shares"], abs=1e-4)
     page = report_html(fit, answer, store.runs(fit.recipe_key), pipeline.laws_of(store, fit))
     assert "Largest size" in page
+
+
+def test_it_is_stated_by_zhangs_definition_too(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    """Law and exponent, in fit, answer and page: a third to a quarter of the doubling batch (arXiv 2410.21676)."""
+    with_targets(store)
+    fit = pipeline.refit(store)
+    answer = pipeline.recommend(store, None, TARGET)
+    own, also = answer["critical_batch"], answer["critical_batch"]["restated"]
+    assert also["definition"] == ZHANG.to_json()
+    assert also["low"] < float(convert(own["value"], DOUBLING, ZHANG)) < also["high"]
+    assert also["law"]["exponent_low"] < also["law"]["exponent"] < also["law"]["exponent_high"]
+    assert also["law"]["exponent"] < own["law"]["exponent"]
+    output.show(*summary(fit))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "by Zhang's definition: " in shown
+    assert f"moving as tokens^{also['law']['exponent']:+.2f} (" in shown
+    words = further_words(answer, "critical_batch")
+    assert "by the definition of 20 % more steps than linear scaling from a batch of 131,072 tokens" in words
+    page = report_html(fit, answer, store.runs(fit.recipe_key), pipeline.laws_of(store, fit))
+    assert "by the definition of 20 % more steps" in page
 
 
 def test_an_uncertified_one_is_stored_and_does_not_answer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,8 +115,35 @@ def critical_batch_answer(fit: Fit, target: Target) -> dict[str, Any]:
         "shares": {each: round(share, 4) for each, share in average.shares.items()},
         "left_out": (route["left_out"] or {}).get("answer"),
         "noise_scale": None if noise is None else {name: noise[name] for name in ("factor", "steady", "words")},
+        "restated": _restated(fit, target),
         "certified": not fit.payload["reasons"],
         **_standing(fit, said.decades),
+    }
+
+
+def _restated(fit: Fit, target: Target) -> dict[str, Any] | None:
+    """The critical batch at the target in the further definition, and its law; None where the fit has none."""
+    route = fit.payload.get("restated")
+    if route is None or route["status"] == FitStatus.UNCERTIFIED.value:
+        return None
+    name, average = route["answering"], AveragedLaw.from_json(route)
+    said = average.predict(target.level, **{x: getattr(target, x) for x in average.inputs})
+    law = OptimumLaw.from_json(route["laws"][name])
+    low, high = law.exponent_interval(name, target.level)
+    return {
+        "value": digits(said.value),
+        "low": digits(said.low),
+        "high": digits(said.high),
+        "level": target.level,
+        "definition": route["definition"],
+        "law": {
+            "input": name,
+            "const": digits(law.const),
+            "exponent": digits(law.exponents[name]),
+            "exponent_low": digits(low),
+            "exponent_high": digits(high),
+        },
+        "lent_by": route["lent_by"],
     }
 
 

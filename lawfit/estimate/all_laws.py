@@ -174,7 +174,12 @@ def _critical_law(found: RecipeLaws, metric: str) -> tuple[FittedLaw | None, str
         "noise_scale": None if noise is None else noise.to_json(),
         "words": critical_words.headline(analysis, _ROUTE_WORDS[route]),
         "least_tokens": None if found.least_tokens is None else found.least_tokens.to_json(),
-        "lines": critical_words.lines(analysis, noise, found.least_tokens),
+        "restated": None if route not in found.restated else found.restated[route].to_json(),
+        "unstated": found.unstated.get(route, ""),
+        "lines": [
+            *critical_words.lines(analysis, noise, found.least_tokens),
+            critical_words.restated(found.restated.get(route), found.unstated.get(route, "")),
+        ],
         "reasons": list(analysis.reasons),
         "sentences": list(analysis.sentences),
         "lent_by": None if analysis.lent_by is None else list(analysis.lent_by),

@@ -8,6 +8,7 @@ from lawfit.estimate.critical_analysis import CriticalAnalysis
 from lawfit.estimate.critical_laws import BOTH
 from lawfit.estimate.least_tokens import LeastTokensFit
 from lawfit.estimate.noise_by_size import NoiseFactor
+from lawfit.laws.critical_batch import ZHANG
 from lawfit.records import FitStatus
 from lawfit.units import counted, format_quantity
 
@@ -37,6 +38,22 @@ def lines(found: CriticalAnalysis, noise: NoiseFactor | None, least: LeastTokens
         ("certificate", _certificate(found)),
     ]
     return [f"{label}: {words}" for label, words in said if words]
+
+
+def restated(found: CriticalAnalysis | None, why_not: str) -> str:
+    """The law in a further definition: exponent, where its numbers lie, and what they mean."""
+    if found is None:
+        return f"by Zhang's definition: not stated: {why_not}"
+    law = found.laws[found.answering]
+    low, high = law.exponent_interval(found.answering)
+    ends = sorted(c.value_tokens for c in found.measured)
+    name = "Zhang's definition" if found.definition == ZHANG else "another definition"
+    lent = "" if found.lent_by is None else f", in part from {', '.join(found.lent_by) or 'a vague prior'}"
+    return (
+        f"by {name}: {format_quantity(ends[0])} to {format_quantity(ends[-1])} tokens, moving as "
+        f"{_INPUT[found.answering]}^{law.exponents[found.answering]:+.2f} ({low:+.2f} to {high:+.2f}{lent}); "
+        f"{found.definition.words()}"
+    )
 
 
 def _follows(found: CriticalAnalysis) -> str:

@@ -97,7 +97,8 @@ class LeastTokensFit:
 
     def oracle_words(self) -> str:
         """The stochastic oracle's own batch of least tokens, fewest steps and cost, size by size."""
-        return "; ".join(
+        aside = "" if self.shape == ORACLE or not self.oracle else "not what these steps follow; its own numbers: "
+        return aside + "; ".join(
             f"{format_quantity(each.params)} parameters to {each.loss:.4g} nats: b* {format_quantity(each.best_batch)} "
             f"({_end(each.best_batch_low)} to {_end(each.best_batch_high)}), S_min {each.steps_min:,.0f} steps, SFO "
             f"{format_quantity(each.cost)} tokens at b*"

@@ -8,13 +8,15 @@ other and are never pooled.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
 
 from lawfit.errors import FitError
+from lawfit.estimate.certificate import Certificate
 from lawfit.estimate.critical_analysis import CriticalAnalysis, analyse_critical
+from lawfit.estimate.critical_batch import CriticalBatch
 from lawfit.estimate.critical_certificate import certify_hyperbola
 from lawfit.estimate.data_laws import fit_data_laws
 from lawfit.estimate.held import Held, hold_settings
@@ -37,7 +39,7 @@ from lawfit.estimate.three_term_result import ThreeTermFit
 from lawfit.estimate.timescale import TimescaleFit, fit_timescale
 from lawfit.estimate.weight_decay import DecayRuns
 from lawfit.factors import WEIGHT_DECAY, asked_levels
-from lawfit.laws.critical_batch import DOUBLING, Definition
+from lawfit.laws.critical_batch import DOUBLING, ZHANG, Definition
 from lawfit.laws.rate_falls import Falls, falls
 from lawfit.records import FitStatus, Run, StepsToTarget
 
@@ -59,6 +61,8 @@ class RecipeLaws:
     least_tokens: LeastTokensFit | None  # of the table or curves that steps to a loss are read from
     noise: tuple[NoiseOfSize, ...]  # gradient noise scale by size, of the runs that logged it
     missing: Mapping[str, str]  # route -> what it would take
+    restated: Mapping[str, CriticalAnalysis] = field(default_factory=dict)  # by route, in a further definition
+    unstated: Mapping[str, str] = field(default_factory=dict)  # route -> why it is not stated in that definition
     unread: tuple[str, ...] = ()  # loss curves that are stored and not read, and what would have them read
     without_laws: tuple[str, ...] = ()  # published laws that lent nothing
 
@@ -103,6 +107,7 @@ def fit_recipe_laws(
     decay: DecayFit | None = None,
     level: Collection[str] | None = None,
     definition: Definition = DOUBLING,
+    also: Definition = ZHANG,
     rng: np.random.Generator,
     resamples: int = RESAMPLES,
     surface: bool = True,
@@ -122,6 +127,7 @@ def fit_recipe_laws(
     stated : further columns that the recipe holds fixed, such as ``cooldown_fraction``
     decay : the law of weight decay of the same runs, where it was fitted already
     level : keys of the runs at the level that all laws but that of weight decay hold at; None: chosen here
+    definition, also : of the critical batch; the law is fitted by the first, and stated by the second beside it
     resamples : of the three-term surface; the other laws need none
     surface : False leaves the three-term surface out, which takes longer than all other laws together
     without_laws : published laws that must lend nothing (`laws.lenders`)
@@ -136,6 +142,8 @@ def fit_recipe_laws(
     beside = [*decay.held.notes, *unsteady_noise(usual, steady.until, squares)]
     missing: dict[str, str] = {}
     critical: dict[str, CriticalAnalysis] = {}
+    restated: dict[str, CriticalAnalysis] = {}
+    unstated: dict[str, str] = {}
     least: LeastTokensFit | None = None
     routes: dict[str, Callable[[], tuple[Sequence[HyperbolaFit], Sequence[str], StepsTable | None]]] = {
         STEPS_TABLE: lambda: _from_table(targets, schedule),
@@ -147,13 +155,21 @@ def fit_recipe_laws(
             fits, notes, table = measure()
             least = fit_least_tokens(table, without_laws) if least is None and table is not None else least
             estimator = "E5" if route == DATA_LAWS else "E4"
-            found = [
-                replace(fit.critical(definition, estimator=estimator), certificate=certify_hyperbola(fit))
-                for fit in fits
-            ]
-            critical[route] = analyse_critical(found, [*notes, *beside], without_laws)
+            certificates = [certify_hyperbola(fit) for fit in fits]
+            critical[route] = analyse_critical(
+                _critical(fits, certificates, definition, estimator), [*notes, *beside], without_laws
+            )
         except FitError as error:
             missing[route] = str(error)
+            continue
+        tried = max(float(fit.batches.max()) for fit in fits)
+        if also.reference_batch_tokens > tried:
+            unstated[route] = (
+                f"it counts from a batch of {also.reference_batch_tokens:,.0f} tokens, "
+                f"and the largest tried is {tried:,.0f}"
+            )
+        else:
+            restated[route] = analyse_critical(_critical(fits, certificates, also, estimator), (), without_laws)
     three_term = None
     try:
         if surface:
@@ -169,9 +185,20 @@ def fit_recipe_laws(
         least_tokens=least,
         noise=noise_by_size(usual, squares, steady.until),
         missing=missing,
+        restated=restated,
+        unstated=unstated,
         unread=tuple(steady.refusals(curves or {})),
         without_laws=tuple(without_laws),
     )
+
+
+def _critical(
+    fits: Sequence[HyperbolaFit], certificates: Sequence[Certificate], definition: Definition, estimator: str
+) -> list[CriticalBatch]:
+    return [
+        replace(fit.critical(definition, estimator=estimator), certificate=report)
+        for fit, report in zip(fits, certificates, strict=True)
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

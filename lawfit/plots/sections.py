@@ -21,6 +21,7 @@ from lawfit.plots.words import (
     is_simulated,
     other_law_rows,
     recipe_words,
+    restated_words,
     scale_words,
 )
 from lawfit.units import counted, format_lr, format_percent, format_quantity
@@ -244,6 +245,7 @@ def _further_rows(
                 (level, f"{format_quantity(part['low'])} to {format_quantity(part['high'])}"),
                 ("Means", f"at this batch {definition_words(part['definition'])}"),
                 ("So what", "below it larger batches save time at little cost; above it they mostly waste tokens"),
+                *([("Also", restated_words(part["restated"]))] if part.get("restated") else []),
                 *([("Your batch", f"{batch['value'] / part['value']:.2g} times it")] if batch is not None else []),
                 *_critical_standing(part),
                 *([("Measured in", f"recipe {part['from_recipe']}")] if part.get("from_recipe") else []),

@@ -88,7 +88,8 @@ def further_words(document: Mapping[str, Any], name: str) -> str:
         source = f"; measured in recipe {part['from_recipe']}" if part.get("from_recipe") else ""
         noise = part.get("noise_scale")
         factor = f"; {noise['factor']['value']:.2g} times the gradient noise scale" if noise and noise["steady"] else ""
-        return f"{tokens}: there {definition_words(part['definition'])}{factor}{source}"
+        also = f"; {restated_words(part['restated'])}" if part.get("restated") else ""
+        return f"{tokens}: there {definition_words(part['definition'])}{factor}{source}{also}"
     run = "" if part["run_low"] is None else f"; a single run {part['run_low']:.4g} to {part['run_high']:.4g}"
     return f"{part['value']:.4g} nats per token ({_span(part, _four)}) at the best settings{run}"
 
@@ -129,6 +130,16 @@ def at_batch_words(part: Mapping[str, Any] | None) -> str:
 def format_decay(value: float) -> str:
     """A weight decay as people write it: ``0.0453``, and ``2.81e-4`` where it is small."""
     return f"{value:.3g}" if value >= SMALL_DECAY else format_lr(value)
+
+
+def restated_words(part: Mapping[str, Any]) -> str:
+    """A critical batch by a further definition, with its law."""
+    law = part["law"]
+    return (
+        f"{format_quantity(part['value'])} tokens ({_span(part, format_quantity)}), moving as "
+        f"{CRITICAL_INPUTS[law['input']]}^{law['exponent']:+.2f} ({law['exponent_low']:+.2f} to "
+        f"{law['exponent_high']:+.2f}), by the definition of {part['definition']['words']}"
+    )
 
 
 def definition_words(definition: Mapping[str, Any]) -> str:

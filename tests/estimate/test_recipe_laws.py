@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from lawfit import pipeline
 from lawfit.estimate.held import hold_settings
@@ -19,7 +20,7 @@ from lawfit.estimate.recipe_laws import (
     fit_recipe_laws,
 )
 from lawfit.estimate.weight_decay import DecayRuns, locate_weight_decay
-from lawfit.laws.critical_batch import ZHANG
+from lawfit.laws.critical_batch import DOUBLING, ZHANG, Definition, convert
 from lawfit.records import OptimumStatus, Run, RunStatus, StepsToTarget
 from lawfit.storage import Store
 from tests.estimate.test_steps_to_target import ZHANG_LOSSES, ZHANG_STEPS
@@ -67,7 +68,14 @@ def test_a_grid_of_finished_runs(rng: np.random.Generator) -> None:
 
 
 def test_only_a_table_of_steps() -> None:
-    rows = [
+    found = fit_recipe_laws([], zhang_rows(), definition=ZHANG, rng=np.random.default_rng(0), resamples=10)
+    assert found.answering == STEPS_TABLE
+    assert found.critical[STEPS_TABLE].definition == ZHANG
+    assert {CURVES, DATA_LAWS, THREE_TERM, TIMESCALE} == set(found.missing)
+
+
+def zhang_rows() -> list[StepsToTarget]:
+    return [
         StepsToTarget(
             run_key=f"{size}-{k}",
             params=1e6 * size,
@@ -78,10 +86,34 @@ def test_only_a_table_of_steps() -> None:
         for size, column in ZHANG_STEPS.items()
         for k, steps in enumerate(column)
     ]
-    found = fit_recipe_laws([], rows, definition=ZHANG, rng=np.random.default_rng(0), resamples=10)
-    assert found.answering == STEPS_TABLE
-    assert found.critical[STEPS_TABLE].definition == ZHANG
-    assert {CURVES, DATA_LAWS, THREE_TERM, TIMESCALE} == set(found.missing)
+
+
+def test_a_critical_batch_is_stated_in_zhangs_definition_too() -> None:
+    """G10: B* of the raw steps, and a law of its own through them: slope 0.482 in params (arXiv 2410.21676)."""
+    found = fit_recipe_laws([], zhang_rows(), rng=np.random.default_rng(0), surface=False)
+    own, also = found.critical[STEPS_TABLE], found.restated[STEPS_TABLE]
+    assert (own.definition, also.definition) == (DOUBLING, ZHANG)
+    golden = (745.3200, 955.1581, 1393.7269, 1888.5222)  # sequences of 512 tokens
+    assert [c.value_tokens / 512 for c in also.measured] == pytest.approx(golden, rel=1e-6)
+    for one, other in zip(own.measured, also.measured, strict=True):
+        assert other.value_tokens == pytest.approx(float(convert(one.value_tokens, DOUBLING, ZHANG)), rel=1e-9)
+    low, high = also.laws["params"].exponent_interval("params")
+    assert low < 0.482 < high
+    assert also.laws["params"].exponents["params"] == pytest.approx(0.482, abs=0.02)
+    assert own.laws["params"].exponents["params"] > 0.6  # the reference makes Zhang's law flatter
+    alone = fit_recipe_laws([], zhang_rows(), definition=ZHANG, rng=np.random.default_rng(0), surface=False)
+    assert also.laws["tokens"].exponents == alone.critical[STEPS_TABLE].laws["tokens"].exponents
+
+
+def test_a_reference_above_all_batches_is_not_stated_and_that_is_said() -> None:
+    small = [replace(row, batch_tokens=row.batch_tokens / 1000) for row in zhang_rows()]
+    found = fit_recipe_laws([], small, rng=np.random.default_rng(0), surface=False)
+    assert STEPS_TABLE in found.critical
+    assert not found.restated
+    assert "counts from a batch of 131,072 tokens, and the largest tried is" in found.unstated[STEPS_TABLE]
+    own = Definition(fraction=0.2, reference_batch_tokens=131.072)
+    scaled = fit_recipe_laws([], small, also=own, rng=np.random.default_rng(0), surface=False).restated[STEPS_TABLE]
+    assert scaled.measured[0].value_tokens * 1000 / 512 == pytest.approx(745.32, rel=1e-5)
 
 
 def test_curves_of_a_decaying_schedule_are_not_read(rng: np.random.Generator) -> None:
