@@ -16,6 +16,7 @@ import numpy as np
 from lawfit.errors import FitError
 from lawfit.estimate.loss_fit import LossFit, fit_loss
 from lawfit.estimate.loss_forms_further import EVERY_FORM
+from lawfit.estimate.loss_result import Interval
 from lawfit.records import Run, RunStatus, SizedLoss
 
 Measured = Run | SizedLoss
@@ -144,4 +145,13 @@ def _words(fit: LossFit, apart: int) -> str:
             return f"data-constrained form through {scales}: they do not say how fast repeated tokens lose their worth"
         falls = f"what a repeated token is worth falls by e in {worth.value:.3g} passes{span}"
         return f"data-constrained form: {falls}; {scales}"
-    return f"form with sparse experts through {scales}: {EVERY_FORM[fit.form].formula}"
+    numbers = ", ".join(
+        _number_words(name, value, name in fit.certificate.weak) for name, value in fit.parameters.items()
+    )
+    return f"form with sparse experts through {scales}: {EVERY_FORM[fit.form].formula}, with {numbers}"
+
+
+def _number_words(name: str, value: Interval, is_open: bool) -> str:
+    """``lambda -0.12 (-0.2 to -0.05)``; open: the scales do not determine it."""
+    ends = "no interval" if value.low is None or value.high is None else f"{value.low:.3g} to {value.high:.3g}"
+    return f"{name.rstrip('_')} {value.value:.3g} ({ends}{', open' if is_open else ''})"

@@ -225,9 +225,13 @@ def _noise_interval(solved: _Solved, freedom: int, level: float) -> tuple[float,
 
 
 def _crossing(solved: _Solved, limit: float, inside: int, outside: int) -> float:
-    """Noise batch where the sum of squares passes the limit, on the straight line between two points of the grid."""
+    """Noise batch where the sum of squares passes the limit between two points of the grid.
+
+    Its root above the least one is straight near there; the sum itself is not, and a line through it falls short.
+    """
     ends = [inside, outside]
-    return float(np.exp(np.interp(limit, solved.grid_squares[ends], solved.log_noise[ends])))
+    above = np.sqrt(np.maximum(solved.grid_squares[ends] - solved.squares, 0.0))
+    return float(np.exp(np.interp(np.sqrt(limit - solved.squares), above, solved.log_noise[ends])))
 
 
 def fit_power_scheduler(batch_tokens: ArrayLike, tokens: ArrayLike, lr: ArrayLike) -> PowerScheduler:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,7 @@ from lawfit.estimate.loss_ensemble import LossEnsemble
 from lawfit.estimate.loss_law import loss_law
 from lawfit.estimate.loss_third import fit_further_forms, ordinary_runs
 from lawfit.laws.loss import CHINCHILLA, DATA_CONSTRAINED
+from lawfit.laws.published import published_law
 from lawfit.records import Fit, FitStatus, Run, RunStatus, Target
 
 TARGET = Target(params=2e10, tokens=4e11)
@@ -145,6 +147,22 @@ def test_runs_with_fewer_active_experts_do_not_enter_the_additive_law(rng: np.ra
     assert kept == dense
     assert "2 runs with another share of active experts than 1" in note
     assert "fewer than 3 scales have another share" in fit_further_forms([*dense, *few], rng)[1]["moe_sparsity"]
+
+
+def test_what_active_experts_are_worth_is_printed_with_numbers_and_intervals(rng: np.random.Generator) -> None:
+    law = published_law("moe_sparsity")
+    runs = []
+    for n, ratio, share in itertools.product(np.geomspace(1e8, 1e10, 6), (10.0, 40.0, 160.0), (1.0, 0.5, 0.25, 0.1)):
+        loss = float(law.evaluate("loss", params=n, tokens=n * ratio, active_fraction=share))
+        noisy = loss * float(np.exp(0.001 * rng.standard_normal()))
+        runs.append(run(n, n * ratio, noisy, sparsity=1 - share))
+    found = fit_further_forms(runs, rng)[0]["moe_sparsity"]
+    assert "through 72 scales" in found["words"]
+    for name, number in found["fit"]["parameters"].items():
+        said = f"{name.rstrip('_')} {number['value']:.3g} ({number['low']:.3g} to {number['high']:.3g}"
+        assert said in found["words"]
+    (line,) = (each for each in loss_law(runs, rng).payload["lines"] if "sparse experts" in each)
+    assert ", lambda -" in line  # a fit with resamples of its own
 
 
 def test_an_asymptote_is_not_lent_to_losses_that_are_all_below_it(rng: np.random.Generator) -> None:

@@ -16,7 +16,7 @@ from lawfit.estimate.valley import (
     along_floor,
     best_lr_shift,
     excess,
-    saturating_share,
+    law_share,
     steepened,
 )
 
@@ -123,5 +123,5 @@ class TestSteepened:
 
 
 def test_the_saturating_law_has_no_share_at_the_best_batch_and_half_far_away() -> None:
-    np.testing.assert_allclose(saturating_share(np.array([0.0, 8.0, -8.0])), [0.0, 0.5, 0.5], atol=1e-12)
-    assert np.all(np.diff(saturating_share(np.linspace(0, 4, 20))) > 0)
+    np.testing.assert_allclose(law_share(np.array([0.0, 8.0, -8.0])), [0.0, 0.5, 0.5], atol=1e-12)
+    assert np.all(np.diff(law_share(np.linspace(0, 4, 20))) > 0)

@@ -226,8 +226,8 @@ NUMBERS: dict[str, tuple[Callable[[], Any], float]] = {
     "loss.Repetition": (lambda: REPEATED.loss(6.34e9, 242e9, 25e9), 2.225644089),  # G23
     "lr_batch.Saturating": (lambda: lr_batch.Saturating(lr_max=0.01, noise_batch_tokens=1000)(250), 0.002),  # G16
     "lr_batch.Surge": (lambda: lr_batch.Surge(lr_max=0.01, noise_batch_tokens=1000)(4000), 0.008),  # G16
-    "lr_batch.SaturatingAcrossScales": (  # the same, where the noise batch is as large as the horizon
-        lambda: lr_batch.SaturatingAcrossScales(
+    "lr_batch.AcrossScales": (  # the same, where the noise batch is as large as the horizon
+        lambda: lr_batch.AcrossScales(
             const=0.01, params_exponent=0, tokens_exponent=0, noise_const=1, noise_tokens_exponent=1
         )(1, 1000, 250), 0.002,
     ),
