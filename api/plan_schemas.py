@@ -56,6 +56,9 @@ class OptimumOut(Document):
         description="Share of the loss -> parameters within which the central fit gives up less"
     )
     expected_regret: float = Field(description="Share of the loss given up on average at the value")
+    forms: list[dict[str, Any]] = Field(
+        default_factory=list, description="Each form that is averaged: its best size and exponent alone, and its share"
+    )
     budget: IntervalOut | None = Field(default=None, description="Where a loss, a size or tokens were asked from")
 
 
@@ -149,6 +152,10 @@ class PlanOut(Document):
     budget: BudgetOut
     plan: ScaleOut
     optimum: OptimumOut | None = Field(description="Null where the runs do not say it: see missing.optimum")
+    isoflop: dict[str, Any] | None = Field(
+        default=None,
+        description="The best size by the minima of IsoFLOP profiles, without a form of the law; null: missing.isoflop",
+    )
     alternatives: list[AlternativeOut]
     settings: SettingsOut
     time: TimeOut | None = Field(description="Null without a critical batch: see missing.time")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lawfit.advise.loss_belief import LossBelief, finite
 from lawfit.advise.planning_choice import Choice
 from lawfit.advise.planning_optimum import optimal_path, tokens_for
+from lawfit.advise.planning_routes import disagreement, each_form, profile_part, profiles
 from lawfit.advise.planning_runs import runs_words
 from lawfit.advise.planning_time import time_answer, tokens_per_second
 from lawfit.errors import NotEnoughData
@@ -70,6 +71,10 @@ def plan(
     time, lacking = _time(laws, missing, belief, choice, said, question, batch)
     total = choice.total
     verdict = choice.verdict
+    optimum = None if choice.refused else _optimum(belief, choice)
+    by_profile = "profiles say nothing of tokens that are served" if choice.served else profiles(fit.payload["points"])
+    part = None if isinstance(by_profile, str) else profile_part(by_profile, choice.total, question.level)
+    apart = disagreement(part, optimum) if part and optimum else ""
     return {
         "schema": SCHEMA,
         "recipe": said["recipe"],
@@ -94,14 +99,19 @@ def plan(
                 for name, value in (("params", choice.params), ("tokens", choice.tokens))
             },
         },
-        "optimum": None if choice.refused else _optimum(belief, choice),
+        "optimum": optimum,
+        "isoflop": part,
         "alternatives": _alternatives(belief, choice),
         "settings": {
             name: said.get(name) for name in ("recommendation", "weight_decay", "critical_batch", "expected_loss")
         }
         | {"missing": said.get("missing", {}), "prediction_id": said["id"]},
         "time": time,
-        "missing": {"optimum": verdict.refusal or "", "time": lacking},
+        "missing": {
+            "optimum": verdict.refusal or "",
+            "time": lacking,
+            "isoflop": by_profile if isinstance(by_profile, str) else "",
+        },
         "runs_that_would_help": list(verdict.runs),
         "evidence": {
             "loss_fit_id": fit.id,
@@ -111,7 +121,7 @@ def plan(
             "forms": {form: finite(share) for form, share in belief.forms.items()},
             "notes": list(fit.payload["sentences"]),
         },
-        "warnings": [*_warnings(belief, choice, recipe), *said["warnings"]],
+        "warnings": [*_warnings(belief, choice, recipe), *([apart] if apart else []), *said["warnings"]],
     }
 
 
@@ -141,6 +151,7 @@ def _optimum(belief: LossBelief, choice: Choice) -> dict[str, Any]:
         "params_exponent": _part(belief, exponent, exponent_each, level),
         "cheap_zone": {f"{share:g}": [finite(end) for end in zone] for share, zone in best.zones.items()},
         "expected_regret": finite(best.regret),
+        "forms": each_form(belief, choice.total, choice.served),
     }
     if choice.own_budget is not None:  # the budget is part of the answer: each world has its own
         flops, params, tokens_each = choice.own_budget

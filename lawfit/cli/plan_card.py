@@ -14,6 +14,7 @@ from lawfit.plots.plan_tables import (
     cost_words,
     fastest_words,
     frontier_table,
+    routes_words,
     scale_table,
 )
 from lawfit.plots.words import FURTHER_NAMES, batch_range, further_words, is_simulated, recipe_words
@@ -49,7 +50,7 @@ def _scale(document: Mapping[str, Any]) -> RenderableType:
 def _settings(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     said = document["settings"]
     lr, batch = (said["recommendation"][name] for name in ("lr", "batch_tokens"))
-    rows = [("Expected cost", cost_words(document))]
+    rows = [("Expected cost", cost_words(document)), *routes_words(document)]
     if lr is not None:
         rows.append(
             ("Learning rate", f"{format_lr(lr['value'])} peak ({format_lr(lr['low'])} to {format_lr(lr['high'])})")

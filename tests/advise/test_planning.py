@@ -15,6 +15,7 @@ import pytest
 from lawfit.advise.loss_belief import LossBelief
 from lawfit.advise.planning import plan
 from lawfit.advise.planning_optimum import OptimalPath, best_split, optimal_path, params_for, tokens_for
+from lawfit.advise.planning_routes import each_form
 from lawfit.advise.planning_runs import helpful_runs, judge, on_one_line
 from lawfit.errors import FitError, LawfitError, NotEnoughData
 from lawfit.estimate.loss_backtest import Drift, FormBacktest
@@ -367,15 +368,15 @@ class TestSeveralForms:
         found, belief = of_two_forms()
         assert set(belief.forms) == {"additive", "power"}  # the third knows of no split
         assert sum(belief.forms.values()) == pytest.approx(1)
-        weight = {fit.form: w for fit, w in zip(found.fits, found.weights, strict=True)}
+        weight = {each.form: each.weight for each in found.by_form()}
         assert belief.forms["power"] / belief.forms["additive"] == pytest.approx(weight["power"] / weight["additive"])
-        assert belief.counts == tuple(round(400 * share) for share in belief.forms.values())
+        assert belief.counts == tuple(round(400 * share) for share in belief.weights)
         assert np.isfinite(belief.each([1e8, 1e14], [1e9, 1e5])).all()
 
     def test_the_centre_is_their_mean(self) -> None:
         found, belief = of_two_forms()
-        each = {fit.form: float(np.log(fit.loss(1e10, 1e11))) for fit in found.fits}
-        mean = sum(share * each[form] for form, share in belief.forms.items())
+        each = [float(np.log(fit.loss(1e10, 1e11))) for fit in found.fits if fit.form != "compute_only"]
+        mean = float(np.dot(belief.weights, each))
         assert belief.centre([1e10], [1e11])[0] == pytest.approx(mean, rel=1e-9)
 
     def test_the_interval_holds_what_the_forms_disagree_about(self) -> None:
@@ -387,3 +388,50 @@ class TestSeveralForms:
         for count in belief.counts:
             assert ends[0] < np.median(best.log_params_each[start : start + count]) < ends[1]
             start += count
+
+
+def profiles_of(law: AdditiveLaw) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Five budgets of nine sizes around the best of each."""
+    flops = np.repeat(np.geomspace(1e19, 1e21, 5), 9)
+    params = law.optimum(flops)[0] * np.tile(np.geomspace(1 / 6, 6, 9), 5)
+    tokens = flops / 6 / params
+    noise = np.exp(0.002 * np.random.default_rng(2).standard_normal(len(params)))
+    return params, tokens, law.loss(params, tokens) * noise
+
+
+class TestRoutes:
+    def test_profiles_stand_beside_the_forms_and_agree(self) -> None:
+        document = asked(loss_fit(*profiles_of(CHINCHILLA)), flops=1e22)
+        part, truth = document["isoflop"], float(CHINCHILLA.optimum(1e22)[0])
+        assert part["params"]["low"] < truth < part["params"]["high"]
+        assert part["params_exponent"]["low"] < float(CHINCHILLA.params_exponent) < part["params_exponent"]["high"]
+        assert [b["sizes"] >= 5 for b in part["budgets"]] == [True] * 5
+        assert not any("two routes disagree" in words for words in document["warnings"])
+        (alone,) = document["optimum"]["forms"]
+        assert alone["params"] == pytest.approx(document["optimum"]["central_params"], rel=1e-3)
+
+    def test_routes_that_disagree_say_so(self) -> None:
+        """A stored form whose sizes are ten times those of the profiles that are stored beside it."""
+        fit = loss_fit(*profiles_of(CHINCHILLA))
+        moved = [
+            {"params": p["params"] / 10, "tokens": p["tokens"] * 10, "loss": p["loss"]} for p in fit.payload["points"]
+        ]
+        document = asked(replace(fit, payload={**fit.payload, "points": moved}), flops=1e21)
+        (words,) = (w for w in document["warnings"] if "two routes disagree" in w)
+        assert "the minima of 5 IsoFLOP profiles" in words
+
+    def test_without_profiles_the_reason_is_said(self) -> None:
+        document = asked(flops=1e21)
+        assert document["isoflop"] is None
+        assert "budgets have a lowest loss inside" in document["missing"]["isoflop"]
+        assert asked(flops=1e21, inference_tokens=1e12)["missing"]["isoflop"].startswith("profiles say nothing")
+
+    def test_each_form_has_its_own_size(self) -> None:
+        _, belief = of_two_forms()
+        rows = each_form(belief, 1e22, 0.0)
+        assert sum(row["share"] for row in rows) == pytest.approx(1, abs=1e-5)
+        assert {row["form"] for row in rows} == {"additive", "power"}
+        for row, fit in zip(rows, belief.fits, strict=True):
+            if row["form"] == "additive":
+                assert row["params"] == pytest.approx(float(fit.law.optimum(1e22)[0]), rel=2e-3)
+                assert row["params_exponent"] == pytest.approx(float(fit.law.params_exponent), abs=2e-3)

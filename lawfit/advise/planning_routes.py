@@ -1,0 +1,85 @@
+"""The best size by other routes, beside the plan's: each form of the loss law alone, and IsoFLOP profiles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from lawfit.advise.loss_belief import LossBelief, finite
+from lawfit.advise.planning_optimum import best_split, optimal_path
+from lawfit.errors import NotEnoughData
+from lawfit.estimate.isoflop import IsoFlop, isoflop
+from lawfit.units import format_quantity
+
+
+def each_form(belief: LossBelief, flops: float, served: float) -> list[dict[str, Any]]:
+    """What each fit that the plan averages says alone: its best size, and how that moves with the budget."""
+    found = []
+    for fit, weight in zip(belief.fits, belief.weights, strict=True):
+        alone = replace(belief, fits=(fit,), weights=(1.0,), counts=(0,))
+        around = optimal_path(alone, served=served, budgets=np.array([flops / math.e, flops * math.e]))
+        found.append(
+            {
+                "form": fit.form,
+                "share": finite(weight),
+                "fitted_from_flops": finite(fit.scales["flops"][0]),
+                "params": finite(math.exp(best_split(alone, flops, served=served).log_params)),
+                "params_exponent": finite(float(around.log_params[0, 1] - around.log_params[0, 0]) / 2),
+            }
+        )
+    return found
+
+
+def profiles(points: Sequence[Mapping[str, Any]]) -> IsoFlop | str:
+    """The IsoFLOP route through the scales of a stored fit, or why there is none."""
+    if not all("loss" in point for point in points):
+        return "this fit does not keep the losses of its scales; run lawfit fit again"
+    columns = np.array([(p["params"], p["tokens"], p["loss"]) for p in points], dtype=float).reshape(-1, 3).T
+    try:
+        return isoflop(*columns)
+    except NotEnoughData as error:
+        return str(error)
+
+
+def profile_part(found: IsoFlop, flops: float, level: float) -> dict[str, Any]:
+    """The part of the document."""
+    value, low, high = found.at(flops, level)
+    exponent = found.exponent_interval(level)
+    return {
+        "params": {"value": finite(value), "low": finite(low), "high": finite(high), "level": level},
+        "params_exponent": {
+            "value": finite(found.exponent),
+            "low": finite(exponent[0]),
+            "high": finite(exponent[1]),
+            "level": level,
+        },
+        "budgets": [
+            {
+                "flops": finite(p.flops),
+                "sizes": p.sizes,
+                "params": finite(p.params),
+                "factor_sd": finite(math.exp(p.log_sd)),
+            }
+            for p in found.profiles
+        ],
+        "without_minimum": found.left_out,
+    }
+
+
+def disagreement(part: Mapping[str, Any], optimum: Mapping[str, Any]) -> str:
+    """A sentence where the intervals of both routes have no size in common; empty otherwise."""
+    ours, theirs = optimum["params"], part["params"]
+    if None in (ours["low"], ours["high"], theirs["low"], theirs["high"]):
+        return ""
+    if ours["low"] <= theirs["high"] and theirs["low"] <= ours["high"]:
+        return ""
+    return (
+        f"two routes disagree about the best size: {format_quantity(ours['low'])} to {format_quantity(ours['high'])} "
+        f"parameters by the laws of the loss, {format_quantity(theirs['low'])} to {format_quantity(theirs['high'])} by "
+        f"the minima of {len(part['budgets'])} IsoFLOP profiles, which need no form; runs at the largest budget on "
+        f"either side of both would tell"
+    )
