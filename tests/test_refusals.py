@@ -229,8 +229,8 @@ class TestAskedForById:
             lawfit.plan(fitted, flops=1e20)
 
     def test_a_fit_of_one_law_alone_does_not(self, refused: Store) -> None:
-        fit = replace(refused.fits()[0], kind="loss")
-        with pytest.raises(NoFit, match="one of the loss law alone"):
+        fit = replace(refused.fits()[0], kind="timescale")
+        with pytest.raises(NoFit, match="one of the timescale law alone"):
             answer(fit, RECIPE, TARGET, {}, asked_by_id=True)
 
 
