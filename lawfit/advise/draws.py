@@ -71,8 +71,9 @@ def draw_worlds(model: Mapping[str, Any], params: float, tokens: float) -> World
     x = law_row(model, params, tokens)
     weights = np.array([member["weight"] for member in model["members"]])
     weights = weights / weights.sum()
-    inflation = float(model["inflation"]) * np.array(model["calibration"])
     known, place = known_of(model, params, tokens)
+    # promises are checked on sizes without runs: what those ask for widens no other answer
+    inflation = float(model["inflation"]) * (np.ones(2) if known else np.array(model["calibration"]))
     # stratified: every choice gets its exact share of the worlds
     bounds = np.round(np.concatenate([[0.0], np.cumsum(weights)]) * WORLDS).astype(int)
     log_lr, log_batch = np.empty(WORLDS), np.empty(WORLDS)

@@ -17,7 +17,7 @@ from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate.backtest import columns_of, observed_surfaces_of, published_predictions, run_backtest
 from lawfit.estimate.borrowed import BENT_SD, PRIOR_FORMS, beside_the_runs, borrowed_sentences, law_prior
 from lawfit.estimate.cells import CellReport, locate_cells, next_grids
-from lawfit.estimate.ensemble import MIN_CELLS_TO_CHOOSE, Ensemble, fit_ensemble, left_out_groups
+from lawfit.estimate.ensemble import INFLATION, MIN_CELLS_TO_CHOOSE, Ensemble, fit_ensemble, left_out_groups
 from lawfit.estimate.law_terms import N_LAW, TERMS, law_design
 from lawfit.estimate.lr_at_batch import LrAtBatch, choose_lr_at_batch, floor_of
 from lawfit.estimate.observations import Observations, summarise_rejections
@@ -45,10 +45,6 @@ SMALLEST_SLOPE: Final = 0.002  # ten times the compute would lower the loss by h
 DETECTED: Final = 2.5  # standard errors: two laws are tested, several times in the life of a recipe
 PUT_THERE: Final = 2.0  # sd of the prior that a bend lies from nought: only the runs can have put it there
 SMALLEST_SHARE: Final = 0.1  # of the prior variance that the runs took away, or they say nothing about curvature
-# The posterior knows noise, scatter of the scales, curvature and the spread between choices; not that no shape tried is
-# the true one. Chosen on simulated sweeps with other shapes so that 90 % intervals hold in no less than 90 % of them,
-# with a little to spare (tests/benchmarks/interval_coverage.py, seeds apart from the ones reported there).
-INFLATION: Final = 1.08
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +204,7 @@ def _model(
         ],
         "valley": {
             "q": valley.shape.tolist(),
-            "cov": valley.cov[N_LAW:, N_LAW:].tolist(),
+            "cov": valley_cov(valley).tolist(),
             "noise": valley.noise,
             "steepness": valley.steepness,
             "steepness_sd": float(np.sqrt(valley.cov[-1, -1])),
@@ -227,6 +223,14 @@ def _model(
         },
         "loss_slope_per_log_compute": _loss_slope(observed, valley),
     }
+
+
+def valley_cov(valley: SurfaceFit) -> Floats:
+    """(10, 10) of shape and steepness of the valley at a scale without runs, its own part of the shape included."""
+    cov = valley.cov[N_LAW:, N_LAW:].copy()
+    shape = np.arange(len(valley.shape))
+    cov[shape, shape] += valley.valley_var * SHAPES["exponentials"].apart_sd ** 2
+    return cov
 
 
 def _under_other_priors(

@@ -27,6 +27,7 @@ from lawfit.estimate.law_terms import N_LAW
 from lawfit.estimate.lr_across_scales import AcrossScalesFit, fit_across_scales, fitted_without, log_lr_of
 from lawfit.estimate.observations import Observations
 from lawfit.estimate.optima import SweepOptima
+from lawfit.estimate.quantiles import normal_cdf, student_quantile
 from lawfit.estimate.shapes import SHAPES, Shape
 from lawfit.estimate.surface import SurfaceFit
 from lawfit.estimate.valley import FLOOR_AT, along_floor, best_lr_shift, law_share
@@ -41,7 +42,7 @@ AVERAGE: Final = "average"
 # Where the average is clearly better, the valley is known not to have one shape: draws of both forms are widened. Set
 # on simulated sweeps (seeds 2000 to 3199 of tests/benchmarks/lr_at_a_batch.py, which reports on others).
 INFLATION: Final = 1.2
-CLEAR: Final = 1.5  # standard errors, over the groups left out, by which the average must be better
+CLEAR: Final = 1.5  # standard errors over sizes, as a normal law counts them, by which the average must be better
 MIN_BATCHES: Final = 3  # with the best learning rate inside their sweep, at each of ...
 MIN_CURVES: Final = 3  # ... so many scales: batches that only differ between scales could be the scales' doing
 MIN_SCORED: Final = 4  # groups left out with a sweep to score on
@@ -111,6 +112,15 @@ class LrAtBatch:
 _SHOWN: Final = ("params_exponent", "tokens_exponent", "noise_tokens_exponent")
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Score:
+    """One sweep left out."""
+
+    group: int  # of `left_out_groups` with which it was
+    size: int
+    regrets: Floats  # (3,) of the surface, the average and the law along the batch
+
+
 def choose_lr_at_batch(
     observed: Observations, ensemble: Ensemble, valley: SurfaceFit, sweeps: SweepOptima, *, level: float
 ) -> LrAtBatch:
@@ -146,10 +156,10 @@ def choose_lr_at_batch(
         raise ValueError(f"the valley was left-out-fitted for {len(valley.without_group)} groups, not {len(groups)}")
     scored = [(fit, *_scored(observed, ensemble, valley, fit, optima, groups)) for fit in fits]
     fit, rows, misses = min(scored, key=lambda each: _cost_of_law(each[1]))
-    if len({group for group, _ in rows}) < MIN_SCORED:
+    if len({score.group for score in rows}) < MIN_SCORED:
         return surface(
             f"too few scales can be left out to compare it with a law along the batch "
-            f"({len({group for group, _ in rows})}; {MIN_SCORED} or more are needed)",
+            f"({len({score.group for score in rows})}; {MIN_SCORED} or more are needed)",
             fit,
         )
     # the laws' own miss at scales they did not see: their scatter, and that a parabola through a skewed sweep lies low
@@ -163,12 +173,12 @@ def _shows_its_bend(fit: AcrossScalesFit) -> bool:
     return fit.starts_agree and abs(fit.theta[4]) <= STEEPEST and bool(np.isfinite(fit.covariance).all())
 
 
-def _cost_of_law(scored: Sequence[tuple[int, Floats]]) -> float:
+def _cost_of_law(scored: Sequence[_Score]) -> float:
     """Mean regret of the law alone over the sweeps left out; one that could be scored nowhere costs most.
 
     Its average with the surface would tell the two laws less well apart.
     """
-    return float(np.mean([regrets[2] for _, regrets in scored])) if scored else float("inf")
+    return float(np.mean([score.regrets[2] for score in scored])) if scored else float("inf")
 
 
 def floor_of(member: Member, valley: SurfaceFit) -> Floats:
@@ -193,16 +203,23 @@ def _floor(shape: Shape, q: Floats, valley_q: Floats) -> Floats:
     return np.where(turns.any(axis=1), crossing, common)
 
 
-def _judged(scored: Sequence[tuple[int, Floats]], fit: AcrossScalesFit, miss_sd: float, distinct: int) -> LrAtBatch:
-    """Decide on (group, regrets of surface, average and law along the batch) of every sweep that was left out."""
-    group = np.array([at for at, _ in scored])
-    table = np.array([regrets for _, regrets in scored])
-    names = np.unique(group)
-    means = np.array([table[group == at].mean(axis=0) for at in names])
+def _judged(scored: Sequence[_Score], fit: AcrossScalesFit, miss_sd: float, distinct: int) -> LrAtBatch:
+    """Decide on what surface, average and law along the batch cost at every sweep that was left out.
+
+    A sweep is left out with its scale, with its size and with all larger sizes, and sizes share their deviation: each
+    size is one observation of the gain.
+    """
+    keys, index = np.unique([(score.group, score.size) for score in scored], axis=0, return_inverse=True)
+    table = np.array([score.regrets for score in scored])
+    means = np.array([table[index.ravel() == k].mean(axis=0) for k in range(len(keys))])
     # relative to the group's own level: one noisy scale must not decide for all
     gain = (means[:, 0] - means[:, 1]) / np.maximum(means.mean(axis=1), 1e-9)
-    mean, error = float(gain.mean()), float(gain.std(ddof=1) / np.sqrt(len(gain)))
-    clear = mean > CLEAR * error
+    of_sizes = np.array([gain[keys[:, 1] == size].mean() for size in np.unique(keys[:, 1])])
+    clear = False
+    if len(of_sizes) > 1:
+        error = float(of_sizes.std(ddof=1) / np.sqrt(len(of_sizes)))
+        wanted = student_quantile(float(normal_cdf(np.array(CLEAR))), len(of_sizes) - 1)
+        clear = bool(of_sizes.mean() > wanted * error)
     overall = table.mean(axis=0)
     left_out = f"at {distinct} sweeps, each with its scale or its size left out"
     costs = f"cost {overall[1]:.3%} of loss, the surface alone {overall[0]:.3%}"
@@ -217,7 +234,7 @@ def _judged(scored: Sequence[tuple[int, Floats]], fit: AcrossScalesFit, miss_sd:
         regret=dict(zip((SURFACE, AVERAGE, fit.law.form), overall.tolist(), strict=True)),
         miss_sd=miss_sd,
         sweeps=distinct,
-        groups=len(names),
+        groups=len(np.unique(keys[:, 0])),
     )
 
 
@@ -228,15 +245,16 @@ def _scored(
     fit: AcrossScalesFit,
     optima: tuple[Floats, Floats, Floats, Floats],
     groups: Sequence[Ints],
-) -> tuple[list[tuple[int, Floats]], list[float]]:
-    """(group, regret by surface, average and law along the batch) of each sweep with its minimum inside, left out.
+) -> tuple[list[_Score], list[float]]:
+    """The score of each sweep with its minimum inside, left out.
 
     And by how much (ln lr) that law without a scale misses that scale's own optimum.
     """
     swept = {cell: list(_sweeps(observed, cell)) for cell in range(observed.n_cells)}
     log_scales = np.log(np.column_stack(optima[:2]))
     own_lr, own_batch = ensemble.optima(observed).T
-    found: list[tuple[int, Floats]] = []
+    found: list[_Score] = []
+    size = observed.size_of_cell()
     misses: list[float] = []
     for at, group in enumerate(groups):
         asked = [(place, *sweep) for place, cell in enumerate(group) for sweep in swept[int(cell)]]
@@ -262,10 +280,12 @@ def _scored(
         best_batch = ensemble.weights @ foretold[:, :, 1]
         share = law_share(log_batch - best_batch)
         by_law = log_lr_of(theta, fit.centre, params, tokens, np.exp(log_batch), fit.law.form)
-        for (_, _, log_lr, log_loss), surface, law_rate, far in zip(asked, by_surface, by_law, share, strict=True):
+        for (which, _, log_lr, log_loss), surface, law_rate, far in zip(asked, by_surface, by_law, share, strict=True):
             rates = surface + np.array([0.0, far, 1.0]) * (law_rate - surface)
-            found.append((at, np.expm1(np.interp(rates, log_lr, log_loss) - log_loss.min())))
-    return [(at, regrets) for at, regrets in found if np.isfinite(regrets).all()], misses
+            regrets = np.expm1(np.interp(rates, log_lr, log_loss) - log_loss.min())
+            if np.isfinite(regrets).all():
+                found.append(_Score(group=at, size=int(size[group[which]]), regrets=regrets))
+    return found, misses
 
 
 def _sweeps(observed: Observations, cell: int) -> Iterator[tuple[float, Floats, Floats]]:

@@ -127,5 +127,5 @@ def weigh_valleys(log_density: Callable[[float], float]) -> float:
 
 
 def _half_normal(grid: Floats, scale: float) -> Floats:
-    """ln prior mass of each point of a geometric grid."""
-    return np.asarray(-0.5 * (grid / scale) ** 2 + np.log(grid))
+    """ln prior mass of each point of a grid: density times its share of the axis."""
+    return np.asarray(-0.5 * (grid / scale) ** 2 + np.log(grid * np.gradient(np.log(grid))))

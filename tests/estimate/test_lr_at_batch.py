@@ -69,16 +69,20 @@ def test_a_noise_batch_of_its_own_is_seen_and_averaged() -> None:
     assert json.loads(json.dumps(chosen, allow_nan=False)) == chosen
 
 
+# each size is one observation of what a law gains: three hardly ever tell
+FIVE_SIZES = tuple((size, size * ratio) for size in (2e7, 4e7, 8e7, 1.6e8, 3.2e8) for ratio in (10, 90))
+
+
 @pytest.mark.parametrize(("noise", "exponent"), [(2e5, 0.8), (8e5, 1.1), (3.2e6, 1.0)])
 def test_a_surge_answers_where_it_wins_with_its_own_numbers(noise: float, exponent: float) -> None:
     """By the rules of the saturating law: sweeps left out, clearly better than the surface alone."""
     truth = SurgeBatchTruth(
         batch_params=0.0, noise_batch_tokens=noise, noise_exponent=exponent, batch_tokens_exponent=0.35
     )
-    made = sweep(NINE, truth=truth, lr_steps=9, batch_steps=8, batch_ratio=2.0, misplacement=0.0, seed=3)
+    made = sweep(FIVE_SIZES, truth=truth, lr_steps=9, batch_steps=8, batch_ratio=2.0, misplacement=0.0, seed=3)
     fit = fit_of(made.runs, QUICK)
     chosen = fit.payload["lr_at_batch"]
-    assert (chosen["form"], chosen["law"], list(chosen["laws"])) == ("average", "surge", ["surge"])
+    assert (chosen["form"], chosen["law"]) == ("average", "surge")
     law = chosen["laws"]["surge"]
     stated = noise * (law["at_tokens"] / REFERENCE_TOKENS) ** exponent
     assert law["noise_batch_tokens"] == pytest.approx(stated, rel=0.25)  # parabolas of a skewed valley lean a little
