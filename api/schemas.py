@@ -230,6 +230,21 @@ class HeldSettingOut(Document):
     why: str
 
 
+class SizesOut(Document):
+    """Sizes and scales that the answer rests on, and how far they lie off the law."""
+
+    sizes: int
+    scales: int
+    size_sd: dict[str, float] = Field(description="How far a size lies off the law: sd of ln, by quantity")
+    scale_sd: dict[str, float] = Field(description="How far a scale lies off its size: sd of ln, by quantity")
+    bends: dict[str, Any] | None = Field(description="The size or scale without which the law changes most")
+    prior: dict[str, list[dict[str, Any]]] | None = Field(
+        description="Quantity -> answers were sizes expected half or twice as far off the law"
+    )
+    promises: dict[str, Any] | None = Field(description="What was stated of sizes left out, against what runs show")
+    words: list[str] = Field(description="The same in plain sentences")
+
+
 class PredictionOut(Document):
     """A recommendation: the document that `lawfit predict --json` prints. Regrets are fractions of the loss."""
 
@@ -243,6 +258,9 @@ class PredictionOut(Document):
     choices: dict[str, Any] | None = Field(
         default=None,
         description="What each choice of the analysis alone would answer, the one that moves it most first",
+    )
+    sizes: SizesOut | None = Field(
+        default=None, description="Sizes and scales of the fit; null without a law of learning rate and batch"
     )
     weight_decay: WeightDecayOut | None = None
     critical_batch: CriticalBatchOut | None = None

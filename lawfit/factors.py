@@ -131,6 +131,11 @@ def asked_levels(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
     return tuple(found.items())
 
 
+def levels_typed(text: str) -> list[str]:
+    """``NAME=VALUE`` texts of one field, parted by commas: a comma inside a value has no name and sign behind it."""
+    return [part.strip() for part in re.split(r",(?=[^,=]*=)", text) if part.strip()]
+
+
 def same_level(one: str, other: str) -> bool:
     """Whether two texts mean one level: 0.95 and .950, Linear and linear."""
     try:

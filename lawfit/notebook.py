@@ -52,19 +52,18 @@ class FittedSweep:
     laws: Mapping[str, Fit] = field(default_factory=dict)  # kind -> fit: loss, critical batch, weight decay
 
     def __str__(self) -> str:
-        from lawfit.pipeline.answering import doubts, remarks
+        from lawfit.pipeline.answering import doubts, remarks, size_words
 
         payload = self.fit.payload
         law = payload["law"]
-        lines = [
-            f"fit {self.fit.id} ({self.fit.status}) of {payload['runs_used']:,} runs at {len(payload['cells'])} scales"
-        ]
+        lines = [f"fit {self.fit.id} ({self.fit.status}) of {payload['runs_used']:,} runs"]
         for name, words in (("lr", "best learning rate"), ("batch_tokens", "best batch")):
             row = law[name]
             lines.append(f"  {words} ~ params^{row['params']:+.2f} tokens^{row['tokens']:+.2f}")
         for split in payload["backtest"]["splits"][:1]:
             rows = ", ".join(f"{r['method']} {r['mean_regret']:.2%}" for r in split["rows"][:3])
             lines.append(f"  {split['name']}: mean cost {rows}")
+        lines += [f"  sizes: {text}" for text in size_words(self.fit)]
         lines += [f"  {kind.replace('_', ' ')}: {law.payload['words']}" for kind, law in self.laws.items()]
         lines += [f"  not used, because {text}" for text in doubts(self.fit)]
         return "\n".join([*lines, *(f"  warning: {text}" for text in (*payload["warnings"], *remarks(self.fit)))])
@@ -132,6 +131,7 @@ class Answer:
         ]
         if words := at_batch_words(self.document["recommendation"]["lr"].get("at_batch")):
             lines.append(f"learning rate at this batch: {words}")
+        lines += [f"sizes: {text}" for text in (self.document.get("sizes") or {}).get("words", [])]
         for name, words in FURTHER_NAMES.items():
             if self._further(name) is not None:
                 lines.append(f"{words.lower()} {further_words(self.document, name)}")

@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from lawfit import __version__
+from lawfit.factors import asked_levels, levels_typed
 from lawfit.plots.html import dark_block
 from lawfit.records import RecipeSummary
 from lawfit.units import parse_quantity
@@ -50,6 +51,23 @@ def rendered(name: str, *, status: int, failure: str, body: str, **more: Any) ->
 def only_recipe(recipes: list[RecipeSummary]) -> str:
     """The recipe that needs no choosing."""
     return recipes[0].recipe.name if len(recipes) == 1 else ""
+
+
+AT_LABEL, AT_EXAMPLE = "Level of a setting", "beta2=0.95"
+
+
+def level_problem(text: str) -> str:
+    """What is wrong with the levels that were typed, as a sentence; empty when nothing is."""
+    try:
+        asked_levels(levels_typed(text))
+    except ValueError as error:
+        return f"{AT_LABEL}: {error}."
+    return ""
+
+
+def level_field(value: str, problem: str) -> Field:
+    """The input for levels of settings that vary in the runs, on every form."""
+    return Field(name="at", label=AT_LABEL, value=value, placeholder=AT_EXAMPLE, needed=False, problem=problem)
 
 
 def field_problem(words: str, text: str, *, whole: bool) -> str:

@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse
 
 from lawfit import pipeline
 from lawfit.errors import LawfitError
+from lawfit.factors import levels_typed
 from lawfit.plots.report import recommendation_body
 from lawfit.plots.words import scale_words
 from lawfit.records import Target
@@ -17,7 +18,7 @@ from lawfit.storage.store import Store
 from lawfit.units import parse_quantity
 
 from ..deps import StoreDep
-from .common import Field, field_problem, only_recipe, rendered
+from .common import Field, field_problem, level_field, level_problem, only_recipe, rendered
 from .plan_page import plan_fields
 
 # field -> what people call it; also the order of the form
@@ -48,10 +49,11 @@ def pages(status_of: Callable[[Exception], int]) -> APIRouter:
         tokens: Annotated[str, Query(max_length=60)] = "",
         batch_tokens: Annotated[str, Query(max_length=60)] = "",
         seq_len: Annotated[str, Query(max_length=60)] = "",
+        at: Annotated[str, Query(max_length=200)] = "",
         recipe: Annotated[str, Query(max_length=200)] = "",
     ) -> HTMLResponse:
         """Enter a target, see the recommendation."""
-        said = {"params": params, "tokens": tokens, "batch_tokens": batch_tokens, "seq_len": seq_len}
+        said = {"params": params, "tokens": tokens, "batch_tokens": batch_tokens, "seq_len": seq_len, "at": at}
         return _home(store, {name: value.strip() for name, value in said.items()}, recipe, status_of)
 
     return router
@@ -67,7 +69,7 @@ def _home(store: Store, said: Mapping[str, str], recipe: str, status_of: Callabl
     elif asked:
         try:
             target = _target(said)
-            document = pipeline.recommend(store, recipe or None, target)
+            document = pipeline.recommend(store, recipe or None, target, at=levels_typed(said["at"]))
             fit = store.fit(document["evidence"]["fit_id"])
             body = recommendation_body(fit, document, store.runs(fit.recipe_key), pipeline.laws_of(store, fit))
             title = f"lawfit: {scale_words(target.params, target.tokens)}"
@@ -99,11 +101,13 @@ def _problems(said: Mapping[str, str]) -> dict[str, str]:
             continue
         if problem := field_problem(words, text, whole=name in WHOLE):
             found[name] = problem
+    if problem := level_problem(said["at"]):
+        found["at"] = problem
     return found
 
 
 def _target(said: Mapping[str, str]) -> Target:
-    number = {name: parse_quantity(text) if text else None for name, text in said.items()}
+    number = {name: parse_quantity(said[name]) if said[name] else None for name in NUMBERS}
     params, tokens, seq_len = number["params"], number["tokens"], number["seq_len"]
     assert params is not None
     assert tokens is not None
@@ -116,7 +120,7 @@ def _target(said: Mapping[str, str]) -> Target:
 
 
 def _fields(said: Mapping[str, str], problems: Mapping[str, str]) -> list[Field]:
-    return [
+    numbers = [
         Field(
             name=name,
             label=label,
@@ -127,3 +131,4 @@ def _fields(said: Mapping[str, str], problems: Mapping[str, str]) -> list[Field]
         )
         for name, label in NUMBERS.items()
     ]
+    return [*numbers, level_field(said["at"], problems.get("at", ""))]

@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse
 
 from lawfit import pipeline
 from lawfit.errors import LawfitError
+from lawfit.factors import levels_typed
 from lawfit.plots.plan_sections import plan_sections
 from lawfit.plots.words import scale_words
 from lawfit.records import PlanQuestion
@@ -17,7 +18,7 @@ from lawfit.storage.store import Store
 from lawfit.units import parse_quantity
 
 from ..deps import StoreDep
-from .common import Field, field_problem, only_recipe, rendered
+from .common import Field, field_problem, level_field, level_problem, only_recipe, rendered
 
 # field -> what people call it, and an example; also the order of the form
 NUMBERS: Final[Mapping[str, tuple[str, str]]] = {
@@ -36,7 +37,7 @@ Text = Annotated[str, Query(max_length=60)]
 
 def plan_fields(said: Mapping[str, str], problems: Mapping[str, str]) -> list[Field]:
     """The inputs of the form as they are shown again."""
-    return [
+    numbers = [
         Field(
             name=name,
             label=label,
@@ -47,6 +48,7 @@ def plan_fields(said: Mapping[str, str], problems: Mapping[str, str]) -> list[Fi
         )
         for name, (label, example) in NUMBERS.items()
     ]
+    return [*numbers, level_field(said.get("at", ""), problems.get("at", ""))]
 
 
 def plan_page(status_of: Callable[[Exception], int]) -> APIRouter:
@@ -64,6 +66,7 @@ def plan_page(status_of: Callable[[Exception], int]) -> APIRouter:
         tokens: Text = "",
         loss: Text = "",
         step_seconds: Text = "",
+        at: Annotated[str, Query(max_length=200)] = "",
         recipe: Annotated[str, Query(max_length=200)] = "",
     ) -> HTMLResponse:
         """Enter a budget, see the plan."""
@@ -76,6 +79,7 @@ def plan_page(status_of: Callable[[Exception], int]) -> APIRouter:
             "tokens": tokens,
             "loss": loss,
             "step_seconds": step_seconds,
+            "at": at,
         }
         return _page(store, {name: value.strip() for name, value in said.items()}, recipe, status_of)
 
@@ -88,12 +92,14 @@ def _page(store: Store, said: Mapping[str, str], recipe: str, status_of: Callabl
         for name, (label, _) in NUMBERS.items()
         if said[name] and (words := field_problem(label, said[name], whole=name in WHOLE))
     }
+    if problem := level_problem(said["at"]):
+        problems["at"] = problem
     status, failure, body, title = 200, "", "", "lawfit: plan a budget"
     if problems:
         status = 422
     elif any(said.values()):
         try:
-            document = pipeline.plan(store, recipe or None, _question(said))
+            document = pipeline.plan(store, recipe or None, _question(said), at=levels_typed(said["at"]))
             body = plan_sections(store.fit(document["evidence"]["loss_fit_id"]), document)
             title = f"lawfit: plan of {scale_words(document['plan']['params'], document['plan']['tokens'])}"
         except LawfitError as error:
@@ -114,7 +120,7 @@ def _page(store: Store, said: Mapping[str, str], recipe: str, status_of: Callabl
 
 
 def _question(said: Mapping[str, str]) -> PlanQuestion:
-    number = {name: parse_quantity(text) if text else None for name, text in said.items()}
+    number = {name: parse_quantity(said[name]) if said[name] else None for name in NUMBERS}
     gpus = number["gpus"]
     return PlanQuestion(
         flops=number["flops"],

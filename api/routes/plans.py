@@ -41,6 +41,9 @@ def plan(
     max_batch_tokens: Annotated[Quantity | None, Query(description="Largest batch that can be run")] = None,
     level: Annotated[float, Query(ge=0.5, le=0.999, description="Level of the intervals")] = 0.9,
     fit: Annotated[str | None, Query(description="Plan from this stored fit instead of the newest")] = None,
+    at: Annotated[
+        list[str] | None, Query(description="Level of a setting that varies in the runs, NAME=VALUE; repeatable")
+    ] = None,
 ) -> JSONResponse:
     """How to spend a training budget: model size, tokens, settings, other sizes, and what saving time costs."""
     try:
@@ -61,7 +64,7 @@ def plan(
             max_batch_tokens=max_batch_tokens,
             level=level,
         )
-        document = pipeline.plan(store, recipe, question, fit_id=fit)
+        document = pipeline.plan(store, recipe, question, fit_id=fit, at=at or ())
     except ValueError as error:  # a question that contradicts itself
         raise RequestValidationError([{"loc": ("query", "question"), "msg": str(error)}]) from None
     return JSONResponse(document)

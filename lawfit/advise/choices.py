@@ -41,6 +41,7 @@ LEVELS: Final = {
 }
 REJECTED: Final = 0.02  # share of the weight below which a choice is as good as rejected
 SAME: Final = 0.005  # of ln: answers that differ by less are one
+_STEP: Final = 0.05  # of ln batch, to tell how a floor is tilted
 
 
 def choices_at(
@@ -69,11 +70,8 @@ def choices_at(
         floor = np.array([member["floor"] for member in members])
         log_lr = log_lr + along_floor(imposed_log_batch - log_batch, floor, np.tile(q, (len(members), 1)), q)
     found: dict[str, Any] = {"lr": _moves(members, weights, log_lr)}
-    # where the target's own size was run, its runs answer for how far it lies off the law
-    new = known_of(model, params, tokens)[0] == ""
-    spreads = _under_spread_priors(model, params, tokens) if new and imposed_log_batch is None else []
-    if spreads:
-        found["lr"] = _ranked([*found["lr"], spreads[0]])
+    spreads = _under_spread_priors(model, params, tokens, imposed_log_batch)
+    found["lr"] = _ranked([*found["lr"], *spreads[:1]])
     if forms and len(forms) > 1:
         each = [{"choice": name, "value": value, "weight": None} for name, value in forms.items()]
         found["lr"] = _ranked([*found["lr"], {"name": "form", "factor": _factor(each), "answers": each}])
@@ -83,26 +81,47 @@ def choices_at(
     return found
 
 
-def _under_spread_priors(model: Mapping[str, Any], params: float, tokens: float) -> list[dict[str, Any]]:
+def _under_spread_priors(
+    model: Mapping[str, Any], params: float, tokens: float, imposed_log_batch: float | None
+) -> list[dict[str, Any]]:
     """(lr, batch) what the leading choice says where the prior on the spread of sizes is narrower or wider.
 
-    Beside the answer, how wide its interval then is against the one under the prior that is used.
+    Beside the answer, how wide its interval then is against the one under the prior that is used. Where a batch is
+    imposed, of the learning rate at it alone; empty where the target's size has runs, which show its own deviation.
     """
-    x = law_row(model, params, tokens)
-    half = len(x)
-    rows = []
-    for axis, at in ((0, 0), (1, half)):
-        each: list[dict[str, Any]] = []
-        widths: dict[float, float] = {}
-        for under in model["spread_priors"]:
-            law, cov = np.array(under["law"])[at : at + half], np.array(under["cov"])[at : at + half, at : at + half]
-            widths[under["prior_scale"]] = math.sqrt(x @ cov @ x + under["size_var"][axis] + under["scatter_var"][axis])
-            value = float(f"{math.exp(float(law @ x)):.6g}")
-            each.append({"choice": f"{under['prior_scale']:g}", "value": value, "weight": None})
-        for answer in each:
-            answer["relative_width"] = round(widths[float(answer["choice"])] / widths[1.0], 3)
-        rows.append({"name": "spread", "factor": _factor(each), "answers": each})
-    return rows
+    if not model["spread_priors"] or known_of(model, params, tokens)[0]:
+        return []
+    both = np.kron(np.eye(2), law_row(model, params, tokens))  # a row for ln lr, one for ln batch
+    top = max(model["members"], key=lambda member: member["weight"])
+    q, _ = steepened(model["valley"], tokens)
+
+    def along(r: float) -> float:
+        return float(along_floor(np.array([r]), np.array([top["floor"]]), q[None], q)[0])
+
+    values: dict[str, NDArray[np.float64]] = {}
+    sds: dict[str, NDArray[np.float64]] = {}
+    for under in model["spread_priors"]:
+        centre, rows = both @ np.array(under["law"]), np.eye(2)
+        if imposed_log_batch is not None:
+            r = imposed_log_batch - centre[1]
+            centre[0] += along(r)
+            rows[0, 1] = -(along(r + _STEP) - along(r - _STEP)) / (2 * _STEP)
+        cov = both @ np.array(under["cov"]) @ both.T + np.diag(np.add(under["size_var"], under["scatter_var"]))
+        name = f"{under['prior_scale']:g}"
+        values[name], sds[name] = np.exp(centre), np.sqrt(np.diag(rows @ cov @ rows.T))
+    found = []
+    for axis in (0, 1) if imposed_log_batch is None else (0,):
+        each = [
+            {
+                "choice": name,
+                "value": float(f"{value[axis]:.6g}"),
+                "weight": None,
+                "relative_width": round(float(sds[name][axis] / sds["1"][axis]), 3),
+            }
+            for name, value in values.items()
+        ]
+        found.append({"name": "spread", "factor": _factor(each), "answers": each})
+    return found
 
 
 def _moves(members: Sequence[Mapping[str, Any]], weights: Floats, logs: Floats) -> list[dict[str, Any]]:
@@ -140,7 +159,10 @@ def _words(found: Mapping[str, Any]) -> list[str]:
             continue
         top = rows[0]
         if top["factor"] < 1 + SAME:
-            said.append(f"{words}: no choice of the analysis moves it by more than {SAME:.1%}")
+            said.append(f"{words}: no choice of the analysis moves it by more than {100 * SAME:g} %")
+            continue
+        if top["name"] == "spread":  # whose answers are shown beside the sizes
+            said.append(f"{words}: {CHOICES['spread']} (see the sizes)")
             continue
         ordered = sorted(top["answers"], key=lambda answer: float(answer["value"]))
         ends = " to ".join(
@@ -151,6 +173,4 @@ def _words(found: Mapping[str, Any]) -> list[str]:
 
 
 def _level(name: str, level: Any) -> str:
-    if name == "spread":
-        return f"{level} times the usual prior"
     return f"within {100 * level:g} % of the lowest loss" if name == "window" else LEVELS.get(level, str(level))

@@ -59,8 +59,8 @@ class Worlds:
     centre_log_batch: float
     centre_valley: Floats  # (9,)
     centre_floor: Floats | None  # (len FLOOR_AT,)
-    prior_sd: tuple[float, float]  # of (ln lr*, ln batch*) by published laws alone
-    posterior_sd: tuple[float, float]  # of the law's mean, deviations of a new size and scale left out
+    prior_cov: Floats  # (2, 2) of (ln lr*, ln batch*) by published laws alone
+    posterior_cov: Floats  # (2, 2) of the law's mean, deviations of a new size and scale left out
     known: str  # "scale", "size" or "": what of the target has runs
     bends: Bends | None = None
 
@@ -78,11 +78,11 @@ def draw_worlds(model: Mapping[str, Any], params: float, tokens: float) -> World
     bounds = np.round(np.concatenate([[0.0], np.cumsum(weights)]) * WORLDS).astype(int)
     log_lr, log_batch = np.empty(WORLDS), np.empty(WORLDS)
     floor = np.empty((WORLDS, len(FLOOR_AT)))
-    centres, variances = [], []
+    centres, covariances = [], []
     for member, start, stop in zip(model["members"], bounds[:-1], bounds[1:], strict=True):
         centre, of_law, own = moments(member, x, known, place)
         centres.append(centre)
-        variances.append(np.diag(of_law))
+        covariances.append(of_law)
         count = stop - start
         freedom = float(member["freedom"])
         heavy = np.repeat(np.sqrt((freedom - 2) / rng.chisquare(freedom, (count + 1) // 2)), 2)[:count, None]
@@ -92,11 +92,8 @@ def draw_worlds(model: Mapping[str, Any], params: float, tokens: float) -> World
     q, cov = steepened(model["valley"], tokens)
     valley = q + _mirrored(rng, WORLDS, len(q)) @ _root(cov).T
     centre = weights @ np.array(centres)
-    between = weights @ (np.array(centres) - centre) ** 2
-    posterior = np.sqrt(weights @ np.array(variances) + between)
-    prior_cov = np.array(model["published_prior"]["cov"])
-    half = len(x)
-    prior = [float(np.sqrt(x @ prior_cov[at : at + half, at : at + half] @ x)) for at in (0, half)]
+    apart = np.array(centres) - centre
+    both = np.kron(np.eye(2), x)  # a row for the learning rate, one for the batch
     return Worlds(
         log_lr=log_lr,
         log_batch=log_batch,
@@ -106,8 +103,8 @@ def draw_worlds(model: Mapping[str, Any], params: float, tokens: float) -> World
         centre_log_batch=float(centre[1]),
         centre_valley=q,
         centre_floor=weights @ np.array([member["floor"] for member in model["members"]]),
-        prior_sd=(prior[0], prior[1]),
-        posterior_sd=(float(posterior[0]), float(posterior[1])),
+        prior_cov=both @ np.array(model["published_prior"]["cov"]) @ both.T,
+        posterior_cov=np.tensordot(weights, np.array(covariances), axes=1) + (apart.T * weights) @ apart,
         known=known,
         bends=_draw_bends(model.get("lr_at_batch"), params, tokens),
     )

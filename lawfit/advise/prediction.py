@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from lawfit.advise.choices import choices_at
-from lawfit.advise.draws import Worlds, draw_worlds
+from lawfit.advise.draws import Worlds, draw_worlds, known_of
 from lawfit.advise.refusal import doubts, noted
 from lawfit.advise.regret import (
     CAP,
@@ -26,8 +26,10 @@ from lawfit.advise.regret import (
     expected_regret,
     floor_log_lr,
     lr_given_batch,
+    shares_of_runs,
     split_regret,
 )
+from lawfit.advise.sizes import sizes_of
 from lawfit.errors import NoFit
 from lawfit.estimate.valley import best_lr_shift, excess
 from lawfit.laws.published import published_laws
@@ -77,6 +79,7 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
     rates_there = lr_given_batch(worlds, log_batch)
     rates = rates_there if imposed else worlds.log_lr
     form = _form_at_batch(payload, worlds, log_batch) if imposed else None
+    yours = shares_of_runs(worlds, log_batch if imposed else None)
     worlds = at_batch(worlds, log_batch)
     # never outside the interval that is printed beside it, however narrow a level was asked for
     tail = max((1 - target.level) / 2, PLAUSIBLE[0])
@@ -85,10 +88,11 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
     of_lr, of_batch = split_regret(worlds, log_lr, log_batch)
     total = expected_regret(worlds, log_lr, log_batch)
     slope = model.get("loss_slope_per_log_compute")
-    yours = [
-        max(0.0, 1 - (after / before) ** 2) for after, before in zip(worlds.posterior_sd, worlds.prior_sd, strict=True)
-    ]
-    edge = _at_edge(payload["cells"])
+    known, place = known_of(model, target.params, target.tokens)
+    edge = _at_edge([payload["cells"][place]] if known == "scale" else payload["cells"])
+    choices = choices_at(
+        model, target.params, target.tokens, imposed_log_batch=log_batch if imposed else None, forms=_forms(form)
+    )
     recommendation: dict[str, dict[str, Any]] = {
         "lr": {
             "value": _digits(math.exp(log_lr)),
@@ -136,9 +140,8 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
             "cap_per_world": math.expm1(CAP),
             "extra_compute_fraction": None if not slope else math.expm1(min(total / -slope, 50.0)),
         },
-        "choices": choices_at(
-            model, target.params, target.tokens, imposed_log_batch=log_batch if imposed else None, forms=_forms(form)
-        ),
+        "choices": choices,
+        "sizes": sizes_of(payload, choices, known),
         "published": _published(payload, target, recommendation["batch_tokens"]["value"]),
         "evidence": {
             "fit_id": fit.id,
@@ -152,12 +155,12 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
             "cells": len(payload["cells"]),
             "sizes": len(model["sizes"]),
             "certificate": _certificate(fit),
-            "borrowed": _borrowed(payload, yours),
+            "borrowed": _borrowed(payload, yours, batch_given=target.batch_tokens is not None),
             "not_lent": list(payload.get("not_lent", [])),
         },
         "backtest": (payload["backtest"]["splits"][0]["rows"] if payload["backtest"]["splits"] else []),
         "warnings": [
-            *_nothing_of_ones_own(payload, yours),
+            *_nothing_of_ones_own(payload, yours[:1] if target.batch_tokens is not None else yours),
             *_target_warnings(payload, target, decades, yours, recommendation, recipe),
             *batch_notes,
             *payload["warnings"],
@@ -351,8 +354,9 @@ def _lender(payload: Mapping[str, Any], name: str) -> str:
 def _nothing_of_ones_own(payload: Mapping[str, Any], yours: Sequence[float]) -> list[str]:
     if max(yours) >= _NOTHING:
         return []
-    rest = " and ".join(dict.fromkeys(_lender(payload, name) for name in _LENT))
-    return [f"these runs say next to nothing about learning rate and batch size: the answer is that of {rest}"]
+    rest = " and ".join(dict.fromkeys(_lender(payload, name) for name, _ in zip(_LENT, yours, strict=False)))
+    asked = "learning rate and batch size" if len(yours) > 1 else "the learning rate at this batch"
+    return [f"these runs say next to nothing about {asked}: the answer is that of {rest}"]
 
 
 def _forms(form: Mapping[str, Any] | None) -> dict[str, float]:
@@ -392,10 +396,15 @@ def _decades_beyond(value: float, tried: Sequence[float]) -> float:
 
 
 def _at_edge(cells: Sequence[Mapping[str, Any]]) -> dict[str, bool]:
-    """Whether most cells fail to bracket the optimum, for the learning rate and for the batch."""
-    count = len(cells)
-    edges = [cell["optimum"]["edges"] for cell in cells]
-    return {name: sum(any(e.startswith(name) for e in cell) for cell in edges) * 2 > count for name in ("lr", "batch")}
+    """Whether most cells fail to bracket the optimum, for the learning rate and for the batch.
+
+    A cell with too few settings to show one (a lone run) has no edge worth the name, unless all are like that.
+    """
+    swept = [cell for cell in cells if cell["optimum"]["status"] != "too_few"] or cells
+    edges = [cell["optimum"]["edges"] for cell in swept]
+    return {
+        name: sum(any(e.startswith(name) for e in cell) for cell in edges) * 2 > len(swept) for name in ("lr", "batch")
+    }
 
 
 def _status(edge: bool, yours: float, decades: Mapping[str, float]) -> str:
@@ -455,10 +464,15 @@ def _finite(value: Any) -> float | None:
     return _digits(float(value))
 
 
-def _borrowed(payload: Mapping[str, Any], yours: Sequence[float]) -> list[str]:
+def _borrowed(payload: Mapping[str, Any], yours: Sequence[float], *, batch_given: bool) -> list[str]:
+    """Where the rest comes from; of a batch that was given nothing is said, as nothing was asked."""
+    asked = [("lr", "learning rate at this batch" if batch_given else "learning rate", yours[0])]
+    if not batch_given:
+        asked.append(("batch_tokens", "batch size", yours[1]))
     said = [
-        f"{words}: {share:.0%} of what is known here comes from these runs, the rest from {_lender(payload, name)}"
-        for name, words, share in (("lr", "learning rate", yours[0]), ("batch_tokens", "batch size", yours[1]))
+        f"{words}: {100 * share:.0f} % of what is known here comes from these runs, the rest from "
+        f"{_lender(payload, name)}"
+        for name, words, share in asked
         if share < 0.95
     ]
     return said + (list(payload.get("borrowed", [])) if said else [])
@@ -499,7 +513,7 @@ def _target_warnings(
     for name, words, share in (("lr", "learning rate", yours[0]), ("batch_tokens", "batch size", yours[1])):
         if share < 1 - BORROWED_SHARE and recommendation[name]["status"] != "given":
             rest = _lender(payload, name)
-            said.append(f"the {words} rests mostly on {rest} ({1 - share:.0%}); these runs say little about it")
+            said.append(f"the {words} rests mostly on {rest} ({100 * (1 - share):.0f} %); these runs say little of it")
     steps = target.tokens / recommendation["batch_tokens"]["value"]
     if steps < FEW_STEPS:
         said.append(f"the recommended batch leaves only {steps:.0f} steps; no run of these sweeps is like that")

@@ -113,6 +113,24 @@ def floor_log_lr(worlds: Worlds, log_batch: float) -> float:
     return worlds.centre_log_lr + float(along_floor(r, worlds.centre_floor[None], q, worlds.centre_valley)[0])
 
 
+def shares_of_runs(worlds: Worlds, log_batch: float | None) -> tuple[float, float]:
+    """Share of what is known of (learning rate, batch) that the runs bring: one less posterior over prior variance.
+
+    Parameters
+    ----------
+    log_batch : where one is imposed: the learning rate that is asked for is then the best one at it, which the runs may
+        fix where the best batch is open (a rate swept at one batch per scale)
+    """
+    tilt = 0.0
+    if log_batch is not None:
+        step = 0.05  # ln batch: far less than a valley takes to turn
+        tilt = (floor_log_lr(worlds, log_batch + step) - floor_log_lr(worlds, log_batch - step)) / (2 * step)
+    rows = np.array([[1.0, -tilt], [0.0, 1.0]])
+    after, before = (np.diag(rows @ cov @ rows.T) for cov in (worlds.posterior_cov, worlds.prior_cov))
+    of_lr, of_batch = np.maximum(0.0, 1 - after / before)
+    return float(of_lr), float(of_batch)
+
+
 def at_batch(worlds: Worlds, log_batch: float) -> Worlds:
     """The worlds at one batch: optima moved along ln lr so that the valley's floor there is `lr_given_batch`.
 

@@ -151,6 +151,7 @@ def _meaning(document: Mapping[str, Any]) -> Table:
     ]
     if len(rows) > 1 and "Moves it most" in dict(rows):
         rows.append(("", "each choice by its central value, before the shading for risk that is in the value to use"))
+    rows += [("" if at else "Sizes", line) for at, line in enumerate((document.get("sizes") or {}).get("words", []))]
     rows.append(("Distance", _distance(recommendation)))
     lr, batch = (_standing(recommendation[name]) for name in ("lr", "batch_tokens"))
     if lr == batch:
@@ -208,8 +209,6 @@ def _published(published: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
 def _evidence(document: Mapping[str, Any]) -> Table:
     evidence = document["evidence"]
     runs = f"{counted(evidence['runs_used'], 'run')} at {counted(evidence['cells'], 'scale')}"
-    if evidence.get("sizes"):
-        runs += f" of {counted(evidence['sizes'], 'size')}"
     if evidence.get("diverged"):
         runs += f", {evidence['diverged']:,} of them diverged"
     rows = [("Evidence", runs)] if evidence["runs_used"] else []

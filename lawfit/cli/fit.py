@@ -23,7 +23,7 @@ from lawfit.cli.output import (
     warning_list,
 )
 from lawfit.factors import asked_levels
-from lawfit.plots.words import other_law_rows, promise_words, spread_words
+from lawfit.plots.words import other_law_rows
 from lawfit.records import FitStatus
 from lawfit.units import counted, format_lr, format_quantity
 
@@ -152,8 +152,6 @@ def summary(stored: Fit) -> list[RenderableType]:
             heading(f"Backtest, {split['name']}: scored on the runs left out"),
             backtest_table(split["rows"]),
         ]
-    if kept := (payload.get("backtest") or {}).get("promises"):
-        parts += [plain(""), plain(promise_words(kept))]
     if other := other_law_rows(payload):
         parts += [plain(""), heading("Other laws of the field on these runs; none of them answers"), pairs(other)]
     if payload.get("next_grid"):
@@ -178,8 +176,7 @@ def _head(stored: Fit) -> RenderableType:
             rows.append((label, _law_words(law[name])))
     if payload.get("lr_at_batch"):
         rows.append(("" if law.get("lr_given_batch") else "lr at a batch", _at_batch_words(payload["lr_at_batch"])))
-    if payload.get("spread"):
-        rows.append(("Sizes", spread_words(payload["spread"])))
+    rows += [("" if at else "Sizes", line) for at, line in enumerate(answering.size_words(stored))]
     if payload.get("words"):  # a fit of another law
         rows.append((LAW_NAMES.get(stored.kind, stored.kind), payload["words"]))
         rows += [("", line) for line in payload.get("lines") or []]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lawfit.cli.options import DatabaseOption, JsonOption, RecipeOption, open_store, quantity, whole_quantity
+from lawfit.cli.options import AtOption, DatabaseOption, JsonOption, RecipeOption, open_store, quantity, whole_quantity
 from lawfit.cli.output import note, print_json, show
 
 
@@ -72,6 +72,7 @@ def plan(
     max_batch: Annotated[
         float | None, typer.Option("--max-batch", parser=quantity, metavar="B", help="Largest batch, tokens per step.")
     ] = None,
+    at: AtOption = None,
     level: Annotated[
         float, typer.Option(min=0.5, max=0.999, help="Probability that an interval holds the optimum.")
     ] = 0.9,
@@ -92,7 +93,8 @@ def plan(
 
     Give a budget (--flops, --gpu-hours, or --gpus with --days), or start from --params, --tokens or --loss; a budget
     with a size (or tokens) plans that run and compares it with the best split. The compute-optimal split comes from
-    the recipe's own loss law with all its resamples; where the runs do not say it, you are told which runs would.
+    the recipe's own loss law with all its resamples; where the runs do not say it, you are told which runs would. With
+    --at the settings come from the newest fit that holds at that level.
     Exit code 4: there is no law to plan with, or it leaves the optimum open.
 
     Example: lawfit plan --gpus 64 --days 2 --flops-per-second 4e14
@@ -119,7 +121,7 @@ def plan(
             level=level,
         )
         store = open_store(ctx, database)
-        document = pipeline.plan(store, recipe, question, fit_id=fit)
+        document = pipeline.plan(store, recipe, question, fit_id=fit, at=at or ())
     except ValueError as error:  # a question that contradicts itself
         raise typer.BadParameter(str(error).replace("_", "-")) from None
     if report is not None:

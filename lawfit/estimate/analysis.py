@@ -31,7 +31,7 @@ from lawfit.estimate.surface_certificate import certificate_document, certify_su
 from lawfit.estimate.undetermined import undetermined
 from lawfit.estimate.valley_misfit import valley_misfit
 from lawfit.records import MODEL_VERSION, FitStatus, Optimum, OptimumStatus
-from lawfit.units import counted
+from lawfit.units import counted, format_percent
 
 Floats = NDArray[np.float64]
 Progress = Callable[[str, float], None]
@@ -447,17 +447,24 @@ def _warnings(
     for name, words in (("lr", "learning rate"), ("batch_tokens", "batch size")):
         if payload["curvature"].get(name, {}).get("detected"):
             said.append(f"the best {words} bends away from a straight power law; extrapolate with care")
-    for split in payload["backtest"]["splits"]:
-        rows = {row["method"]: row["mean_regret"] for row in split["rows"]}
-        ours = rows.get("lawfit")
-        better = [m for m, value in rows.items() if ours is not None and value < CLEARLY_BETTER * ours]
-        if better:
-            said.append(
-                f"with {split['name']}, {better[0]} did better than this fit ({rows[better[0]]:.3%} against {ours:.3%})"
-            )
+    said += _beaten(payload["backtest"]["splits"])
     if all(m.score is None for m in ensemble.members) and not sparse:
         said.append("too few scales to score one analysis against another; all choices count alike")
     return said
+
+
+def _beaten(splits: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence for each method that did clearly better than this fit on scales left out, with where."""
+    where: dict[str, list[str]] = {}
+    for split in splits:
+        rows = {row["method"]: row for row in split["rows"]}
+        ours = rows.get("lawfit")
+        better = [m for m, row in rows.items() if ours and row["mean_regret"] < CLEARLY_BETTER * ours["mean_regret"]]
+        if ours and better:
+            costs = f"{format_percent(rows[better[0]]['mean_regret'])} against {format_percent(ours['mean_regret'])}"
+            name = split["name"] if split["name"].startswith("each") else f"the {split['name']}"
+            where.setdefault(better[0], []).append(f"{name}: {costs} at {counted(ours['cells'], 'scale')}")
+    return [f"{method} did better than this fit on scales left out ({'; '.join(at)})" for method, at in where.items()]
 
 
 def _lonely_runs(observed: Observations, window: float) -> list[str]:

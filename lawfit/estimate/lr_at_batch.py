@@ -32,7 +32,6 @@ from lawfit.estimate.shapes import SHAPES, Shape
 from lawfit.estimate.surface import SurfaceFit
 from lawfit.estimate.valley import FLOOR_AT, along_floor, best_lr_shift, law_share
 from lawfit.laws.lr_batch import BENDS
-from lawfit.units import counted
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -141,8 +140,8 @@ def choose_lr_at_batch(
     curves = int((scales >= MIN_BATCHES).sum())
     if curves < MIN_CURVES:
         return surface(
-            f"no other form is fitted beside it: the best learning rate shows at {MIN_BATCHES} or more batches at "
-            f"{counted(curves, 'scale')}, and {MIN_CURVES} such scales are needed"
+            f"another form takes {MIN_CURVES} scales that show the best learning rate at {MIN_BATCHES} or more "
+            f"batches, and there {'is' if curves == 1 else 'are'} {curves or 'none'}"
         )
     try:
         fits = [fit_across_scales(*optima, form=form, level=level) for form in BENDS]
@@ -222,7 +221,7 @@ def _judged(scored: Sequence[_Score], fit: AcrossScalesFit, miss_sd: float, dist
         clear = bool(of_sizes.mean() > wanted * error)
     overall = table.mean(axis=0)
     left_out = f"at {distinct} sweeps, each with its scale or its size left out"
-    costs = f"cost {overall[1]:.3%} of loss, the surface alone {overall[0]:.3%}"
+    costs = f"cost {100 * overall[1]:.3f} % of the loss, the surface alone {100 * overall[0]:.3f} %"
     if clear:
         why = f"{left_out}, the average of both {costs}"
     else:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from lawfit.estimate.borrowed import CURVATURE_SD, FEW_SD, beside_the_runs, law_prior
 from lawfit.estimate.certificate import (
-    BENDS,
     DOUBTFUL,
     VAGUE,
     Certificate,
@@ -89,7 +88,6 @@ def certify_surface(observed: Observations, ensemble: Ensemble, *, without_laws:
                 sd,
                 runs,
                 structure,
-                influence,
                 int(observed.size_of_cell()[-1]) + 1,
                 observed.n_cells,
                 beside=beside_the_runs(without_laws),
@@ -129,9 +127,6 @@ def _line(document: Mapping[str, Any]) -> str:
     number = document["condition_number"]
     parts.append("condition number " + ("infinite" if number is None else f"{number:.2g}"))
     parts.append(f"{counted(document['clusters'], 'size')}, {counted(document['scales'], 'scale')}")
-    if document["influence"]:
-        most = document["influence"][0]
-        parts.append(f"most influence: {most['group']} ({abs(most['shift']):.1f} standard errors)")
     return ", ".join(parts)
 
 
@@ -313,7 +308,6 @@ def _warnings(
     sd: Floats,
     runs: Sequence[NeededRun],
     structure: LackOfFit | None,
-    influence: Sequence[Any],
     sizes: int,
     scales: int,
     *,
@@ -345,13 +339,6 @@ def _warnings(
         found.append(
             f"one valley does not fit all scales: the {structure.column} changes, by {structure.size:.2%} of loss over "
             f"the runs (p = {structure.p_value:.1g}); the price of a mistake is then less sure than the optimum"
-        )
-    if influence and abs(influence[0].shift) > BENDS:
-        most = influence[0]
-        kind = "size" if most.group.endswith("at all horizons") else "scale"
-        found.append(
-            f"the {kind} {most.group} bends the law: without it the {most.parameter} moves from {most.value:.3g} to "
-            f"{most.value_without:.3g} ({abs(most.shift):.1f} standard errors)"
         )
     if sizes < FEW_SIZES:
         said = f"{counted(sizes, 'size')} ({counted(scales, 'scale')})"

@@ -334,17 +334,13 @@ def _assumed(recipe: Traits, found: Mapping[str, Sequence[str]]) -> dict[str, tu
     """Sentences under each quantity that would not be lent if the recipe were not the usual one."""
     assumed: dict[str, tuple[str, ...]] = {}
     for quantity in ("lr_joint", "timescale", "critical_batch"):
-        said = []
+        taken: dict[str, str] = {}  # for what -> how another one is stated
         if recipe.parametrization is Parametrization.UNKNOWN and quantity in _OF_LR:
-            said.append(
-                "assumed standard parametrization, which the recipe does not say: on that ground published laws lend "
-                f"{QUANTITIES[quantity]}; to muP they would not (say so with parametrization=mup when runs are read)"
-            )
+            taken["standard parametrization"] = "parametrization=mup, to which they would not"
         if recipe.family is Family.UNKNOWN:
-            said.append(
-                "assumed AdamW, which the recipe does not say: on that ground published laws lend "
-                f"{QUANTITIES[quantity]} (say so with optimizer=adamw when runs are read)"
-            )
-        if found[quantity] and said:
-            assumed[quantity] = tuple(said)
+            taken["AdamW"] = "optimizer=adamw, or another"
+        if found[quantity] and taken:
+            words = f"assumed {' and '.join(taken)}, which the recipe does not say: on that ground published laws lend "
+            words += f"{QUANTITIES[quantity]} (to say it when runs are read: {'; '.join(taken.values())})"
+            assumed[quantity] = (words,)
     return assumed

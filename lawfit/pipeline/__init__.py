@@ -182,16 +182,24 @@ def recommend(
     return document
 
 
-def plan(store: Store, recipe: str | None, question: PlanQuestion, *, fit_id: str | None = None) -> dict[str, Json]:
+def plan(
+    store: Store, recipe: str | None, question: PlanQuestion, *, fit_id: str | None = None, at: Sequence[str] = ()
+) -> dict[str, Json]:
     """How to spend a budget, from the newest fit of the recipe or from the one named: size, tokens, settings, time.
 
     The law of the loss stands on its own feet: where no learning rate may be used, size and tokens are planned all the
     same, and the settings are refused with the reason.
 
+    Parameters
+    ----------
+    at : levels of settings that vary inside the recipe, as in `recommend`: the newest fit that holds there answers
+
     Raises
     ------
     NoRecipe, NoFit
         With what to type.
+    UnknownLevel
+        No run of the recipe has a level that was asked for; with the levels there are.
     NotEnoughData
         The runs carry no law of the loss, or one that leaves the optimum open; with the runs that would help.
     ValueError
@@ -202,9 +210,13 @@ def plan(store: Store, recipe: str | None, question: PlanQuestion, *, fit_id: st
 
     chosen = store.recipe(recipe)
     try:
-        fit = latest_certified(store, chosen) if fit_id is None else store.fit(fit_id)
+        if fit_id is not None:
+            fit = store.fit(fit_id)
+            require_at(store, fit, at)
+        else:
+            fit = latest_at(store, chosen, at) if at else latest_certified(store, chosen)
     except NoFit as error:
-        if not (laws := loss_alone(store, chosen)):
+        if at or not (laws := loss_alone(store, chosen)):  # settings at a level were asked for
             raise
         lacking = str(error) if isinstance(error, Unanswerable) else NO_SETTINGS[LOSS]
         return advise(question, chosen, laws, {}, partial(recommend_without_settings, laws, chosen, lacking=lacking))

@@ -226,6 +226,14 @@ def remarks(fit: Fit) -> list[str]:
     return noted(fit.payload)
 
 
+def size_words(fit: Fit) -> list[str]:
+    """Its sizes and scales, in the words that an answer from it has too; empty for a fit of another law."""
+    from lawfit.advise.sizes import sizes_of
+
+    found = sizes_of(fit.payload)
+    return [] if found is None else list(found["words"])
+
+
 def _newest(store: Store, recipe: Recipe) -> Fit | None:
     """The newest fit of learning rate and batch, certified or not."""
     with suppress(NoFit):

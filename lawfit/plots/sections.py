@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 GLOSSARY: Final = (
     ("Scale (cell)", "One size of training run: a number of parameters and a number of training tokens."),
+    ("Size", "One number of parameters; its scales at several horizons lie off the law together."),
     ("Optimum", "The learning rate and batch size at which the final loss of a scale is lowest."),
     ("Cost, regret", "Share of the loss given up by a setting: its loss over the best possible one, minus one."),
     ("Interval", "Range that holds the optimum of a new run with the stated probability, choice of analysis included."),
@@ -138,6 +139,8 @@ def why_section(fit: Fit, document: Mapping[str, Any], observed: Observations) -
     )
     body += tag("p", text(f"{words}intervals):"), class_="lead")
     body += tag("div", table_html(_law_table(fit.payload["law"]), "Exponents of the law"), class_="narrow")
+    if sizes := (document.get("sizes") or {}).get("words"):
+        body += tag("h3", "Sizes and scales") + list_html([_sentence(line) for line in sizes])
     body += tag("div", pair, class_="pair") + tag("div", costs, class_="pair")
     body += choice_html(surface_choice(fit, observed))
     if other := other_law_rows(fit.payload):
@@ -329,7 +332,7 @@ def evidence_section(document: Mapping[str, Any], notes: Sequence[str] = ()) -> 
     """What the answer rests on, so that it can be made again."""
     evidence, recipe = document["evidence"], document["recipe"]
     runs = f"{counted(evidence['runs_used'], 'run')} at {counted(evidence['cells'], 'scale')}"
-    runs += f", {evidence['diverged']:,} of them diverged"
+    runs += f", {evidence['diverged']:,} of them diverged" if evidence["diverged"] else ""
     pairs = [("Recipe", f"{recipe['name']} ({recipe_words(recipe) or 'nothing known of what it holds fixed'})")]
     if recipe.get("loss_column"):
         pairs.append(("Loss", f"column {recipe['loss_column']}"))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
 from lawfit.laws.lr_batch import BENDS, SATURATING
-from lawfit.units import counted, format_lr, format_quantity
+from lawfit.units import format_lr, format_quantity
 
 STATUS_WORDS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -178,31 +177,3 @@ def recipe_words(recipe: Mapping[str, Any]) -> str:
     if recipe.get("params_convention"):
         known.append(f"parameters counted as {recipe['params_convention'].replace('_', '-')}")
     return "; ".join(known)
-
-
-def spread_words(spread: Mapping[str, Any]) -> str:
-    """How many sizes and scales a fit rests on, and how far they lie off its law."""
-    size, scale = spread["size_sd"], spread["scale_sd"]
-
-    def factors(sd: Mapping[str, float]) -> str:
-        return f"{math.exp(sd['lr']):.2f} in learning rate, {math.exp(sd['batch_tokens']):.2f} in batch"
-
-    return (
-        f"{counted(spread['sizes'], 'size')}, {counted(spread['scales'], 'scale')}; a size lies off the law by a "
-        f"factor {factors(size)} (one standard deviation), a scale beside its size by {factors(scale)}"
-    )
-
-
-def promise_words(kept: Mapping[str, Any]) -> str:
-    """What was stated of sizes left out, against what the runs there show."""
-    inside, miss, factor = kept["inside"], kept["miss_in_sd"], kept["factor"]
-    said = (
-        f"Promised and found: {100 * kept['level']:g} % intervals held the optimum of {inside['lr']} of "
-        f"{kept['scales']} scales in learning rate, {inside['batch_tokens']} in batch; they lay off by "
-        f"{miss['lr']:.2g} and {miss['batch_tokens']:.2g} stated standard deviations"
-    )
-    if kept["stated_cost"] is not None:
-        said += f"; stated cost {kept['stated_cost']:.2%}, found {kept['realised_cost']:.2%}"
-    if max(factor.values()) == 1.0:
-        return said + "; intervals stay as they are"
-    return said + f"; intervals are widened by {factor['lr']:.2f} and {factor['batch_tokens']:.2f} for it"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from fastapi.testclient import TestClient
 import lawfit
 from lawfit.cli.main import ExitCode
 from lawfit.errors import UnknownLevel
+from lawfit.factors import levels_typed
 from lawfit.settings import Settings
 from lawfit_api.app import create_app
 from lawfit_api.schemas import PredictionOut
@@ -90,7 +92,9 @@ def test_a_level_that_is_asked_for_is_fitted_and_then_answers(database: Path, ca
     assert answer["recommendation"] == call("predict", *TARGET, "--at", "attention=mla")["recommendation"]
 
 
-@pytest.mark.parametrize("command", [("fit",), ("predict", *TARGET)], ids=["fit", "predict"])
+@pytest.mark.parametrize(
+    "command", [("fit",), ("predict", *TARGET), ("plan", "--flops", "1e19")], ids=["fit", "predict", "plan"]
+)
 @pytest.mark.parametrize(
     ("at", "code", "words"),
     [
@@ -116,6 +120,51 @@ def test_over_http_too(database: Path, at: str, status: int) -> None:
         response = client.get(f"{ASKED}&at={at}")
     assert response.status_code == status
     assert "attention" in response.text
+
+
+@pytest.mark.parametrize(
+    ("at", "status", "words"),
+    [
+        ("attention=gqa", 200, "this answer holds at attention gqa"),
+        ("attention = GQA", 200, "this answer holds at attention gqa"),
+        ("attention=mla", 404, "run lawfit fit --recipe attention --at attention=mla"),
+        ("attention=mha", 409, "no run has attention mha; there is gqa and mla"),
+        ("beta2=0.9", 409, "no run says its 'beta2'"),
+        ("attention", 422, "Level of a setting: a level is asked for as NAME=VALUE"),
+        ("attention=gqa, attention=mla", 422, "asked for at two levels, gqa and mla"),
+    ],
+)
+@pytest.mark.parametrize("page", ["/", "/plan"])
+def test_on_the_pages(database: Path, page: str, at: str, status: int, words: str) -> None:
+    asked = {"params": f"{PARAMS:g}", "tokens": f"{TOKENS:g}"} if page == "/" else {"flops": "1e19"}
+    with TestClient(create_app(Settings(database_url=str(database)))) as client:
+        response = client.get(page, params={**asked, "at": at})
+    said = unescape(response.text)
+    assert f'name="at" value="{at}"' in said  # what was typed stays
+    if page == "/plan" and status == 200:  # three scales carry no law of the loss: refused for that, not for the level
+        assert response.status_code == 409
+        assert "law of the loss" in said
+        return
+    assert response.status_code == status
+    assert words[0].lower() + words[1:] in said or words[0].upper() + words[1:] in said
+
+
+def test_a_plan_over_http_is_refused_for_the_level_alone(database: Path) -> None:
+    with TestClient(create_app(Settings(database_url=str(database)))) as client:
+        unknown = client.get("/v1/plans", params={"flops": 1e19, "at": "attention=mha"})
+        unfitted = client.get("/v1/plans", params={"flops": 1e19, "at": "attention=mla"})
+    assert (unknown.status_code, unfitted.status_code) == (409, 404)
+    assert "there is gqa and mla" in unknown.json()["detail"]
+    assert "lawfit fit --recipe attention --at attention=mla" in unfitted.json()["detail"]
+
+
+def test_several_levels_in_one_field_are_parted_by_commas() -> None:
+    assert levels_typed("beta2=0.95, betas=(0.9, 0.95),attention=gqa") == [
+        "beta2=0.95",
+        "betas=(0.9, 0.95)",
+        "attention=gqa",
+    ]
+    assert levels_typed(" ") == []
 
 
 def test_in_a_notebook() -> None:

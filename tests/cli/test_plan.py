@@ -104,6 +104,17 @@ def test_http_answers_what_the_command_prints(
     assert json.loads(model.model_dump_json(by_alias=True, exclude_unset=True)) == printed
 
 
+def test_a_plan_at_a_level_is_that_of_the_fit_which_holds_there(database: str, client: TestClient, call: Call) -> None:
+    plain, asked = call("plan", "--flops", "1e20"), call("plan", "--flops", "1e20", "--at", "weight_decay=.10")
+    over_http = client.get("/v1/plans", params={"flops": 1e20, "at": "wd=0.1"}).json()
+    for name in ("plan", "optimum", "evidence"):
+        assert plain[name] == asked[name] == over_http[name]
+    fit = asked["evidence"]["prediction_fit_id"]
+    assert call("plan", "--flops", "1e20", "--fit", fit, "--at", "weight_decay=0.1")["plan"] == plain["plan"]
+    elsewhere = call("plan", "--flops", "1e20", "--at", "weight_decay=7", code=ExitCode.NOT_ENOUGH)["error"]
+    assert elsewhere["message"].startswith("no run has weight decay 7; ")
+
+
 @pytest.mark.parametrize(
     ("words", "query", "said", "code", "status"),
     [

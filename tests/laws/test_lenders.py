@@ -103,9 +103,10 @@ class TestRecipesLikeMostLaws:
         found = lending_to(Recipe(name="unknown"))
         assert set(found.lenders["lr"]) == set(lending_to(USUAL).lenders["lr"]) | {"porian"}
         assert found.withheld == ()
-        parametrization, optimizer = found.assumed["lr_joint"]
-        assert parametrization.startswith("assumed standard parametrization")
-        assert optimizer.startswith("assumed AdamW")
+        (said,) = found.assumed["lr_joint"]
+        assert said.startswith("assumed standard parametrization and AdamW, which the recipe does not say")
+        assert "parametrization=mup" in said
+        assert "optimizer=adamw" in said
         assert "AdamW timescale" in found.assumed["timescale"][0]
 
     def test_nothing_is_assumed_for_what_nobody_lends(self) -> None:
