@@ -103,7 +103,7 @@ def _prior_words(prior: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     )
     widths = [answer["relative_width"] for answers in prior.values() for answer in answers]
     return (
-        f"were sizes expected {_listed(far)} off the law as usual: {values}, intervals {min(widths):.2f} to "
+        f"were sizes expected {_listed(far)} off the law as usual: {values}; intervals {min(widths):.2f} to "
         f"{max(widths):.2f} times as wide (centre of the leading analysis)"
     )
 

@@ -216,7 +216,7 @@ def plan(
         else:
             fit = latest_at(store, chosen, at) if at else latest_certified(store, chosen)
     except NoFit as error:
-        if at or not (laws := loss_alone(store, chosen)):  # settings at a level were asked for
+        if at or fit_id or not (laws := loss_alone(store, chosen)):  # a level or a fit was asked for
             raise
         lacking = str(error) if isinstance(error, Unanswerable) else NO_SETTINGS[LOSS]
         return advise(question, chosen, laws, {}, partial(recommend_without_settings, laws, chosen, lacking=lacking))
