@@ -81,6 +81,10 @@ _RECORD_WORDS: Final = frozenset(
 )
 
 
+# What was measured before the first step (init_loss) is no choice of an initialisation (init_std).
+_FIRST_RESULT: Final = re.compile(r"(.*_)?init(ial)?_(.*_)?(loss|ppl|perplexity|bpb|acc|accuracy|error)")
+
+
 @lru_cache(maxsize=4096)
 def is_factor(name: str) -> bool:
     """Whether the column is known as a choice that moves the loss: runs that differ in it are no seeds of each other.
@@ -88,7 +92,7 @@ def is_factor(name: str) -> bool:
     Steps of accumulated gradients change nothing but the machine's memory, and a column that tells which setting was
     changed says no more than that setting's own.
     """
-    if not {"accumulation", "changed"}.isdisjoint(normal(name).split("_")):
+    if not {"accumulation", "changed"}.isdisjoint(normal(name).split("_")) or _FIRST_RESULT.fullmatch(normal(name)):
         return False
     return is_held_fixed(name) or any(_DESIGN.fullmatch(form) for form in spellings(name))
 

@@ -511,7 +511,8 @@ def _target_warnings(
     if constrained is not None and decades["batch_tokens"] > FAR_DECADES:
         said.append(f"this batch lies {10 ** decades['batch_tokens']:.3g}x outside the batches that were tried")
     for name, words, share in (("lr", "learning rate", yours[0]), ("batch_tokens", "batch size", yours[1])):
-        if share < 1 - BORROWED_SHARE and recommendation[name]["status"] != "given":
+        told = recommendation[name]["status"] in ("given", "undetermined")  # the latter in a warning of its own
+        if share < 1 - BORROWED_SHARE and not told:
             rest = _lender(payload, name)
             said.append(f"the {words} rests mostly on {rest} ({100 * (1 - share):.0f} %); these runs say little of it")
     steps = target.tokens / recommendation["batch_tokens"]["value"]

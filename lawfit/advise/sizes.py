@@ -16,8 +16,8 @@ from lawfit.units import counted, format_lr, format_percent, format_quantity
 
 ENOUGH: Final = 3  # sizes that show an optimum: fewer say nothing of how far sizes lie off a law through them
 KNOWN: Final = {
-    "size": "runs of the target's size show its own deviation, so it is not one of a new size",
-    "scale": "runs at the target's own scale show its optimum, deviations included",
+    "size": "the target is of a size that has runs: they tell its deviation, as far as they go",
+    "scale": "the target is a scale of the runs: they tell its deviation, as far as they go",
 }
 UNCHECKED: Final = "no size could be left out and foretold, so what is promised here is not checked"
 _WRITE: Final[Mapping[str, tuple[str, Callable[[float], str]]]] = {
