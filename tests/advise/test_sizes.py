@@ -19,6 +19,7 @@ from lawfit.advise.sizes import KNOWN, sizes_of
 from lawfit.cli import output
 from lawfit.cli.card import card
 from lawfit.estimate.analysis import FitOptions
+from lawfit.notebook import Answer
 from lawfit.pipeline import answering
 from lawfit.plots.report import report_html
 from lawfit.records import Target
@@ -167,7 +168,7 @@ class TestTheSameWordsEverywhere:
 
     def test_in_a_notebook_and_of_the_fit(self) -> None:
         line = sample().document["sizes"]["words"][0]
-        assert f"sizes: {line}" in str(lawfit.notebook.Answer(document=sample().document))
+        assert f"sizes: {line}" in str(Answer(document=sample().document))
         assert line in answering.size_words(sample().fit)
         assert not any("were sizes expected" in words for words in answering.size_words(sample().fit))
 
