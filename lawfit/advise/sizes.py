@@ -19,6 +19,7 @@ KNOWN: Final = {
     "size": "the target is of a size that has runs: they tell its deviation, as far as they go",
     "scale": "the target is a scale of the runs: they tell its deviation, as far as they go",
 }
+WORTH_SAYING: Final = 0.1  # standard errors that the law moves by: below, no size or scale counts at all
 UNCHECKED: Final = "no size could be left out and foretold, so what is promised here is not checked"
 _WRITE: Final[Mapping[str, tuple[str, Callable[[float], str]]]] = {
     "lr": ("learning rate", format_lr),
@@ -56,7 +57,7 @@ def sizes_of(
     }
     kept = (payload.get("backtest") or {}).get("promises")
     words = [_spread_words(spread, _sizes_shown(payload["cells"]))]
-    words += [_most_words(most)] if most else []
+    words += [_most_words(most)] if most and abs(most["shift"]) >= WORTH_SAYING else []
     words += [_prior_words(prior)] if prior else []
     words += [KNOWN[known]] if known else []
     words.append(_promise_words(kept) if kept else UNCHECKED)

@@ -135,6 +135,8 @@ def _best_of_scales(
     """Params, tokens and lowest loss of each scale, and a sentence on each kind of run that is left out."""
     every: list[Measured] = [*runs, *losses]
     ordinary, notes = ordinary_runs(every)
+    if every and not ordinary:
+        raise NotEnoughData(f"no run is left for a law of the loss: {'; '.join(notes)}")
     swept = [run for run in ordinary if isinstance(run, Run)]
     stated = [row for row in ordinary if isinstance(row, SizedLoss)]
     columns = np.empty((3, 0))

@@ -100,6 +100,12 @@ def test_which_size_bends_the_law(most: dict[str, Any], start: str) -> None:
     assert "moves from -0.5 to -0.65" in said
 
 
+def test_of_sizes_that_move_nothing_nothing_is_said() -> None:
+    said = words(certificate={"influence": [influence(shift=0.04)]})
+    assert len(said) == len(words()) - 1
+    assert "without it" not in " ".join(said)
+
+
 def test_stated_stands_against_realised() -> None:
     assert words()[-1] == (
         "each size left out in turn: 90 % intervals held the optimum at 7 (learning rate) and 6 (batch) of 8 scales, "

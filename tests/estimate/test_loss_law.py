@@ -165,6 +165,14 @@ def test_what_active_experts_are_worth_is_printed_with_numbers_and_intervals(rng
     assert ", lambda -" in line  # a fit with resamples of its own
 
 
+@pytest.mark.parametrize("count", [1, 12])
+def test_runs_that_all_repeat_their_tokens_are_said_to_do_so(count: int) -> None:
+    """Not that there is no usable run: they were used for the learning rate."""
+    runs = [run(1e7, 1e9 * (k + 1), 3.0 - 0.01 * k, epochs=7) for k in range(count)]
+    with pytest.raises(NotEnoughData, match=f"no run is left for a law of the loss: {count} runs that repeat"):
+        loss_law(runs, np.random.default_rng(0))
+
+
 def test_an_asymptote_is_not_lent_to_losses_that_are_all_below_it(rng: np.random.Generator) -> None:
     """Bits per byte, or the squared error of another task: a law that the runs do not carry is missing, with why."""
     few = [replace(one, loss=0.3 * (one.loss or 0.0)) for one in grid(rng)[:6]]
