@@ -22,8 +22,8 @@ from lawfit.estimate.loss_forms import FORMS
 from lawfit.estimate.loss_result import AsymptotePrior, FormDraws
 from lawfit.estimate.newton import Bools, Floats
 
-# The four below: compared on simulated laws (those of tests/benchmarks/loss_choice.py), the public sources already seen.
-# Chosen by leaving out one family of these after another they come out alike, but for a tolerance of 8 (CHANGELOG).
+# The four below: compared on simulated laws (those of tests/benchmarks/loss_choice.py), with the public sources already
+# seen. Chosen by leaving out one family of them after another they come out alike, but for a tolerance of 8.
 TOLERATED: Final = 4.0  # times the error of the best candidate
 SHARPNESS: Final = 1.5
 WINDOWS: Final = (0.0, 0.5)  # shares of the runs, the smallest by compute, that candidates are fitted without
