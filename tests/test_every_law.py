@@ -177,9 +177,13 @@ def test_only_steps_to_targets(store: Store, capsys: pytest.CaptureFixture[str])
 
 
 def test_a_fit_of_one_law_alone_does_not_recommend(store: Store) -> None:
+    """That of the loss says the loss alone; that of the timescale answers nothing."""
     fit = pipeline.refit(filled(store), options=QUICK)
-    with pytest.raises(NoFit, match="loss law alone"):
-        pipeline.recommend(store, None, TARGET, fit_id=fit.payload["laws"]["loss"]["fit_id"])
+    said = pipeline.recommend(store, None, TARGET, fit_id=fit.payload["laws"]["loss"]["fit_id"])
+    assert said["recommendation"] == {"lr": None, "batch_tokens": None}
+    assert said["expected_loss"]["low"] < said["expected_loss"]["value"] < said["expected_loss"]["high"]
+    with pytest.raises(NoFit, match="timescale law alone"):
+        pipeline.recommend(store, None, TARGET, fit_id=fit.payload["laws"]["timescale"]["fit_id"])
 
 
 def test_nothing_that_can_be_fitted_leaves_nothing(store: Store) -> None:

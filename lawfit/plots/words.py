@@ -88,7 +88,7 @@ def further_words(document: Mapping[str, Any], name: str) -> str:
         noise = part.get("noise_scale")
         factor = f"; {noise['factor']['value']:.2g} times the gradient noise scale" if noise and noise["steady"] else ""
         also = f"; {restated_words(part['restated'])}" if part.get("restated") else ""
-        return f"{tokens}: there {definition_words(part['definition'])}{factor}{source}{also}"
+        return f"{tokens}: there {definition_words(part['definition'])}{factor}{also}{source}"
     run = "" if part["run_low"] is None else f"; a single run {part['run_low']:.4g} to {part['run_high']:.4g}"
     return f"{part['value']:.4g} nats per token ({_span(part, _four)}) at the best settings{run}"
 

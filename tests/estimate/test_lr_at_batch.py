@@ -172,8 +172,16 @@ def test_where_the_valley_has_one_shape_the_surface_answers_alone() -> None:
 
 
 THIN = {
-    "one batch a scale": ({"batch_steps": 1}, NINE, "at 0 scales, and 3 such scales are needed"),
-    "two scales": ({"lr_steps": 9}, NINE[:4:3], "at 2 scales, and 3 such scales are needed"),
+    "one batch a scale": (
+        {"batch_steps": 1},
+        NINE,
+        "takes 3 scales that show the best learning rate at 3 or more batches, and there are none",
+    ),
+    "two scales": (
+        {"lr_steps": 9},
+        NINE[:4:3],
+        "takes 3 scales that show the best learning rate at 3 or more batches, and there are 2",
+    ),
     "one size": ({"lr_steps": 9}, NINE[:3], "optima at 1 sizes; the law over scales needs 2 or more"),
 }
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lawfit.estimate.noise_by_size import NoiseOfSize, noise_by_size, noise_factor
+from lawfit.laws.lent import critical_exponents
 from lawfit.records import Run, RunStatus
 from tests.estimate.simulated_batches import measured
 
@@ -47,10 +48,11 @@ def sizes(exponent: float) -> list[NoiseOfSize]:
 
 def test_one_factor_at_all_sizes(rng: np.random.Generator) -> None:
     """Critical batches of a size are carried to one horizon first: several targets are one measurement."""
+    exponent = critical_exponents(("tokens",))["tokens"].gaussian[0]  # that published laws lend
     found = noise_factor(
         sizes(0.2),
         [
-            measured(5e4 * (n / 1e6) ** 0.2 * (d / 1e9) ** 0.466, n, d, log_sd=0.1)
+            measured(5e4 * (n / 1e6) ** 0.2 * (d / 1e9) ** exponent, n, d, log_sd=0.1)
             for n in (1e6, 4e6, 1.6e7)
             for d in (1e9, 2.5e8)
         ],
