@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lawfit.advise.expected_loss import choice_words, digits, expected_loss
 from lawfit.estimate.critical_laws import AveragedLaw
-from lawfit.estimate.optimum_law import OptimumLaw
+from lawfit.estimate.optimum_law import OptimumLaw, PredictedOptimum
 from lawfit.estimate.timescale import RATIO
 from lawfit.factors import WEIGHT_DECAY
 from lawfit.laws.timescale import DecayConvention, weight_decay_of
@@ -99,16 +99,10 @@ def weight_decay_answer(fit: Fit, target: Target, *, lr: float, batch_tokens: fl
 def critical_batch_answer(fit: Fit, target: Target) -> dict[str, Any]:
     """The critical batch size at the target, with its definition."""
     route = fit.payload["routes"][fit.payload["route"]]
-    name, average = route["answering"], AveragedLaw.from_json(route)
-    said = average.predict(target.level, **{x: getattr(target, x) for x in average.inputs})
-    law = OptimumLaw.from_json(route["laws"][name])
+    name, average, law, said = _by_route(route, target)
     noise = fit.payload.get("noise_scale")
     return {
-        "value": digits(said.value),
-        "low": digits(said.low),
-        "high": digits(said.high),
-        "level": target.level,
-        "definition": route["definition"],
+        **_critical_value(route, said, target),
         "route": fit.payload["route"],
         "metric": fit.payload.get("metric") or None,
         "law": {"input": name, "exponent": digits(law.exponents[name]), "measured": law.points, "sizes": law.groups},
@@ -121,21 +115,32 @@ def critical_batch_answer(fit: Fit, target: Target) -> dict[str, Any]:
     }
 
 
-def _restated(fit: Fit, target: Target) -> dict[str, Any] | None:
-    """The critical batch at the target in the further definition, and its law; None where the fit has none."""
-    route = fit.payload.get("restated")
-    if route is None or route["status"] == FitStatus.UNCERTIFIED.value:
-        return None
+def _by_route(route: Mapping[str, Any], target: Target) -> tuple[str, AveragedLaw, OptimumLaw, PredictedOptimum]:
+    """The input that answers, the average of laws, the law in that input, and what the average says at the target."""
     name, average = route["answering"], AveragedLaw.from_json(route)
     said = average.predict(target.level, **{x: getattr(target, x) for x in average.inputs})
-    law = OptimumLaw.from_json(route["laws"][name])
-    low, high = law.exponent_interval(name, target.level)
+    return name, average, OptimumLaw.from_json(route["laws"][name]), said
+
+
+def _critical_value(route: Mapping[str, Any], said: PredictedOptimum, target: Target) -> dict[str, Any]:
     return {
         "value": digits(said.value),
         "low": digits(said.low),
         "high": digits(said.high),
         "level": target.level,
         "definition": route["definition"],
+    }
+
+
+def _restated(fit: Fit, target: Target) -> dict[str, Any] | None:
+    """The critical batch at the target in the further definition, and its law; None where the fit has none."""
+    route = fit.payload.get("restated")
+    if route is None or route["status"] == FitStatus.UNCERTIFIED.value:
+        return None
+    name, _, law, said = _by_route(route, target)
+    low, high = law.exponent_interval(name, target.level)
+    return {
+        **_critical_value(route, said, target),
         "law": {
             "input": name,
             "const": digits(law.const),
