@@ -340,14 +340,12 @@ def _better_elsewhere(
 ) -> list[str]:
     """A sentence where a level with too few runs for a fit has lower losses than the one that is held."""
     said = []
-    setting = np.where(np.isfinite(log_loss), indexed(places.log_lr, places.log_batch), -1)
-    for other in range(len(names)):
-        both = [
-            set(zip(places.scale[rows].tolist(), setting[rows].tolist(), strict=True))
-            for rows in (level == chosen, level == other)
-        ]
-        if other in able or len(both[0] & both[1]) < MATCHED:
-            continue
+    ran = np.flatnonzero(np.isfinite(log_loss))
+    cell = indexed(places.scale, places.log_lr, places.log_batch)[ran]
+    pairs = distinct(level[ran], cell)
+    shared = pairs[np.isin(pairs[:, 1], cell[level[ran] == chosen]), 0]
+    matched = np.flatnonzero(np.bincount(shared, minlength=len(names)) >= MATCHED)
+    for other in np.setdiff1d(matched, [*able, chosen]):
         effect, lowest, compared = effects_on_loss(level, places, log_loss, np.array([chosen, other]))
         gain = effect[0] - effect[1]
         if compared and np.isfinite(gain) and gain > FLAT_BAND and 2 * lowest[1] > compared:
