@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lawfit.errors import LawfitError
 from lawfit.estimate.ensemble import MIN_CELLS_TO_CHOOSE, Choice, Ensemble, fit_ensemble
 from lawfit.estimate.observations import Observations
-from lawfit.estimate.optima import Columns, locate_argmin
+from lawfit.estimate.optima import CellOptimum, Columns, locate_argmin
 from lawfit.estimate.promises import Kept, check_promises
 from lawfit.estimate.regression import Line, LrBatchLaws, PowerLaw, fit_argmin_ols, fit_e1, fit_power_law
 from lawfit.estimate.scoring import ObservedSurface
@@ -115,6 +115,7 @@ def run_backtest(
     total = sum(len(split.rounds) for split in splits)
     done = 0
     results = []
+    best = best_runs(observed)
     for split in splits:
         regrets: dict[str, list[Floats]] = {}
         outside: dict[str, int] = {}
@@ -126,7 +127,7 @@ def run_backtest(
             if not len(left):
                 continue
             scored += len(left)
-            ours, methods = _methods(observed, surfaces, kept, starts, without_laws)
+            ours, methods = _methods(observed, surfaces, kept, starts, best, without_laws)
             if ours is not None and split.name == EACH_SIZE:
                 sizes.append((np.setdiff1d(np.arange(observed.n_cells), kept), ours))
             for method, predict in methods.items():
@@ -185,11 +186,17 @@ def columns_of(observed: Observations) -> Columns:
     )
 
 
+def best_runs(observed: Observations) -> dict[tuple[float, float], CellOptimum]:
+    """The run with the lowest loss of each (params, tokens), which no other cell has a say in."""
+    return {(cell.params, cell.tokens): cell for cell in locate_argmin(columns_of(observed))}
+
+
 def _methods(
     observed: Observations,
     surfaces: Mapping[int, ObservedSurface],
     kept: Ints,
     starts: Mapping[Choice, SurfaceFit],
+    best: Mapping[tuple[float, float], CellOptimum],
     without_laws: Sequence[str],
 ) -> tuple[Ensemble | None, dict[str, Predict]]:
     part = observed.subset(kept)
@@ -206,18 +213,19 @@ def _methods(
     except LawfitError:
         pass  # the split then has no row of ours, which the table shows
     columns = columns_of(part)
+    known = [best[scale] for scale in zip(part.params.tolist(), part.tokens.tolist(), strict=True)]
     for name, fit in _BASELINES.items():
         try:
-            laws = fit(columns)
+            laws = fit(columns, best=known)
         except LawfitError:
             continue
         methods[name] = _by_laws(laws)
     return ensemble, methods | published_predictions()
 
 
-def _fit_compute(columns: Columns) -> LrBatchLaws:
+def _fit_compute(_: Columns, *, best: Sequence[CellOptimum]) -> LrBatchLaws:
     """The best run of each cell, and laws in 6 params tokens alone: both exponents are one."""
-    cells = [cell for cell in locate_argmin(columns) if np.isfinite(cell.lr)]
+    cells = [cell for cell in best if np.isfinite(cell.lr)]
     inputs = {"compute": [6 * cell.params * cell.tokens for cell in cells]}
 
     def law(values: Sequence[float]) -> PowerLaw:
@@ -236,7 +244,7 @@ def _fit_compute(columns: Columns) -> LrBatchLaws:
     )
 
 
-_BASELINES: Final[Mapping[str, Callable[[Columns], LrBatchLaws]]] = {
+_BASELINES: Final[Mapping[str, Callable[..., LrBatchLaws]]] = {
     ARGMIN: fit_argmin_ols,
     ROBUST: partial(fit_argmin_ols, line=Line.ROBUST),
     MEDIAN: partial(fit_argmin_ols, line=Line.MEDIAN),

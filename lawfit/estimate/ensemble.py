@@ -310,19 +310,21 @@ def _scores(
     """
     size = observed.size_of_cell()
     upward = np.maximum(np.minimum(size, size[-1] - 1) - 1, 1)  # groups of larger sizes that hold the cell
-    regrets: list[Floats] = []
-    weights: list[float] = []
+    foretold: dict[int, list[Floats]] = {}  # cell -> (choices, 2) each time that it was left out
+    weights: dict[int, list[float]] = {}
     for at, group in enumerate(groups):
         several = len(np.unique(size[group])) > 1
-        for place, cell in enumerate(group):
-            if int(cell) in surfaces:
-                foretold = np.array([fit.foretold[at][place] for fit in fits.values()])
-                lr, batch = np.exp(np.clip(foretold[:, 0], -40, 40)), np.exp(np.clip(foretold[:, 1], -40, 60))
-                regrets.append(surfaces[int(cell)].regret(lr, batch).regret)
-                weights.append(1 / upward[cell] if several else 1.0)
-    if not regrets:
+        for place, cell in enumerate(group.tolist()):
+            if cell in surfaces:
+                foretold.setdefault(cell, []).append(np.array([fit.foretold[at][place] for fit in fits.values()]))
+                weights.setdefault(cell, []).append(1 / upward[cell] if several else 1.0)
+    if not foretold:
         return None
-    mean: Floats = np.maximum(np.average(regrets, axis=0, weights=weights), 1e-6)
+    total = np.zeros(len(fits))
+    for cell, each in foretold.items():
+        lr, batch = np.exp(np.clip(np.array(each), (-40, -40), (40, 60))).transpose(2, 0, 1)
+        total += weights[cell] @ surfaces[cell].regret(lr, batch).regret
+    mean: Floats = np.maximum(total / sum(sum(w) for w in weights.values()), 1e-6)
     return mean
 
 

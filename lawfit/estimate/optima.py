@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lawfit.estimate.snapping import indexed
 from lawfit.estimate.sweeps import SweepOptimum, border_status, same_value, sweep_akima, sweep_parabola
 from lawfit.records import OptimumStatus
 
@@ -63,9 +64,9 @@ class Columns:
 
     def cells(self) -> Iterator[Columns]:
         """One part per (params, tokens), ascending."""
-        _, group = np.unique(np.column_stack([self.params, self.tokens]), axis=0, return_inverse=True)
-        order = np.argsort(group.ravel(), kind="stable")  # rows of a cell keep their order
-        for rows in np.split(order, np.cumsum(np.bincount(group.ravel()))[:-1]) if len(self) else ():
+        group = indexed(self.params, self.tokens)
+        order = np.argsort(group, kind="stable")  # rows of a cell keep their order
+        for rows in np.split(order, np.cumsum(np.bincount(group))[:-1]) if len(self) else ():
             yield self.take(rows)
 
 
@@ -89,8 +90,7 @@ class CellOptimum:
 
 def near_optimal_rows(runs: Columns, threshold: float = NEAR_OPTIMAL) -> Bools:
     """E1: runs with ``loss <= (1 + threshold) * lowest loss of their cell``."""
-    _, group = np.unique(np.column_stack([runs.params, runs.tokens]), axis=0, return_inverse=True)
-    group = group.ravel()
+    group = indexed(runs.params, runs.tokens)
     loss = np.where(runs.finite, runs.loss, np.inf)
     lowest = np.full(group.max(initial=-1) + 1, np.inf)
     np.minimum.at(lowest, group, loss)

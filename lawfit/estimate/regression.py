@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lawfit.errors import FitError, NotEnoughData
-from lawfit.estimate.optima import NEAR_OPTIMAL, Columns, locate_argmin, near_optimal_rows
+from lawfit.estimate.optima import NEAR_OPTIMAL, CellOptimum, Columns, locate_argmin, near_optimal_rows
 from lawfit.estimate.resample import jackknife_covariance
 from lawfit.estimate.sweeps import Floats
 from lawfit.laws.power import POWER_PRODUCT
@@ -184,15 +184,18 @@ def fit_argmin_ols(
     lr_inputs: Sequence[str] = ("params", "tokens"),
     batch_inputs: Sequence[str] = ("params", "tokens"),
     line: Line = Line.OLS,
+    best: Sequence[CellOptimum] | None = None,
 ) -> LrBatchLaws:
     """The plain baseline: the best run of each cell, then a line for each law; cells without a finished run left out.
+
+    `best` is what `locate_argmin` says of these runs, where that is known already.
 
     Raises
     ------
     FitError
         No or too few scales for the exponents that were asked for.
     """
-    cells = [c for c in locate_argmin(runs) if np.isfinite(c.lr)]
+    cells = [c for c in (locate_argmin(runs) if best is None else best) if np.isfinite(c.lr)]
     if not cells:
         raise NotEnoughData("no cell has a finished run, so there is no optimum to fit a law through")
     at = {name: np.array([getattr(c, name) for c in cells]) for name in ("params", "tokens", "lr", "batch_tokens")}
@@ -210,8 +213,9 @@ def fit_e1(
     threshold: float = NEAR_OPTIMAL,
     lr_inputs: Sequence[str] = ("params", "tokens"),
     batch_inputs: Sequence[str] = ("tokens",),
+    best: Sequence[CellOptimum] | None = None,
 ) -> LrBatchLaws:
-    """E1 (Step Law): OLS over every run within `threshold` of its cell's lowest loss.
+    """E1 (Step Law): OLS over every run within `threshold` of its cell's lowest loss; `best` as in `fit_argmin_ols`.
 
     Raises
     ------
@@ -225,7 +229,7 @@ def fit_e1(
         lr=fit_power_law(near.lr, {name: getattr(near, name) for name in lr_inputs}),
         batch_tokens=fit_power_law(near.batch_tokens, {name: getattr(near, name) for name in batch_inputs}),
         rows=len(near),
-        at_edge=sum(c.status is OptimumStatus.AT_EDGE for c in locate_argmin(runs)),
+        at_edge=sum(c.status is OptimumStatus.AT_EDGE for c in (locate_argmin(runs) if best is None else best)),
     )
 
 

@@ -116,13 +116,11 @@ class ObservedSurface:
             loss, outside = self._along_line(query, self._axis)
         else:
             inside, outside = _into_hull(query, self._hull)
-            loss = np.asarray(self._triangles(inside), dtype=float)
-            if (lost := ~np.isfinite(loss)).any():  # on the border, beyond it by rounding: one step inwards
-                centre = self._points.mean(axis=0)
-                loss[lost] = self._triangles(inside[lost] + 1e-7 * (centre - inside[lost]))
-            if self._grid is not None:
-                from_grid = self._grid.loss_at(inside)
-                loss = np.where(np.isfinite(from_grid), from_grid, loss)
+            loss = np.full(len(query), np.nan) if self._grid is None else self._grid.loss_at(inside)
+            for inwards in (0.0, 1e-7):  # on the border, beyond it by rounding: one step inwards
+                if (open_ := ~np.isfinite(loss)).any():
+                    centre = self._points.mean(axis=0)
+                    loss[open_] = self._triangles(inside[open_] + inwards * (centre - inside[open_]))
         return loss.reshape(query_lr.shape), outside.reshape(query_lr.shape)
 
     def regret(self, at_lr: ArrayLike, at_batch: ArrayLike) -> ObservedRegret:

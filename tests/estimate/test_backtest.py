@@ -12,6 +12,7 @@ from lawfit.estimate.backtest import (
     ARGMIN,
     E1,
     OURS,
+    best_runs,
     columns_of,
     observed_surfaces_of,
     published_predictions,
@@ -35,7 +36,7 @@ def predictions(observed: Observations, kept: np.ndarray = KEPT) -> dict[str, np
     starts = {m.choice: m.fit for m in fit_ensemble(observed, surfaces).members}
     left = np.setdiff1d(np.arange(observed.n_cells), kept)
     scales = observed.params[left], observed.tokens[left]
-    _, found = methods_of(observed, surfaces, kept, starts, ())
+    _, found = methods_of(observed, surfaces, kept, starts, best_runs(observed), ())
     return {name: np.log(np.array(predict(*scales))) for name, predict in found.items()}
 
 
