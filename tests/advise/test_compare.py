@@ -108,6 +108,30 @@ class TestCounts:
         assert counts.of(published_law("chinchilla"), sizes).params == pytest.approx(sizes + 512 * 32000)
         assert counts.widths(sizes) == pytest.approx([512.0] * len(sizes))
 
+    @pytest.mark.parametrize("wanted", ["non_embedding", "body_plus_head", "total"])
+    @pytest.mark.parametrize("given", ["non_embedding", "body_plus_head", "total"])
+    def test_from_every_count_to_every_other(self, given: str, wanted: str) -> None:
+        """A body of 1e8 with an embedding of 3e6 and a head of 5e6 is the same model however it is counted."""
+        count = {"non_embedding": 1e8, "body_plus_head": 1.05e8, "total": 1.08e8}
+        tables = {"embedding_params": 3e6, "head_params": 5e6}
+        counts = Counts(
+            replace(RECIPE, params_convention=given), [run("a", 1e-3, 1e5, 3.0, params=count[given], extra=tables)]
+        )
+        law = published_law({"non_embedding": "step_law", "body_plus_head": "porian", "total": "chinchilla"}[wanted])
+        assert law.params_convention == wanted
+        counted = counts.of(law, np.array([count[given]]))
+        assert counted.params == pytest.approx([count[wanted]], rel=1e-12)
+        assert counted.how == ("as yours" if given == wanted else "converted")
+
+    def test_a_count_below_its_own_tables_is_not_converted(self) -> None:
+        """No body is left of 8e6 parameters with tables of 3e6 and 5e6."""
+        tables = {"embedding_params": 3e6, "head_params": 5e6}
+        for params, how in ((8e6, "not converted"), (8.1e6, "converted")):
+            counts = Counts(
+                replace(RECIPE, params_convention="total"), [run("a", 1e-3, 1e5, 3.0, params=params, extra=tables)]
+            )
+            assert counts.of(published_law("step_law"), np.array([params])).how == how
+
     def test_models_of_one_count_and_two_shapes_are_not_converted(self) -> None:
         one, two, *rest = sweep(NINE).runs
         runs = [replace(one, extra=TABLES), replace(two, extra={**TABLES, "head_params": 6e6}), *rest]

@@ -1,10 +1,14 @@
 """Faults put into the code one at a time: which of them do the tests notice?
 
-    python -m tests.mutants [--sample N] [--seed S] [--only FOLDER ...]
+    python -m tests.mutants [--sample N] [--seed S] [--only FOLDER ...] [--touched FILE]
 
 Draws N faults at random (the same for the same seed and code), puts each into a copy of the tree, and runs the tests of
 its folder there: first those of the module, then those that name it, then the rest, until one fails. What no test
 notices is listed; docs/mutants.md explains those that are to stay. A fault that makes a test hang counts as noticed.
+
+With `--touched`, made for long campaigns, every test file of these folders is traced once (the FILE keeps what was seen
+for the next time), and a fault is shown to those that run its line, the quickest first, and to those that name its
+module, which may run it in a process of their own.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from queue import SimpleQueue
 from typing import Final
 
 from tests.mutants.faults import Fault, faults_of
+from tests.mutants.touched import Touched
 
 ROOT: Final = Path(__file__).parents[2]
 ROOMS: Final = ("laws", "estimate", "advise", "ingest", "storage", "launch", "train")
@@ -36,6 +41,7 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--workers", type=int, default=1)
     options.add_argument("--only", nargs="*", default=[f"lawfit/{room}" for room in ROOMS] + ["api"], metavar="FOLDER")
+    options.add_argument("--touched", type=Path, metavar="FILE", help="trace tests once, and show faults to few")
     options.add_argument("--list", action="store_true", help="show what would be put in, and run nothing")
     asked = options.parse_args()
     drawn = draw(asked.only, asked.sample, asked.seed)
@@ -46,11 +52,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(asked.workers) as pool:
         for k in range(asked.workers):
             trees.put(copy_tree(Path(folder) / str(k)))
+        touched = None if asked.touched is None else trace(asked.touched, drawn, Path(folder) / "0", asked.workers)
 
         def judge(fault: Fault) -> str:
             tree = trees.get()
             try:
-                return noticed(fault, tree)
+                return noticed(fault, tree, touched)
             finally:
                 trees.put(tree)
 
@@ -88,16 +95,26 @@ def copy_tree(to: Path) -> Path:
         if name and (ROOT / name).is_file():
             (to / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, to / name)
+    for name in ("api", "data", "migrations"):  # as they are called when installed: else the checkout's own are tested
+        (to / f"lawfit_{name}").symlink_to(name)
     return to
 
 
-def noticed(fault: Fault, tree: Path) -> str:
+def trace(file: Path, drawn: list[Fault], tree: Path, workers: int) -> Touched:
+    """What the tests of these faults' folders run."""
+    touched = Touched.kept(file)
+    tests = sorted({test for fault in drawn for test in tests_of(fault.path, tree)})
+    touched.see(tests, tree, environment(tree), workers, file)
+    return touched
+
+
+def noticed(fault: Fault, tree: Path, touched: Touched | None) -> str:
     """The first test that fails with the fault, or what else tells it; empty where nothing does."""
     path = tree / fault.path
     whole = path.read_bytes()
     path.write_bytes(fault.put_into(whole))
     try:
-        for tests in stages(fault.path, tree):
+        for tests in stages(fault.path, tree) if touched is None else reached(fault, tree, touched):
             if found := first_failure(tests, tree):
                 return found
         return ""
@@ -105,32 +122,54 @@ def noticed(fault: Fault, tree: Path) -> str:
         path.write_bytes(whole)
 
 
-def stages(path: str, tree: Path) -> list[list[str]]:
-    """Test files of the folder: the module's own, those that name it, the others."""
-    room, module = path.split("/")[-2], Path(path).stem
-    folders = ["tests/api", "tests/dashboard"] if path.startswith("api/") else [f"tests/{room}"]
-    files = sorted(
+def tests_of(path: str, tree: Path) -> list[str]:
+    """Test files of a source's folder."""
+    folders = ["tests/api", "tests/dashboard"] if path.startswith("api/") else [f"tests/{path.split('/')[1]}"]
+    return sorted(
         file.relative_to(tree).as_posix() for folder in folders for file in (tree / folder).rglob("test_*.py")
     )
+
+
+def reached(fault: Fault, tree: Path, touched: Touched) -> list[list[str]]:
+    """Test files of the folder that run the line of a fault, one by one; then those that name its module."""
+    own, near, _ = ordered(fault.path, tree)
+    folder = set(tests_of(fault.path, tree))
+    first = [test for test in touched.reaching(fault.path, fault.line) if test in folder]
+    return [[test] for test in first] + [[test] for test in (*own, *near) if test not in first]
+
+
+def stages(path: str, tree: Path) -> list[list[str]]:
+    """Those of `ordered` that are not empty."""
+    return [stage for stage in ordered(path, tree) if stage]
+
+
+def ordered(path: str, tree: Path) -> tuple[list[str], list[str], list[str]]:
+    """Test files of the folder: the module's own, those that name it, the others."""
+    module = Path(path).stem
+    files = tests_of(path, tree)
     own = [file for file in files if Path(file).stem == f"test_{module}"]
     near = [file for file in files if file not in own and module in (tree / file).read_text(encoding="utf-8")]
     rest = [file for file in files if file not in own and file not in near]
-    return [stage for stage in (own, near, rest) if stage]
+    return own, near, rest
 
 
-def first_failure(tests: list[str], tree: Path) -> str:
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", *tests]
+def environment(tree: Path) -> dict[str, str]:
+    """Of the tests: this tree's code, and no database of whoever asks."""
     shared = os.environ.get("LAWFIT_SHARED_DATA", str(ROOT.parent / "shared" / "data"))
-    environment = {
+    return {
         **os.environ,
         "PYTHONPATH": str(tree),
         "OMP_NUM_THREADS": "1",
         "LAWFIT_SHARED_DATA": shared,
         "PYTHONDONTWRITEBYTECODE": "1",
     }
+
+
+def first_failure(tests: list[str], tree: Path) -> str:
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", *tests]
     start = time.monotonic()
     try:
-        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=LIMIT_S)
+        done = subprocess.run(command, cwd=tree, env=environment(tree), capture_output=True, text=True, timeout=LIMIT_S)
     except subprocess.TimeoutExpired:
         return f"a test that hangs ({time.monotonic() - start:.0f} s)"
     if done.returncode in (0, 5):  # passed, or nothing to run
