@@ -280,6 +280,10 @@ def predict(
     batch_multiple: int | None = None,
     max_batch_tokens: float | None = None,
     level: float = 0.9,
+    unique_tokens: float | None = None,
+    epochs: float | None = None,
+    active_share: float | None = None,
+    experts: float | None = None,
     fit_id: str | None = None,
 ) -> Answer:
     """The recommendation for one target; arguments as in ``lawfit predict``.
@@ -306,6 +310,10 @@ def predict(
         batch_multiple=batch_multiple,
         max_batch_tokens=max_batch_tokens,
         level=level,
+        unique_tokens=unique_tokens,
+        epochs=epochs,
+        active_share=active_share,
+        experts=experts,
     )
     asked_by_id = fit_id is not None
     return Answer(document=answer(fitted.fit, fitted.sweep.recipe, target, fitted.laws, asked_by_id=asked_by_id))
@@ -401,7 +409,7 @@ def plan(
     flops : training compute, 6 params tokens
     params, tokens, loss : to start from instead, or a size or tokens beside the budget
     more : gpu_hours, gpus, days, flops_per_second, inference_tokens, step_seconds, tokens_per_second, seq_len,
-        batch_multiple, max_batch_tokens
+        batch_multiple, max_batch_tokens, unique_tokens, epochs, active_share, experts
 
     Raises
     ------

@@ -257,6 +257,7 @@ def _asked(target: Target, seq_len: int | None) -> dict[str, Any]:
         "seq_len": seq_len,
         "batch_multiple": target.batch_multiple,
         "max_batch_tokens": target.max_batch_tokens,
+        **target.given(),
     }
 
 

@@ -167,10 +167,9 @@ def _at_any_third(evidence: Evidence, held: Held, at: Sequence[str]) -> Sequence
     Where such a level was asked for, the runs at that one.
     """
     asked = [name for name, _ in asked_levels(at)]
-    settings = [setting for setting in held.settings if setting.level]
-    if any(map(is_third, asked)) or not any(is_third(setting.name) for setting in settings):
+    if any(map(is_third, asked)) or not any(is_third(setting.name) for setting in held.settings):
         return held.runs
-    others = [f"{setting.name}={setting.level}" for setting in settings if not is_third(setting.name)]
+    others = [f"{each.name}={each.level}" for each in held.settings if each.level and not is_third(each.name)]
     runs, _ = usable(evidence.runs)
     free = {column for run in runs for column in run.extra if is_third(column)}
     return hold_settings(runs, others, free=free, decay_kind=evidence.weight_decay_kind).runs
