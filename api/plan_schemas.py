@@ -152,6 +152,12 @@ class PlanOut(Document):
     budget: BudgetOut
     plan: ScaleOut
     optimum: OptimumOut | None = Field(description="Null where the runs do not say it: see missing.optimum")
+    third: dict[str, Any] | None = Field(
+        default=None, description="The further input that was asked for; of unique tokens, how often each is best seen"
+    )
+    best_share: dict[str, Any] | None = Field(
+        default=None, description="Share of active experts of the lowest loss at the budget; null without a law of it"
+    )
     isoflop: dict[str, Any] | None = Field(
         default=None,
         description="The best size by the minima of IsoFLOP profiles, without a form of the law; null: missing.isoflop",

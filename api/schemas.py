@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from fastapi import Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from lawfit.records import LARGEST_TARGET
+from lawfit.records import LARGEST_TARGET, THIRD_INPUTS
 from lawfit.units import parse_quantity
 
 
@@ -19,6 +20,13 @@ def _as_people_write(value: object) -> object:
 Quantity = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_as_people_write)]
 Size = Annotated[float, Field(ge=1, le=LARGEST_TARGET, allow_inf_nan=False), BeforeValidator(_as_people_write)]
 Count = Annotated[int, Field(gt=0, le=10**12)]
+
+
+# Further inputs of the loss, one of them at a time; `records.ThirdInputs` says which values can be.
+UniqueTokens = Annotated[Size | None, Query(description=THIRD_INPUTS["unique_tokens"])]
+Epochs = Annotated[Size | None, Query(description=THIRD_INPUTS["epochs"])]
+ActiveShare = Annotated[Quantity | None, Query(description=THIRD_INPUTS["active_share"])]
+Experts = Annotated[Size | None, Query(description=THIRD_INPUTS["experts"])]
 
 
 class Document(BaseModel):
@@ -67,6 +75,10 @@ class TargetOut(Document):
     seq_len: int | None = None
     batch_multiple: int | None = None
     max_batch_tokens: float | None = None
+    unique_tokens: float | None = Field(default=None, description="Only where it was asked for, as those that follow")
+    epochs: float | None = None
+    active_share: float | None = None
+    experts: float | None = None
 
 
 class ValueOut(Document):
@@ -117,7 +129,7 @@ class BatchOut(ValueOut):
 
 
 class RecommendationOut(Document):
-    """The recommended hyperparameters; null for a recipe that has no finished run."""
+    """The recommended hyperparameters; null where the runs carry none: see missing."""
 
     lr: LrOut | None
     batch_tokens: BatchOut | None
@@ -214,6 +226,10 @@ class ExpectedLossOut(FurtherOut):
         description="Forms of the law that were tried: share in the average, error on the larger runs, why rejected",
     )
     forms_missing: str = Field(default="", description="Why forms were not compared")
+    third: dict[str, Any] | None = Field(
+        default=None, description="The further input that was asked for: its form, what runs cover, the loss without it"
+    )
+    given: list[str] = Field(default_factory=list, description="Which runs the loss is for: epochs, experts")
     asymptote: list[dict[str, Any]] = Field(
         default_factory=list, description="Loss with the asymptote free, lent by published laws, held lower and higher"
     )
@@ -265,7 +281,12 @@ class PredictionOut(Document):
     weight_decay: WeightDecayOut | None = None
     critical_batch: CriticalBatchOut | None = None
     expected_loss: ExpectedLossOut | None = None
-    missing: dict[str, str] = Field(default_factory=dict, description="Which of these three is null, and why")
+    missing: dict[str, str] = Field(
+        default_factory=dict, description="Which of these three is null, and why; lr and batch_tokens where they are"
+    )
+    lacking: list[dict[str, Any]] = Field(
+        default_factory=list, description="Where no learning rate is given: what the runs lack, and runs to add"
+    )
     published: list[PublishedOut]
     evidence: EvidenceOut
     backtest: list[BacktestRow]

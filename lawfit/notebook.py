@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from lawfit.errors import NoFit, NotEnoughData
+from lawfit.errors import NoFit, Unanswerable
 from lawfit.plots.words import FURTHER_NAMES, at_batch_words, batch_range, further_words
 from lawfit.records import Fit, Recipe, Rejection, Run, RunStatus, Target
 
@@ -48,13 +48,18 @@ class FittedSweep:
     """A fit in memory with the runs it saw; `fit` is what a store would keep."""
 
     sweep: ObservedSweep
-    fit: Fit
+    fit: Fit  # of learning rate and batch; where the runs carry none, the first of `laws`
     laws: Mapping[str, Fit] = field(default_factory=dict)  # kind -> fit: loss, critical batch, weight decay
 
     def __str__(self) -> str:
         from lawfit.pipeline.answering import doubts, remarks, size_words
 
         payload = self.fit.payload
+        if self.fit.kind != "lr_batch":
+            lines = [f"no law of the learning rate: {payload['no_settings']}"]
+            return "\n".join(
+                [*lines, *(f"  {kind.replace('_', ' ')}: {law.payload['words']}" for kind, law in self.laws.items())]
+            )
         law = payload["law"]
         lines = [f"fit {self.fit.id} ({self.fit.status}) of {payload['runs_used']:,} runs"]
         for name, words in (("lr", "best learning rate"), ("batch_tokens", "best batch")):
@@ -77,13 +82,25 @@ class Answer:
 
     @property
     def lr(self) -> float:
-        """Recommended peak learning rate."""
-        return float(self.document["recommendation"]["lr"]["value"])
+        """Recommended peak learning rate.
+
+        Raises
+        ------
+        Unanswerable
+            The runs carry none: what they lack, and which runs would mend it.
+        """
+        return float(self._setting("lr")["value"])
 
     @property
     def batch_tokens(self) -> float:
-        """Recommended batch, tokens per step."""
-        return float(self.document["recommendation"]["batch_tokens"]["value"])
+        """Recommended batch, tokens per step; raises as `lr` does."""
+        return float(self._setting("batch_tokens")["value"])
+
+    def _setting(self, name: str) -> Mapping[str, Any]:
+        found: Mapping[str, Any] | None = self.document["recommendation"][name]
+        if found is None:
+            raise Unanswerable(self.document["missing"][name], lacking=tuple(self.document.get("lacking", ())))
+        return found
 
     @property
     def weight_decay(self) -> float | None:
@@ -106,13 +123,13 @@ class Answer:
 
     @property
     def lr_interval(self) -> tuple[float, float]:
-        row = self.document["recommendation"]["lr"]
+        row = self._setting("lr")
         return row["low"], row["high"]
 
     @property
     def batch_interval(self) -> tuple[float, float]:
         """Tokens per step, of the best batch; also where another one was given, or is the largest allowed."""
-        row = self.document["recommendation"]["batch_tokens"]
+        row = self._setting("batch_tokens")
         return row["low"], row["high"]
 
     @property
@@ -120,6 +137,14 @@ class Answer:
         return tuple(self.document["warnings"])
 
     def __str__(self) -> str:
+        further = [
+            f"{words.lower()} {further_words(self.document, name)}"
+            for name, words in FURTHER_NAMES.items()
+            if self._further(name) is not None
+        ]
+        warnings = [f"warning: {text}" for text in self.warnings]
+        if self.document["recommendation"]["lr"] is None:
+            return "\n".join([*further, *warnings])
         level = self.document["recommendation"]["lr"]["level"]
         cost = self.document["expected_regret"]["loss_fraction"]
         lr, batch = self.lr_interval, self.batch_interval
@@ -132,10 +157,7 @@ class Answer:
         if words := at_batch_words(self.document["recommendation"]["lr"].get("at_batch")):
             lines.append(f"learning rate at this batch: {words}")
         lines += [f"sizes: {text}" for text in (self.document.get("sizes") or {}).get("words", [])]
-        for name, words in FURTHER_NAMES.items():
-            if self._further(name) is not None:
-                lines.append(f"{words.lower()} {further_words(self.document, name)}")
-        return "\n".join([*lines, *(f"warning: {text}" for text in self.warnings)])
+        return "\n".join([*lines, *further, *warnings])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,9 +267,7 @@ def fit(
     asked = tuple(f"{name}={value}" for name, value in (at or {}).items())
     options = FitOptions(without_laws=without_laws, backtest=backtest, at=asked)
     made = fit_evidence(sweep.recipe, evidence, options=options)
-    if made.fit is None:  # steps to targets have no place in a sweep, and the rest needs runs
-        raise NotEnoughData("no run of this sweep finished")
-    return FittedSweep(sweep=sweep, fit=made.fit, laws={law.kind: law for law in made.laws})
+    return FittedSweep(sweep=sweep, fit=made.fit or made.laws[0], laws={law.kind: law for law in made.laws})
 
 
 def predict(
@@ -260,6 +280,10 @@ def predict(
     batch_multiple: int | None = None,
     max_batch_tokens: float | None = None,
     level: float = 0.9,
+    unique_tokens: float | None = None,
+    epochs: float | None = None,
+    active_share: float | None = None,
+    experts: float | None = None,
     fit_id: str | None = None,
 ) -> Answer:
     """The recommendation for one target; arguments as in ``lawfit predict``.
@@ -271,7 +295,8 @@ def predict(
     Raises
     ------
     Unanswerable
-        The fit may not be used: what the runs lack, and which runs would mend it.
+        The fit may not be used, nor a law of the loss beside it: what the runs lack, and which runs would mend it.
+        Where that law answers, `Answer.lr` raises instead.
     """
     from lawfit.pipeline.answering import answer
 
@@ -285,6 +310,10 @@ def predict(
         batch_multiple=batch_multiple,
         max_batch_tokens=max_batch_tokens,
         level=level,
+        unique_tokens=unique_tokens,
+        epochs=epochs,
+        active_share=active_share,
+        experts=experts,
     )
     asked_by_id = fit_id is not None
     return Answer(document=answer(fitted.fit, fitted.sweep.recipe, target, fitted.laws, asked_by_id=asked_by_id))
@@ -380,20 +409,20 @@ def plan(
     flops : training compute, 6 params tokens
     params, tokens, loss : to start from instead, or a size or tokens beside the budget
     more : gpu_hours, gpus, days, flops_per_second, inference_tokens, step_seconds, tokens_per_second, seq_len,
-        batch_multiple, max_batch_tokens
+        batch_multiple, max_batch_tokens, unique_tokens, epochs, active_share, experts
 
     Raises
     ------
     Unanswerable
-        The fit may not be used: what the runs lack, and which runs would mend it.
+        The fit may not be used, nor a law of the loss beside it: what the runs lack, and which runs would mend it.
     NotEnoughData
         The runs carry no law of the loss, or one that leaves the optimum open; with the runs that would help.
     """
     from lawfit.advise.planning import plan as advise
-    from lawfit.pipeline.answering import answer, require_certified
+    from lawfit.pipeline.answering import answer, require_answering
     from lawfit.records import PlanQuestion
 
-    require_certified(fitted.fit)
+    require_answering(fitted.fit)
 
     known = {name.name for name in fields(PlanQuestion)}
     if unknown := sorted(set(more) - known):

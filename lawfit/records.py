@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
+from lawfit.units import format_quantity
+
 LARGEST_TARGET: Final = 1e18  # parameters, or tokens; beyond it products of powers leave the range of floats
 
 MODEL_VERSION = 2  # of what a stored fit says about its surface; raised when predictions need something new in it
@@ -81,8 +83,57 @@ class Scale:
                 raise ValueError(f"{name} must be a positive number, got {value}")
 
 
+# further input of a loss law -> what it is, for help texts; one of them is asked for
+THIRD_INPUTS: Final[Mapping[str, str]] = {
+    "unique_tokens": "Different tokens there are: what the loss is where the run repeats them.",
+    "epochs": "Times that each token is seen, instead of unique tokens.",
+    "active_share": "Share of the experts that work on a token, 1 for a dense model.",
+    "experts": "Number of experts, 1 for a dense model.",
+}
+
+
+def third_words(name: str, value: float) -> str:
+    """A further input as people say it: ``40B unique tokens``."""
+    number = format_quantity(value) if name == "unique_tokens" else f"{value:.4g}"
+    return {
+        "unique_tokens": f"{number} unique tokens",
+        "epochs": f"{number} epochs",
+        "active_share": f"an active share of {number}",
+        "experts": f"{number} experts",
+    }[name]
+
+
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class ThirdInputs:
+    """What a loss law may know of a run beside its scale; None: as in ordinary runs (fresh tokens, usual experts)."""
+
+    unique_tokens: float | None = None
+    epochs: float | None = None
+    active_share: float | None = None
+    experts: float | None = None
+
+    def require_one(self) -> None:
+        """That at most one is given, with a value that can be.
+
+        Raises
+        ------
+        ValueError
+        """
+        given = self.given()
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)}: a law of the loss takes one of them; give one")
+        for name, value in given.items():
+            low, high = (0.0, 1.0) if name == "active_share" else (1.0, LARGEST_TARGET)
+            if not low <= value <= high or value <= 0:
+                raise ValueError(f"{name} must lie between {low:g} and {high:g}, got {value:g}")
+
+    def given(self) -> dict[str, float]:
+        """Those that are asked for."""
+        return {name: value for name in THIRD_INPUTS if (value := getattr(self, name)) is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target(ThirdInputs):
     """What a recommendation is asked for: a scale, and what the batch must respect."""
 
     params: float
@@ -106,6 +157,7 @@ class Target:
                 raise ValueError(f"{name} must be a positive number, got {value}")
         if not 0.5 <= self.level < 1:
             raise ValueError(f"level must lie in [0.5, 1), got {self.level}")
+        self.require_one()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +183,7 @@ class RefineQuestion:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanQuestion:
+class PlanQuestion(ThirdInputs):
     """What a plan is asked for: a budget, or a size, an amount of data or a loss, one or two of them."""
 
     flops: float | None = None  # training compute, 6 params tokens
@@ -157,6 +209,7 @@ class PlanQuestion:
                 raise ValueError(f"{asked.name} must be a positive number, got {value}")
         if not 0.5 <= self.level < 1:
             raise ValueError(f"level must lie in [0.5, 1), got {self.level}")
+        self.require_one()
         budgets = [words for words, given in self._budgets().items() if given]
         if len(budgets) > 1:
             raise ValueError(f"the budget is given twice, as {' and as '.join(budgets)}; give one of them")

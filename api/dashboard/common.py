@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -51,6 +52,26 @@ def rendered(name: str, *, status: int, failure: str, body: str, **more: Any) ->
 def only_recipe(recipes: list[RecipeSummary]) -> str:
     """The recipe that needs no choosing."""
     return recipes[0].recipe.name if len(recipes) == 1 else ""
+
+
+# further inputs of the loss, on every form
+THIRD_LABELS: Final[Mapping[str, str]] = {
+    "unique_tokens": "Unique tokens",
+    "epochs": "or epochs",
+    "active_share": "Active share",
+    "experts": "Experts",
+}
+THIRD_EXAMPLES: Final[Mapping[str, str]] = {
+    "unique_tokens": "all of them",
+    "epochs": "1",
+    "active_share": "as in the runs",
+    "experts": "as in the runs",
+}
+
+
+def third_said(unique_tokens: str, epochs: str, active_share: str, experts: str) -> dict[str, str]:
+    """What was typed for each of them."""
+    return dict(zip(THIRD_LABELS, (unique_tokens, epochs, active_share, experts), strict=True))
 
 
 AT_LABEL, AT_EXAMPLE = "Level of a setting", "beta2=0.95"

@@ -18,7 +18,17 @@ from lawfit.storage.store import Store
 from lawfit.units import parse_quantity
 
 from ..deps import StoreDep
-from .common import Field, field_problem, level_field, level_problem, only_recipe, rendered
+from .common import (
+    THIRD_EXAMPLES,
+    THIRD_LABELS,
+    Field,
+    field_problem,
+    level_field,
+    level_problem,
+    only_recipe,
+    rendered,
+    third_said,
+)
 from .plan_page import plan_fields
 
 # field -> what people call it; also the order of the form
@@ -27,6 +37,7 @@ NUMBERS: Mapping[str, str] = {
     "tokens": "Training tokens",
     "batch_tokens": "Batch (tokens)",
     "seq_len": "Sequence length",
+    **THIRD_LABELS,
 }
 WHOLE = ("seq_len",)
 NEEDED = ("params", "tokens")
@@ -35,6 +46,7 @@ PLACEHOLDERS: Mapping[str, str] = {
     "tokens": "1.4T",
     "batch_tokens": "advise me",
     "seq_len": "as in the recipe",
+    **THIRD_EXAMPLES,
 }
 
 
@@ -49,11 +61,16 @@ def pages(status_of: Callable[[Exception], int]) -> APIRouter:
         tokens: Annotated[str, Query(max_length=60)] = "",
         batch_tokens: Annotated[str, Query(max_length=60)] = "",
         seq_len: Annotated[str, Query(max_length=60)] = "",
+        unique_tokens: Annotated[str, Query(max_length=60)] = "",
+        epochs: Annotated[str, Query(max_length=60)] = "",
+        active_share: Annotated[str, Query(max_length=60)] = "",
+        experts: Annotated[str, Query(max_length=60)] = "",
         at: Annotated[str, Query(max_length=200)] = "",
         recipe: Annotated[str, Query(max_length=200)] = "",
     ) -> HTMLResponse:
         """Enter a target, see the recommendation."""
         said = {"params": params, "tokens": tokens, "batch_tokens": batch_tokens, "seq_len": seq_len, "at": at}
+        said |= third_said(unique_tokens, epochs, active_share, experts)
         return _home(store, {name: value.strip() for name, value in said.items()}, recipe, status_of)
 
     return router
@@ -116,6 +133,7 @@ def _target(said: Mapping[str, str]) -> Target:
         tokens=tokens,
         batch_tokens=number["batch_tokens"],
         seq_len=None if seq_len is None else int(seq_len),
+        **{name: number[name] for name in THIRD_LABELS},
     )
 
 

@@ -18,7 +18,17 @@ from lawfit.storage.store import Store
 from lawfit.units import parse_quantity
 
 from ..deps import StoreDep
-from .common import Field, field_problem, level_field, level_problem, only_recipe, rendered
+from .common import (
+    THIRD_EXAMPLES,
+    THIRD_LABELS,
+    Field,
+    field_problem,
+    level_field,
+    level_problem,
+    only_recipe,
+    rendered,
+    third_said,
+)
 
 # field -> what people call it, and an example; also the order of the form
 NUMBERS: Final[Mapping[str, tuple[str, str]]] = {
@@ -30,6 +40,7 @@ NUMBERS: Final[Mapping[str, tuple[str, str]]] = {
     "tokens": ("Tokens, if given", "advise me"),
     "loss": ("Loss to reach", "as low as can be"),
     "step_seconds": ("Quickest step (s)", "unknown"),
+    **{name: (label, THIRD_EXAMPLES[name]) for name, label in THIRD_LABELS.items()},
 }
 WHOLE: Final = ("gpus",)
 Text = Annotated[str, Query(max_length=60)]
@@ -66,6 +77,10 @@ def plan_page(status_of: Callable[[Exception], int]) -> APIRouter:
         tokens: Text = "",
         loss: Text = "",
         step_seconds: Text = "",
+        unique_tokens: Text = "",
+        epochs: Text = "",
+        active_share: Text = "",
+        experts: Text = "",
         at: Annotated[str, Query(max_length=200)] = "",
         recipe: Annotated[str, Query(max_length=200)] = "",
     ) -> HTMLResponse:
@@ -80,6 +95,7 @@ def plan_page(status_of: Callable[[Exception], int]) -> APIRouter:
             "loss": loss,
             "step_seconds": step_seconds,
             "at": at,
+            **third_said(unique_tokens, epochs, active_share, experts),
         }
         return _page(store, {name: value.strip() for name, value in said.items()}, recipe, status_of)
 
@@ -131,4 +147,5 @@ def _question(said: Mapping[str, str]) -> PlanQuestion:
         tokens=number["tokens"],
         loss=number["loss"],
         step_seconds=number["step_seconds"],
+        **{name: number[name] for name in THIRD_LABELS},
     )

@@ -14,7 +14,7 @@ from lawfit.records import PlanQuestion
 from ..deps import StoreDep
 from ..plan_schemas import PlanOut
 from ..problems import documented
-from ..schemas import Count, Quantity, Size
+from ..schemas import ActiveShare, Count, Epochs, Experts, Quantity, Size, UniqueTokens
 
 router = APIRouter(tags=["plans"])
 
@@ -39,6 +39,10 @@ def plan(
     seq_len: Annotated[Count | None, Query(description="Tokens per sequence, to count the batch in sequences")] = None,
     batch_multiple: Annotated[Count | None, Query(description="The batch must be a multiple of this")] = None,
     max_batch_tokens: Annotated[Quantity | None, Query(description="Largest batch that can be run")] = None,
+    unique_tokens: UniqueTokens = None,
+    epochs: Epochs = None,
+    active_share: ActiveShare = None,
+    experts: Experts = None,
     level: Annotated[float, Query(ge=0.5, le=0.999, description="Level of the intervals")] = 0.9,
     fit: Annotated[str | None, Query(description="Plan from this stored fit instead of the newest")] = None,
     at: Annotated[
@@ -63,6 +67,10 @@ def plan(
             batch_multiple=batch_multiple,
             max_batch_tokens=max_batch_tokens,
             level=level,
+            unique_tokens=unique_tokens,
+            epochs=epochs,
+            active_share=active_share,
+            experts=experts,
         )
         document = pipeline.plan(store, recipe, question, fit_id=fit, at=at or ())
     except ValueError as error:  # a question that contradicts itself

@@ -13,7 +13,7 @@ from lawfit.records import Target
 
 from ..deps import StoreDep
 from ..problems import documented
-from ..schemas import Count, PredictionOut, Quantity, Size
+from ..schemas import ActiveShare, Count, Epochs, Experts, PredictionOut, Quantity, Size, UniqueTokens
 
 router = APIRouter(tags=["predictions"])
 
@@ -28,6 +28,10 @@ def predict(
     seq_len: Annotated[Count | None, Query(description="Tokens per sequence, to count the batch in sequences")] = None,
     batch_multiple: Annotated[Count | None, Query(description="The batch must be a multiple of this")] = None,
     max_batch_tokens: Annotated[Quantity | None, Query(description="Largest batch that can be run")] = None,
+    unique_tokens: UniqueTokens = None,
+    epochs: Epochs = None,
+    active_share: ActiveShare = None,
+    experts: Experts = None,
     level: Annotated[float, Query(ge=0.5, le=0.999, description="Level of the intervals")] = 0.9,
     fit: Annotated[str | None, Query(description="Answer from this stored fit instead of the newest")] = None,
     at: Annotated[
@@ -44,6 +48,10 @@ def predict(
             batch_multiple=batch_multiple,
             max_batch_tokens=max_batch_tokens,
             level=level,
+            unique_tokens=unique_tokens,
+            epochs=epochs,
+            active_share=active_share,
+            experts=experts,
         )
         document = pipeline.recommend(store, recipe, target, fit_id=fit, at=at or ())
     except ValueError as error:  # a target that cannot be, or a batch that contradicts it

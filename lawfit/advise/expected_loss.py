@@ -10,6 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lawfit.advise.third_input import (
+    Asked,
+    LossAtThird,
+    loss_at_third,
+    ordinary_notes,
+    require_scale,
+    third_notes,
+    third_part,
+    usable_form,
+)
 from lawfit.estimate.loss_ensemble import LossEnsemble
 from lawfit.estimate.loss_fit import LossFit
 from lawfit.estimate.loss_law import asymptote_cases, form_name
@@ -18,23 +28,42 @@ from lawfit.units import format_percent
 
 Floats = NDArray[np.float64]
 
+_OTHER = {
+    "data_constrained": lambda _: 4.0,
+    "moe_sparsity": lambda usual: usual / 2,
+    "experts": lambda usual: 2 * usual,
+}
 _CASES = {"free": "free", "lent": "lent by published laws", "lower": "10 % lower", "higher": "10 % higher"}
 
 
-def stored_law(fit: Fit, level: float) -> LossEnsemble | LossFit:
-    """What answers: the average of forms where there is one, else the additive law alone."""
+def stored_law(fit: Fit, level: float, third: Asked | None = None) -> LossEnsemble | LossFit | LossAtThird:
+    """What answers: the average of forms where there is one, else the additive law alone.
+
+    With a further input asked for, the form that has it.
+    """
+    if third is not None:
+        return loss_at_third(fit, third, level)
     if forms := fit.payload.get("forms"):
         return LossEnsemble.from_json(forms).at_level(level)
     return replace(LossFit.from_json(fit.payload["fit"]), level=level)
 
 
 def expected_loss(fit: Fit, target: Target) -> tuple[dict[str, Any], Mapping[str, float]]:
-    """The answer at the target, and how far beyond the runs that is, in decades per input."""
-    law = stored_law(fit, target.level)
+    """The answer at the target, and how far beyond the runs that is, in decades per input.
+
+    Raises
+    ------
+    NotEnoughData
+        The law does not know the further input that is asked for, or no run varies an input of the target.
+    """
+    third = Asked.of(target)
+    require_scale(fit.payload, third, target.params, target.tokens)
+    law = stored_law(fit, target.level, third)
     additive = LossFit.from_json(fit.payload["fit"])
     said = law.predict(target.params, target.tokens)
     forms = forms_at(law, target) if isinstance(law, LossEnsemble) else []
-    cases = asymptote_cases(fit.payload.get("asymptote") or [], target.params, target.tokens)
+    cases = asymptote_cases(fit.payload.get("asymptote") or [], target.params, target.tokens) if third is None else []
+    alone = law.fit if isinstance(law, LossAtThird) else additive
     answer = {
         "value": digits(said.expected.value),
         "low": None if said.expected.low is None else digits(said.expected.low),
@@ -43,19 +72,23 @@ def expected_loss(fit: Fit, target: Target) -> tuple[dict[str, Any], Mapping[str
         "run_low": None if said.run.low is None else digits(said.run.low),
         "run_high": None if said.run.high is None else digits(said.run.high),
         "law": {
-            "form": "average" if forms else additive.form,
-            "scales": len(fit.payload["points"]),
+            "form": "average" if forms else alone.form,
+            "scales": len(fit.payload["points"]) if third is None else alone.certificate.rows,
             "parameters": {
-                name: {"value": p.value, "low": p.low, "high": p.high} for name, p in additive.parameters.items()
+                name: {"value": p.value, "low": p.low, "high": p.high} for name, p in alone.parameters.items()
             },
         },
+        "third": third_part(law, target.params, target.tokens) if isinstance(law, LossAtThird) else None,
         "forms": forms,
         "forms_missing": fit.payload.get("forms_missing", ""),
         "asymptote": [
             {**case, "value": digits(case["value"]), "asymptote": digits(case["asymptote"])} for case in cases
         ],
         "choice": choice(said.expected.value, forms, cases),
-        "further_forms": further_forms(fit.payload.get("further_forms") or {}, target),
+        "further_forms": further_forms(fit.payload.get("further_forms") or {}, target) if third is None else [],
+        "given": third_notes(law, target.params, target.tokens)
+        if isinstance(law, LossAtThird)
+        else ordinary_notes(fit.payload),
     }
     return answer, said.extrapolation_decades
 
@@ -81,9 +114,12 @@ def further_forms(stored: Mapping[str, Any], target: Target) -> list[dict[str, A
     found = []
     for form, content in stored.items():
         fit = LossFit.from_json(content["fit"])
-        if fit.certificate.reasons:
+        usable = (
+            not fit.certificate.reasons if "status" not in content else usable_form({"further_forms": stored}, form)
+        )
+        if not usable or content.get("same_input"):
             continue
-        usual, other = content["usual"], (4.0 if form == "data_constrained" else content["usual"] / 2)
+        usual, other = content["usual"], _OTHER[form](content["usual"])
         at = (digits(float(fit.loss(target.params, target.tokens, third))) for third in (usual, other))
         found.append({"form": form, "third": [usual, other], "value": list(at)})
     return found
@@ -105,8 +141,8 @@ def choice(value: float, forms: list[dict[str, Any]], cases: list[dict[str, Any]
 
 
 def choice_words(answer: Mapping[str, Any]) -> list[str]:
-    """What the expected loss averages, and how much each choice moves it, a line each."""
-    found = []
+    """What the expected loss holds for and averages, and how much each choice moves it, a line each."""
+    found = list(answer.get("given", ()))
     kept = [form for form in answer["forms"] if not form["rejected"]]
     if kept:
         shares = ", ".join(f"{form_name(form['form'])} {form['value']:.4g}" for form in kept)
@@ -133,21 +169,27 @@ def choice_words(answer: Mapping[str, Any]) -> list[str]:
             found.append(
                 f"by the data-constrained form: {near:.4g} with fresh tokens, {far:.4g} with each seen 4 times"
             )
-        else:
+        elif form["form"] == "moe_sparsity":
             found.append(
                 f"by the form with sparse experts: {near:.4g} with {usual:.3g} active, {far:.4g} with {other:.3g}"
+            )
+        else:
+            found.append(
+                f"by the form with a number of experts: {near:.4g} with {usual:.3g}, {far:.4g} with {other:.3g}"
             )
     return found
 
 
-def loss_line(law: LossEnsemble | LossFit, params: float, tokens: Floats) -> Floats:
+def loss_line(law: LossEnsemble | LossFit | LossAtThird, params: float, tokens: Floats) -> Floats:
     """Expected loss at one size along tokens, without intervals."""
     if isinstance(law, LossEnsemble):
         return np.asarray(np.exp(law.log_loss(params, tokens)), dtype=float)
     return law.loss(params, tokens)
 
 
-def loss_along(law: LossEnsemble | LossFit, params: float, tokens: Floats) -> tuple[Floats, Floats, Floats]:
+def loss_along(
+    law: LossEnsemble | LossFit | LossAtThird, params: float, tokens: Floats
+) -> tuple[Floats, Floats, Floats]:
     """Expected loss at one size along tokens, with its interval; NaN where it has none."""
     said = [law.predict(params, float(at)).expected for at in tokens]
     value, low, high = np.array([(each.value, each.low, each.high) for each in said], dtype=float).T

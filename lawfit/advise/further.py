@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.advise.expected_loss import choice_words, digits, expected_loss
+from lawfit.advise.third_input import Asked
+from lawfit.errors import NotEnoughData
 from lawfit.estimate.critical_laws import AveragedLaw
 from lawfit.estimate.optimum_law import OptimumLaw, PredictedOptimum
 from lawfit.estimate.timescale import RATIO
@@ -48,6 +50,11 @@ def further_answers(
     missing : kind -> what the data lack
     recipe_key : of the recipe that is asked about; a law of another one says so
     lr, batch_tokens : those that are recommended; weight decay goes with them
+
+    Raises
+    ------
+    NotEnoughData
+        A further input of the loss is asked for, and there is no law that knows it.
     """
     found: dict[str, Any] = {name: None for name, _ in ANSWERS.values()}
     for kind, fit in laws.items():
@@ -58,11 +65,20 @@ def further_answers(
         elif kind == "critical_batch":
             answer = critical_batch_answer(fit, target)
         else:
-            answer = loss_answer(fit, target)
+            try:
+                answer = loss_answer(fit, target)
+            except NotEnoughData as error:
+                if Asked.of(target) is not None:  # it was asked for
+                    raise
+                missing = {**missing, kind: str(error)}
+                continue
         if fit.recipe_key != recipe_key:
             answer["from_recipe"] = fit.recipe_name
             answer["notes"].insert(0, f"measured in recipe {fit.recipe_name}, which differs in its schedule alone")
         found[ANSWERS[kind][0]] = answer
+    if (third := Asked.of(target)) is not None and found["expected_loss"] is None:
+        why = missing.get("loss") or "this fit has none"
+        raise NotEnoughData(f"{third.words()}: it takes a law of the loss, and there is none: {why}")
     lacking = {name: missing.get(kind, "") for kind, (name, _) in ANSWERS.items() if found[name] is None}
     return {**found, "missing": lacking}
 
@@ -153,9 +169,18 @@ def _restated(fit: Fit, target: Target) -> dict[str, Any] | None:
 
 
 def loss_answer(fit: Fit, target: Target) -> dict[str, Any]:
-    """The loss of the best run at the target: of the law, and of one more run with its own noise."""
+    """The loss of the best run at the target: of the law, and of one more run with its own noise.
+
+    Raises
+    ------
+    NotEnoughData
+        As `expected_loss.expected_loss`.
+    """
     answer, decades = expected_loss(fit, target)
-    return {**answer, "lines": choice_words(answer), **_standing(fit, decades)}
+    standing = _standing(fit, decades)
+    if answer["third"] is not None and answer["third"]["lent"]:
+        standing["status"] = "borrowed"
+    return {**answer, "lines": choice_words(answer), **standing}
 
 
 def level_sentences(

@@ -14,8 +14,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lawfit.advise.third_input import Asked, LossAtThird, loss_at_third
 from lawfit.estimate.loss_ensemble import LossEnsemble
-from lawfit.estimate.loss_forms import FORMS
+from lawfit.estimate.loss_forms_further import EVERY_FORM
 from lawfit.estimate.loss_result import Interval, LossFit
 from lawfit.estimate.resample import tail
 from lawfit.records import Fit
@@ -36,18 +37,28 @@ class LossBelief:
     weights: tuple[float, ...]  # of the fits, adding up to 1
     counts: tuple[int, ...]  # worlds of each
     points: Floats  # (n, 2) params and tokens of the scales that were fitted
-    source: LossFit | LossEnsemble  # answers for one scale as `lawfit predict` does
+    source: LossFit | LossEnsemble | LossAtThird  # answers for one scale as `lawfit predict` does
     level: float
+    third: Asked | None = None  # further input of every run
 
     @classmethod
-    def of(cls, fit: Fit, level: float) -> LossBelief:
-        """Of a stored fit, with intervals of `level`."""
+    def of(cls, fit: Fit, level: float, third: Asked | None = None) -> LossBelief:
+        """Of a stored fit, with intervals of `level`; with a further input given, the form that has it alone.
+
+        Raises
+        ------
+        NotEnoughData
+            No form has that input.
+        """
         points = [(point["params"], point["tokens"]) for point in fit.payload["points"]]
         additive = replace(LossFit.from_json(fit.payload["fit"]), level=level)
-        source: LossFit | LossEnsemble = additive
+        source: LossFit | LossEnsemble | LossAtThird = additive
         fits: tuple[LossFit, ...] = (additive,)
         weights = np.ones(1)
-        if fit.payload.get("forms") is not None:
+        if third is not None:
+            source = loss_at_third(fit, third, level)
+            fits = (source.fit,)
+        elif fit.payload.get("forms") is not None:
             found = LossEnsemble.from_json(fit.payload["forms"]).at_level(level)
             split = [(f, w) for f, w in zip(found.fits, found.weights, strict=True) if f.form not in NO_SPLIT]
             if split:
@@ -65,6 +76,7 @@ class LossBelief:
             points=np.array(points, dtype=float).reshape(-1, 2),
             source=source,
             level=level,
+            third=third,
         )
 
     @property
@@ -114,8 +126,10 @@ class LossBelief:
     def _log_loss(self, fit: LossFit, theta: Floats, log_params: ArrayLike, log_tokens: ArrayLike) -> Floats:
         """Far from the runs a form, or one draw of it, may run to 0, to infinity or to none: it ends at `REACH`."""
         logs = np.column_stack(np.broadcast_arrays(log_params, log_tokens)) - fit.centre
+        if self.third is not None:
+            logs = np.column_stack([logs, np.log(self.third.third(np.exp(logs[:, 1] + fit.centre[1])))])
         with np.errstate(over="ignore", invalid="ignore"):
-            losses = FORMS[fit.form].problem(np.ones(len(logs)), logs, fit.delta).log_model(theta)
+            losses = EVERY_FORM[fit.form].problem(np.ones(len(logs)), logs, fit.delta).log_model(theta)
         low, high = self._ends
         return np.asarray(np.clip(np.nan_to_num(losses, nan=high, posinf=high, neginf=low), low, high), dtype=float)
 

@@ -19,7 +19,9 @@ from lawfit.advise.planning_choice import Choice
 from lawfit.advise.planning_optimum import optimal_path, tokens_for
 from lawfit.advise.planning_routes import disagreement, each_form, profile_part, profiles
 from lawfit.advise.planning_runs import runs_words
+from lawfit.advise.planning_third import asked_part, best_share
 from lawfit.advise.planning_time import time_answer, tokens_per_second
+from lawfit.advise.third_input import Asked, require_both
 from lawfit.errors import NotEnoughData
 from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
 from lawfit.records import LARGEST_TARGET, Fit, FitStatus, PlanQuestion, Recipe, Target
@@ -63,7 +65,9 @@ def plan(
     if fit is None or fit.status is FitStatus.UNCERTIFIED:
         reason = missing.get("loss") or "this fit has none; run lawfit fit again"
         raise NotEnoughData(f"a plan needs a law of the loss in parameters and tokens, and there is none: {reason}")
-    belief = LossBelief.of(fit, question.level)
+    third = Asked.of(question)
+    require_both(fit.payload, third)
+    belief = LossBelief.of(fit, question.level, third)
     choice = Choice(belief, question)
     target = _target(question, choice.params, choice.tokens)
     said = settings(target)
@@ -72,7 +76,13 @@ def plan(
     total = choice.total
     verdict = choice.verdict
     optimum = None if choice.refused else _optimum(belief, choice)
-    by_profile = "profiles say nothing of tokens that are served" if choice.served else profiles(fit.payload["points"])
+    by_profile = (
+        "profiles say nothing of tokens that are served"
+        if choice.served
+        else "profiles are of ordinary runs"
+        if third is not None
+        else profiles(fit.payload["points"])
+    )
     part = None if isinstance(by_profile, str) else profile_part(by_profile, choice.total, question.level)
     apart = disagreement(part, optimum) if part and optimum else ""
     return {
@@ -100,6 +110,8 @@ def plan(
             },
         },
         "optimum": optimum,
+        "third": None if third is None else asked_part(belief, choice, third),
+        "best_share": best_share(fit, recipe, question, choice.flops),
         "isoflop": part,
         "alternatives": _alternatives(belief, choice),
         "settings": {
@@ -116,7 +128,7 @@ def plan(
         "evidence": {
             "loss_fit_id": fit.id,
             "prediction_fit_id": said["evidence"]["fit_id"],
-            "scales": len(belief.points),
+            "scales": len(belief.points) if third is None else belief.fits[0].certificate.rows,
             "status": "borrowed" if fit.status is FitStatus.SPARSE else "ok",
             "forms": {form: finite(share) for form, share in belief.forms.items()},
             "notes": list(fit.payload["sentences"]),
@@ -133,6 +145,7 @@ def _target(question: PlanQuestion, params: float, tokens: float) -> Target:
         batch_multiple=question.batch_multiple,
         max_batch_tokens=question.max_batch_tokens,
         level=question.level,
+        **question.given(),
     )
 
 

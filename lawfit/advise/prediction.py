@@ -42,6 +42,8 @@ VERY_FAR_DECADES: Final = 2.0
 BORROWED_SHARE: Final = 0.5
 _WORDS: Final = {"params": "parameters", "tokens": "tokens"}
 FEW_STEPS: Final = 100
+_NO_DECAY: Final = "it goes with a learning rate and a batch size, and none is advised"
+_AS_SET: Final = "the loss is that of the best runs there are: that their learning rates were the best, nothing shows"
 _NOTHING: Final = 0.02  # share of what is known that comes from the runs
 
 
@@ -186,19 +188,35 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
     return document
 
 
-def recommend_without_settings(laws: Mapping[str, Fit], recipe: Recipe, target: Target, lacking: str) -> dict[str, Any]:
+def recommend_without_settings(
+    laws: Mapping[str, Fit],
+    recipe: Recipe,
+    target: Target,
+    lacking: str,
+    *,
+    missing: Mapping[str, str],
+    findings: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
     """The document where neither a learning rate nor a batch size may be given: loss and critical batch size alone.
 
     Parameters
     ----------
     laws : kind -> fit, the first of which is the one that was asked
     lacking : why there is no learning rate
+    missing : kind -> what the data lack for a further law
+    findings : what the runs lack for a learning rate, where a fit of it may not be used
     """
     from lawfit.advise.further import ANSWERS, critical_batch_answer, loss_answer
 
     fit = next(iter(laws.values()))
     answers = {"critical_batch": critical_batch_answer, "loss": loss_answer}
     told = {ANSWERS[kind][0]: answers[kind](law, target) for kind, law in laws.items() if kind in answers}
+    not_told = {
+        name: missing.get(kind) or (_NO_DECAY if kind == "timescale" else lacking)
+        for kind, (name, _) in ANSWERS.items()
+        if name not in told
+    }
+    as_set = [_AS_SET] if findings and "expected_loss" in told else []
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "id": "",
@@ -208,10 +226,8 @@ def recommend_without_settings(laws: Mapping[str, Fit], recipe: Recipe, target: 
         "expected_regret": None,
         **{name: None for name, _ in ANSWERS.values()},
         **told,
-        "missing": dict.fromkeys(
-            (n for n in ("lr", "batch_tokens", "weight_decay", "critical_batch", "expected_loss") if n not in told),
-            lacking,
-        ),
+        "missing": {"lr": lacking, "batch_tokens": lacking, **not_told},
+        "lacking": [dict(finding) for finding in findings],
         "published": [],
         "evidence": {
             "fit_id": fit.id,
@@ -227,7 +243,7 @@ def recommend_without_settings(laws: Mapping[str, Fit], recipe: Recipe, target: 
             "not_lent": [],
         },
         "backtest": [],
-        "warnings": [f"no learning rate and no batch size: {lacking}", *_status_warning(fit)],
+        "warnings": [f"no learning rate and no batch size: {lacking}", *as_set, *_status_warning(fit)],
     }
     document["id"] = content_hash(document)
     return document
@@ -241,6 +257,7 @@ def _asked(target: Target, seq_len: int | None) -> dict[str, Any]:
         "seq_len": seq_len,
         "batch_multiple": target.batch_multiple,
         "max_batch_tokens": target.max_batch_tokens,
+        **target.given(),
     }
 
 

@@ -37,6 +37,11 @@ def doubts(payload: Mapping[str, Any]) -> list[str]:
     return [*(payload.get("certificate") or {}).get("reasons", [])] or ["it did not converge"]
 
 
+def is_a_score(payload: Mapping[str, Any]) -> bool:
+    """Whether the losses of a fit look like a score, higher the better: then no law of them is one of a loss."""
+    return any(lack.code is LackCode.HILL and lack.bearing is not Bearing.NOTED for lack in _lacking(payload))
+
+
 def noted(payload: Mapping[str, Any]) -> list[str]:
     """What the runs lack of a fit that answers."""
     return [

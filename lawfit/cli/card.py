@@ -28,6 +28,7 @@ from lawfit.plots.words import (
     is_simulated,
     recipe_words,
     settings_words,
+    third_asked,
 )
 from lawfit.units import counted, format_lr, format_percent, format_quantity
 
@@ -91,6 +92,7 @@ def _target_lines(document: Mapping[str, Any]) -> Table:
         ("Recipe", recipe["name"] + (f" ({held})" if (held := recipe_words(recipe)) else "")),
     ]
     rows += [("" if i else "Holds at", line) for i, line in enumerate(settings_words(document))]
+    limits += third_asked(target)
     if limits:
         rows.append(("Asked", ", ".join(limits)))
     return pairs(rows)

@@ -98,16 +98,20 @@ def fit(
 
 def _next(store: Store, fit: Fit) -> str:
     """The next command to type, where the fit may be used."""
-    if fit.status == FitStatus.UNCERTIFIED:
-        return f", which no prediction uses; look at it with lawfit predict --fit {fit.id} --params N --tokens D"
+    from lawfit.pipeline import answering
+
     several = f" --recipe {shlex.quote(fit.recipe_name)}" if len(store.recipes()) > 1 else ""
+    if fit.status == FitStatus.UNCERTIFIED:
+        alone = f"; its law of the loss answers: lawfit plan{several} --flops C" if answering.loss_answers(fit) else ""
+        look = f"look at it with lawfit predict --fit {fit.id} --params N --tokens D"
+        return f", which no learning rate comes from; {look}{alone}"
     return f"; next: lawfit predict{several} --params N --tokens D"
 
 
 def _fit_all(store: Store, without_laws: Sequence[str], at: Sequence[str], *, three_term: bool, as_json: bool) -> None:
     """Every recipe in turn; one without enough data does not keep the others from their fits."""
     from lawfit import pipeline
-    from lawfit.errors import NotEnoughData
+    from lawfit.errors import FitError, NotEnoughData
 
     fits: list[Fit] = []
     failed: dict[str, str] = {}
@@ -119,7 +123,7 @@ def _fit_all(store: Store, without_laws: Sequence[str], at: Sequence[str], *, th
                 made = pipeline.refit(
                     store, name, without_laws=without_laws, at=at, three_term=three_term, progress=advance
                 )
-            except NotEnoughData as error:
+            except FitError as error:
                 failed[name] = str(error)
                 continue
         fits.append(made)

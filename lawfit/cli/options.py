@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lawfit.records import THIRD_INPUTS
 from lawfit.units import parse_quantity
 
 if TYPE_CHECKING:
@@ -71,6 +72,19 @@ AtOption = Annotated[
         help="Level of a setting that varies in the runs, such as weight_decay=0.1 or beta2=0.95; repeatable.",
         show_default=False,
     ),
+]
+UniqueTokensOption = Annotated[
+    float | None,
+    typer.Option(parser=quantity, metavar="U", help=THIRD_INPUTS["unique_tokens"], show_default=False),
+]
+EpochsOption = Annotated[
+    float | None, typer.Option(parser=quantity, metavar="E", help=THIRD_INPUTS["epochs"], show_default=False)
+]
+ActiveShareOption = Annotated[
+    float | None, typer.Option(parser=quantity, metavar="A", help=THIRD_INPUTS["active_share"], show_default=False)
+]
+ExpertsOption = Annotated[
+    float | None, typer.Option(parser=quantity, metavar="X", help=THIRD_INPUTS["experts"], show_default=False)
 ]
 
 

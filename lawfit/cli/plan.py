@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from lawfit.cli.options import AtOption, DatabaseOption, JsonOption, RecipeOption, open_store, quantity, whole_quantity
+from lawfit.cli.options import (
+    ActiveShareOption,
+    AtOption,
+    DatabaseOption,
+    EpochsOption,
+    ExpertsOption,
+    JsonOption,
+    RecipeOption,
+    UniqueTokensOption,
+    open_store,
+    quantity,
+    whole_quantity,
+)
 from lawfit.cli.output import note, print_json, show
 
 
@@ -72,6 +84,10 @@ def plan(
     max_batch: Annotated[
         float | None, typer.Option("--max-batch", parser=quantity, metavar="B", help="Largest batch, tokens per step.")
     ] = None,
+    unique_tokens: UniqueTokensOption = None,
+    epochs: EpochsOption = None,
+    active_share: ActiveShareOption = None,
+    experts: ExpertsOption = None,
     at: AtOption = None,
     level: Annotated[
         float, typer.Option(min=0.5, max=0.999, help="Probability that an interval holds the optimum.")
@@ -94,7 +110,8 @@ def plan(
     Give a budget (--flops, --gpu-hours, or --gpus with --days), or start from --params, --tokens or --loss; a budget
     with a size (or tokens) plans that run and compares it with the best split. The compute-optimal split comes from
     the recipe's own loss law with all its resamples; where the runs do not say it, you are told which runs would. With
-    --at the settings come from the newest fit that holds at that level.
+    --at the settings come from the newest fit that holds at that level. With --unique-tokens tokens repeat beyond them,
+    and the plan says how often each is best seen; where runs vary the share of active experts, which share is best.
     Exit code 4: there is no law to plan with, or it leaves the optimum open.
 
     Example: lawfit plan --gpus 64 --days 2 --flops-per-second 4e14
@@ -119,6 +136,10 @@ def plan(
             batch_multiple=batch_multiple,
             max_batch_tokens=max_batch,
             level=level,
+            unique_tokens=unique_tokens,
+            epochs=epochs,
+            active_share=active_share,
+            experts=experts,
         )
         store = open_store(ctx, database)
         document = pipeline.plan(store, recipe, question, fit_id=fit, at=at or ())

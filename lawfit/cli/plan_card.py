@@ -16,6 +16,7 @@ from lawfit.plots.plan_tables import (
     frontier_table,
     routes_words,
     scale_table,
+    third_rows,
 )
 from lawfit.plots.words import FURTHER_NAMES, batch_range, further_words, is_simulated, recipe_words
 from lawfit.units import counted, format_lr
@@ -50,7 +51,7 @@ def _scale(document: Mapping[str, Any]) -> RenderableType:
 def _settings(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     said = document["settings"]
     lr, batch = (said["recommendation"][name] for name in ("lr", "batch_tokens"))
-    rows = [("Expected cost", cost_words(document)), *routes_words(document)]
+    rows = [("Expected cost", cost_words(document)), *third_rows(document), *routes_words(document)]
     if lr is not None:
         rows.append(
             ("Learning rate", f"{format_lr(lr['value'])} peak ({format_lr(lr['low'])} to {format_lr(lr['high'])})")

@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from lawfit.cli.options import AtOption, DatabaseOption, JsonOption, RecipeOption, open_store, quantity, whole_quantity
+from lawfit.cli.options import (
+    ActiveShareOption,
+    AtOption,
+    DatabaseOption,
+    EpochsOption,
+    ExpertsOption,
+    JsonOption,
+    RecipeOption,
+    UniqueTokensOption,
+    open_store,
+    quantity,
+    whole_quantity,
+)
 from lawfit.cli.output import note, print_json, show
 
 
@@ -52,6 +64,10 @@ def predict(
             help="Largest batch you can run, in tokens per step; the learning rate is then the best one at that batch.",
         ),
     ] = None,
+    unique_tokens: UniqueTokensOption = None,
+    epochs: EpochsOption = None,
+    active_share: ActiveShareOption = None,
+    experts: ExpertsOption = None,
     at: AtOption = None,
     level: Annotated[
         float, typer.Option(min=0.5, max=0.999, help="Probability that an interval holds the optimum.")
@@ -74,6 +90,9 @@ def predict(
     The answer comes from the newest stored fit of the recipe (`lawfit fit`), with an interval, the range in which
     being wrong costs little, what the published laws would use, and what each of them costs on your own runs. With
     --at it comes from the newest fit that holds at that level.
+    Where no learning rate may be given, the law of the loss still answers, with what the runs lack. The expected loss
+    is that of fresh tokens and of as many experts as most runs have; --unique-tokens or --epochs, --active-share or
+    --experts ask for another, where the runs vary it.
     Exit code 4: there is no fit to answer from, or its runs carry no answer: what they lack is said, and which runs
     would mend it.
 
@@ -91,11 +110,15 @@ def predict(
             batch_multiple=batch_multiple,
             max_batch_tokens=max_batch,
             level=level,
+            unique_tokens=unique_tokens,
+            epochs=epochs,
+            active_share=active_share,
+            experts=experts,
         )
         store = open_store(ctx, database)
         document = pipeline.recommend(store, recipe, target, fit_id=fit, at=at or ())
     except ValueError as error:  # a target that cannot be, or a batch that contradicts it
-        raise typer.BadParameter(str(error)) from None
+        raise typer.BadParameter(str(error).replace("_", "-")) from None
     if report is not None:
         from lawfit.plots.report import write_report
 

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate import critical_words, timescale_words
+from lawfit.estimate.certificate import search_is_sound
 from lawfit.estimate.held import Held, hold_settings
-from lawfit.estimate.loss_law import doubt, loss_law, search_is_sound
+from lawfit.estimate.loss_law import doubt, loss_law
+from lawfit.estimate.loss_third import is_third
 from lawfit.estimate.observations import data_hash, observe, usable
 from lawfit.estimate.other_laws import fit_other_laws
 from lawfit.estimate.recipe_laws import CURVES, DATA_LAWS, STEPS_TABLE, RecipeLaws, fit_decay, fit_recipe_laws
@@ -26,6 +28,7 @@ from lawfit.estimate.recipe_laws import TIMESCALE as TIMESCALE_ROUTE
 from lawfit.estimate.steady_rate import Curves
 from lawfit.estimate.timescale import bracket_sentence
 from lawfit.estimate.weight_decay import COUPLED, in_one_convention
+from lawfit.factors import asked_levels
 from lawfit.laws.lent import log_asymptote
 from lawfit.records import FitStatus, Run, SizedLoss, StepsToTarget, content_hash
 from lawfit.units import counted, format_quantity
@@ -124,7 +127,7 @@ def fit_all_laws(
     held = hold_settings(usable(evidence.runs)[0], at, decay_kind=evidence.weight_decay_kind, decay_law=decay.fit)
     level = held.runs
     try:
-        loss = loss_law(level, rng, without_laws, losses=evidence.losses)
+        loss = loss_law(_at_any_third(evidence, held, at), rng, without_laws, losses=evidence.losses)
         fitted.append(FittedLaw(kind=LOSS, status=loss.status, payload=finite(loss.payload)))
         missing |= {LOSS: loss.missing} if loss.missing else {}
     except FitError as error:
@@ -156,6 +159,20 @@ def fit_all_laws(
     except NotEnoughData:
         other = {}  # no finished run
     return AllLaws(fitted=tuple(fitted), missing=missing, details=details, held=held, other=finite(other))
+
+
+def _at_any_third(evidence: Evidence, held: Held, at: Sequence[str]) -> Sequence[Run]:
+    """The runs at the level that is held, at any number of epochs and of experts: a law of the loss has forms for them.
+
+    Where such a level was asked for, the runs at that one.
+    """
+    asked = [name for name, _ in asked_levels(at)]
+    if any(map(is_third, asked)) or not any(is_third(setting.name) for setting in held.settings):
+        return held.runs
+    others = [f"{each.name}={each.level}" for each in held.settings if each.level and not is_third(each.name)]
+    runs, _ = usable(evidence.runs)
+    free = {column for run in runs for column in run.extra if is_third(column)}
+    return hold_settings(runs, others, free=free, decay_kind=evidence.weight_decay_kind).runs
 
 
 def _critical_law(found: RecipeLaws, metric: str) -> tuple[FittedLaw | None, str]:

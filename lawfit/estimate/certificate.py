@@ -366,3 +366,13 @@ def _and(names: Sequence[str]) -> str:
 
 def _at(inputs: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.2g}" for name, value in inputs.items())
+
+
+def search_is_sound(search: Search) -> bool:
+    """Whether what follows from all parameters together can be relied on, though one of them may be open."""
+    return (
+        search.converged
+        and search.agreeing >= min(2, search.starts)
+        and search.resamples_converged >= SHAKY * search.resamples
+        and search.resamples_agreeing >= SHAKY * search.resamples
+    )

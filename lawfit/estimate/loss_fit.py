@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -23,7 +24,7 @@ from lawfit.estimate.certificate import (
     wandering,
     weak_parameters,
 )
-from lawfit.estimate.loss_forms import FORMS, QUICK, LossForm
+from lawfit.estimate.loss_forms import FORMS, QUICK, SAME_INPUT, LossForm, Smooth
 from lawfit.estimate.loss_forms_further import EVERY_FORM
 from lawfit.estimate.loss_result import (
     Allocation,
@@ -38,7 +39,7 @@ from lawfit.estimate.loss_result import (
 from lawfit.estimate.newton import Bools, Floats, Minima, Penalty, minimise
 from lawfit.estimate.quantiles import normal_quantile
 from lawfit.estimate.resample import cluster_index, cluster_weights, interval
-from lawfit.estimate.varpro import best_start, same_minimum
+from lawfit.estimate.varpro import PowerSum, best_start, same_minimum
 
 __all__ = ["Allocation", "AsymptoteCase", "AsymptotePrior", "Interval", "LossFit", "LossPrediction", "fit_loss"]
 
@@ -47,6 +48,10 @@ LEVEL: Final = 0.9
 RESAMPLES: Final = 1000
 GROUPS: Final = 10  # scales along an input, beyond which neighbours are examined together
 SUSPECTS: Final = 5  # single clusters that are left out in turn
+# In units of the noise, at any run, between the laws that two searches end at. In a form with a third input some
+# parameters may stand for each other (an asymptote and a nearly constant term): searches part along that valley, and
+# laws do not.
+SAME_LAW: Final = 0.1
 STARTS_ARE_ONE: Final = 0.05  # standard errors between starts of one minimum
 
 
@@ -60,6 +65,7 @@ def fit_loss(
     form: str = "additive",
     third: ArrayLike | None = None,
     asymptote: float | AsymptotePrior | None = None,
+    lent: Mapping[str, tuple[float, float]] | None = None,
     delta: float = DELTA,
     resamples: int = RESAMPLES,
     level: float = LEVEL,
@@ -78,6 +84,8 @@ def fit_loss(
         Of a form that has a third input: tokens per unique token, or the share of active experts.
     asymptote : float, AsymptotePrior or None
         Held fixed, known with some width, or free.
+    lent : name of a coefficient -> (mean, sd) of its natural log
+        Known with some width beside the runs; of a form with a third input.
     delta : float
         Huber's threshold in log loss.
     resamples : int
@@ -97,7 +105,7 @@ def fit_loss(
     if bool(needed := EVERY_FORM[form].third) != (third is not None):
         raise ValueError(f"the form '{form}' {f'also needs {needed}' if needed else 'has no third input'}")
     columns = _columns(params, tokens, loss, *(() if third is None else (third,)))
-    return _Fit(EVERY_FORM[form], columns, clusters, asymptote, delta, level).run(resamples, rng)
+    return _Fit(EVERY_FORM[form], columns, clusters, asymptote, delta, level, lent or {}).run(resamples, rng)
 
 
 def quick_fit(
@@ -130,6 +138,7 @@ class _Fit:
         asymptote: float | AsymptotePrior | None,
         delta: float,
         level: float,
+        lent: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
         self.form, self.level = form, level
         self.log_n, self.log_d, self.log_y, *third = np.log(columns)
@@ -142,15 +151,44 @@ class _Fit:
         self.frozen = np.zeros(len(form.names), dtype=bool)
         self.log_first: float | None = None
         self.prior = asymptote if isinstance(asymptote, AsymptotePrior) else None
+        self.priors: dict[int, tuple[float, float]] = {}  # place in theta -> mean and sd
         self.penalty: Penalty | None = None
         if asymptote is not None:
             self._hold(asymptote)
+        if self.prior is not None:
+            self.priors[0] = float(np.log(self.prior.mean)), self.prior.log_sd
+        self.priors |= {form.names.index(name): known for name, known in (lent or {}).items()}
+        self._begin_at({place: mean for place, (mean, _) in self.priors.items() if place} | self._dropped())
         self.fitted = int((~self.frozen).sum())
         if len(self.log_y) <= self.fitted:
             raise NotEnoughData(
                 f"{len(self.log_y)} runs cannot give the {self.fitted} parameters of {form.formula}; "
                 f"{self.fitted + 1} or more are needed, better 20"
             )
+
+    def _dropped(self) -> dict[int, float]:
+        """Place in theta -> value, of the terms of inputs that no run varies: held where they add nothing."""
+        found: dict[int, float] = {}
+        for name, logs in (("params", self.log_n), ("tokens", self.log_d)):
+            for gone in self.form.terms.get(name, ()) if np.ptp(logs) <= SAME_INPUT else ():
+                place = self.form.names.index(gone)
+                nothing = gone in self.form.exponents or gone == "params_scale"
+                found[place] = 1.0 if nothing else float(self.problem.low[place])
+        self.frozen[list(found)] = True
+        return found
+
+    def _begin_at(self, values: Mapping[int, float]) -> None:
+        """Every start of a search has these values."""
+        starts = self.form.starts
+        if not values or starts is None:
+            return
+
+        def begun(problem: PowerSum | Smooth) -> Floats:
+            theta = starts(problem)
+            theta[:, list(values)] = list(values.values())
+            return theta
+
+        self.form = replace(self.form, starts=begun)
 
     def _hold(self, asymptote: float | AsymptotePrior) -> None:
         if not self.form.asymptote:
@@ -202,17 +240,17 @@ class _Fit:
 
     def _search(self, ones: Floats) -> Minima:
         """All starts; with a prior in two rounds, for its weight is in units that the residuals set."""
-        if self.prior is None:
+        if not self.priors:
             return self.form.search(self.problem, ones, log_first=self.log_first, frozen=self.frozen, penalty=None)
+        places = list(self.priors)
         held = self.frozen.copy()
-        held[0] = True
+        held[places] = True
         found = self.form.search(self.problem, ones, log_first=self.log_first, frozen=held, penalty=None)
         for _ in range(2):
             self._linearise(found.theta[int(np.nanargmin(found.objective))])
-            precision = np.zeros(len(self.form.names))
-            precision[0] = self.unit / self.prior.log_sd**2
-            centre = np.zeros(len(precision))
-            centre[0] = np.log(self.prior.mean)
+            precision, centre = np.zeros((2, len(self.form.names)))
+            centre[places], spread = np.array(list(self.priors.values())).T
+            precision[places] = self.unit / spread**2
             self.penalty = Penalty(precision=precision, centre=centre)
             found = self.form.search(
                 self.problem, ones, log_first=self.log_first, frozen=self.frozen, penalty=self.penalty
@@ -255,13 +293,20 @@ class _Fit:
         self, weights: Floats, theta: Floats, resamples: int, rng: np.random.Generator
     ) -> tuple[Minima, Bools]:
         penalty = self.penalty
-        if penalty is not None and self.prior is not None:
-            # resamples of what the prior stands for: without them its width would not be in the intervals
+        if penalty is not None:
+            # resamples of what a prior stands for: without them its width would not be in the intervals
             centre = np.tile(penalty.centre, (len(weights), 1))
-            centre[:resamples, 0] += self.prior.log_sd * rng.standard_normal(resamples)
+            for place, (_, sd) in self.priors.items():
+                centre[:resamples, place] += sd * rng.standard_normal(resamples)
             penalty = Penalty(precision=penalty.precision, centre=centre)
         return self.form.search_resamples(
-            self.problem, weights, theta, log_first=self.log_first, frozen=self.frozen, penalty=penalty
+            self.problem,
+            weights,
+            theta,
+            log_first=self.log_first,
+            frozen=self.frozen,
+            penalty=penalty,
+            close=SAME_LAW * self.noise if self.form.third else 0.0,
         )
 
     def _groups(self, theta: Floats) -> dict[str, Floats]:
@@ -332,7 +377,11 @@ class _Fit:
                 self.clipped,
                 self.inside,
                 self.jacobian[:, free],
-                {"params^2": n**2, "params * tokens": n * d, "tokens^2": d**2},
+                {
+                    name: feature
+                    for name, feature in {"params^2": n**2, "params * tokens": n * d, "tokens^2": d**2}.items()
+                    if np.ptp(feature) > 0
+                },
                 self.index,
             ),
             influence=influences(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -27,6 +27,8 @@ _STAGES: Final = (0.1, 0.01)  # of delta, as in varpro
 QUICK: Final = 30  # steps, where a start or a backtest needs a minimum to a tenth of its standard error and no proof
 _ROUGH_POINTS: Final = 4  # of a grid, per exponent
 _BLOCK: Final = 8192
+SAME_INPUT: Final = 0.05  # of ln of an input: runs that differ by less do not vary it
+_SOME_EXPONENT: Final = 0.3  # where a search begins that nothing informs
 _LARGEST: Final = 700.0  # log of what a float holds
 
 
@@ -52,6 +54,13 @@ class Smooth:
     def jacobian(self, theta: Floats) -> Floats:
         """(n, k) derivative of log y at one theta (k,)."""
         return np.asarray(self.formula(theta[None, :], self.logs)[1][0].T, dtype=float)
+
+    def same_law(self, one: Minima, other: Minima, close: float) -> Bools:
+        """Whether two searches ended at one minimum, or at laws that differ by no more than `close` at any run."""
+        same = same_minimum(one.objective, other.objective)
+        if close:
+            same |= np.abs(self.log_model(one.theta) - self.log_model(other.theta)).max(axis=1) <= close
+        return same
 
     def system(self, theta: Floats, weights: Floats, blend: Floats) -> System:
         rows = len(theta)
@@ -94,6 +103,7 @@ class LossForm:
     natural: Callable[[Floats, Floats], Mapping[str, Floats]]  # theta (r, k) and centre (2,) -> published parameters
     starts: Callable[[PowerSum | Smooth], Floats] | None = None  # None: a grid with variable projection
     third: str = ""  # what a third column holds, as a log that is 0 for an ordinary run
+    terms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # input -> what goes where no run varies it
 
     def search(
         self,
@@ -127,21 +137,54 @@ class LossForm:
         log_first: float | None,
         frozen: Bools,
         penalty: Penalty | None,
+        close: float = 0.0,
     ) -> tuple[Minima, Bools]:
-        """The minimum of each row of weights, and whether two searches for it agree."""
+        """The minimum of each row of weights, and whether two searches for it agree.
+
+        `close` is a difference of log loss, at whatever run, that stands for no difference of two laws.
+        """
         if isinstance(problem, PowerSum):
             return resampled_minima(problem, weights, estimate, log_first=log_first, frozen=frozen, penalty=penalty)
         rows = len(weights)
         warm = minimise(problem, np.tile(estimate, (rows, 1)), weights, frozen=frozen, penalty=penalty)
         wide = minimise(problem.with_delta(_STAGES[0]), warm.theta, weights, frozen=frozen, penalty=penalty)
         cold = minimise(problem, wide.theta, weights, frozen=frozen, penalty=penalty)
-        return cold.best_of(warm), same_minimum(cold.objective, warm.objective)
+        found, agree = cold.best_of(warm), problem.same_law(cold, warm, close)
+        apart = np.flatnonzero(~agree)
+        if not close or not len(apart):
+            return found, agree
+        own, mine = weights[apart], None if penalty is None else penalty.take(apart)
+        start = found.theta[apart]
+        for delta in (_STAGES[-1], problem.delta):
+            third = minimise(problem.with_delta(delta), start, own, frozen=frozen, penalty=mine)
+            start = third.theta
+        agree[apart] = problem.same_law(third, found.take(apart), close)
+        return found.with_rows(apart, found.take(apart).best_of(third)), agree
 
 
 def _additive_problem(log_y: Floats, logs: Floats, delta: float) -> PowerSum:
     low, high = ((bound,) for bound in EXPONENT_RANGE)
     constant = Term(logs=np.empty((len(log_y), 0)), low=(), high=())
     return PowerSum(log_y, [constant, *(Term(logs=logs[:, [j]], low=low, high=high) for j in range(2))], delta)
+
+
+def _one_term(column: int) -> Callable[[Floats, Floats, float], PowerSum]:
+    def problem(log_y: Floats, logs: Floats, delta: float) -> PowerSum:
+        low, high = ((bound,) for bound in EXPONENT_RANGE)
+        constant = Term(logs=np.empty((len(log_y), 0)), low=(), high=())
+        return PowerSum(log_y, [constant, Term(logs=logs[:, [column]], low=low, high=high)], delta)
+
+    return problem
+
+
+def _one_natural(column: int) -> Callable[[Floats, Floats], Mapping[str, Floats]]:
+    names = (("A", "alpha"), ("B", "beta"))[column]
+
+    def natural(theta: Floats, centre: Floats) -> Mapping[str, Floats]:
+        e, scale, exponent = theta.T
+        return {"E": np.exp(e), names[0]: np.exp(scale + exponent * centre[column]), names[1]: exponent}
+
+    return natural
 
 
 def _power_problem(log_y: Floats, logs: Floats, delta: float) -> PowerSum:
@@ -207,13 +250,26 @@ def _coupled_natural(theta: Floats, centre: Floats) -> Mapping[str, Floats]:
 
 
 def additive_minimum(problem: PowerSum | Smooth) -> Floats:
-    """The additive law's best theta: where searches for its generalisations begin, so roughly will do."""
+    """The additive law's best theta: where searches for its generalisations begin, so roughly will do.
+
+    Of an input that no run varies the term cannot be told from the asymptote: half the loss there, and an exponent.
+    """
     assert isinstance(problem, Smooth)
-    simple = _additive_problem(problem.log_y, problem.logs[:, :2], max(problem.delta, _STAGES[-1]))
+    varied = [j for j in range(2) if np.ptp(problem.logs[:, j]) > SAME_INPUT]
+    delta = max(problem.delta, _STAGES[-1])
+    if not varied:
+        level = float(problem.log_y.mean()) - np.log(2)
+        return np.array([level, level - 1, _SOME_EXPONENT, level - 1, _SOME_EXPONENT])
+    make = _additive_problem if len(varied) == 2 else _one_term(varied[0])
+    simple = make(problem.log_y, problem.logs[:, :2], delta)
     simple.patience = QUICK
     found = global_minima(simple, np.ones((1, len(problem.log_y))), points=_ROUGH_POINTS)
     best: Floats = found.theta[found.objective.argmin()]
-    return best
+    if len(varied) == 2:
+        return best
+    level = max(best[0], float(problem.log_y.mean()) - 3) - np.log(2)
+    missing = [level, _SOME_EXPONENT]
+    return np.array([level, *([*best[1:], *missing] if varied == [0] else [*missing, *best[1:]])])
 
 
 def _coupled_starts(problem: PowerSum | Smooth) -> Floats:
@@ -351,6 +407,28 @@ COMPUTE_ONLY: Final = LossForm(
     problem=_smooth(_compute_only, (-5.0, -0.5), (5.0, 0.5)),
     natural=_compute_only_natural,
     starts=lambda problem: np.array([[float(problem.log_y.mean()), s] for s in (0.01, 0.03, 0.1)]),
+)
+
+# Where all runs have the same tokens, or the same parameters, that term cannot be told from the asymptote.
+PARAMS_ALONE: Final = LossForm(
+    name="params_alone",
+    formula="E + A params^-alpha",
+    cite="arXiv:2001.08361",
+    names=("E", "A", "alpha"),
+    exponents=frozenset({"alpha"}),
+    asymptote=True,
+    problem=_one_term(0),
+    natural=_one_natural(0),
+)
+TOKENS_ALONE: Final = LossForm(
+    name="tokens_alone",
+    formula="E + B tokens^-beta",
+    cite="arXiv:2001.08361",
+    names=("E", "B", "beta"),
+    exponents=frozenset({"beta"}),
+    asymptote=True,
+    problem=_one_term(1),
+    natural=_one_natural(1),
 )
 
 FORMS: Final[Mapping[str, LossForm]] = {f.name: f for f in (ADDITIVE, POWER, KAPLAN, COUPLED, FARSEER, COMPUTE_ONLY)}

@@ -2,7 +2,9 @@
 
 Repeated tokens (Muennighoff et al., arXiv 2305.16264): the column is ``ln(tokens / unique tokens)``, 0 where none
 repeats. Sparse experts (Abnar et al., arXiv 2501.12370): the log of the share of experts that are active, 0 where all
-are.
+are. Number of experts: its log, 0 for a dense model; ``L = E + K params^-a experts^-b`` rests on memory (a power law
+like the one of routed models, arXiv 2202.01169, which has no asymptote and was not read), and gets a term in tokens
+where runs vary them.
 """
 
 from __future__ import annotations
@@ -13,9 +15,19 @@ from typing import Final
 
 import numpy as np
 
-from lawfit.estimate.loss_forms import FORMS, Formula, LossForm, Smooth, additive_minimum, additive_natural
+from lawfit.estimate.loss_forms import (
+    EXPONENT_RANGE,
+    FORMS,
+    PARAMS_ALONE,
+    TOKENS_ALONE,
+    Formula,
+    LossForm,
+    Smooth,
+    additive_minimum,
+    additive_natural,
+)
 from lawfit.estimate.newton import Floats
-from lawfit.estimate.varpro import PowerSum
+from lawfit.estimate.varpro import PowerSum, Term
 
 _STEP: Final = 1e-5  # of a central difference
 
@@ -110,6 +122,7 @@ DATA_CONSTRAINED: Final = LossForm(
     natural=_repetition_natural,
     starts=_repetition_starts,
     third="repeats",
+    terms={"params": ("A", "alpha", "params_scale")},  # tokens: those that count vary with the repeats
 )
 SPARSE_EXPERTS: Final = LossForm(
     name="moe_sparsity",
@@ -126,6 +139,62 @@ SPARSE_EXPERTS: Final = LossForm(
     natural=_sparse_natural,
     starts=_sparse_starts,
     third="active",
+    terms={"params": ("A", "alpha", "F", "delta", "gamma"), "tokens": ("B", "beta")},
 )
 
-EVERY_FORM: Final[Mapping[str, LossForm]] = {**FORMS, **{f.name: f for f in (DATA_CONSTRAINED, SPARSE_EXPERTS)}}
+
+def _experts_problem(columns: Mapping[str, tuple[int, ...]]) -> Callable[[Floats, Floats, float], PowerSum]:
+    def problem(log_y: Floats, logs: Floats, delta: float) -> PowerSum:
+        terms = [Term(logs=np.empty((len(log_y), 0)), low=(), high=())]
+        for inputs in columns.values():
+            low, high = ((bound,) * len(inputs) for bound in EXPONENT_RANGE)
+            terms.append(Term(logs=logs[:, list(inputs)], low=low, high=high))
+        return PowerSum(log_y, terms, delta)
+
+    return problem
+
+
+def _experts(name: str, formula: str, columns: Mapping[str, tuple[int, ...]]) -> LossForm:
+    """A sum of powers; `columns` has the inputs of each coefficient: 0 params, 1 tokens, 2 experts."""
+    exponents = {coefficient: tuple(_EXPERT_EXPONENTS[j] for j in inputs) for coefficient, inputs in columns.items()}
+    names = ("E", *(each for coefficient in columns for each in (coefficient, *exponents[coefficient])))
+
+    def natural(theta: Floats, centre: Floats) -> Mapping[str, Floats]:
+        values = dict(zip(names, theta.T, strict=True))
+        found = {"E": np.exp(values["E"])}
+        for coefficient, inputs in columns.items():
+            shift = sum((values[_EXPERT_EXPONENTS[j]] * centre[j] for j in inputs if j < 2), np.zeros(len(theta)))
+            found[coefficient] = np.exp(values[coefficient] + shift)
+            found |= {each: values[each] for each in exponents[coefficient]}
+        return found
+
+    return LossForm(
+        name=name,
+        formula=formula,
+        cite="from memory, not read: after arXiv:2202.01169",
+        names=names,
+        exponents=frozenset(each for found in exponents.values() for each in found),
+        asymptote=True,
+        problem=_experts_problem(columns),
+        natural=natural,
+        third="experts",
+    )
+
+
+_EXPERT_EXPONENTS: Final = ("a", "beta", "b")
+EXPERTS: Final = _experts("experts", "E + K params^-a experts^-b + B tokens^-beta", {"K": (0, 2), "B": (1,)})
+# the same where all runs have one amount of tokens, or one size
+EXPERTS_PARAMS: Final = _experts("experts_params", "E + K params^-a experts^-b", {"K": (0, 2)})
+EXPERTS_TOKENS: Final = _experts("experts_tokens", "E + K experts^-b + B tokens^-beta", {"K": (2,), "B": (1,)})
+EXPERTS_ALONE: Final = _experts("experts_alone", "E + K experts^-b", {"K": (2,)})
+EXPERTS_VARYING: Final[Mapping[tuple[bool, bool], LossForm]] = {  # whether params, and tokens, vary
+    (True, True): EXPERTS,
+    (True, False): EXPERTS_PARAMS,
+    (False, True): EXPERTS_TOKENS,
+    (False, False): EXPERTS_ALONE,
+}
+
+EVERY_FORM: Final[Mapping[str, LossForm]] = {
+    **FORMS,
+    **{f.name: f for f in (PARAMS_ALONE, TOKENS_ALONE, DATA_CONSTRAINED, SPARSE_EXPERTS, *EXPERTS_VARYING.values())},
+}

@@ -14,10 +14,11 @@ from typing import Any, Final
 import numpy as np
 
 from lawfit.errors import FitError, NotEnoughData
-from lawfit.estimate.certificate import SHAKY, Certificate, Search
+from lawfit.estimate.certificate import Certificate, search_is_sound
 from lawfit.estimate.loss_ensemble import LossEnsemble, fit_ensemble
 from lawfit.estimate.loss_fit import AsymptotePrior, LossFit, fit_loss, quick_fit
-from lawfit.estimate.loss_forms import FORMS
+from lawfit.estimate.loss_forms import FORMS, SAME_INPUT
+from lawfit.estimate.loss_forms_further import EVERY_FORM
 from lawfit.estimate.loss_result import FormDraws
 from lawfit.estimate.loss_third import Measured, fit_further_forms, ordinary_runs
 from lawfit.estimate.newton import Floats
@@ -31,6 +32,7 @@ from lawfit.units import counted, format_percent, format_quantity
 
 LOSS_SCALES: Final = 6  # one more than the parameters of the additive law
 LOSS_RESAMPLES: Final = 300
+_NEED_BOTH: Final = "they need runs that vary both parameters and tokens"
 HELD_ASIDE: Final = 0.1  # share by which the asymptote is moved when it is held
 
 
@@ -75,15 +77,17 @@ def loss_law(
             f"runs have {len(points[0])}"
         )
     status = FitStatus.OK
+    form, same = _form_of(points)
+    sentences += [same] if same else []
     lent: FormDraws | None = None
     lender, asymptote = log_asymptote(without_laws), lent_asymptote(without_laws)
     lent_by: list[str] | None = None
-    free = fit_loss(*points, rng=rng, resamples=0)
+    free = fit_loss(*points, form=form, rng=rng, resamples=0)
     if free.certificate.certified or asymptote is None:
-        free = fit_loss(*points, rng=rng, resamples=LOSS_RESAMPLES)  # the resamples are examined too
+        free = fit_loss(*points, form=form, rng=rng, resamples=LOSS_RESAMPLES)  # the resamples are examined too
     fit = free
     if free.certificate.certified:
-        lent = None if asymptote is None else _lent(points, asymptote)
+        lent = None if asymptote is None or same else _lent(points, asymptote)
     elif lender is None or asymptote is None:
         status = FitStatus.UNCERTIFIED
         sentences.append("no published law lends an asymptote to it, and the runs alone do not carry it")
@@ -99,19 +103,20 @@ def loss_law(
             f"(about {asymptote.mean:.2g} {LENT_IN}, a factor {np.exp(asymptote.log_sd):.2f} either way: "
             f"{', '.join(lent_by)})"
         )
-        fit = lent = fit_loss(*points, rng=rng, resamples=LOSS_RESAMPLES, asymptote=asymptote)
+        fit = lent = fit_loss(*points, form=form, rng=rng, resamples=LOSS_RESAMPLES, asymptote=asymptote)
         sound = search_is_sound(fit.certificate.search) and not fit.certificate.at_bound
         status = FitStatus.SPARSE if sound else FitStatus.UNCERTIFIED
     found = fit.certificate
     if status is FitStatus.SPARSE and found.weak:
         sentences.append(f"{', '.join(found.weak)}: not determined one by one; the loss is, as its interval says")
-    ensemble, alone = _forms(points, fit, rng, asymptote)
-    further, lacking = fit_further_forms([*runs, *losses], rng)
+    ensemble, alone = (None, _NEED_BOTH) if same else _forms(points, fit, rng, asymptote)
+    further, lacking = fit_further_forms([*runs, *losses], rng, asymptote=asymptote, without_laws=without_laws)
     payload = {
         "fit": fit.to_json(),
         "forms": None if ensemble is None else ensemble.to_json(),
         "forms_missing": alone,
-        "asymptote": asymptotes(fit, free, lent),
+        "asymptote": [] if same else asymptotes(fit, free, lent),
+        "same_input": same_input(points),
         "further_forms": further,
         "not_fitted": lacking,
         "points": [
@@ -127,6 +132,28 @@ def loss_law(
     nobody = "" if lender else ", and no published law lends an asymptote"
     missing = f"fitted, but not certified: {doubt(found)}{nobody}" if status is FitStatus.UNCERTIFIED else ""
     return LossLaw(status=status, payload=payload, missing=missing)
+
+
+def same_input(points: Sequence[Floats]) -> dict[str, float] | None:
+    """The input that no run varies, with its value; None where runs vary both."""
+    for name, column in zip(("params", "tokens"), points, strict=False):
+        if np.ptp(np.log(column)) <= SAME_INPUT:
+            return {name: float(np.exp(np.log(column).mean()))}
+    return None
+
+
+def _form_of(points: Sequence[Floats]) -> tuple[str, str]:
+    """The form that is fitted first, and a sentence where it is less than the additive law."""
+    same = same_input(points)
+    if same is None:
+        return "additive", ""
+    ((name, value),) = same.items()
+    words, form = ("tokens", "params_alone") if name == "tokens" else ("parameters", "tokens_alone")
+    other = "parameters" if name == "tokens" else "tokens"
+    return form, (
+        f"all runs have about {format_quantity(value)} {words}, so nothing shows how the loss moves with {words}: the "
+        f"law is one in {other} alone, and holds there"
+    )
 
 
 def _best_of_scales(
@@ -183,6 +210,9 @@ def formula_words(fit: LossFit, ensemble: LossEnsemble | None = None) -> str:
         return (
             "loss at a scale, with its interval; not by the additive law, which tells larger runs worse than others do"
         )
+    if fit.form != "additive":
+        numbers = ", ".join(f"{name} {value.value:.3g}" for name, value in fit.parameters.items())
+        return f"loss = {EVERY_FORM[fit.form].formula}, with {numbers}"
     if weak := fit.certificate.weak:  # a formula would say more than is known
         return f"loss at a scale, with its interval; not {', '.join(weak)}, which the runs do not determine"
     natural = {name: f"{interval.value:.3g}" for name, interval in fit.parameters.items()}
@@ -192,7 +222,7 @@ def formula_words(fit: LossFit, ensemble: LossEnsemble | None = None) -> str:
 def forms_words(ensemble: LossEnsemble | None, alone: str) -> str:
     """Which forms of the law were kept, which not, and why, in one line."""
     if ensemble is None:
-        return f"one form of the law (additive), others not compared: {alone}"
+        return f"one form of the law{'' if alone == _NEED_BOTH else ' (additive)'}, others not compared: {alone}"
     kept = [b for b in ensemble.by_form() if not b.rejected]
     out = [b for b in ensemble.by_form() if b.rejected]
     shares = ", ".join(f"{form_name(b.form)} {b.weight:.0%}" for b in kept)
@@ -245,16 +275,6 @@ def asymptote_cases(stored: Sequence[Mapping[str, Any]], params: float, tokens: 
         if np.isfinite(loss):
             found.append({"case": case["case"], "used": case["used"], "asymptote": values["E"], "value": loss})
     return found
-
-
-def search_is_sound(search: Search) -> bool:
-    """Whether what follows from all parameters together can be relied on, though one of them may be open."""
-    return (
-        search.converged
-        and search.agreeing >= min(2, search.starts)
-        and search.resamples_converged >= SHAKY * search.resamples
-        and search.resamples_agreeing >= SHAKY * search.resamples
-    )
 
 
 def doubt(report: Certificate) -> str:

@@ -135,14 +135,14 @@ class LossFit(FormDraws):
             extrapolation_decades={name: decades_beyond(at[name], *self.scales[name]) for name in at},
         )
 
-    def widened_log_draws(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
+    def widened_log_draws(self, params: ArrayLike, tokens: ArrayLike, third: ArrayLike = 1.0) -> Floats:
         """(resamples,) finite log losses of the law at one scale, widened for how few clusters they rest on.
 
         Empty without resamples, and where there are about as many parameters as clusters.
         """
         if not len(self.draws) or self.certificate.clusters <= self.fitted:
             return np.empty(0)
-        draws = self.log_draws(params, tokens)[:, 0]
+        draws = self.log_draws(params, tokens, third)[:, 0]
         draws = draws[np.isfinite(draws)]
         middle = np.median(draws)
         few = tail(self.level, self.certificate.clusters, self.fitted)

@@ -1,7 +1,7 @@
 """Forms of the loss law for runs that say more than params and tokens: how often tokens repeat, how many experts work.
 
-The additive law is for ordinary runs, so runs that repeat their tokens, or have another share of active experts than
-most, do not enter it; here they do.
+The additive law is for ordinary runs, so runs that repeat their tokens, or have another share of active experts or
+another number of experts than most, do not enter it; here they do.
 """
 
 from __future__ import annotations
@@ -14,10 +14,15 @@ from typing import Any, Final, TypeVar
 import numpy as np
 
 from lawfit.errors import FitError
-from lawfit.estimate.loss_fit import LossFit, fit_loss
-from lawfit.estimate.loss_forms_further import EVERY_FORM
+from lawfit.estimate.certificate import search_is_sound
+from lawfit.estimate.loss_fit import AsymptotePrior, LossFit, fit_loss
+from lawfit.estimate.loss_forms import SAME_INPUT
+from lawfit.estimate.loss_forms_further import EVERY_FORM, EXPERTS_VARYING
 from lawfit.estimate.loss_result import Interval
-from lawfit.records import Run, RunStatus, SizedLoss
+from lawfit.factors import normal
+from lawfit.laws.lent import excess_params_scale
+from lawfit.records import FitStatus, Run, RunStatus, SizedLoss
+from lawfit.units import format_quantity
 
 Measured = Run | SizedLoss
 AnyRun = TypeVar("AnyRun", bound=Run | SizedLoss)
@@ -25,11 +30,22 @@ AnyRun = TypeVar("AnyRun", bound=Run | SizedLoss)
 REPEATED: Final = 1.05  # tokens per unique token, from which a run repeats
 FEWEST: Final = 3  # scales that are not ordinary
 FURTHER_RESAMPLES: Final = 100
+_UNIQUE: Final = ("unique_tokens",)
+_EPOCHS: Final = ("epochs", "num_epochs", "n_epochs")
+_SHARE: Final = ("active_fraction", "active_share")
+_SPARSITY: Final = ("sparsity",)
+_EXPERTS: Final = ("num_experts", "n_experts", "experts", "number_of_experts", "moe_num_experts")
+COLUMNS: Final = frozenset((*_UNIQUE, *_EPOCHS, *_SHARE, *_SPARSITY, *_EXPERTS))
+
+
+def is_third(name: str) -> bool:
+    """Whether a column of the runs is a further input of a loss law, and no setting that a law of it has to hold."""
+    return normal(name) in COLUMNS
 
 
 def _repeats(run: Measured) -> float | None:
     """Tokens per unique token, at least 1."""
-    unique, epochs = _number(run, "unique_tokens"), _number(run, "epochs")
+    unique, epochs = _number(run, _UNIQUE), _number(run, _EPOCHS)
     if unique is not None and unique > 0:
         return max(run.tokens / unique, 1.0)
     return None if epochs is None or epochs <= 0 else max(epochs, 1.0)
@@ -37,18 +53,28 @@ def _repeats(run: Measured) -> float | None:
 
 def _active(run: Measured) -> float | None:
     """Share of experts (or parameters) that work on a token."""
-    share, sparsity = _number(run, "active_fraction"), _number(run, "sparsity")
+    share, sparsity = _number(run, _SHARE), _number(run, _SPARSITY)
     if share is None and sparsity is not None:
         share = 1 - sparsity
     return share if share is not None and 0 < share <= 1 else None
 
 
-def _number(run: Measured, name: str) -> float | None:
-    try:
-        value = float(run.extra[name])
-    except (KeyError, TypeError, ValueError):
-        return None
-    return value if np.isfinite(value) else None
+def _experts(run: Measured) -> float | None:
+    """Number of experts, 1 of a dense model, which some logs write as 0."""
+    count = _number(run, _EXPERTS)
+    return None if count is None or count < 0 else max(count, 1.0)
+
+
+def _number(run: Measured, names: Sequence[str]) -> float | None:
+    for key, text in run.extra.items():
+        if normal(key) in names:
+            try:
+                value = float(text)
+            except (TypeError, ValueError):
+                continue
+            if np.isfinite(value):
+                return value
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +86,7 @@ class Third:
     what: str  # that the runs do not say
     alike: str  # that all runs have in common where the form has nothing to fit
     label: str
+    another: str  # what runs that are not ordinary have
 
 
 THIRDS: Final[Mapping[str, Third]] = {
@@ -69,6 +96,7 @@ THIRDS: Final[Mapping[str, Third]] = {
         what="how many different tokens they saw",
         alike=f"fewer than {FEWEST} scales have runs that repeat their tokens",
         label="data-constrained",
+        another="",
     ),
     "moe_sparsity": Third(
         of=_active,
@@ -76,6 +104,15 @@ THIRDS: Final[Mapping[str, Third]] = {
         what="which share of their experts is active",
         alike=f"fewer than {FEWEST} scales have another share of active experts than most runs",
         label="sparsity of experts",
+        another="share of active experts",
+    ),
+    "experts": Third(
+        of=_experts,
+        columns="num_experts",
+        what="how many experts they have",
+        alike=f"fewer than {FEWEST} scales have another number of experts than most runs",
+        label="number of experts",
+        another="number of experts",
     ),
 }
 
@@ -87,38 +124,103 @@ def ordinary_runs(runs: Sequence[AnyRun]) -> tuple[list[AnyRun], list[str]]:
     if len(fresh) < len(kept):
         notes.append(f"{len(kept) - len(fresh)} runs that repeat their tokens do not enter the additive law")
         kept = fresh
-    shares = Counter(round(share, 4) for run in kept if (share := _active(run)) is not None)
-    if len(shares) > 1:
-        usual = shares.most_common(1)[0][0]
-        same = [run for run in kept if (share := _active(run)) is not None and round(share, 4) == usual]
-        notes.append(
-            f"{len(kept) - len(same)} runs with another share of active experts than {usual:g} do not enter the "
-            "additive law"
-        )
-        kept = same
+    for third in (third for third in THIRDS.values() if third.another):
+        values = [value for run in kept if (value := third.of(run)) is not None]
+        if len({round(value, 4) for value in values}) > 1:
+            usual = _usual(values)
+            same = [run for run in kept if (value := third.of(run)) is not None and round(value, 4) == usual]
+            notes.append(
+                f"{len(kept) - len(same)} runs with another {third.another} than {usual:g} do not enter the additive "
+                "law"
+            )
+            kept = same
     return kept, notes
 
 
-def fit_further_forms(runs: Sequence[Measured], rng: np.random.Generator) -> tuple[dict[str, Any], dict[str, str]]:
-    """Payload of each form that these runs allow, and for each other one a sentence on what it lacks."""
+def fit_further_forms(
+    runs: Sequence[Measured],
+    rng: np.random.Generator,
+    *,
+    asymptote: AsymptotePrior | None = None,
+    without_laws: Sequence[str] = (),
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Payload of each form that these runs allow, and for each other one a sentence on what it lacks.
+
+    Parameters
+    ----------
+    asymptote : that published laws lend to a form whose runs leave it open
+    without_laws : published laws that must lend nothing
+    """
     fitted: dict[str, Any] = {}
     missing: dict[str, str] = {}
-    for form, third in THIRDS.items():
+    for name, third in THIRDS.items():
         points = _points(runs, third)
-        usual = float(np.median(points[3])) if form == "moe_sparsity" and points.size else 1.0
+        usual = _usual(points[3]) if name != "data_constrained" and points.size else 1.0
         apart = np.abs(np.log(points[3] / usual)) > np.log(REPEATED)
         if not points.size:
-            missing[form] = f"{third.label}: the runs do not say {third.what} (column {third.columns})"
+            missing[name] = f"{third.label}: the runs do not say {third.what} (column {third.columns})"
         elif apart.sum() < FEWEST:
-            missing[form] = f"{third.label}: {third.alike}"
+            missing[name] = f"{third.label}: {third.alike}"
         else:
             try:
-                fit = fit_loss(*points[:3], form=form, third=points[3], rng=rng, resamples=FURTHER_RESAMPLES)
+                fitted[name] = _fitted(name, points, rng, asymptote, without_laws)
             except FitError as error:
-                missing[form] = f"{third.label}: {error}"
+                missing[name] = f"{third.label}: {error}"
                 continue
-            fitted[form] = {"fit": fit.to_json(), "usual": usual, "words": _words(fit, int(apart.sum()))}
+            fitted[name] |= {"usual": usual, "words": _words(fitted[name], int(apart.sum()))}
     return fitted, missing
+
+
+def _fitted(
+    name: str,
+    points: np.ndarray,
+    rng: np.random.Generator,
+    asymptote: AsymptotePrior | None,
+    without_laws: Sequence[str],
+) -> dict[str, Any]:
+    """The form by the runs alone; where they leave open what published laws lend, with that lent."""
+    varying = [bool(np.ptp(np.log(column)) > SAME_INPUT) for column in points[:2]]
+    form = EXPERTS_VARYING[varying[0], varying[1]].name if name == "experts" else name
+
+    def fit_with(**known: Any) -> LossFit:
+        return fit_loss(*points[:3], form=form, third=points[3], rng=rng, resamples=FURTHER_RESAMPLES, **known)
+
+    fit = fit_with()
+    known: dict[str, Any] = {}
+    laws: list[str] = []
+    if "params_scale" in fit.certificate.weak and (lent := excess_params_scale(without_laws)) is not None:
+        known["lent"] = {"params_scale": lent.gaussian}
+        laws += lent.laws
+    # with sparse experts the asymptote and a term that does not fall with size stand for each other: lending is no help
+    if (
+        name != "moe_sparsity"
+        and "E" in fit.certificate.weak
+        and asymptote is not None
+        and asymptote.mean < points[2].max()
+    ):
+        known["asymptote"] = asymptote
+    if known:
+        fit = fit_with(**known)
+    found = fit.certificate
+    # as the additive law: single parameters may be open, the loss is as its interval says
+    sound = search_is_sound(found.search) and not found.at_bound and "tokens_scale" not in found.weak
+    status = FitStatus.OK if found.certified and not known else FitStatus.SPARSE if sound else FitStatus.UNCERTIFIED
+    same = {key: float(np.median(x)) for key, x, moves in zip(("params", "tokens"), points, varying, strict=False)
+            if not moves}  # fmt: skip
+    return {
+        "fit": fit.to_json(),
+        "status": status.value,
+        "lent": [*known.get("lent", {}), *(["E"] if "asymptote" in known else [])],
+        "lent_by": laws,
+        "covered": [float(points[3].min()), float(points[3].max())],
+        "same_input": same,
+    }
+
+
+def _usual(values: Sequence[float] | np.ndarray) -> float:
+    """What most have; of several, the nearest to a dense model."""
+    counts = Counter(np.round(values, 4).tolist())
+    return float(max(counts, key=lambda value: (counts[value], -abs(np.log(value)))))
 
 
 def _points(runs: Sequence[Measured], third: Third) -> np.ndarray:
@@ -136,19 +238,31 @@ def _points(runs: Sequence[Measured], third: Third) -> np.ndarray:
     return np.array(list(best.values()), dtype=float).reshape(-1, 4).T
 
 
-def _words(fit: LossFit, apart: int) -> str:
+def _words(stored: Mapping[str, Any], apart: int) -> str:
+    fit = LossFit.from_json(stored["fit"])
     scales = f"{fit.certificate.rows} scales, {apart} of them not ordinary"
+    said = "".join(
+        f"; all have about {format_quantity(value)} {key}, so it has no term in {key}"
+        for key, value in stored["same_input"].items()
+    )
+    if names := [name for name in stored["lent"] if name != "E"]:
+        said += f"; {', '.join(names)} lent by published laws ({', '.join(stored['lent_by'])})"
+    said += "; its asymptote lent by published laws" if "E" in stored["lent"] else ""
     if fit.form == "data_constrained":
         worth = fit.parameters["tokens_scale"]
         span = "" if worth.low is None else f" ({worth.low:.3g} to {worth.high:.3g})"
         if "tokens_scale" in fit.certificate.weak:
             return f"data-constrained form through {scales}: they do not say how fast repeated tokens lose their worth"
         falls = f"what a repeated token is worth falls by e in {worth.value:.3g} passes{span}"
-        return f"data-constrained form: {falls}; {scales}"
+        return f"data-constrained form: {falls}; {scales}{said}"
+    dropped = {gone for key in stored["same_input"] for gone in EVERY_FORM[fit.form].terms.get(key, ())}
     numbers = ", ".join(
-        _number_words(name, value, name in fit.certificate.weak) for name, value in fit.parameters.items()
+        _number_words(name, value, name in fit.certificate.weak)
+        for name, value in fit.parameters.items()
+        if name not in dropped
     )
-    return f"form with sparse experts through {scales}: {EVERY_FORM[fit.form].formula}, with {numbers}"
+    what = "sparse experts" if fit.form == "moe_sparsity" else "a number of experts"
+    return f"form with {what} through {scales}: {EVERY_FORM[fit.form].formula}, with {numbers}{said}"
 
 
 def _number_words(name: str, value: Interval, is_open: bool) -> str:

@@ -63,6 +63,9 @@ class Penalty:
     precision: Floats  # (k,)
     centre: Floats  # (k,) or (r, k)
 
+    def take(self, rows: NDArray[np.intp]) -> Penalty:
+        return self if self.centre.ndim == 1 else Penalty(precision=self.precision, centre=self.centre[rows])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Minima:
@@ -97,6 +100,13 @@ class Minima:
             at_bound=self.at_bound[rows],
             steps=self.steps[rows],
         )
+
+    def with_rows(self, rows: NDArray[np.intp], other: Minima) -> Minima:
+        """The same with other minima in some rows."""
+        found = self.take(np.arange(len(self.objective)))
+        for name, values in vars(found).items():
+            values[rows] = getattr(other, name)
+        return found
 
 
 def minimise(

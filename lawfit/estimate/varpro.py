@@ -316,7 +316,8 @@ def resampled_minima(
 ) -> tuple[Minima, Bools]:
     """The minimum of each row of weights, searched twice: from its own best point of a grid, and from `estimate`.
 
-    Returns the lower of both, and whether the two agree.
+    Where the two end apart, a third search decides, from the lower of them with a wide delta that shrinks in stages.
+    Returns the lowest of all, and whether two searches ended there.
     """
     warm = minimise(
         problem, np.tile(estimate, (len(weights), 1)), weights, frozen=frozen, penalty=penalty, blend=_WARM_BLEND
@@ -324,7 +325,17 @@ def resampled_minima(
     start = Grid(problem, points, log_first=log_first).best(weights)
     start = np.where(np.isnan(start), estimate, start)
     cold = minimise(problem, start, weights, frozen=frozen, penalty=penalty)
-    return cold.best_of(warm), same_minimum(cold.objective, warm.objective)
+    found, agree = cold.best_of(warm), same_minimum(cold.objective, warm.objective)
+    apart = np.flatnonzero(~agree)
+    if not len(apart):
+        return found, agree
+    rows, mine = weights[apart], None if penalty is None else penalty.take(apart)
+    start = found.theta[apart]
+    for delta in (*(d for d in _STAGES if d > problem.delta), problem.delta):
+        third = minimise(problem.with_delta(delta), start, rows, frozen=frozen, penalty=mine)
+        start = third.theta
+    agree[apart] = same_minimum(third.objective, found.objective[apart])
+    return found.with_rows(apart, found.take(apart).best_of(third)), agree
 
 
 def same_minimum(first: Floats, second: Floats) -> Bools:

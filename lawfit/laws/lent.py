@@ -24,6 +24,8 @@ LEAST_TOKENS_SD: Final = 3.0  # a curve of another text and tokenizer is another
 LOSS_EXPONENT_SD: Final = 1.5  # the same, of the critical batch in the loss
 # Nats per token go with bytes per token, and source code is easier to predict than prose.
 ASYMPTOTE_LOG_SD: Final = 0.6
+# One law has it, of one corpus: a factor 4.5 either way.
+EXCESS_PARAMS_LOG_SD: Final = 1.5
 # Where nobody lends: published exponents of sizes and tokens lie between -0.8 and 0.95, those of a loss reach -6.3.
 VAGUE_SD: Final = 0.5
 VAGUE_LOSS_SD: Final = 6.0
@@ -86,6 +88,15 @@ def log_asymptote(without: Sequence[str] = ()) -> Lent | None:
     if not bodies:
         return None
     return Lent(mean=_one_vote_each(bodies), sd=ASYMPTOTE_LOG_SD, laws=tuple(law.id for law in found))
+
+
+def excess_params_scale(without: Sequence[str] = ()) -> Lent | None:
+    """Of the data-constrained form's R*_N, its natural log; None where nobody lends it."""
+    for law in lenders("loss", without):
+        if law.id == "data_constrained":
+            mean = float(np.log(law.formulas["loss"].coefficients["params_scale"]))
+            return Lent(mean=mean, sd=EXCESS_PARAMS_LOG_SD, laws=(law.id,))
+    return None
 
 
 def published_timescale(params: Sequence[float], tokens: Sequence[float], without: Sequence[str] = ()) -> list[float]:

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from lawfit.errors import LogFormatError, NoFit, NotEnoughData, StoreError, Unanswerable
+from lawfit.errors import LogFormatError, NoFit, NotEnoughData, StoreError
 from lawfit.factors import asked_levels
 from lawfit.pipeline.answering import (
-    NO_SETTINGS,
+    ALONE,
     answer,
     latest_answering,
     latest_at,
-    latest_certified,
-    loss_alone,
+    laws_beside,
     newer_doubtful,
     require_at,
 )
@@ -150,7 +148,9 @@ def recommend(
 ) -> dict[str, Json]:
     """The recommendation for one target, from the newest fit of the recipe or from the one named.
 
-    The answer is kept under its id where the database can be written, so that it can be shown again.
+    The answer is kept under its id where the database can be written, so that it can be shown again. Where no learning
+    rate may be given, the law of the loss (and the critical batch) still answers, and the document says
+    what is missing.
 
     Parameters
     ----------
@@ -174,11 +174,12 @@ def recommend(
         if recipe is not None and store.recipe(recipe).key != fit.recipe_key:
             raise NoFit(f"fit {fit_id} belongs to recipe '{fit.recipe_name}', not to '{recipe}'")
         require_at(store, fit, at)
-    document = answer(fit, chosen, target, laws_of(store, fit), asked_by_id=fit_id is not None)
+    laws = laws_beside(store, fit) if fit.kind in ALONE and fit_id is None else laws_of(store, fit)
+    document = answer(fit, chosen, target, laws, asked_by_id=fit_id is not None)
     if fit_id is None and not at and fit.kind == LR_BATCH:
         document["warnings"] = [*newer_doubtful(store, chosen, fit), *document["warnings"]]
     with suppress(StoreError):  # a read-only database still answers; only the record of the answer is missing
-        store.put_prediction(document["id"], fit.id, document["target"], document)
+        store.put_prediction(document["id"], document["evidence"]["fit_id"], document["target"], document)
     return document
 
 
@@ -206,30 +207,21 @@ def plan(
         The question contradicts itself.
     """
     from lawfit.advise.planning import plan as advise
-    from lawfit.advise.prediction import recommend_without_settings
 
     chosen = store.recipe(recipe)
-    try:
-        if fit_id is not None:
-            fit = store.fit(fit_id)
-            require_at(store, fit, at)
-        else:
-            fit = latest_at(store, chosen, at) if at else latest_certified(store, chosen)
-    except NoFit as error:
-        if at or fit_id or not (laws := loss_alone(store, chosen)):  # a level or a fit was asked for
-            raise
-        lacking = str(error) if isinstance(error, Unanswerable) else NO_SETTINGS[LOSS]
-        return advise(question, chosen, laws, {}, partial(recommend_without_settings, laws, chosen, lacking=lacking))
-    if fit.kind == LOSS:
-        return advise(question, chosen, {LOSS: fit}, {}, lambda target: answer(fit, chosen, target, {}))
-    if fit.kind != LR_BATCH:
-        raise NoFit(f"fit {fit_id} is one of the {fit.kind} law alone; name the fit of learning rate and batch")
+    if fit_id is not None:
+        fit = store.fit(fit_id)
+        require_at(store, fit, at)
+        if fit.kind not in (LR_BATCH, LOSS):
+            raise NoFit(f"fit {fit_id} is one of the {fit.kind} law alone; name the fit of learning rate and batch")
+    else:
+        fit = latest_at(store, chosen, at) if at else latest_answering(store, chosen)
     return advise(
         question,
         store.recipe(fit.recipe_name),
-        laws_of(store, fit),
+        laws_beside(store, fit) if fit.kind in ALONE and fit_id is None else laws_of(store, fit),
         fit.payload.get("missing", {}),
-        lambda target: recommend(store, recipe, target, fit_id=fit.id),
+        lambda target: recommend(store, recipe, target, fit_id=fit_id, at=at),
     )
 
 

@@ -50,24 +50,42 @@ def answer(
     from lawfit.advise.prediction import recommend, recommend_without_settings
 
     if fit.kind in ALONE:
-        return recommend_without_settings({fit.kind: fit, **laws}, recipe, target, NO_SETTINGS[fit.kind])
+        lacking = str(fit.payload.get("no_settings") or NO_SETTINGS[fit.kind])
+        missing = fit.payload.get("missing", {})
+        return recommend_without_settings({fit.kind: fit, **laws}, recipe, target, lacking, missing=missing)
     if fit.kind != LR_BATCH:
         raise NoFit(f"fit {fit.id} is one of the {fit.kind} law alone; name the fit of learning rate and batch")
-    if not asked_by_id:
-        require_certified(fit)
+    if fit.status is FitStatus.UNCERTIFIED and not asked_by_id:
+        require_answering(fit)
+        refused = _refusal(fit)
+        usable = {kind: laws[kind] for kind in ALONE if kind in laws and laws[kind].status is not FitStatus.UNCERTIFIED}
+        return recommend_without_settings(
+            usable, recipe, target, str(refused), missing=fit.payload.get("missing", {}), findings=refused.lacking
+        )
     return recommend(fit, recipe, target, laws)
 
 
-def require_certified(fit: Fit) -> None:
-    """Refuse a fit that may not be used.
+def require_answering(fit: Fit) -> None:
+    """Refuse a fit of learning rate and batch that may not be used and whose law of the loss may not either.
 
     Raises
     ------
     Unanswerable
         With what its runs lack, and which runs would mend it.
     """
-    if fit.status is FitStatus.UNCERTIFIED:
+    if fit.kind == LR_BATCH and fit.status is FitStatus.UNCERTIFIED and not loss_answers(fit):
         raise _refusal(fit)
+
+
+def loss_answers(fit: Fit) -> bool:
+    """Whether a fit of learning rate and batch that may not be used has a law of the loss that may.
+
+    Where the losses look like a score, of which higher is better, neither may.
+    """
+    from lawfit.advise.refusal import is_a_score
+
+    law = fit.payload.get("laws", {}).get(LOSS)
+    return law is not None and law["status"] != FitStatus.UNCERTIFIED.value and not is_a_score(fit.payload)
 
 
 def _refusal(fit: Fit) -> Unanswerable:
@@ -78,33 +96,38 @@ def _refusal(fit: Fit) -> Unanswerable:
 
 
 def latest_answering(store: Store, recipe: Recipe) -> Fit:
-    """The newest usable fit of learning rate and batch; of a recipe that never had one, its loss or critical batch."""
+    """The newest usable fit of learning rate and batch; without one, what still answers.
+
+    That is the newest fit that may not be used, where its law of the loss may; of a recipe that never had one, its
+    loss, or its critical batch.
+
+    Raises
+    ------
+    Unanswerable, NoFit
+        As `latest_certified`.
+    """
     try:
         return latest_certified(store, recipe)
     except NoFit:
-        if _newest(store, recipe) is None:
+        newest = _newest(store, recipe)
+        if newest is not None and loss_answers(newest):
+            return newest
+        if newest is None:
             for kind in ALONE:
                 with suppress(NoFit):
                     return store.latest_fit(recipe.key, kind)
         raise
 
 
-def loss_alone(store: Store, recipe: Recipe) -> dict[str, Fit]:
-    """Usable fits of a recipe that has no usable learning rate: of the loss, and of the critical batch beside it.
-
-    Those that its newest fit of learning rate and batch names, though that one is not certified; else the newest.
-    Empty without a law of the loss.
-    """
-    newest = _newest(store, recipe)
-    found: dict[str, Fit] = {}
+def laws_beside(store: Store, fit: Fit) -> dict[str, Fit]:
+    """A fit of the loss or the critical batch with the other one of the same data, where it may be used."""
+    found = {fit.kind: fit}
     for kind in ALONE:
         with suppress(NoFit):
-            if newest is None:
-                found[kind] = store.latest_fit(recipe.key, kind)
-            elif kind in newest.payload.get("laws", {}):
-                found[kind] = store.fit(newest.payload["laws"][kind]["fit_id"])
-    usable = {kind: fit for kind, fit in found.items() if fit.status is not FitStatus.UNCERTIFIED}
-    return usable if LOSS in usable else {}
+            other = store.latest_fit(fit.recipe_key, kind)
+            if other.data_hash == fit.data_hash:
+                found.setdefault(kind, other)
+    return found
 
 
 def latest_certified(store: Store, recipe: Recipe) -> Fit:
@@ -143,6 +166,8 @@ def _unless_spoken_against(usable: Fit, newest: Fit) -> Fit:
 def latest_at(store: Store, recipe: Recipe, at: Sequence[str]) -> Fit:
     """The newest certified fit of learning rate and batch that holds at the levels asked for (``NAME=VALUE``).
 
+    Without one, the newest whose law of the loss answers.
+
     Raises
     ------
     Unanswerable
@@ -156,6 +181,8 @@ def latest_at(store: Store, recipe: Recipe, at: Sequence[str]) -> Fit:
     there = [fit for fit in store.fits(recipe.key) if fit.kind == LR_BATCH and not _elsewhere(fit, wanted)]
     if usable := next((fit for fit in there if fit.status is not FitStatus.UNCERTIFIED), None):
         return _unless_spoken_against(usable, there[0])
+    if there and loss_answers(there[0]):
+        return there[0]
     if there:
         raise _refusal(there[0])
     asked = " ".join(f"--at {shlex.quote(f'{name}={level}')}" for name, level in wanted.items())

@@ -41,7 +41,7 @@ STEPS_TABLE: Final = "steps_to_target"  # the route to a critical batch that tak
 class FittedRecipe:
     """Every fit of one recipe, in memory; `fit` names the others in its payload."""
 
-    fit: Fit | None  # of learning rate and batch; None: no run with a loss, yet there are `laws`
+    fit: Fit | None  # of learning rate and batch; None: the runs give none, yet there are `laws`
     optima: tuple[Optimum, ...]  # each scale's own
     laws: tuple[Fit, ...]  # of the loss, critical batch, weight decay
 
@@ -124,6 +124,8 @@ def fit_evidence(
     ------
     NotEnoughData
         No run finished, and nothing else could be fitted either; `UnknownLevel` where none has a level asked for.
+    FitError
+        No law could be fitted to the runs, neither of the learning rate nor any other.
     """
     from lawfit.estimate.all_laws import evidence_hash, fit_all_laws
     from lawfit.estimate.analysis import FitOptions
@@ -159,13 +161,17 @@ def fit_evidence(
             held=found.held,
             progress=lambda step, share: report(step, 0.2 + 0.8 * share),
         )
-    except NotEnoughData:
+    except FitError as error:
         if not laws and evidence.targets and not evidence.runs:
             why = found.details.get(STEPS_TABLE) or found.missing[CRITICAL_BATCH]
             raise NotEnoughData(f"steps to a target are all that this recipe has, and {why}") from None
         if not laws:
             raise
-        return FittedRecipe(fit=None, optima=(), laws=laws)
+        # runs that carry no law of the learning rate may carry others; without runs there is nothing to explain
+        said: dict[str, Json] = {"no_settings": str(error)} if evidence.runs else {}
+        said["missing"] = dict(found.missing)
+        alone = tuple(replace(law, payload={**law.payload, **said}) for law in laws)
+        return FittedRecipe(fit=None, optima=(), laws=alone)
     named: dict[str, Json] = {
         "evidence_hash": data,
         "laws": {

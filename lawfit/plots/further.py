@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from lawfit.advise.expected_loss import loss_along, loss_line, stored_law
 from lawfit.advise.further import ANSWERS, critical_along, interval_along
+from lawfit.advise.third_input import Asked
 from lawfit.plots import style
 from lawfit.plots.words import scale_words
+from lawfit.records import THIRD_INPUTS, ThirdInputs
 from lawfit.units import format_quantity
 
 if TYPE_CHECKING:
@@ -76,7 +78,9 @@ def law_numbers(laws: Mapping[str, Fit], document: Mapping[str, Any]) -> tuple[L
     return tuple(
         makers[kind](laws[kind], document)
         for kind, (name, _) in ANSWERS.items()
-        if document.get(name) is not None and kind in laws
+        if document.get(name) is not None
+        and kind in laws
+        and not laws[kind].payload.get("same_input")  # it says nothing along that axis
     )
 
 
@@ -150,7 +154,8 @@ def _critical(fit: Fit, document: Mapping[str, Any]) -> LawChart:
 
 def _loss(fit: Fit, document: Mapping[str, Any]) -> LawChart:
     said, target = document["expected_loss"], document["target"]
-    law = stored_law(fit, said["level"])
+    asked = ThirdInputs(**{name: target[name] for name in THIRD_INPUTS if name in target})
+    law, ordinary = stored_law(fit, said["level"], Asked.of(asked)), stored_law(fit, said["level"])
     sizes = []
     for params in sorted({point["params"] for point in fit.payload["points"]}):
         dots = tuple(
@@ -161,7 +166,7 @@ def _loss(fit: Fit, document: Mapping[str, Any]) -> LawChart:
             if point["params"] == params
         )
         along = _axis([dot.x / 1.25 for dot in dots] + [dot.x * 1.25 for dot in dots])
-        line = loss_line(law, params, along)
+        line = loss_line(ordinary, params, along)
         sizes.append(SizeLine(label=f"{format_quantity(params)} parameters", x=along, value=line, measured=dots))
     x = _axis([target["tokens"], *(dot.x for size in sizes for dot in size.measured)])
     value, low, high = loss_along(law, target["params"], x)

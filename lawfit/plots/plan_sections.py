@@ -14,6 +14,7 @@ from lawfit.plots.plan_tables import (
     fastest_words,
     frontier_table,
     scale_table,
+    third_rows,
 )
 from lawfit.plots.planning import plane_figure, plane_numbers, time_figure, valley_figure, valley_numbers
 from lawfit.plots.sections import simulated_banner
@@ -92,6 +93,7 @@ def _settings(document: Mapping[str, Any]) -> list[tuple[str, str]]:
             low, high = (format_quantity(end) for end in optimum["cheap_zone"][share])
             rows.append((words, f"{low} to {high} parameters at this budget, if the fitted law is right"))
     rows.append(("Expected cost", cost_words(document)))
+    rows += third_rows(document)
     if lr is not None:
         rows.append(
             ("Learning rate", f"{format_lr(lr['value'])} peak ({format_lr(lr['low'])} to {format_lr(lr['high'])})")

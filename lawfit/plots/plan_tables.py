@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from lawfit.estimate.loss_law import form_name
 from lawfit.plots.html import Table
+from lawfit.records import third_words
 from lawfit.units import format_duration, format_flops, format_percent, format_quantity
 
 LEVELS: Final = ("0.001", "0.01")  # cheap zones, as the document keys them
@@ -234,3 +235,40 @@ def routes_words(document: Mapping[str, Any]) -> list[tuple[str, str]]:
         )
         rows.append(("IsoFLOP", words))
     return rows
+
+
+def third_rows(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the plan says of repeated tokens and of experts."""
+    rows = []
+    if part := document.get("third"):
+        rows.append(("Epochs" if "epochs" in part else "Given", _asked_words(part)))
+    if part := document.get("best_share"):
+        rows.append(("Best sparsity", _share_words(part)))
+    return rows
+
+
+def _asked_words(part: Mapping[str, Any]) -> str:
+    """One line: ``each of 10B tokens 4.2 times (2.9 to 6.8); between 2 and 9 times the loss is within 0.1 %``."""
+    if "epochs" not in part:
+        return third_words(part["input"], part["asked"])
+    epochs = part["epochs"]
+    span = "" if epochs["low"] is None else f" ({epochs['low']:.3g} to {epochs['high']:.3g})"
+    said = f"each of {format_quantity(part['asked'])} unique tokens {epochs['value']:.3g} times{span}"
+    if zone := part.get("cheap_zone", {}).get(LEVELS[0]):
+        flat = "it is flat there: " if zone[1] > 2 * zone[0] else ""
+        said += f"; {flat}from {zone[0]:.3g} to {zone[1]:.3g} times, size in step, the loss is within 0.1 %"
+    return said
+
+
+def _share_words(part: Mapping[str, Any]) -> str:
+    """One line on the best share of active experts."""
+    span = "" if part["low"] is None else f" ({part['low']:.2g} to {part['high']:.2g})"
+    zone = part["cheap_zone"][LEVELS[0]]
+    said = f"{part['value']:.2g} of the experts active{span}, at {format_quantity(part['params'])} parameters: loss "
+    said += f"{part['loss']:.4g}"
+    if part["at_edge"]:
+        low, high = part["covered"]
+        said += f"; that is the end of what the runs cover ({low:.2g} to {high:.2g}), so a bound"
+    if zone[1] > 2 * zone[0]:
+        said += f"; it is flat: from {zone[0]:.2g} to {zone[1]:.2g} the loss is within 0.1 %"
+    return f"{said}; compute as {part['convention']}"

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from lawfit.advise.loss_belief import LossBelief
 from lawfit.advise.planning_optimum import FLOPS_PER_SERVED_TOKEN, OptimalPath, optimal_path, tokens_for
+from lawfit.advise.third_input import Asked
 from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
 from lawfit.plots import style
 from lawfit.plots.words import scale_words
+from lawfit.records import THIRD_INPUTS, ThirdInputs
 from lawfit.units import format_flops, format_quantity
 
 if TYPE_CHECKING:
@@ -121,7 +123,8 @@ def plane_numbers(fit: Fit, document: Mapping[str, Any]) -> PlaneChart:
 
 
 def _belief(fit: Fit, document: Mapping[str, Any]) -> LossBelief:
-    return LossBelief.of(fit, document["asked"]["level"])
+    asked = ThirdInputs(**{name: document["asked"][name] for name in THIRD_INPUTS if name in document["asked"]})
+    return LossBelief.of(fit, document["asked"]["level"], Asked.of(asked))
 
 
 def _levels(losses: Floats) -> Floats:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from lawfit.laws.lr_batch import BENDS, SATURATING
+from lawfit.records import THIRD_INPUTS, third_words
 from lawfit.units import format_lr, format_quantity
 
 STATUS_WORDS: Final[Mapping[str, str]] = MappingProxyType(
@@ -90,7 +91,13 @@ def further_words(document: Mapping[str, Any], name: str) -> str:
         also = f"; {restated_words(part['restated'])}" if part.get("restated") else ""
         return f"{tokens}: there {definition_words(part['definition'])}{factor}{also}{source}"
     run = "" if part["run_low"] is None else f"; a single run {part['run_low']:.4g} to {part['run_high']:.4g}"
-    return f"{part['value']:.4g} nats per token ({_span(part, _four)}) at the best settings{run}"
+    asked = f", with {' and '.join(said)}" if (said := third_asked(document.get("target") or {})) else ""
+    return f"{part['value']:.4g} nats per token ({_span(part, _four)}) at the best settings{asked}{run}"
+
+
+def third_asked(target: Mapping[str, Any]) -> list[str]:
+    """Further inputs of the loss that a target has, in words: ``40B unique tokens``."""
+    return [third_words(name, target[name]) for name in THIRD_INPUTS if target.get(name) is not None]
 
 
 def settings_words(document: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,265 @@
+"""The loss where a further input of the run is asked for: tokens that repeat, a share of active experts, their number.
+
+One form answers, the one that has the input; it was fitted to all runs that say theirs (`estimate.loss_third`). Without
+one asked for, the loss is that of ordinary runs: each token once, and as many experts at work as in most runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lawfit.errors import NotEnoughData
+from lawfit.estimate.loss_ensemble import LossEnsemble
+from lawfit.estimate.loss_result import MIXED, Interval, LossFit, LossPrediction, decades_beyond
+from lawfit.estimate.loss_third import THIRDS
+from lawfit.records import THIRD_INPUTS, Fit, FitStatus, ThirdInputs, third_words
+from lawfit.units import format_quantity
+
+Floats = NDArray[np.float64]
+
+# input that is asked for -> the form that has it
+FORM_OF: Final[Mapping[str, str]] = {
+    "unique_tokens": "data_constrained",
+    "epochs": "data_constrained",
+    "active_share": "moe_sparsity",
+    "experts": "experts",
+}
+SAME: Final = 0.05  # of ln of an input that no run varies: a target farther away is another one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A further input as it was asked for."""
+
+    name: str  # of `THIRD_INPUTS`
+    value: float
+
+    @classmethod
+    def of(cls, asked: ThirdInputs) -> Asked | None:
+        """The one that is asked for, if any."""
+        said = [(name, value) for name in THIRD_INPUTS if (value := getattr(asked, name)) is not None]
+        return cls(name=said[0][0], value=float(said[0][1])) if said else None
+
+    @property
+    def form(self) -> str:
+        return FORM_OF[self.name]
+
+    def third(self, tokens: ArrayLike) -> Floats:
+        """The form's third input at runs on so many tokens; more unique tokens than tokens are each seen once."""
+        tokens = np.asarray(tokens, dtype=float)
+        if self.name == "unique_tokens":
+            return np.maximum(tokens / self.value, 1.0)
+        return np.full_like(tokens, self.value)
+
+    def words(self) -> str:
+        """``40B unique tokens``."""
+        return third_words(self.name, self.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossAtThird:
+    """The loss at any scale with a further input given; answers as `LossFit` and `LossEnsemble` do."""
+
+    fit: LossFit
+    asked: Asked
+    stored: Mapping[str, Any]  # what the payload keeps of the form
+    drift_sd: float  # of log loss per decade of compute beyond the runs, as of ordinary runs
+    drift_freedom: float
+
+    @property
+    def scales(self) -> Mapping[str, tuple[float, float]]:
+        return self.fit.scales
+
+    @cached_property
+    def covered(self) -> tuple[float, float]:
+        """Smallest and largest third input of the runs."""
+        low, high = self.stored["covered"]
+        return float(low), float(high)
+
+    def loss(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
+        return self.fit.loss(params, tokens, self.asked.third(tokens))
+
+    def log_loss(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
+        return np.log(self.loss(params, tokens))
+
+    def beyond(self, tokens: float) -> float:
+        """Decades by which the third input lies beyond those of the runs."""
+        return decades_beyond(float(self.asked.third(tokens)), *self.covered)
+
+    def mixed_log_draws(self, params: float, tokens: float) -> tuple[Floats, Floats]:
+        """(draws,) log losses of the law at one scale, drift included, and of one more run; or empty."""
+        third = float(self.asked.third(tokens))
+        law = self.fit.widened_log_draws(params, tokens, third)
+        if not len(law):
+            return law, law
+        rng = np.random.default_rng(0)
+        law = np.resize(law, MIXED)
+        flops = decades_beyond(6.0 * params * tokens, *self.scales["flops"])
+        law = law + self.drift_sd * flops * rng.standard_t(self.drift_freedom, len(law))
+        if beyond := self.beyond(tokens):
+            # a decade beyond the runs what the input does is as uncertain as it is large: no run shows how it goes on
+            usual, there = (float(np.log(self.fit.loss(params, tokens, x))) for x in (self.stored["usual"], third))
+            law = law + beyond * abs(there - usual) * rng.standard_normal(len(law))
+        return law, law + rng.choice(self.fit.residuals, len(law))
+
+    def predict(self, params: float, tokens: float) -> LossPrediction:
+        """Loss at one scale, with an interval that is wider where the scale or the input lies beyond the runs."""
+        value = float(self.loss(params, tokens))
+        law, run = self.mixed_log_draws(params, tokens)
+        at = {"params": params, "tokens": tokens, "flops": 6.0 * params * tokens}
+        return LossPrediction(
+            expected=self._interval(value, law),
+            run=self._interval(value, run),
+            extrapolation_decades={
+                **{name: decades_beyond(at[name], *self.scales[name]) for name in at},
+                self.asked.name: self.beyond(tokens),
+            },
+        )
+
+    def _interval(self, value: float, draws: Floats) -> Interval:
+        if not len(draws):
+            return Interval(value=value, low=None, high=None)
+        low, high = np.exp(np.quantile(draws, [0.5 - self.fit.level / 2, 0.5 + self.fit.level / 2]))
+        return Interval(value=value, low=float(low), high=float(high))
+
+
+def usable_form(payload: Mapping[str, Any], form: str) -> Mapping[str, Any] | None:
+    """What is kept of a form with a third input, where it may answer."""
+    stored: Mapping[str, Any] | None = (payload.get("further_forms") or {}).get(form)
+    # a fit of before forms had a status answers as it did, and is asked for by no new input
+    usable = stored is not None and stored.get("status", FitStatus.UNCERTIFIED.value) != FitStatus.UNCERTIFIED.value
+    return stored if usable else None
+
+
+def loss_at_third(fit: Fit, asked: Asked, level: float) -> LossAtThird:
+    """The law that answers with a further input.
+
+    Raises
+    ------
+    NotEnoughData
+        The runs carry no form with that input: why.
+    """
+    stored = usable_form(fit.payload, asked.form)
+    if stored is None:
+        raise NotEnoughData(
+            f"the law of the loss of recipe '{fit.recipe_name}' does not know {asked.words()}: "
+            f"{_lacking(fit.payload, asked.form)}. Without {asked.name} the loss of ordinary runs is answered"
+        )
+    forms = fit.payload.get("forms")
+    drift = None if forms is None else LossEnsemble.from_json(forms).drift
+    return LossAtThird(
+        fit=replace(LossFit.from_json(stored["fit"]), level=level),
+        asked=asked,
+        stored=stored,
+        drift_sd=0.0 if drift is None else drift.sd,
+        drift_freedom=1.0 if drift is None else drift.freedom,
+    )
+
+
+def _lacking(payload: Mapping[str, Any], form: str) -> str:
+    stored = (payload.get("further_forms") or {}).get(form)
+    if stored is not None and "status" in stored:
+        reasons = stored["fit"]["certificate"]["reasons"]
+        return f"its {THIRDS[form].label} form is fitted, but not certified ({'; '.join(reasons)})"
+    return str((payload.get("not_fitted") or {}).get(form) or "this fit has no form with it; run lawfit fit again")
+
+
+def require_scale(payload: Mapping[str, Any], asked: Asked | None, params: float, tokens: float) -> None:
+    """That a target has the parameters, or tokens, that all runs have, where no run varies them.
+
+    Raises
+    ------
+    NotEnoughData
+        It has not: nothing shows how the loss moves with that input.
+    """
+    stored = payload if asked is None else usable_form(payload, asked.form) or {}
+    for name, value in (stored.get("same_input") or {}).items():
+        wanted = {"params": params, "tokens": tokens}[name]
+        if abs(np.log(wanted / value)) > SAME:
+            words = {"params": "parameters", "tokens": "tokens"}[name]
+            raise NotEnoughData(
+                f"all runs have about {format_quantity(value)} {words}, so nothing shows the loss at "
+                f"{format_quantity(wanted)}; run two other amounts of {words} at some sizes, or ask at "
+                f"{format_quantity(value)}"
+            )
+
+
+def require_both(payload: Mapping[str, Any], asked: Asked | None) -> None:
+    """That the runs vary parameters and tokens, which a plan weighs against each other.
+
+    Raises
+    ------
+    NotEnoughData
+        They do not.
+    """
+    stored = payload if asked is None else usable_form(payload, asked.form) or {}
+    for name, value in (stored.get("same_input") or {}).items():
+        words = {"params": "parameters", "tokens": "tokens"}[name]
+        raise NotEnoughData(
+            f"a plan weighs parameters against tokens, and all runs have about {format_quantity(value)} {words}: "
+            f"nothing shows how the loss moves with them. Run two other amounts of {words} at some sizes"
+        )
+
+
+def third_part(law: LossAtThird, params: float, tokens: float) -> dict[str, Any]:
+    """What the document says of the input that was asked for."""
+    third, (low, high) = float(law.asked.third(tokens)), law.covered
+    return {
+        "input": law.asked.name,
+        "asked": law.asked.value,
+        "form": law.fit.form,
+        "at": third,
+        "covered": [low, high],
+        "usual": law.stored["usual"],
+        "loss_at_usual": float(f"{float(law.fit.loss(params, tokens, law.stored['usual'])):.6g}"),
+        "lent": list(law.stored["lent"]),
+    }
+
+
+def third_notes(law: LossAtThird, params: float, tokens: float) -> list[str]:
+    """Sentences on the input that was asked for: where the form comes from, and what no run covers."""
+    part = third_part(law, params, tokens)
+    low, high = part["covered"]
+    label = THIRDS[law.asked.form].label
+    said = [f"with {law.asked.words()}, by the {label} form alone, fitted to {law.fit.certificate.rows} scales"]
+    if law.asked.name == "unique_tokens":
+        said[0] += (
+            f"; each token is seen {part['at']:.3g} times"
+            if part["at"] > 1
+            else "; that is as many as the run has tokens, or more: each is seen once"
+        )
+    if law.beyond(tokens) > 0:
+        span = f"{low:.3g} to {high:.3g}"
+        what = {"data_constrained": "times that a token is seen", "moe_sparsity": "active shares", "experts": "experts"}
+        said.append(
+            f"the runs cover {span} {what[law.asked.form]}, and {part['at']:.3g} lies beyond them: the interval is "
+            "wider for it"
+        )
+    if part["lent"]:
+        said.append(f"{', '.join(part['lent'])} of that form rest on published laws, as the runs leave it open")
+    return said
+
+
+def ordinary_notes(payload: Mapping[str, Any]) -> list[str]:
+    """What is taken for granted where no further input is asked for, and the runs vary one."""
+    said = []
+    for form, stored in (payload.get("further_forms") or {}).items():
+        if "status" not in stored:
+            continue
+        usable = stored["status"] != FitStatus.UNCERTIFIED.value
+        if form == "data_constrained":
+            said.append(
+                "for fresh tokens, each seen once" + ("; unique_tokens or epochs ask for others" if usable else "")
+            )
+        else:
+            what = "active share of experts" if form == "moe_sparsity" else "number of experts"
+            dense = " (dense)" if stored["usual"] == 1 else ""
+            ask = f"; {'active_share' if form == 'moe_sparsity' else 'experts'} asks for another" if usable else ""
+            said.append(f"for the {what} of most runs, {stored['usual']:.3g}{dense}{ask}")
+    return said
