@@ -14,10 +14,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.advise.loss_belief import LossBelief, finite
+from lawfit.advise.loss_belief import LossBelief, finite, profiles
 from lawfit.advise.planning_choice import Choice
 from lawfit.advise.planning_optimum import optimal_path, tokens_for
-from lawfit.advise.planning_routes import disagreement, each_form, profile_part, profiles
+from lawfit.advise.planning_routes import disagreement, each_form, forms_alone, profile_part
 from lawfit.advise.planning_runs import runs_words
 from lawfit.advise.planning_time import time_answer, tokens_per_second
 from lawfit.errors import NotEnoughData
@@ -72,9 +72,9 @@ def plan(
     total = choice.total
     verdict = choice.verdict
     optimum = None if choice.refused else _optimum(belief, choice)
-    by_profile = "profiles say nothing of tokens that are served" if choice.served else profiles(fit.payload["points"])
+    by_profile = "profiles say nothing of tokens that are served" if choice.served else profiles(fit)
     part = None if isinstance(by_profile, str) else profile_part(by_profile, choice.total, question.level)
-    apart = disagreement(part, optimum) if part and optimum else ""
+    apart = disagreement(part, optimum["params_by_forms"]) if part and optimum else ""
     return {
         "schema": SCHEMA,
         "recipe": said["recipe"],
@@ -151,6 +151,7 @@ def _optimum(belief: LossBelief, choice: Choice) -> dict[str, Any]:
         "params_exponent": _part(belief, exponent, exponent_each, level),
         "cheap_zone": {f"{share:g}": [finite(end) for end in zone] for share, zone in best.zones.items()},
         "expected_regret": finite(best.regret),
+        "params_by_forms": forms_alone(belief, choice.total, choice.served),
         "forms": each_form(belief, choice.total, choice.served),
     }
     if choice.own_budget is not None:  # the budget is part of the answer: each world has its own

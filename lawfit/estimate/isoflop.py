@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lawfit.errors import NotEnoughData
+from lawfit.estimate.loss_result import FormDraws
 from lawfit.estimate.quantiles import student_quantile
 
 Floats = NDArray[np.float64]
@@ -57,6 +58,52 @@ class IsoFlop:
     def exponent_interval(self, level: float) -> tuple[float, float]:
         half = student_quantile(0.5 + level / 2, self.freedom) * float(np.sqrt(self.covariance[1][1]))
         return self.exponent - half, self.exponent + half
+
+    def draws(self, count: int, rng: np.random.Generator) -> Floats:
+        """(count, 2) levels and exponents that the profiles leave open, as Student's t has them."""
+        freely = np.sqrt(self.freedom / rng.chisquare(self.freedom, count))
+        apart = rng.multivariate_normal(np.zeros(2), np.array(self.covariance), count)
+        return np.asarray([self.log_params, self.exponent] + freely[:, None] * apart, dtype=float)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileLaw:
+    """The additive law, its valley moved along each budget to where the profiles have their minima.
+
+    So that profiles, which say nothing of losses, can be averaged with laws of the loss.
+    """
+
+    found: IsoFlop
+    base: FormDraws  # of the additive form
+    theta: Floats  # (2,) level and exponent of ln params*
+    draws: Floats  # (draws, 2)
+
+    form = "isoflop"
+
+    @classmethod
+    def of(cls, found: IsoFlop, base: FormDraws, draws: int = 0) -> ProfileLaw:
+        theta = np.array([found.log_params, found.exponent])
+        return cls(found=found, base=base, theta=theta, draws=found.draws(draws, np.random.default_rng(0)))
+
+    @property
+    def noise(self) -> float:
+        return self.base.noise
+
+    def central(self, log_params: Floats, log_tokens: Floats) -> Floats:
+        """(points,) log loss by the estimate."""
+        return np.asarray(self.log_loss(self.theta[None, :], log_params, log_tokens)[0], dtype=float)
+
+    def log_loss(self, theta: Floats, log_params: Floats, log_tokens: Floats) -> Floats:
+        """(rows, points) log loss by each level and exponent."""
+        compute = log_params + log_tokens
+        _, a, alpha, b, beta = self.base.theta
+        middle = sum(self.base.centre)
+        # where alpha A N^-alpha = beta B D^-beta, in logs at the centre
+        lowest = (np.log(alpha / beta) + a - b + beta * (compute - middle)) / (alpha + beta) + self.base.centre[0]
+        wanted = theta[:, :1] + theta[:, 1:] * (compute + np.log(6.0) - self.found.log_flops)
+        n = log_params - (wanted - lowest)
+        losses = self.base.loss(np.exp(n), np.exp(compute - n))
+        return np.asarray(np.log(losses), dtype=float)
 
 
 def isoflop(params: ArrayLike, tokens: ArrayLike, loss: ArrayLike) -> IsoFlop:
