@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lawfit.errors import NotEnoughData
-from lawfit.estimate.isoflop import IsoFlop, ProfileLaw, isoflop
+from lawfit.estimate.isoflop import ISOFLOP, IsoFlop, ProfileLaw, isoflop
 from lawfit.estimate.loss_ensemble import LossEnsemble
 from lawfit.estimate.loss_forms import FORMS
 from lawfit.estimate.loss_result import Interval, LossFit
 from lawfit.estimate.resample import tail
-from lawfit.estimate.split_backtest import ISOFLOP, NO_SPLIT, SplitBacktest
+from lawfit.estimate.split_backtest import NO_SPLIT, SplitBacktest
 from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
 from lawfit.records import Fit
 

@@ -59,9 +59,11 @@ def profile_part(found: IsoFlop, flops: float, level: float) -> dict[str, Any]:
                 "flops": finite(p.flops),
                 "sizes": p.sizes,
                 "params": finite(p.params),
-                "factor_sd": finite(math.exp(p.log_sd)),
+                "low": finite(ends[0]),
+                "high": finite(ends[1]),
             }
             for p in found.profiles
+            for ends in (p.interval(level),)
         ],
         "without_minimum": found.left_out,
     }

@@ -24,6 +24,7 @@ CONTRAST: Final = 2.0  # times as many runs as the mean density of runs along co
 FEWEST_SIZES: Final = 5
 SPAN: Final = 2.0  # ln of loss is a parabola within this many e-folds of the best size, hardly beyond (cubics part)
 FEWEST_BUDGETS: Final = 3
+ISOFLOP: Final = "isoflop"  # the route among forms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,11 @@ class Profile:
     sizes: int
     params: float  # of the lowest loss
     log_sd: float  # of ln params
+    freedom: int  # of the noise that the sd rests on
+
+    def interval(self, level: float) -> tuple[float, float]:
+        factor = float(np.exp(student_quantile(0.5 + level / 2, self.freedom) * self.log_sd))
+        return self.params / factor, self.params * factor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +84,7 @@ class ProfileLaw:
     theta: Floats  # (2,) level and exponent of ln params*
     draws: Floats  # (draws, 2)
 
-    form = "isoflop"
+    form = ISOFLOP
 
     @classmethod
     def of(cls, found: IsoFlop, base: FormDraws, draws: int = 0) -> ProfileLaw:
@@ -188,6 +194,7 @@ def _profile(c: Floats, n: Floats, y: Floats) -> Profile | None:
         sizes=len(x),
         params=float(np.exp(vertex)),
         log_sd=float(np.sqrt(slope @ cov @ slope)),
+        freedom=spare,
     )
 
 

@@ -193,7 +193,7 @@ class LossEnsemble:
             level=content["level"],
             split=tuple(
                 SplitBacktest(**{**found, "error": np.inf if found["error"] is None else found["error"]})
-                for found in content["split"]
+                for found in content.get("split", ())  # fits of before were not judged by it
             ),
         )
 

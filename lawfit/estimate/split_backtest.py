@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.errors import NotEnoughData
-from lawfit.estimate.isoflop import ProfileLaw, isoflop
+from lawfit.estimate.isoflop import ISOFLOP, ProfileLaw, isoflop
 from lawfit.estimate.loss_backtest import SHARPNESS, Candidate, Cut
 from lawfit.estimate.loss_result import FormDraws
 from lawfit.estimate.newton import Floats
@@ -27,7 +27,6 @@ from lawfit.estimate.newton import Floats
 # badly tuned), before any public source was scored (CHANGELOG, Decisions): sharpness 1 to 3 are alike, so that of the
 # loss is kept; profiles count as one route and the forms together as the other, before either is judged.
 NO_SPLIT: Final = ("compute_only",)  # forms that know of none
-ISOFLOP: Final = "isoflop"
 PROFILES_SHARE: Final = 0.5
 WIDEST: Final = 2.5  # e-folds of params that a valley is moved, either way
 STEPS: Final = 101

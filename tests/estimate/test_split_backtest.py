@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lawfit.estimate.isoflop import ProfileLaw, isoflop
+from lawfit.estimate.isoflop import ISOFLOP, ProfileLaw, isoflop
 from lawfit.estimate.loss_backtest import Candidate, cuts
 from lawfit.estimate.loss_fit import quick_fit
 from lawfit.estimate.loss_result import FormDraws
-from lawfit.estimate.split_backtest import ISOFLOP, SplitBacktest, among, displacement, form_law, judge_split
+from lawfit.estimate.split_backtest import SplitBacktest, among, displacement, form_law, judge_split
 from lawfit.laws.loss import CHINCHILLA
 
 Floats = NDArray[np.float64]
