@@ -45,13 +45,13 @@ def forms_alone(belief: LossBelief, flops: float, served: float) -> dict[str, An
 def profile_part(found: IsoFlop, flops: float, level: float) -> dict[str, Any]:
     """The part of the document."""
     value, low, high = found.at(flops, level)
-    exponent = found.exponent_interval(level)
+    exponent = found.exponent(flops, level)
     return {
         "params": {"value": finite(value), "low": finite(low), "high": finite(high), "level": level},
         "params_exponent": {
-            "value": finite(found.exponent),
-            "low": finite(exponent[0]),
-            "high": finite(exponent[1]),
+            "value": finite(exponent[0]),
+            "low": finite(exponent[1]),
+            "high": finite(exponent[2]),
             "level": level,
         },
         "budgets": [
