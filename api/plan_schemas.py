@@ -56,8 +56,13 @@ class OptimumOut(Document):
         description="Share of the loss -> parameters within which the central fit gives up less"
     )
     expected_regret: float = Field(description="Share of the loss given up on average at the value")
+    params_by_forms: dict[str, float | None] = Field(
+        default_factory=dict, description="The best size by the forms of the law together, without IsoFLOP profiles"
+    )
     forms: list[dict[str, Any]] = Field(
-        default_factory=list, description="Each form that is averaged: its best size and exponent alone, and its share"
+        default_factory=list,
+        description="Each route that is averaged (a form of the law, or isoflop): its best size and exponent alone, "
+        "its share, and the factor by which it was off about best sizes of larger runs",
     )
     budget: IntervalOut | None = Field(default=None, description="Where a loss, a size or tokens were asked from")
 

@@ -240,6 +240,7 @@ def fit(
     *,
     without_laws: tuple[str, ...] = (),
     at: Mapping[str, object] | None = None,
+    critical_definition: str = "zhang",
     backtest: bool = True,
 ) -> FittedSweep:
     """Fit the best learning rate and batch size of a sweep, and the further laws that it supports.
@@ -248,6 +249,8 @@ def fit(
     ----------
     without_laws : ids of published laws that must lend nothing, to any law, because they were fitted on these runs
     at : level of a setting that varies in the runs, ``{"beta2": 0.95}``; of the others the fit chooses one and says why
+    critical_definition : what a critical batch is also stated by: ``doubling``, ``zhang``, or ``FRACTION@REFERENCE``
+        such as ``0.2@256x2048``
     backtest : leave scales out and score the fit on them (a few seconds)
 
     Raises
@@ -265,7 +268,9 @@ def fit(
         weight_decay_kind=sweep.recipe.extra.get("weight_decay_kind", ""),
     )
     asked = tuple(f"{name}={value}" for name, value in (at or {}).items())
-    options = FitOptions(without_laws=without_laws, backtest=backtest, at=asked)
+    options = FitOptions(
+        without_laws=without_laws, backtest=backtest, at=asked, critical_definition=critical_definition
+    )
     made = fit_evidence(sweep.recipe, evidence, options=options)
     return FittedSweep(sweep=sweep, fit=made.fit or made.laws[0], laws={law.kind: law for law in made.laws})
 

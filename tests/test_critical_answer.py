@@ -14,7 +14,7 @@ from lawfit.cli.fit import summary
 from lawfit.errors import NoFit, NotEnoughData
 from lawfit.estimate import critical_analysis
 from lawfit.estimate.analysis import FitOptions
-from lawfit.laws.critical_batch import DOUBLING, ZHANG, convert
+from lawfit.laws.critical_batch import DOUBLING, ZHANG, Definition, convert
 from lawfit.pipeline.fitting import LR_BATCH
 from lawfit.plots.report import report_html
 from lawfit.plots.words import further_words
@@ -73,6 +73,27 @@ def test_it_is_stated_by_zhangs_definition_too(store: Store, capsys: pytest.Capt
     assert "by the definition of 20 % more steps than linear scaling from a batch of 131,072 tokens" in words
     page = report_html(fit, answer, store.runs(fit.recipe_key), pipeline.laws_of(store, fit))
     assert "by the definition of 20 % more steps" in page
+
+
+def test_it_is_stated_by_the_definition_that_was_asked_for(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another reference batch, for batches that never reach Zhang's; and it is part of the fit's identity."""
+    with_targets(store)
+    usual = pipeline.refit(store)
+    fit = pipeline.refit(store, critical_definition="0.5@16x1024")
+    own = Definition(fraction=0.5, reference_batch_tokens=16384.0)
+    assert fit.payload["restated"]["definition"] == own.to_json()
+    assert fit.id != usual.id
+    assert pipeline.refit(store, critical_definition="zhang").id == usual.id
+    for one, other in zip(
+        fit.payload["routes"][fit.payload["route"]]["measured"], fit.payload["restated"]["measured"], strict=True
+    ):
+        assert other["value_tokens"] == pytest.approx(float(convert(one["value_tokens"], DOUBLING, own)), rel=1e-6)
+    output.show(*summary(fit))
+    assert "by the definition that was asked for: " in " ".join(capsys.readouterr().out.split())
+    answer = pipeline.recommend(store, None, TARGET)["critical_batch"]["restated"]  # the newest answers
+    assert answer["definition"] == usual.payload["restated"]["definition"]
+    with pytest.raises(ValueError, match="'mine' is no definition of a critical batch: doubling, zhang, or"):
+        pipeline.refit(store, critical_definition="mine")
 
 
 def test_an_uncertified_one_is_stored_and_does_not_answer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,7 +121,7 @@ def test_a_plan_is_what_the_command_line_gives(fitted: lawfit.FittedSweep) -> No
         assert words in str(plan)
     assert len(lawfit.plot(fitted, plan).data) > 1
     assert len(lawfit.plot(fitted, plan, "plane").data) > 2
-    with pytest.raises(ValueError, match="valley, plane, time"):
+    with pytest.raises(ValueError, match="valley, plane, routes, time"):
         lawfit.plot(fitted, plan, "surface")
     with pytest.raises(ValueError, match="knows nothing of flop"):
         lawfit.plan(fitted, flop=1e19)

@@ -1,12 +1,13 @@
 """What a stored fit of the loss believes at any scale: its centre and its resamples, whatever forms it averages.
 
-Plans ask for losses only through this. A form counts by the weight that its backtest gave it; one that knows of no
-split (loss by compute alone) has nothing to say here and is left out.
+Plans ask for losses only through this. Across sizes at one compute a form counts by how it foretold the split
+(`estimate.split_backtest`), and the law of IsoFLOP profiles with it; how low the best splits come is told by the
+weights of the loss. A form that knows of no split (loss by compute alone) has nothing to say here and is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
@@ -15,16 +16,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lawfit.advise.third_input import Asked, LossAtThird, loss_at_third
+from lawfit.errors import NotEnoughData
+from lawfit.estimate.isoflop import ISOFLOP, IsoFlop, ProfileLaw, isoflop
 from lawfit.estimate.loss_ensemble import LossEnsemble
 from lawfit.estimate.loss_forms_further import EVERY_FORM
 from lawfit.estimate.loss_result import Interval, LossFit
 from lawfit.estimate.resample import tail
+from lawfit.estimate.split_backtest import NO_SPLIT, SplitBacktest
+from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
 from lawfit.records import Fit
 
 Floats = NDArray[np.float64]
 
 WORLDS: Final = 400  # shared by the forms as they count
-NO_SPLIT: Final = ("compute_only",)
+RATIOS: Final = (1e-4, 1e8)  # tokens per parameter among which a best split is looked for
+LEVELS: Final = 97  # computes, and ratios at each, at which the best splits of members are compared
 REACH: Final = np.log(100.0)  # ln of how far beyond the losses of the runs a law is believed, either way
 _TAILS: Final = np.concatenate([[1e-5, 1e-4, 3e-4], np.geomspace(1e-3, 0.5, 60)])
 
@@ -33,8 +39,10 @@ _TAILS: Final = np.concatenate([[1e-5, 1e-4, 3e-4], np.geomspace(1e-3, 0.5, 60)]
 class LossBelief:
     """Losses by the centre of a fit and by each of its resamples."""
 
-    fits: tuple[LossFit, ...]
-    weights: tuple[float, ...]  # of the fits, adding up to 1
+    fits: tuple[LossFit | ProfileLaw, ...]
+    weights: tuple[float, ...]  # of the fits by the split, adding up to 1
+    loss_weights: tuple[float, ...]  # by the loss
+    errors: tuple[float, ...]  # rms of ln params* foretold inside the runs; NaN where it was not asked
     counts: tuple[int, ...]  # worlds of each
     points: Floats  # (n, 2) params and tokens of the scales that were fitted
     source: LossFit | LossEnsemble | LossAtThird  # answers for one scale as `lawfit predict` does
@@ -53,30 +61,44 @@ class LossBelief:
         points = [(point["params"], point["tokens"]) for point in fit.payload["points"]]
         additive = replace(LossFit.from_json(fit.payload["fit"]), level=level)
         source: LossFit | LossEnsemble | LossAtThird = additive
-        fits: tuple[LossFit, ...] = (additive,)
-        weights = np.ones(1)
+        members: list[tuple[LossFit | ProfileLaw, float, float, float]] = [(additive, 1.0, 1.0, np.nan)]
         if third is not None:
             source = loss_at_third(fit, third, level)
-            fits = (source.fit,)
+            members = [(source.fit, 1.0, 1.0, np.nan)]
         elif fit.payload.get("forms") is not None:
             found = LossEnsemble.from_json(fit.payload["forms"]).at_level(level)
-            split = [(f, w) for f, w in zip(found.fits, found.weights, strict=True) if f.form not in NO_SPLIT]
-            if split:
-                source, fits = found, tuple(f for f, _ in split)
-                weights = np.array([w for _, w in split]) / sum(w for _, w in split)
+            if several := _members(found, additive, profiles(fit)):
+                source, members = found, several
+        fits, weights, loss_weights, errors = (tuple(column) for column in zip(*members, strict=True))
         most = WORLDS if len(fits) > 1 else len(fits[0].draws)
-        counts = [
-            round(most * w) if len(f.draws) and _clusters(f) > f.fitted else 0
-            for f, w in zip(fits, weights, strict=True)
-        ]
         return cls(
             fits=fits,
-            weights=tuple(float(w) for w in weights),
-            counts=tuple(counts),
+            weights=_shares(weights),
+            loss_weights=_shares(loss_weights),
+            errors=errors,
+            counts=tuple(round(most * w) if _has_draws(f) else 0 for f, w in zip(fits, _shares(weights), strict=True)),
             points=np.array(points, dtype=float).reshape(-1, 2),
             source=source,
             level=level,
             third=third,
+        )
+
+    def alone(self, i: int) -> LossBelief:
+        """One member, without doubt."""
+        return replace(
+            self, fits=(self.fits[i],), weights=(1.0,), loss_weights=(1.0,), errors=(self.errors[i],), counts=(0,)
+        )
+
+    def without_profiles(self) -> LossBelief:
+        """The forms alone."""
+        kept = [i for i, fit in enumerate(self.fits) if not isinstance(fit, ProfileLaw)]
+        return replace(
+            self,
+            fits=tuple(self.fits[i] for i in kept),
+            weights=_shares([self.weights[i] for i in kept]),
+            loss_weights=_shares([self.loss_weights[i] for i in kept]),
+            errors=tuple(self.errors[i] for i in kept),
+            counts=tuple(self.counts[i] for i in kept),
         )
 
     @property
@@ -105,7 +127,7 @@ class LossBelief:
         """(points,) ln loss by the central estimate: the mean over forms."""
         logs = np.log(params), np.log(tokens)
         each = [self._log_loss(fit, fit.theta[None, :], *logs)[0] for fit in self.fits]
-        return np.asarray(np.tensordot(self.weights, each, axes=1), dtype=float)
+        return np.asarray(np.tensordot(self.weights, each, axes=1) + self._raised(*logs), dtype=float)
 
     def each(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
         """(worlds, points) ln loss by each resample, each form as often as it counts."""
@@ -115,21 +137,51 @@ class LossBelief:
             for fit, count in zip(self.fits, self.counts, strict=True)
             if count
         ]
-        return np.concatenate(rows) if rows else np.empty((0, len(np.atleast_1d(logs[0]))))
+        if not rows:
+            return np.empty((0, len(np.atleast_1d(logs[0]))))
+        return np.asarray(np.concatenate(rows) + self._raised(*logs), dtype=float)
+
+    def _raised(self, log_params: ArrayLike, log_tokens: ArrayLike) -> Floats:
+        """By how much the best split of a compute is worse by the weights of the loss than by those of the split.
+
+        Added everywhere along a line of equal compute, so that no split is better for it.
+        """
+        if self.weights == self.loss_weights:
+            return np.zeros(1)
+        return np.interp(np.add(log_params, log_tokens), *self._levels)
+
+    @cached_property
+    def _levels(self) -> tuple[Floats, Floats]:
+        """ln(params x tokens), and what `_raised` says there."""
+        low, high = (np.log(flops / FLOPS_PER_PARAM_TOKEN) for flops in self.scales["flops"])
+        compute = np.linspace(low - np.log(1e4), high + np.log(1e8), LEVELS)
+        ratio = np.linspace(np.log(RATIOS[0]), np.log(RATIOS[1]), LEVELS)
+        logs = [x.ravel() for x in ((compute[:, None] - ratio) / 2, (compute[:, None] + ratio) / 2)]
+        gain = np.subtract(self.loss_weights, self.weights)
+        lowest = [
+            self._log_loss(fit, fit.theta[None, :], *logs)[0].reshape(LEVELS, LEVELS).min(axis=1) for fit in self.fits
+        ]
+        return compute, np.asarray(gain @ np.array(lowest), dtype=float)
 
     @cached_property
     def _ends(self) -> tuple[float, float]:
         """ln of the smallest and the largest loss that is believed anywhere."""
-        losses = np.log(self.fits[0].loss(*self.points.T))
+        losses = self.source.log_loss(*self.points.T)
         return float(losses.min() - REACH), float(losses.max() + REACH)
 
-    def _log_loss(self, fit: LossFit, theta: Floats, log_params: ArrayLike, log_tokens: ArrayLike) -> Floats:
+    def _log_loss(
+        self, fit: LossFit | ProfileLaw, theta: Floats, log_params: ArrayLike, log_tokens: ArrayLike
+    ) -> Floats:
         """Far from the runs a form, or one draw of it, may run to 0, to infinity or to none: it ends at `REACH`."""
-        logs = np.column_stack(np.broadcast_arrays(log_params, log_tokens)) - fit.centre
-        if self.third is not None:
-            logs = np.column_stack([logs, np.log(self.third.third(np.exp(logs[:, 1] + fit.centre[1])))])
+        logs = np.column_stack(np.broadcast_arrays(log_params, log_tokens))
         with np.errstate(over="ignore", invalid="ignore"):
-            losses = EVERY_FORM[fit.form].problem(np.ones(len(logs)), logs, fit.delta).log_model(theta)
+            if isinstance(fit, ProfileLaw):
+                losses = fit.log_loss(theta, *logs.T)
+            else:
+                inputs = logs - fit.centre
+                if self.third is not None:
+                    inputs = np.column_stack([inputs, np.log(self.third.third(np.exp(logs[:, 1])))])
+                losses = EVERY_FORM[fit.form].problem(np.ones(len(logs)), inputs, fit.delta).log_model(theta)
         low, high = self._ends
         return np.asarray(np.clip(np.nan_to_num(losses, nan=high, posinf=high, neginf=low), low, high), dtype=float)
 
@@ -157,7 +209,7 @@ class LossBelief:
             if count:
                 mine = np.sort(draws[start : start + count])
                 rank = np.searchsorted(mine, pooled, side="left") / max(count - 1, 1)
-                below += weight * _nominal(rank, _clusters(fit), fit.fitted)
+                below += weight * (rank if isinstance(fit, ProfileLaw) else _nominal(rank, _clusters(fit), fit.fitted))
                 total, start = total + weight, start + count
         return float(pooled[np.flatnonzero(below <= outer * total + 1e-12)[-1]])
 
@@ -165,6 +217,44 @@ class LossBelief:
         """Powers of ten by which `value` lies beyond the fitted runs; 0 inside."""
         low, high = self.scales[name]
         return max(0.0, float(np.log10(low / value)), float(np.log10(value / high)))
+
+
+def profiles(fit: Fit) -> IsoFlop | str:
+    """The law of the minima of IsoFLOP profiles among the scales of a stored fit, or why there is none."""
+    points = fit.payload["points"]
+    if not all("loss" in point for point in points):
+        return "this fit does not keep the losses of its scales; run lawfit fit again"
+    columns = np.array([(p["params"], p["tokens"], p["loss"]) for p in points], dtype=float).reshape(-1, 3).T
+    try:
+        return isoflop(*columns)
+    except NotEnoughData as error:
+        return str(error)
+
+
+def _members(
+    found: LossEnsemble, additive: LossFit, by_profile: IsoFlop | str
+) -> list[tuple[LossFit | ProfileLaw, float, float, float]]:
+    """Each member with its weight by the split, by the loss, and how far off it was; none where no form has a split."""
+    split: list[SplitBacktest | None] = [*found.split[: len(found.fits)]] or [None] * len(found.fits)
+    members: list[tuple[LossFit | ProfileLaw, float, float, float]] = [
+        (fit, weight if own is None else own.weight, weight, np.nan if own is None else own.error)
+        for fit, weight, own in zip(found.fits, found.weights, split, strict=True)
+        if fit.form not in NO_SPLIT
+    ]
+    if members and found.split and found.split[-1].form == ISOFLOP and isinstance(by_profile, IsoFlop):
+        law = ProfileLaw.of(by_profile, additive, WORLDS)
+        members.append((law, found.split[-1].weight, 0.0, found.split[-1].error))
+    return members
+
+
+def _shares(weights: Sequence[float]) -> tuple[float, ...]:
+    """Adding up to one; alike where none counts."""
+    total = sum(weights)
+    return tuple(float(w / total) if total > 0 else 1 / len(weights) for w in weights)
+
+
+def _has_draws(fit: LossFit | ProfileLaw) -> bool:
+    return len(fit.draws) > 0 and (isinstance(fit, ProfileLaw) or _clusters(fit) > fit.fitted)
 
 
 def _clusters(fit: LossFit) -> int:

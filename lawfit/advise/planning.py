@@ -14,14 +14,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.advise.loss_belief import LossBelief, finite
+from lawfit.advise.loss_belief import LossBelief, finite, profiles
 from lawfit.advise.planning_choice import Choice
 from lawfit.advise.planning_optimum import optimal_path, tokens_for
-from lawfit.advise.planning_routes import disagreement, each_form, profile_part, profiles
+from lawfit.advise.planning_routes import disagreement, each_form, forms_alone, profile_part
 from lawfit.advise.planning_runs import runs_words
 from lawfit.advise.planning_third import asked_part, best_share
 from lawfit.advise.planning_time import time_answer, tokens_per_second
-from lawfit.advise.third_input import Asked, require_both
+from lawfit.advise.third_input import Asked, LossAtThird, require_both
 from lawfit.errors import NotEnoughData
 from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
 from lawfit.records import LARGEST_TARGET, Fit, FitStatus, PlanQuestion, Recipe, Target
@@ -68,6 +68,7 @@ def plan(
     third = Asked.of(question)
     require_both(fit.payload, third)
     belief = LossBelief.of(fit, question.level, third)
+    source = belief.source
     choice = Choice(belief, question)
     target = _target(question, choice.params, choice.tokens)
     said = settings(target)
@@ -81,10 +82,10 @@ def plan(
         if choice.served
         else "profiles are of ordinary runs"
         if third is not None
-        else profiles(fit.payload["points"])
+        else profiles(fit)
     )
     part = None if isinstance(by_profile, str) else profile_part(by_profile, choice.total, question.level)
-    apart = disagreement(part, optimum) if part and optimum else ""
+    apart = disagreement(part, optimum["params_by_forms"]) if part and optimum else ""
     return {
         "schema": SCHEMA,
         "recipe": said["recipe"],
@@ -128,7 +129,7 @@ def plan(
         "evidence": {
             "loss_fit_id": fit.id,
             "prediction_fit_id": said["evidence"]["fit_id"],
-            "scales": len(belief.points) if third is None else belief.fits[0].certificate.rows,
+            "scales": source.fit.certificate.rows if isinstance(source, LossAtThird) else len(belief.points),
             "status": "borrowed" if fit.status is FitStatus.SPARSE else "ok",
             "forms": {form: finite(share) for form, share in belief.forms.items()},
             "notes": list(fit.payload["sentences"]),
@@ -164,6 +165,7 @@ def _optimum(belief: LossBelief, choice: Choice) -> dict[str, Any]:
         "params_exponent": _part(belief, exponent, exponent_each, level),
         "cheap_zone": {f"{share:g}": [finite(end) for end in zone] for share, zone in best.zones.items()},
         "expected_regret": finite(best.regret),
+        "params_by_forms": forms_alone(belief, choice.total, choice.served),
         "forms": each_form(belief, choice.total, choice.served),
     }
     if choice.own_budget is not None:  # the budget is part of the answer: each world has its own

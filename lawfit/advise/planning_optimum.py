@@ -15,13 +15,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.advise.loss_belief import LossBelief
+from lawfit.advise.loss_belief import RATIOS, LossBelief
 from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
 
 Floats = NDArray[np.float64]
 
 FLOPS_PER_SERVED_TOKEN: Final = 2.0  # per parameter: a forward pass
-RATIOS: Final = (1e-4, 1e8)  # tokens per parameter that are searched
 STEP: Final = 0.05  # of ln params; a parabola through three points then places a minimum within 1e-4
 STEEPEST: Final = 0.05  # rise of ln loss over one step; a steeper one is a cliff of the form, and no parabola is
 FLATTEST: Final = 0.1  # slope over the next one, below which three points have a corner and no curve

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from lawfit.advise.loss_belief import LossBelief, finite
 from lawfit.advise.planning_optimum import best_split, optimal_path
-from lawfit.errors import NotEnoughData
-from lawfit.estimate.isoflop import IsoFlop, isoflop
+from lawfit.estimate.isoflop import IsoFlop, ProfileLaw
 from lawfit.units import format_quantity
 
 
 def each_form(belief: LossBelief, flops: float, served: float) -> list[dict[str, Any]]:
-    """What each fit that the plan averages says alone: its best size, and how that moves with the budget."""
+    """What each member that the plan averages says alone: its best size, and how that moves with the budget."""
     found = []
-    for fit, weight in zip(belief.fits, belief.weights, strict=True):
-        alone = replace(belief, fits=(fit,), weights=(1.0,), counts=(0,))
+    for i, (fit, weight, error) in enumerate(zip(belief.fits, belief.weights, belief.errors, strict=True)):
+        alone = belief.alone(i)
         around = optimal_path(alone, served=served, budgets=np.array([flops / math.e, flops * math.e]))
+        begins = fit.found.profiles[0].flops if isinstance(fit, ProfileLaw) else fit.scales["flops"][0]
         found.append(
             {
                 "form": fit.form,
                 "share": finite(weight),
-                "fitted_from_flops": finite(fit.scales["flops"][0]),
+                "fitted_from_flops": finite(begins),
+                "error_factor": finite(math.exp(error)),
                 "params": finite(math.exp(best_split(alone, flops, served=served).log_params)),
                 "params_exponent": finite(float(around.log_params[0, 1] - around.log_params[0, 0]) / 2),
             }
@@ -34,27 +34,24 @@ def each_form(belief: LossBelief, flops: float, served: float) -> list[dict[str,
     return found
 
 
-def profiles(points: Sequence[Mapping[str, Any]]) -> IsoFlop | str:
-    """The IsoFLOP route through the scales of a stored fit, or why there is none."""
-    if not all("loss" in point for point in points):
-        return "this fit does not keep the losses of its scales; run lawfit fit again"
-    columns = np.array([(p["params"], p["tokens"], p["loss"]) for p in points], dtype=float).reshape(-1, 3).T
-    try:
-        return isoflop(*columns)
-    except NotEnoughData as error:
-        return str(error)
+def forms_alone(belief: LossBelief, flops: float, served: float) -> dict[str, Any]:
+    """The best size by the forms of the law together, without the law of profiles."""
+    forms = belief.without_profiles()
+    best = best_split(forms, flops, served=served)
+    low, high = np.exp(forms.bounds(best.log_params_each) or (np.nan, np.nan))
+    return {"value": finite(math.exp(best.chosen)), "low": finite(low), "high": finite(high), "level": belief.level}
 
 
 def profile_part(found: IsoFlop, flops: float, level: float) -> dict[str, Any]:
     """The part of the document."""
     value, low, high = found.at(flops, level)
-    exponent = found.exponent_interval(level)
+    exponent = found.exponent(flops, level)
     return {
         "params": {"value": finite(value), "low": finite(low), "high": finite(high), "level": level},
         "params_exponent": {
-            "value": finite(found.exponent),
-            "low": finite(exponent[0]),
-            "high": finite(exponent[1]),
+            "value": finite(exponent[0]),
+            "low": finite(exponent[1]),
+            "high": finite(exponent[2]),
             "level": level,
         },
         "budgets": [
@@ -62,17 +59,25 @@ def profile_part(found: IsoFlop, flops: float, level: float) -> dict[str, Any]:
                 "flops": finite(p.flops),
                 "sizes": p.sizes,
                 "params": finite(p.params),
-                "factor_sd": finite(math.exp(p.log_sd)),
+                "low": finite(ends[0]),
+                "high": finite(ends[1]),
             }
             for p in found.profiles
+            for ends in (p.interval(level),)
         ],
         "without_minimum": found.left_out,
     }
 
 
-def disagreement(part: Mapping[str, Any], optimum: Mapping[str, Any]) -> str:
-    """A sentence where the intervals of both routes have no size in common; empty otherwise."""
-    ours, theirs = optimum["params"], part["params"]
+def disagreement(part: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    """A sentence where the intervals of both routes have no size in common; empty otherwise.
+
+    Parameters
+    ----------
+    part : of profiles
+    ours : the best size by the forms alone
+    """
+    theirs = part["params"]
     if None in (ours["low"], ours["high"], theirs["low"], theirs["high"]):
         return ""
     if ours["low"] <= theirs["high"] and theirs["low"] <= ours["high"]:

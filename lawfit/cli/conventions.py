@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Annotated, Any
 
 import typer
@@ -11,10 +10,10 @@ import typer
 from lawfit.cli.options import JsonOption, quantity, whole_quantity
 from lawfit.cli.output import pairs, print_json, show, warning_list
 from lawfit.cli.typed import BATCH_HELP, Batch, answer, batch
+from lawfit.laws.critical_batch import DEFINITIONS
 from lawfit.units import format_lr
 
 COUNTS = "non_embedding, body_plus_head or total"
-DEFINITIONS = "doubling, zhang, or FRACTION@REFERENCE such as 0.2@256x512"
 
 
 def weight_decay(
@@ -162,13 +161,6 @@ def params(
 
 
 def _definition(text: str) -> Any:
-    from lawfit.laws.critical_batch import DOUBLING, ZHANG, Definition
+    from lawfit.laws.critical_batch import Definition
 
-    named = {"doubling": DOUBLING, "zhang": ZHANG}
-    if text in named:
-        return named[text]
-    fraction, at, reference = text.partition("@")
-    if re.fullmatch(r"[0-9.]+(?:e-?[0-9]+)?", fraction) is None:
-        raise typer.BadParameter(f"'{text}' is no definition of a critical batch: {DEFINITIONS}")
-    tokens = batch(reference).tokens if at else 0.0
-    return answer(lambda: Definition(fraction=quantity(fraction), reference_batch_tokens=tokens))
+    return answer(lambda: Definition.parse(text))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,7 +23,9 @@ from lawfit.cli.output import (
     table,
     warning_list,
 )
+from lawfit.cli.typed import answer
 from lawfit.factors import asked_levels
+from lawfit.laws.critical_batch import DEFINITIONS, Definition
 from lawfit.plots.words import other_law_rows
 from lawfit.records import FitStatus
 from lawfit.units import counted, format_lr, format_quantity
@@ -53,6 +56,12 @@ def fit(
         ),
     ] = None,
     at: AtOption = None,
+    critical_definition: Annotated[
+        str,
+        typer.Option(
+            metavar="DEFINITION", help=f"A critical batch is stated by doubling, and also by this: {DEFINITIONS}."
+        ),
+    ] = "zhang",
     three_term: Annotated[
         bool,
         typer.Option("--three-term", help="Also fit the surface of the loss in parameters, batch and steps (seconds)."),
@@ -81,14 +90,21 @@ def fit(
         asked_levels(at or ())
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    answer(lambda: Definition.parse(critical_definition))
     store = open_store(ctx, database)
+    refit = partial(
+        pipeline.refit,
+        store,
+        without_laws=without_law or (),
+        at=at or (),
+        critical_definition=critical_definition,
+        three_term=three_term,
+    )
     if every:
-        _fit_all(store, without_law or (), at or (), three_term=three_term, as_json=as_json)
+        _fit_all(store, refit, as_json=as_json)
         return
     with progress("fitting", quiet=as_json) as advance:
-        stored = pipeline.refit(
-            store, recipe, without_laws=without_law or (), at=at or (), three_term=three_term, progress=advance
-        )
+        stored = refit(recipe, progress=advance)
     if as_json:
         print_json({"schema": "lawfit.fit/1", **stored.to_json()})
     else:
@@ -108,9 +124,8 @@ def _next(store: Store, fit: Fit) -> str:
     return f"; next: lawfit predict{several} --params N --tokens D"
 
 
-def _fit_all(store: Store, without_laws: Sequence[str], at: Sequence[str], *, three_term: bool, as_json: bool) -> None:
+def _fit_all(store: Store, refit: Callable[..., Fit], *, as_json: bool) -> None:
     """Every recipe in turn; one without enough data does not keep the others from their fits."""
-    from lawfit import pipeline
     from lawfit.errors import FitError, NotEnoughData
 
     fits: list[Fit] = []
@@ -120,9 +135,7 @@ def _fit_all(store: Store, without_laws: Sequence[str], at: Sequence[str], *, th
     for number, (_, name) in enumerate(sorted(names)):
         with progress(name, quiet=as_json) as advance:
             try:
-                made = pipeline.refit(
-                    store, name, without_laws=without_laws, at=at, three_term=three_term, progress=advance
-                )
+                made = refit(name, progress=advance)
             except FitError as error:
                 failed[name] = str(error)
                 continue

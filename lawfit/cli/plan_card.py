@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lawfit.cli.output import format_count, heading, pairs, plain, table, warning_list
 from lawfit.plots.html import Table
+from lawfit.plots.plan_routes import members_table, profiles_table
 from lawfit.plots.plan_tables import (
     alternatives_table,
     batches_table,
@@ -14,7 +15,6 @@ from lawfit.plots.plan_tables import (
     cost_words,
     fastest_words,
     frontier_table,
-    routes_words,
     scale_table,
     third_rows,
 )
@@ -38,7 +38,7 @@ def plan_card(document: Mapping[str, Any]) -> list[RenderableType]:
     if document["warnings"]:
         parts += [plain(""), warning_list(document["warnings"])]
     parts += [plain(""), heading("The same budget on other sizes, and what each needs for the plan's loss")]
-    parts += [_table(alternatives_table(document))]
+    parts += [_table(alternatives_table(document)), *_routes(document)]
     parts += [plain(""), *_time(document), plain(""), pairs(_evidence(document))]
     return parts
 
@@ -51,7 +51,7 @@ def _scale(document: Mapping[str, Any]) -> RenderableType:
 def _settings(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     said = document["settings"]
     lr, batch = (said["recommendation"][name] for name in ("lr", "batch_tokens"))
-    rows = [("Expected cost", cost_words(document)), *third_rows(document), *routes_words(document)]
+    rows = [("Expected cost", cost_words(document)), *third_rows(document)]
     if lr is not None:
         rows.append(
             ("Learning rate", f"{format_lr(lr['value'])} peak ({format_lr(lr['low'])} to {format_lr(lr['high'])})")
@@ -62,6 +62,20 @@ def _settings(document: Mapping[str, Any]) -> list[tuple[str, str]]:
         ends = batch_range(batch, f"{format_count(batch['low'])} to {format_count(batch['high'])}")
         rows.append(("Batch size", f"{batch['value']:,.0f} tokens per step{sequences} ({ends}), so {steps:,.0f} steps"))
     return rows + [(label, words) for name, label in FURTHER_NAMES.items() if (words := further_words(said, name))]
+
+
+def _routes(document: Mapping[str, Any]) -> list[RenderableType]:
+    """Shares are by how each route, fitted to the smaller runs, foretold the best sizes of the larger ones."""
+    if document["optimum"] is None:
+        return []
+    parts: list[RenderableType] = [
+        plain(""),
+        heading("The best size by each route; shares by how near it foretold those of the larger runs"),
+        _table(members_table(document)),
+    ]
+    if document["isoflop"]:
+        return [*parts, plain(""), heading("IsoFLOP profiles"), _table(profiles_table(document))]
+    return [*parts, plain(f"no route by IsoFLOP profiles: {document['missing']['isoflop']}")]
 
 
 def _time(document: Mapping[str, Any]) -> list[RenderableType]:

@@ -29,6 +29,7 @@ from lawfit.estimate.steady_rate import Curves
 from lawfit.estimate.timescale import bracket_sentence
 from lawfit.estimate.weight_decay import COUPLED, in_one_convention
 from lawfit.factors import asked_levels
+from lawfit.laws.critical_batch import ZHANG, Definition
 from lawfit.laws.lent import log_asymptote
 from lawfit.records import FitStatus, Run, SizedLoss, StepsToTarget, content_hash
 from lawfit.units import counted, format_quantity
@@ -106,12 +107,18 @@ def evidence_hash(evidence: Evidence) -> str:
 
 
 def fit_all_laws(
-    evidence: Evidence, *, at: Sequence[str] = (), three_term: bool = False, without_laws: Sequence[str] = ()
+    evidence: Evidence,
+    *,
+    at: Sequence[str] = (),
+    also: Definition = ZHANG,
+    three_term: bool = False,
+    without_laws: Sequence[str] = (),
 ) -> AllLaws:
     """Fit every law that the evidence supports; the three-term surface, which takes seconds, only when asked.
 
     All but that of weight decay hold at one level of each setting that varies: `at`, or what `held` chooses.
-    `without_laws` are published laws that must lend nothing to any of them (`laws.lenders`).
+    `without_laws` are published laws that must lend nothing to any of them (`laws.lenders`). A critical batch is also
+    stated by the definition `also`.
 
     Raises
     ------
@@ -142,6 +149,7 @@ def fit_all_laws(
         stated=evidence.stated,
         decay=decay,
         level={run.run_key for run in level},
+        also=also,
         rng=rng,
         surface=three_term,
         without_laws=without_laws,
@@ -195,7 +203,7 @@ def _critical_law(found: RecipeLaws, metric: str) -> tuple[FittedLaw | None, str
         "unstated": found.unstated.get(route, ""),
         "lines": [
             *critical_words.lines(analysis, noise, found.least_tokens),
-            critical_words.restated(found.restated.get(route), found.unstated.get(route, "")),
+            critical_words.restated(found.also, found.restated.get(route), found.unstated.get(route, "")),
         ],
         "reasons": list(analysis.reasons),
         "sentences": list(analysis.sentences),

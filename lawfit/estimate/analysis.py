@@ -54,6 +54,9 @@ class FitOptions:
     without_laws: tuple[str, ...] = ()  # published laws that must lend nothing (they were fitted on these runs)
     backtest: bool = True
     at: tuple[str, ...] = ()  # levels of settings that vary, asked for as NAME=VALUE
+    critical_definition: str = (
+        "zhang"  # a critical batch is also stated by this: `laws.critical_batch.Definition.parse`
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from lawfit.estimate.critical_analysis import CriticalAnalysis
 from lawfit.estimate.critical_laws import BOTH
 from lawfit.estimate.least_tokens import LeastTokensFit
 from lawfit.estimate.noise_by_size import NoiseFactor
-from lawfit.laws.critical_batch import ZHANG
+from lawfit.laws.critical_batch import ZHANG, Definition
 from lawfit.records import FitStatus
 from lawfit.units import counted, format_quantity
 
@@ -40,14 +40,14 @@ def lines(found: CriticalAnalysis, noise: NoiseFactor | None, least: LeastTokens
     return [f"{label}: {words}" for label, words in said if words]
 
 
-def restated(found: CriticalAnalysis | None, why_not: str) -> str:
+def restated(also: Definition, found: CriticalAnalysis | None, why_not: str) -> str:
     """The law in a further definition: exponent, where its numbers lie, and what they mean."""
+    name = "Zhang's definition" if also == ZHANG else "the definition that was asked for"
     if found is None:
-        return f"by Zhang's definition: not stated: {why_not}"
+        return f"by {name}: not stated: {why_not}"
     law = found.laws[found.answering]
     low, high = law.exponent_interval(found.answering)
     ends = sorted(c.value_tokens for c in found.measured)
-    name = "Zhang's definition" if found.definition == ZHANG else "another definition"
     lent = "" if found.lent_by is None else f", in part from {', '.join(found.lent_by) or 'a vague prior'}"
     return (
         f"by {name}: {format_quantity(ends[0])} to {format_quantity(ends[-1])} tokens, moving as "

@@ -40,6 +40,7 @@ from lawfit.estimate.loss_result import (
 )
 from lawfit.estimate.newton import Floats
 from lawfit.estimate.resample import cluster_index
+from lawfit.estimate.split_backtest import SplitBacktest, among, judge_split
 
 # What the drift is before the runs have spoken, as a share of the slope of log loss along compute, and how many
 # extrapolations that opinion and the runs' own are worth. Settled on simulated laws outside every form, and checked by
@@ -64,6 +65,8 @@ class LossEnsemble:
     backtests: tuple[FormBacktest, ...]  # of all candidates, best first; those kept in the order of `fits`
     drift: Drift
     level: float
+    # how each of `fits`, and the law of profiles where there is one, foretold the split; empty where nothing says it
+    split: tuple[SplitBacktest, ...] = ()
 
     @property
     def weights(self) -> Floats:
@@ -185,6 +188,7 @@ class LossEnsemble:
             "backtests": [asdict(backtest) for backtest in self.backtests],
             "drift": asdict(self.drift),
             "level": self.level,
+            "split": [asdict(found) for found in self.split],
         }
 
     @classmethod
@@ -198,6 +202,10 @@ class LossEnsemble:
             ),
             drift=Drift(**content["drift"]),
             level=content["level"],
+            split=tuple(
+                SplitBacktest(**{**found, "error": np.inf if found["error"] is None else found["error"]})
+                for found in content.get("split", ())  # fits of before were not judged by it
+            ),
         )
 
 
@@ -241,10 +249,13 @@ def fit_ensemble(
     why = {each: found for each in tried for found in trials[each] if isinstance(found, str)}
     ready = {Candidate(fit.form, 0.0): fit for fit in made}
     backtests = judge(errors, why, [each for each, fit in ready.items() if fit.certificate.certified])
+    kept = {Candidate(b.form, b.without): b for b in backtests if not b.rejected}
+    base = trials.get(Candidate("additive", 0.0), ["not among the forms"] * len(parted))
+    split = judge_split({each: trials[each] for each in kept}, base, columns, parted, index)
+    counts = {Candidate(each.form, each.without): each.weight for each in split}
     fits: list[LossFit] = []
     lost: dict[Candidate, str] = {}
-    for each in (b for b in backtests if not b.rejected):
-        candidate = Candidate(each.form, each.without)
+    for candidate, each in kept.items():
         rows = window(columns, each.without)
         try:
             fits.append(
@@ -255,7 +266,7 @@ def fit_ensemble(
                     clusters=None if clusters is None else index[rows],
                     form=each.form,
                     asymptote=asymptote if FORMS[each.form].asymptote else None,
-                    resamples=_resamples(resamples, each.weight),
+                    resamples=_resamples(resamples, max(each.weight, counts.get(candidate, 0.0))),
                     level=level,
                 )
             )
@@ -264,9 +275,12 @@ def fit_ensemble(
     if not fits:
         raise FitError("no form of a loss law that predicts the larger of these runs can be fitted to all of them")
     backtests = tuple(_without(b, lost.get(Candidate(b.form, b.without))) for b in backtests)
-    whole = LossEnsemble(fits=tuple(fits), backtests=backtests, drift=Drift(sd=0.0, freedom=1.0), level=level)
-    kept = [trials[Candidate(b.form, b.without)] for b in backtests if not b.rejected]
-    seen = [_missed([trial[i] for trial in kept], whole, columns, cut) for i, cut in enumerate(parted)]
+    split = among([each not in lost for each in kept], split)
+    whole = LossEnsemble(
+        fits=tuple(fits), backtests=backtests, drift=Drift(sd=0.0, freedom=1.0), level=level, split=split
+    )
+    ready_trials = [trials[each] for each in kept if each not in lost]
+    seen = [_missed([trial[i] for trial in ready_trials], whole, columns, cut) for i, cut in enumerate(parted)]
     return replace(whole, drift=_drift(seen, _slope(whole, columns, log_flops)))
 
 

@@ -63,6 +63,7 @@ class RecipeLaws:
     missing: Mapping[str, str]  # route -> what it would take
     restated: Mapping[str, CriticalAnalysis] = field(default_factory=dict)  # by route, in a further definition
     unstated: Mapping[str, str] = field(default_factory=dict)  # route -> why it is not stated in that definition
+    also: Definition = ZHANG  # that definition
     unread: tuple[str, ...] = ()  # loss curves that are stored and not read, and what would have them read
     without_laws: tuple[str, ...] = ()  # published laws that lent nothing
 
@@ -166,7 +167,7 @@ def fit_recipe_laws(
         if also.reference_batch_tokens > tried:
             unstated[route] = (
                 f"it counts from a batch of {also.reference_batch_tokens:,.0f} tokens, "
-                f"and the largest tried is {tried:,.0f}"
+                f"and the largest tried is {tried:,.0f}; --critical-definition takes another reference"
             )
         else:
             restated[route] = analyse_critical(_critical(fits, certificates, also, estimator), (), without_laws)
@@ -187,6 +188,7 @@ def fit_recipe_laws(
         missing=missing,
         restated=restated,
         unstated=unstated,
+        also=also,
         unread=tuple(steady.refusals(curves or {})),
         without_laws=tuple(without_laws),
     )

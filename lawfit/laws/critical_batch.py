@@ -8,12 +8,16 @@ means little: that of Zhang et al. (arXiv 2410.21676) is a third to a quarter of
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from lawfit.units import parse_quantity
 
 Floats = NDArray[np.float64]
 
@@ -68,6 +72,28 @@ class Definition:
             )
         return np.asarray((batch - least) / self.fraction)
 
+    @classmethod
+    def parse(cls, text: str) -> Definition:
+        """``doubling``, ``zhang``, or ``FRACTION@REFERENCE``: that fraction more steps than linear scaling from there.
+
+        REFERENCE is a batch in tokens (``131072``, ``0.5M``) or sequences times tokens of each (``256x512``); without
+        one, that fraction more tokens than a very small batch would need.
+
+        Raises
+        ------
+        ValueError
+            Anything else.
+        """
+        if text in NAMED:
+            return NAMED[text]
+        fraction, at, reference = text.partition("@")
+        if re.fullmatch(r"[0-9.]+(?:e-?[0-9]+)?", fraction) is None or bool(at) != bool(reference):
+            raise ValueError(f"'{text}' is no definition of a critical batch: {DEFINITIONS}")
+        return cls(
+            fraction=parse_quantity(fraction),
+            reference_batch_tokens=math.prod(parse_quantity(part) for part in reference.split("x")) if at else 0.0,
+        )
+
     def words(self) -> str:
         """For people: ``20 % more steps than linear scaling from a batch of 131,072 tokens``."""
         percent = f"{100 * self.fraction:.4g} % more"
@@ -102,6 +128,9 @@ class Definition:
 
 DOUBLING: Final = Definition(fraction=1.0)  # arXiv 1812.06162, 2001.08361, 2505.13738
 ZHANG: Final = Definition(fraction=0.2, reference_batch_tokens=256.0 * 512.0)  # arXiv 2410.21676: 256 sequences of 512
+
+NAMED: Final = {"doubling": DOUBLING, "zhang": ZHANG}
+DEFINITIONS: Final = "doubling, zhang, or FRACTION@REFERENCE such as 0.2@256x512"
 
 
 def convert(batch_tokens: ArrayLike, given: Definition, wanted: Definition) -> Floats:

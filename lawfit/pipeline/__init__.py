@@ -97,6 +97,7 @@ def refit(
     options: FitOptions | None = None,
     without_laws: Sequence[str] = (),
     at: Sequence[str] = (),
+    critical_definition: str = "",
     three_term: bool = False,
     progress: Callable[[str, float], None] | None = None,
 ) -> Fit:
@@ -107,7 +108,8 @@ def refit(
 
     `without_laws` names published laws that must lend nothing to any of them, beside those of the options; all that was
     fitted on the same runs is withheld with them. `at` asks for levels of settings that vary inside the recipe, each as
-    ``NAME=VALUE``; of the others one is chosen (`estimate.held`).
+    ``NAME=VALUE``; of the others one is chosen (`estimate.held`). `critical_definition` is what a critical batch is
+    also stated by (`laws.critical_batch.Definition.parse`); Zhang's where nothing is said.
 
     Raises
     ------
@@ -118,8 +120,12 @@ def refit(
     NotEnoughData
         No run finished, and nothing else could be fitted either; `UnknownLevel` where none has a level asked for.
     ValueError
-        `at` contradicts itself.
+        `at` contradicts itself, or `critical_definition` is none.
     """
+    if critical_definition:
+        from lawfit.estimate.analysis import FitOptions
+
+        options = replace(options or FitOptions(), critical_definition=critical_definition)
     if at:
         from lawfit.estimate.analysis import FitOptions
 

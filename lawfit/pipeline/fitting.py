@@ -129,14 +129,18 @@ def fit_evidence(
     """
     from lawfit.estimate.all_laws import evidence_hash, fit_all_laws
     from lawfit.estimate.analysis import FitOptions
+    from lawfit.laws.critical_batch import ZHANG, Definition
     from lawfit.laws.lenders import lending_to
 
     options, report = options or FitOptions(), progress or (lambda _step, _share: None)
     report("further laws", 0.0)
     lending = lending_to(recipe, options.without_laws)
-    found = fit_all_laws(evidence, at=options.at, three_term=three_term, without_laws=lending.without)
+    also = Definition.parse(options.critical_definition)
+    found = fit_all_laws(evidence, at=options.at, also=also, three_term=three_term, without_laws=lending.without)
     data, code = evidence_hash(evidence), code_version()
-    stated = {"without_laws": list(options.without_laws)} | ({"at": list(options.at)} if options.at else {})
+    stated: dict[str, Json] = {"without_laws": list(options.without_laws)}
+    stated |= {"at": list(options.at)} if options.at else {}
+    stated |= {"critical_definition": options.critical_definition} if also != ZHANG else {}
     laws = tuple(
         Fit(
             id=content_hash({"recipe": recipe.key, "data": data, "code": code, "kind": law.kind, "options": stated}),

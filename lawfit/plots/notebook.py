@@ -68,7 +68,9 @@ def plot_backtest(fit: Fit, split: int = 0) -> Figure:
 
 
 def plot_plan(fit: Fit, document: Mapping[str, Any], kind: str = "valley") -> Figure:
-    """A figure of a plan: the loss along its budget ("valley"), the plan among the runs ("plane"), or "time".
+    """A figure of a plan: the loss along its budget ("valley"), the plan among the runs ("plane"), "routes" or "time".
+
+    "routes" has the best size of each compute by every form of the law and by IsoFLOP profiles.
 
     Parameters
     ----------
@@ -77,16 +79,21 @@ def plot_plan(fit: Fit, document: Mapping[str, Any], kind: str = "valley") -> Fi
     Raises
     ------
     ValueError
-        Another kind, or "time" without a critical batch.
+        Another kind, "time" without a critical batch, or "routes" where the runs do not say the best size.
     """
+    from lawfit.plots.plan_routes import routes_figure, routes_numbers
     from lawfit.plots.planning import plane_figure, plane_numbers, time_figure, valley_figure, valley_numbers
 
     if kind == "valley":
         return valley_figure(valley_numbers(fit, document))
     if kind == "plane":
         return plane_figure(plane_numbers(fit, document))
+    if kind == "routes":
+        if document["optimum"] is None:
+            raise ValueError(document["missing"]["optimum"])
+        return routes_figure(routes_numbers(fit, document))
     if kind != "time":
-        raise ValueError(f"there is no figure '{kind}' of a plan; there are valley, plane, time")
+        raise ValueError(f"there is no figure '{kind}' of a plan; there are valley, plane, routes, time")
     if document["time"] is None:
         raise ValueError(document["missing"]["time"])
     return time_figure(document)

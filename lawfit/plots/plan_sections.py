@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from lawfit.plots.html import Chart, Table, chart_html, list_html, pairs_html, table_html, tag, text
+from lawfit.plots.plan_routes import members_table, profiles_table, routes_figure, routes_numbers
 from lawfit.plots.plan_tables import (
     alternatives_table,
     batches_table,
@@ -41,6 +42,7 @@ def plan_sections(fit: Fit, document: Mapping[str, Any]) -> str:
             simulated_banner(document["recipe"]),
             _answer(document),
             _choices(fit, document),
+            _routes(fit, document),
             _time(document),
             _evidence(document),
             tag(
@@ -155,6 +157,32 @@ def _choices(fit: Fit, document: Mapping[str, Any]) -> str:
     if runs:
         body += tag("h3", "Runs that would say the best size better") + list_html([_run_words(run) for run in runs])
     return tag("section", body, aria_labelledby="plan-choices")
+
+
+def _routes(fit: Fit, document: Mapping[str, Any]) -> str:
+    """The best size by each form of the law and by profiles, side by side; nothing where no optimum is known."""
+    if document["optimum"] is None:
+        return ""
+    body = tag("h2", "The best size by other routes", id="plan-routes-title")
+    lead = (
+        "Each form of the law is fitted to the smaller runs and held against the larger ones: the nearer it foretold "
+        "their best sizes (not their losses), the larger its share in the plan."
+    )
+    body += tag("p", text(lead), class_="lead")
+    body += table_html(members_table(document), "Routes to the best size")
+    minima = " Blue: minima of the IsoFLOP profiles with their intervals, and the law through them."
+    chart = Chart(
+        id="plan-routes",
+        title="The best size of each compute",
+        caption=f"Grey: each form of the law, wider lines counting more.{minima if document['isoflop'] else ''} "
+        "Diamond: the plan's best size with its interval.",
+        figure=routes_figure(routes_numbers(fit, document)),
+        table=profiles_table(document) if document["isoflop"] else members_table(document),
+    )
+    body += chart_html(chart)
+    if not document["isoflop"]:
+        body += tag("p", text(_sentence(f"no route by IsoFLOP profiles: {document['missing']['isoflop']}")))
+    return tag("section", body, aria_labelledby="plan-routes-title")
 
 
 def _run_words(run: Mapping[str, Any]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from lawfit.estimate.loss_law import form_name
 from lawfit.plots.html import Table
 from lawfit.records import third_words
 from lawfit.units import format_duration, format_flops, format_percent, format_quantity
@@ -217,24 +216,6 @@ def _three(value: float) -> str:
 
 def _four(value: float) -> str:
     return f"{value:.4g}"
-
-
-def routes_words(document: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The best size by each form of the law alone, and by profiles without one."""
-    rows = []
-    forms = (document["optimum"] or {}).get("forms", [])
-    if len(forms) > 1:
-        told = [f"{form_name(f['form'])} {format_quantity(f['params'])} ({f['share']:.0%})" for f in forms]
-        rows.append(("Size by form", ", ".join(told)))
-    if part := document.get("isoflop"):
-        size, a = part["params"], part["params_exponent"]
-        words = (
-            f"{format_quantity(size['value'])} parameters ({format_quantity(size['low'])} to "
-            f"{format_quantity(size['high'])}) by the minima of {len(part['budgets'])} profiles, moving as "
-            f"compute^{a['value']:.2f} ({a['low']:.2f} to {a['high']:.2f})"
-        )
-        rows.append(("IsoFLOP", words))
-    return rows
 
 
 def third_rows(document: Mapping[str, Any]) -> list[tuple[str, str]]:

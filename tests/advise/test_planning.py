@@ -368,16 +368,33 @@ class TestSeveralForms:
         found, belief = of_two_forms()
         assert set(belief.forms) == {"additive", "power"}  # the third knows of no split
         assert sum(belief.forms.values()) == pytest.approx(1)
-        weight = {each.form: each.weight for each in found.by_form()}
-        assert belief.forms["power"] / belief.forms["additive"] == pytest.approx(weight["power"] / weight["additive"])
+        weight = {form: sum(each.weight for each in found.split if each.form == form) for form in belief.forms}
+        assert belief.forms == pytest.approx(weight)
         assert belief.counts == tuple(round(400 * share) for share in belief.weights)
         assert np.isfinite(belief.each([1e8, 1e14], [1e9, 1e5])).all()
 
-    def test_the_centre_is_their_mean(self) -> None:
+    def test_differences_along_a_budget_are_weighed_by_the_split_and_levels_by_the_loss(self) -> None:
         found, belief = of_two_forms()
-        each = [float(np.log(fit.loss(1e10, 1e11))) for fit in found.fits if fit.form != "compute_only"]
-        mean = float(np.dot(belief.weights, each))
-        assert belief.centre([1e10], [1e11])[0] == pytest.approx(mean, rel=1e-9)
+        params = np.geomspace(1e8, 1e12, 2001)
+        tokens = 1e21 / params
+        each = np.array([np.log(fit.loss(params, tokens)) for fit in found.fits if fit.form != "compute_only"])
+        centre = belief.centre(params, tokens)
+        apart = centre - np.array(belief.weights) @ each
+        assert np.ptp(apart) < 1e-9  # one level along the budget
+        assert belief.weights != belief.loss_weights
+        lowest = np.array(belief.loss_weights) @ each.min(axis=1)
+        between = np.array(belief.weights) @ (each - each.min(axis=1, keepdims=True))
+        assert centre == pytest.approx(lowest + between, abs=1e-4)  # levels are read off a grid of computes
+        worlds = belief.each(params[:3], tokens[:3])
+        assert len(worlds) == belief.worlds
+
+    def test_members_that_were_not_judged_by_the_split_count_as_by_the_loss(self) -> None:
+        found, belief = of_two_forms()
+        fit = loss_fit(*runs_of(CHINCHILLA, 0.03, sizes=6), resamples=60)
+        unjudged = {**found.to_json(), "split": []}
+        alike = LossBelief.of(replace(fit, payload={**fit.payload, "forms": unjudged}), 0.9)
+        assert alike.weights == alike.loss_weights == belief.loss_weights
+        assert np.isnan(alike.errors).all()
 
     def test_the_interval_holds_what_the_forms_disagree_about(self) -> None:
         _, belief = of_two_forms()

@@ -122,7 +122,7 @@ def fitted(study: Study, rng: np.random.Generator, *, forms: bool) -> Fit | None
             ).to_json()
         except FitError:
             several = None
-    points = [{"params": n, "tokens": d} for n, d in zip(study.params, study.tokens, strict=True)]
+    points = [{"params": n, "tokens": d, "loss": y} for n, d, y in zip(*columns, strict=True)]
     status = FitStatus.OK if lent is None else FitStatus.SPARSE
     return Fit(
         id="", recipe_key="", recipe_name="", kind="loss", status=status, data_hash="", code_version="", created_at="",

@@ -198,7 +198,7 @@ REFUSED = {
     ),
     "definition": (("critical-batch", "1M", "--from", "mine"), "'mine' is no definition of a critical batch"),
     "below the definition": (("critical-batch", "100", "--from", "zhang"), "is the number in sequences?"),
-    "fraction of zero": (("critical-batch", "1M", "--from", "0"), "'0' is not positive"),
+    "fraction of zero": (("critical-batch", "1M", "--from", "0"), "must be positive and finite, got 0"),
 }
 
 

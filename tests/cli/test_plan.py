@@ -58,6 +58,8 @@ def test_prints_a_plan_that_can_be_acted_on(database: str, text: Call, call: Cal
         "Learning rate",
         "Weight decay",
         "The same budget on other sizes",
+        "The best size by each route",
+        "no route by IsoFLOP profiles",
         "The same loss in less time",
         "Size and batch together",
         f"lawfit predictions show {document['settings']['prediction_id']}",
@@ -152,7 +154,7 @@ def test_a_report_beside_the_plan(database: str, away: Path, text: Call) -> None
     _, err = text("plan", "--flops", "1e20", "--report", away / "plan.html")
     assert err.startswith("report: ")
     page = (away / "plan.html").read_text(encoding="utf-8")
-    assert page.count('<figure class="chart"') == 3
+    assert page.count('<figure class="chart"') == 4
     assert "How to spend a training budget" in page
 
 
@@ -161,7 +163,9 @@ class TestPage:
         document = client.get("/v1/plans?flops=1e20").json()
         page = client.get("/plan?flops=1e20")
         assert page.status_code == 200
-        for words in ("plan-valley", "plan-plane", "plan-time", "What else the budget buys", "SIMULATED"):
+        for words in ("valley", "plane", "routes", "time"):
+            assert f'id="plan-{words}"' in page.text
+        for words in ("What else the budget buys", "SIMULATED"):
             assert words in page.text
         assert f"{document['settings']['expected_loss']['value']:.4g}" in page.text
 

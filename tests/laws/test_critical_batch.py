@@ -125,3 +125,24 @@ def test_three_term_without_a_batch_term_has_no_optimum() -> None:
     flat = ThreeTerm(**{**vars(THREE), "batch_scale": 0.0})
     with pytest.raises(ValueError, match="no optimal batch"):
         flat.optimal_batch_tokens(1e10)
+
+
+@pytest.mark.parametrize(
+    ("text", "fraction", "reference"),
+    [
+        ("doubling", 1.0, 0.0),
+        ("zhang", 0.2, 131072.0),
+        ("0.2@256x512", 0.2, 131072.0),
+        ("0.5@0.5M", 0.5, 5e5),
+        ("2", 2.0, 0.0),
+    ],
+)
+def test_definitions_as_people_write_them(text: str, fraction: float, reference: float) -> None:
+    found = Definition.parse(text)
+    assert (found.fraction, found.reference_batch_tokens) == (fraction, reference)
+
+
+@pytest.mark.parametrize("text", ["mine", "", "0.2@", "@256", "0.2@256xmany", "-1", "0"])
+def test_what_is_no_definition_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"no definition|must be positive|not a number|is not positive|'many'"):
+        Definition.parse(text)

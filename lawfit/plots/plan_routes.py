@@ -1,0 +1,234 @@
+"""Routes to the best size of a budget side by side: each form of the loss law, and the minima of IsoFLOP profiles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lawfit.advise.loss_belief import LossBelief, profiles
+from lawfit.advise.planning_optimum import optimal_path
+from lawfit.estimate.isoflop import ISOFLOP, IsoFlop
+from lawfit.estimate.loss_law import form_name
+from lawfit.plots import style
+from lawfit.plots.html import Table
+from lawfit.units import format_flops, format_quantity
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+    from lawfit.records import Fit
+
+Floats = NDArray[np.float64]
+
+_POINTS: Final = 25
+_SPARE: Final = 2.0  # the axis goes this factor beyond what is shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoutesChart:
+    """Best size against compute."""
+
+    flops: Floats  # (c,)
+    members: tuple[tuple[str, float, Floats], ...]  # name, share, best sizes (c,)
+    profiles: Floats  # (budgets, 4) flops, params and ends of its interval; none without profiles
+    line: Floats  # (3, c) by the law through the minima, and ends of its interval; (3, 0) without profiles
+    plan: tuple[float, float]  # flops, params
+    interval: tuple[float, float] | None
+
+
+def member_name(row: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> str:
+    """A form as people call it, with its window where it takes part with two."""
+    if row["form"] == ISOFLOP:
+        return "IsoFLOP profiles"
+    first = min(other["fitted_from_flops"] for other in rows if other["form"] != ISOFLOP)
+    larger = row["fitted_from_flops"] > first * (1 + 1e-6)
+    return form_name(row["form"]) + (", larger runs" if larger else "")
+
+
+def members_table(document: Mapping[str, Any]) -> Table:
+    """Each member of the average with its share, how it fared inside the runs, and what it says alone."""
+    optimum = document["optimum"]
+    level = f"{100 * optimum['params']['level']:g} % interval"
+    columns = ("route", "share", "off inside the runs", "parameters", level, "exponent")
+    rows = [
+        (
+            member_name(row, optimum["forms"]),
+            f"{row['share']:.0%}",
+            "-" if row["error_factor"] is None else f"{row['error_factor']:.2f}x",
+            format_quantity(row["params"]),
+            "",
+            f"{row['params_exponent']:.2f}",
+        )
+        for row in optimum["forms"]
+        if row["form"] != ISOFLOP
+    ]
+    if len(rows) > 1:
+        alone = optimum["params_by_forms"]
+        share = sum(row["share"] for row in optimum["forms"] if row["form"] != ISOFLOP)
+        rows.append(("forms together", f"{share:.0%}", "", format_quantity(alone["value"]), _ends(alone), ""))
+    if part := document["isoflop"]:
+        own = next((row for row in optimum["forms"] if row["form"] == ISOFLOP), None)
+        factor = None if own is None else own["error_factor"]
+        exponent = part["params_exponent"]
+        rows.append(
+            (
+                "IsoFLOP profiles",
+                "beside" if own is None else f"{own['share']:.0%}",
+                "-" if factor is None else f"{factor:.2f}x",
+                format_quantity(part["params"]["value"]),
+                _ends(part["params"]),
+                f"{exponent['value']:.2f} ({exponent['low']:.2f} to {exponent['high']:.2f})",
+            )
+        )
+    exponent = optimum["params_exponent"]
+    ends = "" if exponent["low"] is None else f" ({exponent['low']:.2f} to {exponent['high']:.2f})"
+    whole = optimum["params"]
+    rows.append(("plan", "", "", format_quantity(whole["value"]), _ends(whole), f"{exponent['value']:.2f}{ends}"))
+    return Table(columns=columns, rows=tuple(rows), numbers=columns[1:4], strong=len(rows) - 1)
+
+
+def profiles_table(document: Mapping[str, Any]) -> Table:
+    """The minimum of each profile."""
+    columns = ("budget, FLOPs", "sizes", "best size", f"{100 * document['isoflop']['params']['level']:g} % interval")
+    return Table(
+        columns=columns,
+        rows=tuple(
+            (
+                format_flops(row["flops"]),
+                str(row["sizes"]),
+                format_quantity(row["params"]),
+                f"{format_quantity(row['low'])} to {format_quantity(row['high'])}",
+            )
+            for row in document["isoflop"]["budgets"]
+        ),
+        numbers=columns[:3],
+    )
+
+
+def _ends(part: Mapping[str, Any]) -> str:
+    if part["low"] is None or part["high"] is None:
+        return "-"
+    return f"{format_quantity(part['low'])} to {format_quantity(part['high'])}"
+
+
+def routes_numbers(fit: Fit, document: Mapping[str, Any]) -> RoutesChart:
+    """Best sizes by every member from the cheapest run to beyond the budget, with the minima of profiles."""
+    optimum = document["optimum"]
+    belief = LossBelief.of(fit, document["asked"]["level"])
+    served = document["asked"].get("inference_tokens", 0.0)
+    low, high = belief.scales["flops"]
+    flops = np.geomspace(min(low, optimum["flops"]), _SPARE * max(high, optimum["flops"]), _POINTS)
+    members = tuple(
+        (
+            member_name(row, optimum["forms"]),
+            row["share"],
+            np.exp(optimal_path(belief.alone(i), served=served, budgets=flops).log_params[0]),
+        )
+        for i, row in enumerate(optimum["forms"])
+        if row["form"] != ISOFLOP
+    )
+    found = profiles(fit)
+    shown, line = np.empty((0, 4)), np.empty((3, 0))
+    if document["isoflop"] and isinstance(found, IsoFlop):
+        rows = document["isoflop"]["budgets"]
+        shown = np.array([[row[name] for name in ("flops", "params", "low", "high")] for row in rows], dtype=float)
+        line = np.array([found.at(float(c), belief.level) for c in flops]).T
+    ends = optimum["params"]
+    known = ends["low"] is not None and ends["high"] is not None
+    return RoutesChart(
+        flops=flops,
+        members=members,
+        profiles=shown,
+        line=line,
+        plan=(optimum["flops"], ends["value"]),
+        interval=(ends["low"], ends["high"]) if known else None,
+    )
+
+
+def routes_figure(chart: RoutesChart) -> Figure:
+    """Lines of every form, points of profiles with their line and band, and the answer with its interval."""
+    base = {"type": "scatter", "mode": "lines", "hoverinfo": "skip"}
+    x = chart.flops.tolist()
+    traces: list[dict[str, Any]] = []
+    if chart.line.size:
+        middle, low, high = (row.tolist() for row in chart.line)
+        edge = {**base, "x": x, "line": {"width": 0}, "showlegend": False}
+        traces += [
+            {**edge, "y": low},
+            {**edge, "y": high, "fill": "tonexty", "fillcolor": style.colour("band")},
+            {
+                **base, "x": x, "y": middle, "name": "through the minima",
+                "line": {"color": style.colour("ours"), "width": 2.2},
+            },
+        ]  # fmt: skip
+    for i, (name, share, sizes) in enumerate(chart.members):
+        traces.append(
+            {
+                **base,
+                "x": x,
+                "y": sizes.tolist(),
+                "name": f"{name} ({share:.0%})",
+                "line": {
+                    "color": style.colour("others"),
+                    "width": 0.8 + 3 * share,
+                    "dash": style.DASHES[i % len(style.DASHES)],
+                },
+            }
+        )
+    if len(chart.profiles):
+        flops, params, low, high = chart.profiles.T
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "minimum of a profile",
+                "x": flops.tolist(),
+                "y": params.tolist(),
+                "marker": {"size": 8, "color": style.colour("ours")},
+                "error_y": _bars(params, low, high, style.colour("ours")),
+                "hovertemplate": "%{y:.3s} parameters at %{x:.2e} FLOPs<extra></extra>",
+            }
+        )
+    at, size = np.array([chart.plan[0]]), np.array([chart.plan[1]])
+    answer: dict[str, Any] = {
+        "type": "scatter",
+        "mode": "markers",
+        "name": "the plan's best size",
+        "x": at.tolist(),
+        "y": size.tolist(),
+        "marker": {"symbol": "diamond", "size": 12, "color": style.colour("target")},
+        "hovertemplate": "%{y:.3s} parameters at %{x:.2e} FLOPs<extra></extra>",
+    }
+    every = np.concatenate([size, *(sizes for *_, sizes in chart.members), chart.line.ravel()])
+    if chart.interval is not None:
+        low, high = (np.array([end]) for end in chart.interval)
+        answer["error_y"] = _bars(size, low, high, style.colour("target"))
+        every = np.concatenate([every, low, high])
+    traces.append(answer)
+    # one form that runs away does not flatten the others
+    bottom, top = max(every.min(), size[0] / 1e4), min(every.max(), size[0] * 1e3)
+    return style.figure(
+        traces,
+        {
+            "xaxis": style.log_axis("Compute, FLOPs", float(x[0]), float(x[-1]), write=format_flops),
+            "yaxis": style.log_axis("Best size, parameters", float(bottom), float(top)),
+            "height": 460,
+            "margin": {"b": 150},
+        },
+    )
+
+
+def _bars(value: Floats, low: Floats, high: Floats, colour: str) -> dict[str, Any]:
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": (high - value).clip(0).tolist(),
+        "arrayminus": (value - low).clip(0).tolist(),
+        "color": colour,
+        "thickness": 1.6,
+        "width": 4,
+    }
