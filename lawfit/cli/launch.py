@@ -105,7 +105,8 @@ def launch(
     seq_len. base holds fields of packs and of all models, shapes of models, run of runs; a block may say any of them
     again, and list those of runs. All fields with their defaults: python -m lawfit.train --schema. The validation part
     of the corpus must hold eval_sequences sequences: of a small corpus, ask for fewer. A run of more tokens than the
-    training part has reads them again.
+    training part has reads them again; "unique_tokens": [4e6, 16e6] in a block has its runs read so many tokens over
+    and over.
 
     Exit code 3: some runs failed, the rest is stored. 5: the deadline came first. 130: stopped by a signal.
     """

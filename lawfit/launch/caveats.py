@@ -50,8 +50,14 @@ def too_much_evaluation(corpus: Corpus, tasks: Sequence[Task]) -> str:
 
 
 def repeated_text(corpus: Corpus, tasks: Sequence[Task]) -> str:
-    """The training part can hold fewer tokens than a run reads."""
-    longest = max((tokens for task in tasks for tokens in task.tokens.values()), default=0)
+    """The training part can hold fewer tokens than a run reads that was not asked to repeat fewer."""
+    unlimited = (
+        tokens
+        for task in tasks
+        for run, tokens in zip(task.pack.runs, task.tokens.values(), strict=True)
+        if run.unique_tokens is None
+    )
+    longest = max(unlimited, default=0)
     if longest <= corpus.train_tokens:
         return ""
     return (

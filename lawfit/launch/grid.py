@@ -9,7 +9,7 @@
 
 Every block is the full product of its lists; a single value may stand for a list of one. Its other fields are those of
 a pack ("optimizer", "decay", "noise_scale", "evals", ...), of a model ("mup_base_width", "qk_norm", ...) or of a run
-("schedule", "average_half_life_tokens", "beta2", ...), for all runs of the block; of a run they may be lists, too, and
+("schedule", "unique_tokens", "beta2", ...), for all runs of the block; of a run they may be lists, too, and
 multiply. A seed is that of the weights and of the order of the data, unless "data_seed" is given. A block may say
 "tokens_per_param" instead of "tokens", and its own "warmup_fraction"; without "lr" or
 "weight_decay", it has those of "run". Without "vocab", the corpus says it.

@@ -100,6 +100,13 @@ def read_packs(sources: Iterable[Path | Pack], corpus_folder: str | None = None)
                 f"pack {pack.name} has a vocabulary of {pack.model.vocab}, and the corpus in {corpus.folder} one of "
                 f"{corpus.vocab}; set model.vocab to {corpus.vocab} or more"
             )
+        there = (corpus.train_tokens - 1) // pack.model.seq_len  # sequences: each has a token to predict behind it
+        if any(pack.unique_sequences(i, there) > there for i in range(len(pack.runs))):
+            raise LaunchError(
+                f"pack {pack.name} asks for more different tokens (unique_tokens) than the corpus in {corpus.folder} "
+                f"holds, {there * pack.model.seq_len:,} in sequences of {pack.model.seq_len}; ask for fewer, or leave "
+                "the limit out"
+            )
     here: dict[str, Any] = {"corpus": corpus.folder, "corpus_hash": corpus.hash}
     return [(file, dataclasses.replace(pack, **here)) for file, pack in found], corpus
 

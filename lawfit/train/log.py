@@ -87,7 +87,7 @@ def start_line(pack: Pack, index: int, manifest: Manifest, sequences: int) -> di
         "batch_sequences": pack.batch_sequences,
         "batch_tokens": pack.batch_tokens,
         "tokens": run.steps * pack.batch_tokens,
-        "epochs": run.steps * pack.batch_sequences / sequences,
+        "epochs": run.steps * pack.batch_sequences / pack.unique_sequences(index, sequences),
         "eval_tokens": pack.eval_sequences * pack.model.seq_len,
         "loss_kind": "validation_cross_entropy_nats_per_token",
         "corpus": dataclasses.asdict(manifest),

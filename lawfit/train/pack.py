@@ -124,6 +124,14 @@ class RunSettings:
     average_half_life_tokens: Annotated[
         float | None, About("Also evaluate an exponential average of the weights, of this half-life.", above=0)
     ] = None
+    unique_tokens: Annotated[
+        float | None,
+        About(
+            "Read only so many different tokens of the text, in whole sequences, over and over, each time in another "
+            "order: those that the run would read first without a limit. Null: all of the text.",
+            above=0,
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         check(self)
@@ -188,6 +196,13 @@ class Pack:
         demand(len(self.runs) >= 1, "runs", "[]", "at least one run")
         mup_defined = self.model.mup_base_width is None or self.optimizer == "adamw"
         demand(mup_defined, "optimizer", self.optimizer, "adamw with model.mup_base_width: muP's rates are Adam's")
+        for i, run in enumerate(self.runs):
+            if run.unique_tokens is not None:
+                least, whole = self.model.seq_len, run.steps * self.batch_tokens
+                allowed = f"a sequence ({least}) or more and fewer than the run's {whole} tokens, or left out"
+                demand(
+                    least <= run.unique_tokens < whole, f"runs[{i}].unique_tokens", f"{run.unique_tokens:g}", allowed
+                )
 
     @property
     def batch_tokens(self) -> int:
@@ -196,6 +211,11 @@ class Pack:
     @property
     def micro_sequences(self) -> int:
         return self.batch_sequences // self.accumulation
+
+    def unique_sequences(self, index: int, sequences: int) -> int:
+        """Different sequences that run `index` may read of a text of `sequences`."""
+        limit = self.runs[index].unique_tokens
+        return sequences if limit is None else int(limit // self.model.seq_len)
 
     def beta2(self, index: int) -> float:
         """As it is used in run `index`."""

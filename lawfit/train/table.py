@@ -53,6 +53,7 @@ def run_row(events: Sequence[Mapping[str, Json]]) -> dict[str, Json] | None:
         "n_params": start["non_embedding_params"],
         "n_params_kind": "non_embedding",
         "n_tokens": start["tokens"],
+        "unique_tokens": round(start["tokens"] / max(start["epochs"], 1)),
         "batch_size_sequences": start["batch_sequences"],
         "seq_len": model["seq_len"],
         "batch_size_tokens": start["batch_tokens"],

@@ -152,12 +152,19 @@ class Trainer:
                 f"the corpus holds {sequences} training and {held_out} validation sequences of {model.seq_len} tokens; "
                 f"the pack evaluates on {pack.eval_sequences}"
             )
+        unique = [pack.unique_sequences(i, sequences) for i in range(self.k)]
+        if (most := max(unique)) > sequences:
+            raise CorpusError(
+                f"the corpus holds {sequences * model.seq_len} training tokens in sequences of {model.seq_len}; a run "
+                f"asks for {most * model.seq_len} different ones (unique_tokens)"
+            )
         # int16 where it fits: torch indexes it on every device, and it is half the memory of int32
         kind = np.int16 if model.vocab <= 2**15 else np.int32
         self.train_tokens = torch.from_numpy(corpus.train.astype(kind)).to(self.device)
         self.eval_tokens = torch.from_numpy(corpus.validation.astype(kind)).to(self.device)
-        orders = {seed: sequence_order(sequences, self.places, seed) for seed in {run.data_seed for run in pack.runs}}
-        table = np.stack([orders[run.data_seed] for run in pack.runs])
+        read = [(run.data_seed, most) for run, most in zip(pack.runs, unique, strict=True)]
+        orders = {(seed, most): sequence_order(sequences, self.places, seed, most) for seed, most in set(read)}
+        table = np.stack([orders[what] for what in read])
         self.order = torch.from_numpy(table).to(self.device)
 
     @property

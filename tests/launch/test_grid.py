@@ -48,6 +48,13 @@ def test_what_a_block_may_say() -> None:
     assert {(run.data_seed, run.average_half_life_tokens, run.warmup_steps) for run in pack.runs} == {(7, 320, 10)}
 
 
+def test_unique_tokens_multiply_within_one_pack() -> None:
+    (pack,) = grid.packs(with_block(batch_tokens=32, lr=[0.01, 0.02], unique_tokens=[64, 3.2e2], seeds=0))
+    assert [(run.unique_tokens, run.lr) for run in pack.runs] == [(64, 0.01), (64, 0.02), (320, 0.01), (320, 0.02)]
+    with pytest.raises(PackError, match=r"blocks\[0\]: runs\[0\]\.unique_tokens .* fewer than the run's 640 tokens"):
+        list(grid.packs(with_block(batch_tokens=32, unique_tokens=[640], seeds=0)))
+
+
 def test_tokens_per_parameter_and_the_vocabulary_of_the_corpus() -> None:
     content = with_block(tokens=..., tokens_per_param=2, batch_tokens=32, lr=[0.01], seeds=0)
     del content["base"]["vocab"]

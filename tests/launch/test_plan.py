@@ -166,6 +166,13 @@ class TestRefused:
         with pytest.raises(LaunchError, match=r"holds runs on corpus 1234 .* Name another folder with --logs"):
             self.launch(make_pack(corpus), folder=tmp_path)
 
+    def test_more_different_tokens_than_the_corpus_has(self, corpus: Path, tmp_path: Path) -> None:
+        """7,000 tokens are 874 sequences of 8 with a token behind each."""
+        most, more = (make_pack(corpus, runs=[{"lr": 1, "steps": 300, "unique_tokens": n}]) for n in (6999, 7000))
+        assert len(self.launch(most, folder=tmp_path).asked) == 1
+        with pytest.raises(LaunchError, match=r"asks for more different tokens .* holds, 6,992 in sequences of 8"):
+            self.launch(more, folder=tmp_path)
+
     def test_a_vocabulary_that_is_too_small(self, corpus: Path, tmp_path: Path) -> None:
         model = dataclasses.replace(make_pack().model, vocab=60)
         with pytest.raises(LaunchError, match=r"has a vocabulary of 60, and the corpus in .* one of 61"):

@@ -19,6 +19,7 @@ from lawfit.train.log import RunLog, start_line
 from lawfit.train.loop import Outcome, train
 from lawfit.train.model import initial_rows
 from lawfit.train.pack import Model, Pack, RunSettings
+from lawfit.train.table import run_row
 from lawfit.train.trainer import Steps, Trainer
 from tests.train import reference
 
@@ -248,6 +249,46 @@ def test_order_of_the_data_is_the_same_at_any_batch() -> None:
     two_epochs = sequence_order(50, 100, 1)
     assert sorted(two_epochs[:50]) == sorted(two_epochs[50:]) == list(range(50))
     assert not np.array_equal(two_epochs[:50], two_epochs[50:])
+
+
+def test_fewer_sequences_are_a_part_of_more_and_are_shuffled_anew_each_epoch() -> None:
+    whole = sequence_order(50, 150, 1)
+    for unique in (8, 20, 50):
+        epochs = sequence_order(50, 3 * unique, 1, unique).reshape(3, unique)
+        assert np.array_equal(epochs[0], whole[:unique])  # as a run without a limit begins
+        assert all(sorted(epoch) == sorted(epochs[0]) for epoch in epochs)
+        assert not np.array_equal(epochs[0], epochs[1])
+        assert not np.array_equal(epochs[1], epochs[2])
+    assert np.array_equal(sequence_order(50, 150, 1, 50), whole)
+
+
+def test_runs_of_a_pack_repeat_as_many_tokens_as_each_is_told(model: Model, corpus: Corpus, tmp_path: Path) -> None:
+    """25 steps of 4 sequences: 100 of them, or 40 or 10 different ones; each as if it stood alone, and stopped once."""
+    limits = (None, 490.0, 120.0)  # of 12 tokens: 40 whole ones, 10
+    runs = tuple(dataclasses.replace(RUNS[0], unique_tokens=limit) for limit in limits)
+    pack = make(model, runs)
+    trainer = Trainer(pack, CPU, compiled=False)
+    trainer.load(corpus)
+    read = trainer.order[:, : STEPS * 4]
+    assert [len(set(order.tolist())) for order in read] == [STEPS * 4, 40, 10]
+    assert torch.equal(read[0, :10], read[2, :10])
+    run_pack(pack, corpus, tmp_path / "pack", deadline=0.0)
+    together, outcomes = run_pack(pack, corpus, tmp_path / "pack")
+    for i, run in enumerate(runs):
+        alone, (outcome,) = run_pack(make(model, (run,)), corpus, tmp_path / "alone")
+        assert outcome.run_id == outcomes[i].run_id
+        np.testing.assert_allclose(together.loss_table[i], alone.loss_table[0], rtol=1e-4)
+    assert len({outcome.run_id for outcome in outcomes}) == 3
+    rows = [run_row(lines(tmp_path / "pack", outcome.run_id)) for outcome in outcomes]
+    assert [row and row["unique_tokens"] for row in rows] == [1200, 480, 120]
+    ends = [lines(tmp_path / "pack", outcome.run_id)[-1]["epochs"] for outcome in outcomes[1:]]
+    assert ends == pytest.approx([2.5, 10])
+
+
+def test_more_different_tokens_than_the_corpus_has_are_refused(model: Model, corpus: Corpus, tmp_path: Path) -> None:
+    run = RunSettings(lr=1e-3, steps=1000, unique_tokens=36_048)
+    with pytest.raises(CorpusError, match=r"35988 training tokens in .* of 12; a run asks for 36048 different ones"):
+        run_pack(make(model, (run,)), corpus, tmp_path)
 
 
 def test_a_run_reads_the_same_sequences_at_any_batch(model: Model, corpus: Corpus) -> None:

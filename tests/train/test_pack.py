@@ -67,6 +67,9 @@ BAD = [
     ("precision", "fp8", "precision must be one of bf16, fp32, got fp8"),
     ("accumulation", 3, "accumulation must be a divisor of batch_sequences 4, got 3"),
     ("batch_sequences", 0, "batch_sequences must be 1 or more, got 0"),
+    ("runs.0.unique_tokens", 0, r"runs\[0\]: unique_tokens must be above 0, got 0"),
+    ("runs.1.unique_tokens", 11, r"runs\[1\]\.unique_tokens must be a sequence \(12\) or more .* got 11"),
+    ("runs.1.unique_tokens", 480, r"fewer than the run's 480 tokens, or left out, got 480"),
 ]
 
 
@@ -133,6 +136,7 @@ ACROSS_FIELDS = [
     *(("model.heads", 3), ("runs.0.warmup_steps", 10), ("runs.0.final_lr", 1.0), ("accumulation", 3)),
     *(("runs.0.schedule", name) for name in ("uba", "uba:phi=0", "cosine:floor=0.1", "rex:floor=0.1")),
     ("runs.0.schedule", "wsd_s:ends=0.5/1,cooldown=0.1"),
+    *(("runs.1.unique_tokens", tokens) for tokens in (11, 480)),
 ]
 
 

@@ -147,15 +147,24 @@ def file_hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def sequence_order(sequences: int, needed: int, data_seed: int) -> npt.NDArray[np.int32]:
+def sequence_order(sequences: int, needed: int, data_seed: int, unique: int | None = None) -> npt.NDArray[np.int32]:
     """The first `needed` sequences that a run reads, by index; a fresh shuffle of all of them for each epoch.
 
     It depends on the seed alone: a run with twice the batch reads the same sequences in half the steps.
+
+    Parameters
+    ----------
+    unique : read no others than the first so many of the first shuffle, so that of two runs with one seed the one with
+        fewer reads a part of what the other reads, and both begin as a run without a limit does
     """
-    epochs = [
-        np.random.default_rng([data_seed, epoch]).permutation(sequences).astype(np.int32)
-        for epoch in range(-(-needed // sequences))
-    ]
+    unique = sequences if unique is None else unique
+    chosen = np.zeros(sequences, dtype=bool)
+    epochs = []
+    for epoch in range(-(-needed // unique)):
+        order = np.random.default_rng([data_seed, epoch]).permutation(sequences).astype(np.int32)
+        if epoch == 0:
+            chosen[order[:unique]] = True
+        epochs.append(order[chosen[order]])
     return np.concatenate(epochs)[:needed]
 
 
