@@ -17,6 +17,7 @@ from fastapi.testclient import TestClient
 import lawfit
 from lawfit.advise.expected_loss import expected_loss
 from lawfit.advise.planning_third import best_share
+from lawfit.advise.prediction import recommend_without_settings
 from lawfit.cli.main import ExitCode
 from lawfit.errors import NotEnoughData
 from lawfit.estimate import loss_law as loss_law_module
@@ -389,3 +390,12 @@ def test_no_best_share_without_a_law_of_it_or_where_one_is_given(sparse: dict[st
     recipe, asked = Recipe(name="r"), PlanQuestion(flops=1e20)
     assert best_share(stored(sparse), recipe, replace(asked, active_share=0.5), 1e20) is None
     assert best_share(stored({**sparse, "further_forms": {}}), recipe, asked, 1e20) is None
+
+
+def test_a_recipe_without_a_law_of_the_loss_refuses_a_further_input() -> None:
+    fit = replace(stored({}), kind="critical_batch")
+    asked = Target(params=1e9, tokens=2e10, epochs=2)
+    with pytest.raises(NotEnoughData, match="2 epochs: it takes a law of the loss, and there is none: too few scales"):
+        recommend_without_settings(
+            {"critical_batch": fit}, Recipe(name="r"), asked, "why", missing={"loss": "too few scales"}
+        )
