@@ -133,7 +133,10 @@ def _target(said: Mapping[str, str]) -> Target:
         tokens=tokens,
         batch_tokens=number["batch_tokens"],
         seq_len=None if seq_len is None else int(seq_len),
-        **{name: number[name] for name in THIRD_LABELS},
+        unique_tokens=number["unique_tokens"],
+        epochs=number["epochs"],
+        active_share=number["active_share"],
+        experts=number["experts"],
     )
 
 

@@ -147,5 +147,8 @@ def _question(said: Mapping[str, str]) -> PlanQuestion:
         tokens=number["tokens"],
         loss=number["loss"],
         step_seconds=number["step_seconds"],
-        **{name: number[name] for name in THIRD_LABELS},
+        unique_tokens=number["unique_tokens"],
+        epochs=number["epochs"],
+        active_share=number["active_share"],
+        experts=number["experts"],
     )
