@@ -97,9 +97,9 @@ def third_words(name: str, value: float) -> str:
     number = format_quantity(value) if name == "unique_tokens" else f"{value:.4g}"
     return {
         "unique_tokens": f"{number} unique tokens",
-        "epochs": f"{number} epochs",
+        "epochs": f"{number} epoch{'' if value == 1 else 's'}",
         "active_share": f"an active share of {number}",
-        "experts": f"{number} experts",
+        "experts": f"{number} expert{'' if value == 1 else 's'}",
     }[name]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
@@ -128,13 +128,15 @@ def _target(said: Mapping[str, str]) -> Target:
     params, tokens, seq_len = number["params"], number["tokens"], number["seq_len"]
     assert params is not None
     assert tokens is not None
-    third: dict[str, Any] = {name: number[name] for name in THIRD_LABELS}
     return Target(
         params=params,
         tokens=tokens,
         batch_tokens=number["batch_tokens"],
         seq_len=None if seq_len is None else int(seq_len),
-        **third,
+        unique_tokens=number["unique_tokens"],
+        epochs=number["epochs"],
+        active_share=number["active_share"],
+        experts=number["experts"],
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
@@ -138,7 +138,6 @@ def _page(store: Store, said: Mapping[str, str], recipe: str, status_of: Callabl
 def _question(said: Mapping[str, str]) -> PlanQuestion:
     number = {name: parse_quantity(said[name]) if said[name] else None for name in NUMBERS}
     gpus = number["gpus"]
-    third: dict[str, Any] = {name: number[name] for name in THIRD_LABELS}
     return PlanQuestion(
         flops=number["flops"],
         gpus=None if gpus is None else int(gpus),
@@ -148,5 +147,8 @@ def _question(said: Mapping[str, str]) -> PlanQuestion:
         tokens=number["tokens"],
         loss=number["loss"],
         step_seconds=number["step_seconds"],
-        **third,
+        unique_tokens=number["unique_tokens"],
+        epochs=number["epochs"],
+        active_share=number["active_share"],
+        experts=number["experts"],
     )

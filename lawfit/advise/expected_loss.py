@@ -28,8 +28,8 @@ from lawfit.units import format_percent
 
 Floats = NDArray[np.float64]
 
-_OTHER: Final[Mapping[str, Callable[[float], float]]] = {
-    "data_constrained": lambda _: 4.0,
+_OTHER: Final[Mapping[str, Callable[[float], float]]] = {  # a value to set beside the usual one
+    "data_constrained": lambda _usual: 4.0,
     "moe_sparsity": lambda usual: usual / 2,
     "experts": lambda usual: 2 * usual,
 }

@@ -77,10 +77,16 @@ def further_answers(
             answer["notes"].insert(0, f"measured in recipe {fit.recipe_name}, which differs in its schedule alone")
         found[ANSWERS[kind][0]] = answer
     if (third := Asked.of(target)) is not None and found["expected_loss"] is None:
-        why = missing.get("loss") or "this fit has none"
-        raise NotEnoughData(f"{third.words()}: it takes a law of the loss, and there is none: {why}")
+        raise no_law_for(third, missing.get("loss", ""))
     lacking = {name: missing.get(kind, "") for kind, (name, _) in ANSWERS.items() if found[name] is None}
     return {**found, "missing": lacking}
+
+
+def no_law_for(third: Asked, why: str) -> NotEnoughData:
+    """The error of a further input that is asked for where there is no law of the loss."""
+    return NotEnoughData(
+        f"{third.words()}: it takes a law of the loss, and there is none: {why or 'this fit has none'}"
+    )
 
 
 def weight_decay_answer(fit: Fit, target: Target, *, lr: float, batch_tokens: float) -> dict[str, Any]:

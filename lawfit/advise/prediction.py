@@ -30,6 +30,7 @@ from lawfit.advise.regret import (
     split_regret,
 )
 from lawfit.advise.sizes import sizes_of
+from lawfit.advise.third_input import Asked
 from lawfit.errors import NoFit
 from lawfit.estimate.valley import best_lr_shift, excess
 from lawfit.laws.published import published_laws
@@ -205,9 +206,16 @@ def recommend_without_settings(
     lacking : why there is no learning rate
     missing : kind -> what the data lack for a further law
     findings : what the runs lack for a learning rate, where a fit of it may not be used
-    """
-    from lawfit.advise.further import ANSWERS, critical_batch_answer, loss_answer
 
+    Raises
+    ------
+    NotEnoughData
+        A further input of the loss is asked for that no law knows, or an input of the target is one that no run varies.
+    """
+    from lawfit.advise.further import ANSWERS, critical_batch_answer, loss_answer, no_law_for
+
+    if "loss" not in laws and (third := Asked.of(target)) is not None:
+        raise no_law_for(third, missing.get("loss", ""))
     fit = next(iter(laws.values()))
     answers = {"critical_batch": critical_batch_answer, "loss": loss_answer}
     told = {ANSWERS[kind][0]: answers[kind](law, target) for kind, law in laws.items() if kind in answers}

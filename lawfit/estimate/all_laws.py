@@ -134,7 +134,8 @@ def fit_all_laws(
     held = hold_settings(usable(evidence.runs)[0], at, decay_kind=evidence.weight_decay_kind, decay_law=decay.fit)
     level = held.runs
     try:
-        loss = loss_law(_at_any_third(evidence, held, at), rng, without_laws, losses=evidence.losses)
+        seen = _at_any_third(evidence, held, at)
+        loss = loss_law(seen, rng, without_laws, losses=evidence.losses, held=level)
         fitted.append(FittedLaw(kind=LOSS, status=loss.status, payload=finite(loss.payload)))
         missing |= {LOSS: loss.missing} if loss.missing else {}
     except FitError as error:

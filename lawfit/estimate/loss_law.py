@@ -57,11 +57,13 @@ def loss_law(
     without_laws: Sequence[str] = (),
     *,
     losses: Sequence[SizedLoss] = (),
+    held: Sequence[Run] = (),
 ) -> LossLaw:
     """L(N, D) through the lowest loss of each scale.
 
     `without_laws` are published laws that must not lend their asymptote (`laws.lenders`); `losses` come from tables
-    that say no learning rate and no batch.
+    that say no learning rate and no batch; `held` are the runs that other laws are fitted to, where these are more
+    (`loss_third.ordinary_runs`).
 
     Raises
     ------
@@ -70,7 +72,7 @@ def loss_law(
     FitError
         The losses do not fall with the inputs.
     """
-    points, sentences = _best_of_scales(runs, losses)
+    points, sentences = _best_of_scales(runs, losses, held)
     if len(points[0]) < LOSS_SCALES:
         raise NotEnoughData(
             f"a law of the loss takes {LOSS_SCALES} scales (pairs of parameters and tokens) or more, better 20; these "
@@ -110,7 +112,9 @@ def loss_law(
     if status is FitStatus.SPARSE and found.weak:
         sentences.append(f"{', '.join(found.weak)}: not determined one by one; the loss is, as its interval says")
     ensemble, alone = (None, _NEED_BOTH) if same else _forms(points, fit, rng, asymptote)
-    further, lacking = fit_further_forms([*runs, *losses], rng, asymptote=asymptote, without_laws=without_laws)
+    further, lacking = fit_further_forms(
+        [*runs, *losses], rng, held=held, asymptote=asymptote, without_laws=without_laws
+    )
     payload = {
         "fit": fit.to_json(),
         "forms": None if ensemble is None else ensemble.to_json(),
@@ -157,11 +161,11 @@ def _form_of(points: Sequence[Floats]) -> tuple[str, str]:
 
 
 def _best_of_scales(
-    runs: Sequence[Run], losses: Sequence[SizedLoss]
+    runs: Sequence[Run], losses: Sequence[SizedLoss], held: Sequence[Run] = ()
 ) -> tuple[tuple[Floats, Floats, Floats], list[str]]:
     """Params, tokens and lowest loss of each scale, and a sentence on each kind of run that is left out."""
     every: list[Measured] = [*runs, *losses]
-    ordinary, notes = ordinary_runs(every)
+    ordinary, notes = ordinary_runs(every, held)
     if every and not ordinary:
         raise NotEnoughData(f"no run is left for a law of the loss: {'; '.join(notes)}")
     swept = [run for run in ordinary if isinstance(run, Run)]

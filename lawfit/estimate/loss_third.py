@@ -22,7 +22,7 @@ from lawfit.estimate.loss_result import Interval
 from lawfit.factors import normal
 from lawfit.laws.lent import excess_params_scale
 from lawfit.records import FitStatus, Run, RunStatus, SizedLoss
-from lawfit.units import format_quantity
+from lawfit.units import format_quantity, parse_quantity
 
 Measured = Run | SizedLoss
 AnyRun = TypeVar("AnyRun", bound=Run | SizedLoss)
@@ -69,7 +69,7 @@ def _number(run: Measured, names: Sequence[str]) -> float | None:
     for key, text in run.extra.items():
         if normal(key) in names:
             try:
-                value = float(text)
+                value = parse_quantity(text) if isinstance(text, str) else float(text)
             except (TypeError, ValueError):
                 continue
             if np.isfinite(value):
@@ -117,8 +117,11 @@ THIRDS: Final[Mapping[str, Third]] = {
 }
 
 
-def ordinary_runs(runs: Sequence[AnyRun]) -> tuple[list[AnyRun], list[str]]:
-    """Runs that the additive law is for, and a sentence on each kind of others."""
+def ordinary_runs(runs: Sequence[AnyRun], held: Sequence[Run] = ()) -> tuple[list[AnyRun], list[str]]:
+    """Runs that the additive law is for, and a sentence on each kind of others.
+
+    `held` are the runs that the laws of other quantities are fitted to, where those hold at a level: the usual one.
+    """
     kept, notes = list(runs), []
     fresh = [run for run in kept if (_repeats(run) or 1.0) < REPEATED]
     if len(fresh) < len(kept):
@@ -127,7 +130,7 @@ def ordinary_runs(runs: Sequence[AnyRun]) -> tuple[list[AnyRun], list[str]]:
     for third in (third for third in THIRDS.values() if third.another):
         values = [value for run in kept if (value := third.of(run)) is not None]
         if len({round(value, 4) for value in values}) > 1:
-            usual = _usual(values)
+            usual = _usual([value for run in held if (value := third.of(run)) is not None] or values)
             same = [run for run in kept if (value := third.of(run)) is not None and round(value, 4) == usual]
             notes.append(
                 f"{len(kept) - len(same)} runs with another {third.another} than {usual:g} do not enter the additive "
@@ -141,6 +144,7 @@ def fit_further_forms(
     runs: Sequence[Measured],
     rng: np.random.Generator,
     *,
+    held: Sequence[Run] = (),
     asymptote: AsymptotePrior | None = None,
     without_laws: Sequence[str] = (),
 ) -> tuple[dict[str, Any], dict[str, str]]:
@@ -148,6 +152,7 @@ def fit_further_forms(
 
     Parameters
     ----------
+    held : as in `ordinary_runs`
     asymptote : that published laws lend to a form whose runs leave it open
     without_laws : published laws that must lend nothing
     """
@@ -155,7 +160,8 @@ def fit_further_forms(
     missing: dict[str, str] = {}
     for name, third in THIRDS.items():
         points = _points(runs, third)
-        usual = _usual(points[3]) if name != "data_constrained" and points.size else 1.0
+        own = [value for run in held if (value := third.of(run)) is not None]
+        usual = _usual(own or points[3]) if name != "data_constrained" and points.size else 1.0
         apart = np.abs(np.log(points[3] / usual)) > np.log(REPEATED)
         if not points.size:
             missing[name] = f"{third.label}: the runs do not say {third.what} (column {third.columns})"
@@ -224,7 +230,7 @@ def _usual(values: Sequence[float] | np.ndarray) -> float:
 
 
 def _points(runs: Sequence[Measured], third: Third) -> np.ndarray:
-    """(4, n): params, tokens, lowest loss and the third input of each scale."""
+    """(4, n): params, tokens, lowest loss and the third input of each scale, in an order that is that of no table."""
     best: dict[tuple[float, ...], tuple[float, ...]] = {}
     for run in runs:
         value = third.of(run)
@@ -235,7 +241,7 @@ def _points(runs: Sequence[Measured], third: Third) -> np.ndarray:
         key = tuple(round(float(np.log(x)), 2) for x in (run.params, run.tokens, value))
         if key not in best or run.loss < best[key][2]:
             best[key] = (run.params, run.tokens, run.loss, value)
-    return np.array(list(best.values()), dtype=float).reshape(-1, 4).T
+    return np.array(sorted(best.values()), dtype=float).reshape(-1, 4).T
 
 
 def _words(stored: Mapping[str, Any], apart: int) -> str:

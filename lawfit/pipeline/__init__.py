@@ -31,6 +31,7 @@ from lawfit.pipeline.fitting import (
 from lawfit.pipeline.ingesting import read_source, store_source
 from lawfit.records import (
     Fit,
+    FitStatus,
     IngestReport,
     Json,
     PlanQuestion,
@@ -222,12 +223,15 @@ def plan(
             raise NoFit(f"fit {fit_id} is one of the {fit.kind} law alone; name the fit of learning rate and batch")
     else:
         fit = latest_at(store, chosen, at) if at else latest_answering(store, chosen)
+    # settings of the very fit that is planned with; one that may not be used answers as it does unasked
+    usable = fit.kind == LR_BATCH and fit.status is not FitStatus.UNCERTIFIED
+    settings_of = fit.id if usable else fit_id
     return advise(
         question,
         store.recipe(fit.recipe_name),
         laws_beside(store, fit) if fit.kind in ALONE and fit_id is None else laws_of(store, fit),
         fit.payload.get("missing", {}),
-        lambda target: recommend(store, recipe, target, fit_id=fit_id, at=at),
+        lambda target: recommend(store, recipe, target, fit_id=settings_of, at=at),
     )
 
 

@@ -1,0 +1,401 @@
+"""Further inputs of the loss: tokens that repeat, experts and their active share, from a table to every surface."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from fastapi.testclient import TestClient
+
+import lawfit
+from lawfit.advise.expected_loss import expected_loss
+from lawfit.advise.planning_third import best_share
+from lawfit.advise.prediction import recommend_without_settings
+from lawfit.cli.main import ExitCode
+from lawfit.errors import NotEnoughData
+from lawfit.estimate import loss_law as loss_law_module
+from lawfit.estimate import loss_third
+from lawfit.estimate.loss_law import lent_asymptote, loss_law
+from lawfit.estimate.loss_third import fit_further_forms
+from lawfit.laws.loss import DATA_CONSTRAINED
+from lawfit.laws.published import published_law
+from lawfit.records import PlanQuestion, Recipe, SizedLoss, Target
+from lawfit.settings import Settings
+from lawfit_api.app import create_app
+from tests.estimate.test_loss_law import stored
+from tests.test_loss_alone import cli, without_place
+
+NOISE = 0.001
+UNIQUE = 2e10
+BUDGET = 1e22
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loss_law_module, "LOSS_RESAMPLES", 40)
+    monkeypatch.setattr(loss_third, "FURTHER_RESAMPLES", 40)
+
+
+def repeated(seed: int, ratio: float = 40.0, passes_of: Sequence[float] = (3.0, 10.0, 30.0, 60.0)) -> pd.DataFrame:
+    """Fresh runs and runs of several passes of the data-constrained law."""
+    rng, sizes = np.random.default_rng(seed), np.geomspace(1e8, 2e9, 5)
+    rows = [(n, n * r, 1.0) for n in sizes for r in (ratio / 4, ratio, 2 * ratio)]
+    rows += [(n, ratio * n, passes) for n in sizes for passes in passes_of]
+    losses = [float(DATA_CONSTRAINED.loss(n, d, d / p) * np.exp(NOISE * rng.standard_normal())) for n, d, p in rows]
+    return pd.DataFrame(
+        {"params": n, "tokens": d, "batch_tokens": 65536, "lr": 1e-3, "loss": y, "unique_tokens": d / p}
+        for (n, d, p), y in zip(rows, losses, strict=True)
+    )
+
+
+def sized(frame: pd.DataFrame, **columns: Callable[[pd.Series], Any]) -> list[SizedLoss]:
+    """Rows with further columns made from them."""
+    return [
+        SizedLoss(
+            run_key=str(at),
+            params=float(row["params"]),
+            tokens=float(row["tokens"]),
+            loss=float(row["loss"]),
+            extra={name: of(row) for name, of in columns.items()},
+        )
+        for at, row in frame.iterrows()
+    ]
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A database and a fit in memory of the same table."""
+    folder = tmp_path_factory.mktemp("third")
+    frame, url = repeated(1), str(folder / "lawfit.db")
+    frame.to_csv(folder / "repeated.csv", index=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loss_law_module, "LOSS_RESAMPLES", 40)
+        patch.setattr(loss_third, "FURTHER_RESAMPLES", 40)
+        assert cli("ingest", str(folder / "repeated.csv"), "--database", url)[0] == ExitCode.OK
+        assert cli("fit", "--database", url)[0] == ExitCode.OK
+        fitted = lawfit.fit(lawfit.observe(frame, recipe="repeated"), backtest=False)
+    return {"url": url, "fitted": fitted}
+
+
+TARGET = {"params": 4e9, "tokens": 1.6e11}
+
+
+def by_command(asked: dict[str, Any], verb: str, **question: float) -> tuple[int, dict[str, Any]]:
+    words = [word for name, value in question.items() for word in (f"--{name.replace('_', '-')}", f"{value:g}")]
+    code, said = cli(verb, *words, "--database", asked["url"], "--json")
+    return code, json.loads(said)
+
+
+def by_rest(asked: dict[str, Any], path: str, **question: float) -> tuple[int, dict[str, Any]]:
+    with TestClient(create_app(Settings(database_url=asked["url"]))) as client:
+        answer = client.get(path, params={name: f"{value:g}" for name, value in question.items()})
+    return answer.status_code, answer.json()
+
+
+class TestEverySurface:
+    @pytest.mark.parametrize("third", [{"unique_tokens": UNIQUE}, {"epochs": 8.0}], ids=["unique tokens", "epochs"])
+    def test_predicts_the_same_and_the_truth(self, asked: dict[str, Any], third: dict[str, float]) -> None:
+        code, document = by_command(asked, "predict", **TARGET, **third)
+        assert code == ExitCode.OK
+        assert by_rest(asked, "/v1/predictions", **TARGET, **third) == (200, document)
+        answer = lawfit.predict(asked["fitted"], **TARGET, **third)
+        assert without_place(dict(answer.document)) == without_place(document)
+        said = document["expected_loss"]
+        assert said["low"] < float(DATA_CONSTRAINED.loss(4e9, 1.6e11, UNIQUE)) < said["high"]
+        assert said["high"] / said["low"] < 1.02
+        assert said["third"]["at"] == pytest.approx(8.0)
+        assert document["target"] | third == document["target"]
+        (name,) = third
+        words = "20B unique tokens" if name == "unique_tokens" else "8 epochs"
+        assert any(f"with {words}" in line for line in said["lines"])
+
+    def test_plans_the_same_and_the_best_epochs(self, asked: dict[str, Any]) -> None:
+        question = {"flops": BUDGET, "unique_tokens": UNIQUE}
+        code, document = by_command(asked, "plan", **question)
+        assert code == ExitCode.OK
+        assert by_rest(asked, "/v1/plans", **question) == (200, document)
+        plan = lawfit.plan(asked["fitted"], **question)
+        assert without_place(dict(plan.document)) == without_place(document)
+        sizes = np.geomspace(1e8, 1e11, 20_001)
+        tokens = BUDGET / 6 / sizes
+        best = int(DATA_CONSTRAINED.loss(sizes, tokens, UNIQUE).argmin())
+        epochs = document["third"]["epochs"]
+        assert epochs["low"] < tokens[best] / UNIQUE < epochs["high"]
+        size = document["optimum"]["params"]
+        assert size["low"] < sizes[best] < size["high"]
+        low, high = document["third"]["cheap_zone"]["0.001"]
+        assert low < epochs["value"] < high
+        fresh = by_command(asked, "plan", flops=BUDGET)[1]
+        assert fresh["third"] is None
+        assert fresh["optimum"]["loss"]["value"] < document["optimum"]["loss"]["value"]
+
+    def test_as_many_unique_tokens_as_tokens_or_more_are_fresh(self, asked: dict[str, Any]) -> None:
+        losses = [
+            by_command(asked, "predict", **TARGET, unique_tokens=unique)[1]["expected_loss"]["value"]
+            for unique in (TARGET["tokens"], 3 * TARGET["tokens"])
+        ]
+        assert losses[0] == losses[1] == by_command(asked, "predict", **TARGET, epochs=1)[1]["expected_loss"]["value"]
+
+    def test_without_it_fresh_tokens_are_said(self, asked: dict[str, Any]) -> None:
+        said = by_command(asked, "predict", **TARGET)[1]["expected_loss"]
+        assert said["third"] is None
+        assert said["given"] == ["for fresh tokens, each seen once; unique_tokens or epochs ask for others"]
+        assert said["low"] < float(DATA_CONSTRAINED.loss(4e9, 1.6e11, 1.6e11)) < said["high"]
+
+    def test_more_epochs_than_any_run_are_said_and_wider(self, asked: dict[str, Any]) -> None:
+        inside, beyond = (by_command(asked, "predict", **TARGET, epochs=e)[1]["expected_loss"] for e in (60, 300))
+        assert beyond["extrapolation_decades"]["epochs"] == pytest.approx(np.log10(5), abs=1e-3)
+        assert beyond["status"] == "extrapolated"
+        assert any("the runs cover 1 to 60 times" in line for line in beyond["lines"])
+        assert np.log(beyond["high"] / beyond["low"]) > 3 * np.log(inside["high"] / inside["low"])
+
+    @pytest.mark.parametrize(
+        ("verb", "path", "scale"),
+        [("predict", "/v1/predictions", TARGET), ("plan", "/v1/plans", {"flops": BUDGET})],
+    )
+    @pytest.mark.parametrize(
+        ("third", "code", "status", "words"),
+        [
+            (
+                {"active_share": 0.5},
+                ExitCode.NOT_ENOUGH,
+                409,
+                "does not know an active share of 0.5: sparsity of experts: ",
+            ),
+            (
+                {"experts": 8},
+                ExitCode.NOT_ENOUGH,
+                409,
+                "does not know 8 experts: number of experts: the runs do not say",
+            ),
+            ({"epochs": 0.5}, ExitCode.USAGE, 422, "epochs"),
+            ({"active_share": 1.5}, ExitCode.USAGE, 422, "must lie between 0 and 1, got 1.5"),
+            ({"epochs": 2, "unique_tokens": 1e9}, ExitCode.USAGE, 422, "takes one of them; give one"),
+        ],
+    )
+    def test_what_cannot_be_is_refused_alike(
+        self,
+        asked: dict[str, Any],
+        verb: str,
+        path: str,
+        scale: dict[str, float],
+        third: dict[str, float],
+        code: int,
+        status: int,
+        words: str,
+    ) -> None:
+        found = by_command(asked, verb, **scale, **third)
+        assert found[0] == code
+        assert words in found[1]["error"]["message"]  # options are written with a hyphen there
+        rest = by_rest(asked, path, **scale, **third)
+        assert rest[0] == status
+        assert words in rest[1]["detail"]
+        ask = lawfit.predict if verb == "predict" else lawfit.plan
+        with pytest.raises(NotEnoughData if status == 409 else ValueError, match=words):
+            ask(asked["fitted"], **scale, **third)
+
+    def test_the_pages_ask_for_it(self, asked: dict[str, Any]) -> None:
+        document = by_command(asked, "predict", **TARGET, unique_tokens=UNIQUE)[1]
+        with TestClient(create_app(Settings(database_url=asked["url"]))) as client:
+            home = client.get("/", params={"params": "4B", "tokens": "160B", "unique_tokens": "20B"})
+            plan = client.get("/plan", params={"flops": "1e22", "unique_tokens": "20B"})
+        assert f"{document['expected_loss']['value']:.4g}" in home.text
+        assert "each of 20B unique tokens 1" in plan.text
+
+
+@pytest.mark.parametrize(
+    ("columns", "order"),
+    [
+        ({"unique_tokens": lambda row: row["unique_tokens"]}, 0),
+        ({"epochs": lambda row: row["tokens"] / row["unique_tokens"]}, 1),
+        ({"numEpochs": lambda row: str(row["tokens"] / row["unique_tokens"])}, 2),
+        ({"Unique Tokens": lambda row: f"{row['unique_tokens'] / 1e9:.9g}B"}, 3),
+    ],
+    ids=["unique tokens", "epochs", "epochs as text", "unique tokens in billions"],
+)
+def test_repeats_are_read_whatever_they_are_called(columns: dict[str, Callable[[pd.Series], Any]], order: int) -> None:
+    frame = repeated(4)
+    rows = sized(frame.sample(frac=1.0, random_state=order) if order else frame, **columns)
+    found = fit_further_forms(rows, np.random.default_rng(0))[0]["data_constrained"]
+    assert (found["status"], found["lent"]) == ("ok", [])
+    worth = found["fit"]["parameters"]["tokens_scale"]
+    assert worth["value"] == pytest.approx(DATA_CONSTRAINED.tokens_scale, rel=0.3)
+
+
+def test_an_open_number_of_a_form_is_lent_and_hides_nothing() -> None:
+    """Runs of many tokens for their size: no model is too large for its data, so nothing shows what that would cost."""
+    frame = repeated(2, ratio=1000.0, passes_of=(4.0, 10.0, 20.0, 40.0))
+    rows = sized(frame, unique_tokens=lambda row: row["unique_tokens"])
+    rng = np.random.default_rng(0)
+    found = fit_further_forms(rows, rng, asymptote=lent_asymptote())[0]["data_constrained"]
+    assert "params_scale" in found["lent"]
+    assert found["lent_by"] == ["data_constrained"]
+    assert found["status"] == "sparse"
+    assert "params_scale lent by published laws" in found["words"]
+    fit = stored(loss_law((), rng, losses=rows).payload)
+    said, _ = expected_loss(fit, Target(params=2e9, tokens=8e11, unique_tokens=8e10))
+    assert said["low"] < float(DATA_CONSTRAINED.loss(2e9, 8e11, 8e10)) < said["high"]
+    large = [
+        expected_loss(fit, Target(params=size, tokens=8e11, unique_tokens=2e10))[0] for size in (1e9, 3e11)
+    ]  # the second is far beyond what its data are worth
+    widths = [float(np.log(each["high"] / each["low"])) for each in large]
+    assert widths[1] > 2 * widths[0]
+    assert large[1]["low"] < float(DATA_CONSTRAINED.loss(3e11, 8e11, 2e10)) < large[1]["high"]
+    withheld = fit_further_forms(rows, rng, without_laws=["data_constrained"])[0]["data_constrained"]
+    assert "params_scale" not in withheld["lent"]
+
+
+class TestAnInputThatNoRunVaries:
+    def rows(self, same: str) -> list[SizedLoss]:
+        rng = np.random.default_rng(3)
+        found = []
+        for x in np.geomspace(1e8, 1e10, 12):
+            n, d = (x, 2e10) if same == "tokens" else (1e9, 20 * x)
+            loss = 1.8 + (400 * n**-0.34 + 0.5 if same == "tokens" else 0.3 + 400 * d**-0.28)
+            noisy = float(loss * np.exp(NOISE * rng.standard_normal()))
+            found.append(SizedLoss(run_key=f"{x:.4g}", params=n, tokens=d, loss=noisy))
+        return found
+
+    @pytest.mark.parametrize(
+        ("same", "floor", "exponent", "other"), [("tokens", 2.3, "alpha", 0.34), ("params", 2.1, "beta", 0.28)]
+    )
+    def test_drops_its_term(self, same: str, floor: float, exponent: str, other: float) -> None:
+        law = loss_law((), np.random.default_rng(0), losses=self.rows(same))
+        numbers = law.payload["fit"]["parameters"]
+        assert numbers["E"]["low"] < floor < numbers["E"]["high"]
+        assert numbers[exponent]["low"] < other < numbers[exponent]["high"]
+        assert any("nothing shows how the loss moves with" in words for words in law.payload["sentences"])
+
+    def test_is_answered_there_and_refused_elsewhere(self) -> None:
+        fit = stored(loss_law((), np.random.default_rng(0), losses=self.rows("tokens")).payload)
+        said, _ = expected_loss(fit, Target(params=2e10, tokens=2e10))
+        assert said["low"] < 2.3 + 400 * 2e10**-0.34 < said["high"]
+        with pytest.raises(NotEnoughData, match="all runs have about 20B tokens, so nothing shows the loss at 40B"):
+            expected_loss(fit, Target(params=2e10, tokens=4e10))
+
+    def test_every_surface_says_so(self, tmp_path: Path) -> None:
+        frame = pd.DataFrame(
+            {"params": r.params, "tokens": r.tokens, "batch_tokens": 65536, "lr": 1e-3, "loss": r.loss}
+            for r in self.rows("tokens")
+        )
+        frame.to_csv(tmp_path / "one horizon.csv", index=False)
+        here = {"url": str(tmp_path / "lawfit.db")}
+        assert cli("ingest", str(tmp_path / "one horizon.csv"), "--database", here["url"])[0] == ExitCode.OK
+        assert cli("fit", "--database", here["url"])[0] == ExitCode.OK
+        code, document = by_command(here, "predict", params=2e10, tokens=2e10)
+        assert code == ExitCode.OK
+        assert document["expected_loss"]["value"] == pytest.approx(2.3 + 400 * 2e10**-0.34, rel=0.01)
+        assert by_rest(here, "/v1/predictions", params=2e10, tokens=2e10) == (200, document)
+        for verb, path, question in (
+            ("predict", "/v1/predictions", {"params": 2e10, "tokens": 4e10}),
+            ("plan", "/v1/plans", {"flops": 1e21}),
+        ):
+            code, failure = by_command(here, verb, **question)
+            assert code == ExitCode.NOT_ENOUGH
+            assert "all runs have about 20B tokens" in failure["error"]["message"]
+            status, problem = by_rest(here, path, **question)
+            assert (status, problem["detail"]) == (409, failure["error"]["message"])
+
+
+def experts(seed: int, name: str = "num_experts", *, tokens: float | None = None) -> list[SizedLoss]:
+    rng = np.random.default_rng(seed)
+    rows = []
+    for n, ratio, count in itertools.product(np.geomspace(1e8, 1e10, 6), (10.0, 40.0, 160.0), (1, 4, 16, 64)):
+        if tokens and ratio > 10:
+            continue
+        d = tokens or n * ratio
+        loss = 1.8 + 300 * n**-0.33 * count**-0.12 + 400 * d**-0.3
+        noisy = float(loss * np.exp(NOISE * rng.standard_normal()))
+        rows.append(SizedLoss(run_key=f"{n}{d}{count}", params=n, tokens=d, loss=noisy, extra={name: count}))
+    return rows
+
+
+@pytest.mark.parametrize("name", ["num_experts", "nExperts", "moe_num_experts"])
+@pytest.mark.parametrize("tokens", [None, 2e10], ids=["tokens vary", "one amount of tokens"])
+def test_a_number_of_experts_has_a_form_of_its_own(name: str, tokens: float | None) -> None:
+    rows = experts(5, name, tokens=tokens)
+    found = fit_further_forms(rows, np.random.default_rng(0))[0]["experts"]
+    numbers = found["fit"]["parameters"]
+    for parameter, true in {"a": 0.33, "b": 0.12, "K": 300.0, **({} if tokens else {"beta": 0.3, "E": 1.8})}.items():
+        low, high = numbers[parameter]["low"], numbers[parameter]["high"]
+        slack = (high / low) ** 0.5  # four 90 % intervals of 40 resamples, all of which are to hold
+        assert low / slack < true < high * slack, parameter
+    assert ("has no term in tokens" in found["words"]) == (tokens is not None)
+
+
+def test_more_experts_than_any_run_and_as_many_as_most() -> None:
+    law = loss_law((), np.random.default_rng(0), losses=experts(6))
+    fit = stored(law.payload)
+    said, decades = expected_loss(fit, Target(params=2e10, tokens=4e11, experts=128))
+    true = 1.8 + 300 * 2e10**-0.33 * 128**-0.12 + 400 * 4e11**-0.3
+    assert said["low"] < true < said["high"]
+    assert decades["experts"] == pytest.approx(np.log10(2), abs=1e-3)
+    usual, _ = expected_loss(fit, Target(params=2e10, tokens=4e11))
+    assert usual["given"] == ["for the number of experts of most runs, 1 (dense); experts asks for another"]
+    assert usual["low"] < 1.8 + 300 * 2e10**-0.33 + 400 * 4e11**-0.3 < usual["high"]
+
+
+@pytest.fixture(scope="module")
+def sparse() -> dict[str, Any]:
+    """The payload of a law through dense runs and sparse ones of a published law, in shuffled order."""
+    law, rng = published_law("moe_sparsity"), np.random.default_rng(7)
+    rows = []
+    for n, ratio, share in itertools.product(np.geomspace(1e8, 1e10, 6), (10.0, 40.0, 160.0), (1.0, 0.5, 0.25, 0.1)):
+        loss = float(law.evaluate("loss", params=n, tokens=n * ratio, active_fraction=share))
+        noisy = loss * float(np.exp(NOISE * rng.standard_normal()))
+        extra = {"sparsity": 1 - share} if share < 0.4 else {"active_fraction": share}
+        rows.append(SizedLoss(run_key=f"{n}{ratio}{share}", params=n, tokens=n * ratio, loss=noisy, extra=extra))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loss_law_module, "LOSS_RESAMPLES", 40)
+        patch.setattr(loss_third, "FURTHER_RESAMPLES", 40)
+        return dict(loss_law((), rng, losses=[rows[i] for i in rng.permutation(len(rows))]).payload)
+
+
+def test_an_active_share_answers_though_single_numbers_are_open(sparse: dict[str, Any]) -> None:
+    law = published_law("moe_sparsity")
+    for share in (1.0, 0.25, 0.1):
+        said, _ = expected_loss(stored(sparse), Target(params=2e10, tokens=4e11, active_share=share))
+        true = float(law.evaluate("loss", params=2e10, tokens=4e11, active_fraction=share))
+        slack = (said["high"] / said["low"]) ** 0.5  # the form alone, far beyond its runs
+        assert said["low"] / slack < true < said["high"] * slack, share
+
+
+@pytest.mark.parametrize("counted", ["total", "active"])
+def test_the_best_share_of_a_budget_is_that_of_the_truth(sparse: dict[str, Any], counted: str) -> None:
+    """Compute goes with active parameters, whichever are counted."""
+    flops, law = 3e18, published_law("moe_sparsity")
+    shares, sizes = np.geomspace(0.1, 1.0, 60), np.geomspace(1e7, 1e11, 400)
+    cost = np.ones_like(shares) if counted == "active" else shares
+    tokens = flops / 6 / sizes[None, :] / cost[:, None]
+    losses = np.asarray(law.evaluate("loss", params=sizes[None, :], tokens=tokens, active_fraction=shares[:, None]))
+    true = losses.min(axis=1)
+    found = best_share(stored(sparse), Recipe(name="r", params_convention=counted), PlanQuestion(flops=flops), flops)
+    assert found is not None
+    assert found["low"] <= shares[true.argmin()] * 1.001
+    assert found["high"] >= shares[true.argmin()] * 0.999
+    assert found["loss"] == pytest.approx(float(true.min()), rel=0.01)
+    assert found["at_edge"] == (true.argmin() in (0, len(true) - 1))
+    low, high = found["cheap_zone"]["0.001"]
+    assert low <= found["value"] <= high
+
+
+def test_no_best_share_without_a_law_of_it_or_where_one_is_given(sparse: dict[str, Any]) -> None:
+    recipe, asked = Recipe(name="r"), PlanQuestion(flops=1e20)
+    assert best_share(stored(sparse), recipe, replace(asked, active_share=0.5), 1e20) is None
+    assert best_share(stored({**sparse, "further_forms": {}}), recipe, asked, 1e20) is None
+
+
+def test_a_recipe_without_a_law_of_the_loss_refuses_a_further_input() -> None:
+    fit = replace(stored({}), kind="critical_batch")
+    asked = Target(params=1e9, tokens=2e10, epochs=2)
+    with pytest.raises(NotEnoughData, match="2 epochs: it takes a law of the loss, and there is none: too few scales"):
+        recommend_without_settings(
+            {"critical_batch": fit}, Recipe(name="r"), asked, "why", missing={"loss": "too few scales"}
+        )
