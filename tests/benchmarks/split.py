@@ -156,9 +156,10 @@ def routes(belief: LossBelief) -> dict[str, LossBelief]:
     forms = belief.without_profiles()
     counts = tuple(round(400 * w) if len(f.draws) else 0 for f, w in zip(forms.fits, forms.loss_weights, strict=True))
     found = {"plan": belief, "loss weights": replace(forms, weights=forms.loss_weights, counts=counts)}
+    first = min(fit.scales["flops"][0] for fit in forms.fits if not isinstance(fit, ProfileLaw))
     for i, fit in enumerate(belief.fits):
-        name = "profiles" if isinstance(fit, ProfileLaw) else fit.form
-        if name in ROUTES and name not in found:
+        if isinstance(fit, ProfileLaw) or (fit.form == "additive" and fit.scales["flops"][0] <= first):  # on all runs
+            name = "profiles" if isinstance(fit, ProfileLaw) else fit.form
             found[name] = replace(belief.alone(i), counts=(len(fit.draws),))
     return found
 
@@ -214,25 +215,26 @@ def public(folder: Path) -> None:
     with next(folder.rglob("chinchilla_digitised.csv")).open(newline="") as opened:
         rows = [row for row in csv.DictReader(opened) if row["final_loss"]]
     print("Chinchilla, digitised: published 70B at 5.76e23 FLOPs, exponent 0.49")
-    _say(rows, CHINCHILLA[0])
+    _say(rows, CHINCHILLA[0], (CHINCHILLA[0] / np.e, CHINCHILLA[0] * np.e))
     with next(folder.rglob("porian_isoflop_refinedweb.csv")).open(newline="") as opened:
         runs = [row for row in csv.DictReader(opened) if row["final_loss"]]
     names = ("hparams", "warmup", "decay", "flop_accounting")
     for setting in sorted({"/".join(row[name] for name in names) for row in runs}):
         own = [row for row in runs if "/".join(row[name] for name in names) == setting]
         told = f", published {PORIAN[setting]:.2f}" if setting in PORIAN else ""
-        print(f"\nPorian {setting}{told}, at its dearest budget")
-        _say(own, max(6 * float(row["n_params"]) * float(row["n_tokens"]) for row in own))
+        flops = [6 * float(row["n_params"]) * float(row["n_tokens"]) for row in own]
+        print(f"\nPorian {setting}{told}: at its dearest budget, exponent from its cheapest to its dearest")
+        _say(own, max(flops), (min(flops), max(flops)))
 
 
-def _say(rows: list[dict[str, str]], flops: float) -> None:
+def _say(rows: list[dict[str, str]], flops: float, span: tuple[float, float]) -> None:
     columns = (np.array([float(row[name]) for row in rows]) for name in ("n_params", "n_tokens", "final_loss"))
     belief = LossBelief.of(stored(*columns), LEVEL)
     for name, own in routes(belief).items():
         best = best_split(own, flops)
         low, high = np.exp(own.bounds(best.log_params_each) or (np.nan, np.nan)) / 1e9
-        path = optimal_path(own, budgets=np.array([flops / np.e, flops * np.e]))
-        slope = np.diff(path.log_params, axis=1)[:, 0] / 2
+        path = optimal_path(own, budgets=np.array(span))
+        slope = np.diff(path.log_params, axis=1)[:, 0] / np.log(span[1] / span[0])
         ends = own.bounds(slope[1:]) or (np.nan, np.nan)
         print(
             f"  {name:<14s}{np.exp(best.chosen) / 1e9:9.3g}B ({low:.3g} to {high:.3g}), exponent {slope[0]:.3f} "
