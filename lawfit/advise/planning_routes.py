@@ -70,7 +70,7 @@ def profile_part(found: IsoFlop, flops: float, level: float) -> dict[str, Any]:
 
 
 def disagreement(part: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
-    """A sentence where the intervals of both routes have no size in common; empty otherwise.
+    """A sentence where the best size by one route lies outside the interval of the other; empty otherwise.
 
     Parameters
     ----------
@@ -80,11 +80,15 @@ def disagreement(part: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
     theirs = part["params"]
     if None in (ours["low"], ours["high"], theirs["low"], theirs["high"]):
         return ""
-    if ours["low"] <= theirs["high"] and theirs["low"] <= ours["high"]:
+    if ours["low"] <= theirs["value"] <= ours["high"] and theirs["low"] <= ours["value"] <= theirs["high"]:
         return ""
+    told = [
+        f"{format_quantity(each['value'])} parameters ({format_quantity(each['low'])} to "
+        f"{format_quantity(each['high'])})"
+        for each in (ours, theirs)
+    ]
     return (
-        f"two routes disagree about the best size: {format_quantity(ours['low'])} to {format_quantity(ours['high'])} "
-        f"parameters by the laws of the loss, {format_quantity(theirs['low'])} to {format_quantity(theirs['high'])} by "
-        f"the minima of {len(part['budgets'])} IsoFLOP profiles, which need no form; runs at the largest budget on "
-        f"either side of both would tell"
+        f"two routes disagree about the best size: {told[0]} by the laws of the loss, {told[1]} by the minima of "
+        f"{len(part['budgets'])} IsoFLOP profiles, which need no form; runs at the largest budget on either side of "
+        f"both would tell"
     )
