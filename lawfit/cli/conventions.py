@@ -10,7 +10,7 @@ import typer
 from lawfit.cli.options import JsonOption, quantity, whole_quantity
 from lawfit.cli.output import pairs, print_json, show, warning_list
 from lawfit.cli.typed import BATCH_HELP, Batch, answer, batch
-from lawfit.laws.critical_batch import DEFINITIONS
+from lawfit.laws.critical_batch import DEFINITIONS as DEFINITIONS  # `lawfit fit` takes them from here
 from lawfit.units import format_lr
 
 COUNTS = "non_embedding, body_plus_head or total"
@@ -100,7 +100,7 @@ def critical_batch(
     """
     from lawfit.laws.critical_batch import convert
 
-    given, wanted = _definition(start), _definition(to)
+    given, wanted = definition(start), definition(to)
     after = float(answer(lambda: convert(value.tokens, given, wanted)))
     if as_json:
         print_json(
@@ -160,7 +160,7 @@ def params(
     show(pairs(rows))
 
 
-def _definition(text: str) -> Any:
+def definition(text: str) -> Any:
     from lawfit.laws.critical_batch import Definition
 
     return answer(lambda: Definition.parse(text))

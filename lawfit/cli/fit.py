@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lawfit.cli.conventions import DEFINITIONS, definition
 from lawfit.cli.options import AtOption, DatabaseOption, JsonOption, RecipeOption, open_store
 from lawfit.cli.output import (
     backtest_table,
@@ -23,9 +24,7 @@ from lawfit.cli.output import (
     table,
     warning_list,
 )
-from lawfit.cli.typed import answer
 from lawfit.factors import asked_levels
-from lawfit.laws.critical_batch import DEFINITIONS, Definition
 from lawfit.plots.words import other_law_rows
 from lawfit.records import FitStatus
 from lawfit.units import counted, format_lr, format_quantity
@@ -90,7 +89,7 @@ def fit(
         asked_levels(at or ())
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    answer(lambda: Definition.parse(critical_definition))
+    definition(critical_definition)  # said before the store is opened
     store = open_store(ctx, database)
     refit = partial(
         pipeline.refit,

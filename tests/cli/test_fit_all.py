@@ -49,6 +49,11 @@ def test_one_recipe_and_all_of_them_is_a_contradiction(away: Path, call: Call) -
     call("fit", "--all", "--recipe", "gpt-c4", code=ExitCode.USAGE)
 
 
+def test_a_definition_that_is_none_is_refused_before_anything_is_fitted(call: Call) -> None:
+    said = call("fit", "--critical-definition", "0.2@many", code=ExitCode.USAGE)
+    assert "'many'" in said["error"]["message"]
+
+
 def test_constant_rates_come_first(away: Path, call: Call) -> None:
     """Their critical batch serves a sister recipe that is fitted after them."""
     runs = sweep(NINE[:2], lr_steps=4, batch_steps=3).runs
