@@ -19,23 +19,21 @@ from lawfit.estimate.loss_fit import AsymptotePrior, LossFit, fit_loss
 from lawfit.estimate.loss_forms import SAME_INPUT
 from lawfit.estimate.loss_forms_further import EVERY_FORM, EXPERTS_VARYING
 from lawfit.estimate.loss_result import Interval
+from lawfit.estimate.repeated import EPOCHS, REPEATED, UNIQUE, is_repeated, number, repeats
 from lawfit.factors import normal
 from lawfit.laws.lent import excess_params_scale
 from lawfit.records import FitStatus, Run, RunStatus, SizedLoss
-from lawfit.units import format_quantity, parse_quantity
+from lawfit.units import format_quantity
 
 Measured = Run | SizedLoss
 AnyRun = TypeVar("AnyRun", bound=Run | SizedLoss)
 
-REPEATED: Final = 1.05  # tokens per unique token, from which a run repeats
 FEWEST: Final = 3  # scales that are not ordinary
 FURTHER_RESAMPLES: Final = 100
-_UNIQUE: Final = ("unique_tokens",)
-_EPOCHS: Final = ("epochs", "num_epochs", "n_epochs")
 _SHARE: Final = ("active_fraction", "active_share")
 _SPARSITY: Final = ("sparsity",)
 _EXPERTS: Final = ("num_experts", "n_experts", "experts", "number_of_experts", "moe_num_experts")
-COLUMNS: Final = frozenset((*_UNIQUE, *_EPOCHS, *_SHARE, *_SPARSITY, *_EXPERTS))
+COLUMNS: Final = frozenset((*UNIQUE, *EPOCHS, *_SHARE, *_SPARSITY, *_EXPERTS))
 
 
 def is_third(name: str) -> bool:
@@ -43,17 +41,9 @@ def is_third(name: str) -> bool:
     return normal(name) in COLUMNS
 
 
-def _repeats(run: Measured) -> float | None:
-    """Tokens per unique token, at least 1."""
-    unique, epochs = _number(run, _UNIQUE), _number(run, _EPOCHS)
-    if unique is not None and unique > 0:
-        return max(run.tokens / unique, 1.0)
-    return None if epochs is None or epochs <= 0 else max(epochs, 1.0)
-
-
 def _active(run: Measured) -> float | None:
     """Share of experts (or parameters) that work on a token."""
-    share, sparsity = _number(run, _SHARE), _number(run, _SPARSITY)
+    share, sparsity = number(run, _SHARE), number(run, _SPARSITY)
     if share is None and sparsity is not None:
         share = 1 - sparsity
     return share if share is not None and 0 < share <= 1 else None
@@ -61,20 +51,8 @@ def _active(run: Measured) -> float | None:
 
 def _experts(run: Measured) -> float | None:
     """Number of experts, 1 of a dense model, which some logs write as 0."""
-    count = _number(run, _EXPERTS)
+    count = number(run, _EXPERTS)
     return None if count is None or count < 0 else max(count, 1.0)
-
-
-def _number(run: Measured, names: Sequence[str]) -> float | None:
-    for key, text in run.extra.items():
-        if normal(key) in names:
-            try:
-                value = parse_quantity(text) if isinstance(text, str) else float(text)
-            except (TypeError, ValueError):
-                continue
-            if np.isfinite(value):
-                return value
-    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +69,7 @@ class Third:
 
 THIRDS: Final[Mapping[str, Third]] = {
     "data_constrained": Third(
-        of=_repeats,
+        of=repeats,
         columns="unique_tokens or epochs",
         what="how many different tokens they saw",
         alike=f"fewer than {FEWEST} scales have runs that repeat their tokens",
@@ -123,7 +101,7 @@ def ordinary_runs(runs: Sequence[AnyRun], held: Sequence[Run] = ()) -> tuple[lis
     `held` are the runs that the laws of other quantities are fitted to, where those hold at a level: the usual one.
     """
     kept, notes = list(runs), []
-    fresh = [run for run in kept if (_repeats(run) or 1.0) < REPEATED]
+    fresh = [run for run in kept if not is_repeated(run)]
     if len(fresh) < len(kept):
         notes.append(f"{len(kept) - len(fresh)} runs that repeat their tokens do not enter the additive law")
         kept = fresh

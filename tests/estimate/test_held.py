@@ -24,7 +24,7 @@ from lawfit.ingest import IngestOptions, read_file
 from lawfit.records import Run, RunStatus, Target
 from lawfit.simulate import FurtherTruth, Truth
 from tests.estimate.made_levels import DECAYS, SCALES, TRUTH, Level, made, with_level
-from tests.estimate.simulated import RECIPE, fit_of
+from tests.estimate.simulated import RECIPE, fit_of, sweep
 
 BETAS = (
     Level(value=0.9, lr_factor=0.6, excess=0.01),
@@ -447,3 +447,49 @@ class TestRealTables:
             for name in ("beta1", "beta2", "epsilon", "max_grad_norm", "warmup_steps"):
                 assert len({run.extra[name] for run in mine}) == 1
             assert len({run.weight_decay for run in mine}) == 1
+
+
+class TestRepeatedText:
+    """Runs that read their text several times stand at the scale of fresh ones, and are no runs of it."""
+
+    @staticmethod
+    def runs(column: str, value: Callable[[Run], Any]) -> tuple[list[Run], list[Run]]:
+        fresh = sweep().runs
+        again = [replace(run, run_key=f"again {run.run_key}", lr=2 * run.lr) for run in fresh]
+        return labelled(fresh, lambda run: {column: run.tokens if "nique" in column else 1}), labelled(
+            again, lambda run: {column: value(run)}
+        )
+
+    @pytest.mark.parametrize(
+        ("column", "value"),
+        [
+            ("unique_tokens", lambda run: run.tokens / 8),
+            ("config.Unique Tokens", lambda run: f"{run.tokens / 8:.6g}"),
+            ("epochs", lambda _: 4),
+            ("num_epochs", lambda _: "2.5"),
+        ],
+    )
+    def test_fresh_runs_are_held(self, column: str, value: Callable[[Run], Any]) -> None:
+        fresh, again = self.runs(column, value)
+        for mixed in ([*fresh, *again], [*again, *fresh]):
+            held = hold_settings(mixed)
+            assert {run.run_key for run in held.runs} == {run.run_key for run in fresh}
+            assert {key for key, _ in held.rejected} == {run.run_key for run in again}
+            assert all("more than once" in reason for _, reason in held.rejected)
+            assert any("read once" in note for note in held.notes)
+
+    def test_where_nearly_all_runs_repeat_they_are_the_sweep(self) -> None:
+        fresh, again = self.runs("unique_tokens", lambda run: run.tokens / 8)
+        one = [run for run in fresh if (run.params, run.tokens) == (fresh[0].params, fresh[0].tokens)]
+        held = hold_settings([*again, *one])
+        assert len(held.runs) == len(again) + len(one)
+        assert any("more than once" in note for note in held.notes)
+
+    def test_asked_for_they_are_taken(self) -> None:
+        fresh, again = self.runs("epochs", lambda _: 4)
+        held = hold_settings([*fresh, *again], ("epochs=4",))
+        assert {run.run_key for run in held.runs} == {run.run_key for run in again}
+
+    def test_a_little_more_than_once_is_once(self) -> None:
+        fresh, again = self.runs("unique_tokens", lambda run: run.tokens / 1.01)
+        assert not hold_settings([*fresh, *again]).rejected

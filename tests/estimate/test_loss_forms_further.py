@@ -16,6 +16,8 @@ from lawfit.laws.published import published_law
 Floats = NDArray[np.float64]
 THIRD = [pytest.param(name, id=name) for name, form in EVERY_FORM.items() if form.third]
 
+SOMEWHERE = np.array([0.5, -0.7, 0.3, -0.9, 0.35, 0.12, 0.2])  # for forms that nobody published numbers of
+
 
 def published(form: str) -> FormDraws:
     """The form with the published coefficients, centred somewhere."""
@@ -54,7 +56,7 @@ def test_derivatives(form: str, rng: np.random.Generator) -> None:
     logs = rng.uniform(-1, 1, (12, 3))
     logs[:, 2] = np.abs(logs[:, 2]) if form == "data_constrained" else -np.abs(logs[:, 2])
     problem = EVERY_FORM[form].problem(np.zeros(12), logs, 1e-3)
-    theta = published(form).theta + 0.01
+    theta = SOMEWHERE[: len(EVERY_FORM[form].names)] if form.startswith("experts") else published(form).theta + 0.01
     numeric = approx_fprime(theta, lambda t: problem.log_model(t[None])[0])
     assert problem.jacobian(theta) == pytest.approx(numeric, rel=1e-4, abs=1e-5)
 
