@@ -89,14 +89,15 @@ class Answer:
         Unanswerable
             The runs carry none: what they lack, and which runs would mend it.
         """
-        return float(self._setting("lr")["value"])
+        return float(self.setting("lr")["value"])
 
     @property
     def batch_tokens(self) -> float:
         """Recommended batch, tokens per step; raises as `lr` does."""
-        return float(self._setting("batch_tokens")["value"])
+        return float(self.setting("batch_tokens")["value"])
 
-    def _setting(self, name: str) -> Mapping[str, Any]:
+    def setting(self, name: str) -> Mapping[str, Any]:
+        """Learning rate ("lr") or batch ("batch_tokens") with its interval; raises as `lr` does."""
         found: Mapping[str, Any] | None = self.document["recommendation"][name]
         if found is None:
             raise Unanswerable(self.document["missing"][name], lacking=tuple(self.document.get("lacking", ())))
@@ -123,13 +124,13 @@ class Answer:
 
     @property
     def lr_interval(self) -> tuple[float, float]:
-        row = self._setting("lr")
+        row = self.setting("lr")
         return row["low"], row["high"]
 
     @property
     def batch_interval(self) -> tuple[float, float]:
         """Tokens per step, of the best batch; also where another one was given, or is the largest allowed."""
-        row = self._setting("batch_tokens")
+        row = self.setting("batch_tokens")
         return row["low"], row["high"]
 
     @property
@@ -461,12 +462,15 @@ def plot(fitted: FittedSweep | TransferAnswer, answer: Answer | Plan | None = No
     kind : "lr" or "batch_tokens", the optimum against scale with its interval, the recommendation and published laws;
         "cost_lr" or "cost_batch_tokens", what another value costs at the target; "surface", the runs of one scale and
         the valley around its optimum; "backtest", regret at scales left out. Of a plan: "valley" (also by default), the
-        loss along the budget; "plane", the plan among the runs; "time", compute against time
+        loss along the budget; "plane", the plan among the runs; "time", compute against time; "routes", the best size
+        by each form of the law and by profiles
 
     Raises
     ------
     ValueError
         Another kind, or one that needs an answer without one.
+    Unanswerable
+        A figure of a learning rate or a batch that the runs do not carry.
     """
     from lawfit.plots.notebook import plot_backtest, plot_costs, plot_scaling, plot_surface
 
@@ -478,6 +482,8 @@ def plot(fitted: FittedSweep | TransferAnswer, answer: Answer | Plan | None = No
         from lawfit.plots.notebook import plot_plan
 
         return plot_plan(fitted.laws["loss"], answer.document, "valley" if kind == "lr" else kind)
+    if fitted.fit.kind != "lr_batch":
+        raise Unanswerable(f"no figure of the learning rate: {fitted.fit.payload['no_settings']}")
     if kind == "surface":
         return plot_surface(fitted.fit, fitted.sweep.runs)
     if kind == "backtest":
@@ -488,5 +494,6 @@ def plot(fitted: FittedSweep | TransferAnswer, answer: Answer | Plan | None = No
         raise ValueError(f"there is no figure '{kind}'; there are {kinds}")
     if answer is None:
         raise ValueError(f"the figure '{kind}' shows a recommendation: plot(fit, lawfit.predict(fit, ...), '{kind}')")
+    answer.setting(quantity)  # raises where there is none
     draw = plot_scaling if kind == quantity else plot_costs
     return draw(fitted.fit, answer.document, quantity)

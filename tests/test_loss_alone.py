@@ -145,7 +145,12 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
         "rest": dict(zip(("prediction", "plan"), (answer.json() for answer in rest), strict=True)),
         "notebook": dict(zip(("prediction", "plan"), (dict(answer.document) for answer in notebook), strict=True)),
     }
-    return {**found, "page": {"text": html.unescape(page.text)}, "answer": {"it": notebook[0]}, "url": {"it": url}}
+    return {
+        **found,
+        "page": {"text": html.unescape(page.text)},
+        "answer": {"it": notebook[0], "fit": fitted},
+        "url": {"it": url},
+    }
 
 
 class TestWithoutAUsableLearningRate:
@@ -159,7 +164,9 @@ class TestWithoutAUsableLearningRate:
         assert [finding["code"] for finding in document["lacking"]] == ["one_rate"]
         assert any("no learning rate and no batch size" in words for words in document["warnings"])
         assert any("that their learning rates were the best, nothing shows" in words for words in document["warnings"])
-        assert cli("predictions", "show", document["id"], "--database", answers["url"]["it"])[0] == ExitCode.OK
+        shown = cli("predictions", "show", document["id"], "--again", "--database", answers["url"]["it"])
+        assert shown[0] == ExitCode.OK
+        assert "computed again from its fit: the same" in shown[1]
 
     def test_the_loss_still_plans(self, answers: dict[str, dict[str, Any]]) -> None:
         plan = answers["command"]["plan"]
@@ -186,6 +193,9 @@ class TestWithoutAUsableLearningRate:
             _ = answer.lr
         assert error.value.lacking[0]["code"] == "one_rate"
         assert str(answer).startswith("expected loss ")
+        for kind in ("lr", "batch_tokens", "cost_lr"):
+            with pytest.raises(Unanswerable, match="all runs have one learning rate"):
+                lawfit.plot(answers["answer"]["fit"], answer, kind)
 
 
 def without_place(document: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,6 +33,16 @@ def quantity(text: str) -> float:
     if value <= 0:
         raise typer.BadParameter(f"'{text}' is not positive")
     return value
+
+
+def in_options(message: str) -> str:
+    """A message about fields of a question with their names as options have them: ``unique-tokens``."""
+    from lawfit.records import PlanQuestion, Target
+
+    names = {*Target.__dataclass_fields__, *PlanQuestion.__dataclass_fields__}
+    for name in sorted((name for name in names if "_" in name), key=len, reverse=True):
+        message = re.sub(rf"\b{name}\b", name.replace("_", "-"), message)
+    return message
 
 
 def whole_quantity(text: str) -> int:

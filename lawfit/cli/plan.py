@@ -16,6 +16,7 @@ from lawfit.cli.options import (
     JsonOption,
     RecipeOption,
     UniqueTokensOption,
+    in_options,
     open_store,
     quantity,
     whole_quantity,
@@ -144,7 +145,7 @@ def plan(
         store = open_store(ctx, database)
         document = pipeline.plan(store, recipe, question, fit_id=fit, at=at or ())
     except ValueError as error:  # a question that contradicts itself
-        raise typer.BadParameter(str(error).replace("_", "-")) from None
+        raise typer.BadParameter(in_options(str(error))) from None
     if report is not None:
         from lawfit.plots.report import write_plan_report
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lawfit.cli.output import format_count, heading, pairs, plain, table, warning_list
 from lawfit.plots.html import Table
-from lawfit.plots.plan_routes import members_table, profiles_table
+from lawfit.plots.plan_routes import members_table, profiles_table, shares_words
 from lawfit.plots.plan_tables import (
     alternatives_table,
     batches_table,
@@ -65,12 +65,11 @@ def _settings(document: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _routes(document: Mapping[str, Any]) -> list[RenderableType]:
-    """Shares are by how each route, fitted to the smaller runs, foretold the best sizes of the larger ones."""
     if document["optimum"] is None:
         return []
     parts: list[RenderableType] = [
         plain(""),
-        heading("The best size by each route; shares by how near it foretold those of the larger runs"),
+        heading(f"The best size by each route; shares by {shares_words(document)}"),
         _table(members_table(document)),
     ]
     if document["isoflop"]:

@@ -16,6 +16,7 @@ from lawfit.cli.options import (
     JsonOption,
     RecipeOption,
     UniqueTokensOption,
+    in_options,
     open_store,
     quantity,
     whole_quantity,
@@ -118,7 +119,7 @@ def predict(
         store = open_store(ctx, database)
         document = pipeline.recommend(store, recipe, target, fit_id=fit, at=at or ())
     except ValueError as error:  # a target that cannot be, or a batch that contradicts it
-        raise typer.BadParameter(str(error).replace("_", "-")) from None
+        raise typer.BadParameter(in_options(str(error))) from None
     if report is not None:
         from lawfit.plots.report import write_report
 

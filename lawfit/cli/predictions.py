@@ -28,19 +28,14 @@ def show_prediction(
     Fits never change, so the same numbers come back whatever was ingested or fitted since.
     """
     from lawfit import pipeline
-    from lawfit.records import Target
 
     store = open_store(ctx, database)
     stored = store.prediction(prediction)
     if again:
-        level = (stored.answer["recommendation"]["lr"] or stored.answer["critical_batch"])["level"]
-        asked = {name: value for name, value in stored.target.items() if name in Target.__dataclass_fields__}
-        target = Target(**{**asked, "level": level})
-        fit = store.fit(stored.fit_id)
-        answer = pipeline.recommend(store, fit.recipe_key, target, fit_id=fit.id)
-        if answer != stored.answer:
+        if not pipeline.comes_out_the_same(store, stored):
+            made_by = store.fit(stored.fit_id).code_version
             raise LawfitError(
-                f"prediction {prediction} comes out differently today (made by lawfit {fit.code_version}); "
+                f"prediction {prediction} comes out differently today (made by lawfit {made_by}); "
                 "the stored answer is still shown without --again"
             )
         note("computed again from its fit: the same")

@@ -43,7 +43,7 @@ class SplitBacktest:
 
     form: str
     without: float  # as in `Candidate`
-    error: float  # rms over cuts, in ln params
+    error: float  # rms over the cuts at which it foretold anything, in ln params
     weight: float
 
 
@@ -142,6 +142,7 @@ def judge_split(
     forms = np.array([found for each, found in squares.items() if each != profiles])
     seen = np.isfinite(squares[profiles])
     # at a cut below which too few budgets are left, profiles are taken to be as far off as forms are
+    own = squares[profiles][seen]
     squares[profiles] = np.where(seen, squares[profiles], forms.mean(axis=0))
     vote = {each: float(found.mean() + noise.mean()) ** (-SHARPNESS / 2) for each, found in squares.items()}
     share = PROFILES_SHARE if seen.any() else 0.0
@@ -150,11 +151,12 @@ def judge_split(
     found = []
     for each in [*trials, *([profiles] if seen.any() else [])]:
         counts = each in squares
+        shown = own if each == profiles else squares.get(each, np.array([np.inf]))
         found.append(
             SplitBacktest(
                 form=each.form,
                 without=each.without,
-                error=float(np.sqrt(squares[each].mean())) if counts else np.inf,
+                error=float(np.sqrt(shown.mean())),
                 weight=prior[each] * vote[each] / total if counts else 0.0,
             )
         )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from lawfit.errors import LogFormatError, NoFit, NotEnoughData, StoreError
 from lawfit.factors import asked_levels
@@ -35,9 +35,11 @@ from lawfit.records import (
     IngestReport,
     Json,
     PlanQuestion,
+    Recipe,
     RefineQuestion,
     Rejection,
     ScheduleQuestion,
+    StoredPrediction,
     Target,
 )
 
@@ -181,13 +183,37 @@ def recommend(
         if recipe is not None and store.recipe(recipe).key != fit.recipe_key:
             raise NoFit(f"fit {fit_id} belongs to recipe '{fit.recipe_name}', not to '{recipe}'")
         require_at(store, fit, at)
-    laws = laws_beside(store, fit) if fit.kind in ALONE and fit_id is None else laws_of(store, fit)
-    document = answer(fit, chosen, target, laws, asked_by_id=fit_id is not None)
+    document = _answer_of(store, fit, chosen, target, by_id=fit_id is not None)
     if fit_id is None and not at and fit.kind == LR_BATCH:
         document["warnings"] = [*newer_doubtful(store, chosen, fit), *document["warnings"]]
     with suppress(StoreError):  # a read-only database still answers; only the record of the answer is missing
-        store.put_prediction(document["id"], document["evidence"]["fit_id"], document["target"], document)
+        store.put_prediction(document["id"], fit.id, document["target"], document)
     return document
+
+
+def comes_out_the_same(store: Store, prediction: StoredPrediction) -> bool:
+    """Whether an answer that was given comes out the same from its fit today, asked for by its id or without."""
+    level = next(part["level"] for part in _parts_with_level(prediction.answer))
+    asked = {name: value for name, value in prediction.target.items() if name in Target.__dataclass_fields__}
+    target = Target(**{**asked, "level": level})
+    fit = store.fit(prediction.fit_id)
+    chosen = store.recipe(fit.recipe_name)
+    for by_id in (True, False):
+        with suppress(NoFit):
+            if _answer_of(store, fit, chosen, target, by_id=by_id)["id"] == prediction.answer["id"]:
+                return True
+    return False
+
+
+def _parts_with_level(answer: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for part in (answer["recommendation"]["lr"], *(answer.get(name) for name in ("expected_loss", "critical_batch"))):
+        if part is not None and "level" in part:
+            yield part
+
+
+def _answer_of(store: Store, fit: Fit, recipe: Recipe, target: Target, *, by_id: bool) -> dict[str, Json]:
+    laws = laws_beside(store, fit) if fit.kind in ALONE and not by_id else laws_of(store, fit)
+    return answer(fit, recipe, target, laws, asked_by_id=by_id)
 
 
 def plan(

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.advise.loss_belief import LossBelief, profiles
+from lawfit.advise.loss_belief import profiles
 from lawfit.advise.planning_optimum import optimal_path
 from lawfit.estimate.isoflop import ISOFLOP, IsoFlop
 from lawfit.estimate.loss_law import form_name
 from lawfit.plots import style
 from lawfit.plots.html import Table
+from lawfit.plots.planning import belief_of
 from lawfit.units import format_flops, format_quantity
 
 if TYPE_CHECKING:
@@ -47,6 +48,13 @@ def member_name(row: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> str:
     first = min(other["fitted_from_flops"] for other in rows if other["form"] != ISOFLOP)
     larger = row["fitted_from_flops"] > first * (1 + 1e-6)
     return form_name(row["form"]) + (", larger runs" if larger else "")
+
+
+def shares_words(document: Mapping[str, Any]) -> str:
+    """What the shares of the routes go by."""
+    if any(row["error_factor"] is not None for row in document["optimum"]["forms"]):
+        return "how near each, fitted to the smaller runs, foretold the best sizes (not the losses) of the larger ones"
+    return "how well each, fitted to the smaller runs, foretold the losses of the larger ones"
 
 
 def members_table(document: Mapping[str, Any]) -> Table:
@@ -118,7 +126,7 @@ def _ends(part: Mapping[str, Any]) -> str:
 def routes_numbers(fit: Fit, document: Mapping[str, Any]) -> RoutesChart:
     """Best sizes by every member from the cheapest run to beyond the budget, with the minima of profiles."""
     optimum = document["optimum"]
-    belief = LossBelief.of(fit, document["asked"]["level"])
+    belief = belief_of(fit, document)
     served = document["asked"].get("inference_tokens", 0.0)
     low, high = belief.scales["flops"]
     flops = np.geomspace(min(low, optimum["flops"]), _SPARE * max(high, optimum["flops"]), _POINTS)

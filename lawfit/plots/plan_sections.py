@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from lawfit.plots.html import Chart, Table, chart_html, list_html, pairs_html, table_html, tag, text
-from lawfit.plots.plan_routes import members_table, profiles_table, routes_figure, routes_numbers
+from lawfit.plots.plan_routes import (
+    members_table,
+    profiles_table,
+    routes_figure,
+    routes_numbers,
+    shares_words,
+)
 from lawfit.plots.plan_tables import (
     alternatives_table,
     batches_table,
@@ -164,10 +170,7 @@ def _routes(fit: Fit, document: Mapping[str, Any]) -> str:
     if document["optimum"] is None:
         return ""
     body = tag("h2", "The best size by other routes", id="plan-routes-title")
-    lead = (
-        "Each form of the law is fitted to the smaller runs and held against the larger ones: the nearer it foretold "
-        "their best sizes (not their losses), the larger its share in the plan."
-    )
+    lead = f"Every route alone, and its share in the plan: by {shares_words(document)}."
     body += tag("p", text(lead), class_="lead")
     body += table_html(members_table(document), "Routes to the best size")
     minima = " Blue: minima of the IsoFLOP profiles with their intervals, and the law through them."

@@ -66,7 +66,7 @@ class PlaneChart:
 
 def valley_numbers(fit: Fit, document: Mapping[str, Any]) -> ValleyChart:
     """Loss along the plan's budget, over the sizes that its interval and its alternatives span."""
-    belief, optimum, plan = _belief(fit, document), document["optimum"], document["plan"]
+    belief, optimum, plan = belief_of(fit, document), document["optimum"], document["plan"]
     sizes = [row["params"] for row in document["alternatives"]]
     if optimum is not None:
         sizes += [*optimum["cheap_zone"]["0.01"], optimum["central_params"]]
@@ -92,7 +92,7 @@ def valley_numbers(fit: Fit, document: Mapping[str, Any]) -> ValleyChart:
 
 def plane_numbers(fit: Fit, document: Mapping[str, Any]) -> PlaneChart:
     """The plan among one's runs: lines of equal loss, the compute-optimal path and the budget."""
-    belief, plan = _belief(fit, document), document["plan"]
+    belief, plan = belief_of(fit, document), document["plan"]
     here = np.array([[plan["params"], plan["tokens"]]])
     shown = np.concatenate([belief.points, here])
     x, y = ((float(c.min() / _SPARE), float(c.max() * _SPARE)) for c in shown.T)
@@ -122,7 +122,7 @@ def plane_numbers(fit: Fit, document: Mapping[str, Any]) -> PlaneChart:
     )
 
 
-def _belief(fit: Fit, document: Mapping[str, Any]) -> LossBelief:
+def belief_of(fit: Fit, document: Mapping[str, Any]) -> LossBelief:
     asked = ThirdInputs(**{name: document["asked"][name] for name in THIRD_INPUTS if name in document["asked"]})
     return LossBelief.of(fit, document["asked"]["level"], Asked.of(asked))
 
