@@ -18,6 +18,7 @@ import lawfit
 from lawfit.advise.expected_loss import expected_loss
 from lawfit.advise.planning_third import best_share
 from lawfit.advise.prediction import recommend_without_settings
+from lawfit.advise.third_input import Asked, loss_at_third
 from lawfit.cli.main import ExitCode
 from lawfit.errors import NotEnoughData
 from lawfit.estimate import loss_law as loss_law_module
@@ -250,6 +251,23 @@ def test_an_open_number_of_a_form_is_lent_and_hides_nothing() -> None:
     assert large[1]["low"] < float(DATA_CONSTRAINED.loss(3e11, 8e11, 2e10)) < large[1]["high"]
     withheld = fit_further_forms(rows, rng, without_laws=["data_constrained"])[0]["data_constrained"]
     assert "params_scale" not in withheld["lent"]
+
+
+def test_an_open_worth_of_repeated_tokens_is_in_the_interval() -> None:
+    """Three times the noise and 20 passes at most: R*_D is known to a factor of 3 or so, and the loss to a percent."""
+    frame = repeated(3, passes_of=(2.0, 6.0, 20.0))
+    rng = np.random.default_rng(3)
+    frame["loss"] *= np.exp(2 * NOISE * rng.standard_normal(len(frame)))
+    found = fit_further_forms(sized(frame, unique_tokens=lambda row: row["unique_tokens"]), rng)[0]["data_constrained"]
+    assert "tokens_scale" in found["fit"]["certificate"]["weak"]
+    assert found["status"] == "sparse"
+    assert "how fast repeated tokens lose their worth is open" in found["words"]
+    law = loss_at_third(stored({"further_forms": {"data_constrained": found}}), Asked(name="epochs", value=15), 0.9)
+    said = law.predict(4e9, 1.6e11).expected
+    assert said.low is not None
+    assert said.high is not None
+    assert said.low < float(DATA_CONSTRAINED.loss(4e9, 1.6e11, 1.6e11 / 15)) < said.high
+    assert 1.003 < said.high / said.low < 1.1
 
 
 class TestAnInputThatNoRunVaries:

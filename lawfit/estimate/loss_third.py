@@ -187,7 +187,7 @@ def _fitted(
         fit = fit_with(**known)
     found = fit.certificate
     # as the additive law: single parameters may be open, the loss is as its interval says
-    sound = search_is_sound(found.search) and not found.at_bound and "tokens_scale" not in found.weak
+    sound = search_is_sound(found.search) and not found.at_bound
     status = FitStatus.OK if found.certified and not known else FitStatus.SPARSE if sound else FitStatus.UNCERTIFIED
     same = {key: float(np.median(x)) for key, x, moves in zip(("params", "tokens"), points, varying, strict=False)
             if not moves}  # fmt: skip
@@ -236,7 +236,10 @@ def _words(stored: Mapping[str, Any], apart: int) -> str:
         worth = fit.parameters["tokens_scale"]
         span = "" if worth.low is None else f" ({worth.low:.3g} to {worth.high:.3g})"
         if "tokens_scale" in fit.certificate.weak:
-            return f"data-constrained form through {scales}: they do not say how fast repeated tokens lose their worth"
+            return (
+                f"data-constrained form through {scales}: how fast repeated tokens lose their worth is open, the loss "
+                f"is as its interval says{said}"
+            )
         falls = f"what a repeated token is worth falls by e in {worth.value:.3g} passes{span}"
         return f"data-constrained form: {falls}; {scales}{said}"
     dropped = {gone for key in stored["same_input"] for gone in EVERY_FORM[fit.form].terms.get(key, ())}

@@ -1,6 +1,6 @@
 """How often 90 % intervals of the loss with a further input hold the truth: simulated studies, inside runs and beyond.
 
-python -m tests.benchmarks.third_inputs [studies]
+python -m tests.benchmarks.third_inputs [studies [kind]]
 """
 
 from __future__ import annotations
@@ -53,8 +53,10 @@ KINDS: Final[dict[str, tuple[Callable[..., Any], str, str, Callable[..., float],
 }
 
 
-def main(studies: int) -> None:
+def main(studies: int, only: str = "") -> None:
     for kind, (runs, column, asked, truth, values) in KINDS.items():
+        if not kind.startswith(only):
+            continue
         held = {(value, far): [] for value in values for far in (1.0, 10.0)}
         widths, silent = [], 0
         for seed in range(studies):
@@ -96,4 +98,4 @@ def main(studies: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100, *sys.argv[2:3])
