@@ -229,6 +229,21 @@ def test_repeats_are_read_whatever_they_are_called(columns: dict[str, Callable[[
     assert worth["value"] == pytest.approx(DATA_CONSTRAINED.tokens_scale, rel=0.3)
 
 
+def test_one_size_tells_how_fast_repeated_tokens_lose_their_worth() -> None:
+    rng, rows, size = np.random.default_rng(3), [], 3e7
+    for unique, passes in itertools.product(np.geomspace(6e8, 6e9, 7), (1, 2, 4, 8, 16, 32)):
+        tokens, extra = unique * passes, {"unique_tokens": unique}
+        loss = float(DATA_CONSTRAINED.loss(size, tokens, unique) * np.exp(5e-4 * rng.normal()))
+        rows.append(SizedLoss(run_key=f"{unique}{passes}", params=size, tokens=tokens, loss=loss, extra=extra))
+    found = fit_further_forms(rows, np.random.default_rng(0))[0]["data_constrained"]
+    worth = found["fit"]["parameters"]["tokens_scale"]
+    assert found["status"] == "ok"
+    assert worth["low"] < DATA_CONSTRAINED.tokens_scale < worth["high"]
+    assert worth["value"] == pytest.approx(DATA_CONSTRAINED.tokens_scale, rel=0.1)
+    assert set(found["fit"]["parameters"]) == {"E", "B", "beta", "tokens_scale"}
+    assert "so it has no term in parameters" in found["words"]
+
+
 def test_an_open_number_of_a_form_is_lent_and_hides_nothing() -> None:
     """Runs of many tokens for their size: no model is too large for its data, so nothing shows what that would cost."""
     frame = repeated(2, ratio=1000.0, passes_of=(4.0, 10.0, 20.0, 40.0))

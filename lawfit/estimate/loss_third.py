@@ -17,7 +17,7 @@ from lawfit.errors import FitError
 from lawfit.estimate.certificate import search_is_sound
 from lawfit.estimate.loss_fit import AsymptotePrior, LossFit, fit_loss
 from lawfit.estimate.loss_forms import SAME_INPUT
-from lawfit.estimate.loss_forms_further import EVERY_FORM, EXPERTS_VARYING
+from lawfit.estimate.loss_forms_further import DATA_CONSTRAINED_VARYING, EVERY_FORM, EXPERTS_VARYING
 from lawfit.estimate.loss_result import Interval
 from lawfit.estimate.repeated import EPOCHS, REPEATED, UNIQUE, is_repeated, number, repeats
 from lawfit.factors import normal
@@ -33,6 +33,7 @@ FURTHER_RESAMPLES: Final = 100
 _SHARE: Final = ("active_fraction", "active_share")
 _SPARSITY: Final = ("sparsity",)
 _EXPERTS: Final = ("num_experts", "n_experts", "experts", "number_of_experts", "moe_num_experts")
+_INPUTS: Final = {"params": "parameters", "tokens": "tokens"}
 COLUMNS: Final = frozenset((*UNIQUE, *EPOCHS, *_SHARE, *_SPARSITY, *_EXPERTS))
 
 
@@ -164,7 +165,7 @@ def _fitted(
 ) -> dict[str, Any]:
     """The form by the runs alone; where they leave open what published laws lend, with that lent."""
     varying = [bool(np.ptp(np.log(column)) > SAME_INPUT) for column in points[:2]]
-    form = EXPERTS_VARYING[varying[0], varying[1]].name if name == "experts" else name
+    form = _form_of(name, *varying)
 
     def fit_with(**known: Any) -> LossFit:
         return fit_loss(*points[:3], form=form, third=points[3], rng=rng, resamples=FURTHER_RESAMPLES, **known)
@@ -201,6 +202,13 @@ def _fitted(
     }
 
 
+def _form_of(name: str, params_vary: bool, tokens_vary: bool) -> str:
+    """The form of a name that these runs can tell, less its terms in what none of them varies."""
+    if name == "experts":
+        return EXPERTS_VARYING[params_vary, tokens_vary].name
+    return DATA_CONSTRAINED_VARYING[params_vary].name if name == "data_constrained" else name
+
+
 def _usual(values: Sequence[float] | np.ndarray) -> float:
     """What most have; of several, the nearest to a dense model."""
     counts = Counter(np.round(values, 4).tolist())
@@ -226,24 +234,21 @@ def _words(stored: Mapping[str, Any], apart: int) -> str:
     fit = LossFit.from_json(stored["fit"])
     scales = f"{fit.certificate.rows} scales, {apart} of them not ordinary"
     said = "".join(
-        f"; all have about {format_quantity(value)} {key}, so it has no term in {key}"
+        f"; all have about {format_quantity(value)} {_INPUTS[key]}, so it has no term in {_INPUTS[key]}"
         for key, value in stored["same_input"].items()
     )
     if names := [name for name in stored["lent"] if name != "E"]:
         said += f"; {', '.join(names)} lent by published laws ({', '.join(stored['lent_by'])})"
     said += "; its asymptote lent by published laws" if "E" in stored["lent"] else ""
-    if fit.form == "data_constrained":
+    if "tokens_scale" in fit.parameters:
         worth = fit.parameters["tokens_scale"]
         span = "" if worth.low is None else f" ({worth.low:.3g} to {worth.high:.3g})"
         if "tokens_scale" in fit.certificate.weak:
             return f"data-constrained form through {scales}: they do not say how fast repeated tokens lose their worth"
         falls = f"what a repeated token is worth falls by e in {worth.value:.3g} passes{span}"
         return f"data-constrained form: {falls}; {scales}{said}"
-    dropped = {gone for key in stored["same_input"] for gone in EVERY_FORM[fit.form].terms.get(key, ())}
     numbers = ", ".join(
-        _number_words(name, value, name in fit.certificate.weak)
-        for name, value in fit.parameters.items()
-        if name not in dropped
+        _number_words(name, value, name in fit.certificate.weak) for name, value in fit.parameters.items()
     )
     what = "sparse experts" if fit.form == "moe_sparsity" else "a number of experts"
     return f"form with {what} through {scales}: {EVERY_FORM[fit.form].formula}, with {numbers}{said}"
