@@ -107,16 +107,39 @@ def ordinary_runs(runs: Sequence[AnyRun], held: Sequence[Run] = ()) -> tuple[lis
         notes.append(f"{len(kept) - len(fresh)} runs that repeat their tokens do not enter the additive law")
         kept = fresh
     for third in (third for third in THIRDS.values() if third.another):
-        values = [value for run in kept if (value := third.of(run)) is not None]
-        if len({round(value, 4) for value in values}) > 1:
-            usual = _usual([value for run in held if (value := third.of(run)) is not None] or values)
-            same = [run for run in kept if (value := third.of(run)) is not None and round(value, 4) == usual]
+        same, usual = _at_usual(kept, third, held)
+        if len(same) < len(kept):
             notes.append(
                 f"{len(kept) - len(same)} runs with another {third.another} than {usual:g} do not enter the additive "
                 "law"
             )
             kept = same
     return kept, notes
+
+
+def _at_usual(runs: Sequence[AnyRun], third: Third, held: Sequence[Run]) -> tuple[list[AnyRun], float]:
+    """The runs whose third input is the usual one, and that; all of them where they have one or do not say."""
+    values = [value for run in runs if (value := third.of(run)) is not None]
+    if len({round(value, 4) for value in values}) < 2:
+        return list(runs), 1.0
+    fresh = [run for run in runs if not is_repeated(run)]
+    first = ([value for run in some if (value := third.of(run)) is not None] for some in (held, fresh))
+    usual = _usual(next(filter(None, first), values))
+    return [run for run in runs if (value := third.of(run)) is not None and round(value, 4) == usual], usual
+
+
+def _ordinary_otherwise(runs: Sequence[Measured], name: str, held: Sequence[Run]) -> list[Measured]:
+    """The runs that are ordinary in all further inputs but that of a form: it would take their effect for its own.
+
+    The number of experts and the share that is active go together in most tables, so the forms of these two take runs
+    with any value of the other.
+    """
+    if name != "data_constrained":
+        return [run for run in runs if not is_repeated(run)]
+    kept = list(runs)
+    for third in (third for third in THIRDS.values() if third.another):
+        kept, _ = _at_usual(kept, third, held)
+    return kept
 
 
 def fit_further_forms(
@@ -129,6 +152,8 @@ def fit_further_forms(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Payload of each form that these runs allow, and for each other one a sentence on what it lacks.
 
+    Each form is fitted to the runs that are ordinary in the inputs of the other forms.
+
     Parameters
     ----------
     held : as in `ordinary_runs`
@@ -138,14 +163,16 @@ def fit_further_forms(
     fitted: dict[str, Any] = {}
     missing: dict[str, str] = {}
     for name, third in THIRDS.items():
-        points = _points(runs, third)
+        others = _ordinary_otherwise(runs, name, held)
+        points = _points(others, third)
         own = [value for run in held if (value := third.of(run)) is not None]
         usual = _usual(own or points[3]) if name != "data_constrained" and points.size else 1.0
         apart = np.abs(np.log(points[3] / usual)) > np.log(REPEATED)
-        if not points.size:
+        if all(third.of(run) is None for run in runs):
             missing[name] = f"{third.label}: the runs do not say {third.what} (column {third.columns})"
         elif apart.sum() < FEWEST:
-            missing[name] = f"{third.label}: {third.alike}"
+            among = " among those that are ordinary otherwise" if len(others) < len(runs) else ""
+            missing[name] = f"{third.label}: {third.alike}{among}"
         else:
             try:
                 fitted[name] = _fitted(name, points, rng, asymptote, without_laws)
