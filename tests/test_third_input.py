@@ -230,6 +230,76 @@ def test_repeats_are_read_whatever_they_are_called(columns: dict[str, Callable[[
     assert worth["value"] == pytest.approx(DATA_CONSTRAINED.tokens_scale, rel=0.3)
 
 
+def test_one_size_tells_how_fast_repeated_tokens_lose_their_worth() -> None:
+    rng, rows, size = np.random.default_rng(3), [], 3e7
+    for unique, passes in itertools.product(np.geomspace(6e8, 6e9, 7), (1, 2, 4, 8, 16, 32)):
+        tokens, extra = unique * passes, {"unique_tokens": unique}
+        loss = float(DATA_CONSTRAINED.loss(size, tokens, unique) * np.exp(5e-4 * rng.normal()))
+        rows.append(SizedLoss(run_key=f"{unique}{passes}", params=size, tokens=tokens, loss=loss, extra=extra))
+    found = fit_further_forms(rows, np.random.default_rng(0))[0]["data_constrained"]
+    worth = found["fit"]["parameters"]["tokens_scale"]
+    assert found["status"] == "ok"
+    assert worth["low"] < DATA_CONSTRAINED.tokens_scale < worth["high"]
+    assert worth["value"] == pytest.approx(DATA_CONSTRAINED.tokens_scale, rel=0.1)
+    assert set(found["fit"]["parameters"]) == {"E", "B", "beta", "tokens_scale"}
+    assert "so it has no term in parameters" in found["words"]
+
+
+def dense_and_sparse(seed: int) -> list[SizedLoss]:
+    """Fresh and repeated runs of a dense model, and of one with 64 experts."""
+    rng, rows = np.random.default_rng(seed), []
+    sizes, every = np.geomspace(1e8, 1e10, 5), (1.0, 4.0, 16.0)
+    for n, ratio, passes, count in itertools.product(sizes, (10.0, 40.0, 160.0), every, (1, 8, 64)):
+        if passes > 1 and count == 8:
+            continue
+        loss = float(DATA_CONSTRAINED.loss(n, n * ratio, n * ratio / passes)) - 0.05 * np.log(count)
+        extra = {"num_experts": count, "epochs": passes}
+        noisy = loss * float(np.exp(NOISE * rng.standard_normal()))
+        rows.append(SizedLoss(run_key=f"{len(rows)}", params=n, tokens=n * ratio, loss=noisy, extra=extra))
+    return rows
+
+
+class TestEachFormIsOfItsOwnInput:
+    def points(self, monkeypatch: pytest.MonkeyPatch, rows: list[SizedLoss]) -> dict[str, Any]:
+        """What each form is fitted to."""
+        seen: dict[str, Any] = {}
+
+        def fitted(name: str, points: Any, *_: Any) -> dict[str, Any]:
+            seen[name] = {tuple(point) for point in points.T.tolist()}
+            return {}
+
+        monkeypatch.setattr(loss_third, "_fitted", fitted)
+        monkeypatch.setattr(loss_third, "_words", lambda *_: "")
+        fit_further_forms(rows, np.random.default_rng(0))
+        return seen
+
+    def test_runs_with_more_experts_are_no_fresh_runs_and_repeated_ones_none_of_few_experts(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rows = dense_and_sparse(3)
+        seen = self.points(monkeypatch, rows)
+        of = {
+            name: {(row.params, row.tokens, row.loss, float(row.extra[column])) for row in rows if keep(row)}
+            for name, column, keep in (
+                ("data_constrained", "epochs", lambda row: row.extra["num_experts"] == 1),
+                ("experts", "num_experts", lambda row: row.extra["epochs"] == 1),
+            )
+        }
+        assert seen == of
+
+    def test_a_share_of_experts_that_goes_with_their_number_hides_neither(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rows = [replace(row, extra={**row.extra, "active_share": 1 / row.extra["num_experts"]}) for row in experts(5)]
+        seen = self.points(monkeypatch, rows)
+        assert {name: len(points) for name, points in seen.items()} == {"moe_sparsity": 72, "experts": 72}
+
+    def test_what_few_dense_runs_lack_is_said(self) -> None:
+        rows = [row for row in dense_and_sparse(3) if row.extra["epochs"] == 1 or row.extra["num_experts"] == 64]
+        lacking = fit_further_forms(rows, np.random.default_rng(0))[1]["data_constrained"]
+        assert "repeat their tokens among those that are ordinary otherwise" in lacking
+
+
 def test_an_open_number_of_a_form_is_lent_and_hides_nothing() -> None:
     """Runs of many tokens for their size: no model is too large for its data, so nothing shows what that would cost."""
     frame = repeated(2, ratio=1000.0, passes_of=(4.0, 10.0, 20.0, 40.0))

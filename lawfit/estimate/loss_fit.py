@@ -158,7 +158,8 @@ class _Fit:
         if self.prior is not None:
             self.priors[0] = float(np.log(self.prior.mean)), self.prior.log_sd
         self.priors |= {form.names.index(name): known for name, known in (lent or {}).items()}
-        self._begin_at({place: mean for place, (mean, _) in self.priors.items() if place} | self._dropped())
+        self.dropped = self._dropped()
+        self._begin_at({place: mean for place, (mean, _) in self.priors.items() if place} | self.dropped)
         self.fitted = int((~self.frozen).sum())
         if len(self.log_y) <= self.fitted:
             raise NotEnoughData(
@@ -172,8 +173,7 @@ class _Fit:
         for name, logs in (("params", self.log_n), ("tokens", self.log_d)):
             for gone in self.form.terms.get(name, ()) if np.ptp(logs) <= SAME_INPUT else ():
                 place = self.form.names.index(gone)
-                nothing = gone in self.form.exponents or gone == "params_scale"
-                found[place] = 1.0 if nothing else float(self.problem.low[place])
+                found[place] = 1.0 if gone in self.form.exponents else float(self.problem.low[place])
         self.frozen[list(found)] = True
         return found
 
@@ -419,7 +419,8 @@ class _Fit:
         return runs, np.pad(logs, ((0, 0), (0, 1 if self.form.third else 0)))  # ordinary runs: the third log is 0
 
     def _parameters(self, theta: Floats, draws: Floats, weak: Sequence[str]) -> dict[str, Interval]:
-        """Published parameters; none that the data do not determine gets an interval."""
+        """Published parameters, less those of terms that were dropped; none that is open gets an interval."""
+        held = {self.form.names[place] for place in self.dropped}
         value = {name: v[0] for name, v in self.form.natural(theta[None, :], self.centre).items()}
         spread = dict(self.form.natural(draws, self.centre))
         open_ended = set(weak)
@@ -437,6 +438,7 @@ class _Fit:
                 self.fitted,
             )
             for name in value
+            if name not in held
         }
 
     def _sensitivity(self, theta: Floats, draws: Floats) -> tuple[AsymptoteCase, ...]:

@@ -68,6 +68,14 @@ def data_constrained(theta: Floats, logs: Floats) -> Floats:
     return np.asarray(np.logaddexp(e, np.logaddexp(a - alpha * n_eff, b - beta * d_eff)), dtype=float)
 
 
+def data_constrained_tokens(theta: Floats, logs: Floats) -> Floats:
+    """Log loss where all runs have one size; theta: ln E, ln B, beta, ln R*_D."""
+    e, b, beta, log_data = theta.T[:, :, None]
+    _, d, passes = logs.T
+    d_eff = d + _still_worth(np.expm1(np.maximum(passes, 0.0)), np.exp(log_data))
+    return np.asarray(np.logaddexp(e, b - beta * d_eff), dtype=float)
+
+
 def sparse_experts(theta: Floats, logs: Floats) -> tuple[Floats, Floats]:
     """Log loss and derivatives; theta: those of the additive law, then ln C, lambda, ln F, delta, gamma."""
     e, a, alpha, b, beta, c, by_active, f, both, size = theta.T[:, :, None]
@@ -86,6 +94,11 @@ def _repetition_natural(theta: Floats, centre: Floats) -> Mapping[str, Floats]:
     return {**additive_natural(theta[:, :5], centre), **scales}
 
 
+def _repetition_tokens_natural(theta: Floats, centre: Floats) -> Mapping[str, Floats]:
+    e, b, beta, log_data = theta.T
+    return {"E": np.exp(e), "B": np.exp(b + beta * centre[1]), "beta": beta, "tokens_scale": np.exp(log_data)}
+
+
 def _sparse_natural(theta: Floats, centre: Floats) -> Mapping[str, Floats]:
     c, by_active, f, both, size = theta[:, 5:].T
     further = {"C": np.exp(c), "lambda_": by_active, "F": np.exp(f + size * centre[0]), "delta": both, "gamma": size}
@@ -95,6 +108,11 @@ def _sparse_natural(theta: Floats, centre: Floats) -> Mapping[str, Floats]:
 def _repetition_starts(problem: PowerSum | Smooth) -> Floats:
     simple = additive_minimum(problem)
     return np.array([[*simple, np.log(r), np.log(s)] for r, s in itertools.product((3.0, 10.0, 40.0), (2.0, 10.0))])
+
+
+def _repetition_tokens_starts(problem: PowerSum | Smooth) -> Floats:
+    e, a, _, b, beta = additive_minimum(problem)
+    return np.array([[np.logaddexp(e, a), b, beta, np.log(r)] for r in (3.0, 10.0, 40.0)])
 
 
 def _sparse_starts(problem: PowerSum | Smooth) -> Floats:
@@ -122,7 +140,20 @@ DATA_CONSTRAINED: Final = LossForm(
     natural=_repetition_natural,
     starts=_repetition_starts,
     third="repeats",
-    terms={"params": ("A", "alpha", "params_scale")},  # tokens: those that count vary with the repeats
+)
+# the same where all runs have one size. No value of A leaves it out of the whole form: the size that unique tokens are
+# enough for goes with A, and beyond it tokens are worth less
+DATA_CONSTRAINED_TOKENS: Final = LossForm(
+    name="data_constrained_tokens",
+    formula="E + B D^-beta, repeated tokens worth less and less",
+    cite="arXiv:2305.16264",
+    names=("E", "B", "beta", "tokens_scale"),
+    exponents=frozenset({"beta"}),
+    asymptote=True,
+    problem=_problem(with_numeric_slopes(data_constrained_tokens), (-9.0, -12.0, 0.02, -2.0), (4.0, 6.0, 3.0, 7.0)),
+    natural=_repetition_tokens_natural,
+    starts=_repetition_tokens_starts,
+    third="repeats",
 )
 SPARSE_EXPERTS: Final = LossForm(
     name="moe_sparsity",
@@ -194,7 +225,11 @@ EXPERTS_VARYING: Final[Mapping[tuple[bool, bool], LossForm]] = {  # whether para
     (False, False): EXPERTS_ALONE,
 }
 
+# whether params vary; where tokens do not, those that count vary with the repeats
+DATA_CONSTRAINED_VARYING: Final[Mapping[bool, LossForm]] = {True: DATA_CONSTRAINED, False: DATA_CONSTRAINED_TOKENS}
+
 EVERY_FORM: Final[Mapping[str, LossForm]] = {
     **FORMS,
-    **{f.name: f for f in (PARAMS_ALONE, TOKENS_ALONE, DATA_CONSTRAINED, SPARSE_EXPERTS, *EXPERTS_VARYING.values())},
+    **{f.name: f for f in (PARAMS_ALONE, TOKENS_ALONE, *DATA_CONSTRAINED_VARYING.values())},
+    **{f.name: f for f in (SPARSE_EXPERTS, *EXPERTS_VARYING.values())},
 }

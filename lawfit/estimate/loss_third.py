@@ -17,7 +17,7 @@ from lawfit.errors import FitError
 from lawfit.estimate.certificate import search_is_sound
 from lawfit.estimate.loss_fit import AsymptotePrior, LossFit, fit_loss
 from lawfit.estimate.loss_forms import SAME_INPUT
-from lawfit.estimate.loss_forms_further import EVERY_FORM, EXPERTS_VARYING
+from lawfit.estimate.loss_forms_further import DATA_CONSTRAINED_VARYING, EVERY_FORM, EXPERTS_VARYING
 from lawfit.estimate.loss_result import Interval
 from lawfit.estimate.repeated import EPOCHS, REPEATED, UNIQUE, is_repeated, number, repeats
 from lawfit.factors import normal
@@ -33,6 +33,7 @@ FURTHER_RESAMPLES: Final = 100
 _SHARE: Final = ("active_fraction", "active_share")
 _SPARSITY: Final = ("sparsity",)
 _EXPERTS: Final = ("num_experts", "n_experts", "experts", "number_of_experts", "moe_num_experts")
+_INPUTS: Final = {"params": "parameters", "tokens": "tokens"}
 COLUMNS: Final = frozenset((*UNIQUE, *EPOCHS, *_SHARE, *_SPARSITY, *_EXPERTS))
 
 
@@ -106,16 +107,39 @@ def ordinary_runs(runs: Sequence[AnyRun], held: Sequence[Run] = ()) -> tuple[lis
         notes.append(f"{len(kept) - len(fresh)} runs that repeat their tokens do not enter the additive law")
         kept = fresh
     for third in (third for third in THIRDS.values() if third.another):
-        values = [value for run in kept if (value := third.of(run)) is not None]
-        if len({round(value, 4) for value in values}) > 1:
-            usual = _usual([value for run in held if (value := third.of(run)) is not None] or values)
-            same = [run for run in kept if (value := third.of(run)) is not None and round(value, 4) == usual]
+        same, usual = _at_usual(kept, third, held)
+        if len(same) < len(kept):
             notes.append(
                 f"{len(kept) - len(same)} runs with another {third.another} than {usual:g} do not enter the additive "
                 "law"
             )
             kept = same
     return kept, notes
+
+
+def _at_usual(runs: Sequence[AnyRun], third: Third, held: Sequence[Run]) -> tuple[list[AnyRun], float]:
+    """The runs whose third input is the usual one, and that; all of them where they have one or do not say."""
+    values = [value for run in runs if (value := third.of(run)) is not None]
+    if len({round(value, 4) for value in values}) < 2:
+        return list(runs), 1.0
+    fresh = [run for run in runs if not is_repeated(run)]
+    first = ([value for run in some if (value := third.of(run)) is not None] for some in (held, fresh))
+    usual = _usual(next(filter(None, first), values))
+    return [run for run in runs if (value := third.of(run)) is not None and round(value, 4) == usual], usual
+
+
+def _ordinary_otherwise(runs: Sequence[Measured], name: str, held: Sequence[Run]) -> list[Measured]:
+    """The runs that are ordinary in all further inputs but that of a form: it would take their effect for its own.
+
+    The number of experts and the share that is active go together in most tables, so the forms of these two take runs
+    with any value of the other.
+    """
+    if name != "data_constrained":
+        return [run for run in runs if not is_repeated(run)]
+    kept = list(runs)
+    for third in (third for third in THIRDS.values() if third.another):
+        kept, _ = _at_usual(kept, third, held)
+    return kept
 
 
 def fit_further_forms(
@@ -128,6 +152,8 @@ def fit_further_forms(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Payload of each form that these runs allow, and for each other one a sentence on what it lacks.
 
+    Each form is fitted to the runs that are ordinary in the inputs of the other forms.
+
     Parameters
     ----------
     held : as in `ordinary_runs`
@@ -137,14 +163,16 @@ def fit_further_forms(
     fitted: dict[str, Any] = {}
     missing: dict[str, str] = {}
     for name, third in THIRDS.items():
-        points = _points(runs, third)
+        others = _ordinary_otherwise(runs, name, held)
+        points = _points(others, third)
         own = [value for run in held if (value := third.of(run)) is not None]
         usual = _usual(own or points[3]) if name != "data_constrained" and points.size else 1.0
         apart = np.abs(np.log(points[3] / usual)) > np.log(REPEATED)
-        if not points.size:
+        if all(third.of(run) is None for run in runs):
             missing[name] = f"{third.label}: the runs do not say {third.what} (column {third.columns})"
         elif apart.sum() < FEWEST:
-            missing[name] = f"{third.label}: {third.alike}"
+            among = " among those that are ordinary otherwise" if len(others) < len(runs) else ""
+            missing[name] = f"{third.label}: {third.alike}{among}"
         else:
             try:
                 fitted[name] = _fitted(name, points, rng, asymptote, without_laws)
@@ -164,7 +192,7 @@ def _fitted(
 ) -> dict[str, Any]:
     """The form by the runs alone; where they leave open what published laws lend, with that lent."""
     varying = [bool(np.ptp(np.log(column)) > SAME_INPUT) for column in points[:2]]
-    form = EXPERTS_VARYING[varying[0], varying[1]].name if name == "experts" else name
+    form = _form_of(name, *varying)
 
     def fit_with(**known: Any) -> LossFit:
         return fit_loss(*points[:3], form=form, third=points[3], rng=rng, resamples=FURTHER_RESAMPLES, **known)
@@ -201,6 +229,13 @@ def _fitted(
     }
 
 
+def _form_of(name: str, params_vary: bool, tokens_vary: bool) -> str:
+    """The form of a name that these runs can tell, less its terms in what none of them varies."""
+    if name == "experts":
+        return EXPERTS_VARYING[params_vary, tokens_vary].name
+    return DATA_CONSTRAINED_VARYING[params_vary].name if name == "data_constrained" else name
+
+
 def _usual(values: Sequence[float] | np.ndarray) -> float:
     """What most have; of several, the nearest to a dense model."""
     counts = Counter(np.round(values, 4).tolist())
@@ -226,13 +261,13 @@ def _words(stored: Mapping[str, Any], apart: int) -> str:
     fit = LossFit.from_json(stored["fit"])
     scales = f"{fit.certificate.rows} scales, {apart} of them not ordinary"
     said = "".join(
-        f"; all have about {format_quantity(value)} {key}, so it has no term in {key}"
+        f"; all have about {format_quantity(value)} {_INPUTS[key]}, so it has no term in {_INPUTS[key]}"
         for key, value in stored["same_input"].items()
     )
     if names := [name for name in stored["lent"] if name != "E"]:
         said += f"; {', '.join(names)} lent by published laws ({', '.join(stored['lent_by'])})"
     said += "; its asymptote lent by published laws" if "E" in stored["lent"] else ""
-    if fit.form == "data_constrained":
+    if "tokens_scale" in fit.parameters:
         worth = fit.parameters["tokens_scale"]
         span = "" if worth.low is None else f" ({worth.low:.3g} to {worth.high:.3g})"
         if "tokens_scale" in fit.certificate.weak:
@@ -242,11 +277,8 @@ def _words(stored: Mapping[str, Any], apart: int) -> str:
             )
         falls = f"what a repeated token is worth falls by e in {worth.value:.3g} passes{span}"
         return f"data-constrained form: {falls}; {scales}{said}"
-    dropped = {gone for key in stored["same_input"] for gone in EVERY_FORM[fit.form].terms.get(key, ())}
     numbers = ", ".join(
-        _number_words(name, value, name in fit.certificate.weak)
-        for name, value in fit.parameters.items()
-        if name not in dropped
+        _number_words(name, value, name in fit.certificate.weak) for name, value in fit.parameters.items()
     )
     what = "sparse experts" if fit.form == "moe_sparsity" else "a number of experts"
     return f"form with {what} through {scales}: {EVERY_FORM[fit.form].formula}, with {numbers}{said}"

@@ -21,12 +21,14 @@ SOMEWHERE = np.array([0.5, -0.7, 0.3, -0.9, 0.35, 0.12, 0.2])  # for forms that 
 
 def published(form: str) -> FormDraws:
     """The form with the published coefficients, centred somewhere."""
-    c = published_law({"data_constrained": "data_constrained"}.get(form, "moe_sparsity")).formulas["loss"].coefficients
+    c = published_law(form.removesuffix("_tokens")).formulas["loss"].coefficients
     centre = np.log(1e9), np.log(3e10)
     theta = [np.log(c["E"]), np.log(c["A"]) - c["alpha"] * centre[0], c["alpha"]]
     theta += [np.log(c["B"]) - c["beta"] * centre[1], c["beta"]]
     if form == "data_constrained":
         theta += [np.log(c["tokens_scale"]), np.log(c["params_scale"])]
+    elif form == "data_constrained_tokens":
+        theta = [theta[0], *theta[3:], np.log(c["tokens_scale"])]
     else:
         theta += [np.log(c["C"]), c["lambda_"], np.log(c["F"]) - c["gamma"] * centre[0], c["delta"], c["gamma"]]
     return FormDraws(
@@ -54,7 +56,7 @@ def test_golden_sparse_experts() -> None:
 @pytest.mark.parametrize("form", THIRD)
 def test_derivatives(form: str, rng: np.random.Generator) -> None:
     logs = rng.uniform(-1, 1, (12, 3))
-    logs[:, 2] = np.abs(logs[:, 2]) if form == "data_constrained" else -np.abs(logs[:, 2])
+    logs[:, 2] = np.abs(logs[:, 2]) if form.startswith("data_constrained") else -np.abs(logs[:, 2])
     problem = EVERY_FORM[form].problem(np.zeros(12), logs, 1e-3)
     theta = SOMEWHERE[: len(EVERY_FORM[form].names)] if form.startswith("experts") else published(form).theta + 0.01
     numeric = approx_fprime(theta, lambda t: problem.log_model(t[None])[0])
@@ -92,6 +94,13 @@ def test_recovers_what_active_experts_are_worth(rng: np.random.Generator) -> Non
     fit = fit_loss(params, tokens, loss, form="moe_sparsity", third=active, rng=rng, resamples=0)
     for share in (1.0, 0.1):  # inside the runs; ten parameters are not told apart one by one
         assert float(fit.loss(3e9, 1e11, share)) == pytest.approx(float(law.loss(3e9, 1e11, share)), rel=0.005)
+
+
+def test_one_size_publishes_no_number_of_terms_in_size(rng: np.random.Generator) -> None:
+    tokens, active = np.tile(np.geomspace(1e9, 1e12, 8), 3), np.repeat([1.0, 0.4, 0.1], 8)
+    loss = published("moe_sparsity").loss(1e9, tokens, active)
+    fit = fit_loss(np.full(24, 1e9), tokens, loss, form="moe_sparsity", third=active, rng=rng, resamples=0)
+    assert set(fit.parameters) == {"E", "B", "beta", "C", "lambda_"}
 
 
 def test_a_third_input_goes_with_forms_that_have_one(rng: np.random.Generator) -> None:
