@@ -21,13 +21,13 @@ from lawfit.advise.prediction import recommend_without_settings
 from lawfit.advise.third_input import Asked, loss_at_third
 from lawfit.cli.main import ExitCode
 from lawfit.errors import NotEnoughData
+from lawfit.estimate import all_laws, loss_third
 from lawfit.estimate import loss_law as loss_law_module
-from lawfit.estimate import loss_third
 from lawfit.estimate.loss_law import lent_asymptote, loss_law
 from lawfit.estimate.loss_third import fit_further_forms
 from lawfit.laws.loss import DATA_CONSTRAINED
 from lawfit.laws.published import published_law
-from lawfit.records import PlanQuestion, Recipe, SizedLoss, Target
+from lawfit.records import PlanQuestion, Recipe, Run, RunStatus, SizedLoss, Target
 from lawfit.settings import Settings
 from lawfit_api.app import create_app
 from tests.estimate.test_loss_law import stored
@@ -257,6 +257,68 @@ def dense_and_sparse(seed: int) -> list[SizedLoss]:
         noisy = loss * float(np.exp(NOISE * rng.standard_normal()))
         rows.append(SizedLoss(run_key=f"{len(rows)}", params=n, tokens=n * ratio, loss=noisy, extra=extra))
     return rows
+
+
+class TestRunsOfASweepReachTheForms:
+    """Learning rate and batch hold at one level of each setting; forms with that setting as an input take all."""
+
+    def seen(self, monkeypatch: pytest.MonkeyPatch, extras: Sequence[dict[str, Any]]) -> list[Run]:
+        """The runs that the law of the loss gets, of a grid at each of these further columns."""
+        found: list[Run] = []
+
+        def loss_law_of(runs: Sequence[Run], *_: Any, **__: Any) -> Any:
+            found.extend(runs)
+            raise NotEnoughData("not fitted here")
+
+        monkeypatch.setattr(all_laws, "loss_law", loss_law_of)
+        sizes, rates = np.geomspace(1e7, 1e9, 6), ((1e-3, 0.02), (2e-3, 0.0), (4e-3, 0.02))
+        runs = [
+            Run(
+                run_key=f"{n}{ratio}{lr}{extra}",
+                params=n,
+                tokens=n * ratio,
+                batch_tokens=65536.0,
+                lr=lr,
+                status=RunStatus.FINISHED,
+                loss=1.8 + 300 / n**0.33 / (1 + at) ** 0.2 + 400 / (n * ratio) ** 0.3 + cost,
+                extra=extra,
+            )
+            for n, ratio, (lr, cost), (at, extra) in itertools.product(
+                sizes, (10.0, 40.0, 160.0), rates, enumerate(extras)
+            )
+        ]
+        all_laws.fit_all_laws(all_laws.Evidence(runs=runs))
+        return found
+
+    @pytest.mark.parametrize(
+        "extra",
+        [
+            pytest.param(lambda count: {"num_experts": count}, id="a number"),
+            pytest.param(lambda count: {"num_experts": count, "top_k": min(count, 2)}, id="fewer levels beside it"),
+            pytest.param(lambda count: {"num_experts": count, "top_k": count // 4}, id="a column that goes with it"),
+            pytest.param(lambda count: {"config.num_experts": count, "moe_design": f"of {count}"}, id="a name of it"),
+            pytest.param(lambda count: {"experts": count, "d_head": 64 + count}, id="another column answers for it"),
+        ],
+    )
+    def test_any_number_of_experts(
+        self, monkeypatch: pytest.MonkeyPatch, extra: Callable[[int], dict[str, Any]]
+    ) -> None:
+        seen = self.seen(monkeypatch, [extra(count) for count in (1, 8, 64)])
+        assert len(seen) == 6 * 3 * 3 * 3
+
+    @pytest.mark.parametrize("name", ["epochs", "config.epochs"])
+    def test_any_number_of_epochs(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        assert len(self.seen(monkeypatch, [{name: 1}, {name: 4}])) == 6 * 3 * 3 * 2
+
+    def test_any_number_of_unique_tokens(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert len(self.seen(monkeypatch, [{"unique_tokens": 1e12}, {"unique_tokens": 2e7}])) == 6 * 3 * 3 * 2
+
+    def test_what_is_no_input_of_a_form_is_held(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen = self.seen(
+            monkeypatch, [{"num_experts": n, "top_k": n // 4, "beta2": b} for n in (1, 8) for b in (0.9, 0.95)]
+        )
+        assert len(seen) == 6 * 3 * 3 * 2
+        assert len({run.extra["beta2"] for run in seen}) == 1
 
 
 class TestEachFormIsOfItsOwnInput:

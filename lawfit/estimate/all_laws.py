@@ -26,7 +26,7 @@ from lawfit.estimate.recipe_laws import CURVES, DATA_LAWS, STEPS_TABLE, RecipeLa
 from lawfit.estimate.recipe_laws import THREE_TERM as THREE_TERM_ROUTE
 from lawfit.estimate.recipe_laws import TIMESCALE as TIMESCALE_ROUTE
 from lawfit.estimate.steady_rate import Curves
-from lawfit.estimate.timescale import bracket_sentence
+from lawfit.estimate.timescale import TimescaleFit, bracket_sentence
 from lawfit.estimate.weight_decay import COUPLED, in_one_convention
 from lawfit.factors import asked_levels
 from lawfit.laws.critical_batch import ZHANG, Definition
@@ -134,7 +134,7 @@ def fit_all_laws(
     held = hold_settings(usable(evidence.runs)[0], at, decay_kind=evidence.weight_decay_kind, decay_law=decay.fit)
     level = held.runs
     try:
-        seen = _at_any_third(evidence, held, at)
+        seen = _at_any_third(evidence, held, at, decay.fit)
         loss = loss_law(seen, rng, without_laws, losses=evidence.losses, held=level)
         fitted.append(FittedLaw(kind=LOSS, status=loss.status, payload=finite(loss.payload)))
         missing |= {LOSS: loss.missing} if loss.missing else {}
@@ -170,18 +170,20 @@ def fit_all_laws(
     return AllLaws(fitted=tuple(fitted), missing=missing, details=details, held=held, other=finite(other))
 
 
-def _at_any_third(evidence: Evidence, held: Held, at: Sequence[str]) -> Sequence[Run]:
+def _at_any_third(evidence: Evidence, held: Held, at: Sequence[str], decay_law: TimescaleFit | None) -> Sequence[Run]:
     """The runs at the level that is held, at any number of epochs and of experts: a law of the loss has forms for them.
 
-    Where such a level was asked for, the runs at that one.
+    Columns that go with such a number vary with it. Where such a level was asked for, the runs at that one.
     """
     asked = [name for name, _ in asked_levels(at)]
-    if any(map(is_third, asked)) or not any(is_third(setting.name) for setting in held.settings):
+    third = [each for each in held.settings if any(map(is_third, (each.name, *each.also)))]
+    if any(map(is_third, asked)) or not third:
         return held.runs
-    others = [f"{each.name}={each.level}" for each in held.settings if each.level and not is_third(each.name)]
+    others = [f"{each.name}={each.level}" for each in held.settings if each.level and each not in third]
     runs, _ = usable(evidence.runs)
     free = {column for run in runs for column in run.extra if is_third(column)}
-    return hold_settings(runs, others, free=free, decay_kind=evidence.weight_decay_kind).runs
+    free.update(name for each in third for name in (each.name, *each.also))
+    return hold_settings(runs, others, free=free, decay_kind=evidence.weight_decay_kind, decay_law=decay_law).runs
 
 
 def _critical_law(found: RecipeLaws, metric: str) -> tuple[FittedLaw | None, str]:

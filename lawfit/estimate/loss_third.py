@@ -20,7 +20,7 @@ from lawfit.estimate.loss_forms import SAME_INPUT
 from lawfit.estimate.loss_forms_further import DATA_CONSTRAINED_VARYING, EVERY_FORM, EXPERTS_VARYING
 from lawfit.estimate.loss_result import Interval
 from lawfit.estimate.repeated import EPOCHS, REPEATED, UNIQUE, is_repeated, number, repeats
-from lawfit.factors import normal
+from lawfit.factors import spellings
 from lawfit.laws.lent import excess_params_scale
 from lawfit.records import FitStatus, Run, RunStatus, SizedLoss
 from lawfit.units import format_quantity
@@ -39,7 +39,7 @@ COLUMNS: Final = frozenset((*UNIQUE, *EPOCHS, *_SHARE, *_SPARSITY, *_EXPERTS))
 
 def is_third(name: str) -> bool:
     """Whether a column of the runs is a further input of a loss law, and no setting that a law of it has to hold."""
-    return normal(name) in COLUMNS
+    return not COLUMNS.isdisjoint(spellings(name))
 
 
 def _active(run: Measured) -> float | None:
