@@ -17,9 +17,11 @@ from fastapi.testclient import TestClient
 import lawfit
 from lawfit.advise.expected_loss import expected_loss
 from lawfit.advise.further import loss_answer
+from lawfit.advise.loss_belief import LossBelief
 from lawfit.advise.planning import plan
 from lawfit.advise.planning_third import best_share
 from lawfit.advise.prediction import recommend_without_settings
+from lawfit.advise.third_input import Asked
 from lawfit.cli.main import ExitCode
 from lawfit.errors import NotEnoughData
 from lawfit.estimate import all_laws, loss_third
@@ -220,6 +222,25 @@ def test_the_epochs_of_a_loss_are_those_of_the_tokens_that_reach_it(asked: dict[
     assert tokens["low"] > UNIQUE
     for end in ("low", "value", "high"):
         assert epochs[end] == pytest.approx(tokens[end] / UNIQUE, rel=1e-4), end
+
+
+def test_a_plan_with_a_further_input_knows_the_scales_of_its_form(asked: dict[str, Any]) -> None:
+    """Fresh runs at 10 to 40 tokens per parameter alone would leave the repeated ones at 80 out."""
+    fit = asked["fitted"].laws["loss"]
+    kept = [point for point in fit.payload["points"] if point["tokens"] < 60 * point["params"]]
+    fit = replace(fit, payload={**fit.payload, "points": kept})
+    form = fit.payload["further_forms"]["data_constrained"]
+    rows = asked["fitted"].laws["loss"].payload["points"]
+    ratios = {
+        third: np.divide(*LossBelief.of(fit, 0.9, third).points.T[::-1]).max()
+        for third in (None, Asked(name="unique_tokens", value=UNIQUE))
+    }
+    assert list(ratios.values()) == pytest.approx([40.0, 80.0], rel=0.01)
+    assert len(form["points"]) == len(rows)  # scales seen fresh and repeated count once
+    older = {**form}
+    del older["points"]
+    fit = replace(fit, payload={**fit.payload, "further_forms": {"data_constrained": older}})
+    assert len(LossBelief.of(fit, 0.9, Asked(name="epochs", value=4.0)).points) == len(kept)
 
 
 class TestTheFormThatAnswersSaysHowWellItIsKnown:

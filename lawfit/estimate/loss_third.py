@@ -221,6 +221,9 @@ def _fitted(
         "status": status.value,
         "lent": [*known.get("lent", {}), *(["E"] if "asymptote" in known else [])],
         "lent_by": laws,
+        "points": [  # each once, whatever its third input
+            {"params": n, "tokens": d} for n, d in sorted({(n, d) for n, d in points[:2].T.tolist()})
+        ],
         "covered": [float(points[3].min()), float(points[3].max())],
         "same_input": {
             key: float(np.median(x)) for key, x in zip(("params", "tokens"), points, strict=False) if key in without
