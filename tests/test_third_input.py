@@ -16,6 +16,9 @@ from fastapi.testclient import TestClient
 
 import lawfit
 from lawfit.advise.expected_loss import expected_loss
+from lawfit.advise.further import loss_answer
+from lawfit.advise.loss_belief import LossBelief
+from lawfit.advise.planning import plan
 from lawfit.advise.planning_third import best_share
 from lawfit.advise.prediction import recommend_without_settings
 from lawfit.advise.third_input import Asked, loss_at_third
@@ -27,7 +30,7 @@ from lawfit.estimate.loss_law import lent_asymptote, loss_law
 from lawfit.estimate.loss_third import fit_further_forms
 from lawfit.laws.loss import DATA_CONSTRAINED
 from lawfit.laws.published import published_law
-from lawfit.records import PlanQuestion, Recipe, Run, RunStatus, SizedLoss, Target
+from lawfit.records import FitStatus, PlanQuestion, Recipe, Run, RunStatus, SizedLoss, Target
 from lawfit.settings import Settings
 from lawfit_api.app import create_app
 from tests.estimate.test_loss_law import stored
@@ -211,6 +214,81 @@ class TestEverySurface:
         assert "each of 20B unique tokens 1" in plan.text
 
 
+def test_the_epochs_of_a_loss_are_those_of_the_tokens_that_reach_it(asked: dict[str, Any]) -> None:
+    """Each world has its own budget to reach a loss, and its own tokens."""
+    code, document = by_command(asked, "plan", loss=2.2, unique_tokens=UNIQUE)
+    assert code == ExitCode.OK
+    epochs, tokens = document["third"]["epochs"], document["optimum"]["tokens"]
+    assert tokens["low"] > UNIQUE
+    for end in ("low", "value", "high"):
+        assert epochs[end] == pytest.approx(tokens[end] / UNIQUE, rel=1e-4), end
+
+
+def test_a_plan_with_a_further_input_knows_the_scales_of_its_form(asked: dict[str, Any]) -> None:
+    """Fresh runs at 10 to 40 tokens per parameter alone would leave the repeated ones at 80 out."""
+    fit = asked["fitted"].laws["loss"]
+    kept = [point for point in fit.payload["points"] if point["tokens"] < 60 * point["params"]]
+    fit = replace(fit, payload={**fit.payload, "points": kept})
+    form = fit.payload["further_forms"]["data_constrained"]
+    rows = asked["fitted"].laws["loss"].payload["points"]
+    ratios = {
+        third: np.divide(*LossBelief.of(fit, 0.9, third).points.T[::-1]).max()
+        for third in (None, Asked(name="unique_tokens", value=UNIQUE))
+    }
+    assert list(ratios.values()) == pytest.approx([40.0, 80.0], rel=0.01)
+    assert len(form["points"]) == len(rows)  # scales seen fresh and repeated count once
+    older = {**form}
+    del older["points"]
+    fit = replace(fit, payload={**fit.payload, "further_forms": {"data_constrained": older}})
+    assert len(LossBelief.of(fit, 0.9, Asked(name="epochs", value=4.0)).points) == len(kept)
+
+
+class TestTheFormThatAnswersSaysHowWellItIsKnown:
+    @pytest.mark.parametrize(
+        ("law", "form", "lent", "said"),
+        [
+            pytest.param(FitStatus.OK, "sparse", [], "borrowed", id="single numbers of the form are open"),
+            pytest.param(FitStatus.OK, "sparse", ["params_scale"], "borrowed", id="one is lent"),
+            pytest.param(FitStatus.SPARSE, "ok", [], "ok", id="the asymptote of ordinary runs is lent"),
+        ],
+    )
+    def test_predicted_and_planned(
+        self, asked: dict[str, Any], law: FitStatus, form: str, lent: list[str], said: str
+    ) -> None:
+        fit = asked["fitted"].laws["loss"]
+        stored_form = fit.payload["further_forms"]["data_constrained"]
+        reasons = ["the data do not determine A"] if form == "sparse" and not lent else []
+        certificate = {**stored_form["fit"]["certificate"], "reasons": reasons, "warnings": ["of the form"]}
+        stored_form = {
+            **stored_form,
+            "status": form,
+            "lent": lent,
+            "fit": {**stored_form["fit"], "certificate": certificate},
+        }
+        payload = {**fit.payload, "further_forms": {"data_constrained": stored_form}, "sentences": ["of ordinary runs"]}
+        fit = replace(fit, status=law, payload=payload)
+        target = Target(params=1e9, tokens=4e10, unique_tokens=UNIQUE)  # among the runs
+        part = loss_answer(fit, target)
+        planned = plan(
+            PlanQuestion(flops=BUDGET, unique_tokens=UNIQUE),
+            Recipe(name="r"),
+            {"loss": fit},
+            {},
+            lambda at: recommend_without_settings({"loss": fit}, Recipe(name="r"), at, "not asked for", missing={}),
+        )["evidence"]
+        assert (part["status"], planned["status"]) == (said, said)
+        assert part["notes"] == planned["notes"]
+        assert part["notes"][-1] == "of the form"
+        doubt = "A" if reasons else "params_scale lent to it"
+        assert [doubt in note for note in part["notes"][:-1]] == ([True] if form == "sparse" else [])
+
+    def test_without_a_further_input_the_law_of_ordinary_runs_does(self, asked: dict[str, Any]) -> None:
+        fit = asked["fitted"].laws["loss"]
+        fit = replace(fit, status=FitStatus.SPARSE, payload={**fit.payload, "sentences": ["of ordinary runs"]})
+        part = loss_answer(fit, Target(**TARGET))
+        assert (part["status"], part["notes"]) == ("borrowed", ["of ordinary runs"])
+
+
 @pytest.mark.parametrize(
     ("columns", "order"),
     [
@@ -360,6 +438,23 @@ class TestEachFormIsOfItsOwnInput:
         rows = [row for row in dense_and_sparse(3) if row.extra["epochs"] == 1 or row.extra["num_experts"] == 64]
         lacking = fit_further_forms(rows, np.random.default_rng(0))[1]["data_constrained"]
         assert "repeat their tokens among those that are ordinary otherwise" in lacking
+
+
+def test_one_amount_of_tokens_that_repeat_tells_what_others_cost() -> None:
+    """How many count varies with the repeats, so the term in tokens stays and other amounts are answered."""
+    rng, rows = np.random.default_rng(6), []
+    for n, passes in itertools.product(np.geomspace(1e8, 4e9, 6), (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)):
+        loss = float(DATA_CONSTRAINED.loss(n, 4e10, 4e10 / passes) * np.exp(NOISE * rng.standard_normal()))
+        rows.append(SizedLoss(run_key=f"{n}{passes}", params=n, tokens=4e10, loss=loss, extra={"epochs": passes}))
+    law = loss_law((), rng, losses=rows)
+    found = law.payload["further_forms"]["data_constrained"]
+    assert found["same_input"] == {}
+    assert "no term" not in found["words"]
+    said, _ = expected_loss(stored(law.payload), Target(params=2e9, tokens=8e10, unique_tokens=2e10))
+    slack = (said["high"] / said["low"]) ** 0.5  # twice the tokens of any run
+    assert said["low"] / slack < float(DATA_CONSTRAINED.loss(2e9, 8e10, 2e10)) < said["high"] * slack
+    with pytest.raises(NotEnoughData, match="all runs have about 40B tokens"):
+        expected_loss(stored(law.payload), Target(params=2e9, tokens=8e10))
 
 
 def test_an_open_number_of_a_form_is_lent_and_hides_nothing() -> None:

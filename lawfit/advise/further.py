@@ -7,13 +7,14 @@ before using it. Nothing is fitted here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.advise.expected_loss import choice_words, digits, expected_loss
-from lawfit.advise.third_input import Asked
+from lawfit.advise.third_input import Asked, loss_at_third
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.critical_laws import AveragedLaw
 from lawfit.estimate.optimum_law import OptimumLaw, PredictedOptimum
@@ -183,9 +184,13 @@ def loss_answer(fit: Fit, target: Target) -> dict[str, Any]:
         As `expected_loss.expected_loss`.
     """
     answer, decades = expected_loss(fit, target)
-    standing = _standing(fit, decades)
-    if answer["third"] is not None and answer["third"]["lent"]:
-        standing["status"] = "borrowed"
+    third = Asked.of(target)
+    if third is None:
+        standing = _standing(fit, decades)
+    else:  # the form that answers, and not the law of ordinary runs, says how well it is known
+        law = loss_at_third(fit, third, target.level)
+        status = FitStatus(law.stored["status"])
+        standing = {**_standing(replace(fit, status=status), decades), "notes": law.doubts}
     return {**answer, "lines": choice_words(answer), **standing}
 
 

@@ -58,13 +58,14 @@ class LossBelief:
         NotEnoughData
             No form has that input.
         """
-        points = [(point["params"], point["tokens"]) for point in fit.payload["points"]]
+        scales = fit.payload["points"]
         additive = replace(LossFit.from_json(fit.payload["fit"]), level=level)
         source: LossFit | LossEnsemble | LossAtThird = additive
         members: list[tuple[LossFit | ProfileLaw, float, float, float]] = [(additive, 1.0, 1.0, np.nan)]
         if third is not None:
             source = loss_at_third(fit, third, level)
             members = [(source.fit, 1.0, 1.0, np.nan)]
+            scales = source.stored.get("points", scales)  # a fit of before does not keep those of the form
         elif fit.payload.get("forms") is not None:
             found = LossEnsemble.from_json(fit.payload["forms"]).at_level(level)
             if several := _members(found, additive, profiles(fit)):
@@ -77,7 +78,7 @@ class LossBelief:
             loss_weights=_shares(loss_weights),
             errors=errors,
             counts=tuple(round(most * w) if _has_draws(f) else 0 for f, w in zip(fits, _shares(weights), strict=True)),
-            points=np.array(points, dtype=float).reshape(-1, 2),
+            points=np.array([(each["params"], each["tokens"]) for each in scales], dtype=float).reshape(-1, 2),
             source=source,
             level=level,
             third=third,

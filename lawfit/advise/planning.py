@@ -76,6 +76,8 @@ def plan(
     time, lacking = _time(laws, missing, belief, choice, said, question, batch)
     total = choice.total
     verdict = choice.verdict
+    # with a further input the form that answers says how well it is known
+    status = FitStatus(source.stored["status"]) if isinstance(source, LossAtThird) else fit.status
     optimum = None if choice.refused else _optimum(belief, choice)
     by_profile = (
         "profiles say nothing of tokens that are served"
@@ -130,9 +132,9 @@ def plan(
             "loss_fit_id": fit.id,
             "prediction_fit_id": said["evidence"]["fit_id"],
             "scales": source.fit.certificate.rows if isinstance(source, LossAtThird) else len(belief.points),
-            "status": "borrowed" if fit.status is FitStatus.SPARSE else "ok",
+            "status": "borrowed" if status is FitStatus.SPARSE else "ok",
             "forms": {form: finite(share) for form, share in belief.forms.items()},
-            "notes": list(fit.payload["sentences"]),
+            "notes": source.doubts if isinstance(source, LossAtThird) else list(fit.payload["sentences"]),
         },
         "warnings": [*_warnings(belief, choice, recipe), *([apart] if apart else []), *said["warnings"]],
     }

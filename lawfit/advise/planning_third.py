@@ -26,7 +26,9 @@ def asked_part(belief: LossBelief, choice: Choice, asked: Asked) -> dict[str, An
     part["epochs"]["level"] = belief.level
     if choice.refused:
         return part
-    bounds = belief.bounds(np.exp(choice.best.log_tokens_each) / asked.value)
+    # where the budget is part of the answer, each world has its own
+    each = np.exp(choice.best.log_tokens_each) if choice.own_budget is None else choice.own_budget[2]
+    bounds = belief.bounds(each / asked.value)
     if bounds is not None and choice.question.params is None and choice.question.tokens is None:
         part["epochs"] |= {"low": finite(max(bounds[0], 1.0)), "high": finite(max(bounds[1], 1.0))}
     part["cheap_zone"] = {

@@ -77,6 +77,16 @@ class LossAtThird:
         return self.fit.scales
 
     @cached_property
+    def doubts(self) -> list[str]:
+        """What is open in the form, a sentence each, as its own certificate says."""
+        found, label = self.fit.certificate, THIRDS[self.asked.form].label
+        if self.stored["status"] != FitStatus.SPARSE.value:
+            return list(found.warnings)
+        why = "; ".join(found.reasons) or f"{', '.join(self.stored['lent'])} lent to it"
+        open_ended = f"the runs alone do not carry every number of the {label} form ({why})"
+        return [f"{open_ended}; the loss is as its interval says", *found.warnings]
+
+    @cached_property
     def covered(self) -> tuple[float, float]:
         """Smallest and largest third input of the runs."""
         low, high = self.stored["covered"]

@@ -225,8 +225,18 @@ EXPERTS_VARYING: Final[Mapping[tuple[bool, bool], LossForm]] = {  # whether para
     (False, False): EXPERTS_ALONE,
 }
 
-# whether params vary; where tokens do not, those that count vary with the repeats
 DATA_CONSTRAINED_VARYING: Final[Mapping[bool, LossForm]] = {True: DATA_CONSTRAINED, False: DATA_CONSTRAINED_TOKENS}
+
+
+def form_varying(name: str, params: bool, tokens: bool) -> tuple[LossForm, tuple[str, ...]]:
+    """What is fitted of a form with a third input where runs vary params and tokens or not; inputs without a term."""
+    same = tuple(key for key, varies in (("params", params), ("tokens", tokens)) if not varies)
+    if name == "experts":
+        return EXPERTS_VARYING[params, tokens], same
+    if name == "data_constrained":  # tokens that count vary with the repeats
+        return DATA_CONSTRAINED_VARYING[params], () if params else ("params",)
+    return EVERY_FORM[name], same  # `terms` of the inputs that no run varies are held
+
 
 EVERY_FORM: Final[Mapping[str, LossForm]] = {
     **FORMS,

@@ -17,7 +17,7 @@ from lawfit.errors import FitError
 from lawfit.estimate.certificate import search_is_sound
 from lawfit.estimate.loss_fit import AsymptotePrior, LossFit, fit_loss
 from lawfit.estimate.loss_forms import SAME_INPUT
-from lawfit.estimate.loss_forms_further import DATA_CONSTRAINED_VARYING, EVERY_FORM, EXPERTS_VARYING
+from lawfit.estimate.loss_forms_further import EVERY_FORM, form_varying
 from lawfit.estimate.loss_result import Interval
 from lawfit.estimate.repeated import EPOCHS, REPEATED, UNIQUE, is_repeated, number, repeats
 from lawfit.factors import spellings
@@ -191,11 +191,10 @@ def _fitted(
     without_laws: Sequence[str],
 ) -> dict[str, Any]:
     """The form by the runs alone; where they leave open what published laws lend, with that lent."""
-    varying = [bool(np.ptp(np.log(column)) > SAME_INPUT) for column in points[:2]]
-    form = _form_of(name, *varying)
+    form, without = form_varying(name, *(bool(np.ptp(np.log(column)) > SAME_INPUT) for column in points[:2]))
 
     def fit_with(**known: Any) -> LossFit:
-        return fit_loss(*points[:3], form=form, third=points[3], rng=rng, resamples=FURTHER_RESAMPLES, **known)
+        return fit_loss(*points[:3], form=form.name, third=points[3], rng=rng, resamples=FURTHER_RESAMPLES, **known)
 
     fit = fit_with()
     known: dict[str, Any] = {}
@@ -217,23 +216,19 @@ def _fitted(
     # as the additive law: single parameters may be open, the loss is as its interval says
     sound = search_is_sound(found.search) and not found.at_bound
     status = FitStatus.OK if found.certified and not known else FitStatus.SPARSE if sound else FitStatus.UNCERTIFIED
-    same = {key: float(np.median(x)) for key, x, moves in zip(("params", "tokens"), points, varying, strict=False)
-            if not moves}  # fmt: skip
     return {
         "fit": fit.to_json(),
         "status": status.value,
         "lent": [*known.get("lent", {}), *(["E"] if "asymptote" in known else [])],
         "lent_by": laws,
+        "points": [  # each once, whatever its third input
+            {"params": n, "tokens": d} for n, d in sorted({(n, d) for n, d in points[:2].T.tolist()})
+        ],
         "covered": [float(points[3].min()), float(points[3].max())],
-        "same_input": same,
+        "same_input": {
+            key: float(np.median(x)) for key, x in zip(("params", "tokens"), points, strict=False) if key in without
+        },
     }
-
-
-def _form_of(name: str, params_vary: bool, tokens_vary: bool) -> str:
-    """The form of a name that these runs can tell, less its terms in what none of them varies."""
-    if name == "experts":
-        return EXPERTS_VARYING[params_vary, tokens_vary].name
-    return DATA_CONSTRAINED_VARYING[params_vary].name if name == "data_constrained" else name
 
 
 def _usual(values: Sequence[float] | np.ndarray) -> float:
