@@ -25,7 +25,12 @@ Count = Annotated[int, Field(gt=0, le=10**12)]
 # Further inputs of the loss, one of them at a time; `records.ThirdInputs` says which values can be.
 UniqueTokens = Annotated[Size | None, Query(description=THIRD_INPUTS["unique_tokens"])]
 Epochs = Annotated[Size | None, Query(description=THIRD_INPUTS["epochs"])]
-Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), BeforeValidator(_as_people_write)]
+# `records.ThirdInputs` refuses what lies above 1, in the words of every surface; the schema says it too
+Share = Annotated[
+    float,
+    Field(gt=0, allow_inf_nan=False, json_schema_extra={"maximum": 1}),
+    BeforeValidator(_as_people_write),
+]
 ActiveShare = Annotated[Share | None, Query(description=THIRD_INPUTS["active_share"])]
 Experts = Annotated[Size | None, Query(description=THIRD_INPUTS["experts"])]
 

@@ -21,7 +21,7 @@ from lawfit.advise.loss_belief import LossBelief
 from lawfit.advise.planning import plan
 from lawfit.advise.planning_third import best_share
 from lawfit.advise.prediction import recommend_without_settings
-from lawfit.advise.third_input import Asked, loss_at_third
+from lawfit.advise.third_input import Asked, loss_at_third, settings_note
 from lawfit.cli.main import ExitCode
 from lawfit.errors import NotEnoughData
 from lawfit.estimate import all_laws, loss_third
@@ -644,3 +644,17 @@ def test_a_recipe_without_a_law_of_the_loss_refuses_a_further_input() -> None:
         recommend_without_settings(
             {"critical_batch": fit}, Recipe(name="r"), asked, "why", missing={"loss": "too few scales"}
         )
+
+
+def test_settings_are_said_to_be_of_ordinary_runs() -> None:
+    """The learning rate of text that is read again is another, and no law of these tells it."""
+    fresh = [Target(params=1e9, tokens=2e10), Target(params=1e9, tokens=2e10, epochs=1.0)]
+    fresh += [Target(params=1e9, tokens=2e10, unique_tokens=unique) for unique in (2e10, 1e12)]
+    assert [settings_note(target, target.tokens) for target in fresh] == [[]] * 4
+    for asked, words in (({"unique_tokens": 5e9}, "5B unique tokens"), ({"epochs": 4.0}, "4 epochs")):
+        (said,) = settings_note(Target(params=1e9, tokens=2e10, **asked), 2e10)
+        assert f"only the loss is for {words}" in said
+        assert "higher rate" in said
+    (said,) = settings_note(Target(params=1e9, tokens=2e10, experts=64), 2e10)
+    assert said.startswith("learning rate, batch and weight decay are those of ordinary runs")
+    assert "read again" not in said

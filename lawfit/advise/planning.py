@@ -21,7 +21,7 @@ from lawfit.advise.planning_routes import disagreement, each_form, forms_alone, 
 from lawfit.advise.planning_runs import runs_words
 from lawfit.advise.planning_third import asked_part, best_share
 from lawfit.advise.planning_time import time_answer, tokens_per_second
-from lawfit.advise.third_input import Asked, LossAtThird, require_both
+from lawfit.advise.third_input import Asked, LossAtThird, beyond_note, require_both
 from lawfit.errors import NotEnoughData
 from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
 from lawfit.records import LARGEST_TARGET, Fit, FitStatus, PlanQuestion, Recipe, Target
@@ -314,6 +314,8 @@ def _warnings(belief: LossBelief, choice: Choice, recipe: Recipe) -> list[str]:
             f"law ({format_flops(edge)}): an extrapolation"
             + (", further than any backtest of these runs reaches" if beyond > VERY_FAR_DECADES else "")
         )
+    if isinstance(belief.source, LossAtThird):
+        said += beyond_note(belief.source, choice.tokens)
     if choice.refused:
         said.append(f"no optimum to compare with: {choice.verdict.refusal}")
     else:

@@ -30,7 +30,7 @@ from lawfit.advise.regret import (
     split_regret,
 )
 from lawfit.advise.sizes import sizes_of
-from lawfit.advise.third_input import Asked
+from lawfit.advise.third_input import Asked, settings_note
 from lawfit.errors import NoFit
 from lawfit.estimate.valley import best_lr_shift, excess
 from lawfit.laws.published import published_laws
@@ -519,7 +519,7 @@ def _target_warnings(
     recommendation: Mapping[str, Any],
     recipe: Recipe,
 ) -> list[str]:
-    said = _assumed(payload, yours)
+    said = [*settings_note(target, target.tokens), *_assumed(payload, yours)]
     far = {name: decades[name] for name in ("params", "tokens") if decades[name] > FAR_DECADES}
     if far:
         ranges = payload["model"]["ranges"]

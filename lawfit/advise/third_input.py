@@ -18,6 +18,7 @@ from lawfit.errors import NotEnoughData
 from lawfit.estimate.loss_ensemble import LossEnsemble
 from lawfit.estimate.loss_result import MIXED, Interval, LossFit, LossPrediction, decades_beyond
 from lawfit.estimate.loss_third import THIRDS
+from lawfit.estimate.repeated import REPEATED
 from lawfit.records import THIRD_INPUTS, Fit, FitStatus, ThirdInputs, third_words
 from lawfit.units import format_quantity
 
@@ -235,7 +236,6 @@ def third_part(law: LossAtThird, params: float, tokens: float) -> dict[str, Any]
 def third_notes(law: LossAtThird, params: float, tokens: float) -> list[str]:
     """Sentences on the input that was asked for: where the form comes from, and what no run covers."""
     part = third_part(law, params, tokens)
-    low, high = part["covered"]
     label = THIRDS[law.asked.form].label
     said = [f"with {law.asked.words()}, by the {label} form alone, fitted to {law.fit.certificate.rows} scales"]
     if law.asked.name == "unique_tokens":
@@ -244,16 +244,32 @@ def third_notes(law: LossAtThird, params: float, tokens: float) -> list[str]:
             if part["at"] > 1
             else "; that is as many as the run has tokens, or more: each is seen once"
         )
-    if law.beyond(tokens) > 0:
-        span = f"{low:.3g} to {high:.3g}"
-        what = {"data_constrained": "times that a token is seen", "moe_sparsity": "active shares", "experts": "experts"}
-        said.append(
-            f"the runs cover {span} {what[law.asked.form]}, and {part['at']:.3g} lies beyond them: the interval is "
-            "wider for it"
-        )
+    said += beyond_note(law, tokens)
     if part["lent"]:
         said.append(f"{', '.join(part['lent'])} of that form rest on published laws, as the runs leave it open")
     return said
+
+
+def settings_note(asked: ThirdInputs, tokens: float) -> list[str]:
+    """That learning rate, batch and weight decay know nothing of the input that was asked for."""
+    third = Asked.of(asked)
+    if third is None or (third.form == "data_constrained" and float(third.third(tokens)) < REPEATED):
+        return []
+    said = f"learning rate, batch and weight decay are those of ordinary runs; only the loss is for {third.words()}"
+    if third.form == "data_constrained":
+        said += ": text that is read again wants a higher rate (1.7 times and more at 8 passes in our own runs)"
+    return [said]
+
+
+def beyond_note(law: LossAtThird, tokens: float) -> list[str]:
+    """That the input that was asked for, or found best, lies beyond the runs."""
+    if law.beyond(tokens) <= 0:
+        return []
+    low, high = law.covered
+    what = {"data_constrained": "times that a token is seen", "moe_sparsity": "active shares", "experts": "experts"}
+    at = float(law.asked.third(tokens))
+    span = f"the runs cover {low:.3g} to {high:.3g} {what[law.asked.form]}"
+    return [f"{span}, and {at:.3g} lies beyond them: the interval is wider for it"]
 
 
 def ordinary_notes(payload: Mapping[str, Any]) -> list[str]:

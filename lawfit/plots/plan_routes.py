@@ -53,7 +53,8 @@ def member_name(row: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> str:
 def shares_words(document: Mapping[str, Any]) -> str:
     """What the shares of the routes go by."""
     if any(row["error_factor"] is not None for row in document["optimum"]["forms"]):
-        return "how near each, fitted to the smaller runs, foretold the best sizes (not the losses) of the larger ones"
+        near = "how near each, fitted to the smaller runs, foretold the best sizes (not the losses) of the larger ones"
+        return f"{near}; profiles count as one route, all forms as another"
     return "how well each, fitted to the smaller runs, foretold the losses of the larger ones"
 
 
