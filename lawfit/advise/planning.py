@@ -211,6 +211,8 @@ def _alternatives(belief: LossBelief, choice: Choice) -> list[dict[str, Any]]:
     middle = choice.params
     sizes = [middle * factor for factor in SIZES]
     reach = tokens_for(belief, math.exp(choice.log_loss), np.array(sizes))
+    # the plan's own loss is that of `lawfit predict`; what other sizes cost beside it is told by how forms foretell it
+    level = math.log(belief.predict(choice.params, choice.tokens).value)
     rows = []
     for params, needed in zip(sizes, reach, strict=True):
         tokens = (choice.total / params - 2 * choice.served) / FLOPS_PER_PARAM_TOKEN
@@ -224,7 +226,7 @@ def _alternatives(belief: LossBelief, choice: Choice) -> list[dict[str, Any]]:
                 "params": finite(params),
                 "tokens": finite(tokens),
                 "tokens_per_param": finite(tokens / params),
-                "loss": finite(math.exp(log_loss)),
+                "loss": finite(math.exp(level + log_loss - choice.log_loss)),
                 "cost": finite(math.expm1(log_loss - choice.log_loss)),
                 **_cost_ends(belief, choice, params),
                 "planned": params == middle,

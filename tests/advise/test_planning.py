@@ -154,8 +154,10 @@ class TestDocument:
         assert beyond == pytest.approx(math.log10(1e24 / (6 * 2e9 * 3.2e11)), abs=1e-4)
 
     def test_other_sizes_cost_what_the_law_says(self) -> None:
-        rows = asked(flops=1e21)["alternatives"]
-        assert sum(row["planned"] for row in rows) == 1
+        document = asked(flops=1e21)
+        rows = document["alternatives"]
+        (own,) = (row for row in rows if row["planned"])
+        assert own["loss"] == pytest.approx(document["optimum"]["loss"]["value"], rel=1e-5)  # one plan, one loss
         for row in rows:
             assert 6 * row["params"] * row["tokens"] == pytest.approx(1e21, rel=1e-4)
             assert row["cost_low"] <= row["cost"] <= row["cost_high"]
