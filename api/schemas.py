@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Query
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from lawfit.records import LARGEST_TARGET, THIRD_INPUTS
 from lawfit.units import parse_quantity
@@ -25,11 +25,20 @@ Count = Annotated[int, Field(gt=0, le=10**12)]
 # Further inputs of the loss, one of them at a time; `records.ThirdInputs` says which values can be.
 UniqueTokens = Annotated[Size | None, Query(description=THIRD_INPUTS["unique_tokens"])]
 Epochs = Annotated[Size | None, Query(description=THIRD_INPUTS["epochs"])]
-# `records.ThirdInputs` refuses what lies above 1, in the words of every surface; the schema says it too
+
+
+def _at_most_one(share: float) -> float:
+    """In the words of the other surfaces, which say both bounds."""
+    if share > 1:
+        raise ValueError(f"must lie between 0 and 1, got {share:g}")
+    return share
+
+
 Share = Annotated[
     float,
     Field(gt=0, allow_inf_nan=False, json_schema_extra={"maximum": 1}),
     BeforeValidator(_as_people_write),
+    AfterValidator(_at_most_one),
 ]
 ActiveShare = Annotated[Share | None, Query(description=THIRD_INPUTS["active_share"])]
 Experts = Annotated[Size | None, Query(description=THIRD_INPUTS["experts"])]
