@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lawfit.errors import FitError, UnknownLevel
 from lawfit.estimate.level_comparison import count_tried, effects_on_loss, run_widely, with_runs_enough
-from lawfit.estimate.repeated import UNIQUE, is_repeated, is_repetition
+from lawfit.estimate.repeated import UNIQUE, is_repeated, is_repetition, says_no_number
 from lawfit.estimate.setting_columns import (
     SWEEP,
     UNKNOWN,
@@ -195,6 +195,11 @@ def _fresh(
     Repeated text moves the best learning rate (by 1.7 and more at 8 passes, `data/README.md`), and its runs stand at
     the same parameters and tokens as fresh ones.
     """
+    if unread := [run for run in runs if says_no_number(run)]:
+        notes.append(
+            f"{counted(len(unread), 'run')} state unique tokens or epochs that are no positive number; "
+            "they are taken as reading their text once"
+        )
     fresh = [run for run in runs if not is_repeated(run)]
     if len(fresh) == len(runs):
         return runs

@@ -14,6 +14,7 @@ from lawfit.units import parse_quantity
 
 REPEATED: Final = 1.05  # tokens per unique token, from which a run repeats
 UNIQUE: Final = ("unique_tokens",)
+BLANK: Final = ("", "nan", "none", "null")
 EPOCHS: Final = ("epochs", "num_epochs", "n_epochs")
 
 
@@ -27,6 +28,12 @@ def repeats(run: Run | SizedLoss) -> float | None:
 
 def is_repeated(run: Run | SizedLoss) -> bool:
     return (repeats(run) or 1.0) >= REPEATED
+
+
+def says_no_number(run: Run | SizedLoss) -> bool:
+    """Whether a run fills a column of how often text is read with what is no positive number (a blank says nothing)."""
+    said = [text for name, text in run.extra.items() if is_repetition(name)]
+    return repeats(run) is None and any(str(text).strip().lower() not in BLANK for text in said)
 
 
 def is_repetition(name: str) -> bool:

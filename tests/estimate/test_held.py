@@ -493,3 +493,8 @@ class TestRepeatedText:
     def test_a_little_more_than_once_is_once(self) -> None:
         fresh, again = self.runs("unique_tokens", lambda run: run.tokens / 1.01)
         assert not hold_settings([*fresh, *again]).rejected
+
+    @pytest.mark.parametrize(("said", "noted"), [("many", True), (-5, True), (0, True), ("nan", False), ("", False)])
+    def test_what_is_no_number_is_said(self, said: Any, noted: bool) -> None:
+        held = hold_settings(labelled(sweep().runs, lambda _: {"unique_tokens": said}))
+        assert any("no positive number" in note for note in held.notes) == noted
