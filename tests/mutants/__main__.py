@@ -1,6 +1,6 @@
 """Faults put into the code one at a time: which of them do the tests notice?
 
-    python -m tests.mutants [--sample N] [--seed S] [--only FOLDER ...] [--touched FILE]
+    python -m tests.mutants [--sample N] [--seed S] [--only FOLDER ...] [--touched FILE [--patience SECONDS]]
 
 Draws N faults at random (the same for the same seed and code), puts each into a copy of the tree, and runs the tests of
 its folder there: first those of the module, then those that name it, then the rest, until one fails. What no test
@@ -8,7 +8,8 @@ notices is listed; docs/mutants.md explains those that are to stay. A fault that
 
 With `--touched`, made for long campaigns, every test file of these folders is traced once (the FILE keeps what was seen
 for the next time), and a fault is shown to those that run its line, the quickest first, and to those that name its
-module, which may run it in a process of their own.
+module, which may run it in a process of their own. With `--patience` as well, only to as many of these as take so long
+together without a fault; one that the others would notice then counts as a survivor.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import tempfile
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
@@ -42,6 +44,7 @@ def main() -> int:
     options.add_argument("--workers", type=int, default=1)
     options.add_argument("--only", nargs="*", default=[f"lawfit/{room}" for room in ROOMS] + ["api"], metavar="FOLDER")
     options.add_argument("--touched", type=Path, metavar="FILE", help="trace tests once, and show faults to few")
+    options.add_argument("--patience", type=float, default=float("inf"), metavar="SECONDS", help="of tests per fault")
     options.add_argument("--list", action="store_true", help="show what would be put in, and run nothing")
     asked = options.parse_args()
     drawn = draw(asked.only, asked.sample, asked.seed)
@@ -57,7 +60,7 @@ def main() -> int:
         def judge(fault: Fault) -> str:
             tree = trees.get()
             try:
-                return noticed(fault, tree, touched)
+                return noticed(fault, tree, touched, asked.patience)
             finally:
                 trees.put(tree)
 
@@ -108,13 +111,13 @@ def trace(file: Path, drawn: list[Fault], tree: Path, workers: int) -> Touched:
     return touched
 
 
-def noticed(fault: Fault, tree: Path, touched: Touched | None) -> str:
+def noticed(fault: Fault, tree: Path, touched: Touched | None, patience_s: float) -> str:
     """The first test that fails with the fault, or what else tells it; empty where nothing does."""
     path = tree / fault.path
     whole = path.read_bytes()
     path.write_bytes(fault.put_into(whole))
     try:
-        for tests in stages(fault.path, tree) if touched is None else reached(fault, tree, touched):
+        for tests in stages(fault.path, tree) if touched is None else reached(fault, tree, touched, patience_s):
             if found := first_failure(tests, tree):
                 return found
         return ""
@@ -130,12 +133,18 @@ def tests_of(path: str, tree: Path) -> list[str]:
     )
 
 
-def reached(fault: Fault, tree: Path, touched: Touched) -> list[list[str]]:
-    """Test files of the folder that run the line of a fault, one by one; then those that name its module."""
+def reached(fault: Fault, tree: Path, touched: Touched, patience_s: float) -> list[list[str]]:
+    """Test files of the folder that run the line of a fault, one by one; then those that name its module.
+
+    As many as take `patience_s` together, and at least one.
+    """
     own, near, _ = ordered(fault.path, tree)
     folder = set(tests_of(fault.path, tree))
     first = [test for test in touched.reaching(fault.path, fault.line) if test in folder]
-    return [[test] for test in first] + [[test] for test in (*own, *near) if test not in first]
+    tests = [*first, *(test for test in (*own, *near) if test not in first)]
+    spent = accumulate(touched.seconds.get(test, 0.0) for test in tests)
+    shown = [test for test, seconds in zip(tests, spent, strict=True) if seconds <= patience_s]
+    return [[test] for test in shown or tests[:1]]
 
 
 def stages(path: str, tree: Path) -> list[list[str]]:
