@@ -132,7 +132,11 @@ def run_backtest(
                 sizes.append((np.setdiff1d(np.arange(observed.n_cells), kept), ours))
             for method, predict in methods.items():
                 lr, batch = predict(observed.params[left], observed.tokens[left])
-                score = [surfaces[int(c)].regret(lr[i], batch[i]) for i, c in enumerate(left)]
+                score = [
+                    surfaces[int(c)].regret(lr[i], batch[i])
+                    for i, c in enumerate(left)
+                    if lr[i] > 0 and batch[i] > 0  # a law may say nothing of some scales, and is not ranked then
+                ]
                 regrets.setdefault(method, []).append(np.array([float(s.regret) for s in score]))
                 outside[method] = outside.get(method, 0) + sum(bool(s.outside) for s in score)
             done += 1
@@ -141,7 +145,7 @@ def run_backtest(
         rows = []
         for method, parts in regrets.items():
             values = np.concatenate(parts)
-            if len(values) == scored and np.isfinite(values).all():
+            if len(values) == scored:
                 rows.append(
                     Row(
                         method=method,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
 
-from lawfit.advise.draws import Worlds, draw_worlds
+from lawfit.advise.draws import Worlds, draw_worlds, law_row
 from lawfit.advise.regret import (
     CAP,
     at_batch,
@@ -14,7 +16,9 @@ from lawfit.advise.regret import (
     cheap_batch_zone,
     cheap_lr_zone,
     expected_regret,
+    floor_log_lr,
     lr_given_batch,
+    shares_of_runs,
     split_regret,
 )
 from lawfit.estimate.shapes import STRAIGHT_BEYOND
@@ -79,6 +83,57 @@ def test_the_two_parts_make_the_whole() -> None:
     of_lr, of_batch = split_regret(worlds, log_lr, log_batch)
     assert min(of_lr, of_batch) >= 0
     assert of_lr + of_batch == pytest.approx(expected_regret(worlds, log_lr, log_batch), rel=1e-9)
+
+
+@pytest.mark.parametrize("shift", [-0.4, 1.2, 4.0])
+def test_the_batchs_part_is_what_the_best_rate_of_each_world_leaves(shift: float) -> None:
+    """By a search in every world: near the best batch, where it costs something, and where most worlds are capped."""
+    whole = worlds_at(1e9, 3e10)
+    some = np.arange(0, len(whole.log_lr), 25)
+    worlds = replace(
+        whole, log_lr=whole.log_lr[some], log_batch=whole.log_batch[some], valley=whole.valley[some], floor=None
+    )
+    log_lr, log_batch = worlds.centre_log_lr + 0.5, worlds.centre_log_batch + shift
+    left = [
+        minimize_scalar(lambda u, v=log_batch - b, q=q: float(excess(np.array(u), np.array(v), q)), (-3, 3)).fun
+        for b, q in zip(worlds.log_batch, worlds.valley, strict=True)
+    ]
+    of_lr, of_batch = split_regret(worlds, log_lr, log_batch)
+    assert of_batch == pytest.approx(np.mean(np.expm1(np.minimum(left, 0.05))), rel=1e-6)
+    assert of_lr == pytest.approx(expected_regret(worlds, log_lr, log_batch) - of_batch, rel=1e-9)
+    assert (np.max(left) > 0.05) == (shift == 4.0)
+
+
+def test_no_world_counts_more_than_a_run_that_is_started_again() -> None:
+    worlds = worlds_at(1e9, 3e10)
+    assert expected_regret(worlds, worlds.centre_log_lr + 8, worlds.centre_log_batch) == pytest.approx(np.expm1(0.05))
+
+
+@pytest.mark.parametrize(("params", "tokens"), [(9e7, 2.5e9), (1e9, 3e10)])
+def test_the_share_of_the_runs_is_one_less_posterior_over_prior_variance(params: float, tokens: float) -> None:
+    """The prior's by published laws alone; the posterior's over choices, by second moments instead of deviations."""
+    model, worlds = nine_fit().payload["model"], worlds_at(params, tokens)
+    x = law_row(model, params, tokens)
+    rows = np.block([[x, np.zeros(len(x))], [np.zeros(len(x)), x]])
+    prior = rows @ np.array(model["published_prior"]["cov"]) @ rows.T
+    weights = np.array([member["weight"] for member in model["members"]]) / sum(m["weight"] for m in model["members"])
+    second, first = np.zeros((2, 2)), np.zeros(2)
+    for weight, member in zip(weights, model["members"], strict=True):
+        at = rows @ np.array(member["law"])
+        second += weight * (rows @ np.array(member["cov"]) @ rows.T + np.outer(at, at))
+        first += weight * at
+    posterior = second - np.outer(first, first)
+    shares = shares_of_runs(worlds, None)
+    np.testing.assert_allclose(shares, 1 - np.diag(posterior) / np.diag(prior), rtol=1e-6)
+    assert all(0 < share < 1 for share in shares)
+    # with a batch imposed the rate asked for moves with the best batch by the floor's slope there
+    log_batch, h = worlds.centre_log_batch + 0.6, 1e-4
+    slope = (floor_log_lr(worlds, log_batch + h) - floor_log_lr(worlds, log_batch - h)) / (2 * h)
+    along = np.array([1.0, -slope])
+    imposed, of_batch = shares_of_runs(worlds, log_batch)
+    assert imposed == pytest.approx(1 - (along @ posterior @ along) / (along @ prior @ along), rel=1e-3)
+    assert of_batch == shares[1]
+    assert abs(imposed - shares[0]) > 1e-4  # the slope matters
 
 
 def test_lr_given_batch_minimises_each_world() -> None:

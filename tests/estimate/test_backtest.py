@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
 
+from lawfit.estimate import backtest
 from lawfit.estimate.analysis import fit_valley
 from lawfit.estimate.backtest import (
     ARGMIN,
+    COMPUTE,
     E1,
+    MEDIAN,
     OURS,
+    ROBUST,
     best_runs,
     columns_of,
     observed_surfaces_of,
@@ -87,6 +93,73 @@ class TestTable:
         for split in nine_fit().payload["backtest"]["splits"]:
             for row in split["rows"]:
                 assert 0 <= row["mean_regret"] <= row["worst_regret"]
+
+
+def test_a_method_is_ranked_on_all_scales_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that fails in a round, or says nothing somewhere, would be ranked on the easier scales."""
+    observed = nine_scales()
+    surfaces = observed_surfaces_of(observed)
+    best = best_runs(observed)
+    found = {(n, d): (cell.lr, cell.batch_tokens) for (n, d), cell in best.items()}
+
+    def right(params: np.ndarray, tokens: np.ndarray, factor: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+        lr, batch = np.array([found[scale] for scale in zip(params, tokens, strict=True)]).T
+        return lr * factor, batch
+
+    def silent_once(params: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        lr, batch = right(params, tokens)
+        return np.where(params == observed.params.max(), np.nan, lr), batch
+
+    rounds = []
+
+    def methods(*_args: object) -> object:
+        rounds.append(1)
+        said = {"twice": lambda n, d: right(n, d, 2.0), "best": right, "silent once": silent_once}
+        return None, said if len(rounds) == 2 else {**said, "fails once": right}
+
+    monkeypatch.setattr(backtest, "_methods", methods)
+    full = SimpleNamespace(members=())
+    (split, rows), *_ = run_backtest(observed, surfaces, full, None)[0]  # type: ignore[arg-type]
+    assert [(row.method, row.cells) for row in rows] == [("best", 9), ("twice", 9)]
+    assert len(split.rounds) == 3
+    regrets = [
+        float(surfaces[cell].regret(2 * found[scale][0], found[scale][1]).regret)
+        for cell, scale in enumerate(zip(observed.params.tolist(), observed.tokens.tolist(), strict=True))
+    ]
+    assert (rows[0].mean_regret, rows[0].worst_regret) == (0.0, 0.0)
+    assert rows[1].mean_regret == pytest.approx(np.mean(regrets), rel=1e-12)
+    assert rows[1].worst_regret == pytest.approx(np.max(regrets), rel=1e-12)
+
+
+def test_rivals_are_the_lines_that_others_draw() -> None:
+    """Each baseline against the line drawn anew by statsmodels: one that is told wrong makes ours look better."""
+    observed = observe(sweep(truth=Truth(scatter_lr=0.3, scatter_batch=0.3)).runs)
+    best = list(best_runs(observed).values())
+    best[4] = replace(best[4], lr=4 * best[4].lr, batch_tokens=6 * best[4].batch_tokens)  # an odd one
+    scales = np.log([(cell.params, cell.tokens) for cell in best])
+    wanted = np.log([(cell.lr, cell.batch_tokens) for cell in best])
+    target = np.log([[3e9, 5e10], [1e7, 2e9]])
+    both, alone = sm.add_constant(scales), sm.add_constant(scales.sum(axis=1) + np.log(6))
+    lines = {
+        ARGMIN: lambda y: sm.OLS(y, both).fit(),
+        ROBUST: lambda y: sm.RLM(y, both).fit(),
+        MEDIAN: lambda y: sm.QuantReg(y, both - [0, *scales.mean(axis=0)]).fit(q=0.5, max_iter=2000),
+        COMPUTE: lambda y: sm.OLS(y, alone).fit(),
+    }
+    rows = {
+        name: np.column_stack([np.ones(2), *(target - (scales.mean(axis=0) if name == MEDIAN else 0)).T])
+        if name != COMPUTE
+        else np.column_stack([np.ones(2), target.sum(axis=1) + np.log(6)])
+        for name in lines
+    }
+    said = {}
+    for name, line in lines.items():
+        laws = backtest._BASELINES[name](columns_of(observed), best=best)
+        said[name] = [np.log(laws.predict(*np.exp(scale))) for scale in target]
+        expected = np.column_stack([rows[name] @ line(y).params for y in wanted.T])
+        np.testing.assert_allclose(said[name], expected, rtol=0, atol=1e-5, err_msg=name)
+    for name in (ROBUST, MEDIAN, COMPUTE):
+        assert np.abs(np.subtract(said[name], said[ARGMIN])).max() > 0.01  # another line indeed
 
 
 def test_ours_is_scored_on_observed_runs() -> None:

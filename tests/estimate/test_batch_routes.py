@@ -6,7 +6,10 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy.optimize import brentq
+from scipy.stats import t
 
 from lawfit.errors import FitError
 from lawfit.estimate.critical_batch import measured_optima
@@ -136,6 +139,37 @@ class TestNoiseScale:
             found = fit_noise_scale(small, large, 100, 1600)
             covered += found.low_tokens <= 1000.0 <= found.high_tokens
         assert covered >= 165  # 200 draws at 0.9: P(below 165) < 1e-3
+
+    @pytest.mark.parametrize("kept", [0.0, 0.6, 0.97])
+    def test_the_interval_is_fiellers_over_blocks(self, kept: float) -> None:
+        """Solved anew from its definition: ratios whose distance from the means' own is t standard errors or less.
+
+        With noise that one step keeps of the last, the variance of a mean of blocks also counts neighbours:
+        1 + 2 r, r the larger first autocorrelation of the two block means, corrected for its bias of 1 / n.
+        """
+        rng = np.random.default_rng(8)
+        noise = np.empty(480)
+        noise[0], fresh = 0.0, rng.standard_normal(480)
+        for i in range(1, 480):
+            noise[i] = kept * noise[i - 1] + np.sqrt(1 - kept**2) * fresh[i]
+        small, large = 11 + 0.8 * noise, 1.625 + 0.1 * rng.standard_normal(480)
+        found = fit_noise_scale(small, large, 100, 1600, level=0.8)
+        trace, square = (small - large) / (1 / 100 - 1 / 1600), (1600 * large - 100 * small) / 1500
+        blocks = np.array([trace, square]).reshape(2, 12, 40).mean(axis=2)
+        series = [pd.Series(row).sub(row.mean()) for row in blocks]
+        alike = max((row * row.shift()).sum() / (row**2).sum() for row in series) + 1 / 12
+        cov = np.cov(blocks) / 12 * (1 + 2 * max(alike, 0.0))
+        top, bottom = blocks.mean(axis=1)
+
+        def beyond(ratio: float) -> float:
+            apart = top - ratio * bottom
+            variance = cov[0, 0] - 2 * ratio * cov[0, 1] + ratio**2 * cov[1, 1]
+            return float(abs(apart) / np.sqrt(variance) - t.ppf(0.9, 11))
+
+        middle = top / bottom
+        assert found.low_tokens == pytest.approx(brentq(beyond, middle / 50, middle, xtol=1e-9), rel=1e-6)
+        assert found.high_tokens == pytest.approx(brentq(beyond, middle, 50 * middle, xtol=1e-9), rel=1e-6)
+        assert alike > 0.3 or kept < 0.9  # the last case does have something to count
 
     def test_open_above_when_the_gradient_drowns(self) -> None:
         """A noise scale 6,000 times the larger batch: 60 steps bound it from below only, and the bound is right."""

@@ -31,6 +31,7 @@ BETAS = (
     Level(value=0.95),
     Level(value=0.99, lr_factor=1.3, excess=0.002),
 )
+HALF = Level(value=0.95, excess=0.004, drift=-0.012)  # worse at 20 tokens per parameter, better at 60, and on average
 ATTENTION = (Level(value="gqa"), Level(value="mla", lr_factor=0.8, excess=0.002))
 ONE_LEVEL = (Level(value=0.1),)
 
@@ -67,6 +68,12 @@ class TestTheBestLevelIsHeld:
         assert level_of(held, "weight_decay") == "0.1"
         assert {run.weight_decay for run in held.runs} == {0.1}
         assert "of 0, 0.1 and 0.3 its losses are the lowest (at 6 of 6 scales)" in held.notes[0]
+
+    def test_lowest_at_exactly_half_of_the_scales_is_not_most(self) -> None:
+        """Three scales of 20 tokens per parameter where 0.95 is worse, three of 60 where it is better by more."""
+        held = hold_settings(made((Level(value=0.9), HALF), column="beta2"))
+        assert level_of(held, "beta2") == "0.95"
+        assert "of 0.9 and 0.95 its losses are the lowest on average (at 3 of 6 scales)" in held.notes[0]
 
     @pytest.mark.parametrize(
         "shares", [(1.0, 0.4, 0.7), (0.5, 0.4, 1.0), (0.4, 1.0, 0.4)], ids=lambda shares: " ".join(map(str, shares))
@@ -132,6 +139,13 @@ class TestRunsEnough:
         held = hold_settings(runs)
         assert level_of(held, "weight_decay") == "0"
         assert any("weight decay 0.1 has losses 1." in note and "at 6 of 6 scales" in note for note in held.notes)
+
+    @pytest.mark.parametrize("drift", [HALF.drift, 0.0], ids=["at half of the scales", "at all"])
+    def test_only_what_is_better_at_most_scales_is_said(self, drift: float) -> None:
+        few = replace(HALF, rates=(4,), batches=(2,), drift=drift, excess=HALF.excess if drift else -HALF.excess)
+        held = hold_settings(made((Level(value=0.9), few), column="beta2"))
+        assert level_of(held, "beta2") == "0.9"
+        assert any("beta2 0.95 has losses" in note for note in held.notes) == (drift == 0.0)
 
     def test_half_the_learning_rates_can(self) -> None:
         runs = made([DECAYS[0], replace(DECAYS[1], rates=(1, 3, 5, 7))])

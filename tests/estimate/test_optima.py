@@ -71,6 +71,18 @@ class TestSweeps:
         assert found.value <= 4.1e-3
 
     @SWEEPS
+    def test_diverged_runs_below_the_best_bracket_it_as_well(self, sweep: Sweep) -> None:
+        """As batches may: where the smallest are those that diverge, the lowest finished one is no edge."""
+        loss = np.where(LR < 0.9e-3, np.nan, valley(LR, 6e-4))
+        found = sweep(LR, loss)
+        assert found.status is INSIDE
+        assert 0.9e-3 <= found.value <= LR[5]
+        assert sweep(LR[4:], loss[4:]).status is AT_EDGE  # without them it is one
+        above = sweep(LR, np.where(LR < 0.9e-3, np.nan, valley(LR, 1e-1)))
+        assert above.status is AT_EDGE  # they bracket nothing at the other end
+        np.testing.assert_allclose(above.next_values, LR[-1] * np.sqrt(2) ** np.arange(1, 4), rtol=1e-6)
+
+    @SWEEPS
     def test_a_flat_sweep_says_so(self, sweep: Sweep, rng: np.random.Generator) -> None:
         found = sweep(LR, 2.5 + 1e-4 * rng.uniform(size=len(LR)))  # 0.004 % of loss: less than runs differ by
         assert found.status is FLAT
@@ -86,6 +98,7 @@ class TestSweeps:
         found = sweep(LR[:n], valley(LR[:n], 1e-3))
         assert found.status is TOO_FEW
         assert np.isnan(found.value) == (n == 0)
+        assert found.next_values == (pytest.approx((LR[0] / 2, 2 * LR[n - 1])) if n else ())
 
     @SWEEPS
     def test_all_diverged(self, sweep: Sweep) -> None:

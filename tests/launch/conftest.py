@@ -103,7 +103,7 @@ if deaths <= behaviour.get("dies", 0):
     for run in pack["runs"]:
         with open(f"{logs}/{ids[str(run['lr'])]}.jsonl", "w") as log:
             for event in ({"event": "start", "pack": pack["name"], "neighbours": len(pack["runs"]) - 1},
-                          {"event": "train", "tokens": 10 * deaths}):
+                          {"event": "train", "tokens": behaviour.get("at", 10 * deaths)}):
                 log.write(json.dumps(event) + "\\n")
     open(behaviour["leaves"], "w").close()
     os.kill(os.getpid(), signal.SIGKILL)

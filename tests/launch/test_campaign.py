@@ -112,6 +112,15 @@ def test_a_pack_that_comes_further_each_time_is_not_given_up(tmp_path: Path) -> 
     assert sum("it goes on from its checkpoint" in sentence for sentence in news) == 5
 
 
+def test_a_pack_that_dies_at_the_same_token_is_given_up(tmp_path: Path) -> None:
+    made = task(lrs=(0.1,))
+    left = str(checkpoint_of(made, tmp_path / "runs"))
+    command = fake_trainer(tmp_path, made.pack, made.ids, dies=20, at=10, leaves=left)
+    result, _, _ = run_campaign(tmp_path, made, command)
+    assert [failure.runs for failure in result.failures] == [made.ids]
+    assert len(calls(tmp_path)) == 3
+
+
 def test_the_deadline_stops_what_waits_and_then_what_runs(tmp_path: Path) -> None:
     first, second = task(lrs=(0.1,)), task(lrs=(0.2,))
     (tmp_path / "runs").mkdir()

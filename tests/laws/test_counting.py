@@ -71,6 +71,11 @@ def test_params_times_tokens_overflows_integers_but_not_us() -> None:
 
 BAD = {
     "too few": (lambda: convert_params(1e8, "total", "non_embedding", LLAMA_7B), "have 262,144,000 already"),
+    "nothing else": (lambda: convert_params(2 * 4096 * 32000, "total", "total", LLAMA_7B), "have 262,144,000 already"),
+    "one of several": (
+        lambda: convert_params([7e9, 1e8], "total", "non_embedding", LLAMA_7B),
+        "^100,000,000 parameters cannot be counted as total",
+    ),
     "active": (lambda: convert_params(1e10, "total", "active", LLAMA_7B), "'active' is no count that a formula"),
     "width": (lambda: Tables(width=0, vocab=10), "width must be 1 or more"),
     "layers": (lambda: flops_per_token(0, 10, 10), "layers must be 1 or more"),

@@ -47,6 +47,14 @@ def test_fresh_tokens_are_worth_what_they_are() -> None:
     assert float(DATA_CONSTRAINED.effective_tokens(1e10, 1e11)) == pytest.approx(1e10, rel=1e-12)  # not all are used
 
 
+@pytest.mark.parametrize("more", [1.0, 3.0, 100.0])
+def test_unique_tokens_that_are_not_reached_change_nothing(more: float) -> None:
+    """Parameters are weighed against the tokens that are seen, however many others there are."""
+    found = DATA_CONSTRAINED.loss(7e9, 1e10, more * 1e10)
+    assert float(found) == pytest.approx(float(DATA_CONSTRAINED.loss(7e9, 1e10, 1e10)), rel=1e-14)
+    assert float(found) > float(DATA_CONSTRAINED.law.loss(7e9, 1e10))  # far more parameters than 1e10 tokens feed
+
+
 def test_endless_repetition_ends() -> None:
     limit = 1e11 * (1 + DATA_CONSTRAINED.tokens_scale)
     assert float(DATA_CONSTRAINED.effective_tokens(1e15, 1e11)) == pytest.approx(limit, rel=1e-12)
