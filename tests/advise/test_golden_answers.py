@@ -1,0 +1,73 @@
+"""All numbers of answers from eleven made recipes, and of plans from five of them: none moves unnoticed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lawfit import pipeline
+from lawfit.errors import LawfitError
+from lawfit.records import PlanQuestion, Target
+from lawfit.storage import Store
+from tests.golden_numbers import check
+from tests.golden_stores import STORES, fitted
+
+TARGETS = {
+    "a scale of the runs": Target(params=6e7, tokens=1.8e9),
+    "a size of the runs": Target(params=6e7, tokens=4e9, level=0.8),
+    "beyond": Target(params=2e9, tokens=6e10, seq_len=2048, batch_multiple=8, max_batch_tokens=4e5),
+    "a batch given": Target(params=4e8, tokens=2e10, batch_tokens=3e5),
+}
+PLANS = {
+    "a budget": PlanQuestion(flops=1e21, seq_len=2048),
+    "GPUs and days": PlanQuestion(gpus=64, days=3, flops_per_second=4e14, level=0.8, max_batch_tokens=2e6),
+    "a size": PlanQuestion(flops=1e21, params=1e9),
+    "served": PlanQuestion(flops=1e21, inference_tokens=1e12, tokens_per_second=1e6),
+    "a loss": PlanQuestion(loss=2.6, gpus=8, flops_per_second=2e14, step_seconds=0.1),
+    "tokens and a loss": PlanQuestion(tokens=4e10, loss=2.7),
+}
+THIRDS: dict[str, dict[str, dict[str, float]]] = {
+    "repeated": {"tokens": {"unique_tokens": 2e10}, "epochs": {"epochs": 4}},
+    "experts": {"experts": {"experts": 16}},
+    "dense_and_sparse": {"epochs": {"epochs": 8}, "experts": {"experts": 64}},
+}
+
+
+def said(ask: Callable[[], Any]) -> Any:
+    """The document, or the sentence that refuses it."""
+    try:
+        return ask()
+    except LawfitError as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def answers(store: Store, name: str) -> dict[str, Any]:
+    (recipe,) = (each.recipe.name for each in store.recipes())
+    found = {words: said(lambda t=target: pipeline.recommend(store, recipe, t)) for words, target in TARGETS.items()}
+    for words, third in THIRDS.get(name, {}).items():
+        found[words] = said(lambda t=third: pipeline.recommend(store, recipe, Target(params=1e9, tokens=4e10, **t)))
+    return found
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_no_number_of_an_answer_moves(name: str, update_golden: bool) -> None:
+    with fitted(name) as store:
+        check(f"answers_{name}", answers(store, name), update=update_golden)
+
+
+@pytest.mark.parametrize("name", ["every_law", "losses", "profiles", "repeated", "dense_and_sparse"])
+def test_no_number_of_a_plan_moves(name: str, update_golden: bool) -> None:
+    with fitted(name) as store:
+        (recipe,) = (each.recipe.name for each in store.recipes())
+        asked = dict(PLANS)
+        for words, third in THIRDS.get(name, {}).items():
+            asked[words] = PlanQuestion(flops=1e21, **third)
+        found = {words: said(lambda q=question: pipeline.plan(store, recipe, q)) for words, question in asked.items()}
+    check(f"plans_{name}", found, update=update_golden)
+
+
+def test_no_number_of_the_comparison_with_published_laws_moves(update_golden: bool) -> None:
+    with fitted("every_law") as store:
+        check("compared_every_law", pipeline.compare_laws(store), update=update_golden)
