@@ -26,7 +26,7 @@ STANDARD = {
 
 @cache
 def proxy_mup() -> ObservedSweep:
-    """Our own sweep in muP: learning rates at four sizes, one batch and horizon each."""
+    """Our own sweep in muP: learning rates at five sizes, one batch and horizon each."""
     return lawfit.observe(pd.read_csv(data_folder() / "proxy_mup.csv"))
 
 
@@ -61,7 +61,7 @@ class TestMuP:
         assert any("rests on a vague prior for the learning rate" in warning for warning in answer.warnings)
 
     def test_the_best_rate_stays_where_the_runs_have_it(self) -> None:
-        """Four sizes over a factor of 30, each lowest at 0.02; standard laws would move it by a factor of 3 to 11."""
+        """Five sizes over a factor of 120, each lowest at 0.02; standard laws would move it by a factor of 3 to 11."""
         law = fitted().fit.payload["law"]["lr"]
         assert abs(law["params"]) < 0.1
         assert law["params_low"] < 0 < law["params_high"]

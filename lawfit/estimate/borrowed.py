@@ -25,7 +25,7 @@ FIXED_SD: Final = 0.02  # of an exponent that is taken to be zero
 BENT_SD: Final = 0.03  # where the laws are let bend
 STRAIGHT_SD: Final = 0.003  # curvature of a law that is taken to be straight
 # Of ln lr and ln batch per nat of tokens per parameter below `FEW_TOKENS_PER_PARAM`. Our own runs on 1.6 to 10 tokens
-# per parameter say -0.60 +- 0.20 and -0.35 +- 0.15 (data/README.md, "Few tokens per parameter"). How far studies differ
+# per parameter say -0.62 +- 0.19 and -0.35 +- 0.15 (data/README.md, "Few tokens per parameter"). How far studies differ
 # one study cannot say, so half of it is expected and as much doubted.
 FEW_MEAN: Final = (-0.3, -0.2)
 FEW_SD: Final = (0.3, 0.25)
