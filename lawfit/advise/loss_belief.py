@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -18,9 +18,11 @@ from numpy.typing import ArrayLike, NDArray
 from lawfit.advise.third_input import Asked, LossAtThird, loss_at_third
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.isoflop import ISOFLOP, IsoFlop, ProfileLaw, isoflop
-from lawfit.estimate.loss_ensemble import LossEnsemble
+from lawfit.estimate.loss_backtest import Drift
+from lawfit.estimate.loss_ensemble import APART, LossEnsemble
 from lawfit.estimate.loss_forms_further import EVERY_FORM
 from lawfit.estimate.loss_result import Interval, LossFit
+from lawfit.estimate.quantiles import averaged_ends
 from lawfit.estimate.resample import tail
 from lawfit.estimate.split_backtest import NO_SPLIT, SplitBacktest
 from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
@@ -32,6 +34,7 @@ WORLDS: Final = 400  # shared by the forms as they count
 RATIOS: Final = (1e-4, 1e8)  # tokens per parameter among which a best split is looked for
 LEVELS: Final = 97  # computes, and ratios at each, at which the best splits of members are compared
 REACH: Final = np.log(100.0)  # ln of how far beyond the losses of the runs a law is believed, either way
+_SHARES: Final = (np.arange(1000) + 0.5) / 1000
 _TAILS: Final = np.concatenate([[1e-5, 1e-4, 3e-4], np.geomspace(1e-3, 0.5, 60)])
 
 
@@ -120,6 +123,15 @@ class LossBelief:
         return sum(self.counts)
 
     @property
+    def drift(self) -> Drift | None:
+        """Of ln loss beyond the runs, as its interval has it; None where the runs showed none."""
+        if isinstance(self.source, LossFit):
+            return None
+        if isinstance(self.source, LossEnsemble):
+            return self.source.drift
+        return Drift(sd=self.source.drift_sd, freedom=self.source.drift_freedom)
+
+    @property
     def noise(self) -> float:
         """Sd of ln loss of one run around the law."""
         return float(np.dot(self.weights, [fit.noise for fit in self.fits]))
@@ -193,25 +205,53 @@ class LossBelief:
     def bounds(self, draws: Floats) -> tuple[float, float] | None:
         """Interval of a quantity from its value in each world; None with too few scales for one.
 
-        Percentiles of the mixture of forms, each form's expanded for how few clusters it rests on
-        (`estimate.resample`). Infinite where worlds are.
+        Quantiles of the forms, each form's expanded for how few clusters it rests on (`estimate.resample`), averaged,
+        and half of how far the forms lie apart, as the interval of the loss has it (`estimate.loss_ensemble`). An end
+        that is open in one form is that of their mixture: infinite where so many worlds are.
+
+        Parameters
+        ----------
+        draws : (worlds,) on a scale on which differences count: logs of a positive quantity (or `positive_bounds`)
         """
         if not self.worlds or len(draws) != self.worlds:
             return None
         outer = 0.5 - self.level / 2
-        return self._lower(draws, outer), -self._lower(-draws, outer)
+        mixed = self._lower(draws, outer), -self._lower(-draws, outer)
+        own = self._own(draws)
+        if len(own) == 1:
+            return mixed
+        fits, weights, each = zip(*own, strict=True)
+        with np.errstate(invalid="ignore"):  # between infinite worlds lies none
+            centres = [float(np.median(mine)) for mine in each]
+        own_quantiles = [_quantiles(fit, mine) for fit, mine in zip(fits, each, strict=True)]
+        averaged = averaged_ends(own_quantiles, centres, _shares(weights), outer, APART)
+        low, high = (a if np.isfinite(a) else m for a, m in zip(averaged, mixed, strict=True))
+        return low, high
+
+    def positive_bounds(self, draws: Floats) -> tuple[float, float] | None:
+        """`bounds` of a positive quantity, whose ratios count; it may be infinite."""
+        with np.errstate(divide="ignore"):
+            ends = self.bounds(np.log(draws))
+        return None if ends is None else (float(np.exp(ends[0])), float(np.exp(ends[1])))
+
+    def _own(self, draws: Floats) -> list[tuple[LossFit | ProfileLaw, float, Floats]]:
+        """Each member that has worlds, with its weight and their values."""
+        ends = np.cumsum(self.counts)
+        return [
+            (fit, weight, draws[end - count : end])
+            for fit, weight, count, end in zip(self.fits, self.weights, self.counts, ends, strict=True)
+            if count
+        ]
 
     def _lower(self, draws: Floats, outer: float) -> float:
         """The largest draw below which the mixture holds no more than `outer`."""
         pooled = np.sort(draws)
         below = np.zeros(len(pooled))
-        total, start = 0.0, 0
-        for fit, weight, count in zip(self.fits, self.weights, self.counts, strict=True):
-            if count:
-                mine = np.sort(draws[start : start + count])
-                rank = np.searchsorted(mine, pooled, side="left") / max(count - 1, 1)
-                below += weight * (rank if isinstance(fit, ProfileLaw) else _nominal(rank, _clusters(fit), fit.fitted))
-                total, start = total + weight, start + count
+        total = 0.0
+        for fit, weight, mine in self._own(draws):
+            rank = np.searchsorted(np.sort(mine), pooled, side="left") / max(len(mine) - 1, 1)
+            below += weight * (rank if isinstance(fit, ProfileLaw) else _nominal(rank, _clusters(fit), fit.fitted))
+            total += weight
         return float(pooled[np.flatnonzero(below <= outer * total + 1e-12)[-1]])
 
     def decades(self, name: str, value: float) -> float:
@@ -264,8 +304,27 @@ def _clusters(fit: LossFit) -> int:
 
 def _nominal(share: Floats, clusters: int, fitted: int) -> Floats:
     """Probability that a share of the draws stands for, below their middle: more than their number, as they are few."""
-    drawn = np.array([tail(1 - 2 * outer, clusters, fitted) for outer in _TAILS])
-    return np.where(share >= 0.5, share, np.interp(share, np.append(0.0, drawn), np.append(0.0, _TAILS)))
+    return np.where(share >= 0.5, share, np.interp(share, _drawn(clusters, fitted), np.append(0.0, _TAILS)))
+
+
+@lru_cache(maxsize=256)
+def _drawn(clusters: int, fitted: int) -> Floats:
+    """Shares of the draws that stand for `_TAILS`, after a 0."""
+    return np.array([0.0, *(tail(1 - 2 * outer, clusters, fitted) for outer in _TAILS)])
+
+
+def _quantiles(fit: LossFit | ProfileLaw, draws: Floats) -> Floats:
+    """Of a member's own distribution, at `_SHARES`: quantiles of its draws farther out, as they are few."""
+    share = _SHARES
+    if not isinstance(fit, ProfileLaw):
+        outer = np.minimum(share, 1 - share)
+        farther = np.interp(outer, np.append(0.0, _TAILS), _drawn(_clusters(fit), fit.fitted))
+        share = np.where(share < 0.5, farther, 1 - farther)
+    place = share * (len(draws) - 1)
+    lower, upper = np.sort(draws)[np.stack([np.floor(place), np.ceil(place)]).astype(int)]
+    with np.errstate(invalid="ignore"):
+        between = lower + (place - np.floor(place)) * (upper - lower)
+    return np.asarray(np.where(np.isinf(lower), lower, np.where(np.isinf(upper), upper, between)), dtype=float)
 
 
 def finite(value: Any) -> float | None:

@@ -80,7 +80,7 @@ class Choice:
             return verdict  # a loss that some laws never reach has an open end, which the answer shows
         _, params, tokens = self.own_budget
         words, each = ("tokens", tokens) if self.question.params else ("parameters", params)
-        bounds = self.belief.bounds(each)
+        bounds = self.belief.positive_bounds(each)
         if bounds is not None and bounds[1] <= WIDEST * bounds[0]:
             return verdict
         asked = "size" if self.question.params else "amount of tokens"
@@ -106,6 +106,8 @@ class Choice:
         name, value = ("params", params) if params else ("tokens", tokens) if tokens else ("loss", loss)
         assert value is not None
         path = optimal_path(self.belief, served=self.served)
+        if name == "loss":
+            path = path.drifted(self.belief)
         found = path.at(name, value)
         if not np.isfinite(found[0]):
             if name == "loss":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -67,6 +67,17 @@ class Best:
     @property
     def log_tokens_each(self) -> Floats:
         return self.valley.tokens(self.log_params_each)
+
+    def opened(self, values: Floats, *, falls: bool = False) -> Floats:
+        """Values at each world's best split, for an interval: infinite where that lies at an end of the search.
+
+        Parameters
+        ----------
+        falls : whether they fall as the size grows
+        """
+        ends = np.where(self.log_params_each >= self.valley.log_params[-1], np.inf, values)
+        ends = np.where(self.log_params_each <= self.valley.log_params[0], -np.inf, ends)
+        return np.where(np.isinf(ends) & falls, -ends, ends)
 
 
 def valley(belief: LossBelief, flops: float, *, served: float = 0.0, step: float = STEP) -> Valley:
@@ -182,6 +193,20 @@ class OptimalPath:
         at = np.where(inside, log_flops, 0.0)
         found = np.array([np.interp(x, self.log_flops, row) for x, row in zip(at, rows, strict=True)])
         return np.where(inside, found, np.inf)
+
+    def drifted(self, belief: LossBelief) -> OptimalPath:
+        """With the drift of the loss beyond the runs that its interval has (`estimate.loss_ensemble`), in each world.
+
+        A loss that is asked for, and not a size, is reached at a budget that is as uncertain as the level.
+        """
+        drift = belief.drift
+        if drift is None:
+            return self
+        flops = np.exp(self.log_params + self.log_tokens) * FLOPS_PER_PARAM_TOKEN
+        low, high = belief.scales["flops"]
+        beyond = np.log10(np.maximum(flops, high) / high) + np.log10(low / np.minimum(flops, low))
+        drawn = np.random.default_rng(0).standard_t(drift.freedom, len(flops) - 1)
+        return replace(self, log_loss=self.log_loss + drift.sd * np.append(0.0, drawn)[:, None] * beyond)
 
 
 def _crossing(x: Floats, y: Floats, wanted: float, near: int) -> float:

@@ -105,8 +105,8 @@ def plane_numbers(fit: Fit, document: Mapping[str, Any]) -> PlaneChart:
         flops = FLOPS_PER_PARAM_TOKEN * shown.prod(axis=1)
         budgets = np.geomspace(flops.min(), flops.max() * _SPARE, _PATH_POINTS)
         path = optimal_path(belief, budgets=budgets)
-        bounds = [belief.bounds(column) for column in np.exp(path.log_params[1:]).T]
-        low, high = np.array([(np.nan, np.nan) if b is None else b for b in bounds], dtype=float).T
+        bounds = [belief.bounds(column) for column in path.log_params[1:].T]
+        low, high = np.exp([(np.nan, np.nan) if b is None else b for b in bounds]).T
     bought = (document["budget"]["flops"] / params - FLOPS_PER_SERVED_TOKEN * served) / FLOPS_PER_PARAM_TOKEN
     return PlaneChart(
         runs=belief.points,
