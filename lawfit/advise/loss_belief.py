@@ -1,8 +1,8 @@
 """What a stored fit of the loss believes at any scale: its centre and its resamples, whatever forms it averages.
 
 Plans ask for losses only through this. Across sizes at one compute a form counts by how it foretold the split
-(`estimate.split_backtest`), and the law of IsoFLOP profiles with it; how low the best splits come is told by the
-weights of the loss. A form that knows of no split (loss by compute alone) has nothing to say here and is left out.
+(`estimate.split_backtest`), and the law of IsoFLOP profiles with it; how low the best splits come is what `lawfit
+predict` says there. A form that knows of no split (loss by compute alone) has nothing to say across sizes.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ WORLDS: Final = 400  # shared by the forms as they count
 RATIOS: Final = (1e-4, 1e8)  # tokens per parameter among which a best split is looked for
 LEVELS: Final = 97  # computes, and ratios at each, at which the best splits of members are compared
 REACH: Final = np.log(100.0)  # ln of how far beyond the losses of the runs a law is believed, either way
+STEEPEST: Final = 0.05  # rise of ln loss over one step; a steeper one is a cliff of the form, and no parabola is
 _SHARES: Final = (np.arange(1000) + 0.5) / 1000
 _TAILS: Final = np.concatenate([[1e-5, 1e-4, 3e-4], np.geomspace(1e-3, 0.5, 60)])
 
@@ -154,12 +155,16 @@ class LossBelief:
             return np.empty((0, len(np.atleast_1d(logs[0]))))
         return np.asarray(np.concatenate(rows) + self._raised(*logs), dtype=float)
 
+    def log_loss(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
+        """Central ln loss at scales as `lawfit predict` says it: the level of every plan."""
+        return np.asarray(np.clip(np.nan_to_num(self.source.log_loss(params, tokens), nan=np.inf), *self._ends))
+
     def _raised(self, log_params: ArrayLike, log_tokens: ArrayLike) -> Floats:
-        """By how much the best split of a compute is worse by the weights of the loss than by those of the split.
+        """By how much `lawfit predict` says more of the best split of a compute than the mean by the weights of splits.
 
         Added everywhere along a line of equal compute, so that no split is better for it.
         """
-        if self.weights == self.loss_weights:
+        if isinstance(self.source, LossFit):  # that alone is both
             return np.zeros(1)
         return np.interp(np.add(log_params, log_tokens), *self._levels)
 
@@ -170,11 +175,11 @@ class LossBelief:
         compute = np.linspace(low - np.log(1e4), high + np.log(1e8), LEVELS)
         ratio = np.linspace(np.log(RATIOS[0]), np.log(RATIOS[1]), LEVELS)
         logs = [x.ravel() for x in ((compute[:, None] - ratio) / 2, (compute[:, None] + ratio) / 2)]
-        gain = np.subtract(self.loss_weights, self.weights)
-        lowest = [
-            self._log_loss(fit, fit.theta[None, :], *logs)[0].reshape(LEVELS, LEVELS).min(axis=1) for fit in self.fits
-        ]
-        return compute, np.asarray(gain @ np.array(lowest), dtype=float)
+        each = [self._log_loss(fit, fit.theta[None, :], *logs)[0] for fit in self.fits]
+        mean = np.tensordot(self.weights, each, axes=1).reshape(LEVELS, LEVELS)
+        place, lowest = lowest_along(ratio, mean)
+        best = np.exp((compute - place) / 2), np.exp((compute + place) / 2)
+        return compute, self.log_loss(*best) - lowest
 
     @cached_property
     def _ends(self) -> tuple[float, float]:
@@ -258,6 +263,21 @@ class LossBelief:
         """Powers of ten by which `value` lies beyond the fitted runs; 0 inside."""
         low, high = self.scales[name]
         return max(0.0, float(np.log10(low / value)), float(np.log10(value / high)))
+
+
+def lowest_along(x: Floats, losses: Floats) -> tuple[Floats, Floats]:
+    """Place and height of the lowest point of each row, by a parabola through the best three; ends stay ends."""
+    rows = np.arange(len(losses))
+    best = losses.argmin(axis=1) if losses.size else np.zeros(0, dtype=int)
+    inside = np.clip(best, 1, len(x) - 2)
+    left, middle, right = (losses[rows, inside + k] for k in (-1, 0, 1))
+    left, right = np.minimum(left, middle + STEEPEST), np.minimum(right, middle + STEEPEST)
+    bend = left - 2 * middle + right
+    shift = np.where(bend > 0, 0.5 * (left - right) / np.where(bend > 0, bend, 1.0), 0.0)
+    shift = np.where(best == inside, np.clip(shift, -1, 1), 0.0)
+    place = np.where(best == inside, x[inside] + shift * (x[1] - x[0]), x[best])
+    height = np.where(best == inside, middle - 0.25 * (left - right) * shift, losses[rows, best])
+    return place, height
 
 
 def profiles(fit: Fit) -> IsoFlop | str:

@@ -217,7 +217,7 @@ def _alternatives(belief: LossBelief, choice: Choice) -> list[dict[str, Any]]:
     """Other sizes for the same budget, and what each would need to be as good as the plan."""
     middle = choice.params
     sizes = [middle * factor for factor in SIZES]
-    reach = tokens_for(belief, math.exp(choice.log_loss), np.array(sizes))
+    reach = tokens_for(belief.centre, belief.scales, math.exp(choice.log_loss), np.array(sizes))
     # the plan's own loss is that of `lawfit predict`; what other sizes cost beside it is told by how forms foretell it
     level = math.log(belief.predict(choice.params, choice.tokens).value)
     rows = []
