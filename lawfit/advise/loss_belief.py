@@ -51,11 +51,11 @@ class LossBelief:
     points: Floats  # (n, 2) params and tokens of the scales that were fitted
     source: LossFit | LossEnsemble | LossAtThird  # answers for one scale as `lawfit predict` does
     level: float
-    third: Asked | None = None  # further input of every run
+    third: LossAtThird | None = None  # what a further input of every run does
 
     @classmethod
     def of(cls, fit: Fit, level: float, third: Asked | None = None) -> LossBelief:
-        """Of a stored fit, with intervals of `level`; with a further input given, the form that has it alone.
+        """Of a stored fit, with intervals of `level`; with a further input given, moved by the form that has it.
 
         Raises
         ------
@@ -68,8 +68,10 @@ class LossBelief:
         members: list[tuple[LossFit | ProfileLaw, float, float, float]] = [(additive, 1.0, 1.0, np.nan)]
         if third is not None:
             source = loss_at_third(fit, third, level)
-            members = [(source.fit, 1.0, 1.0, np.nan)]
-            scales = source.stored.get("points", scales)  # a fit of before does not keep those of the form
+            own = source.stored.get("points", scales)  # a fit of before does not keep those of the form
+            if source.ordinary is not None:
+                return cls.of(fit, level).moved(source, own)
+            members, scales = [(source.fit, 1.0, 1.0, np.nan)], own
         elif fit.payload.get("forms") is not None:
             found = LossEnsemble.from_json(fit.payload["forms"]).at_level(level)
             if several := _members(found, additive, profiles(fit)):
@@ -82,17 +84,29 @@ class LossBelief:
             loss_weights=_shares(loss_weights),
             errors=errors,
             counts=tuple(round(most * w) if _has_draws(f) else 0 for f, w in zip(fits, _shares(weights), strict=True)),
-            points=np.array([(each["params"], each["tokens"]) for each in scales], dtype=float).reshape(-1, 2),
+            points=_pairs(scales),
             source=source,
             level=level,
-            third=third,
+            third=source if isinstance(source, LossAtThird) else None,
         )
+
+    def moved(self, third: LossAtThird, scales: Sequence[Mapping[str, float]]) -> LossBelief:
+        """With what a further input does to the loss; `scales` are those of the form that says it."""
+        points = np.unique(np.concatenate([self.points, _pairs(scales)]), axis=0)
+        counts = self.counts if _has_draws(third.fit) else (0,) * len(self.counts)
+        return replace(self, source=third, third=third, points=points, counts=counts)
 
     def alone(self, i: int) -> LossBelief:
         """One member, without doubt."""
         return replace(
             self, fits=(self.fits[i],), weights=(1.0,), loss_weights=(1.0,), errors=(self.errors[i],), counts=(0,)
         )
+
+    def at(self, value: float) -> LossBelief:
+        """With another value of the further input."""
+        assert self.third is not None
+        third = replace(self.third, asked=replace(self.third.asked, value=value))
+        return replace(self, source=third, third=third)
 
     def without_profiles(self) -> LossBelief:
         """The forms alone."""
@@ -140,8 +154,7 @@ class LossBelief:
     def centre(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
         """(points,) ln loss by the central estimate: the mean over forms."""
         logs = np.log(params), np.log(tokens)
-        each = [self._log_loss(fit, fit.theta[None, :], *logs)[0] for fit in self.fits]
-        return np.asarray(np.tensordot(self.weights, each, axes=1) + self._raised(*logs), dtype=float)
+        return np.asarray(self._mean(*logs) + self._raised(*logs), dtype=float)
 
     def each(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
         """(worlds, points) ln loss by each resample, each form as often as it counts."""
@@ -153,7 +166,18 @@ class LossBelief:
         ]
         if not rows:
             return np.empty((0, len(np.atleast_1d(logs[0]))))
-        return np.asarray(np.concatenate(rows) + self._raised(*logs), dtype=float)
+        losses = np.concatenate(rows)
+        if self.third is not None and self.third.ordinary is not None:
+            losses = losses + np.resize(self.third.effect_draws(params, tokens), losses.shape)
+        return np.asarray(losses + self._raised(*logs), dtype=float)
+
+    def _mean(self, log_params: ArrayLike, log_tokens: ArrayLike) -> Floats:
+        """(points,) of the members, by the weights of splits; with what a further input does."""
+        each = [self._log_loss(fit, fit.theta[None, :], log_params, log_tokens)[0] for fit in self.fits]
+        mean = np.tensordot(self.weights, each, axes=1)
+        if self.third is not None and self.third.ordinary is not None:
+            mean = mean + self.third.effect(np.exp(log_params), np.exp(log_tokens))
+        return np.asarray(mean, dtype=float)
 
     def log_loss(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
         """Central ln loss at scales as `lawfit predict` says it: the level of every plan."""
@@ -175,9 +199,7 @@ class LossBelief:
         compute = np.linspace(low - np.log(1e4), high + np.log(1e8), LEVELS)
         ratio = np.linspace(np.log(RATIOS[0]), np.log(RATIOS[1]), LEVELS)
         logs = [x.ravel() for x in ((compute[:, None] - ratio) / 2, (compute[:, None] + ratio) / 2)]
-        each = [self._log_loss(fit, fit.theta[None, :], *logs)[0] for fit in self.fits]
-        mean = np.tensordot(self.weights, each, axes=1).reshape(LEVELS, LEVELS)
-        place, lowest = lowest_along(ratio, mean)
+        place, lowest = lowest_along(ratio, self._mean(*logs).reshape(LEVELS, LEVELS))
         best = np.exp((compute - place) / 2), np.exp((compute + place) / 2)
         return compute, self.log_loss(*best) - lowest
 
@@ -197,8 +219,8 @@ class LossBelief:
                 losses = fit.log_loss(theta, *logs.T)
             else:
                 inputs = logs - fit.centre
-                if self.third is not None:
-                    inputs = np.column_stack([inputs, np.log(self.third.third(np.exp(logs[:, 1])))])
+                if self.third is not None and self.third.ordinary is None:
+                    inputs = np.column_stack([inputs, np.log(self.third.asked.third(np.exp(logs[:, 1])))])
                 losses = EVERY_FORM[fit.form].problem(np.ones(len(logs)), inputs, fit.delta).log_model(theta)
         low, high = self._ends
         return np.asarray(np.clip(np.nan_to_num(losses, nan=high, posinf=high, neginf=low), low, high), dtype=float)
@@ -306,6 +328,10 @@ def _members(
         law = ProfileLaw.of(by_profile, additive, WORLDS)
         members.append((law, found.split[-1].weight, 0.0, found.split[-1].error))
     return members
+
+
+def _pairs(scales: Sequence[Mapping[str, float]]) -> Floats:
+    return np.array([(each["params"], each["tokens"]) for each in scales], dtype=float).reshape(-1, 2)
 
 
 def _shares(weights: Sequence[float]) -> tuple[float, ...]:

@@ -77,7 +77,8 @@ def plan(
     total = choice.total
     verdict = choice.verdict
     # with a further input the form that answers says how well it is known
-    status = FitStatus(source.stored["status"]) if isinstance(source, LossAtThird) else fit.status
+    status = source.status if isinstance(source, LossAtThird) else fit.status
+    alone = source.fit if isinstance(source, LossAtThird) and source.ordinary is None else None
     optimum = None if choice.refused else _optimum(belief, choice)
     by_profile = (
         "profiles say nothing of tokens that are served"
@@ -131,7 +132,7 @@ def plan(
         "evidence": {
             "loss_fit_id": fit.id,
             "prediction_fit_id": said["evidence"]["fit_id"],
-            "scales": source.fit.certificate.rows if isinstance(source, LossAtThird) else len(belief.points),
+            "scales": len(fit.payload["points"]) if alone is None else alone.certificate.rows,
             "status": "borrowed" if status is FitStatus.SPARSE else "ok",
             "forms": {form: finite(share) for form, share in belief.forms.items()},
             "notes": source.doubts if isinstance(source, LossAtThird) else list(fit.payload["sentences"]),

@@ -52,8 +52,9 @@ def best_share(fit: Fit, recipe: Recipe, question: PlanQuestion, flops: float) -
     shares = np.geomspace(low, high, SHARES)
     counted_active = recipe.params_convention == ACTIVE
     centre, each, sizes = [], [], []
+    belief = LossBelief.of(fit, question.level, Asked(name="active_share", value=float(low)))
     for share in shares:
-        belief = LossBelief.of(fit, question.level, Asked(name="active_share", value=float(share)))
+        belief = belief.at(float(share))
         best = best_split(belief, flops if counted_active else flops / float(share))
         centre.append(best.log_loss)
         each.append(best.log_loss_each)
