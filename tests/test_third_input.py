@@ -21,13 +21,14 @@ from lawfit.advise.loss_belief import LossBelief
 from lawfit.advise.planning import plan
 from lawfit.advise.planning_third import best_share
 from lawfit.advise.prediction import recommend_without_settings
-from lawfit.advise.third_input import Asked, loss_at_third, settings_note
+from lawfit.advise.third_input import Asked, LossAtThird, loss_at_third, settings_note
 from lawfit.cli.main import ExitCode
 from lawfit.errors import NotEnoughData
 from lawfit.estimate import all_laws, loss_third
 from lawfit.estimate import loss_law as loss_law_module
 from lawfit.estimate.loss_law import lent_asymptote, loss_law
-from lawfit.estimate.loss_third import fit_further_forms
+from lawfit.estimate.loss_result import LossFit
+from lawfit.estimate.loss_third import fit_further_forms, ordinary_runs
 from lawfit.laws.loss import DATA_CONSTRAINED
 from lawfit.laws.published import published_law
 from lawfit.records import FitStatus, PlanQuestion, Recipe, Run, RunStatus, SizedLoss, Target
@@ -147,6 +148,35 @@ class TestEverySurface:
         ]
         assert losses[0] == losses[1] == by_command(asked, "predict", **TARGET, epochs=1)[1]["expected_loss"]["value"]
 
+    @pytest.mark.parametrize("third", [{"epochs": 1.0}, {"unique_tokens": 1e13}], ids=["epochs", "unique tokens"])
+    def test_what_ordinary_runs_have_is_answered_as_they_are(
+        self, asked: dict[str, Any], third: dict[str, float]
+    ) -> None:
+        """The level is that of all forms of ordinary runs, and the form with the input moves it by nothing."""
+        ordinary, same = (by_command(asked, "predict", **TARGET, **each)[1]["expected_loss"] for each in ({}, third))
+        told = ("value", "low", "high", "run_low", "run_high", "status", "forms", "asymptote", "choice", "notes")
+        assert {name: same[name] for name in told} == {name: ordinary[name] for name in told}
+        plans = [by_command(asked, "plan", flops=BUDGET, **each)[1] for each in ({}, third)]
+        assert plans[1]["plan"] == plans[0]["plan"]
+        assert plans[1]["optimum"] == plans[0]["optimum"]
+
+    def test_the_effect_is_that_of_the_form_and_the_level_that_of_ordinary_runs(self, asked: dict[str, Any]) -> None:
+        ordinary, there = (by_command(asked, "predict", **TARGET, **e)[1]["expected_loss"] for e in ({}, {"epochs": 8}))
+        form = LossFit.from_json(asked["fitted"].laws["loss"].payload["further_forms"]["data_constrained"]["fit"])
+        ratio = float(form.loss(4e9, 1.6e11, 8.0) / form.loss(4e9, 1.6e11, 1.0))
+        assert there["value"] == pytest.approx(ordinary["value"] * ratio, rel=1e-5)  # six digits
+        assert there["third"]["effect"] == pytest.approx(ratio - 1, rel=1e-4)
+        assert there["third"]["loss_at_usual"] == pytest.approx(ordinary["value"], rel=1e-5)
+        assert there["third"]["alone"] is False
+        (said,) = (line for line in there["lines"] if "8 epochs" in line)
+        assert "above the loss of ordinary runs (fresh tokens), by the data-constrained form" in said
+        shares = [(form["share"], form["value"]) for form in there["forms"] if form["value"] is not None]
+        logs = [share * np.log(value) for share, value in shares]
+        assert np.exp(sum(logs) / sum(share for share, _ in shares)) == pytest.approx(there["value"], rel=1e-3)
+        assert there["further_forms"] == []
+        (offered,) = ordinary["further_forms"]
+        assert offered["value"][0] == ordinary["value"]
+
     def test_without_it_fresh_tokens_are_said(self, asked: dict[str, Any]) -> None:
         said = by_command(asked, "predict", **TARGET)[1]["expected_loss"]
         assert said["third"] is None
@@ -216,7 +246,7 @@ class TestEverySurface:
 
 def test_the_epochs_of_a_loss_are_those_of_the_tokens_that_reach_it(asked: dict[str, Any]) -> None:
     """Each world has its own budget to reach a loss, and its own tokens."""
-    code, document = by_command(asked, "plan", loss=2.2, unique_tokens=UNIQUE)
+    code, document = by_command(asked, "plan", loss=2.3, unique_tokens=UNIQUE)
     assert code == ExitCode.OK
     epochs, tokens = document["third"]["epochs"], document["optimum"]["tokens"]
     assert tokens["low"] > UNIQUE
@@ -243,13 +273,54 @@ def test_a_plan_with_a_further_input_knows_the_scales_of_its_form(asked: dict[st
     assert len(LossBelief.of(fit, 0.9, Asked(name="epochs", value=4.0)).points) == len(kept)
 
 
+class TestWhereTheLevelComesFrom:
+    def law(self, asked: dict[str, Any], **changes: Any) -> LossAtThird:
+        fit = replace(asked["fitted"].laws["loss"], **changes)
+        return loss_at_third(fit, Asked(name="epochs", value=8.0), 0.9)
+
+    def test_a_law_of_ordinary_runs_that_may_not_answer_gives_no_level(self, asked: dict[str, Any]) -> None:
+        law = self.law(asked, status=FitStatus.UNCERTIFIED)
+        assert law.ordinary is None
+        assert float(law.loss(4e9, 1.6e11)) == float(law.fit.loss(4e9, 1.6e11, 8.0))
+
+    def test_errors_of_the_level_and_of_the_effect_add_up_as_independent_ones(self, asked: dict[str, Any]) -> None:
+        law = self.law(asked)
+        assert law.ordinary is not None
+        level, _ = law.ordinary.mixed_log_draws(2e9, 8e10)
+        effect = law.fit.widened(law.effect_draws(2e9, 8e10)[:, 0])
+        both, run = law.mixed_log_draws(2e9, 8e10)
+        assert both.var() == pytest.approx(level.var() + effect.var(), rel=0.1)  # 40 resamples, 4,000 draws
+        assert run.var() == pytest.approx(both.var() + law.fit.residuals.var(), rel=0.1)
+
+    def test_without_resamples_of_the_form_there_is_a_value_and_no_interval(self, asked: dict[str, Any]) -> None:
+        law = self.law(asked)
+        said = replace(law, fit=replace(law.fit, draws=law.fit.draws[:0])).predict(2e9, 8e10)
+        assert said.expected.value == pytest.approx(law.predict(2e9, 8e10).expected.value)
+        assert said.expected.low is None
+
+    def test_usual_is_what_the_runs_of_the_ordinary_law_have(self) -> None:
+        """Most scales have four experts, most runs of the recipe that is fitted one: the level is that of one."""
+        rows = [row for row in experts(5) if row.extra["num_experts"] in (1, 4) or row.params > 3e8]
+        held = [run_of(row) for row in rows if row.extra["num_experts"] == 4]
+        for some, usual in (((), 1.0), (held, 4.0)):
+            assert fit_further_forms(rows, np.random.default_rng(0), held=some)[0]["experts"]["usual"] == usual
+            assert {row.extra["num_experts"] for row in ordinary_runs(rows, some)[0]} == {usual}
+
+
+def run_of(row: SizedLoss) -> Run:
+    return Run(
+        run_key=row.run_key, params=row.params, tokens=row.tokens, batch_tokens=65536.0, lr=1e-3,
+        status=RunStatus.FINISHED, loss=row.loss, extra=row.extra,
+    )  # fmt: skip
+
+
 class TestTheFormThatAnswersSaysHowWellItIsKnown:
     @pytest.mark.parametrize(
         ("law", "form", "lent", "said"),
         [
-            pytest.param(FitStatus.OK, "sparse", [], "borrowed", id="single numbers of the form are open"),
+            pytest.param(FitStatus.OK, "sparse", [], "ok", id="single numbers of the form are open, nothing is lent"),
             pytest.param(FitStatus.OK, "sparse", ["params_scale"], "borrowed", id="one is lent"),
-            pytest.param(FitStatus.SPARSE, "ok", [], "ok", id="the asymptote of ordinary runs is lent"),
+            pytest.param(FitStatus.SPARSE, "ok", [], "borrowed", id="the asymptote of ordinary runs is lent"),
         ],
     )
     def test_predicted_and_planned(
@@ -279,8 +350,9 @@ class TestTheFormThatAnswersSaysHowWellItIsKnown:
         assert (part["status"], planned["status"]) == (said, said)
         assert part["notes"] == planned["notes"]
         assert part["notes"][-1] == "of the form"
+        assert part["notes"][0] == "of ordinary runs"
         doubt = "A" if reasons else "params_scale lent to it"
-        assert [doubt in note for note in part["notes"][:-1]] == ([True] if form == "sparse" else [])
+        assert [doubt in note for note in part["notes"][1:-1]] == ([True] if form == "sparse" else [])
 
     def test_without_a_further_input_the_law_of_ordinary_runs_does(self, asked: dict[str, Any]) -> None:
         fit = asked["fitted"].laws["loss"]
@@ -453,6 +525,10 @@ def test_one_amount_of_tokens_that_repeat_tells_what_others_cost() -> None:
     said, _ = expected_loss(stored(law.payload), Target(params=2e9, tokens=8e10, unique_tokens=2e10))
     slack = (said["high"] / said["low"]) ** 0.5  # twice the tokens of any run
     assert said["low"] / slack < float(DATA_CONSTRAINED.loss(2e9, 8e10, 2e10)) < said["high"] * slack
+    assert said["third"]["alone"] is True  # no law of fresh runs says a level there
+    assert said["given"][0].startswith(
+        "with 20B unique tokens, by the data-constrained form alone, fitted to 36 scales"
+    )
     with pytest.raises(NotEnoughData, match="all runs have about 40B tokens"):
         expected_loss(stored(law.payload), Target(params=2e9, tokens=8e10))
 

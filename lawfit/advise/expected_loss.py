@@ -4,7 +4,6 @@ analysis moves it most."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +13,7 @@ from lawfit.advise.third_input import (
     Asked,
     LossAtThird,
     loss_at_third,
+    ordinary_law,
     ordinary_notes,
     require_scale,
     third_notes,
@@ -37,15 +37,10 @@ _CASES = {"free": "free", "lent": "lent by published laws", "lower": "10 % lower
 
 
 def stored_law(fit: Fit, level: float, third: Asked | None = None) -> LossEnsemble | LossFit | LossAtThird:
-    """What answers: the average of forms where there is one, else the additive law alone.
-
-    With a further input asked for, the form that has it.
-    """
+    """What answers; with a further input asked for, with what the form that has it says that it does."""
     if third is not None:
         return loss_at_third(fit, third, level)
-    if forms := fit.payload.get("forms"):
-        return LossEnsemble.from_json(forms).at_level(level)
-    return replace(LossFit.from_json(fit.payload["fit"]), level=level)
+    return ordinary_law(fit, level)
 
 
 def expected_loss(fit: Fit, target: Target) -> tuple[dict[str, Any], Mapping[str, float]]:
@@ -59,11 +54,16 @@ def expected_loss(fit: Fit, target: Target) -> tuple[dict[str, Any], Mapping[str
     third = Asked.of(target)
     require_scale(fit.payload, third, target.params, target.tokens)
     law = stored_law(fit, target.level, third)
-    additive = LossFit.from_json(fit.payload["fit"])
     said = law.predict(target.params, target.tokens)
-    forms = forms_at(law, target) if isinstance(law, LossEnsemble) else []
-    cases = asymptote_cases(fit.payload.get("asymptote") or [], target.params, target.tokens) if third is None else []
-    alone = law.fit if isinstance(law, LossAtThird) else additive
+    ordinary = law.ordinary if isinstance(law, LossAtThird) else law
+    # what the further input does, it does to every form of the law of ordinary runs
+    moved = float(np.exp(law.effect(target.params, target.tokens))) if isinstance(law, LossAtThird) else 1.0
+    forms = forms_at(ordinary, target, moved) if isinstance(ordinary, LossEnsemble) else []
+    cases = [] if ordinary is None else asymptote_cases(
+        fit.payload.get("asymptote") or [], target.params, target.tokens
+    )  # fmt: skip
+    cases = [{**case, "value": moved * case["value"]} for case in cases]
+    alone = law.fit if isinstance(law, LossAtThird) and ordinary is None else LossFit.from_json(fit.payload["fit"])
     answer = {
         "value": digits(said.expected.value),
         "low": None if said.expected.low is None else digits(said.expected.low),
@@ -73,7 +73,7 @@ def expected_loss(fit: Fit, target: Target) -> tuple[dict[str, Any], Mapping[str
         "run_high": None if said.run.high is None else digits(said.run.high),
         "law": {
             "form": "average" if forms else alone.form,
-            "scales": len(fit.payload["points"]) if third is None else alone.certificate.rows,
+            "scales": alone.certificate.rows if ordinary is None else len(fit.payload["points"]),
             "parameters": {
                 name: {"value": p.value, "low": p.low, "high": p.high} for name, p in alone.parameters.items()
             },
@@ -85,7 +85,9 @@ def expected_loss(fit: Fit, target: Target) -> tuple[dict[str, Any], Mapping[str
             {**case, "value": digits(case["value"]), "asymptote": digits(case["asymptote"])} for case in cases
         ],
         "choice": choice(said.expected.value, forms, cases),
-        "further_forms": further_forms(fit.payload.get("further_forms") or {}, target) if third is None else [],
+        "further_forms": []
+        if third is not None
+        else further_forms(fit.payload.get("further_forms") or {}, target, said.expected.value),
         "given": third_notes(law, target.params, target.tokens)
         if isinstance(law, LossAtThird)
         else ordinary_notes(fit.payload),
@@ -93,8 +95,11 @@ def expected_loss(fit: Fit, target: Target) -> tuple[dict[str, Any], Mapping[str
     return answer, said.extrapolation_decades
 
 
-def forms_at(law: LossEnsemble, target: Target) -> list[dict[str, Any]]:
-    """Each form that was tried: its share, how it fared, and what it alone expects where it was kept."""
+def forms_at(law: LossEnsemble, target: Target, moved: float = 1.0) -> list[dict[str, Any]]:
+    """Each form that was tried: its share, how it fared, and what it alone expects where it was kept.
+
+    `moved` is by how many times a further input changes the loss.
+    """
     values = law.each(target.params, target.tokens)
     return [
         {
@@ -103,14 +108,14 @@ def forms_at(law: LossEnsemble, target: Target) -> list[dict[str, Any]]:
             "error": digits(b.error) if np.isfinite(b.error) else None,
             "rejected": b.rejected,
             "reason": b.reason,
-            "value": digits(values[b.form]) if b.form in values else None,
+            "value": digits(moved * values[b.form]) if b.form in values else None,
         }
         for b in law.by_form()
     ]
 
 
-def further_forms(stored: Mapping[str, Any], target: Target) -> list[dict[str, Any]]:
-    """What repeated tokens, or fewer active experts, would do at the target, by forms that are certified."""
+def further_forms(stored: Mapping[str, Any], target: Target, value: float) -> list[dict[str, Any]]:
+    """What repeated tokens, or fewer active experts, would do to the loss at the target, by forms that know it."""
     found = []
     for form, content in stored.items():
         fit = LossFit.from_json(content["fit"])
@@ -120,8 +125,8 @@ def further_forms(stored: Mapping[str, Any], target: Target) -> list[dict[str, A
         if not usable or content.get("same_input"):
             continue
         usual, other = content["usual"], _OTHER[form](content["usual"])
-        at = (digits(float(fit.loss(target.params, target.tokens, third))) for third in (usual, other))
-        found.append({"form": form, "third": [usual, other], "value": list(at)})
+        near, far = (float(fit.loss(target.params, target.tokens, third)) for third in (usual, other))
+        found.append({"form": form, "third": [usual, other], "value": [digits(value), digits(value * far / near)]})
     return found
 
 

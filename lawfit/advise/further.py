@@ -187,10 +187,9 @@ def loss_answer(fit: Fit, target: Target) -> dict[str, Any]:
     third = Asked.of(target)
     if third is None:
         standing = _standing(fit, decades)
-    else:  # the form that answers, and not the law of ordinary runs, says how well it is known
+    else:  # the form that answers says how well it is known, beside the law of ordinary runs
         law = loss_at_third(fit, third, target.level)
-        status = FitStatus(law.stored["status"])
-        standing = {**_standing(replace(fit, status=status), decades), "notes": law.doubts}
+        standing = {**_standing(replace(fit, status=law.status), decades), "notes": law.doubts}
     return {**answer, "lines": choice_words(answer), **standing}
 
 

@@ -1,15 +1,15 @@
 """What a stored fit of the loss believes at any scale: its centre and its resamples, whatever forms it averages.
 
 Plans ask for losses only through this. Across sizes at one compute a form counts by how it foretold the split
-(`estimate.split_backtest`), and the law of IsoFLOP profiles with it; how low the best splits come is told by the
-weights of the loss. A form that knows of no split (loss by compute alone) has nothing to say here and is left out.
+(`estimate.split_backtest`), and the law of IsoFLOP profiles with it; how low the best splits come is what `lawfit
+predict` says there. A form that knows of no split (loss by compute alone) has nothing to say across sizes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -18,9 +18,11 @@ from numpy.typing import ArrayLike, NDArray
 from lawfit.advise.third_input import Asked, LossAtThird, loss_at_third
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.isoflop import ISOFLOP, IsoFlop, ProfileLaw, isoflop
-from lawfit.estimate.loss_ensemble import LossEnsemble
+from lawfit.estimate.loss_backtest import Drift
+from lawfit.estimate.loss_ensemble import APART, LossEnsemble
 from lawfit.estimate.loss_forms_further import EVERY_FORM
 from lawfit.estimate.loss_result import Interval, LossFit
+from lawfit.estimate.quantiles import averaged_ends
 from lawfit.estimate.resample import tail
 from lawfit.estimate.split_backtest import NO_SPLIT, SplitBacktest
 from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
@@ -32,6 +34,8 @@ WORLDS: Final = 400  # shared by the forms as they count
 RATIOS: Final = (1e-4, 1e8)  # tokens per parameter among which a best split is looked for
 LEVELS: Final = 97  # computes, and ratios at each, at which the best splits of members are compared
 REACH: Final = np.log(100.0)  # ln of how far beyond the losses of the runs a law is believed, either way
+STEEPEST: Final = 0.05  # rise of ln loss over one step; a steeper one is a cliff of the form, and no parabola is
+_SHARES: Final = (np.arange(1000) + 0.5) / 1000
 _TAILS: Final = np.concatenate([[1e-5, 1e-4, 3e-4], np.geomspace(1e-3, 0.5, 60)])
 
 
@@ -47,11 +51,11 @@ class LossBelief:
     points: Floats  # (n, 2) params and tokens of the scales that were fitted
     source: LossFit | LossEnsemble | LossAtThird  # answers for one scale as `lawfit predict` does
     level: float
-    third: Asked | None = None  # further input of every run
+    third: LossAtThird | None = None  # what a further input of every run does
 
     @classmethod
     def of(cls, fit: Fit, level: float, third: Asked | None = None) -> LossBelief:
-        """Of a stored fit, with intervals of `level`; with a further input given, the form that has it alone.
+        """Of a stored fit, with intervals of `level`; with a further input given, moved by the form that has it.
 
         Raises
         ------
@@ -64,8 +68,10 @@ class LossBelief:
         members: list[tuple[LossFit | ProfileLaw, float, float, float]] = [(additive, 1.0, 1.0, np.nan)]
         if third is not None:
             source = loss_at_third(fit, third, level)
-            members = [(source.fit, 1.0, 1.0, np.nan)]
-            scales = source.stored.get("points", scales)  # a fit of before does not keep those of the form
+            own = source.stored.get("points", scales)  # a fit of before does not keep those of the form
+            if source.ordinary is not None:
+                return cls.of(fit, level).moved(source, own)
+            members, scales = [(source.fit, 1.0, 1.0, np.nan)], own
         elif fit.payload.get("forms") is not None:
             found = LossEnsemble.from_json(fit.payload["forms"]).at_level(level)
             if several := _members(found, additive, profiles(fit)):
@@ -78,17 +84,29 @@ class LossBelief:
             loss_weights=_shares(loss_weights),
             errors=errors,
             counts=tuple(round(most * w) if _has_draws(f) else 0 for f, w in zip(fits, _shares(weights), strict=True)),
-            points=np.array([(each["params"], each["tokens"]) for each in scales], dtype=float).reshape(-1, 2),
+            points=_pairs(scales),
             source=source,
             level=level,
-            third=third,
+            third=source if isinstance(source, LossAtThird) else None,
         )
+
+    def moved(self, third: LossAtThird, scales: Sequence[Mapping[str, float]]) -> LossBelief:
+        """With what a further input does to the loss; `scales` are those of the form that says it."""
+        points = np.unique(np.concatenate([self.points, _pairs(scales)]), axis=0)
+        counts = self.counts if _has_draws(third.fit) else (0,) * len(self.counts)
+        return replace(self, source=third, third=third, points=points, counts=counts)
 
     def alone(self, i: int) -> LossBelief:
         """One member, without doubt."""
         return replace(
             self, fits=(self.fits[i],), weights=(1.0,), loss_weights=(1.0,), errors=(self.errors[i],), counts=(0,)
         )
+
+    def at(self, value: float) -> LossBelief:
+        """With another value of the further input."""
+        assert self.third is not None
+        third = replace(self.third, asked=replace(self.third.asked, value=value))
+        return replace(self, source=third, third=third)
 
     def without_profiles(self) -> LossBelief:
         """The forms alone."""
@@ -120,6 +138,15 @@ class LossBelief:
         return sum(self.counts)
 
     @property
+    def drift(self) -> Drift | None:
+        """Of ln loss beyond the runs, as its interval has it; None where the runs showed none."""
+        if isinstance(self.source, LossFit):
+            return None
+        if isinstance(self.source, LossEnsemble):
+            return self.source.drift
+        return Drift(sd=self.source.drift_sd, freedom=self.source.drift_freedom)
+
+    @property
     def noise(self) -> float:
         """Sd of ln loss of one run around the law."""
         return float(np.dot(self.weights, [fit.noise for fit in self.fits]))
@@ -127,8 +154,7 @@ class LossBelief:
     def centre(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
         """(points,) ln loss by the central estimate: the mean over forms."""
         logs = np.log(params), np.log(tokens)
-        each = [self._log_loss(fit, fit.theta[None, :], *logs)[0] for fit in self.fits]
-        return np.asarray(np.tensordot(self.weights, each, axes=1) + self._raised(*logs), dtype=float)
+        return np.asarray(self._mean(*logs) + self._raised(*logs), dtype=float)
 
     def each(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
         """(worlds, points) ln loss by each resample, each form as often as it counts."""
@@ -140,14 +166,29 @@ class LossBelief:
         ]
         if not rows:
             return np.empty((0, len(np.atleast_1d(logs[0]))))
-        return np.asarray(np.concatenate(rows) + self._raised(*logs), dtype=float)
+        losses = np.concatenate(rows)
+        if self.third is not None and self.third.ordinary is not None:
+            losses = losses + np.resize(self.third.effect_draws(params, tokens), losses.shape)
+        return np.asarray(losses + self._raised(*logs), dtype=float)
+
+    def _mean(self, log_params: ArrayLike, log_tokens: ArrayLike) -> Floats:
+        """(points,) of the members, by the weights of splits; with what a further input does."""
+        each = [self._log_loss(fit, fit.theta[None, :], log_params, log_tokens)[0] for fit in self.fits]
+        mean = np.tensordot(self.weights, each, axes=1)
+        if self.third is not None and self.third.ordinary is not None:
+            mean = mean + self.third.effect(np.exp(log_params), np.exp(log_tokens))
+        return np.asarray(mean, dtype=float)
+
+    def log_loss(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
+        """Central ln loss at scales as `lawfit predict` says it: the level of every plan."""
+        return np.asarray(np.clip(np.nan_to_num(self.source.log_loss(params, tokens), nan=np.inf), *self._ends))
 
     def _raised(self, log_params: ArrayLike, log_tokens: ArrayLike) -> Floats:
-        """By how much the best split of a compute is worse by the weights of the loss than by those of the split.
+        """By how much `lawfit predict` says more of the best split of a compute than the mean by the weights of splits.
 
         Added everywhere along a line of equal compute, so that no split is better for it.
         """
-        if self.weights == self.loss_weights:
+        if isinstance(self.source, LossFit):  # that alone is both
             return np.zeros(1)
         return np.interp(np.add(log_params, log_tokens), *self._levels)
 
@@ -158,11 +199,9 @@ class LossBelief:
         compute = np.linspace(low - np.log(1e4), high + np.log(1e8), LEVELS)
         ratio = np.linspace(np.log(RATIOS[0]), np.log(RATIOS[1]), LEVELS)
         logs = [x.ravel() for x in ((compute[:, None] - ratio) / 2, (compute[:, None] + ratio) / 2)]
-        gain = np.subtract(self.loss_weights, self.weights)
-        lowest = [
-            self._log_loss(fit, fit.theta[None, :], *logs)[0].reshape(LEVELS, LEVELS).min(axis=1) for fit in self.fits
-        ]
-        return compute, np.asarray(gain @ np.array(lowest), dtype=float)
+        place, lowest = lowest_along(ratio, self._mean(*logs).reshape(LEVELS, LEVELS))
+        best = np.exp((compute - place) / 2), np.exp((compute + place) / 2)
+        return compute, self.log_loss(*best) - lowest
 
     @cached_property
     def _ends(self) -> tuple[float, float]:
@@ -180,8 +219,8 @@ class LossBelief:
                 losses = fit.log_loss(theta, *logs.T)
             else:
                 inputs = logs - fit.centre
-                if self.third is not None:
-                    inputs = np.column_stack([inputs, np.log(self.third.third(np.exp(logs[:, 1])))])
+                if self.third is not None and self.third.ordinary is None:
+                    inputs = np.column_stack([inputs, np.log(self.third.asked.third(np.exp(logs[:, 1])))])
                 losses = EVERY_FORM[fit.form].problem(np.ones(len(logs)), inputs, fit.delta).log_model(theta)
         low, high = self._ends
         return np.asarray(np.clip(np.nan_to_num(losses, nan=high, posinf=high, neginf=low), low, high), dtype=float)
@@ -193,31 +232,74 @@ class LossBelief:
     def bounds(self, draws: Floats) -> tuple[float, float] | None:
         """Interval of a quantity from its value in each world; None with too few scales for one.
 
-        Percentiles of the mixture of forms, each form's expanded for how few clusters it rests on
-        (`estimate.resample`). Infinite where worlds are.
+        Quantiles of the forms, each form's expanded for how few clusters it rests on (`estimate.resample`), averaged,
+        and half of how far the forms lie apart, as the interval of the loss has it (`estimate.loss_ensemble`). An end
+        that is open in one form is that of their mixture: infinite where so many worlds are.
+
+        Parameters
+        ----------
+        draws : (worlds,) on a scale on which differences count: logs of a positive quantity (or `positive_bounds`)
         """
         if not self.worlds or len(draws) != self.worlds:
             return None
         outer = 0.5 - self.level / 2
-        return self._lower(draws, outer), -self._lower(-draws, outer)
+        mixed = self._lower(draws, outer), -self._lower(-draws, outer)
+        own = self._own(draws)
+        if len(own) == 1:
+            return mixed
+        fits, weights, each = zip(*own, strict=True)
+        with np.errstate(invalid="ignore"):  # between infinite worlds lies none
+            centres = [float(np.median(mine)) for mine in each]
+        own_quantiles = [_quantiles(fit, mine) for fit, mine in zip(fits, each, strict=True)]
+        averaged = averaged_ends(own_quantiles, centres, _shares(weights), outer, APART)
+        low, high = (a if np.isfinite(a) else m for a, m in zip(averaged, mixed, strict=True))
+        return low, high
+
+    def positive_bounds(self, draws: Floats) -> tuple[float, float] | None:
+        """`bounds` of a positive quantity, whose ratios count; it may be infinite."""
+        with np.errstate(divide="ignore"):
+            ends = self.bounds(np.log(draws))
+        return None if ends is None else (float(np.exp(ends[0])), float(np.exp(ends[1])))
+
+    def _own(self, draws: Floats) -> list[tuple[LossFit | ProfileLaw, float, Floats]]:
+        """Each member that has worlds, with its weight and their values."""
+        ends = np.cumsum(self.counts)
+        return [
+            (fit, weight, draws[end - count : end])
+            for fit, weight, count, end in zip(self.fits, self.weights, self.counts, ends, strict=True)
+            if count
+        ]
 
     def _lower(self, draws: Floats, outer: float) -> float:
         """The largest draw below which the mixture holds no more than `outer`."""
         pooled = np.sort(draws)
         below = np.zeros(len(pooled))
-        total, start = 0.0, 0
-        for fit, weight, count in zip(self.fits, self.weights, self.counts, strict=True):
-            if count:
-                mine = np.sort(draws[start : start + count])
-                rank = np.searchsorted(mine, pooled, side="left") / max(count - 1, 1)
-                below += weight * (rank if isinstance(fit, ProfileLaw) else _nominal(rank, _clusters(fit), fit.fitted))
-                total, start = total + weight, start + count
+        total = 0.0
+        for fit, weight, mine in self._own(draws):
+            rank = np.searchsorted(np.sort(mine), pooled, side="left") / max(len(mine) - 1, 1)
+            below += weight * (rank if isinstance(fit, ProfileLaw) else _nominal(rank, _clusters(fit), fit.fitted))
+            total += weight
         return float(pooled[np.flatnonzero(below <= outer * total + 1e-12)[-1]])
 
     def decades(self, name: str, value: float) -> float:
         """Powers of ten by which `value` lies beyond the fitted runs; 0 inside."""
         low, high = self.scales[name]
         return max(0.0, float(np.log10(low / value)), float(np.log10(value / high)))
+
+
+def lowest_along(x: Floats, losses: Floats) -> tuple[Floats, Floats]:
+    """Place and height of the lowest point of each row, by a parabola through the best three; ends stay ends."""
+    rows = np.arange(len(losses))
+    best = losses.argmin(axis=1) if losses.size else np.zeros(0, dtype=int)
+    inside = np.clip(best, 1, len(x) - 2)
+    left, middle, right = (losses[rows, inside + k] for k in (-1, 0, 1))
+    left, right = np.minimum(left, middle + STEEPEST), np.minimum(right, middle + STEEPEST)
+    bend = left - 2 * middle + right
+    shift = np.where(bend > 0, 0.5 * (left - right) / np.where(bend > 0, bend, 1.0), 0.0)
+    shift = np.where(best == inside, np.clip(shift, -1, 1), 0.0)
+    place = np.where(best == inside, x[inside] + shift * (x[1] - x[0]), x[best])
+    height = np.where(best == inside, middle - 0.25 * (left - right) * shift, losses[rows, best])
+    return place, height
 
 
 def profiles(fit: Fit) -> IsoFlop | str:
@@ -248,6 +330,10 @@ def _members(
     return members
 
 
+def _pairs(scales: Sequence[Mapping[str, float]]) -> Floats:
+    return np.array([(each["params"], each["tokens"]) for each in scales], dtype=float).reshape(-1, 2)
+
+
 def _shares(weights: Sequence[float]) -> tuple[float, ...]:
     """Adding up to one; alike where none counts."""
     total = sum(weights)
@@ -264,8 +350,27 @@ def _clusters(fit: LossFit) -> int:
 
 def _nominal(share: Floats, clusters: int, fitted: int) -> Floats:
     """Probability that a share of the draws stands for, below their middle: more than their number, as they are few."""
-    drawn = np.array([tail(1 - 2 * outer, clusters, fitted) for outer in _TAILS])
-    return np.where(share >= 0.5, share, np.interp(share, np.append(0.0, drawn), np.append(0.0, _TAILS)))
+    return np.where(share >= 0.5, share, np.interp(share, _drawn(clusters, fitted), np.append(0.0, _TAILS)))
+
+
+@lru_cache(maxsize=256)
+def _drawn(clusters: int, fitted: int) -> Floats:
+    """Shares of the draws that stand for `_TAILS`, after a 0."""
+    return np.array([0.0, *(tail(1 - 2 * outer, clusters, fitted) for outer in _TAILS)])
+
+
+def _quantiles(fit: LossFit | ProfileLaw, draws: Floats) -> Floats:
+    """Of a member's own distribution, at `_SHARES`: quantiles of its draws farther out, as they are few."""
+    share = _SHARES
+    if not isinstance(fit, ProfileLaw):
+        outer = np.minimum(share, 1 - share)
+        farther = np.interp(outer, np.append(0.0, _TAILS), _drawn(_clusters(fit), fit.fitted))
+        share = np.where(share < 0.5, farther, 1 - farther)
+    place = share * (len(draws) - 1)
+    lower, upper = np.sort(draws)[np.stack([np.floor(place), np.ceil(place)]).astype(int)]
+    with np.errstate(invalid="ignore"):
+        between = lower + (place - np.floor(place)) * (upper - lower)
+    return np.asarray(np.where(np.isinf(lower), lower, np.where(np.isinf(upper), upper, between)), dtype=float)
 
 
 def finite(value: Any) -> float | None:

@@ -77,7 +77,8 @@ def plan(
     total = choice.total
     verdict = choice.verdict
     # with a further input the form that answers says how well it is known
-    status = FitStatus(source.stored["status"]) if isinstance(source, LossAtThird) else fit.status
+    status = source.status if isinstance(source, LossAtThird) else fit.status
+    alone = source.fit if isinstance(source, LossAtThird) and source.ordinary is None else None
     optimum = None if choice.refused else _optimum(belief, choice)
     by_profile = (
         "profiles say nothing of tokens that are served"
@@ -131,7 +132,7 @@ def plan(
         "evidence": {
             "loss_fit_id": fit.id,
             "prediction_fit_id": said["evidence"]["fit_id"],
-            "scales": source.fit.certificate.rows if isinstance(source, LossAtThird) else len(belief.points),
+            "scales": len(fit.payload["points"]) if alone is None else alone.certificate.rows,
             "status": "borrowed" if status is FitStatus.SPARSE else "ok",
             "forms": {form: finite(share) for form, share in belief.forms.items()},
             "notes": source.doubts if isinstance(source, LossAtThird) else list(fit.payload["sentences"]),
@@ -155,27 +156,31 @@ def _target(question: PlanQuestion, params: float, tokens: float) -> Target:
 def _optimum(belief: LossBelief, choice: Choice) -> dict[str, Any]:
     best, level = choice.best, choice.question.level
     tokens = choice.left(choice.total, math.exp(best.chosen))
-    ratio = best.log_tokens_each - best.log_params_each
+    sizes = best.opened(best.log_params_each)
+    tokens_each, ratios = (
+        best.opened(x, falls=True) for x in (best.log_tokens_each, best.log_tokens_each - best.log_params_each)
+    )
     exponent, exponent_each = _exponent(belief, choice)
+    slopes = belief.bounds(exponent_each)
     found: dict[str, Any] = {
         "flops": finite(choice.total),
-        "params": _part(belief, math.exp(best.chosen), np.exp(best.log_params_each), level),
-        "tokens": _part(belief, tokens, np.exp(best.log_tokens_each), level),
-        "tokens_per_param": _part(belief, tokens / math.exp(best.chosen), np.exp(ratio), level),
+        "params": _part(belief, math.exp(best.chosen), np.exp(sizes), level),
+        "tokens": _part(belief, tokens, np.exp(tokens_each), level),
+        "tokens_per_param": _part(belief, tokens / math.exp(best.chosen), np.exp(ratios), level),
         "loss": _loss(belief, math.exp(best.chosen), tokens, level),
         "central_params": finite(math.exp(best.log_params)),
-        "params_exponent": _part(belief, exponent, exponent_each, level),
+        "params_exponent": {"value": finite(exponent), **_finite_ends(exponent, slopes), "level": level},
         "cheap_zone": {f"{share:g}": [finite(end) for end in zone] for share, zone in best.zones.items()},
         "expected_regret": finite(best.regret),
         "params_by_forms": forms_alone(belief, choice.total, choice.served),
         "forms": each_form(belief, choice.total, choice.served),
     }
     if choice.own_budget is not None:  # the budget is part of the answer: each world has its own
-        flops, params, tokens_each = choice.own_budget
+        flops, params, tokens_of = choice.own_budget
         found["budget"] = _part(belief, choice.total, flops, level)
         found["params"] = _part(belief, choice.params, params, level)
-        found["tokens"] = _part(belief, choice.tokens, tokens_each, level)
-        found["tokens_per_param"] = _part(belief, choice.tokens / choice.params, _over(tokens_each, params), level)
+        found["tokens"] = _part(belief, choice.tokens, tokens_of, level)
+        found["tokens_per_param"] = _part(belief, choice.tokens / choice.params, _over(tokens_of, params), level)
     return found
 
 
@@ -187,7 +192,8 @@ def _exponent(belief: LossBelief, choice: Choice) -> tuple[float, Floats]:
 
 
 def _part(belief: LossBelief, value: float, draws: Floats, level: float) -> dict[str, Any]:
-    return {"value": finite(value), **_ends(belief, draws), "level": level}
+    """A positive quantity with its interval."""
+    return {"value": finite(value), **_finite_ends(value, belief.positive_bounds(draws)), "level": level}
 
 
 def _loss(belief: LossBelief, params: float, tokens: float, level: float) -> dict[str, Any]:
@@ -201,16 +207,18 @@ def _over(above: Floats, below: Floats) -> Floats:
     return np.where(known, np.where(known, above, 1.0) / np.where(known, below, 1.0), np.inf)
 
 
-def _ends(belief: LossBelief, draws: Floats) -> dict[str, float | None]:
-    bounds = belief.bounds(draws)
-    return {"low": None, "high": None} if bounds is None else {"low": finite(bounds[0]), "high": finite(bounds[1])}
+def _finite_ends(value: float, bounds: tuple[float, float] | None) -> dict[str, float | None]:
+    """An interval holds its own value, also one of least regret that lies off the middle of the forms."""
+    if bounds is None:
+        return {"low": None, "high": None}
+    return {"low": finite(min(bounds[0], value)), "high": finite(max(bounds[1], value))}
 
 
 def _alternatives(belief: LossBelief, choice: Choice) -> list[dict[str, Any]]:
     """Other sizes for the same budget, and what each would need to be as good as the plan."""
     middle = choice.params
     sizes = [middle * factor for factor in SIZES]
-    reach = tokens_for(belief, math.exp(choice.log_loss), np.array(sizes))
+    reach = tokens_for(belief.centre, belief.scales, math.exp(choice.log_loss), np.array(sizes))
     # the plan's own loss is that of `lawfit predict`; what other sizes cost beside it is told by how forms foretell it
     level = math.log(belief.predict(choice.params, choice.tokens).value)
     rows = []
@@ -245,10 +253,10 @@ def _cost_ends(belief: LossBelief, choice: Choice, params: float) -> dict[str, f
         return {"cost_low": 0.0, "cost_high": 0.0}
     tokens = (choice.total / params - 2 * choice.served) / FLOPS_PER_PARAM_TOKEN
     each = belief.each([params, choice.params], [tokens, choice.tokens])
-    ends = belief.bounds(np.expm1(each[:, 0] - each[:, 1]))
+    ends = belief.bounds(each[:, 0] - each[:, 1])
     return {
-        "cost_low": None if ends is None else finite(ends[0]),
-        "cost_high": None if ends is None else finite(ends[1]),
+        "cost_low": None if ends is None else finite(math.expm1(ends[0])),
+        "cost_high": None if ends is None else finite(math.expm1(ends[1])),
     }
 
 
@@ -336,7 +344,7 @@ def _optimum_warnings(belief: LossBelief, choice: Choice) -> list[str]:
             f"the optimum has {math.exp(ratio):.3g} tokens per parameter, outside the {math.exp(tried.min()):.3g} to "
             f"{math.exp(tried.max()):.3g} that were run: no run of yours lies on its other side"
         )
-    bounds = belief.bounds(choice.best.log_params_each)
+    bounds = belief.bounds(choice.best.opened(choice.best.log_params_each))
     if bounds is not None and bounds[1] - bounds[0] > math.log(WIDE):
         narrower = ""
         if choice.verdict.runs:

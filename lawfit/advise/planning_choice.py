@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from lawfit.advise.loss_belief import LossBelief
 from lawfit.advise.planning_optimum import (
     FLOPS_PER_SERVED_TOKEN,
     Best,
+    OptimalPath,
     best_split,
     optimal_path,
     params_for,
@@ -24,6 +26,11 @@ from lawfit.records import LARGEST_TARGET, PlanQuestion
 from lawfit.units import format_flops, format_quantity
 
 Floats = NDArray[np.float64]
+
+STATED: Final = 1e-5  # of ln loss by which a plan for a loss may state another
+SECANT: Final = 0.2  # ln flops, either way, over which the first step takes its slope
+FARTHEST_STEP: Final = 1.0
+TRIES: Final = 8
 
 _WORDS = {"params": "parameters", "tokens": "tokens"}
 
@@ -46,12 +53,15 @@ class Choice:
             self.why = "your tokens, with the largest model that the budget buys"
         elif loss is not None and params is not None:
             tokens, self.why = (
-                float(tokens_for(belief, loss, params)[0]),
+                float(tokens_for(belief.log_loss, belief.scales, loss, params)[0]),
                 "your size, trained until it reaches the loss",
             )
             self._reached(tokens, loss, f"a model of {format_quantity(params)} parameters")
         elif loss is not None and tokens is not None:
-            params, self.why = params_for(belief, loss, tokens), "your tokens, with the smallest model that gets there"
+            params, self.why = (
+                params_for(belief.log_loss, belief.scales, loss, tokens),
+                "your tokens, with the smallest model that gets there",
+            )
             self._reached(params, loss, f"a run on {format_quantity(tokens)} tokens")
         else:
             if budget is None:
@@ -80,7 +90,7 @@ class Choice:
             return verdict  # a loss that some laws never reach has an open end, which the answer shows
         _, params, tokens = self.own_budget
         words, each = ("tokens", tokens) if self.question.params else ("parameters", params)
-        bounds = self.belief.bounds(each)
+        bounds = self.belief.positive_bounds(each)
         if bounds is not None and bounds[1] <= WIDEST * bounds[0]:
             return verdict
         asked = "size" if self.question.params else "amount of tokens"
@@ -106,6 +116,8 @@ class Choice:
         name, value = ("params", params) if params else ("tokens", tokens) if tokens else ("loss", loss)
         assert value is not None
         path = optimal_path(self.belief, served=self.served)
+        if name == "loss":
+            path = path.drifted(self.belief)
         found = path.at(name, value)
         if not np.isfinite(found[0]):
             if name == "loss":
@@ -117,6 +129,8 @@ class Choice:
                     f"{low:.3g} nats at {format_flops(math.exp(path.log_flops[-1]))} FLOPs"
                 )
             raise ValueError(f"no budget near these runs has its optimum at {value:g} {_WORDS[name]}")
+        if name == "loss":
+            found = found + self._stated_at(found[0], path, value)
         flops = np.exp(found)
         sizes = np.full(len(flops), value) if name == "params" else np.exp(path.read("params", found))
         reached = np.isfinite(flops)
@@ -127,7 +141,34 @@ class Choice:
             each[:] = value
             sizes[reached] = flops[reached] / (FLOPS_PER_PARAM_TOKEN * value + served)
         self.own_budget = flops[1:], sizes[1:], each[1:]
+        if name == "loss":
+            budget, params = (
+                float(flops[0]),
+                math.exp(best_split(self.belief, float(flops[0]), served=self.served).chosen),
+            )
+            return budget, params, self.left(budget, params)
         return float(flops[0]), float(sizes[0]), float(each[0])
+
+    def _stated_at(self, log_flops: float, path: OptimalPath, loss: float) -> float:
+        """How much more ln flops it takes until the plan of a budget states the loss, by secants.
+
+        What a path has between its budgets is interpolated, and its splits are the best and not those of least regret.
+        """
+
+        def beside(at: float) -> float:
+            budget = math.exp(at)
+            params = math.exp(best_split(self.belief, budget, served=self.served).chosen)
+            return float(self.belief.log_loss([params], [self.left(budget, params)])[0]) - math.log(loss)
+
+        ends = np.array([log_flops - SECANT, log_flops + SECANT])
+        slope = float(np.diff(np.interp(ends, path.log_flops, path.log_loss[0]))[0]) / (2 * SECANT)
+        tried = [(log_flops, beside(log_flops))]
+        while len(tried) < TRIES and abs(tried[-1][1]) > STATED and slope < 0:
+            at, off = tried[-1]
+            step = min(max(-off / slope, -FARTHEST_STEP), FARTHEST_STEP)
+            tried.append((at + step, beside(at + step)))
+            slope = (tried[-1][1] - off) / step
+        return min(tried, key=lambda each: abs(each[1]))[0] - log_flops
 
     def _reached(self, value: float, loss: float, words: str) -> None:
         if not np.isfinite(value):

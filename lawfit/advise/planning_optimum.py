@@ -8,21 +8,21 @@ is served later (arXiv 2001.08361, 2401.00448).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.advise.loss_belief import RATIOS, LossBelief
+from lawfit.advise.loss_belief import RATIOS, LossBelief, lowest_along
 from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
 
 Floats = NDArray[np.float64]
+LogLoss = Callable[[Floats, Floats], Floats]  # at params and tokens
 
 FLOPS_PER_SERVED_TOKEN: Final = 2.0  # per parameter: a forward pass
 STEP: Final = 0.05  # of ln params; a parabola through three points then places a minimum within 1e-4
-STEEPEST: Final = 0.05  # rise of ln loss over one step; a steeper one is a cliff of the form, and no parabola is
 FLATTEST: Final = 0.1  # slope over the next one, below which three points have a corner and no curve
 CHEAP: Final = (0.001, 0.01)  # shares of the loss
 WORST: Final = 0.05  # most that one world counts: a run that goes worse is noticed and started again, as in `regret`
@@ -68,6 +68,17 @@ class Best:
     def log_tokens_each(self) -> Floats:
         return self.valley.tokens(self.log_params_each)
 
+    def opened(self, values: Floats, *, falls: bool = False) -> Floats:
+        """Values at each world's best split, for an interval: infinite where that lies at an end of the search.
+
+        Parameters
+        ----------
+        falls : whether they fall as the size grows
+        """
+        ends = np.where(self.log_params_each >= self.valley.log_params[-1], np.inf, values)
+        ends = np.where(self.log_params_each <= self.valley.log_params[0], -np.inf, ends)
+        return np.where(np.isinf(ends) & falls, -ends, ends)
+
 
 def valley(belief: LossBelief, flops: float, *, served: float = 0.0, step: float = STEP) -> Valley:
     """Losses along a budget.
@@ -99,8 +110,8 @@ def best_split(belief: LossBelief, flops: float, *, served: float = 0.0) -> Best
     """The compute-optimal split of a budget, by the centre and by each world."""
     along = valley(belief, flops, served=served)
     x = along.log_params
-    at, lowest = (found[0] for found in _lowest(x, along.centre[None, :]))
-    each_at, each_lowest = _lowest(x, along.each)
+    at, lowest = (found[0] for found in lowest_along(x, along.centre[None, :]))
+    each_at, each_lowest = lowest_along(x, along.each)
     chosen, regret = _least_regret(along, each_lowest) if len(along.each) else (float(at), 0.0)
     return Best(
         valley=along,
@@ -116,26 +127,11 @@ def best_split(belief: LossBelief, flops: float, *, served: float = 0.0) -> Best
     )
 
 
-def _lowest(x: Floats, losses: Floats) -> tuple[Floats, Floats]:
-    """Place and height of the lowest point of each row, by a parabola through the best three; ends stay ends."""
-    rows = np.arange(len(losses))
-    best = losses.argmin(axis=1) if losses.size else np.zeros(0, dtype=int)
-    inside = np.clip(best, 1, len(x) - 2)
-    left, middle, right = (losses[rows, inside + k] for k in (-1, 0, 1))
-    left, right = np.minimum(left, middle + STEEPEST), np.minimum(right, middle + STEEPEST)
-    bend = left - 2 * middle + right
-    shift = np.where(bend > 0, 0.5 * (left - right) / np.where(bend > 0, bend, 1.0), 0.0)
-    shift = np.where(best == inside, np.clip(shift, -1, 1), 0.0)
-    place = np.where(best == inside, x[inside] + shift * (x[1] - x[0]), x[best])
-    height = np.where(best == inside, middle - 0.25 * (left - right) * shift, losses[rows, best])
-    return place, height
-
-
 def _least_regret(along: Valley, lowest: Floats) -> tuple[float, float]:
     """ln params with the smallest expected regret, and that regret."""
     excess = np.clip(along.each - lowest[:, None], 0.0, np.log1p(WORST))  # before expm1, which overflows
     regret = np.expm1(excess).mean(axis=0)
-    at, least = _lowest(along.log_params, regret[None, :])
+    at, least = lowest_along(along.log_params, regret[None, :])
     return float(at[0]), max(float(least[0]), 0.0)
 
 
@@ -183,6 +179,20 @@ class OptimalPath:
         found = np.array([np.interp(x, self.log_flops, row) for x, row in zip(at, rows, strict=True)])
         return np.where(inside, found, np.inf)
 
+    def drifted(self, belief: LossBelief) -> OptimalPath:
+        """With the drift of the loss beyond the runs that its interval has (`estimate.loss_ensemble`), in each world.
+
+        A loss that is asked for, and not a size, is reached at a budget that is as uncertain as the level.
+        """
+        drift = belief.drift
+        if drift is None:
+            return self
+        flops = np.exp(self.log_params + self.log_tokens) * FLOPS_PER_PARAM_TOKEN
+        low, high = belief.scales["flops"]
+        beyond = np.log10(np.maximum(flops, high) / high) + np.log10(low / np.minimum(flops, low))
+        drawn = np.random.default_rng(0).standard_t(drift.freedom, len(flops) - 1)
+        return replace(self, log_loss=self.log_loss + drift.sd * np.append(0.0, drawn)[:, None] * beyond)
+
 
 def _crossing(x: Floats, y: Floats, wanted: float, near: int) -> float:
     """Where a row that rises with x has a value, looked for from index `near` on; inf where it has not.
@@ -226,7 +236,7 @@ def optimal_path(
     rows: dict[str, list[Floats]] = {"params": [], "tokens": [], "loss": []}
     for flops in budgets:
         along = valley(belief, float(flops), served=served, step=2 * STEP)
-        at, lowest = _lowest(along.log_params, np.concatenate([along.centre[None, :], along.each]))
+        at, lowest = lowest_along(along.log_params, np.concatenate([along.centre[None, :], along.each]))
         for name, values in (("params", at), ("tokens", along.tokens(at)), ("loss", lowest)):
             rows[name].append(values)
     params, tokens, loss = (np.array(columns).T for columns in rows.values())
@@ -234,20 +244,25 @@ def optimal_path(
     return OptimalPath(log_flops=np.log(budgets), log_params=params, log_tokens=tokens, log_loss=loss, near=near)
 
 
-def tokens_for(belief: LossBelief, loss: float, params: Floats | float) -> Floats:
-    """Tokens at which each size reaches a loss by the centre of the fit; inf where it never does."""
-    return _reach(belief, loss, np.atleast_1d(np.asarray(params, dtype=float)), swapped=False)
+def tokens_for(law: LogLoss, scales: Mapping[str, tuple[float, float]], loss: float, params: Floats | float) -> Floats:
+    """Tokens at which each size reaches a loss; inf where it never does.
+
+    Parameters
+    ----------
+    law : ln loss at params and tokens
+    scales : smallest and largest of what was fitted
+    """
+    return _reach(law, scales["tokens"], loss, np.atleast_1d(np.asarray(params, dtype=float)), swapped=False)
 
 
-def params_for(belief: LossBelief, loss: float, tokens: float) -> float:
+def params_for(law: LogLoss, scales: Mapping[str, tuple[float, float]], loss: float, tokens: float) -> float:
     """Parameters that reach a loss on so many tokens; inf where none do."""
-    return float(_reach(belief, loss, np.array([tokens]), swapped=True)[0])
+    return float(_reach(law, scales["params"], loss, np.array([tokens]), swapped=True)[0])
 
 
-def _reach(belief: LossBelief, loss: float, given: Floats, *, swapped: bool) -> Floats:
+def _reach(law: LogLoss, tried: tuple[float, float], loss: float, given: Floats, *, swapped: bool) -> Floats:
     axis = np.log(np.geomspace(1.0, 1e20, 900))
     held, free = (grid.ravel() for grid in np.meshgrid(given, np.exp(axis), indexing="ij"))
-    losses = belief.centre(free, held) if swapped else belief.centre(held, free)
-    rows = losses.reshape(len(given), -1)
-    near = int(np.abs(axis - np.log(belief.scales["params" if swapped else "tokens"][1])).argmin())
+    rows = (law(free, held) if swapped else law(held, free)).reshape(len(given), -1)
+    near = int(np.abs(axis - np.log(tried[1])).argmin())
     return np.exp([_crossing(axis, -row, -math.log(loss), near) for row in rows])

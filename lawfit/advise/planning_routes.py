@@ -38,7 +38,7 @@ def forms_alone(belief: LossBelief, flops: float, served: float) -> dict[str, An
     """The best size by the forms of the law together, without the law of profiles."""
     forms = belief.without_profiles()
     best = best_split(forms, flops, served=served)
-    low, high = np.exp(forms.bounds(best.log_params_each) or (np.nan, np.nan))
+    low, high = np.exp(forms.bounds(best.opened(best.log_params_each)) or (np.nan, np.nan))
     return {"value": finite(math.exp(best.chosen)), "low": finite(low), "high": finite(high), "level": belief.level}
 
 

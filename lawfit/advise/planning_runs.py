@@ -42,7 +42,7 @@ def judge(belief: LossBelief, best: Best, budget: str) -> Verdict:
     if line := on_one_line(belief.points):
         return Verdict(refusal=line, runs=_across(belief))
     runs = helpful_runs(belief, best)
-    bounds = belief.bounds(best.log_params_each)
+    bounds = belief.bounds(best.opened(best.log_params_each))
     if bounds is None:
         words = f"{len(belief.points)} scales are too few for an interval of the best size at {budget}"
         return Verdict(refusal=words, runs=runs)

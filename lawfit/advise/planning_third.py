@@ -27,8 +27,9 @@ def asked_part(belief: LossBelief, choice: Choice, asked: Asked) -> dict[str, An
     if choice.refused:
         return part
     # where the budget is part of the answer, each world has its own
-    each = np.exp(choice.best.log_tokens_each) if choice.own_budget is None else choice.own_budget[2]
-    bounds = belief.bounds(each / asked.value)
+    best = choice.best
+    each = np.exp(best.opened(best.log_tokens_each, falls=True)) if choice.own_budget is None else choice.own_budget[2]
+    bounds = belief.positive_bounds(each / asked.value)
     if bounds is not None and choice.question.params is None and choice.question.tokens is None:
         part["epochs"] |= {"low": finite(max(bounds[0], 1.0)), "high": finite(max(bounds[1], 1.0))}
     part["cheap_zone"] = {
@@ -51,8 +52,9 @@ def best_share(fit: Fit, recipe: Recipe, question: PlanQuestion, flops: float) -
     shares = np.geomspace(low, high, SHARES)
     counted_active = recipe.params_convention == ACTIVE
     centre, each, sizes = [], [], []
+    belief = LossBelief.of(fit, question.level, Asked(name="active_share", value=float(low)))
     for share in shares:
-        belief = LossBelief.of(fit, question.level, Asked(name="active_share", value=float(share)))
+        belief = belief.at(float(share))
         best = best_split(belief, flops if counted_active else flops / float(share))
         centre.append(best.log_loss)
         each.append(best.log_loss_each)
@@ -60,7 +62,7 @@ def best_share(fit: Fit, recipe: Recipe, question: PlanQuestion, flops: float) -
     losses = np.array(centre)
     at = int(losses.argmin())
     worlds = shares[np.array(each).argmin(axis=0)] if len(each[0]) else np.empty(0)
-    bounds = belief.bounds(worlds)
+    bounds = belief.positive_bounds(worlds)
     cheap = shares[losses <= losses[at] + math.log1p(CHEAP[0])]
     # between two shares of the grid nothing is known: an interval ends at the neighbours
     step = float(shares[1] / shares[0])

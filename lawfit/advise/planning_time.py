@@ -173,7 +173,7 @@ def _frontier(
     one: their best batches, in units of their critical batches, are taken for the planned run's.
     """
     sizes = params * np.geomspace(*SIZES, 90)
-    least = tokens_for(belief, float(np.exp(log_loss)), sizes) / share
+    least = tokens_for(belief.centre, belief.scales, float(np.exp(log_loss)), sizes) / share
     known = np.isfinite(least)
     sizes, least = sizes[known], least[known]
     if most <= batch_tokens or not len(sizes):

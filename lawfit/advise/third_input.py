@@ -20,7 +20,7 @@ from lawfit.estimate.loss_result import MIXED, Interval, LossFit, LossPrediction
 from lawfit.estimate.loss_third import THIRDS
 from lawfit.estimate.repeated import REPEATED
 from lawfit.records import THIRD_INPUTS, Fit, FitStatus, ThirdInputs, third_words
-from lawfit.units import format_quantity
+from lawfit.units import format_percent, format_quantity
 
 Floats = NDArray[np.float64]
 
@@ -65,27 +65,51 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class LossAtThird:
-    """The loss at any scale with a further input given; answers as `LossFit` and `LossEnsemble` do."""
+    """The loss at any scale with a further input given; answers as `LossFit` and `LossEnsemble` do.
 
-    fit: LossFit
+    What ordinary runs say of the level, by all their forms, times what the one form with the input says that the input
+    does: its loss there over its loss at the usual input, where both answers are therefore one. Where there is no law
+    of ordinary runs the form answers alone.
+    """
+
+    fit: LossFit  # the form that has the input
     asked: Asked
     stored: Mapping[str, Any]  # what the payload keeps of the form
+    ordinary: LossEnsemble | LossFit | None
+    sentences: tuple[str, ...]  # on the law of ordinary runs
+    standing: FitStatus  # of the same
     drift_sd: float  # of log loss per decade of compute beyond the runs, as of ordinary runs
     drift_freedom: float
 
     @property
     def scales(self) -> Mapping[str, tuple[float, float]]:
-        return self.fit.scales
+        return self.fit.scales if self.ordinary is None else self.ordinary.scales
+
+    @property
+    def level(self) -> float:
+        return self.fit.level
+
+    @property
+    def status(self) -> FitStatus:
+        """The worse of both that answer."""
+        # numbers that are open and not lent are in the interval, as a form that is certified has its own there
+        own = FitStatus.SPARSE if self.stored["lent"] else FitStatus.OK
+        if self.ordinary is None:
+            return own
+        return self.standing if self.always_usual or own is FitStatus.OK else own
 
     @cached_property
     def doubts(self) -> list[str]:
-        """What is open in the form, a sentence each, as its own certificate says."""
+        """What is open in the law of ordinary runs, and in the form, a sentence each, as its own certificate says."""
+        if self.always_usual:
+            return list(self.sentences)
         found, label = self.fit.certificate, THIRDS[self.asked.form].label
-        if self.stored["status"] != FitStatus.SPARSE.value:
-            return list(found.warnings)
-        why = "; ".join(found.reasons) or f"{', '.join(self.stored['lent'])} lent to it"
-        open_ended = f"the runs alone do not carry every number of the {label} form ({why})"
-        return [f"{open_ended}; the loss is as its interval says", *found.warnings]
+        said = list(found.warnings)
+        if self.stored["status"] == FitStatus.SPARSE.value:
+            why = "; ".join(found.reasons) or f"{', '.join(self.stored['lent'])} lent to it"
+            open_ended = f"the runs alone do not carry every number of the {label} form ({why})"
+            said.insert(0, f"{open_ended}; the loss is as its interval says")
+        return [*self.sentences, *said]
 
     @cached_property
     def covered(self) -> tuple[float, float]:
@@ -93,42 +117,86 @@ class LossAtThird:
         low, high = self.stored["covered"]
         return float(low), float(high)
 
+    @property
+    def usual(self) -> float:
+        """The third input of ordinary runs."""
+        return float(self.stored["usual"])
+
     def loss(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
-        return self.fit.loss(params, tokens, self.asked.third(tokens))
+        return np.exp(self.log_loss(params, tokens))
 
     def log_loss(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
-        return np.log(self.loss(params, tokens))
+        if self.ordinary is None:
+            return np.log(self.fit.loss(params, tokens, self.asked.third(tokens)))
+        return self.ordinary.log_loss(params, tokens) + self.effect(params, tokens)
+
+    def effect(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
+        """ln of the form's loss with the input over its loss with the usual one."""
+        there = self.fit.loss(params, tokens, self.asked.third(tokens))
+        return np.log(there) - np.log(self.fit.loss(params, tokens, self.usual))
+
+    def effect_draws(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
+        """(resamples, scales) the same by each resample of the form."""
+        there = self.fit.log_draws(params, tokens, self.asked.third(tokens))
+        return there - self.fit.log_draws(params, tokens, self.usual)
 
     def beyond(self, tokens: float) -> float:
         """Decades by which the third input lies beyond those of the runs."""
         return decades_beyond(float(self.asked.third(tokens)), *self.covered)
 
+    @property
+    def always_usual(self) -> bool:
+        """Whether ordinary runs answer whatever the scale: what is asked for is what they have."""
+        return self.ordinary is not None and self.asked.name != "unique_tokens" and self.is_usual(1.0)
+
+    def is_usual(self, tokens: float) -> bool:
+        return bool(np.isclose(float(self.asked.third(tokens)), self.usual, rtol=1e-9))
+
     def mixed_log_draws(self, params: float, tokens: float) -> tuple[Floats, Floats]:
         """(draws,) log losses of the law at one scale, drift included, and of one more run; or empty."""
-        third = float(self.asked.third(tokens))
-        law = self.fit.widened_log_draws(params, tokens, third)
-        if not len(law):
-            return law, law
         rng = np.random.default_rng(0)
-        law = np.resize(law, MIXED)
-        flops = decades_beyond(6.0 * params * tokens, *self.scales["flops"])
-        law = law + self.drift_sd * flops * rng.standard_t(self.drift_freedom, len(law))
-        if beyond := self.beyond(tokens):
-            # a decade beyond the runs what the input does is as uncertain as it is large: no run shows how it goes on
-            usual, there = (float(np.log(self.fit.loss(params, tokens, x))) for x in (self.stored["usual"], third))
-            law = law + beyond * abs(there - usual) * rng.standard_normal(len(law))
+        if self.ordinary is None:
+            law = self.fit.widened_log_draws(params, tokens, float(self.asked.third(tokens)))
+            if not len(law):
+                return law, law
+            law = np.resize(law, MIXED)
+            flops = decades_beyond(6.0 * params * tokens, *self.scales["flops"])
+            law = law + self.drift_sd * flops * rng.standard_t(self.drift_freedom, len(law))
+            law = law + self._unseen(params, tokens) * rng.standard_normal(len(law))
+            return law, law + rng.choice(self.fit.residuals, len(law))
+        law, _ = self.ordinary.mixed_log_draws(params, tokens)
+        moved = self.fit.widened(self.effect_draws(params, tokens)[:, 0])
+        if not len(law) or not len(moved):
+            return np.empty(0), np.empty(0)
+        # resamples of the form and of the average are drawn independently of each other
+        moved = rng.permutation(np.resize(moved, len(law)))
+        law = law + moved + self._unseen(params, tokens) * rng.standard_normal(len(law))
+        # what a run has of its own: as those with that input, which the form may not follow as far
         return law, law + rng.choice(self.fit.residuals, len(law))
+
+    def _unseen(self, params: float, tokens: float) -> float:
+        """Sd of what the input does beyond the runs: as uncertain, per decade, as it is large.
+
+        No run shows how it goes on there.
+        """
+        beyond = self.beyond(tokens)
+        return beyond * abs(float(self.effect(params, tokens))) if beyond else 0.0
 
     def predict(self, params: float, tokens: float) -> LossPrediction:
         """Loss at one scale, with an interval that is wider where the scale or the input lies beyond the runs."""
+        if self.ordinary is not None and self.is_usual(tokens):
+            said = self.ordinary.predict(params, tokens)
+            decades = {**said.extrapolation_decades, self.asked.name: 0.0}
+            return replace(said, extrapolation_decades=decades)
         value = float(self.loss(params, tokens))
         law, run = self.mixed_log_draws(params, tokens)
         at = {"params": params, "tokens": tokens, "flops": 6.0 * params * tokens}
+        laws = [self.fit.scales, self.scales]  # what the input does and the level come from these
         return LossPrediction(
             expected=self._interval(value, law),
             run=self._interval(value, run),
             extrapolation_decades={
-                **{name: decades_beyond(at[name], *self.scales[name]) for name in at},
+                **{name: max(decades_beyond(at[name], *scales[name]) for scales in laws) for name in at},
                 self.asked.name: self.beyond(tokens),
             },
         )
@@ -136,7 +204,7 @@ class LossAtThird:
     def _interval(self, value: float, draws: Floats) -> Interval:
         if not len(draws):
             return Interval(value=value, low=None, high=None)
-        low, high = np.exp(np.quantile(draws, [0.5 - self.fit.level / 2, 0.5 + self.fit.level / 2]))
+        low, high = np.exp(np.quantile(draws, [0.5 - self.level / 2, 0.5 + self.level / 2]))
         return Interval(value=value, low=float(low), high=float(high))
 
 
@@ -164,13 +232,30 @@ def loss_at_third(fit: Fit, asked: Asked, level: float) -> LossAtThird:
         )
     forms = fit.payload.get("forms")
     drift = None if forms is None else LossEnsemble.from_json(forms).drift
+    alone = not _has_ordinary(fit, stored)
     return LossAtThird(
         fit=replace(LossFit.from_json(stored["fit"]), level=level),
         asked=asked,
         stored=stored,
+        ordinary=None if alone else ordinary_law(fit, level),
+        sentences=() if alone else tuple(fit.payload.get("sentences") or ()),
+        standing=fit.status,
         drift_sd=0.0 if drift is None else drift.sd,
         drift_freedom=1.0 if drift is None else drift.freedom,
     )
+
+
+def ordinary_law(fit: Fit, level: float) -> LossEnsemble | LossFit:
+    """The loss of ordinary runs: the average of forms where there is one, else the additive law alone."""
+    if forms := fit.payload.get("forms"):
+        return LossEnsemble.from_json(forms).at_level(level)
+    return replace(LossFit.from_json(fit.payload["fit"]), level=level)
+
+
+def _has_ordinary(fit: Fit, stored: Mapping[str, Any]) -> bool:
+    """Whether ordinary runs say the level: by a law that may answer, and wherever the form does."""
+    everywhere = set(fit.payload.get("same_input") or ()) <= set(stored.get("same_input") or ())
+    return fit.status is not FitStatus.UNCERTIFIED and "fit" in fit.payload and everywhere
 
 
 def _lacking(payload: Mapping[str, Any], form: str) -> str:
@@ -220,15 +305,21 @@ def require_both(payload: Mapping[str, Any], asked: Asked | None) -> None:
 
 def third_part(law: LossAtThird, params: float, tokens: float) -> dict[str, Any]:
     """What the document says of the input that was asked for."""
-    third, (low, high) = float(law.asked.third(tokens)), law.covered
+    third, (low, high), effect = float(law.asked.third(tokens)), law.covered, float(law.effect(params, tokens))
     return {
         "input": law.asked.name,
         "asked": law.asked.value,
         "form": law.fit.form,
         "at": third,
         "covered": [low, high],
-        "usual": law.stored["usual"],
-        "loss_at_usual": float(f"{float(law.fit.loss(params, tokens, law.stored['usual'])):.6g}"),
+        "usual": law.usual,
+        "loss_at_usual": float(f"{float(law.loss(params, tokens)) * np.exp(-effect):.6g}"),
+        "effect": float(f"{np.expm1(effect):.6g}"),
+        "alone": law.ordinary is None,
+        "scales": law.fit.certificate.rows,
+        "parameters": {
+            name: {"value": p.value, "low": p.low, "high": p.high} for name, p in law.fit.parameters.items()
+        },
         "lent": list(law.stored["lent"]),
     }
 
@@ -237,7 +328,15 @@ def third_notes(law: LossAtThird, params: float, tokens: float) -> list[str]:
     """Sentences on the input that was asked for: where the form comes from, and what no run covers."""
     part = third_part(law, params, tokens)
     label = THIRDS[law.asked.form].label
-    said = [f"with {law.asked.words()}, by the {label} form alone, fitted to {law.fit.certificate.rows} scales"]
+    scales = f"fitted to {law.fit.certificate.rows} scales"
+    if law.ordinary is None:
+        said = [f"with {law.asked.words()}, by the {label} form alone, {scales}"]
+    elif law.is_usual(tokens):
+        said = [f"with {law.asked.words()}, as ordinary runs"]
+    else:
+        moved, usual = part["effect"], "fresh tokens" if law.asked.form == "data_constrained" else f"{law.usual:.3g}"
+        moves = f"{format_percent(abs(moved))} {'above' if moved > 0 else 'below'} the loss of ordinary runs ({usual})"
+        said = [f"with {law.asked.words()}: {moves}, by the {label} form, {scales}"]
     if law.asked.name == "unique_tokens":
         said[0] += (
             f"; each token is seen {part['at']:.3g} times"
@@ -245,7 +344,7 @@ def third_notes(law: LossAtThird, params: float, tokens: float) -> list[str]:
             else "; that is as many as the run has tokens, or more: each is seen once"
         )
     said += beyond_note(law, tokens)
-    if part["lent"]:
+    if part["lent"] and (law.ordinary is None or not law.is_usual(tokens)):
         said.append(f"{', '.join(part['lent'])} of that form rest on published laws, as the runs leave it open")
     return said
 

@@ -140,9 +140,14 @@ class LossFit(FormDraws):
 
         Empty without resamples, and where there are about as many parameters as clusters.
         """
-        if not len(self.draws) or self.certificate.clusters <= self.fitted:
+        if not len(self.draws):
             return np.empty(0)
-        draws = self.log_draws(params, tokens, third)[:, 0]
+        return self.widened(self.log_draws(params, tokens, third)[:, 0])
+
+    def widened(self, draws: Floats) -> Floats:
+        """A quantity's value by each resample, those that are finite, widened for how few clusters they rest on."""
+        if not len(draws) or self.certificate.clusters <= self.fitted:
+            return np.empty(0)
         draws = draws[np.isfinite(draws)]
         middle = np.median(draws)
         few = tail(self.level, self.certificate.clusters, self.fitted)

@@ -162,10 +162,11 @@ def fit_further_forms(
     """
     fitted: dict[str, Any] = {}
     missing: dict[str, str] = {}
+    ordinary, _ = ordinary_runs(runs, held)  # whose law the effect of a further input is held against
     for name, third in THIRDS.items():
         others = _ordinary_otherwise(runs, name, held)
         points = _points(others, third)
-        own = [value for run in held if (value := third.of(run)) is not None]
+        own = [value for run in ordinary if (value := third.of(run)) is not None]
         usual = _usual(own or points[3]) if name != "data_constrained" and points.size else 1.0
         apart = np.abs(np.log(points[3] / usual)) > np.log(REPEATED)
         if all(third.of(run) is None for run in runs):

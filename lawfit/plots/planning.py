@@ -77,14 +77,16 @@ def valley_numbers(fit: Fit, document: Mapping[str, Any]) -> ValleyChart:
     said = [belief.predict(float(n), float(d)) for n, d in zip(params, tokens, strict=True)]
     low, high = np.array([(each.low, each.high) for each in said], dtype=float).T
     known = optimum is not None and "budget" not in optimum and optimum["params"]["low"] is not None
+    stated = belief.predict(plan["params"], plan["tokens"]).value  # the plan's; other sizes are told beside it
+    level = np.log(stated) - belief.centre([plan["params"]], [plan["tokens"]])[0]
     return ValleyChart(
         params=params,
         tokens=tokens,
-        loss=np.exp(belief.centre(params, tokens)),
+        loss=np.exp(belief.centre(params, tokens) + level),
         low=low,
         high=high,
         level=document["asked"]["level"],
-        plan=(plan["params"], float(np.exp(belief.centre([plan["params"]], [plan["tokens"]])[0]))),
+        plan=(plan["params"], stated),
         interval=(optimum["params"]["low"], optimum["params"]["high"]) if known else None,
         zones={} if optimum is None else {cost: (ends[0], ends[1]) for cost, ends in optimum["cheap_zone"].items()},
     )
@@ -98,15 +100,15 @@ def plane_numbers(fit: Fit, document: Mapping[str, Any]) -> PlaneChart:
     x, y = ((float(c.min() / _SPARE), float(c.max() * _SPARE)) for c in shown.T)
     params = np.geomspace(*x, _POINTS)
     losses = np.exp(belief.centre(*shown.T))
-    lines = tuple((level, params, tokens_for(belief, level, params)) for level in _levels(losses))
+    lines = tuple((level, params, tokens_for(belief.centre, belief.scales, level, params)) for level in _levels(losses))
     served = document["asked"].get("inference_tokens", 0.0)
     path, low, high = None, np.zeros(0), np.zeros(0)
     if document["optimum"] is not None:
         flops = FLOPS_PER_PARAM_TOKEN * shown.prod(axis=1)
         budgets = np.geomspace(flops.min(), flops.max() * _SPARE, _PATH_POINTS)
         path = optimal_path(belief, budgets=budgets)
-        bounds = [belief.bounds(column) for column in np.exp(path.log_params[1:]).T]
-        low, high = np.array([(np.nan, np.nan) if b is None else b for b in bounds], dtype=float).T
+        bounds = [belief.bounds(column) for column in path.log_params[1:].T]
+        low, high = np.exp([(np.nan, np.nan) if b is None else b for b in bounds]).T
     bought = (document["budget"]["flops"] / params - FLOPS_PER_SERVED_TOKEN * served) / FLOPS_PER_PARAM_TOKEN
     return PlaneChart(
         runs=belief.points,

@@ -6,7 +6,9 @@ The runs are those of data/proxy_repeated.csv, and those of data/proxy_sweep.csv
 which read no sequence twice. A cell is a size, a horizon and a number of different tokens; its loss is the lowest over
 the learning rates, each the mean of its seeds, at weight decay 0.1. The law of arXiv 2305.16264 (data-constrained)
 stands against the additive law told the tokens read, which is blind to repetition, and told the different ones alone.
-Each is fitted without one size (horizon, number of passes) and scored on the repeated cells left out.
+Each is fitted without one size (horizon, number of passes) and scored on the repeated cells left out. So is what
+`lawfit predict` answers: the average of the forms of the law of fresh runs, those of the whole sweep that are not left
+out, times what the data-constrained law says that the passes do.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lawfit.estimate.loss_ensemble import fit_ensemble
 from lawfit.estimate.loss_fit import fit_loss
 from lawfit.estimate.loss_result import Interval, LossFit
 
@@ -25,6 +28,7 @@ WEIGHT_DECAY = 0.1  # of the sweep
 PLACE = ["n_params", "million_tokens", "batch_size_tokens"]
 CELL = [*PLACE, "passes"]
 FORMS = ("data-constrained", "blind: tokens read", "blind: different tokens")
+ANSWER = "average x its effect"
 MOST_PASSES = (4, 8)  # of what is fitted; one is foretold without them
 
 
@@ -79,10 +83,32 @@ def errors(fit: LossFit, rows: pd.DataFrame, form: str) -> pd.Series:
     return np.log(rows["loss"] / fit.loss(rows["n_params"], tokens, rows["tokens"] / rows["unique"]))
 
 
-def left_out(rows: pd.DataFrame, by: str, form: str) -> pd.Series:
+def fresh_scales() -> pd.DataFrame:
+    """The lowest loss of each size and horizon of the sweep, over batches and rates, each the mean of its seeds."""
+    runs = pd.read_csv(DATA / "proxy_sweep.csv").query(f"diverged == 0 and weight_decay == {WEIGHT_DECAY}")
+    runs["million_tokens"] = runs["n_tokens"].div(1e6).round().astype(int)
+    places = [*PLACE, "learning_rate"]
+    means = runs.groupby(places, as_index=False).agg(loss=("final_loss", "mean"), tokens=("n_tokens", "mean"))
+    return means.loc[means.groupby(["n_params", "million_tokens"])["loss"].idxmin()]
+
+
+def answer_errors(fit: LossFit, rows: pd.DataFrame, fresh: pd.DataFrame) -> pd.Series:
+    """ln measured - ln foretold of the cells that repeat, by the average of fresh scales moved by the form."""
+    rows = rows[rows["passes"] > 1]
+    columns = (fresh[name] for name in ("n_params", "tokens", "loss"))
+    average = fit_ensemble(*columns, rng=np.random.default_rng(0), resamples=0)
+    there, once = (fit.loss(rows["n_params"], rows["tokens"], x) for x in (rows["tokens"] / rows["unique"], 1.0))
+    return np.log(rows["loss"] * once / there) - average.log_loss(rows["n_params"], rows["tokens"])
+
+
+def left_out(rows: pd.DataFrame, by: str, form: str, fresh: pd.DataFrame) -> pd.Series:
     """Errors at repeated cells, each foretold without all cells of its kind."""
-    kinds = rows.loc[rows["passes"] > 1, by].unique()
-    return pd.concat([errors(fitted(rows[rows[by] != kind], form), rows[rows[by] == kind], form) for kind in kinds])
+    found = []
+    for kind in rows.loc[rows["passes"] > 1, by].unique():
+        fit, out = fitted(rows[rows[by] != kind], FORMS[0] if form == ANSWER else form), rows[rows[by] == kind]
+        kept = fresh[fresh[by] != kind] if by in fresh else fresh
+        found.append(answer_errors(fit, out, kept) if form == ANSWER else errors(fit, out, form))
+    return pd.concat(found)
 
 
 def rms_pct(found: pd.Series) -> str:
@@ -129,6 +155,7 @@ def show_harm(runs: pd.DataFrame) -> None:
 
 
 def show_laws(found: pd.DataFrame, resamples: int) -> None:
+    fresh = fresh_scales()
     for most in MOST_PASSES:
         rows, beyond = found[found["passes"] <= most], found[found["passes"] > most]
         fit = fitted(rows, FORMS[0], resamples)
@@ -136,10 +163,14 @@ def show_laws(found: pd.DataFrame, resamples: int) -> None:
         print(f"\nUp to {most} passes: {len(rows)} cells, {(rows['passes'] > 1).sum()} repeat; data-constrained:")
         print(f"  {numbers}; open: {', '.join(fit.certificate.weak) or 'nothing'}")
         print("  rms error, %                in it    size   horizon  passes  more passes")
-        for form in FORMS:
-            own = fitted(rows, form)
-            scores = [errors(own, rows, form), *(left_out(rows, by, form) for by in (*PLACE[:2], "passes"))]
-            print(f"  {form:24}", "".join(map(rms_pct, [*scores, errors(own, beyond, form)])), flush=True)
+        for form in (*FORMS, ANSWER):
+            own = fitted(rows, FORMS[0] if form == ANSWER else form)
+            inside, more = (
+                answer_errors(own, part, fresh) if form == ANSWER else errors(own, part, form)
+                for part in (rows, beyond)
+            )
+            scores = [inside, *(left_out(rows, by, form, fresh) for by in (*PLACE[:2], "passes")), more]
+            print(f"  {form:24}", "".join(map(rms_pct, scores)), flush=True)
 
 
 def show_decay(runs: pd.DataFrame) -> None:

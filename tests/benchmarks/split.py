@@ -11,7 +11,8 @@ minima on a line that may bend. Designs: IsoFLOP profiles of four to nine budget
 runs. Printed for the plan (forms and profiles averaged by how they foretell the split), for the same forms
 averaged by how they foretell the loss, for the additive form alone, and for profiles alone where there are some: error
 of ln params* (root mean square with errors cut at 1.5, median), share of 90 % intervals that hold the truth, and their
-median width.
+median width. Below, the same of the plan's other answers: the exponent of the best size around the budget, the loss at
+the planned split, and the budget, size and tokens of a plan that is asked for the best loss of the true law there.
 
 The second way scores Chinchilla's digitised points (the compute of Gopher; arXiv 2203.15556 says 70B, exponent 0.49)
 and the settings of Porian et al. (arXiv 2406.19146), whose published exponents are given where they are known here.
@@ -41,12 +42,14 @@ from lawfit.records import Fit, SizedLoss
 
 Floats = NDArray[np.float64]
 LogLaw = Callable[[Floats, Floats], Floats]
+Answer = tuple[float, float, tuple[float, float] | None]
 LEVEL = 0.9
 WORST = 1.5  # e-folds of params
 TRUTHS = ("additive", "coupled", "moving exponent", "kaplan", "small runs", "own valley")
 DESIGNS = ("isoflop", "grid", "isoflop", "free")
 REACH = (1.0, 3.0, 10.0, 30.0, 100.0)
 ROUTES = ("plan", "loss weights", "additive", "profiles")
+ANSWERS = ("exponent", "loss", "budget of a loss", "its size", "its tokens")
 CHINCHILLA = (5.76e23, 70e9, 0.49)
 PORIAN = {  # settings whose published exponent stands in the paper's title figures, as far as they are known here
     "base/long/kaplan/kaplan": 0.88,
@@ -177,8 +180,38 @@ def one(seed: int) -> dict[str, tuple[float, bool, float]] | None:
     found = {}
     for name, own in routes(belief).items():
         best = best_split(own, study.flops)
-        low, high = own.bounds(best.log_params_each) or (np.nan, np.nan)
+        low, high = own.bounds(best.opened(best.log_params_each)) or (np.nan, np.nan)
         found[name] = (best.chosen - truth, bool(low <= truth <= high), high - low)
+    for name, (true, value, ends) in answers(study, truth, belief).items():
+        low, high = ends or (np.nan, np.nan)
+        found[name] = (value - true, bool(low <= true <= high), high - low)
+    return found
+
+
+def answers(study: Study, best: float, belief: LossBelief) -> dict[str, Answer]:
+    """Truth, value and interval of what a plan says beside its size, in logs; no entry where it says nothing."""
+    around = np.array([study.flops / np.e, study.flops * np.e])
+    path = optimal_path(belief, budgets=around)
+    slopes = np.diff(path.log_params, axis=1)[:, 0] / 2
+    true = (best_size(study.law, float(around[1])) - best_size(study.law, float(around[0]))) / 2
+    found: dict[str, Answer] = {"exponent": (true, float(slopes[0]), belief.bounds(slopes[1:]))}
+    chosen = np.exp(best_split(belief, study.flops).chosen)
+    log_tokens = np.log(study.flops / 6) - best
+    loss = float(study.law(np.array([best]), np.array([log_tokens]))[0])
+    said = belief.predict(float(chosen), float(study.flops / 6 / chosen))
+    planned = float(study.law(np.log([chosen]), np.log([study.flops / 6 / chosen]))[0])
+    ends = None if said.low is None or said.high is None else (float(np.log(said.low)), float(np.log(said.high)))
+    found["loss"] = (planned, float(np.log(said.value)), ends)
+    path = optimal_path(belief).drifted(belief)
+    flops = path.at("loss", float(np.exp(loss)))
+    if np.isfinite(flops[0]):
+        sizes = path.read("params", flops)
+        reached = np.isfinite(flops)
+        tokens = np.where(reached, np.where(reached, flops, 0.0) - np.log(6) - np.where(reached, sizes, 0.0), np.inf)
+        for name, true, each in zip(
+            ANSWERS[2:], (np.log(study.flops), best, log_tokens), (flops, sizes, tokens), strict=True
+        ):
+            found[name] = (float(true), float(each[0]), belief.bounds(each[1:]))
     return found
 
 
@@ -209,6 +242,13 @@ def simulated(studies: int, first: int, workers: int) -> None:
             line += f"{len(rows):>5d}{np.sqrt((error**2).mean()):>7.3f}{np.median(error):>7.3f}"
             line += f"{known[:, 1].mean():>6.2f}{np.median(known[:, 2]):>6.2f}" if len(known) else f"{'':>12s}"
         print(line)
+    for name in ANSWERS:
+        rows = np.array([found[name] for _, found in results if name in found], dtype=float)
+        known = rows[~np.isnan(rows[:, 2])]
+        print(
+            f"{name:<24s}{len(rows):>5d}, median error {np.median(np.abs(rows[:, 0])):.3f}, held "
+            f"{int(known[:, 1].sum())} of {len(known)}, wide {np.median(known[:, 2]):.2f}"
+        )
 
 
 def public(folder: Path) -> None:
@@ -232,7 +272,7 @@ def _say(rows: list[dict[str, str]], flops: float, span: tuple[float, float]) ->
     belief = LossBelief.of(stored(*columns), LEVEL)
     for name, own in routes(belief).items():
         best = best_split(own, flops)
-        low, high = np.exp(own.bounds(best.log_params_each) or (np.nan, np.nan)) / 1e9
+        low, high = np.exp(own.bounds(best.opened(best.log_params_each)) or (np.nan, np.nan)) / 1e9
         path = optimal_path(own, budgets=np.array(span))
         slope = np.diff(path.log_params, axis=1)[:, 0] / np.log(span[1] / span[0])
         ends = own.bounds(slope[1:]) or (np.nan, np.nan)
