@@ -136,12 +136,14 @@ def tests_of(path: str, tree: Path) -> list[str]:
 def reached(fault: Fault, tree: Path, touched: Touched, patience_s: float) -> list[list[str]]:
     """Test files of the folder that run the line of a fault, one by one; then those that name its module.
 
-    As many as take `patience_s` together, and at least one.
+    Only as many as take `patience_s` together, and at least one.
     """
-    own, near, _ = ordered(fault.path, tree)
-    folder = set(tests_of(fault.path, tree))
-    first = [test for test in touched.reaching(fault.path, fault.line) if test in folder]
-    tests = [*first, *(test for test in (*own, *near) if test not in first)]
+    own, near, rest = ordered(fault.path, tree)
+    folder = {*own, *near, *rest}
+    found = [test for test in touched.reaching(fault.path, fault.line) if test in folder]
+    # the module's own first, then the net over all numbers, then the quickest
+    found.sort(key=lambda test: (test not in own, not Path(test).name.startswith("test_golden")))
+    tests = [*found, *(test for test in (*own, *near) if test not in found)]
     spent = accumulate(touched.seconds.get(test, 0.0) for test in tests)
     shown = [test for test, seconds in zip(tests, spent, strict=True) if seconds <= patience_s]
     return [[test] for test in shown or tests[:1]]
