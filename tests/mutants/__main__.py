@@ -34,6 +34,7 @@ from tests.mutants.touched import Touched
 
 ROOT: Final = Path(__file__).parents[2]
 ROOMS: Final = ("laws", "estimate", "advise", "ingest", "storage", "launch", "train")
+KERNELS: Final = ("lawfit/train/kernels.py", "lawfit/train/attention_kernels.py")  # what only a GPU runs
 LIMIT_S: Final = 900.0  # of one run of tests: far above what the slowest folder takes
 
 
@@ -47,7 +48,9 @@ def main() -> int:
     options.add_argument("--patience", type=float, default=float("inf"), metavar="SECONDS", help="of tests per fault")
     options.add_argument("--list", action="store_true", help="show what would be put in, and run nothing")
     asked = options.parse_args()
-    drawn = draw(asked.only, asked.sample, asked.seed)
+    skipped = out_of_reach()
+    drawn = draw(asked.only, asked.sample, asked.seed, tuple(skipped))
+    print("".join(f"not drawn, as {why}: {path}\n" for path, why in skipped.items()), end="")
     if asked.list:
         print("\n".join(map(str, drawn)))
         return 0
@@ -75,13 +78,23 @@ def main() -> int:
     return 0
 
 
-def draw(folders: list[str], sample: int, seed: int) -> list[Fault]:
-    """Every fault of these folders is equally likely."""
+def out_of_reach() -> dict[str, str]:
+    """Beginnings of paths whose tests are skipped on this machine, and why."""
+    try:
+        import torch
+    except ImportError:
+        return {"lawfit/train/": "torch is not installed (LAWFIT_TEST_TRAIN=1 make mutants)"}
+    return {} if torch.cuda.is_available() else dict.fromkeys(KERNELS, "there is no GPU")
+
+
+def draw(folders: list[str], sample: int, seed: int, skipped: tuple[str, ...] = ()) -> list[Fault]:
+    """Every fault of these folders is equally likely, but for paths that begin with one of `skipped`."""
+    paths = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
     found = [
         fault
-        for folder in folders
-        for path in sorted((ROOT / folder).rglob("*.py"))
-        for fault in faults_of(path.relative_to(ROOT).as_posix(), path.read_bytes())
+        for path in paths
+        if not (name := path.relative_to(ROOT).as_posix()).startswith(skipped)
+        for fault in faults_of(name, path.read_bytes())
     ]
     return random.Random(seed).sample(found, min(sample, len(found)))
 
