@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.mutants import __main__ as campaign
 from tests.mutants.__main__ import ROOT, draw, stages
 from tests.mutants.faults import faults_of
+from tests.mutants.touched import Touched
 
 SOURCE = b"""
 def spread(x: int, weights=(0.5, 0.5), *, floor: float = -1e-3) -> float:
@@ -56,6 +59,31 @@ def test_a_seed_draws_the_same_faults() -> None:
     one, other, another = (draw(["lawfit/advise"], 10, seed) for seed in (1, 1, 2))
     assert one == other != another
     assert {Path(fault.path).parts[:2] for fault in one} == {("lawfit", "advise")}
+
+
+def test_what_no_test_of_this_machine_reaches_is_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    every = draw(["lawfit/train"], 10**6, 1)
+    kept = draw(["lawfit/train"], 10**6, 1, campaign.KERNELS)
+    assert {fault.path for fault in every} - {fault.path for fault in kept} == set(campaign.KERNELS)
+    monkeypatch.setitem(sys.modules, "torch", None)  # as where it is not installed
+    assert list(campaign.out_of_reach()) == ["lawfit/train/"]
+    assert draw(["lawfit/train"], 5, 1, ("lawfit/train/",)) == []
+
+
+def test_a_fault_is_shown_to_its_modules_tests_then_the_net_then_the_quickest_as_long_as_patience_lasts() -> None:
+    names = ("surface", "ensemble", "golden_fits", "windows", "lacking")
+    own, slow, net, quick, elsewhere = (f"tests/estimate/test_{name}.py" for name in names)
+    path = "lawfit/estimate/surface.py"
+    touched = Touched(
+        seconds={own: 30.0, slow: 50.0, net: 20.0, quick: 4.0, elsewhere: 1.0},
+        lines={name: {path: [7]} for name in (own, slow, net, quick)} | {elsewhere: {path: [8]}},
+    )
+    (fault,) = (f for f in faults_of(path, b"\n" * 6 + b"x = 1 + y\n") if f.kind == "operator")
+    shown = [tests for (tests,) in campaign.reached(fault, ROOT, touched, float("inf"))]
+    assert shown[:4] == [own, net, quick, slow]  # then those that name the module
+    assert elsewhere not in shown[:4]
+    assert [tests for (tests,) in campaign.reached(fault, ROOT, touched, 55.0)] == [own, net, quick]
+    assert campaign.reached(fault, ROOT, touched, 1.0) == [[own]]
 
 
 def test_tests_of_the_module_run_first() -> None:

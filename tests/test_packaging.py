@@ -132,3 +132,5 @@ def test_without_the_trainers_packages_its_tests_are_skipped_and_all_others_coll
     )
     assert done.returncode == 0, done.stdout[-2000:]
     assert "tests/estimate/" in done.stdout
+    assert "tests/train/test_pack.py" in done.stdout  # what is asked of a trainer is checked without one
+    assert "tests/train/test_loop.py" not in done.stdout

@@ -136,6 +136,14 @@ class Store:
         ):
             yield connection
 
+    @contextmanager
+    def _ingesting(self) -> Iterator[sa.Connection]:
+        """`writing`, one at a time: what is there is looked up before it is written. SQLite has one writer anyway."""
+        with self.writing() as connection:
+            if not self.location.is_sqlite:
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_INGEST_LOCK)))
+            yield connection
+
     # Recipes and runs
 
     def recipes(self) -> list[RecipeSummary]:
@@ -217,9 +225,7 @@ class Store:
         if dry_run:
             with self.reading() as connection:
                 return write_sweeps(connection, sweeps, named=named, dry_run=True)
-        with self.writing() as connection:
-            if not self.location.is_sqlite:
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_INGEST_LOCK)))
+        with self._ingesting() as connection:
             return write_sweeps(connection, sweeps, named=named, dry_run=False)
 
     def put_runs(self, recipe: Recipe, runs: Iterable[Run]) -> tuple[int, int, int]:
@@ -352,7 +358,7 @@ class Store:
         NoRun
             A run is not in the store; then nothing is written.
         """
-        with self.reading() if dry_run else self.writing() as connection:
+        with self.reading() if dry_run else self._ingesting() as connection:
             return [
                 write_curve(connection, self._run_id(connection, recipe_key, curve.run_key), curve, dry_run=dry_run)
                 for curve in curves
@@ -407,9 +413,7 @@ class Store:
 
     def put_targets(self, sweeps: Sequence[TargetSweep], *, named: bool = False, dry_run: bool = False) -> Changes:
         """Insert and update steps to a target, in one transaction; arguments and errors as of `put_sweeps`."""
-        with self.reading() if dry_run else self.writing() as connection:
-            if not dry_run and not self.location.is_sqlite:
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_INGEST_LOCK)))
+        with self.reading() if dry_run else self._ingesting() as connection:
             return write_targets(connection, sweeps, named=named, dry_run=dry_run)
 
     def targets(self, recipe_key: str) -> list[StepsToTarget]:

@@ -216,6 +216,27 @@ def test_two_spellings_of_one_name_must_be_told_apart() -> None:
         taken("LR,lr,params,tokens,batch_tokens,loss")
 
 
+@pytest.mark.parametrize(
+    ("field", "names", "column"),
+    [
+        ("weight_decay", ("optimizer.weight_decay", "weight_decay"), "weight_decay"),
+        ("lr", ("config.lr", "learning_rate"), "learning_rate"),
+        ("lr", ("config.learning_rate", "lr"), "config.learning_rate"),
+        ("tokens", ("config.tokens", "tokens"), "tokens"),
+        ("tokens", ("summary.tokens", "config.n_tokens"), "summary.tokens"),
+        ("seed", ("a.seed", "config.seed", "seed"), "seed"),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True], ids=["as written", "turned"])
+def test_of_two_names_the_better_one_and_of_one_name_the_more_literal(
+    field: str, names: tuple[str, ...], column: str, turned: bool
+) -> None:
+    """The order of the list of names first, then the whole name before one without its wrapper, then a last part."""
+    needed = [name for name in ("lr", "params", "tokens", "batch_tokens", "loss") if name != field]
+    header = ",".join([*(reversed(names) if turned else names), *needed])
+    assert taken(header, ",".join(str(1 + k) for k in range(header.count(",") + 1)))[field] == column
+
+
 def test_a_second_candidate_is_mentioned_when_it_differs() -> None:
     given = table("lr,params,tokens,batch_tokens,loss,tokens_seen,n", "1,100,2,1,3,2.001,100", "1,90,2,1,3,2.001,80")
     (note,) = recognise(given, IngestOptions()).notes

@@ -35,6 +35,10 @@ def path(tmp_path: Path) -> Path:
         ("learning_rate", "cosine", "'cosine' is not a number"),
         ("learning_rate", "1_000", "thousands separators"),
         ("learning_rate", "١", "is not a number"),
+        ("learning_rate", "1e300", "is not a finite number"),  # times a batch it would be none
+        ("n_params", "1e301", "is not a finite number"),
+        ("weight_decay", "1e300", "is not a finite number"),
+        ("weight_decay", "inf", "is not a finite number"),
         ("n_params", "60M", "'60M' has a unit; write the plain number, 60000000"),
         ("n_tokens", "1,200,000,000", "has thousands separators; write 1200000000"),
         ("n_tokens", "1 200 000 000", "has thousands separators; write 1200000000"),
@@ -90,7 +94,7 @@ def test_a_cell_is_a_number_or_has_a_reason(text: str) -> None:
 
 
 class TestOutcome:
-    @pytest.mark.parametrize("cell", ["nan", "NaN", "inf", "-inf", "Infinity", "1e999"])
+    @pytest.mark.parametrize("cell", ["nan", "NaN", "inf", "-inf", "Infinity", "1e999", "1e300", "-1e300"])
     def test_a_loss_that_is_not_finite_is_a_divergence(self, path: Path, cell: str) -> None:
         (run,) = runs(read(write_csv(path, rows({"final_loss": cell}))))
         assert (run.status, run.loss, run.extra["final_loss"]) == (RunStatus.DIVERGED, None, cell)
@@ -153,9 +157,20 @@ class TestBatch:
         assert runs(found)[0].tokens == 2000 * 524288
         assert found.columns["tokens"].startswith("steps x batch size")
 
-    def test_a_unit_that_is_probably_wrong_is_said(self, path: Path) -> None:
-        found = read(write_csv(path, rows({"steps": "2289"}, {"steps": "4578"})))
-        assert any("in 1 row steps x batch is not tokens" in note for note in found.notes)
+    @pytest.mark.parametrize(("steps", "said"), [("4578", True), ("1144", True), ("2400", False), ("2180", False)])
+    def test_a_unit_that_is_probably_wrong_is_said(self, path: Path, steps: str, said: bool) -> None:
+        """Either way: 2,289 steps are the tokens of the row, and 5 % more or less may be how they were counted."""
+        found = read(write_csv(path, rows({"steps": "2289"}, {"steps": steps})))
+        assert any("in 1 row steps x batch is not tokens" in note for note in found.notes) == said
+
+    @pytest.mark.parametrize("tokens", ["524288", "600000", "1048575"])
+    def test_tokens_of_at_least_one_batch_are_taken(self, path: Path, tokens: str) -> None:
+        assert runs(read(write_csv(path, rows({"n_tokens": tokens}))))[0].tokens == float(tokens)
+
+    def test_one_cell_refuses_its_row_and_no_other(self, path: Path) -> None:
+        found = read(write_csv(path, rows({}, {"n_tokens": "1e300"}, {"n_tokens": "520000"}, {"n_tokens": "524200"})))
+        assert [run.run_key for run in runs(found)] == ["r1", "r4"]
+        assert [(r.line, r.column) for r in found.rejections] == [(3, "n_tokens"), (4, "n_tokens")]
 
 
 class TestKeys:

@@ -1,17 +1,43 @@
 from __future__ import annotations
 
+import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-pytest.importorskip("torch", reason="the trainer needs lawfit[train]")
-pytest.importorskip("tokenizers", reason="the trainer needs lawfit[train]")
-
 from lawfit.train.corpus import Corpus, Manifest
 from lawfit.train.corpus.build import build
 from lawfit.train.pack import Model
 from tests.train.corpora import SMALL, write_sources
+
+# What is asked before anything is trained: grids and packs, schedules, corpora. Everything else computes with torch.
+WITHOUT_TORCH = ("test_pack.py", "test_schedules.py", "test_synthetic.py", "test_corpus.py", "test_corpus_whole.py")
+BUILDING = ("test_corpus.py", "test_corpus_whole.py")  # of text, which takes a tokenizer
+MISSING = "the trainer needs lawfit[train]"
+
+
+class _Skipped(pytest.Module):
+    def collect(self) -> list[pytest.Item | pytest.Collector]:
+        if os.environ.get("CI"):
+            pytest.fail(MISSING, pytrace=False)
+        raise pytest.skip.Exception(MISSING, allow_module_level=True)
+
+
+def _there(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # as a finder says that stands in for a machine without
+        return False
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    """A module whose packages are missing is skipped, and no other."""
+    missing = {name for name in ("torch", "tokenizers") if not _there(name)}
+    computes = "torch" in missing and module_path.name not in WITHOUT_TORCH
+    builds = "tokenizers" in missing and module_path.name in BUILDING
+    return _Skipped.from_parent(parent, path=module_path) if computes or builds else None
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ import pytest
 
 from lawfit.launch.grid import packs as grid_packs
 from lawfit.settings import data_folder
-from lawfit.train import __main__ as command
 from lawfit.train.pack import PackError, RunSettings, load_pack, pack_schema, parse_pack
 
 GOOD: dict[str, Any] = {
@@ -183,6 +182,9 @@ def test_every_field_is_described() -> None:
 
 
 def test_command_prints_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch", reason="the trainer needs lawfit[train]")
+    from lawfit.train import __main__ as command
+
     assert command.main(["--schema"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(pack_schema()))
     with pytest.raises(SystemExit, match="2"):

@@ -6,14 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from lawfit.laws import schedules
 from lawfit.train.corpus import Corpus
-from lawfit.train.loop import train
 from lawfit.train.pack import Model, Pack, RunSettings
 from lawfit.train.schedules import SCHEDULES, ends_on_the_way, multipliers
-from lawfit.train.trainer import Trainer
 
 X = np.arange(100) / 100
 WSD_S = "wsd_s:ends=0.25/0.5/1,cooldown=0.2"
@@ -59,6 +56,10 @@ def test_each_decay_of_wsd_s_ends_where_a_model_is_kept() -> None:
 
 
 def test_wsd_s_is_trained_and_evaluated_at_each_end(model: Model, corpus: Corpus, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="the trainer needs lawfit[train]")
+    from lawfit.train.loop import train
+    from lawfit.train.trainer import Trainer
+
     runs = tuple(
         RunSettings(lr=1e-2, steps=20, schedule=name, warmup_steps=2, final_fraction=0.1)
         for name in (WSD_S, "rex", "uba:phi=0.5", "power:capped=0.2,cooldown=0.1")

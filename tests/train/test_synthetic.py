@@ -5,14 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from lawfit.train.corpus import CorpusError, open_corpus
 from lawfit.train.corpus.files import content_hash
-from lawfit.train.loop import train
 from lawfit.train.pack import Model, Pack, RunSettings
 from lawfit.train.synthetic import WEIGHTS, Ints, Source, build_synthetic
-from lawfit.train.trainer import Trainer
 
 
 def sample(source: Source, length: int, chains: int, rng: np.random.Generator) -> Ints:
@@ -98,6 +95,10 @@ def test_vocabulary_out_of_range(tmp_path: Path, vocab: int) -> None:
 
 
 def test_a_model_comes_near_the_entropy_and_not_below(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="the trainer needs lawfit[train]")
+    from lawfit.train.loop import train
+    from lawfit.train.trainer import Trainer
+
     manifest = build_synthetic(tmp_path / "corpus", tokens=400_000, validation_tokens=20_000, vocab=16, seed=3)
     pack = Pack(
         name="floor", model=Model(layers=2, width=32, heads=2, hidden=64, vocab=16, seq_len=32), batch_sequences=32,
