@@ -4,7 +4,8 @@
 #   make check   lint, types and the quick tests: before each commit
 #   make serve   the API and the page on http://127.0.0.1:8765
 #   make soak    what takes long: faults put into the code, of which the tests must notice most
-#   make mutants the same with SAMPLE faults of SEED (FOLDERS="lawfit/advise api" narrows it)
+#   make mutants the same with SAMPLE faults of SEED (FOLDERS="lawfit/advise api" narrows it; PATIENCE=150 gives up on a
+#                fault after so many seconds of tests; TOUCHED=FILE first sees which tests run which lines: for many faults)
 #   make bench   every yardstick of the README's table
 # PYTHON=/path/to/python3 picks another interpreter for the environment in .venv.
 
@@ -43,10 +44,12 @@ check: $(DEV_STAMP)
 	@$(BIN)/mypy --no-error-summary
 	@$(PYTEST) -q -m "not slow" $(PYTEST_ARGS)
 
-soak: mutants
+soak:
+	@$(MAKE) mutants PATIENCE=90 LEAST=0.5
 
 mutants: $(DEV_STAMP)
-	@$(BIN)/python -m tests.mutants --sample $(SAMPLE) --seed $(SEED) --workers 2 $(if $(FOLDERS),--only $(FOLDERS))
+	@$(BIN)/python -m tests.mutants --sample $(SAMPLE) --seed $(SEED) --workers 2 $(if $(PATIENCE),--patience $(PATIENCE)) \
+	  $(if $(LEAST),--least $(LEAST)) $(if $(TOUCHED),--touched $(TOUCHED)) $(if $(FOLDERS),--only $(FOLDERS))
 
 bench: $(DEV_STAMP)
 	@set -e; for script in $$(ls tests/benchmarks/[a-z]*.py | grep -v -e shared.py -e train_cases.py); do \

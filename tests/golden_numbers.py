@@ -6,7 +6,9 @@ against an independent computation have tests of their own; this net notices wha
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -38,7 +40,7 @@ def check(name: str, document: Any, *, update: bool) -> None:
         Numbers differ: each place with what was kept and what is there.
     """
     path = KEPT / f"{name}.json"
-    now = dict(_flat(json.loads(json.dumps(document, allow_nan=False))))
+    now = dict(_flat(json.loads(json.dumps(_plain(document)))))
     if update:
         KEPT.mkdir(exist_ok=True)
         path.write_text(json.dumps(now, indent=0, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -52,8 +54,23 @@ def check(name: str, document: Any, *, update: bool) -> None:
     assert not apart, f"{len(apart)} of {len(kept)} differ (--update-golden keeps them):\n" + "\n".join(apart[:12])
 
 
+def _plain(document: Any) -> Any:
+    """Records and arrays as JSON has them."""
+    if dataclasses.is_dataclass(document) and not isinstance(document, type):
+        return {name: _plain(value) for name, value in vars(document).items()}
+    if isinstance(document, Mapping):
+        return {str(key): _plain(value) for key, value in document.items()}
+    if isinstance(document, list | tuple):
+        return [_plain(value) for value in document]
+    if isinstance(document, np.ndarray | np.generic):
+        return document.tolist()
+    return document
+
+
 def _same(one: Any, other: Any) -> bool:
     if isinstance(one, float) and isinstance(other, float):
+        if not (math.isfinite(one) and math.isfinite(other)):
+            return str(one) == str(other)
         return abs(one - other) <= NEAR * max(abs(one), abs(other)) + 1e-9
     return bool(one == other)
 

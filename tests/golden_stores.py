@@ -40,7 +40,7 @@ def _sweep(store: Store, options: FitOptions | None = None, **design: object) ->
 
 
 def _every_law(store: Store) -> None:
-    pipeline.refit(filled(store), options=QUICK)
+    pipeline.refit(filled(store), options=QUICK, three_term=True)
 
 
 def _backtested(store: Store) -> None:

@@ -87,8 +87,9 @@ def test_a_fault_is_shown_to_its_modules_tests_then_the_net_then_the_quickest_as
 
 
 def test_tests_of_the_module_run_first() -> None:
-    own, near, rest = stages("lawfit/estimate/surface.py", ROOT)
+    own, net, near, rest = stages("lawfit/estimate/surface.py", ROOT)
     assert own == ["tests/estimate/test_surface.py"]
+    assert net == ["tests/estimate/test_golden_fits.py"]
     assert "tests/estimate/test_ensemble.py" in near
     assert not {*own, *near} & set(rest)
     of_api = [test for stage in stages("api/app.py", ROOT) for test in stage]

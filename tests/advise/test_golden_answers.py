@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from lawfit import pipeline
+from lawfit.advise.expected_loss import stored_law
+from lawfit.advise.loss_at_setting import loss_at_settings
 from lawfit.errors import LawfitError
 from lawfit.records import PlanQuestion, Target
 from lawfit.storage import Store
@@ -71,3 +73,14 @@ def test_no_number_of_a_plan_moves(name: str, update_golden: bool) -> None:
 def test_no_number_of_the_comparison_with_published_laws_moves(update_golden: bool) -> None:
     with fitted("every_law") as store:
         check("compared_every_law", pipeline.compare_laws(store), update=update_golden)
+
+
+def test_no_number_of_a_loss_at_given_settings_moves(update_golden: bool) -> None:
+    with fitted("every_law") as store:
+        fits = {fit.kind: fit for fit in store.fits()}
+    law = stored_law(fits["loss"], 0.8)
+    found = [
+        loss_at_settings(fits["lr_batch"].payload["model"], law, n, d, lr=[3e-4, 2e-3, 9e-3], batch_tokens=2e5)
+        for n, d in ((6e7, 1.8e9), (4e8, 1.2e10))
+    ]
+    check("loss_at_settings", found, update=update_golden)

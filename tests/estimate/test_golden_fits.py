@@ -1,9 +1,28 @@
-"""All numbers of the fits of eleven made recipes: none moves unnoticed."""
+"""All numbers of the fits of eleven made recipes, and of what no recipe's fit holds: none moves unnoticed."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
 import pytest
 
+from lawfit.estimate import lacking, lr_transfer, optima, token_ratio
+from lawfit.estimate.annealing import fit_annealing
+from lawfit.estimate.backtest import columns_of
+from lawfit.estimate.data_laws import fit_data_laws
+from lawfit.estimate.isoflop import isoflop
+from lawfit.estimate.multi_power import fit_multi_power
+from lawfit.estimate.noise_scale import fit_noise_scale
+from lawfit.estimate.observations import observe
+from lawfit.estimate.other_laws import lr_batch_forms, power_scheduler
+from lawfit.estimate.refined_schedule import refine
+from lawfit.laws.loss import CHINCHILLA
+from tests.estimate import test_batch_routes, test_lr_transfer, test_multi_power, test_token_ratio
+from tests.estimate.simulated import sweep
+from tests.estimate.sparse_sweeps import measured, rates
+from tests.estimate.test_isoflop import study
 from tests.golden_numbers import check
 from tests.golden_stores import STORES, fitted
 
@@ -13,3 +32,80 @@ def test_no_number_moves(name: str, update_golden: bool) -> None:
     with fitted(name) as store:
         found = {fit.kind: {"status": fit.status.value, **fit.payload} for fit in store.fits()}
     check(f"fits_{name}", found, update=update_golden)
+
+
+def _profiles() -> Any:
+    return isoflop(*study(CHINCHILLA, np.random.default_rng(6), off=1.4))
+
+
+def _transfer() -> Any:
+    rng = np.random.default_rng(4)
+    moves = [*(r for d in (1e9, 4e9) for r in test_lr_transfer.sweep(-0.6, tokens=d, along=0.2, noise=2e-3, rng=rng))]
+    flat = test_lr_transfer.sweep(0.0, noise=2e-3, rng=rng)
+    both = [
+        lr_transfer.fit_transfer(test_lr_transfer.RECIPE, moves),
+        lr_transfer.fit_transfer(test_lr_transfer.RECIPE, flat, level=0.8),
+    ]
+    return [both, lr_transfer.compare_parametrizations(both)]
+
+
+def _curves() -> Any:
+    """Losses along three schedules by a known law, with noise."""
+    rng = np.random.default_rng(2)
+    courses = [test_multi_power.COSINE, test_multi_power.CONSTANT, test_multi_power.TWO_STAGES]
+    losses = [test_multi_power.LAW.loss(c) * np.exp(1e-3 * rng.normal(size=c.steps.size)) for c in courses]
+    return {
+        "multi_power": fit_multi_power(courses, losses).law.loss(test_multi_power.WSD),
+        "annealing": fit_annealing(courses, losses),
+    }
+
+
+def _lacking() -> Any:
+    """What sweeps of rates at one batch, of too few rates and at their edge are said to lack."""
+    some = {
+        "one batch": measured(rates(0.25, 0.5, 1.0, 2.0, 4.0)),
+        "edge": measured(rates(0.1, 0.2, 0.4, batches=(3e4, 1.2e5, 4.8e5))),
+        "few": measured(rates(0.5, 2.0, batches=(6e4, 2.4e5))),
+    }
+    return {name: lacking.diagnose(observe(runs)) for name, runs in some.items()}
+
+
+def _optima() -> Any:
+    """Each scale's optimum by every estimator, and the best rate at each batch with the laws along it."""
+    made = sweep(seed=5, lr_steps=7, batch_steps=6)
+    columns = columns_of(observe(made.runs))
+    along = optima.locate_lr_per_batch(columns)
+    return {
+        **{find.__name__: find(columns) for find in (
+            optima.locate_argmin, optima.locate_near_optimal, optima.locate_akima, optima.locate_parabola
+        )},
+        "per batch": along,
+        "forms": lr_batch_forms(along),
+        "power scheduler": power_scheduler(along),
+    }  # fmt: skip
+
+
+def _batches() -> Any:
+    rng = np.random.default_rng(9)
+    tokens, batch, loss = test_batch_routes.finished_runs()
+    noisy = loss * np.exp(1e-3 * rng.standard_normal(len(loss)))
+    squares = test_batch_routes.simulated_squares(rng, steps=240, truth=1000.0, batches=(100, 1600))
+    return {
+        "data laws": fit_data_laws(1e8, tokens, batch, noisy),
+        "noise scale": fit_noise_scale(*squares, 100, 1600),
+    }
+
+
+def _tokens() -> Any:
+    return token_ratio.token_ratios(test_token_ratio.runs(1.0), test_token_ratio.runs(1.3, grows=0.05))
+
+
+def _refined() -> Any:
+    norms = np.random.default_rng(3).lognormal(0, 0.2, 400) * np.linspace(1, 0.4, 400)
+    steps = np.arange(1, 401) * 10.0
+    return [refine(steps, norms, adaptive=adaptive, length=2000) for adaptive in (False, True)]
+
+
+@pytest.mark.parametrize("part", [_profiles, _transfer, _curves, _lacking, _optima, _batches, _tokens, _refined])
+def test_no_number_of_a_part_moves(part: Callable[[], Any], update_golden: bool) -> None:
+    check(f"part{part.__name__}", part(), update=update_golden)

@@ -88,6 +88,17 @@ class TestSweeps:
         assert found.status is FLAT
         assert found.next_values[0] < LR[0] < LR[-1] < found.next_values[-1]
 
+    @pytest.mark.parametrize(("window", "at"), [(1, 6), (2, 6), (3, 6), (3, 1)])
+    def test_the_parabola_runs_through_the_window_and_no_further(self, window: int, at: int) -> None:
+        """Through so many neighbours on each side, cut where the sweep ends, and never past the nearest ones."""
+        loss = valley(LR, float(LR[at] * 1.15), skew=0.004)
+        found = sweep_parabola(LR, loss, window=window)
+        assert int(np.argmin(loss)) == at
+        rows = slice(max(at - window, 0), at + window + 1)
+        bend, slope, _ = np.polyfit(np.log(LR[rows]), loss[rows], 2)
+        assert found.value == pytest.approx(np.clip(np.exp(-slope / (2 * bend)), LR[at - 1], LR[at + 1]), rel=1e-6)
+        assert found.value != pytest.approx(sweep_parabola(LR, loss, window=window + 1).value, rel=1e-4)
+
     def test_downward_curvature_is_not_a_minimum(self) -> None:
         hump = sweep_parabola(LR[:7], [2.3, 2.5, 2.7, 2.29, 2.7, 2.5, 2.3], window=3)
         assert hump.status is FLAT

@@ -1,15 +1,16 @@
 """Faults put into the code one at a time: which of them do the tests notice?
 
-    python -m tests.mutants [--sample N] [--seed S] [--only FOLDER ...] [--touched FILE [--patience SECONDS]]
+    python -m tests.mutants [--sample N] [--seed S] [--only FOLDER ...] [--touched FILE] [--patience SECONDS] [--least SHARE]
 
 Draws N faults at random (the same for the same seed and code), puts each into a copy of the tree, and runs the tests of
-its folder there: first those of the module, then those that name it, then the rest, until one fails. What no test
-notices is listed; docs/mutants.md explains those that are to stay. A fault that makes a test hang counts as noticed.
+its folder there: first those of the module, then the golden net, those that name it, the rest, until one fails. What no
+test notices is listed; docs/mutants.md explains those that are to stay. A fault that makes a test hang counts as
+noticed. With `--patience` none of these four is begun after so many seconds.
 
 With `--touched`, made for long campaigns, every test file of these folders is traced once (the FILE keeps what was seen
 for the next time), and a fault is shown to those that run its line, the quickest first, and to those that name its
-module, which may run it in a process of their own. With `--patience` as well, only to as many of these as take so long
-together without a fault; one that the others would notice then counts as a survivor.
+module, which may run it in a process of their own; with `--patience` to as many of these as take so long together
+without a fault. What is left out by impatience counts as not noticing.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ def main() -> int:
     options.add_argument("--only", nargs="*", default=[f"lawfit/{room}" for room in ROOMS] + ["api"], metavar="FOLDER")
     options.add_argument("--touched", type=Path, metavar="FILE", help="trace tests once, and show faults to few")
     options.add_argument("--patience", type=float, default=float("inf"), metavar="SECONDS", help="of tests per fault")
+    options.add_argument("--least", type=float, default=0.0, metavar="SHARE", help="noticed, or the campaign fails")
     options.add_argument("--list", action="store_true", help="show what would be put in, and run nothing")
     asked = options.parse_args()
     skipped = out_of_reach()
@@ -74,8 +76,9 @@ def main() -> int:
     rooms = Counter(fault.path.rpartition("/")[0] for fault in drawn)
     seen = Counter(fault.path.rpartition("/")[0] for fault, found in zip(drawn, by, strict=True) if found)
     print("; ".join(f"{room} {seen[room]} of {count}" for room, count in sorted(rooms.items())))
-    print(f"faults noticed: {sum(map(bool, by))} of {len(by)} ({sum(map(bool, by)) / len(by):.0%}), seed {asked.seed}")
-    return 0
+    share = sum(map(bool, by)) / max(len(by), 1)
+    print(f"faults noticed: {sum(map(bool, by))} of {len(by)} ({share:.0%}), seed {asked.seed}")
+    return 0 if share >= asked.least else 1
 
 
 def out_of_reach() -> dict[str, str]:
@@ -130,7 +133,10 @@ def noticed(fault: Fault, tree: Path, touched: Touched | None, patience_s: float
     whole = path.read_bytes()
     path.write_bytes(fault.put_into(whole))
     try:
+        start = time.monotonic()
         for tests in stages(fault.path, tree) if touched is None else reached(fault, tree, touched, patience_s):
+            if touched is None and time.monotonic() - start > patience_s:
+                break
             if found := first_failure(tests, tree):
                 return found
         return ""
@@ -155,7 +161,7 @@ def reached(fault: Fault, tree: Path, touched: Touched, patience_s: float) -> li
     folder = {*own, *near, *rest}
     found = [test for test in touched.reaching(fault.path, fault.line) if test in folder]
     # the module's own first, then the net over all numbers, then the quickest
-    found.sort(key=lambda test: (test not in own, not Path(test).name.startswith("test_golden")))
+    found.sort(key=lambda test: (test not in own, not _is_net(test)))
     tests = [*found, *(test for test in (*own, *near) if test not in found)]
     spent = accumulate(touched.seconds.get(test, 0.0) for test in tests)
     shown = [test for test, seconds in zip(tests, spent, strict=True) if seconds <= patience_s]
@@ -163,8 +169,15 @@ def reached(fault: Fault, tree: Path, touched: Touched, patience_s: float) -> li
 
 
 def stages(path: str, tree: Path) -> list[list[str]]:
-    """Those of `ordered` that are not empty."""
-    return [stage for stage in ordered(path, tree) if stage]
+    """The module's own tests, the net over all numbers, those that name it, the others; what there is of them."""
+    own, near, rest = ordered(path, tree)
+    net = [test for test in (*near, *rest) if _is_net(test)]
+    parts = (own, net, [test for test in near if test not in net], [test for test in rest if test not in net])
+    return [stage for stage in parts if stage]
+
+
+def _is_net(test: str) -> bool:
+    return Path(test).name in ("test_golden_fits.py", "test_golden_answers.py")
 
 
 def ordered(path: str, tree: Path) -> tuple[list[str], list[str], list[str]]:
