@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from lawfit.errors import NotEnoughData
-from lawfit.estimate.loss_backtest import TOLERATED, Candidate, judge
-from lawfit.estimate.loss_ensemble import LossEnsemble, fit_ensemble
+from lawfit.estimate.loss_backtest import TOLERATED, Candidate, candidates, judge
+from lawfit.estimate.loss_ensemble import LossEnsemble, _resamples, fit_ensemble
 from lawfit.estimate.loss_fit import AsymptotePrior, fit_loss
 from lawfit.laws.loss import CHINCHILLA
 
@@ -176,3 +176,19 @@ def test_a_single_form_ensemble_is_that_fit(rng: np.random.Generator) -> None:
     whole = next(f for f, w in zip(ensemble.fits, _windows(ensemble), strict=True) if not w)
     assert float(whole.loss(1e11, 2e12)) == pytest.approx(float(alone.loss(1e11, 2e12)), rel=1e-9)
     assert ensemble.predict(1e11, 2e12).expected.low is None
+
+
+@pytest.mark.parametrize(("runs", "windows"), [(14, {0.0}), (16, {0.0, 0.5})])
+def test_a_window_that_leaves_too_few_runs_is_not_tried(runs: int, windows: set[float]) -> None:
+    """The larger half of 14 has seven, fewer than a window must hold to be learnt from."""
+    params, tokens = np.geomspace(1e7, 1e9, runs), np.geomspace(2e8, 4e10, runs)
+    columns = [params, tokens, np.asarray(CHINCHILLA.loss(params, tokens))]
+    found = candidates(["additive"], columns, np.arange(runs))
+    assert {candidate.without for candidate in found} == windows
+
+
+@pytest.mark.parametrize(
+    ("asked", "weight", "made"), [(300, 0.2, 120), (300, 0.7, 300), (300, 0.001, 50), (20, 0.2, 20)]
+)
+def test_a_member_is_resampled_as_often_as_it_counts(asked: int, weight: float, made: int) -> None:
+    assert _resamples(asked, weight) == made

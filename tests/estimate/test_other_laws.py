@@ -75,6 +75,13 @@ class TestFormsAlongTheBatch:
         else:
             assert f"exponent {form.exponent:+.2f}" in found["words"]
 
+    def test_words_tell_one_number_or_its_range(self) -> None:
+        one, other = Power(const=3e-5, exponent=0.5), Power(const=3e-5, exponent=0.62)
+        rows = [(1e8, 2e9, float(b), float(one(b)), 3.0) for b in BATCHES]
+        assert lr_batch_forms(optima(rows))["words"].endswith("exponent +0.50")
+        rows += [(2e8, 4e9, float(b), float(other(b)), 3.0) for b in BATCHES]
+        assert lr_batch_forms(optima(rows))["words"].endswith("exponent +0.50 to +0.62")
+
     @pytest.mark.parametrize("case", TRUE_FORMS)
     def test_numbers_of_noisy_optima_are_those_of_the_form_that_wins(self, case: str) -> None:
         """Whichever wins: its stored numbers draw the curve that was fitted, and no other."""

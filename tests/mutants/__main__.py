@@ -1,6 +1,6 @@
 """Faults put into the code one at a time: which of them do the tests notice?
 
-    python -m tests.mutants [--sample N] [--seed S] [--only FOLDER ...] [--touched FILE] [--patience SECONDS] [--least SHARE]
+    python -m tests.mutants [--sample N] [--seed S] [--only FOLDER ...] [--touched FILE] [--patience SECONDS]
 
 Draws N faults at random (the same for the same seed and code), puts each into a copy of the tree, and runs the tests of
 its folder there: first those of the module, then the golden net, those that name it, the rest, until one fails. What no

@@ -88,6 +88,15 @@ def test_a_killed_build_is_run_again(made: tuple[Path, Manifest], tmp_path: Path
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == WHOLE
 
 
+def test_progress_rises_to_the_end(made: tuple[Path, Manifest], tmp_path: Path) -> None:
+    told: list[tuple[str, float]] = []
+    build(tmp_path / "out", [made[0].parent / "source"], **SMALL, progress=lambda *now: told.append(now))
+    shares = [share for _, share in told]
+    assert shares == sorted(shares)
+    assert shares[0] >= 0
+    assert shares[-1] == pytest.approx(1.0)
+
+
 def test_a_build_that_is_told_to_end_tidies_up(made: tuple[Path, Manifest], tmp_path: Path) -> None:
     """SIGTERM while two processes make tokens."""
     done = build_spread(made[0].parent / "source", tmp_path, "told")
