@@ -32,6 +32,7 @@ def with_targets(store: Store, sizes: tuple[float, ...] = (2e7, 5e7, 1e8, 2e8)) 
     store.put_targets([TargetSweep(recipe=STEPS, rows=rows)], named=True)
 
 
+@pytest.mark.one_database
 def test_certificates_and_shares_are_stored_and_shown(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     with_targets(store)
     fit = pipeline.refit(store)
@@ -55,6 +56,7 @@ def test_certificates_and_shares_are_stored_and_shown(store: Store, capsys: pyte
     assert "Largest size" in page
 
 
+@pytest.mark.one_database
 def test_it_is_stated_by_zhangs_definition_too(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     """Law and exponent, in fit, answer and page: a third to a quarter of the doubling batch (arXiv 2410.21676)."""
     with_targets(store)
@@ -75,6 +77,7 @@ def test_it_is_stated_by_zhangs_definition_too(store: Store, capsys: pytest.Capt
     assert "by the definition of 20 % more steps" in page
 
 
+@pytest.mark.one_database
 def test_it_is_stated_by_the_definition_that_was_asked_for(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     """Another reference batch, for batches that never reach Zhang's; and it is part of the fit's identity."""
     with_targets(store)
@@ -96,6 +99,7 @@ def test_it_is_stated_by_the_definition_that_was_asked_for(store: Store, capsys:
         pipeline.refit(store, critical_definition="mine")
 
 
+@pytest.mark.one_database
 def test_an_uncertified_one_is_stored_and_does_not_answer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(critical_analysis, "_level_reasons", lambda _report: ("its level is open",))
     with_targets(store, sizes=(2e7, 5e7))  # two sizes: the exponent is lent
@@ -105,6 +109,7 @@ def test_an_uncertified_one_is_stored_and_does_not_answer(store: Store, monkeypa
         pipeline.recommend(store, None, TARGET)
 
 
+@pytest.mark.one_database
 def test_batches_that_bend_nothing_say_so(store: Store) -> None:
     """Batches far below the critical one, noisy: the curve hardly bends."""
     rng = np.random.default_rng(1)
@@ -159,6 +164,7 @@ def constant_runs(store: Store, *, table: bool) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("table", [True, False], ids=["from the table", "from the curves"])
+@pytest.mark.one_database
 def test_the_noise_scale_stands_beside_it(store: Store, table: bool) -> None:
     answer = constant_runs(store, table=table)
     said = answer["critical_batch"]

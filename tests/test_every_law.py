@@ -73,6 +73,7 @@ def test_everything_is_fitted_stored_and_answered(store: Store) -> None:
     assert json.dumps(answer, allow_nan=False)
 
 
+@pytest.mark.one_database
 def test_the_same_evidence_is_the_same_fits_and_more_of_it_is_others(store: Store) -> None:
     one = pipeline.refit(filled(store), options=QUICK)
     count = len(store.fits())
@@ -88,6 +89,7 @@ def test_the_same_evidence_is_the_same_fits_and_more_of_it_is_others(store: Stor
     assert pipeline.recommend(store, None, TARGET, fit_id=one.id) == answer  # a fit answers as it did
 
 
+@pytest.mark.one_database
 def test_a_grid_alone_says_what_each_law_takes(store: Store) -> None:
     recipe, runs, _ = world()
     store.put_sweeps([Sweep(recipe=recipe, runs=tuple(run for run in runs[:25]))])
@@ -101,6 +103,7 @@ def test_a_grid_alone_says_what_each_law_takes(store: Store) -> None:
     assert all("\n" not in sentence and len(sentence) < 250 for sentence in answer["missing"].values())
 
 
+@pytest.mark.one_database
 def test_an_uncertified_law_is_stored_and_does_not_answer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     from lawfit.estimate import loss_law
 
@@ -130,6 +133,7 @@ class TestConventions:
         assert run.weight_decay is not None
         return replace(run, weight_decay=run.weight_decay * run.lr, extra=extra)
 
+    @pytest.mark.one_database
     def test_all_of_one_kind_or_all_of_the_other_give_one_law(self, store: Store) -> None:
         recipe, runs, _ = world()
         other = replace(recipe, name="independent", extra={"weight_decay_kind": "independent"})
@@ -140,6 +144,7 @@ class TestConventions:
         assert not any("divided by the peak" in sentence for sentence in coupled["sentences"])
         assert "divided by the peak learning rate" in converted["sentences"][0]
 
+    @pytest.mark.one_database
     def test_a_mixture_is_converted_and_said(self, store: Store) -> None:
         recipe, runs, _ = world()
         mixed = tuple(
@@ -153,6 +158,7 @@ class TestConventions:
         assert found["law"]["exponent_intervals"]["tokens_per_param"][1] > true
 
 
+@pytest.mark.one_database
 def test_only_steps_to_targets(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     recipe, _, targets = world()
     store.put_targets([TargetSweep(recipe=recipe, rows=targets)], named=True)
@@ -176,6 +182,7 @@ def test_only_steps_to_targets(store: Store, capsys: pytest.CaptureFixture[str])
     assert pipeline.runs_changed_since(store, fit.id)
 
 
+@pytest.mark.one_database
 def test_a_fit_of_one_law_alone_does_not_recommend(store: Store) -> None:
     """That of the loss says the loss alone; that of the timescale answers nothing."""
     fit = pipeline.refit(filled(store), options=QUICK)
@@ -186,6 +193,7 @@ def test_a_fit_of_one_law_alone_does_not_recommend(store: Store) -> None:
         pipeline.recommend(store, None, TARGET, fit_id=fit.payload["laws"]["timescale"]["fit_id"])
 
 
+@pytest.mark.one_database
 def test_nothing_that_can_be_fitted_leaves_nothing(store: Store) -> None:
     from lawfit.errors import NotEnoughData
 
@@ -196,6 +204,7 @@ def test_nothing_that_can_be_fitted_leaves_nothing(store: Store) -> None:
     assert store.fits() == []
 
 
+@pytest.mark.one_database
 def test_curves_of_the_best_metric_are_read(store: Store) -> None:
     recipe = Recipe(name="constant", schedule="constant")
     runs = tuple(replace(run, run_key=f"r{i}") for i, run in enumerate(world()[1][:10]))
@@ -212,6 +221,7 @@ def test_curves_of_the_best_metric_are_read(store: Store) -> None:
     assert found.curves["r1"][1].tolist() == [3.0, 2.8]
 
 
+@pytest.mark.one_database
 def test_curves_of_a_decaying_rate_are_left_where_they_are(store: Store) -> None:
     """They do not tell steps to a loss, and many runs have many points."""
     recipe = Recipe(name="decays", schedule="cosine")
@@ -248,6 +258,7 @@ class TestSister:
         pipeline.refit(store, mine.name, options=QUICK)
         return pipeline.recommend(store, mine.name, TARGET)
 
+    @pytest.mark.one_database
     def test_it_differs_in_its_schedule_alone(self, store: Store) -> None:
         mine, sister = self.recipes()
         answer = self.fitted(store, mine, sister)
@@ -257,6 +268,7 @@ class TestSister:
         assert answer["missing"] == {}
 
     @pytest.mark.parametrize("change", [{"optimizer": "muon"}, {"schedule": ""}, {"data": "pile"}], ids=str)
+    @pytest.mark.one_database
     def test_others_lend_nothing(self, store: Store, change: dict[str, str]) -> None:
         mine, sister = self.recipes()
         answer = self.fitted(store, mine, replace(sister, **change))

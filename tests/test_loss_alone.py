@@ -216,6 +216,7 @@ def cli(*arguments: str) -> tuple[int, str]:
     return code, out.getvalue()
 
 
+@pytest.mark.one_database
 def test_losses_that_look_like_a_score_are_no_law_of_a_loss(store: Store) -> None:
     runs = [
         replace(
@@ -241,6 +242,7 @@ def test_losses_that_look_like_a_score_are_no_law_of_a_loss(store: Store) -> Non
 
 
 @pytest.mark.parametrize("error", [FitError, NotEnoughData])
+@pytest.mark.one_database
 def test_no_fit_of_the_learning_rate_loses_no_law_of_the_loss(
     store: Store, monkeypatch: pytest.MonkeyPatch, error: type[FitError]
 ) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from lawfit.estimate import loss_law
 from lawfit.estimate.all_laws import LOSS, Evidence, fit_all_laws
 from lawfit.records import Run, RunStatus
 
@@ -26,7 +28,10 @@ def runs_of(loss_params: float, rng: np.random.Generator) -> list[Run]:
     ]
 
 
-def test_a_loss_law_is_a_formula_only_where_every_parameter_is_determined(rng: np.random.Generator) -> None:
+def test_a_loss_law_is_a_formula_only_where_every_parameter_is_determined(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loss_law, "LOSS_RESAMPLES", 40)
     for loss_params in (100.0, 0.0):  # the second: parameters have no effect
         (law,) = (law for law in fit_all_laws(Evidence(runs=runs_of(loss_params, rng))).fitted if law.kind == LOSS)
         weak = set(law.payload["fit"]["certificate"]["weak"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from lawfit.errors import NotEnoughData
+from lawfit.estimate import schedule_study
 from lawfit.estimate.schedule_study import RANGES, LossCurve, loss_curve, study_schedules
 from lawfit.laws.named_schedules import named_shape
 from tests.estimate.test_multi_power import CONSTANT, COSINE, LAW, STEPS, TWO_STAGES, WSD, Course, read_curves
@@ -18,7 +20,28 @@ NOISE = 1e-3
 COURSES = {"cosine": COSINE, "constant": CONSTANT, "two stages": TWO_STAGES, "wsd": WSD}
 
 
-def curves(rng: np.random.Generator, noise: float = NOISE) -> list[LossCurve]:
+@pytest.fixture(scope="module", autouse=True)
+def fitted_once() -> Iterator[None]:
+    """Laws of the same curves, each with some left out, are asked for by many tests: they are fitted once."""
+    known: dict[object, Any] = {}
+
+    def once(fit: Callable[..., Any]) -> Callable[..., Any]:
+        def remembered(courses: Sequence[Course], losses: Sequence[np.ndarray]) -> Any:
+            key = (fit, *((c.steps.tobytes(), c.lr.tobytes(), c.warmup_sum) for c in courses), *map(bytes, losses))
+            if key not in known:
+                known[key] = fit(courses, losses)
+            return known[key]
+
+        return remembered
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, fit in schedule_study._FITS.items():
+            patch.setitem(schedule_study._FITS, name, once(fit))  # type: ignore[index]
+        yield
+
+
+def curves(noise: float = NOISE) -> list[LossCurve]:
+    rng = np.random.default_rng(7)
     return [
         LossCurve(name=name, course=course, loss=LAW.loss(course) * np.exp(noise * rng.normal(size=course.steps.size)))
         for name, course in COURSES.items()
@@ -27,8 +50,7 @@ def curves(rng: np.random.Generator, noise: float = NOISE) -> list[LossCurve]:
 
 @pytest.fixture(scope="module")
 def study() -> dict[str, Any]:
-    rng = np.random.default_rng(7)
-    return study_schedules(curves(rng), schedules=("constant", "linear", "wsd:cooldown=0.4"), lr=3e-4, steps=24000)
+    return study_schedules(curves(), schedules=("constant", "linear", "wsd:cooldown=0.4"), lr=3e-4, steps=24000)
 
 
 def test_a_known_law_tells_schedules_that_were_not_run(study: dict[str, Any]) -> None:
@@ -67,7 +89,7 @@ def test_real_curves_tell_a_longer_run(shared_data: Path) -> None:
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
     wanted = ("rex:beta=best", "wsd:cooldown=best,fall=1-sqrt", "uba:phi=best", "cosine:floor=best")
-    return study_schedules(curves(np.random.default_rng(11)), schedules=wanted, lr=3e-4, steps=24000)
+    return study_schedules(curves(), schedules=wanted, lr=3e-4, steps=24000)
 
 
 class TestBestNumbers:
@@ -91,22 +113,20 @@ class TestBestNumbers:
         assert row["fitted"]["low"] <= best <= row["fitted"]["high"]
         assert set(row["fitted"]["by_law"]) == {"multi_power", "annealing"}
 
-    def test_a_number_that_lies_at_the_end_is_said(
-        self, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_number_that_lies_at_the_end_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(RANGES, "phi", np.geomspace(5, 20, 5))  # type: ignore[index]
-        found = study_schedules(curves(rng), schedules=("uba:phi=best",))
+        found = study_schedules(curves(), schedules=("uba:phi=best",))
         assert any("the loss still falls at phi 5, the last tried" in words for words in found["notes"])
 
     @pytest.mark.parametrize("text", ["uba:phi=best,floor=best", "wsd:cooldown=0.2,fall=best", "power:capped=best"])
-    def test_only_one_number_that_can_be_looked_for(self, text: str, rng: np.random.Generator) -> None:
+    def test_only_one_number_that_can_be_looked_for(self, text: str) -> None:
         with pytest.raises(ValueError, match="best"):
-            study_schedules(curves(rng), schedules=(text,))
+            study_schedules(curves(), schedules=(text,))
 
 
-def test_a_rate_that_rises_again_has_no_interval_unless_a_curve_shows_one(rng: np.random.Generator) -> None:
+def test_a_rate_that_rises_again_has_no_interval_unless_a_curve_shows_one() -> None:
     wanted = ("wsd_s:ends=0.5/1,cooldown=0.2,floor=0.1", "power:capped=0.2,cooldown=0.1", "linear")
-    found = study_schedules(curves(rng), schedules=wanted)
+    found = study_schedules(curves(), schedules=wanted)
     assert {row["schedule"]: row["low"] is None for row in found["schedules"]} == dict(
         zip(wanted, (True, False, False), strict=True)
     )
@@ -114,13 +134,13 @@ def test_a_rate_that_rises_again_has_no_interval_unless_a_curve_shows_one(rng: n
     assert "the formula of wsd_s is from memory, unverified" in found["notes"]
     again = Course(steps=STEPS, lr=3e-4 * np.where(abs(STEPS / STEPS[-1] - 0.5) < 0.1, 0.3, 1.0), warmup_sum=0.3)
     shown = LossCurve(name="again", course=again, loss=LAW.loss(again))
-    found = study_schedules([*curves(rng), shown], schedules=wanted[:1])
+    found = study_schedules([*curves(), shown], schedules=wanted[:1])
     assert found["schedules"][0]["low"] is not None
 
 
-def test_power_is_told_from_its_first_token(rng: np.random.Generator) -> None:
+def test_power_is_told_from_its_first_token() -> None:
     """With a warmup past its cap it never reaches its peak: the law is told the rates that such a run has."""
-    found = study_schedules(curves(rng, noise=0.0), schedules=("power:capped=0.02",), lr=3e-4, steps=24000)
+    found = study_schedules(curves(noise=0.0), schedules=("power:capped=0.02",), lr=3e-4, steps=24000)
     rates = 3e-4 * (STEPS / 24000 / 0.02) ** -0.51
     truth = float(LAW.loss(Course.of(STEPS, rates, warmup_steps=2160))[-1])
     assert found["schedules"][0]["by_law"]["multi_power"] == pytest.approx(truth, rel=2e-3)
@@ -136,7 +156,7 @@ def test_constant_rates_left_out_say_nothing_about_a_falling_one(rng: np.random.
         )
         for points in (STEPS.size, 150, 130)
     ]
-    wsd = next(curve for curve in curves(rng) if curve.name == "wsd")
+    wsd = next(curve for curve in curves() if curve.name == "wsd")
     found = study_schedules([*constants, wsd], schedules=("cosine:floor=0.1",))
     assert found["schedules"][0]["low"] is None
     assert found["curves"][-1]["left_out_error"] is None
@@ -174,19 +194,19 @@ class TestWhatIsSaid:
         with pytest.raises(NotEnoughData, match="no learning rate falls"):
             study_schedules(same)
 
-    def test_two_curves_give_no_interval_and_say_why(self, rng: np.random.Generator) -> None:
-        found = study_schedules(curves(rng)[:2])
+    def test_two_curves_give_no_interval_and_say_why(self) -> None:
+        found = study_schedules(curves()[:2])
         assert {row["low"] for row in found["schedules"]} == {None}
         assert any("no interval: it takes 3 curves with a falling rate" in words for words in found["notes"])
 
-    def test_a_peak_that_no_curve_had(self, rng: np.random.Generator) -> None:
-        found = study_schedules(curves(rng)[:2], lr=3e-2, steps=2500)
+    def test_a_peak_that_no_curve_had(self) -> None:
+        found = study_schedules(curves()[:2], lr=3e-2, steps=2500)
         assert any("no curve ran at a peak near 0.03" in words for words in found["notes"])
         assert any("shorter than every curve" in words for words in found["notes"])
         assert all(row["loss"] > 0 and row["low"] is None for row in found["schedules"])
 
-    def test_an_unknown_schedule_and_a_run_inside_its_warmup(self, rng: np.random.Generator) -> None:
+    def test_an_unknown_schedule_and_a_run_inside_its_warmup(self) -> None:
         with pytest.raises(ValueError, match="no schedule 'steps'"):
-            study_schedules(curves(rng), schedules=("steps",))
+            study_schedules(curves(), schedules=("steps",))
         with pytest.raises(ValueError, match="1,000 steps ends before the warmup of 2,160"):
-            study_schedules(curves(rng), steps=1000)
+            study_schedules(curves(), steps=1000)
