@@ -29,9 +29,10 @@ from lawfit.estimate import loss_law as loss_law_module
 from lawfit.estimate.loss_law import lent_asymptote, loss_law
 from lawfit.estimate.loss_result import LossFit
 from lawfit.estimate.loss_third import fit_further_forms, ordinary_runs
+from lawfit.estimate.repeated import says_no_number
 from lawfit.laws.loss import DATA_CONSTRAINED
 from lawfit.laws.published import published_law
-from lawfit.records import FitStatus, PlanQuestion, Recipe, Run, RunStatus, SizedLoss, Target
+from lawfit.records import Fit, FitStatus, PlanQuestion, Recipe, Run, RunStatus, SizedLoss, Target
 from lawfit.settings import Settings
 from lawfit_api.app import create_app
 from tests.estimate.test_loss_law import stored
@@ -711,6 +712,69 @@ def test_no_best_share_without_a_law_of_it_or_where_one_is_given(sparse: dict[st
     recipe, asked = Recipe(name="r"), PlanQuestion(flops=1e20)
     assert best_share(stored(sparse), recipe, replace(asked, active_share=0.5), 1e20) is None
     assert best_share(stored({**sparse, "further_forms": {}}), recipe, asked, 1e20) is None
+
+
+@pytest.fixture(scope="module")
+def plain() -> Fit:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loss_law_module, "LOSS_RESAMPLES", 40)
+        rows = sized(repeated(1).query("unique_tokens == tokens"))
+        return stored(loss_law((), np.random.default_rng(0), losses=rows).payload)
+
+
+class TestRunsThatDoNotSay:
+    """They read their tokens once and are dense: asked for as such they are answered, and refused otherwise."""
+
+    @pytest.mark.parametrize(
+        "third",
+        [{"epochs": 1.0}, {"active_share": 1.0}, {"experts": 1.0}, {"unique_tokens": 1e12}],
+        ids=lambda third: next(iter(third)),
+    )
+    def test_fresh_and_dense_is_what_they_are(self, plain: Fit, third: dict[str, float]) -> None:
+        ordinary, same = (loss_answer(plain, Target(**TARGET, **each)) for each in ({}, third))
+        assert same["given"][0].endswith("as ordinary runs")
+        assert {**same, "given": [], "lines": []} == {**ordinary, "given": [], "lines": []}
+        if "unique_tokens" in third:
+            return
+        plans = [
+            plan(
+                PlanQuestion(flops=BUDGET, **each),
+                Recipe(name="r"),
+                {"loss": plain},
+                {},
+                lambda at: recommend_without_settings({"loss": plain}, Recipe(name="r"), at, "not asked", missing={}),
+            )
+            for each in ({}, third)
+        ]
+        assert plans[0]["optimum"] == plans[1]["optimum"]
+
+    @pytest.mark.parametrize(
+        "third", [{"epochs": 2.0}, {"active_share": 0.5}, {"experts": 8.0}, {"unique_tokens": 1e10}], ids=str
+    )
+    def test_what_they_are_not_is_refused(self, plain: Fit, third: dict[str, float]) -> None:
+        with pytest.raises(NotEnoughData, match="the runs do not say"):
+            expected_loss(plain, Target(**TARGET, **third))
+
+    def test_runs_with_experts_are_not_dense(self) -> None:
+        """All with eight experts: 8 is what they have, and 1 is what no run shows."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loss_law_module, "LOSS_RESAMPLES", 40)
+            rows = sized(repeated(1).query("unique_tokens == tokens"), num_experts=lambda _: 8)
+            fit = stored(loss_law((), np.random.default_rng(0), losses=rows).payload)
+        eight, ordinary = (expected_loss(fit, Target(**TARGET, **each))[0] for each in ({"experts": 8.0}, {}))
+        assert eight["value"] == ordinary["value"]
+        with pytest.raises(NotEnoughData, match="fewer than 3 scales have another number of experts"):
+            expected_loss(fit, Target(**TARGET, experts=1.0))
+
+
+@pytest.mark.parametrize("blank", ["", " ", "NaN", "<NA>", "null", None, float("nan")], ids=repr)
+def test_a_blank_column_of_unique_tokens_says_nothing(blank: Any) -> None:
+    frame = repeated(1).query("unique_tokens == tokens").assign(unique_tokens=blank)
+    runs = lawfit.observe(frame, recipe="blank").runs
+    assert len(runs) == 15
+    assert not any(says_no_number(run) for run in runs)
+    lacking = fit_further_forms(runs, np.random.default_rng(0))[1]["data_constrained"]
+    assert "the runs do not say how many different tokens they saw" in lacking
 
 
 def test_a_recipe_without_a_law_of_the_loss_refuses_a_further_input() -> None:

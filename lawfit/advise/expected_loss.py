@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from lawfit.advise.third_input import (
     Asked,
     LossAtThird,
+    as_ordinary,
+    asked_for,
     loss_at_third,
     ordinary_law,
     ordinary_notes,
@@ -51,7 +53,7 @@ def expected_loss(fit: Fit, target: Target) -> tuple[dict[str, Any], Mapping[str
     NotEnoughData
         The law does not know the further input that is asked for, or no run varies an input of the target.
     """
-    third = Asked.of(target)
+    third = asked_for(fit.payload, target, target.tokens)
     require_scale(fit.payload, third, target.params, target.tokens)
     law = stored_law(fit, target.level, third)
     said = law.predict(target.params, target.tokens)
@@ -90,7 +92,7 @@ def expected_loss(fit: Fit, target: Target) -> tuple[dict[str, Any], Mapping[str
         else further_forms(fit.payload.get("further_forms") or {}, target, said.expected.value),
         "given": third_notes(law, target.params, target.tokens)
         if isinstance(law, LossAtThird)
-        else ordinary_notes(fit.payload),
+        else [*as_ordinary(fit.payload, target, target.tokens), *ordinary_notes(fit.payload)],
     }
     return answer, said.extrapolation_decades
 

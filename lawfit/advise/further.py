@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.advise.expected_loss import choice_words, digits, expected_loss
-from lawfit.advise.third_input import Asked, loss_at_third
+from lawfit.advise.third_input import Asked, asked_for, loss_at_third
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.critical_laws import AveragedLaw
 from lawfit.estimate.optimum_law import OptimumLaw, PredictedOptimum
@@ -184,7 +184,7 @@ def loss_answer(fit: Fit, target: Target) -> dict[str, Any]:
         As `expected_loss.expected_loss`.
     """
     answer, decades = expected_loss(fit, target)
-    third = Asked.of(target)
+    third = asked_for(fit.payload, target, target.tokens)
     if third is None:
         standing = _standing(fit, decades)
     else:  # the form that answers says how well it is known, beside the law of ordinary runs

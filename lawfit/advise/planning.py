@@ -21,7 +21,7 @@ from lawfit.advise.planning_routes import disagreement, each_form, forms_alone, 
 from lawfit.advise.planning_runs import runs_words
 from lawfit.advise.planning_third import asked_part, best_share
 from lawfit.advise.planning_time import time_answer, tokens_per_second
-from lawfit.advise.third_input import Asked, LossAtThird, beyond_note, require_both
+from lawfit.advise.third_input import LossAtThird, asked_for, beyond_note, require_both
 from lawfit.errors import NotEnoughData
 from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
 from lawfit.records import LARGEST_TARGET, Fit, FitStatus, PlanQuestion, Recipe, Target
@@ -65,7 +65,7 @@ def plan(
     if fit is None or fit.status is FitStatus.UNCERTIFIED:
         reason = missing.get("loss") or "this fit has none; run lawfit fit again"
         raise NotEnoughData(f"a plan needs a law of the loss in parameters and tokens, and there is none: {reason}")
-    third = Asked.of(question)
+    third = asked_for(fit.payload, question, question.tokens)
     require_both(fit.payload, third)
     belief = LossBelief.of(fit, question.level, third)
     source = belief.source

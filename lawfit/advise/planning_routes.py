@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from lawfit.advise.loss_belief import LossBelief, finite
 from lawfit.advise.planning_optimum import best_split, optimal_path
+from lawfit.advise.planning_runs import WIDEST
 from lawfit.estimate.isoflop import IsoFlop, ProfileLaw
 from lawfit.units import format_quantity
+
+EXPONENTS: Final = 1.0  # from no compute that goes into size to all of it: an interval as wide says nothing
 
 
 def each_form(belief: LossBelief, flops: float, served: float) -> list[dict[str, Any]]:
@@ -43,17 +46,24 @@ def forms_alone(belief: LossBelief, flops: float, served: float) -> dict[str, An
 
 
 def profile_part(found: IsoFlop, flops: float, level: float) -> dict[str, Any]:
-    """The part of the document."""
+    """The part of the document; an interval that says nothing is none, and `wide` says so."""
     value, low, high = found.at(flops, level)
-    exponent = found.exponent(flops, level)
+    exponent, *slopes = found.exponent(flops, level)
+    sizes, slopes = told(low, high), slopes if slopes[1] - slopes[0] <= EXPONENTS else [math.nan] * 2
+    minima = [told(*p.interval(level)) for p in found.profiles]
+    silent = sum(math.isnan(ends[0]) for ends in (sizes, slopes, *minima))
     return {
-        "params": {"value": finite(value), "low": finite(low), "high": finite(high), "level": level},
+        "params": {"value": finite(value), "low": finite(sizes[0]), "high": finite(sizes[1]), "level": level},
         "params_exponent": {
-            "value": finite(exponent[0]),
-            "low": finite(exponent[1]),
-            "high": finite(exponent[2]),
+            "value": finite(exponent),
+            "low": finite(slopes[0]),
+            "high": finite(slopes[1]),
             "level": level,
         },
+        "wide": f"at a level of {100 * level:g} % {len(found.profiles)} profiles leave what has no interval here open "
+        f"by more than a factor {WIDEST:g} in size, or {EXPONENTS:g} in the exponent"
+        if silent
+        else "",
         "budgets": [
             {
                 "flops": finite(p.flops),
@@ -62,11 +72,15 @@ def profile_part(found: IsoFlop, flops: float, level: float) -> dict[str, Any]:
                 "low": finite(ends[0]),
                 "high": finite(ends[1]),
             }
-            for p in found.profiles
-            for ends in (p.interval(level),)
+            for p, ends in zip(found.profiles, minima, strict=True)
         ],
         "without_minimum": found.left_out,
     }
+
+
+def told(low: float, high: float) -> tuple[float, float]:
+    """Ends of an interval of sizes; NaN for one so wide that a plan would refuse it."""
+    return (low, high) if high <= WIDEST * low else (math.nan, math.nan)
 
 
 def disagreement(part: Mapping[str, Any], ours: Mapping[str, Any]) -> str:

@@ -216,6 +216,31 @@ def usable_form(payload: Mapping[str, Any], form: str) -> Mapping[str, Any] | No
     return stored if usable else None
 
 
+def asked_for(payload: Mapping[str, Any], asked: ThirdInputs, tokens: float | None) -> Asked | None:
+    """The further input that moves the loss; None also where ordinary runs have what is asked for, and no form more.
+
+    Parameters
+    ----------
+    tokens : of the target, where they are known
+    """
+    third = Asked.of(asked)
+    if third is None or usable_form(payload, third.form) is not None:
+        return third
+    # fits of before do not say what is usual; tokens that are read once always are
+    usual = (payload.get("usual") or {"data_constrained": 1.0}).get(third.form)
+    if usual is None or (third.name == "unique_tokens" and tokens is None):
+        return third
+    return None if np.isclose(float(third.third(tokens or 1.0)), usual, rtol=1e-9) else third
+
+
+def as_ordinary(payload: Mapping[str, Any], asked: ThirdInputs, tokens: float | None) -> list[str]:
+    """A sentence where what is asked for is what ordinary runs have, and no form of the runs knows of others."""
+    third = Asked.of(asked)
+    if third is None or asked_for(payload, asked, tokens) is not None:
+        return []
+    return [f"with {third.words()}, as ordinary runs"]
+
+
 def loss_at_third(fit: Fit, asked: Asked, level: float) -> LossAtThird:
     """The law that answers with a further input.
 

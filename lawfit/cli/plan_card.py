@@ -73,7 +73,8 @@ def _routes(document: Mapping[str, Any]) -> list[RenderableType]:
         _table(members_table(document)),
     ]
     if document["isoflop"]:
-        return [*parts, plain(""), heading("IsoFLOP profiles"), _table(profiles_table(document))]
+        parts += [plain(""), heading("IsoFLOP profiles"), _table(profiles_table(document))]
+        return [*parts, plain(wide)] if (wide := document["isoflop"]["wide"]) else parts
     return [*parts, plain(f"no route by IsoFLOP profiles: {document['missing']['isoflop']}")]
 
 

@@ -20,7 +20,7 @@ from lawfit.estimate.loss_fit import AsymptotePrior, LossFit, fit_loss, quick_fi
 from lawfit.estimate.loss_forms import FORMS, SAME_INPUT
 from lawfit.estimate.loss_forms_further import EVERY_FORM
 from lawfit.estimate.loss_result import FormDraws
-from lawfit.estimate.loss_third import Measured, fit_further_forms, ordinary_runs
+from lawfit.estimate.loss_third import Measured, fit_further_forms, ordinary_runs, usual_inputs
 from lawfit.estimate.newton import Floats
 from lawfit.estimate.observations import observe
 from lawfit.estimate.snapping import PARAMS_TOLERANCE, indexed, snap
@@ -122,6 +122,7 @@ def loss_law(
         "asymptote": [] if same else asymptotes(fit, free, lent),
         "same_input": same_input(points),
         "further_forms": further,
+        "usual": usual_inputs([*runs, *losses], held),
         "not_fitted": lacking,
         "points": [
             {"params": n, "tokens": d, "loss": y}

@@ -142,6 +142,13 @@ def _ordinary_otherwise(runs: Sequence[Measured], name: str, held: Sequence[Run]
     return kept
 
 
+def usual_inputs(runs: Sequence[Measured], held: Sequence[Run] = ()) -> dict[str, float]:
+    """Third input of ordinary runs by form: tokens read once, and a dense model where they do not say."""
+    ordinary, _ = ordinary_runs(runs, held)
+    said = {name: [v for run in ordinary if (v := third.of(run)) is not None] for name, third in THIRDS.items()}
+    return {name: 1.0 if name == "data_constrained" or not said[name] else _usual(said[name]) for name in said}
+
+
 def fit_further_forms(
     runs: Sequence[Measured],
     rng: np.random.Generator,
@@ -162,12 +169,12 @@ def fit_further_forms(
     """
     fitted: dict[str, Any] = {}
     missing: dict[str, str] = {}
-    ordinary, _ = ordinary_runs(runs, held)  # whose law the effect of a further input is held against
+    # of the runs whose law the effect of a further input is held against
+    usual_of = usual_inputs(runs, held) if runs else {}
     for name, third in THIRDS.items():
         others = _ordinary_otherwise(runs, name, held)
         points = _points(others, third)
-        own = [value for run in ordinary if (value := third.of(run)) is not None]
-        usual = _usual(own or points[3]) if name != "data_constrained" and points.size else 1.0
+        usual = usual_of.get(name, 1.0)
         apart = np.abs(np.log(points[3] / usual)) > np.log(REPEATED)
         if all(third.of(run) is None for run in runs):
             missing[name] = f"{third.label}: the runs do not say {third.what} (column {third.columns})"

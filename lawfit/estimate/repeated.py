@@ -14,7 +14,7 @@ from lawfit.units import parse_quantity
 
 REPEATED: Final = 1.05  # tokens per unique token, from which a run repeats
 UNIQUE: Final = ("unique_tokens",)
-BLANK: Final = ("", "nan", "none", "null")
+BLANK: Final = ("", "nan", "none", "null", "<na>")
 EPOCHS: Final = ("epochs", "num_epochs", "n_epochs")
 
 

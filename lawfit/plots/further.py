@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lawfit.advise.expected_loss import loss_along, loss_line, stored_law
 from lawfit.advise.further import ANSWERS, critical_along, interval_along
-from lawfit.advise.third_input import Asked
+from lawfit.advise.third_input import asked_for
 from lawfit.plots import style
 from lawfit.plots.words import scale_words
 from lawfit.records import THIRD_INPUTS, ThirdInputs
@@ -155,7 +155,8 @@ def _critical(fit: Fit, document: Mapping[str, Any]) -> LawChart:
 def _loss(fit: Fit, document: Mapping[str, Any]) -> LawChart:
     said, target = document["expected_loss"], document["target"]
     asked = ThirdInputs(**{name: target[name] for name in THIRD_INPUTS if name in target})
-    law, ordinary = stored_law(fit, said["level"], Asked.of(asked)), stored_law(fit, said["level"])
+    third = asked_for(fit.payload, asked, target["tokens"])
+    law, ordinary = stored_law(fit, said["level"], third), stored_law(fit, said["level"])
     sizes = []
     for params in sorted({point["params"] for point in fit.payload["points"]}):
         dots = tuple(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lawfit.advise.loss_belief import profiles
 from lawfit.advise.planning_optimum import optimal_path
+from lawfit.advise.planning_routes import told
 from lawfit.estimate.isoflop import ISOFLOP, IsoFlop
 from lawfit.estimate.loss_law import form_name
 from lawfit.plots import style
@@ -90,13 +91,11 @@ def members_table(document: Mapping[str, Any]) -> Table:
                 "-" if factor is None else f"{factor:.2f}x",
                 format_quantity(part["params"]["value"]),
                 _ends(part["params"]),
-                f"{exponent['value']:.2f} ({exponent['low']:.2f} to {exponent['high']:.2f})",
+                _exponent(exponent),
             )
         )
-    exponent = optimum["params_exponent"]
-    ends = "" if exponent["low"] is None else f" ({exponent['low']:.2f} to {exponent['high']:.2f})"
-    whole = optimum["params"]
-    rows.append(("plan", "", "", format_quantity(whole["value"]), _ends(whole), f"{exponent['value']:.2f}{ends}"))
+    whole, exponent = optimum["params"], _exponent(optimum["params_exponent"])
+    rows.append(("plan", "", "", format_quantity(whole["value"]), _ends(whole), exponent))
     return Table(columns=columns, rows=tuple(rows), numbers=columns[1:4], strong=len(rows) - 1)
 
 
@@ -110,12 +109,17 @@ def profiles_table(document: Mapping[str, Any]) -> Table:
                 format_flops(row["flops"]),
                 str(row["sizes"]),
                 format_quantity(row["params"]),
-                f"{format_quantity(row['low'])} to {format_quantity(row['high'])}",
+                _ends(row),
             )
             for row in document["isoflop"]["budgets"]
         ),
         numbers=columns[:3],
     )
+
+
+def _exponent(part: Mapping[str, Any]) -> str:
+    ends = "" if part["low"] is None or part["high"] is None else f" ({part['low']:.2f} to {part['high']:.2f})"
+    return f"{part['value']:.2f}{ends}"
 
 
 def _ends(part: Mapping[str, Any]) -> str:
@@ -145,7 +149,8 @@ def routes_numbers(fit: Fit, document: Mapping[str, Any]) -> RoutesChart:
     if document["isoflop"] and isinstance(found, IsoFlop):
         rows = document["isoflop"]["budgets"]
         shown = np.array([[row[name] for name in ("flops", "params", "low", "high")] for row in rows], dtype=float)
-        line = np.array([found.at(float(c), belief.level) for c in flops]).T
+        said = (found.at(float(c), belief.level) for c in flops)
+        line = np.array([(value, *told(low, high)) for value, low, high in said]).T
     ends = optimum["params"]
     known = ends["low"] is not None and ends["high"] is not None
     return RoutesChart(
@@ -164,13 +169,14 @@ def routes_figure(chart: RoutesChart) -> Figure:
     x = chart.flops.tolist()
     traces: list[dict[str, Any]] = []
     if chart.line.size:
-        middle, low, high = (row.tolist() for row in chart.line)
-        edge = {**base, "x": x, "line": {"width": 0}, "showlegend": False}
+        middle, low, high = chart.line
+        known = np.isfinite(low)
+        edge = {**base, "x": chart.flops[known].tolist(), "line": {"width": 0}, "showlegend": False}
         traces += [
-            {**edge, "y": low},
-            {**edge, "y": high, "fill": "tonexty", "fillcolor": style.colour("band")},
+            {**edge, "y": low[known].tolist()},
+            {**edge, "y": high[known].tolist(), "fill": "tonexty", "fillcolor": style.colour("band")},
             {
-                **base, "x": x, "y": middle, "name": "through the minima",
+                **base, "x": x, "y": middle.tolist(), "name": "through the minima",
                 "line": {"color": style.colour("ours"), "width": 2.2},
             },
         ]  # fmt: skip
@@ -219,7 +225,7 @@ def routes_figure(chart: RoutesChart) -> Figure:
         every = np.concatenate([every, low, high])
     traces.append(answer)
     # one form that runs away does not flatten the others
-    bottom, top = max(every.min(), size[0] / 1e4), min(every.max(), size[0] * 1e3)
+    bottom, top = max(np.nanmin(every), size[0] / 1e4), min(np.nanmax(every), size[0] * 1e3)
     return style.figure(
         traces,
         {
@@ -235,8 +241,8 @@ def _bars(value: Floats, low: Floats, high: Floats, colour: str) -> dict[str, An
     return {
         "type": "data",
         "symmetric": False,
-        "array": (high - value).clip(0).tolist(),
-        "arrayminus": (value - low).clip(0).tolist(),
+        "array": np.nan_to_num(high - value).clip(0).tolist(),
+        "arrayminus": np.nan_to_num(value - low).clip(0).tolist(),
         "color": colour,
         "thickness": 1.6,
         "width": 4,

@@ -183,6 +183,8 @@ def _routes(fit: Fit, document: Mapping[str, Any]) -> str:
         table=profiles_table(document) if document["isoflop"] else members_table(document),
     )
     body += chart_html(chart)
+    if document["isoflop"] and document["isoflop"]["wide"]:
+        body += tag("p", text(_sentence(document["isoflop"]["wide"])))
     if not document["isoflop"]:
         body += tag("p", text(_sentence(f"no route by IsoFLOP profiles: {document['missing']['isoflop']}")))
     return tag("section", body, aria_labelledby="plan-routes-title")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lawfit.advise.loss_belief import LossBelief
 from lawfit.advise.planning_optimum import FLOPS_PER_SERVED_TOKEN, OptimalPath, optimal_path, tokens_for
-from lawfit.advise.third_input import Asked
+from lawfit.advise.third_input import asked_for
 from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
 from lawfit.plots import style
 from lawfit.plots.words import scale_words
@@ -126,7 +126,8 @@ def plane_numbers(fit: Fit, document: Mapping[str, Any]) -> PlaneChart:
 
 def belief_of(fit: Fit, document: Mapping[str, Any]) -> LossBelief:
     asked = ThirdInputs(**{name: document["asked"][name] for name in THIRD_INPUTS if name in document["asked"]})
-    return LossBelief.of(fit, document["asked"]["level"], Asked.of(asked))
+    third = asked_for(fit.payload, asked, document["asked"].get("tokens"))
+    return LossBelief.of(fit, document["asked"]["level"], third)
 
 
 def _levels(losses: Floats) -> Floats:

@@ -454,6 +454,22 @@ class TestRoutes:
         (alone,) = document["optimum"]["forms"]
         assert alone["params"] == pytest.approx(document["optimum"]["central_params"], rel=1e-3)
 
+    def test_intervals_of_profiles_that_say_nothing_are_none(self) -> None:
+        """Three budgets leave one degree of freedom: at 99.9 % Student's t is 637 sds wide, and at 90 % 6."""
+        params, tokens, loss = profiles_of(CHINCHILLA)
+        three = params * tokens < 1.1e20 / 6
+        assert len(np.unique(np.round(np.log(params[three] * tokens[three]), 2))) == 3
+        fit = loss_fit(params, tokens, loss)
+        kept = [point for point, keep in zip(fit.payload["points"], three, strict=True) if keep]
+        fit = replace(fit, payload={**fit.payload, "points": kept})
+        said = {level: asked(fit, flops=1e21, level=level)["isoflop"] for level in (0.9, 0.999)}
+        for name in ("params", "params_exponent"):
+            assert said[0.9][name]["low"] < said[0.9][name]["value"] < said[0.9][name]["high"]
+            assert said[0.999][name]["value"] == said[0.9][name]["value"]
+            assert (said[0.999][name]["low"], said[0.999][name]["high"]) == (None, None)
+        assert said[0.9]["wide"] == ""
+        assert said[0.999]["wide"].startswith("at a level of 99.9 % 3 profiles leave what has no interval here open")
+
     def test_routes_that_disagree_say_so(self) -> None:
         """A stored form whose sizes are ten times those of the profiles that are stored beside it."""
         fit = loss_fit(*profiles_of(CHINCHILLA))
