@@ -23,7 +23,7 @@ LONG: Final = 8  # numbers, beyond which a list is told by its size, mean, sprea
 # of equal starts agreed, how a law fitted without one cluster came out where that leaves it open, ties of forms.
 LEFT_OUT: Final = frozenset(
     {
-        *("id", "fit_id", "prediction_id", "prediction_fit_id", "data_hash", "created_at", "code_version", "version"),
+        *("id", "data_hash", "created_at", "code_version", "version"),
         *("notes", "warnings", "sentences", "words"),
         *("search", "influence", "sensitivity", "needed_runs", "gradient", "agreement", "condition"),
         *("standing", "stands"),
@@ -79,7 +79,7 @@ def _flat(document: Any, place: str = "") -> Iterator[tuple[str, Any]]:
     """(place, value) of every leaf: numbers with six digits, words without the numbers in them."""
     if isinstance(document, Mapping):
         for key, value in document.items():
-            if key not in LEFT_OUT:
+            if key not in LEFT_OUT and not key.endswith("_id"):
                 yield from _flat(value, f"{place}/{key}")
     elif isinstance(document, list):
         yield f"{place}/count", float(len(document))

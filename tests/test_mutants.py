@@ -82,8 +82,8 @@ def test_a_fault_is_shown_to_its_modules_tests_then_the_net_then_the_quickest_as
     shown = [tests for (tests,) in campaign.reached(fault, ROOT, touched, float("inf"))]
     assert shown[:4] == [own, net, quick, slow]  # then those that name the module
     assert elsewhere not in shown[:4]
-    assert [tests for (tests,) in campaign.reached(fault, ROOT, touched, 55.0)] == [own, net, quick]
-    assert campaign.reached(fault, ROOT, touched, 1.0) == [[own]]
+    assert [tests for (tests,) in campaign.reached(fault, ROOT, touched, 5.0)] == [own, net, quick]
+    assert campaign.reached(fault, ROOT, touched, 1.0) == [[own], [net]]
 
 
 def test_tests_of_the_module_run_first() -> None:

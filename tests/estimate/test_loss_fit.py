@@ -223,3 +223,11 @@ class TestRefusals:
         params, tokens, loss = simulated(rng)
         with pytest.raises(FitError, match="do not fall"):
             fit_loss(params, tokens, 10 / loss, rng=rng)
+
+
+def test_a_form_without_an_asymptote_has_none_to_be_sensitive_to() -> None:
+    params, tokens = (grid.ravel() for grid in np.meshgrid(np.geomspace(1e7, 1e9, 5), np.geomspace(1e9, 1e11, 4)))
+    loss = CHINCHILLA.loss(params, tokens)
+    for name, form in FORMS.items():
+        found = fit_loss(params, tokens, loss, rng=np.random.default_rng(0), form=name, resamples=0)
+        assert bool(found.sensitivity) == form.asymptote, name

@@ -196,17 +196,22 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(corpus: Path, tmp_path: P
         execute(plan, ended=lambda _: None, report=lambda _: None)
 
 
-def test_the_time_left_goes_by_the_pace_since_the_first_tokens(tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", [0, 256])
+def test_the_time_left_goes_by_the_pace_since_the_first_tokens(tmp_path: Path, before: int) -> None:
+    """Tokens that a launch before this one trained are no pace of this one."""
     made = task(lrs=(0.1,))
     logs = tmp_path / "runs"
     logs.mkdir()
+    start = [{"event": "train", "tokens": before}] if before else []
+    log_of(made.ids[0], logs).write_text("".join(json.dumps(event) + "\n" for event in start))
     now, left = 0.0, []
 
     def sleep(_: float) -> None:
         nonlocal now
         now += 10
         if now > 50:  # 50 s of compilation, then a tenth of the run every 10 s
-            events = [{"event": "train", "tokens": int(64 * n)} for n in range(1, int((now - 50) / 10) + 1)]
+            steps = range(1, int((now - 50) / 10) + 1)
+            events = start + [{"event": "train", "tokens": before + int(64 * n)} for n in steps]
             log_of(made.ids[0], logs).write_text("".join(json.dumps(event) + "\n" for event in events))
 
     campaign = Campaign(
@@ -216,5 +221,5 @@ def test_the_time_left_goes_by_the_pace_since_the_first_tokens(tmp_path: Path) -
     )  # fmt: skip
     campaign.run()
     assert left[:7] == [None] * 7
-    assert left[7] == pytest.approx(10 * 512 / 128)
-    assert left[9] == pytest.approx(30 * 384 / 256)
+    assert left[7] == pytest.approx(10 * (512 - before) / 128)
+    assert left[9] == pytest.approx(30 * (384 - before) / 256)

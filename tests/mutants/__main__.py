@@ -9,8 +9,8 @@ noticed. With `--patience` none of these four is begun after so many seconds.
 
 With `--touched`, made for long campaigns, every test file of these folders is traced once (the FILE keeps what was seen
 for the next time), and a fault is shown to those that run its line, the quickest first, and to those that name its
-module, which may run it in a process of their own; with `--patience` to as many of these as take so long together
-without a fault. What is left out by impatience counts as not noticing.
+module, which may run it in a process of their own; with `--patience`, beside the module's own tests and the net, to as
+many of these as take so long together without a fault. What is left out by impatience counts as not noticing.
 """
 
 from __future__ import annotations
@@ -155,17 +155,17 @@ def tests_of(path: str, tree: Path) -> list[str]:
 def reached(fault: Fault, tree: Path, touched: Touched, patience_s: float) -> list[list[str]]:
     """Test files of the folder that run the line of a fault, one by one; then those that name its module.
 
-    Only as many as take `patience_s` together, and at least one.
+    The module's own first, then the net over all numbers, then the quickest: as many of these as take `patience_s`.
     """
     own, near, rest = ordered(fault.path, tree)
     folder = {*own, *near, *rest}
     found = [test for test in touched.reaching(fault.path, fault.line) if test in folder]
-    # the module's own first, then the net over all numbers, then the quickest
-    found.sort(key=lambda test: (test not in own, not _is_net(test)))
-    tests = [*found, *(test for test in (*own, *near) if test not in found)]
-    spent = accumulate(touched.seconds.get(test, 0.0) for test in tests)
-    shown = [test for test, seconds in zip(tests, spent, strict=True) if seconds <= patience_s]
-    return [[test] for test in shown or tests[:1]]
+    first = [test for test in found if test in own] + [test for test in found if _is_net(test) and test not in own]
+    later = [test for test in found if test not in first]
+    later += [test for test in (*own, *near) if test not in (*first, *later)]
+    spent = accumulate(touched.seconds.get(test, 0.0) for test in later)
+    shown = first + [test for test, seconds in zip(later, spent, strict=True) if seconds <= patience_s]
+    return [[test] for test in shown or later[:1]]
 
 
 def stages(path: str, tree: Path) -> list[list[str]]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
 
 from lawfit.errors import NoFit, NoRecipe, NoRun, StoreError
-from lawfit.records import FitStatus, Optimum, OptimumStatus, Run
+from lawfit.records import FitStatus, Optimum, OptimumStatus, Run, StepsToTarget, TargetSweep
 from lawfit.storage import Store
 from tests.storage.builders import diverged, fit, recipe, run
 
@@ -303,3 +304,19 @@ def test_every_field_of_a_run_is_stored() -> None:
     from lawfit.storage.tables import runs
 
     assert {field.name for field in dataclasses.fields(Run)} <= set(runs.c.keys())
+
+
+def test_steps_to_a_target_given_again_are_counted_as_what_they_are(store: Store) -> None:
+    def row(key: str, **changes: Any) -> StepsToTarget:
+        return StepsToTarget(
+            **{"run_key": key, "params": 1e8, "batch_tokens": 65536.0, "steps": 900.0, "target_loss": 3.2, **changes}
+        )
+
+    def put(*rows: StepsToTarget) -> tuple[int, int, int]:
+        found = store.put_targets([TargetSweep(recipe=recipe(), rows=rows)], named=True)
+        return found.inserted, found.updated, found.unchanged
+
+    assert put(row("a"), row("b", lr=1e-3)) == (2, 0, 0)
+    assert put(row("a"), row("b", lr=1e-3)) == (0, 0, 2)
+    assert put(row("a"), row("b", lr=2e-3), row("c")) == (1, 1, 1)
+    assert {t.run_key: t.lr for t in store.targets(recipe().key)} == {"a": None, "b": 2e-3, "c": None}
