@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import uuid
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ DEFAULT_POSTGRES = "postgresql+psycopg://root@127.0.0.1:5432/test"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, default=20261121, help="seed of the `rng` fixture")
+    parser.addoption("--shuffle", type=int, metavar="SEED", help="files, and the tests of each, in an order by chance")
     parser.addoption("--update-golden", action="store_true", help="rewrite the files in tests/golden")
 
 
@@ -36,7 +38,12 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if (seed := config.getoption("--shuffle")) is not None:
+        order = random.Random(seed)
+        place = {path: order.random() for path in sorted({item.path for item in items})}
+        order.shuffle(items)
+        items.sort(key=lambda item: place[item.path])  # files stay together: what a module makes is made once
     if any(item.get_closest_marker("gpu") for item in items) and not _has_cuda():
         skip = pytest.mark.skip(reason="needs a CUDA device")
         for item in items:
