@@ -12,6 +12,7 @@ from lawfit.estimate.critical_analysis import analyse_critical
 from lawfit.estimate.critical_batch import CriticalBatch
 from lawfit.estimate.steps_to_target import fit_steps_table
 from lawfit.laws.critical_batch import DOUBLING, ZHANG
+from lawfit.laws.published import published_laws
 from lawfit.records import FitStatus
 from tests.estimate.simulated_batches import measured
 from tests.estimate.test_steps_to_target import zhang_table
@@ -47,6 +48,14 @@ def test_the_law_that_the_data_demand_answers(rng: np.random.Generator) -> None:
     assert said.definition == DOUBLING
     with pytest.raises(ValueError, match="needs params"):
         by_params.predict(1e12)
+
+
+@pytest.mark.parametrize(("exponent", "without", "said"), [(1.2, (), True), (0.46, (), False), (1.2, None, False)])
+def test_an_exponent_unlike_what_is_lent_is_said(exponent: float, without: tuple[str, ...] | None, said: bool) -> None:
+    """Where somebody lends: with all laws withheld there is nothing that it could be unlike."""
+    rows = [measured(1e6 * (d / 1e9) ** exponent, n, d) for n, d in SIZES]
+    found = analyse_critical(rows, (), tuple(published_laws()) if without is None else without)
+    assert any("is unlike the" in sentence for sentence in found.sentences) == said
 
 
 def test_two_sizes_borrow_the_exponent() -> None:

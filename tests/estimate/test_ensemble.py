@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -119,3 +120,30 @@ def test_no_choice_that_converges_is_an_error() -> None:
     observed = nine_scales()
     with pytest.raises(FitError, match=r"no joint surface could be fitted .*window"):
         fit_ensemble(observed, {}, choices=[Choice("cubic", -1.0, "own")])
+
+
+def test_a_cell_counts_once_alone_once_with_its_size_and_once_with_all_larger_sizes() -> None:
+    """Six sizes of two cells: what was foretold of each in each group costs another amount, and shares are counted."""
+    size = np.repeat(np.arange(6), 2)
+    observed = SimpleNamespace(n_cells=12, size_of_cell=lambda: size)
+    groups = room.left_out_groups(observed)  # type: ignore[arg-type]
+    rng = np.random.default_rng(1)
+    fits = [SimpleNamespace(foretold=[rng.normal(size=(len(group), 2)) for group in groups]) for _ in range(3)]
+    surfaces = {
+        cell: SimpleNamespace(regret=lambda lr, batch: SimpleNamespace(regret=np.log(lr) ** 2 + np.log(batch) ** 2))
+        for cell in range(11)  # the last one has too few runs to price a mistake
+    }
+    found = room._scores(observed, surfaces, groups, dict(enumerate(fits)))  # type: ignore[arg-type]
+    upward = [group for group in groups if len(set(size[group])) > 1]
+    assert [len(group) for group in upward] == [8, 6, 4]
+    wanted, weights = np.zeros(3), 0.0
+    for at, group in enumerate(groups):
+        for place, cell in enumerate(group):
+            if cell == 11:
+                continue
+            held = sum(cell in each for each in upward)
+            weight = 1 / held if len(set(size[group])) > 1 else 1.0
+            weights += weight
+            wanted += weight * np.array([(fit.foretold[at][place] ** 2).sum() for fit in fits])
+    np.testing.assert_allclose(found, wanted / weights, rtol=1e-12)
+    assert weights == pytest.approx(2 * 11 + 7)  # alone, with its size; and the seven larger ones that can be priced
