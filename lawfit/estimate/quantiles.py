@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -56,30 +55,3 @@ def student_quantile(probability: float, freedom: int) -> float:
         middle = 0.5 * (low + high)
         low, high = (middle, high) if student_cdf(middle, freedom) < probability else (low, middle)
     return 0.5 * (low + high)
-
-
-def averaged_ends(
-    quantiles: Sequence[Floats], centres: Sequence[float], weights: Sequence[float], outer: float, apart: float
-) -> tuple[float, float]:
-    """Ends of the interval of an average, of which each member knows its own distribution.
-
-    The members' errors go together, so the average's quantiles are theirs averaged; how far the members lie from their
-    average counts by `apart`, independently. NaN or infinite where a member's tails are.
-
-    Parameters
-    ----------
-    quantiles : of each member, at shares (j + 1/2) / n
-    weights : of the members, adding up to one
-    outer : probability beyond each end
-    """
-    share = np.asarray(weights, dtype=float)
-    with np.errstate(invalid="ignore"):
-        within = share @ np.array(quantiles)
-        off = apart * (np.asarray(centres, dtype=float) - share @ np.asarray(centres, dtype=float))
-        values = np.add.outer(off, within).ravel()
-    if np.isnan(values).any():  # members that are open at opposite ends
-        return math.nan, math.nan
-    order = np.argsort(values)
-    mass = np.repeat(share / len(within), len(within))[order]
-    low, high = np.interp([outer, 1 - outer], np.cumsum(mass) - mass / 2, values[order])
-    return float(low), float(high)

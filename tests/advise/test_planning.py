@@ -413,24 +413,19 @@ class TestSeveralForms:
             assert ends[0] < np.median(best.log_params_each[start : start + count]) < ends[1]
             start += count
 
-    def test_quantiles_of_forms_are_averaged_and_half_of_what_parts_them_is_added(self) -> None:
-        """Draws on a line from 0 to 1, by all forms but one 10 higher: which way they lie apart is all there is."""
+    def test_the_interval_is_of_the_mixture_of_forms(self) -> None:
+        """Draws on a line from 0 to 1 by one form, and 10 higher by the other, each as often as it counts."""
         _, belief = of_two_forms()
-        few = replace(belief, fits=belief.fits[:2], weights=(0.6, 0.4), loss_weights=(0.6, 0.4), counts=(101, 51))
-        draws = np.append(np.linspace(0, 1, 101), 10 + np.linspace(0, 1, 51))
+        few = replace(belief, fits=belief.fits[:2], weights=(0.6, 0.4), loss_weights=(0.6, 0.4), counts=(301, 201))
+        draws = np.append(np.linspace(0, 1, 301), 10 + np.linspace(0, 1, 201))
         ends = few.bounds(draws)
-        # around 4.5 lie 60 % at -2 and 40 % at +3, each a line from -1/2 to 1/2 stretched at its ends
         assert ends is not None
         clusters = [(fit.certificate.clusters, fit.fitted) for fit in few.fits]
-        outer = [
-            sum(w * tail(1 - 2 * p, *c) for w, c in zip(few.weights, clusters, strict=True))
-            for p in (0.05 / 0.6, 0.05 / 0.4)
-        ]
-        assert ends == pytest.approx((2 + outer[0], 7 + 1 - outer[1]), abs=5e-3)
-        # draws of one form that never end leave that end to the mixture: 16 % of the worlds are infinite
-        draws[-20:] = np.inf
-        assert few.bounds(draws) == (pytest.approx(ends[0], abs=5e-3), np.inf)
-        draws[-20:] = 11.0
+        low, high = (tail(1 - 2 * 0.05 / w, *c) for w, c in zip(few.weights, clusters, strict=True))
+        assert ends == pytest.approx((low, 11 - high), abs=0.01)
+        draws[-40:] = np.inf  # a share of the worlds beyond any end
+        assert few.bounds(draws) == (pytest.approx(ends[0], abs=1e-9), np.inf)
+        draws[-40:] = 11.0
         assert few.positive_bounds(np.exp(draws)) == pytest.approx(np.exp(few.bounds(draws)), rel=1e-12)
 
 
