@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lawfit.errors import NotEnoughData
-from lawfit.estimate.loss_backtest import TOLERATED, Candidate, candidates, judge
+from lawfit.estimate.loss_backtest import TOLERATED, Candidate, candidates, cuts, judge
 from lawfit.estimate.loss_ensemble import LossEnsemble, _resamples, fit_ensemble
 from lawfit.estimate.loss_fit import AsymptotePrior, fit_loss
 from lawfit.laws.loss import CHINCHILLA
@@ -192,3 +192,13 @@ def test_a_window_that_leaves_too_few_runs_is_not_tried(runs: int, windows: set[
 )
 def test_a_member_is_resampled_as_often_as_it_counts(asked: int, weight: float, made: int) -> None:
     assert _resamples(asked, weight) == made
+
+
+def test_runs_are_parted_once_at_each_place_and_never_with_nothing_held_back() -> None:
+    """Three budgets: however many quantiles fall between two of them, the runs part there in one way."""
+    log_flops = np.log(np.repeat([1e18, 1e19, 1e20], 12))
+    (cut,) = cuts(log_flops, np.arange(36))
+    assert (cut.inner == (log_flops < np.log(2e19))).all()
+    np.testing.assert_allclose(cut.beyond, 1.0)
+    with pytest.raises(NotEnoughData, match="12 scales at 1 budgets"):
+        cuts(log_flops[:12], np.arange(12))

@@ -58,6 +58,7 @@ def test_the_default_build_gives_the_tokens_it_always_gave(tmp_path: Path) -> No
     assert manifest.hash == "2a9f2a6e9912e8e2"  # also covers how tokenizer.json is written: tokenizers 0.23
     assert (manifest.documents, manifest.duplicates, manifest.skipped) == (150, 10, 3)
     assert (manifest.train_tokens, manifest.validation_tokens, manifest.validation_bytes) == (119_716, 3_695, 11_698)
+    assert manifest.bytes_per_token == pytest.approx(11_698 / 3_695)
 
 
 def rejected(corpus: Path) -> list[tuple[str, int | None, str]]:

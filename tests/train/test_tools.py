@@ -85,6 +85,15 @@ def test_a_damaged_log_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "a.jsonl, line 1 is not JSON" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("content", ["", '{"event": "end"}\n', '{"event": "train", "step": 1}\n{"event": "end"}\n'])
+def test_a_log_without_its_beginning_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    (tmp_path / "a.jsonl").write_text(content)
+    assert table.main([str(tmp_path), "--runs", str(tmp_path / "t.csv")]) == 1
+    assert "a.jsonl does not begin with a start line" in capsys.readouterr().err
+
+
 def test_curves_are_thinned_and_keep_the_end() -> None:
     events = [{"event": "start", "run_id": "r"}]
     events += [{"event": "train", "step": i, "tokens": i, "loss": 1.0, "grad_norm": 1.0} for i in range(1, 61)]
