@@ -11,6 +11,7 @@ import numpy as np
 from lawfit.estimate.certificate import Certificate
 from lawfit.estimate.critical_batch import CriticalBatch, CriticalStatus
 from lawfit.estimate.newton import Floats
+from lawfit.estimate.quantiles import normal_quantile
 from lawfit.estimate.resample import interval
 from lawfit.laws.critical_batch import Definition, ThreeTerm
 
@@ -70,6 +71,7 @@ class ThreeTermFit:
         inside = tried[0] <= value <= tried[1]
         edge = CriticalStatus.ABOVE_TRIED if value > tried[1] else CriticalStatus.BELOW_TRIED
         known = low is not None and high is not None and np.isfinite(high)
+        sds = normal_quantile(0.5 + self.level / 2)
         return CriticalBatch(
             definition=Definition(fraction=fraction, reference_batch_tokens=reference),
             value_tokens=value,
@@ -81,7 +83,7 @@ class ThreeTermFit:
             params=params,
             tokens=tokens,
             loss=float(self.law(params, reference, tokens / reference)),
-            log_sd=float(np.log(high / low) / 3.29) if known and low and high else np.inf,
+            log_sd=float(np.log(high / low)) / (2 * sds) if known and low and high else np.inf,
             form_log_sd=0.0,
         )
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lawfit.estimate.noise_by_size import NoiseOfSize, noise_by_size, noise_factor
+from lawfit.estimate.noise_by_size import NoiseOfSize, _at_most_tokens, noise_by_size, noise_factor
 from lawfit.laws.lent import critical_exponents
 from lawfit.records import Run, RunStatus
 from tests.estimate.simulated_batches import measured
@@ -103,3 +103,17 @@ def test_scatter_between_sizes_is_no_trend(rng: np.random.Generator) -> None:
         assert found is not None
         claims += not found.steady
     assert claims <= 58  # 0.1 of 400, and three standard deviations
+
+
+def test_a_sizes_critical_batch_at_its_most_tokens_is_read_off_a_line_with_a_lent_exponent() -> None:
+    """By least squares with one row more for what is lent; measurements off the same runs count as one together."""
+    tokens, values, sd = np.array([1e9, 4e9, 2e9]), np.array([4e4, 1.1e5, 6e4]), np.array([0.1, 0.2, 0.15])
+    rows = [measured(v, 1e6, d, log_sd=s) for v, d, s in zip(values, tokens, sd, strict=True)]
+    value, log_sd = _at_most_tokens(rows, ())
+    mean, doubt = critical_exponents(("tokens",), widening=2.0)["tokens"].gaussian
+    weight = 1 / (np.sqrt(3) * sd)
+    design = np.vstack([np.column_stack([weight, weight * np.log(tokens / 4e9)]), [0.0, 1 / doubt]])
+    line = np.linalg.lstsq(design, np.append(weight * np.log(values), mean / doubt), rcond=None)[0]
+    assert value == pytest.approx(line[0], rel=1e-9)
+    assert log_sd == pytest.approx(np.sqrt(np.linalg.inv(design.T @ design)[0, 0]), rel=1e-9)
+    assert log_sd > 0.15  # three looks at the same runs are no three measurements

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,9 @@ def test_critical_batch_by_its_own_definition(fitted: ThreeTermFit) -> None:
     steps = float(fitted.law.steps_to(found.loss, 2e8, found.value_tokens))
     assert steps * found.value_tokens == pytest.approx(1.2 * 1e10, rel=1e-6)
     assert found.low_tokens < found.value_tokens < found.high_tokens
+    assert found.log_sd == pytest.approx(np.log(found.high_tokens / found.low_tokens) / (2 * 1.6448536), rel=1e-6)
+    wider = replace(fitted, level=0.98).critical(2e8, 1e10, 0.2)
+    assert wider.log_sd == pytest.approx(np.log(wider.high_tokens / wider.low_tokens) / (2 * 2.3263479), rel=1e-6)
     assert found.value_tokens > found.definition.reference_batch_tokens
 
 
