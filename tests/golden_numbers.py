@@ -25,14 +25,14 @@ LEFT_OUT: Final = frozenset(
     {
         *("id", "data_hash", "created_at", "code_version", "version"),
         *("notes", "warnings", "sentences", "words"),
-        *("search", "influence", "sensitivity", "needed_runs", "gradient", "agreement", "condition"),
+        *("search", "influence", "sensitivity", "gradient", "agreement", "condition"),
         *("standing", "stands"),
     }
 )
 
 
-def check(name: str, document: Any, *, update: bool) -> None:
-    """Compare, or keep.
+def check(name: str, document: Any, *, update: bool, without: frozenset[str] = frozenset()) -> None:
+    """Compare, or keep; `without` names further keys that are left out.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def check(name: str, document: Any, *, update: bool) -> None:
         Numbers differ: each place with what was kept and what is there.
     """
     path = KEPT / f"{name}.json"
-    now = dict(_flat(json.loads(json.dumps(_plain(document)))))
+    now = dict(_flat(json.loads(json.dumps(_plain(document))), LEFT_OUT | without))
     if update:
         KEPT.mkdir(exist_ok=True)
         path.write_text(json.dumps(now, indent=0, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -75,12 +75,12 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _flat(document: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(document: Any, without: frozenset[str], place: str = "") -> Iterator[tuple[str, Any]]:
     """(place, value) of every leaf: numbers with six digits, words without the numbers in them."""
     if isinstance(document, Mapping):
         for key, value in document.items():
-            if key not in LEFT_OUT and not key.endswith("_id"):
-                yield from _flat(value, f"{place}/{key}")
+            if key not in without and not key.endswith("_id"):
+                yield from _flat(value, without, f"{place}/{key}")
     elif isinstance(document, list):
         yield f"{place}/count", float(len(document))
         numbers = _numbers(document)
@@ -90,7 +90,7 @@ def _flat(document: Any, place: str = "") -> Iterator[tuple[str, Any]]:
                 yield f"{place}/{key}", float(f"{number:.6g}")
         else:
             for at, value in enumerate(document):
-                yield from _flat(value, f"{place}/{at}")
+                yield from _flat(value, without, f"{place}/{at}")
     elif isinstance(document, str):
         yield place, re.sub(r"[-+]?\d[\d.,]*(e[-+]?\d+)?", "#", document)
     elif isinstance(document, int | float) and not isinstance(document, bool):

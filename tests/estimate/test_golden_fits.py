@@ -31,7 +31,9 @@ from tests.golden_stores import STORES, fitted
 def test_no_number_moves(name: str, update_golden: bool) -> None:
     with fitted(name) as store:
         found = {fit.kind: {"status": fit.status.value, **fit.payload} for fit in store.fits()}
-    check(f"fits_{name}", found, update=update_golden)
+    # of two sizes, two runs would determine the law equally well: which one is named is rounding
+    without = frozenset({"needed_runs"} if name == "two_sizes" else ())
+    check(f"fits_{name}", found, update=update_golden, without=without)
 
 
 def _profiles() -> Any:
