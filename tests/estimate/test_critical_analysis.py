@@ -10,6 +10,7 @@ import pytest
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.critical_analysis import analyse_critical
 from lawfit.estimate.critical_batch import CriticalBatch
+from lawfit.estimate.critical_laws import AveragedLaw
 from lawfit.estimate.steps_to_target import fit_steps_table
 from lawfit.laws.critical_batch import DOUBLING, ZHANG
 from lawfit.laws.published import published_laws
@@ -107,3 +108,12 @@ def test_more_targets_of_a_size_are_no_more_sizes() -> None:
     assert widths[1].high_tokens / widths[1].low_tokens == pytest.approx(
         widths[0].high_tokens / widths[0].low_tokens, rel=1e-6
     )
+
+
+def test_many_places_at_once_are_the_centres_of_one_at_a_time() -> None:
+    """Where several laws answer: the geometric mean by their shares."""
+    found = analyse_critical([f.critical(ZHANG) for f in fit_steps_table(zhang_table()).fits])
+    average = AveragedLaw(shares=found.shares, laws=found.laws)
+    tokens, params = np.array([2e9, 2e10, 3e11]), np.array([1e8, 6e8, 7e9])
+    each = [average.predict(tokens=d, params=n).value for d, n in zip(tokens, params, strict=True)]
+    np.testing.assert_allclose(average.value(tokens=tokens, params=params), each, rtol=0.02)

@@ -156,6 +156,18 @@ def test_a_table_is_straight_between_its_points(tmp_path: Path) -> None:
     np.testing.assert_allclose(shape([0, 0.01, 0.2, 0.6, 1]), [0, 0, 1, 0.5, 0], atol=1e-12)
 
 
+def test_a_cooldown_falls_from_where_the_power_law_had_come() -> None:
+    """The last fifth of the run: until then the bare power law, from there its value times the fall to the floor."""
+    x = np.linspace(0, 1, 101)
+    bare = schedules.power(x, capped=0.1)
+    with_fall = schedules.power(x, capped=0.1, cooldown=0.2, floor=0.05)
+    np.testing.assert_allclose(with_fall[x <= 0.8], bare[x <= 0.8], rtol=1e-12)
+    held = float(schedules.power(0.8, capped=0.1))
+    np.testing.assert_allclose(
+        with_fall[x > 0.8], held * schedules.wsd(x[x > 0.8], cooldown=0.2, floor=0.05), rtol=1e-12
+    )
+
+
 BAD_TABLES = {
     "no header": ("1,0\n2,1\n", "must begin with the line step,multiplier"),
     "no number": ("step,multiplier\n1,x\n2,1\n", "could not convert string to float: 'x'"),
