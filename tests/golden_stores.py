@@ -5,7 +5,9 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Final
 from unittest import mock
@@ -17,16 +19,18 @@ from lawfit.estimate import loss_law, loss_third
 from lawfit.estimate.all_laws import Evidence
 from lawfit.estimate.analysis import FitOptions
 from lawfit.laws.loss import CHINCHILLA
+from lawfit.laws.lr_batch import AcrossScales
+from lawfit.laws.published import published_law, published_laws
 from lawfit.pipeline.fitting import fit_evidence
-from lawfit.records import Recipe, SizedLoss, Sweep
+from lawfit.records import Recipe, Run, RunStatus, SizedLoss, Sweep
 from lawfit.simulate import Truth
 from lawfit.storage import Store
+from tests.advise.test_critical_answer import constant_runs
+from tests.advise.test_every_law import filled
 from tests.estimate import test_isoflop, test_loss_law
-from tests.estimate.made_levels import DECAYS, made
+from tests.estimate.further_runs import dense_and_sparse, experts, repeated, sized
+from tests.estimate.made_levels import DECAYS, Level, made
 from tests.estimate.simulated import sweep
-from tests.test_critical_answer import constant_runs
-from tests.test_every_law import filled
-from tests.test_third_input import dense_and_sparse, experts, repeated, sized
 
 FOLDER: Final = tempfile.TemporaryDirectory()
 QUICK: Final = FitOptions(backtest=False)
@@ -66,6 +70,54 @@ def _levels(store: Store) -> None:
     pipeline.refit(store, options=QUICK)
 
 
+def _bent(store: Store) -> None:
+    """Rates that saturate along the batch: the noise batch goes with the horizon, the best batch does not."""
+    truth = AcrossScales(
+        const=3.0, params_exponent=-0.7, tokens_exponent=0.3, noise_const=7e-4, noise_tokens_exponent=0.83
+    )
+    rng, runs = np.random.default_rng(11), []
+    for size, ratio, batch, step in product(np.geomspace(2e7, 1.6e8, 4), (20, 60, 180), range(6), range(-3, 4)):
+        tokens, best = size * ratio, 6e4
+        at = best * 2.0 ** (batch - 2)
+        off, beside = 0.4 * step + 0.1, np.log(at / best)
+        excess = 0.02 * (np.exp(off) - 1 - off) + 0.004 * beside**2 + 5e-4 * rng.standard_normal()
+        loss = Truth().lowest_loss(size, tokens) * np.exp(excess)
+        lr = float(truth(size, tokens, at)) * np.exp(off)
+        key = {"params": float(size), "tokens": float(tokens), "batch_tokens": float(at), "lr": float(lr)}
+        runs.append(Run(run_key=f"{len(runs)}", status=RunStatus.FINISHED, loss=float(loss), **key))
+    store.put_sweeps([Sweep(recipe=RECIPE, runs=tuple(runs))])
+    pipeline.refit(store, options=QUICK)
+
+
+def _one_factor_at_a_time(store: Store) -> None:
+    """beta2 and attention varied around another base at each scale, widths and depths, some rates that diverge."""
+    runs = []
+    for k, (size, horizon) in enumerate(product((2e7, 6e7, 1.8e8), (20, 60))):
+        here = made([Level(value=0.95)], column="beta2", scales=[(size, size * horizon)], seed=k)
+        base = {"beta2": (0.95, 0.9)[k % 2], "attention": ("gqa", "mla")[k % 3 == 0]}
+        shape = {"width": 64.0 * 2 ** (k // 2), "layers": 4 + 2 * (k // 2)}
+        runs += [replace(run, run_key=f"{k}-{run.run_key}", extra={**base, **shape}) for run in here]
+        best = min(here, key=lambda run: run.loss or 9.0)
+        for beta2 in (0.8, 0.9, 0.95, 0.99):
+            loss = (best.loss or 0.0) * (1 + 0.01 * abs(beta2 - 0.95))
+            runs.append(
+                replace(best, run_key=f"{k}-{beta2}", loss=loss, extra={**base, **shape, "beta2": beta2}, seed=7)
+            )
+        for factor in (4.0, 8.0):
+            hot = replace(best, run_key=f"{k}-hot{factor}", lr=max(run.lr for run in here) * factor / 2**k)
+            runs.append(replace(hot, status=RunStatus.DIVERGED, loss=None, extra={**base, **shape}))
+    store.put_sweeps([Sweep(recipe=RECIPE, runs=tuple(runs))])
+    pipeline.refit(store, options=QUICK)
+
+
+def _without_laws(store: Store) -> None:
+    """No law is lent, and a level is asked for."""
+    runs = made([Level(value=0.9, lr_factor=0.7, excess=0.01), Level(value=0.95)], column="beta2", seed=3)
+    store.put_sweeps([Sweep(recipe=RECIPE, runs=tuple(runs))])
+    options = FitOptions(backtest=False, without_laws=tuple(published_laws()), at=("beta2=0.9",))
+    pipeline.refit(store, options=options)
+
+
 def _curves(store: Store) -> None:
     constant_runs(store, table=False)
 
@@ -86,6 +138,17 @@ def _of_grid() -> list[SizedLoss]:
     return [SizedLoss(run_key=f"{i}", params=r.params, tokens=r.tokens, loss=r.loss or 0.0) for i, r in enumerate(runs)]
 
 
+def _sparse() -> list[SizedLoss]:
+    """Dense runs and sparse ones of a published law."""
+    law, rng, rows = published_law("moe_sparsity"), np.random.default_rng(7), []
+    for n, ratio, share in product(np.geomspace(1e8, 1e10, 6), (10.0, 40.0, 160.0), (1.0, 0.5, 0.25, 0.1)):
+        loss = float(law.evaluate("loss", params=n, tokens=n * ratio, active_fraction=share))
+        noisy = loss * float(np.exp(1e-3 * rng.standard_normal()))
+        extra = {"sparsity": 1 - share} if share < 0.4 else {"active_fraction": share}
+        rows.append(SizedLoss(run_key=f"{len(rows)}", params=n, tokens=n * ratio, loss=noisy, extra=extra))
+    return rows
+
+
 def _of_profiles() -> list[SizedLoss]:
     columns = test_isoflop.study(CHINCHILLA, np.random.default_rng(6))
     return [
@@ -100,11 +163,15 @@ STORES: Final[dict[str, Callable[[Store], None]]] = {
     "five_sizes": _five_sizes,
     "two_sizes": _two_sizes,
     "levels": _levels,
+    "bent": _bent,
+    "one_factor": _one_factor_at_a_time,
+    "without_laws": _without_laws,
     "curves": _curves,
     "losses": _losses(_of_grid()),
     "profiles": _losses(_of_profiles()),
     "repeated": _losses(sized(repeated(1), unique_tokens=lambda row: row["unique_tokens"])),
     "experts": _losses(experts(2)),
+    "sparse": _losses(_sparse()),
     "dense_and_sparse": _losses(dense_and_sparse(3)),
 }
 

@@ -30,7 +30,7 @@ TRAPS: dict[str, tuple[str, ...]] = {
         "estimate/test_loss_traps.py: test_trap_6_checkpoints_of_one_run_are_one_piece_of_evidence",
         "estimate/test_loss_traps.py: test_trap_6_fewer_clusters_than_parameters_give_no_interval",
     ),
-    "7 recipes pooled": ("test_every_law.py: TestConventions",),
+    "7 recipes pooled": ("advise/test_every_law.py: TestConventions",),
     "8 sequences taken for tokens": (),
     "9 diverged runs dropped": ("estimate/test_loss_traps.py: test_trap_9_a_diverged_run_is_refused_and_not_dropped",),
     "10 an asymptote left free on a narrow range": ("estimate/test_loss_traps.py: TestTrap10",),

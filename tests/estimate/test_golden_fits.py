@@ -1,27 +1,42 @@
-"""All numbers of the fits of eleven made recipes, and of what no recipe's fit holds: none moves unnoticed."""
+"""All numbers of the fits of made recipes, of sweeps that lack something, and of what no recipe's fit holds."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from lawfit.estimate import lacking, lr_transfer, optima, token_ratio
+from lawfit.estimate import lacking, lr_transfer, optima, schedule_study, token_ratio
+from lawfit.estimate.analysis import FitOptions, analyse
 from lawfit.estimate.annealing import fit_annealing
 from lawfit.estimate.backtest import columns_of
 from lawfit.estimate.data_laws import fit_data_laws
+from lawfit.estimate.held import hold_settings
 from lawfit.estimate.isoflop import isoflop
+from lawfit.estimate.lr_across_scales import fit_across_scales, fit_power_across_scales
 from lawfit.estimate.multi_power import fit_multi_power
 from lawfit.estimate.noise_scale import fit_noise_scale
 from lawfit.estimate.observations import observe
 from lawfit.estimate.other_laws import lr_batch_forms, power_scheduler
 from lawfit.estimate.refined_schedule import refine
 from lawfit.laws.loss import CHINCHILLA
-from tests.estimate import test_batch_routes, test_lr_transfer, test_multi_power, test_token_ratio
+from lawfit.laws.lr_batch import BENDS
+from tests.estimate import (
+    test_batch_routes,
+    test_held,
+    test_lr_across_scales,
+    test_lr_transfer,
+    test_multi_power,
+    test_schedule_study,
+    test_token_ratio,
+)
+from tests.estimate.made_levels import DECAYS, Level, made
 from tests.estimate.simulated import sweep
-from tests.estimate.sparse_sweeps import measured, rates
+from tests.estimate.sparse_sweeps import MADE, measured, rates
 from tests.estimate.test_isoflop import study
 from tests.golden_numbers import check
 from tests.golden_stores import STORES, fitted
@@ -32,7 +47,7 @@ def test_no_number_moves(name: str, update_golden: bool) -> None:
     with fitted(name) as store:
         found = {fit.kind: {"status": fit.status.value, **fit.payload} for fit in store.fits()}
     # of two sizes, two runs would determine the law equally well: which one is named is rounding
-    without = frozenset({"needed_runs"} if name == "two_sizes" else ())
+    without = frozenset({"needed_runs", "warnings"} if name == "two_sizes" else ())
     check(f"fits_{name}", found, update=update_golden, without=without)
 
 
@@ -105,9 +120,63 @@ def _tokens() -> Any:
 def _refined() -> Any:
     norms = np.random.default_rng(3).lognormal(0, 0.2, 400) * np.linspace(1, 0.4, 400)
     steps = np.arange(1, 401) * 10.0
-    return [refine(steps, norms, adaptive=adaptive, length=2000) for adaptive in (False, True)]
+    found = [refine(steps, norms, adaptive=adaptive, length=2000) for adaptive in (False, True)]
+    names = list(found[0]["schedule"][0])
+    return [{**each, "schedule": [[row[name] for row in each["schedule"]] for name in names]} for each in found]
 
 
-@pytest.mark.parametrize("part", [_profiles, _transfer, _curves, _lacking, _optima, _batches, _tokens, _refined])
+def _studies() -> Any:
+    """Losses of other schedules, with best numbers that are looked for, from three curves."""
+    schedules = ("constant", "rex:beta=best", "wsd:cooldown=best")
+    return schedule_study.study_schedules(test_schedule_study.curves()[:3], schedules=schedules, lr=6e-4, steps=60000)
+
+
+def _held() -> Any:
+    """Which level is held of settings of every kind, and why the other runs are not used."""
+    decays, betas = made(DECAYS, seed=1), made(test_held.BETAS, column="beta2", seed=2)
+    few = made([Level(value="gqa"), Level(value="mla", excess=-0.01, rates=(3,))], column="attention")
+    again = [replace(run, extra={"epochs": 1 + k % 3}) for k, run in enumerate(decays)]
+    half = made([Level(value=0.9), test_held.HALF], column="beta2")
+    cases = {
+        "decays": (decays, ()),
+        "betas": (betas, ()),
+        "crossed": (test_held.crossed(), ()),
+        "few": (few, ()),
+        "again": (again, ()),
+        "asked": (betas, ("beta2=0.99",)),
+        "half": (half, ()),
+    }
+    found = {name: hold_settings(runs, at) for name, (runs, at) in cases.items()}
+    return {
+        name: {
+            **vars(held),
+            "runs": [run.lr for run in held.runs],
+            "rejected": Counter(why for _, why in held.rejected),
+        }
+        for name, held in found.items()
+    }
+
+
+def _across() -> Any:
+    """The learning rate over size, horizon and batch, by each form, with noise."""
+    rng, columns = np.random.default_rng(8), test_lr_across_scales.grid()
+    truth = np.log(test_lr_across_scales.TRUTH(*columns)) + 0.05 * rng.normal(size=columns[0].size)
+    found = [vars(fit_across_scales(*columns, np.exp(truth), form=form)) for form in BENDS]
+    return [*found, fit_power_across_scales(*columns, np.exp(truth))]
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_no_number_of_a_sweep_that_lacks_something_moves(name: str, update_golden: bool) -> None:
+    options = FitOptions(backtest=False)
+    found = analyse(observe(MADE[name]()), options)
+    # what is open altogether is open along several numbers alike: which of them is named is rounding
+    without = frozenset({"needed_runs", "warnings", "influence"})
+    document = [found.status.value, found.payload]
+    check(f"lacking_{name.replace(' ', '_')}", document, update=update_golden, without=without)
+
+
+@pytest.mark.parametrize(
+    "part", [_profiles, _transfer, _curves, _lacking, _optima, _batches, _tokens, _refined, _studies, _held, _across]
+)
 def test_no_number_of_a_part_moves(part: Callable[[], Any], update_golden: bool) -> None:
     check(f"part{part.__name__}", part(), update=update_golden)

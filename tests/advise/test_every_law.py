@@ -232,7 +232,7 @@ def test_curves_of_a_decaying_rate_are_left_where_they_are(store: Store) -> None
 
 
 def test_our_own_curves_give_a_critical_batch(tmp_path: Path) -> None:
-    data = Path(__file__).parent.parent / "data"
+    data = Path(__file__).parents[2] / "data"
     with Store.open(tmp_path / "own.db") as store:
         for name in ("proxy_critical_batch.csv", "proxy_critical_batch_curves.csv"):
             pipeline.ingest(store, data / name)
