@@ -1,0 +1,1 @@
+"""How large the house is, and who imports whom: counted from the source."""
