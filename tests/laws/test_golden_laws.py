@@ -208,11 +208,7 @@ def batches() -> Any:
                 for form in lr_batch.BENDS
             ],
             "scheduler": lr_batch.PowerScheduler(factor=4.6, exponent=-0.51)(B, D),
-            "oracle": [
-                f(B)
-                for law in (lr_batch.StochasticOracle(steps_min=900.0, batch_min=2e5),)
-                for f in (law.steps, law.cost)
-            ],
+            "oracle": [oracle.steps(B), oracle.cost(B), oracle.best_batch],
             "constants": lr_batch.StochasticOracle.of_constants(3.0, 7.0, 0.01),
             "largest": lr_batch.max_initial_lr([4, 24], [256, 2048], const=2.0, exponent=-0.6),
         },
