@@ -28,7 +28,7 @@ from lawfit.storage import Store
 from tests.advise.test_critical_answer import constant_runs
 from tests.advise.test_every_law import filled
 from tests.estimate import test_isoflop, test_loss_law
-from tests.estimate.further_runs import dense_and_sparse, experts, repeated, sized
+from tests.estimate.further_runs import dense_and_sparse, experts, repeated, same_input, sized
 from tests.estimate.made_levels import DECAYS, Level, made
 from tests.estimate.simulated import sweep
 
@@ -172,6 +172,8 @@ STORES: Final[dict[str, Callable[[Store], None]]] = {
     "repeated": _losses(sized(repeated(1), unique_tokens=lambda row: row["unique_tokens"])),
     "experts": _losses(experts(2)),
     "sparse": _losses(_sparse()),
+    "one_horizon": _losses(same_input("tokens")),
+    "one_size": _losses(same_input("params")),
     "dense_and_sparse": _losses(dense_and_sparse(3)),
 }
 
