@@ -109,10 +109,8 @@ def draw(folders: list[str], sample: int, seed: int, skipped: tuple[str, ...] = 
 def survived(printed: str) -> list[Fault]:
     """The faults that a campaign let pass, as far as the code still has their place."""
     lines = [line.removeprefix("SURVIVED: ") for line in printed.splitlines() if line.startswith("SURVIVED: ")]
-    paths = dict.fromkeys(line.partition(":")[0] for line in lines)
-    known = {
-        str(fault): fault for p in paths if (ROOT / p).is_file() for fault in faults_of(p, (ROOT / p).read_bytes())
-    }
+    paths = [path for path in dict.fromkeys(line.partition(":")[0] for line in lines) if (ROOT / path).is_file()]
+    known = {str(fault): fault for path in paths for fault in faults_of(path, (ROOT / path).read_bytes())}
     return [known[line] for line in lines if line in known]
 
 
