@@ -260,7 +260,7 @@ def fit(
         No run finished; `UnknownLevel` where none has a level that was asked for.
     """
     from lawfit.estimate.all_laws import Evidence
-    from lawfit.estimate.analysis import FitOptions
+    from lawfit.estimate.lr_batch.analysis import FitOptions
     from lawfit.pipeline.fitting import fit_evidence
 
     evidence = Evidence(

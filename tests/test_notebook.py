@@ -12,7 +12,7 @@ import pytest
 import lawfit
 from lawfit import pipeline
 from lawfit.errors import LogFormatError, NoRecipe
-from lawfit.estimate.analysis import FitOptions
+from lawfit.estimate.lr_batch.analysis import FitOptions
 from lawfit.records import Sweep, Target
 from lawfit.simulate import demo_sweep, write_csv
 from lawfit.storage import Store

@@ -13,7 +13,7 @@ from lawfit.plots.surface import best_shown_cell, surface_figure, surface_number
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-    from lawfit.estimate.observations import Observations
+    from lawfit.estimate.observe.observations import Observations
     from lawfit.records import Fit, Run
 
 
@@ -26,7 +26,7 @@ def plot_surface(fit: Fit, runs: Observations | Sequence[Run], cell: int | None 
     runs : the runs (or observations) that it was made from
     cell : index into ``fit.payload["cells"]``; left out: the largest scale that shows its optimum
     """
-    from lawfit.estimate.observations import Observations, observe
+    from lawfit.estimate.observe.observations import Observations, observe
 
     if isinstance(runs, Observations):
         observed = runs

@@ -13,9 +13,9 @@ import pytest
 from lawfit.advise.compare import compare_published
 from lawfit.advise.counted import Counts
 from lawfit.errors import NotEnoughData
-from lawfit.estimate.backtest import observed_surfaces_of
-from lawfit.estimate.observations import observe
-from lawfit.estimate.scoring import observed_regret
+from lawfit.estimate.lr_batch.backtest import observed_surfaces_of
+from lawfit.estimate.numerics.scoring import observed_regret
+from lawfit.estimate.observe.observations import observe
 from lawfit.laws.critical_batch import DOUBLING, Definition, convert
 from lawfit.laws.published import published_law, published_laws
 from lawfit.records import Recipe

@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from lawfit.estimate.observations import observe
-from lawfit.estimate.valley import excess
+from lawfit.estimate.lr_batch.valley import excess
+from lawfit.estimate.observe.observations import observe
 from lawfit.laws.published import published_laws
 from lawfit.plots import notebook
 from lawfit.plots.backtest import backtest_figure, backtest_numbers, regret_numbers
