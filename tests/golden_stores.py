@@ -28,7 +28,7 @@ from lawfit.simulate import Truth
 from lawfit.storage import Store
 from tests.advise.test_critical_answer import constant_runs
 from tests.advise.test_every_law import filled
-from tests.estimate.further_runs import dense_and_sparse, experts, repeated, sized
+from tests.estimate.further_runs import dense_and_sparse, experts, repeated, same_input, sized
 from tests.estimate.loss import test_isoflop
 from tests.estimate.loss import test_law as test_loss_law
 from tests.estimate.made_levels import DECAYS, Level, made
@@ -174,6 +174,8 @@ STORES: Final[dict[str, Callable[[Store], None]]] = {
     "repeated": _losses(sized(repeated(1), unique_tokens=lambda row: row["unique_tokens"])),
     "experts": _losses(experts(2)),
     "sparse": _losses(_sparse()),
+    "one_horizon": _losses(same_input("tokens")),
+    "one_size": _losses(same_input("params")),
     "dense_and_sparse": _losses(dense_and_sparse(3)),
 }
 

@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 
 from lawfit.advise.compare import compare_published
-from lawfit.advise.counted import Counts
+from lawfit.advise.counted import CONVERTED, Counts
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.lr_batch.backtest import observed_surfaces_of
 from lawfit.estimate.numerics.scoring import observed_regret
+from lawfit.estimate.numerics.snapping import PARAMS_TOLERANCE
 from lawfit.estimate.observe.observations import observe
 from lawfit.laws.critical_batch import DOUBLING, Definition, convert
 from lawfit.laws.published import published_law, published_laws
-from lawfit.records import Recipe
+from lawfit.records import Recipe, Run, RunStatus
 from tests.estimate.simulated import NINE, RECIPE, nine_scales, run, sweep
 
 FURTHER = ("weight_decay", "loss", "critical_batch")
@@ -248,3 +249,14 @@ def test_a_law_below_its_own_definition_says_so() -> None:
 def test_nothing_at_all_is_an_error() -> None:
     with pytest.raises(NotEnoughData, match="4 or more settings"):
         compare_published(None, RECIPE)
+
+
+@pytest.mark.parametrize(("off", "converted"), [(1 + PARAMS_TOLERANCE, True), (1 + 4 * PARAMS_TOLERANCE, False)])
+def test_a_count_is_converted_by_tables_of_its_own_size_alone(off: float, converted: bool) -> None:
+    extra = {"width": 512, "vocab": 32000, "tied": "false"}
+    run = Run(
+        run_key="a", params=5e7, tokens=1e9, batch_tokens=1e5, lr=1e-3, status=RunStatus.FINISHED, loss=3.0, extra=extra
+    )
+    counts = Counts(Recipe(name="r", params_convention="non_embedding"), [run])
+    law = next(law for law in published_laws().values() if law.params_convention == "total")
+    assert (counts.of(law, np.array([5e7 * off])).how == CONVERTED) == converted

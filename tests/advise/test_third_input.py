@@ -34,7 +34,7 @@ from lawfit.records import Fit, FitStatus, PlanQuestion, Recipe, Run, RunStatus,
 from lawfit.settings import Settings
 from lawfit_api.app import create_app
 from tests.advise.test_loss_alone import cli, without_place
-from tests.estimate.further_runs import NOISE, experts, repeated, sized
+from tests.estimate.further_runs import NOISE, experts, repeated, same_input, sized
 from tests.estimate.loss.test_law import stored
 
 UNIQUE = 2e10
@@ -337,28 +337,8 @@ class TestTheFormThatAnswersSaysHowWellItIsKnown:
 
 
 class TestAnInputThatNoRunVaries:
-    def rows(self, same: str) -> list[SizedLoss]:
-        rng = np.random.default_rng(3)
-        found = []
-        for x in np.geomspace(1e8, 1e10, 12):
-            n, d = (x, 2e10) if same == "tokens" else (1e9, 20 * x)
-            loss = 1.8 + (400 * n**-0.34 + 0.5 if same == "tokens" else 0.3 + 400 * d**-0.28)
-            noisy = float(loss * np.exp(NOISE * rng.standard_normal()))
-            found.append(SizedLoss(run_key=f"{x:.4g}", params=n, tokens=d, loss=noisy))
-        return found
-
-    @pytest.mark.parametrize(
-        ("same", "floor", "exponent", "other"), [("tokens", 2.3, "alpha", 0.34), ("params", 2.1, "beta", 0.28)]
-    )
-    def test_drops_its_term(self, same: str, floor: float, exponent: str, other: float) -> None:
-        law = loss_law((), np.random.default_rng(0), losses=self.rows(same))
-        numbers = law.payload["fit"]["parameters"]
-        assert numbers["E"]["low"] < floor < numbers["E"]["high"]
-        assert numbers[exponent]["low"] < other < numbers[exponent]["high"]
-        assert any("nothing shows how the loss moves with" in words for words in law.payload["sentences"])
-
     def test_is_answered_there_and_refused_elsewhere(self) -> None:
-        fit = stored(loss_law((), np.random.default_rng(0), losses=self.rows("tokens")).payload)
+        fit = stored(loss_law((), np.random.default_rng(0), losses=same_input("tokens")).payload)
         said, _ = expected_loss(fit, Target(params=2e10, tokens=2e10))
         assert said["low"] < 2.3 + 400 * 2e10**-0.34 < said["high"]
         with pytest.raises(NotEnoughData, match="all runs have about 20B tokens, so nothing shows the loss at 40B"):
@@ -367,7 +347,7 @@ class TestAnInputThatNoRunVaries:
     def test_every_surface_says_so(self, tmp_path: Path) -> None:
         frame = pd.DataFrame(
             {"params": r.params, "tokens": r.tokens, "batch_tokens": 65536, "lr": 1e-3, "loss": r.loss}
-            for r in self.rows("tokens")
+            for r in same_input("tokens")
         )
         frame.to_csv(tmp_path / "one horizon.csv", index=False)
         here = {"url": str(tmp_path / "lawfit.db")}

@@ -16,6 +16,7 @@ from lawfit.settings import Settings
 from lawfit_api.app import STATUS_OF, create_app, status_of
 from lawfit_api.schemas import PredictionOut
 from tests.cli.samples import PREDICTION
+from tests.golden_numbers import check
 from tests.plots.further_samples import whole
 
 ASKED = "/v1/predictions?params=7e9&tokens=1.4e12"
@@ -294,3 +295,7 @@ def test_openapi_describes_answers_and_problems(client: TestClient) -> None:
         assert set(predict["responses"][status]["content"]) == {"application/problem+json"}
     assert {parameter["name"] for parameter in predict["parameters"] if parameter["required"]} == {"params", "tokens"}
     assert all(parameter.get("description") for parameter in predict["parameters"])
+
+
+def test_what_the_routes_are_said_to_take_and_give_does_not_move(client: TestClient, update_golden: bool) -> None:
+    check("openapi", client.get("/openapi.json").json(), update=update_golden)

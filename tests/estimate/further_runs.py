@@ -66,3 +66,15 @@ def experts(seed: int, name: str = "num_experts", *, tokens: float | None = None
         noisy = float(loss * np.exp(NOISE * rng.standard_normal()))
         rows.append(SizedLoss(run_key=f"{n}{d}{count}", params=n, tokens=d, loss=noisy, extra={name: count}))
     return rows
+
+
+def same_input(same: str) -> list[SizedLoss]:
+    """Runs that all have the same tokens, or the same params."""
+    rng = np.random.default_rng(3)
+    found = []
+    for x in np.geomspace(1e8, 1e10, 12):
+        n, d = (x, 2e10) if same == "tokens" else (1e9, 20 * x)
+        loss = 1.8 + (400 * n**-0.34 + 0.5 if same == "tokens" else 0.3 + 400 * d**-0.28)
+        noisy = float(loss * np.exp(NOISE * rng.standard_normal()))
+        found.append(SizedLoss(run_key=f"{x:.4g}", params=n, tokens=d, loss=noisy))
+    return found

@@ -123,6 +123,7 @@ def _refined() -> Any:
     norms = np.random.default_rng(3).lognormal(0, 0.2, 400) * np.linspace(1, 0.4, 400)
     steps = np.arange(1, 401) * 10.0
     found = [refine(steps, norms, adaptive=adaptive, length=2000) for adaptive in (False, True)]
+    found += [refine(steps[:few], norms[:few], adaptive=True, length=few * 10) for few in (49, 50)]
     names = list(found[0]["schedule"][0])
     return [{**each, "schedule": [[row[name] for row in each["schedule"]] for name in names]} for each in found]
 

@@ -294,6 +294,13 @@ class TestParquet:
         with pytest.raises(LogFormatError, match="cannot be read as Parquet"):
             read(tmp_path / "sweep.parquet")
 
+    def test_columns_without_rows(self, tmp_path: Path) -> None:
+        pyarrow = pytest.importorskip("pyarrow")
+        parquet = pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pyarrow.table({"lr": pyarrow.array([], pyarrow.float64())}), tmp_path / "sweep.parquet")
+        with pytest.raises(LogFormatError, match="has columns and no rows"):
+            read(tmp_path / "sweep.parquet")
+
 
 class TestLongLines:
     def test_a_long_row_is_skipped(self, tmp_path: Path) -> None:

@@ -148,6 +148,7 @@ def test_another_manifest_is_refused(tmp_path: Path, content: str, complaint: st
         pytest.param({"train_tokens": "many"}, "train_tokens is 'many', not a positive whole number", id="words"),
         pytest.param({"validation_tokens": 0}, "validation_tokens is 0", id="nothing"),
         pytest.param({"colour": "red"}, "unknown field colour", id="unknown field"),
+        pytest.param({"hash": 7}, "its hash is no text", id="a number as hash"),
         pytest.param({"train_tokens": 7}, r"train.bin has \d+ tokens, its manifest says 7", id="another size"),
     ],
 )

@@ -12,6 +12,7 @@ import pytest
 from lawfit.launch.grid import packs as grid_packs
 from lawfit.settings import data_folder
 from lawfit.train.pack import PackError, RunSettings, load_pack, pack_schema, parse_pack
+from tests.golden_numbers import check
 
 GOOD: dict[str, Any] = {
     "name": "good",
@@ -143,6 +144,10 @@ def complaints(content: Any) -> list[str]:
     """Of a validator that knows nothing but the schema."""
     jsonschema = pytest.importorskip("jsonschema", reason="the schema is checked by jsonschema, of lawfit[dev]")
     return [error.message for error in jsonschema.Draft202012Validator(pack_schema()).iter_errors(content)]
+
+
+def test_no_bound_of_the_schema_moves(update_golden: bool) -> None:
+    check("pack_schema", pack_schema(), update=update_golden)
 
 
 def test_schema_is_one() -> None:

@@ -23,7 +23,7 @@ from lawfit.estimate.loss.third import fit_further_forms
 from lawfit.estimate.observe.repeated import says_no_number
 from lawfit.laws.loss import DATA_CONSTRAINED
 from lawfit.records import Run, RunStatus, SizedLoss, Target
-from tests.estimate.further_runs import NOISE, dense_and_sparse, experts, repeated, sized
+from tests.estimate.further_runs import NOISE, dense_and_sparse, experts, repeated, same_input, sized
 from tests.estimate.loss.test_law import stored
 
 
@@ -252,3 +252,14 @@ def test_a_blank_column_of_unique_tokens_says_nothing(blank: Any) -> None:
     assert not any(says_no_number(run) for run in runs)
     lacking = fit_further_forms(runs, np.random.default_rng(0))[1]["data_constrained"]
     assert "the runs do not say how many different tokens they saw" in lacking
+
+
+@pytest.mark.parametrize(
+    ("same", "floor", "exponent", "other"), [("tokens", 2.3, "alpha", 0.34), ("params", 2.1, "beta", 0.28)]
+)
+def test_an_input_that_no_run_varies_drops_its_term(same: str, floor: float, exponent: str, other: float) -> None:
+    law = loss_law((), np.random.default_rng(0), losses=same_input(same))
+    numbers = law.payload["fit"]["parameters"]
+    assert numbers["E"]["low"] < floor < numbers["E"]["high"]
+    assert numbers[exponent]["low"] < other < numbers[exponent]["high"]
+    assert any("nothing shows how the loss moves with" in words for words in law.payload["sentences"])

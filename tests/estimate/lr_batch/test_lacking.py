@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from lawfit.advise.agreement import contradiction
+from lawfit.estimate.lr_batch import lacking
 from lawfit.estimate.lr_batch.analysis import FitOptions
 from lawfit.estimate.lr_batch.lacking import Bearing, Lack, diagnose
 from lawfit.estimate.observe.observations import observe
@@ -146,6 +147,14 @@ def test_noise_is_seldom_taken_for_a_valley() -> None:
         ]
         flat += codes(tuple(seeds)).get("flat") == "refuses"
     assert flat >= 51  # of 60, with a chance of 0.5 % to be fewer at 95 %; at 80 % of 83 % to be
+
+
+@pytest.mark.parametrize(("sds", "flat"), [(3.9, True), (4.1, False)])
+def test_a_range_of_four_seed_deviations_is_noise_and_no_more(sds: float, flat: bool) -> None:
+    """Where nothing tells learning rates apart, and seeds differ by 0.5 % and more."""
+    (scale,) = lacking.scales_of(observe(measured(rates(0.5, 0.7, 1.0, 1.4, 2.0), seed=1)[:5]))
+    wide = replace(scale, log_loss=np.log(3) + 0.01 * sds * np.array([0.0, 1.0, 0.3, 0.6, 0.5]))
+    assert (lacking._flat([wide], 0.001, 0.5, 0.01) is not None) == flat
 
 
 def test_a_steep_valley_as_high_as_that_noise_is_seen() -> None:
