@@ -123,7 +123,7 @@ def _frame(corners: list[tuple[float, float]]) -> str:
     high = max(y for _, y in corners) + HEIGHT + GAP_Y / 3 - y
     return (
         f'<rect x="{x:g}" y="{y:g}" width="{wide:g}" height="{high:g}" rx="10" fill="{FRAME}"/>'
-        f'<text x="{x + 10:g}" y="{y + high - 8:g}" font-size="12" fill="{FAINT}">estimate</text>'
+        f'<text x="{x + 12:g}" y="{y + 20:g}" font-size="12" fill="{FAINT}">estimate</text>'
     )
 
 
