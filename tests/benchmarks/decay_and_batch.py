@@ -21,10 +21,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lawfit.estimate.weight_decay import words as timescale_words
-from lawfit.estimate.weight_decay.score import score_largest_size
 from lawfit.estimate.weight_decay.sweep import DecayRuns, locate_weight_decay
 from lawfit.estimate.weight_decay.timescale import RATIO, fit_timescale
 from lawfit.records import OptimumStatus
+from tests.benchmarks.decay_rules import score_largest_size
 from tests.benchmarks.weight_decay import LENDERS, POWER_LINES
 
 DATA = Path(__file__).parents[2] / "data"

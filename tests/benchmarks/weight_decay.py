@@ -31,10 +31,10 @@ import numpy as np
 from scipy.stats import binomtest
 
 from lawfit.errors import FitError, LawfitError
-from lawfit.estimate.weight_decay.score import score_largest_size
 from lawfit.estimate.weight_decay.sweep import DecayRuns, locate_weight_decay
 from lawfit.estimate.weight_decay.timescale import RATIO, fit_timescale
 from lawfit.laws.timescale import TimescaleLaw
+from tests.benchmarks.decay_rules import score_largest_size
 from tests.benchmarks.shared import shared_file
 
 LEVEL = 0.9

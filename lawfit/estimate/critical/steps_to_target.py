@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -89,15 +89,6 @@ def fit_steps_table(table: StepsTable, *, from_best: bool = False, level: float 
         except FitError as error:
             refused.append(f"{params:.4g} params to a loss of {target:.4g}: {error}")
     return Hyperbolas(fits=share_bends(fits), refused=tuple(refused))
-
-
-def table_from_columns(columns: Mapping[str, ArrayLike]) -> StepsTable:
-    """A steps-to-target table by the names of its columns: params, batch_tokens, steps_to_target, target_loss."""
-    wanted = ("params", "batch_tokens", "steps_to_target", "target_loss")
-    if missing := [name for name in wanted if name not in columns]:
-        raise ValueError(f"a steps-to-target table also needs {', '.join(missing)}")
-    params, batch_tokens, steps, target_loss = (columns[name] for name in wanted)
-    return StepsTable.of(params, batch_tokens, steps, target_loss)
 
 
 @dataclass(frozen=True, kw_only=True)

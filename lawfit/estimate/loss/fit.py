@@ -52,7 +52,6 @@ SUSPECTS: Final = 5  # single clusters that are left out in turn
 # parameters may stand for each other (an asymptote and a nearly constant term): searches part along that valley, and
 # laws do not.
 SAME_LAW: Final = 0.1
-STARTS_ARE_ONE: Final = 0.05  # standard errors between starts of one minimum
 
 
 def fit_loss(

@@ -6,7 +6,7 @@ the rest solved in closed form, and the best few points are polished together: t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -41,14 +41,6 @@ class AcrossScalesFit:
         Floats  # (5,) ln lr far above the noise batch, its exponents, ln noise batch over the mean batch, its exponent
     )
     covariance: Floats  # (5, 5) of theta, CR3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Errors of ln lr at sizes or horizons that a fit did not see, root mean square."""
-
-    power: float
-    saturating: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,39 +156,6 @@ def log_lr_of(
 def fit_power_across_scales(params: ArrayLike, tokens: ArrayLike, batch_tokens: ArrayLike, lr: ArrayLike) -> PowerLaw:
     """``lr = c params^a tokens^b batch^g`` by least squares in logs, the form it is compared with."""
     return _power(_logs(params, tokens, batch_tokens, lr))
-
-
-def compare_across_scales(
-    params: ArrayLike, tokens: ArrayLike, batch_tokens: ArrayLike, lr: ArrayLike, *, held_out: ArrayLike | None = None
-) -> Comparison:
-    """Which of the two laws says more of scales that it did not see.
-
-    Parameters
-    ----------
-    held_out : (n,) bools, optional
-        Rows to predict from the others, for instance the longest horizons; by default each size is left out in turn.
-    """
-    logs = _logs(params, tokens, batch_tokens, lr)
-    if held_out is None:
-        folds = [logs.params == size for size in np.unique(logs.params)]
-    else:
-        folds = [np.asarray(held_out, dtype=bool)]
-
-    def error(predict: Callable[[_Logs, _Logs], Floats]) -> float:
-        errors = [logs.lr[fold] - predict(logs.take(~fold), logs.take(fold)) for fold in folds]
-        return float(np.sqrt(np.mean(np.concatenate(errors) ** 2)))
-
-    def saturating(seen: _Logs, asked: _Logs) -> Floats:
-        _check(seen)
-        law = _law(_solve(seen, SATURATING)[0], seen, SATURATING)
-        return np.asarray(np.log(law(np.exp(asked.params), np.exp(asked.tokens), np.exp(asked.batch))))
-
-    def power(seen: _Logs, asked: _Logs) -> Floats:
-        law = _power(seen)
-        columns = {"params": asked.params, "tokens": asked.tokens, "batch_tokens": asked.batch}
-        return np.asarray(law.log_const + sum(law.exponents[name] * column for name, column in columns.items()))
-
-    return Comparison(power=error(power), saturating=error(saturating))
 
 
 def _power(logs: _Logs) -> PowerLaw:

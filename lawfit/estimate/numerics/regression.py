@@ -65,15 +65,6 @@ class PowerLawFit:
     rows: int
     residual_sd: float  # of ln y
 
-    def log_interval(self, **inputs: float) -> tuple[float, float]:
-        """Bounds of the fitted mean of ln y at one point, from `cov` and the same t quantile."""
-        from scipy.stats import t
-
-        row = np.array([1.0, *(np.log(inputs[name]) for name in self.names[1:])])
-        centre = float(row @ self.coefficients)
-        half = float(t.ppf(0.5 + self.level / 2, self.clusters - 1)) * float(np.sqrt(row @ self.cov @ row))
-        return centre - half, centre + half
-
 
 @dataclass(frozen=True, kw_only=True)
 class LrBatchLaws:

@@ -17,7 +17,6 @@ from lawfit.estimate.critical.steps_to_target import (
     first_crossing,
     fit_steps_table,
     steps_table_from_curves,
-    table_from_columns,
 )
 from lawfit.estimate.numerics.optimum_law import fit_optimum_law, separate_params_from_tokens
 from lawfit.laws.critical_batch import ZHANG, Hyperbola
@@ -56,13 +55,8 @@ def test_g10_from_the_published(shared_data: Path) -> None:
     """The same from the file as a user has it."""
     with (shared_data / "public" / "critical_batch_size_steps_to_target.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    names = {
-        "params": "n_params",
-        "batch_tokens": "batch_size_tokens",
-        "steps_to_target": "steps_to_target",
-        "target_loss": "target_loss",
-    }
-    table = table_from_columns({name: [float(row[column]) for row in rows] for name, column in names.items()})
+    names = ("n_params", "batch_size_tokens", "steps_to_target", "target_loss")
+    table = StepsTable.of(*([float(row[name]) for row in rows] for name in names))
     assert len(table) == 36
     sequences = [f.critical(ZHANG).value_tokens / 512 for f in fit_steps_table(table).fits]
     assert sequences == pytest.approx(list(G10.values()), rel=1e-4)

@@ -27,9 +27,9 @@ from lawfit.estimate.lr_batch.backtest import (
 )
 from lawfit.estimate.lr_batch.backtest import _methods as methods_of  # the predictions that a split scores
 from lawfit.estimate.lr_batch.ensemble import fit_ensemble
-from lawfit.estimate.numerics.scoring import observed_regret
 from lawfit.estimate.observe.observations import Observations, observe
 from lawfit.simulate import Truth
+from tests.estimate.scored_laws import observed_regret
 from tests.estimate.simulated import COMPUTE_PATH, NINE, nine_fit, nine_scales, sweep
 
 KEPT = np.array([0, 1, 2, 3, 4, 5])

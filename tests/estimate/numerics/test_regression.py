@@ -102,14 +102,6 @@ def test_the_median_line_has_the_least_absolute_residuals(rows: dict[str, np.nda
     assert best - 1e-9 <= found <= best * 1.001  # QuantReg stops at steps of 1e-6
 
 
-def test_an_interval_of_the_mean_lies_about_the_mean(rows: dict[str, np.ndarray]) -> None:
-    fit = fit_power_law_clustered(rows["y"], {"params": rows["params"]}, rows["cluster"], level=0.95)
-    low, high = fit.log_interval(params=float(np.exp(np.log(rows["params"]).mean())))
-    assert (low + high) / 2 == pytest.approx(np.log(rows["y"]).mean(), rel=1e-9)  # a line runs through the means
-    middle = np.array([1.0, np.log(rows["params"]).mean()])
-    assert high - low == pytest.approx(2 * stats.t.ppf(0.975, 11) * np.sqrt(middle @ fit.cov @ middle), rel=1e-9)
-
-
 def test_ignoring_clusters_would_be_overconfident(rows: dict[str, np.ndarray]) -> None:
     clustered = fit_power_law_clustered(rows["y"], {"params": rows["params"]}, rows["cluster"])
     single = fit_power_law_clustered(rows["y"], {"params": rows["params"]}, np.arange(60))

@@ -11,15 +11,9 @@ import pytest
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.numerics.optima import Columns
 from lawfit.estimate.numerics.regression import LrBatchLaws, fit_argmin_ols, fit_e1
-from lawfit.estimate.numerics.scoring import (
-    LawScore,
-    ObservedSurface,
-    median,
-    observed_regret,
-    observed_surfaces,
-    score_law,
-)
+from lawfit.estimate.numerics.scoring import ObservedSurface, median
 from lawfit.laws.published import published_law
+from tests.estimate.scored_laws import LawScore, observed_regret, observed_surfaces, score_law
 from tests.estimate.step_law import read_step_law
 
 RULES = pytest.mark.parametrize("rule", ["triangles", "bilinear"])

@@ -11,11 +11,11 @@ import pytest
 
 from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate.numerics.optimum_law import OptimumLaw
-from lawfit.estimate.weight_decay.score import score_largest_size
 from lawfit.estimate.weight_decay.sweep import AS_LARGE, DecayRuns
 from lawfit.estimate.weight_decay.timescale import RATIO, TimescaleFit, fit_timescale
 from lawfit.laws.timescale import TimescaleLaw, timescale
 from lawfit.records import FitStatus, OptimumStatus
+from tests.benchmarks.decay_rules import score_largest_size
 
 TRUTH = TimescaleLaw(const=1.1, exponent=-0.5)
 SCALES = ((1e8, 1e9), (1e8, 4e9), (3e8, 6e9), (3e8, 24e9), (1e9, 8e10))
