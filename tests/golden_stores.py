@@ -24,6 +24,7 @@ from lawfit.laws.lr_batch import AcrossScales
 from lawfit.laws.published import published_law, published_laws
 from lawfit.pipeline.fitting import fit_evidence
 from lawfit.records import Recipe, Run, RunStatus, SizedLoss, Sweep
+from lawfit.settings import data_folder
 from lawfit.simulate import Truth
 from lawfit.storage import Store
 from tests.advise.test_critical_answer import constant_runs
@@ -120,6 +121,17 @@ def _without_laws(store: Store) -> None:
     pipeline.refit(store, options=options)
 
 
+def _shipped(*names: str) -> Callable[[Store], None]:
+    """Tables of our own, as they are shipped: real runs, with what real runs have of their own."""
+
+    def put(store: Store) -> None:
+        for name in names:
+            pipeline.ingest(store, data_folder() / name)
+        pipeline.refit(store, options=QUICK)
+
+    return put
+
+
 def _curves(store: Store) -> None:
     constant_runs(store, table=False)
 
@@ -174,6 +186,9 @@ STORES: Final[dict[str, Callable[[Store], None]]] = {
     "repeated": _losses(sized(repeated(1), unique_tokens=lambda row: row["unique_tokens"])),
     "experts": _losses(experts(2)),
     "sparse": _losses(_sparse()),
+    "shipped_decays": _shipped("proxy_weight_decay.csv"),
+    "shipped_batches": _shipped("proxy_critical_batch.csv", "proxy_critical_batch_curves.csv"),
+    "shipped_few": _shipped("proxy_few_tokens.csv"),
     "one_horizon": _losses(same_input("tokens")),
     "one_size": _losses(same_input("params")),
     "dense_and_sparse": _losses(dense_and_sparse(3)),

@@ -61,6 +61,12 @@ def test_a_seed_draws_the_same_faults() -> None:
     assert {Path(fault.path).parts[:2] for fault in one} == {("lawfit", "advise")}
 
 
+def test_what_survived_can_be_shown_again() -> None:
+    one, other = draw(["lawfit/advise"], 2, 7)
+    printed = f"SURVIVED: {one}\nnoticed by x: {other}\nSURVIVED: lawfit/gone.py:1: sign: -a -> a\n"
+    assert campaign.survived(printed) == [one]
+
+
 def test_what_no_test_of_this_machine_reaches_is_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     every = draw(["lawfit/train"], 10**6, 1)
     kept = draw(["lawfit/train"], 10**6, 1, campaign.KERNELS)

@@ -90,6 +90,25 @@ def test_any_target_is_drawn_or_refused_in_a_sentence(client: TestClient, params
     assert page.status_code == 200 or (page.status_code == 422 and 'role="alert"' in page.text)
 
 
+@pytest.mark.parametrize(
+    ("said", "status", "sentence"),
+    [
+        pytest.param({"flops": "1e20"}, 200, "", id="a budget"),
+        pytest.param({"flops": "many"}, 422, "is not a number", id="words"),
+        pytest.param({"flops": "1e20", "at": "beta2"}, 422, "beta2", id="a level of nothing"),
+        pytest.param({"days": "3"}, 422, "GPUs", id="half a question"),
+        pytest.param({"flops": "1e20", "epochs": "2", "experts": "4"}, 422, "one", id="a contradiction"),
+        pytest.param({"flops": "1e20", "recipe": "nowhere"}, 404, "nowhere", id="no such recipe"),
+    ],
+)
+def test_a_plan_is_drawn_or_refused_with_the_right_code(
+    client: TestClient, said: dict[str, str], status: int, sentence: str
+) -> None:
+    page = client.get("/plan", params=said)
+    assert page.status_code == status
+    assert sentence in page.text
+
+
 def test_an_unknown_recipe_is_a_sentence_and_a_404(client: TestClient) -> None:
     page = client.get("/", params={**ASKED, "recipe": "nowhere"})
     assert page.status_code == 404

@@ -148,6 +148,7 @@ def _held() -> Any:
         "again": (again, ()),
         "asked": (betas, ("beta2=0.99",)),
         "half": (half, ()),
+        "long": (made([Level(value=f"{'x' * 36}{k}" * (1 + k)) for k in range(2)], column="text"), ()),
     }
     found = {name: hold_settings(runs, at) for name, (runs, at) in cases.items()}
     return {

@@ -68,6 +68,7 @@ def catalogue() -> Any:
                 law.outside_range(float(n), float(d), b) for n, d in zip(N, D, strict=True) for b in (None, 5e5)
             ],
             "lent": lenders.lent_by(law),
+            "nothing given": [said(lambda law=law, target=target: law.evaluate(target)) for target in law.targets],
             "missing": [law.missing(target, has_batch=has) for target in law.targets for has in (True, False)],
         }
     return found

@@ -1,6 +1,7 @@
 """Faults put into the code one at a time: which of them do the tests notice?
 
     python -m tests.mutants [--sample N] [--seed S] [--only FOLDER ...] [--touched FILE] [--patience SECONDS]
+    python -m tests.mutants --again LOG    # what survived in a campaign that was printed to LOG, with the tests of now
 
 Draws N faults at random (the same for the same seed and code), puts each into a copy of the tree, and runs the tests of
 its folder there: first those of the module, then the golden net, those that name it, the rest, until one fails. What no
@@ -48,10 +49,13 @@ def main() -> int:
     options.add_argument("--touched", type=Path, metavar="FILE", help="trace tests once, and show faults to few")
     options.add_argument("--patience", type=float, default=float("inf"), metavar="SECONDS", help="of tests per fault")
     options.add_argument("--least", type=float, default=0.0, metavar="SHARE", help="noticed, or the campaign fails")
+    options.add_argument("--again", type=Path, metavar="LOG", help="only what survived in what a campaign printed")
     options.add_argument("--list", action="store_true", help="show what would be put in, and run nothing")
     asked = options.parse_args()
     skipped = out_of_reach()
     drawn = draw(asked.only, asked.sample, asked.seed, tuple(skipped))
+    if asked.again is not None:
+        drawn = survived(asked.again.read_text(encoding="utf-8"))
     print("".join(f"not drawn, as {why}: {path}\n" for path, why in skipped.items()), end="")
     if asked.list:
         print("\n".join(map(str, drawn)))
@@ -100,6 +104,14 @@ def draw(folders: list[str], sample: int, seed: int, skipped: tuple[str, ...] = 
         for fault in faults_of(name, path.read_bytes())
     ]
     return random.Random(seed).sample(found, min(sample, len(found)))
+
+
+def survived(printed: str) -> list[Fault]:
+    """The faults that a campaign let pass, as far as the code still has their place."""
+    lines = [line.removeprefix("SURVIVED: ") for line in printed.splitlines() if line.startswith("SURVIVED: ")]
+    paths = [path for path in dict.fromkeys(line.partition(":")[0] for line in lines) if (ROOT / path).is_file()]
+    known = {str(fault): fault for path in paths for fault in faults_of(path, (ROOT / path).read_bytes())}
+    return [known[line] for line in lines if line in known]
 
 
 def copy_tree(to: Path) -> Path:

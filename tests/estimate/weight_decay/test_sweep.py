@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 
 from lawfit.errors import NotEnoughData
+<<<<<<< HEAD:tests/estimate/weight_decay/test_sweep.py
 from lawfit.estimate.weight_decay.sweep import AS_LARGE, AS_SMALL, DecayOptimum, DecayRuns, locate_weight_decay
+=======
+from lawfit.estimate import weight_decay
+from lawfit.estimate.weight_decay import AS_LARGE, AS_SMALL, NEXT_RATIO, DecayOptimum, DecayRuns, locate_weight_decay
+>>>>>>> main:tests/estimate/test_weight_decay.py
 from lawfit.laws.timescale import DecayConvention
 from lawfit.records import OptimumStatus, Run, RunStatus
 
@@ -213,3 +218,19 @@ def test_marin_one_factor_sweeps(shared_data: Path) -> None:
     ]
     assert by_status[OptimumStatus.AT_EDGE][0].diverged == 1  # no weight decay at all diverged there
     assert len(by_status[OptimumStatus.TOO_FEW]) == 6
+
+
+@pytest.mark.parametrize(
+    ("tried", "upwards", "further"),
+    [
+        ([0.1, 0.2, 0.4], True, (0.8, 1.6)),
+        ([0.1, 0.2, 0.4], False, (0.025, 0.05)),
+        ([0.0, 0.1, 0.3], False, (0.1 / 9, 0.1 / 3)),
+        ([0.0, 0.1], True, (0.1 * NEXT_RATIO, 0.1 * NEXT_RATIO**2)),
+        ([0.0], True, (0.1,)),
+    ],
+)
+def test_two_values_further_on_at_the_ratio_of_the_sweep(
+    tried: list[float], upwards: bool, further: tuple[float, ...]
+) -> None:
+    assert weight_decay._beyond(np.array(tried), upwards=upwards) == pytest.approx(further)

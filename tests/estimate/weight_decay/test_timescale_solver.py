@@ -90,3 +90,9 @@ def test_no_start_that_converged_is_no_crash(rng: np.random.Generator, monkeypat
     monkeypatch.setattr(timescale, "_minimum", never)
     search = timescale._fit_valley(points).search
     assert (search.agreeing, search.spread, search.converged) == (0, 0.0, False)
+
+
+def test_a_slope_by_several_fits_is_as_unsure_as_each_and_as_they_differ() -> None:
+    assert timescale._pooled([None, (1.0, 0.3), (2.0, 0.4)]) == pytest.approx((1.5, np.sqrt(0.125 + 0.5)))
+    assert timescale._pooled([(1.0, 0.3)]) == pytest.approx((1.0, 0.3))
+    assert timescale._pooled([None]) is None
