@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 
 from lawfit.errors import NotEnoughData
-<<<<<<< HEAD:tests/estimate/weight_decay/test_sweep.py
-from lawfit.estimate.weight_decay.sweep import AS_LARGE, AS_SMALL, DecayOptimum, DecayRuns, locate_weight_decay
-=======
-from lawfit.estimate import weight_decay
-from lawfit.estimate.weight_decay import AS_LARGE, AS_SMALL, NEXT_RATIO, DecayOptimum, DecayRuns, locate_weight_decay
->>>>>>> main:tests/estimate/test_weight_decay.py
+from lawfit.estimate.weight_decay import sweep as weight_decay
+from lawfit.estimate.weight_decay.sweep import (
+    AS_LARGE,
+    AS_SMALL,
+    NEXT_RATIO,
+    DecayOptimum,
+    DecayRuns,
+    locate_weight_decay,
+)
 from lawfit.laws.timescale import DecayConvention
 from lawfit.records import OptimumStatus, Run, RunStatus
 
