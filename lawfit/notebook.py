@@ -3,28 +3,55 @@
 import lawfit
 sweep = lawfit.observe(frame)                      # which columns were taken for what, and what was rejected
 fit = lawfit.fit(sweep)
-answer = lawfit.predict(fit, params=7e9, tokens=1.4e12)
-print(answer)
-lawfit.plot(fit, answer).show()
+lawfit.predict(fit, params="7B", tokens="1.4T")    # at the end of a cell: the answer and its figure
+
+As text each is a few lines; `print` says all of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, overload
 
 from lawfit.errors import NoFit, Unanswerable
 from lawfit.plots.words import FURTHER_NAMES, at_batch_words, batch_range, further_words
 from lawfit.records import Fit, Recipe, Rejection, Run, RunStatus, Target
+from lawfit.units import parse_quantity
 
 if TYPE_CHECKING:
     import pandas as pd
     from plotly.graph_objects import Figure
 
+Quantity = float | str  # ``7e9`` or "7B"
 
-@dataclass(frozen=True, kw_only=True)
-class ObservedSweep:
+
+FEW_LINES: Final = 10  # of a result as text at the end of a cell
+WIDE: Final = 160  # characters of each
+
+
+class _Shown:
+    """What a result looks like at the end of a cell: a few lines as text, all of them with its figure as HTML."""
+
+    def __repr__(self) -> str:
+        lines = [line if len(line) <= WIDE else f"{line[: WIDE - 3]}..." for line in str(self).splitlines()]
+        if len(lines) > FEW_LINES:
+            lines = [*lines[: FEW_LINES - 1], f"... {len(lines) - FEW_LINES + 1} lines more: print it"]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """Jupyter's hook. The first figure of a session brings plotly's library along, so that none is fetched."""
+        from lawfit.plots.notebook import cell_html
+
+        return cell_html(str(self), self._figure())
+
+    def _figure(self) -> Figure | None:
+        """What is drawn under the text; None where there is nothing to draw."""
+        return None
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ObservedSweep(_Shown):
     """The runs of one recipe, as they were understood."""
 
     recipe: Recipe
@@ -42,9 +69,14 @@ class ObservedSweep:
         lines += [f"  row {r.line}: {r.column or 'row'}: {r.reason}" for r in self.rejections[:10]]
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
+    def _figure(self) -> Figure | None:
+        from lawfit.plots.notebook import plot_runs
 
-@dataclass(frozen=True, kw_only=True)
-class FittedSweep:
+        return plot_runs(self.runs)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class FittedSweep(_Shown):
     """A fit in memory with the runs it saw; `fit` is what a store would keep."""
 
     sweep: ObservedSweep
@@ -73,12 +105,16 @@ class FittedSweep:
         lines += [f"  not used, because {text}" for text in doubts(self.fit)]
         return "\n".join([*lines, *(f"  warning: {text}" for text in (*payload["warnings"], *remarks(self.fit)))])
 
+    def _figure(self) -> Figure | None:
+        return plot(self, kind="surface") if self.fit.kind == "lr_batch" else None
 
-@dataclass(frozen=True, kw_only=True)
-class Answer:
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Answer(_Shown):
     """A recommendation; `document` is exactly what ``lawfit predict --json`` prints."""
 
-    document: Mapping[str, Any] = field(repr=False)
+    document: Mapping[str, Any]
+    fitted: FittedSweep | None = field(default=None, compare=False)  # that answered
 
     @property
     def lr(self) -> float:
@@ -160,12 +196,17 @@ class Answer:
         lines += [f"sizes: {text}" for text in (self.document.get("sizes") or {}).get("words", [])]
         return "\n".join([*lines, *further, *warnings])
 
+    def _figure(self) -> Figure | None:
+        if self.fitted is None or self.document["recommendation"]["lr"] is None:
+            return None
+        return plot(self.fitted, self)
 
-@dataclass(frozen=True, kw_only=True)
-class TransferAnswer:
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class TransferAnswer(_Shown):
     """How the best learning rate moves with width and horizon; `document` is what ``lawfit transfer --json`` prints."""
 
-    document: Mapping[str, Any] = field(repr=False)
+    document: Mapping[str, Any]
 
     def __str__(self) -> str:
         lines = []
@@ -176,6 +217,9 @@ class TransferAnswer:
                 words = f"no answer: {one['missing'][axis]}" if answer is None else answer["words"]
                 lines.append(f"  against {one['size'] if axis == 'size' else 'tokens'}: {words}")
         return "\n".join([*lines, *(row["words"] for row in self.document["comparisons"])])
+
+    def _figure(self) -> Figure:
+        return plot(self)
 
 
 def observe(
@@ -260,7 +304,7 @@ def fit(
         No run finished; `UnknownLevel` where none has a level that was asked for.
     """
     from lawfit.estimate.all_laws import Evidence
-    from lawfit.estimate.analysis import FitOptions
+    from lawfit.estimate.lr_batch.analysis import FitOptions
     from lawfit.pipeline.fitting import fit_evidence
 
     evidence = Evidence(
@@ -279,14 +323,14 @@ def fit(
 def predict(
     fitted: FittedSweep,
     *,
-    params: float,
-    tokens: float,
-    batch_tokens: float | None = None,
+    params: Quantity,
+    tokens: Quantity,
+    batch_tokens: Quantity | None = None,
     seq_len: int | None = None,
     batch_multiple: int | None = None,
-    max_batch_tokens: float | None = None,
+    max_batch_tokens: Quantity | None = None,
     level: float = 0.9,
-    unique_tokens: float | None = None,
+    unique_tokens: Quantity | None = None,
     epochs: float | None = None,
     active_share: float | None = None,
     experts: float | None = None,
@@ -296,6 +340,7 @@ def predict(
 
     Parameters
     ----------
+    params, tokens, batch_tokens, max_batch_tokens, unique_tokens : numbers, or texts such as "7B" and "1.4T"
     fit_id : of this very fit, which then answers though it may not be certified
 
     Raises
@@ -309,20 +354,30 @@ def predict(
     if fit_id is not None and fit_id != fitted.fit.id:
         raise NoFit(f"this is fit {fitted.fit.id}, not {fit_id}")
     target = Target(
-        params=params,
-        tokens=tokens,
-        batch_tokens=batch_tokens,
+        params=_number(params),
+        tokens=_number(tokens),
+        batch_tokens=_number(batch_tokens),
         seq_len=seq_len,
         batch_multiple=batch_multiple,
-        max_batch_tokens=max_batch_tokens,
+        max_batch_tokens=_number(max_batch_tokens),
         level=level,
-        unique_tokens=unique_tokens,
+        unique_tokens=_number(unique_tokens),
         epochs=epochs,
         active_share=active_share,
         experts=experts,
     )
     asked_by_id = fit_id is not None
-    return Answer(document=answer(fitted.fit, fitted.sweep.recipe, target, fitted.laws, asked_by_id=asked_by_id))
+    document = answer(fitted.fit, fitted.sweep.recipe, target, fitted.laws, asked_by_id=asked_by_id)
+    return Answer(document=document, fitted=fitted)
+
+
+@overload
+def _number(value: Quantity) -> float: ...
+@overload
+def _number(value: None) -> None: ...
+def _number(value: Quantity | None) -> float | None:
+    """``7e9`` or ``"7B"`` as a number."""
+    return parse_quantity(value) if isinstance(value, str) else value
 
 
 def transfer(*sweeps: ObservedSweep, level: float = 0.9) -> TransferAnswer:
@@ -338,11 +393,12 @@ def transfer(*sweeps: ObservedSweep, level: float = 0.9) -> TransferAnswer:
     return TransferAnswer(document=transfer_view([(sweep.recipe, sweep.runs) for sweep in sweeps], level=level))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Plan(_Shown):
     """How to spend a budget; `document` is exactly what ``lawfit plan --json`` prints."""
 
-    document: Mapping[str, Any] = field(repr=False)
+    document: Mapping[str, Any]
+    fitted: FittedSweep | None = field(default=None, compare=False)  # that answered
 
     @property
     def params(self) -> float:
@@ -397,16 +453,19 @@ class Plan:
         lines.append(f"expected cost {cost_words(self.document)}")
         return "\n".join([*lines, *(f"warning: {text}" for text in self.warnings)])
 
+    def _figure(self) -> Figure | None:
+        return None if self.fitted is None else plot(self.fitted, self)
+
 
 def plan(
     fitted: FittedSweep,
     *,
-    flops: float | None = None,
-    params: float | None = None,
-    tokens: float | None = None,
+    flops: Quantity | None = None,
+    params: Quantity | None = None,
+    tokens: Quantity | None = None,
     loss: float | None = None,
     level: float = 0.9,
-    **more: float,
+    **more: Quantity,
 ) -> Plan:
     """How to spend a budget; arguments as in ``lawfit plan``, with underscores.
 
@@ -433,14 +492,15 @@ def plan(
     known = {name.name for name in fields(PlanQuestion)}
     if unknown := sorted(set(more) - known):
         raise ValueError(f"a plan knows nothing of {', '.join(unknown)}; it knows {', '.join(sorted(known))}")
-    whole = {name: int(value) for name, value in more.items() if name in ("gpus", "seq_len", "batch_multiple")}
+    given = {name: _number(value) for name, value in more.items()}
+    whole = {name: int(value) for name, value in given.items() if name in ("gpus", "seq_len", "batch_multiple")}
     question = PlanQuestion(
-        flops=flops,
-        params=params,
-        tokens=tokens,
+        flops=_number(flops),
+        params=_number(params),
+        tokens=_number(tokens),
         loss=loss,
         level=level,
-        **{**more, **whole},  # type: ignore[arg-type]
+        **{**given, **whole},  # type: ignore[arg-type]
     )
     recipe = fitted.sweep.recipe
     document = advise(
@@ -450,7 +510,7 @@ def plan(
         fitted.fit.payload.get("missing", {}),
         lambda target: answer(fitted.fit, recipe, target, fitted.laws),
     )
-    return Plan(document=document)
+    return Plan(document=document, fitted=fitted)
 
 
 def plot(fitted: FittedSweep | TransferAnswer, answer: Answer | Plan | None = None, kind: str = "lr") -> Figure:

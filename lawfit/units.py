@@ -87,13 +87,6 @@ def sequences_to_tokens(sequences: float, seq_len: float) -> float:
     return sequences * seq_len
 
 
-def tokens_to_sequences(tokens: float, seq_len: float) -> float:
-    """Sequences per step of a batch given in tokens."""
-    if not seq_len > 0:
-        raise ValueError(f"sequence length must be positive, got {seq_len}")
-    return tokens / seq_len
-
-
 def training_flops(params: float, tokens: float) -> float:
     """Training compute by the usual ``C = 6 N D`` (floats: N x D overflows 64-bit integers)."""
     return 6.0 * float(params) * float(tokens)

@@ -15,9 +15,10 @@ from unittest import mock
 import numpy as np
 
 from lawfit import pipeline
-from lawfit.estimate import loss_law, loss_third
 from lawfit.estimate.all_laws import Evidence
-from lawfit.estimate.analysis import FitOptions
+from lawfit.estimate.loss import law as loss_law
+from lawfit.estimate.loss import third as loss_third
+from lawfit.estimate.lr_batch.analysis import FitOptions
 from lawfit.laws.loss import CHINCHILLA
 from lawfit.laws.lr_batch import AcrossScales
 from lawfit.laws.published import published_law, published_laws
@@ -28,8 +29,9 @@ from lawfit.simulate import Truth
 from lawfit.storage import Store
 from tests.advise.test_critical_answer import constant_runs
 from tests.advise.test_every_law import filled
-from tests.estimate import test_isoflop, test_loss_law
 from tests.estimate.further_runs import dense_and_sparse, experts, repeated, same_input, sized
+from tests.estimate.loss import test_isoflop
+from tests.estimate.loss import test_law as test_loss_law
 from tests.estimate.made_levels import DECAYS, Level, made
 from tests.estimate.simulated import sweep
 

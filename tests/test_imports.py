@@ -57,6 +57,17 @@ ROOMS = {
     "notebook": _room(*EDGE, "laws", "estimate", "advise", "plan", "ingest", third_party={"pandas", "plotly"}),
     "__main__": _room("cli"),
 }
+# Inside estimate: each quantity stands on these; what joins them all lies beside them.
+QUANTITIES = {
+    "numerics": frozenset[str](),
+    "weight_decay": frozenset({"numerics"}),  # below observe, as it advises which level of weight decay is held
+    "observe": frozenset({"numerics", "weight_decay"}),
+    "lr_batch": frozenset({"numerics", "observe"}),
+    "loss": frozenset({"numerics", "observe"}),
+    "critical": frozenset({"numerics", "lr_batch", "loss"}),
+    "transfer": frozenset({"numerics", "observe", "lr_batch"}),
+    "schedules": frozenset[str](),
+}
 # What else a module may do, and why.
 EXCEPTIONS = {
     "lawfit/cli/convert.py": {"laws", "numpy"},  # exact rules on typed numbers: no store, nothing for the pipeline
@@ -92,16 +103,25 @@ def imported_modules(tree: ast.AST) -> Iterator[str]:
                 yield node.module
 
 
+def quantity_of(source: str) -> str:
+    """``lawfit/estimate/loss/law.py`` -> ``loss``; empty outside them."""
+    parts = source.split("/")
+    return parts[2] if parts[:2] == ["lawfit", "estimate"] and len(parts) > 3 else ""
+
+
 def violations(source: str, tree: ast.AST) -> list[str]:
     """Each import of a module that its room may not make."""
     here = room_of(source)
     room = ROOMS[here]
     extra = EXCEPTIONS.get(source, set())
-    found = []
+    found, quantity = [], quantity_of(source)
     for name in imported_modules(tree):
         top, _, rest = name.partition(".")
         if top == "lawfit":
-            target = rest.split(".")[0]
+            target, _, inside = rest.partition(".")
+            below = inside.split(".")[0]
+            if quantity and target == "estimate" and below not in QUANTITIES[quantity] | {quantity}:
+                found.append(f"estimate.{quantity} may not import estimate.{below}")
             if target in {"", here, "__version__"} or target in room.rooms | extra:
                 continue
             if here == "__init__" or target in ROOMS:
@@ -123,13 +143,15 @@ def test_imports_only_what_its_room_may(source: str) -> None:
     ("source", "line"),
     [
         pytest.param("lawfit/laws/power.py", "import scipy", id="third party"),
-        pytest.param("lawfit/laws/power.py", "from lawfit.estimate import surface", id="upstairs"),
+        pytest.param("lawfit/laws/power.py", "from lawfit.estimate.lr_batch import surface", id="upstairs"),
         pytest.param("lawfit/laws/power.py", "from lawfit import pipeline", id="from the package"),
         pytest.param("lawfit/units.py", "from lawfit.records import Run", id="to the right on the ground floor"),
         pytest.param("lawfit/cli/fit.py", "def f():\n    import lawfit.train.loop", id="train, lazily, by another"),
         pytest.param("lawfit/pipeline.py", "from lawfit.plots import surface", id="pipeline draws"),
-        pytest.param("api/app.py", "from lawfit.estimate import surface", id="edge skips the pipeline"),
+        pytest.param("api/app.py", "from lawfit.estimate.lr_batch import surface", id="edge skips the pipeline"),
         pytest.param("api/app.py", "import lawfit_api", id="own installed name"),
+        pytest.param("lawfit/estimate/loss/law.py", "from lawfit.estimate.critical import batch", id="quantity above"),
+        pytest.param("lawfit/estimate/numerics/newton.py", "from lawfit.estimate import all_laws", id="all quantities"),
     ],
 )
 def test_a_forbidden_import_is_found(source: str, line: str) -> None:

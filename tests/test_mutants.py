@@ -45,7 +45,7 @@ def test_every_kind_of_fault_is_found() -> None:
     assert not any(words.startswith(("x.py:3", "x.py:5")) for words in said)  # words that are shown
 
 
-@pytest.mark.parametrize("path", ["lawfit/estimate/elimination.py", "lawfit/units.py", "api/app.py"])
+@pytest.mark.parametrize("path", ["lawfit/estimate/numerics/elimination.py", "lawfit/units.py", "api/app.py"])
 def test_a_faulty_file_is_another_program_that_can_be_read(path: str) -> None:
     source = (ROOT / path).read_bytes()
     whole = ast.dump(ast.parse(source))
@@ -77,9 +77,9 @@ def test_what_no_test_of_this_machine_reaches_is_not_drawn(monkeypatch: pytest.M
 
 
 def test_a_fault_is_shown_to_its_modules_tests_then_the_net_then_the_quickest_as_long_as_patience_lasts() -> None:
-    names = ("surface", "ensemble", "golden_fits", "windows", "lacking")
-    own, slow, net, quick, elsewhere = (f"tests/estimate/test_{name}.py" for name in names)
-    path = "lawfit/estimate/surface.py"
+    names = ("lr_batch/test_surface", "lr_batch/test_ensemble", "test_golden_fits", "lr_batch/test_windows")
+    own, slow, net, quick, elsewhere = (f"tests/estimate/{name}.py" for name in (*names, "lr_batch/test_lacking"))
+    path = "lawfit/estimate/lr_batch/surface.py"
     touched = Touched(
         seconds={own: 30.0, slow: 50.0, net: 20.0, quick: 4.0, elsewhere: 1.0},
         lines={name: {path: [7]} for name in (own, slow, net, quick)} | {elsewhere: {path: [8]}},
@@ -93,10 +93,10 @@ def test_a_fault_is_shown_to_its_modules_tests_then_the_net_then_the_quickest_as
 
 
 def test_tests_of_the_module_run_first() -> None:
-    own, net, near, rest = stages("lawfit/estimate/surface.py", ROOT)
-    assert own == ["tests/estimate/test_surface.py"]
+    own, net, near, rest = stages("lawfit/estimate/lr_batch/surface.py", ROOT)
+    assert own == ["tests/estimate/lr_batch/test_surface.py"]
     assert net == ["tests/estimate/test_golden_fits.py"]
-    assert "tests/estimate/test_ensemble.py" in near
+    assert "tests/estimate/lr_batch/test_ensemble.py" in near
     assert not {*own, *near} & set(rest)
     of_api = [test for stage in stages("api/app.py", ROOT) for test in stage]
     assert all(test.startswith(("tests/api/", "tests/dashboard/")) for test in of_api)

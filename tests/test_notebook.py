@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -12,7 +14,8 @@ import pytest
 import lawfit
 from lawfit import pipeline
 from lawfit.errors import LogFormatError, NoRecipe
-from lawfit.estimate.analysis import FitOptions
+from lawfit.estimate.lr_batch.analysis import FitOptions
+from lawfit.plots import notebook
 from lawfit.records import Sweep, Target
 from lawfit.simulate import demo_sweep, write_csv
 from lawfit.storage import Store
@@ -125,3 +128,54 @@ def test_a_plan_is_what_the_command_line_gives(fitted: lawfit.FittedSweep) -> No
         lawfit.plot(fitted, plan, "surface")
     with pytest.raises(ValueError, match="knows nothing of flop"):
         lawfit.plan(fitted, flop=1e19)
+
+
+@pytest.fixture(scope="module")
+def shown(fitted: lawfit.FittedSweep) -> dict[str, Any]:
+    answer = lawfit.predict(fitted, params=1e8, tokens=3e9)
+    plan = lawfit.plan(fitted, flops=1e19)
+    return {"sweep": fitted.sweep, "fit": fitted, "answer": answer, "plan": plan}
+
+
+class TestAtTheEndOfACell:
+    """What a notebook shows of a result that is not printed."""
+
+    @pytest.mark.parametrize("name", ["sweep", "fit", "answer", "plan"])
+    def test_as_text_a_few_lines_of_what_print_says(self, shown: dict[str, Any], name: str) -> None:
+        lines, every = repr(shown[name]).splitlines(), str(shown[name]).splitlines()
+        assert len(lines) == min(len(every), 10)
+        assert max(map(len, lines)) <= 160
+        assert lines[0][:100] == every[0][:100]
+        if len(every) > 10:
+            assert lines[-1] == f"... {len(every) - 9} lines more: print it"
+
+    @pytest.mark.parametrize("name", ["sweep", "fit", "answer", "plan"])
+    def test_as_html_all_of_it_with_its_figure(self, shown: dict[str, Any], name: str) -> None:
+        page = shown[name]._repr_html_()
+        assert html.escape(str(shown[name])) in page
+        assert "Plotly.newPlot" in page
+        assert "cdn" not in shown[name]._repr_html_()  # nothing is fetched
+
+    def test_the_library_comes_with_the_first_figure_alone(
+        self, shown: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(notebook._SESSION, "has library", False)
+        sizes = [len(shown["answer"]._repr_html_()) for _ in range(2)]
+        assert sizes[0] > 3_000_000 > 200_000 > sizes[1]
+
+    def test_without_a_figure_there_are_words(self, shown: dict[str, Any]) -> None:
+        alone = lawfit.Answer(document=shown["answer"].document)
+        assert alone == shown["answer"]
+        assert alone._repr_html_() == f'<pre style="white-space: pre-wrap; margin: 0">{html.escape(str(alone))}</pre>'
+
+
+def test_numbers_may_be_written_as_people_do(fitted: lawfit.FittedSweep) -> None:
+    said = lawfit.predict(fitted, params="100M", tokens="3B", max_batch_tokens="200k").document
+    meant = lawfit.predict(fitted, params=1e8, tokens=3e9, max_batch_tokens=2e5).document
+    assert {**said, "id": "", "created_at": ""} == {**meant, "id": "", "created_at": ""}
+    assert (
+        lawfit.plan(fitted, flops="1e19", gpus="8", flops_per_second="100T").document["plan"]
+        == (lawfit.plan(fitted, flops=1e19, gpus=8, flops_per_second=1e14).document["plan"])
+    )
+    with pytest.raises(ValueError, match=r"'seven' is not a number; write it like 7e9, 7B or 1\.4T"):
+        lawfit.predict(fitted, params="seven", tokens="3B")

@@ -10,7 +10,7 @@ import pytest
 
 from lawfit import pipeline
 from lawfit.errors import NoFit, NoRecipe, NotEnoughData
-from lawfit.estimate.analysis import FitOptions
+from lawfit.estimate.lr_batch.analysis import FitOptions
 from lawfit.pipeline.fitting import code_version
 from lawfit.records import FitStatus, Recipe, Sweep, Target
 from lawfit.simulate import Truth, write_csv

@@ -15,28 +15,28 @@ TESTS = Path(__file__).parent
 
 TRAPS: dict[str, tuple[str, ...]] = {
     "1 reweighting that stops early and says converged": (
-        "estimate/test_loss_traps.py: test_trap_1_outliers_are_fitted_to_convergence",
+        "estimate/loss/test_traps.py: test_trap_1_outliers_are_fitted_to_convergence",
     ),
     "2 all runs on one line of tokens and parameters": (
-        "estimate/test_loss_traps.py: TestTrap2",
-        "estimate/test_surface_certificate.py: TestScalesOnOneLine",
+        "estimate/loss/test_traps.py: TestTrap2",
+        "estimate/lr_batch/test_certificate.py: TestScalesOnOneLine",
     ),
-    "3 exponents on a grid": ("estimate/test_loss_traps.py: test_trap_3_resampled_exponents_are_not_on_a_grid",),
+    "3 exponents on a grid": ("estimate/loss/test_traps.py: test_trap_3_resampled_exponents_are_not_on_a_grid",),
     "4 tolerances that depend on the scale of the objective": (
-        "estimate/test_loss_traps.py: test_trap_4_the_scale_of_the_objective_does_not_matter",
+        "estimate/loss/test_traps.py: test_trap_4_the_scale_of_the_objective_does_not_matter",
     ),
     "5 a vertex outside the sweep": (),
     "6 rows that are not independent": (
-        "estimate/test_loss_traps.py: test_trap_6_checkpoints_of_one_run_are_one_piece_of_evidence",
-        "estimate/test_loss_traps.py: test_trap_6_fewer_clusters_than_parameters_give_no_interval",
+        "estimate/loss/test_traps.py: test_trap_6_checkpoints_of_one_run_are_one_piece_of_evidence",
+        "estimate/loss/test_traps.py: test_trap_6_fewer_clusters_than_parameters_give_no_interval",
     ),
     "7 recipes pooled": ("advise/test_every_law.py: TestConventions",),
     "8 sequences taken for tokens": (),
-    "9 diverged runs dropped": ("estimate/test_loss_traps.py: test_trap_9_a_diverged_run_is_refused_and_not_dropped",),
-    "10 an asymptote left free on a narrow range": ("estimate/test_loss_traps.py: TestTrap10",),
+    "9 diverged runs dropped": ("estimate/loss/test_traps.py: test_trap_9_a_diverged_run_is_refused_and_not_dropped",),
+    "10 an asymptote left free on a narrow range": ("estimate/loss/test_traps.py: TestTrap10",),
     "11 evaluation losses on another metric's steps": (),
     "12 a law extrapolated where residuals curve": (
-        "estimate/test_loss_traps.py: test_trap_12_a_law_that_curves_says_so",
+        "estimate/loss/test_traps.py: test_trap_12_a_law_that_curves_says_so",
     ),
 }
 

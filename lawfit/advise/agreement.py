@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from lawfit.advise.prediction import recommend
-from lawfit.estimate.lacking import (
+from lawfit.estimate.lr_batch.lacking import (
     Bearing,
     Lack,
     LackCode,
@@ -24,9 +24,9 @@ from lawfit.estimate.lacking import (
     rates_at,
     scales_of,
 )
-from lawfit.estimate.law_terms import law_design
-from lawfit.estimate.observations import Observations
-from lawfit.estimate.sweeps import sweep_parabola
+from lawfit.estimate.numerics.law_terms import law_design
+from lawfit.estimate.numerics.sweeps import sweep_parabola
+from lawfit.estimate.observe.observations import Observations
 from lawfit.records import Fit, OptimumStatus, Recipe, Target
 
 TOO_DEAR: Final = 0.02  # of log loss: ten times what the law's scatter between scales costs

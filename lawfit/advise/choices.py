@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.advise.draws import centres, known_of, law_row
-from lawfit.estimate.valley import along_floor, steepened
+from lawfit.estimate.lr_batch.valley import along_floor, steepened
 from lawfit.units import format_lr, format_quantity
 
 Floats = NDArray[np.float64]

@@ -17,9 +17,9 @@ from lawfit.advise.compare_weight_decay import compare_weight_decay
 from lawfit.advise.counted import Counts
 from lawfit.advise.scored import Scale, Unanswered, about, answers
 from lawfit.errors import LawfitError, NotEnoughData
-from lawfit.estimate.backtest import MIN_SCORED, observed_surfaces_of
-from lawfit.estimate.observations import Observations
-from lawfit.estimate.scoring import ObservedSurface
+from lawfit.estimate.lr_batch.backtest import MIN_SCORED, observed_surfaces_of
+from lawfit.estimate.numerics.scoring import ObservedSurface
+from lawfit.estimate.observe.observations import Observations
 from lawfit.laws.entry import TARGETS
 from lawfit.laws.published import PublishedLaw, published_laws
 from lawfit.records import Recipe, Run

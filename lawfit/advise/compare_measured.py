@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lawfit.advise.counted import Counts
 from lawfit.advise.scored import Scale, Unanswered, about, answers
 from lawfit.errors import NotEnoughData
-from lawfit.estimate.observations import Observations
+from lawfit.estimate.observe.observations import Observations
 from lawfit.laws.critical_batch import Definition, convert
 from lawfit.laws.published import PublishedLaw, published_laws
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from lawfit.advise.counted import Counts
 from lawfit.advise.scored import Scale, Unanswered, about, answers
 from lawfit.errors import NotEnoughData
-from lawfit.estimate.held import hold_settings
-from lawfit.estimate.observations import usable
-from lawfit.estimate.timescale import usable_slices
-from lawfit.estimate.weight_decay import COUPLED, DecayRuns, DecaySlice, in_one_convention
+from lawfit.estimate.observe.held import hold_settings
+from lawfit.estimate.observe.observations import usable
+from lawfit.estimate.weight_decay.sweep import COUPLED, DecayRuns, DecaySlice, in_one_convention
+from lawfit.estimate.weight_decay.timescale import usable_slices
 from lawfit.factors import WEIGHT_DECAY
 from lawfit.laws.published import PublishedLaw, published_laws
 from lawfit.laws.timescale import weight_decay_of

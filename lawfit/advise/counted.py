@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.estimate.snapping import PARAMS_TOLERANCE
+from lawfit.estimate.numerics.snapping import PARAMS_TOLERANCE
 from lawfit.laws.counting import CONVENTIONS, Tables
 from lawfit.laws.published import PublishedLaw
 from lawfit.records import Recipe, Run

@@ -15,8 +15,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.estimate.law_terms import law_design
-from lawfit.estimate.valley import FLOOR_AT, steepened
+from lawfit.estimate.lr_batch.valley import FLOOR_AT, steepened
+from lawfit.estimate.numerics.law_terms import law_design
 from lawfit.laws.lr_batch import BENDS, SATURATING
 
 Floats = NDArray[np.float64]
@@ -155,7 +155,7 @@ def known_of(model: Mapping[str, Any], params: float, tokens: float) -> tuple[st
 
 
 def _draw_bends(law: Mapping[str, Any] | None, params: float, tokens: float) -> Bends | None:
-    """`estimate.lr_across_scales` at one scale: heavy-tailed, as few cells told its covariance."""
+    """`lr_batch.across_scales` at one scale: heavy-tailed, as few cells told its covariance."""
     if law is None:
         return None
     rng = np.random.default_rng(_SEED + 1)  # of its own, so that the other draws stay what they were
@@ -177,7 +177,7 @@ def _draw_bends(law: Mapping[str, Any] | None, params: float, tokens: float) -> 
 
 
 def law_row(model: Mapping[str, Any], params: float, tokens: float) -> Floats:
-    """The row of `estimate.surface.law_design` at one scale."""
+    """The row of `estimate.lr_batch.surface.law_design` at one scale."""
     log_params, log_tokens = model["centre"]
     return np.asarray(law_design(np.array([params]), np.array([tokens]), (log_params, log_tokens))[0])
 

@@ -22,9 +22,9 @@ from lawfit.advise.third_input import (
     third_part,
     usable_form,
 )
-from lawfit.estimate.loss_ensemble import LossEnsemble
-from lawfit.estimate.loss_fit import LossFit
-from lawfit.estimate.loss_law import asymptote_cases, form_name
+from lawfit.estimate.loss.ensemble import LossEnsemble
+from lawfit.estimate.loss.fit import LossFit
+from lawfit.estimate.loss.law import asymptote_cases, form_name
 from lawfit.records import Fit, Target
 from lawfit.units import format_percent
 

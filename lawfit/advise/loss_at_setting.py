@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lawfit.advise.draws import draw_worlds
-from lawfit.estimate.loss_ensemble import LossEnsemble
-from lawfit.estimate.loss_fit import LossFit
-from lawfit.estimate.valley import excess
+from lawfit.estimate.loss.ensemble import LossEnsemble
+from lawfit.estimate.loss.fit import LossFit
+from lawfit.estimate.lr_batch.valley import excess
 
 Floats = NDArray[np.float64]
 

@@ -1,7 +1,7 @@
 """What a stored fit of the loss believes at any scale: its centre and its resamples, whatever forms it averages.
 
 Plans ask for losses only through this. Across sizes at one compute a form counts by how it foretold the split
-(`estimate.split_backtest`), and the law of IsoFLOP profiles with it; how low the best splits come is what `lawfit
+(`estimate.loss.split_backtest`), and the law of IsoFLOP profiles with it; how low the best splits come is what `lawfit
 predict` says there. A form that knows of no split (loss by compute alone) has nothing to say across sizes.
 """
 
@@ -17,13 +17,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from lawfit.advise.third_input import Asked, LossAtThird, loss_at_third
 from lawfit.errors import NotEnoughData
-from lawfit.estimate.isoflop import ISOFLOP, IsoFlop, ProfileLaw, isoflop
-from lawfit.estimate.loss_backtest import Drift
-from lawfit.estimate.loss_ensemble import LossEnsemble
-from lawfit.estimate.loss_forms_further import EVERY_FORM
-from lawfit.estimate.loss_result import Interval, LossFit
-from lawfit.estimate.resample import tail
-from lawfit.estimate.split_backtest import NO_SPLIT, SplitBacktest
+from lawfit.estimate.loss.backtest import Drift
+from lawfit.estimate.loss.ensemble import LossEnsemble
+from lawfit.estimate.loss.forms_further import EVERY_FORM
+from lawfit.estimate.loss.isoflop import ISOFLOP, IsoFlop, ProfileLaw, isoflop
+from lawfit.estimate.loss.result import Interval, LossFit
+from lawfit.estimate.loss.split_backtest import NO_SPLIT, SplitBacktest
+from lawfit.estimate.numerics.resample import tail
 from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
 from lawfit.records import Fit
 
@@ -231,7 +231,7 @@ class LossBelief:
         """Interval of a quantity from its value in each world; None with too few scales for one.
 
         Percentiles of the mixture of members, each one's expanded for how few clusters it rests on
-        (`estimate.resample`). Infinite where so many worlds are. Quantiles averaged over members, as the interval of
+        (`numerics.resample`). Infinite where so many worlds are. Quantiles averaged over members, as the interval of
         the loss has them, are narrower and hold as often in simulations; on published splits they held none of four.
         """
         if not self.worlds or len(draws) != self.worlds:

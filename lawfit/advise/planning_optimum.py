@@ -180,7 +180,7 @@ class OptimalPath:
         return np.where(inside, found, np.inf)
 
     def drifted(self, belief: LossBelief) -> OptimalPath:
-        """With the drift of the loss beyond the runs that its interval has (`estimate.loss_ensemble`), in each world.
+        """With the drift of the loss beyond the runs that its interval has (`estimate.loss.ensemble`), in each world.
 
         A loss that is asked for, and not a size, is reached at a budget that is as uncertain as the level.
         """

@@ -11,7 +11,7 @@ import numpy as np
 from lawfit.advise.loss_belief import LossBelief, finite
 from lawfit.advise.planning_optimum import best_split, optimal_path
 from lawfit.advise.planning_runs import WIDEST
-from lawfit.estimate.isoflop import IsoFlop, ProfileLaw
+from lawfit.estimate.loss.isoflop import IsoFlop, ProfileLaw
 from lawfit.units import format_quantity
 
 EXPONENTS: Final = 1.0  # from no compute that goes into size to all of it: an interval as wide says nothing

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lawfit.advise.loss_belief import LossBelief, finite
 from lawfit.advise.planning_optimum import Best
-from lawfit.estimate.quantiles import normal_quantile
+from lawfit.estimate.numerics.quantiles import normal_quantile
 from lawfit.units import format_quantity
 
 Floats = NDArray[np.float64]

@@ -32,7 +32,7 @@ from lawfit.advise.regret import (
 from lawfit.advise.sizes import sizes_of
 from lawfit.advise.third_input import Asked, settings_note
 from lawfit.errors import NoFit
-from lawfit.estimate.valley import best_lr_shift, excess
+from lawfit.estimate.lr_batch.valley import best_lr_shift, excess
 from lawfit.laws.published import published_laws
 from lawfit.records import MODEL_VERSION, Fit, FitStatus, Recipe, Target, content_hash
 from lawfit.units import format_quantity

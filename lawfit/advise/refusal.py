@@ -1,6 +1,7 @@
 """Why a fit is not answered from, in words: what its runs lack, and which runs would mend it.
 
-The findings are data in the fit (`estimate.lacking`); the sentence is made here, once for every place that shows it.
+The findings are data in the fit (`estimate.lr_batch.lacking`); the sentence is made here, once for every place that
+shows it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from lawfit.errors import Unanswerable
-from lawfit.estimate.lacking import Bearing, Lack, LackCode
+from lawfit.estimate.lr_batch.lacking import Bearing, Lack, LackCode
 from lawfit.records import Fit
 from lawfit.units import counted, format_lr, format_percent, format_quantity
 

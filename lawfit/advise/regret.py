@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.advise.draws import Worlds
-from lawfit.estimate.valley import FAR_SHARE, along_floor, best_lr_shift, excess, law_share
+from lawfit.estimate.lr_batch.valley import FAR_SHARE, along_floor, best_lr_shift, excess, law_share
 
 Floats = NDArray[np.float64]
 

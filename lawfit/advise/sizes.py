@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from lawfit.estimate.certificate import BENDS
+from lawfit.estimate.numerics.certificate import BENDS
 from lawfit.units import counted, format_lr, format_percent, format_quantity
 
 ENOUGH: Final = 3  # sizes that show an optimum: fewer say nothing of how far sizes lie off a law through them

@@ -1,6 +1,6 @@
 """The loss where a further input of the run is asked for: tokens that repeat, a share of active experts, their number.
 
-One form answers, the one that has the input; it was fitted to all runs that say theirs (`estimate.loss_third`). Without
+One form answers, the one that has the input; it was fitted to all runs that say theirs (`estimate.loss.third`). Without
 one asked for, the loss is that of ordinary runs: each token once, and as many experts at work as in most runs.
 """
 
@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lawfit.errors import NotEnoughData
-from lawfit.estimate.loss_ensemble import LossEnsemble
-from lawfit.estimate.loss_result import MIXED, Interval, LossFit, LossPrediction, decades_beyond
-from lawfit.estimate.loss_third import THIRDS
-from lawfit.estimate.repeated import REPEATED
+from lawfit.estimate.loss.ensemble import LossEnsemble
+from lawfit.estimate.loss.result import MIXED, Interval, LossFit, LossPrediction, decades_beyond
+from lawfit.estimate.loss.third import THIRDS
+from lawfit.estimate.observe.repeated import REPEATED
 from lawfit.records import THIRD_INPUTS, Fit, FitStatus, ThirdInputs, third_words
 from lawfit.units import format_percent, format_quantity
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lawfit.errors import NotEnoughData
-from lawfit.estimate.lr_transfer import SCHEMA, compare_parametrizations, fit_transfer
+from lawfit.estimate.transfer.lr import SCHEMA, compare_parametrizations, fit_transfer
 from lawfit.records import Recipe, Run
 
 

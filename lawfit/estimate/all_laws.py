@@ -15,19 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.errors import FitError, NotEnoughData
-from lawfit.estimate import critical_words, timescale_words
-from lawfit.estimate.certificate import search_is_sound
-from lawfit.estimate.held import Held, hold_settings
-from lawfit.estimate.loss_law import doubt, loss_law
-from lawfit.estimate.loss_third import is_third
-from lawfit.estimate.observations import data_hash, observe, usable
+from lawfit.estimate.critical import words as critical_words
+from lawfit.estimate.loss.law import doubt, loss_law
+from lawfit.estimate.loss.third import is_third
+from lawfit.estimate.numerics.certificate import search_is_sound
+from lawfit.estimate.observe.held import Held, hold_settings
+from lawfit.estimate.observe.observations import data_hash, observe, usable
+from lawfit.estimate.observe.steady_rate import Curves
 from lawfit.estimate.other_laws import fit_other_laws
 from lawfit.estimate.recipe_laws import CURVES, DATA_LAWS, STEPS_TABLE, RecipeLaws, fit_decay, fit_recipe_laws
 from lawfit.estimate.recipe_laws import THREE_TERM as THREE_TERM_ROUTE
 from lawfit.estimate.recipe_laws import TIMESCALE as TIMESCALE_ROUTE
-from lawfit.estimate.steady_rate import Curves
-from lawfit.estimate.timescale import TimescaleFit, bracket_sentence
-from lawfit.estimate.weight_decay import COUPLED, in_one_convention
+from lawfit.estimate.weight_decay import words as timescale_words
+from lawfit.estimate.weight_decay.sweep import COUPLED, in_one_convention
+from lawfit.estimate.weight_decay.timescale import TimescaleFit, bracket_sentence
 from lawfit.factors import asked_levels
 from lawfit.laws.critical_batch import ZHANG, Definition
 from lawfit.laws.lent import log_asymptote

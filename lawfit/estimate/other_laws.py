@@ -15,12 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.errors import FitError, NotEnoughData
-from lawfit.estimate.backtest import columns_of
-from lawfit.estimate.lr_batch import MIN_BATCHES, fit_lr_batch, fit_max_initial_lr, fit_power_scheduler, ranked
-from lawfit.estimate.observations import Observations
-from lawfit.estimate.optima import Columns, SweepOptima, locate_argmin, locate_lr_per_batch
-from lawfit.estimate.regression import fit_power_law_clustered
-from lawfit.estimate.resample import size_clusters
+from lawfit.estimate.lr_batch.along_batch import (
+    MIN_BATCHES,
+    fit_lr_batch,
+    fit_max_initial_lr,
+    fit_power_scheduler,
+    ranked,
+)
+from lawfit.estimate.lr_batch.backtest import columns_of
+from lawfit.estimate.numerics.optima import Columns, SweepOptima, locate_argmin, locate_lr_per_batch
+from lawfit.estimate.numerics.regression import fit_power_law_clustered
+from lawfit.estimate.numerics.resample import size_clusters
+from lawfit.estimate.observe.observations import Observations
 from lawfit.records import OptimumStatus, Run, RunStatus
 from lawfit.units import counted, format_quantity
 

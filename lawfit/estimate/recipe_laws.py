@@ -14,30 +14,30 @@ from typing import Any, Final
 import numpy as np
 
 from lawfit.errors import FitError
-from lawfit.estimate.certificate import Certificate
-from lawfit.estimate.critical_analysis import CriticalAnalysis, analyse_critical
-from lawfit.estimate.critical_batch import CriticalBatch
-from lawfit.estimate.critical_certificate import certify_hyperbola
-from lawfit.estimate.data_laws import fit_data_laws
-from lawfit.estimate.held import Held, hold_settings
-from lawfit.estimate.hyperbola import HyperbolaFit
-from lawfit.estimate.least_tokens import LeastTokensFit, fit_least_tokens
-from lawfit.estimate.loss_law import lent_asymptote
-from lawfit.estimate.noise_by_size import NoiseFactor, NoiseOfSize, noise_by_size, noise_factor, unsteady_noise
-from lawfit.estimate.observations import usable
-from lawfit.estimate.optima import Floats
-from lawfit.estimate.steady_rate import Curves, SteadyParts, falls_throughout, steady_parts
-from lawfit.estimate.steps_to_target import (
+from lawfit.estimate.critical.analysis import CriticalAnalysis, analyse_critical
+from lawfit.estimate.critical.batch import CriticalBatch
+from lawfit.estimate.critical.certificate import certify_hyperbola
+from lawfit.estimate.critical.data_laws import fit_data_laws
+from lawfit.estimate.critical.hyperbola import HyperbolaFit
+from lawfit.estimate.critical.least_tokens import LeastTokensFit, fit_least_tokens
+from lawfit.estimate.critical.noise_by_size import NoiseFactor, NoiseOfSize, noise_by_size, noise_factor, unsteady_noise
+from lawfit.estimate.critical.steps_to_target import (
     LossCurve,
     StepsTable,
     common_targets,
     fit_steps_table,
     steps_table_from_curves,
 )
-from lawfit.estimate.three_term import RESAMPLES, BatchRuns, best_over_lr, fit_three_term_or_lend
-from lawfit.estimate.three_term_result import ThreeTermFit
-from lawfit.estimate.timescale import TimescaleFit, fit_timescale
-from lawfit.estimate.weight_decay import DecayRuns
+from lawfit.estimate.critical.three_term import RESAMPLES, BatchRuns, best_over_lr, fit_three_term_or_lend
+from lawfit.estimate.critical.three_term_result import ThreeTermFit
+from lawfit.estimate.loss.law import lent_asymptote
+from lawfit.estimate.numerics.certificate import Certificate
+from lawfit.estimate.numerics.optima import Floats
+from lawfit.estimate.observe.held import Held, hold_settings
+from lawfit.estimate.observe.observations import usable
+from lawfit.estimate.observe.steady_rate import Curves, SteadyParts, falls_throughout, steady_parts
+from lawfit.estimate.weight_decay.sweep import DecayRuns
+from lawfit.estimate.weight_decay.timescale import TimescaleFit, fit_timescale
 from lawfit.factors import WEIGHT_DECAY, asked_levels
 from lawfit.laws.critical_batch import DOUBLING, ZHANG, Definition
 from lawfit.laws.rate_falls import Falls, falls

@@ -1,6 +1,6 @@
 """Published forms whose coefficients have names of their own: those of the loss. Formulas, no data.
 
-What `lawfit.estimate.loss_forms` fits has the same names where the forms are the same. Everything is in plain units:
+What `lawfit.estimate.loss.forms` fits has the same names where the forms are the same. Everything is in plain units:
 loss in nats per token, tokens, steps; what `params` counts is for each law to say.
 """
 

@@ -44,7 +44,7 @@ from lawfit.records import (
 )
 
 if TYPE_CHECKING:
-    from lawfit.estimate.analysis import FitOptions
+    from lawfit.estimate.lr_batch.analysis import FitOptions
     from lawfit.ingest.options import IngestOptions
     from lawfit.launch import LaunchOptions, LaunchReport, Pack, Progress
     from lawfit.storage import Store
@@ -111,8 +111,8 @@ def refit(
 
     `without_laws` names published laws that must lend nothing to any of them, beside those of the options; all that was
     fitted on the same runs is withheld with them. `at` asks for levels of settings that vary inside the recipe, each as
-    ``NAME=VALUE``; of the others one is chosen (`estimate.held`). `critical_definition` is what a critical batch is
-    also stated by (`laws.critical_batch.Definition.parse`); Zhang's where nothing is said.
+    ``NAME=VALUE``; of the others one is chosen (`estimate.observe.held`). `critical_definition` is what a critical
+    batch is also stated by (`laws.critical_batch.Definition.parse`); Zhang's where nothing is said.
 
     Raises
     ------
@@ -126,16 +126,16 @@ def refit(
         `at` contradicts itself, or `critical_definition` is none.
     """
     if critical_definition:
-        from lawfit.estimate.analysis import FitOptions
+        from lawfit.estimate.lr_batch.analysis import FitOptions
 
         options = replace(options or FitOptions(), critical_definition=critical_definition)
     if at:
-        from lawfit.estimate.analysis import FitOptions
+        from lawfit.estimate.lr_batch.analysis import FitOptions
 
         asked = tuple(f"{name}={value}" for name, value in asked_levels(at))
         options = replace(options or FitOptions(), at=asked)
     if without_laws:
-        from lawfit.estimate.analysis import FitOptions
+        from lawfit.estimate.lr_batch.analysis import FitOptions
 
         options = options or FitOptions()
         options = replace(options, without_laws=tuple(dict.fromkeys((*options.without_laws, *without_laws))))
@@ -275,7 +275,7 @@ def runs_changed_since(store: Store, fit_id: str) -> bool:
     compared, so that a quick answer stays quick; a correction is then missed.
     """
     from lawfit.estimate.all_laws import evidence_hash
-    from lawfit.estimate.observations import data_hash
+    from lawfit.estimate.observe.observations import data_hash
 
     fit = store.fit(fit_id)
     if fit.kind != LR_BATCH:
@@ -299,7 +299,7 @@ def compare_laws(store: Store, recipe: str | None = None) -> dict[str, Json]:
         Nothing to compare on.
     """
     from lawfit.advise.compare import compare_published
-    from lawfit.estimate.observations import observe
+    from lawfit.estimate.observe.observations import observe
 
     chosen = store.recipe(recipe)
     runs = store.runs(chosen.key)
@@ -344,7 +344,7 @@ def token_ratio(store: Store, recipe: str, other: str) -> dict[str, Json]:
     NotEnoughData
         They have no losses that can be set against each other.
     """
-    from lawfit.estimate.token_ratio import token_ratios
+    from lawfit.estimate.transfer.token_ratio import token_ratios
 
     one, two = store.recipe(recipe), store.recipe(other)
     differ = [name for name in ("data", "tokenizer", "loss_kind", "params_convention", "seq_len") if
@@ -368,7 +368,7 @@ def study_schedules(
     """
     from fnmatch import fnmatchcase
 
-    from lawfit.estimate import schedule_study
+    from lawfit.estimate.schedules import study as schedule_study
     from lawfit.ingest import read_table
     from lawfit.ingest.curves import read_rated_curves
 
@@ -415,7 +415,7 @@ def refine_schedule(path: str | Path, question: RefineQuestion) -> dict[str, Jso
     ValueError
         A smoothing or a length that cannot be.
     """
-    from lawfit.estimate.refined_schedule import refine
+    from lawfit.estimate.schedules.refined import refine
     from lawfit.ingest import read_table
     from lawfit.ingest.gradient_norms import read_gradient_norms
 

@@ -205,8 +205,8 @@ def require_at(store: Store, fit: Fit, at: Sequence[str]) -> None:
 
 def _levels_asked(store: Store, recipe_key: str, at: Sequence[str]) -> dict[str, str]:
     """Column -> level, of those asked for that vary in the recipe: every fit holds at the others."""
-    from lawfit.estimate.held import level_asked
-    from lawfit.estimate.observations import usable
+    from lawfit.estimate.observe.held import level_asked
+    from lawfit.estimate.observe.observations import usable
 
     runs, _ = usable(store.runs(recipe_key))
     found = [level_asked(runs, name, value) for name, value in asked_levels(at)]

@@ -25,9 +25,9 @@ from lawfit.settings import data_folder
 
 if TYPE_CHECKING:
     from lawfit.estimate.all_laws import Evidence, FittedLaw, Squares
-    from lawfit.estimate.analysis import FitOptions
-    from lawfit.estimate.held import Held
-    from lawfit.estimate.steady_rate import Curves
+    from lawfit.estimate.lr_batch.analysis import FitOptions
+    from lawfit.estimate.observe.held import Held
+    from lawfit.estimate.observe.steady_rate import Curves
     from lawfit.laws.lenders import Lending
     from lawfit.storage import Store
 
@@ -49,7 +49,7 @@ class FittedRecipe:
 def evidence_of(store: Store, recipe: Recipe) -> Evidence:
     """All that the store holds of one recipe."""
     from lawfit.estimate.all_laws import CURVE_METRICS, Evidence
-    from lawfit.estimate.steady_rate import is_rate
+    from lawfit.estimate.observe.steady_rate import is_rate
     from lawfit.laws.rate_falls import Falls, falls
 
     counts = store.curve_counts(recipe.key) if falls(recipe.schedule) is not Falls.THROUGHOUT else {}  # not read off
@@ -78,7 +78,7 @@ def _numbers(store: Store, recipe: Recipe, metric: str) -> Curves:
 
 def _squares(store: Store, recipe: Recipe, runs: Sequence[Run]) -> Squares:
     """Squared gradient norms at one batch and at two along each run, where no table of the runs has a noise scale."""
-    from lawfit.estimate.noise_by_size import COLUMN, SQUARES
+    from lawfit.estimate.critical.noise_by_size import COLUMN, SQUARES
 
     if any(run.extra.get(COLUMN) for run in runs):
         return {}
@@ -128,7 +128,7 @@ def fit_evidence(
         No law could be fitted to the runs, neither of the learning rate nor any other.
     """
     from lawfit.estimate.all_laws import evidence_hash, fit_all_laws
-    from lawfit.estimate.analysis import FitOptions
+    from lawfit.estimate.lr_batch.analysis import FitOptions
     from lawfit.laws.critical_batch import ZHANG, Definition
     from lawfit.laws.lenders import lending_to
 
@@ -240,9 +240,9 @@ def fit_runs(
     """
     from lawfit.advise.agreement import contradiction
     from lawfit.advise.refusal import lack_words
-    from lawfit.estimate.analysis import FitOptions, analyse
-    from lawfit.estimate.lacking import Bearing, diagnose
-    from lawfit.estimate.observations import data_hash, observe
+    from lawfit.estimate.lr_batch.analysis import FitOptions, analyse
+    from lawfit.estimate.lr_batch.lacking import Bearing, diagnose
+    from lawfit.estimate.observe.observations import data_hash, observe
     from lawfit.laws.lenders import lending_to
 
     options = options or FitOptions()
@@ -300,6 +300,6 @@ def code_version() -> str:
 
     here = Path(__file__).parent.parent
     content = b"".join(
-        path.read_bytes() for room in ("estimate", "laws") for path in sorted((here / room).glob("*.py"))
+        path.read_bytes() for room in ("estimate", "laws") for path in sorted((here / room).rglob("*.py"))
     )
     return f"{__version__}+{hashlib.sha256(content + (data_folder() / 'laws.toml').read_bytes()).hexdigest()[:8]}"

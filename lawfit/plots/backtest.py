@@ -42,14 +42,6 @@ def backtest_numbers(payload: Mapping[str, Any]) -> tuple[Backtest, ...]:
     return tuple(_read(split) for split in payload["backtest"]["splits"])
 
 
-def regret_numbers(payload: Mapping[str, Any]) -> Backtest:
-    """What each published law costs on all of the runs, as numbers of the same kind."""
-    rows = [
-        {"method": label, **cost, "cells": cost["cells_scored"]} for label, cost in payload.get("published", {}).items()
-    ]
-    return _read({"name": "published laws on your runs", "rows": rows})
-
-
 def _read(split: Mapping[str, Any]) -> Backtest:
     scores, missing = [], []
     for row in split["rows"]:

@@ -15,7 +15,7 @@ from lawfit.plots.words import INPUT_WORDS, OPTIMUM_WORDS, QUANTITY_WORDS
 from lawfit.units import format_lr, format_percent, format_quantity
 
 if TYPE_CHECKING:
-    from lawfit.estimate.observations import Observations
+    from lawfit.estimate.observe.observations import Observations
     from lawfit.records import Fit
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lawfit.advise.draws import Worlds, draw_worlds
 from lawfit.advise.regret import at_batch, best_setting, expected_regret
-from lawfit.estimate.valley import best_lr_shift, excess
+from lawfit.estimate.lr_batch.valley import best_lr_shift, excess
 from lawfit.plots import style
 from lawfit.plots.words import QUANTITY_WORDS
 from lawfit.units import format_lr, format_percent, format_quantity

@@ -7,7 +7,7 @@ handler, so a strict Content-Security-Policy holds.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from html import escape
@@ -128,15 +128,6 @@ def list_html(items: Sequence[str], class_: str | None = None) -> str:
 def pairs_html(pairs: Sequence[tuple[str, str]]) -> str:
     """Terms and what belongs to them."""
     return tag("dl", "".join(f"<div>{tag('dt', text(term))}{tag('dd', text(words))}</div>" for term, words in pairs))
-
-
-def columns_html(rows: Sequence[Mapping[str, str]], columns: Mapping[str, str], numbers: Sequence[str] = ()) -> Table:
-    """A table from mappings: key -> heading."""
-    return Table(
-        columns=tuple(columns.values()),
-        rows=tuple(tuple(row[key] for key in columns) for row in rows),
-        numbers=tuple(columns[key] for key in numbers),
-    )
 
 
 @cache

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from html import escape
+from typing import TYPE_CHECKING, Any, Final
 
 from lawfit.plots.backtest import backtest_figure, backtest_numbers
 from lawfit.plots.costs import cost_figure, cost_numbers
 from lawfit.plots.scaling import scaling_figure, scaling_numbers
+from lawfit.plots.style import figure, log_axis, scale_colours, tick_lr
 from lawfit.plots.surface import best_shown_cell, surface_figure, surface_numbers
+from lawfit.units import format_quantity, training_flops
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-    from lawfit.estimate.observations import Observations
+    from lawfit.estimate.observe.observations import Observations
     from lawfit.records import Fit, Run
 
 
@@ -26,7 +30,7 @@ def plot_surface(fit: Fit, runs: Observations | Sequence[Run], cell: int | None 
     runs : the runs (or observations) that it was made from
     cell : index into ``fit.payload["cells"]``; left out: the largest scale that shows its optimum
     """
-    from lawfit.estimate.observations import Observations, observe
+    from lawfit.estimate.observe.observations import Observations, observe
 
     if isinstance(runs, Observations):
         observed = runs
@@ -97,3 +101,54 @@ def plot_plan(fit: Fit, document: Mapping[str, Any], kind: str = "valley") -> Fi
     if document["time"] is None:
         raise ValueError(document["missing"]["time"])
     return time_figure(document)
+
+
+def plot_runs(runs: Sequence[Run]) -> Figure | None:
+    """The loss of every finished run against its learning rate, coloured by its compute; None where none finished."""
+    done = [run for run in runs if run.loss is not None and run.excluded is None]
+    if not done:
+        return None
+    compute = [training_flops(run.params, run.tokens) for run in done]
+    low, high = math.log10(min(compute)), math.log10(max(compute))
+    trace = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [run.lr for run in done],
+        "y": [run.loss for run in done],
+        "text": [_run_words(run) for run in done],
+        "hovertemplate": "%{text}<extra></extra>",
+        "marker": {
+            "size": 6,
+            "color": [math.log10(flops) for flops in compute],
+            "colorscale": [[k / 4, scale_colours(5)[k]] for k in range(5)],
+            "colorbar": {
+                "title": {"text": "FLOPs"},
+                "tickvals": [low, high],
+                "ticktext": [f"{10**low:.2g}", f"{10**high:.2g}"],
+            },
+        },
+    }
+    rates = [run.lr for run in done]
+    axis = log_axis("Peak learning rate", min(rates), max(rates), write=tick_lr)
+    return figure([trace], {"xaxis": axis, "yaxis": {"title": {"text": "Loss, nats per token"}}})
+
+
+def _run_words(run: Run) -> str:
+    scale = f"{format_quantity(run.params)} parameters on {format_quantity(run.tokens)} tokens"
+    return f"{run.run_key}<br>{scale}<br>batch {format_quantity(run.batch_tokens)}, lr {run.lr:.3g}: {run.loss:.4g}"
+
+
+def cell_html(text: str, drawn: Figure | None) -> str:
+    """What a notebook shows of a result: its words, and its figure under them.
+
+    The first figure of a session brings plotly's library (5 MB) along; later ones find it in the page.
+    """
+    words = f'<pre style="white-space: pre-wrap; margin: 0">{escape(text)}</pre>'
+    if drawn is None:
+        return words
+    first = not _SESSION["has library"]
+    _SESSION["has library"] = True
+    return words + str(drawn.to_html(full_html=False, include_plotlyjs=first))
+
+
+_SESSION: Final = {"has library": False}

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from lawfit.advise.loss_belief import profiles
 from lawfit.advise.planning_optimum import optimal_path
 from lawfit.advise.planning_routes import told
-from lawfit.estimate.isoflop import ISOFLOP, IsoFlop
-from lawfit.estimate.loss_law import form_name
+from lawfit.estimate.loss.isoflop import ISOFLOP, IsoFlop
+from lawfit.estimate.loss.law import form_name
 from lawfit.plots import style
 from lawfit.plots.html import Table
 from lawfit.plots.planning import belief_of

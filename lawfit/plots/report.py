@@ -66,7 +66,7 @@ def recommendation_body(
     fit: Fit, document: Mapping[str, Any], runs: Sequence[Run], laws: Mapping[str, Fit] | None = None
 ) -> str:
     """The sections that report and page share, from the runs as the store gives them."""
-    from lawfit.estimate.observations import data_hash, observe
+    from lawfit.estimate.observe.observations import data_hash, observe
 
     if document["recommendation"]["lr"] is None:
         return laws_alone_sections(document, laws or {})

@@ -27,7 +27,7 @@ from lawfit.plots.words import (
 from lawfit.units import counted, format_lr, format_percent, format_quantity
 
 if TYPE_CHECKING:
-    from lawfit.estimate.observations import Observations
+    from lawfit.estimate.observe.observations import Observations
     from lawfit.records import Fit
 
 GLOSSARY: Final = (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.estimate.valley import excess
+from lawfit.estimate.lr_batch.valley import excess
 from lawfit.plots import style
 from lawfit.plots.words import OPTIMUM_WORDS, scale_words
 from lawfit.units import format_lr, format_percent, format_quantity
@@ -17,7 +17,7 @@ from lawfit.units import format_lr, format_percent, format_quantity
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-    from lawfit.estimate.observations import Observations
+    from lawfit.estimate.observe.observations import Observations
 
 Floats = NDArray[np.float64]
 

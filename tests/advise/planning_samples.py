@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.estimate.loss_fit import AsymptotePrior, fit_loss
+from lawfit.estimate.loss.fit import AsymptotePrior, fit_loss
 from lawfit.laws.loss import CHINCHILLA, AdditiveLaw
 from lawfit.records import Fit, FitStatus, Recipe
 

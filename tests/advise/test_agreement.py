@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from lawfit.advise.agreement import _cost, contradiction
-from lawfit.estimate.lacking import Bearing, scales_of
-from lawfit.estimate.observations import observe
+from lawfit.estimate.lr_batch.lacking import Bearing, scales_of
+from lawfit.estimate.observe.observations import observe
 from tests.estimate.simulated import RECIPE, nine_fit, run, sweep
 
 # ln loss over the lowest at six rates a factor of 2 apart, lowest at 2e-3

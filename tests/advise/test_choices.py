@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lawfit.advise.choices import choices_at
-from lawfit.estimate.valley import FLOOR_AT, best_lr_shift
+from lawfit.estimate.lr_batch.valley import FLOOR_AT, best_lr_shift
 
 VALLEY = np.array([-5.5, -1.0, 0.6, -5.5, 1.3, -0.9, -6.2, 1.2, 0.8])
 

@@ -13,13 +13,13 @@ import pytest
 from lawfit.advise.compare import compare_published
 from lawfit.advise.counted import CONVERTED, Counts
 from lawfit.errors import NotEnoughData
-from lawfit.estimate.backtest import observed_surfaces_of
-from lawfit.estimate.observations import observe
-from lawfit.estimate.scoring import observed_regret
-from lawfit.estimate.snapping import PARAMS_TOLERANCE
+from lawfit.estimate.lr_batch.backtest import observed_surfaces_of
+from lawfit.estimate.numerics.snapping import PARAMS_TOLERANCE
+from lawfit.estimate.observe.observations import observe
 from lawfit.laws.critical_batch import DOUBLING, Definition, convert
 from lawfit.laws.published import published_law, published_laws
 from lawfit.records import Recipe, Run, RunStatus
+from tests.estimate.scored_laws import observed_regret
 from tests.estimate.simulated import NINE, RECIPE, nine_scales, run, sweep
 
 FURTHER = ("weight_decay", "loss", "critical_batch")

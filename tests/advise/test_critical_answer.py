@@ -12,8 +12,8 @@ from lawfit import pipeline
 from lawfit.cli import output
 from lawfit.cli.fit import summary
 from lawfit.errors import NoFit, NotEnoughData
-from lawfit.estimate import critical_analysis
-from lawfit.estimate.analysis import FitOptions
+from lawfit.estimate.critical import analysis as critical_analysis
+from lawfit.estimate.lr_batch.analysis import FitOptions
 from lawfit.laws.critical_batch import DOUBLING, ZHANG, Definition, convert
 from lawfit.pipeline.fitting import LR_BATCH
 from lawfit.plots.report import report_html

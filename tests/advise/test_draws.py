@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from lawfit.advise.draws import WORLDS, draw_worlds
-from lawfit.estimate.ensemble import INFLATION
-from lawfit.estimate.law_terms import TERMS, law_design
+from lawfit.estimate.lr_batch.ensemble import INFLATION
+from lawfit.estimate.numerics.law_terms import TERMS, law_design
 from tests.estimate.simulated import nine_fit
 
 MODEL = "model"

@@ -15,7 +15,7 @@ from lawfit import pipeline
 from lawfit.cli import output
 from lawfit.cli.card import card
 from lawfit.errors import NoFit
-from lawfit.estimate.analysis import FitOptions
+from lawfit.estimate.lr_batch.analysis import FitOptions
 from lawfit.pipeline.fitting import evidence_of
 from lawfit.plots.report import report_html
 from lawfit.records import FitStatus, Recipe, Run, RunStatus, StepsToTarget, Sweep, Target, TargetSweep
@@ -105,7 +105,7 @@ def test_a_grid_alone_says_what_each_law_takes(store: Store) -> None:
 
 @pytest.mark.one_database
 def test_an_uncertified_law_is_stored_and_does_not_answer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lawfit.estimate import loss_law
+    from lawfit.estimate.loss import law as loss_law
 
     monkeypatch.setattr(loss_law, "search_is_sound", lambda _search: False)
     recipe, runs, _ = world()

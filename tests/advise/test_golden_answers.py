@@ -16,8 +16,8 @@ from lawfit.advise.transfer import transfer_view
 from lawfit.errors import LawfitError
 from lawfit.records import PlanQuestion, Recipe, Sweep, Target
 from lawfit.storage import Store
-from tests.estimate import test_lr_transfer
 from tests.estimate.sparse_sweeps import MADE
+from tests.estimate.transfer import test_lr as test_lr_transfer
 from tests.golden_numbers import check
 from tests.golden_stores import QUICK, STORES, fitted
 

@@ -19,17 +19,18 @@ import lawfit
 from lawfit import pipeline
 from lawfit.cli.main import ExitCode, run
 from lawfit.errors import FitError, NotEnoughData, Unanswerable
-from lawfit.estimate import analysis, loss_law
 from lawfit.estimate.all_laws import Evidence, evidence_hash
-from lawfit.estimate.analysis import FitOptions
+from lawfit.estimate.loss import law as loss_law
+from lawfit.estimate.lr_batch import analysis
+from lawfit.estimate.lr_batch.analysis import FitOptions
 from lawfit.laws.loss import CHINCHILLA
 from lawfit.pipeline.fitting import LOSS, FittedRecipe, fit_evidence
 from lawfit.records import FitStatus, PlanQuestion, Recipe, SizedLoss, Sweep, Target
 from lawfit.settings import Settings
 from lawfit.storage import Store
 from lawfit_api.app import create_app
-from tests.estimate.test_loss_law import grid
-from tests.estimate.test_loss_law import run as one_run
+from tests.estimate.loss.test_law import grid
+from tests.estimate.loss.test_law import run as one_run
 
 RECIPE = Recipe(name="table", loss_kind="cross entropy, nats per token", data="text")
 TARGET = Target(params=1e10, tokens=2e11)

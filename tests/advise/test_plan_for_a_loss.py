@@ -16,14 +16,14 @@ from lawfit.advise.loss_belief import LossBelief
 from lawfit.advise.planning import plan
 from lawfit.advise.planning_optimum import best_split, optimal_path
 from lawfit.advise.prediction import recommend_without_settings
-from lawfit.estimate import loss_law as loss_law_module
-from lawfit.estimate.loss_ensemble import fit_ensemble
-from lawfit.estimate.loss_law import loss_law
+from lawfit.estimate.loss import law as loss_law_module
+from lawfit.estimate.loss.ensemble import fit_ensemble
+from lawfit.estimate.loss.law import loss_law
 from lawfit.laws.loss import CHINCHILLA
 from lawfit.records import Fit, PlanQuestion, SizedLoss
 from lawfit.settings import data_folder
 from tests.advise.planning_samples import RECIPE, loss_fit, runs_of
-from tests.estimate.test_loss_law import stored
+from tests.estimate.loss.test_law import stored
 
 STATED = 5e-4  # relative; 0.45 % was seen between two weightings of the forms
 

@@ -18,10 +18,10 @@ from lawfit.advise.planning_optimum import OptimalPath, best_split, optimal_path
 from lawfit.advise.planning_routes import each_form
 from lawfit.advise.planning_runs import helpful_runs, judge, on_one_line
 from lawfit.errors import FitError, LawfitError, NotEnoughData
-from lawfit.estimate.loss_backtest import Drift, FormBacktest
-from lawfit.estimate.loss_ensemble import LossEnsemble, fit_ensemble
-from lawfit.estimate.loss_result import LossFit
-from lawfit.estimate.resample import tail
+from lawfit.estimate.loss.backtest import Drift, FormBacktest
+from lawfit.estimate.loss.ensemble import LossEnsemble, fit_ensemble
+from lawfit.estimate.loss.result import LossFit
+from lawfit.estimate.numerics.resample import tail
 from lawfit.laws.loss import CHINCHILLA, DATA_CONSTRAINED, EPOCH, AdditiveLaw
 from lawfit.records import Fit, PlanQuestion
 from tests.advise.planning_samples import RECIPE, chinchilla, loss_fit, on_a_line, runs_of, settings

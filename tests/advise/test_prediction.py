@@ -15,11 +15,11 @@ from lawfit.advise.draws import Worlds, draw_worlds
 from lawfit.advise.further import level_sentences
 from lawfit.advise.prediction import SCHEMA, recommend
 from lawfit.advise.regret import lr_given_batch
-from lawfit.estimate.analysis import FitOptions
+from lawfit.estimate.lr_batch.analysis import FitOptions
 from lawfit.records import Fit, FitStatus, Recipe, Target
 from lawfit.simulate import Truth
+from tests.estimate.lr_batch.test_analysis import numbers_in
 from tests.estimate.simulated import NINE, RECIPE, fit_of, nine_fit, run, sweep
-from tests.estimate.test_analysis import numbers_in
 
 TRUTH = Truth()
 QUICK = FitOptions(backtest=False)

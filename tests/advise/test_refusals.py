@@ -17,8 +17,8 @@ import lawfit
 from lawfit import pipeline
 from lawfit.cli.main import ExitCode, run
 from lawfit.errors import LogFormatError, NoFit, Unanswerable
-from lawfit.estimate import surface_certificate
-from lawfit.estimate.analysis import FitOptions
+from lawfit.estimate.lr_batch import certificate as surface_certificate
+from lawfit.estimate.lr_batch.analysis import FitOptions
 from lawfit.pipeline.answering import answer
 from lawfit.records import FitStatus, Run, Sweep, Target
 from lawfit.settings import Settings
@@ -335,7 +335,7 @@ class TestTheSearchFailed:
 
 def test_an_unfittable_sweep_says_what_it_lacks_first(monkeypatch: pytest.MonkeyPatch) -> None:
     from lawfit.errors import FitError
-    from lawfit.estimate import analysis
+    from lawfit.estimate.lr_batch import analysis
     from lawfit.pipeline.fitting import fit_runs
 
     def fails(*_: object, **__: object) -> None:

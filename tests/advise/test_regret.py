@@ -21,8 +21,8 @@ from lawfit.advise.regret import (
     shares_of_runs,
     split_regret,
 )
-from lawfit.estimate.shapes import STRAIGHT_BEYOND
-from lawfit.estimate.valley import best_lr_shift, excess
+from lawfit.estimate.lr_batch.valley import best_lr_shift, excess
+from lawfit.estimate.numerics.shapes import STRAIGHT_BEYOND
 from tests.estimate.simulated import nine_fit
 
 SCALES = [pytest.param(6e7, 1.8e9, id="inside"), pytest.param(1e9, 3e10, id="a decade out")]

@@ -18,7 +18,7 @@ from lawfit.advise.prediction import recommend
 from lawfit.advise.sizes import KNOWN, sizes_of
 from lawfit.cli import output
 from lawfit.cli.card import card
-from lawfit.estimate.analysis import FitOptions
+from lawfit.estimate.lr_batch.analysis import FitOptions
 from lawfit.notebook import Answer
 from lawfit.pipeline import answering
 from lawfit.plots.report import report_html

@@ -23,11 +23,11 @@ from lawfit.advise.prediction import recommend_without_settings
 from lawfit.advise.third_input import Asked, LossAtThird, loss_at_third, settings_note
 from lawfit.cli.main import ExitCode
 from lawfit.errors import NotEnoughData
-from lawfit.estimate import loss_law as loss_law_module
-from lawfit.estimate import loss_third
-from lawfit.estimate.loss_law import loss_law
-from lawfit.estimate.loss_result import LossFit
-from lawfit.estimate.loss_third import fit_further_forms, ordinary_runs
+from lawfit.estimate.loss import law as loss_law_module
+from lawfit.estimate.loss import third as loss_third
+from lawfit.estimate.loss.law import loss_law
+from lawfit.estimate.loss.result import LossFit
+from lawfit.estimate.loss.third import fit_further_forms, ordinary_runs
 from lawfit.laws.loss import DATA_CONSTRAINED
 from lawfit.laws.published import published_law
 from lawfit.records import Fit, FitStatus, PlanQuestion, Recipe, Run, RunStatus, SizedLoss, Target
@@ -35,7 +35,7 @@ from lawfit.settings import Settings
 from lawfit_api.app import create_app
 from tests.advise.test_loss_alone import cli, without_place
 from tests.estimate.further_runs import NOISE, experts, repeated, same_input, sized
-from tests.estimate.test_loss_law import stored
+from tests.estimate.loss.test_law import stored
 
 UNIQUE = 2e10
 

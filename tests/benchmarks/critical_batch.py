@@ -34,19 +34,19 @@ import numpy as np
 from scipy.stats import binomtest
 
 from lawfit.errors import FitError
-from lawfit.estimate.critical_analysis import analyse_critical
-from lawfit.estimate.critical_batch import CriticalBatch, measured_optima
-from lawfit.estimate.data_laws import fit_data_laws
-from lawfit.estimate.noise_scale import fit_noise_scale
-from lawfit.estimate.optimum_law import MeasuredOptima, fit_optimum_law, separate_params_from_tokens
-from lawfit.estimate.steps_to_target import (
+from lawfit.estimate.critical.analysis import analyse_critical
+from lawfit.estimate.critical.batch import CriticalBatch, measured_optima
+from lawfit.estimate.critical.data_laws import fit_data_laws
+from lawfit.estimate.critical.noise_scale import fit_noise_scale
+from lawfit.estimate.critical.steps_to_target import (
     LossCurve,
     StepsTable,
     common_targets,
     fit_steps_table,
     steps_table_from_curves,
 )
-from lawfit.estimate.three_term import best_over_lr, fit_three_term
+from lawfit.estimate.critical.three_term import best_over_lr, fit_three_term
+from lawfit.estimate.numerics.optimum_law import MeasuredOptima, fit_optimum_law, separate_params_from_tokens
 from lawfit.laws.critical_batch import DOUBLING, ZHANG
 from lawfit.laws.published import published_laws
 from lawfit.records import FitStatus

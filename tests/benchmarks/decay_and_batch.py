@@ -3,7 +3,7 @@
     python -m tests.benchmarks.decay_and_batch [--resamples 300]
 
 The runs are those of data/proxy_weight_decay.csv, and those of data/proxy_sweep.csv at the same sizes and horizons. The
-timescale tau = batch / (rate x decay x tokens) (arXiv 2405.13698, 2505.13738) is that of lawfit.estimate.timescale: at
+timescale tau = batch / (rate x decay x tokens) (arXiv 2405.13698, 2505.13738) is that of `estimate.weight_decay`: at
 one scale its best value should be the same at any batch and rate. A cell is a scale and a batch. The lowest of noisy
 losses favours what was tried more often, so costs are read off a surface in ln tau and ln rate: level and slopes are of
 each cell, the bends are those of all. Resamples redraw what the surface leaves over. Last, decay is chosen for the
@@ -20,11 +20,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lawfit.estimate import timescale_words
-from lawfit.estimate.timescale import RATIO, fit_timescale
-from lawfit.estimate.timescale_score import score_largest_size
-from lawfit.estimate.weight_decay import DecayRuns, locate_weight_decay
+from lawfit.estimate.weight_decay import words as timescale_words
+from lawfit.estimate.weight_decay.sweep import DecayRuns, locate_weight_decay
+from lawfit.estimate.weight_decay.timescale import RATIO, fit_timescale
 from lawfit.records import OptimumStatus
+from tests.benchmarks.decay_rules import score_largest_size
 from tests.benchmarks.weight_decay import LENDERS, POWER_LINES
 
 DATA = Path(__file__).parents[2] / "data"

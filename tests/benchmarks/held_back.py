@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 import lawfit
-from lawfit.estimate.backtest import ARGMIN, E1, columns_of, published_predictions
-from lawfit.estimate.observations import observe
-from lawfit.estimate.regression import fit_argmin_ols, fit_e1
-from lawfit.estimate.scoring import ObservedSurface
+from lawfit.estimate.lr_batch.backtest import ARGMIN, E1, columns_of, published_predictions
+from lawfit.estimate.numerics.regression import fit_argmin_ols, fit_e1
+from lawfit.estimate.numerics.scoring import ObservedSurface
+from lawfit.estimate.observe.observations import observe
 
 DATA = Path(__file__).parents[2] / "data"
 SAME_BATCH = 1.25  # batches within this factor count as one where a single batch was measured

@@ -27,7 +27,7 @@ import numpy as np
 from lawfit.advise.expected_loss import stored_law
 from lawfit.advise.loss_at_setting import loss_at_settings
 from lawfit.estimate.all_laws import LOSS
-from lawfit.estimate.observations import observe
+from lawfit.estimate.observe.observations import observe
 from lawfit.records import Run, RunStatus
 from tests.benchmarks.shared import LEVEL, STEP_LAW, STEP_LAW_ALL, fitted_recipe, step_law_runs, wilson
 

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from lawfit.errors import FitError
-from lawfit.estimate.loss_ensemble import fit_ensemble
-from lawfit.estimate.loss_fit import Interval, fit_loss
+from lawfit.estimate.loss.ensemble import fit_ensemble
+from lawfit.estimate.loss.fit import Interval, fit_loss
 
 Floats = NDArray[np.float64]
 LEVEL = 0.9

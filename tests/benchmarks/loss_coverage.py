@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest, norm
 
-from lawfit.estimate.loss_fit import Interval, fit_loss
+from lawfit.estimate.loss.fit import Interval, fit_loss
 from lawfit.laws.loss import AdditiveLaw
 
 Floats = NDArray[np.float64]

@@ -32,9 +32,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.errors import FitError
-from lawfit.estimate.loss_ensemble import LossEnsemble, fit_ensemble
-from lawfit.estimate.loss_fit import LossFit, fit_loss
-from lawfit.estimate.loss_forms import FORMS
+from lawfit.estimate.loss.ensemble import LossEnsemble, fit_ensemble
+from lawfit.estimate.loss.fit import LossFit, fit_loss
+from lawfit.estimate.loss.forms import FORMS
 from tests.benchmarks.loss_peers import answers
 from tests.benchmarks.shared import shared_file
 

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 
-from lawfit.estimate.loss_fit import LossFit, fit_loss
+from lawfit.estimate.loss.fit import LossFit, fit_loss
 from lawfit.laws.loss import AdditiveLaw
 
 Floats = NDArray[np.float64]

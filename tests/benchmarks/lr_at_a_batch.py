@@ -32,11 +32,11 @@ from lawfit.advise.draws import draw_worlds
 from lawfit.advise.prediction import recommend
 from lawfit.advise.regret import best_setting
 from lawfit.errors import LawfitError
-from lawfit.estimate.analysis import FitOptions, analyse
-from lawfit.estimate.backtest import columns_of
-from lawfit.estimate.lr_across_scales import fit_across_scales, fit_power_across_scales
-from lawfit.estimate.observations import Observations, observe
-from lawfit.estimate.optima import Columns, locate_lr_per_batch
+from lawfit.estimate.lr_batch.across_scales import fit_across_scales, fit_power_across_scales
+from lawfit.estimate.lr_batch.analysis import FitOptions, analyse
+from lawfit.estimate.lr_batch.backtest import columns_of
+from lawfit.estimate.numerics.optima import Columns, locate_lr_per_batch
+from lawfit.estimate.observe.observations import Observations, observe
 from lawfit.ingest import interpret, read_table
 from lawfit.laws.lr_batch import BENDS
 from lawfit.pipeline.fitting import fit_runs

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from lawfit.errors import LawfitError
-from lawfit.estimate.lr_transfer import Transfer, fit_transfer
+from lawfit.estimate.transfer.lr import Transfer, fit_transfer
 from lawfit.records import Recipe, Run, RunStatus
 
 Floats = NDArray[np.float64]

@@ -21,10 +21,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from lawfit.advise.prediction import recommend
-from lawfit.estimate.analysis import FitOptions
-from lawfit.estimate.optima import SweepOptima
+from lawfit.estimate.lr_batch.analysis import FitOptions
+from lawfit.estimate.numerics.optima import SweepOptima
+from lawfit.estimate.numerics.sweeps import SweepOptimum
 from lawfit.estimate.other_laws import lr_batch_forms
-from lawfit.estimate.sweeps import SweepOptimum
 from lawfit.laws.lr_batch import SATURATING, SURGE, Form, Power, Saturating, Surge
 from lawfit.records import OptimumStatus, Target
 from lawfit.simulate import REFERENCE_TOKENS

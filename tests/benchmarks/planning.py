@@ -30,9 +30,9 @@ from lawfit.advise.loss_belief import LossBelief
 from lawfit.advise.planning_optimum import best_split
 from lawfit.advise.planning_runs import judge
 from lawfit.errors import FitError
-from lawfit.estimate.loss_ensemble import fit_ensemble
-from lawfit.estimate.loss_fit import fit_loss
-from lawfit.estimate.loss_law import lent_asymptote
+from lawfit.estimate.loss.ensemble import fit_ensemble
+from lawfit.estimate.loss.fit import fit_loss
+from lawfit.estimate.loss.law import lent_asymptote
 from lawfit.laws.loss import AdditiveLaw
 from lawfit.records import Fit, FitStatus
 
@@ -106,7 +106,7 @@ def true_loss(law: AdditiveLaw, outer: float, params: Floats, tokens: Floats) ->
 
 
 def fitted(study: Study, rng: np.random.Generator, *, forms: bool) -> Fit | None:
-    """As `estimate.loss_law` does: free where the runs carry it, else with a lent asymptote; None where uncertified."""
+    """As `estimate.loss.law` does: free where the runs carry it, else with a lent asymptote; None where uncertified."""
     columns = study.params, study.tokens, study.loss
     fit = fit_loss(*columns, rng=rng, clusters=study.clusters, resamples=0)
     lent = None if fit.certificate.certified else lent_asymptote()

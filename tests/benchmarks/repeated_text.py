@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lawfit.estimate.loss_ensemble import fit_ensemble
-from lawfit.estimate.loss_fit import fit_loss
-from lawfit.estimate.loss_result import Interval, LossFit
+from lawfit.estimate.loss.ensemble import fit_ensemble
+from lawfit.estimate.loss.fit import fit_loss
+from lawfit.estimate.loss.result import Interval, LossFit
 
 DATA = Path(__file__).parents[2] / "data"
 WEIGHT_DECAY = 0.1  # of the sweep

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from lawfit.estimate.backtest import (
+from lawfit.estimate.lr_batch.backtest import (
     ARGMIN,
     E1,
     OURS,
     columns_of,
     published_predictions,
 )
-from lawfit.estimate.observations import observe
-from lawfit.estimate.regression import fit_argmin_ols, fit_e1
+from lawfit.estimate.numerics.regression import fit_argmin_ols, fit_e1
+from lawfit.estimate.observe.observations import observe
 from tests.benchmarks.shared import STEP_LAW, answer_at, fitted_model, step_law_runs, step_law_splits, yardstick
 
 

@@ -13,10 +13,10 @@ import time
 
 import numpy as np
 
-from lawfit.estimate.annealing import fit_annealing
-from lawfit.estimate.multi_power import fit_multi_power
+from lawfit.estimate.schedules.annealing import fit_annealing
+from lawfit.estimate.schedules.multi_power import fit_multi_power
 from tests.benchmarks.shared import shared_file
-from tests.estimate.test_multi_power import LEARNED, read_curves
+from tests.estimate.schedules.test_multi_power import LEARNED, read_curves
 
 
 def main() -> None:

@@ -34,10 +34,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from lawfit.errors import LawfitError
-from lawfit.estimate.backtest import ARGMIN, OURS
-from lawfit.estimate.observations import observe
-from lawfit.estimate.regression import fit_power_law
-from lawfit.estimate.sweeps import sweep_parabola
+from lawfit.estimate.lr_batch.backtest import ARGMIN, OURS
+from lawfit.estimate.numerics.regression import fit_power_law
+from lawfit.estimate.numerics.sweeps import sweep_parabola
+from lawfit.estimate.observe.observations import observe
 from lawfit.records import OptimumStatus, Run, RunStatus
 from tests.benchmarks.shared import (
     Floats,

@@ -35,8 +35,8 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import least_squares
 
-from lawfit.estimate.law_terms import few_tokens
-from lawfit.estimate.shapes import SHAPES
+from lawfit.estimate.numerics.law_terms import few_tokens
+from lawfit.estimate.numerics.shapes import SHAPES
 from tests.benchmarks.shared import Floats, Ints, mean_and_error
 
 DATA = Path(__file__).parents[2] / "data"

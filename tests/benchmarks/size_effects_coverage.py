@@ -37,7 +37,7 @@ import numpy as np
 
 from lawfit.advise.regret import CAP
 from lawfit.errors import LawfitError
-from lawfit.estimate.observations import Observations, observe
+from lawfit.estimate.observe.observations import Observations, observe
 from lawfit.laws.priors import exponent_prior
 from lawfit.simulate import Design, Truth, simulate_sweep
 from tests.benchmarks.shared import Floats, answer_at, fitted_model, wilson

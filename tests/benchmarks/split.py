@@ -36,8 +36,8 @@ from numpy.typing import NDArray
 from lawfit.advise.loss_belief import LossBelief
 from lawfit.advise.planning_optimum import best_split, optimal_path
 from lawfit.errors import FitError
-from lawfit.estimate.isoflop import ProfileLaw
-from lawfit.estimate.loss_law import loss_law
+from lawfit.estimate.loss.isoflop import ProfileLaw
+from lawfit.estimate.loss.law import loss_law
 from lawfit.records import Fit, SizedLoss
 
 Floats = NDArray[np.float64]

@@ -13,9 +13,9 @@ import numpy as np
 
 from lawfit.advise.draws import draw_worlds
 from lawfit.advise.regret import best_setting
-from lawfit.estimate.analysis import FitOptions, analyse
-from lawfit.estimate.backtest import published_predictions
-from lawfit.estimate.observations import observe
+from lawfit.estimate.lr_batch.analysis import FitOptions, analyse
+from lawfit.estimate.lr_batch.backtest import published_predictions
+from lawfit.estimate.observe.observations import observe
 from tests.benchmarks.shared import STEP_LAW, step_law_runs, yardstick
 
 SEQ_LEN = 2048

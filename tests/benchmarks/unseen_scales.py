@@ -33,10 +33,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from lawfit.estimate.backtest import ARGMIN, E1, OURS, columns_of
-from lawfit.estimate.observations import Observations, observe
-from lawfit.estimate.regression import fit_argmin_ols, fit_e1, fit_power_law
-from lawfit.estimate.scoring import ObservedSurface
+from lawfit.estimate.lr_batch.backtest import ARGMIN, E1, OURS, columns_of
+from lawfit.estimate.numerics.regression import fit_argmin_ols, fit_e1, fit_power_law
+from lawfit.estimate.numerics.scoring import ObservedSurface
+from lawfit.estimate.observe.observations import Observations, observe
 from lawfit.laws.published import published_laws
 from tests.benchmarks.shared import (
     STEP_LAW,

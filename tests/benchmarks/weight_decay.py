@@ -12,7 +12,7 @@
 3. The one-factor sweeps of the Marin optimizer study: what they can say alone, optimizer by optimizer. Nothing is lent:
    the AdamW timescale is not another optimizer's.
 
-The constants of `lawfit.estimate.timescale` were set on seeds below 2000; the seeds here start at 10000.
+The constants of `lawfit.estimate.weight_decay.timescale` were set on seeds below 2000; the seeds here start at 10000.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ import numpy as np
 from scipy.stats import binomtest
 
 from lawfit.errors import FitError, LawfitError
-from lawfit.estimate.timescale import RATIO, fit_timescale
-from lawfit.estimate.timescale_score import score_largest_size
-from lawfit.estimate.weight_decay import DecayRuns, locate_weight_decay
+from lawfit.estimate.weight_decay.sweep import DecayRuns, locate_weight_decay
+from lawfit.estimate.weight_decay.timescale import RATIO, fit_timescale
 from lawfit.laws.timescale import TimescaleLaw
+from tests.benchmarks.decay_rules import score_largest_size
 from tests.benchmarks.shared import shared_file
 
 LEVEL = 0.9

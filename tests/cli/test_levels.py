@@ -40,7 +40,7 @@ def table() -> pd.DataFrame:
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with those runs and a fit that chose its level itself."""
     from lawfit import pipeline
-    from lawfit.estimate.analysis import FitOptions
+    from lawfit.estimate.lr_batch.analysis import FitOptions
 
     folder = tmp_path_factory.mktemp("levels")
     table().to_csv(folder / "attention.csv", index=False)

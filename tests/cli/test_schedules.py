@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lawfit.cli.main import ExitCode, run
-from tests.estimate.test_multi_power import CONSTANT, COSINE, LAW, WSD
+from tests.estimate.schedules.test_multi_power import CONSTANT, COSINE, LAW, WSD
 from tests.laws.test_refinement import algorithm_1
 
 GOLDEN = Path(__file__).parent.parent / "golden"

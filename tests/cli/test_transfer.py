@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from lawfit.settings import Settings
 from lawfit_api.app import create_app
 from tests.cli.conftest import Call
-from tests.estimate.test_lr_transfer import sweep
+from tests.estimate.transfer.test_lr import sweep
 
 
 def write(path: Path, parametrization: str, slope: float, widths: tuple[float, ...] = (64, 128, 256, 512)) -> Path:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from lawfit.estimate.analysis import Analysis, FitOptions, analyse
-from lawfit.estimate.observations import Observations, data_hash, observe
+from lawfit.estimate.lr_batch.analysis import Analysis, FitOptions, analyse
+from lawfit.estimate.observe.observations import Observations, data_hash, observe
 from lawfit.records import Fit, Recipe, Run, RunStatus
 from lawfit.simulate import Design, SimulatedSweep, Truth, simulate_sweep
 

@@ -6,7 +6,7 @@ import csv
 from functools import cache
 from pathlib import Path
 
-from lawfit.estimate.optima import Columns
+from lawfit.estimate.numerics.optima import Columns
 
 
 @cache

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lawfit.estimate import loss_law
 from lawfit.estimate.all_laws import LOSS, Evidence, fit_all_laws
+from lawfit.estimate.loss import law as loss_law
 from lawfit.records import Run, RunStatus
 
 

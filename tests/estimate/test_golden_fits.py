@@ -10,34 +10,36 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lawfit.estimate import lacking, lr_transfer, optima, schedule_study, token_ratio
-from lawfit.estimate.analysis import FitOptions, analyse
-from lawfit.estimate.annealing import fit_annealing
-from lawfit.estimate.backtest import columns_of
-from lawfit.estimate.data_laws import fit_data_laws
-from lawfit.estimate.held import hold_settings
-from lawfit.estimate.isoflop import isoflop
-from lawfit.estimate.lr_across_scales import fit_across_scales, fit_power_across_scales
-from lawfit.estimate.multi_power import fit_multi_power
-from lawfit.estimate.noise_scale import fit_noise_scale
-from lawfit.estimate.observations import observe
+from lawfit.estimate.critical.data_laws import fit_data_laws
+from lawfit.estimate.critical.noise_scale import fit_noise_scale
+from lawfit.estimate.loss.isoflop import isoflop
+from lawfit.estimate.lr_batch import lacking
+from lawfit.estimate.lr_batch.across_scales import fit_across_scales, fit_power_across_scales
+from lawfit.estimate.lr_batch.analysis import FitOptions, analyse
+from lawfit.estimate.lr_batch.backtest import columns_of
+from lawfit.estimate.numerics import optima
+from lawfit.estimate.observe.held import hold_settings
+from lawfit.estimate.observe.observations import observe
 from lawfit.estimate.other_laws import lr_batch_forms, power_scheduler
-from lawfit.estimate.refined_schedule import refine
+from lawfit.estimate.schedules import study as schedule_study
+from lawfit.estimate.schedules.annealing import fit_annealing
+from lawfit.estimate.schedules.multi_power import fit_multi_power
+from lawfit.estimate.schedules.refined import refine
+from lawfit.estimate.transfer import lr as lr_transfer
+from lawfit.estimate.transfer import token_ratio
 from lawfit.laws.loss import CHINCHILLA
 from lawfit.laws.lr_batch import BENDS
-from tests.estimate import (
-    test_batch_routes,
-    test_held,
-    test_lr_across_scales,
-    test_lr_transfer,
-    test_multi_power,
-    test_schedule_study,
-    test_token_ratio,
-)
+from tests.estimate.critical import test_batch_routes
+from tests.estimate.loss.test_isoflop import study
+from tests.estimate.lr_batch import test_across_scales as test_lr_across_scales
 from tests.estimate.made_levels import DECAYS, Level, made
+from tests.estimate.observe import test_held
+from tests.estimate.schedules import test_multi_power
+from tests.estimate.schedules import test_study as test_schedule_study
 from tests.estimate.simulated import sweep
 from tests.estimate.sparse_sweeps import MADE, measured, rates
-from tests.estimate.test_isoflop import study
+from tests.estimate.transfer import test_lr as test_lr_transfer
+from tests.estimate.transfer import test_token_ratio
 from tests.golden_numbers import check
 from tests.golden_stores import STORES, fitted
 

@@ -13,11 +13,11 @@ import pytest
 from lawfit.cli.fit import summary
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.all_laws import Evidence
-from lawfit.estimate.lr_batch import FORMS
-from lawfit.estimate.observations import observe
-from lawfit.estimate.optima import Columns, SweepOptima
+from lawfit.estimate.lr_batch.along_batch import FORMS
+from lawfit.estimate.numerics.optima import Columns, SweepOptima
+from lawfit.estimate.numerics.sweeps import SweepOptimum
+from lawfit.estimate.observe.observations import observe
 from lawfit.estimate.other_laws import compute_laws, fit_other_laws, lr_batch_forms, max_lr, power_scheduler
-from lawfit.estimate.sweeps import SweepOptimum
 from lawfit.laws.lr_batch import Power, PowerScheduler, Saturating, Surge, max_initial_lr
 from lawfit.pipeline.fitting import fit_evidence
 from lawfit.plots.words import OTHER_LAWS, other_law_rows

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lawfit import pipeline
-from lawfit.estimate.held import hold_settings
+from lawfit.estimate.observe.held import hold_settings
 from lawfit.estimate.recipe_laws import (
     CURVES,
     DATA_LAWS,
@@ -19,12 +19,12 @@ from lawfit.estimate.recipe_laws import (
     TIMESCALE,
     fit_recipe_laws,
 )
-from lawfit.estimate.weight_decay import DecayRuns, locate_weight_decay
+from lawfit.estimate.weight_decay.sweep import DecayRuns, locate_weight_decay
 from lawfit.laws.critical_batch import DOUBLING, ZHANG, Definition, convert
 from lawfit.records import OptimumStatus, Run, RunStatus, StepsToTarget
 from lawfit.storage import Store
-from tests.estimate.test_steps_to_target import ZHANG_LOSSES, ZHANG_STEPS
-from tests.estimate.test_three_term import TRUTH as SURFACE
+from tests.estimate.critical.test_steps_to_target import ZHANG_LOSSES, ZHANG_STEPS
+from tests.estimate.critical.test_three_term import TRUTH as SURFACE
 
 
 def a_run(key: int, params: float, tokens: float, batch: float, lr: float, decay: float, loss: float | None) -> Run:

@@ -9,8 +9,9 @@ import ast
 import io
 import tokenize
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
@@ -83,14 +84,14 @@ def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return len(names) - (names[:1] in (["self"], ["cls"])) + (given.vararg is not None) + (given.kwarg is not None)
 
 
-def arrows(found: list[Source]) -> Counter[tuple[str, str]]:
+def arrows(found: list[Source], room: Callable[[Source], str] = attrgetter("room")) -> Counter[tuple[str, str]]:
     """(room, room) -> imports from the one to the other."""
-    rooms = {source.module: source.room for source in found}
+    rooms = {source.module: room(source) for source in found}
     count: Counter[tuple[str, str]] = Counter()
     for source in found:
         for name in source.imports():
             while name and name not in rooms:
                 name = name.rpartition(".")[0]
-            if name and rooms[name] != source.room and name != "lawfit":
-                count[source.room, rooms[name]] += 1
+            if name and rooms[name] != room(source) and name != "lawfit":
+                count[room(source), rooms[name]] += 1
     return count

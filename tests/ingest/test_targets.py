@@ -8,7 +8,7 @@ import pytest
 
 from lawfit import pipeline
 from lawfit.errors import LogFormatError, RecipeConflict
-from lawfit.estimate.steps_to_target import StepsTable, fit_steps_table
+from lawfit.estimate.critical.steps_to_target import StepsTable, fit_steps_table
 from lawfit.ingest import IngestOptions, read_file, read_table
 from lawfit.ingest.targets import is_target_table, read_targets
 from lawfit.laws.critical_batch import ZHANG

@@ -50,7 +50,7 @@ GOLDEN: dict[str, tuple[str, tuple[str, ...]]] = {
         ("1963.454796", "4021155.423", "1.5e10"),
     ),
     "G10 Zhang from the raw steps": (
-        "estimate/test_steps_to_target.py: test_g10_zhang_from_the_raw_steps, test_g10_from_the_published_table",
+        "estimate/critical/test_steps_to_target.py: test_g10_zhang_from_the_raw_steps, test_g10_from_the_published",
         ("745.3200", "955.1581", "1393.7269", "1888.5222", "0.481999", "86.9287"),
     ),
     "G11 Zhang presets": (
@@ -69,7 +69,7 @@ GOLDEN: dict[str, tuple[str, tuple[str, ...]]] = {
     "G15 hyperbola": ("laws/test_critical_batch.py: test_g15_hyperbola", ("1666666.667", "666.6666667")),
     "G16 learning rate at a batch": ("laws/test_lr_batch.py: test_g16_saturating, test_g16_surge", ("0.002", "0.008")),
     "G17 noise scale": (
-        "estimate/test_batch_routes.py: test_g17_and_agreement_with_the_trainer",
+        "estimate/critical/test_batch_routes.py: test_g17_and_agreement_with_the_trainer",
         ("1.077419355", "125.5225806", "116.502994"),
     ),
     "G18 power scheduler law": (
@@ -103,7 +103,7 @@ GOLDEN: dict[str, tuple[str, tuple[str, ...]]] = {
     "G28 schedules": ("laws/test_schedules.py: test_g28", ("0.6666666667", "0.2857142857", "0.2928932188")),
     "G29 stochastic oracle": ("laws/test_lr_batch.py: test_g29_stochastic_oracle", ("4000", "64000")),
     "G30 near-optimal set on the Step Law grid": (
-        "estimate/test_regression.py: test_g30_e1",
+        "estimate/numerics/test_regression.py: test_g30_e1",
         ("101", "-0.76998", "0.19857", "0.12179", "0.63694"),
     ),
     "G31 Moonlight; video": (

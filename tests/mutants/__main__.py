@@ -194,10 +194,10 @@ def _is_net(test: str) -> bool:
 
 def ordered(path: str, tree: Path) -> tuple[list[str], list[str], list[str]]:
     """Test files of the folder: the module's own, those that name it, the others."""
-    module = Path(path).stem
-    files = tests_of(path, tree)
-    own = [file for file in files if Path(file).stem == f"test_{module}"]
-    near = [file for file in files if file not in own and module in (tree / file).read_text(encoding="utf-8")]
+    source, files = Path(path), tests_of(path, tree)
+    alike = [file for file in files if Path(file).stem == f"test_{source.stem}"]
+    own = [file for file in alike if Path(file).parent.name == source.parent.name] or alike
+    near = [file for file in files if file not in own and source.stem in (tree / file).read_text(encoding="utf-8")]
     rest = [file for file in files if file not in own and file not in near]
     return own, near, rest
 

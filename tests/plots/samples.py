@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lawfit import pipeline
-from lawfit.estimate.observations import Observations, observe
+from lawfit.estimate.observe.observations import Observations, observe
 from lawfit.records import Fit, Run, Sweep, Target
 from lawfit.simulate import Design, SimulatedSweep, Truth, simulate_sweep
 from lawfit.storage import Store

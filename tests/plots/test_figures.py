@@ -8,11 +8,11 @@ import math
 import numpy as np
 import pytest
 
-from lawfit.estimate.observations import observe
-from lawfit.estimate.valley import excess
+from lawfit.estimate.lr_batch.valley import excess
+from lawfit.estimate.observe.observations import observe
 from lawfit.laws.published import published_laws
 from lawfit.plots import notebook
-from lawfit.plots.backtest import backtest_figure, backtest_numbers, regret_numbers
+from lawfit.plots.backtest import backtest_figure, backtest_numbers
 from lawfit.plots.costs import cost_numbers
 from lawfit.plots.scaling import LAWS_SHOWN, scaling_figure, scaling_numbers, short_label
 from lawfit.plots.style import COLOURS, GOOD_TO_BAD, SMALL_TO_LARGE, dark_partners, log_ticks, scale_colours
@@ -195,12 +195,6 @@ class TestBacktest:
         row = {"method": "broken", "mean_regret": None, "worst_regret": None, "cells": 0}
         found = backtest_numbers({"backtest": {"splits": [{"name": "x", "rows": [row]}]}})
         assert found[0].not_scored == ("broken",)
-
-    def test_published_laws_have_numbers_of_the_same_kind(self) -> None:
-        found = regret_numbers(sample().fit.payload)
-        assert {s.method: s.mean_regret for s in found.scores} == {
-            label: cost["mean_regret"] for label, cost in sample().fit.payload["published"].items()
-        }
 
 
 class TestNotebook:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lawfit.advise.planning import plan
-from lawfit.estimate.loss_ensemble import fit_ensemble
+from lawfit.estimate.loss.ensemble import fit_ensemble
 from lawfit.laws.loss import CHINCHILLA
 from lawfit.plots.notebook import plot_plan
 from lawfit.plots.plan_routes import members_table, profiles_table, routes_figure, routes_numbers

@@ -1,0 +1,90 @@
+"""The convex valley of a stored fit, evaluated for many plausible worlds at once (plain numpy, no fitting).
+
+One world is one draw: an optimum (a, b) in (ln lr, ln batch) and the nine coefficients of a sum of three exponentials
+(`estimate.shapes.Exponentials`), whose terms are those of the fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lawfit.estimate.numerics.shapes import STRAIGHT_BEYOND, bent_exponential
+
+Floats = NDArray[np.float64]
+
+FAR_SHARE: Final = 0.5  # of a law along the batch, far from the best batch
+FLOOR_AT: Final = (-1.0, -0.75, -0.5, -0.25, 0.25, 0.5, 0.75, 1.0)  # ln of a batch over the best one
+_NEWTON_STEPS: Final = 40
+
+
+def excess(u: Floats, v: Floats, q: Floats) -> Floats:
+    """Excess of log loss at displacement (u, v); q is (..., 9), broadcast against u and v."""
+    total = np.zeros(np.broadcast_shapes(np.shape(u), np.shape(v), q.shape[:-1]))
+    for k in range(3):
+        amplitude, e = np.exp(q[..., 3 * k]), q[..., 3 * k + 1] * u + q[..., 3 * k + 2] * v
+        total = total + amplitude * bent_exponential(e)[0]
+    return total
+
+
+def best_lr_shift(v: Floats, q: Floats) -> Floats:
+    """``ln lr`` that is best at ``v = ln batch - b``, relative to a. Newton on a convex function, with halved steps."""
+    v, shape = np.asarray(v, dtype=float), np.broadcast_shapes(np.shape(v), q.shape[:-1])
+    u = np.zeros(shape)
+    for _ in range(_NEWTON_STEPS):
+        slope, bend = np.zeros(shape), np.full(shape, 1e-9)
+        for k in range(3):
+            amplitude, p = np.exp(q[..., 3 * k]), q[..., 3 * k + 1]
+            e = np.minimum(p * u + q[..., 3 * k + 2] * v, STRAIGHT_BEYOND)
+            slope = slope + amplitude * p * np.expm1(e)
+            bend = bend + amplitude * p**2 * np.exp(e)
+        step = np.clip(-slope / bend, -0.5, 0.5)
+        u = u + step
+        if float(np.max(np.abs(step), initial=0.0)) < 1e-6:
+            break
+    return u
+
+
+def steepened(valley: Mapping[str, Any], tokens: float) -> tuple[Floats, Floats]:
+    """((9,), (9, 9)) the stored valley at a horizon, and its covariance.
+
+    Its steepness moves as a power of the horizon within the horizons of the runs, and stays what it is beyond.
+    """
+    q, cov = np.array(valley["q"]), np.array(valley["cov"])
+    away = float(np.clip(np.log(tokens), *valley["log_tokens"])) - float(valley["centre_log_tokens"])
+    moved = np.zeros((len(q), len(q) + 1))
+    moved[:, :-1] = np.eye(len(q))
+    moved[::3, -1] = away  # ln amplitudes
+    return q + moved[:, -1] * float(valley["steepness"]), moved @ cov @ moved.T
+
+
+def law_share(r: Floats) -> Floats:
+    """Share of a law along the batch at ``r = ln batch - ln best batch``: none there, half far away."""
+    return np.asarray(FAR_SHARE * -np.expm1(-2.0 * np.square(r)))
+
+
+def along_floor(r: Floats, floor: Floats, q: Floats, centre_q: Floats) -> Floats:
+    """By how much the best ln lr moves at ``r = ln batch - ln best batch``, for worlds of several analyses.
+
+    Within one nat of the best batch each analysis has its own answer (`floor`, at `FLOOR_AT`), to which the valley's
+    draw adds what it differs from the central one; beyond, the convex valley that all share goes on from there. The
+    tilt of a narrow window is told best by the analysis that fits it, and a polynomial runs wild outside.
+
+    Parameters
+    ----------
+    r : (worlds,)
+    floor : (worlds, len FLOOR_AT)
+    q, centre_q : (worlds, 9), (9,)
+    """
+    near = np.clip(r, -1.0, 1.0)
+    points = np.concatenate([FLOOR_AT[: len(FLOOR_AT) // 2], [0.0], FLOOR_AT[len(FLOOR_AT) // 2 :]])
+    half = len(FLOOR_AT) // 2
+    table = np.concatenate([floor[:, :half], np.zeros((len(floor), 1)), floor[:, half:]], axis=1)
+    at = np.clip(np.searchsorted(points, near, side="right") - 1, 0, len(points) - 2)
+    share = (near - points[at]) / (points[at + 1] - points[at])
+    rows = np.arange(len(near))
+    own = table[rows, at] * (1 - share) + table[rows, at + 1] * share
+    return np.asarray(own + best_lr_shift(r, q) - best_lr_shift(near, centre_q))

@@ -1,0 +1,1 @@
+"""Runs to observations: which level of each setting is held, what a scale is, how far a curve may be read."""

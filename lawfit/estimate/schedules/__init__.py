@@ -1,0 +1,1 @@
+"""Loss curves of a few schedules, and what others would reach."""

@@ -1,0 +1,1 @@
+"""What carries over: the learning rate across widths, tokens between recipes."""
