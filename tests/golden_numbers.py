@@ -29,6 +29,7 @@ UNSTEADY: Final = re.compile(
     r"gradient_norm|search/spread|/standing/|/stands/|/sensitivity/|lr_batch_forms/words"
     r"|loss.*/certificate/(influence|search/agreeing)|/loss/forms/fits/\d+/certificate/(reasons|search/converged)"
 )
+ID: Final = re.compile(r"\b[0-9a-f]{16}\b")  # of a fit: it holds a hash of the code
 UNSTEADY_WORDS: Final = re.compile(r"bends the law|starts ended at a higher|residuals are not noise")
 
 
@@ -102,7 +103,7 @@ def _flat(document: Any, without: frozenset[str], place: str = "") -> Iterator[t
             for at, value in enumerate(document):
                 yield from _flat(value, without, f"{place}/{at}")
     elif isinstance(document, str):
-        yield place, document
+        yield place, ID.sub("(id)", document)
     elif isinstance(document, int | float) and not isinstance(document, bool):
         yield place, float(f"{document:.6g}")
     else:
