@@ -233,6 +233,7 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
     "progress of nan": (lambda: schedules.rex(np.nan), "progress must lie"),
     "floor": (lambda: schedules.linear(0.5, floor=-0.1), "floor must be a share of the peak"),
     "cooldown": (lambda: schedules.wsd(0.5, cooldown=0), "cooldown must lie in"),
+    "cooldowns above 1": (lambda: schedules.wsd_s(0.5, ends=(1,), cooldown=1.1, floor=0.1), "cooldown must lie in"),
     "phi": (lambda: schedules.uba(0.5, phi=0), "phi must be positive"),
     "no floor to fall to": (
         lambda: schedules.wsd(0.5, cooldown=0.2, fall=Fall.INVERSE),

@@ -39,6 +39,12 @@ def test_runs_without_one_are_left_out() -> None:
     assert noise_by_size([a_run(1e6, 1e4, 1.0, 3.0, None)]) == ()
 
 
+@pytest.mark.parametrize("stated", [0.0, -1.0, float("inf"), float("nan"), "none"])
+def test_a_noise_scale_that_cannot_be_says_nothing(stated: object) -> None:
+    run = a_run(1e6, 1e4, 1.0, 3.0, None)
+    assert noise_by_size([replace(run, extra={"noise_scale_tokens": stated})]) == ()
+
+
 def sizes(exponent: float) -> list[NoiseOfSize]:
     return [
         NoiseOfSize(params=n, tokens=1e9, value_tokens=1e4 * (n / 1e6) ** exponent, log_sd=0.05, batches=5)
