@@ -6,7 +6,7 @@
 #   make soak    what takes long: faults put into the code, of which the tests must notice most
 #   make mutants the same with SAMPLE faults of SEED (FOLDERS="lawfit/advise api" narrows it; PATIENCE=150 gives up on a
 #                fault after so many seconds of tests; TOUCHED=FILE first sees which tests run which lines: for many faults)
-#   make bench   every yardstick of the README's table
+#   make bench   every yardstick of docs/figures.md
 # PYTHON=/path/to/python3 picks another interpreter for the environment in .venv.
 
 MAKEFLAGS += --no-print-directory
