@@ -43,6 +43,14 @@ def launch(
             "try 2 to 8 there.",
         ),
     ] = 1,
+    backend: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="How packs are run: local, as many at a time as there is room for; or debug, one at a time with its "
+            "command line and all that it says shown.",
+        ),
+    ] = "local",
     logs: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the log of each run.")] = Path("runs"),
     corpus: Annotated[
         str | None,
@@ -121,6 +129,7 @@ def launch(
             gpus=None if gpus is None else tuple(word.strip() for word in gpus.split(",") if word.strip()),
             cpu=cpu,
             workers=workers_per_gpu,
+            backend=backend,
             **({} if max_runs is None else {"max_runs": max_runs}),
             deadline_seconds=deadline,
             checkpoint_seconds=checkpoint,

@@ -41,11 +41,11 @@ class JobState:
 
 
 class Launcher(Protocol):
-    """One way to run jobs. To add one: a module with such a class, and a line in `BACKENDS`."""
+    """One way to run jobs. To add one: a module in `backends` with such a class, and its line there."""
 
     @property
     def name(self) -> str:
-        """How `--backend` would call it."""
+        """How `--backend` calls it."""
 
     @property
     def places(self) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lawfit.launch.backends import BACKENDS
 from lawfit.launch.plan import MAX_RUNS
 
 CHECKPOINT_SECONDS = 120.0
@@ -16,6 +17,7 @@ CHECKPOINT_SECONDS = 120.0
 class LaunchOptions:
     """Everything has a default: all GPUs of this machine, one pack at a time on each."""
 
+    backend: str = "local"  # how packs are run: a name in `backends.BACKENDS`
     logs: Path = Path("runs")  # folder for <run id>.jsonl
     corpus: str | None = None  # its folder, instead of the one that the packs name
     gpus: tuple[str, ...] | None = None  # as CUDA_VISIBLE_DEVICES names them; all when None
@@ -28,6 +30,8 @@ class LaunchOptions:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            raise ValueError(f"there is no backend '{self.backend}'; there are {', '.join(BACKENDS)}")
         if self.cpu and self.gpus:
             raise ValueError("either GPUs or the CPU, not both")
         if self.gpus == ():

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from lawfit.launch.backends import BACKENDS
 from lawfit.launch.campaign import DEADLINE, Campaign, Progress, Result
 from lawfit.launch.caveats import caveats
 from lawfit.launch.devices import choose_gpus
 from lawfit.launch.folder import Task, forget, log_of, saved, task_of
 from lawfit.launch.follow import ended_runs
 from lawfit.launch.interrupt import stop_on_signal
-from lawfit.launch.local import LocalLauncher
 from lawfit.launch.names import recipe_names
 from lawfit.launch.options import LaunchOptions
 from lawfit.launch.plan import Corpus, LaunchError, read_packs, tasks
@@ -146,7 +146,7 @@ def execute(plan: Plan, *, ended: Callable[[Sequence[Path]], None], report: Call
 
         campaign = Campaign(
             plan.tasks,
-            LocalLauncher(plan.places, workers=options.workers),
+            BACKENDS[options.backend](plan.places, workers=options.workers),
             options.logs,
             command=options.command(deadline),
             ended=ended,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lawfit.launch import BACKENDS, Job, JobStatus, Launcher, LocalLauncher, claims
+from lawfit.launch import BACKENDS, Job, JobStatus, Launcher, LaunchOptions, LocalLauncher, claims
 from tests.launch.conftest import needs_proc, wait_for
 
 SLEEP = "import time; time.sleep(60)"
@@ -174,3 +175,20 @@ class TestClaims:
         claims.clean(tmp_path)
         assert [path.name for path in tmp_path.glob("*.claim")] == ["held.claim"]
         os.close(held)
+
+
+def test_debug_shows_the_command_and_all_that_was_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    launcher = BACKENDS["debug"](["0", "3"], workers=4)
+    assert launcher.places == 1
+    one = job("bad", "import sys; sys.stderr.write('because\\n'); sys.exit(3)", tmp_path)
+    launcher.submit(one)
+    ended(launcher, "bad")
+    launcher.state("bad")  # asked again, told once
+    said = capsys.readouterr().err.splitlines()
+    assert said == [f"+ {shlex.join(one.command)}", "because", "- bad: exit code 3"]
+    launcher.close()
+
+
+def test_a_backend_that_does_not_exist_is_named_with_those_that_do() -> None:
+    with pytest.raises(ValueError, match="there is no backend 'slum'; there are local, debug"):
+        LaunchOptions(backend="slum")
