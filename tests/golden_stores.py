@@ -29,9 +29,8 @@ from lawfit.simulate import Truth
 from lawfit.storage import Store
 from tests.advise.test_critical_answer import constant_runs
 from tests.advise.test_every_law import filled
-from tests.estimate.further_runs import dense_and_sparse, experts, repeated, same_input, sized
+from tests.estimate.further_runs import dense_and_sparse, repeated, same_input, sized
 from tests.estimate.loss import test_isoflop
-from tests.estimate.loss import test_law as test_loss_law
 from tests.estimate.made_levels import DECAYS, Level, made
 from tests.estimate.simulated import sweep
 
@@ -147,11 +146,6 @@ def _losses(rows: list[SizedLoss]) -> Callable[[Store], None]:
     return put
 
 
-def _of_grid() -> list[SizedLoss]:
-    runs = test_loss_law.grid(np.random.default_rng(5))
-    return [SizedLoss(run_key=f"{i}", params=r.params, tokens=r.tokens, loss=r.loss or 0.0) for i, r in enumerate(runs)]
-
-
 def _sparse() -> list[SizedLoss]:
     """Dense runs and sparse ones of a published law."""
     law, rng, rows = published_law("moe_sparsity"), np.random.default_rng(7), []
@@ -181,14 +175,11 @@ STORES: Final[dict[str, Callable[[Store], None]]] = {
     "one_factor": _one_factor_at_a_time,
     "without_laws": _without_laws,
     "curves": _curves,
-    "losses": _losses(_of_grid()),
     "profiles": _losses(_of_profiles()),
     "repeated": _losses(sized(repeated(1), unique_tokens=lambda row: row["unique_tokens"])),
-    "experts": _losses(experts(2)),
     "sparse": _losses(_sparse()),
     "shipped_decays": _shipped("proxy_weight_decay.csv"),
     "shipped_batches": _shipped("proxy_critical_batch.csv", "proxy_critical_batch_curves.csv"),
-    "shipped_few": _shipped("proxy_few_tokens.csv"),
     "one_horizon": _losses(same_input("tokens")),
     "one_size": _losses(same_input("params")),
     "dense_and_sparse": _losses(dense_and_sparse(3)),

@@ -35,13 +35,13 @@ def test_lines_of_code_are_those_that_do_something() -> None:
     )
     tree = ast.parse(text)
     assert code_lines(text, tree) == 5
-    (function,) = Source(path="lawfit/x.py", tree=tree, code=5).functions()
+    (function,) = Source(path="lawfit/x.py", text=text, tree=tree).functions()
     assert parameters(function) == 2
 
 
 def test_imports_count_between_rooms_wherever_they_stand() -> None:
     def made(path: str, text: str) -> Source:
-        return Source(path=path, tree=ast.parse(text), code=1)
+        return Source(path=path, text=text, tree=ast.parse(text))
 
     found = [
         made(

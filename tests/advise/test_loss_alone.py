@@ -259,6 +259,13 @@ def test_no_fit_of_the_learning_rate_loses_no_law_of_the_loss(
     assert "states its weight decay" in answer["missing"]["weight_decay"]
     said = answer["expected_loss"]
     assert said["low"] < float(CHINCHILLA.loss(1e10, 2e11)) < said["high"]
+
+
+def test_a_notebook_plans_without_a_fit_of_the_learning_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise FitError("no joint surface could be fitted")
+
+    monkeypatch.setattr(analysis, "analyse", fails)
     fitted = lawfit.fit(lawfit.observe(made_table()), backtest=False)
     assert "no law of the learning rate: " in str(fitted)
     assert lawfit.plan(fitted, flops=1e22).params > 1e9

@@ -21,7 +21,6 @@ from lawfit.estimate.numerics import optima
 from lawfit.estimate.observe.held import hold_settings
 from lawfit.estimate.observe.observations import observe
 from lawfit.estimate.other_laws import lr_batch_forms, power_scheduler
-from lawfit.estimate.schedules import study as schedule_study
 from lawfit.estimate.schedules.annealing import fit_annealing
 from lawfit.estimate.schedules.multi_power import fit_multi_power
 from lawfit.estimate.schedules.refined import refine
@@ -35,7 +34,6 @@ from tests.estimate.lr_batch import test_across_scales as test_lr_across_scales
 from tests.estimate.made_levels import DECAYS, Level, made
 from tests.estimate.observe import test_held
 from tests.estimate.schedules import test_multi_power
-from tests.estimate.schedules import test_study as test_schedule_study
 from tests.estimate.simulated import sweep
 from tests.estimate.sparse_sweeps import MADE, measured, rates
 from tests.estimate.transfer import test_lr as test_lr_transfer
@@ -128,12 +126,6 @@ def _refined() -> Any:
     return [{**each, "schedule": [[row[name] for row in each["schedule"]] for name in names]} for each in found]
 
 
-def _studies() -> Any:
-    """Losses of other schedules, with best numbers that are looked for, from three curves."""
-    schedules = ("constant", "rex:beta=best", "wsd:cooldown=best")
-    return schedule_study.study_schedules(test_schedule_study.curves()[:3], schedules=schedules, lr=6e-4, steps=60000)
-
-
 def _held() -> Any:
     """Which level is held of settings of every kind, and why the other runs are not used."""
     decays, betas = made(DECAYS, seed=1), made(test_held.BETAS, column="beta2", seed=2)
@@ -180,7 +172,7 @@ def test_no_number_of_a_sweep_that_lacks_something_moves(name: str, update_golde
 
 
 @pytest.mark.parametrize(
-    "part", [_profiles, _transfer, _curves, _lacking, _optima, _batches, _tokens, _refined, _studies, _held, _across]
+    "part", [_profiles, _transfer, _curves, _lacking, _optima, _batches, _tokens, _refined, _held, _across]
 )
 def test_no_number_of_a_part_moves(part: Callable[[], Any], update_golden: bool) -> None:
     check(f"part{part.__name__}", part(), update=update_golden)

@@ -11,6 +11,7 @@ import tokenize
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
 from typing import Final
@@ -24,13 +25,18 @@ _NO_CODE: Final = frozenset(
 _HAVE_DOCSTRINGS: Final = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Source:
     """One file."""
 
     path: str  # from the root, with slashes
+    text: str
     tree: ast.Module
-    code: int  # lines
+
+    @cached_property
+    def code(self) -> int:
+        """Lines."""
+        return code_lines(self.text, self.tree)
 
     @property
     def module(self) -> str:
@@ -60,8 +66,7 @@ def sources(root: Path = ROOT) -> list[Source]:
     for folder in ("lawfit", "api"):
         for path in sorted((root / folder).rglob("*.py")):
             text = path.read_text(encoding="utf-8")
-            tree = ast.parse(text)
-            found.append(Source(path=path.relative_to(root).as_posix(), tree=tree, code=code_lines(text, tree)))
+            found.append(Source(path=path.relative_to(root).as_posix(), text=text, tree=ast.parse(text)))
     return found
 
 

@@ -103,7 +103,7 @@ def lending() -> Any:
                 said(lambda of=of, w=without: priors.level_prior(of, 3e8, 6e9, without=w)),
             ]
             for of in ("lr_joint", "lr_given_batch", "batch")
-            for without in ((), ("step_law",), tuple(published_laws()))
+            for without in ((), ("step_law",))
         },
         "named": {
             name: [
