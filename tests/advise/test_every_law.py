@@ -29,6 +29,11 @@ SCALES = tuple((size, size * ratio) for size in (2e7, 6e7, 1.8e8) for ratio in (
 TARGET = Target(params=4e8, tokens=2e10, seq_len=2048)
 
 
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loss_law, "LOSS_RESAMPLES", 40)
+
+
 @cache
 def world() -> tuple[Recipe, tuple[Run, ...], tuple[StepsToTarget, ...]]:
     """Nine scales with a grid in learning rate and batch, a sweep of weight decay each, and steps to four targets."""
@@ -75,10 +80,7 @@ def test_everything_is_fitted_stored_and_answered(store: Store) -> None:
 
 
 @pytest.mark.one_database
-def test_the_same_evidence_is_the_same_fits_and_more_of_it_is_others(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loss_law, "LOSS_RESAMPLES", 40)  # fits are told apart here, not looked at
+def test_the_same_evidence_is_the_same_fits_and_more_of_it_is_others(store: Store) -> None:
     one = pipeline.refit(filled(store), options=QUICK)
     count = len(store.fits())
     answer = pipeline.recommend(store, None, TARGET)
