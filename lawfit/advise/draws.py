@@ -189,7 +189,10 @@ def _mirrored(rng: np.random.Generator, count: int, size: int) -> Floats:
 
 
 def _root(cov: Floats) -> Floats:
-    """A square root of a covariance that may be singular to rounding."""
+    """The symmetric square root of a covariance that may be singular to rounding.
+
+    That one is unique and moves little with the covariance; eigenvectors alone have the signs that a processor gives.
+    """
     value, vector = np.linalg.eigh((cov + cov.T) / 2)
-    root: Floats = vector * np.sqrt(np.maximum(value, 0.0))
+    root: Floats = (vector * np.sqrt(np.maximum(value, 0.0))) @ vector.T
     return root
