@@ -5,9 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lawfit.findings import Found
+
 
 class LawfitError(Exception):
-    """Base of every failure that lawfit explains in a sentence: what was wrong, where, and what to do."""
+    """Base of every failure that lawfit explains in a sentence: what was wrong, where, and what to do.
+
+    Raised with a finding, which `str` tells, or with the sentence itself.
+    """
+
+    def __init__(self, found: Found = "") -> None:
+        super().__init__(found)
+
+    @property
+    def finding(self) -> Found:
+        """What it was raised with."""
+        found: Found = self.args[0]
+        return found
+
+    def __str__(self) -> str:
+        return str(self.finding)
 
 
 class LogFormatError(LawfitError):
@@ -33,8 +50,8 @@ class NoFit(LawfitError):
 class Unanswerable(NoFit):
     """There is a fit, and its runs do not carry an answer: `lacking` says as data what they lack, and runs to add."""
 
-    def __init__(self, message: str, *, lacking: tuple[Mapping[str, Any], ...] = ()) -> None:
-        super().__init__(message)
+    def __init__(self, found: Found, *, lacking: tuple[Mapping[str, Any], ...] = ()) -> None:
+        super().__init__(found)
         self.lacking = lacking
 
 

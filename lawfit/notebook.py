@@ -18,6 +18,7 @@ from lawfit.errors import NoFit, Unanswerable
 from lawfit.plots.words import FURTHER_NAMES, at_batch_words, batch_range, further_words
 from lawfit.records import Fit, Recipe, Rejection, Run, RunStatus, Target
 from lawfit.units import parse_quantity
+from lawfit.words import tell, told
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,12 +87,10 @@ class FittedSweep(_Shown):
     def __str__(self) -> str:
         from lawfit.pipeline.answering import doubts, remarks, size_words
 
-        payload = self.fit.payload
+        payload = told(self.fit.payload)
         if self.fit.kind != "lr_batch":
             lines = [f"no law of the learning rate: {payload['no_settings']}"]
-            return "\n".join(
-                [*lines, *(f"  {kind.replace('_', ' ')}: {law.payload['words']}" for kind, law in self.laws.items())]
-            )
+            return "\n".join([*lines, *self._laws()])
         law = payload["law"]
         lines = [f"fit {self.fit.id} ({self.fit.status}) of {payload['runs_used']:,} runs"]
         for name, words in (("lr", "best learning rate"), ("batch_tokens", "best batch")):
@@ -100,10 +99,13 @@ class FittedSweep(_Shown):
         for split in payload["backtest"]["splits"][:1]:
             rows = ", ".join(f"{r['method']} {r['mean_regret']:.2%}" for r in split["rows"][:3])
             lines.append(f"  {split['name']}: mean cost {rows}")
-        lines += [f"  sizes: {text}" for text in size_words(self.fit)]
-        lines += [f"  {kind.replace('_', ' ')}: {law.payload['words']}" for kind, law in self.laws.items()]
-        lines += [f"  not used, because {text}" for text in doubts(self.fit)]
-        return "\n".join([*lines, *(f"  warning: {text}" for text in (*payload["warnings"], *remarks(self.fit)))])
+        lines += [f"  sizes: {text}" for text in told(size_words(self.fit))]
+        lines += self._laws()
+        lines += [f"  not used, because {text}" for text in told(doubts(self.fit))]
+        return "\n".join([*lines, *(f"  warning: {text}" for text in (*payload["warnings"], *told(remarks(self.fit))))])
+
+    def _laws(self) -> list[str]:
+        return [f"  {kind.replace('_', ' ')}: {tell(law.payload['words'])}" for kind, law in self.laws.items()]
 
     def _figure(self) -> Figure | None:
         return plot(self, kind="surface") if self.fit.kind == "lr_batch" else None
@@ -368,7 +370,7 @@ def predict(
     )
     asked_by_id = fit_id is not None
     document = answer(fitted.fit, fitted.sweep.recipe, target, fitted.laws, asked_by_id=asked_by_id)
-    return Answer(document=document, fitted=fitted)
+    return Answer(document=told(document), fitted=fitted)
 
 
 @overload
@@ -390,7 +392,7 @@ def transfer(*sweeps: ObservedSweep, level: float = 0.9) -> TransferAnswer:
     """
     from lawfit.advise.transfer import transfer_view
 
-    return TransferAnswer(document=transfer_view([(sweep.recipe, sweep.runs) for sweep in sweeps], level=level))
+    return TransferAnswer(document=told(transfer_view([(sweep.recipe, sweep.runs) for sweep in sweeps], level=level)))
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -510,7 +512,7 @@ def plan(
         fitted.fit.payload.get("missing", {}),
         lambda target: answer(fitted.fit, recipe, target, fitted.laws),
     )
-    return Plan(document=document, fitted=fitted)
+    return Plan(document=told(document), fitted=fitted)
 
 
 def plot(fitted: FittedSweep | TransferAnswer, answer: Answer | Plan | None = None, kind: str = "lr") -> Figure:
@@ -543,7 +545,7 @@ def plot(fitted: FittedSweep | TransferAnswer, answer: Answer | Plan | None = No
 
         return plot_plan(fitted.laws["loss"], answer.document, "valley" if kind == "lr" else kind)
     if fitted.fit.kind != "lr_batch":
-        raise Unanswerable(f"no figure of the learning rate: {fitted.fit.payload['no_settings']}")
+        raise Unanswerable(f"no figure of the learning rate: {tell(fitted.fit.payload['no_settings'])}")
     if kind == "surface":
         return plot_surface(fitted.fit, fitted.sweep.runs)
     if kind == "backtest":

@@ -17,6 +17,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from lawfit.findings import Finding
+from lawfit.words import told
+
 KEPT: Final = Path(__file__).parent / "golden"
 NEAR: Final = 1e-4  # relative: optimizers stop elsewhere by a tenth of it at most, on other processors
 DIFFERENCES: Final = {"/shift": 1e-4, "/left_out_at_the_end": 1e-6}  # of two fits: what is apart of them by rounding
@@ -41,7 +44,7 @@ def check(name: str, document: Any, *, update: bool, without: frozenset[str] = f
     AssertionError
         Numbers differ: each place with what was kept and what is there.
     """
-    flat = _flat(json.loads(json.dumps(_plain(document))), LEFT_OUT | without)
+    flat = _flat(json.loads(json.dumps(told(_plain(document)))), LEFT_OUT | without)
     now = {place: value for place, value in flat if not UNSTEADY.search(place)}
     words = {place: value for place, value in now.items() if isinstance(value, str)}
     apart = []
@@ -65,6 +68,8 @@ def check(name: str, document: Any, *, update: bool, without: frozenset[str] = f
 
 def _plain(document: Any) -> Any:
     """Records and arrays as JSON has them."""
+    if isinstance(document, Finding):
+        return document.to_json()
     if dataclasses.is_dataclass(document) and not isinstance(document, type):
         return {name: _plain(value) for name, value in vars(document).items()}
     if isinstance(document, Mapping):

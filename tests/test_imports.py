@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-GROUND = ("errors", "units", "records", "settings", "factors")
+GROUND = ("findings", "errors", "units", "records", "settings", "factors", "words")
 ANALYSIS = frozenset({"numpy", "scipy", "statsmodels", "pandas"})
 
 
@@ -31,11 +31,13 @@ def _room(*rooms: str, third_party: frozenset[str] | set[str] = frozenset()) -> 
 EDGE = ("pipeline", "storage", "plots", "simulate", *GROUND)
 ROOMS = {
     # The ground floor: each may use those to its left.
-    "errors": _room(),
+    "findings": _room("words"),  # to be shown, lazily
+    "errors": _room("findings"),
     "units": _room("errors", third_party={"numpy"}),
     "records": _room("errors", "units", third_party={"numpy"}),
     "settings": _room("errors", "units", "records"),
     "factors": _room("errors", "units", "records", "settings"),
+    "words": _room("findings", "errors", "units", "records", "settings", "factors"),
     "laws": _room(*GROUND, third_party={"numpy"}),
     "estimate": _room(*GROUND, "laws", third_party=ANALYSIS),
     "advise": _room(*GROUND, "laws", "estimate", third_party=ANALYSIS),

@@ -16,6 +16,7 @@ from lawfit.plots.words import scale_words
 from lawfit.records import PlanQuestion
 from lawfit.storage.store import Store
 from lawfit.units import parse_quantity
+from lawfit.words import told
 
 from ..deps import StoreDep
 from .common import (
@@ -116,7 +117,7 @@ def _page(store: Store, said: Mapping[str, str], recipe: str, status_of: Callabl
     elif any(said.values()):
         try:
             document = pipeline.plan(store, recipe or None, _question(said), at=levels_typed(said["at"]))
-            body = plan_sections(store.fit(document["evidence"]["loss_fit_id"]), document)
+            body = plan_sections(store.fit(document["evidence"]["loss_fit_id"]), told(document))
             title = f"lawfit: plan of {scale_words(document['plan']['params'], document['plan']['tokens'])}"
         except LawfitError as error:
             status, failure = status_of(error), str(error)

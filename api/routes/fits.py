@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from fastapi.responses import JSONResponse
 
 from ..deps import StoreDep
 from ..problems import documented
 from ..schemas import FitOut
+from ..told import Told
 
 router = APIRouter(tags=["fits"])
 
 
 @router.get("/fits/{fit_id}", response_model=FitOut, responses=documented(404, 503))
-def read_fit(store: StoreDep, fit_id: str) -> JSONResponse:
+def read_fit(store: StoreDep, fit_id: str) -> Told:
     """A stored fit: options, exclusions, data hash, parameters and backtest."""
-    return JSONResponse(store.fit(fit_id).to_json())
+    return Told(store.fit(fit_id).to_json())

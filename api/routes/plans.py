@@ -6,7 +6,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 
 from lawfit import pipeline
 from lawfit.records import PlanQuestion
@@ -15,6 +14,7 @@ from ..deps import StoreDep
 from ..plan_schemas import PlanOut
 from ..problems import documented
 from ..schemas import ActiveShare, Count, Epochs, Experts, Quantity, Size, UniqueTokens
+from ..told import Told
 
 router = APIRouter(tags=["plans"])
 
@@ -48,7 +48,7 @@ def plan(
     at: Annotated[
         list[str] | None, Query(description="Level of a setting that varies in the runs, NAME=VALUE; repeatable")
     ] = None,
-) -> JSONResponse:
+) -> Told:
     """How to spend a training budget: model size, tokens, settings, other sizes, and what saving time costs."""
     try:
         question = PlanQuestion(
@@ -75,4 +75,4 @@ def plan(
         document = pipeline.plan(store, recipe, question, fit_id=fit, at=at or ())
     except ValueError as error:  # a question that contradicts itself
         raise RequestValidationError([{"loc": ("query", "question"), "msg": str(error)}]) from None
-    return JSONResponse(document)
+    return Told(document)

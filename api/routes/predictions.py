@@ -6,7 +6,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 
 from lawfit import pipeline
 from lawfit.records import Target
@@ -14,6 +13,7 @@ from lawfit.records import Target
 from ..deps import StoreDep
 from ..problems import documented
 from ..schemas import ActiveShare, Count, Epochs, Experts, PredictionOut, Quantity, Size, UniqueTokens
+from ..told import Told
 
 router = APIRouter(tags=["predictions"])
 
@@ -37,7 +37,7 @@ def predict(
     at: Annotated[
         list[str] | None, Query(description="Level of a setting that varies in the runs, NAME=VALUE; repeatable")
     ] = None,
-) -> JSONResponse:
+) -> Told:
     """Recommended peak learning rate and batch size at one scale, with intervals and what being wrong costs."""
     try:
         target = Target(
@@ -57,10 +57,10 @@ def predict(
     except ValueError as error:  # a target that cannot be, or a batch that contradicts it
         raise RequestValidationError([{"loc": ("query", "target"), "msg": str(error)}]) from None
     # A response of its own, so that the document goes out as it is: the model above is its description.
-    return JSONResponse(document)
+    return Told(document)
 
 
 @router.get("/predictions/{prediction_id}", response_model=PredictionOut, responses=documented(404, 503))
-def read_prediction(store: StoreDep, prediction_id: str) -> JSONResponse:
+def read_prediction(store: StoreDep, prediction_id: str) -> Told:
     """A recommendation as it was given, whatever was ingested or fitted since."""
-    return JSONResponse(store.prediction(prediction_id).answer)
+    return Told(store.prediction(prediction_id).answer)

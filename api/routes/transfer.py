@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from fastapi.responses import JSONResponse
 
 from lawfit import pipeline
 
 from ..deps import StoreDep
 from ..problems import documented
 from ..schemas import TransferOut
+from ..told import Told
 
 router = APIRouter(tags=["transfer"])
 
@@ -23,6 +23,6 @@ def transfer(
         list[str] | None, Query(description="Name or key; repeatable. Left out: every recipe with an answer")
     ] = None,
     level: Annotated[float, Query(ge=0.5, le=0.999, description="Level of the intervals")] = 0.9,
-) -> JSONResponse:
+) -> Told:
     """How the best learning rate moves with width and horizon, per recipe: flat within noise, or as which power."""
-    return JSONResponse(pipeline.transfer(store, recipe or (), level=level))
+    return Told(pipeline.transfer(store, recipe or (), level=level))

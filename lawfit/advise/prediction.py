@@ -33,6 +33,7 @@ from lawfit.advise.sizes import sizes_of
 from lawfit.advise.third_input import Asked, settings_note
 from lawfit.errors import NoFit
 from lawfit.estimate.lr_batch.valley import best_lr_shift, excess
+from lawfit.findings import as_json
 from lawfit.laws.published import published_laws
 from lawfit.records import MODEL_VERSION, Fit, FitStatus, Recipe, Target, content_hash
 from lawfit.units import format_quantity
@@ -184,6 +185,7 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
         )
         kind = recipe.extra.get("weight_decay_kind", "")
         document["warnings"] += level_sentences(document["settings"], document["weight_decay"], kind)
+    document = dict(as_json(document))
     # of the whole answer: the same fit asked the same by other code may answer otherwise, and is another prediction
     document["id"] = content_hash(document)
     return document
@@ -253,6 +255,7 @@ def recommend_without_settings(
         "backtest": [],
         "warnings": [f"no learning rate and no batch size: {lacking}", *as_set, *_status_warning(fit)],
     }
+    document = dict(as_json(document))
     document["id"] = content_hash(document)
     return document
 

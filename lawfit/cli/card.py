@@ -31,6 +31,7 @@ from lawfit.plots.words import (
     third_asked,
 )
 from lawfit.units import counted, format_lr, format_percent, format_quantity
+from lawfit.words import told
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -43,6 +44,7 @@ def card(document: Mapping[str, Any]) -> list[RenderableType]:
     """What `lawfit predict` shows: the recommendation, then what published laws say, then the backtest and warnings."""
     from rich.console import Group
 
+    document = told(document)
     lines: list[RenderableType] = [_target_lines(document)]
     if document["recommendation"]["lr"] is not None:
         lines += [plain(""), _values(document)]

@@ -28,6 +28,7 @@ from lawfit.factors import asked_levels
 from lawfit.plots.words import other_law_rows
 from lawfit.records import FitStatus
 from lawfit.units import counted, format_lr, format_quantity
+from lawfit.words import tell, told
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -158,8 +159,8 @@ def summary(stored: Fit) -> list[RenderableType]:
     """What a fit found: the laws, the scales they rest on, the backtest, warnings and the runs to add."""
     from lawfit.pipeline import answering
 
-    payload = stored.payload
-    parts: list[RenderableType] = [_head(stored)]
+    payload = told(stored.payload)
+    parts: list[RenderableType] = [_head(stored, payload)]
     if payload.get("cells"):
         parts += [plain(""), heading("Scales, and where the loss is lowest at each"), _cells(payload["cells"])]
     for split in (payload.get("backtest") or {}).get("splits") or []:
@@ -172,15 +173,14 @@ def summary(stored: Fit) -> list[RenderableType]:
         parts += [plain(""), heading("Other laws of the field on these runs; none of them answers"), pairs(other)]
     if payload.get("next_grid"):
         parts += [plain(""), heading("Runs that would help most"), _next_grid(payload["next_grid"])]
-    if warnings := [*(payload.get("warnings") or []), *answering.remarks(stored)]:
+    if warnings := [*(payload.get("warnings") or []), *told(answering.remarks(stored))]:
         parts += [plain(""), warning_list(warnings)]
     return parts
 
 
-def _head(stored: Fit) -> RenderableType:
+def _head(stored: Fit, payload: Mapping[str, Any]) -> RenderableType:
     from lawfit.pipeline import answering
 
-    payload = stored.payload
     rows = [("Recipe", stored.recipe_name)]
     if "runs_used" in payload:
         runs = f"{payload['runs_used']:,} used"
@@ -192,7 +192,7 @@ def _head(stored: Fit) -> RenderableType:
             rows.append((label, _law_words(law[name])))
     if payload.get("lr_at_batch"):
         rows.append(("" if law.get("lr_given_batch") else "lr at a batch", _at_batch_words(payload["lr_at_batch"])))
-    rows += [("" if at else "Sizes", line) for at, line in enumerate(answering.size_words(stored))]
+    rows += [("" if at else "Sizes", line) for at, line in enumerate(told(answering.size_words(stored)))]
     if payload.get("words"):  # a fit of another law
         rows.append((LAW_NAMES.get(stored.kind, stored.kind), payload["words"]))
         rows += [("", line) for line in payload.get("lines") or []]
@@ -200,9 +200,9 @@ def _head(stored: Fit) -> RenderableType:
     if found := payload.get("certificate") if stored.kind == "lr_batch" else None:
         used = stored.status != FitStatus.UNCERTIFIED
         rows.append(("Certificate" if used else "Not certified", found["words"]))
-        rows += [("", sentence) for sentence in (*answering.doubts(stored), *found["warnings"])]
+        rows += [("", sentence) for sentence in (*told(answering.doubts(stored)), *found["warnings"])]
         if mend := answering.to_mend(stored):
-            rows.append(("To add", mend))
+            rows.append(("To add", tell(mend)))
     rows += further_rows(payload)
     return pairs(rows)
 

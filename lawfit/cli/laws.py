@@ -10,6 +10,7 @@ import typer
 from lawfit.cli.options import DatabaseOption, JsonOption, RecipeOption, open_store
 from lawfit.cli.output import heading, pairs, plain, print_json, progress, show, table, warning_list
 from lawfit.units import counted, format_percent, format_quantity
+from lawfit.words import told
 
 app = typer.Typer(help="Published scaling laws: list them, show one, compare them on your runs.", no_args_is_help=True)
 
@@ -141,7 +142,7 @@ def compare(
 
     store = open_store(ctx, database)
     with progress("scoring", quiet=as_json):
-        document = pipeline.compare_laws(store, recipe)
+        document = told(pipeline.compare_laws(store, recipe))
     if as_json:
         print_json({"schema": "lawfit.comparison/2", **document})
         return
@@ -176,7 +177,7 @@ def ratio(
 
     store = open_store(ctx, database)
     with progress("comparing", quiet=as_json):
-        document = pipeline.token_ratio(store, recipe, other)
+        document = told(pipeline.token_ratio(store, recipe, other))
     if as_json:
         print_json(document)
         return

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lawfit.units import format_percent, format_quantity
+from lawfit.words import told
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -33,7 +34,7 @@ def begin() -> None:
 
 
 def print_json(document: Json) -> None:
-    """Print the one JSON document of a `--json` run.
+    """Print the one JSON document of a `--json` run, findings as sentences.
 
     Raises
     ------
@@ -41,7 +42,7 @@ def print_json(document: Json) -> None:
         The document holds NaN or infinity, which JSON does not have.
     """
     global _printed_document
-    _write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    _write(json.dumps(told(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     _printed_document = True
 
 

@@ -20,6 +20,7 @@ from lawfit.plots.plan_tables import (
 )
 from lawfit.plots.words import FURTHER_NAMES, batch_range, further_words, is_simulated, recipe_words
 from lawfit.units import counted, format_lr
+from lawfit.words import told
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 def plan_card(document: Mapping[str, Any]) -> list[RenderableType]:
     """What `lawfit plan` shows: the plan, its settings, what else the budget buys, and what saving time costs."""
+    document = told(document)
     recipe = document["recipe"]
     held = recipe_words(recipe)
     head = [("Budget" if i == 0 else "", words) for i, words in enumerate(budget_words(document))]

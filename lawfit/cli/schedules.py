@@ -15,6 +15,7 @@ from lawfit.cli.output import heading, note, pairs, plain, print_json, progress,
 from lawfit.errors import LawfitError
 from lawfit.records import RefineQuestion, ScheduleQuestion
 from lawfit.units import format_lr, format_percent
+from lawfit.words import told
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -102,7 +103,7 @@ def tell(
     if as_json:
         print_json(document)
     else:
-        show(*_answer(document))
+        show(*_answer(told(document)))
     _say_rejected(document["rejected"], quiet=as_json)
 
 
@@ -172,7 +173,7 @@ def refine(
     if as_json:
         print_json(document)
     else:
-        show(*_refined(document))
+        show(*_refined(told(document)))
         if out is not None:
             note(f"wrote {out}; lawfit convert schedule linear table:file={out} tells its peak")
     _say_rejected(document["rejected"], quiet=as_json)

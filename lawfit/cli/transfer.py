@@ -13,6 +13,7 @@ from lawfit.cli.output import heading, note, pairs, plain, print_json, progress,
 from lawfit.plots.transfer import answers_of, sweeps_shown, sweeps_title
 from lawfit.plots.words import OPTIMUM_WORDS
 from lawfit.units import format_lr, format_quantity
+from lawfit.words import told
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -57,7 +58,7 @@ def transfer(
     if as_json:
         print_json(document)
     else:
-        show(*_answer(document))
+        show(*_answer(told(document)))
 
 
 def _answer(document: Mapping[str, Any]) -> list[RenderableType]:

@@ -30,6 +30,7 @@ from lawfit.estimate.weight_decay import words as timescale_words
 from lawfit.estimate.weight_decay.sweep import COUPLED, in_one_convention
 from lawfit.estimate.weight_decay.timescale import TimescaleFit, bracket_sentence
 from lawfit.factors import asked_levels
+from lawfit.findings import as_json
 from lawfit.laws.critical_batch import ZHANG, Definition
 from lawfit.laws.lent import log_asymptote
 from lawfit.records import FitStatus, Run, SizedLoss, StepsToTarget, content_hash
@@ -278,7 +279,8 @@ _ROUTE_WORDS: Final = {
 
 
 def finite(value: Any) -> Any:
-    """The same JSON value with null in place of what is not finite."""
+    """The value as JSON has it, findings too, with null in place of what is not finite."""
+    value = as_json(value)
     if isinstance(value, Mapping):
         return {key: finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

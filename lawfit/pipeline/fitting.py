@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lawfit.errors import FitError, NoFit, NotEnoughData
+from lawfit.findings import as_json, joined
 from lawfit.records import (
     Fit,
     FitStatus,
@@ -172,9 +173,9 @@ def fit_evidence(
         if not laws:
             raise
         # runs that carry no law of the learning rate may carry others; without runs there is nothing to explain
-        said: dict[str, Json] = {"no_settings": str(error)} if evidence.runs else {}
+        said: dict[str, Json] = {"no_settings": error.finding} if evidence.runs else {}
         said["missing"] = dict(found.missing)
-        alone = tuple(replace(law, payload={**law.payload, **said}) for law in laws)
+        alone = tuple(replace(law, payload=as_json({**law.payload, **said})) for law in laws)
         return FittedRecipe(fit=None, optima=(), laws=alone)
     named: dict[str, Json] = {
         "evidence_hash": data,
@@ -204,6 +205,7 @@ def fit_evidence(
             "lines": lines,
             "lent_by": sister.payload.get("lent_by"),
         }
+    named = as_json(named)
     fit = replace(fit, id=content_hash({"fit": fit.id, **named}), payload={**fit.payload, **named})
     return FittedRecipe(fit=fit, optima=optima, laws=laws)
 
@@ -211,7 +213,7 @@ def fit_evidence(
 def _with_assumptions(law: FittedLaw, lending: Lending) -> Mapping[str, Json]:
     """The payload of a further law, with what was taken for granted about the recipe for laws to lend to it."""
     said = lending.assumed.get(law.kind, ()) if law.payload["lent_by"] else ()
-    return {**law.payload, "sentences": [*law.payload["sentences"], *said]}
+    return {**law.payload, "sentences": as_json([*law.payload["sentences"], *said])}
 
 
 def fit_runs(
@@ -255,7 +257,7 @@ def fit_runs(
         analysis = analyse(observed, narrowed, seq_len=recipe.seq_len, progress=progress)
     except FitError as error:
         why = [lack_words(lack) for lack in lacking if lack.bearing is not Bearing.NOTED]
-        raise type(error)("; ".join([*why, str(error)])) from None
+        raise type(error)(joined([*why, error.finding])) from None
     payload = {
         **analysis.payload,
         "lending": lending.to_json(),
@@ -276,7 +278,7 @@ def fit_runs(
         created_at=_now(),
         options=asdict(options),
         exclusions=dict(observed.rejected),
-        payload=payload,
+        payload=as_json(payload),
     )
     if (against := contradiction(fit, recipe, observed)) is not None:
         lacking = (against, *lacking)

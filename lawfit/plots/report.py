@@ -10,6 +10,7 @@ from lawfit.errors import LawfitError
 from lawfit.plots.html import asset, dark_block, plotly_js, text
 from lawfit.plots.sections import laws_alone_sections, recommendation_sections
 from lawfit.plots.words import scale_words
+from lawfit.words import told
 
 if TYPE_CHECKING:
     from lawfit.records import Fit, Run
@@ -45,7 +46,7 @@ def plan_html(fit: Fit, document: Mapping[str, Any]) -> str:
 
     plan = document["plan"]
     title = f"lawfit: plan of {scale_words(plan['params'], plan['tokens'])}"
-    return _page(title, "How to spend a training budget", plan_sections(fit, document))
+    return _page(title, "How to spend a training budget", plan_sections(fit, told(document)))
 
 
 def _page(title: str, heading: str, sections: str) -> str:
@@ -68,6 +69,7 @@ def recommendation_body(
     """The sections that report and page share, from the runs as the store gives them."""
     from lawfit.estimate.observe.observations import data_hash, observe
 
+    document = told(document)
     if document["recommendation"]["lr"] is None:
         return laws_alone_sections(document, laws or {})
     seen = [run for run in runs if run.run_key not in fit.exclusions]  # at the levels that the fit holds at
@@ -101,7 +103,7 @@ def write_transfer_report(path: Path, document: Mapping[str, Any]) -> Path:
     from lawfit.plots.transfer import transfer_sections
 
     title = "lawfit: transfer of the learning rate"
-    return _write(path, _page(title, "Transfer of the learning rate", transfer_sections(document)))
+    return _write(path, _page(title, "Transfer of the learning rate", transfer_sections(told(document))))
 
 
 def _write(path: Path, content: str) -> Path:

@@ -25,6 +25,7 @@ from lawfit.plots.words import (
     scale_words,
 )
 from lawfit.units import counted, format_lr, format_percent, format_quantity
+from lawfit.words import tell
 
 if TYPE_CHECKING:
     from lawfit.estimate.observe.observations import Observations
@@ -319,7 +320,7 @@ def next_section(fit: Fit) -> str:
             scale_words(grid["params"], grid["tokens"]),
             ", ".join(format_lr(lr) for lr in grid["lr"]),
             ", ".join(format_quantity(batch) for batch in grid["batch_tokens"]),
-            grid["why"],
+            tell(grid["why"]),
         )
         for grid in grids
     )

@@ -9,6 +9,7 @@ from typing import Any, Final
 from lawfit.laws.lr_batch import BENDS, SATURATING
 from lawfit.records import THIRD_INPUTS, third_words
 from lawfit.units import format_lr, format_quantity
+from lawfit.words import told
 
 STATUS_WORDS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -58,7 +59,7 @@ OTHER_LAWS: Final[Mapping[str, str]] = MappingProxyType(
 
 def other_law_rows(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Forms of the field that answer nothing here: what the runs say of each, or what is missing for it."""
-    found = payload.get("other_laws") or {}
+    found = told(payload.get("other_laws") or {})
     return [
         (label, found[name].get("words") or f"not from these runs: {found[name]['missing']}")
         for name, label in OTHER_LAWS.items()

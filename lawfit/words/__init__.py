@@ -1,0 +1,103 @@
+"""From findings to sentences: the one place where what was found becomes words.
+
+Each module has ``WORDS``: what -> a sentence, or a function of the data where one sentence is not enough. Sentences are
+format strings with a few words more than Python's own::
+
+    {params:q}            1.2B        a count of parameters or tokens
+    {lr:lr}               6.12e-4     a learning rate
+    {cost:pct}            0.06 %      a share of the loss
+    {scales:count scale}  3 scales    a number of things; a plural that is not an "s" follows as a third word
+    {names:join , }       a, b        a list with what stands between; "and" alone gives "a, b and c"
+
+A finding among the data is told where it stands. Sentences begin in lower case and end without a full stop.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib import import_module
+from typing import Any, Final
+
+from lawfit.findings import Finding, is_finding
+from lawfit.units import counted, format_duration, format_flops, format_lr, format_percent, format_quantity
+
+Sentence = str | Callable[[Mapping[str, Any]], str]
+
+_WRITTEN: Final[Mapping[str, Callable[[Any], str]]] = {
+    "q": format_quantity,
+    "lr": format_lr,
+    "pct": format_percent,
+    "flops": format_flops,
+    "time": format_duration,
+}
+
+
+def tell(found: Finding | Mapping[str, Any] | str) -> str:
+    """The sentence of a finding, or of its JSON; a sentence stays what it is."""
+    if isinstance(found, str):
+        return found
+    if isinstance(found, Finding):
+        found = found.to_json()
+    code, data = str(found["code"]), found["data"]
+    sentence = sentence_of(code)
+    if sentence is None:  # of a later version of lawfit
+        return f"{code} ({', '.join(f'{name} {value}' for name, value in data.items())})"
+    return sentence(data) if callable(sentence) else say(sentence, data)
+
+
+def told(value: Any) -> Any:
+    """A JSON value with a sentence in place of each finding in it."""
+    if isinstance(value, Finding) or is_finding(value):
+        return tell(value)
+    if isinstance(value, Mapping):
+        return {key: told(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [told(inner) for inner in value]
+    return value
+
+
+def say(sentence: str, data: Mapping[str, Any]) -> str:
+    """A sentence with its numbers put in."""
+    return _WRITER.vformat(sentence, (), data)
+
+
+def sentence_of(code: str) -> Sentence | None:
+    """What stands for a code; None where no module knows it."""
+    room, _, what = code.partition(".")
+    return _words_of(room).get(what)
+
+
+@cache
+def _words_of(room: str) -> Mapping[str, Sentence]:
+    try:
+        words: Mapping[str, Sentence] = import_module(f"lawfit.words.{room}").WORDS
+    except ModuleNotFoundError:
+        return {}
+    return words
+
+
+class _Writer(string.Formatter):
+    def format_field(self, value: Any, format_spec: str) -> str:
+        if is_finding(value):
+            return tell(value)
+        kind, _, rest = format_spec.partition(" ")
+        if kind in _WRITTEN:
+            return _WRITTEN[kind](value)
+        if kind == "count":
+            noun, _, plural = rest.partition(" ")
+            return counted(value, noun, plural)
+        if isinstance(value, list | tuple):
+            return listed([self.format_field(each, "") for each in value], rest or ", ")
+        return str(format(value, format_spec))
+
+
+_WRITER: Final = _Writer()
+
+
+def listed(words: list[str], between: str = "and") -> str:
+    """``a, b and c``, or with something else between."""
+    if between != "and":
+        return between.join(words)
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
