@@ -11,7 +11,7 @@ from lawfit.findings import Found
 class LawfitError(Exception):
     """Base of every failure that lawfit explains in a sentence: what was wrong, where, and what to do.
 
-    Raised with a finding, which `str` tells, or with the sentence itself.
+    Raised with a finding, which `str` tells (`words`), or with the sentence itself.
     """
 
     def __init__(self, found: Found = "") -> None:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from importlib import import_module
 from typing import Any, Final
 
 _KEYS: Final = {"code", "data"}
@@ -26,13 +27,12 @@ class Finding:
     def to_json(self) -> dict[str, Any]:
         return {"code": self.code, "data": dict(self.data)}
 
+    def __str__(self) -> str:
+        told: str = import_module("lawfit.words").tell(self)  # in a traceback, say: by name, as words stand on findings
+        return told
+
     def __hash__(self) -> int:
         return hash((self.code, json.dumps(self.data, sort_keys=True)))
-
-    def __str__(self) -> str:
-        from lawfit.words import tell
-
-        return tell(self)
 
 
 Found = Finding | str  # a sentence: of a fit of before findings, or of an error of another library

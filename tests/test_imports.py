@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-GROUND = ("findings", "errors", "units", "records", "settings", "factors", "words")
+GROUND = ("findings", "units", "errors", "records", "settings", "factors")
 ANALYSIS = frozenset({"numpy", "scipy", "statsmodels", "pandas"})
 
 
@@ -28,16 +28,16 @@ def _room(*rooms: str, third_party: frozenset[str] | set[str] = frozenset()) -> 
     return Room(rooms=frozenset(rooms), third_party=frozenset(third_party))
 
 
-EDGE = ("pipeline", "storage", "plots", "simulate", *GROUND)
+EDGE = ("pipeline", "storage", "plots", "simulate", "words", *GROUND)
 ROOMS = {
     # The ground floor: each may use those to its left.
-    "findings": _room("words"),  # to be shown, lazily
-    "errors": _room("findings"),
-    "units": _room("errors", third_party={"numpy"}),
-    "records": _room("errors", "units", third_party={"numpy"}),
-    "settings": _room("errors", "units", "records"),
-    "factors": _room("errors", "units", "records", "settings"),
-    "words": _room("findings", "errors", "units", "records", "settings", "factors"),
+    "findings": _room(),
+    "units": _room("findings", third_party={"numpy"}),
+    "errors": _room("findings", "units"),
+    "records": _room("findings", "units", "errors", third_party={"numpy"}),
+    "settings": _room("findings", "units", "errors", "records"),
+    "factors": _room("findings", "units", "errors", "records", "settings"),
+    "words": _room("findings", "units"),
     "laws": _room(*GROUND, third_party={"numpy"}),
     "estimate": _room(*GROUND, "laws", third_party=ANALYSIS),
     "advise": _room(*GROUND, "laws", "estimate", third_party=ANALYSIS),
@@ -46,7 +46,7 @@ ROOMS = {
     "storage": _room(*GROUND, third_party={"numpy", "pandas", "sqlalchemy", "alembic"}),
     "launch": _room(*GROUND, "train", third_party={"submitit", "ray"}),  # its packs, which need no torch
     "train": _room(*GROUND, "laws", third_party={"numpy", "torch", "tokenizers", "triton"}),
-    "plots": _room(*GROUND, "laws", "estimate", "advise", third_party={"numpy", "plotly"}),
+    "plots": _room(*GROUND, "words", "laws", "estimate", "advise", third_party={"numpy", "plotly"}),
     "pipeline": _room(*GROUND, "laws", "estimate", "advise", "plan", "ingest", "storage", "launch", "simulate"),
     "simulate": _room(*GROUND, "laws", third_party={"numpy"}),
     "cli": _room(*EDGE, third_party={"typer", "rich", "uvicorn"}),
