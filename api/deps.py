@@ -1,13 +1,19 @@
-"""What routes are given: the store, opened once per application."""
+"""What routes are given: the store, opened once per application, and the question that a query asks."""
 
 from __future__ import annotations
 
+import inspect
 import threading
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BeforeValidator, Field
 
 from lawfit import pipeline
+from lawfit.ask import Misasked, ThirdInputs, number, questions_fields
+from lawfit.declared import Field as Declared
 from lawfit.storage.store import Store
 
 
@@ -41,3 +47,55 @@ def _store(request: Request) -> Store:
 
 
 StoreDep = Annotated[Store, Depends(_store)]
+
+
+Question = TypeVar("Question", bound=ThirdInputs)
+
+
+def question(kind: type[Question]) -> Callable[..., Question]:
+    """A dependency that reads a question from the query, a parameter for each of its fields."""
+
+    def read(**said: Any) -> Question:
+        try:
+            return kind(**said)
+        except Misasked as error:
+            raise _invalid(error.field, error.problem) from None
+        except ValueError as error:  # a question that contradicts itself
+            raise _invalid("question", str(error)) from None
+
+    shown: Any = read
+    shown.__signature__ = inspect.Signature(
+        [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                annotation=Annotated[_read_as(field), Query(description=field.about.text)],
+                default=inspect.Parameter.empty if field.needed else field.default,
+            )
+            for field in questions_fields(kind)
+        ]
+    )
+    return read
+
+
+def contradiction(error: ValueError) -> RequestValidationError:
+    """What the answer to a request says of a question that cannot be."""
+    return _invalid("question", str(error))
+
+
+def _invalid(field: str, problem: str) -> RequestValidationError:
+    return RequestValidationError([{"loc": ("query", field), "msg": problem}])
+
+
+def _read_as(field: Declared) -> Any:
+    """The type of a parameter: numbers as people write them; bounds are told here and checked by the question."""
+
+    def read(value: object) -> float | int:
+        try:
+            return number(field, value)
+        except Misasked as error:
+            raise ValueError(error.problem) from None
+
+    kind: Any = float if field.real else int
+    found: Any = Annotated[kind, Field(json_schema_extra=dict(field.about.bounds)), BeforeValidator(read)]
+    return found if field.needed or field.default is not None else found | None

@@ -1,47 +1,10 @@
-"""Request numbers and response models: what OpenAPI tells a client. Later versions add keys, so models allow more."""
+"""Response models: what OpenAPI tells a client. Later versions add keys, so models allow more."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Query
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
-
-from lawfit.records import LARGEST_TARGET, THIRD_INPUTS
-from lawfit.units import parse_quantity
-
-
-def _as_people_write(value: object) -> object:
-    # Raises ValueError with a sentence; NaN and infinity are not quantities.
-    return parse_quantity(value) if isinstance(value, str) else value
-
-
-# Bounds stand before the reader of "7B": behind it they would reach OpenAPI as `gt`, which JSON Schema does not know.
-Quantity = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_as_people_write)]
-Size = Annotated[float, Field(ge=1, le=LARGEST_TARGET, allow_inf_nan=False), BeforeValidator(_as_people_write)]
-Count = Annotated[int, Field(gt=0, le=10**12)]
-
-
-# Further inputs of the loss, one of them at a time; `records.ThirdInputs` says which values can be.
-UniqueTokens = Annotated[Size | None, Query(description=THIRD_INPUTS["unique_tokens"])]
-Epochs = Annotated[Size | None, Query(description=THIRD_INPUTS["epochs"])]
-
-
-def _at_most_one(share: float) -> float:
-    """In the words of the other surfaces, which say both bounds."""
-    if share > 1:
-        raise ValueError(f"must lie between 0 and 1, got {share:g}")
-    return share
-
-
-Share = Annotated[
-    float,
-    Field(gt=0, allow_inf_nan=False, json_schema_extra={"maximum": 1}),
-    BeforeValidator(_as_people_write),
-    AfterValidator(_at_most_one),
-]
-ActiveShare = Annotated[Share | None, Query(description=THIRD_INPUTS["active_share"])]
-Experts = Annotated[Size | None, Query(description=THIRD_INPUTS["experts"])]
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Document(BaseModel):

@@ -11,13 +11,13 @@ As text each is a few lines; `print` says all of it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Final, overload
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
+from lawfit.ask import PlanQuestion, Target, arguments, read
 from lawfit.errors import NoFit, Unanswerable
 from lawfit.plots.words import FURTHER_NAMES, at_batch_words, batch_range, further_words
-from lawfit.records import Fit, Recipe, Rejection, Run, RunStatus, Target
-from lawfit.units import parse_quantity
+from lawfit.records import Fit, Recipe, Rejection, Run, RunStatus
 from lawfit.words import tell, told
 
 if TYPE_CHECKING:
@@ -322,28 +322,15 @@ def fit(
     return FittedSweep(sweep=sweep, fit=made.fit or made.laws[0], laws={law.kind: law for law in made.laws})
 
 
-def predict(
-    fitted: FittedSweep,
-    *,
-    params: Quantity,
-    tokens: Quantity,
-    batch_tokens: Quantity | None = None,
-    seq_len: int | None = None,
-    batch_multiple: int | None = None,
-    max_batch_tokens: Quantity | None = None,
-    level: float = 0.9,
-    unique_tokens: Quantity | None = None,
-    epochs: float | None = None,
-    active_share: float | None = None,
-    experts: float | None = None,
-    fit_id: str | None = None,
-) -> Answer:
+@arguments(Target, Quantity)
+def predict(fitted: FittedSweep, *, fit_id: str | None = None, **asked: Quantity | None) -> Answer:
     """The recommendation for one target; arguments as in ``lawfit predict``.
 
     Parameters
     ----------
-    params, tokens, batch_tokens, max_batch_tokens, unique_tokens : numbers, or texts such as "7B" and "1.4T"
     fit_id : of this very fit, which then answers though it may not be certified
+    asked : fields of `lawfit.ask.Target`: params and tokens, and where wanted batch_tokens, seq_len, batch_multiple,
+        max_batch_tokens, level, unique_tokens, epochs, active_share, experts; numbers, or texts such as "7B"
 
     Raises
     ------
@@ -355,31 +342,10 @@ def predict(
 
     if fit_id is not None and fit_id != fitted.fit.id:
         raise NoFit(f"this is fit {fitted.fit.id}, not {fit_id}")
-    target = Target(
-        params=_number(params),
-        tokens=_number(tokens),
-        batch_tokens=_number(batch_tokens),
-        seq_len=seq_len,
-        batch_multiple=batch_multiple,
-        max_batch_tokens=_number(max_batch_tokens),
-        level=level,
-        unique_tokens=_number(unique_tokens),
-        epochs=epochs,
-        active_share=active_share,
-        experts=experts,
-    )
+    target = read(Target, asked)
     asked_by_id = fit_id is not None
     document = answer(fitted.fit, fitted.sweep.recipe, target, fitted.laws, asked_by_id=asked_by_id)
     return Answer(document=told(document), fitted=fitted)
-
-
-@overload
-def _number(value: Quantity) -> float: ...
-@overload
-def _number(value: None) -> None: ...
-def _number(value: Quantity | None) -> float | None:
-    """``7e9`` or ``"7B"`` as a number."""
-    return parse_quantity(value) if isinstance(value, str) else value
 
 
 def transfer(*sweeps: ObservedSweep, level: float = 0.9) -> TransferAnswer:
@@ -459,24 +425,14 @@ class Plan(_Shown):
         return None if self.fitted is None else plot(self.fitted, self)
 
 
-def plan(
-    fitted: FittedSweep,
-    *,
-    flops: Quantity | None = None,
-    params: Quantity | None = None,
-    tokens: Quantity | None = None,
-    loss: float | None = None,
-    level: float = 0.9,
-    **more: Quantity,
-) -> Plan:
+@arguments(PlanQuestion, Quantity)
+def plan(fitted: FittedSweep, **asked: Quantity | None) -> Plan:
     """How to spend a budget; arguments as in ``lawfit plan``, with underscores.
 
     Parameters
     ----------
-    flops : training compute, 6 params tokens
-    params, tokens, loss : to start from instead, or a size or tokens beside the budget
-    more : gpu_hours, gpus, days, flops_per_second, inference_tokens, step_seconds, tokens_per_second, seq_len,
-        batch_multiple, max_batch_tokens, unique_tokens, epochs, active_share, experts
+    asked : fields of `lawfit.ask.PlanQuestion`: flops, gpu_hours, gpus, days, flops_per_second, params, tokens, loss,
+        inference_tokens, step_seconds, tokens_per_second and those of `predict`; numbers, or texts such as "7B"
 
     Raises
     ------
@@ -487,23 +443,10 @@ def plan(
     """
     from lawfit.advise.planning import plan as advise
     from lawfit.pipeline.answering import answer, require_answering
-    from lawfit.records import PlanQuestion
 
     require_answering(fitted.fit)
 
-    known = {name.name for name in fields(PlanQuestion)}
-    if unknown := sorted(set(more) - known):
-        raise ValueError(f"a plan knows nothing of {', '.join(unknown)}; it knows {', '.join(sorted(known))}")
-    given = {name: _number(value) for name, value in more.items()}
-    whole = {name: int(value) for name, value in given.items() if name in ("gpus", "seq_len", "batch_multiple")}
-    question = PlanQuestion(
-        flops=_number(flops),
-        params=_number(params),
-        tokens=_number(tokens),
-        loss=loss,
-        level=level,
-        **{**given, **whole},  # type: ignore[arg-type]
-    )
+    question = read(PlanQuestion, asked)
     recipe = fitted.sweep.recipe
     document = advise(
         question,

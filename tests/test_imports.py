@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-GROUND = ("findings", "units", "errors", "records", "settings", "factors")
+GROUND = ("findings", "declared", "units", "errors", "ask", "records", "settings", "factors")
 ANALYSIS = frozenset({"numpy", "scipy", "statsmodels", "pandas"})
 
 
@@ -32,8 +32,10 @@ EDGE = ("pipeline", "storage", "plots", "simulate", "words", *GROUND)
 ROOMS = {
     # The ground floor: each may use those to its left.
     "findings": _room(),
+    "declared": _room(),
     "units": _room("findings", third_party={"numpy"}),
     "errors": _room("findings", "units"),
+    "ask": _room("declared", "units"),
     "records": _room("findings", "units", "errors", third_party={"numpy"}),
     "settings": _room("findings", "units", "errors", "records"),
     "factors": _room("findings", "units", "errors", "records", "settings"),

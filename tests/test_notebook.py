@@ -13,10 +13,11 @@ import pytest
 
 import lawfit
 from lawfit import pipeline
+from lawfit.ask import Target
 from lawfit.errors import LogFormatError, NoRecipe
 from lawfit.estimate.lr_batch.analysis import FitOptions
 from lawfit.plots import notebook
-from lawfit.records import Sweep, Target
+from lawfit.records import Sweep
 from lawfit.simulate import demo_sweep, write_csv
 from lawfit.storage import Store
 
@@ -126,7 +127,7 @@ def test_a_plan_is_what_the_command_line_gives(fitted: lawfit.FittedSweep) -> No
     assert len(lawfit.plot(fitted, plan, "plane").data) > 2
     with pytest.raises(ValueError, match="valley, plane, routes, time"):
         lawfit.plot(fitted, plan, "surface")
-    with pytest.raises(ValueError, match="knows nothing of flop"):
+    with pytest.raises(ValueError, match="nothing is known of flop"):
         lawfit.plan(fitted, flop=1e19)
 
 

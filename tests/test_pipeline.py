@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from lawfit import pipeline
+from lawfit.ask import Target
 from lawfit.errors import NoFit, NoRecipe, NotEnoughData
 from lawfit.estimate.lr_batch.analysis import FitOptions
 from lawfit.pipeline.fitting import code_version
-from lawfit.records import FitStatus, Recipe, Sweep, Target
+from lawfit.records import FitStatus, Recipe, Sweep
 from lawfit.simulate import Truth, write_csv
 from lawfit.storage import Store
 from tests.estimate.simulated import NINE, run, sweep

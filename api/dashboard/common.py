@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from lawfit import __version__
+from lawfit.ask import Misasked, ThirdInputs, number, questions_fields, read
+from lawfit.declared import Field as Declared
 from lawfit.factors import asked_levels, levels_typed
 from lawfit.plots.html import dark_block
 from lawfit.records import RecipeSummary
-from lawfit.units import parse_quantity
 
 from .assets import address_of
 
 templates = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined
 )
+
+
+Question = TypeVar("Question", bound=ThirdInputs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,24 +58,68 @@ def only_recipe(recipes: list[RecipeSummary]) -> str:
     return recipes[0].recipe.name if len(recipes) == 1 else ""
 
 
-# further inputs of the loss, on every form
-THIRD_LABELS: Final[Mapping[str, str]] = {
-    "unique_tokens": "Unique tokens",
-    "epochs": "or epochs",
-    "active_share": "Active share",
-    "experts": "Experts",
-}
-THIRD_EXAMPLES: Final[Mapping[str, str]] = {
-    "unique_tokens": "all of them",
-    "epochs": "1",
-    "active_share": "as in the runs",
-    "experts": "as in the runs",
-}
+LONGEST: Final = 60  # characters of a number that is typed
 
 
-def third_said(unique_tokens: str, epochs: str, active_share: str, experts: str) -> dict[str, str]:
-    """What was typed for each of them."""
-    return dict(zip(THIRD_LABELS, (unique_tokens, epochs, active_share, experts), strict=True))
+def typed(kind: type[ThirdInputs], query: Mapping[str, str]) -> dict[str, str]:
+    """What was typed into each input of a form, and the levels of settings."""
+    names = [field.name for field in form_fields(kind)]
+    return {name: query.get(name, "").strip() for name in [*names, "at"]}
+
+
+def form_fields(kind: type[ThirdInputs]) -> list[Declared]:
+    """Of a question: those that its form has."""
+    return [field for field in questions_fields(kind) if field.about.label]
+
+
+def inputs(kind: type[ThirdInputs], said: Mapping[str, str], problems: Mapping[str, str]) -> list[Field]:
+    """The inputs of the form of a question as they are shown again, levels of settings last."""
+    numbers = [
+        Field(
+            name=field.name,
+            label=field.about.label,
+            value=said.get(field.name, ""),
+            placeholder=field.about.example,
+            needed=field.needed,
+            problem=problems.get(field.name, ""),
+        )
+        for field in form_fields(kind)
+    ]
+    return [*numbers, level_field(said.get("at", ""), problems.get("at", ""))]
+
+
+def problems_of(kind: type[ThirdInputs], said: Mapping[str, str]) -> dict[str, str]:
+    """Input -> what is wrong with it, as a sentence; empty when all is well."""
+    found = {}
+    for field in form_fields(kind):
+        if problem := _problem(field, said[field.name]):
+            found[field.name] = f"{field.about.label}: {problem}."
+    if problem := level_problem(said["at"]):
+        found["at"] = problem
+    return found
+
+
+def _problem(field: Declared, text: str) -> str:
+    if not text:
+        return f"a number is needed, for instance {field.about.example}" if field.needed else ""
+    if len(text) > LONGEST:
+        return f"longer than {LONGEST} characters"
+    try:
+        value = number(field, text)
+    except Misasked as error:
+        return error.problem
+    return "" if field.about.allows(value) else f"{text} is not {field.about.allowed}"
+
+
+def asked(kind: type[Question], said: Mapping[str, str]) -> Question:
+    """The question that was typed.
+
+    Raises
+    ------
+    ValueError
+        It contradicts itself.
+    """
+    return read(kind, {name: text for name, text in said.items() if name != "at"})
 
 
 AT_LABEL, AT_EXAMPLE = "Level of a setting", "beta2=0.95"
@@ -89,14 +137,3 @@ def level_problem(text: str) -> str:
 def level_field(value: str, problem: str) -> Field:
     """The input for levels of settings that vary in the runs, on every form."""
     return Field(name="at", label=AT_LABEL, value=value, placeholder=AT_EXAMPLE, needed=False, problem=problem)
-
-
-def field_problem(words: str, text: str, *, whole: bool) -> str:
-    """What is wrong with a number that was typed, as a sentence; empty when nothing is."""
-    try:
-        value = parse_quantity(text)
-    except ValueError as error:
-        return f"{words}: {error}."
-    if value <= 0:
-        return f"{words}: {text} is not positive."
-    return f"{words}: {text} is not a whole number." if whole and value != int(value) else ""

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from lawfit.advise.prediction import recommend
+from lawfit.ask import Target
 from lawfit.estimate.lr_batch.lacking import (
     Bearing,
     Lack,
@@ -27,7 +28,7 @@ from lawfit.estimate.lr_batch.lacking import (
 from lawfit.estimate.numerics.law_terms import law_design
 from lawfit.estimate.numerics.sweeps import sweep_parabola
 from lawfit.estimate.observe.observations import Observations
-from lawfit.records import Fit, OptimumStatus, Recipe, Target
+from lawfit.records import Fit, OptimumStatus, Recipe
 
 TOO_DEAR: Final = 0.02  # of log loss: ten times what the law's scatter between scales costs
 CLEAR: Final = 4.0  # noise sd that the lowest of a few runs may lie below what it is of

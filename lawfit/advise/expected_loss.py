@@ -22,10 +22,11 @@ from lawfit.advise.third_input import (
     third_part,
     usable_form,
 )
+from lawfit.ask import Target
 from lawfit.estimate.loss.ensemble import LossEnsemble
 from lawfit.estimate.loss.fit import LossFit
 from lawfit.estimate.loss.law import asymptote_cases, form_name
-from lawfit.records import Fit, Target
+from lawfit.records import Fit
 from lawfit.units import format_percent
 
 Floats = NDArray[np.float64]

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from lawfit.advise.expected_loss import choice_words, digits, expected_loss
 from lawfit.advise.third_input import Asked, asked_for, loss_at_third
+from lawfit.ask import Target
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.critical.laws import AveragedLaw
 from lawfit.estimate.numerics.optimum_law import OptimumLaw, PredictedOptimum
 from lawfit.estimate.weight_decay.timescale import RATIO
 from lawfit.factors import WEIGHT_DECAY
 from lawfit.laws.timescale import DecayConvention, weight_decay_of
-from lawfit.records import Fit, FitStatus, Target
+from lawfit.records import Fit, FitStatus
 
 Floats = NDArray[np.float64]
 

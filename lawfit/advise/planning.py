@@ -22,9 +22,10 @@ from lawfit.advise.planning_runs import runs_words
 from lawfit.advise.planning_third import asked_part, best_share
 from lawfit.advise.planning_time import time_answer, tokens_per_second
 from lawfit.advise.third_input import LossAtThird, asked_for, beyond_note, require_both
+from lawfit.ask import LARGEST_TARGET, PlanQuestion, Target
 from lawfit.errors import NotEnoughData
 from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
-from lawfit.records import LARGEST_TARGET, Fit, FitStatus, PlanQuestion, Recipe, Target
+from lawfit.records import Fit, FitStatus, Recipe
 from lawfit.units import format_flops
 
 Floats = NDArray[np.float64]

@@ -20,9 +20,9 @@ from lawfit.advise.planning_optimum import (
     tokens_for,
 )
 from lawfit.advise.planning_runs import WIDEST, Verdict, judge, runs_words
+from lawfit.ask import LARGEST_TARGET, PlanQuestion
 from lawfit.errors import FitError, NotEnoughData
 from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
-from lawfit.records import LARGEST_TARGET, PlanQuestion
 from lawfit.units import format_flops, format_quantity
 
 Floats = NDArray[np.float64]

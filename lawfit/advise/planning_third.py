@@ -11,7 +11,8 @@ from lawfit.advise.loss_belief import LossBelief, finite
 from lawfit.advise.planning_choice import Choice
 from lawfit.advise.planning_optimum import CHEAP, best_split
 from lawfit.advise.third_input import Asked, usable_form
-from lawfit.records import Fit, PlanQuestion, Recipe
+from lawfit.ask import PlanQuestion
+from lawfit.records import Fit, Recipe
 
 SHARES: Final = 15  # of active experts that are tried, from the smallest to the largest that runs cover
 ACTIVE: Final = "active"  # a convention by which the share of active experts costs no compute

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from lawfit.advise.loss_belief import LossBelief, finite
 from lawfit.advise.planning_optimum import tokens_for
+from lawfit.ask import PlanQuestion
 from lawfit.estimate.critical.laws import AveragedLaw
 from lawfit.laws.critical_batch import Definition
 from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
 from lawfit.laws.pareto import time_compute_frontier
-from lawfit.records import Fit, PlanQuestion
+from lawfit.records import Fit
 
 Floats = NDArray[np.float64]
 

@@ -31,11 +31,12 @@ from lawfit.advise.regret import (
 )
 from lawfit.advise.sizes import sizes_of
 from lawfit.advise.third_input import Asked, settings_note
+from lawfit.ask import Target
 from lawfit.errors import NoFit
 from lawfit.estimate.lr_batch.valley import best_lr_shift, excess
 from lawfit.findings import as_json
 from lawfit.laws.published import published_laws
-from lawfit.records import MODEL_VERSION, Fit, FitStatus, Recipe, Target, content_hash
+from lawfit.records import MODEL_VERSION, Fit, FitStatus, Recipe, content_hash
 from lawfit.units import format_quantity
 
 SCHEMA: Final = "lawfit.prediction/1"

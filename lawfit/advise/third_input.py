@@ -14,12 +14,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lawfit.ask import THIRD_INPUTS, ThirdInputs, third_words
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.loss.ensemble import LossEnsemble
 from lawfit.estimate.loss.result import MIXED, Interval, LossFit, LossPrediction, decades_beyond
 from lawfit.estimate.loss.third import THIRDS
 from lawfit.estimate.observe.repeated import REPEATED
-from lawfit.records import THIRD_INPUTS, Fit, FitStatus, ThirdInputs, third_words
+from lawfit.records import Fit, FitStatus
 from lawfit.units import format_percent, format_quantity
 
 Floats = NDArray[np.float64]

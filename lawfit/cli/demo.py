@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lawfit.ask import Target
 from lawfit.cli.options import JsonOption, open_at
 from lawfit.cli.output import note, plain, print_json, progress, show
 from lawfit.errors import LawfitError
-from lawfit.records import Target
 from lawfit.units import counted
 
 if TYPE_CHECKING:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import gc
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lawfit.records import THIRD_INPUTS
+from lawfit.ask import PlanQuestion, Target, ThirdInputs, questions_fields, spread
+from lawfit.declared import Field
 from lawfit.units import parse_quantity
 
 if TYPE_CHECKING:
@@ -35,13 +39,56 @@ def quantity(text: str) -> float:
     return value
 
 
-def in_options(message: str) -> str:
-    """A message about fields of a question with their names as options have them: ``unique-tokens``."""
-    from lawfit.records import PlanQuestion, Target
+def asks(kind: type[ThirdInputs]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A command whose parameter `asked` is a question: an option for each of its fields, what they say checked."""
 
-    names = {*Target.__dataclass_fields__, *PlanQuestion.__dataclass_fields__}
-    for name in sorted((name for name in names if "_" in name), key=len, reverse=True):
-        message = re.sub(rf"\b{name}\b", name.replace("_", "-"), message)
+    def of(command: Callable[..., None]) -> Callable[..., None]:
+        names = [field.name for field in questions_fields(kind)]
+
+        @wraps(command)
+        def made(ctx: typer.Context, **said: Any) -> None:
+            given = {name: said.pop(name) for name in names}
+            with as_usage():
+                asked = kind(**given)
+            command(ctx, asked=asked, **said)
+
+        shown: Any = made
+        shown.__signature__ = spread(command, kind, _option)
+        shown.__annotations__ = {each.name: each.annotation for each in shown.__signature__.parameters.values()}
+        return made
+
+    return of
+
+
+def _option(field: Field) -> Any:
+    parser = quantity if field.real else whole_quantity
+    shown = field.default is not None and not field.needed
+    name = f"--{field.about.option or option_name(field.name)}"
+    words = _in_options(field.about.text, "--")
+    return Annotated[
+        field.hint, typer.Option(name, parser=parser, metavar=field.about.letter, help=words, show_default=shown)
+    ]
+
+
+@contextmanager
+def as_usage() -> Iterator[None]:
+    """A question that contradicts itself, or a field of it that cannot be, is a usage error in words of options."""
+    try:
+        yield
+    except ValueError as error:
+        raise typer.BadParameter(_in_options(str(error))) from None
+
+
+def option_name(field: str) -> str:
+    """``unique_tokens`` -> ``unique-tokens``."""
+    return field.replace("_", "-")
+
+
+def _in_options(message: str, dashes: str = "") -> str:
+    """A message about fields of a question with their names as options have them: ``unique-tokens``."""
+    about = {field.name: field.about for kind in (Target, PlanQuestion) for field in questions_fields(kind)}
+    for name in sorted((name for name in about if "_" in name), key=len, reverse=True):
+        message = re.sub(rf"\b{name}\b", dashes + (about[name].option or option_name(name)), message)
     return message
 
 
@@ -83,19 +130,6 @@ AtOption = Annotated[
         help="Level of a setting that varies in the runs, such as weight_decay=0.1 or beta2=0.95; repeatable.",
         show_default=False,
     ),
-]
-UniqueTokensOption = Annotated[
-    float | None,
-    typer.Option(parser=quantity, metavar="U", help=THIRD_INPUTS["unique_tokens"], show_default=False),
-]
-EpochsOption = Annotated[
-    float | None, typer.Option(parser=quantity, metavar="E", help=THIRD_INPUTS["epochs"], show_default=False)
-]
-ActiveShareOption = Annotated[
-    float | None, typer.Option(parser=quantity, metavar="A", help=THIRD_INPUTS["active_share"], show_default=False)
-]
-ExpertsOption = Annotated[
-    float | None, typer.Option(parser=quantity, metavar="X", help=THIRD_INPUTS["experts"], show_default=False)
 ]
 
 

@@ -7,72 +7,17 @@ from typing import Annotated
 
 import typer
 
-from lawfit.cli.options import (
-    ActiveShareOption,
-    AtOption,
-    DatabaseOption,
-    EpochsOption,
-    ExpertsOption,
-    JsonOption,
-    RecipeOption,
-    UniqueTokensOption,
-    in_options,
-    open_store,
-    quantity,
-    whole_quantity,
-)
+from lawfit.ask import Target
+from lawfit.cli.options import AtOption, DatabaseOption, JsonOption, RecipeOption, as_usage, asks, open_store
 from lawfit.cli.output import note, print_json, show
 
 
+@asks(Target)
 def predict(
     ctx: typer.Context,
-    params: Annotated[
-        float,
-        typer.Option(
-            parser=quantity,
-            metavar="N",
-            help="Parameters of the target, counted as in the recipe; 7e9, 7B or 7000000000.",
-        ),
-    ],
-    tokens: Annotated[
-        float, typer.Option(parser=quantity, metavar="D", help="Training tokens of the target; 1.4e12 or 1.4T.")
-    ],
-    batch_tokens: Annotated[
-        float | None,
-        typer.Option(
-            parser=quantity, metavar="B", help="Batch in tokens per step, if it is given: only the lr is asked."
-        ),
-    ] = None,
+    asked: Target,
     recipe: RecipeOption = None,
-    seq_len: Annotated[
-        int | None,
-        typer.Option(parser=whole_quantity, metavar="T", help="Tokens per sequence, to count the batch in sequences."),
-    ] = None,
-    batch_multiple: Annotated[
-        int | None,
-        typer.Option(
-            parser=whole_quantity,
-            metavar="M",
-            help="The batch must be a multiple of M sequences (of M tokens without a sequence length).",
-        ),
-    ] = None,
-    max_batch: Annotated[
-        float | None,
-        typer.Option(
-            "--max-batch",
-            parser=quantity,
-            metavar="B",
-            help="Largest batch you can run, in tokens per step; the learning rate is then the best one at that batch.",
-        ),
-    ] = None,
-    unique_tokens: UniqueTokensOption = None,
-    epochs: EpochsOption = None,
-    active_share: ActiveShareOption = None,
-    experts: ExpertsOption = None,
     at: AtOption = None,
-    level: Annotated[
-        float, typer.Option(min=0.5, max=0.999, help="Probability that an interval holds the optimum.")
-    ] = 0.9,
     fit: Annotated[
         str | None,
         typer.Option(metavar="ID", help="Answer from this stored fit instead of the newest one.", show_default=False),
@@ -100,26 +45,10 @@ def predict(
     Example: lawfit predict --params 7B --tokens 1.4T --seq-len 4096 --batch-multiple 64
     """
     from lawfit import pipeline
-    from lawfit.records import Target
 
-    try:
-        target = Target(
-            params=params,
-            tokens=tokens,
-            batch_tokens=batch_tokens,
-            seq_len=seq_len,
-            batch_multiple=batch_multiple,
-            max_batch_tokens=max_batch,
-            level=level,
-            unique_tokens=unique_tokens,
-            epochs=epochs,
-            active_share=active_share,
-            experts=experts,
-        )
-        store = open_store(ctx, database)
-        document = pipeline.recommend(store, recipe, target, fit_id=fit, at=at or ())
-    except ValueError as error:  # a target that cannot be, or a batch that contradicts it
-        raise typer.BadParameter(in_options(str(error))) from None
+    store = open_store(ctx, database)
+    with as_usage():
+        document = pipeline.recommend(store, recipe, asked, fit_id=fit, at=at or ())
     if report is not None:
         from lawfit.plots.report import write_report
 

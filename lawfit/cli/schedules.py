@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from lawfit.ask import RefineQuestion, ScheduleQuestion
 from lawfit.cli.main import ExitCode
 from lawfit.cli.options import JsonOption
 from lawfit.cli.output import heading, note, pairs, plain, print_json, progress, show, table, warning_list
 from lawfit.errors import LawfitError
-from lawfit.records import RefineQuestion, ScheduleQuestion
 from lawfit.units import format_lr, format_percent
 from lawfit.words import told
 

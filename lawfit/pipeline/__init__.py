@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from lawfit.ask import PlanQuestion, RefineQuestion, ScheduleQuestion, Target
 from lawfit.errors import LogFormatError, NoFit, NotEnoughData, StoreError
 from lawfit.factors import asked_levels
 from lawfit.pipeline.answering import (
@@ -29,19 +30,7 @@ from lawfit.pipeline.fitting import (
     fit_evidence,
 )
 from lawfit.pipeline.ingesting import read_source, store_source
-from lawfit.records import (
-    Fit,
-    FitStatus,
-    IngestReport,
-    Json,
-    PlanQuestion,
-    Recipe,
-    RefineQuestion,
-    Rejection,
-    ScheduleQuestion,
-    StoredPrediction,
-    Target,
-)
+from lawfit.records import Fit, FitStatus, IngestReport, Json, Recipe, Rejection, StoredPrediction
 
 if TYPE_CHECKING:
     from lawfit.estimate.lr_batch.analysis import FitOptions

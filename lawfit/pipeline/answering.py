@@ -7,16 +7,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from lawfit.ask import Target
 from lawfit.errors import NoFit, Unanswerable
 from lawfit.factors import asked_levels
 from lawfit.pipeline.fitting import CRITICAL_BATCH, LOSS, LR_BATCH
-from lawfit.records import (
-    Fit,
-    FitStatus,
-    Json,
-    Recipe,
-    Target,
-)
+from lawfit.records import Fit, FitStatus, Json, Recipe
 
 if TYPE_CHECKING:
     from lawfit.storage import Store

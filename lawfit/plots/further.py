@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from lawfit.advise.expected_loss import loss_along, loss_line, stored_law
 from lawfit.advise.further import ANSWERS, critical_along, interval_along
 from lawfit.advise.third_input import asked_for
+from lawfit.ask import THIRD_INPUTS, ThirdInputs
 from lawfit.plots import style
 from lawfit.plots.words import scale_words
-from lawfit.records import THIRD_INPUTS, ThirdInputs
 from lawfit.units import format_quantity
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from lawfit.ask import third_words
 from lawfit.plots.html import Table
-from lawfit.records import third_words
 from lawfit.units import format_duration, format_flops, format_percent, format_quantity
 
 LEVELS: Final = ("0.001", "0.01")  # cheap zones, as the document keys them

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from lawfit.advise.loss_belief import LossBelief
 from lawfit.advise.planning_optimum import FLOPS_PER_SERVED_TOKEN, OptimalPath, optimal_path, tokens_for
 from lawfit.advise.third_input import asked_for
+from lawfit.ask import THIRD_INPUTS, ThirdInputs
 from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
 from lawfit.plots import style
 from lawfit.plots.words import scale_words
-from lawfit.records import THIRD_INPUTS, ThirdInputs
 from lawfit.units import format_flops, format_quantity
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
+from lawfit.ask import THIRD_INPUTS, third_words
 from lawfit.laws.lr_batch import BENDS, SATURATING
-from lawfit.records import THIRD_INPUTS, third_words
 from lawfit.units import format_lr, format_quantity
 from lawfit.words import told
 

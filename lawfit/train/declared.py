@@ -1,101 +1,19 @@
-"""Dataclasses whose fields say what they are and what they may hold: one place for the checks and the JSON schema."""
+"""Packs and grids from JSON: every complaint names the field, what it holds and what it may hold."""
 
 from __future__ import annotations
 
 import dataclasses
-import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from types import NoneType, UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin
 
+from lawfit.declared import fields_of, is_finite
 from lawfit.errors import LawfitError
 from lawfit.records import Json
 
 
 class PackError(LawfitError):
     """A pack says something that cannot be trained: which field, what it holds, what it may hold."""
-
-
-@dataclass(frozen=True)
-class About:
-    """Stands in the annotation of a field: `lr: Annotated[float, About("Peak learning rate.", above=0)]`."""
-
-    text: str
-    minimum: float | None = None
-    above: float | None = None  # the bound itself is not allowed
-    maximum: float | None = None
-    below: float | None = None  # the bound itself is not allowed
-    choices: tuple[str, ...] = ()
-    begins: tuple[str, ...] = ()  # names that may have numbers behind a colon
-
-    def allows(self, value: Any) -> bool:
-        if isinstance(value, str):
-            return (not self.choices or value in self.choices) and (
-                not self.begins or value.partition(":")[0] in self.begins
-            )
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            return True  # no bound applies to it
-        return (
-            _is_finite(value)
-            and (self.minimum is None or value >= self.minimum)
-            and (self.above is None or value > self.above)
-            and (self.maximum is None or value <= self.maximum)
-            and (self.below is None or value < self.below)
-        )
-
-    @property
-    def allowed(self) -> str:
-        """In words."""
-        if self.choices or self.begins:
-            return "one of " + ", ".join(self.choices or self.begins)
-        if self.minimum is None and self.above is None:
-            return "a finite number"
-        low = f"{self.minimum:g} or more" if self.minimum is not None else f"above {self.above:g}"
-        if self.maximum is None and self.below is None:
-            return low
-        left = f"[{self.minimum:g}" if self.minimum is not None else f"({self.above:g}"
-        return f"in {left}, {self.maximum:g}]" if self.maximum is not None else f"in {left}, {self.below:g})"
-
-    @property
-    def schema(self) -> dict[str, Json]:
-        names = {"minimum": "minimum", "above": "exclusiveMinimum", "maximum": "maximum", "below": "exclusiveMaximum"}
-        bounds = {key: getattr(self, name) for name, key in names.items() if getattr(self, name) is not None}
-        words: dict[str, Json] = {"enum": list(self.choices)} if self.choices else {}
-        if self.begins:
-            words = {"pattern": f"^({'|'.join(self.begins)})(:.+)?$"}
-        return {"description": self.text, **words, **bounds}
-
-
-@dataclass(frozen=True)
-class Field:
-    name: str
-    hint: Any  # its type
-    about: About
-    default: Any  # dataclasses.MISSING where there is none
-
-    @property
-    def real(self) -> bool:
-        """Whether it holds numbers that need not be whole: a file may say 1 for 1.0."""
-        return float in (self.hint, *get_args(self.hint))
-
-
-_fields: dict[type, tuple[Field, ...]] = {}  # reading annotations takes longer than all checks
-
-
-def fields_of(kind: type) -> tuple[Field, ...]:
-    if kind not in _fields:
-        _fields[kind] = tuple(_read_fields(kind))
-    return _fields[kind]
-
-
-def _read_fields(kind: type) -> Iterator[Field]:
-    hints = get_type_hints(kind, include_extras=True)
-    for field in dataclasses.fields(kind):
-        hint, about = hints[field.name], About("")
-        if get_origin(hint) is Annotated:
-            hint, about = get_args(hint)
-        yield Field(name=field.name, hint=hint, about=about, default=field.default)
 
 
 def demand(holds: bool, name: str, value: object, allowed: str) -> None:
@@ -108,7 +26,7 @@ def check(instance: Any, prefix: str = "") -> None:
     for field in fields_of(type(instance)):
         value = getattr(instance, field.name)
         if not field.about.allows(value):
-            finite = not isinstance(value, (int, float)) or _is_finite(value)
+            finite = not isinstance(value, (int, float)) or is_finite(value)
             demand(False, prefix + field.name, value, field.about.allowed if finite else "a finite number")
 
 
@@ -147,18 +65,13 @@ def object_schema(kind: type, **nested: Json) -> dict[str, Json]:
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
-def _is_finite(value: float) -> bool:
-    """Also of whole numbers that no float can hold."""
-    return abs(value) <= sys.float_info.max
-
-
 def _fits(value: Any, hint: Any) -> bool:
     if get_origin(hint) in (Union, UnionType):
         return any(_fits(value, option) for option in get_args(hint))
     if hint is NoneType or value is None:
         return value is None and hint is NoneType
     if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and _is_finite(value)
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and is_finite(value)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, get_origin(hint) or hint)

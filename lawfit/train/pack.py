@@ -12,8 +12,9 @@ from typing import Annotated
 import numpy as np
 import numpy.typing as npt
 
+from lawfit.declared import About, fields_of
 from lawfit.records import Json, content_hash
-from lawfit.train.declared import About, PackError, build, check, demand, fields_of, object_schema
+from lawfit.train.declared import PackError, build, check, demand, object_schema
 from lawfit.train.schedules import NAMED, SCHEDULES, multipliers
 
 __all__ = ["Model", "Pack", "PackError", "RunSettings", "load_pack", "pack_schema", "parse_pack"]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lawfit import pipeline
+from lawfit.ask import Target
 from lawfit.cli import output
 from lawfit.cli.fit import summary
 from lawfit.errors import NoFit, NotEnoughData
@@ -18,7 +19,7 @@ from lawfit.laws.critical_batch import DOUBLING, ZHANG, Definition, convert
 from lawfit.pipeline.fitting import LR_BATCH
 from lawfit.plots.report import report_html
 from lawfit.plots.words import further_words
-from lawfit.records import Curve, FitStatus, Recipe, Run, RunStatus, Sweep, Target, TargetSweep
+from lawfit.records import Curve, FitStatus, Recipe, Run, RunStatus, Sweep, TargetSweep
 from lawfit.simulate import FurtherTruth, Truth, simulate_targets
 from lawfit.storage import Store
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from lawfit import pipeline
+from lawfit.ask import Target
 from lawfit.cli import output
 from lawfit.cli.card import card
 from lawfit.errors import NoFit
@@ -19,7 +20,7 @@ from lawfit.estimate.loss import law as loss_law
 from lawfit.estimate.lr_batch.analysis import FitOptions
 from lawfit.pipeline.fitting import evidence_of
 from lawfit.plots.report import report_html
-from lawfit.records import FitStatus, Recipe, Run, RunStatus, StepsToTarget, Sweep, Target, TargetSweep
+from lawfit.records import FitStatus, Recipe, Run, RunStatus, StepsToTarget, Sweep, TargetSweep
 from lawfit.simulate import Design, FurtherTruth, Truth, simulate_sweep, simulate_targets, simulate_weight_decay
 from lawfit.storage import Store
 

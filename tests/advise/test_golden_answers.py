@@ -13,8 +13,9 @@ from lawfit import pipeline
 from lawfit.advise.expected_loss import stored_law
 from lawfit.advise.loss_at_setting import loss_at_settings
 from lawfit.advise.transfer import transfer_view
+from lawfit.ask import PlanQuestion, Target
 from lawfit.errors import LawfitError
-from lawfit.records import PlanQuestion, Recipe, Sweep, Target
+from lawfit.records import Recipe, Sweep
 from lawfit.storage import Store
 from tests.estimate.sparse_sweeps import MADE
 from tests.estimate.transfer import test_lr as test_lr_transfer

@@ -17,6 +17,7 @@ from fastapi.testclient import TestClient
 
 import lawfit
 from lawfit import pipeline
+from lawfit.ask import PlanQuestion, Target
 from lawfit.cli.main import ExitCode, run
 from lawfit.errors import FitError, NotEnoughData, Unanswerable
 from lawfit.estimate.all_laws import Evidence, evidence_hash
@@ -25,7 +26,7 @@ from lawfit.estimate.lr_batch import analysis
 from lawfit.estimate.lr_batch.analysis import FitOptions
 from lawfit.laws.loss import CHINCHILLA
 from lawfit.pipeline.fitting import LOSS, FittedRecipe, fit_evidence
-from lawfit.records import FitStatus, PlanQuestion, Recipe, SizedLoss, Sweep, Target
+from lawfit.records import FitStatus, Recipe, SizedLoss, Sweep
 from lawfit.settings import Settings
 from lawfit.storage import Store
 from lawfit_api.app import create_app

@@ -16,11 +16,12 @@ from lawfit.advise.loss_belief import LossBelief
 from lawfit.advise.planning import plan
 from lawfit.advise.planning_optimum import best_split, optimal_path
 from lawfit.advise.prediction import recommend_without_settings
+from lawfit.ask import PlanQuestion
 from lawfit.estimate.loss import law as loss_law_module
 from lawfit.estimate.loss.ensemble import fit_ensemble
 from lawfit.estimate.loss.law import loss_law
 from lawfit.laws.loss import CHINCHILLA
-from lawfit.records import Fit, PlanQuestion, SizedLoss
+from lawfit.records import Fit, SizedLoss
 from lawfit.settings import data_folder
 from tests.advise.planning_samples import RECIPE, loss_fit, runs_of
 from tests.estimate.loss.test_law import stored

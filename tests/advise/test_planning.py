@@ -17,13 +17,14 @@ from lawfit.advise.planning import plan
 from lawfit.advise.planning_optimum import OptimalPath, best_split, optimal_path, params_for, tokens_for
 from lawfit.advise.planning_routes import each_form
 from lawfit.advise.planning_runs import helpful_runs, judge, on_one_line
+from lawfit.ask import PlanQuestion
 from lawfit.errors import FitError, LawfitError, NotEnoughData
 from lawfit.estimate.loss.backtest import Drift, FormBacktest
 from lawfit.estimate.loss.ensemble import LossEnsemble, fit_ensemble
 from lawfit.estimate.loss.result import LossFit
 from lawfit.estimate.numerics.resample import tail
 from lawfit.laws.loss import CHINCHILLA, DATA_CONSTRAINED, EPOCH, AdditiveLaw
-from lawfit.records import Fit, PlanQuestion
+from lawfit.records import Fit
 from tests.advise.planning_samples import RECIPE, chinchilla, loss_fit, on_a_line, runs_of, settings
 
 GRID = 1e-3  # relative, of a best size: a parabola through a grid of 5 %
@@ -259,9 +260,9 @@ class TestRefusals:
             pytest.param({"gpus": 5, "flops": 1e21}, "flops_per_second", id="idle GPUs"),
             pytest.param({"gpus": 5, "flops_per_second": 1e14}, "give days as well, how long they train", id="no time"),
             pytest.param({"params": 1e9, "inference_tokens": 1e9}, "inference_tokens", id="serving what"),
-            pytest.param({"flops": -1.0}, "flops must be a positive number", id="negative"),
-            pytest.param({"flops": math.nan}, "flops must be a positive number", id="not a number"),
-            pytest.param({"flops": 1e21, "level": 1.0}, "level must lie", id="level"),
+            pytest.param({"flops": -1.0}, "flops must be above 0, got -1", id="negative"),
+            pytest.param({"flops": math.nan}, "flops must be a finite number, got nan", id="not a number"),
+            pytest.param({"flops": 1e21, "level": 1.0}, "level must be 0.5 or more and below 1, got 1", id="level"),
             pytest.param({"params": 1e30}, "between 1 and 1e", id="too large"),
         ],
     )

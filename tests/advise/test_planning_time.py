@@ -12,9 +12,10 @@ import pytest
 from lawfit.advise.further import critical_batch_answer
 from lawfit.advise.planning import plan
 from lawfit.advise.planning_time import doubling_law
+from lawfit.ask import PlanQuestion, Target
 from lawfit.estimate.all_laws import Evidence, fit_all_laws
 from lawfit.laws.loss import CHINCHILLA
-from lawfit.records import Fit, PlanQuestion, Target
+from lawfit.records import Fit
 from lawfit.simulate import FurtherTruth, Truth, simulate_targets
 from tests.advise.planning_samples import RECIPE, chinchilla, settings
 

@@ -15,8 +15,9 @@ from lawfit.advise.draws import Worlds, draw_worlds
 from lawfit.advise.further import level_sentences
 from lawfit.advise.prediction import SCHEMA, recommend
 from lawfit.advise.regret import lr_given_batch
+from lawfit.ask import Target
 from lawfit.estimate.lr_batch.analysis import FitOptions
-from lawfit.records import Fit, FitStatus, Recipe, Target
+from lawfit.records import Fit, FitStatus, Recipe
 from lawfit.simulate import Truth
 from tests.estimate.lr_batch.test_analysis import numbers_in
 from tests.estimate.simulated import NINE, RECIPE, fit_of, nine_fit, run, sweep

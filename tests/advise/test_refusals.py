@@ -15,12 +15,13 @@ from fastapi.testclient import TestClient
 
 import lawfit
 from lawfit import pipeline
+from lawfit.ask import Target
 from lawfit.cli.main import ExitCode, run
 from lawfit.errors import LogFormatError, NoFit, Unanswerable
 from lawfit.estimate.lr_batch import certificate as surface_certificate
 from lawfit.estimate.lr_batch.analysis import FitOptions
 from lawfit.pipeline.answering import answer
-from lawfit.records import FitStatus, Run, Sweep, Target
+from lawfit.records import FitStatus, Run, Sweep
 from lawfit.settings import Settings
 from lawfit.simulate import write_csv
 from lawfit.storage import Store

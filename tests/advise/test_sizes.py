@@ -16,13 +16,13 @@ import lawfit
 from lawfit.advise.choices import choices_at
 from lawfit.advise.prediction import recommend
 from lawfit.advise.sizes import KNOWN, sizes_of
+from lawfit.ask import Target
 from lawfit.cli import output
 from lawfit.cli.card import card
 from lawfit.estimate.lr_batch.analysis import FitOptions
 from lawfit.notebook import Answer
 from lawfit.pipeline import answering
 from lawfit.plots.report import report_html
-from lawfit.records import Target
 from tests.estimate.simulated import NINE, RECIPE, fit_of, nine_fit, sweep
 from tests.plots.samples import sample
 

@@ -21,6 +21,7 @@ from lawfit.advise.planning import plan
 from lawfit.advise.planning_third import best_share
 from lawfit.advise.prediction import recommend_without_settings
 from lawfit.advise.third_input import Asked, LossAtThird, loss_at_third, settings_note
+from lawfit.ask import PlanQuestion, Target
 from lawfit.cli.main import ExitCode
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.loss import law as loss_law_module
@@ -30,7 +31,7 @@ from lawfit.estimate.loss.result import LossFit
 from lawfit.estimate.loss.third import fit_further_forms, ordinary_runs
 from lawfit.laws.loss import DATA_CONSTRAINED
 from lawfit.laws.published import published_law
-from lawfit.records import Fit, FitStatus, PlanQuestion, Recipe, Run, RunStatus, SizedLoss, Target
+from lawfit.records import Fit, FitStatus, Recipe, Run, RunStatus, SizedLoss
 from lawfit.settings import Settings
 from lawfit_api.app import create_app
 from tests.advise.test_loss_alone import cli, without_place
@@ -185,7 +186,7 @@ class TestEverySurface:
                 "does not know 8 experts: number of experts: the runs do not say",
             ),
             ({"epochs": 0.5}, ExitCode.USAGE, 422, "epochs"),
-            ({"active_share": 1.5}, ExitCode.USAGE, 422, "must lie between 0 and 1, got 1.5"),
+            ({"active_share": 1.5}, ExitCode.USAGE, 422, "must be above 0 and at most 1, got 1.5"),
             ({"epochs": 2, "unique_tokens": 1e9}, ExitCode.USAGE, 422, "takes one of them; give one"),
         ],
     )

@@ -11,7 +11,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from lawfit import __version__, errors, pipeline
-from lawfit.records import Fit, FitStatus, Recipe, Run, RunStatus, Target
+from lawfit.ask import Target
+from lawfit.records import Fit, FitStatus, Recipe, Run, RunStatus
 from lawfit.settings import Settings
 from lawfit_api.app import STATUS_OF, create_app, status_of
 from lawfit_api.schemas import PredictionOut

@@ -27,10 +27,10 @@ import numpy as np
 from scipy.stats import binomtest
 
 from lawfit.advise.prediction import recommend
+from lawfit.ask import Target
 from lawfit.estimate.lr_batch.analysis import FitOptions
 from lawfit.estimate.observe.observations import Observations, observe
 from lawfit.pipeline.fitting import fit_runs
-from lawfit.records import Target
 from lawfit.simulate import Design, Truth, simulate_sweep
 
 LEVEL = 0.9

@@ -31,6 +31,7 @@ from scipy.stats import binomtest
 from lawfit.advise.draws import draw_worlds
 from lawfit.advise.prediction import recommend
 from lawfit.advise.regret import best_setting
+from lawfit.ask import Target
 from lawfit.errors import LawfitError
 from lawfit.estimate.lr_batch.across_scales import fit_across_scales, fit_power_across_scales
 from lawfit.estimate.lr_batch.analysis import FitOptions, analyse
@@ -40,7 +41,6 @@ from lawfit.estimate.observe.observations import Observations, observe
 from lawfit.ingest import interpret, read_table
 from lawfit.laws.lr_batch import BENDS
 from lawfit.pipeline.fitting import fit_runs
-from lawfit.records import Target
 from lawfit.simulate import simulate_sweep
 from tests.benchmarks.interval_coverage import draw_world
 from tests.benchmarks.shared import STEP_LAW, answer_at_batch, step_law_runs

@@ -21,12 +21,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from lawfit.advise.prediction import recommend
+from lawfit.ask import Target
 from lawfit.estimate.lr_batch.analysis import FitOptions
 from lawfit.estimate.numerics.optima import SweepOptima
 from lawfit.estimate.numerics.sweeps import SweepOptimum
 from lawfit.estimate.other_laws import lr_batch_forms
 from lawfit.laws.lr_batch import SATURATING, SURGE, Form, Power, Saturating, Surge
-from lawfit.records import OptimumStatus, Target
+from lawfit.records import OptimumStatus
 from lawfit.simulate import REFERENCE_TOKENS
 from tests.estimate.noise_batch import NoiseBatchTruth, SurgeBatchTruth
 from tests.estimate.simulated import NINE, RECIPE, fit_of, sweep

@@ -178,7 +178,7 @@ class TestPage:
         ("query", "status", "words"),
         [
             pytest.param("flops=x", 422, "is not a number", id="no number"),
-            pytest.param("gpus=2.5", 422, "not a whole number", id="half a GPU"),
+            pytest.param("gpus=2.5", 422, "must be a whole number, got 2.5", id="half a GPU"),
             pytest.param("gpus=8&days=2", 422, "what one GPU sustains", id="no speed"),
             pytest.param("loss=0.5", 409, "No budget reaches a loss", id="out of reach"),
         ],

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from lawfit import pipeline
+from lawfit.ask import Target
 from lawfit.estimate.lr_batch.analysis import FitOptions
-from lawfit.records import Fit, Run, Sweep, Target, TargetSweep
+from lawfit.records import Fit, Run, Sweep, TargetSweep
 from lawfit.simulate import Design, FurtherTruth, Truth, simulate_sweep, simulate_targets, simulate_weight_decay
 from lawfit.storage import Store
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from lawfit import pipeline
+from lawfit.ask import Target
 from lawfit.estimate.observe.observations import Observations, observe
-from lawfit.records import Fit, Run, Sweep, Target
+from lawfit.records import Fit, Run, Sweep
 from lawfit.simulate import Design, SimulatedSweep, Truth, simulate_sweep
 from lawfit.storage import Store
 

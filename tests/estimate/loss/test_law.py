@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from lawfit.advise.expected_loss import choice_words, expected_loss
+from lawfit.ask import Target
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.loss import law as module
 from lawfit.estimate.loss.ensemble import LossEnsemble
@@ -19,7 +20,7 @@ from lawfit.estimate.loss.third import fit_further_forms, ordinary_runs
 from lawfit.estimate.numerics.certificate import Certificate
 from lawfit.laws.loss import CHINCHILLA, DATA_CONSTRAINED
 from lawfit.laws.published import published_law
-from lawfit.records import Fit, FitStatus, Run, RunStatus, Target
+from lawfit.records import Fit, FitStatus, Run, RunStatus
 
 TARGET = Target(params=2e10, tokens=4e11)
 

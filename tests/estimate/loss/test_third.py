@@ -14,6 +14,7 @@ import pytest
 import lawfit
 from lawfit.advise.expected_loss import expected_loss
 from lawfit.advise.third_input import Asked, loss_at_third
+from lawfit.ask import Target
 from lawfit.errors import NotEnoughData
 from lawfit.estimate import all_laws
 from lawfit.estimate.loss import law as loss_law_module
@@ -22,7 +23,7 @@ from lawfit.estimate.loss.law import lent_asymptote, loss_law
 from lawfit.estimate.loss.third import fit_further_forms
 from lawfit.estimate.observe.repeated import says_no_number
 from lawfit.laws.loss import DATA_CONSTRAINED
-from lawfit.records import Run, RunStatus, SizedLoss, Target
+from lawfit.records import Run, RunStatus, SizedLoss
 from tests.estimate.further_runs import NOISE, dense_and_sparse, experts, repeated, same_input, sized
 from tests.estimate.loss.test_law import stored
 

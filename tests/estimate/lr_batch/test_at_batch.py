@@ -15,6 +15,7 @@ import pytest
 from lawfit.advise.draws import Worlds, draw_worlds
 from lawfit.advise.prediction import recommend
 from lawfit.advise.regret import at_batch, bends_share, best_setting, cheap_lr_zone, lr_given_batch, split_regret
+from lawfit.ask import Target
 from lawfit.cli.fit import summary
 from lawfit.estimate.lr_batch.across_scales import fit_across_scales, fitted_without, log_lr_of
 from lawfit.estimate.lr_batch.analysis import FitOptions
@@ -22,7 +23,7 @@ from lawfit.estimate.lr_batch.ensemble import left_out_groups
 from lawfit.estimate.numerics.optima import locate_lr_per_batch
 from lawfit.laws.lr_batch import AcrossScales
 from lawfit.plots.words import at_batch_words
-from lawfit.records import Fit, Target
+from lawfit.records import Fit
 from lawfit.simulate import REFERENCE_TOKENS
 from tests.estimate.noise_batch import NoiseBatchTruth, SurgeBatchTruth
 from tests.estimate.simulated import NINE, RECIPE, fit_of, nine_fit, nine_scales, sweep

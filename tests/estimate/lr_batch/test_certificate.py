@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lawfit import pipeline
+from lawfit.ask import PlanQuestion, Target
 from lawfit.errors import NoFit
 from lawfit.estimate.lr_batch import certificate as surface_certificate
 from lawfit.estimate.lr_batch.analysis import FitOptions
@@ -19,7 +20,7 @@ from lawfit.estimate.lr_batch.ensemble import Ensemble, fit_ensemble
 from lawfit.estimate.lr_batch.surface import Ending
 from lawfit.estimate.numerics.certificate import Certificate
 from lawfit.estimate.observe.observations import observe
-from lawfit.records import FitStatus, PlanQuestion, Run, Sweep, Target
+from lawfit.records import FitStatus, Run, Sweep
 from tests.estimate.simulated import COMPUTE_PATH, NINE, RECIPE, nine_fit, nine_scales, sweep
 
 OF_PARAMS = "exponent of parameters in the best lr"

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from lawfit.advise.agreement import contradiction
+from lawfit.ask import Target
 from lawfit.estimate.lr_batch import lacking
 from lawfit.estimate.lr_batch.analysis import FitOptions
 from lawfit.estimate.lr_batch.lacking import Bearing, Lack, diagnose
 from lawfit.estimate.observe.observations import observe
 from lawfit.pipeline.answering import answer
 from lawfit.pipeline.fitting import fit_runs
-from lawfit.records import FitStatus, Run, RunStatus, Target
+from lawfit.records import FitStatus, Run, RunStatus
 from lawfit.simulate import Truth
 from tests.estimate.simulated import NINE, RECIPE, sweep
 from tests.estimate.sparse_sweeps import MADE, PER_PARAM, SIZES, added, best_lr, measured, rates, with_losses

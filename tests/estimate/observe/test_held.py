@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from lawfit.advise.prediction import recommend
+from lawfit.ask import Target
 from lawfit.errors import UnknownLevel
 from lawfit.estimate.lr_batch.analysis import FitOptions
 from lawfit.estimate.lr_batch.undetermined import undetermined
@@ -21,7 +22,7 @@ from lawfit.estimate.observe.observations import data_hash, observe
 from lawfit.estimate.recipe_laws import fit_decay
 from lawfit.factors import asked_levels
 from lawfit.ingest import IngestOptions, read_file
-from lawfit.records import Run, RunStatus, Target
+from lawfit.records import Run, RunStatus
 from lawfit.simulate import FurtherTruth, Truth
 from tests.estimate.made_levels import DECAYS, SCALES, TRUTH, Level, made, with_level
 from tests.estimate.simulated import RECIPE, fit_of, sweep
