@@ -13,6 +13,7 @@ import numpy as np
 
 from lawfit.advise.choices import choices_at
 from lawfit.advise.draws import Worlds, draw_worlds, known_of
+from lawfit.advise.helpful import runs_that_would_help
 from lawfit.advise.refusal import doubts, noted
 from lawfit.advise.regret import (
     CAP,
@@ -163,6 +164,7 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
             "borrowed": _borrowed(payload, yours, batch_given=target.batch_tokens is not None),
             "not_lent": list(payload.get("not_lent", [])),
         },
+        "runs_that_would_help": runs_that_would_help(payload, target),
         "backtest": (payload["backtest"]["splits"][0]["rows"] if payload["backtest"]["splits"] else []),
         "warnings": [
             *_nothing_of_ones_own(payload, yours[:1] if target.batch_tokens is not None else yours),

@@ -45,9 +45,9 @@ def card(document: Mapping[str, Any]) -> list[RenderableType]:
     from rich.console import Group
 
     document = told(document)
-    lines: list[RenderableType] = [_target_lines(document)]
+    lines: list[RenderableType] = [target_lines(document)]
     if document["recommendation"]["lr"] is not None:
-        lines += [plain(""), _values(document)]
+        lines += [plain(""), values(document)]
     if "missing" in document:
         lines += [plain(""), _further(document)]
     if document["recommendation"]["lr"] is not None:
@@ -77,7 +77,8 @@ def card(document: Mapping[str, Any]) -> list[RenderableType]:
     return parts
 
 
-def _target_lines(document: Mapping[str, Any]) -> Table:
+def target_lines(document: Mapping[str, Any]) -> Table:
+    """What was asked, and of which recipe."""
     target, recipe = document["target"], document["recipe"]
     ratio = target["tokens"] / target["params"]
     limits = []
@@ -100,7 +101,8 @@ def _target_lines(document: Mapping[str, Any]) -> Table:
     return pairs(rows)
 
 
-def _values(document: Mapping[str, Any]) -> Table:
+def values(document: Mapping[str, Any], zones: int | None = None) -> Table:
+    """Learning rate and batch side by side, with so many of the ranges that cost little."""
     recommendation = document["recommendation"]
     lr, batch = recommendation["lr"], recommendation["batch_tokens"]
     given = bool(document["target"].get("batch_tokens"))
@@ -114,7 +116,7 @@ def _values(document: Mapping[str, Any]) -> Table:
         )
     level = f"{100 * lr['level']:g} % interval"
     rows.append((level, plain(_range(lr, format_lr)), plain(batch_range(batch, _range(batch, format_count)))))
-    for cost in sorted({*(lr.get("cheap_zone") or {}), *(batch.get("cheap_zone") or {})}, key=float):
+    for cost in sorted({*(lr.get("cheap_zone") or {}), *(batch.get("cheap_zone") or {})}, key=float)[:zones]:
         label = f"Costs below {100 * float(cost):g} %"
         rows.append(
             (label, plain(_zone(lr, cost, format_lr)), plain(batch_range(batch, _zone(batch, cost, format_count))))

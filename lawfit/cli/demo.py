@@ -64,10 +64,10 @@ def demo(
             }
         )
         return
-    from lawfit.cli.card import card
+    from lawfit.cli.brief import answer_card
 
     note(f"{counted(report.rows, 'run')} from {sweep} are in {database}")
-    show(*card(document), plain(""), plain(f"Report: {written}"))
+    show(*answer_card(document, verbose=False), plain(""), plain(f"Report: {written}"))
     note(f"next: lawfit --database {database} predict --recipe {recipe} --params 1B --tokens 20B")
 
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lawfit.cli.conventions import DEFINITIONS, definition
-from lawfit.cli.options import AtOption, DatabaseOption, JsonOption, RecipeOption, open_store
+from lawfit.cli.options import AtOption, DatabaseOption, JsonOption, RecipeOption, VerboseOption, open_store
 from lawfit.cli.output import (
     backtest_table,
+    explained,
     format_count,
     heading,
     note,
@@ -69,6 +70,7 @@ def fit(
     every: Annotated[
         bool, typer.Option("--all", help="Fit every recipe of the store; one that cannot be fitted says why.")
     ] = False,
+    verbose: VerboseOption = False,
     as_json: JsonOption = False,
     database: DatabaseOption = None,
 ) -> None:
@@ -101,14 +103,14 @@ def fit(
         three_term=three_term,
     )
     if every:
-        _fit_all(store, refit, as_json=as_json)
+        _fit_all(store, refit, verbose=verbose, as_json=as_json)
         return
     with progress("fitting", quiet=as_json) as advance:
         stored = refit(recipe, progress=advance)
     if as_json:
         print_json({"schema": "lawfit.fit/1", **stored.to_json()})
     else:
-        show(*summary(stored))
+        show(*fit_card(stored, verbose=verbose))
         note(f"stored as fit {stored.id}{_next(store, stored)}")
 
 
@@ -124,7 +126,7 @@ def _next(store: Store, fit: Fit) -> str:
     return f"; next: lawfit predict{several} --params N --tokens D"
 
 
-def _fit_all(store: Store, refit: Callable[..., Fit], *, as_json: bool) -> None:
+def _fit_all(store: Store, refit: Callable[..., Fit], *, verbose: bool, as_json: bool) -> None:
     """Every recipe in turn; one without enough data does not keep the others from their fits."""
     from lawfit.errors import FitError, NotEnoughData
 
@@ -141,7 +143,7 @@ def _fit_all(store: Store, refit: Callable[..., Fit], *, as_json: bool) -> None:
                 continue
         fits.append(made)
         if not as_json:
-            show(*([plain("")] if number else []), *summary(made))
+            show(*([plain("")] if number else []), *fit_card(made, verbose=verbose))
     if not names:
         store.recipe(None)  # says that there is nothing, and what to type
     if not fits:
@@ -153,6 +155,13 @@ def _fit_all(store: Store, refit: Callable[..., Fit], *, as_json: bool) -> None:
     for name, reason in failed.items():
         note(f"{name}: {reason}")
     note(f"{counted(len(fits), 'recipe')} fitted; next: lawfit predict --recipe NAME")
+
+
+def fit_card(stored: Fit, *, verbose: bool) -> list[RenderableType]:
+    """A first look, or all of it with what its words mean."""
+    from lawfit.cli.brief import brief_fit
+
+    return explained(summary(stored)) if verbose else brief_fit(stored)
 
 
 def summary(stored: Fit) -> list[RenderableType]:
@@ -189,14 +198,14 @@ def _head(stored: Fit, payload: Mapping[str, Any]) -> RenderableType:
     law = payload.get("law") or {}
     for name, label in (("lr", "Best lr"), ("batch_tokens", "Best batch"), ("lr_given_batch", "lr at a batch")):
         if law.get(name):
-            rows.append((label, _law_words(law[name])))
+            rows.append((label, law_words(law[name])))
     if payload.get("lr_at_batch"):
         rows.append(("" if law.get("lr_given_batch") else "lr at a batch", _at_batch_words(payload["lr_at_batch"])))
     rows += [("" if at else "Sizes", line) for at, line in enumerate(told(answering.size_words(stored)))]
     if payload.get("words"):  # a fit of another law
         rows.append((LAW_NAMES.get(stored.kind, stored.kind), payload["words"]))
         rows += [("", line) for line in payload.get("lines") or []]
-    rows.append(("Standing", _STATUS_WORDS.get(str(stored.status), str(stored.status))))
+    rows.append(("Standing", status_words(stored.status)))
     if found := payload.get("certificate") if stored.kind == "lr_batch" else None:
         used = stored.status != FitStatus.UNCERTIFIED
         rows.append(("Certificate" if used else "Not certified", found["words"]))
@@ -215,7 +224,7 @@ def _at_batch_words(chosen: Mapping[str, Any]) -> str:
         return f"away from the best batch it comes from the joint surface alone: {chosen['why']}"
     return (
         "the further from the best batch, the more (up to half) of it comes from "
-        f"{_law_words(_named(law)).removeprefix('moves as ')} {_BEND_WORDS[name]}, noise batch "
+        f"{law_words(_named(law)).removeprefix('moves as ')} {_BEND_WORDS[name]}, noise batch "
         f"{format_quantity(law['noise_batch_tokens'])} tokens on {format_quantity(law['at_tokens'])}, moving as "
         f"tokens^{law['noise_tokens_exponent']:+.2f}: {chosen['why']}"
     )
@@ -271,7 +280,13 @@ _STATUS_WORDS = {
 }
 
 
-def _law_words(law: Mapping[str, Any]) -> str:
+def status_words(status: FitStatus) -> str:
+    """How far a fit may be used."""
+    return _STATUS_WORDS.get(str(status), str(status))
+
+
+def law_words(law: Mapping[str, Any]) -> str:
+    """``moves as parameters^-0.74 (-0.99 to -0.49) x tokens^+0.19``."""
     factors = []
     for name, label in (("params", "parameters"), ("tokens", "tokens"), ("batch_tokens", "batch")):
         if law.get(name) is None:

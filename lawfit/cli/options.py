@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lawfit.ask import PlanQuestion, Target, ThirdInputs, questions_fields, spread
+from lawfit.ask import Misasked, PlanQuestion, Target, ThirdInputs, questions_fields, spread
 from lawfit.declared import Field
 from lawfit.units import parse_quantity
 
@@ -75,6 +75,9 @@ def as_usage() -> Iterator[None]:
     """A question that contradicts itself, or a field of it that cannot be, is a usage error in words of options."""
     try:
         yield
+    except Misasked as error:
+        name = _in_options(error.field, "--")
+        raise typer.BadParameter(f"{name if name.startswith('--') else f'--{name}'} {error.problem}") from None
     except ValueError as error:
         raise typer.BadParameter(_in_options(str(error))) from None
 
@@ -112,6 +115,10 @@ DatabaseOption = Annotated[
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print exactly one JSON document on stdout, also when the command fails.")
+]
+VerboseOption = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", help="Say all of it: numbers, reasons, doubts, and what the words mean."),
 ]
 RecipeOption = Annotated[
     str | None,

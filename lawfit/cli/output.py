@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lawfit.units import format_percent, format_quantity
 from lawfit.words import told
+from lawfit.words.glossary import terms_in
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -69,6 +70,16 @@ def print_error(
 def is_terminal() -> bool:
     """Whether a person is looking at stdout."""
     return sys.stdout.isatty()
+
+
+def explained(parts: Sequence[RenderableType]) -> list[RenderableType]:
+    """The same, and what the words of the craft in it mean."""
+    console = _console()
+    with console.capture() as capture:
+        for part in parts:
+            console.print(part)
+    terms = terms_in(capture.get())
+    return [*parts, plain(""), heading("What the words mean"), pairs(terms)] if terms else [*parts]
 
 
 def show(*parts: RenderableType) -> None:
@@ -203,9 +214,23 @@ def progress(label: str, *, quiet: bool = False) -> Iterator[Callable[[str, floa
         yield lambda _step, _share: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=1.0)
         yield lambda step, share: bar.update(task, description=f"{label}: {step}", completed=share)

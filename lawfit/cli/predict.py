@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from lawfit.ask import Target
-from lawfit.cli.options import AtOption, DatabaseOption, JsonOption, RecipeOption, as_usage, asks, open_store
+from lawfit.cli.brief import answer_card
+from lawfit.cli.options import (
+    AtOption,
+    DatabaseOption,
+    JsonOption,
+    RecipeOption,
+    VerboseOption,
+    as_usage,
+    asks,
+    open_store,
+)
 from lawfit.cli.output import note, print_json, show
 
 
@@ -28,6 +38,7 @@ def predict(
             metavar="FILE", help="Also write an HTML report with figures; it opens offline.", show_default=False
         ),
     ] = None,
+    verbose: VerboseOption = False,
     as_json: JsonOption = False,
     database: DatabaseOption = None,
 ) -> None:
@@ -58,8 +69,6 @@ def predict(
     if as_json:
         print_json(document)
     else:
-        from lawfit.cli.card import card
-
-        show(*card(document))
+        show(*answer_card(document, verbose=verbose))
     if pipeline.runs_changed_since(store, document["evidence"]["fit_id"]):
         note("the runs of this recipe have changed since that fit was made; lawfit fit takes them in")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lawfit.cli.options import DatabaseOption, JsonOption, open_store
+from lawfit.cli.options import DatabaseOption, JsonOption, VerboseOption, open_store
 from lawfit.cli.output import note, print_json, show
 from lawfit.errors import LawfitError
 
@@ -20,6 +20,7 @@ def show_prediction(
     again: Annotated[
         bool, typer.Option("--again", help="Also compute it again from its stored fit; exit code 1 when it differs.")
     ] = False,
+    verbose: VerboseOption = False,
     as_json: JsonOption = False,
     database: DatabaseOption = None,
 ) -> None:
@@ -42,6 +43,6 @@ def show_prediction(
     if as_json:
         print_json(stored.answer)
     else:
-        from lawfit.cli.card import card
+        from lawfit.cli.brief import answer_card
 
-        show(*card(stored.answer))
+        show(*answer_card(stored.answer, verbose=verbose))

@@ -85,7 +85,7 @@ def test_a_level_that_is_asked_for_is_fitted_and_then_answers(database: Path, ca
     assert near(call("predict", *TARGET, "--at", "attention=gqa"), GQA)  # the older fit holds there
     wrong = call("predict", *TARGET, "--fit", fit["id"], "--at", "attention=gqa", code=ExitCode.NOT_ENOUGH)["error"]
     assert "does not hold at attention gqa" in wrong["message"]
-    out, _ = text("predict", *TARGET, "--at", "attention=mla")
+    out, _ = text("predict", *TARGET, "--at", "attention=mla", "--verbose")
     assert "this answer holds at attention mla, as asked for" in out
     with TestClient(create_app(Settings(database_url=str(database)))) as client:
         answer = client.get(f"{ASKED}&at=attention=mla").json()

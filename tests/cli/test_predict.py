@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,11 +14,14 @@ from fastapi.testclient import TestClient
 
 from lawfit.cli.main import ExitCode
 from lawfit.settings import Settings
+from lawfit.words.glossary import GLOSSARY, terms_in
 from lawfit_api.app import create_app
 from lawfit_api.schemas import PredictionOut
 from tests.cli.conftest import Call
 
 TARGET = ("--params", "1B", "--tokens", "50B")
+MOST_WORDS = 220  # of a first look; `--verbose` says all, and what the words of the craft mean
+CRAFT = ("certificate", "condition number", "influence", "starts agree", "standard error")
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +63,7 @@ def test_fit_prints_one_document_and_can_be_read_again(fitted: Path, database: s
     with TestClient(create_app(Settings(database_url=database))) as client:
         stored = client.get(f"/v1/fits/{document['id']}").json()
     assert {**stored, "schema": "lawfit.fit/1"} == document
-    out, err = text("fit")
+    out, err = text("fit", "--verbose")
     for words in ("Recipe", "567 used", "Scales", "180M", "Backtest"):
         assert words in out
     assert document["id"] in err  # the same data and options: the same fit
@@ -218,3 +222,50 @@ def test_a_law_fitted_on_these_runs_lends_nothing(database: str) -> None:
     unknown = _lawfit("fit", "--without-law", "my_law")
     assert unknown.returncode == ExitCode.FAILED
     assert "no published law 'my_law'" in unknown.stderr
+
+
+@pytest.mark.parametrize("command", [("fit",), ("predict", *TARGET)], ids=["fit", "predict"])
+class TestAFirstLook:
+    def test_is_short_and_in_plain_words(self, command: tuple[str, ...], database: str, text: Call) -> None:
+        out, _ = text(*command)
+        assert 40 < len(out.split()) <= MOST_WORDS
+        assert [word for word in CRAFT if word in out.lower()] == []
+        assert "Trust" in out
+        assert "Checked" in out
+
+    def test_says_all_of_it_when_asked_and_what_its_words_mean(
+        self, command: tuple[str, ...], database: str, text: Call
+    ) -> None:
+        brief, whole = text(*command)[0], text(*command, "--verbose")[0]
+        assert len(whole.split()) > 1.5 * len(brief.split())
+        said, _, meanings = whole.partition("What the words mean")
+        for word in ("certificate", "condition number"):
+            assert word in said.lower()
+            assert GLOSSARY[word] in meanings
+        assert [term for term, _ in terms_in(said)] == [line.split("  ")[0] for line in meanings.split("\n") if line]
+
+
+def test_an_answer_names_the_runs_that_would_help(database: str, text: Call, call: Call) -> None:
+    """The target is five times the largest size: a size between, around the optimum that is foretold there."""
+    (run,) = call("predict", *TARGET)["runs_that_would_help"]
+    assert 1.8e8 < run["params"] <= 3.6e8
+    assert run["tokens"] <= 1.6e10
+    assert len(run["lr"]) == len(run["batch_tokens"]) == 3
+    assert run["lr"][0] < run["lr"][1] < run["lr"][2] == pytest.approx(4 * run["lr"][0], rel=0.05)
+    assert "size nearer to the target" in run["why"]
+    line = next(line for line in text("predict", *TARGET)[0].splitlines() if line.startswith("Runs to add"))
+    assert re.search(r"360M parameters on .* tokens, lr .* to .*, batch .* to .*: a size nearer", line)
+
+
+def test_inside_the_runs_nothing_is_asked_for(database: str, call: Call) -> None:
+    assert call("predict", "--params", "6e7", "--tokens", "1.8e9")["runs_that_would_help"] == []
+
+
+def test_a_horizon_beyond_the_runs(database: str, call: Call) -> None:
+    (run,) = call("predict", "--params", "1e8", "--tokens", "1e12")["runs_that_would_help"]
+    assert "horizon nearer" in run["why"]
+
+
+def test_each_term_is_told_in_a_line() -> None:
+    assert all(len(f"{term} {meaning}") < 125 and meaning[0].islower() for term, meaning in GLOSSARY.items())
+    assert terms_in("a Certificate at its Scale") == [(t, GLOSSARY[t]) for t in ("scale", "certificate")]

@@ -1,0 +1,68 @@
+"""Which runs would help an answer most, in the order in which to make them. A few simple rules, each with its reason.
+
+Where sweeps end at their best runs, beyond those ends; where an exponent is open, the scale that would tell it; for a
+target beyond the runs, a scale nearer to it. `plan next` weighs runs against each other; this names the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from lawfit.advise.draws import centres
+from lawfit.ask import Target
+from lawfit.findings import finding
+
+MOST: Final = 2  # scales that are named
+NEARER: Final = 2.0  # times the largest size, or horizon: a step that a sweep can afford
+STEPS: Final = (0.5, 1.0, 2.0)  # around the optimum that is foretold there
+BEYOND: Final = 1.1  # times the runs' range: nearer to it a target is inside
+
+
+def runs_that_would_help(payload: Mapping[str, Any], target: Target) -> list[dict[str, Any]]:
+    """Scales with learning rates and batches to cross (tokens per step) and why, as ``next_grid`` of a fit has them.
+
+    Parameters
+    ----------
+    payload : of a fit of learning rate and batch
+    """
+    if grids := payload.get("next_grid"):
+        return [dict(grid) for grid in grids[:MOST]]
+    needed = (payload.get("certificate") or {}).get("needed_runs") or []
+    if needed:
+        scales = [(run["inputs"]["params"], run["inputs"]["tokens"], "advice.open_exponent") for run in needed[:MOST]]
+    else:
+        scales = _nearer(payload, target)
+    return [_sweep(payload["model"], params, tokens, code) for params, tokens, code in scales]
+
+
+def _nearer(payload: Mapping[str, Any], target: Target) -> list[tuple[float, float, str]]:
+    """A scale of a larger size, or of a longer horizon, for a target beyond the runs."""
+    cells = payload["cells"]
+    params, tokens = max(cell["params"] for cell in cells), max(cell["tokens"] for cell in cells)
+    if target.params > BEYOND * params:
+        ratio = float(np.median([cell["tokens"] / cell["params"] for cell in cells]))
+        size = min(NEARER * params, target.params)
+        return [(size, min(ratio * size, tokens), "advice.nearer_size")]
+    if target.tokens > BEYOND * tokens:
+        return [(params, min(NEARER * tokens, target.tokens), "advice.nearer_horizon")]
+    return []
+
+
+def _sweep(model: Mapping[str, Any], params: float, tokens: float, code: str) -> dict[str, Any]:
+    weights = np.array([member["weight"] for member in model["members"]])
+    lr, batch = np.exp(weights @ centres(model, params, tokens) / weights.sum())
+    why = {
+        "advice.open_exponent": finding("advice.open_exponent"),
+        "advice.nearer_size": finding("advice.nearer_size"),
+        "advice.nearer_horizon": finding("advice.nearer_horizon"),
+    }[code]
+    return {
+        "params": float(f"{params:.3g}"),
+        "tokens": float(f"{tokens:.3g}"),
+        "lr": [float(f"{lr * step:.2g}") for step in STEPS],
+        "batch_tokens": [float(f"{batch * step:.2g}") for step in STEPS],
+        "why": why,
+    }
