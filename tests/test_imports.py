@@ -44,10 +44,12 @@ ROOMS = {
     "estimate": _room(*GROUND, "laws", third_party=ANALYSIS),
     "advise": _room(*GROUND, "laws", "estimate", third_party=ANALYSIS),
     "plan": _room(*GROUND, "laws", "estimate", "advise", third_party=ANALYSIS),
-    "ingest": _room(*GROUND, third_party={"numpy", "pandas", "pyarrow"}),
+    "ingest": _room(*GROUND, "proxy", third_party={"numpy", "pandas", "pyarrow"}),
     "storage": _room(*GROUND, third_party={"numpy", "pandas", "sqlalchemy", "alembic"}),
-    "launch": _room(*GROUND, "train", third_party={"submitit", "ray"}),  # its packs, which need no torch
-    "train": _room(*GROUND, "laws", third_party={"numpy", "torch", "tokenizers", "triton"}),
+    "corpus": _room(*GROUND, third_party={"numpy", "tokenizers"}),
+    "proxy": _room(*GROUND, "laws", "corpus", third_party={"numpy"}),
+    "launch": _room(*GROUND, "proxy", third_party={"submitit", "ray"}),
+    "train": _room(*GROUND, "laws", "proxy", "corpus", third_party={"numpy", "torch", "triton"}),  # nobody imports it
     "plots": _room(*GROUND, "words", "laws", "estimate", "advise", third_party={"numpy", "plotly"}),
     "pipeline": _room(*GROUND, "laws", "estimate", "advise", "plan", "ingest", "storage", "launch", "simulate"),
     "simulate": _room(*GROUND, "laws", third_party={"numpy"}),
@@ -76,11 +78,10 @@ QUANTITIES = {
 EXCEPTIONS = {
     "lawfit/cli/convert.py": {"laws", "numpy"},  # exact rules on typed numbers: no store, nothing for the pipeline
     "lawfit/cli/conventions.py": {"laws"},  # the same
-    "lawfit/cli/corpus.py": {"train"},  # makes corpora, lazily and without torch
+    "lawfit/cli/corpus.py": {"corpus"},  # makes corpora, lazily
     "lawfit/cli/ingest.py": {"ingest"},  # the options of an ingest
     "lawfit/cli/launch.py": {"launch"},  # the options of a launch
     "lawfit/cli/simulate.py": {"numpy"},  # makes the random generator
-    "lawfit/ingest/trainer_log.py": {"train"},  # lawfit.train.table, without torch: what a row says is written once
 }
 SOURCES = sorted(
     path.relative_to(ROOT).as_posix()

@@ -15,7 +15,7 @@ from lawfit.cli.output import format_count, heading, note, pairs, plain, print_j
 from lawfit.errors import LawfitError
 
 if TYPE_CHECKING:
-    from lawfit.train.corpus import Manifest
+    from lawfit.corpus import Manifest
 
 app = typer.Typer(help="Make the tokenised text that runs train on, and look at it.", no_args_is_help=True)
 
@@ -93,8 +93,8 @@ def build(
     Examples: lawfit corpus build corpus;  lawfit corpus build notes ~/notes --suffix .md --suffix .txt;
     lawfit corpus build plays shakespeare.txt --cut --max-bytes 20k --validation-share 0.1
     """
-    from lawfit.train.corpus.build import VOCAB, build
-    from lawfit.train.corpus.documents import BROKEN, Reading
+    from lawfit.corpus.build import VOCAB, build
+    from lawfit.corpus.documents import BROKEN, Reading
 
     if vocab is not None and tokenizer is not None:
         raise typer.BadParameter("a tokenizer has its own vocabulary: give --vocab or --tokenizer, not both")
@@ -148,7 +148,7 @@ def import_(
 
     Example: lawfit corpus import owt --train train.bin --validation val.bin --vocab 50257
     """
-    from lawfit.train.corpus.token_files import import_tokens
+    from lawfit.corpus.token_files import import_tokens
 
     was_there = _is_corpus(folder)
     with progress(f"making {folder}", quiet=as_json) as advance:
@@ -173,7 +173,7 @@ def synthetic(
 
     Example: lawfit corpus synthetic zipf --tokens 100M --vocab 1024
     """
-    from lawfit.train.synthetic import build_synthetic
+    from lawfit.corpus.synthetic import build_synthetic
 
     was_there = _is_corpus(folder)
     with progress(f"making {folder}", quiet=as_json) as advance:
@@ -190,8 +190,8 @@ def show_(
     as_json: JsonOption = False,
 ) -> None:
     """Say what a corpus is made of, and show how the first document of its validation part reads."""
-    from lawfit.train.corpus import CorpusError, open_corpus
-    from lawfit.train.corpus.files import content_hash
+    from lawfit.corpus import CorpusError, open_corpus
+    from lawfit.corpus.files import content_hash
 
     corpus = open_corpus(folder)
     manifest = corpus.manifest
@@ -215,7 +215,7 @@ def show_(
 
 
 def _is_corpus(folder: Path) -> bool:
-    from lawfit.train.corpus.files import read_manifest
+    from lawfit.corpus.files import read_manifest
 
     return read_manifest(folder) is not None
 
@@ -266,10 +266,10 @@ def _rows(folder: Path, manifest: Manifest) -> list[tuple[str, str]]:
 
 def _sample(folder: Path, tokens: list[int]) -> str:
     """The first document of some tokens as text, or as numbers where nothing turns them into text."""
-    from lawfit.train.corpus.files import TOKENIZER
+    from lawfit.corpus.files import TOKENIZER
 
     try:
-        from lawfit.train.corpus.bpe import load_tokenizer, require_tokenizers
+        from lawfit.corpus.bpe import load_tokenizer, require_tokenizers
 
         require_tokenizers()
         tokenizer = load_tokenizer(folder / TOKENIZER)
@@ -280,7 +280,7 @@ def _sample(folder: Path, tokens: list[int]) -> str:
 
 
 def _rejections(folder: Path) -> list[tuple[str, str]]:
-    from lawfit.train.corpus.files import REJECTED
+    from lawfit.corpus.files import REJECTED
 
     path = folder / REJECTED
     if not path.exists():

@@ -16,8 +16,8 @@ from typing import Any, Final
 from lawfit.errors import LogFormatError
 from lawfit.ingest.source import TextLines, read_head, require_text
 from lawfit.ingest.table import Table, table_of_objects
+from lawfit.proxy.table import run_row  # the one place that knows what a row of the run table says
 from lawfit.records import Curve, Json, Rejection
-from lawfit.train.table import run_row  # the one place that knows what a row of the run table says
 
 FIRST_EVENT: Final = "start"
 SUFFIX: Final = ".jsonl"

@@ -9,7 +9,7 @@ from lawfit.launch.launcher import Job, JobState, JobStatus, Launcher
 from lawfit.launch.options import LaunchOptions
 from lawfit.launch.plan import LaunchError
 from lawfit.launch.run import LaunchReport, Plan, execute, make_plan
-from lawfit.train.pack import Pack
+from lawfit.proxy.pack import Pack
 
 __all__ = [
     "BACKENDS", "Failure", "Job", "JobState", "JobStatus", "LaunchError", "LaunchOptions", "LaunchReport", "Launcher",

@@ -14,8 +14,8 @@ from lawfit.launch import folder
 from lawfit.launch.folder import Task
 from lawfit.launch.follow import Follower, ended_runs
 from lawfit.launch.launcher import Job, JobState, JobStatus, Launcher
+from lawfit.proxy.trunks import halves, plan
 from lawfit.records import Json
-from lawfit.train.trunks import halves, plan
 from lawfit.units import counted
 
 RETRIES: Final = 2  # of a pack that died and came no further: from its checkpoint if it left one, else in halves

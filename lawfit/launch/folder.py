@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lawfit.proxy.pack import Pack, PackError, load_pack
 from lawfit.records import content_hash
-from lawfit.train.pack import Pack, PackError, load_pack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ def checkpoint_of(task: Task, logs: Path) -> Path:
 
 
 def log_of(run_id: str, logs: Path) -> Path:
-    """The log of a run; see lawfit.train.log."""
+    """The log of a run; see lawfit.proxy.log."""
     return logs / f"{run_id}.jsonl"
 
 

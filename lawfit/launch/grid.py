@@ -29,10 +29,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from lawfit.proxy.declared import build
+from lawfit.proxy.pack import Model, Pack, PackError, RunSettings, parse_pack
+from lawfit.proxy.trunks import SHARING
 from lawfit.records import Json
-from lawfit.train.declared import build
-from lawfit.train.pack import Model, Pack, PackError, RunSettings, parse_pack
-from lawfit.train.trunks import SHARING
 from lawfit.units import format_quantity
 
 _OWN: Final = ("shape", "tokens", "tokens_per_param", "batch_tokens", "lr", "weight_decay", "seeds", "warmup_fraction")

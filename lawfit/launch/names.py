@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from lawfit.launch.folder import task_of
-from lawfit.train.pack import Pack, RunSettings
+from lawfit.proxy.pack import Pack, RunSettings
 
 Named = tuple[str, Pack]  # a pack and the name of its file
 

@@ -16,9 +16,9 @@ from lawfit.errors import LawfitError
 from lawfit.launch import grid
 from lawfit.launch.folder import Task, begun, going_on, saved, task_of
 from lawfit.launch.names import Named
+from lawfit.proxy.pack import Pack, PackError, parse_pack
+from lawfit.proxy.trunks import halves, plan
 from lawfit.records import Json
-from lawfit.train.pack import Pack, PackError, parse_pack
-from lawfit.train.trunks import halves, plan
 
 MAX_RUNS: Final = 48  # of a pack, for what a process that dies can cost
 

@@ -19,10 +19,10 @@ from lawfit.launch.interrupt import stop_on_signal
 from lawfit.launch.names import recipe_names
 from lawfit.launch.options import LaunchOptions
 from lawfit.launch.plan import Corpus, LaunchError, read_packs, tasks
+from lawfit.proxy.log import on_another_corpus
+from lawfit.proxy.pack import Pack
+from lawfit.proxy.trunks import trained_tokens
 from lawfit.records import Json, Rejection
-from lawfit.train.log import on_another_corpus
-from lawfit.train.pack import Pack
-from lawfit.train.trunks import trained_tokens
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 Progress is a share of the run, 0 at its first step and 1 at its end, in tokens or in steps. A shape starts at 1;
 `warmed_up` puts a linear rise before it. What a trainer runs, step by step, is for the trainer to say
-(`lawfit.train.schedules`); these are the continuous shapes that laws and conversions speak of.
+(`lawfit.proxy.schedules`); these are the continuous shapes that laws and conversions speak of.
 """
 
 from __future__ import annotations

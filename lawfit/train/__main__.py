@@ -21,14 +21,14 @@ from pathlib import Path
 
 import torch
 
+from lawfit.corpus import MANIFEST, open_corpus
 from lawfit.errors import LawfitError
+from lawfit.proxy.log import on_another_corpus
+from lawfit.proxy.pack import Pack, load_pack, pack_schema
+from lawfit.proxy.trunks import cut, halves, plan
 from lawfit.train.capacity import largest_pack
-from lawfit.train.corpus import MANIFEST, open_corpus
-from lawfit.train.log import on_another_corpus
 from lawfit.train.loop import Outcome, ended, train
-from lawfit.train.pack import Pack, load_pack, pack_schema
 from lawfit.train.trainer import Trainer
-from lawfit.train.trunks import cut, halves, plan
 
 stopping = threading.Event()  # set by SIGTERM
 

@@ -6,8 +6,8 @@ import bisect
 
 import torch
 
+from lawfit.proxy.pack import Pack
 from lawfit.train.head_loss import SLICE_LOGITS
-from lawfit.train.pack import Pack
 
 RESERVE = 0.08  # of the device's memory: the driver, the text, and what the allocator cannot use
 BASE_BYTES = 2**28  # of a process, whatever it trains: workspaces of the libraries

@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from lawfit.corpus import Corpus
+from lawfit.proxy.log import RunLog, last_event, log_path, start_line
+from lawfit.proxy.pack import Pack
 from lawfit.records import Json
 from lawfit.train import machine
 from lawfit.train.checkpoint import Checkpoint, Clocks, Saved
-from lawfit.train.corpus import Corpus
-from lawfit.train.log import RunLog, last_event, log_path, start_line
-from lawfit.train.pack import Pack
 from lawfit.train.trainer import Evaluation, Steps, Trainer
 
 # The device works through its steps without the host, which looks at the clock this often, and first after a few steps.

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lawfit.proxy.pack import Model
 from lawfit.train.fused import add_norm, attention, rms_norm, swiglu
 from lawfit.train.head_loss import head_loss
-from lawfit.train.pack import Model
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
+from lawfit.proxy.pack import Model, Pack
 from lawfit.train.model import layout
-from lawfit.train.pack import Model, Pack
 
 Debias = tuple[Tensor, Tensor]  # what the first and the second moment are divided by, (K, 1) fp32; see `debias`
 Moments = tuple[Tensor, Tensor, Tensor]  # direction to walk against, new first, new second moments; each (K, P)

@@ -16,12 +16,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lawfit.corpus import Corpus, CorpusError, sequence_order
+from lawfit.proxy.pack import Pack, RunSettings
+from lawfit.proxy.trunks import plan
 from lawfit.train.compiler import compiled
-from lawfit.train.corpus import Corpus, CorpusError, sequence_order
 from lawfit.train.model import Stack, decayed_columns, initial_rows, layout, rate_columns
 from lawfit.train.optimizers import Columns, advance, debias, gradient_norm
-from lawfit.train.pack import Pack, RunSettings
-from lawfit.train.trunks import plan
 
 # A run diverges at its first loss or gradient that is not finite, or when it is this much worse than a uniform guess,
 # and worse than it began, for this many steps on end: a single spike can heal, and large first weights begin badly.

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lawfit.train.corpus import Corpus, Manifest
-from lawfit.train.pack import Model, Pack, RunSettings
+from lawfit.corpus import Corpus, Manifest
+from lawfit.proxy.pack import Model, Pack, RunSettings
 
 VOCAB = 4096
 EVAL_TOKENS = 2_097_152

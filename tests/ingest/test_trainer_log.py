@@ -14,8 +14,8 @@ from lawfit import pipeline
 from lawfit.cli.main import run
 from lawfit.errors import LogFormatError
 from lawfit.ingest import read_table
+from lawfit.proxy.table import run_row
 from lawfit.storage import Store
-from lawfit.train.table import run_row
 from tests.ingest.tables import read, runs
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "log_trainer.jsonl"  # finished, diverged, unfinished, finished

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lawfit.train.pack import Pack, parse_pack
+from lawfit.proxy.pack import Pack, parse_pack
 
 MODEL = {"layers": 1, "width": 8, "heads": 1, "hidden": 8, "vocab": 61, "seq_len": 8}
 GRID: dict[str, Any] = {

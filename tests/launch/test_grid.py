@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from lawfit.launch import grid
+from lawfit.proxy.pack import PackError
+from lawfit.proxy.table import read_csv
+from lawfit.proxy.trunks import plan
 from lawfit.settings import data_folder
-from lawfit.train.pack import PackError
-from lawfit.train.table import read_csv
-from lawfit.train.trunks import plan
 from tests.launch.conftest import GRID
 
 

@@ -20,11 +20,11 @@ pytest.importorskip("tokenizers", reason="the trainer needs lawfit[train]")
 import torch
 
 from lawfit import pipeline
+from lawfit.corpus import open_corpus
 from lawfit.errors import LawfitError, StoreError
 from lawfit.launch import LaunchError, LaunchOptions, Progress, devices
 from lawfit.records import RunStatus
 from lawfit.storage import Store
-from lawfit.train.corpus import open_corpus
 from lawfit.train.loop import train
 from lawfit.train.trainer import Trainer
 from tests.launch.conftest import make_pack, needs_proc, trainers, wait_for, write_corpus

@@ -14,9 +14,9 @@ from lawfit.launch.devices import choose_gpus, visible_gpus
 from lawfit.launch.folder import Task, checkpoint_of, log_of, save, saved, task_of
 from lawfit.launch.names import recipe_names
 from lawfit.launch.plan import MAX_RUNS, cut, tasks
-from lawfit.train.pack import Pack, PackError, parse_pack
-from lawfit.train.trunks import halves
-from lawfit.train.trunks import plan as rows_of
+from lawfit.proxy.pack import Pack, PackError, parse_pack
+from lawfit.proxy.trunks import halves
+from lawfit.proxy.trunks import plan as rows_of
 from tests.launch.conftest import make_pack, write_corpus
 
 LRS = (0.1, 0.2, 0.3, 0.4)

@@ -7,7 +7,7 @@ import pytest
 
 from lawfit.laws.counting import CONVENTIONS, Tables, convert_params, deepseek_allocation, flops_per_token
 from lawfit.laws.published import published_law
-from lawfit.train.pack import Model
+from lawfit.proxy.pack import Model
 from lawfit.units import training_flops
 
 LLAMA_7B = Tables(width=4096, vocab=32000)

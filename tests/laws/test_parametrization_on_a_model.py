@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from lawfit.laws.parametrization import Growth, Kind, Rules
+from lawfit.proxy.pack import Model
 from lawfit.train.model import layout, rate_columns
-from lawfit.train.pack import Model
 
 
 def test_agrees_with_the_trainer() -> None:

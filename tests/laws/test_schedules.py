@@ -13,7 +13,7 @@ import pytest
 from lawfit.laws import named_schedules, schedules
 from lawfit.laws.named_schedules import named_shape, of_run, unverified
 from lawfit.laws.schedules import Fall, Shape
-from lawfit.train.schedules import multipliers
+from lawfit.proxy.schedules import multipliers
 
 X = np.linspace(0, 1, 101)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lawfit.laws import transfer
 from lawfit.laws.timescale import DecayConvention, timescale
-from lawfit.train.pack import parse_pack
+from lawfit.proxy.pack import parse_pack
 
 batch = st.floats(1e3, 1e8)
 ratio = st.floats(0.1, 10)

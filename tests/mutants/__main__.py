@@ -35,7 +35,8 @@ from tests.mutants.faults import Fault, faults_of
 from tests.mutants.touched import Touched
 
 ROOT: Final = Path(__file__).parents[2]
-ROOMS: Final = ("laws", "estimate", "advise", "ingest", "storage", "launch", "train")
+ROOMS: Final = ("laws", "estimate", "advise", "ingest", "storage", "launch", "train", "proxy", "corpus")
+TESTS: Final = {"proxy": ("train", "launch"), "corpus": ("train",)}  # where a room has no folder of its own
 KERNELS: Final = ("lawfit/train/kernels.py", "lawfit/train/attention_kernels.py")  # what only a GPU runs
 LIMIT_S: Final = 900.0  # of one run of tests: far above what the slowest folder takes
 
@@ -158,7 +159,9 @@ def noticed(fault: Fault, tree: Path, touched: Touched | None, patience_s: float
 
 def tests_of(path: str, tree: Path) -> list[str]:
     """Test files of a source's folder."""
-    folders = ["tests/api", "tests/dashboard"] if path.startswith("api/") else [f"tests/{path.split('/')[1]}"]
+    room = path.split("/")[1]
+    folders = ("tests/api", "tests/dashboard") if path.startswith("api/") else TESTS.get(room, (room,))
+    folders = tuple(folder if "/" in folder else f"tests/{folder}" for folder in folders)
     return sorted(
         file.relative_to(tree).as_posix() for folder in folders for file in (tree / folder).rglob("test_*.py")
     )

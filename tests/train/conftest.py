@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lawfit.train.corpus import Corpus, Manifest
-from lawfit.train.corpus.build import build
-from lawfit.train.pack import Model
+from lawfit.corpus import Corpus, Manifest
+from lawfit.corpus.build import build
+from lawfit.proxy.pack import Model
 from tests.train.corpora import SMALL, write_sources
 
 # What is asked before anything is trained: grids and packs, schedules, corpora. Everything else computes with torch.

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lawfit.proxy.pack import Model, Pack, RunSettings
+from lawfit.proxy.schedules import multipliers
 from lawfit.train.model import layout
-from lawfit.train.pack import Model, Pack, RunSettings
-from lawfit.train.schedules import multipliers
 
 
 class RMSNorm(nn.Module):

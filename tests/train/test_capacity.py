@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from lawfit.proxy.pack import Model, Pack, RunSettings
+from lawfit.proxy.trunks import cut
 from lawfit.train import __main__ as command
 from lawfit.train.capacity import RESERVE, largest_pack, memory_bytes
-from lawfit.train.pack import Model, Pack, RunSettings
-from lawfit.train.trunks import cut
 
 MODEL = Model(layers=4, width=128, heads=4, hidden=352, vocab=4096, seq_len=512)
 RUNS = tuple(RunSettings(lr=1e-3, steps=100, init_seed=seed) for seed in range(50))

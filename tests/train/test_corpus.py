@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models
 
-from lawfit.train.corpus import CorpusError, Manifest, open_corpus
-from lawfit.train.corpus.build import build
-from lawfit.train.corpus.documents import Reading, gather, python_sources
-from lawfit.train.corpus.files import content_hash
-from lawfit.train.corpus.making import no_progress
-from lawfit.train.corpus.token_files import import_tokens
+from lawfit.corpus import CorpusError, Manifest, open_corpus
+from lawfit.corpus.build import build
+from lawfit.corpus.documents import Reading, gather, python_sources
+from lawfit.corpus.files import content_hash
+from lawfit.corpus.making import no_progress
+from lawfit.corpus.token_files import import_tokens
 from tests.train.corpora import SMALL, left_beside, left_by_a_killed_build, write_sources
 
 
@@ -182,7 +182,7 @@ def test_same_files_give_the_same_corpus(made: tuple[Path, Manifest], tmp_path: 
 def test_number_of_processes_does_not_matter(
     made: tuple[Path, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lawfit.train.corpus.bpe.CHUNK_BYTES", 500)
+    monkeypatch.setattr("lawfit.corpus.bpe.CHUNK_BYTES", 500)
     spread = build(tmp_path / "out", [made[0].parent / "source"], **{**SMALL, "workers": 2})
     assert spread.hash == made[1].hash
 
@@ -395,8 +395,8 @@ def test_texts_that_differ_in_white_space_are_copies_if_asked(tmp_path: Path) ->
 
 
 def test_the_module_says_what_is_wrong(made: tuple[Path, Manifest]) -> None:
-    """`python -m lawfit.train.corpus FOLDER`, in a folder with other files."""
-    words = [sys.executable, "-m", "lawfit.train.corpus", str(made[0].parent)]
+    """`python -m lawfit.corpus FOLDER`, in a folder with other files."""
+    words = [sys.executable, "-m", "lawfit.corpus", str(made[0].parent)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: ")

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from lawfit.train.corpus import CorpusError, Manifest, open_corpus
-from lawfit.train.corpus.build import build
-from lawfit.train.corpus.files import content_hash
+from lawfit.corpus import CorpusError, Manifest, open_corpus
+from lawfit.corpus.build import build
+from lawfit.corpus.files import content_hash
 from tests.train.corpora import SMALL, WHOLE, left_beside, left_by_a_killed_build
 
 
 def test_the_same_corpus_is_left_as_it_is(made: tuple[Path, Manifest], monkeypatch: pytest.MonkeyPatch) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in made[0].iterdir()}
-    monkeypatch.setattr("lawfit.train.corpus.bpe.train_tokenizer", None)  # nothing is made again to see that
+    monkeypatch.setattr("lawfit.corpus.bpe.train_tokenizer", None)  # nothing is made again to see that
     assert build(made[0], [made[0].parent / "source"], **SMALL) == made[1]
     assert {path.name: path.stat().st_mtime_ns for path in made[0].iterdir()} == before
 
@@ -55,8 +55,8 @@ def test_only_one_process_makes_it(made: tuple[Path, Manifest], tmp_path: Path) 
 BUILD = """
 import resource, sys
 from pathlib import Path
-from lawfit.train.corpus import CorpusError
-from lawfit.train.corpus.build import build
+from lawfit.corpus import CorpusError
+from lawfit.corpus.build import build
 largest, step = int(sys.argv[3]), sys.argv[4]
 if largest:
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
@@ -132,8 +132,8 @@ def test_an_empty_folder_is_filled(
 SPREAD = """
 import multiprocessing, os, sys, time
 from pathlib import Path
-from lawfit.train.corpus import CorpusError, bpe
-from lawfit.train.corpus.build import build
+from lawfit.corpus import CorpusError, bpe
+from lawfit.corpus.build import build
 bpe.CHUNK_BYTES = 100  # many more chunks than are under way at a time
 def watch(what, share):
     if what.startswith("making") and sys.argv[3] == "worker":

@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lawfit.train.corpus import Corpus
+from lawfit.corpus import Corpus
+from lawfit.proxy.pack import Model, Pack, RunSettings
 from lawfit.train.fused import add_norm, attention, swiglu
 from lawfit.train.head_loss import head_loss
 from lawfit.train.loop import Outcome, train
 from lawfit.train.model import rope_table
-from lawfit.train.pack import Model, Pack, RunSettings
 from lawfit.train.trainer import Trainer
 
 MODEL = Model(layers=2, width=64, heads=2, hidden=96, vocab=64, seq_len=64, qk_norm=True)

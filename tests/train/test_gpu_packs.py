@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+from lawfit.corpus import Corpus
+from lawfit.proxy.pack import Model, Pack, RunSettings
 from lawfit.train import machine
-from lawfit.train.corpus import Corpus
 from lawfit.train.loop import Outcome, train
-from lawfit.train.pack import Model, Pack, RunSettings
 from lawfit.train.trainer import Trainer
 
 GPU = torch.device("cuda")

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import torch
 
-from lawfit.train.corpus import Corpus, CorpusError, sequence_order
-from lawfit.train.log import RunLog, start_line
+from lawfit.corpus import Corpus, CorpusError, sequence_order
+from lawfit.proxy.log import RunLog, start_line
+from lawfit.proxy.pack import Model, Pack, RunSettings
+from lawfit.proxy.table import run_row
 from lawfit.train.loop import Outcome, train
 from lawfit.train.model import initial_rows
-from lawfit.train.pack import Model, Pack, RunSettings
-from lawfit.train.table import run_row
 from lawfit.train.trainer import Steps, Trainer
 from tests.train import reference
 

@@ -14,12 +14,12 @@ import pytest
 import torch
 
 import lawfit
+from lawfit.corpus import Corpus, sequence_order
+from lawfit.proxy.noise_scale import noise_scale
+from lawfit.proxy.pack import Model, Pack, RunSettings
 from lawfit.train import machine
-from lawfit.train.corpus import Corpus, sequence_order
 from lawfit.train.loop import train
 from lawfit.train.model import initial_rows, layout
-from lawfit.train.noise_scale import noise_scale
-from lawfit.train.pack import Model, Pack, RunSettings
 from lawfit.train.trainer import Trainer
 from tests.train import reference
 

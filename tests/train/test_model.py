@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
+from lawfit.proxy.pack import Model, Pack, RunSettings
 from lawfit.train.model import decayed_columns, initial_rows, layout, rate_columns
-from lawfit.train.pack import Model, Pack, RunSettings
 from lawfit.train.trainer import Trainer
 from tests.train import reference
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from lawfit.proxy.pack import Model, Pack, RunSettings
 from lawfit.train.model import Slot, layout
 from lawfit.train.optimizers import Columns, advance, debias, gradient_norm, orthogonalised
-from lawfit.train.pack import Model, Pack, RunSettings
 
 RUNS = (
     RunSettings(lr=1e-2, steps=10, weight_decay=0.0, clip=0.0, momentum=0.9),

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from lawfit.launch.grid import packs as grid_packs
+from lawfit.proxy.pack import PackError, RunSettings, load_pack, pack_schema, parse_pack
 from lawfit.settings import data_folder
-from lawfit.train.pack import PackError, RunSettings, load_pack, pack_schema, parse_pack
 from tests.golden_numbers import check
 
 GOOD: dict[str, Any] = {
@@ -205,5 +205,5 @@ def test_not_finite_is_refused_in_python_too(value: float) -> None:
 
 def test_packs_are_read_without_torch() -> None:
     """The launcher plans with them, and must not wait for an import of seconds."""
-    code = "import sys, lawfit.train.pack, lawfit.train.trunks; sys.exit('torch' in sys.modules)"
+    code = "import sys, lawfit.proxy.pack, lawfit.proxy.trunks; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 import torch
 
+from lawfit.corpus import Corpus
 from lawfit.errors import LawfitError
+from lawfit.proxy.pack import Model, Pack, RunSettings
 from lawfit.train import __main__ as command
-from lawfit.train.corpus import Corpus
 from lawfit.train.loop import ended, train
-from lawfit.train.pack import Model, Pack, RunSettings
 from lawfit.train.trainer import Trainer
 
 STEPS = 40

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lawfit.corpus import Corpus
 from lawfit.laws import schedules
-from lawfit.train.corpus import Corpus
-from lawfit.train.pack import Model, Pack, RunSettings
-from lawfit.train.schedules import SCHEDULES, ends_on_the_way, multipliers
+from lawfit.proxy.pack import Model, Pack, RunSettings
+from lawfit.proxy.schedules import SCHEDULES, ends_on_the_way, multipliers
 
 X = np.arange(100) / 100
 WSD_S = "wsd_s:ends=0.25/0.5/1,cooldown=0.2"

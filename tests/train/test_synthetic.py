@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lawfit.train.corpus import CorpusError, open_corpus
-from lawfit.train.corpus.files import content_hash
-from lawfit.train.pack import Model, Pack, RunSettings
-from lawfit.train.synthetic import WEIGHTS, Ints, Source, build_synthetic
+from lawfit.corpus import CorpusError, open_corpus
+from lawfit.corpus.files import content_hash
+from lawfit.corpus.synthetic import WEIGHTS, Ints, Source, build_synthetic
+from lawfit.proxy.pack import Model, Pack, RunSettings
 
 
 def sample(source: Source, length: int, chains: int, rng: np.random.Generator) -> Ints:

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from lawfit import pipeline
+from lawfit.corpus import Corpus, Manifest
 from lawfit.ingest import IngestOptions
 from lawfit.launch import grid
+from lawfit.proxy.log import start_line
+from lawfit.proxy.pack import Model, Pack, RunSettings
 from lawfit.records import RunStatus
 from lawfit.train import table
 from lawfit.train.__main__ import main as train_main
-from lawfit.train.corpus import Corpus, Manifest
-from lawfit.train.log import start_line
-from lawfit.train.pack import Model, Pack, RunSettings
 from tests.train.test_resume import write_corpus
 
 GRID: dict[str, Any] = {

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import torch
 
-from lawfit.train.corpus import Corpus
+from lawfit.corpus import Corpus
+from lawfit.proxy.pack import Model, Pack, RunSettings
+from lawfit.proxy.trunks import Branch, halves, plan, trained_tokens
 from lawfit.train.loop import Outcome, ended, train
-from lawfit.train.pack import Model, Pack, RunSettings
 from lawfit.train.trainer import Trainer
-from lawfit.train.trunks import Branch, halves, plan, trained_tokens
 from tests.train.test_resume import TIMINGS, write_corpus
 
 CPU = torch.device("cpu")

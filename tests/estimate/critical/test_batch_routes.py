@@ -17,7 +17,7 @@ from lawfit.estimate.critical.data_laws import fit_data_laws
 from lawfit.estimate.critical.noise_scale import fit_noise_scale
 from lawfit.estimate.critical.three_term import best_over_lr
 from lawfit.estimate.numerics.optimum_law import fit_optimum_law, separate_params_from_tokens
-from lawfit.train.noise_scale import noise_scale
+from lawfit.proxy.noise_scale import noise_scale
 
 DOUBLING = 5e5
 BATCHES = 32768.0 * 2.0 ** np.arange(8)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from lawfit.train.corpus.documents import Documents, read_text
-from lawfit.train.corpus.files import MAX_VOCAB, CorpusError
+from lawfit.corpus.documents import Documents, read_text
+from lawfit.corpus.files import MAX_VOCAB, CorpusError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lawfit.train.corpus.files import (
+from lawfit.corpus.files import (
     BLOCK_BYTES,
     MAX_VOCAB,
     CorpusError,
@@ -21,7 +21,7 @@ from lawfit.train.corpus.files import (
     read_manifest,
     write_manifest,
 )
-from lawfit.train.corpus.making import Progress, no_progress, same_or_refused, scratch
+from lawfit.corpus.making import Progress, no_progress, same_or_refused, scratch
 
 
 def import_tokens(

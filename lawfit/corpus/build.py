@@ -12,9 +12,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from lawfit.train.corpus import bpe
-from lawfit.train.corpus.documents import Documents, Reading, gather, left_out, python_sources
-from lawfit.train.corpus.files import (
+from lawfit.corpus import bpe
+from lawfit.corpus.documents import Documents, Reading, gather, left_out, python_sources
+from lawfit.corpus.files import (
     MAX_VOCAB,
     PARTS,
     REJECTED,
@@ -27,7 +27,7 @@ from lawfit.train.corpus.files import (
     read_manifest,
     write_manifest,
 )
-from lawfit.train.corpus.making import Progress, no_progress, same_or_refused, scratch
+from lawfit.corpus.making import Progress, no_progress, same_or_refused, scratch
 
 TEXTS = "documents"  # all text, while the corpus is made
 DEFAULT_READING = Reading()

@@ -1,4 +1,4 @@
-"""`python -m lawfit.train.corpus FOLDER`: the default corpus, where only the trainer's packages are installed."""
+"""`python -m lawfit.corpus FOLDER`: the default corpus, where only the trainer's packages are installed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from lawfit.train.corpus.build import build
-from lawfit.train.corpus.files import CorpusError
+from lawfit.corpus.build import build
+from lawfit.corpus.files import CorpusError
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        prog="python -m lawfit.train.corpus", description="Corpus of this Python's sources."
-    )
+    parser = argparse.ArgumentParser(prog="python -m lawfit.corpus", description="Corpus of this Python's sources.")
     parser.add_argument("folder", type=Path)
     try:
         print(json.dumps(asdict(build(parser.parse_args().folder))))

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from lawfit.proxy.pack import Pack, RunSettings
 from lawfit.records import content_hash
-from lawfit.train.pack import Pack, RunSettings
 
 SHARING = ("constant", "wsd")  # the other schedules fall from their first step on, at a pace that knows the last
 

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lawfit.declared import About, fields_of
+from lawfit.proxy.declared import PackError, build, check, demand, object_schema
+from lawfit.proxy.schedules import NAMED, SCHEDULES, multipliers
 from lawfit.records import Json, content_hash
-from lawfit.train.declared import PackError, build, check, demand, object_schema
-from lawfit.train.schedules import NAMED, SCHEDULES, multipliers
 
 __all__ = ["Model", "Pack", "PackError", "RunSettings", "load_pack", "pack_schema", "parse_pack"]
 
@@ -156,7 +156,7 @@ class RunSettings:
 class Pack:
     """K runs of one shape, one batch size and one optimizer, trained in a single program.
 
-    Runs of schedule wsd or constant that are the same up to a step share it: see `lawfit.train.trunks`.
+    Runs of schedule wsd or constant that are the same up to a step share it: see `lawfit.proxy.trunks`.
     """
 
     name: Annotated[str, About("For people and file names.")]

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from lawfit.corpus import Manifest
 from lawfit.errors import LawfitError
+from lawfit.proxy.noise_scale import noise_scale
+from lawfit.proxy.pack import Pack
+from lawfit.proxy.schedules import ends_on_the_way
 from lawfit.records import Json
-from lawfit.train.corpus import Manifest
-from lawfit.train.noise_scale import noise_scale
-from lawfit.train.pack import Pack
-from lawfit.train.schedules import ends_on_the_way
 
 
 def log_path(folder: Path, run_id: str) -> Path:

@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from lawfit.train.corpus.files import CorpusSettingError, Manifest, content_hash, read_manifest, write_manifest
-from lawfit.train.corpus.making import Progress, no_progress, same_or_refused, scratch
+from lawfit.corpus.files import CorpusSettingError, Manifest, content_hash, read_manifest, write_manifest
+from lawfit.corpus.making import Progress, no_progress, same_or_refused, scratch
 
 MIN_VOCAB, MAX_VOCAB = 8, 4096  # the entropy is a sum over pairs of tokens
 WEIGHTS = (0.2, 0.5, 0.3)  # of frequencies, last token, last token but one

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
-from lawfit.train.corpus.files import CONTENT, MANIFEST, CorpusError, Manifest, read_manifest
+from lawfit.corpus.files import CONTENT, MANIFEST, CorpusError, Manifest, read_manifest
 
 SCRATCH = "making"
 LOCK = "lock"

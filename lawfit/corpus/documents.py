@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, cast
 
-from lawfit.train.corpus.files import CorpusError
-from lawfit.train.corpus.making import Progress
+from lawfit.corpus.files import CorpusError
+from lawfit.corpus.making import Progress
 
 LINES = (".jsonl", ".ndjson")
 GZIP = ".gz"

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from lawfit.errors import LawfitError
+from lawfit.proxy.pack import Model, RunSettings
 from lawfit.records import Json
-from lawfit.train.pack import Model, RunSettings
 
 CURVE_POINTS = 20  # per run
 
@@ -199,7 +199,7 @@ def _place(row: Mapping[str, Json]) -> tuple[float | str, ...]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m lawfit.train.table", description="Run logs -> CSV tables.")
+    parser = argparse.ArgumentParser(prog="python -m lawfit.proxy.table", description="Run logs -> CSV tables.")
     parser.add_argument("logs", nargs="+", type=Path, help="folders with <run id>.jsonl")
     parser.add_argument("--runs", type=Path, required=True, help="CSV of the runs to write")
     parser.add_argument("--curves", type=Path, help="CSV of the thinned training losses to write")
