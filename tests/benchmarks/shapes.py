@@ -65,6 +65,7 @@ class Optima:
     size: Ints  # (scales,) index of the size: parameters and shape
     log: Floats  # (2 scales,)
     cov: Floats  # (2 scales, 2 scales)
+    floor: Floats  # (scales,) ln loss at the optimum
     valley: Floats  # coefficients of the shared valley
 
     def axis(self, axis: int) -> tuple[Floats, Floats]:
@@ -140,6 +141,7 @@ def smooth_optima(runs: pd.DataFrame) -> Optima:
         size=of_scale["size"].first().to_numpy(),
         log=theta[: 2 * count],
         cov=np.linalg.inv(slope.T @ slope)[: 2 * count, : 2 * count],
+        floor=theta[2 * count : 3 * count],
         valley=theta[3 * count :],
     )
 

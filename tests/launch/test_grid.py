@@ -144,6 +144,7 @@ def test_a_bad_grid_is_refused(content: Any, message: str) -> None:
     [
         *(("sweep", 709), ("critical_batch", 82), ("mup", 30), ("wsd", 12), ("held_back", 34)),
         *(("shapes", 328), ("few_tokens", 132), ("repeated", 248), ("weight_decay", 198)),
+        ("wsd_sweep", 581),
     ],
 )
 def test_shipped_runs_come_from_the_shipped_grids(table: str, fewest: int) -> None:
@@ -152,8 +153,11 @@ def test_shipped_runs_come_from_the_shipped_grids(table: str, fewest: int) -> No
         for pack in grid.packs(json.loads(path.read_text())):
             assert pack.corpus_hash
             ids |= {pack.run_id(i, pack.corpus_hash) for i in range(len(pack.runs))}
-    shipped = {row["run_id"] for row in read_csv(data_folder() / f"proxy_{table}.csv")}
+    rows = read_csv(data_folder() / f"proxy_{table}.csv")
+    shipped = {row["run_id"] for row in rows}
     assert len(shipped) >= fewest
     assert shipped <= ids
     curves = "proxy_curves.csv" if table == "sweep" else f"proxy_{table}_curves.csv"
-    assert {row["run_id"] for row in read_csv(data_folder() / curves)} == shipped
+    drawn = {row["run_id"] for row in read_csv(data_folder() / curves)}
+    assert drawn <= shipped
+    assert {row["run_id"] for row in rows if row["diverged"] != "1"} <= drawn  # others may end before their first line
