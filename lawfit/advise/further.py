@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.advise.expected_loss import choice_words, digits, expected_loss
+from lawfit.advise.expected_loss import choice_lines, digits, expected_loss
 from lawfit.advise.third_input import Asked, asked_for, loss_at_third
 from lawfit.ask import Target
 from lawfit.errors import NotEnoughData
@@ -21,6 +21,7 @@ from lawfit.estimate.critical.laws import AveragedLaw
 from lawfit.estimate.numerics.optimum_law import OptimumLaw, PredictedOptimum
 from lawfit.estimate.weight_decay.timescale import RATIO
 from lawfit.factors import WEIGHT_DECAY
+from lawfit.findings import Found, finding
 from lawfit.laws.timescale import DecayConvention, weight_decay_of
 from lawfit.records import Fit, FitStatus
 
@@ -37,7 +38,7 @@ ANSWERS: Final[Mapping[str, tuple[str, str]]] = {
 
 def further_answers(
     laws: Mapping[str, Fit],
-    missing: Mapping[str, str],
+    missing: Mapping[str, Found],
     target: Target,
     *,
     recipe_key: str,
@@ -72,11 +73,11 @@ def further_answers(
             except NotEnoughData as error:
                 if Asked.of(target) is not None:  # it was asked for
                     raise
-                missing = {**missing, kind: str(error)}
+                missing = {**missing, kind: error.finding}
                 continue
         if fit.recipe_key != recipe_key:
             answer["from_recipe"] = fit.recipe_name
-            answer["notes"].insert(0, f"measured in recipe {fit.recipe_name}, which differs in its schedule alone")
+            answer["notes"].insert(0, finding("advice.of_sister", recipe=fit.recipe_name))
         found[ANSWERS[kind][0]] = answer
     if (third := Asked.of(target)) is not None and found["expected_loss"] is None:
         raise no_law_for(third, missing.get("loss", ""))
@@ -84,11 +85,9 @@ def further_answers(
     return {**found, "missing": lacking}
 
 
-def no_law_for(third: Asked, why: str) -> NotEnoughData:
+def no_law_for(third: Asked, why: Found) -> NotEnoughData:
     """The error of a further input that is asked for where there is no law of the loss."""
-    return NotEnoughData(
-        f"{third.words()}: it takes a law of the loss, and there is none: {why or 'this fit has none'}"
-    )
+    return NotEnoughData(finding("advice.third_without_law", third=third.found, why=why or finding("advice.none")))
 
 
 def weight_decay_answer(fit: Fit, target: Target, *, lr: float, batch_tokens: float) -> dict[str, Any]:
@@ -191,13 +190,13 @@ def loss_answer(fit: Fit, target: Target) -> dict[str, Any]:
     else:  # the form that answers says how well it is known, beside the law of ordinary runs
         law = loss_at_third(fit, third, target.level)
         standing = {**_standing(replace(fit, status=law.status), decades), "notes": law.doubts}
-    return {**answer, "lines": choice_words(answer), **standing}
+    return {**answer, "lines": choice_lines(answer), **standing}
 
 
-def level_sentences(
+def level_notes(
     settings: Sequence[Mapping[str, Any]], answer: Mapping[str, Any] | None, decay_kind: str
-) -> list[str]:
-    """A sentence where another weight decay of the runs lies nearer to the advised one than the level that is held.
+) -> list[Found]:
+    """A note where another weight decay of the runs lies nearer to the advised one than the level that is held.
 
     Parameters
     ----------
@@ -213,11 +212,7 @@ def level_sentences(
     nearest = min(apart, key=lambda level: apart[level], default="")
     if not nearest or nearest == held["level"]:
         return []
-    words = (
-        f"learning rate and batch hold at weight decay {held['level']}, while {digits(advised):.2g} is advised here, "
-        f"to which the runs at {nearest} are nearer: lawfit fit --at weight_decay={nearest} answers from those"
-    )
-    return [words]
+    return [finding("advice.nearer_decay", held=held["level"], weight_decay=digits(advised), nearest=nearest)]
 
 
 def _positive(level: str) -> float | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lawfit.errors import FitError, NoFit, NotEnoughData
-from lawfit.findings import as_json, joined
+from lawfit.findings import as_json, finding, joined
 from lawfit.records import (
     Fit,
     FitStatus,
@@ -169,7 +169,7 @@ def fit_evidence(
     except FitError as error:
         if not laws and evidence.targets and not evidence.runs:
             why = found.details.get(STEPS_TABLE) or found.missing[CRITICAL_BATCH]
-            raise NotEnoughData(f"steps to a target are all that this recipe has, and {why}") from None
+            raise NotEnoughData(finding("pipeline.only_targets", why=why)) from None
         if not laws:
             raise
         # runs that carry no law of the learning rate may carry others; without runs there is nothing to explain
@@ -194,9 +194,7 @@ def fit_evidence(
         "other_laws": dict(found.other),
     }
     if sister is not None and sister.kind in found.missing:
-        words = (
-            f"{sister.payload['words']}; measured in recipe {sister.recipe_name}, which differs in its schedule alone"
-        )
+        words = joined([sister.payload["words"], finding("advice.of_sister", recipe=sister.recipe_name)])
         lines = sister.payload.get("lines", [])
         named["laws"][sister.kind] = {
             "fit_id": sister.id,
@@ -261,7 +259,7 @@ def fit_runs(
     payload = {
         **analysis.payload,
         "lending": lending.to_json(),
-        "not_lent": lending.sentences(),
+        "not_lent": lending.not_lent(),
         "warnings": [
             *analysis.payload["warnings"],
             *(lending.assumed.get("lr_joint", ()) if analysis.status is FitStatus.SPARSE else ()),

@@ -15,8 +15,8 @@ from lawfit.advise.further import ANSWERS, critical_along, interval_along
 from lawfit.advise.third_input import asked_for
 from lawfit.ask import THIRD_INPUTS, ThirdInputs
 from lawfit.plots import style
-from lawfit.plots.words import scale_words
 from lawfit.units import format_quantity
+from lawfit.words.answers import scale_words
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

@@ -6,8 +6,12 @@ format strings with a few words more than Python's own::
     {params:q}            1.2B        a count of parameters or tokens
     {lr:lr}               6.12e-4     a learning rate
     {cost:pct}            0.06 %      a share of the loss
+    {level:share}         90 %        another share, as it was stated
     {scales:count scale}  3 scales    a number of things; a plural that is not an "s" follows as a third word
-    {names:join , }       a, b        a list with what stands between; "and" alone gives "a, b and c"
+    {name:input}          parameters  an input of a law by its field; "setting": a setting of the runs by its column
+    {names:join , }       a, b        a list with what stands between; "and" or "or" alone gives "a, b and c"
+    {rates:lr and}        1e-3 and 2e-3  the same, each written in one of the ways above
+    {names:few or}        a to z      the same, the ends alone where there are many
 
 A finding among the data is told where it stands. Sentences begin in lower case and end without a full stop.
 """
@@ -25,12 +29,24 @@ from lawfit.units import counted, format_duration, format_flops, format_lr, form
 
 Sentence = str | Callable[[Mapping[str, Any]], str]
 
+MOST_NAMED: Final = 6  # levels of a setting, of which all are named
+INPUTS: Final[Mapping[str, str]] = {"params": "parameters", "lr": "learning rate", "batch_tokens": "batch"}
+
+
+def setting_name(column: str) -> str:
+    """As people say it."""
+    return "weight decay" if column == "weight_decay" else column
+
+
 _WRITTEN: Final[Mapping[str, Callable[[Any], str]]] = {
     "q": format_quantity,
     "lr": format_lr,
     "pct": format_percent,
     "flops": format_flops,
     "time": format_duration,
+    "share": lambda share: f"{100 * share:g} %",
+    "input": lambda name: INPUTS.get(name, name),
+    "setting": setting_name,
 }
 
 
@@ -83,13 +99,16 @@ class _Writer(string.Formatter):
         if is_finding(value):
             return tell(value)
         kind, _, rest = format_spec.partition(" ")
+        if isinstance(value, list | tuple):
+            each = [self.format_field(one, "" if kind in ("join", "few") else kind) for one in value]
+            return (
+                f"{each[0]} to {each[-1]}" if kind == "few" and len(each) > MOST_NAMED else listed(each, rest or ", ")
+            )
         if kind in _WRITTEN:
             return _WRITTEN[kind](value)
         if kind == "count":
             noun, _, plural = rest.partition(" ")
             return counted(value, noun, plural)
-        if isinstance(value, list | tuple):
-            return listed([self.format_field(each, "") for each in value], rest or ", ")
         return str(format(value, format_spec))
 
 
@@ -98,6 +117,6 @@ _WRITER: Final = _Writer()
 
 def listed(words: list[str], between: str = "and") -> str:
     """``a, b and c``, or with something else between."""
-    if between != "and":
+    if between not in ("and", "or"):
         return between.join(words)
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    return f" {between} ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -18,11 +18,13 @@ from lawfit.cli.card import card
 from lawfit.errors import NoFit
 from lawfit.estimate.loss import law as loss_law
 from lawfit.estimate.lr_batch.analysis import FitOptions
+from lawfit.findings import finding
 from lawfit.pipeline.fitting import evidence_of
 from lawfit.plots.report import report_html
 from lawfit.records import FitStatus, Recipe, Run, RunStatus, StepsToTarget, Sweep, TargetSweep
 from lawfit.simulate import Design, FurtherTruth, Truth, simulate_sweep, simulate_targets, simulate_weight_decay
 from lawfit.storage import Store
+from lawfit.words import tell, told
 
 QUICK = FitOptions(backtest=False)
 TRUTH, FURTHER = Truth(noise=0.0005), FurtherTruth()
@@ -76,7 +78,7 @@ def test_everything_is_fitted_stored_and_answered(store: Store) -> None:
         assert found["high"] / found["low"] < widths[name], name
         assert found["fit_id"] in {f.id for f in store.fits()}
     assert answer["weight_decay"]["independent"] == pytest.approx(lr * answer["weight_decay"]["value"], rel=1e-4)
-    assert answer["critical_batch"]["definition"]["words"] == "100 % more tokens than with a very small batch"
+    assert told(answer["critical_batch"]["definition"]["words"]) == "100 % more tokens than with a very small batch"
     assert json.dumps(answer, allow_nan=False)
 
 
@@ -104,10 +106,11 @@ def test_a_grid_alone_says_what_each_law_takes(store: Store) -> None:
     assert set(fit.payload["missing"]) == {"loss", "critical_batch", "timescale"}
     answer = pipeline.recommend(store, None, TARGET)
     assert [answer[name] for name in ("weight_decay", "critical_batch", "expected_loss")] == [None, None, None]
-    assert "run three or more values" in answer["missing"]["weight_decay"]
-    assert "three or more batch sizes" in answer["missing"]["critical_batch"]
-    assert "6 scales" in answer["missing"]["expected_loss"]
-    assert all("\n" not in sentence and len(sentence) < 250 for sentence in answer["missing"].values())
+    missing = told(answer["missing"])
+    assert "run three or more values" in missing["weight_decay"]
+    assert "three or more batch sizes" in missing["critical_batch"]
+    assert "6 scales" in missing["expected_loss"]
+    assert all("\n" not in sentence and len(sentence) < 250 for sentence in missing.values())
 
 
 @pytest.mark.one_database
@@ -125,7 +128,7 @@ def test_an_uncertified_law_is_stored_and_does_not_answer(store: Store, monkeypa
     assert law.payload["fit"]["certificate"]["reasons"] == law.payload["reasons"] != []
     answer = pipeline.recommend(store, None, TARGET)
     assert answer["expected_loss"] is None
-    assert "not certified" in answer["missing"]["expected_loss"]
+    assert "not certified" in tell(answer["missing"]["expected_loss"])
 
 
 class TestConventions:
@@ -195,8 +198,10 @@ def test_a_fit_of_one_law_alone_does_not_recommend(store: Store) -> None:
     said = pipeline.recommend(store, None, TARGET, fit_id=fit.payload["laws"]["loss"]["fit_id"])
     assert said["recommendation"] == {"lr": None, "batch_tokens": None}
     assert said["expected_loss"]["low"] < said["expected_loss"]["value"] < said["expected_loss"]["high"]
-    with pytest.raises(NoFit, match="timescale law alone"):
-        pipeline.recommend(store, None, TARGET, fit_id=fit.payload["laws"]["timescale"]["fit_id"])
+    fit_id = fit.payload["laws"]["timescale"]["fit_id"]
+    with pytest.raises(NoFit) as caught:
+        pipeline.recommend(store, None, TARGET, fit_id=fit_id)
+    assert caught.value.finding == finding("pipeline.one_law", fit_id=fit_id, kind="timescale")
 
 
 @pytest.mark.one_database
@@ -269,7 +274,7 @@ class TestSister:
         mine, sister = self.recipes()
         answer = self.fitted(store, mine, sister)
         assert answer["critical_batch"]["from_recipe"] == "constant"
-        assert "differs in its schedule alone" in answer["critical_batch"]["notes"][0]
+        assert answer["critical_batch"]["notes"][0] == finding("advice.of_sister", recipe="constant").to_json()
         assert "from_recipe" not in answer["weight_decay"]
         assert answer["missing"] == {}
 
@@ -279,4 +284,4 @@ class TestSister:
         mine, sister = self.recipes()
         answer = self.fitted(store, mine, replace(sister, **change))
         assert answer["critical_batch"] is None
-        assert "three or more batch sizes" in answer["missing"]["critical_batch"]
+        assert "three or more batch sizes" in tell(answer["missing"]["critical_batch"])

@@ -20,9 +20,9 @@ from lawfit.estimate.observe.observations import observe
 from lawfit.estimate.other_laws import compute_laws, fit_other_laws, lr_batch_forms, max_lr, power_scheduler
 from lawfit.laws.lr_batch import Power, PowerScheduler, Saturating, Surge, max_initial_lr
 from lawfit.pipeline.fitting import fit_evidence
-from lawfit.plots.words import OTHER_LAWS, other_law_rows
 from lawfit.records import OptimumStatus, Run
 from lawfit.units import format_quantity
+from lawfit.words.answers import OTHER_LAWS, other_law_rows
 from tests.estimate.simulated import RECIPE, run, sweep
 
 BATCHES = np.geomspace(2**14, 2**21, 8)

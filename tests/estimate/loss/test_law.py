@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lawfit.advise.expected_loss import choice_words, expected_loss
+from lawfit.advise.expected_loss import choice_lines, expected_loss
 from lawfit.ask import Target
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.loss import law as module
@@ -95,11 +95,10 @@ def test_the_answer_holds_the_truth_and_says_what_moves_it(payload: Mapping[str,
     assert lower["value"] < higher["value"]
     moved = answer["choice"]["moves"]
     assert moved["asymptote"] == pytest.approx((higher["value"] - lower["value"]) / answer["value"], rel=0.5)
-    words = choice_words(answer)
-    assert "asymptote of the additive form: free" in words[1]
-    assert words[2].startswith(
-        f"the choice that moves it most: the {'form' if moved['form'] > moved['asymptote'] else ''}"
-    )
+    _, asymptotes, moves = choice_lines(answer)
+    assert (asymptotes.code, asymptotes.data["left_out"]) == ("advice.asymptotes", False)
+    assert asymptotes.data["cases"][0]["case"] == "free"
+    assert (moves.code, moves.data["choice"]) == ("advice.moves_loss", max(moved, key=moved.__getitem__))
 
 
 def test_too_few_scales_are_one_form_and_say_so(rng: np.random.Generator) -> None:

@@ -22,9 +22,9 @@ from lawfit.estimate.lr_batch.analysis import FitOptions
 from lawfit.estimate.lr_batch.ensemble import left_out_groups
 from lawfit.estimate.numerics.optima import locate_lr_per_batch
 from lawfit.laws.lr_batch import AcrossScales
-from lawfit.plots.words import at_batch_words
 from lawfit.records import Fit
 from lawfit.simulate import REFERENCE_TOKENS
+from lawfit.words.answers import at_batch_words
 from tests.estimate.noise_batch import NoiseBatchTruth, SurgeBatchTruth
 from tests.estimate.simulated import NINE, RECIPE, fit_of, nine_fit, nine_scales, sweep
 from tests.estimate.step_law import read_step_law
