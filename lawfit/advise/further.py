@@ -28,11 +28,11 @@ from lawfit.records import Fit, FitStatus
 Floats = NDArray[np.float64]
 
 FAR_DECADES: Final = 0.05  # beyond the runs by more than this is an extrapolation
-# kind of fit -> what it answers, as the document and people call it
-ANSWERS: Final[Mapping[str, tuple[str, str]]] = {
-    "timescale": ("weight_decay", "weight decay"),
-    "critical_batch": ("critical_batch", "critical batch size"),
-    "loss": ("expected_loss", "expected loss"),
+# kind of fit -> what it answers, as the document calls it
+ANSWERS: Final[Mapping[str, str]] = {
+    "timescale": "weight_decay",
+    "critical_batch": "critical_batch",
+    "loss": "expected_loss",
 }
 
 
@@ -59,7 +59,7 @@ def further_answers(
     NotEnoughData
         A further input of the loss is asked for, and there is no law that knows it.
     """
-    found: dict[str, Any] = {name: None for name, _ in ANSWERS.values()}
+    found: dict[str, Any] = dict.fromkeys(ANSWERS.values())
     for kind, fit in laws.items():
         if fit.status is FitStatus.UNCERTIFIED or kind not in ANSWERS:
             continue
@@ -78,10 +78,10 @@ def further_answers(
         if fit.recipe_key != recipe_key:
             answer["from_recipe"] = fit.recipe_name
             answer["notes"].insert(0, finding("advice.of_sister", recipe=fit.recipe_name))
-        found[ANSWERS[kind][0]] = answer
+        found[ANSWERS[kind]] = answer
     if (third := Asked.of(target)) is not None and found["expected_loss"] is None:
         raise no_law_for(third, missing.get("loss", ""))
-    lacking = {name: missing.get(kind, "") for kind, (name, _) in ANSWERS.items() if found[name] is None}
+    lacking = {name: missing.get(kind, "") for kind, name in ANSWERS.items() if found[name] is None}
     return {**found, "missing": lacking}
 
 

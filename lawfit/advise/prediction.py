@@ -215,10 +215,10 @@ def recommend_without_settings(
         raise no_law_for(third, missing.get("loss", ""))
     fit = next(iter(laws.values()))
     answers = {"critical_batch": critical_batch_answer, "loss": loss_answer}
-    told = {ANSWERS[kind][0]: answers[kind](law, target) for kind, law in laws.items() if kind in answers}
+    told = {ANSWERS[kind]: answers[kind](law, target) for kind, law in laws.items() if kind in answers}
     not_told = {
         name: missing.get(kind) or (finding("advice.decay_goes_with") if kind == "timescale" else lacking)
-        for kind, (name, _) in ANSWERS.items()
+        for kind, name in ANSWERS.items()
         if name not in told
     }
     as_set = [finding("advice.rates_as_set")] if findings and "expected_loss" in told else []
@@ -229,7 +229,7 @@ def recommend_without_settings(
         "target": _asked(target, target.seq_len or recipe.seq_len),
         "recommendation": {"lr": None, "batch_tokens": None},
         "expected_regret": None,
-        **{name: None for name, _ in ANSWERS.values()},
+        **dict.fromkeys(ANSWERS.values()),
         **told,
         "missing": {"lr": lacking, "batch_tokens": lacking, **not_told},
         "lacking": [dict(finding) for finding in findings],

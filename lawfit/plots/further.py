@@ -77,7 +77,7 @@ def law_numbers(laws: Mapping[str, Fit], document: Mapping[str, Any]) -> tuple[L
     makers = {"timescale": _timescale, "critical_batch": _critical, "loss": _loss}
     return tuple(
         makers[kind](laws[kind], document)
-        for kind, (name, _) in ANSWERS.items()
+        for kind, name in ANSWERS.items()
         if document.get(name) is not None
         and kind in laws
         and not laws[kind].payload.get("same_input")  # it says nothing along that axis
