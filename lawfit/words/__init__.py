@@ -5,10 +5,10 @@ format strings with a few words more than Python's own::
 
     {params:q}            1.2B        a count of parameters or tokens
     {lr:lr}               6.12e-4     a learning rate
+    {level:share}         90 %        a share as it was stated
     {cost:pct}            0.06 %      a share of the loss
-    {level:share}         90 %        another share, as it was stated
     {scales:count scale}  3 scales    a number of things; a plural that is not an "s" follows as a third word
-    {name:input}          parameters  an input of a law by its field; "setting": a setting of the runs by its column
+    {name:input}          parameters  an input of a law by its field; also "quantity" (that a fit says), and "setting"
     {names:join , }       a, b        a list with what stands between; "and" or "or" alone gives "a, b and c"
     {rates:lr and}        1e-3 and 2e-3  the same, each written in one of the ways above
     {names:few or}        a to z      the same, the ends alone where there are many
@@ -31,6 +31,7 @@ Sentence = str | Callable[[Mapping[str, Any]], str]
 
 MOST_NAMED: Final = 6  # levels of a setting, of which all are named
 INPUTS: Final[Mapping[str, str]] = {"params": "parameters", "lr": "learning rate", "batch_tokens": "batch"}
+QUANTITIES: Final[Mapping[str, str]] = {"lr": "learning rate", "batch_tokens": "batch size"}
 
 
 def setting_name(column: str) -> str:
@@ -41,11 +42,12 @@ def setting_name(column: str) -> str:
 _WRITTEN: Final[Mapping[str, Callable[[Any], str]]] = {
     "q": format_quantity,
     "lr": format_lr,
+    "share": lambda share: f"{100 * share:g} %",
     "pct": format_percent,
     "flops": format_flops,
     "time": format_duration,
-    "share": lambda share: f"{100 * share:g} %",
     "input": lambda name: INPUTS.get(name, name),
+    "quantity": QUANTITIES.__getitem__,
     "setting": setting_name,
 }
 
