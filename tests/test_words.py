@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lawfit.errors import FitError, NotEnoughData, Unanswerable
-from lawfit.findings import Finding, as_json, code_of, finding, joined
+from lawfit.findings import Finding, as_json, code_of, finding, found_of, joined
 from lawfit.words import general, listed, say, sentence_of, tell, told
 
 ROOT = Path(__file__).parent.parent
@@ -72,6 +72,10 @@ class TestFinding:
             "a.b",
         ]
 
+    def test_comes_back_from_json(self) -> None:
+        one = finding("general.several", findings=["a"])
+        assert [found_of(each) for each in (one.to_json(), "a sentence", one)] == [one, "a sentence", one]
+
     def test_several_are_one(self) -> None:
         one, two = finding("general.several", findings=["a", "b"]), "c"
         assert joined([one]) is one
@@ -104,6 +108,7 @@ class TestWords:
             ("{n:count scale}", {"n": 1}, "1 scale"),
             ("{n:count scale}", {"n": 1627}, "1,627 scales"),
             ("{n:count batch batches}", {"n": 2}, "2 batches"),
+            ("{x:.2g} and {x:lr}", {"x": None}, "- and -"),
             ("{x:+.2f} and {x}", {"x": 0.5}, "+0.50 and 0.5"),
             ("{names}", {"names": ["a", "b"]}, "a, b"),
             ("{names:join ; }", {"names": ["a", "b"]}, "a; b"),

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from lawfit.errors import Unanswerable
 from lawfit.estimate.lr_batch.lacking import Bearing, Lack, LackCode
+from lawfit.findings import found_of
 from lawfit.records import Fit
 from lawfit.units import counted, format_lr, format_percent, format_quantity
 
@@ -35,7 +36,8 @@ def doubts(payload: Mapping[str, Any]) -> list[str]:
     """What speaks against using a fit: what its runs lack; where they lack nothing, how the search for a law went."""
     if found := _causes(payload):
         return [lack_words(lack) for lack in found]
-    return [*(payload.get("certificate") or {}).get("reasons", [])] or ["it did not converge"]
+    reasons = (payload.get("certificate") or {}).get("reasons", [])
+    return [str(found_of(each)) for each in reasons] or ["it did not converge"]
 
 
 def is_a_score(payload: Mapping[str, Any]) -> bool:

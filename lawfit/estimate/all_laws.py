@@ -256,13 +256,13 @@ def _three_term_law(found: RecipeLaws) -> tuple[FittedLaw | None, str]:
     elif search_is_sound(report.search):
         status = FitStatus.SPARSE  # single parameters are open, the best batch is not
     else:
-        status, reasons = FitStatus.UNCERTIFIED, list(report.reasons)
+        status, reasons = FitStatus.UNCERTIFIED, list(map(str, report.reasons))
     payload = {
         "fit": fit.to_json(),
         "words": f"best batch {format_quantity(best.value_tokens)} tokens{between} on "
         f"{format_quantity(fit.ranges['tokens'][1])} tokens, moving as tokens"
         f"^{law.steps_exponent / (law.batch_exponent + law.steps_exponent):+.2f}",
-        "lines": [f"certificate: {'; '.join(report.reasons)}"] if report.reasons and not reasons else [],
+        "lines": [f"certificate: {'; '.join(map(str, report.reasons))}"] if report.reasons and not reasons else [],
         "reasons": reasons,
         "sentences": list(report.warnings),
         "lent_by": list(lent.laws) if fit.floor_lent and (lent := log_asymptote(found.without_laws)) else None,

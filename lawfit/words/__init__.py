@@ -98,6 +98,8 @@ def _words_of(room: str) -> Mapping[str, Sentence]:
 
 class _Writer(string.Formatter):
     def format_field(self, value: Any, format_spec: str) -> str:
+        if value is None:  # JSON has no number that is not finite
+            return "-"
         if is_finding(value):
             return tell(value)
         kind, _, rest = format_spec.partition(" ")

@@ -20,6 +20,7 @@ from lawfit.estimate.recipe_laws import (
     fit_recipe_laws,
 )
 from lawfit.estimate.weight_decay.sweep import DecayRuns, locate_weight_decay
+from lawfit.findings import as_json
 from lawfit.laws.critical_batch import DOUBLING, ZHANG, Definition, convert
 from lawfit.records import OptimumStatus, Run, RunStatus, StepsToTarget
 from lawfit.storage import Store
@@ -64,7 +65,7 @@ def test_a_grid_of_finished_runs(rng: np.random.Generator) -> None:
     assert found.three_term is not None
     assert set(found.missing) == {STEPS_TABLE, CURVES, TIMESCALE}
     assert "run three or more values" in found.missing[TIMESCALE]
-    assert json.dumps(found.to_json(), allow_nan=False)
+    assert json.dumps(as_json(found.to_json()), allow_nan=False)
 
 
 def test_only_a_table_of_steps() -> None:

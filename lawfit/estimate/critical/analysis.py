@@ -35,6 +35,7 @@ from lawfit.estimate.numerics.optimum_law import (
     fit_optimum_law,
     separate_params_from_tokens,
 )
+from lawfit.findings import Found, code_of
 from lawfit.laws.critical_batch import Definition
 from lawfit.laws.lent import Lent, critical_exponents
 from lawfit.records import FitStatus
@@ -95,7 +96,7 @@ class CriticalAnalysis:
     shares: Mapping[str, float]  # of those that answer, the largest first
     scores: Mapping[str, float]  # log density of the sizes left out; empty with fewer than three
     certificates: Mapping[str, Certificate]  # of each law
-    reasons: tuple[str, ...]  # against using the answer; empty unless it is uncertified
+    reasons: tuple[Found, ...]  # against using the answer; empty unless it is uncertified
     separation: Separation | None  # None where there is no law in both to ask
     curvature: tuple[float, float] | None  # of ln batch in the answering law's input; None: too few sizes to say
     left_out: Mapping[str, LargestLeftOut]  # by law, and "answer"; empty with one size
@@ -195,7 +196,7 @@ def analyse_critical(
     if curvature is not None and (curvature[0] > 0 or curvature[1] < 0):
         sentences.append(f"the critical batch does not follow one power of {leading}: its logs curve; do not go far")
     report = certificates[leading]
-    sentences += [w for w in report.warnings if "bends the law" in w]
+    sentences += [str(w) for w in report.warnings if code_of(w) == "numerics.bends"]
     left_out = _largest_left_out(optima, without_laws)
     if left_out and not left_out["answer"].inside:
         out = left_out["answer"]
@@ -263,7 +264,7 @@ def _unlike(law: OptimumLaw, lent: Lent) -> list[str]:
     return [f"its exponent in tokens, {law.exponents['tokens']:+.2f}, is unlike the {lent.mean:+.2f} of published laws"]
 
 
-def _level_reasons(report: Certificate) -> tuple[str, ...]:
+def _level_reasons(report: Certificate) -> tuple[Found, ...]:
     """What forbids a law whose exponent is lent: not its few sizes, but a level that they do not show."""
     wrong = [] if report.search.converged else [report.reasons[0]]
     if LEVEL in report.weak:

@@ -105,7 +105,7 @@ def _certificate(found: CriticalAnalysis) -> str:
         FitStatus.SPARSE: f"exponent in part {'lent' if found.lent_by else 'on a vague prior'}, level certified",
         FitStatus.UNCERTIFIED: "NOT certified",
     }[found.status]
-    parts = [f"{standing}: {'; '.join(found.reasons)}" if found.reasons else standing]
+    parts = [f"{standing}: {'; '.join(map(str, found.reasons))}" if found.reasons else standing]
     if curves:
         sound = sum(each.certified for each in curves)
         agree = min(each.search.agreeing / each.search.starts for each in curves)

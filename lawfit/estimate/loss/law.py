@@ -285,7 +285,7 @@ def asymptote_cases(stored: Sequence[Mapping[str, Any]], params: float, tokens: 
 def doubt(report: Certificate) -> str:
     """Why a fit is not certified, and the run that would help most, in one sentence."""
     if not report.weak:
-        return report.reasons[0]
+        return str(report.reasons[0])
     said = f"they do not determine {', '.join(report.weak)}"
     if report.needed_runs:
         at = report.needed_runs[0].inputs

@@ -287,7 +287,7 @@ def _law(
     if not valley.search.converged or valley.search.agreeing < valley.search.starts:
         status = FitStatus.UNCERTIFIED
         sentences.append("starts of the joint fit ended in different minima, or did not arrive at one")
-    return law, status, report, (*sentences, *report.warnings), bool(why)
+    return law, status, report, (*sentences, *map(str, report.warnings)), bool(why)
 
 
 def bracket_sentence(optima: Sequence[DecayOptimum], without_laws: Sequence[str] = ()) -> str:

@@ -43,7 +43,7 @@ def certificate_words(fit: TimescaleFit) -> str:
     }[fit.status]
     # of a lent exponent the reasons are known already
     reasons = report.reasons if fit.status is FitStatus.UNCERTIFIED else ()
-    return "; ".join([standing, *reasons, *_examined(report)])
+    return "; ".join([standing, *map(str, reasons), *_examined(report)])
 
 
 def _examined(report: Certificate) -> list[str]:

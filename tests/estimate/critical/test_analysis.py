@@ -15,6 +15,7 @@ from lawfit.estimate.critical.batch import CriticalBatch
 from lawfit.estimate.critical.laws import AveragedLaw
 from lawfit.estimate.critical.steps_to_target import fit_steps_table
 from lawfit.estimate.numerics.optimum_law import MeasuredOptima
+from lawfit.findings import as_json
 from lawfit.laws.critical_batch import DOUBLING, ZHANG
 from lawfit.laws.published import published_laws
 from lawfit.records import FitStatus
@@ -94,7 +95,7 @@ def test_nothing_measured_says_what_it_takes() -> None:
 
 def test_goes_into_json() -> None:
     found = analyse_critical([measured(1e6 * (d / 1e9) ** 0.46, n, d) for n, d in SIZES], notes=["one row was bad"])
-    document = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    document = json.loads(json.dumps(as_json(found.to_json()), allow_nan=False))
     assert document["definition"]["kind"] == "extra_data"
     assert document["laws"]["tokens"]["exponents"]["tokens"] == pytest.approx(0.46, abs=0.02)
     assert document["sentences"][0] == "one row was bad"
