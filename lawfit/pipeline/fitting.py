@@ -128,7 +128,7 @@ def fit_evidence(
     FitError
         No law could be fitted to the runs, neither of the learning rate nor any other.
     """
-    from lawfit.estimate.all_laws import evidence_hash, fit_all_laws
+    from lawfit.estimate.all_laws import evidence_hash, finite, fit_all_laws
     from lawfit.estimate.lr_batch.analysis import FitOptions
     from lawfit.laws.critical_batch import ZHANG, Definition
     from lawfit.laws.lenders import lending_to
@@ -175,7 +175,7 @@ def fit_evidence(
         # runs that carry no law of the learning rate may carry others; without runs there is nothing to explain
         said: dict[str, Json] = {"no_settings": error.finding} if evidence.runs else {}
         said["missing"] = dict(found.missing)
-        alone = tuple(replace(law, payload=as_json({**law.payload, **said})) for law in laws)
+        alone = tuple(replace(law, payload=finite({**law.payload, **said})) for law in laws)
         return FittedRecipe(fit=None, optima=(), laws=alone)
     named: dict[str, Json] = {
         "evidence_hash": data,
@@ -203,7 +203,7 @@ def fit_evidence(
             "lines": lines,
             "lent_by": sister.payload.get("lent_by"),
         }
-    named = as_json(named)
+    named = finite(named)
     fit = replace(fit, id=content_hash({"fit": fit.id, **named}), payload={**fit.payload, **named})
     return FittedRecipe(fit=fit, optima=optima, laws=laws)
 

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from lawfit.words import Sentence, listed
+from lawfit.words import Sentence, listed, say
+
+
+def standing(data: Mapping[str, Any]) -> str:
+    """Of a law whose exponent may be lent."""
+    if data["status"] == "sparse":
+        return f"exponent in part {'lent' if data['lent_by'] else 'on a vague prior'}, level certified"
+    return "certified" if data["status"] == "ok" else "NOT certified"
+
+
+def examined(data: Mapping[str, Any], the: str = "") -> list[str]:
+    """Condition, and who moves the law most."""
+    condition, top = data["condition_number"], data["influence"]
+    parts = [] if condition is None or math.isinf(condition) else [f"condition number {condition:.3g}"]
+    if top:
+        parts.append(say(f"without {{group}} {the}{{parameter}} moves {{value:.3g}} to {{value_without:.3g}}", top))
+    return parts
 
 
 def _open(data: Mapping[str, Any]) -> str:
@@ -56,6 +73,8 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "one_cluster_alone": "one of {clusters} clusters alone determines a coefficient, whose uncertainty is not told",
     "nothing_falls": "no sum of falling powers comes near these losses: they do not fall as the inputs grow; check "
     "that params, tokens and loss are in the right columns",
+    "no_finished_cell": "no cell has a finished run, so there is no optimum to fit a law through",
+    "no_finished_run": "no run finished, so there is no near-optimal set to fit a law through",
     "nothing_finished": "none of the {runs} runs of this cell finished, so nothing can be scored on it",
     "no_logarithm": "a loss of {loss:g} has no logarithm; the akima estimator needs positive losses",
 }

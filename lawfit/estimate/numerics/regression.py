@@ -189,7 +189,7 @@ def fit_argmin_ols(
     """
     cells = [c for c in (locate_argmin(runs) if best is None else best) if np.isfinite(c.lr)]
     if not cells:
-        raise NotEnoughData("no cell has a finished run, so there is no optimum to fit a law through")
+        raise NotEnoughData(finding("numerics.no_finished_cell"))
     at = {name: np.array([getattr(c, name) for c in cells]) for name in ("params", "tokens", "lr", "batch_tokens")}
     return LrBatchLaws(
         lr=fit_power_law(at["lr"], {name: at[name] for name in lr_inputs}, line=line),
@@ -216,7 +216,7 @@ def fit_e1(
     """
     near = runs.take(near_optimal_rows(runs, threshold))
     if not len(near):
-        raise NotEnoughData("no run finished, so there is no near-optimal set to fit a law through")
+        raise NotEnoughData(finding("numerics.no_finished_run"))
     return LrBatchLaws(
         lr=fit_power_law(near.lr, {name: getattr(near, name) for name in lr_inputs}),
         batch_tokens=fit_power_law(near.batch_tokens, {name: getattr(near, name) for name in batch_inputs}),

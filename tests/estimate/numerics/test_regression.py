@@ -14,7 +14,7 @@ from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate.numerics.optima import Columns, locate_lr_per_batch
 from lawfit.estimate.numerics.regression import Line, fit_argmin_ols, fit_e1, fit_power_law, fit_power_law_clustered
 from lawfit.estimate.numerics.resample import size_clusters
-from lawfit.findings import finding
+from lawfit.findings import code_of, finding
 from tests.estimate.step_law import read_step_law
 
 
@@ -136,9 +136,10 @@ class TestNotIdentified:
 
     def test_everything_diverged(self) -> None:
         runs = Columns.of([1e8, 2e8], [1e9, 2e9], [1e5, 1e5], [1e-3, 1e-3], [np.nan, np.nan])
-        for fit in (fit_argmin_ols, fit_e1):
-            with pytest.raises(NotEnoughData, match="finished"):
+        for fit, code in ((fit_argmin_ols, "numerics.no_finished_cell"), (fit_e1, "numerics.no_finished_run")):
+            with pytest.raises(NotEnoughData) as caught:
                 fit(runs)
+            assert code_of(caught.value.finding) == code
 
 
 class TestStepLawGrid:
