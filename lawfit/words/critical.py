@@ -70,7 +70,7 @@ def _restated(data: Mapping[str, Any]) -> str:
     lent = "" if data["lent_by"] is None else f", in part from {', '.join(data['lent_by']) or 'a vague prior'}"
     return (
         f"{_by(data)}: {format_quantity(data['least_tokens'])} to {format_quantity(data['most_tokens'])} tokens, "
-        f"moving as {_moves(data)}{lent}); {data['definition']}"
+        f"moving as {_moves(data)}{lent}); {tell(data['definition'])}"
     )
 
 

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from lawfit.units import format_percent, format_quantity
-from lawfit.words import Sentence
+from lawfit.words import INPUTS, Sentence
 
-_NAMES: Final = {"params": "parameters"}
 _NOT_USED: Final = {
     "at_edge": "best at the edge of the learning rates tried, which is a bound and no optimum",
     "flat": "whose learning rates differ by no more than noise",
@@ -16,7 +15,7 @@ _NOT_USED: Final = {
 
 
 def _moves(data: Mapping[str, Any]) -> str:
-    name, by_batch = _NAMES.get(data["axis"], data["axis"]), data["by_batch"]
+    name, by_batch = INPUTS.get(data["axis"], data["axis"]), data["by_batch"]
     power = f"{name}^{data['exponent']:+.2f} ({data['low']:+.2f} to {data['high']:+.2f})"
     at, rest = "", ""
     if by_batch:
@@ -33,7 +32,7 @@ def _moves(data: Mapping[str, Any]) -> str:
 def _cost(data: Mapping[str, Any]) -> str:
     name, ends = data["axis"], (data["first"], data["last"])
     first, last = (f"{x:g}" if name == "width" else format_quantity(x) for x in ends)
-    at = f"width {first}" if name == "width" else f"{first} {_NAMES.get(name, name)}"
+    at = f"width {first}" if name == "width" else f"{first} {INPUTS.get(name, name)}"
     return (
         f"the best one at {at} costs {format_percent(data['cost'])} of the loss at {last}; up to "
         f"{format_percent(data['worst_cost'])} within the interval"
@@ -61,10 +60,8 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "compared": _compared,
     "not_used": lambda data: f"not used: {data['sweeps']} of {data['of']} sweeps, {_NOT_USED[data['status']]}",
     "not_converged": "the fit of the valley did not converge for every window: read the intervals with care",
-    "same": lambda data: (
-        f"every sweep that shows its best learning rate has the same {_NAMES.get(data['axis'], data['axis'])}: sweeps "
-        "at two or more others would say how it moves"
-    ),
+    "same": "every sweep that shows its best learning rate has the same {axis:input}: sweeps at two or more others "
+    "would say how it moves",
     "none_inside": "no sweep shows its best learning rate inside what was tried",
     "no_width": "the runs state no width (or several at one size): compared by parameter count",
     "depth_varies": "depth varies too, from {low:g} to {high:g} layers: compared by parameter count",
