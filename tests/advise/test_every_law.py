@@ -18,7 +18,7 @@ from lawfit.cli.card import card
 from lawfit.errors import NoFit
 from lawfit.estimate.loss import law as loss_law
 from lawfit.estimate.lr_batch.analysis import FitOptions
-from lawfit.findings import finding
+from lawfit.findings import code_of, finding
 from lawfit.pipeline.fitting import evidence_of
 from lawfit.plots.report import report_html
 from lawfit.records import FitStatus, Recipe, Run, RunStatus, StepsToTarget, Sweep, TargetSweep
@@ -149,9 +149,9 @@ class TestConventions:
         coupled = self.law(store, runs, recipe)
         converted = self.law(store, tuple(self.independent(run) for run in runs), other)
         assert coupled["law"]["exponents"] == pytest.approx(converted["law"]["exponents"], rel=1e-6)
-        assert not any("independent of the learning rate" in sentence for sentence in coupled["sentences"])
-        assert not any("divided by the peak" in sentence for sentence in coupled["sentences"])
-        assert "divided by the peak learning rate" in converted["sentences"][0]
+        assert "weight_decay.independent" not in map(code_of, coupled["sentences"])
+        assert code_of(converted["sentences"][0]) == "weight_decay.independent"
+        assert "divided by the peak learning rate" in tell(converted["sentences"][0])
 
     @pytest.mark.one_database
     def test_a_mixture_is_converted_and_said(self, store: Store) -> None:
@@ -161,7 +161,8 @@ class TestConventions:
             for i, run in enumerate(runs)
         )
         found = self.law(store, mixed, recipe)
-        assert "runs have weight decay independent of the learning rate" in found["sentences"][0]
+        assert code_of(found["sentences"][0]) == "weight_decay.independent"
+        assert 0 < found["sentences"][0]["data"]["independent"] < found["sentences"][0]["data"]["runs"]
         true = -0.5
         assert found["law"]["exponent_intervals"]["tokens_per_param"][0] < true
         assert found["law"]["exponent_intervals"]["tokens_per_param"][1] > true
@@ -173,7 +174,7 @@ def test_only_steps_to_targets(store: Store, capsys: pytest.CaptureFixture[str])
     store.put_targets([TargetSweep(recipe=recipe, rows=targets)], named=True)
     fit = pipeline.refit(store)
     assert fit.kind == "critical_batch"
-    assert "no law" not in fit.payload["words"]
+    assert code_of(fit.payload["words"]) == "critical.headline"
     answer = pipeline.recommend(store, None, TARGET)
     assert answer["recommendation"] == {"lr": None, "batch_tokens": None}
     assert set(answer["missing"]) == {"lr", "batch_tokens", "weight_decay", "expected_loss"}
