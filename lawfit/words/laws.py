@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from lawfit.units import counted, format_quantity
-from lawfit.words import Sentence
+from lawfit.words import Sentence, say
 
 _FORMS: Final = {
     "saturating_sgd": "saturating, lr_max / (1 + noise batch / batch)",
@@ -26,15 +26,16 @@ def _three_term(data: Mapping[str, Any]) -> str:
 
 
 def _lr_batch_forms(data: Mapping[str, Any]) -> str:
-    best, error, own = data["best"], data["error"], data["own"]
+    best, own = data["best"], data["own"]
+    error = {name: say("{error:.0%}", {"error": value}) for name, value in data["error"].items()}
     others = ", ".join(
-        f"{name.replace('_', ' ')} {error[name]:.0%}" for name in ("power", "surge", "saturating_sgd") if name != best
+        f"{name.replace('_', ' ')} {error[name]}" for name in ("power", "surge", "saturating_sgd") if name != best
     )
     low, high = (f"{end:+.2f}" if best == "power" else format_quantity(end) for end in (min(own), max(own)))
     ends = f"{low} to {high}" if len(own) > 1 else low
     said = f"exponent {ends}" if best == "power" else f"noise batch {ends} tokens"
     return (
-        f"{_FORMS[best]}: {error[best]:.0%} off at a batch left out ({others}), not rejected at "
+        f"{_FORMS[best]}: {error[best]} off at a batch left out ({others}), not rejected at "
         f"{data['stands']} of {counted(len(own), 'scale')}; {said}{', where it peaks' if best == 'surge' else ''}"
     )
 
