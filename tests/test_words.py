@@ -114,6 +114,12 @@ class TestWords:
             ("{names:join ; }", {"names": ["a", "b"]}, "a; b"),
             ("{names:join and}", {"names": ["a", "b", "c"]}, "a, b and c"),
             ("{names:join and}", {"names": ["a"]}, "a"),
+            ("{names:join or}", {"names": ["a", "b", "c"]}, "a, b or c"),
+            ("{rates:lr and}", {"rates": [1e-3, 2e-3]}, "1.00e-3 and 2.00e-3"),
+            ("{names:few or}", {"names": [*"abcdef"]}, "a, b, c, d, e or f"),
+            ("{names:few or}", {"names": [*"abcdefg"]}, "a to g"),
+            ("{names:input  and the }", {"names": ["lr", "batch_tokens"]}, "learning rate and the batch"),
+            ("{names:setting and}", {"names": ["weight_decay", "beta2"]}, "weight decay and beta2"),
             ("{row[params]:q}", {"row": {"params": 2e6}}, "2M"),
             (
                 "not used: {why}",

@@ -275,7 +275,7 @@ def fit_runs(
         code_version=code,
         created_at=_now(),
         options=asdict(options),
-        exclusions=dict(observed.rejected),
+        exclusions=as_json(dict(observed.rejected)),
         payload=as_json(payload),
     )
     if (against := contradiction(fit, recipe, observed)) is not None:
