@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from lawfit.errors import FitError, NotEnoughData, Unanswerable
+from lawfit.estimate.lr_batch.lacking import LackCode
 from lawfit.findings import Finding, as_json, code_of, finding, found_of, joined
 from lawfit.words import general, listed, say, sentence_of, tell, told
 
@@ -27,7 +28,7 @@ def codes_used() -> dict[str, str]:
                 if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "finding":
                     assert isinstance(node.args[0], ast.Constant), f"{path}:{node.lineno}: a code is written out"
                     found[str(node.args[0].value)] = f"{path.relative_to(ROOT)}:{node.lineno}"
-    return found
+    return found | {f"lr_batch.{code.value}": f"lacking.LackCode.{code.name}" for code in LackCode}
 
 
 def codes_with_words() -> set[str]:

@@ -239,7 +239,6 @@ def fit_runs(
         No law could be fitted to them; with what they lack.
     """
     from lawfit.advise.agreement import contradiction
-    from lawfit.advise.refusal import lack_words
     from lawfit.estimate.lr_batch.analysis import FitOptions, analyse
     from lawfit.estimate.lr_batch.lacking import Bearing, diagnose
     from lawfit.estimate.observe.observations import data_hash, observe
@@ -254,7 +253,7 @@ def fit_runs(
     try:
         analysis = analyse(observed, narrowed, seq_len=recipe.seq_len, progress=progress)
     except FitError as error:
-        why = [lack_words(lack) for lack in lacking if lack.bearing is not Bearing.NOTED]
+        why = [lack.finding for lack in lacking if lack.bearing is not Bearing.NOTED]
         raise type(error)(joined([*why, error.finding])) from None
     payload = {
         **analysis.payload,

@@ -9,6 +9,7 @@ from typing import Any, Final
 from lawfit.units import format_lr, format_quantity
 from lawfit.words import tell, told
 from lawfit.words.advice import THIRDS, third_words
+from lawfit.words.lr_batch import BENDS
 
 STATUS_WORDS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -67,12 +68,6 @@ def other_law_rows(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 SMALL_DECAY: Final = 1e-3
-_BENDS: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "saturating": "a law that saturates with the batch",
-        "surge": "a law that rises to a noise batch and falls beyond it",
-    }
-)
 
 
 def further_words(document: Mapping[str, Any], name: str) -> str:
@@ -134,7 +129,7 @@ def at_batch_words(part: Mapping[str, Any] | None) -> str:
         part = {**part, "law": "saturating", "law_share": part["saturating_share"], "by_law": part["saturating"]}
     return (
         f"{1 - part['law_share']:.0%} by the joint surface of all runs ({format_lr(part['surface'])}), "
-        f"{part['law_share']:.0%} by {_BENDS[part['law']]} ({format_lr(part['by_law'])}): the "
+        f"{part['law_share']:.0%} by {BENDS[part['law']]} ({format_lr(part['by_law'])}): the "
         f"further from the best batch, the more; less a shading for risk; {tell(part['why'])}"
     )
 

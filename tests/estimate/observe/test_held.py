@@ -461,9 +461,10 @@ class TestTiedLearningRate:
         for run in made(ONE_LEVEL):
             by_batch.setdefault((run.params, run.tokens, run.batch_tokens), run)
         tied = [replace(run, lr=1e-5 * run.batch_tokens**0.5) for run in by_batch.values()]
-        words = undetermined(observe(tied))["lr"]
-        assert "not determined" in words
-        assert "batch^0.5" in words
+        why = undetermined(observe(tied))["lr"]
+        assert code_of(why) == "lr_batch.tied"
+        assert why.data["batch_exponent"] == pytest.approx(0.5)
+        assert "as batch^0.5); what is said of it comes from published laws" in tell(why)
 
     @pytest.mark.parametrize("batches", [None, (2,)], ids=["grid", "one batch"])
     def test_a_sweep_of_learning_rates_does_not(self, batches: tuple[int, ...] | None) -> None:
@@ -486,7 +487,7 @@ class TestRealTables:
         best = larger.start + int(found.log_loss[larger].argmin())
         assert np.exp(found.log_batch[best]) / 4096 == pytest.approx(64)
         assert np.exp(found.log_loss[best]) == pytest.approx(0.9722)
-        assert "262,144 tokens per step" in undetermined(found)["lr"]
+        assert undetermined(found)["lr"].data["batch_tokens"] == pytest.approx(262_144)
 
     def test_two_kinds_of_attention_are_no_seeds(self, shared_data: Path) -> None:
         """c06b, the differing column under its own name and under one that says nothing."""
