@@ -216,7 +216,7 @@ class TestAskedForById:
         assert "none of the 3 scales has more than two learning rates" in tell(warning)
         certificate = document["evidence"]["certificate"]
         assert not certificate["certified"]
-        assert "none of the 3 scales has more than two learning rates" in certificate["reasons"][0]
+        assert code_of(certificate["reasons"][0]) == "lr_batch.two_rates"
 
     def test_a_fit_in_memory_answers_too(self, tmp_path: Path) -> None:
         write_csv(MADE["two rates at each size"](), tmp_path / "made.csv")

@@ -11,6 +11,7 @@ from lawfit.estimate.loss.fit import AsymptotePrior, LossFit, fit_loss
 from lawfit.estimate.loss.forms import FORMS
 from lawfit.estimate.numerics.newton import minimise
 from lawfit.estimate.numerics.varpro import global_minima
+from lawfit.findings import finding
 from lawfit.laws.loss import CHINCHILLA
 
 Floats = NDArray[np.float64]
@@ -60,8 +61,10 @@ class TestTrap2:
     def test_gives_no_interval_for_them_and_no_allocation(self, on_a_line: LossFit) -> None:
         for name in ("alpha", "beta", "params_exponent"):
             assert on_a_line.parameters[name].low is None
-        with pytest.raises(FitError, match="do not determine"):
+        with pytest.raises(FitError) as caught:
             on_a_line.optimum(1e22)
+        weak = on_a_line.certificate.weak
+        assert caught.value.finding == finding("loss.no_inversion", parameters=weak)
 
     def test_asks_for_a_run_off_the_line(self, on_a_line: LossFit) -> None:
         run = on_a_line.certificate.needed_runs[0].inputs
