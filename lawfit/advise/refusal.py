@@ -52,8 +52,8 @@ def mending(payload: Mapping[str, Any]) -> Found:
     if rows:
         return _runs_to_add(rows)
     needed = (payload.get("certificate") or {}).get("needed_runs", [])
-    runs = [run["inputs"] for run in needed[:MOST_ROWS]]
-    return finding("lr_batch.sweeps_to_add", runs=runs) if runs else ""
+    sweeps = [finding("lr_batch.sweep", **run["inputs"]) for run in needed[:MOST_ROWS]]
+    return finding("lr_batch.sweeps_to_add", sweeps=sweeps) if sweeps else ""
 
 
 def _runs_to_add(rows: Sequence[Mapping[str, Any]]) -> Finding:

@@ -137,7 +137,7 @@ def fit_all_laws(
         seen = _at_any_third(evidence, held, at, decay.fit)
         loss = loss_law(seen, rng, without_laws, losses=evidence.losses, held=level)
         fitted.append(FittedLaw(kind=LOSS, status=loss.status, payload=finite(loss.payload)))
-        missing |= {LOSS: str(loss.missing)} if loss.missing else {}
+        missing |= {LOSS: loss.missing} if loss.missing else {}
     except FitError as error:
         missing[LOSS] = error.finding
     found = fit_recipe_laws(

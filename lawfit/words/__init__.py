@@ -81,6 +81,13 @@ def say(sentence: str, data: Mapping[str, Any]) -> str:
     return _WRITER.vformat(sentence, (), data)
 
 
+def named(sentence: str, **names: Mapping[str, str]) -> Sentence:
+    """A sentence with what the data name by a code put in as people call it."""
+    return lambda data: say(
+        sentence, {**data, **{key: known.get(data[key], data[key]) for key, known in names.items()}}
+    )
+
+
 def sentence_of(code: str) -> Sentence | None:
     """What stands for a code; None where no module knows it."""
     room, _, what = code.partition(".")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from lawfit.units import format_percent, format_quantity
-from lawfit.words import Sentence, say
+from lawfit.words import Sentence, named, say
 
 FORMS: Final[Mapping[str, str]] = {
     "compute_only": "compute alone",
@@ -23,20 +23,14 @@ _UNSAID: Final = {
     "experts": "how many experts they have",
 }
 _ANOTHER: Final = {"moe_sparsity": "share of active experts", "experts": "number of experts"}
-_OTHER: Final = {"params": "tokens", "tokens": "parameters"}
+_ALIKE: Final = {"data_constrained": "runs that repeat their tokens"} | {
+    form: f"another {what} than most runs" for form, what in _ANOTHER.items()
+}
 
 
 def form_name(form: str) -> str:
     """As people call it."""
     return FORMS.get(form, form)
-
-
-def _third_alike(of: Mapping[str, Any]) -> str:
-    have = (
-        f"another {_ANOTHER[of['form']]} than most runs" if of["form"] in _ANOTHER else "runs that repeat their tokens"
-    )
-    among = " among those that are ordinary otherwise" if of["among_ordinary"] else ""
-    return say("{label}: fewer than {needed} scales have ", {**of, "label": form_name(of["form"])}) + have + among
 
 
 def _forms(of: Mapping[str, Any]) -> str:
@@ -101,31 +95,23 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "not_by_additive": "loss at a scale, with its interval; not by the additive law, which tells larger runs worse "
     "than others do",
     "forms": _forms,
-    "one_form": lambda of: say(
-        "one form of the law" + (" (additive)" if of["additive"] else "") + ", others not compared: {why}", of
-    ),
+    "one_form": "one form of the law, others not compared: {why}",
+    "additive_form": "one form of the law (additive), others not compared: {why}",
     "needs_both": "they need runs that vary both parameters and tokens",
     "not_fitted": "not fitted: {forms:join ; }",
     "further_form": _further_form,
     # on what it rests
-    "one_amount": lambda of: say(
-        "all runs have about {value:q} {input:input}, so nothing shows how the loss moves with {input:input}: the law "
-        "is one in {other} alone, and holds there",
-        {**of, "other": _OTHER[of["input"]]},
-    ),
+    "one_amount": "all runs have about {value:q} {input:input}, so nothing shows how the loss moves with "
+    "{input:input}: the law is one in {other:input} alone, and holds there",
     "nobody_lends": "no published law lends an asymptote to it, and the runs alone do not carry it",
     "asymptote_lent": "the runs alone do not carry it ({why}); its asymptote is lent by published laws (about "
     "{asymptote:.2g} {unit}, a factor {factor:.2f} either way: {laws})",
     "one_by_one": "{parameters}: not determined one by one; the loss is, as its interval says",
-    "not_certified": lambda of: (
-        say("fitted, but not certified: {why}", of)
-        + ("" if of["lent"] else ", and no published law lends an asymptote")
-    ),
+    "not_lent_to": "fitted, but not certified: {why}, and no published law lends an asymptote",
     "open": _open,
     "repeats_left_out": "{runs} runs that repeat their tokens do not enter the additive law",
-    "others_left_out": lambda of: say(
-        "{runs} runs with another {another} than {usual:g} do not enter the additive law",
-        {**of, "another": _ANOTHER[of["form"]]},
+    "others_left_out": named(
+        "{runs} runs with another {form} than {usual:g} do not enter the additive law", form=_ANOTHER
     ),
     # why there is none
     "few_scales": "a law of the loss takes {needed} scales (pairs of parameters and tokens) or more, better 20; these "
@@ -138,12 +124,12 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "no_start": "no start of the form '{form}' gives a finite loss for these runs",
     "additive_alone": "compute-optimal scales and inversions need the additive form, this fit is '{form}'",
     "no_inversion": "no allocation or inversion follows from this fit: the runs do not determine {parameters}",
-    "third_unsaid": lambda of: say(
-        "{label}: the runs do not say {what} (column {columns:join or})",
-        {**of, "label": form_name(of["form"]), "what": _UNSAID[of["form"]]},
+    "third_unsaid": named("the runs do not say {form} (column {columns:join or})", form=_UNSAID),
+    "third_alike": named("fewer than {needed} scales have {form}", form=_ALIKE),
+    "third_alike_otherwise": named(
+        "fewer than {needed} scales have {form} among those that are ordinary otherwise", form=_ALIKE
     ),
-    "third_alike": _third_alike,
-    "third_failed": lambda of: say("{label}: {why}", {**of, "label": form_name(of["form"])}),
+    "no_third": named("{form}: {why}", form=FORMS),
     # forms on the larger runs
     "few_budgets": "{scales} scales at {budgets} budgets are too few to hold the larger ones back: it takes {smaller} "
     "smaller ones and {larger} larger, the largest {beyond:.2g} times beyond",

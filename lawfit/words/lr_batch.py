@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from lawfit.words import Sentence, say
+from lawfit.words import Sentence, named, say
 
 FAR: Final = 3.0  # standard deviations of what is lent
 BENDS: Final = {
     "saturating": "a law that saturates with the batch",
     "surge": "a law that rises to a noise batch and falls beyond it",
 }
-_COUNTED: Final = {"scales": "cells of size and horizon"}
+_BETTER: Final = {
+    "lr_low": "smaller learning rate",
+    "lr_high": "larger learning rate",
+    "batch_low": "smaller batch",
+    "batch_high": "larger batch",
+}
 _NO_RUNS: Final = (
     "look for runs that are not like the others (lawfit runs list), leave them out (lawfit runs exclude) and fit "
     "again; lawfit fit --json has the whole certificate"
@@ -138,12 +143,6 @@ def _beaten_at(of: Mapping[str, Any]) -> str:
     return say("{split}: {regret:pct} against {own_regret:pct} at {scales:count scale}", {**of, "split": split})
 
 
-def _open_edge(of: Mapping[str, Any]) -> str:
-    axis, _, end = of["edge"].partition("_")
-    what = f"{'smaller' if end == 'low' else 'larger'} {'learning rate' if axis == 'lr' else 'batch'}"
-    return f"a {what} may be better still"
-
-
 WORDS: Final[Mapping[str, Sentence]] = {
     # what the runs lack (`LackCode`)
     "one_run": _one_run,
@@ -170,12 +169,10 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "not_settled": "it did not converge",
     "noted": "{lack}; it would take runs {runs}",
     "runs_to_add": _runs_to_add,
-    "sweeps_to_add": lambda of: " and ".join(
-        say("a sweep at {params:q} parameters on {tokens:q} tokens", run) for run in of["runs"]
-    ),
+    "sweeps_to_add": "{sweeps:join  and }",
+    "sweep": "a sweep at {params:q} parameters on {tokens:q} tokens",
     # how the search for a law went
     "certificate": _certificate,
-    "search_not_converged": "the search did not converge: {gradient_norm:.2g} standard errors from where it points",
     "few_starts_agree": "only {agreeing} of {starts} starts ended at the lowest minimum",
     "better_minimum": "another start found a better minimum, by {above:.2g} squared standard errors",
     "worse_minima": "{others} of {starts} starts ended at a worse minimum, or at none",
@@ -184,9 +181,7 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "over the runs (p = {p_value:.1g}); the price of a mistake is then less sure than the optimum",
     "few_sizes": "only {sizes:count size} ({scales:count scale}): intervals allow for it and are rough",
     "no_surface": "no joint surface could be fitted ({choices:join ; })",
-    "choice_failed": lambda of: say(
-        "{shape}, window {window:.2%}, {form}: {why}", {**of, "form": of["prior"].replace("_", " ")}
-    ),
+    "choice_failed": named("{shape}, window {window:.2%}, {prior}: {why}", prior={"tokens_only": "tokens only"}),
     "not_converged": "did not converge",
     "no_valley": "found no valley: the losses do not curve upwards around the optimum",
     "no_price": "the valley around the optimum could not be fitted; are the losses of these runs comparable?",
@@ -222,7 +217,7 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "beaten": "{method} did better than this fit on scales left out ({at:join ; })",
     "beaten_at": _beaten_at,
     "choices_alike": "too few scales to score one analysis against another; all choices count alike",
-    "open_edge": _open_edge,
+    "open_edge": named("a {edge} may be better still", edge=_BETTER),
     # the learning rate along the batch
     "few_curves": _few_curves,
     "no_law_along": "a law along the batch cannot be fitted beside it: {why}",
@@ -230,9 +225,8 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "few_left_out": "too few scales can be left out to compare it with a law along the batch ({groups}; {needed} or "
     "more are needed)",
     "average": _average,
-    "few_optima": lambda of: say(
-        "optima at {count} {things}; the law over scales needs {needed} or more",
-        {**of, "things": _COUNTED.get(of["of"], of["of"])},
+    "few_optima": named(
+        "optima at {count} {of}; the law over scales needs {needed} or more", of={"scales": "cells of size and horizon"}
     ),
     "few_batches": "optima at {batches} batches do not tell the forms apart; {needed} or more are needed, best over a "
     "factor of 30",

@@ -131,7 +131,8 @@ def loss_law(
     }
     missing: Found = ""
     if status is FitStatus.UNCERTIFIED:
-        missing = finding("loss.not_certified", why=doubt(found), lent=lender is not None)
+        why = doubt(found)
+        missing = finding("laws.not_certified", why=why) if lender else finding("loss.not_lent_to", why=why)
     return LossLaw(status=status, payload=payload, missing=missing)
 
 
@@ -149,8 +150,8 @@ def _form_of(points: Sequence[Floats]) -> tuple[str, Finding | None]:
     if same is None:
         return "additive", None
     ((name, value),) = same.items()
-    form = "params_alone" if name == "tokens" else "tokens_alone"
-    return form, finding("loss.one_amount", input=name, value=value)
+    other = "params" if name == "tokens" else "tokens"
+    return f"{other}_alone", finding("loss.one_amount", input=name, value=value, other=other)
 
 
 def _best_of_scales(
@@ -217,7 +218,8 @@ def _formula(fit: LossFit, ensemble: LossEnsemble | None = None) -> Finding:
 def _forms_tried(ensemble: LossEnsemble | None, alone: Found) -> Finding:
     """Which forms of the law were kept and which not, or why there is one alone."""
     if ensemble is None:
-        return finding("loss.one_form", additive=code_of(alone) != "loss.needs_both", why=alone)
+        both = code_of(alone) != "loss.needs_both"
+        return finding("loss.additive_form", why=alone) if both else finding("loss.one_form", why=alone)
     kept = [b for b in ensemble.by_form() if not b.rejected]
     out = [b for b in ensemble.by_form() if b.rejected]
     return finding(
@@ -225,13 +227,6 @@ def _forms_tried(ensemble: LossEnsemble | None, alone: Found) -> Finding:
         kept=[{"form": b.form, "weight": b.weight} for b in kept],
         error=kept[0].error,
         rejected=[{"form": b.form, "error": b.error if np.isfinite(b.error) else None} for b in out],
-    )
-
-
-def form_name(form: str) -> str:
-    """As people call it."""
-    return {"compute_only": "compute alone", "power": "no asymptote", "kaplan": "Kaplan", "farseer": "Farseer"}.get(
-        form, form
     )
 
 

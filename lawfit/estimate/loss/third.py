@@ -56,18 +56,17 @@ def _experts(run: Measured) -> float | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Third:
-    """One further input: how it is read, and where."""
+    """One further input: how it is read, and from which columns."""
 
     of: Callable[[Measured], float | None]
     columns: tuple[str, ...]
-    label: str
 
 
 REPEATS: Final = "data_constrained"
 THIRDS: Final[Mapping[str, Third]] = {
-    REPEATS: Third(of=repeats, columns=(UNIQUE[0], EPOCHS[0]), label="data-constrained"),
-    "moe_sparsity": Third(of=_active, columns=(_SHARE[0], _SPARSITY[0]), label="sparsity of experts"),
-    "experts": Third(of=_experts, columns=(_EXPERTS[0],), label="number of experts"),
+    REPEATS: Third(of=repeats, columns=(UNIQUE[0], EPOCHS[0])),
+    "moe_sparsity": Third(of=_active, columns=(_SHARE[0], _SPARSITY[0])),
+    "experts": Third(of=_experts, columns=(_EXPERTS[0],)),
 }
 _OTHERS: Final = tuple(name for name in THIRDS if name != REPEATS)
 
@@ -151,17 +150,18 @@ def fit_further_forms(
         apart = np.abs(np.log(points[3] / usual)) > np.log(REPEATED)
         if all(third.of(run) is None for run in runs):
             missing[name] = finding("loss.third_unsaid", form=name, columns=third.columns)
+        elif apart.sum() < FEWEST and len(others) < len(runs):
+            missing[name] = finding("loss.third_alike_otherwise", form=name, needed=FEWEST)
         elif apart.sum() < FEWEST:
-            among = len(others) < len(runs)
-            missing[name] = finding("loss.third_alike", form=name, needed=FEWEST, among_ordinary=among)
+            missing[name] = finding("loss.third_alike", form=name, needed=FEWEST)
         else:
             try:
                 fitted[name] = _fitted(name, points, rng, asymptote, without_laws)
             except FitError as error:
-                missing[name] = finding("loss.third_failed", form=name, why=error)
+                missing[name] = error.finding
                 continue
             fitted[name] |= {"usual": usual, "words": _said(fitted[name], int(apart.sum()))}
-    return fitted, missing
+    return fitted, {name: finding("loss.no_third", form=name, why=why) for name, why in missing.items()}
 
 
 def _fitted(

@@ -81,9 +81,9 @@ def certify_surface(observed: Observations, ensemble: Ensemble, *, without_laws:
     influence = _influence(observed, ensemble)
     structure = _steepness(observed, top)
     return Certificate(
-        reasons=tuple(_reasons(search, above)),  # type: ignore[arg-type]
+        reasons=tuple(_reasons(search, above)),
         warnings=tuple(
-            _warnings(  # type: ignore[arg-type]
+            _warnings(
                 search,
                 weak,
                 sd,
@@ -291,7 +291,7 @@ def _reasons(search: Search, above: float) -> list[Found]:
     """What forbids using the fit."""
     found: list[Found] = []
     if not search.converged:
-        found.append(finding("lr_batch.search_not_converged", gradient_norm=search.gradient_norm))
+        found.append(finding("numerics.not_converged", gradient_norm=search.gradient_norm))
     if search.agreeing < 2:
         found.append(finding("lr_batch.few_starts_agree", agreeing=search.agreeing, starts=search.starts))
     if above > BETTER:

@@ -82,7 +82,7 @@ def test_says_which_forms_were_kept_and_which_not_and_why(payload: Mapping[str, 
     assert code_of(forms) == "loss.forms"
     assert "compute_only" in {row["form"] for row in forms.data["rejected"]}
     assert "compute alone" in tell(forms).split("rejected: ")[1]
-    unsaid = {row["data"]["form"]: row["data"]["columns"] for row in lacking.data["forms"]}
+    unsaid = {row["data"]["form"]: row["data"]["why"]["data"]["columns"] for row in lacking.data["forms"]}
     assert unsaid["data_constrained"] == ["unique_tokens", "epochs"]
     assert unsaid["moe_sparsity"] == ["active_fraction", "sparsity"]
 
@@ -151,7 +151,9 @@ def test_runs_with_fewer_active_experts_do_not_enter_the_additive_law(rng: np.ra
     kept, (note,) = ordinary_runs([*dense, *few])
     assert kept == dense
     assert note == finding("loss.others_left_out", runs=2, form="moe_sparsity", usual=1.0)
-    alike = finding("loss.third_alike", form="moe_sparsity", needed=3, among_ordinary=False)
+    alike = finding(
+        "loss.no_third", form="moe_sparsity", why=finding("loss.third_alike", form="moe_sparsity", needed=3)
+    )
     assert fit_further_forms([*dense, *few], rng)[1]["moe_sparsity"] == alike
     assert tell(alike) == "sparsity of experts: fewer than 3 scales have another share of active experts than most runs"
 
@@ -220,5 +222,5 @@ def test_the_status_hears_what_resamples_say(
     monkeypatch.setattr(module, "fit_loss", shaken)
     found = loss_law(grid(rng), rng, without)
     assert found.status is status
-    assert (code_of(found.missing) == "loss.not_certified") == (status is FitStatus.UNCERTIFIED)
+    assert (code_of(found.missing) == "loss.not_lent_to") == (status is FitStatus.UNCERTIFIED)
     assert ("disagree in 150 of 300" in tell(found.missing)) == (status is FitStatus.UNCERTIFIED)

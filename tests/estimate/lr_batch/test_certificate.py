@@ -132,7 +132,7 @@ class TestWhatIsRefused:
 
         monkeypatch.setattr(surface_certificate, "search_again", fell_off)
         found = certify_surface(nine_scales(), nine_ensemble())
-        assert code_of(found.reasons[0]) == "lr_batch.search_not_converged"
+        assert code_of(found.reasons[0]) == "numerics.not_converged"
 
     def test_no_other_start_ends_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def alone(*args: object) -> list[Ending]:
@@ -149,7 +149,7 @@ class TestWhatIsRefused:
         away = replace(top, fit=replace(top.fit, gradient_norm=2.0))
         members = tuple(away if m is top else m for m in ensemble.members)
         found = certify_surface(nine_scales(), replace(ensemble, members=members))
-        assert found.reasons[0] == finding("lr_batch.search_not_converged", gradient_norm=2.0)
+        assert found.reasons[0] == finding("numerics.not_converged", gradient_norm=2.0)
 
     def test_it_is_stored_not_used_and_says_why(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(surface_certificate, "NEAR", 0.0)  # nothing is near enough

@@ -12,7 +12,7 @@ from lawfit import pipeline
 from lawfit.estimate.critical.noise_by_size import COLUMN, noise_by_size
 from lawfit.estimate.observe.steady_rate import is_rate, steady_parts
 from lawfit.estimate.recipe_laws import CURVES, STEPS_TABLE, fit_recipe_laws
-from lawfit.findings import code_of, finding
+from lawfit.findings import code_of, finding, found_of
 from lawfit.ingest.options import IngestOptions
 from lawfit.records import Json, Run, RunStatus, StepsToTarget
 from lawfit.storage import Store
@@ -198,29 +198,33 @@ def test_the_same_curves_taken_for_constant_ones_are_far_off() -> None:
 
 
 @pytest.mark.parametrize(
-    ("schedule", "words"),
+    ("schedule", "code"),
     [
-        ("", "no schedule is stated"),
-        ("custom", "nothing is known of schedule 'custom'"),
-        ("wsd to 0", "nothing says from where on"),
-        ("cosine", "decays from the start (schedule 'cosine')"),
-        ("linear to 0", "decays from the start (schedule 'linear to 0')"),
+        ("", "observe.schedule_unknown"),
+        ("custom", "observe.schedule_unknown"),
+        ("wsd to 0", "observe.cooldown_unknown"),
+        ("cosine", "observe.rate_falls_throughout"),
+        ("linear to 0", "observe.rate_falls_throughout"),
     ],
 )
-def test_what_is_not_known_is_refused_with_what_to_give(schedule: str, words: str) -> None:
+def test_what_is_not_known_is_refused_with_what_to_give(schedule: str, code: str) -> None:
     found = laws_of(replace(study(1, drop=0.06, said="nothing", points=20), schedule=schedule))
     assert CURVES not in found.critical
     assert found.least_tokens is None
-    assert words in tell(found.missing[CURVES])
+    why = found.missing[CURVES]
+    if code_of(why) == "observe.curves_unread":
+        why = found_of(why.data["why"])
+    assert (code_of(why), why.data) == (code, {"schedule": schedule})
 
 
 def test_cut_and_refused_curves_are_counted() -> None:
     made = study(2, drop=0.12, said="log", points=60)
     some = {run.run_key: made.rates[run.run_key] for run in made.runs if run.lr < 1.5e-3}
     found = laws_of(Study(runs=made.runs, curves=made.curves, rates=some, schedule="wsd to 0"))
-    said = " ".join(map(tell, found.critical[CURVES].sentences))
-    assert "curves of 48 runs are read up to where the learning rate begins to fall" in said
-    assert "curves of 24 runs are not read: the learning rate falls at the end" in said
+    said = {code_of(each): each.data for each in found.critical[CURVES].sentences}
+    assert said["observe.curves_cut"]["runs"] == 48
+    assert said["observe.curves_unread"]["runs"] == 24
+    assert code_of(said["observe.curves_unread"]["why"]) == "observe.cooldown_unknown"
 
 
 def test_least_tokens_come_from_the_cut_curves_too() -> None:
