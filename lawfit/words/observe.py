@@ -36,7 +36,8 @@ def _no_setting(of: Mapping[str, Any]) -> str:
 
 def _lowest_losses(of: Mapping[str, Any]) -> str:
     most = "" if 2 * of["lowest"] > of["compared"] else " on average"
-    return say("of {levels:few and} its losses are the lowest" + most + " (at {lowest} of {compared:count scale})", of)
+    words = "of {levels:few and} its losses are the lowest" + most + " (at {lowest} of {compared:count scale})"
+    return say(words, {**of, "levels": [_shortened(each) if isinstance(each, str) else each for each in of["levels"]]})
 
 
 def _curves_cut(of: Mapping[str, Any]) -> str:
@@ -58,7 +59,7 @@ def _schedule_unknown(of: Mapping[str, Any]) -> str:
 
 WORDS: Final[Mapping[str, Sentence]] = {
     # levels
-    "level": lambda of: f"{setting_name(of['setting'])} {_shortened(of['level'])}".lstrip(),
+    "level": lambda of: f"{setting_name(of['setting'])} {_shortened(of['level'])}",
     "levels": "{levels:join and}",
     "level_as_asked": "{setting:setting} {level}",
     "level_at": lambda of: f"{_shortened(of['level'])} at {of['scales']}",

@@ -230,10 +230,9 @@ def _hold_everywhere(
     able = with_runs_enough(level, places)
     names = [_named(columns, codes) for codes in combined]
     differing = [k for k in range(len(columns)) if len(np.unique(combined[able, k])) > 1] or [0]
-    short = [
-        _level("", columns[differing[0]].levels[codes[differing[0]]])
-        if len(differing) == 1
-        else _named([columns[k] for k in differing], codes[differing])
+    only = columns[differing[0]].levels
+    short: list[Found] = [
+        only[codes[differing[0]]] if len(differing) == 1 else _named([columns[k] for k in differing], codes[differing])
         for codes in combined
     ]
     log_loss = _log_loss(runs)
@@ -275,12 +274,8 @@ class _Advice:
 
 def _named(columns: Sequence[Column], codes: Ints) -> Finding:
     """``weight decay 0.1 and beta2 0.95``."""
-    return finding("observe.levels", levels=[_level(c.name, c.levels[k]) for c, k in zip(columns, codes, strict=True)])
-
-
-def _level(setting: str, level: str) -> Finding:
-    """``weight decay 0.1``; the level alone without a name."""
-    return finding("observe.level", setting=setting, level=level)
+    levels = [finding("observe.level", setting=c.name, level=c.levels[k]) for c, k in zip(columns, codes, strict=True)]
+    return finding("observe.levels", levels=levels)
 
 
 def _choose(
@@ -292,7 +287,7 @@ def _choose(
     advice: _Advice,
     log_loss: Floats,
     able: Ints,
-    names: Sequence[Finding],
+    names: Sequence[Found],
 ) -> tuple[int, Found]:
     """Which combination of levels, of those with runs enough; and why."""
     if len(able) == 1:
