@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from lawfit.units import counted, format_lr, format_percent, format_quantity
-from lawfit.words import Sentence, listed, named, say
-from lawfit.words.loss import FORMS
+from lawfit.words import Sentence, listed, say
 
 _LENDERS: Final[Mapping[str, str]] = {"laws": "published laws", "vague": "a vague prior"}
 _QUANTITIES: Final[Mapping[str, str]] = {
@@ -39,12 +38,28 @@ _LEVELS: Final[Mapping[str, str]] = {
     "surge": "the surge law",
 }
 _FAR: Final[Mapping[str, str]] = {"0.5": "half as far", "1": "as far", "2": "twice as far"}
+_FORMS: Final[Mapping[str, str]] = {
+    "data_constrained": "data-constrained",
+    "moe_sparsity": "sparsity of experts",
+    "experts": "number of experts",
+    "compute_only": "compute alone",
+    "power": "no asymptote",
+    "kaplan": "Kaplan",
+    "farseer": "Farseer",
+}
 _CASES: Final[Mapping[str, str]] = {
     "free": "free",
     "lent": "lent by published laws",
     "lower": "10 % lower",
     "higher": "10 % higher",
 }
+
+
+def _named(sentence: str, **names: Mapping[str, str]) -> Sentence:
+    """A sentence with what the data name by a code put in as people call it."""
+    return lambda data: say(
+        sentence, {**data, **{key: known.get(data[key], data[key]) for key, known in names.items()}}
+    )
 
 
 THIRDS: Final[Mapping[str, str]] = {
@@ -147,7 +162,7 @@ def _moved_by_third(data: Mapping[str, Any]) -> str:
     usual = "fresh tokens" if data["form"] == "data_constrained" else f"{data['usual']:.3g}"
     moved = f"{format_percent(abs(data['effect']))} {'above' if data['effect'] > 0 else 'below'}"
     words = "with {third}: {moved} the loss of ordinary runs ({usual}), by the {form} form, fitted to {scales} scales"
-    return say(words, {**data, "moved": moved, "usual": usual, "form": FORMS[data["form"]]})
+    return say(words, {**data, "moved": moved, "usual": usual, "form": _FORMS[data["form"]]})
 
 
 def _ordinary(data: Mapping[str, Any]) -> str:
@@ -176,7 +191,7 @@ def _losses(rows: list[Mapping[str, Any]], name: str, words: Mapping[str, str]) 
 
 def _average(data: Mapping[str, Any]) -> str:
     forms, out = data["forms"], data["left_out"]
-    shares = _losses(forms, "form", FORMS)
+    shares = _losses(forms, "form", _FORMS)
     said = f"average of {len(forms)} forms of the law ({shares})" if len(forms) > 1 else f"one form ({shares})"
     if not out:
         return said
@@ -243,7 +258,7 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "nothing_bends": "no size or scale bends the law; {group} counts most: " + _WITHOUT_IT,
     "level_rests": "the level rests on the {kind} {group}: " + _WITHOUT_IT,
     "bends": "the {kind} {group} bends the law: " + _WITHOUT_IT,
-    "has_runs": named(
+    "has_runs": _named(
         "the target is {known} runs: they tell its deviation, as far as they go",
         known={"size": "of a size that has", "scale": "a scale of the"},
     ),
@@ -252,34 +267,34 @@ WORDS: Final[Mapping[str, Sentence]] = {
     # the loss, and what it may take beside parameters and tokens
     "average": _average,
     "asymptotes": _asymptotes,
-    "moves_loss": named(
+    "moves_loss": _named(
         "the choice that moves it most: {choice}, {share:pct} from lowest to highest",
         choice={"form": "the form of the law", "asymptote": "the asymptote"},
     ),
     "by_third": lambda data: say(_BY_THIRD[data["form"]], data),
     "third": lambda data: third_words(data["input"], data["value"]),
     "as_ordinary": "with {third}, as ordinary runs",
-    "by_form_alone": named("with {third}, by the {form} form alone, fitted to {scales} scales", form=FORMS),
+    "by_form_alone": _named("with {third}, by the {form} form alone, fitted to {scales} scales", form=_FORMS),
     "moved_by_third": _moved_by_third,
     "seen": "each token is seen {times:.3g} times",
     "seen_once": "that is as many as the run has tokens, or more: each is seen once",
     "form_lent": "{names} of that form rest on published laws, as the runs leave it open",
-    "third_beyond": named(
+    "third_beyond": _named(
         "the runs cover {low:.3g} to {high:.3g} {form}, and {at:.3g} lies beyond them: the interval is wider for it",
         form=_COVERED,
     ),
     "ordinary": _ordinary,
     "ordinary_settings": _ordinary_settings,
-    "open_form": named(
+    "open_form": _named(
         "the runs alone do not carry every number of the {form} form ({why}); the loss is as its interval says",
-        form=FORMS,
+        form=_FORMS,
     ),
     "numbers_lent": "{names} lent to it",
     "third_without_law": "{third}: it takes a law of the loss, and there is none: {why}",
     "none": "this fit has none",
     "third_unknown": "the law of the loss of recipe '{recipe}' does not know {third}: {why}. Without "
     "{input} the loss of ordinary runs is answered",
-    "form_not_certified": named("its {form} form is fitted, but not certified ({why})", form=FORMS),
+    "form_not_certified": _named("its {form} form is fitted, but not certified ({why})", form=_FORMS),
     "no_such_form": "this fit has no form with it; run lawfit fit again",
     "one_amount": "all runs have about {value:q} {input:input}, so nothing shows the loss at {wanted:q}; run two other "
     "amounts of {input:input} at some sizes, or ask at {value:q}",

@@ -16,7 +16,6 @@ from lawfit.findings import code_of, finding, found_of
 from lawfit.ingest.options import IngestOptions
 from lawfit.records import Json, Run, RunStatus, StepsToTarget
 from lawfit.storage import Store
-from lawfit.words import tell
 from tests.benchmarks.falling_rates import CRITICAL, Study, laws_of, read_off, study
 
 DATA = Path(__file__).parents[3] / "data"
