@@ -14,7 +14,7 @@ import pytest
 from lawfit.errors import FitError, NotEnoughData, Unanswerable
 from lawfit.estimate.lr_batch.lacking import LackCode
 from lawfit.findings import Finding, as_json, code_of, finding, found_of, joined
-from lawfit.words import general, listed, say, sentence_of, tell, told
+from lawfit.words import general, listed, named, say, sentence_of, tell, told
 
 ROOT = Path(__file__).parent.parent
 
@@ -116,7 +116,8 @@ class TestWords:
             ("{names:join and}", {"names": ["a", "b", "c"]}, "a, b and c"),
             ("{names:join and}", {"names": ["a"]}, "a"),
             ("{names:join or}", {"names": ["a", "b", "c"]}, "a, b or c"),
-            ("{rates:lr and}", {"rates": [1e-3, 2e-3]}, "1.00e-3 and 2.00e-3"),
+            ("rate{rates:plural} {rates:lr and}", {"rates": [1e-3, 2e-3]}, "rates 1.00e-3 and 2.00e-3"),
+            ("rate{rates:plural} {rates:lr and}", {"rates": [1e-3]}, "rate 1.00e-3"),
             ("{names:few or}", {"names": [*"abcdef"]}, "a, b, c, d, e or f"),
             ("{names:few or}", {"names": [*"abcdefg"]}, "a to g"),
             ("{names:input  and the }", {"names": ["lr", "batch_tokens"]}, "learning rate and the batch"),
@@ -149,6 +150,11 @@ class TestWords:
     def test_a_code_of_a_later_version_is_shown_with_its_numbers(self) -> None:
         assert tell({"code": "loss.never_heard", "data": {"scales": 3}}) == "loss.never_heard (scales 3)"
         assert tell(finding("nowhere.at_all", n=1)) == "nowhere.at_all (n 1)"
+
+    def test_parts_that_come_and_go(self) -> None:
+        told_so = named("{n} {kind}{more}", kind={"a": "of them"}, more=lambda of: "; {n:.1f}" if of["n"] > 1 else "")
+        assert [told_so({"n": n, "kind": "a"}) for n in (1, 2)] == ["1 of them", "2 of them; 2.0"]
+        assert told_so({"n": 1, "kind": "{b}"}) == "1 {b}"
 
     def test_lists(self) -> None:
         assert listed([]) == ""

@@ -18,9 +18,9 @@ MOST_ROWS: Final = 2  # scales to add runs at that are named
 
 def refusal(fit: Fit) -> Unanswerable:
     """The error of a fit that is not used, the same for command line, notebook, REST and page."""
-    found = finding(
-        "lr_batch.refused", recipe=fit.recipe_name, doubts=doubts(fit.payload), mend=mending(fit.payload), fit_id=fit.id
-    )
+    runs, why = mending(fit.payload), doubts(fit.payload)
+    mend = finding("lr_batch.mending", runs=runs) if runs else finding("lr_batch.odd_runs")
+    found = finding("lr_batch.refused", recipe=fit.recipe_name, doubts=why, mend=mend, fit_id=fit.id)
     return Unanswerable(found, lacking=tuple(lack.to_json() for lack in _causes(fit.payload)))
 
 
@@ -53,12 +53,13 @@ def mending(payload: Mapping[str, Any]) -> Found:
         return _runs_to_add(rows)
     needed = (payload.get("certificate") or {}).get("needed_runs", [])
     sweeps = [finding("lr_batch.sweep", **run["inputs"]) for run in needed[:MOST_ROWS]]
-    return finding("lr_batch.sweeps_to_add", sweeps=sweeps) if sweeps else ""
+    return finding("lr_batch.to_add", runs=sweeps) if sweeps else ""
 
 
 def _runs_to_add(rows: Sequence[Mapping[str, Any]]) -> Finding:
     names = ("params", "tokens", "lr", "batch_tokens")
-    return finding("lr_batch.runs_to_add", runs=[{name: row[name] for name in names} for row in rows[:MOST_ROWS]])
+    runs = [finding("lr_batch.runs", **{name: row[name] for name in names}) for row in rows[:MOST_ROWS]]
+    return finding("lr_batch.to_add", runs=runs)
 
 
 def _lacking(payload: Mapping[str, Any]) -> list[Lack]:

@@ -11,6 +11,7 @@ format strings with a few words more than Python's own::
     {name:input}          parameters  an input of a law by its field; also "quantity" (that a fit says), and "setting"
     {names:join , }       a, b        a list with what stands between; "and" or "or" alone gives "a, b and c"
     {rates:lr and}        1e-3 and 2e-3  the same, each written in one of the ways above
+    rate{rates:plural}    rates       an "s" where the list has several
     {names:few or}        a to z      the same, the ends alone where there are many
 
 A finding among the data is told where it stands. Sentences begin in lower case and end without a full stop.
@@ -81,11 +82,13 @@ def say(sentence: str, data: Mapping[str, Any]) -> str:
     return _WRITER.vformat(sentence, (), data)
 
 
-def named(sentence: str, **names: Mapping[str, str]) -> Sentence:
-    """A sentence with what the data name by a code put in as people call it."""
-    return lambda data: say(
-        sentence, {**data, **{key: known.get(data[key], data[key]) for key, known in names.items()}}
-    )
+def named(sentence: str, **parts: Mapping[Any, str] | Callable[[Mapping[str, Any]], str]) -> Sentence:
+    """A sentence with what the data name by a code put in as people call it, or with parts that come and go."""
+
+    def put(name: str, part: Mapping[Any, str] | Callable[[Mapping[str, Any]], str], data: Mapping[str, Any]) -> Any:
+        return say(part(data), data) if callable(part) else part.get(data[name], data[name])
+
+    return lambda data: say(sentence, {**data, **{name: put(name, part, data) for name, part in parts.items()}})
 
 
 def sentence_of(code: str) -> Sentence | None:
@@ -111,7 +114,9 @@ class _Writer(string.Formatter):
             return tell(value)
         kind, _, rest = format_spec.partition(" ")
         if isinstance(value, list | tuple):
-            each = [self.format_field(one, "" if kind in ("join", "few") else kind) for one in value]
+            each = [self.format_field(one, "" if kind in ("join", "few", "plural") else kind) for one in value]
+            if kind == "plural":
+                return "s"[: len(each) > 1]
             return (
                 f"{each[0]} to {each[-1]}" if kind == "few" and len(each) > MOST_NAMED else listed(each, rest or ", ")
             )

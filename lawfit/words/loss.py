@@ -48,11 +48,9 @@ def _off(error: float | None) -> str:
 
 
 def _open(of: Mapping[str, Any]) -> str:
-    said = say("they do not determine {parameters}", of)
-    if not of["run"]:
-        return said
-    params, tokens = (format_quantity(of["run"][name], 2) for name in ("params", "tokens"))
-    return f"{said}; one run of {params} parameters on {tokens} tokens would help most"
+    params, tokens = (format_quantity((of["run"] or {}).get(name, 0.0), 2) for name in ("params", "tokens"))
+    best = f"; one run of {params} parameters on {tokens} tokens would help most" if of["run"] else ""
+    return say("they do not determine {parameters}", of) + best
 
 
 def _further_form(of: Mapping[str, Any]) -> str:

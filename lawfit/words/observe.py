@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
-from lawfit.words import Sentence, say, setting_name
+from lawfit.words import Sentence, named, setting_name
 
 LONGEST_LEVEL: Final = 40  # of its text, in a sentence
 _AXES: Final = {
@@ -24,42 +24,10 @@ def _shortened(level: str) -> str:
     return level if len(level) <= LONGEST_LEVEL else level[: LONGEST_LEVEL - 3] + "..."
 
 
-def _no_setting(of: Mapping[str, Any]) -> str:
-    what = (
-        f"'{of['name']}' is {_AXES[of['axis']]}, no setting held fixed"
-        if of["axis"]
-        else f"no run says its '{of['name']}'"
-    )
-    there = f"settings that vary here: {', '.join(of['varying'])}" if of["varying"] else "no setting varies here"
-    return f"{what}, so no level of it can be asked for; {there}"
-
-
-def _lowest_losses(of: Mapping[str, Any]) -> str:
-    most = "" if 2 * of["lowest"] > of["compared"] else " on average"
-    words = "of {levels:few and} its losses are the lowest" + most + " (at {lowest} of {compared:count scale})"
-    return say(words, {**of, "levels": [_shortened(each) if isinstance(each, str) else each for each in of["levels"]]})
-
-
-def _curves_cut(of: Mapping[str, Any]) -> str:
-    one = of["first_step"] == of["last_step"]
-    steps = "step {first_step:,.0f}" if one else "steps {first_step:,.0f} to {last_step:,.0f}"
-    words = (
-        "curves of {runs:count run} are read up to where the learning rate begins to fall (" + steps + ", by {told_by})"
-    )
-    return say(words, of)
-
-
-def _schedule_unknown(of: Mapping[str, Any]) -> str:
-    named = f"nothing is known of schedule '{of['schedule']}'" if of["schedule"] else "no schedule is stated"
-    return (
-        f"{named}, so a curve may fall because its learning rate does: give a column schedule (constant, or wsd with "
-        "cooldown_fraction, the last share of the run in which the rate falls), or learning_rate along the curves"
-    )
-
-
 WORDS: Final[Mapping[str, Sentence]] = {
     # levels
     "level": lambda of: f"{setting_name(of['setting'])} {_shortened(of['level'])}",
+    "bare_level": lambda of: _shortened(of["level"]),
     "levels": "{levels:join and}",
     "level_as_asked": "{setting:setting} {level}",
     "level_at": lambda of: f"{_shortened(of['level'])} at {of['scales']}",
@@ -72,7 +40,10 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "asked_for": "asked for",
     "only_level": "only its runs cover learning rates, batches and scales widely enough for a fit",
     "most_tried": "no scale was run at two of its levels, and at this one most was tried",
-    "lowest_losses": _lowest_losses,
+    "lowest_losses": named(
+        "of {levels:few and} its losses are the lowest{most} (at {lowest} of {compared:count scale})",
+        most=lambda of: "" if 2 * of["lowest"] > of["compared"] else " on average",
+    ),
     "nearest_to_advice": "it is the nearest to the {weight_decay:.2g} that the law of weight decay advises at "
     "{params:q} parameters on {tokens:q} tokens",
     "better_elsewhere": "at the settings where both were run, {levels} has losses {loss_fraction:pct} lower (at "
@@ -80,7 +51,13 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "level_of_sweep": "each scale is taken at the level that its sweep was run at, or of several the one with the "
     "lowest losses",
     "by_scale": "{settings:setting and}: no one level was swept at all scales, so {why} ({taken:join ; })",
-    "no_setting": _no_setting,
+    "no_setting": named(
+        "{what}, so no level of it can be asked for; {there}",
+        what=lambda of: (
+            f"'{{name}}' is {_AXES[of['axis']]}, no setting held fixed" if of["axis"] else "no run says its '{name}'"
+        ),
+        there=lambda of: "settings that vary here: {varying}" if of["varying"] else "no setting varies here",
+    ),
     "no_level": "no run has {setting:setting} {level}; there is {levels:few and}",
     "no_level_beside": "{why} (beside {levels:join  and }, as asked for)",
     # columns that need no level
@@ -113,7 +90,14 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "most_diverged": "nothing to fit: at every setting at least half of the runs diverged ({diverged} of {runs} runs); "
     + _AND_FINISH,
     # how far a curve is read
-    "curves_cut": _curves_cut,
+    "curves_cut": named(
+        "curves of {runs:count run} are read up to where the learning rate begins to fall ({steps}, by {told_by})",
+        steps=lambda of: (
+            "step {first_step:,.0f}"
+            if of["first_step"] == of["last_step"]
+            else "steps {first_step:,.0f} to {last_step:,.0f}"
+        ),
+    ),
     "curves_unread": "curves of {runs:count run} are not read: {why}",
     "by_logged_rate": "the learning rate in the log",
     "by_column": "column {column}",
@@ -123,7 +107,11 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "rate_falls_throughout": "the learning rate decays from the start (schedule '{schedule}'), so a curve half-way is "
     "not a shorter run; steps to a loss are read off runs at a constant learning rate, or at one that is constant up "
     "to a cooldown",
-    "schedule_unknown": _schedule_unknown,
+    "schedule_unknown": named(
+        "{known}, so a curve may fall because its learning rate does: give a column schedule (constant, or wsd with "
+        "cooldown_fraction, the last share of the run in which the rate falls), or learning_rate along the curves",
+        known=lambda of: "nothing is known of schedule '{schedule}'" if of["schedule"] else "no schedule is stated",
+    ),
     "cooldown_unknown": "the learning rate falls at the end (schedule '{schedule}') and nothing says from where on: "
     "give a column cooldown_fraction (the last share of the run in which it falls), or learning_rate along the curves",
     "beyond_the_run": "{column} is {value}, more than the whole run: is it in another unit?",

@@ -199,13 +199,10 @@ class LossEnsemble:
             fits=tuple(LossFit.from_json(fit) for fit in content["fits"]),
             backtests=tuple(
                 FormBacktest(
-                    **{
-                        **found,
-                        **{k: np.inf for k in ("error", "bias") if found[k] is None},
-                        "reason": found_of(found["reason"]),
-                    }
+                    **{**found, **{k: np.inf for k in ("error", "bias") if found[k] is None}, "reason": reason}
                 )
                 for found in content["backtests"]
+                for reason in [found_of(found["reason"])]
             ),
             drift=Drift(**content["drift"]),
             level=content["level"],

@@ -321,7 +321,7 @@ def _warnings(
             last, now = runs[-1], float(sd[NAMES.index(runs[-1].parameter)])
             helped = {"parameter": last.parameter, "sd_now": now if now < VAGUE else None}
             helped["sd_with_runs"] = last.sd_with_run
-        at = [run.inputs for run in runs]
+        at = [finding("lr_batch.scale", **run.inputs) for run in runs]
         found.append(finding("lr_batch.open_exponents", parameters=weak, beside=beside, runs=at, **helped))
     if structure is not None and structure.p_value < DOUBTFUL and structure.size > FLAT_BAND:
         named = {"column": structure.column, "loss_fraction": structure.size, "p_value": structure.p_value}

@@ -230,9 +230,11 @@ def _hold_everywhere(
     able = with_runs_enough(level, places)
     names = [_named(columns, codes) for codes in combined]
     differing = [k for k in range(len(columns)) if len(np.unique(combined[able, k])) > 1] or [0]
-    only = columns[differing[0]].levels
-    short: list[Found] = [
-        only[codes[differing[0]]] if len(differing) == 1 else _named([columns[k] for k in differing], codes[differing])
+    told = [columns[k] for k in differing]
+    short = [
+        finding("observe.bare_level", level=told[0].levels[codes[differing[0]]])
+        if len(told) == 1
+        else _named(told, codes[differing])
         for codes in combined
     ]
     log_loss = _log_loss(runs)
@@ -287,7 +289,7 @@ def _choose(
     advice: _Advice,
     log_loss: Floats,
     able: Ints,
-    names: Sequence[Found],
+    names: Sequence[Finding],
 ) -> tuple[int, Found]:
     """Which combination of levels, of those with runs enough; and why."""
     if len(able) == 1:

@@ -80,7 +80,8 @@ class TestTheBestLevelIsHeld:
         held = hold_settings(made(levels))
         assert level_of(held, "weight_decay") == "0.1"
         assert {run.weight_decay for run in held.runs} == {0.1}
-        why = finding("observe.lowest_losses", levels=["0", "0.1", "0.3"], lowest=6, compared=6)
+        bare = [finding("observe.bare_level", level=value) for value in ("0", "0.1", "0.3")]
+        why = finding("observe.lowest_losses", levels=bare, lowest=6, compared=6)
         assert held_at(held) == ([level("weight_decay", "0.1")], why)
         assert tell(why) == "of 0, 0.1 and 0.3 its losses are the lowest (at 6 of 6 scales)"
 
