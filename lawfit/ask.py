@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeVar
 
 from lawfit.declared import About, Field, fields_of, is_finite
-from lawfit.units import format_quantity, parse_quantity
+from lawfit.units import parse_quantity
 
 LARGEST_TARGET: Final = 1e18  # parameters, or tokens; beyond it products of powers leave the range of floats
 
@@ -362,14 +362,3 @@ def arguments(kind: type[ThirdInputs], annotation: Any) -> Callable[[Callable[..
         return function
 
     return of
-
-
-def third_words(name: str, value: float) -> str:
-    """A further input as people say it: ``40B unique tokens``."""
-    number = format_quantity(value) if name == "unique_tokens" else f"{value:.4g}"
-    return {
-        "unique_tokens": f"{number} unique tokens",
-        "epochs": f"{number} epoch{'' if value == 1 else 's'}",
-        "active_share": f"an active share of {number}",
-        "experts": f"{number} expert{'' if value == 1 else 's'}",
-    }[name]

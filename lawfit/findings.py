@@ -48,6 +48,11 @@ def joined(findings: Sequence[Found]) -> Found:
     return findings[0] if len(findings) == 1 else finding("general.several", findings=list(findings))
 
 
+def found_of(value: Any) -> Found:
+    """A finding from its JSON; a sentence of before stays."""
+    return Finding(**value) if is_finding(value) else value
+
+
 def is_finding(value: object) -> bool:
     """Whether a JSON value is a finding."""
     return isinstance(value, Mapping) and value.keys() == _KEYS

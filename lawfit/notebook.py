@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lawfit.ask import PlanQuestion, Target, arguments, read
 from lawfit.errors import NoFit, Unanswerable
-from lawfit.plots.words import FURTHER_NAMES, at_batch_words, batch_range, further_words
 from lawfit.records import Fit, Recipe, Rejection, Run, RunStatus
 from lawfit.words import tell, told
+from lawfit.words.answers import FURTHER_NAMES, at_batch_words, batch_range, further_words
 
 if TYPE_CHECKING:
     import pandas as pd

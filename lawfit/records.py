@@ -216,7 +216,7 @@ class Fit:
     code_version: str
     created_at: str  # ISO 8601, UTC
     options: Mapping[str, Json]
-    exclusions: Mapping[str, str]  # run_key -> reason
+    exclusions: Mapping[str, Json]  # run_key -> reason
     payload: Mapping[str, Json]  # parameters, ensemble, backtest, diagnostics
 
     def to_json(self) -> dict[str, Json]:

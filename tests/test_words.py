@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from lawfit.errors import FitError, NotEnoughData, Unanswerable
-from lawfit.findings import Finding, as_json, code_of, finding, joined
-from lawfit.words import general, listed, say, sentence_of, tell, told
+from lawfit.estimate.lr_batch.lacking import LackCode
+from lawfit.findings import Finding, as_json, code_of, finding, found_of, joined
+from lawfit.words import general, listed, named, say, sentence_of, tell, told
 
 ROOT = Path(__file__).parent.parent
 
@@ -27,7 +28,7 @@ def codes_used() -> dict[str, str]:
                 if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "finding":
                     assert isinstance(node.args[0], ast.Constant), f"{path}:{node.lineno}: a code is written out"
                     found[str(node.args[0].value)] = f"{path.relative_to(ROOT)}:{node.lineno}"
-    return found
+    return found | {f"lr_batch.{code.value}": f"lacking.LackCode.{code.name}" for code in LackCode}
 
 
 def codes_with_words() -> set[str]:
@@ -72,6 +73,10 @@ class TestFinding:
             "a.b",
         ]
 
+    def test_comes_back_from_json(self) -> None:
+        one = finding("general.several", findings=["a"])
+        assert [found_of(each) for each in (one.to_json(), "a sentence", one)] == [one, "a sentence", one]
+
     def test_several_are_one(self) -> None:
         one, two = finding("general.several", findings=["a", "b"]), "c"
         assert joined([one]) is one
@@ -104,11 +109,19 @@ class TestWords:
             ("{n:count scale}", {"n": 1}, "1 scale"),
             ("{n:count scale}", {"n": 1627}, "1,627 scales"),
             ("{n:count batch batches}", {"n": 2}, "2 batches"),
+            ("{x:.2g} and {x:lr}", {"x": None}, "- and -"),
             ("{x:+.2f} and {x}", {"x": 0.5}, "+0.50 and 0.5"),
             ("{names}", {"names": ["a", "b"]}, "a, b"),
             ("{names:join ; }", {"names": ["a", "b"]}, "a; b"),
             ("{names:join and}", {"names": ["a", "b", "c"]}, "a, b and c"),
             ("{names:join and}", {"names": ["a"]}, "a"),
+            ("{names:join or}", {"names": ["a", "b", "c"]}, "a, b or c"),
+            ("rate{rates:plural} {rates:lr and}", {"rates": [1e-3, 2e-3]}, "rates 1.00e-3 and 2.00e-3"),
+            ("rate{rates:plural} {rates:lr and}", {"rates": [1e-3]}, "rate 1.00e-3"),
+            ("{names:few or}", {"names": [*"abcdef"]}, "a, b, c, d, e or f"),
+            ("{names:few or}", {"names": [*"abcdefg"]}, "a to g"),
+            ("{names:input  and the }", {"names": ["lr", "batch_tokens"]}, "learning rate and the batch"),
+            ("{names:setting and}", {"names": ["weight_decay", "beta2"]}, "weight decay and beta2"),
             ("{row[params]:q}", {"row": {"params": 2e6}}, "2M"),
             (
                 "not used: {why}",
@@ -137,6 +150,11 @@ class TestWords:
     def test_a_code_of_a_later_version_is_shown_with_its_numbers(self) -> None:
         assert tell({"code": "loss.never_heard", "data": {"scales": 3}}) == "loss.never_heard (scales 3)"
         assert tell(finding("nowhere.at_all", n=1)) == "nowhere.at_all (n 1)"
+
+    def test_parts_that_come_and_go(self) -> None:
+        told_so = named("{n} {kind}{more}", kind={"a": "of them"}, more=lambda of: "; {n:.1f}" if of["n"] > 1 else "")
+        assert [told_so({"n": n, "kind": "a"}) for n in (1, 2)] == ["1 of them", "2 of them; 2.0"]
+        assert told_so({"n": 1, "kind": "{b}"}) == "1 {b}"
 
     def test_lists(self) -> None:
         assert listed([]) == ""

@@ -13,8 +13,8 @@ from lawfit.ask import PlanQuestion, Target
 from lawfit.errors import LawfitError
 from lawfit.factors import levels_typed
 from lawfit.plots.report import recommendation_body
-from lawfit.plots.words import scale_words
 from lawfit.storage.store import Store
+from lawfit.words.answers import scale_words
 
 from ..deps import StoreDep
 from .common import asked, inputs, only_recipe, problems_of, rendered, typed

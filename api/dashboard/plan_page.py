@@ -13,9 +13,8 @@ from lawfit.ask import PlanQuestion
 from lawfit.errors import LawfitError
 from lawfit.factors import levels_typed
 from lawfit.plots.plan_sections import plan_sections
-from lawfit.plots.words import scale_words
 from lawfit.storage.store import Store
-from lawfit.words import told
+from lawfit.words.answers import scale_words
 
 from ..deps import StoreDep
 from .common import asked, inputs, only_recipe, problems_of, rendered, typed
@@ -45,7 +44,7 @@ def _page(store: Store, said: Mapping[str, str], recipe: str, status_of: Callabl
     elif any(said.values()):
         try:
             document = pipeline.plan(store, recipe or None, asked(PlanQuestion, said), at=levels_typed(said["at"]))
-            body = plan_sections(store.fit(document["evidence"]["loss_fit_id"]), told(document))
+            body = plan_sections(store.fit(document["evidence"]["loss_fit_id"]), document)
             title = f"lawfit: plan of {scale_words(document['plan']['params'], document['plan']['tokens'])}"
         except LawfitError as error:
             status, failure = status_of(error), str(error)

@@ -17,28 +17,10 @@ from numpy.typing import NDArray
 
 from lawfit.advise.draws import centres, known_of, law_row
 from lawfit.estimate.lr_batch.valley import along_floor, steepened
-from lawfit.units import format_lr, format_quantity
+from lawfit.findings import Finding, finding
 
 Floats = NDArray[np.float64]
 
-CHOICES: Final = {
-    "window": "which runs count",
-    "shape": "the shape of the valley",
-    "prior": "the laws tried",
-    "form": "the form of the law at this batch",
-    "spread": "how far sizes may lie off the law",
-}
-LEVELS: Final = {
-    "cubic": "a cubic",
-    "exponentials": "three exponentials",
-    "published": "near published exponents",
-    "own": "exponents of your runs",
-    "tokens_only": "a batch law in tokens alone",
-    "bent": "laws that may bend",
-    "surface": "the joint surface",
-    "saturating": "the saturating law",
-    "surge": "the surge law",
-}
 REJECTED: Final = 0.02  # share of the weight below which a choice is as good as rejected
 SAME: Final = 0.005  # of ln: answers that differ by less are one
 _STEP: Final = 0.05  # of ln batch, to tell how a floor is tilted
@@ -150,27 +132,20 @@ def _factor(each: Sequence[Mapping[str, Any]]) -> float:
     return max(values) / min(values) if values else 1.0
 
 
-def _words(found: Mapping[str, Any]) -> list[str]:
-    """A line per number: ``learning rate: which runs count, 3.4e-4 (within 0.75 % ...) to 4.1e-4 (within 3 % ...)``."""
+def _words(found: Mapping[str, Any]) -> list[Finding]:
+    """What moves each number most: from 3.4e-4 with the runs within 0.75 % to 4.1e-4 with those within 3 %, say."""
     said = []
-    for target, words, write in (("lr", "learning rate", format_lr), ("batch_tokens", "batch", format_quantity)):
-        rows = found.get(target) or []
+    for quantity in ("lr", "batch_tokens"):
+        rows = found.get(quantity) or []
         if not rows:
             continue
         top = rows[0]
         if top["factor"] < 1 + SAME:
-            said.append(f"{words}: no choice of the analysis moves it by more than {100 * SAME:g} %")
-            continue
-        if top["name"] == "spread":  # whose answers are shown beside the sizes
-            said.append(f"{words}: {CHOICES['spread']} (see the sizes)")
-            continue
-        ordered = sorted(top["answers"], key=lambda answer: float(answer["value"]))
-        ends = " to ".join(
-            f"{write(a['value'])} ({_level(top['name'], a['choice'])})" for a in (ordered[0], ordered[-1])
-        )
-        said.append(f"{words}: {CHOICES[top['name']]}, {ends}")
+            said.append(finding("advice.nothing_moves", quantity=quantity, share=SAME))
+        elif top["name"] == "spread":  # whose answers are shown beside the sizes
+            said.append(finding("advice.spread_moves", quantity=quantity))
+        else:
+            ordered = sorted(top["answers"], key=lambda answer: float(answer["value"]))
+            ends = [{"choice": a["choice"], "value": a["value"]} for a in (ordered[0], ordered[-1])]
+            said.append(finding("advice.choice_moves", quantity=quantity, choice=top["name"], answers=ends))
     return said
-
-
-def _level(name: str, level: Any) -> str:
-    return f"within {100 * level:g} % of the lowest loss" if name == "window" else LEVELS.get(level, str(level))

@@ -20,6 +20,7 @@ from lawfit.errors import LawfitError, NotEnoughData
 from lawfit.estimate.lr_batch.backtest import MIN_SCORED, observed_surfaces_of
 from lawfit.estimate.numerics.scoring import ObservedSurface
 from lawfit.estimate.observe.observations import Observations
+from lawfit.findings import Found, as_json, finding
 from lawfit.laws.entry import TARGETS
 from lawfit.laws.published import PublishedLaw, published_laws
 from lawfit.records import Recipe, Run
@@ -27,7 +28,6 @@ from lawfit.records import Recipe, Run
 Floats = NDArray[np.float64]
 
 LR_BATCH = "lr_batch"
-_OWN, _MADE_FOR, _BEST, _KEPT = "its own", "the one it was made for", "the best one tried", "that of the run carried"
 _LR_TRIED = 40  # learning rates at which a batch is priced: the best of them is the batch's own cost
 
 
@@ -43,7 +43,7 @@ def compare_published(
     ``laws`` has those of learning rate and batch, at every scale of the runs. A law that gives only one of the two
     (`gives`) is scored with the other at its best; at which batch is said in `at_batch`. A law of exponents alone is
     carried from the best run of the smallest scale (`carried`) and scored at the others. ``weight_decay``, ``loss``
-    and ``critical_batch`` are alike; one that these runs cannot score holds a sentence instead (`reason`). A law that
+    and ``critical_batch`` are alike; one that these runs cannot score says why instead (`reason`). A law that
     cannot answer is listed in `not_scored` with what it needs.
 
     Parameters
@@ -59,12 +59,12 @@ def compare_published(
     """
     counts = Counts(recipe, runs)
     rows: list[dict[str, Any]] = []
-    missing: list[dict[str, str]] = []
-    reason = ""
+    missing: list[dict[str, Any]] = []
+    reason: Found = ""
     try:
         rows, missing = _compare_lr_batch(observed, counts)
     except NotEnoughData as error:
-        reason = str(error)
+        reason = error.finding
     further: dict[str, Any] = {}
     kinds: dict[str, Callable[[], Compared]] = {
         "weight_decay": lambda: compare_weight_decay(runs, recipe, counts),
@@ -76,7 +76,7 @@ def compare_published(
             further[kind], unanswered = compare()
             missing += unanswered
         except LawfitError as error:
-            further[kind] = {"rows": [], "reason": str(error)}
+            further[kind] = {"rows": [], "reason": error.finding}
     if reason and not any(found["rows"] for found in further.values()):
         raise NotEnoughData(reason)
     scored = {row["law"] for found in ({"rows": rows}, *further.values()) for row in found["rows"]}
@@ -86,7 +86,7 @@ def compare_published(
         for law in published_laws().values()
         if law.id not in scored | said
     ]
-    return {
+    document = {
         "laws": rows,
         "reason": reason,
         **further,
@@ -94,24 +94,24 @@ def compare_published(
         "runs_used": 0 if observed is None else observed.runs_used,
         "params_convention": recipe.params_convention,
     }
+    return dict(as_json(document))
 
 
-def _why_not(law: PublishedLaw, reason: str, further: Mapping[str, Any]) -> str:
+def _why_not(law: PublishedLaw, reason: Found, further: Mapping[str, Any]) -> Found:
     if law.kind == LR_BATCH:
-        return reason or "gives no learning rate"
+        return reason or finding("compare.no_lr")
     if law.kind in further:
-        return str(further[law.kind].get("reason") or "does not answer here")
-    if law.kind == "optimizer":
-        return "Adam's beta2 is not fitted on runs; lawfit convert batch carries it"
-    return "what a budget is best spent on takes a fitted loss law: lawfit plan"
+        why: Found | None = further[law.kind].get("reason")
+        return why or finding("compare.silent")
+    return finding("compare.beta2") if law.kind == "optimizer" else finding("compare.allocation")
 
 
 def _compare_lr_batch(
     observed: Observations | None, counts: Counts
-) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     surfaces = {} if observed is None else observed_surfaces_of(observed)
     if observed is None or not surfaces:
-        raise NotEnoughData(f"no scale has {MIN_SCORED} or more settings, so nothing can be said to cost more or less")
+        raise NotEnoughData(finding("compare.few_settings", needed=MIN_SCORED))
     cells = np.array(list(surfaces))
     order = np.argsort(observed.params[cells] * observed.tokens[cells], kind="stable")
     tried = [surfaces[int(c)] for c in cells[order]]
@@ -128,27 +128,28 @@ def _compare_lr_batch(
         },
     )
     rows: list[dict[str, Any]] = []
-    missing: list[dict[str, str]] = []
+    missing: list[dict[str, Any]] = []
     for law in published_laws().values():
         if law.kind != LR_BATCH:
             continue
         try:
             rows.append(_row(law, counts, scale, tried))
         except Unanswered as error:
-            missing.append({"law": law.id, "label": law.label, "reason": str(error)})
+            missing.append({"law": law.id, "label": law.label, "reason": error.finding})
     return sorted(rows, key=lambda row: row["mean_regret"]), missing
 
 
 def _row(law: PublishedLaw, counts: Counts, scale: Scale, tried: Sequence[ObservedSurface]) -> dict[str, Any]:
     """One law at every scale (the first left out where it is carried from there)."""
-    at, note = scale, _BEST
+    at, note = scale, finding("compare.best_batch")
     batch: Floats | None = None
     if "batch_tokens" in law.formulas:
-        batch, note = answers(law, "batch_tokens", counts, scale), _OWN
+        batch, note = answers(law, "batch_tokens", counts, scale), finding("compare.own_batch")
     elif law.fixed_batch_tokens is not None:
         carried = law.formulas["lr"].needs_anchor  # it holds at one batch: that of the run it is carried from
         fixed = float(scale.given["batch_tokens"][0]) if carried else law.fixed_batch_tokens
-        batch, note = np.full(len(tried), fixed), _KEPT if carried else _MADE_FOR
+        batch = np.full(len(tried), fixed)
+        note = finding("compare.carried_batch") if carried else finding("compare.fixed_batch")
     if batch is not None:
         at = scale.at(batch_tokens=batch)
     lr = answers(law, "lr", counts, at) if "lr" in law.formulas else None
@@ -162,9 +163,9 @@ def _row(law: PublishedLaw, counts: Counts, scale: Scale, tried: Sequence[Observ
         regrets.append(float(score.regret[best]))
         outside += bool(score.outside[best])
     if not regrets:
-        raise Unanswered("carried from one scale to another, and the runs have only one")
+        raise Unanswered(finding("compare.one_scale"))
     if lr is None:
-        note = _OWN
+        note = finding("compare.own_batch")
     return {
         **about(law, counts, scale),
         "gives": [target for target in TARGETS if target in law.formulas],

@@ -12,11 +12,12 @@ from lawfit.advise.counted import Counts
 from lawfit.advise.scored import Scale, Unanswered, about, answers
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.observe.observations import Observations
+from lawfit.findings import finding
 from lawfit.laws.critical_batch import Definition, convert
 from lawfit.laws.published import PublishedLaw, published_laws
 
 Floats = NDArray[np.float64]
-Compared = tuple[dict[str, Any], list[dict[str, str]]]  # rows with what stands beside them, laws without an answer
+Compared = tuple[dict[str, Any], list[dict[str, Any]]]  # rows with what stands beside them, laws without an answer
 
 MIN_SCALES = 3  # of losses: two cannot tell a slope from a level and noise
 
@@ -34,9 +35,7 @@ def compare_loss(observed: Observations | None, counts: Counts) -> Compared:
     """
     cells = 0 if observed is None else observed.n_cells
     if observed is None or cells < MIN_SCALES:
-        raise NotEnoughData(
-            f"the lowest losses of {MIN_SCALES} or more scales tell laws of the loss apart; {cells} here"
-        )
+        raise NotEnoughData(finding("compare.few_scales", needed=MIN_SCALES, scales=cells))
     order = np.argsort(observed.params * observed.tokens, kind="stable")
     measured = observed.lowest_log_loss()[order]
     scale = Scale(
@@ -69,16 +68,14 @@ def compare_critical(payload: Mapping[str, Any] | None, counts: Counts) -> Compa
         The recipe has no stored fit of the critical batch, or none of its curves shows one.
     """
     if payload is None:
-        raise NotEnoughData(
-            "no critical batch is stored for this recipe: run lawfit fit first, which says what it takes"
-        )
+        raise NotEnoughData(finding("compare.no_critical_batch"))
     measured = [
         row
         for row in payload["routes"][payload["route"]]["measured"]
         if row["params"] is not None and row["low_tokens"] and row["high_tokens"] is not None
     ]
     if not measured:
-        raise NotEnoughData("no size shows its critical batch from both sides")
+        raise NotEnoughData(finding("compare.one_sided"))
     measured.sort(key=lambda row: row["params"] * row["tokens"])
     value = np.array([row["value_tokens"] for row in measured], dtype=float)
     mine = Definition.from_json(measured[0]["definition"])
@@ -95,14 +92,12 @@ def compare_critical(payload: Mapping[str, Any] | None, counts: Counts) -> Compa
         definition = Definition.from_json(law.formulas["critical_batch_tokens"].definition)
         carried = law.formulas["critical_batch_tokens"].needs_anchor
         if carried and len(value) < 2:
-            raise Unanswered("carried from one scale to another, and the runs have only one")
+            raise Unanswered(finding("compare.one_scale"))
         said = answers(law, "critical_batch_tokens", counts, _anchored(scale, value, mine, definition))
         try:
             off = (np.log(value) - np.log(convert(said, definition, mine)))[1 if carried else 0 :]
         except ValueError:
-            raise Unanswered(
-                f"at sizes this small it says less than its own definition can be ({definition.words()})"
-            ) from None
+            raise Unanswered(finding("compare.below_definition", definition=definition.words())) from None
         return {
             "error": float(np.expm1(np.mean(np.abs(off)))),
             "worst_error": float(np.expm1(np.max(np.abs(off)))),
@@ -129,7 +124,7 @@ def _anchored(scale: Scale, value: Floats, mine: Definition, theirs: Definition)
 
 def _rows(
     kind: str, counts: Counts, scale: Scale, row: Callable[[PublishedLaw], dict[str, Any]]
-) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     rows, missing = [], []
     for law in published_laws().values():
         if law.kind != kind:
@@ -137,5 +132,5 @@ def _rows(
         try:
             rows.append({**about(law, counts, scale), **row(law)})
         except Unanswered as error:
-            missing.append({"law": law.id, "label": law.label, "reason": str(error)})
+            missing.append({"law": law.id, "label": law.label, "reason": error.finding})
     return rows, missing

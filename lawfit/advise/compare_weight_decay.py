@@ -16,6 +16,7 @@ from lawfit.estimate.observe.observations import usable
 from lawfit.estimate.weight_decay.sweep import COUPLED, DecayRuns, DecaySlice, in_one_convention
 from lawfit.estimate.weight_decay.timescale import usable_slices
 from lawfit.factors import WEIGHT_DECAY
+from lawfit.findings import finding
 from lawfit.laws.published import PublishedLaw, published_laws
 from lawfit.laws.timescale import weight_decay_of
 from lawfit.records import Recipe, Run
@@ -27,7 +28,7 @@ USUAL = 0.1  # weight decay that most recipes start from
 
 def compare_weight_decay(
     runs: Sequence[Run], recipe: Recipe, counts: Counts
-) -> tuple[dict[str, Any], list[dict[str, str]]]:
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Loss that each law gives up where weight decay was varied, cheapest first; and what always 0.1, and none, would.
 
     A slice is one scale, batch and learning rate with three or more weight decays. A law of exponents alone is carried
@@ -42,9 +43,7 @@ def compare_weight_decay(
     converted, _ = in_one_convention(kept, recipe.extra.get("weight_decay_kind", "") or COUPLED)
     slices = sorted(usable_slices(DecayRuns.of_runs(converted)), key=_order)
     if not slices:
-        raise NotEnoughData(
-            "weight decay was not varied: three or more values at one scale, learning rate and batch tell laws apart"
-        )
+        raise NotEnoughData(finding("compare.decay_not_varied"))
     columns = {
         name: np.array([getattr(part, name) for part in slices], dtype=float)
         for name in ("params", "tokens", "batch_tokens", "lr")
@@ -64,14 +63,14 @@ def compare_weight_decay(
         try:
             decay, carried = _decay(law, counts, scale)
             if carried and len(slices) < 2:
-                raise Unanswered("carried from one sweep of weight decay to another, and the runs have only one")
+                raise Unanswered(finding("compare.one_sweep"))
         except Unanswered as error:
-            missing.append({"law": law.id, "label": law.label, "reason": str(error)})
+            missing.append({"law": law.id, "label": law.label, "reason": error.finding})
             continue
         rows.append({**about(law, counts, scale), **_score(slices, decay, 1 if carried else 0), "carried": carried})
     baselines = [
-        {"label": label, **_score(slices, np.full(len(slices), decay), 0)}
-        for label, decay in ((f"always {USUAL:g}", USUAL), ("none", 0.0))
+        {"label": finding("compare.always", weight_decay=decay), **_score(slices, np.full(len(slices), decay), 0)}
+        for decay in (USUAL, 0.0)
     ]
     found = {"rows": sorted(rows, key=lambda r: r["mean_regret"]), "baselines": baselines, "slices": len(slices)}
     return found, missing

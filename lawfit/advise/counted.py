@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.estimate.numerics.snapping import PARAMS_TOLERANCE
+from lawfit.findings import Finding, finding
 from lawfit.laws.counting import CONVENTIONS, Tables
 from lawfit.laws.published import PublishedLaw
 from lawfit.records import Recipe, Run
@@ -35,7 +36,7 @@ class Counted:
 
     params: Floats
     how: str  # SAME, CONVERTED, NOT_CONVERTED, UNSAID or NONE
-    words: str
+    words: Finding
 
 
 class Counts:
@@ -54,21 +55,18 @@ class Counts:
     def of(self, law: PublishedLaw, params: Floats) -> Counted:
         """The law's count of models that the recipe counts as `params` (cells,)."""
         wanted, given = law.params_convention, self.convention
-        words = wanted.replace("_", "-")
         if not any("params" in f.inputs or "flops" in f.inputs for f in law.formulas.values()):
-            return Counted(params=params, how=NONE, words="takes no count of parameters")
+            return Counted(params=params, how=NONE, words=finding("compare.counts_none"))
         if wanted in ("", "unknown"):
-            return Counted(params=params, how=UNSAID, words="its source does not say which parameters it counts")
+            return Counted(params=params, how=UNSAID, words=finding("compare.counts_unsaid"))
         if not given:
-            said = f"counts {words} parameters; your runs do not say what they count"
-            return Counted(params=params, how=UNSAID, words=said)
+            return Counted(params=params, how=UNSAID, words=finding("compare.yours_unsaid", law=wanted))
         if wanted == given:
-            return Counted(params=params, how=SAME, words=f"counts {words} parameters, as your runs do")
-        said = f"counts {words} parameters, your runs count {given.replace('_', '-')}"
+            return Counted(params=params, how=SAME, words=finding("compare.counts_same", law=wanted))
         converted = self._converted(params, wanted)
-        if converted is None:
-            return Counted(params=params, how=NOT_CONVERTED, words=f"{said}: not converted")
-        return Counted(params=converted, how=CONVERTED, words=f"{said}: converted")
+        how = NOT_CONVERTED if converted is None else CONVERTED
+        said = finding("compare.counts_differ", law=wanted, yours=given, how=how)
+        return Counted(params=params if converted is None else converted, how=how, words=said)
 
     def widths(self, params: Floats) -> Floats | None:
         """(cells,) hidden widths, where every size has one."""

@@ -25,9 +25,9 @@ from lawfit.advise.third_input import (
 from lawfit.ask import Target
 from lawfit.estimate.loss.ensemble import LossEnsemble
 from lawfit.estimate.loss.fit import LossFit
-from lawfit.estimate.loss.law import asymptote_cases, form_name
+from lawfit.estimate.loss.law import asymptote_cases
+from lawfit.findings import Found, finding
 from lawfit.records import Fit
-from lawfit.units import format_percent
 
 Floats = NDArray[np.float64]
 
@@ -36,7 +36,6 @@ _OTHER: Final[Mapping[str, Callable[[float], float]]] = {  # a value to set besi
     "moe_sparsity": lambda usual: usual / 2,
     "experts": lambda usual: 2 * usual,
 }
-_CASES = {"free": "free", "lent": "lent by published laws", "lower": "10 % lower", "higher": "10 % higher"}
 
 
 def stored_law(fit: Fit, level: float, third: Asked | None = None) -> LossEnsemble | LossFit | LossAtThird:
@@ -148,44 +147,27 @@ def choice(value: float, forms: list[dict[str, Any]], cases: list[dict[str, Any]
     return {"most": max(moved, key=lambda name: moved[name]), "moves": {k: digits(v) for k, v in moved.items()}}
 
 
-def choice_words(answer: Mapping[str, Any]) -> list[str]:
-    """What the expected loss holds for and averages, and how much each choice moves it, a line each."""
-    found = list(answer.get("given", ()))
+def choice_lines(answer: Mapping[str, Any]) -> list[Found]:
+    """What the expected loss holds for and averages, and how much each choice moves it, one by one."""
+    found: list[Found] = list(answer.get("given", ()))
     kept = [form for form in answer["forms"] if not form["rejected"]]
     if kept:
-        shares = ", ".join(f"{form_name(form['form'])} {form['value']:.4g}" for form in kept)
-        out = len(answer["forms"]) - len(kept)
-        found.append(
-            (f"average of {len(kept)} forms of the law ({shares})" if len(kept) > 1 else f"one form ({shares})")
-            + (
-                f"; {out} left out: worse from your smaller runs to the larger, or more numbers than runs"
-                if out
-                else ""
-            )
-        )
+        forms = {"forms": [_told(form, "form") for form in kept], "left_out": len(answer["forms"]) - len(kept)}
+        found.append(finding("advice.average", **forms))
     if answer["asymptote"]:
-        told = ", ".join(f"{_CASES[case['case']]} {case['value']:.4g}" for case in answer["asymptote"])
-        alone = ", which is left out" if kept and "additive" not in {form["form"] for form in kept} else ""
-        found.append(f"by the asymptote of the additive form{alone}: {told}")
+        left_out = bool(kept) and "additive" not in {form["form"] for form in kept}
+        cases = [_told(case, "case") for case in answer["asymptote"]]
+        found.append(finding("advice.asymptotes", cases=cases, left_out=left_out))
     if moved := answer["choice"]:
-        most = {"form": "the form of the law", "asymptote": "the asymptote"}[moved["most"]]
-        share = moved["moves"][moved["most"]]
-        found.append(f"the choice that moves it most: {most}, {format_percent(share)} from lowest to highest")
+        found.append(finding("advice.moves_loss", choice=moved["most"], share=moved["moves"][moved["most"]]))
     for form in answer["further_forms"]:
         (usual, other), (near, far) = form["third"], form["value"]
-        if form["form"] == "data_constrained":
-            found.append(
-                f"by the data-constrained form: {near:.4g} with fresh tokens, {far:.4g} with each seen 4 times"
-            )
-        elif form["form"] == "moe_sparsity":
-            found.append(
-                f"by the form with sparse experts: {near:.4g} with {usual:.3g} active, {far:.4g} with {other:.3g}"
-            )
-        else:
-            found.append(
-                f"by the form with a number of experts: {near:.4g} with {usual:.3g}, {far:.4g} with {other:.3g}"
-            )
+        found.append(finding("advice.by_third", form=form["form"], third=[usual, other], loss=[near, far]))
     return found
+
+
+def _told(row: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {name: row[name], "loss": row["value"]}
 
 
 def loss_line(law: LossEnsemble | LossFit | LossAtThird, params: float, tokens: Floats) -> Floats:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.advise.expected_loss import choice_words, digits, expected_loss
+from lawfit.advise.expected_loss import choice_lines, digits, expected_loss
 from lawfit.advise.third_input import Asked, asked_for, loss_at_third
 from lawfit.ask import Target
 from lawfit.errors import NotEnoughData
@@ -21,23 +21,24 @@ from lawfit.estimate.critical.laws import AveragedLaw
 from lawfit.estimate.numerics.optimum_law import OptimumLaw, PredictedOptimum
 from lawfit.estimate.weight_decay.timescale import RATIO
 from lawfit.factors import WEIGHT_DECAY
+from lawfit.findings import Found, finding
 from lawfit.laws.timescale import DecayConvention, weight_decay_of
 from lawfit.records import Fit, FitStatus
 
 Floats = NDArray[np.float64]
 
 FAR_DECADES: Final = 0.05  # beyond the runs by more than this is an extrapolation
-# kind of fit -> what it answers, as the document and people call it
-ANSWERS: Final[Mapping[str, tuple[str, str]]] = {
-    "timescale": ("weight_decay", "weight decay"),
-    "critical_batch": ("critical_batch", "critical batch size"),
-    "loss": ("expected_loss", "expected loss"),
+# kind of fit -> what it answers, as the document calls it
+ANSWERS: Final[Mapping[str, str]] = {
+    "timescale": "weight_decay",
+    "critical_batch": "critical_batch",
+    "loss": "expected_loss",
 }
 
 
 def further_answers(
     laws: Mapping[str, Fit],
-    missing: Mapping[str, str],
+    missing: Mapping[str, Found],
     target: Target,
     *,
     recipe_key: str,
@@ -58,7 +59,7 @@ def further_answers(
     NotEnoughData
         A further input of the loss is asked for, and there is no law that knows it.
     """
-    found: dict[str, Any] = {name: None for name, _ in ANSWERS.values()}
+    found: dict[str, Any] = dict.fromkeys(ANSWERS.values())
     for kind, fit in laws.items():
         if fit.status is FitStatus.UNCERTIFIED or kind not in ANSWERS:
             continue
@@ -72,23 +73,21 @@ def further_answers(
             except NotEnoughData as error:
                 if Asked.of(target) is not None:  # it was asked for
                     raise
-                missing = {**missing, kind: str(error)}
+                missing = {**missing, kind: error.finding}
                 continue
         if fit.recipe_key != recipe_key:
             answer["from_recipe"] = fit.recipe_name
-            answer["notes"].insert(0, f"measured in recipe {fit.recipe_name}, which differs in its schedule alone")
-        found[ANSWERS[kind][0]] = answer
+            answer["notes"].insert(0, finding("advice.of_sister", recipe=fit.recipe_name))
+        found[ANSWERS[kind]] = answer
     if (third := Asked.of(target)) is not None and found["expected_loss"] is None:
         raise no_law_for(third, missing.get("loss", ""))
-    lacking = {name: missing.get(kind, "") for kind, (name, _) in ANSWERS.items() if found[name] is None}
+    lacking = {name: missing.get(kind, "") for kind, name in ANSWERS.items() if found[name] is None}
     return {**found, "missing": lacking}
 
 
-def no_law_for(third: Asked, why: str) -> NotEnoughData:
+def no_law_for(third: Asked, why: Found) -> NotEnoughData:
     """The error of a further input that is asked for where there is no law of the loss."""
-    return NotEnoughData(
-        f"{third.words()}: it takes a law of the loss, and there is none: {why or 'this fit has none'}"
-    )
+    return NotEnoughData(finding("advice.third_without_law", third=third.found, why=why or finding("advice.none")))
 
 
 def weight_decay_answer(fit: Fit, target: Target, *, lr: float, batch_tokens: float) -> dict[str, Any]:
@@ -116,7 +115,7 @@ def weight_decay_answer(fit: Fit, target: Target, *, lr: float, batch_tokens: fl
             "scales": law.points,
         },
         **standing,
-        "notes": [*standing["notes"], *(line for line in fit.payload.get("lines") or [] if "certificate:" in line)],
+        "notes": [*standing["notes"], *(fit.payload.get("lines") or [])[-1:]],  # the last line is its certificate
     }
 
 
@@ -191,13 +190,13 @@ def loss_answer(fit: Fit, target: Target) -> dict[str, Any]:
     else:  # the form that answers says how well it is known, beside the law of ordinary runs
         law = loss_at_third(fit, third, target.level)
         standing = {**_standing(replace(fit, status=law.status), decades), "notes": law.doubts}
-    return {**answer, "lines": choice_words(answer), **standing}
+    return {**answer, "lines": choice_lines(answer), **standing}
 
 
-def level_sentences(
+def level_notes(
     settings: Sequence[Mapping[str, Any]], answer: Mapping[str, Any] | None, decay_kind: str
-) -> list[str]:
-    """A sentence where another weight decay of the runs lies nearer to the advised one than the level that is held.
+) -> list[Found]:
+    """A note where another weight decay of the runs lies nearer to the advised one than the level that is held.
 
     Parameters
     ----------
@@ -213,11 +212,7 @@ def level_sentences(
     nearest = min(apart, key=lambda level: apart[level], default="")
     if not nearest or nearest == held["level"]:
         return []
-    words = (
-        f"learning rate and batch hold at weight decay {held['level']}, while {digits(advised):.2g} is advised here, "
-        f"to which the runs at {nearest} are nearer: lawfit fit --at weight_decay={nearest} answers from those"
-    )
-    return [words]
+    return [finding("advice.nearer_decay", held=held["level"], weight_decay=digits(advised), nearest=nearest)]
 
 
 def _positive(level: str) -> float | None:

@@ -24,6 +24,7 @@ from lawfit.estimate.loss.isoflop import ISOFLOP, IsoFlop, ProfileLaw, isoflop
 from lawfit.estimate.loss.result import Interval, LossFit
 from lawfit.estimate.loss.split_backtest import NO_SPLIT, SplitBacktest
 from lawfit.estimate.numerics.resample import tail
+from lawfit.findings import Found, finding
 from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
 from lawfit.records import Fit
 
@@ -286,20 +287,20 @@ def lowest_along(x: Floats, losses: Floats) -> tuple[Floats, Floats]:
     return place, height
 
 
-def profiles(fit: Fit) -> IsoFlop | str:
+def profiles(fit: Fit) -> IsoFlop | Found:
     """The law of the minima of IsoFLOP profiles among the scales of a stored fit, or why there is none."""
     points = fit.payload["points"]
     if not all("loss" in point for point in points):
-        return "this fit does not keep the losses of its scales; run lawfit fit again"
+        return finding("plan.losses_not_kept")
     columns = np.array([(p["params"], p["tokens"], p["loss"]) for p in points], dtype=float).reshape(-1, 3).T
     try:
         return isoflop(*columns)
     except NotEnoughData as error:
-        return str(error)
+        return error.finding
 
 
 def _members(
-    found: LossEnsemble, additive: LossFit, by_profile: IsoFlop | str
+    found: LossEnsemble, additive: LossFit, by_profile: IsoFlop | Found
 ) -> list[tuple[LossFit | ProfileLaw, float, float, float]]:
     """Each member with its weight by the split, by the loss, and how far off it was; none where no form has a split."""
     split: list[SplitBacktest | None] = [*found.split[: len(found.fits)]] or [None] * len(found.fits)

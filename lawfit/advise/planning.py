@@ -18,15 +18,16 @@ from lawfit.advise.loss_belief import LossBelief, finite, profiles
 from lawfit.advise.planning_choice import Choice
 from lawfit.advise.planning_optimum import optimal_path, tokens_for
 from lawfit.advise.planning_routes import disagreement, each_form, forms_alone, profile_part
-from lawfit.advise.planning_runs import runs_words
+from lawfit.advise.planning_runs import run_at
 from lawfit.advise.planning_third import asked_part, best_share
 from lawfit.advise.planning_time import time_answer, tokens_per_second
 from lawfit.advise.third_input import LossAtThird, asked_for, beyond_note, require_both
 from lawfit.ask import LARGEST_TARGET, PlanQuestion, Target
 from lawfit.errors import NotEnoughData
+from lawfit.estimate.loss.isoflop import IsoFlop
+from lawfit.findings import Found, as_json, finding, joined
 from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
 from lawfit.records import Fit, FitStatus, Recipe
-from lawfit.units import format_flops
 
 Floats = NDArray[np.float64]
 
@@ -40,7 +41,7 @@ Settings = Callable[[Target], Mapping[str, Any]]  # the document of `lawfit pred
 
 
 def plan(
-    question: PlanQuestion, recipe: Recipe, laws: Mapping[str, Fit], missing: Mapping[str, str], settings: Settings
+    question: PlanQuestion, recipe: Recipe, laws: Mapping[str, Fit], missing: Mapping[str, Found], settings: Settings
 ) -> dict[str, Any]:
     """The plan for one question.
 
@@ -64,8 +65,8 @@ def plan(
     """
     fit = laws.get("loss")
     if fit is None or fit.status is FitStatus.UNCERTIFIED:
-        reason = missing.get("loss") or "this fit has none; run lawfit fit again"
-        raise NotEnoughData(f"a plan needs a law of the loss in parameters and tokens, and there is none: {reason}")
+        why = missing.get("loss") or finding("plan.fit_has_none")
+        raise NotEnoughData(finding("plan.no_loss_law", why=why))
     third = asked_for(fit.payload, question, question.tokens)
     require_both(fit.payload, third)
     belief = LossBelief.of(fit, question.level, third)
@@ -82,15 +83,15 @@ def plan(
     alone = source.fit if isinstance(source, LossAtThird) and source.ordinary is None else None
     optimum = None if choice.refused else _optimum(belief, choice)
     by_profile = (
-        "profiles say nothing of tokens that are served"
+        finding("plan.profiles_of_training")
         if choice.served
-        else "profiles are of ordinary runs"
+        else finding("plan.profiles_of_ordinary_runs")
         if third is not None
         else profiles(fit)
     )
-    part = None if isinstance(by_profile, str) else profile_part(by_profile, choice.total, question.level)
-    apart = disagreement(part, optimum["params_by_forms"]) if part and optimum else ""
-    return {
+    part = profile_part(by_profile, choice.total, question.level) if isinstance(by_profile, IsoFlop) else None
+    apart = disagreement(part, optimum["params_by_forms"]) if part and optimum else []
+    document = {
         "schema": SCHEMA,
         "recipe": said["recipe"],
         "asked": {name: value for name, value in asdict(question).items() if value is not None},
@@ -127,7 +128,7 @@ def plan(
         "missing": {
             "optimum": verdict.refusal or "",
             "time": lacking,
-            "isoflop": by_profile if isinstance(by_profile, str) else "",
+            "isoflop": "" if isinstance(by_profile, IsoFlop) else by_profile,
         },
         "runs_that_would_help": list(verdict.runs),
         "evidence": {
@@ -138,8 +139,9 @@ def plan(
             "forms": {form: finite(share) for form, share in belief.forms.items()},
             "notes": source.doubts if isinstance(source, LossAtThird) else list(fit.payload["sentences"]),
         },
-        "warnings": [*_warnings(belief, choice, recipe), *([apart] if apart else []), *said["warnings"]],
+        "warnings": [*_warnings(belief, choice, recipe), *apart, *said["warnings"]],
     }
+    return dict(as_json(document))
 
 
 def _target(question: PlanQuestion, params: float, tokens: float) -> Target:
@@ -263,19 +265,19 @@ def _cost_ends(belief: LossBelief, choice: Choice, params: float) -> dict[str, f
 
 def _time(
     laws: Mapping[str, Fit],
-    missing: Mapping[str, str],
+    missing: Mapping[str, Found],
     belief: LossBelief,
     choice: Choice,
     said: Mapping[str, Any],
     question: PlanQuestion,
     batch: float | None,
-) -> tuple[dict[str, Any] | None, str]:
+) -> tuple[dict[str, Any] | None, Found]:
     fit, critical = laws.get("critical_batch"), said.get("critical_batch")
     if fit is None or critical is None or fit.status is FitStatus.UNCERTIFIED:
-        reason = missing.get("critical_batch") or said.get("missing", {}).get("critical_batch") or "there is none"
-        return None, f"time against compute needs a critical batch size: {reason}"
+        why = missing.get("critical_batch") or said.get("missing", {}).get("critical_batch") or finding("plan.none")
+        return None, finding("plan.no_critical_batch", why=why)
     if not batch:
-        return None, "time against compute needs a recommended batch size, and this recipe has none"
+        return None, finding("plan.no_batch")
     found = time_answer(
         belief,
         fit,
@@ -291,17 +293,11 @@ def _time(
 
 def _convention(recipe: Recipe, question: PlanQuestion) -> dict[str, Any]:
     counted = recipe.params_convention
-    words = f"6 x parameters x tokens, parameters counted as {counted.replace('_', '-')}" if counted else (
-        "6 x parameters x tokens, parameters counted as in the runs (the recipe does not say which)"
-    )  # fmt: skip
-    if question.inference_tokens:
-        words += "; 2 x parameters for each token that is served"
-    left_out = {
-        "non_embedding": "attention and the output head come on top",
-        "body_plus_head": "attention comes on top",
-        "total": "attention comes on top, and the embedding is counted though it is only looked up",
-    }.get(counted, "what the count leaves out comes on top")
-    return {"words": words, "left_out": left_out, "params_convention": counted}
+    return {
+        "words": finding("plan.flops", params_convention=counted, served=bool(question.inference_tokens)),
+        "left_out": finding("plan.left_out", params_convention=counted),
+        "params_convention": counted,
+    }
 
 
 def _duration(question: PlanQuestion, choice: Choice) -> dict[str, Any]:
@@ -313,45 +309,36 @@ def _duration(question: PlanQuestion, choice: Choice) -> dict[str, Any]:
     }
 
 
-def _warnings(belief: LossBelief, choice: Choice, recipe: Recipe) -> list[str]:
-    said = []
+def _warnings(belief: LossBelief, choice: Choice, recipe: Recipe) -> list[Found]:
+    said: list[Found] = []
     beyond = belief.decades("flops", choice.flops)
     if beyond > FAR_DECADES:
         low, high = belief.scales["flops"]
-        where = "beyond the dearest" if choice.flops > high else "below the cheapest"
-        edge = high if choice.flops > high else low
-        said.append(
-            f"the training compute, {format_flops(choice.flops)} FLOPs, is {10**beyond:.3g}x {where} run of the loss "
-            f"law ({format_flops(edge)}): an extrapolation"
-            + (", further than any backtest of these runs reaches" if beyond > VERY_FAR_DECADES else "")
-        )
+        ends = {"low": low, "high": high, "very_far": beyond > VERY_FAR_DECADES}
+        said.append(finding("plan.beyond_runs", flops=choice.flops, factor=10**beyond, **ends))
     if isinstance(belief.source, LossAtThird):
         said += beyond_note(belief.source, choice.tokens)
     if choice.refused:
-        said.append(f"no optimum to compare with: {choice.verdict.refusal}")
+        said.append(finding("plan.no_optimum", why=choice.verdict.refusal))
     else:
         said += _optimum_warnings(belief, choice)
     if not recipe.params_convention:
-        said.append("the recipe does not say which parameters it counts, so neither do these FLOPs; budget with care")
+        said.append(finding("plan.params_unsaid"))
     return said
 
 
-def _optimum_warnings(belief: LossBelief, choice: Choice) -> list[str]:
-    said = []
+def _optimum_warnings(belief: LossBelief, choice: Choice) -> list[Found]:
+    said: list[Found] = []
     ratio = float(choice.best.valley.tokens(np.array(choice.best.chosen))) - choice.best.chosen
     tried = np.log(belief.points[:, 1] / belief.points[:, 0])
     if not tried.min() - 0.05 <= ratio <= tried.max() + 0.05:
-        said.append(
-            f"the optimum has {math.exp(ratio):.3g} tokens per parameter, outside the {math.exp(tried.min()):.3g} to "
-            f"{math.exp(tried.max()):.3g} that were run: no run of yours lies on its other side"
-        )
+        low, high = np.exp(tried.min()), np.exp(tried.max())
+        said.append(finding("plan.ratio_outside", tokens_per_param=math.exp(ratio), low=low, high=high))
     bounds = belief.bounds(choice.best.opened(choice.best.log_params_each))
     if bounds is not None and bounds[1] - bounds[0] > math.log(WIDE):
-        narrower = ""
+        wide: list[Found] = [finding("plan.wide", factor=math.exp(0.5 * (bounds[1] - bounds[0])))]
         if choice.verdict.runs:
             run = choice.verdict.runs[0]
-            known = f", to about {run['known']:.2g}" if run["known"] else ""
-            narrower = f"; one run of {runs_words((run,))} would narrow it most{known}"
-        either = math.exp(0.5 * (bounds[1] - bounds[0]))
-        said.append(f"the best size is known within a factor {either:.2g} either way{narrower}")
+            wide.append(finding("plan.would_narrow", run=run_at(run), factor=run["known"]))
+        said.append(joined(wide))
     return said

@@ -19,9 +19,10 @@ from lawfit.advise.planning_optimum import (
     params_for,
     tokens_for,
 )
-from lawfit.advise.planning_runs import WIDEST, Verdict, judge, runs_words
+from lawfit.advise.planning_runs import WIDEST, Verdict, judge, run_at
 from lawfit.ask import LARGEST_TARGET, PlanQuestion
 from lawfit.errors import FitError, NotEnoughData
+from lawfit.findings import Finding, finding
 from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
 from lawfit.units import format_flops, format_quantity
 
@@ -45,35 +46,30 @@ class Choice:
         self.own_budget: tuple[Floats, Floats, Floats] | None = None
         params, tokens, loss, budget = question.params, question.tokens, question.loss, question.budget
         if params is not None and tokens is not None:
-            self.why = "as you gave it"
+            self.why = finding("plan.as_given")
         elif budget is not None and params is not None:
-            tokens, self.why = self.left(budget, params), "your size, with all the tokens that the budget buys"
+            tokens, self.why = self.left(budget, params), finding("plan.all_tokens")
         elif budget is not None and tokens is not None:
             params = budget / (FLOPS_PER_PARAM_TOKEN * tokens + FLOPS_PER_SERVED_TOKEN * self.served)
-            self.why = "your tokens, with the largest model that the budget buys"
+            self.why = finding("plan.largest_model")
         elif loss is not None and params is not None:
-            tokens, self.why = (
-                float(tokens_for(belief.log_loss, belief.scales, loss, params)[0]),
-                "your size, trained until it reaches the loss",
-            )
-            self._reached(tokens, loss, f"a model of {format_quantity(params)} parameters")
+            tokens = float(tokens_for(belief.log_loss, belief.scales, loss, params)[0])
+            self.why = finding("plan.until_the_loss")
+            self._reached(tokens, finding("plan.size_never_reaches", params=params, loss=loss))
         elif loss is not None and tokens is not None:
-            params, self.why = (
-                params_for(belief.log_loss, belief.scales, loss, tokens),
-                "your tokens, with the smallest model that gets there",
-            )
-            self._reached(params, loss, f"a run on {format_quantity(tokens)} tokens")
+            params = params_for(belief.log_loss, belief.scales, loss, tokens)
+            self.why = finding("plan.smallest_model")
+            self._reached(params, finding("plan.tokens_never_reach", tokens=tokens, loss=loss))
         else:
             if budget is None:
                 budget, params, tokens = self._budget_of(params, tokens, loss)
-            self.why = "compute-optimal" if not self.served else "optimal for training and serving together"
+            self.why = finding("plan.optimal_served") if self.served else finding("plan.compute_optimal")
         self.total = budget or 6 * (params or 0) * (tokens or 0)
         if budget is None and self.served and params:  # a loss and a size: serving comes on top
             self.total += FLOPS_PER_SERVED_TOKEN * params * self.served
         self._check(params, tokens)
         self.best: Best = best_split(belief, self.total, served=self.served)
-        words = f"{format_flops(self.total)} FLOPs"
-        self.verdict: Verdict = self._judged(judge(belief, self.best, words))
+        self.verdict: Verdict = self._judged(judge(belief, self.best))
         if self.refused and (params is None or self.own_budget is not None):
             raise NotEnoughData(_refusal(self.verdict, question))
         if params is None or tokens is None:
@@ -89,13 +85,12 @@ class Choice:
         if verdict.refusal or self.own_budget is None or self.question.loss is not None:
             return verdict  # a loss that some laws never reach has an open end, which the answer shows
         _, params, tokens = self.own_budget
-        words, each = ("tokens", tokens) if self.question.params else ("parameters", params)
+        asked, each = ("params", tokens) if self.question.params else ("tokens", params)
         bounds = self.belief.positive_bounds(each)
         if bounds is not None and bounds[1] <= WIDEST * bounds[0]:
             return verdict
-        asked = "size" if self.question.params else "amount of tokens"
-        span = "" if bounds is None else f": anywhere between {_count(bounds[0])} and {_count(bounds[1])}"
-        return replace(verdict, refusal=f"these runs leave open for how many {words} that {asked} is best{span}")
+        span = None if bounds is None else [bound if math.isfinite(bound) else None for bound in bounds]
+        return replace(verdict, refusal=finding("plan.budget_open", asked=asked, span=span))
 
     @property
     def refused(self) -> bool:
@@ -124,10 +119,8 @@ class Choice:
                 low, high = (float(np.exp(path.log_loss[0, i])) for i in (-1, 0))
                 if value > high:
                     raise ValueError(f"a loss of {value:g} is above everything these runs are about; below {high:.3g}")
-                raise FitError(
-                    f"no budget reaches a loss of {value:g}: by the law of these runs the best splits come down to "
-                    f"{low:.3g} nats at {format_flops(math.exp(path.log_flops[-1]))} FLOPs"
-                )
+                most = math.exp(path.log_flops[-1])
+                raise FitError(finding("plan.loss_out_of_reach", loss=value, lowest=low, flops=most))
             raise ValueError(f"no budget near these runs has its optimum at {value:g} {_WORDS[name]}")
         if name == "loss":
             found = found + self._stated_at(found[0], path, value)
@@ -170,9 +163,9 @@ class Choice:
             slope = (tried[-1][1] - off) / step
         return min(tried, key=lambda each: abs(each[1]))[0] - log_flops
 
-    def _reached(self, value: float, loss: float, words: str) -> None:
+    def _reached(self, value: float, never: Finding) -> None:
         if not np.isfinite(value):
-            raise FitError(f"{words} never reaches a loss of {loss:g} by the law of these runs; ask for a higher one")
+            raise FitError(never)
 
     def _check(self, params: float | None, tokens: float | None) -> None:
         for name, value in (("parameters", params), ("tokens", tokens)):
@@ -182,14 +175,10 @@ class Choice:
             raise ValueError(f"a budget of {format_flops(self.total)} FLOPs is none that a model is trained with")
 
 
-def _count(value: float) -> str:
-    return format_quantity(value) if math.isfinite(value) else "no bound"
-
-
-def _refusal(verdict: Verdict, question: PlanQuestion) -> str:
-    said = f"no compute-optimal size follows from these runs: {verdict.refusal}"
-    if verdict.runs:
-        said += f". Runs that would say it: {runs_words(verdict.runs)}"
-    if question.params is None and question.tokens is None:
-        said += ". With a size (or tokens) beside the budget the rest is planned"
-    return said
+def _refusal(verdict: Verdict, question: PlanQuestion) -> Finding:
+    return finding(
+        "plan.no_optimal_size",
+        why=verdict.refusal,
+        runs=[run_at(run) for run in verdict.runs],
+        budget_alone=question.params is None and question.tokens is None,
+    )

@@ -12,7 +12,7 @@ from lawfit.advise.loss_belief import LossBelief, finite
 from lawfit.advise.planning_optimum import best_split, optimal_path
 from lawfit.advise.planning_runs import WIDEST
 from lawfit.estimate.loss.isoflop import IsoFlop, ProfileLaw
-from lawfit.units import format_quantity
+from lawfit.findings import Finding, finding
 
 EXPONENTS: Final = 1.0  # from no compute that goes into size to all of it: an interval as wide says nothing
 
@@ -60,8 +60,9 @@ def profile_part(found: IsoFlop, flops: float, level: float) -> dict[str, Any]:
             "high": finite(slopes[1]),
             "level": level,
         },
-        "wide": f"at a level of {100 * level:g} % {len(found.profiles)} profiles leave what has no interval here open "
-        f"by more than a factor {WIDEST:g} in size, or {EXPONENTS:g} in the exponent"
+        "wide": finding(
+            "plan.wide_profiles", level=level, profiles=len(found.profiles), factor=WIDEST, exponent=EXPONENTS
+        )
         if silent
         else "",
         "budgets": [
@@ -83,8 +84,8 @@ def told(low: float, high: float) -> tuple[float, float]:
     return (low, high) if high <= WIDEST * low else (math.nan, math.nan)
 
 
-def disagreement(part: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
-    """A sentence where the best size by one route lies outside the interval of the other; empty otherwise.
+def disagreement(part: Mapping[str, Any], ours: Mapping[str, Any]) -> list[Finding]:
+    """A note where the best size by one route lies outside the interval of the other.
 
     Parameters
     ----------
@@ -93,16 +94,11 @@ def disagreement(part: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
     """
     theirs = part["params"]
     if None in (ours["low"], ours["high"], theirs["low"], theirs["high"]):
-        return ""
+        return []
     if ours["low"] <= theirs["value"] <= ours["high"] and theirs["low"] <= ours["value"] <= theirs["high"]:
-        return ""
-    told = [
-        f"{format_quantity(each['value'])} parameters ({format_quantity(each['low'])} to "
-        f"{format_quantity(each['high'])})"
-        for each in (ours, theirs)
-    ]
-    return (
-        f"two routes disagree about the best size: {told[0]} by the laws of the loss, {told[1]} by the minima of "
-        f"{len(part['budgets'])} IsoFLOP profiles, which need no form; runs at the largest budget on either side of "
-        f"both would tell"
-    )
+        return []
+    sizes = {
+        name: {end: each[end] for end in ("value", "low", "high")}
+        for name, each in (("by_forms", ours), ("by_profiles", theirs))
+    }
+    return [finding("plan.routes_disagree", **sizes, profiles=len(part["budgets"]))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from lawfit.advise.loss_belief import LossBelief, finite
 from lawfit.advise.planning_optimum import Best
 from lawfit.estimate.numerics.quantiles import normal_quantile
-from lawfit.units import format_quantity
+from lawfit.findings import Finding, finding
 
 Floats = NDArray[np.float64]
 
@@ -28,62 +29,45 @@ _CURVED: Final = 8  # points, from which on the path that they lie on may bend
 class Verdict:
     """Why no optimum is given, or None; and runs that would help."""
 
-    refusal: str | None
+    refusal: Finding | None
     runs: tuple[dict[str, Any], ...]  # params, tokens, flops, and by which factor either way the optimum is then known
 
 
-def judge(belief: LossBelief, best: Best, budget: str) -> Verdict:
-    """Whether the interval of the best size is one.
-
-    Parameters
-    ----------
-    budget : in words, for the sentence
-    """
+def judge(belief: LossBelief, best: Best) -> Verdict:
+    """Whether the interval of the best size is one."""
     if line := on_one_line(belief.points):
         return Verdict(refusal=line, runs=_across(belief))
-    runs = helpful_runs(belief, best)
+    runs, flops = helpful_runs(belief, best), best.valley.flops
     bounds = belief.bounds(best.opened(best.log_params_each))
     if bounds is None:
-        words = f"{len(belief.points)} scales are too few for an interval of the best size at {budget}"
-        return Verdict(refusal=words, runs=runs)
+        return Verdict(refusal=finding("plan.few_scales", scales=len(belief.points), flops=flops), runs=runs)
     low, high = bounds
     ends = best.valley.log_params[[0, -1]]
     if low <= ends[0] or high >= ends[1]:
         side = "below" if low <= ends[0] else "above"
-        words = (
-            f"these runs do not bound the best size at {budget} from {side}: some laws that fit them as well have no "
-            f"optimum there"
-        )
-        return Verdict(refusal=words, runs=runs)
+        return Verdict(refusal=finding("plan.unbounded", flops=flops, side=side), runs=runs)
     if high - low > math.log(WIDEST):
-        words = (
-            f"these runs leave the best size at {budget} anywhere between {format_quantity(math.exp(low))} and "
-            f"{format_quantity(math.exp(high))} parameters"
-        )
-        return Verdict(refusal=words, runs=runs)
+        sizes = {"low": math.exp(low), "high": math.exp(high)}
+        return Verdict(refusal=finding("plan.size_open", flops=flops, **sizes), runs=runs)
     return Verdict(refusal=None, runs=runs)
 
 
-def on_one_line(points: Floats) -> str:
-    """A sentence where every compute was spent in one way only; empty otherwise.
+def on_one_line(points: Floats) -> Finding | None:
+    """Says where every compute was spent in one way only; None otherwise.
 
     Losses along one path of (params, tokens) say nothing about the loss beside it, whatever law is fitted to them.
     """
     if len(points) < 3:
-        return ""
+        return None
     log_params, log_tokens = np.log(points).T
     ratio, compute = log_tokens - log_params, log_tokens + log_params
     computes = len(np.unique(np.round(compute, 2)))
     degree = min(2 if len(points) >= _CURVED else 1, computes - 1)
     left = ratio - np.polyval(np.polyfit(compute - compute.mean(), ratio, degree), compute - compute.mean())
     if float(np.sqrt((left**2).sum() / max(len(left) - degree - 1, 1))) >= ON_ONE_LINE:
-        return ""
+        return None
     low, high = np.exp([ratio.min(), ratio.max()])
-    said = f"{low:.3g}" if high < 1.1 * low else f"{low:.3g} to {high:.3g}"
-    return (
-        f"all {len(points)} scales lie on one line of parameters and tokens ({said} tokens per parameter), so no other "
-        f"split of a compute was ever seen"
-    )
+    return finding("plan.one_line", scales=len(points), low=low, high=high)
 
 
 def _across(belief: LossBelief) -> tuple[dict[str, Any], ...]:
@@ -145,7 +129,6 @@ def helpful_runs(belief: LossBelief, best: Best) -> tuple[dict[str, Any], ...]:
     return tuple(found)
 
 
-def runs_words(runs: tuple[dict[str, Any], ...]) -> str:
-    """``21M parameters on 3.1B tokens and 100M parameters on 600M tokens``."""
-    each = [f"{format_quantity(r['params'])} parameters on {format_quantity(r['tokens'])} tokens" for r in runs]
-    return " and ".join([", ".join(each[:-1]), each[-1]] if len(each) > 1 else each)
+def run_at(run: Mapping[str, Any]) -> Finding:
+    """``21M parameters on 3.1B tokens``."""
+    return finding("plan.run", params=run["params"], tokens=run["tokens"])

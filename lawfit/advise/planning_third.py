@@ -12,6 +12,7 @@ from lawfit.advise.planning_choice import Choice
 from lawfit.advise.planning_optimum import CHEAP, best_split
 from lawfit.advise.third_input import Asked, usable_form
 from lawfit.ask import PlanQuestion
+from lawfit.findings import finding
 from lawfit.records import Fit, Recipe
 
 SHARES: Final = 15  # of active experts that are tried, from the smallest to the largest that runs cover
@@ -82,7 +83,5 @@ def best_share(fit: Fit, recipe: Recipe, question: PlanQuestion, flops: float) -
             {"share": finite(float(share)), "loss": finite(math.exp(loss)), "params": finite(size)}
             for share, loss, size in zip(shares, losses, sizes, strict=True)
         ],
-        "convention": "6 x parameters x tokens, parameters counted as active"
-        if counted_active
-        else "6 x active share x parameters x tokens, the parameters being all of them",
+        "convention": finding("plan.share_flops", counted_active=counted_active),
     }

@@ -17,6 +17,7 @@ from lawfit.advise.loss_belief import LossBelief, finite
 from lawfit.advise.planning_optimum import tokens_for
 from lawfit.ask import PlanQuestion
 from lawfit.estimate.critical.laws import AveragedLaw
+from lawfit.findings import finding
 from lawfit.laws.critical_batch import Definition
 from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
 from lawfit.laws.pareto import time_compute_frontier
@@ -76,8 +77,7 @@ def time_answer(
     batches = [m * critical for m in MULTIPLES if NEAR * batch_tokens < m * critical <= most]
     return {
         "definition": {
-            "words": "tokens for the same loss grow as 1 + batch / critical batch, the batch that needs twice those of "
-            "a very small one",
+            "words": finding("plan.doubling"),
             "critical_batch_tokens": finite(critical),
             "low": finite(None if spread[0] is None else critical * spread[0]),
             "high": finite(None if spread[1] is None else critical * spread[1]),

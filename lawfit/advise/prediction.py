@@ -35,19 +35,15 @@ from lawfit.advise.third_input import Asked, settings_note
 from lawfit.ask import Target
 from lawfit.errors import NoFit
 from lawfit.estimate.lr_batch.valley import best_lr_shift, excess
-from lawfit.findings import as_json
+from lawfit.findings import Finding, Found, as_json, finding, joined
 from lawfit.laws.published import published_laws
 from lawfit.records import MODEL_VERSION, Fit, FitStatus, Recipe, content_hash
-from lawfit.units import format_quantity
 
 SCHEMA: Final = "lawfit.prediction/1"
 FAR_DECADES: Final = 0.05  # beyond the runs by more than this is an extrapolation
 VERY_FAR_DECADES: Final = 2.0
 BORROWED_SHARE: Final = 0.5
-_WORDS: Final = {"params": "parameters", "tokens": "tokens"}
 FEW_STEPS: Final = 100
-_NO_DECAY: Final = "it goes with a learning rate and a batch size, and none is advised"
-_AS_SET: Final = "the loss is that of the best runs there are: that their learning rates were the best, nothing shows"
 _NOTHING: Final = 0.02  # share of what is known that comes from the runs
 
 
@@ -73,10 +69,8 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
     payload = fit.payload
     model = payload["model"]
     if model.get("version") != MODEL_VERSION:
-        raise NoFit(
-            f"fit {fit.id} was made by another version of lawfit ({fit.code_version}) and cannot be read by this one; "
-            f"run lawfit fit --recipe {fit.recipe_name}"
-        )
+        made = {"fit_id": fit.id, "code_version": fit.code_version, "recipe": fit.recipe_name}
+        raise NoFit(finding("advice.other_version", **made))
     seq_len = target.seq_len or recipe.seq_len
     _check_batch(target, seq_len)
     worlds = draw_worlds(model, target.params, target.tokens)
@@ -176,7 +170,7 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
         ],
     }
     if "laws" in payload:  # a fit of before there were further laws answers as it did
-        from lawfit.advise.further import further_answers, level_sentences
+        from lawfit.advise.further import further_answers, level_notes
 
         document |= further_answers(
             laws or {},
@@ -187,7 +181,7 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
             batch_tokens=recommendation["batch_tokens"]["value"],
         )
         kind = recipe.extra.get("weight_decay_kind", "")
-        document["warnings"] += level_sentences(document["settings"], document["weight_decay"], kind)
+        document["warnings"] += level_notes(document["settings"], document["weight_decay"], kind)
     document = dict(as_json(document))
     # of the whole answer: the same fit asked the same by other code may answer otherwise, and is another prediction
     document["id"] = content_hash(document)
@@ -198,9 +192,9 @@ def recommend_without_settings(
     laws: Mapping[str, Fit],
     recipe: Recipe,
     target: Target,
-    lacking: str,
+    lacking: Found,
     *,
-    missing: Mapping[str, str],
+    missing: Mapping[str, Found],
     findings: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The document where neither a learning rate nor a batch size may be given: loss and critical batch size alone.
@@ -223,13 +217,13 @@ def recommend_without_settings(
         raise no_law_for(third, missing.get("loss", ""))
     fit = next(iter(laws.values()))
     answers = {"critical_batch": critical_batch_answer, "loss": loss_answer}
-    told = {ANSWERS[kind][0]: answers[kind](law, target) for kind, law in laws.items() if kind in answers}
+    told = {ANSWERS[kind]: answers[kind](law, target) for kind, law in laws.items() if kind in answers}
     not_told = {
-        name: missing.get(kind) or (_NO_DECAY if kind == "timescale" else lacking)
-        for kind, (name, _) in ANSWERS.items()
+        name: missing.get(kind) or (finding("advice.decay_goes_with") if kind == "timescale" else lacking)
+        for kind, name in ANSWERS.items()
         if name not in told
     }
-    as_set = [_AS_SET] if findings and "expected_loss" in told else []
+    as_set = [finding("advice.rates_as_set")] if findings and "expected_loss" in told else []
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "id": "",
@@ -237,7 +231,7 @@ def recommend_without_settings(
         "target": _asked(target, target.seq_len or recipe.seq_len),
         "recommendation": {"lr": None, "batch_tokens": None},
         "expected_regret": None,
-        **{name: None for name, _ in ANSWERS.values()},
+        **dict.fromkeys(ANSWERS.values()),
         **told,
         "missing": {"lr": lacking, "batch_tokens": lacking, **not_told},
         "lacking": [dict(finding) for finding in findings],
@@ -256,7 +250,7 @@ def recommend_without_settings(
             "not_lent": [],
         },
         "backtest": [],
-        "warnings": [f"no learning rate and no batch size: {lacking}", *as_set, *_status_warning(fit)],
+        "warnings": [finding("advice.no_settings", why=lacking), *as_set, *_status_warning(fit)],
     }
     document = dict(as_json(document))
     document["id"] = content_hash(document)
@@ -301,14 +295,14 @@ def _check_batch(target: Target, seq_len: int | None) -> None:
         )
 
 
-def _choose_batch(worlds: Worlds, target: Target, seq_len: int | None) -> tuple[float, bool, list[str]]:
+def _choose_batch(worlds: Worlds, target: Target, seq_len: int | None) -> tuple[float, bool, list[Finding]]:
     """ln of the batch to run, in tokens per step; whether it was imposed (given or capped); and what had to give."""
     unit = float(target.batch_multiple or 1) * (seq_len or 1) if target.batch_multiple or seq_len else None
-    notes: list[str] = []
+    notes: list[Finding] = []
     if target.batch_tokens is not None:
         count = target.batch_tokens / unit if unit is not None and target.batch_multiple is not None else 1.0
         if abs(count - round(count)) > 1e-6:
-            notes.append(f"the given batch is not a multiple of {unit:g} tokens; it is taken as given")
+            notes.append(finding("advice.no_multiple", unit_tokens=unit))
         return math.log(target.batch_tokens), True, notes
     cap = target.max_batch_tokens
     if unit is not None and unit > target.tokens:
@@ -323,18 +317,15 @@ def _choose_batch(worlds: Worlds, target: Target, seq_len: int | None) -> tuple[
     capped = free > math.log(cap)
     if capped:
         chosen = math.log(cap)
-        notes.append(
-            f"the best batch would be {format_quantity(math.exp(free))} tokens, above the allowed "
-            f"{format_quantity(cap)}; the learning rate is the best one at the allowed batch"
-        )
+        notes.append(finding("advice.batch_capped", best_tokens=math.exp(free), most_tokens=cap))
     if unit is not None:
-        chosen, note = _whole_units(worlds, chosen, unit, cap)
-        notes += [note] if note else []
+        chosen, dear = _whole_units(worlds, chosen, unit, cap)
+        notes += dear
     return chosen, capped, notes
 
 
-def _whole_units(worlds: Worlds, log_batch: float, unit: float, cap: float) -> tuple[float, str]:
-    """ln of the multiple of `unit` tokens to run instead, and a sentence where no multiple is cheap.
+def _whole_units(worlds: Worlds, log_batch: float, unit: float, cap: float) -> tuple[float, list[Finding]]:
+    """ln of the multiple of `unit` tokens to run instead, and a note where no multiple is cheap.
 
     Of the neighbours, one within the zone that costs less than the smallest of `CHEAP`, and there the one with the
     smaller expected regret, its own best learning rate included. The zone is an interval around the batch (unless a cap
@@ -347,14 +338,11 @@ def _whole_units(worlds: Worlds, log_batch: float, unit: float, cap: float) -> t
     cheap = [z for z in allowed if low <= z <= high]
     chosen = min(cheap or allowed, key=lambda z: expected_regret(worlds, best_setting(worlds, z)[0], z))
     if cheap or not low <= log_batch <= high:  # outside before: by its cap, which is said
-        return chosen, ""
+        return chosen, []
     v = np.array(chosen - worlds.centre_log_batch)
     cost = math.expm1(float(excess(best_lr_shift(v, worlds.centre_valley), v, worlds.centre_valley)))
-    return chosen, (
-        f"no multiple of {unit:g} tokens lies where the batch costs less than {CHEAP[0]:.1%} of the loss "
-        f"({format_quantity(math.exp(low))} to {format_quantity(math.exp(high))}); "
-        f"{format_quantity(math.exp(chosen))} costs about {cost:.2%}"
-    )
+    ends = {"low_tokens": math.exp(low), "high_tokens": math.exp(high), "batch_tokens": math.exp(chosen)}
+    return chosen, [finding("advice.no_cheap_multiple", unit_tokens=unit, share=CHEAP[0], **ends, cost=cost)]
 
 
 def _form_at_batch(payload: Mapping[str, Any], worlds: Worlds, log_batch: float) -> dict[str, Any]:
@@ -365,7 +353,7 @@ def _form_at_batch(payload: Mapping[str, Any], worlds: Worlds, log_batch: float)
         "form": "surface" if bends is None else "average",
         "law": None if bends is None else bends.law,
         "law_share": bends_share(worlds, log_batch),
-        "why": chosen["why"] if chosen else "this fit was made before other forms were compared",
+        "why": chosen["why"] if chosen else finding("advice.forms_not_compared"),
         "surface": _digits(math.exp(floor_log_lr(worlds, log_batch))),
         "by_law": None if bends is None else _digits(math.exp(bends.centre_log_lr(log_batch))),
     }
@@ -376,18 +364,17 @@ _LENT: Final = {"lr": ("lr", "lr_joint"), "batch_tokens": ("batch_tokens", "batc
 
 
 def _lender(payload: Mapping[str, Any], name: str) -> str:
-    """What stands beside the runs in the answer's lr or batch; fits of before there was a choice had all laws."""
+    """What stands beside the runs in an answer's lr or batch, "laws" or a "vague" prior; once it was always laws."""
     found = payload.get("lending")
     lent = found is None or any(found["lenders"][quantity] for quantity in _LENT[name])
-    return "published laws" if lent else "a vague prior"
+    return "laws" if lent else "vague"
 
 
-def _nothing_of_ones_own(payload: Mapping[str, Any], yours: Sequence[float]) -> list[str]:
+def _nothing_of_ones_own(payload: Mapping[str, Any], yours: Sequence[float]) -> list[Finding]:
     if max(yours) >= _NOTHING:
         return []
-    rest = " and ".join(dict.fromkeys(_lender(payload, name) for name, _ in zip(_LENT, yours, strict=False)))
-    asked = "learning rate and batch size" if len(yours) > 1 else "the learning rate at this batch"
-    return [f"these runs say next to nothing about {asked}: the answer is that of {rest}"]
+    rest = list(dict.fromkeys(_lender(payload, name) for name, _ in zip(_LENT, yours, strict=False)))
+    return [finding("advice.nothing_of_yours", batch_given=len(yours) == 1, lenders=rest)]
 
 
 def _forms(form: Mapping[str, Any] | None) -> dict[str, float]:
@@ -495,26 +482,28 @@ def _finite(value: Any) -> float | None:
     return _digits(float(value))
 
 
-def _borrowed(payload: Mapping[str, Any], yours: Sequence[float], *, batch_given: bool) -> list[str]:
+def _borrowed(payload: Mapping[str, Any], yours: Sequence[float], *, batch_given: bool) -> list[Found]:
     """Where the rest comes from; of a batch that was given nothing is said, as nothing was asked."""
-    asked = [("lr", "learning rate at this batch" if batch_given else "learning rate", yours[0])]
-    if not batch_given:
-        asked.append(("batch_tokens", "batch size", yours[1]))
+    asked = {"lr_at_batch": yours[0]} if batch_given else {"lr": yours[0], "batch_tokens": yours[1]}
     said = [
-        f"{words}: {100 * share:.0f} % of what is known here comes from these runs, the rest from "
-        f"{_lender(payload, name)}"
-        for name, words, share in asked
+        finding(
+            "advice.share_of_runs",
+            quantity=quantity,
+            share=share,
+            lender=_lender(payload, quantity.removesuffix("_at_batch")),
+        )
+        for quantity, share in asked.items()
         if share < 0.95
     ]
-    return said + (list(payload.get("borrowed", [])) if said else [])
+    return [*said, *(payload.get("borrowed", []) if said else [])]
 
 
-def _assumed(payload: Mapping[str, Any], yours: Sequence[float]) -> list[str]:
+def _assumed(payload: Mapping[str, Any], yours: Sequence[float]) -> list[Found]:
     """What was taken for granted about the recipe so that published laws could lend, where that matters here."""
     if yours[0] >= 0.95 or payload.get("lending") is None:
         return []
     assumed = payload["lending"]["assumed"].get("lr_joint", [])
-    return [words for words in assumed if words not in payload["warnings"]]
+    return [said for said in assumed if said not in payload["warnings"]]
 
 
 def _target_warnings(
@@ -524,36 +513,37 @@ def _target_warnings(
     yours: Sequence[float],
     recommendation: Mapping[str, Any],
     recipe: Recipe,
-) -> list[str]:
-    said = [*settings_note(target, target.tokens), *_assumed(payload, yours)]
-    far = {name: decades[name] for name in ("params", "tokens") if decades[name] > FAR_DECADES}
+) -> list[Found]:
+    said: list[Found] = [*settings_note(target, target.tokens), *_assumed(payload, yours)]
+    ranges = payload["model"]["ranges"]
+    far = [
+        {
+            "input": name,
+            "factor": 10 ** decades[name],
+            "below": getattr(target, name) < ranges[name][0],
+            "low": ranges[name][0],
+            "high": ranges[name][1],
+        }
+        for name in ("params", "tokens")
+        if decades[name] > FAR_DECADES
+    ]
     if far:
-        ranges = payload["model"]["ranges"]
-        parts = " and ".join(
-            f"{10**value:.3g}x {'below' if getattr(target, name) < ranges[name][0] else 'beyond'} the runs in "
-            f"{_WORDS[name]} "
-            f"({format_quantity(ranges[name][0])} to {format_quantity(ranges[name][1])})"
-            for name, value in far.items()
-        )
-        said.append(f"the target lies {parts}: an extrapolation")
+        said.append(finding("advice.beyond_runs", parts=far))
     if max(decades["params"], decades["tokens"]) > VERY_FAR_DECADES:
-        said.append("that is more than two powers of ten: no backtest of these runs reaches so far")
+        said.append(finding("advice.very_far"))
     constrained = target.batch_tokens or target.max_batch_tokens or target.batch_multiple
     if constrained is not None and decades["batch_tokens"] > FAR_DECADES:
-        said.append(f"this batch lies {10 ** decades['batch_tokens']:.3g}x outside the batches that were tried")
-    for name, words, share in (("lr", "learning rate", yours[0]), ("batch_tokens", "batch size", yours[1])):
+        said.append(finding("advice.batch_outside", factor=10 ** decades["batch_tokens"]))
+    for name, share in zip(_LENT, yours, strict=True):
         told = recommendation[name]["status"] in ("given", "undetermined")  # the latter in a warning of its own
         if share < 1 - BORROWED_SHARE and not told:
-            rest = _lender(payload, name)
-            said.append(f"the {words} rests mostly on {rest} ({100 * (1 - share):.0f} %); these runs say little of it")
+            rest = {"share": 1 - share, "lender": _lender(payload, name)}
+            said.append(finding("advice.rests_on_others", quantity=name, **rest))
     steps = target.tokens / recommendation["batch_tokens"]["value"]
     if steps < FEW_STEPS:
-        said.append(f"the recommended batch leaves only {steps:.0f} steps; no run of these sweeps is like that")
+        said.append(finding("advice.few_steps", steps=steps))
     if not recipe.params_convention:
-        said.append(
-            "the recipe does not say which parameters its counts include; count the target the same way, and read the "
-            "published laws with care"
-        )
+        said.append(finding("advice.params_unsaid"))
     return said
 
 
@@ -568,8 +558,7 @@ def _certificate(fit: Fit) -> dict[str, Any] | None:
     return {"certified": used, "words": found["words"], "reasons": reasons, "warnings": warnings}
 
 
-def _status_warning(fit: Fit) -> list[str]:
+def _status_warning(fit: Fit) -> list[Finding]:
     if fit.status is not FitStatus.UNCERTIFIED:
         return []
-    why = "; ".join(doubts(fit.payload))
-    return [f"this fit is not certified ({why}), and is answered from because it was asked for by id"]
+    return [finding("advice.not_certified", why=joined(doubts(fit.payload)))]

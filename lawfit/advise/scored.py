@@ -10,22 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.advise.counted import SAME, Counts
+from lawfit.errors import LawfitError
+from lawfit.findings import finding
 from lawfit.laws.published import PublishedLaw
 
 Floats = NDArray[np.float64]
 
-_INPUT_WORDS = {
-    "width": "the hidden width of each model, which the runs do not state",
-    "steps": "steps at a very large batch",
-    "unique_tokens": "how many of the tokens are different",
-    "active_fraction": "the share of experts that a token meets",
-    "batch_tokens": "a batch size",
-    "loss": "the loss",
-}
 
-
-class Unanswered(Exception):
-    """A law has no answer at these scales; the text says why."""
+class Unanswered(LawfitError):
+    """A law has no answer at these scales."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,18 +53,17 @@ def answers(law: PublishedLaw, target: str, counts: Counts, scale: Scale) -> Flo
     more = law.missing(target, has_batch=True)
     lacking = [name for name in more if name != "anchor" and name not in inputs]
     if lacking:
-        raise Unanswered(f"needs {', '.join(_INPUT_WORDS.get(name, name) for name in lacking)}")
+        raise Unanswered(finding("compare.needs", inputs=lacking))
     if formula.needs_anchor:
         if target not in scale.anchors or formula.law.name != "power_product":
-            raise Unanswered("publishes exponents alone, and its form does not carry one measured number to another")
+            raise Unanswered(finding("compare.not_carried"))
         taken = {name: inputs[name] / inputs[name][0] for name in formula.exponents}
         found = scale.anchors[target][0] * np.broadcast_to(law.factor(target, **taken), scale.params.shape)
     else:
         given = {name: inputs[name] for name in formula.inputs}
         found = np.broadcast_to(law.evaluate(target, **given), scale.params.shape)
     if not np.isfinite(found).all():
-        lost = float(scale.params[~np.isfinite(found)][0])
-        raise Unanswered(f"has no positive answer at {lost:.3g} parameters")
+        raise Unanswered(finding("compare.no_answer", params=scale.params[~np.isfinite(found)][0]))
     return np.asarray(found, dtype=float)
 
 

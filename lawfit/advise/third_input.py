@@ -14,14 +14,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lawfit.ask import THIRD_INPUTS, ThirdInputs, third_words
+from lawfit.ask import THIRD_INPUTS, ThirdInputs
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.loss.ensemble import LossEnsemble
 from lawfit.estimate.loss.result import MIXED, Interval, LossFit, LossPrediction, decades_beyond
-from lawfit.estimate.loss.third import THIRDS
 from lawfit.estimate.observe.repeated import REPEATED
+from lawfit.findings import Finding, Found, finding, joined
 from lawfit.records import Fit, FitStatus
-from lawfit.units import format_percent, format_quantity
 
 Floats = NDArray[np.float64]
 
@@ -59,9 +58,10 @@ class Asked:
             return np.maximum(tokens / self.value, 1.0)
         return np.full_like(tokens, self.value)
 
-    def words(self) -> str:
+    @property
+    def found(self) -> Finding:
         """``40B unique tokens``."""
-        return third_words(self.name, self.value)
+        return finding("advice.third", input=self.name, value=self.value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class LossAtThird:
     asked: Asked
     stored: Mapping[str, Any]  # what the payload keeps of the form
     ordinary: LossEnsemble | LossFit | None
-    sentences: tuple[str, ...]  # on the law of ordinary runs
+    sentences: tuple[Found, ...]  # on the law of ordinary runs
     standing: FitStatus  # of the same
     drift_sd: float  # of log loss per decade of compute beyond the runs, as of ordinary runs
     drift_freedom: float
@@ -100,16 +100,16 @@ class LossAtThird:
         return self.standing if self.always_usual or own is FitStatus.OK else own
 
     @cached_property
-    def doubts(self) -> list[str]:
-        """What is open in the law of ordinary runs, and in the form, a sentence each, as its own certificate says."""
+    def doubts(self) -> list[Found]:
+        """What is open in the law of ordinary runs, and in the form, one by one, as its own certificate says."""
         if self.always_usual:
             return list(self.sentences)
-        found, label = self.fit.certificate, THIRDS[self.asked.form].label
-        said = list(found.warnings)
+        certificate = self.fit.certificate
+        said: list[Found] = list(certificate.warnings)
         if self.stored["status"] == FitStatus.SPARSE.value:
-            why = "; ".join(found.reasons) or f"{', '.join(self.stored['lent'])} lent to it"
-            open_ended = f"the runs alone do not carry every number of the {label} form ({why})"
-            said.insert(0, f"{open_ended}; the loss is as its interval says")
+            lent = finding("advice.numbers_lent", names=self.stored["lent"])
+            why = joined(certificate.reasons) if certificate.reasons else lent
+            said.insert(0, finding("advice.open_form", form=self.asked.form, why=why))
         return [*self.sentences, *said]
 
     @cached_property
@@ -234,12 +234,12 @@ def asked_for(payload: Mapping[str, Any], asked: ThirdInputs, tokens: float | No
     return None if np.isclose(float(third.third(tokens or 1.0)), usual, rtol=1e-9) else third
 
 
-def as_ordinary(payload: Mapping[str, Any], asked: ThirdInputs, tokens: float | None) -> list[str]:
-    """A sentence where what is asked for is what ordinary runs have, and no form of the runs knows of others."""
+def as_ordinary(payload: Mapping[str, Any], asked: ThirdInputs, tokens: float | None) -> list[Found]:
+    """A note where what is asked for is what ordinary runs have, and no form of the runs knows of others."""
     third = Asked.of(asked)
     if third is None or asked_for(payload, asked, tokens) is not None:
         return []
-    return [f"with {third.words()}, as ordinary runs"]
+    return [finding("advice.as_ordinary", third=third.found)]
 
 
 def loss_at_third(fit: Fit, asked: Asked, level: float) -> LossAtThird:
@@ -252,10 +252,8 @@ def loss_at_third(fit: Fit, asked: Asked, level: float) -> LossAtThird:
     """
     stored = usable_form(fit.payload, asked.form)
     if stored is None:
-        raise NotEnoughData(
-            f"the law of the loss of recipe '{fit.recipe_name}' does not know {asked.words()}: "
-            f"{_lacking(fit.payload, asked.form)}. Without {asked.name} the loss of ordinary runs is answered"
-        )
+        asked_of = {"recipe": fit.recipe_name, "input": asked.name, "third": asked.found}
+        raise NotEnoughData(finding("advice.third_unknown", **asked_of, why=_lacking(fit.payload, asked.form)))
     forms = fit.payload.get("forms")
     drift = None if forms is None else LossEnsemble.from_json(forms).drift
     alone = not _has_ordinary(fit, stored)
@@ -284,12 +282,13 @@ def _has_ordinary(fit: Fit, stored: Mapping[str, Any]) -> bool:
     return fit.status is not FitStatus.UNCERTIFIED and "fit" in fit.payload and everywhere
 
 
-def _lacking(payload: Mapping[str, Any], form: str) -> str:
+def _lacking(payload: Mapping[str, Any], form: str) -> Found:
     stored = (payload.get("further_forms") or {}).get(form)
     if stored is not None and "status" in stored:
         reasons = stored["fit"]["certificate"]["reasons"]
-        return f"its {THIRDS[form].label} form is fitted, but not certified ({'; '.join(reasons)})"
-    return str((payload.get("not_fitted") or {}).get(form) or "this fit has no form with it; run lawfit fit again")
+        return finding("advice.form_not_certified", form=form, why=joined(reasons))
+    lacking: Found | None = (payload.get("not_fitted") or {}).get(form)
+    return lacking or finding("advice.no_such_form")
 
 
 def require_scale(payload: Mapping[str, Any], asked: Asked | None, params: float, tokens: float) -> None:
@@ -304,12 +303,7 @@ def require_scale(payload: Mapping[str, Any], asked: Asked | None, params: float
     for name, value in (stored.get("same_input") or {}).items():
         wanted = {"params": params, "tokens": tokens}[name]
         if abs(np.log(wanted / value)) > SAME:
-            words = {"params": "parameters", "tokens": "tokens"}[name]
-            raise NotEnoughData(
-                f"all runs have about {format_quantity(value)} {words}, so nothing shows the loss at "
-                f"{format_quantity(wanted)}; run two other amounts of {words} at some sizes, or ask at "
-                f"{format_quantity(value)}"
-            )
+            raise NotEnoughData(finding("advice.one_amount", input=name, value=value, wanted=wanted))
 
 
 def require_both(payload: Mapping[str, Any], asked: Asked | None) -> None:
@@ -322,11 +316,7 @@ def require_both(payload: Mapping[str, Any], asked: Asked | None) -> None:
     """
     stored = payload if asked is None else usable_form(payload, asked.form) or {}
     for name, value in (stored.get("same_input") or {}).items():
-        words = {"params": "parameters", "tokens": "tokens"}[name]
-        raise NotEnoughData(
-            f"a plan weighs parameters against tokens, and all runs have about {format_quantity(value)} {words}: "
-            f"nothing shows how the loss moves with them. Run two other amounts of {words} at some sizes"
-        )
+        raise NotEnoughData(finding("plan.one_amount", input=name, value=value))
 
 
 def third_part(law: LossAtThird, params: float, tokens: float) -> dict[str, Any]:
@@ -350,67 +340,44 @@ def third_part(law: LossAtThird, params: float, tokens: float) -> dict[str, Any]
     }
 
 
-def third_notes(law: LossAtThird, params: float, tokens: float) -> list[str]:
-    """Sentences on the input that was asked for: where the form comes from, and what no run covers."""
+def third_notes(law: LossAtThird, params: float, tokens: float) -> list[Found]:
+    """Notes on the input that was asked for: where the form comes from, and what no run covers."""
     part = third_part(law, params, tokens)
-    label = THIRDS[law.asked.form].label
-    scales = f"fitted to {law.fit.certificate.rows} scales"
+    form = {"third": law.asked.found, "form": law.asked.form, "scales": law.fit.certificate.rows}
+    first: list[Found] = [finding("advice.as_ordinary", third=law.asked.found)]
     if law.ordinary is None:
-        said = [f"with {law.asked.words()}, by the {label} form alone, {scales}"]
-    elif law.is_usual(tokens):
-        said = [f"with {law.asked.words()}, as ordinary runs"]
-    else:
-        moved, usual = part["effect"], "fresh tokens" if law.asked.form == "data_constrained" else f"{law.usual:.3g}"
-        moves = f"{format_percent(abs(moved))} {'above' if moved > 0 else 'below'} the loss of ordinary runs ({usual})"
-        said = [f"with {law.asked.words()}: {moves}, by the {label} form, {scales}"]
+        first = [finding("advice.by_form_alone", **form)]
+    elif not law.is_usual(tokens):
+        first = [finding("advice.moved_by_third", **form, effect=part["effect"], usual=law.usual)]
     if law.asked.name == "unique_tokens":
-        said[0] += (
-            f"; each token is seen {part['at']:.3g} times"
-            if part["at"] > 1
-            else "; that is as many as the run has tokens, or more: each is seen once"
-        )
-    said += beyond_note(law, tokens)
+        seen = finding("advice.seen", times=part["at"]) if part["at"] > 1 else finding("advice.seen_once")
+        first.append(seen)
+    said = [joined(first), *beyond_note(law, tokens)]
     if part["lent"] and (law.ordinary is None or not law.is_usual(tokens)):
-        said.append(f"{', '.join(part['lent'])} of that form rest on published laws, as the runs leave it open")
+        said.append(finding("advice.form_lent", names=part["lent"]))
     return said
 
 
-def settings_note(asked: ThirdInputs, tokens: float) -> list[str]:
+def settings_note(asked: ThirdInputs, tokens: float) -> list[Found]:
     """That learning rate, batch and weight decay know nothing of the input that was asked for."""
     third = Asked.of(asked)
     if third is None or (third.form == "data_constrained" and float(third.third(tokens)) < REPEATED):
         return []
-    said = f"learning rate, batch and weight decay are those of ordinary runs; only the loss is for {third.words()}"
-    if third.form == "data_constrained":
-        said += ": text that is read again wants a higher rate (1.7 times and more at 8 passes in our own runs)"
-    return [said]
+    return [finding("advice.ordinary_settings", third=third.found, repeats=third.form == "data_constrained")]
 
 
-def beyond_note(law: LossAtThird, tokens: float) -> list[str]:
+def beyond_note(law: LossAtThird, tokens: float) -> list[Found]:
     """That the input that was asked for, or found best, lies beyond the runs."""
     if law.beyond(tokens) <= 0:
         return []
     low, high = law.covered
-    what = {"data_constrained": "times that a token is seen", "moe_sparsity": "active shares", "experts": "experts"}
-    at = float(law.asked.third(tokens))
-    span = f"the runs cover {low:.3g} to {high:.3g} {what[law.asked.form]}"
-    return [f"{span}, and {at:.3g} lies beyond them: the interval is wider for it"]
+    return [finding("advice.third_beyond", form=law.asked.form, low=low, high=high, at=law.asked.third(tokens))]
 
 
-def ordinary_notes(payload: Mapping[str, Any]) -> list[str]:
+def ordinary_notes(payload: Mapping[str, Any]) -> list[Found]:
     """What is taken for granted where no further input is asked for, and the runs vary one."""
-    said = []
-    for form, stored in (payload.get("further_forms") or {}).items():
-        if "status" not in stored:
-            continue
-        usable = stored["status"] != FitStatus.UNCERTIFIED.value
-        if form == "data_constrained":
-            said.append(
-                "for fresh tokens, each seen once" + ("; unique_tokens or epochs ask for others" if usable else "")
-            )
-        else:
-            what = "active share of experts" if form == "moe_sparsity" else "number of experts"
-            dense = " (dense)" if stored["usual"] == 1 else ""
-            ask = f"; {'active_share' if form == 'moe_sparsity' else 'experts'} asks for another" if usable else ""
-            said.append(f"for the {what} of most runs, {stored['usual']:.3g}{dense}{ask}")
-    return said
+    return [
+        finding("advice.ordinary", form=form, usual=stored["usual"], usable=stored["status"] != FitStatus.UNCERTIFIED)
+        for form, stored in (payload.get("further_forms") or {}).items()
+        if "status" in stored
+    ]

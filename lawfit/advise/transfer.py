@@ -7,6 +7,7 @@ from typing import Any
 
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.transfer.lr import SCHEMA, compare_parametrizations, fit_transfer
+from lawfit.findings import Found, as_json, finding, joined
 from lawfit.records import Recipe, Run
 
 
@@ -17,7 +18,7 @@ def transfer_view(sweeps: Iterable[tuple[Recipe, Sequence[Run]]], *, level: floa
     -------
     dict
         The document of ``lawfit transfer --json``: `recipes` that have an answer along one axis at least, `comparisons`
-        of those that differ in their parametrization alone, and `without`, a sentence for every other recipe.
+        of those that differ in their parametrization alone, and `without`, why every other recipe has no answer.
 
     Raises
     ------
@@ -26,27 +27,26 @@ def transfer_view(sweeps: Iterable[tuple[Recipe, Sequence[Run]]], *, level: floa
     """
     if not 0.5 <= level < 1:
         raise ValueError(f"level must lie in [0.5, 1), got {level}")
-    found, without = [], {}
+    found = []
+    without: dict[str, Found] = {}
     for recipe, runs in sweeps:
         try:
             one = fit_transfer(recipe, runs, level=level)
         except NotEnoughData as error:
-            without[recipe.name] = str(error)
+            without[recipe.name] = error.finding
             continue
         if one.axes:
             found.append(one)
         else:
             without[recipe.name] = one.missing["size"]
     if not found:
-        raise NotEnoughData(
-            "; ".join(f"{name}: {why}" for name, why in without.items())
-            if len(without) < 3
-            else f"none of {len(without)} recipes shows how its best learning rate moves; three or more widths would"
-        )
-    return {
+        each = [finding("advice.of_recipe", recipe=name, why=why) for name, why in without.items()]
+        raise NotEnoughData(joined(each) if len(without) < 3 else finding("advice.no_rate_moves", recipes=len(without)))
+    document = {
         "schema": SCHEMA,
         "level": level,
         "recipes": [one.to_json() for one in found],
         "comparisons": compare_parametrizations(found),
         "without": without,
     }
+    return dict(as_json(document))

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lawfit.cli.card import card, target_lines, values
 from lawfit.cli.output import OURS, PLAIN, explained, heading, pairs, plain, warning_list
-from lawfit.plots.words import (
+from lawfit.units import counted, format_lr, format_percent, format_quantity
+from lawfit.words import tell, told
+from lawfit.words.answers import (
     FURTHER_NAMES,
     STATUS_WORDS,
     format_decay,
     is_simulated,
 )
-from lawfit.units import counted, format_lr, format_percent, format_quantity
-from lawfit.words import tell, told
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -18,7 +18,9 @@ from lawfit.cli.output import (
     table,
     warning_list,
 )
-from lawfit.plots.words import (
+from lawfit.units import counted, format_lr, format_percent, format_quantity
+from lawfit.words import told
+from lawfit.words.answers import (
     FURTHER_NAMES,
     INPUT_WORDS,
     STATUS_WORDS,
@@ -30,8 +32,6 @@ from lawfit.plots.words import (
     settings_words,
     third_asked,
 )
-from lawfit.units import counted, format_lr, format_percent, format_quantity
-from lawfit.words import told
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

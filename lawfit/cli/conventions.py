@@ -12,6 +12,7 @@ from lawfit.cli.output import pairs, print_json, show, warning_list
 from lawfit.cli.typed import BATCH_HELP, Batch, answer, batch
 from lawfit.laws.critical_batch import DEFINITIONS as DEFINITIONS  # `lawfit fit` takes them from here
 from lawfit.units import format_lr
+from lawfit.words import tell
 
 COUNTS = "non_embedding, body_plus_head or total"
 
@@ -116,8 +117,8 @@ def critical_batch(
         return
     in_sequences = "" if value.seq_len is None else f" ({after / value.seq_len:,.0f} sequences of {value.seq_len:,.0f})"
     rows = [
-        ("Given", f"{value.tokens:,.0f} tokens per step: {given.words()}"),
-        ("Is", f"{after:,.0f} tokens per step{in_sequences}: {wanted.words()}"),
+        ("Given", f"{value.tokens:,.0f} tokens per step: {tell(given.words())}"),
+        ("Is", f"{after:,.0f} tokens per step{in_sequences}: {tell(wanted.words())}"),
         ("Why", "on the hyperbola of steps and tokens every definition is an affine function of the doubling batch"),
         ("Source", "arXiv:1812.06162"),
     ]

@@ -24,8 +24,10 @@ from lawfit.cli.typed import (
     share,
 )
 from lawfit.units import format_lr, format_quantity
+from lawfit.words import tell, told
 
 if TYPE_CHECKING:
+    from lawfit.findings import Found
     from lawfit.laws.changes import Change, Changed, Tuned
 
 app = typer.Typer(
@@ -239,7 +241,7 @@ def convert_schedule(
     rates = [shape(np.arange(count) / count) for shape, count in zip((old, new), steps, strict=True)]
     ratio = peak_ratio(*(rate[rate > 0] for rate in rates))  # a step at rate 0, of a table, is none
     new_lr = None if lr is None else lr * ratio
-    notes = ["formula of the bound from memory, tested against descents; warmup is left out of it"]
+    notes: list[Found] = ["formula of the bound from memory, tested against descents; warmup is left out of it"]
     notes += unverified(start, to)
     if max(float(old(1.0)), float(new(1.0))) > 1e-9:  # rounding
         notes.append(
@@ -278,7 +280,7 @@ def convert_schedule(
         heading(f"Peak learning rate times {ratio:.4g}"),
         table(("schedule", "peak lr", "mean of the schedule"), rows, right=("peak lr", "mean of the schedule")),
         pairs([("Why", "the peak at which the bound on the last step is least"), ("Source", "arXiv:2501.18965")]),
-        warning_list(notes),
+        warning_list(told(notes)),
     )
 
 
@@ -343,14 +345,14 @@ def _print_change(
             _number(row, row.before),
             _number(row, row.after),
             "-" if row.factor is None else f"x {row.factor:.4g}",
-            f"{row.rule} ({'; '.join(_sources(row))})" if _sources(row) else row.rule,
+            f"{tell(row.rule)} ({'; '.join(_sources(row))})" if _sources(row) else tell(row.rule),
         )
         for row in found.settings
     ]
     columns = ("setting", "from", "to", "factor", "why")
     show(heading(title), table(columns, rows, right=columns[1:4], wrap={"why": WHY_WIDTH}))
     if found.notes:
-        show(warning_list(found.notes))
+        show(warning_list(told(found.notes)))
 
 
 def _sources(row: Changed) -> list[str]:

@@ -34,7 +34,7 @@ def demo(
     """
     from lawfit import pipeline
     from lawfit.plots.report import write_report
-    from lawfit.plots.words import is_simulated
+    from lawfit.words.answers import is_simulated
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -26,10 +26,10 @@ from lawfit.cli.output import (
     warning_list,
 )
 from lawfit.factors import asked_levels
-from lawfit.plots.words import other_law_rows
 from lawfit.records import FitStatus
 from lawfit.units import counted, format_lr, format_quantity
 from lawfit.words import tell, told
+from lawfit.words.answers import other_law_rows
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

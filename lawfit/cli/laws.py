@@ -120,7 +120,7 @@ def show_law(
     """Show one published law: formula, what its inputs count, where it was measured, caveats and source."""
     from lawfit import pipeline
 
-    found = pipeline.show_law(law)
+    found = told(pipeline.show_law(law))
     if as_json:
         print_json({"schema": "lawfit.law/1", **found})
     else:

@@ -18,9 +18,9 @@ from lawfit.plots.plan_tables import (
     scale_table,
     third_rows,
 )
-from lawfit.plots.words import FURTHER_NAMES, batch_range, further_words, is_simulated, recipe_words
 from lawfit.units import counted, format_lr
 from lawfit.words import told
+from lawfit.words.answers import FURTHER_NAMES, batch_range, further_words, is_simulated, recipe_words
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

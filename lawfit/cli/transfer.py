@@ -11,9 +11,9 @@ import typer
 from lawfit.cli.options import DatabaseOption, JsonOption, open_store
 from lawfit.cli.output import heading, note, pairs, plain, print_json, progress, show, table
 from lawfit.plots.transfer import answers_of, sweeps_shown, sweeps_title
-from lawfit.plots.words import OPTIMUM_WORDS
 from lawfit.units import format_lr, format_quantity
 from lawfit.words import told
+from lawfit.words.answers import OPTIMUM_WORDS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

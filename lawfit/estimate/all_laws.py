@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.errors import FitError, NotEnoughData
-from lawfit.estimate.critical import words as critical_words
+from lawfit.estimate.critical.analysis import restated
 from lawfit.estimate.loss.law import doubt, loss_law
 from lawfit.estimate.loss.third import is_third
 from lawfit.estimate.numerics.certificate import search_is_sound
@@ -23,18 +23,16 @@ from lawfit.estimate.observe.held import Held, hold_settings
 from lawfit.estimate.observe.observations import data_hash, observe, usable
 from lawfit.estimate.observe.steady_rate import Curves
 from lawfit.estimate.other_laws import fit_other_laws
-from lawfit.estimate.recipe_laws import CURVES, DATA_LAWS, STEPS_TABLE, RecipeLaws, fit_decay, fit_recipe_laws
+from lawfit.estimate.recipe_laws import CURVES, RecipeLaws, fit_decay, fit_recipe_laws
 from lawfit.estimate.recipe_laws import THREE_TERM as THREE_TERM_ROUTE
 from lawfit.estimate.recipe_laws import TIMESCALE as TIMESCALE_ROUTE
-from lawfit.estimate.weight_decay import words as timescale_words
 from lawfit.estimate.weight_decay.sweep import COUPLED, in_one_convention
-from lawfit.estimate.weight_decay.timescale import TimescaleFit, bracket_sentence
+from lawfit.estimate.weight_decay.timescale import TimescaleFit, brackets
 from lawfit.factors import asked_levels
-from lawfit.findings import as_json
+from lawfit.findings import Found, as_json, finding, joined
 from lawfit.laws.critical_batch import ZHANG, Definition
 from lawfit.laws.lent import log_asymptote
 from lawfit.records import FitStatus, Run, SizedLoss, StepsToTarget, content_hash
-from lawfit.units import counted, format_quantity
 
 Floats = NDArray[np.float64]
 Squares = Mapping[str, tuple[Floats, Floats, Floats]]  # run_key -> steps, squared gradient norms at one batch, at two
@@ -77,11 +75,11 @@ class FittedLaw:
 
 @dataclass(frozen=True, kw_only=True)
 class AllLaws:
-    """What could be fitted, and a sentence on what is missing for each law that could not (or is not certified)."""
+    """What could be fitted, and what is missing for each law that could not (or is not certified)."""
 
     fitted: tuple[FittedLaw, ...]
-    missing: Mapping[str, str]  # kind -> sentence
-    details: Mapping[str, str]  # kind or route -> all that was found to be in the way
+    missing: Mapping[str, Found]  # kind -> why
+    details: Mapping[str, Found]  # kind or route -> all that was found to be in the way
     held: Held  # the runs that all laws but that of weight decay rest on
     other: Mapping[str, Any]  # forms of the field that answer nothing here, on these runs: `other_laws`
 
@@ -129,8 +127,8 @@ def fit_all_laws(
     """
     rng = np.random.default_rng(0)  # the same evidence gives the same fits
     fitted: list[FittedLaw] = []
-    missing: dict[str, str] = {}
-    details: dict[str, str] = {}
+    missing: dict[str, Found] = {}
+    details: dict[str, Found] = {}
     runs, notes = in_one_convention(evidence.runs, evidence.weight_decay_kind or COUPLED)
     decay = fit_decay(runs, at, without_laws)
     held = hold_settings(usable(evidence.runs)[0], at, decay_kind=evidence.weight_decay_kind, decay_law=decay.fit)
@@ -141,7 +139,7 @@ def fit_all_laws(
         fitted.append(FittedLaw(kind=LOSS, status=loss.status, payload=finite(loss.payload)))
         missing |= {LOSS: loss.missing} if loss.missing else {}
     except FitError as error:
-        missing[LOSS] = str(error)
+        missing[LOSS] = error.finding
     found = fit_recipe_laws(
         runs,
         evidence.targets,
@@ -158,13 +156,13 @@ def fit_all_laws(
         without_laws=without_laws,
     )
     details |= found.missing
-    for kind, (made, sentence) in {
+    for kind, (made, lacking) in {
         CRITICAL_BATCH: _critical_law(found, evidence.metric),
         TIMESCALE: _timescale_law(found, notes, without_laws),
         **({THREE_TERM: _three_term_law(found)} if three_term else {}),
     }.items():
         fitted += [] if made is None else [made]
-        missing |= {kind: sentence} if sentence else {}
+        missing |= {kind: lacking} if lacking else {}
     try:
         other = fit_other_laws(observe(level), level)
     except NotEnoughData:
@@ -188,69 +186,62 @@ def _at_any_third(evidence: Evidence, held: Held, at: Sequence[str], decay_law: 
     return hold_settings(runs, others, free=free, decay_kind=evidence.weight_decay_kind, decay_law=decay_law).runs
 
 
-def _critical_law(found: RecipeLaws, metric: str) -> tuple[FittedLaw | None, str]:
+def _critical_law(found: RecipeLaws, metric: str) -> tuple[FittedLaw | None, Found]:
     route = found.answering
     if route is None:
-        return None, (
-            "it takes three or more batch sizes at one model size, the best one and larger ones among them: steps to a "
-            "target loss, loss curves at a constant learning rate, or finished runs at two horizons per batch"
-            + "".join(f"; {sentence}" for sentence in found.unread)
-        )
-    analysis, noise = found.critical[route], found.noise_factor
+        return None, joined([finding("laws.critical_takes"), *found.unread])
+    analysis, noise, least = found.critical[route], found.noise_factor, found.least_tokens
     payload = {
         "route": route,
         "metric": metric if route == CURVES else "",
         "routes": {name: other.to_json() for name, other in found.critical.items()},
         "noise_scale": None if noise is None else noise.to_json(),
-        "words": critical_words.headline(analysis, _ROUTE_WORDS[route]),
-        "least_tokens": None if found.least_tokens is None else found.least_tokens.to_json(),
+        "words": analysis.headline(route),
+        "least_tokens": None if least is None else least.to_json(),
         "restated": None if route not in found.restated else found.restated[route].to_json(),
         "unstated": found.unstated.get(route, ""),
         "lines": [
-            *critical_words.lines(analysis, noise, found.least_tokens),
-            critical_words.restated(found.also, found.restated.get(route), found.unstated.get(route, "")),
+            *analysis.lines(),
+            *([] if least is None else least.lines()),
+            *([] if noise is None else [finding("critical.noise_line", found=noise.words())]),
+            analysis.certificate_line(),
+            restated(found.also, found.restated.get(route), found.unstated.get(route, "")),
         ],
         "reasons": list(analysis.reasons),
         "sentences": list(analysis.sentences),
         "lent_by": None if analysis.lent_by is None else list(analysis.lent_by),
     }
     made = FittedLaw(kind=CRITICAL_BATCH, status=analysis.status, payload=finite(payload))
-    return made, f"fitted, but not certified: {analysis.reasons[0]}" if analysis.reasons else ""
+    return made, finding("laws.not_certified", why=analysis.reasons[0]) if analysis.reasons else ""
 
 
 def _timescale_law(
-    found: RecipeLaws, notes: Sequence[str], without_laws: Sequence[str]
-) -> tuple[FittedLaw | None, str]:
+    found: RecipeLaws, notes: Sequence[Found], without_laws: Sequence[str]
+) -> tuple[FittedLaw | None, Found]:
     fit = found.timescale
     if fit is None:
         return None, found.missing[TIMESCALE_ROUTE]
     if fit.law is None:
-        return None, (
-            f"weight decay was varied at {counted(len(fit.scales), 'scale')}, and none shows its best value: that takes"
-            " three or more positive values around it at one scale, learning rate and batch"
-            + (f"; {said}" if (said := bracket_sentence(fit.optima, without_laws)) else "")
-        )
+        said = brackets(fit.optima, without_laws)
+        return None, joined([finding("laws.timescale_takes", scales=len(fit.scales)), *([said] if said else [])])
     payload = {
         **fit.to_json(),
-        "words": timescale_words.headline(fit),
-        "lines": timescale_words.lines(fit),
+        "words": fit.headline(),
+        "lines": fit.lines(),
         "reasons": [] if fit.certificate is None else list(fit.certificate.reasons),
         "sentences": [*notes, *fit.sentences],
     }
     law = FittedLaw(kind=TIMESCALE, status=fit.status, payload=finite(payload))
-    return law, f"fitted, but not certified: {fit.sentences[-1]}" if fit.status is FitStatus.UNCERTIFIED else ""
+    return law, finding("laws.not_certified", why=fit.sentences[-1]) if fit.status is FitStatus.UNCERTIFIED else ""
 
 
-def _three_term_law(found: RecipeLaws) -> tuple[FittedLaw | None, str]:
+def _three_term_law(found: RecipeLaws) -> tuple[FittedLaw | None, Found]:
     fit = found.three_term
     if fit is None:
         return None, found.missing[THREE_TERM_ROUTE]
     law, report = fit.law, fit.certificate
     best = fit.optimal_batch(fit.ranges["tokens"][1])
-    between = ""
-    if best.low_tokens is not None and best.high_tokens is not None:
-        between = f" ({format_quantity(best.low_tokens)} to {format_quantity(best.high_tokens)})"
-    reasons: list[str] = []
+    reasons: list[Found] = []
     if report.certified and not fit.floor_lent:
         status = FitStatus.OK
     elif search_is_sound(report.search):
@@ -259,23 +250,23 @@ def _three_term_law(found: RecipeLaws) -> tuple[FittedLaw | None, str]:
         status, reasons = FitStatus.UNCERTIFIED, list(report.reasons)
     payload = {
         "fit": fit.to_json(),
-        "words": f"best batch {format_quantity(best.value_tokens)} tokens{between} on "
-        f"{format_quantity(fit.ranges['tokens'][1])} tokens, moving as tokens"
-        f"^{law.steps_exponent / (law.batch_exponent + law.steps_exponent):+.2f}",
-        "lines": [f"certificate: {'; '.join(report.reasons)}"] if report.reasons and not reasons else [],
+        "words": finding(
+            "laws.three_term",
+            batch_tokens=best.value_tokens,
+            low_tokens=best.low_tokens,
+            high_tokens=best.high_tokens,
+            tokens=fit.ranges["tokens"][1],
+            exponent=law.steps_exponent / (law.batch_exponent + law.steps_exponent),
+        ),
+        "lines": [finding("laws.three_term_certificate", reasons=report.reasons)]
+        if report.reasons and not reasons
+        else [],
         "reasons": reasons,
         "sentences": list(report.warnings),
         "lent_by": list(lent.laws) if fit.floor_lent and (lent := log_asymptote(found.without_laws)) else None,
     }
     made = FittedLaw(kind=THREE_TERM, status=status, payload=finite(payload))
-    return made, f"fitted, but not certified: {doubt(report)}" if reasons else ""
-
-
-_ROUTE_WORDS: Final = {
-    STEPS_TABLE: "from steps to a target loss",
-    CURVES: "read off loss curves",
-    DATA_LAWS: "from finished runs at equal loss",
-}
+    return made, finding("laws.not_certified", why=doubt(report)) if reasons else ""
 
 
 def finite(value: Any) -> Any:

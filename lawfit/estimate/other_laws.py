@@ -8,7 +8,7 @@ largest learning rate that still trains against depth x width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -27,8 +27,8 @@ from lawfit.estimate.numerics.optima import Columns, SweepOptima, locate_argmin,
 from lawfit.estimate.numerics.regression import fit_power_law_clustered
 from lawfit.estimate.numerics.resample import size_clusters
 from lawfit.estimate.observe.observations import Observations
+from lawfit.findings import as_json, finding
 from lawfit.records import OptimumStatus, Run, RunStatus
-from lawfit.units import counted, format_quantity
 
 Floats = NDArray[np.float64]
 
@@ -38,16 +38,11 @@ MIN_COMPUTE_SCALES: Final = 4
 # Columns in which logs keep the shape of a model.
 DEPTHS: Final = ("layers", "n_layers", "num_layers", "depth")
 WIDTHS: Final = ("width", "hidden_size", "d_model", "n_embd", "hidden_dim")
-FORM_WORDS: Final[Mapping[str, str]] = {
-    "saturating_sgd": "saturating, lr_max / (1 + noise batch / batch)",
-    "saturating": "saturating, lr_max / (1 + noise batch / batch)^p with p of 0.5 to 1",
-    "surge": "surge, falling again above its noise batch",
-    "power": "power of the batch",
-}
+FORMS: Final = ("saturating_sgd", "saturating", "surge", "power")
 
 
 def fit_other_laws(observed: Observations, runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
-    """name -> its numbers and ``words``, or ``missing``: a sentence on what it would take.
+    """name -> its numbers and ``words``, or ``missing``: what it would take.
 
     Parameters
     ----------
@@ -66,7 +61,7 @@ def fit_other_laws(observed: Observations, runs: Sequence[Run]) -> dict[str, dic
         try:
             found[name] = make()
         except (FitError, ValueError) as error:
-            found[name] = {"missing": str(error)}
+            found[name] = {"missing": as_json(error)}
     return found
 
 
@@ -92,44 +87,26 @@ def lr_batch_forms(sweeps: SweepOptima) -> dict[str, Any]:
                 "batches": len(fit.left_out["power"]),
                 "best": fit.best,
                 "standing": list(fit.standing),
-                "error": {name: fit.error(name) for name in FORM_WORDS},
+                "error": {name: fit.error(name) for name in FORMS},
                 "forms": {name: form.to_json() for name, form in fit.forms.items()},  # each with its own numbers
-                "squares": {name: float((fit.left_out[name] ** 2).sum()) for name in FORM_WORDS},
+                "squares": {name: float((fit.left_out[name] ** 2).sum()) for name in FORMS},
             }
         )
     if not cells:
-        raise NotEnoughData(
-            f"it takes one scale with the best learning rate inside its sweep at {MIN_BATCHES} or more batches; the "
-            f"most here is {most}"
-        )
+        raise NotEnoughData(finding("laws.few_batches_inside", needed=MIN_BATCHES, most=most))
     batches = sum(cell["batches"] for cell in cells)
-    error = {name: float(np.sqrt(sum(cell["squares"][name] for cell in cells) / batches)) for name in FORM_WORDS}
-    stands = {name: sum(name in cell["standing"] for cell in cells) for name in FORM_WORDS}
+    error = {name: float(np.sqrt(sum(cell["squares"][name] for cell in cells) / batches)) for name in FORMS}
+    stands = {name: sum(name in cell["standing"] for cell in cells) for name in FORMS}
     best = ranked(error)[0]
-    others = ", ".join(
-        f"{name.replace('_', ' ')} {error[name]:.0%}" for name in ("power", "surge", "saturating_sgd") if name != best
-    )
-    count = counted(len(cells), "scale")
+    number = "exponent" if best == "power" else "noise_batch_tokens"
+    own = [cell["forms"][best][number] for cell in cells]
     return {
         "cells": [{key: value for key, value in cell.items() if key != "squares"} for cell in cells],
         "error": error,
         "stands": stands,
         "best": best,
-        "words": f"{FORM_WORDS[best]}: {error[best]:.0%} off at a batch left out ({others}), not rejected at "
-        f"{stands[best]} of {count}; {_own_numbers(best, [cell['forms'][best] for cell in cells])}",
+        "words": finding("laws.lr_batch_forms", best=best, error=error, stands=stands[best], own=own),
     }
-
-
-def _own_numbers(name: str, cells: Sequence[Mapping[str, float]]) -> str:
-    """The numbers of a form over the scales, from the lowest to the highest."""
-    if name == "power":
-        low, high = (end(cell["exponent"] for cell in cells) for end in (min, max))
-        return f"exponent {low:+.2f}" + (f" to {high:+.2f}" if len(cells) > 1 else "")
-    low, high = (end(cell["noise_batch_tokens"] for cell in cells) for end in (min, max))
-    said = (
-        f"noise batch {format_quantity(low)}" + (f" to {format_quantity(high)}" if len(cells) > 1 else "") + " tokens"
-    )
-    return f"{said}, where it peaks" if name == "surge" else said
 
 
 def power_scheduler(sweeps: SweepOptima) -> dict[str, Any]:
@@ -146,7 +123,7 @@ def power_scheduler(sweeps: SweepOptima) -> dict[str, Any]:
     params, tokens = sweeps.params[picked], sweeps.tokens[picked]
     sizes = [size for size in np.unique(params) if np.ptp(np.log(tokens[params == size])) > np.log(1.5)]
     if not sizes:
-        raise NotEnoughData("it takes one size with the best learning rate of its best batches at two or more horizons")
+        raise NotEnoughData(finding("laws.one_horizon"))
     keep = np.isin(params, sizes)
     picked, params, tokens = picked[keep], params[keep], tokens[keep]
     ratio = sweeps.lr[picked] / sweeps.batch_tokens[picked]
@@ -159,16 +136,13 @@ def power_scheduler(sweeps: SweepOptima) -> dict[str, Any]:
         for size in sizes
     }
     exponent, low, high, cells = _within(np.log(tokens), np.log(ratio), params, tokens)
-    spread = "" if low is None else f" ({low:+.2f} to {high:+.2f})"
+    slope = {"exponent": exponent, "low": low, "high": high}
     return {
-        "exponent": exponent,
-        "low": low,
-        "high": high,
+        **slope,
         "level": LEVEL,
         "cells": cells,
         "by_params": by_size,
-        "words": f"lr / batch moves as tokens^{exponent:+.2f}{spread} at the {BEST_BATCHES} best batches of {cells} "
-        "scales; -0.51 in its source, under muP",
+        "words": finding("laws.power_scheduler", batches=BEST_BATCHES, scales=cells, **slope),
     }
 
 
@@ -188,12 +162,12 @@ def compute_laws(columns: Columns) -> dict[str, Any]:
     ]
     compute = np.array([6 * cell.params * cell.tokens for cell in cells])
     if len(cells) < MIN_COMPUTE_SCALES:
-        raise NotEnoughData(f"it takes {MIN_COMPUTE_SCALES} scales that differ in compute; there are {len(cells)}")
+        raise NotEnoughData(finding("laws.few_compute_scales", needed=MIN_COMPUTE_SCALES, scales=len(cells)))
     if np.ptp(np.log(compute)) < np.log(2):
-        raise NotEnoughData(f"it takes scales that differ in compute; all {len(cells)} are within a factor of two")
-    laws, said = {}, []
+        raise NotEnoughData(finding("laws.one_compute", scales=len(cells)))
+    laws = {}
     cluster = size_clusters([cell.params for cell in cells], [cell.tokens for cell in cells])
-    for name, words in (("lr", "lr"), ("batch_tokens", "batch")):
+    for name in ("lr", "batch_tokens"):
         fit = fit_power_law_clustered(
             [getattr(cell, name) for cell in cells], {"compute": compute}, cluster, level=LEVEL
         )
@@ -204,17 +178,14 @@ def compute_laws(columns: Columns) -> dict[str, Any]:
             "high": float(fit.high[1]),
             "residual_sd": fit.residual_sd,
         }
-        spread = f"({fit.low[1]:+.3f} to {fit.high[1]:+.3f})"
-        said.append(f"{words} {fit.law.const:.3g} x C^{fit.law.exponents['compute']:+.3f} {spread}")
     ratio = [cell.tokens / cell.params for cell in cells]
-    path = f"{min(ratio):.3g} to {max(ratio):.3g} tokens per parameter"
+    path = [min(ratio), max(ratio)]
     return {
         **laws,
         "convention": "C = 6 x params x tokens, params as this recipe counts them",
-        "tokens_per_param": [min(ratio), max(ratio)],
+        "tokens_per_param": path,
         "cells": len(cells),
-        "words": f"{', '.join(said)} with C = 6 x parameters x tokens, at {path}; DeepSeek's, whose C holds "
-        "attention too: 0.312 x C^-0.125, 0.292 x C^+0.327",
+        "words": finding("laws.compute_laws", tokens_per_param=path, **laws),
     }
 
 
@@ -239,7 +210,7 @@ def max_lr(runs: Sequence[Run]) -> dict[str, Any]:
         known += 1
         groups.setdefault((*shape, run.params, run.tokens, run.batch_tokens), []).append(run)
     if not known:
-        raise NotEnoughData(f"no run says its depth and width (columns such as {DEPTHS[0]} and {WIDTHS[0]})")
+        raise NotEnoughData(finding("laws.no_shape", depth=DEPTHS[0], width=WIDTHS[0]))
     for key, mine in groups.items():
         finished = max((r.lr for r in mine if r.status is not RunStatus.DIVERGED), default=0.0)
         above = [r.lr for r in mine if r.status is RunStatus.DIVERGED and r.lr > finished]
@@ -247,10 +218,7 @@ def max_lr(runs: Sequence[Run]) -> dict[str, Any]:
             brackets.setdefault((key[0], key[1]), []).append(0.5 * float(np.log(finished) + np.log(min(above))))
     if len({depth * width for depth, width in brackets}) < 2:
         diverged = sum(run.status is RunStatus.DIVERGED for run in runs)
-        raise NotEnoughData(
-            f"it takes diverged runs above finished ones at two or more values of depth x width; {diverged} runs "
-            f"diverged, above finished ones at {counted(len(brackets), 'shape')}"
-        )
+        raise NotEnoughData(finding("laws.few_diverged", diverged=diverged, shapes=len(brackets)))
     shapes = sorted(brackets, key=lambda shape: shape[0] * shape[1])
     medians = np.array([float(np.exp(np.median(brackets[shape]))) for shape in shapes])
     const, exponent = fit_max_initial_lr([s[0] for s in shapes], [s[1] for s in shapes], medians)
@@ -262,8 +230,7 @@ def max_lr(runs: Sequence[Run]) -> dict[str, Any]:
             {"depth": depth, "width": width, "lr": float(lr), "brackets": len(brackets[depth, width])}
             for (depth, width), lr in zip(shapes, medians, strict=True)
         ],
-        "words": f"{const:.3g} x (depth x width)^{-exponent:+.2f}, from {count} sweeps of {len(shapes)} shapes that "
-        "diverged above a finished run",
+        "words": finding("laws.max_lr", const=const, power=-exponent, sweeps=count, shapes=len(shapes)),
     }
 
 

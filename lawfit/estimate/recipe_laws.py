@@ -1,5 +1,5 @@
 """Critical batch and weight decay of one recipe, from whatever its store holds: each law that the data support, and for
-each other one a sentence that says what is missing.
+each other one what is missing.
 
 Routes to the critical batch are kept apart: they measure under different schedules, so their numbers stand beside each
 other and are never pooled.
@@ -39,6 +39,7 @@ from lawfit.estimate.observe.steady_rate import Curves, SteadyParts, falls_throu
 from lawfit.estimate.weight_decay.sweep import DecayRuns
 from lawfit.estimate.weight_decay.timescale import TimescaleFit, fit_timescale
 from lawfit.factors import WEIGHT_DECAY, asked_levels
+from lawfit.findings import Found, finding, joined
 from lawfit.laws.critical_batch import DOUBLING, ZHANG, Definition
 from lawfit.laws.rate_falls import Falls, falls
 from lawfit.records import FitStatus, Run, StepsToTarget
@@ -60,11 +61,11 @@ class RecipeLaws:
     timescale: TimescaleFit | None
     least_tokens: LeastTokensFit | None  # of the table or curves that steps to a loss are read from
     noise: tuple[NoiseOfSize, ...]  # gradient noise scale by size, of the runs that logged it
-    missing: Mapping[str, str]  # route -> what it would take
+    missing: Mapping[str, Found]  # route -> what it would take
     restated: Mapping[str, CriticalAnalysis] = field(default_factory=dict)  # by route, in a further definition
-    unstated: Mapping[str, str] = field(default_factory=dict)  # route -> why it is not stated in that definition
+    unstated: Mapping[str, Found] = field(default_factory=dict)  # route -> why it is not stated in that definition
     also: Definition = ZHANG  # that definition
-    unread: tuple[str, ...] = ()  # loss curves that are stored and not read, and what would have them read
+    unread: tuple[Found, ...] = ()  # loss curves that are stored and not read, and what would have them read
     without_laws: tuple[str, ...] = ()  # published laws that lent nothing
 
     @property
@@ -141,12 +142,12 @@ def fit_recipe_laws(
     usual = [run for run in ready if run.run_key in level]
     steady = steady_parts(runs, schedule, rates, stated)
     beside = [*decay.held.notes, *unsteady_noise(usual, steady.until, squares)]
-    missing: dict[str, str] = {}
+    missing: dict[str, Found] = {}
     critical: dict[str, CriticalAnalysis] = {}
     restated: dict[str, CriticalAnalysis] = {}
-    unstated: dict[str, str] = {}
+    unstated: dict[str, Found] = {}
     least: LeastTokensFit | None = None
-    routes: dict[str, Callable[[], tuple[Sequence[HyperbolaFit], Sequence[str], StepsTable | None]]] = {
+    routes: dict[str, Callable[[], tuple[Sequence[HyperbolaFit], Sequence[Found], StepsTable | None]]] = {
         STEPS_TABLE: lambda: _from_table(targets, schedule),
         CURVES: lambda: _from_curves(kept, curves or {}, steady, schedule),
         DATA_LAWS: lambda: _from_runs(usual),
@@ -161,14 +162,12 @@ def fit_recipe_laws(
                 _critical(fits, certificates, definition, estimator), [*notes, *beside], without_laws
             )
         except FitError as error:
-            missing[route] = str(error)
+            missing[route] = error.finding
             continue
         tried = max(float(fit.batches.max()) for fit in fits)
         if also.reference_batch_tokens > tried:
-            unstated[route] = (
-                f"it counts from a batch of {also.reference_batch_tokens:,.0f} tokens, "
-                f"and the largest tried is {tried:,.0f}; --critical-definition takes another reference"
-            )
+            far = {"reference_batch_tokens": also.reference_batch_tokens, "tried_batch_tokens": tried}
+            unstated[route] = finding("laws.beyond_tried", **far)
         else:
             restated[route] = analyse_critical(_critical(fits, certificates, also, estimator), (), without_laws)
     three_term = None
@@ -177,7 +176,7 @@ def fit_recipe_laws(
             lent = lent_asymptote(without_laws)
             three_term = fit_three_term_or_lend(_batches(usual), lent, rng=rng, resamples=resamples)
     except FitError as error:
-        missing[THREE_TERM] = str(error)
+        missing[THREE_TERM] = error.finding
     missing |= {TIMESCALE: decay.missing} if decay.missing else {}
     return RecipeLaws(
         critical=critical,
@@ -209,7 +208,7 @@ class DecayFit:
 
     held: Held  # at one level of all other settings
     fit: TimescaleFit | None
-    missing: str
+    missing: Found
 
 
 def fit_decay(runs: Sequence[Run], at: Sequence[str] = (), without_laws: Sequence[str] = ()) -> DecayFit:
@@ -225,15 +224,15 @@ def fit_decay(runs: Sequence[Run], at: Sequence[str] = (), without_laws: Sequenc
     try:
         fit = fit_timescale(DecayRuns.of_runs(held.runs, held.notes), without_laws)
     except FitError as error:
-        return DecayFit(held=held, fit=None, missing=str(error))
-    return DecayFit(held=held, fit=fit, missing="; ".join(fit.sentences) if fit.law is None else "")
+        return DecayFit(held=held, fit=None, missing=error.finding)
+    return DecayFit(held=held, fit=fit, missing=joined(fit.sentences) if fit.law is None else "")
 
 
 def _from_table(
     targets: Sequence[StepsToTarget], schedule: str
-) -> tuple[Sequence[HyperbolaFit], Sequence[str], StepsTable]:
+) -> tuple[Sequence[HyperbolaFit], Sequence[Found], StepsTable]:
     if not targets:
-        raise FitError("the store holds no table of steps to a target loss for this recipe")
+        raise FitError(finding("laws.no_table"))
     table = StepsTable.of(
         [row.params for row in targets],
         [row.batch_tokens for row in targets],
@@ -243,26 +242,22 @@ def _from_table(
     found = fit_steps_table(table)
     notes = list(found.refused)
     if falls(schedule) in (Falls.THROUGHOUT, Falls.AT_END):
-        notes.insert(
-            0,
-            f"under schedule '{schedule}' steps to a target compare only where each run was as long as its target took "
-            "or reached it while its learning rate still held: a crossing on the way down comes too early",
-        )
+        notes.insert(0, finding("laws.steps_while_falling", schedule=schedule))
     return found.fits, notes, table
 
 
 def _from_curves(
     runs: Sequence[Run], curves: Curves, steady: SteadyParts, schedule: str
-) -> tuple[Sequence[HyperbolaFit], Sequence[str], StepsTable]:
+) -> tuple[Sequence[HyperbolaFit], Sequence[Found], StepsTable]:
     if falls(schedule) is Falls.THROUGHOUT:
         raise FitError(falls_throughout(schedule))
     mine = {run.run_key: curves[run.run_key] for run in runs if run.run_key in curves}
     if not mine:
-        raise FitError("no loss curves are stored for this recipe")
+        raise FitError(finding("laws.no_curves"))
     readable = {key: curve for key, curve in steady.cut(mine).items() if len(curve[0]) > 1}
     cut = steady.notes(mine)
     if not readable:
-        raise FitError("; ".join(cut) or "no curve has two points while the learning rate is at its peak")
+        raise FitError(joined(cut) if cut else finding("laws.no_steady_points"))
     shown = [
         LossCurve(params=run.params, batch_tokens=run.batch_tokens, lr=run.lr, steps=steps, loss=loss)
         for run in runs
@@ -270,7 +265,7 @@ def _from_curves(
         for steps, loss in [readable[run.run_key]]
     ]
     fits: list[HyperbolaFit] = []
-    notes = list(cut)
+    notes: list[Found] = list(cut)
     tables: list[StepsTable] = []
     for params, goals in common_targets(shown, TARGETS_PER_SIZE).items():
         table = steps_table_from_curves([curve for curve in shown if curve.params == params], goals)
@@ -279,33 +274,31 @@ def _from_curves(
         tables.append(table)
         notes += [*table.notes, *found.refused]
     if not fits:
-        raise FitError(
-            "; ".join(notes) or "no loss is reached by the curves of every batch; make their horizons more alike"
-        )
+        raise FitError(joined(notes) if notes else finding("laws.no_common_loss"))
     return fits, notes, StepsTable.joined(tables)
 
 
-def _from_runs(runs: Sequence[Run]) -> tuple[Sequence[HyperbolaFit], Sequence[str], None]:
+def _from_runs(runs: Sequence[Run]) -> tuple[Sequence[HyperbolaFit], Sequence[Found], None]:
     best = _batches(runs)
     fits: list[HyperbolaFit] = []
-    notes: list[str] = []
+    notes: list[Found] = []
     for params in np.unique(best.params):
         mine = best.params == params
         try:
             fits += fit_data_laws(float(params), best.tokens[mine], best.batch_tokens[mine], best.loss[mine])
         except FitError as error:
-            notes.append(f"{params:.4g} params: {error}")
+            notes.append(finding("laws.size_refused", params=params, why=error))
     if not fits:
-        raise FitError("; ".join(notes))
+        raise FitError(joined(notes))
     edges = int(best.edge.sum())
     if edges:
-        notes.append(f"{edges} of {len(best)} batches have their best learning rate at the edge of what was tried")
+        notes.append(finding("laws.lr_at_edge", edges=edges, batches=len(best)))
     return fits, notes, None
 
 
 def _batches(runs: Sequence[Run]) -> BatchRuns:
     if not runs:
-        raise FitError("there is no run to fit")
+        raise FitError(finding("laws.no_run"))
     columns = np.array(
         [(r.params, r.tokens, r.batch_tokens, r.lr, np.nan if r.loss is None else r.loss) for r in runs], dtype=float
     )

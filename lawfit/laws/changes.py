@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+from lawfit.findings import Finding, finding
 from lawfit.laws import transfer
 from lawfit.laws.timescale import DecayConvention
 
@@ -38,7 +39,7 @@ class Changed:
     before: float | None  # None: not given, so only the factor is known
     after: float | None
     factor: float | None  # None where the change is no factor (averages)
-    rule: str  # a line for people
+    rule: Finding
     cite: str
     checked: str  # V1, V2 or MEM, as in data/laws.toml; empty without a source
 
@@ -48,7 +49,7 @@ class Change:
     """What one change does to all settings."""
 
     settings: tuple[Changed, ...]
-    notes: tuple[str, ...]
+    notes: tuple[Finding, ...]
 
 
 def change_batch(
@@ -73,8 +74,7 @@ def change_batch(
     settings += _adam_sde(tuned, kappa) if sde else _half_life(tuned, batch_tokens, new_batch_tokens)
     if tuned.ema is not None:
         after = float(transfer.ema_for_batch(tuned.ema, kappa))
-        rule = "decay^(batch ratio): the same averaging time in tokens"
-        settings.append(_value("ema", tuned.ema, after, rule, "arXiv:2307.13813", "V2"))
+        settings.append(_value("ema", tuned.ema, after, finding("rules.same_average"), "arXiv:2307.13813", "V2"))
     decay = transfer.weight_decay_for(1.0, batch_ratio=kappa, lr_ratio=lr_factor, convention=tuned.convention)
     settings.append(_by_factor("weight_decay", tuned.weight_decay, float(decay), *_kept_timescale(tuned.convention)))
     return Change(settings=tuple(settings), notes=tuple(_batch_notes(tuned, kappa, lr_exponent)))
@@ -93,12 +93,13 @@ def change_horizon(
     ratio = _ratio("horizon", tokens, new_tokens)
     if exponent is None:
         chosen = transfer.BJORCK_TOKEN_EXPONENT if params is None else float(transfer.horizon_exponent(params))
-        source = ("measured at equal batch, schedules that decay within the horizon", "arXiv:2409.19913", "V2")
+        rule, source = finding("rules.measured_horizon", exponent=chosen), ("arXiv:2409.19913", "V2")
     else:
         _check_exponent(exponent)
-        chosen, source = exponent, ("at equal batch, the exponent you gave", "yours", "")
+        chosen, source = exponent, ("yours", "")
+        rule = finding("rules.given_horizon", exponent=chosen)
     lr_factor = float(transfer.horizon_lr(1.0, tokens, new_tokens, exponent=chosen))
-    lr = _by_factor("lr", tuned.lr, lr_factor, f"(tokens ratio)^-{chosen:.4g}: {source[0]}", *source[1:])
+    lr = _by_factor("lr", tuned.lr, lr_factor, rule, *source)
 
     def decay(timescale_exponent: float) -> float:
         return float(
@@ -112,15 +113,11 @@ def change_horizon(
         )
 
     power_lines = transfer.POWER_LINES_TIMESCALE_EXPONENT
-    rule = f"timescale moves as (tokens / params)^{power_lines}{_for_the_lr(tuned.convention)}"
+    rule = finding("rules.timescale_moves", exponent=power_lines, convention=tuned.convention)
     weight_decay = _by_factor("weight_decay", tuned.weight_decay, decay(power_lines), rule, "arXiv:2505.13738", "V2")
-    kept = (
-        f"with the AdamW timescale kept instead (arXiv:2405.13698), weight decay would be times {decay(0.0):.4g}; for "
-        "language models that was measured to hold along the batch, not along the horizon"
-    )
-    notes = [kept]
+    notes = [finding("rules.timescale_kept", factor=decay(0.0))]
     if params is None and exponent is None:
-        notes.append("0.32 was measured at 760M parameters and more; smaller models lose more: give the size")
+        notes.append(finding("rules.large_models"))
     return Change(settings=(lr, weight_decay), notes=tuple(notes))
 
 
@@ -135,12 +132,12 @@ def _check_exponent(exponent: float) -> None:
         raise ValueError(f"an exponent of {exponent:g} is out of reach: measured ones lie between 0 and 1")
 
 
-def _lr_batch_rule(exponent: float) -> tuple[str, str, str]:
+def _lr_batch_rule(exponent: float) -> tuple[Finding, str, str]:
     if exponent == transfer.SQRT:
-        return "(batch ratio)^0.5: Adam-type optimizers, while gradient noise dominates", "arXiv:2205.10287", "V2"
+        return finding("rules.adam_batch"), "arXiv:2205.10287", "V2"
     if exponent == transfer.LINEAR:
-        return "(batch ratio)^1: SGD, while gradient noise dominates", "arXiv:2006.09092", "V2"
-    return f"(batch ratio)^{exponent:.4g}: the exponent you gave", "yours", ""
+        return finding("rules.sgd_batch"), "arXiv:2006.09092", "V2"
+    return finding("rules.given_batch", exponent=exponent), "yours", ""
 
 
 def _adam_sde(tuned: Tuned, kappa: float) -> list[Changed]:
@@ -152,62 +149,50 @@ def _adam_sde(tuned: Tuned, kappa: float) -> list[Changed]:
     )
     moved = transfer.adam_sde(given, kappa)
     cite = "arXiv:2205.10287"
-    rule = "1 - beta times the batch ratio: the same averaging time in tokens"
+    rule = finding("rules.same_memory")
     settings = [
         _value(name, before, after, rule, cite, "V2")
         for name, before, after in (("beta1", tuned.beta1, moved.beta1), ("beta2", tuned.beta2, moved.beta2))
         if before is not None
     ]
-    eps_rule = "(batch ratio)^-0.5: as the gradient's noise"
-    return [*settings, _by_factor("eps", tuned.eps, kappa**-0.5, eps_rule, cite, "MEM")]
+    return [*settings, _by_factor("eps", tuned.eps, kappa**-0.5, finding("rules.eps_as_noise"), cite, "MEM")]
 
 
 def _half_life(tuned: Tuned, batch_tokens: float, new_batch_tokens: float) -> list[Changed]:
     cite = "arXiv:2507.07101"
     settings = []
     if tuned.beta1 is not None:
-        settings.append(_value("beta1", tuned.beta1, tuned.beta1, "stays", cite, "V1"))
+        settings.append(_value("beta1", tuned.beta1, tuned.beta1, finding("rules.stays"), cite, "V1"))
     if tuned.beta2 is not None:
         after = float(transfer.beta2_for_batch(tuned.beta2, batch_tokens, new_batch_tokens))
         half_life = float(transfer.beta2_half_life_tokens(tuned.beta2, batch_tokens))
-        rule = f"beta2^(batch ratio): the half-life stays at {half_life:,.0f} tokens"
+        rule = finding("rules.half_life", half_life_tokens=half_life)
         settings.append(_value("beta2", tuned.beta2, after, rule, cite, "V1"))
     if tuned.eps is not None:
-        settings.append(_value("eps", tuned.eps, tuned.eps, "stays: only the rules of the Adam SDE move it", "", ""))
+        settings.append(_value("eps", tuned.eps, tuned.eps, finding("rules.eps_stays"), "", ""))
     return settings
 
 
-def _kept_timescale(convention: DecayConvention) -> tuple[str, str, str]:
-    per_step = "lr * weight_decay" if convention is DecayConvention.COUPLED else "weight_decay"
-    rule = f"timescale batch / ({per_step} * tokens) stays{_for_the_lr(convention)}"
-    return rule, "arXiv:2405.13698", "V2"
+def _kept_timescale(convention: DecayConvention) -> tuple[Finding, str, str]:
+    return finding("rules.timescale_stays", convention=convention), "arXiv:2405.13698", "V2"
 
 
-def _for_the_lr(convention: DecayConvention) -> str:
-    return ", for the learning rate of this table" if convention is DecayConvention.COUPLED else ""
-
-
-def _batch_notes(tuned: Tuned, kappa: float, lr_exponent: float) -> list[str]:
+def _batch_notes(tuned: Tuned, kappa: float, lr_exponent: float) -> list[Finding]:
     notes = []
     if lr_exponent in (transfer.SQRT, transfer.LINEAR) and kappa != 1:
         low, high = sorted((kappa**0.25, kappa))
-        notes.append(
-            f"measured slopes run from 0.25 to 1, so the learning rate lies between times {low:.3g} and {high:.3g}; "
-            "they flatten near the critical batch, where larger batches stop paying"
-        )
+        notes.append(finding("rules.measured_slopes", low=low, high=high))
     if tuned.ema is not None and (gap := float(transfer.ema_gap(tuned.ema, kappa))) > _EMA_WARNING:
-        notes.append(
-            f"the rule for the weight average is stretched: one step enters it {gap:.0%} off the steps it stands for"
-        )
+        notes.append(finding("rules.stretched_average", gap=gap))
     if tuned.beta2 is not None and kappa * -math.log(tuned.beta2) > math.log(2):
-        notes.append("beta2's half-life is less than one step at this batch: Adam's second moment hardly remembers")
+        notes.append(finding("rules.short_half_life"))
     return notes
 
 
-def _by_factor(setting: str, before: float | None, factor: float, rule: str, cite: str, checked: str) -> Changed:
+def _by_factor(setting: str, before: float | None, factor: float, rule: Finding, cite: str, checked: str) -> Changed:
     after = None if before is None else before * factor
     return Changed(setting=setting, before=before, after=after, factor=factor, rule=rule, cite=cite, checked=checked)
 
 
-def _value(setting: str, before: float | None, after: float, rule: str, cite: str, checked: str) -> Changed:
+def _value(setting: str, before: float | None, after: float, rule: Finding, cite: str, checked: str) -> Changed:
     return Changed(setting=setting, before=before, after=after, factor=None, rule=rule, cite=cite, checked=checked)

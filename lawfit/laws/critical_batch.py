@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lawfit.findings import Finding, finding
 from lawfit.units import parse_quantity
 
 Floats = NDArray[np.float64]
@@ -66,10 +67,8 @@ class Definition:
         batch = np.asarray(batch_tokens, dtype=float)
         least = (1 + self.fraction) * self.reference_batch_tokens
         if not np.all(batch > least):
-            raise ValueError(
-                f"a critical batch of {np.min(batch):g} tokens cannot be {self.words()}: by that definition "
-                f"it is above {least:g} tokens; is the number in sequences?"
-            )
+            small = finding("rules.too_small", batch_tokens=np.min(batch), definition=self.words(), least_tokens=least)
+            raise ValueError(small)
         return np.asarray((batch - least) / self.fraction)
 
     @classmethod
@@ -94,19 +93,18 @@ class Definition:
             reference_batch_tokens=math.prod(parse_quantity(part) for part in reference.split("x")) if at else 0.0,
         )
 
-    def words(self) -> str:
-        """For people: ``20 % more steps than linear scaling from a batch of 131,072 tokens``."""
-        percent = f"{100 * self.fraction:.4g} % more"
-        if self.reference_batch_tokens:
-            return f"{percent} steps than linear scaling from a batch of {self.reference_batch_tokens:,.0f} tokens"
-        return f"{percent} tokens than with a very small batch"
+    def words(self) -> Finding:
+        """``20 % more steps than linear scaling from a batch of 131,072 tokens``."""
+        return finding(
+            "rules.critical_batch", fraction=self.fraction, reference_batch_tokens=self.reference_batch_tokens
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {
             "kind": self.kind,
             "fraction": self.fraction,
             "reference_batch_tokens": self.reference_batch_tokens,
-            "words": self.words(),
+            "words": self.words().to_json(),
         }
 
     @classmethod

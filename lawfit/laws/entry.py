@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lawfit.findings import Found, as_json, finding
 from lawfit.laws.critical_batch import Definition
 from lawfit.laws.named import NamedForm
 from lawfit.laws.power import POWER_PRODUCT, Law
@@ -92,7 +93,7 @@ class Formula:
         assert self.const is not None
         return self.law(self.const, self.exponents, scaled)
 
-    def expression(self, inputs: Mapping[str, LawInput]) -> str:
+    def expression(self, inputs: Mapping[str, LawInput]) -> Found:
         """The formula for people: ``lr = 1.79 * params^-0.713 * tokens^0.307``."""
         if isinstance(self.law, NamedForm):
             return f"{self.target} = {self.law.words(self.coefficients)}"
@@ -119,7 +120,7 @@ class Formula:
         if self.rounding:
             text += f", rounded to a {self.rounding.replace('_', ' ')}"
         if self.definition:
-            text += f" ({Definition.from_json(self.definition).words()})"
+            return finding("rules.formula", formula=text, definition=Definition.from_json(self.definition).words())
         return text
 
 
@@ -213,7 +214,7 @@ class PublishedLaw:
             name: getattr(formula, name) for name in ("const", "output_unit", "seq_len", "floor", "cap", "rounding")
         }
         return {
-            "expression": formula.expression(self.inputs),
+            "expression": as_json(formula.expression(self.inputs)),
             "form": formula.law.name,
             "inputs": list(formula.inputs),
             "exponents": dict(formula.exponents),

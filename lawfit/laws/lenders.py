@@ -34,23 +34,24 @@ from enum import StrEnum
 from typing import Final
 
 from lawfit.errors import UnknownLaw
+from lawfit.findings import Finding, finding
 from lawfit.laws.entry import PublishedLaw
 from lawfit.laws.loss_units import LENT_IN, another_unit
 from lawfit.laws.published import published_laws
 from lawfit.laws.rate_falls import holds_the_rate
 from lawfit.records import Json, Recipe
 
-# What is lent, and how people call it. A law lends a level by its vote, an exponent by its evidence.
-QUANTITIES: Final[Mapping[str, str]] = {
-    "lr": "level of the learning rate",
-    "lr_joint": "exponents of the learning rate",
-    "batch_tokens": "level of the batch",
-    "batch": "exponents of the batch",
-    "timescale": "exponent of the AdamW timescale",
-    "critical_batch": "exponents of the critical batch",
-    "least_tokens_batch": "exponent of the batch of least tokens",
-    "loss": "asymptote of the loss",
-}
+# What is lent: a level by a law's vote, an exponent by its evidence.
+QUANTITIES: Final = (
+    "lr",  # level
+    "lr_joint",  # exponents
+    "batch_tokens",  # level
+    "batch",  # exponents
+    "timescale",
+    "critical_batch",
+    "least_tokens_batch",
+    "loss",  # asymptote
+)
 _OF_LR: Final = ("lr", "lr_joint")
 
 
@@ -107,7 +108,7 @@ class Withheld:
 
     law: str  # id
     quantity: str  # one of QUANTITIES
-    reason: str
+    reason: Finding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,20 +118,20 @@ class Lending:
     lenders: Mapping[str, tuple[str, ...]]  # quantity -> ids of the laws that lend it; empty: nobody does
     withheld: tuple[Withheld, ...]
     without: tuple[str, ...]  # the same as `priors` and `lent` take it: ids, or "id.quantity"
-    assumed: Mapping[str, tuple[str, ...]]  # quantity -> what was taken for granted about the recipe to lend it
+    assumed: Mapping[str, tuple[Finding, ...]]  # quantity -> what was taken for granted about the recipe to lend it
 
-    def sentences(self) -> list[str]:
-        """Which laws are withheld and why, one sentence per reason."""
-        told: dict[str, dict[str, list[str]]] = {}
+    def not_lent(self) -> list[Finding]:
+        """Which laws are withheld and why, one finding per reason."""
+        told: dict[Finding, dict[str, list[str]]] = {}
         for each in self.withheld:
-            told.setdefault(each.reason, {}).setdefault(QUANTITIES[each.quantity], []).append(each.law)
+            told.setdefault(each.reason, {}).setdefault(each.quantity, []).append(each.law)
         said = []
         for reason, quantities in told.items():
             by_laws: dict[tuple[str, ...], list[str]] = {}
-            for words, laws in quantities.items():
-                by_laws.setdefault(tuple(laws), []).append(words)
-            parts = "; ".join(f"{', '.join(words)} by {', '.join(laws)}" for laws, words in by_laws.items())
-            said.append(f"not lent ({reason}): {parts}")
+            for quantity, laws in quantities.items():
+                by_laws.setdefault(tuple(laws), []).append(quantity)
+            parts = [{"quantities": lent, "laws": laws} for laws, lent in by_laws.items()]
+            said.append(finding("published.not_lent", reason=reason, parts=parts))
         return said
 
     def to_json(self) -> dict[str, Json]:
@@ -187,8 +188,8 @@ def lenders(quantity: str, without: Sequence[str] = ()) -> tuple[PublishedLaw, .
     return tuple(law for law in _candidates(quantity) if may_lend(law.id, quantity, without))
 
 
-def lent_by(law: PublishedLaw) -> dict[str, str]:
-    """What a law lends, by quantity, in words; empty for one that lends nothing.
+def lent_by(law: PublishedLaw) -> dict[str, Finding]:
+    """What a law lends, by quantity; empty for one that lends nothing.
 
     Levels are lent by a vote, exponents by evidence that was read in a source (`PublishedLaw.exponents`).
     """
@@ -196,13 +197,9 @@ def lent_by(law: PublishedLaw) -> dict[str, str]:
     for quantity in QUANTITIES:
         rows = [row for row in law.exponents if row.of == quantity]
         if rows or quantity in law.votes:
-            numbers = ", ".join(f"{_path(row.along)} {row.value:g}" for row in rows)
-            found[quantity] = QUANTITIES[quantity] + (f": {numbers}" if numbers else "")
+            exponents = [{"along": row.along, "value": row.value} for row in rows]
+            found[quantity] = finding("published.lends", quantity=quantity, exponents=exponents)
     return found
-
-
-def _path(along: Mapping[str, float]) -> str:
-    return " + ".join(name if weight == 1 else f"{weight:g} {name}" for name, weight in along.items())
 
 
 def check_withheld(without: Sequence[str]) -> None:
@@ -217,9 +214,9 @@ def check_withheld(without: Sequence[str]) -> None:
     for name in without:
         law_id, _, quantity = name.partition(".")
         if law_id not in laws:
-            raise UnknownLaw(f"no published law '{law_id}'; there are {', '.join(laws)}")
+            raise UnknownLaw(finding("published.no_such_law", law=law_id, laws=list(laws)))
         if "." in name and quantity not in QUANTITIES:
-            raise UnknownLaw(f"published laws lend no '{quantity}'; they lend {', '.join(QUANTITIES)}")
+            raise UnknownLaw(finding("published.no_such_quantity", quantity=quantity, quantities=QUANTITIES))
 
 
 def lending_to(recipe: Recipe, named: Sequence[str] = ()) -> Lending:
@@ -243,7 +240,7 @@ def lending_to(recipe: Recipe, named: Sequence[str] = ()) -> Lending:
     for quantity in QUANTITIES:
         for law in _candidates(quantity):
             reason = (
-                "withheld on request, with all that was fitted on the same runs"
+                finding("published.on_request")
                 if not may_lend(law.id, quantity, whole)
                 else _misfit(law, quantity, traits, recipe)
             )
@@ -278,11 +275,11 @@ def _of_one_body(named: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _misfit(law: PublishedLaw, quantity: str, recipe: Traits, said: Recipe) -> str:
-    """Why a law lends nothing of a quantity to a recipe of these traits; empty where it does."""
+def _misfit(law: PublishedLaw, quantity: str, recipe: Traits, said: Recipe) -> Finding | None:
+    """Why a law lends nothing of a quantity to a recipe of these traits; None where it does."""
     if quantity == "loss":
         other = another_unit(said.loss_kind, said.tokenizer)
-        return f"{LENT_IN}, and the recipe's loss is {other}" if other else ""
+        return None if other is None else finding("published.other_unit", unit=LENT_IN, loss=other)
     own = Traits.of(*(law.context.get(name, "") for name in ("parametrization", "optimizer", "schedule")))
     return (
         _other_parametrization(own.parametrization, quantity, recipe.parametrization, said.parametrization)
@@ -291,56 +288,45 @@ def _misfit(law: PublishedLaw, quantity: str, recipe: Traits, said: Recipe) -> s
     )
 
 
-def _other_parametrization(own: Parametrization, quantity: str, recipe: Parametrization, said: str) -> str:
+def _other_parametrization(own: Parametrization, quantity: str, recipe: Parametrization, said: str) -> Finding | None:
     usual = (Parametrization.STANDARD, Parametrization.UNKNOWN)
     if recipe in usual:
         if own not in usual and quantity in _OF_LR:
-            return "a parametrization that transfers across width, and the recipe's is standard"
-        return ""
+            return finding("published.not_standard")
+        return None
     # of learning rates even a law that does not say its parametrization is taken for a standard one
     if own is Parametrization.STANDARD or (own is Parametrization.UNKNOWN and quantity in _OF_LR):
-        return f"standard parametrization, and the recipe's is '{said}'"
+        return finding("published.standard", recipe=said)
     if recipe is Parametrization.OTHER and quantity in _OF_LR:
-        return f"a parametrization that transfers across width, and the recipe's is '{said}'"
-    return ""
+        return finding("published.transfers", recipe=said)
+    return None
 
 
-def _other_family(own: Family, quantity: str, recipe: Family, said: str) -> str:
+def _other_family(own: Family, quantity: str, recipe: Family, said: str) -> Finding | None:
     if quantity in ("batch_tokens", "batch"):
-        return ""
+        return None
     law_family, recipe_family = (Family.ADAM if f is Family.UNKNOWN else f for f in (own, recipe))
     if law_family is recipe_family and recipe_family is not Family.OTHER:
-        return ""
-    return f"{law_family} optimizer, and the recipe's is '{said or 'unknown, so taken for AdamW'}'"
+        return None
+    return finding("published.other_optimizer", law=law_family, recipe=said)
 
 
-def _other_schedule(own: Hold, quantity: str, recipe: Hold, said: str) -> str:
+def _other_schedule(own: Hold, quantity: str, recipe: Hold, said: str) -> Finding | None:
     if quantity != "lr" or Hold.UNKNOWN in (own, recipe) or own is recipe:
-        return ""
-    return f"a schedule that {own}, and the recipe's ('{said}') {recipe}"
+        return None
+    return finding("published.other_schedule", law=own, recipe=recipe, schedule=said)
 
 
-def _assumed_unit(recipe: Recipe, found: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
-    if recipe.loss_kind or not found["loss"]:
-        return {}
-    said = (
-        f"assumed a loss in nats per token, which the recipe does not say: on that ground published laws lend "
-        f"{QUANTITIES['loss']} (say so with loss_kind=... when runs are read)"
-    )
-    return {"loss": (said,)}
+def _assumed_unit(recipe: Recipe, found: Mapping[str, Sequence[str]]) -> dict[str, tuple[Finding, ...]]:
+    return {} if recipe.loss_kind or not found["loss"] else {"loss": (finding("published.assumed_nats"),)}
 
 
-def _assumed(recipe: Traits, found: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
-    """Sentences under each quantity that would not be lent if the recipe were not the usual one."""
-    assumed: dict[str, tuple[str, ...]] = {}
+def _assumed(recipe: Traits, found: Mapping[str, Sequence[str]]) -> dict[str, tuple[Finding, ...]]:
+    """What was taken for granted, under each quantity that would not be lent if the recipe were not the usual one."""
+    assumed: dict[str, tuple[Finding, ...]] = {}
     for quantity in ("lr_joint", "timescale", "critical_batch"):
-        taken: dict[str, str] = {}  # for what -> how another one is stated
-        if recipe.parametrization is Parametrization.UNKNOWN and quantity in _OF_LR:
-            taken["standard parametrization"] = "parametrization=mup, to which they would not"
-        if recipe.family is Family.UNKNOWN:
-            taken["AdamW"] = "optimizer=adamw, or another"
+        taken = ["parametrization"] * (recipe.parametrization is Parametrization.UNKNOWN and quantity in _OF_LR)
+        taken += ["optimizer"] * (recipe.family is Family.UNKNOWN)
         if found[quantity] and taken:
-            words = f"assumed {' and '.join(taken)}, which the recipe does not say: on that ground published laws lend "
-            words += f"{QUANTITIES[quantity]} (to say it when runs are read: {'; '.join(taken.values())})"
-            assumed[quantity] = (words,)
+            assumed[quantity] = (finding("published.assumed", taken=taken, quantity=quantity),)
     return assumed

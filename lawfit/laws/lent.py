@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 
+from lawfit.findings import Finding, finding
 from lawfit.laws.lenders import lenders, may_lend
 from lawfit.laws.published import published_law
 
@@ -43,11 +44,11 @@ class Lent:
     def gaussian(self) -> tuple[float, float]:
         return self.mean, self.sd
 
-    def words(self) -> str:
+    def words(self) -> Finding:
         """Where it comes from, to stand behind "its exponent"."""
         if not self.laws:
-            return f"rests in part on a vague prior ({self.mean:g}, sd {self.sd:g}), as no published law lends it"
-        return f"is in part lent by published laws ({self.mean:.3g}, sd {self.sd:g}: {', '.join(self.laws)})"
+            return finding("published.vague", mean=self.mean, sd=self.sd)
+        return finding("published.lent", mean=self.mean, sd=self.sd, laws=self.laws)
 
 
 def timescale_exponent(without: Sequence[str] = ()) -> Lent:

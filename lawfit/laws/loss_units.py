@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from lawfit.findings import Finding, finding
+
 # The published asymptotes: Chinchilla's SentencePiece vocabulary, and GPT-2's (arXiv 2203.15556, 2305.16264; MEM).
 LENT_IN: Final = "nats per token of a vocabulary of 32 to 50 thousand"
 
@@ -21,8 +23,8 @@ _OTHERS: Final = (
 _SINGLE: Final = r"(raw[ _-]*)?(utf-?8[ _-]*)?(bytes?|char(acter)?s?)([ _-]*level)?([ _-]*(256|257|259))?|byt5"
 
 
-def another_unit(loss_kind: str, tokenizer: str) -> str:
-    """Why a loss of this kind is not in `LENT_IN`, as words; empty where it is, or nothing says otherwise.
+def another_unit(loss_kind: str, tokenizer: str) -> Finding | None:
+    """Why a loss of this kind is not in `LENT_IN`; None where it is, or nothing says otherwise.
 
     ``"validation_bits_per_byte"`` is in bits per byte; ``"bytes"`` as a tokenizer makes every token a byte, while a
     byte-level BPE does not.
@@ -30,7 +32,7 @@ def another_unit(loss_kind: str, tokenizer: str) -> str:
     said = loss_kind.strip().lower()
     for pattern, unit in _OTHERS:
         if re.search(pattern, said):
-            return f"'{loss_kind}', {unit}"
+            return finding("published.loss_kind", loss_kind=loss_kind, unit=unit)
     if re.fullmatch(_SINGLE, tokenizer.strip().lower()):
-        return f"per token of the tokenizer '{tokenizer}', a byte or character each"
-    return ""
+        return finding("published.byte_tokens", tokenizer=tokenizer)
+    return None

@@ -89,7 +89,6 @@ class Bend:
 
     log: Callable[[Floats], Floats]  # ln of rate over ceiling
     slope: Callable[[Floats], Floats]  # its derivative in x
-    words: str
 
 
 BENDS: Final[Mapping[str, Bend]] = MappingProxyType(
@@ -97,12 +96,10 @@ BENDS: Final[Mapping[str, Bend]] = MappingProxyType(
         SATURATING: Bend(
             log=lambda x: np.asarray(-np.logaddexp(0, x)),
             slope=lambda x: np.asarray(-1 / (1 + np.exp(-x))),
-            words="a law that saturates with the batch",
         ),
         SURGE: Bend(
             log=lambda x: np.asarray(np.log(2) - np.logaddexp(x / 2, -x / 2)),
             slope=lambda x: np.asarray(-0.5 * np.tanh(x / 2)),
-            words="a law that rises to a noise batch and falls beyond it",
         ),
     }
 )

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lawfit.findings import Finding, finding
 from lawfit.laws import schedules
 from lawfit.laws.schedules import Fall, Floats, Shape
 
@@ -100,10 +101,10 @@ def of_run(text: str, progress: ArrayLike, *, warmup: float) -> Floats:
     return np.asarray(np.where(x < warmup, float(shape(warmup)) * x / (warmup or 1.0), shape(x)))
 
 
-def unverified(*texts: str) -> list[str]:
-    """A sentence for each schedule whose formula nobody read in a source."""
+def unverified(*texts: str) -> list[Finding]:
+    """A note on each schedule whose formula nobody read in a source."""
     names = dict.fromkeys(text.partition(":")[0] for text in texts)
-    return [f"the formula of {name} is from memory, unverified" for name in names if CHECKED[name] == "MEM"]
+    return [finding("rules.from_memory", schedule=name) for name in names if CHECKED[name] == "MEM"]
 
 
 _EXAMPLES: Final = {

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from lawfit.errors import LawfitError, UnknownLaw
+from lawfit.findings import finding
 from lawfit.laws.critical_batch import Definition
 from lawfit.laws.entry import (
     AT_BATCH,
@@ -52,15 +53,16 @@ def published_laws() -> Mapping[str, PublishedLaw]:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))["law"]
     except (OSError, tomllib.TOMLDecodeError, KeyError) as error:
-        raise LawfitError(f"the catalogue of published laws {path} cannot be read: {error}") from None
+        raise LawfitError(finding("published.unreadable", path=str(path), why=error)) from None
     laws: dict[str, PublishedLaw] = {}
     for table in tables:
         try:
             law = _read_law(dict(table))
         except (KeyError, TypeError, ValueError) as error:
-            raise LawfitError(f"{path}, law '{table.get('id', '?')}': {error!s}") from None
+            malformed = finding("published.malformed", path=str(path), law=table.get("id", "?"), why=error)
+            raise LawfitError(malformed) from None
         if law.id in laws:
-            raise LawfitError(f"{path}: two laws have the id '{law.id}'")
+            raise LawfitError(finding("published.same_id", path=str(path), law=law.id))
         laws[law.id] = law
     return laws
 
@@ -75,7 +77,7 @@ def published_law(law_id: str) -> PublishedLaw:
     """
     laws = published_laws()
     if law_id not in laws:
-        raise UnknownLaw(f"no published law '{law_id}'; there are {', '.join(laws)}")
+        raise UnknownLaw(finding("published.no_such_law", law=law_id, laws=list(laws)))
     return laws[law_id]
 
 

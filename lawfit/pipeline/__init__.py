@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from lawfit.ask import PlanQuestion, RefineQuestion, ScheduleQuestion, Target
 from lawfit.errors import LogFormatError, NoFit, NotEnoughData, StoreError
 from lawfit.factors import asked_levels
+from lawfit.findings import Found, as_json, finding, joined
 from lawfit.pipeline.answering import (
     ALONE,
     answer,
@@ -170,11 +171,11 @@ def recommend(
         fit = store.fit(fit_id)
         chosen = store.recipe(fit.recipe_name)
         if recipe is not None and store.recipe(recipe).key != fit.recipe_key:
-            raise NoFit(f"fit {fit_id} belongs to recipe '{fit.recipe_name}', not to '{recipe}'")
+            raise NoFit(finding("pipeline.other_recipe", fit_id=fit_id, recipe=fit.recipe_name, asked=recipe))
         require_at(store, fit, at)
     document = _answer_of(store, fit, chosen, target, by_id=fit_id is not None)
     if fit_id is None and not at and fit.kind == LR_BATCH:
-        document["warnings"] = [*newer_doubtful(store, chosen, fit), *document["warnings"]]
+        document["warnings"] = as_json([*newer_doubtful(store, chosen, fit), *document["warnings"]])
     with suppress(StoreError):  # a read-only database still answers; only the record of the answer is missing
         store.put_prediction(document["id"], fit.id, document["target"], document)
     return document
@@ -235,7 +236,7 @@ def plan(
         fit = store.fit(fit_id)
         require_at(store, fit, at)
         if fit.kind not in (LR_BATCH, LOSS):
-            raise NoFit(f"fit {fit_id} is one of the {fit.kind} law alone; name the fit of learning rate and batch")
+            raise NoFit(finding("pipeline.one_law", fit_id=fit_id, kind=fit.kind))
     else:
         fit = latest_at(store, chosen, at) if at else latest_answering(store, chosen)
     # settings of the very fit that is planned with; one that may not be used answers as it does unasked
@@ -338,9 +339,9 @@ def token_ratio(store: Store, recipe: str, other: str) -> dict[str, Json]:
     one, two = store.recipe(recipe), store.recipe(other)
     differ = [name for name in ("data", "tokenizer", "loss_kind", "params_convention", "seq_len") if
               getattr(one, name) != getattr(two, name)]  # fmt: skip
-    notes = [f"the recipes differ in {', '.join(differ)} too, so their losses may not be comparable"] if differ else []
+    notes = [finding("pipeline.recipes_differ", fields=differ)] if differ else []
     found = token_ratios(store.runs(one.key), store.runs(two.key))
-    return {"recipe": one.name, "other": two.name, **found, "notes": notes}
+    return dict(as_json({"recipe": one.name, "other": two.name, **found, "notes": notes}))
 
 
 def study_schedules(
@@ -365,22 +366,19 @@ def study_schedules(
     chosen = {name: rows for name, rows in read.runs.items() if fnmatchcase(name, question.runs)}
     if not chosen:
         if not read.runs:
-            why = f"; line {read.rejections[0].line}: {read.rejections[0].reason}" if read.rejections else ""
-            raise LogFormatError(f"no row of {path} can be used, of {len(read.rejections):,} with a loss{why}")
-        others = f" and {len(read.runs) - 5:,} others" if len(read.runs) > 5 else ""
-        raise LogFormatError(
-            f"no curve of {path} is called '{question.runs}'; it has {', '.join(list(read.runs)[:5])}{others}"
-        )
-    curves, left = [], []
+            nothing = finding("pipeline.no_usable_row", path=str(path), rows=len(read.rejections))
+            raise LogFormatError(joined([nothing, *_first_line(read.rejections)]))
+        raise LogFormatError(finding("pipeline.no_such_curve", path=str(path), asked=question.runs, **_five(read.runs)))
+    curves, left = [], list[str]()
     for name, rows in chosen.items():
         try:
             curves.append(schedule_study.loss_curve(name, *rows, warmup_steps=question.warmup_steps))
         except ValueError as error:
             left.append(str(error))
     if len(curves) < 2:
-        more = [f"and {len(left) - 2:,} more like these"] if len(left) > 2 else []
-        words = [f"it takes two curves or more, and {len(curves)} of {len(chosen):,} can be used", *left[:2], *more]
-        raise NotEnoughData("; ".join(words))
+        more = [finding("pipeline.more_alike", more=len(left) - 2)] if len(left) > 2 else []
+        few = finding("pipeline.few_curves", usable=len(curves), curves=len(chosen))
+        raise NotEnoughData(joined([few, *left[:2], *more]))
     found = schedule_study.study_schedules(
         curves,
         schedules=question.schedules or schedule_study.USUAL,
@@ -421,15 +419,23 @@ def _one_run(runs: Iterable[str], pattern: str | None, path: str | Path, rejecti
 
     known = list(runs)
     if not known:
-        why = f"; line {rejections[0].line}: {rejections[0].reason}" if rejections else ""
-        raise LogFormatError(f"{path} holds no gradient norm that can be used{why}")
+        nothing = finding("pipeline.no_gradient_norm", path=str(path))
+        raise LogFormatError(joined([nothing, *_first_line(rejections)]))
     chosen = [name for name in known if pattern is None or name == pattern or fnmatchcase(name, pattern)]
     if len(chosen) == 1:
         return chosen[0]
-    listed = ", ".join(chosen[:5] or known[:5]) + (", ..." if len(chosen or known) > 5 else "")
     if not chosen:
-        raise LogFormatError(f"no run of {path} is called '{pattern}'; it has {listed}")
-    raise LogFormatError(f"{path} has {len(chosen)} runs ({listed}); a schedule is refined by one: name it with --run")
+        raise LogFormatError(finding("pipeline.no_such_run", path=str(path), asked=pattern, **_five(known)))
+    raise LogFormatError(finding("pipeline.several_runs", path=str(path), runs=len(chosen), **_five(chosen)))
+
+
+def _five(names: Collection[str]) -> dict[str, Json]:
+    """The first names, and how many more there are."""
+    return {"names": list(names)[:5], "more": max(0, len(names) - 5)}
+
+
+def _first_line(rejections: Sequence[Rejection]) -> list[Found]:
+    return [finding("pipeline.at_line", line=each.line, reason=each.reason) for each in rejections[:1]]
 
 
 def launch(
@@ -495,4 +501,4 @@ def show_law(law_id: str) -> dict[str, Json]:
     from lawfit.laws.published import published_law
 
     law = published_law(law_id)
-    return {**law.to_json(), "lends": lent_by(law)}
+    return {**law.to_json(), "lends": as_json(lent_by(law))}

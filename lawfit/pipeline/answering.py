@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from lawfit.ask import Target
 from lawfit.errors import NoFit, Unanswerable
 from lawfit.factors import asked_levels
+from lawfit.findings import Found, finding, joined
 from lawfit.pipeline.fitting import CRITICAL_BATCH, LOSS, LR_BATCH
 from lawfit.records import Fit, FitStatus, Json, Recipe
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 ALONE: Final = (LOSS, CRITICAL_BATCH)  # kinds of fit that answer where a recipe has no learning rates
 NO_SETTINGS: Final = {
-    CRITICAL_BATCH: "it takes finished runs with a loss, and this recipe has none",
-    LOSS: "it takes runs that say their learning rate and batch, and this recipe has none",
+    CRITICAL_BATCH: finding("pipeline.no_losses"),
+    LOSS: finding("pipeline.no_rates"),
 }
 
 
@@ -45,17 +45,17 @@ def answer(
     from lawfit.advise.prediction import recommend, recommend_without_settings
 
     if fit.kind in ALONE:
-        lacking = str(fit.payload.get("no_settings") or NO_SETTINGS[fit.kind])
+        lacking = fit.payload.get("no_settings") or NO_SETTINGS[fit.kind]
         missing = fit.payload.get("missing", {})
         return recommend_without_settings({fit.kind: fit, **laws}, recipe, target, lacking, missing=missing)
     if fit.kind != LR_BATCH:
-        raise NoFit(f"fit {fit.id} is one of the {fit.kind} law alone; name the fit of learning rate and batch")
+        raise NoFit(finding("pipeline.one_law", fit_id=fit.id, kind=fit.kind))
     if fit.status is FitStatus.UNCERTIFIED and not asked_by_id:
         require_answering(fit)
         refused = _refusal(fit)
         usable = {kind: laws[kind] for kind in ALONE if kind in laws and laws[kind].status is not FitStatus.UNCERTIFIED}
         return recommend_without_settings(
-            usable, recipe, target, str(refused), missing=fit.payload.get("missing", {}), findings=refused.lacking
+            usable, recipe, target, refused.finding, missing=fit.payload.get("missing", {}), findings=refused.lacking
         )
     return recommend(fit, recipe, target, laws)
 
@@ -180,10 +180,7 @@ def latest_at(store: Store, recipe: Recipe, at: Sequence[str]) -> Fit:
         return there[0]
     if there:
         raise _refusal(there[0])
-    asked = " ".join(f"--at {shlex.quote(f'{name}={level}')}" for name, level in wanted.items())
-    raise NoFit(
-        f"no fit of recipe '{recipe.name}' holds at {_named(wanted)}; run lawfit fit --recipe {recipe.name} {asked}"
-    )
+    raise NoFit(finding("pipeline.no_fit_at", recipe=recipe.name, levels=wanted))
 
 
 def require_at(store: Store, fit: Fit, at: Sequence[str]) -> None:
@@ -195,7 +192,7 @@ def require_at(store: Store, fit: Fit, at: Sequence[str]) -> None:
         It does not, or no run does.
     """
     if at and (elsewhere := _elsewhere(fit, _levels_asked(store, fit.recipe_key, at))):
-        raise NoFit(f"fit {fit.id} does not hold at {_named(elsewhere)}; leave --fit or --at out")
+        raise NoFit(finding("pipeline.not_at", fit_id=fit.id, levels=elsewhere))
 
 
 def _levels_asked(store: Store, recipe_key: str, at: Sequence[str]) -> dict[str, str]:
@@ -214,42 +211,37 @@ def _elsewhere(fit: Fit, wanted: Mapping[str, str]) -> dict[str, str]:
     return {name: level for name, level in wanted.items() if held.get(name) != level}
 
 
-def _named(levels: Mapping[str, str]) -> str:
-    return " and ".join(f"{name} {level}" for name, level in levels.items())
-
-
-def newer_doubtful(store: Store, recipe: Recipe, fit: Fit) -> list[str]:
-    """A sentence where a newer fit than the one that answers was refused."""
+def newer_doubtful(store: Store, recipe: Recipe, fit: Fit) -> list[Found]:
+    """A note where a newer fit than the one that answers was refused."""
     newest = _newest(store, recipe)
     if newest is None or newest.id == fit.id or newest.status is not FitStatus.UNCERTIFIED:
         return []
-    why = "; ".join(doubts(newest))
-    return [f"this answer is of an older fit: the newest, {newest.id}, is not certified ({why}) and is not used"]
+    return [finding("pipeline.older_fit", newest=newest.id, why=joined(doubts(newest)))]
 
 
-def doubts(fit: Fit) -> list[str]:
+def doubts(fit: Fit) -> Sequence[Found]:
     """What speaks against using a fit; empty for one that may be used."""
     from lawfit.advise.refusal import doubts as of_payload
 
     return of_payload(fit.payload) if fit.status is FitStatus.UNCERTIFIED else []
 
 
-def to_mend(fit: Fit) -> str:
-    """Runs that would make a fit usable, in words; empty where it is, or none is known to help."""
+def to_mend(fit: Fit) -> Found:
+    """Runs that would make a fit usable; empty where it is, or none is known to help."""
     from lawfit.advise.refusal import mending
 
     return mending(fit.payload) if fit.status is FitStatus.UNCERTIFIED else ""
 
 
-def remarks(fit: Fit) -> list[str]:
+def remarks(fit: Fit) -> Sequence[Found]:
     """What its runs lack, beside what the fit itself warns of."""
     from lawfit.advise.refusal import noted
 
     return noted(fit.payload)
 
 
-def size_words(fit: Fit) -> list[str]:
-    """Its sizes and scales, in the words that an answer from it has too; empty for a fit of another law."""
+def size_words(fit: Fit) -> list[Found]:
+    """Of its sizes and scales what an answer from it says, too; empty for a fit of another law."""
     from lawfit.advise.sizes import sizes_of
 
     found = sizes_of(fit.payload)

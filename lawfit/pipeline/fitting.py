@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lawfit.errors import FitError, NoFit, NotEnoughData
-from lawfit.findings import as_json, joined
+from lawfit.findings import as_json, finding, joined
 from lawfit.records import (
     Fit,
     FitStatus,
@@ -128,7 +128,7 @@ def fit_evidence(
     FitError
         No law could be fitted to the runs, neither of the learning rate nor any other.
     """
-    from lawfit.estimate.all_laws import evidence_hash, fit_all_laws
+    from lawfit.estimate.all_laws import evidence_hash, finite, fit_all_laws
     from lawfit.estimate.lr_batch.analysis import FitOptions
     from lawfit.laws.critical_batch import ZHANG, Definition
     from lawfit.laws.lenders import lending_to
@@ -169,13 +169,13 @@ def fit_evidence(
     except FitError as error:
         if not laws and evidence.targets and not evidence.runs:
             why = found.details.get(STEPS_TABLE) or found.missing[CRITICAL_BATCH]
-            raise NotEnoughData(f"steps to a target are all that this recipe has, and {why}") from None
+            raise NotEnoughData(finding("pipeline.only_targets", why=why)) from None
         if not laws:
             raise
         # runs that carry no law of the learning rate may carry others; without runs there is nothing to explain
         said: dict[str, Json] = {"no_settings": error.finding} if evidence.runs else {}
         said["missing"] = dict(found.missing)
-        alone = tuple(replace(law, payload=as_json({**law.payload, **said})) for law in laws)
+        alone = tuple(replace(law, payload=finite({**law.payload, **said})) for law in laws)
         return FittedRecipe(fit=None, optima=(), laws=alone)
     named: dict[str, Json] = {
         "evidence_hash": data,
@@ -194,9 +194,7 @@ def fit_evidence(
         "other_laws": dict(found.other),
     }
     if sister is not None and sister.kind in found.missing:
-        words = (
-            f"{sister.payload['words']}; measured in recipe {sister.recipe_name}, which differs in its schedule alone"
-        )
+        words = joined([sister.payload["words"], finding("advice.of_sister", recipe=sister.recipe_name)])
         lines = sister.payload.get("lines", [])
         named["laws"][sister.kind] = {
             "fit_id": sister.id,
@@ -205,7 +203,7 @@ def fit_evidence(
             "lines": lines,
             "lent_by": sister.payload.get("lent_by"),
         }
-    named = as_json(named)
+    named = finite(named)
     fit = replace(fit, id=content_hash({"fit": fit.id, **named}), payload={**fit.payload, **named})
     return FittedRecipe(fit=fit, optima=optima, laws=laws)
 
@@ -241,7 +239,6 @@ def fit_runs(
         No law could be fitted to them; with what they lack.
     """
     from lawfit.advise.agreement import contradiction
-    from lawfit.advise.refusal import lack_words
     from lawfit.estimate.lr_batch.analysis import FitOptions, analyse
     from lawfit.estimate.lr_batch.lacking import Bearing, diagnose
     from lawfit.estimate.observe.observations import data_hash, observe
@@ -256,12 +253,12 @@ def fit_runs(
     try:
         analysis = analyse(observed, narrowed, seq_len=recipe.seq_len, progress=progress)
     except FitError as error:
-        why = [lack_words(lack) for lack in lacking if lack.bearing is not Bearing.NOTED]
+        why = [lack.finding for lack in lacking if lack.bearing is not Bearing.NOTED]
         raise type(error)(joined([*why, error.finding])) from None
     payload = {
         **analysis.payload,
         "lending": lending.to_json(),
-        "not_lent": lending.sentences(),
+        "not_lent": lending.not_lent(),
         "warnings": [
             *analysis.payload["warnings"],
             *(lending.assumed.get("lr_joint", ()) if analysis.status is FitStatus.SPARSE else ()),
@@ -277,7 +274,7 @@ def fit_runs(
         code_version=code,
         created_at=_now(),
         options=asdict(options),
-        exclusions=dict(observed.rejected),
+        exclusions=as_json(dict(observed.rejected)),
         payload=as_json(payload),
     )
     if (against := contradiction(fit, recipe, observed)) is not None:

@@ -11,8 +11,8 @@ from lawfit.plots.further import law_figure, law_numbers, law_rows
 from lawfit.plots.html import Chart, Choice, Table
 from lawfit.plots.scaling import Scaling, scaling_figure, scaling_numbers
 from lawfit.plots.surface import CellSurface, best_shown_cell, surface_figure, surface_numbers
-from lawfit.plots.words import INPUT_WORDS, OPTIMUM_WORDS, QUANTITY_WORDS
 from lawfit.units import format_lr, format_percent, format_quantity
+from lawfit.words.answers import INPUT_WORDS, OPTIMUM_WORDS, QUANTITY_WORDS
 
 if TYPE_CHECKING:
     from lawfit.estimate.observe.observations import Observations

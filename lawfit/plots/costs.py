@@ -14,8 +14,8 @@ from lawfit.advise.draws import Worlds, draw_worlds
 from lawfit.advise.regret import at_batch, best_setting, expected_regret
 from lawfit.estimate.lr_batch.valley import best_lr_shift, excess
 from lawfit.plots import style
-from lawfit.plots.words import QUANTITY_WORDS
 from lawfit.units import format_lr, format_percent, format_quantity
+from lawfit.words.answers import QUANTITY_WORDS
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

@@ -15,8 +15,8 @@ from lawfit.advise.further import ANSWERS, critical_along, interval_along
 from lawfit.advise.third_input import asked_for
 from lawfit.ask import THIRD_INPUTS, ThirdInputs
 from lawfit.plots import style
-from lawfit.plots.words import scale_words
 from lawfit.units import format_quantity
+from lawfit.words.answers import scale_words
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -77,7 +77,7 @@ def law_numbers(laws: Mapping[str, Fit], document: Mapping[str, Any]) -> tuple[L
     makers = {"timescale": _timescale, "critical_batch": _critical, "loss": _loss}
     return tuple(
         makers[kind](laws[kind], document)
-        for kind, (name, _) in ANSWERS.items()
+        for kind, name in ANSWERS.items()
         if document.get(name) is not None
         and kind in laws
         and not laws[kind].payload.get("same_input")  # it says nothing along that axis

@@ -13,6 +13,7 @@ from lawfit.plots.scaling import scaling_figure, scaling_numbers
 from lawfit.plots.style import figure, log_axis, scale_colours, tick_lr
 from lawfit.plots.surface import best_shown_cell, surface_figure, surface_numbers
 from lawfit.units import format_quantity, training_flops
+from lawfit.words import tell
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -94,12 +95,12 @@ def plot_plan(fit: Fit, document: Mapping[str, Any], kind: str = "valley") -> Fi
         return plane_figure(plane_numbers(fit, document))
     if kind == "routes":
         if document["optimum"] is None:
-            raise ValueError(document["missing"]["optimum"])
+            raise ValueError(tell(document["missing"]["optimum"]))
         return routes_figure(routes_numbers(fit, document))
     if kind != "time":
         raise ValueError(f"there is no figure '{kind}' of a plan; there are valley, plane, routes, time")
     if document["time"] is None:
-        raise ValueError(document["missing"]["time"])
+        raise ValueError(tell(document["missing"]["time"]))
     return time_figure(document)
 
 

@@ -13,11 +13,11 @@ from lawfit.advise.loss_belief import profiles
 from lawfit.advise.planning_optimum import optimal_path
 from lawfit.advise.planning_routes import told
 from lawfit.estimate.loss.isoflop import ISOFLOP, IsoFlop
-from lawfit.estimate.loss.law import form_name
 from lawfit.plots import style
 from lawfit.plots.html import Table
 from lawfit.plots.planning import belief_of
 from lawfit.units import format_flops, format_quantity
+from lawfit.words.loss import form_name
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

@@ -25,8 +25,9 @@ from lawfit.plots.plan_tables import (
 )
 from lawfit.plots.planning import plane_figure, plane_numbers, time_figure, valley_figure, valley_numbers
 from lawfit.plots.sections import simulated_banner
-from lawfit.plots.words import FURTHER_NAMES, batch_range, further_words, recipe_words
 from lawfit.units import counted, format_lr, format_quantity
+from lawfit.words import told
+from lawfit.words.answers import FURTHER_NAMES, batch_range, further_words, recipe_words
 
 if TYPE_CHECKING:
     from lawfit.records import Fit
@@ -43,6 +44,7 @@ GLOSSARY: Final = (
 
 def plan_sections(fit: Fit, document: Mapping[str, Any]) -> str:
     """Everything about one plan, in the order in which one asks; `fit` is that of the loss."""
+    document = told(document)
     return "".join(
         (
             simulated_banner(document["recipe"]),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from lawfit.ask import third_words
 from lawfit.plots.html import Table
 from lawfit.units import format_duration, format_flops, format_percent, format_quantity
+from lawfit.words.advice import third_words
 
 LEVELS: Final = ("0.001", "0.01")  # cheap zones, as the document keys them
 
@@ -50,7 +50,7 @@ def scale_table(document: Mapping[str, Any]) -> Table:
     columns = ("", "parameters", "training tokens", "tokens per parameter", "loss, nats per token")
     if optimum is None:
         return Table(columns=columns, rows=(*rows, ("", "", "", "", _range(loss, _four))), numbers=())
-    if document["asked"].keys() & {"params", "tokens"} and "budget" not in optimum:
+    if _of_ones_own(document):
         rows.append(
             (
                 "Compute-optimal",
@@ -78,6 +78,11 @@ def scale_table(document: Mapping[str, Any]) -> Table:
     return Table(columns=columns, rows=tuple(rows), numbers=())
 
 
+def _of_ones_own(document: Mapping[str, Any]) -> bool:
+    """Whether a size or tokens were given for a budget, and not the budget looked for that they are best of."""
+    return bool(document["asked"].keys() & {"params", "tokens"}) and "budget" not in document["optimum"]
+
+
 def _given(document: Mapping[str, Any], name: str, words: str) -> str:
     """The interval of what was asked from is none."""
     return "given" if "budget" in document["optimum"] and document["asked"].get(name) else words
@@ -88,10 +93,10 @@ def cost_words(document: Mapping[str, Any]) -> str:
     optimum, plan = document["optimum"], document["plan"]
     if optimum is None:
         return "not known: these runs do not say how this budget is best split"
-    words = f"{format_percent(optimum['expected_regret'])} of the loss, on average over what the runs leave open"
-    if plan["why"] != "compute-optimal" and plan["cost"] >= 5e-5:
-        words = f"{format_percent(plan['cost'])} of the loss against the best split of this budget"
-    return words
+    best = not (document["asked"].get("inference_tokens") or _of_ones_own(document))
+    if best or plan["cost"] < 5e-5:
+        return f"{format_percent(optimum['expected_regret'])} of the loss, on average over what the runs leave open"
+    return f"{format_percent(plan['cost'])} of the loss against the best split of this budget"
 
 
 def alternatives_table(document: Mapping[str, Any]) -> Table:

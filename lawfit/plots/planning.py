@@ -16,8 +16,8 @@ from lawfit.advise.third_input import asked_for
 from lawfit.ask import THIRD_INPUTS, ThirdInputs
 from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
 from lawfit.plots import style
-from lawfit.plots.words import scale_words
 from lawfit.units import format_flops, format_quantity
+from lawfit.words.answers import scale_words
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from lawfit.errors import LawfitError
 from lawfit.plots.html import asset, dark_block, plotly_js, text
 from lawfit.plots.sections import laws_alone_sections, recommendation_sections
-from lawfit.plots.words import scale_words
 from lawfit.words import told
+from lawfit.words.answers import scale_words
 
 if TYPE_CHECKING:
     from lawfit.records import Fit, Run
@@ -46,7 +46,7 @@ def plan_html(fit: Fit, document: Mapping[str, Any]) -> str:
 
     plan = document["plan"]
     title = f"lawfit: plan of {scale_words(plan['params'], plan['tokens'])}"
-    return _page(title, "How to spend a training budget", plan_sections(fit, told(document)))
+    return _page(title, "How to spend a training budget", plan_sections(fit, document))
 
 
 def _page(title: str, heading: str, sections: str) -> str:

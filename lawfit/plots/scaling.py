@@ -17,8 +17,8 @@ from lawfit.advise.draws import Worlds, draw_worlds
 from lawfit.advise.regret import best_setting, lr_given_batch
 from lawfit.laws.published import published_laws
 from lawfit.plots import style
-from lawfit.plots.words import INPUT_WORDS, OPTIMUM_WORDS, QUANTITY_WORDS, scale_words
 from lawfit.units import format_lr, format_percent, format_quantity
+from lawfit.words.answers import INPUT_WORDS, OPTIMUM_WORDS, QUANTITY_WORDS, scale_words
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lawfit.plots.charts import backtest_choice, cost_charts, law_charts, scaling_choice, surface_choice
 from lawfit.plots.html import Table, chart_html, choice_html, list_html, pairs_html, table_html, tag, text
-from lawfit.plots.words import (
+from lawfit.units import counted, format_lr, format_percent, format_quantity
+from lawfit.words import tell
+from lawfit.words.answers import (
     CRITICAL_INPUTS,
     FURTHER_NAMES,
     LAW_STATUS_WORDS,
@@ -24,8 +26,6 @@ from lawfit.plots.words import (
     restated_words,
     scale_words,
 )
-from lawfit.units import counted, format_lr, format_percent, format_quantity
-from lawfit.words import tell
 
 if TYPE_CHECKING:
     from lawfit.estimate.observe.observations import Observations

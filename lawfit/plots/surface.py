@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from lawfit.estimate.lr_batch.valley import excess
 from lawfit.plots import style
-from lawfit.plots.words import OPTIMUM_WORDS, scale_words
 from lawfit.units import format_lr, format_percent, format_quantity
+from lawfit.words.answers import OPTIMUM_WORDS, scale_words
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

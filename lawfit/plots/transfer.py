@@ -10,8 +10,8 @@ import numpy as np
 
 from lawfit.plots import style
 from lawfit.plots.html import Chart, Table, chart_html, list_html, pairs_html, table_html, tag, text
-from lawfit.plots.words import OPTIMUM_WORDS
 from lawfit.units import format_lr, format_quantity
+from lawfit.words.answers import OPTIMUM_WORDS
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

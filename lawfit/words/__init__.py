@@ -5,9 +5,14 @@ format strings with a few words more than Python's own::
 
     {params:q}            1.2B        a count of parameters or tokens
     {lr:lr}               6.12e-4     a learning rate
+    {level:share}         90 %        a share as it was stated
     {cost:pct}            0.06 %      a share of the loss
     {scales:count scale}  3 scales    a number of things; a plural that is not an "s" follows as a third word
-    {names:join , }       a, b        a list with what stands between; "and" alone gives "a, b and c"
+    {name:input}          parameters  an input of a law by its field; also "quantity" (that a fit says), and "setting"
+    {names:join , }       a, b        a list with what stands between; "and" or "or" alone gives "a, b and c"
+    {rates:lr and}        1e-3 and 2e-3  the same, each written in one of the ways above
+    rate{rates:plural}    rates       an "s" where the list has several
+    {names:few or}        a to z      the same, the ends alone where there are many
 
 A finding among the data is told where it stands. Sentences begin in lower case and end without a full stop.
 """
@@ -25,12 +30,26 @@ from lawfit.units import counted, format_duration, format_flops, format_lr, form
 
 Sentence = str | Callable[[Mapping[str, Any]], str]
 
+MOST_NAMED: Final = 6  # levels of a setting, of which all are named
+INPUTS: Final[Mapping[str, str]] = {"params": "parameters", "lr": "learning rate", "batch_tokens": "batch"}
+QUANTITIES: Final[Mapping[str, str]] = {"lr": "learning rate", "batch_tokens": "batch size"}
+
+
+def setting_name(column: str) -> str:
+    """As people say it."""
+    return "weight decay" if column == "weight_decay" else column
+
+
 _WRITTEN: Final[Mapping[str, Callable[[Any], str]]] = {
     "q": format_quantity,
     "lr": format_lr,
+    "share": lambda share: f"{100 * share:g} %",
     "pct": format_percent,
     "flops": format_flops,
     "time": format_duration,
+    "input": lambda name: INPUTS.get(name, name),
+    "quantity": QUANTITIES.__getitem__,
+    "setting": setting_name,
 }
 
 
@@ -63,6 +82,15 @@ def say(sentence: str, data: Mapping[str, Any]) -> str:
     return _WRITER.vformat(sentence, (), data)
 
 
+def named(sentence: str, **parts: Mapping[Any, str] | Callable[[Mapping[str, Any]], str]) -> Sentence:
+    """A sentence with what the data name by a code put in as people call it, or with parts that come and go."""
+
+    def put(name: str, part: Mapping[Any, str] | Callable[[Mapping[str, Any]], str], data: Mapping[str, Any]) -> Any:
+        return say(part(data), data) if callable(part) else part.get(data[name], data[name])
+
+    return lambda data: say(sentence, {**data, **{name: put(name, part, data) for name, part in parts.items()}})
+
+
 def sentence_of(code: str) -> Sentence | None:
     """What stands for a code; None where no module knows it."""
     room, _, what = code.partition(".")
@@ -80,16 +108,23 @@ def _words_of(room: str) -> Mapping[str, Sentence]:
 
 class _Writer(string.Formatter):
     def format_field(self, value: Any, format_spec: str) -> str:
+        if value is None:  # JSON has no number that is not finite
+            return "-"
         if is_finding(value):
             return tell(value)
         kind, _, rest = format_spec.partition(" ")
+        if isinstance(value, list | tuple):
+            each = [self.format_field(one, "" if kind in ("join", "few", "plural") else kind) for one in value]
+            if kind == "plural":
+                return "s"[: len(each) > 1]
+            return (
+                f"{each[0]} to {each[-1]}" if kind == "few" and len(each) > MOST_NAMED else listed(each, rest or ", ")
+            )
         if kind in _WRITTEN:
             return _WRITTEN[kind](value)
         if kind == "count":
             noun, _, plural = rest.partition(" ")
             return counted(value, noun, plural)
-        if isinstance(value, list | tuple):
-            return listed([self.format_field(each, "") for each in value], rest or ", ")
         return str(format(value, format_spec))
 
 
@@ -98,6 +133,6 @@ _WRITER: Final = _Writer()
 
 def listed(words: list[str], between: str = "and") -> str:
     """``a, b and c``, or with something else between."""
-    if between != "and":
+    if between not in ("and", "or"):
         return between.join(words)
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    return f" {between} ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

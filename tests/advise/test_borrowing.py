@@ -11,10 +11,12 @@ import pandas as pd
 import pytest
 
 import lawfit
+from lawfit.findings import code_of, finding
 from lawfit.laws.published import published_laws
 from lawfit.notebook import FittedSweep, ObservedSweep
 from lawfit.records import FitStatus
 from lawfit.settings import data_folder
+from lawfit.words import tell, told
 
 STANDARD = {
     name
@@ -38,7 +40,7 @@ def fitted(**held: str) -> FittedSweep:
 
 def borrowed(fit: FittedSweep, **target: float) -> list[str]:
     evidence = lawfit.predict(fit, **{"params": 6e6, "tokens": 6.4e7, **target}).document["evidence"]
-    return [*evidence["borrowed"], *fit.fit.payload["borrowed"]]
+    return [*told(evidence["borrowed"]), *told(fit.fit.payload["borrowed"])]
 
 
 class TestMuP:
@@ -53,11 +55,12 @@ class TestMuP:
         assert any("power_lines" in sentence for sentence in said)  # the batch, measured under muP
 
     def test_what_is_not_lent_is_said_with_the_reason(self) -> None:
+        reason = finding("published.standard", recipe="mup from width 64").to_json()
+        (said,) = [each for each in fitted().fit.payload["not_lent"] if each["data"]["reason"] == reason]
+        assert "lr_joint" in {quantity for part in said["data"]["parts"] for quantity in part["quantities"]}
+        assert "step_law" in {law for part in said["data"]["parts"] for law in part["laws"]}
         answer = lawfit.predict(fitted(), params=6e6, tokens=6.4e7)
-        (said,) = [s for s in answer.document["evidence"]["not_lent"] if "standard parametrization" in s]
-        assert "the recipe's is 'mup from width 64'" in said
-        assert "exponents of the learning rate" in said
-        assert "step_law" in said
+        assert tell(said) in answer.document["evidence"]["not_lent"]
         assert any("rests on a vague prior for the learning rate" in warning for warning in answer.warnings)
 
     def test_the_best_rate_stays_where_the_runs_have_it(self) -> None:
@@ -78,9 +81,10 @@ class TestMuP:
     def test_unknown_parametrization_counts_as_standard_and_that_is_a_warning(self) -> None:
         unknown = fitted(parametrization="")
         assert unknown.fit.status is FitStatus.SPARSE
-        for warnings in (unknown.fit.payload["warnings"], lawfit.predict(unknown, params=6e6, tokens=6.4e7).warnings):
-            assert len([w for w in warnings if w.startswith("assumed standard parametrization")]) == 1
-        assert not any("assumed" in warning for warning in fitted().fit.payload["warnings"])
+        (said,) = [w for w in unknown.fit.payload["warnings"] if code_of(w) == "published.assumed"]
+        assert "parametrization" in said["data"]["taken"]
+        assert lawfit.predict(unknown, params=6e6, tokens=6.4e7).warnings.count(tell(said)) == 1
+        assert not any(code_of(warning) == "published.assumed" for warning in fitted().fit.payload["warnings"])
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "sgd"])
@@ -89,7 +93,8 @@ def test_another_optimizer_borrows_nothing_about_its_learning_rate(optimizer: st
     lending = fit.fit.payload["lending"]["lenders"]
     assert lending["lr"] == lending["lr_joint"] == []
     assert lending["batch"]
-    assert any(f"Adam optimizer, and the recipe's is '{optimizer}'" in s for s in fit.fit.payload["not_lent"])
+    reason = finding("published.other_optimizer", law="Adam", recipe=optimizer).to_json()
+    assert any(each["data"]["reason"] == reason for each in fit.fit.payload["not_lent"])
 
 
 class TestRealCase:
@@ -111,7 +116,7 @@ class TestRealCase:
         assert 0.02 < answer.lr < 0.036  # lowest between 0.022 and 0.03 by its runs, 0.1 costs a quarter
         assert fit.fit.payload["lending"]["lenders"]["lr_joint"] == []
         assert not [
-            name for name in STANDARD for s in fit.fit.payload["borrowed"] if name in s.replace(",", " ").split()
+            name for name in STANDARD for s in told(fit.fit.payload["borrowed"]) if name in s.replace(",", " ").split()
         ]
 
     def test_standard_answers_from_its_sweep_and_borrows_exponents(self, runs: pd.DataFrame) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lawfit.advise.choices import choices_at
+from lawfit.advise.choices import SAME, choices_at
 from lawfit.estimate.lr_batch.valley import FLOOR_AT, best_lr_shift
+from lawfit.findings import finding
+from lawfit.words import tell
 
 VALLEY = np.array([-5.5, -1.0, 0.6, -5.5, 1.3, -0.9, -6.2, 1.2, 0.8])
 
@@ -62,8 +64,9 @@ def test_the_one_that_moves_most_comes_first_with_its_answers() -> None:
     assert found["lr"][0]["name"] == "window"
     assert found["lr"][0]["factor"] == pytest.approx(2)
     assert [a["value"] for a in found["lr"][0]["answers"]] == pytest.approx([2e-4, 4e-4])
-    assert "2.00e-4 (within 1 % of the lowest loss) to 4.00e-4 (within 3 % of the lowest loss)" in found["words"][0]
-    assert "no choice of the analysis moves it" in found["words"][1]
+    lr, batch = found["words"]
+    assert "2.00e-4 (within 1 % of the lowest loss) to 4.00e-4 (within 3 % of the lowest loss)" in tell(lr)
+    assert batch == finding("advice.nothing_moves", quantity="batch_tokens", share=SAME)
 
 
 def test_all_else_is_averaged_as_in_the_answer() -> None:
@@ -101,9 +104,12 @@ def test_at_an_imposed_batch_the_learning_rate_follows_and_the_forms_count() -> 
     assert found["lr"][0]["name"] == "form"
     window = next(row for row in found["lr"] if row["name"] == "window")
     assert window["factor"] > 1.1  # a quarter of its best batch takes another learning rate
-    assert found["words"] == [
+    (said,) = found["words"]
+    ends = [{"choice": "surface", "value": 2e-4}, {"choice": "saturating", "value": 9e-4}]
+    assert said == finding("advice.choice_moves", quantity="lr", choice="form", answers=ends)
+    assert tell(said) == (
         "learning rate: the form of the law at this batch, 2.00e-4 (the joint surface) to 9.00e-4 (the saturating law)"
-    ]
+    )
 
 
 def test_a_fit_of_before_choices_were_kept_says_nothing() -> None:

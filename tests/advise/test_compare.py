@@ -16,9 +16,11 @@ from lawfit.errors import NotEnoughData
 from lawfit.estimate.lr_batch.backtest import observed_surfaces_of
 from lawfit.estimate.numerics.snapping import PARAMS_TOLERANCE
 from lawfit.estimate.observe.observations import observe
+from lawfit.findings import code_of, finding
 from lawfit.laws.critical_batch import DOUBLING, Definition, convert
 from lawfit.laws.published import published_law, published_laws
 from lawfit.records import Recipe, Run, RunStatus
+from lawfit.words import tell, told
 from tests.estimate.scored_laws import observed_regret
 from tests.estimate.simulated import NINE, RECIPE, nine_scales, run, sweep
 
@@ -63,8 +65,9 @@ def test_conventions_are_compared_only_when_known() -> None:
 
 
 def test_a_scale_with_one_setting_prices_nothing() -> None:
-    with pytest.raises(NotEnoughData, match="4 or more settings"):
+    with pytest.raises(NotEnoughData) as caught:
         compare_published(observe([run("a", 1e-3, 1e5, 3.0)]), RECIPE)
+    assert caught.value.finding == finding("compare.few_settings", needed=4)
 
 
 def test_one_sweep_is_still_a_table() -> None:
@@ -88,11 +91,14 @@ class TestCounts:
         observed = observe(runs)
         row = row_of(compare_published(observed, RECIPE, runs=runs)["laws"], "porian")
         assert (row["counts"], row["same_params_convention"]) == ("converted", False)
-        assert row["counts_words"] == "counts body-plus-head parameters, your runs count non-embedding: converted"
+        counted = {"law": "body_plus_head", "yours": "non_embedding", "how": "converted"}
+        assert row["counts_words"] == finding("compare.counts_differ", **counted).to_json()
+        said = "counts body-plus-head parameters, your runs count non-embedding: converted"
+        assert tell(row["counts_words"]) == said
         regrets = []
         for cell, surface in observed_surfaces_of(observed).items():
-            said = published_law("porian").predict(observed.params[cell] + 5e6, observed.tokens[cell])
-            regrets.append(float(surface.regret(float(said.lr), float(said.batch_tokens)).regret))
+            law = published_law("porian").predict(observed.params[cell] + 5e6, observed.tokens[cell])
+            regrets.append(float(surface.regret(float(law.lr), float(law.batch_tokens)).regret))
         assert row["mean_regret"] == pytest.approx(np.mean(regrets), rel=1e-9)
 
     def test_said_where_they_do_not(self) -> None:
@@ -202,7 +208,7 @@ def test_the_timescale_that_made_the_losses_costs_least() -> None:
     found = compare_published(observe(runs), RECIPE, runs=runs)["weight_decay"]
     assert found["rows"][0]["law"] == "power_lines_timescale"
     assert found["rows"][0]["worst_regret"] < 1e-12
-    assert [row["label"] for row in found["baselines"]] == ["always 0.1", "none"]
+    assert told([row["label"] for row in found["baselines"]]) == ["always 0.1", "none"]
     assert min(row["mean_regret"] for row in found["baselines"]) > 1e-3
     kept = row_of(found["rows"], "wang_aitchison")
     assert kept["slices"] == len(NINE) - 1
@@ -243,12 +249,13 @@ def test_a_law_below_its_own_definition_says_so() -> None:
     for row in small["routes"]["r"]["measured"]:
         row["params"], row["tokens"] = 2e5, 4e6
     missing = compare_published(None, RECIPE, critical=small)["not_scored"]
-    assert "less than its own definition can be" in row_of(missing, "zhang_params")["reason"]
+    assert code_of(row_of(missing, "zhang_params")["reason"]) == "compare.below_definition"
 
 
 def test_nothing_at_all_is_an_error() -> None:
-    with pytest.raises(NotEnoughData, match="4 or more settings"):
+    with pytest.raises(NotEnoughData) as caught:
         compare_published(None, RECIPE)
+    assert code_of(caught.value.finding) == "compare.few_settings"
 
 
 @pytest.mark.parametrize(("off", "converted"), [(1 + PARAMS_TOLERANCE, True), (1 + 4 * PARAMS_TOLERANCE, False)])

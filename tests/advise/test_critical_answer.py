@@ -15,13 +15,14 @@ from lawfit.cli.fit import summary
 from lawfit.errors import NoFit, NotEnoughData
 from lawfit.estimate.critical import analysis as critical_analysis
 from lawfit.estimate.lr_batch.analysis import FitOptions
+from lawfit.findings import code_of
 from lawfit.laws.critical_batch import DOUBLING, ZHANG, Definition, convert
 from lawfit.pipeline.fitting import LR_BATCH
 from lawfit.plots.report import report_html
-from lawfit.plots.words import further_words
 from lawfit.records import Curve, FitStatus, Recipe, Run, RunStatus, Sweep, TargetSweep
 from lawfit.simulate import FurtherTruth, Truth, simulate_targets
 from lawfit.storage import Store
+from lawfit.words.answers import further_words
 
 TARGET = Target(params=4e8, tokens=2e10, seq_len=2048)
 QUICK = FitOptions(backtest=False)
@@ -123,8 +124,9 @@ def test_batches_that_bend_nothing_say_so(store: Store) -> None:
         for row, (n, _, b, s) in zip(rows, truth, strict=True)
     ]
     store.put_targets([TargetSweep(recipe=STEPS, rows=tuple(noisy))], named=True)
-    with pytest.raises(NotEnoughData, match="all that this recipe has, and no critical batch is closed on both sides"):
+    with pytest.raises(NotEnoughData, match="no critical batch is closed on both sides") as caught:
         pipeline.refit(store)
+    assert code_of(caught.value.finding) == "pipeline.only_targets"
 
 
 def constant_runs(store: Store, *, table: bool) -> dict[str, Any]:

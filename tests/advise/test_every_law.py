@@ -18,11 +18,13 @@ from lawfit.cli.card import card
 from lawfit.errors import NoFit
 from lawfit.estimate.loss import law as loss_law
 from lawfit.estimate.lr_batch.analysis import FitOptions
+from lawfit.findings import code_of, finding
 from lawfit.pipeline.fitting import evidence_of
 from lawfit.plots.report import report_html
 from lawfit.records import FitStatus, Recipe, Run, RunStatus, StepsToTarget, Sweep, TargetSweep
 from lawfit.simulate import Design, FurtherTruth, Truth, simulate_sweep, simulate_targets, simulate_weight_decay
 from lawfit.storage import Store
+from lawfit.words import tell, told
 
 QUICK = FitOptions(backtest=False)
 TRUTH, FURTHER = Truth(noise=0.0005), FurtherTruth()
@@ -76,7 +78,7 @@ def test_everything_is_fitted_stored_and_answered(store: Store) -> None:
         assert found["high"] / found["low"] < widths[name], name
         assert found["fit_id"] in {f.id for f in store.fits()}
     assert answer["weight_decay"]["independent"] == pytest.approx(lr * answer["weight_decay"]["value"], rel=1e-4)
-    assert answer["critical_batch"]["definition"]["words"] == "100 % more tokens than with a very small batch"
+    assert told(answer["critical_batch"]["definition"]["words"]) == "100 % more tokens than with a very small batch"
     assert json.dumps(answer, allow_nan=False)
 
 
@@ -104,10 +106,11 @@ def test_a_grid_alone_says_what_each_law_takes(store: Store) -> None:
     assert set(fit.payload["missing"]) == {"loss", "critical_batch", "timescale"}
     answer = pipeline.recommend(store, None, TARGET)
     assert [answer[name] for name in ("weight_decay", "critical_batch", "expected_loss")] == [None, None, None]
-    assert "run three or more values" in answer["missing"]["weight_decay"]
-    assert "three or more batch sizes" in answer["missing"]["critical_batch"]
-    assert "6 scales" in answer["missing"]["expected_loss"]
-    assert all("\n" not in sentence and len(sentence) < 250 for sentence in answer["missing"].values())
+    missing = told(answer["missing"])
+    assert "run three or more values" in missing["weight_decay"]
+    assert "three or more batch sizes" in missing["critical_batch"]
+    assert "6 scales" in missing["expected_loss"]
+    assert all("\n" not in sentence and len(sentence) < 250 for sentence in missing.values())
 
 
 @pytest.mark.one_database
@@ -125,7 +128,7 @@ def test_an_uncertified_law_is_stored_and_does_not_answer(store: Store, monkeypa
     assert law.payload["fit"]["certificate"]["reasons"] == law.payload["reasons"] != []
     answer = pipeline.recommend(store, None, TARGET)
     assert answer["expected_loss"] is None
-    assert "not certified" in answer["missing"]["expected_loss"]
+    assert "not certified" in tell(answer["missing"]["expected_loss"])
 
 
 class TestConventions:
@@ -146,9 +149,9 @@ class TestConventions:
         coupled = self.law(store, runs, recipe)
         converted = self.law(store, tuple(self.independent(run) for run in runs), other)
         assert coupled["law"]["exponents"] == pytest.approx(converted["law"]["exponents"], rel=1e-6)
-        assert not any("independent of the learning rate" in sentence for sentence in coupled["sentences"])
-        assert not any("divided by the peak" in sentence for sentence in coupled["sentences"])
-        assert "divided by the peak learning rate" in converted["sentences"][0]
+        assert "weight_decay.independent" not in map(code_of, coupled["sentences"])
+        assert code_of(converted["sentences"][0]) == "weight_decay.independent"
+        assert "divided by the peak learning rate" in tell(converted["sentences"][0])
 
     @pytest.mark.one_database
     def test_a_mixture_is_converted_and_said(self, store: Store) -> None:
@@ -158,7 +161,8 @@ class TestConventions:
             for i, run in enumerate(runs)
         )
         found = self.law(store, mixed, recipe)
-        assert "runs have weight decay independent of the learning rate" in found["sentences"][0]
+        assert code_of(found["sentences"][0]) == "weight_decay.independent"
+        assert 0 < found["sentences"][0]["data"]["independent"] < found["sentences"][0]["data"]["runs"]
         true = -0.5
         assert found["law"]["exponent_intervals"]["tokens_per_param"][0] < true
         assert found["law"]["exponent_intervals"]["tokens_per_param"][1] > true
@@ -170,7 +174,7 @@ def test_only_steps_to_targets(store: Store, capsys: pytest.CaptureFixture[str])
     store.put_targets([TargetSweep(recipe=recipe, rows=targets)], named=True)
     fit = pipeline.refit(store)
     assert fit.kind == "critical_batch"
-    assert "no law" not in fit.payload["words"]
+    assert code_of(fit.payload["words"]) == "critical.headline"
     answer = pipeline.recommend(store, None, TARGET)
     assert answer["recommendation"] == {"lr": None, "batch_tokens": None}
     assert set(answer["missing"]) == {"lr", "batch_tokens", "weight_decay", "expected_loss"}
@@ -195,8 +199,10 @@ def test_a_fit_of_one_law_alone_does_not_recommend(store: Store) -> None:
     said = pipeline.recommend(store, None, TARGET, fit_id=fit.payload["laws"]["loss"]["fit_id"])
     assert said["recommendation"] == {"lr": None, "batch_tokens": None}
     assert said["expected_loss"]["low"] < said["expected_loss"]["value"] < said["expected_loss"]["high"]
-    with pytest.raises(NoFit, match="timescale law alone"):
-        pipeline.recommend(store, None, TARGET, fit_id=fit.payload["laws"]["timescale"]["fit_id"])
+    fit_id = fit.payload["laws"]["timescale"]["fit_id"]
+    with pytest.raises(NoFit) as caught:
+        pipeline.recommend(store, None, TARGET, fit_id=fit_id)
+    assert caught.value.finding == finding("pipeline.one_law", fit_id=fit_id, kind="timescale")
 
 
 @pytest.mark.one_database
@@ -269,7 +275,7 @@ class TestSister:
         mine, sister = self.recipes()
         answer = self.fitted(store, mine, sister)
         assert answer["critical_batch"]["from_recipe"] == "constant"
-        assert "differs in its schedule alone" in answer["critical_batch"]["notes"][0]
+        assert answer["critical_batch"]["notes"][0] == finding("advice.of_sister", recipe="constant").to_json()
         assert "from_recipe" not in answer["weight_decay"]
         assert answer["missing"] == {}
 
@@ -279,4 +285,4 @@ class TestSister:
         mine, sister = self.recipes()
         answer = self.fitted(store, mine, replace(sister, **change))
         assert answer["critical_batch"] is None
-        assert "three or more batch sizes" in answer["missing"]["critical_batch"]
+        assert "three or more batch sizes" in tell(answer["missing"]["critical_batch"])

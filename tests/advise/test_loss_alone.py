@@ -24,11 +24,13 @@ from lawfit.estimate.all_laws import Evidence, evidence_hash
 from lawfit.estimate.loss import law as loss_law
 from lawfit.estimate.lr_batch import analysis
 from lawfit.estimate.lr_batch.analysis import FitOptions
+from lawfit.findings import finding
 from lawfit.laws.loss import CHINCHILLA
 from lawfit.pipeline.fitting import LOSS, FittedRecipe, fit_evidence
 from lawfit.records import FitStatus, Recipe, SizedLoss, Sweep
 from lawfit.settings import Settings
 from lawfit.storage import Store
+from lawfit.words import tell
 from lawfit_api.app import create_app
 from tests.estimate.loss.test_law import grid
 from tests.estimate.loss.test_law import run as one_run
@@ -68,7 +70,7 @@ def test_a_recipe_without_learning_rates_has_a_loss_a_plan_and_no_settings(store
     low, high = (plan["optimum"]["params"][end] for end in ("low", "high"))
     assert low < float(CHINCHILLA.optimum(1e22)[0]) < high
     assert plan["settings"]["recommendation"] == {"lr": None, "batch_tokens": None}
-    assert any("say their learning rate" in words for words in plan["warnings"])
+    assert finding("advice.no_settings", why=finding("pipeline.no_rates")).to_json() in plan["warnings"]
     answer = pipeline.recommend(store, RECIPE.name, TARGET)
     json.dumps([plan, answer], allow_nan=False)
     said = answer["expected_loss"]
@@ -163,7 +165,7 @@ class TestWithoutAUsableLearningRate:
         assert said["low"] < float(CHINCHILLA.loss(1e10, 2e11)) < said["high"]
         assert "all runs have one learning rate (1.00e-3)" in document["missing"]["lr"]
         assert "states its weight decay" in document["missing"]["weight_decay"]
-        assert [finding["code"] for finding in document["lacking"]] == ["one_rate"]
+        assert [lack["code"] for lack in document["lacking"]] == ["one_rate"]
         assert any("no learning rate and no batch size" in words for words in document["warnings"])
         assert any("that their learning rates were the best, nothing shows" in words for words in document["warnings"])
         shown = cli("predictions", "show", document["id"], "--again", "--database", answers["url"]["it"])
@@ -256,8 +258,8 @@ def test_no_fit_of_the_learning_rate_loses_no_law_of_the_loss(
     fit = pipeline.refit(store, "one rate", options=FitOptions(backtest=False))
     assert fit.kind == LOSS
     answer = pipeline.recommend(store, "one rate", TARGET)
-    assert "no joint surface could be fitted" in answer["missing"]["lr"]
-    assert "states its weight decay" in answer["missing"]["weight_decay"]
+    assert "no joint surface could be fitted" in tell(answer["missing"]["lr"])
+    assert "states its weight decay" in tell(answer["missing"]["weight_decay"])
     said = answer["expected_loss"]
     assert said["low"] < float(CHINCHILLA.loss(1e10, 2e11)) < said["high"]
 

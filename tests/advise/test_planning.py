@@ -23,8 +23,10 @@ from lawfit.estimate.loss.backtest import Drift, FormBacktest
 from lawfit.estimate.loss.ensemble import LossEnsemble, fit_ensemble
 from lawfit.estimate.loss.result import LossFit
 from lawfit.estimate.numerics.resample import tail
+from lawfit.findings import code_of, finding
 from lawfit.laws.loss import CHINCHILLA, DATA_CONSTRAINED, EPOCH, AdditiveLaw
 from lawfit.records import Fit
+from lawfit.words import tell, told
 from tests.advise.planning_samples import RECIPE, chinchilla, loss_fit, on_a_line, runs_of, settings
 
 GRID = 1e-3  # relative, of a best size: a parabola through a grid of 5 %
@@ -198,27 +200,30 @@ class TestDocument:
 
     def test_distance_is_said(self) -> None:
         near, far = asked(flops=1e20), asked(flops=1e25)
-        assert not any("extrapolation" in words for words in near["warnings"])
-        assert any("2.6e+03x beyond the dearest run" in words and "further than any backtest" in words
-                   for words in far["warnings"])  # fmt: skip
+        assert "plan.beyond_runs" not in map(code_of, near["warnings"])
+        (said,) = (each["data"] for each in far["warnings"] if code_of(each) == "plan.beyond_runs")
+        assert (said["factor"], said["very_far"]) == (pytest.approx(2.6e3, rel=0.01), True)
+        assert said["flops"] > said["high"] > said["low"]
 
 
 class TestRefusals:
     def test_runs_on_one_line_say_nothing_about_a_split(self) -> None:
-        with pytest.raises(
-            NotEnoughData, match=r"all 20 scales lie on one line .*\(20 tokens per parameter\)"
-        ) as raised:
+        with pytest.raises(NotEnoughData) as raised:
             asked(on_a_line(), flops=1e21)
-        assert "500M parameters on 160B tokens and 8B parameters on 10B tokens" in str(raised.value)
+        said = raised.value.finding.data
+        line = {"scales": 20, "low": pytest.approx(20), "high": pytest.approx(20)}
+        assert said["why"] == {"code": "plan.one_line", "data": line}
+        assert told(said["runs"]) == ["500M parameters on 160B tokens", "8B parameters on 10B tokens"]
+        assert "all 20 scales lie on one line of parameters and tokens (20 tokens per parameter)" in str(raised.value)
 
     def test_with_a_size_the_rest_is_planned(self) -> None:
         document = asked(on_a_line(), flops=1e21, params=2e9)
         assert document["optimum"] is None
-        assert "one line" in document["missing"]["optimum"]
+        assert code_of(document["missing"]["optimum"]) == "plan.one_line"
         assert document["plan"]["cost"] is None
         assert document["plan"]["tokens"] == pytest.approx(1e21 / 6 / 2e9, rel=1e-5)
         assert len(document["runs_that_would_help"]) == 2
-        assert any("no optimum to compare with" in words for words in document["warnings"])
+        assert "plan.no_optimum" in map(code_of, document["warnings"])
 
     def test_a_line_that_bends_is_one_and_a_grid_is_none(self) -> None:
         params = np.geomspace(1e7, 1e10, 15)
@@ -228,25 +233,30 @@ class TestRefusals:
 
     def test_an_interval_that_says_nothing_is_refused(self) -> None:
         fit = loss_fit(*runs_of(CHINCHILLA, 0.05, sizes=5, ratios=(10.0, 30.0)))
-        with pytest.raises(NotEnoughData, match=r"no compute-optimal size .* Runs that would say it: \d"):
+        with pytest.raises(NotEnoughData) as caught:
             asked(fit, flops=1e24)
+        assert caught.value.finding.code == "plan.no_optimal_size"
+        assert caught.value.finding.data["runs"]
 
     def test_no_law_of_the_loss(self) -> None:
-        with pytest.raises(NotEnoughData, match="it takes 6 scales"):
-            plan(PlanQuestion(flops=1e21), RECIPE, {}, {"loss": "it takes 6 scales"}, settings)
+        why = finding("loss.few_scales", scales=3)
+        with pytest.raises(NotEnoughData) as caught:
+            plan(PlanQuestion(flops=1e21), RECIPE, {}, {"loss": why}, settings)
+        assert caught.value.finding == finding("plan.no_loss_law", why=why)
 
     @pytest.mark.parametrize(
-        ("question", "words"),
+        ("question", "code"),
         [
-            pytest.param({"loss": 1.2}, "no budget reaches a loss of 1.2", id="below the asymptote"),
-            pytest.param(
-                {"loss": 2.2, "params": 1e7}, "10M parameters never reaches a loss of 2.2", id="size too small"
-            ),
+            pytest.param({"loss": 1.2}, "plan.loss_out_of_reach", id="below the asymptote"),
+            pytest.param({"loss": 2.2, "params": 1e7}, "plan.size_never_reaches", id="size too small"),
+            pytest.param({"loss": 1.9, "tokens": 1e7}, "plan.tokens_never_reach", id="too few tokens"),
         ],
     )
-    def test_a_loss_out_of_reach(self, question: dict[str, Any], words: str) -> None:
-        with pytest.raises(FitError, match=words):
+    def test_a_loss_out_of_reach(self, question: dict[str, Any], code: str) -> None:
+        with pytest.raises(FitError) as caught:
             asked(**question)
+        assert caught.value.finding.code == code
+        assert question.items() <= caught.value.finding.data.items()
 
     @pytest.mark.parametrize(
         ("question", "words"),
@@ -292,7 +302,7 @@ class TestRunsThatHelp:
 
     def test_each_further_run_leaves_less_to_know(self) -> None:
         belief = LossBelief.of(chinchilla(0.02), 0.9)
-        known = [run["known"] for run in judge(belief, best_split(belief, 1e23), "1e23").runs]
+        known = [run["known"] for run in judge(belief, best_split(belief, 1e23)).runs]
         assert len(known) > 1
         assert known == sorted(known, reverse=True)
 
@@ -446,7 +456,7 @@ class TestRoutes:
         assert part["params"]["low"] < truth < part["params"]["high"]
         assert part["params_exponent"]["low"] < float(CHINCHILLA.params_exponent) < part["params_exponent"]["high"]
         assert [b["sizes"] >= 5 for b in part["budgets"]] == [True] * 5
-        assert not any("two routes disagree" in words for words in document["warnings"])
+        assert "plan.routes_disagree" not in map(code_of, document["warnings"])
         (alone,) = document["optimum"]["forms"]
         assert alone["params"] == pytest.approx(document["optimum"]["central_params"], rel=1e-3)
 
@@ -464,7 +474,9 @@ class TestRoutes:
             assert said[0.999][name]["value"] == said[0.9][name]["value"]
             assert (said[0.999][name]["low"], said[0.999][name]["high"]) == (None, None)
         assert said[0.9]["wide"] == ""
-        assert said[0.999]["wide"].startswith("at a level of 99.9 % 3 profiles leave what has no interval here open")
+        wide = finding("plan.wide_profiles", level=0.999, profiles=3, factor=100.0, exponent=1.0)
+        assert said[0.999]["wide"] == wide.to_json()
+        assert tell(wide).startswith("at a level of 99.9 % 3 profiles leave what has no interval here open")
 
     def test_routes_that_disagree_say_so(self) -> None:
         """A stored form whose sizes are ten times those of the profiles that are stored beside it."""
@@ -473,14 +485,16 @@ class TestRoutes:
             {"params": p["params"] / 10, "tokens": p["tokens"] * 10, "loss": p["loss"]} for p in fit.payload["points"]
         ]
         document = asked(replace(fit, payload={**fit.payload, "points": moved}), flops=1e21)
-        (words,) = (w for w in document["warnings"] if "two routes disagree" in w)
-        assert "the minima of 5 IsoFLOP profiles" in words
+        (said,) = (each["data"] for each in document["warnings"] if code_of(each) == "plan.routes_disagree")
+        assert said["profiles"] == 5
+        assert said["by_profiles"]["high"] < said["by_forms"]["low"]
 
     def test_without_profiles_the_reason_is_said(self) -> None:
         document = asked(flops=1e21)
         assert document["isoflop"] is None
-        assert "budgets have a lowest loss inside" in document["missing"]["isoflop"]
-        assert asked(flops=1e21, inference_tokens=1e12)["missing"]["isoflop"].startswith("profiles say nothing")
+        assert "budgets have a lowest loss inside" in tell(document["missing"]["isoflop"])
+        served = asked(flops=1e21, inference_tokens=1e12)
+        assert code_of(served["missing"]["isoflop"]) == "plan.profiles_of_training"
 
     def test_each_form_has_its_own_size(self) -> None:
         _, belief = of_two_forms()

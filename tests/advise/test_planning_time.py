@@ -14,6 +14,7 @@ from lawfit.advise.planning import plan
 from lawfit.advise.planning_time import doubling_law
 from lawfit.ask import PlanQuestion, Target
 from lawfit.estimate.all_laws import Evidence, fit_all_laws
+from lawfit.findings import finding
 from lawfit.laws.loss import CHINCHILLA
 from lawfit.records import Fit
 from lawfit.simulate import FurtherTruth, Truth, simulate_targets
@@ -44,7 +45,7 @@ def test_without_a_critical_batch_there_is_no_time_and_the_reason_is_said() -> N
         PlanQuestion(flops=1e21), RECIPE, {"loss": chinchilla()}, {"critical_batch": "three batch sizes"}, settings
     )
     assert document["time"] is None
-    assert document["missing"]["time"] == "time against compute needs a critical batch size: three batch sizes"
+    assert document["missing"]["time"] == finding("plan.no_critical_batch", why="three batch sizes").to_json()
 
 
 def test_batches_follow_the_hyperbola_through_the_plan() -> None:

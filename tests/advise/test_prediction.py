@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 
 from lawfit.advise.draws import Worlds, draw_worlds
-from lawfit.advise.further import level_sentences
+from lawfit.advise.further import level_notes
 from lawfit.advise.prediction import SCHEMA, recommend
 from lawfit.advise.regret import lr_given_batch
 from lawfit.ask import Target
 from lawfit.estimate.lr_batch.analysis import FitOptions
+from lawfit.findings import code_of, finding
 from lawfit.records import Fit, FitStatus, Recipe
 from lawfit.simulate import Truth
+from lawfit.words import tell
 from tests.estimate.lr_batch.test_analysis import numbers_in
 from tests.estimate.simulated import NINE, RECIPE, fit_of, nine_fit, run, sweep
 
@@ -40,6 +42,11 @@ def lr(document: dict[str, Any]) -> dict[str, Any]:
 def batch(document: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = document["recommendation"]["batch_tokens"]
     return found
+
+
+def warned(document: dict[str, Any], code: str) -> list[dict[str, Any]]:
+    """Numbers of the warnings of one kind."""
+    return [warning["data"] for warning in document["warnings"] if code_of(warning) == code]
 
 
 def width(of: dict[str, Any]) -> float:
@@ -129,7 +136,7 @@ class TestNumbers:
             assert width(of(thin)) > 1.5 * width(of(full))
             assert of(thin)["yours"] < of(full)["yours"]
         assert thin["evidence"]["borrowed"]
-        assert any("thin evidence" in w for w in thin["warnings"])
+        assert any("thin evidence" in tell(w) for w in thin["warnings"])
         assert batch(thin)["status"] == "borrowed"
         assert thin["expected_regret"]["loss_fraction"] > full["expected_regret"]["loss_fraction"]
 
@@ -193,12 +200,15 @@ class TestDistance:
         assert lr(answer(target))["status"] == ("ok" if params == tokens == 0 else "extrapolated")
 
     def test_is_said(self) -> None:
-        assert not any("beyond the runs" in w for w in answer(INSIDE)["warnings"])
-        assert any("5.56x beyond the runs in parameters" in w for w in answer()["warnings"])
+        assert not warned(answer(INSIDE), "advice.beyond_runs")
+        (said,) = warned(answer(), "advice.beyond_runs")
+        (params, tokens) = said["parts"]
+        assert (params["input"], params["below"], tokens["input"]) == ("params", False, "tokens")
+        assert params["factor"] == pytest.approx(5.56, rel=1e-3)
         small = Target(params=NINE[0][0] / 5, tokens=NINE[0][1])
-        assert any("5x below the runs in parameters" in w for w in answer(small)["warnings"])
-        far = answer(Target(params=1e12, tokens=3e13))
-        assert any("more than two powers of ten" in w for w in far["warnings"])
+        ((params,),) = (said["parts"] for said in warned(answer(small), "advice.beyond_runs"))
+        assert (params["input"], params["below"], params["factor"]) == ("params", True, pytest.approx(5, rel=1e-3))
+        assert warned(answer(Target(params=1e12, tokens=3e13)), "advice.very_far")
 
 
 class TestBatch:
@@ -228,20 +238,22 @@ class TestBatch:
         found = batch(document)
         low, high = found["cheap_zone"]["0.001"]
         assert found["value"] % unit == 0
-        said = [w for w in document["warnings"] if "no multiple of" in w]
+        said = warned(document, "advice.no_cheap_multiple")
         if math.floor(high / unit) >= max(1, math.ceil(low / unit)):
             assert low <= found["value"] <= high
             assert not said
         else:
             assert said, "out of the zone, and not a word"
-            assert f"no multiple of {unit:g} tokens lies where the batch costs less than 0.1%" in said[0]
+            assert (said[0]["unit_tokens"], said[0]["share"]) == (unit, 0.001)
 
     def test_a_cap_is_kept_and_said(self) -> None:
         free = batch(answer())["value"]
         document = answer(max_batch_tokens=free / 8, seq_len=2048, batch_multiple=8)
         assert batch(document)["value"] <= free / 8
         assert batch(document)["imposed"] is True
-        assert any("above the allowed" in w for w in document["warnings"])
+        assert warned(document, "advice.batch_capped") == [
+            {"best_tokens": pytest.approx(free), "most_tokens": free / 8}
+        ]
 
     def test_a_cap_above_the_best_batch_changes_nothing(self) -> None:
         free, capped = answer(), answer(max_batch_tokens=batch(answer())["value"] * 4)
@@ -275,7 +287,7 @@ class TestBatch:
     def test_never_more_than_the_whole_run(self) -> None:
         document = answer(Target(params=1e9, tokens=1e4))
         assert batch(document)["value"] <= 1e4
-        assert any("steps" in w for w in document["warnings"])
+        assert warned(document, "advice.few_steps")
 
     @pytest.mark.parametrize(
         ("changes", "message"),
@@ -293,11 +305,11 @@ class TestBatch:
             answer(**changes)
 
     def test_a_given_batch_off_the_multiple_is_said(self) -> None:
-        said = answer(batch_tokens=1e6, seq_len=2048, batch_multiple=64)["warnings"]
-        assert any("not a multiple of 131072 tokens" in w for w in said)
+        document = answer(batch_tokens=1e6, seq_len=2048, batch_multiple=64)
+        assert warned(document, "advice.no_multiple") == [{"unit_tokens": 131072}]
 
     def test_a_batch_far_from_all_that_was_tried_is_said(self) -> None:
-        assert any("outside the batches that were tried" in w for w in answer(batch_tokens=1e3)["warnings"])
+        assert warned(answer(batch_tokens=1e3), "advice.batch_outside")
 
 
 class TestAtTheEdge:
@@ -329,15 +341,16 @@ class TestPublished:
 
 class TestWords:
     def test_unknown_parameter_convention(self) -> None:
-        assert any("which parameters its counts include" in w for w in answer(recipe=Recipe(name="r"))["warnings"])
-        assert not any("which parameters its counts include" in w for w in answer()["warnings"])
+        assert warned(answer(recipe=Recipe(name="r")), "advice.params_unsaid")
+        assert not warned(answer(), "advice.params_unsaid")
 
     def test_an_uncertified_fit(self) -> None:
-        said = answer(fit=replace(nine_fit(), status=FitStatus.UNCERTIFIED))["warnings"]
-        assert any("not certified" in w for w in said)
+        assert warned(answer(fit=replace(nine_fit(), status=FitStatus.UNCERTIFIED)), "advice.not_certified")
 
     def test_warnings_of_the_fit_are_passed_on(self) -> None:
-        assert set(thin_fit().payload["warnings"]) <= set(answer(fit=thin_fit())["warnings"])
+        said = answer(fit=thin_fit())["warnings"]
+        assert thin_fit().payload["warnings"]
+        assert all(warning in said for warning in thin_fit().payload["warnings"])
 
 
 FAR = [Target(params=p, tokens=d) for p in (1.0, 1e3, 1e15, 1e18) for d in (1.0, 1e3, 1e15, 1e18)]
@@ -364,9 +377,9 @@ def one_run_fit() -> Fit:
 def test_runs_that_say_nothing_are_said_to() -> None:
     """One setting, four losses: the answer is borrowed as a whole."""
     runs = [run(f"{i}", 1e-3, 1e5, 3.0 + 0.1 * i) for i in range(4)]
-    said = answer(fit=fit_of(runs, QUICK))["warnings"]
-    assert any("the answer is that of published laws" in words for words in said)
-    assert not any("the answer is that of published laws" in words for words in answer()["warnings"])
+    said = {"batch_given": False, "lenders": ["laws"]}
+    assert warned(answer(fit=fit_of(runs, QUICK)), "advice.nothing_of_yours") == [said]
+    assert not warned(answer(), "advice.nothing_of_yours")
 
 
 def test_a_batch_below_one_sequence_is_refused() -> None:
@@ -375,19 +388,20 @@ def test_a_batch_below_one_sequence_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("held", "kind", "words"),
+    ("held", "kind", "said"),
     [
-        ("0.1", "", ""),
-        ("0.3", "", "hold at weight decay 0.3, while 0.09 is advised here, to which the runs at 0.1 are nearer"),
-        ("unknown", "", "hold at weight decay unknown, while 0.09 is advised here, to which the runs at 0.1"),
-        ("0.1", "independent", "while 0.00027 is advised here, to which the runs at 0.0003 are nearer"),
-        ("", "", ""),
+        ("0.1", "", []),
+        ("0.3", "", [{"held": "0.3", "weight_decay": 0.09, "nearest": "0.1"}]),
+        ("unknown", "", [{"held": "unknown", "weight_decay": 0.09, "nearest": "0.1"}]),
+        ("0.1", "independent", [{"held": "0.1", "weight_decay": 2.7e-4, "nearest": "0.0003"}]),
+        ("", "", []),
     ],
     ids=["nearest", "another is nearer", "not stated", "independent", "each scale its own"],
 )
-def test_an_advised_weight_decay_at_another_level_than_the_answer_is_said(held: str, kind: str, words: str) -> None:
+def test_an_advised_weight_decay_at_another_level_than_the_answer_is_said(
+    held: str, kind: str, said: list[dict[str, Any]]
+) -> None:
     settings = [{"name": "weight_decay", "level": held, "levels": ["unknown", "0", "0.0003", "0.1", "0.3"]}]
-    said = level_sentences(settings, {"value": 0.09, "independent": 2.7e-4}, kind)
-    assert len(said) == bool(words)
-    assert words in "".join(said)
-    assert level_sentences(settings, None, kind) == []
+    found = level_notes(settings, {"value": 0.09, "independent": 2.7e-4}, kind)
+    assert found == [finding("advice.nearer_decay", **data) for data in said]
+    assert level_notes(settings, None, kind) == []

@@ -20,11 +20,13 @@ from lawfit.cli.main import ExitCode, run
 from lawfit.errors import LogFormatError, NoFit, Unanswerable
 from lawfit.estimate.lr_batch import certificate as surface_certificate
 from lawfit.estimate.lr_batch.analysis import FitOptions
+from lawfit.findings import code_of, finding
 from lawfit.pipeline.answering import answer
 from lawfit.records import FitStatus, Run, Sweep
 from lawfit.settings import Settings
 from lawfit.simulate import write_csv
 from lawfit.storage import Store
+from lawfit.words import tell
 from lawfit_api.app import create_app
 from tests.estimate.simulated import RECIPE
 from tests.estimate.sparse_sweeps import MADE, added
@@ -210,11 +212,11 @@ class TestAskedForById:
     def test_a_stored_fit_answers_and_says_why_it_is_not_used(self, refused: Store) -> None:
         (fit,) = (fit for fit in refused.fits() if fit.kind == "lr_batch")
         document = pipeline.recommend(refused, None, TARGET, fit_id=fit.id)
-        (warning,) = (words for words in document["warnings"] if "asked for by id" in words)
-        assert "none of the 3 scales has more than two learning rates" in warning
+        (warning,) = (each for each in document["warnings"] if code_of(each) == "advice.not_certified")
+        assert "none of the 3 scales has more than two learning rates" in tell(warning)
         certificate = document["evidence"]["certificate"]
         assert not certificate["certified"]
-        assert "none of the 3 scales has more than two learning rates" in certificate["reasons"][0]
+        assert code_of(certificate["reasons"][0]) == "lr_batch.two_rates"
 
     def test_a_fit_in_memory_answers_too(self, tmp_path: Path) -> None:
         write_csv(MADE["two rates at each size"](), tmp_path / "made.csv")
@@ -231,8 +233,9 @@ class TestAskedForById:
 
     def test_a_fit_of_one_law_alone_does_not(self, refused: Store) -> None:
         fit = replace(refused.fits()[0], kind="timescale")
-        with pytest.raises(NoFit, match="one of the timescale law alone"):
+        with pytest.raises(NoFit) as caught:
             answer(fit, RECIPE, TARGET, {}, asked_by_id=True)
+        assert caught.value.finding == finding("pipeline.one_law", fit_id=fit.id, kind="timescale")
 
 
 class TestOlderFits:
@@ -254,7 +257,8 @@ class TestOlderFits:
             assert pipeline.refit(store, options=QUICK).status is FitStatus.UNCERTIFIED
             document = pipeline.recommend(store, None, TARGET)
             assert document["evidence"]["fit_id"] == old.id
-            assert "do not tell learning rates apart" in document["warnings"][0]
+            assert code_of(document["warnings"][0]) == "pipeline.older_fit"
+            assert "do not tell learning rates apart" in tell(document["warnings"][0])
 
     def test_one_of_the_same_runs_by_older_code_does_not(self, refused: Store) -> None:
         """It was certified before anybody looked at what the runs lack."""
@@ -286,8 +290,10 @@ class TestAtALevel:
             yield store
 
     def test_what_the_runs_lack_is_said_and_not_to_fit_again(self, levels: Store) -> None:
-        with pytest.raises(NoFit, match=r"run lawfit fit .*--at attention=mla"):
+        with pytest.raises(NoFit, match=r"run lawfit fit .*--at attention=mla") as caught:
             pipeline.recommend(levels, None, TARGET, at=self.AT)
+        at = {"recipe": RECIPE.name, "levels": {"attention": "mla"}}
+        assert caught.value.finding == finding("pipeline.no_fit_at", **at)
         pipeline.refit(levels, options=QUICK, at=self.AT)
         with pytest.raises(Unanswerable, match="more than two learning rates"):
             pipeline.recommend(levels, None, TARGET, at=self.AT)

@@ -15,14 +15,16 @@ import pytest
 import lawfit
 from lawfit.advise.choices import choices_at
 from lawfit.advise.prediction import recommend
-from lawfit.advise.sizes import KNOWN, sizes_of
+from lawfit.advise.sizes import sizes_of
 from lawfit.ask import Target
 from lawfit.cli import output
 from lawfit.cli.card import card
 from lawfit.estimate.lr_batch.analysis import FitOptions
+from lawfit.findings import Finding, code_of, finding
 from lawfit.notebook import Answer
 from lawfit.pipeline import answering
 from lawfit.plots.report import report_html
+from lawfit.words import tell, told
 from tests.estimate.simulated import NINE, RECIPE, fit_of, nine_fit, sweep
 from tests.plots.samples import sample
 
@@ -65,14 +67,14 @@ def promises(**changes: Any) -> dict[str, Any]:
     }
 
 
-def words(**changes: Any) -> list[str]:
+def notes(**changes: Any) -> list[Finding]:
     found = sizes_of(payload(**changes))
     assert found is not None
     return list(found["words"])
 
 
 def test_sizes_scales_and_how_far_they_lie_off_the_law_come_first() -> None:
-    assert words()[0] == (
+    assert tell(notes()[0]) == (
         "4 sizes, 8 scales: a size lies off the law by a factor of 1.20 in learning rate and 1.10 in batch (one "
         "standard deviation), a scale off its size by 1.05 and 1.04"
     )
@@ -81,40 +83,59 @@ def test_sizes_scales_and_how_far_they_lie_off_the_law_come_first() -> None:
 @pytest.mark.parametrize("shown", [0, 1, 2])
 def test_what_too_few_sizes_show_is_said_to_be_taken_for_granted(shown: int) -> None:
     cells = [{"params": n, "optimum": {"status": "inside" if n <= shown else "too_few"}} for n in range(1, 5)]
-    assert "too few show an optimum to tell how far sizes lie off the law; taken to be off" in words(cells=cells)[0]
+    said = notes(cells=cells)[0]
+    assert said.data["shown"] is False
+    assert "too few show an optimum to tell how far sizes lie off the law; taken to be off" in tell(said)
 
 
 @pytest.mark.parametrize(
-    ("most", "start"),
+    ("most", "code", "kind", "start"),
     [
-        ({}, "no size or scale bends the law; 20M at all horizons counts most: without it the exponent of parameters"),
-        ({"shift": 3.2}, "the size 20M at all horizons bends the law: without it the exponent"),
-        ({"shift": -3.2, "group": "20M on 2B"}, "the scale 20M on 2B bends the law: without it the exponent"),
-        ({"shift": 3.2, "group": "20M on 2B", "parameter": "lr level"}, "the level rests on the scale 20M on 2B:"),
+        (
+            {},
+            "advice.nothing_bends",
+            "size",
+            "no size or scale bends the law; 20M at all horizons counts most: without it the exponent of parameters",
+        ),
+        ({"shift": 3.2}, "advice.bends", "size", "the size 20M at all horizons bends the law: without it the exponent"),
+        (
+            {"shift": -3.2, "group": "20M on 2B"},
+            "advice.bends",
+            "scale",
+            "the scale 20M on 2B bends the law: without it the exponent",
+        ),
+        (
+            {"shift": 3.2, "group": "20M on 2B", "parameter": "lr level"},
+            "advice.level_rests",
+            "scale",
+            "the level rests on the scale 20M on 2B:",
+        ),
     ],
     ids=["none", "a size", "a scale", "the only sweep"],
 )
-def test_which_size_bends_the_law(most: dict[str, Any], start: str) -> None:
-    said = words(certificate={"influence": [influence(**most)]})[1]
-    assert said.startswith(start)
-    assert "moves from -0.5 to -0.65" in said
+def test_which_size_bends_the_law(most: dict[str, Any], code: str, kind: str, start: str) -> None:
+    said = notes(certificate={"influence": [influence(**most)]})[1]
+    assert (said.code, said.data["kind"]) == (code, kind)
+    assert (said.data["value"], said.data["value_without"]) == (-0.5, -0.65)
+    assert tell(said).startswith(start)
+    assert "moves from -0.5 to -0.65" in tell(said)
 
 
 def test_of_sizes_that_move_nothing_nothing_is_said() -> None:
-    said = words(certificate={"influence": [influence(shift=0.04)]})
-    assert len(said) == len(words()) - 1
-    assert "without it" not in " ".join(said)
+    said = notes(certificate={"influence": [influence(shift=0.04)]})
+    assert len(said) == len(notes()) - 1
+    assert not {each.code for each in said} & {"advice.nothing_bends", "advice.bends", "advice.level_rests"}
 
 
 def test_stated_stands_against_realised() -> None:
-    assert words()[-1] == (
+    assert tell(notes()[-1]) == (
         "each size left out in turn: 90 % intervals held the optimum at 7 (learning rate) and 6 (batch) of 8 scales, "
         "off by 0.8 and 1.3 stated standard deviations; stated cost 0.06 %, found 0.19 %; intervals stay as they are"
     )
-    wider = words(backtest={"promises": promises(factor={"lr": 1.0, "batch_tokens": 1.14})})[-1]
-    assert wider.endswith("intervals are widened for it, by 1.00 and 1.14")
-    assert "cost" not in words(backtest={"promises": promises(stated_cost=None, realised_cost=None)})[-1]
-    assert "not checked" in words(backtest={"promises": None})[-1]
+    wider = notes(backtest={"promises": promises(factor={"lr": 1.0, "batch_tokens": 1.14})})[-1]
+    assert tell(wider).endswith("intervals are widened for it, by 1.00 and 1.14")
+    assert "cost" not in tell(notes(backtest={"promises": promises(stated_cost=None, realised_cost=None)})[-1])
+    assert notes(backtest={"promises": None})[-1] == finding("advice.not_checked")
 
 
 def test_a_fit_of_another_law_says_nothing() -> None:
@@ -131,8 +152,10 @@ class TestThePriorOfTheSpread:
             assert [answer["choice"] for answer in each] == ["0.5", "1", "2"]
             narrow, usual, wide = (answer["relative_width"] for answer in each)
             assert narrow < usual == 1 < wide
-        (said,) = [line for line in found["words"] if line.startswith("were sizes expected")]
-        assert said.startswith("were sizes expected half as far, as far or twice as far off the law as usual: learning")
+        (said,) = [line for line in found["words"] if code_of(line) == "advice.spread_priors"]
+        assert said["data"] == found["prior"]
+        start = "were sizes expected half as far, as far or twice as far off the law as usual: learning"
+        assert tell(said).startswith(start)
 
     def test_at_a_given_batch_it_is_the_rate_there(self) -> None:
         model = nine_fit().payload["model"]
@@ -156,7 +179,7 @@ class TestThePriorOfTheSpread:
     def test_where_the_size_has_runs_they_show_its_own(self, place: tuple[float, float], known: str) -> None:
         found = recommend(nine_fit(), RECIPE, Target(params=place[0], tokens=place[1]))["sizes"]
         assert found["prior"] is None
-        assert KNOWN[known] in found["words"]
+        assert finding("advice.has_runs", known=known).to_json() in found["words"]
 
 
 class TestTheSameWordsEverywhere:
@@ -166,17 +189,18 @@ class TestTheSameWordsEverywhere:
         page = unescape(report_html(sample().fit, document, sample().runs))
         output.show(*card(document))
         out = capsys.readouterr().out
-        said = document["sizes"]["words"]
+        said = told(document["sizes"]["words"])
         assert len(said) == 4
         for line in said:
             assert out.count(line) == 1
             assert page.count(line[1:]) == 1  # as a sentence of its own
 
     def test_in_a_notebook_and_of_the_fit(self) -> None:
-        line = sample().document["sizes"]["words"][0]
-        assert f"sizes: {line}" in str(Answer(document=sample().document))
-        assert line in answering.size_words(sample().fit)
-        assert not any("were sizes expected" in words for words in answering.size_words(sample().fit))
+        document = told(sample().document)
+        line = document["sizes"]["words"][0]
+        assert f"sizes: {line}" in str(Answer(document=document))
+        assert line in told(answering.size_words(sample().fit))
+        assert "advice.spread_priors" not in map(code_of, answering.size_words(sample().fit))
 
     def test_an_answer_of_before_is_shown_without(self, capsys: pytest.CaptureFixture[str]) -> None:
         old = copy.deepcopy(sample().document)
@@ -198,8 +222,9 @@ class TestTheShareOfTheRuns:
         assert free["recommendation"]["batch_tokens"]["yours"] < 0.1
         left = [1 - document["recommendation"]["lr"]["yours"] for document in (given, free)]
         assert left[0] < 0.5 * left[1]
-        assert not any(w.startswith(("these runs say next", "the learning rate rests")) for w in given["warnings"])
-        assert not any(sentence.startswith("batch size:") for sentence in given["evidence"]["borrowed"])
+        assert not {"advice.nothing_of_yours", "advice.rests_on_others"} & {*map(code_of, given["warnings"])}
+        shares = [each for each in given["evidence"]["borrowed"] if code_of(each) == "advice.share_of_runs"]
+        assert not any(each["data"]["quantity"] == "batch_tokens" for each in shares)
 
     def test_real_sweeps_at_one_batch_per_size_answer_for_their_own_batch(self, shared_data: Path) -> None:
         """c17: ten scales of three sizes, the batch one-to-one with the size."""

@@ -29,10 +29,12 @@ from lawfit.estimate.loss import third as loss_third
 from lawfit.estimate.loss.law import loss_law
 from lawfit.estimate.loss.result import LossFit
 from lawfit.estimate.loss.third import fit_further_forms, ordinary_runs
+from lawfit.findings import as_json, code_of, finding
 from lawfit.laws.loss import DATA_CONSTRAINED
 from lawfit.laws.published import published_law
 from lawfit.records import Fit, FitStatus, Recipe, Run, RunStatus, SizedLoss
 from lawfit.settings import Settings
+from lawfit.words import tell, told
 from lawfit_api.app import create_app
 from tests.advise.test_loss_alone import cli, without_place
 from tests.estimate.further_runs import NOISE, experts, repeated, same_input, sized
@@ -324,11 +326,12 @@ class TestTheFormThatAnswersSaysHowWellItIsKnown:
             lambda at: recommend_without_settings({"loss": fit}, Recipe(name="r"), at, "not asked for", missing={}),
         )["evidence"]
         assert (part["status"], planned["status"]) == (said, said)
-        assert part["notes"] == planned["notes"]
+        assert as_json(part["notes"]) == planned["notes"]
         assert part["notes"][-1] == "of the form"
         assert part["notes"][0] == "of ordinary runs"
-        doubt = "A" if reasons else "params_scale lent to it"
-        assert [doubt in note for note in part["notes"][1:-1]] == ([True] if form == "sparse" else [])
+        doubt = reasons[0] if reasons else finding("advice.numbers_lent", names=lent)
+        open_form = finding("advice.open_form", form="data_constrained", why=doubt)
+        assert as_json(part["notes"][1:-1]) == ([open_form.to_json()] if form == "sparse" else [])
 
     def test_without_a_further_input_the_law_of_ordinary_runs_does(self, asked: dict[str, Any]) -> None:
         fit = asked["fitted"].laws["loss"]
@@ -342,8 +345,11 @@ class TestAnInputThatNoRunVaries:
         fit = stored(loss_law((), np.random.default_rng(0), losses=same_input("tokens")).payload)
         said, _ = expected_loss(fit, Target(params=2e10, tokens=2e10))
         assert said["low"] < 2.3 + 400 * 2e10**-0.34 < said["high"]
-        with pytest.raises(NotEnoughData, match="all runs have about 20B tokens, so nothing shows the loss at 40B"):
+        with pytest.raises(NotEnoughData) as caught:
             expected_loss(fit, Target(params=2e10, tokens=4e10))
+        about = pytest.approx(2e10, rel=0.01)
+        assert caught.value.finding.code == "advice.one_amount"
+        assert caught.value.finding.data == {"input": "tokens", "value": about, "wanted": 4e10}
 
     def test_every_surface_says_so(self, tmp_path: Path) -> None:
         frame = pd.DataFrame(
@@ -377,7 +383,8 @@ def test_more_experts_than_any_run_and_as_many_as_most() -> None:
     assert said["low"] < true < said["high"]
     assert decades["experts"] == pytest.approx(np.log10(2), abs=1e-3)
     usual, _ = expected_loss(fit, Target(params=2e10, tokens=4e11))
-    assert usual["given"] == ["for the number of experts of most runs, 1 (dense); experts asks for another"]
+    assert usual["given"] == [finding("advice.ordinary", form="experts", usual=1.0, usable=True)]
+    assert told(usual["given"]) == ["for the number of experts of most runs, 1 (dense); experts asks for another"]
     assert usual["low"] < 1.8 + 300 * 2e10**-0.33 + 400 * 4e11**-0.3 < usual["high"]
 
 
@@ -449,7 +456,7 @@ class TestRunsThatDoNotSay:
     )
     def test_fresh_and_dense_is_what_they_are(self, plain: Fit, third: dict[str, float]) -> None:
         ordinary, same = (loss_answer(plain, Target(**TARGET, **each)) for each in ({}, third))
-        assert same["given"][0].endswith("as ordinary runs")
+        assert code_of(same["given"][0]) == "advice.as_ordinary"
         assert {**same, "given": [], "lines": []} == {**ordinary, "given": [], "lines": []}
         if "unique_tokens" in third:
             return
@@ -487,10 +494,13 @@ class TestRunsThatDoNotSay:
 def test_a_recipe_without_a_law_of_the_loss_refuses_a_further_input() -> None:
     fit = replace(stored({}), kind="critical_batch")
     asked = Target(params=1e9, tokens=2e10, epochs=2)
-    with pytest.raises(NotEnoughData, match="2 epochs: it takes a law of the loss, and there is none: too few scales"):
+    with pytest.raises(NotEnoughData) as caught:
         recommend_without_settings(
             {"critical_batch": fit}, Recipe(name="r"), asked, "why", missing={"loss": "too few scales"}
         )
+    epochs = finding("advice.third", input="epochs", value=2.0)
+    assert caught.value.finding == finding("advice.third_without_law", third=epochs, why="too few scales")
+    assert str(caught.value) == "2 epochs: it takes a law of the loss, and there is none: too few scales"
 
 
 def test_settings_are_said_to_be_of_ordinary_runs() -> None:
@@ -500,8 +510,10 @@ def test_settings_are_said_to_be_of_ordinary_runs() -> None:
     assert [settings_note(target, target.tokens) for target in fresh] == [[]] * 4
     for asked, words in (({"unique_tokens": 5e9}, "5B unique tokens"), ({"epochs": 4.0}, "4 epochs")):
         (said,) = settings_note(Target(params=1e9, tokens=2e10, **asked), 2e10)
-        assert f"only the loss is for {words}" in said
-        assert "higher rate" in said
+        assert said.data["repeats"] is True
+        assert f"only the loss is for {words}" in tell(said)
+        assert "higher rate" in tell(said)
     (said,) = settings_note(Target(params=1e9, tokens=2e10, experts=64), 2e10)
-    assert said.startswith("learning rate, batch and weight decay are those of ordinary runs")
-    assert "read again" not in said
+    assert said.data["repeats"] is False
+    assert tell(said).startswith("learning rate, batch and weight decay are those of ordinary runs")
+    assert "read again" not in tell(said)

@@ -14,6 +14,7 @@ from lawfit import __version__, errors, pipeline
 from lawfit.ask import Target
 from lawfit.records import Fit, FitStatus, Recipe, Run, RunStatus
 from lawfit.settings import Settings
+from lawfit.words import told
 from lawfit_api.app import STATUS_OF, create_app, status_of
 from lawfit_api.schemas import PredictionOut
 from tests.cli.samples import PREDICTION
@@ -159,7 +160,7 @@ def test_an_answer_comes_back_by_its_id(client: TestClient, database: str) -> No
 
 
 def test_the_described_model_fits_an_answer_of_every_law() -> None:
-    document = whole()[2]
+    document = told(whole()[2])
     model = PredictionOut.model_validate(document)
     assert model.weight_decay is not None
     assert model.model_dump(by_alias=True, mode="json", exclude_unset=True) == document

@@ -20,10 +20,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lawfit.estimate.weight_decay import words as timescale_words
 from lawfit.estimate.weight_decay.sweep import DecayRuns, locate_weight_decay
 from lawfit.estimate.weight_decay.timescale import RATIO, fit_timescale
 from lawfit.records import OptimumStatus
+from lawfit.words import tell
 from tests.benchmarks.decay_rules import score_largest_size
 from tests.benchmarks.weight_decay import LENDERS, POWER_LINES
 
@@ -165,8 +165,8 @@ def show_seeds(runs: pd.DataFrame) -> None:
 def show_law(name: str, runs: pd.DataFrame) -> None:
     fit = fit_timescale(DecayRuns.of(*runs[COLUMNS].to_numpy().T))
     print(f"{name}, {len(runs)} runs")
-    for line in timescale_words.lines(fit):
-        print(f"  {line}")
+    for line in fit.lines():
+        print(f"  {tell(line)}")
     if fit.law is not None:
         low, high = fit.law.exponent_interval(RATIO)
         print(f"  tau moves as (tokens / parameters)^{fit.law.exponents[RATIO]:.2f} ({low:.2f} to {high:.2f})")

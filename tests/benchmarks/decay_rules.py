@@ -12,6 +12,7 @@ from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate.weight_decay.sweep import DecayRuns, DecaySlice
 from lawfit.estimate.weight_decay.timescale import fit_timescale
 from lawfit.estimate.weight_decay.valley import MIN_POSITIVE, usable_slices
+from lawfit.findings import joined
 from lawfit.laws.timescale import TimescaleLaw, weight_decay_of
 
 
@@ -55,7 +56,7 @@ def score_largest_size(
         )
     fit = fit_timescale(runs.take(runs.params <= top), without_laws)
     if fit.law is None:
-        raise FitError("; ".join(fit.sentences))
+        raise FitError(joined(fit.sentences))
     known = [s for s in fit.scales if np.isfinite(s.log_sd)]
     flat = float(np.exp(np.mean([np.log(s.timescale) for s in known])))
     seen = {(s.params, s.tokens) for s in known}

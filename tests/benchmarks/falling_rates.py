@@ -31,6 +31,7 @@ from lawfit import pipeline
 from lawfit.estimate.recipe_laws import CURVES, RecipeLaws, fit_recipe_laws
 from lawfit.records import FitStatus, Run, RunStatus
 from lawfit.storage import Store
+from lawfit.words import tell
 
 Floats = NDArray[np.float64]
 
@@ -196,7 +197,8 @@ def own_runs() -> str:
                 what = f"{found.recipe.name} as schedule '{schedule}'"
                 if CURVES in laws.critical:
                     answer = laws.critical[CURVES].predict(2e7)
-                    told = [note for note in laws.critical[CURVES].sentences if "learning rate begins" in note]
+                    notes = map(tell, laws.critical[CURVES].sentences)
+                    told = [note for note in notes if "learning rate begins" in note]
                     said.append(f"{what}: {answer.value_tokens:.3g} tokens at 2e7 {told}")
                 else:
                     said.append(f"{what}: {laws.missing[CURVES]}")

@@ -183,7 +183,7 @@ def one(job: tuple[int, str, bool, bool, bool]) -> Outcome:
         return Outcome("no law")
     belief = LossBelief.of(fit, LEVEL)
     best = best_split(belief, study.flops)
-    verdict = judge(belief, best, "")
+    verdict = judge(belief, best)
     bounds = belief.bounds(best.opened(best.log_params_each))
     lent = fit.status is FitStatus.SPARSE
     if verdict.refusal or bounds is None:

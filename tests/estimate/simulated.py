@@ -10,6 +10,7 @@ import numpy as np
 
 from lawfit.estimate.lr_batch.analysis import Analysis, FitOptions, analyse
 from lawfit.estimate.observe.observations import Observations, data_hash, observe
+from lawfit.findings import as_json
 from lawfit.records import Fit, Recipe, Run, RunStatus
 from lawfit.simulate import Design, SimulatedSweep, Truth, simulate_sweep
 
@@ -54,7 +55,7 @@ def as_fit(analysis: Analysis, data: str = "data") -> Fit:
         created_at="2026-11-21T10:00:00+00:00",
         options={},
         exclusions={},
-        payload=json.loads(json.dumps(analysis.payload, allow_nan=False)),
+        payload=json.loads(json.dumps(as_json(analysis.payload), allow_nan=False)),
     )
 
 

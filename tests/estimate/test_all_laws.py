@@ -8,6 +8,7 @@ import pytest
 from lawfit.estimate.all_laws import LOSS, Evidence, fit_all_laws
 from lawfit.estimate.loss import law as loss_law
 from lawfit.records import Run, RunStatus
+from lawfit.words import tell
 
 
 def runs_of(loss_params: float, rng: np.random.Generator) -> list[Run]:
@@ -35,5 +36,5 @@ def test_a_loss_law_is_a_formula_only_where_every_parameter_is_determined(
     for loss_params in (100.0, 0.0):  # the second: parameters have no effect
         (law,) = (law for law in fit_all_laws(Evidence(runs=runs_of(loss_params, rng))).fitted if law.kind == LOSS)
         weak = set(law.payload["fit"]["certificate"]["weak"])
-        assert ("loss = " in law.payload["words"]) is not bool(weak)
+        assert ("loss = " in tell(law.payload["words"])) is not bool(weak)
     assert {"A", "alpha"} <= weak

@@ -18,11 +18,13 @@ from lawfit.estimate.numerics.optima import Columns, SweepOptima
 from lawfit.estimate.numerics.sweeps import SweepOptimum
 from lawfit.estimate.observe.observations import observe
 from lawfit.estimate.other_laws import compute_laws, fit_other_laws, lr_batch_forms, max_lr, power_scheduler
+from lawfit.findings import as_json, code_of, finding
 from lawfit.laws.lr_batch import Power, PowerScheduler, Saturating, Surge, max_initial_lr
 from lawfit.pipeline.fitting import fit_evidence
-from lawfit.plots.words import OTHER_LAWS, other_law_rows
 from lawfit.records import OptimumStatus, Run
 from lawfit.units import format_quantity
+from lawfit.words import tell
+from lawfit.words.answers import OTHER_LAWS, other_law_rows
 from tests.estimate.simulated import RECIPE, run, sweep
 
 BATCHES = np.geomspace(2**14, 2**21, 8)
@@ -71,16 +73,16 @@ class TestFormsAlongTheBatch:
         assert set(cell["forms"]) == set(FORMS)
         if name != "power":
             assert (cell["forms"][name]["noise_batch_low"] or 0.0) <= form.noise_batch_tokens * 1.0001
-            assert f"noise batch {format_quantity(form.noise_batch_tokens)} tokens" in found["words"]
+            assert f"noise batch {format_quantity(form.noise_batch_tokens)} tokens" in tell(found["words"])
         else:
-            assert f"exponent {form.exponent:+.2f}" in found["words"]
+            assert f"exponent {form.exponent:+.2f}" in tell(found["words"])
 
     def test_words_tell_one_number_or_its_range(self) -> None:
         one, other = Power(const=3e-5, exponent=0.5), Power(const=3e-5, exponent=0.62)
         rows = [(1e8, 2e9, float(b), float(one(b)), 3.0) for b in BATCHES]
-        assert lr_batch_forms(optima(rows))["words"].endswith("exponent +0.50")
+        assert tell(lr_batch_forms(optima(rows))["words"]).endswith("exponent +0.50")
         rows += [(2e8, 4e9, float(b), float(other(b)), 3.0) for b in BATCHES]
-        assert lr_batch_forms(optima(rows))["words"].endswith("exponent +0.50 to +0.62")
+        assert tell(lr_batch_forms(optima(rows))["words"]).endswith("exponent +0.50 to +0.62")
 
     @pytest.mark.parametrize("case", TRUE_FORMS)
     def test_numbers_of_noisy_optima_are_those_of_the_form_that_wins(self, case: str) -> None:
@@ -99,8 +101,9 @@ class TestFormsAlongTheBatch:
 
     def test_four_batches_are_too_few_and_that_is_said(self) -> None:
         form = Saturating(lr_max=0.01, noise_batch_tokens=2e5)
-        with pytest.raises(NotEnoughData, match="at 5 or more batches; the most here is 4"):
+        with pytest.raises(NotEnoughData) as caught:
             lr_batch_forms(optima([(1e8, 2e9, float(b), float(form(b)), 3.0) for b in BATCHES[:4]]))
+        assert caught.value.finding == finding("laws.few_batches_inside", needed=5, most=4)
 
     def test_real_runs_saturate(self, shared_data: Path) -> None:
         """Twelve of fourteen scales of the Step Law grid; a power of the batch misses one left out by a third."""
@@ -138,8 +141,9 @@ class TestPowerScheduler:
         assert found["high"] - found["low"] < 0.2
 
     def test_one_horizon_is_refused(self) -> None:
-        with pytest.raises(NotEnoughData, match="two or more horizons"):
+        with pytest.raises(NotEnoughData) as caught:
             power_scheduler(optima([row for row in self.rows() if row[1] == 2e9]))  # type: ignore[arg-type]
+        assert code_of(caught.value.finding) == "laws.one_horizon"
 
 
 class TestComputeLaws:
@@ -169,8 +173,9 @@ class TestComputeLaws:
                 for j in steps
             ]
         ).T
-        with pytest.raises(NotEnoughData, match="4 scales that differ in compute; there are 3"):
+        with pytest.raises(NotEnoughData) as caught:
             compute_laws(Columns.of(*columns))
+        assert caught.value.finding == finding("laws.few_compute_scales", needed=4, scales=3)
 
 
 class TestLargestLearningRate:
@@ -200,12 +205,12 @@ class TestLargestLearningRate:
         assert [shape["brackets"] for shape in found["shapes"]] == [1, 1, 1, 1]
 
     def test_what_is_missing_is_said(self) -> None:
-        with pytest.raises(NotEnoughData, match="no run says its depth and width"):
+        with pytest.raises(NotEnoughData) as caught:
             max_lr([run("a", 1e-3, 1e5, 3.0)])
-        with pytest.raises(
-            NotEnoughData, match="two or more values of depth x width; 6 runs diverged, above finished ones at 1 shape"
-        ):
+        assert caught.value.finding == finding("laws.no_shape", depth="layers", width="width")
+        with pytest.raises(NotEnoughData) as caught:
             max_lr(self.runs(((4, 64),)))
+        assert caught.value.finding == finding("laws.few_diverged", diverged=6, shapes=1)
 
 
 def test_what_is_missing_stands_in_fit_and_in_json() -> None:
@@ -226,6 +231,7 @@ def test_what_is_missing_stands_in_fit_and_in_json() -> None:
 def test_what_is_found_is_words_and_json() -> None:
     runs = sweep(lr_steps=9, batch_steps=6).runs
     found = fit_other_laws(observe(runs), runs)
+    found = as_json(found)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     rows = dict(other_law_rows({"other_laws": found}))
     assert "% off at a batch left out" in rows["lr along batch"]

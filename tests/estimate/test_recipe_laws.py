@@ -20,9 +20,11 @@ from lawfit.estimate.recipe_laws import (
     fit_recipe_laws,
 )
 from lawfit.estimate.weight_decay.sweep import DecayRuns, locate_weight_decay
+from lawfit.findings import as_json, code_of, finding
 from lawfit.laws.critical_batch import DOUBLING, ZHANG, Definition, convert
 from lawfit.records import OptimumStatus, Run, RunStatus, StepsToTarget
 from lawfit.storage import Store
+from lawfit.words import tell
 from tests.estimate.critical.test_steps_to_target import ZHANG_LOSSES, ZHANG_STEPS
 from tests.estimate.critical.test_three_term import TRUTH as SURFACE
 
@@ -63,8 +65,8 @@ def test_a_grid_of_finished_runs(rng: np.random.Generator) -> None:
     assert found.critical[DATA_LAWS].measured[0].estimator == "E5"
     assert found.three_term is not None
     assert set(found.missing) == {STEPS_TABLE, CURVES, TIMESCALE}
-    assert "run three or more values" in found.missing[TIMESCALE]
-    assert json.dumps(found.to_json(), allow_nan=False)
+    assert code_of(found.missing[TIMESCALE]) == "weight_decay.never_varies"
+    assert json.dumps(as_json(found.to_json()), allow_nan=False)
 
 
 def test_only_a_table_of_steps() -> None:
@@ -110,7 +112,8 @@ def test_a_reference_above_all_batches_is_not_stated_and_that_is_said() -> None:
     found = fit_recipe_laws([], small, rng=np.random.default_rng(0), surface=False)
     assert STEPS_TABLE in found.critical
     assert not found.restated
-    assert "counts from a batch of 131,072 tokens, and the largest tried is" in found.unstated[STEPS_TABLE]
+    assert code_of(found.unstated[STEPS_TABLE]) == "laws.beyond_tried"
+    assert found.unstated[STEPS_TABLE].data["reference_batch_tokens"] == 131072
     own = Definition(fraction=0.2, reference_batch_tokens=131.072)
     scaled = fit_recipe_laws([], small, also=own, rng=np.random.default_rng(0), surface=False).restated[STEPS_TABLE]
     assert scaled.measured[0].value_tokens * 1000 / 512 == pytest.approx(745.32, rel=1e-5)
@@ -121,14 +124,14 @@ def test_curves_of_a_decaying_schedule_are_not_read(rng: np.random.Generator) ->
     steps = np.arange(1.0, 200.0)
     curves = {run.run_key: (steps, 4.0 * (steps * run.batch_tokens / 1e6) ** -0.05) for run in runs}
     decaying = fit_recipe_laws(runs, curves=curves, schedule="cosine to 10 %", rng=rng, surface=False)
-    assert "decays from the start (schedule 'cosine to 10 %')" in decaying.missing[CURVES]
+    assert "decays from the start (schedule 'cosine to 10 %')" in tell(decaying.missing[CURVES])
     assert (
         fit_recipe_laws(runs, schedule="cosine to 10 %", rng=rng, surface=False).missing[CURVES]
         == decaying.missing[CURVES]
     )
-    assert "no loss curves" in fit_recipe_laws(runs, schedule="", rng=rng, surface=False).missing[CURVES]
+    assert fit_recipe_laws(runs, schedule="", rng=rng, surface=False).missing[CURVES] == finding("laws.no_curves")
     constant = fit_recipe_laws(runs, curves=curves, schedule="constant", rng=rng, surface=False)
-    assert "decays" not in constant.missing.get(CURVES, "")
+    assert constant.missing.get(CURVES) != decaying.missing[CURVES]
 
 
 def test_other_weight_decays_do_not_enter_the_batch_laws(rng: np.random.Generator) -> None:

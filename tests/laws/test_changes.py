@@ -77,9 +77,8 @@ def test_horizon_moves_the_timescale_as_power_lines(convention: DecayConvention)
 
 
 def test_notes_say_when_a_rule_is_stretched() -> None:
-    words = " ".join(change_batch(Tuned(ema=0.99, beta2=0.95), 1, 1000, lr_exponent=0.3).notes)
-    assert "weight average is stretched" in words
-    assert "half-life is less than one step" in words
+    notes = change_batch(Tuned(ema=0.99, beta2=0.95), 1, 1000, lr_exponent=0.3).notes
+    assert [note.code for note in notes] == ["rules.stretched_average", "rules.short_half_life"]
     assert change_batch(Tuned(ema=0.9999, beta2=0.95), 1, 2, lr_exponent=0.3).notes == ()
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lawfit.laws.critical_batch import DOUBLING, ZHANG, Definition, Hyperbola, ThreeTerm, convert, tokens_at_batch
+from lawfit.words import tell
 
 batches = st.floats(1e3, 1e9)
 fractions = st.floats(0.01, 4)
@@ -85,7 +86,7 @@ def test_a_number_that_cannot_come_from_its_definition_is_refused() -> None:
 def test_definition_survives_json_and_has_words() -> None:
     for definition in (DOUBLING, ZHANG):
         assert Definition.from_json(json.loads(json.dumps(definition.to_json()))) == definition
-    assert ZHANG.words() == "20 % more steps than linear scaling from a batch of 131,072 tokens"
+    assert tell(ZHANG.words()) == "20 % more steps than linear scaling from a batch of 131,072 tokens"
     assert (DOUBLING.kind, ZHANG.kind) == ("extra_data", "extra_steps")
 
 

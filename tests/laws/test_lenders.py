@@ -7,6 +7,7 @@ import json
 import pytest
 
 from lawfit.errors import UnknownLaw
+from lawfit.findings import Finding, as_json, code_of, finding
 from lawfit.laws import lent
 from lawfit.laws.lenders import (
     QUANTITIES,
@@ -19,9 +20,11 @@ from lawfit.laws.lenders import (
     lent_by,
     parametrization_of,
 )
+from lawfit.laws.loss_units import LENT_IN
 from lawfit.laws.priors import exponent_prior, level_prior
 from lawfit.laws.published import published_law, published_laws
 from lawfit.records import Recipe
+from lawfit.words import tell, told
 
 EVERYONE = tuple(published_laws())
 USUAL = Recipe(name="usual", parametrization="standard", optimizer="adamw", schedule="cosine to 0")
@@ -42,7 +45,7 @@ def standard_laws() -> set[str]:
     return {law.id for law in published_laws().values() if law.context.get("parametrization") == "standard"}
 
 
-def reasons(found: Lending, quantity: str) -> dict[str, str]:
+def reasons(found: Lending, quantity: str) -> dict[str, Finding]:
     return {each.law: each.reason for each in found.withheld if each.quantity == quantity}
 
 
@@ -91,7 +94,7 @@ class TestRecipesLikeMostLaws:
         found = lending_to(USUAL)
         assert all(found.lenders.values())
         assert [(each.law, each.quantity) for each in found.withheld] == [("porian", "lr")]
-        assert "schedule" in found.withheld[0].reason
+        assert found.withheld[0].reason.code == "published.other_schedule"
         assert set(found.assumed) == {"loss"}  # whose unit it does not say
 
     def test_a_constant_rate_gets_no_level_from_decaying_ones(self) -> None:
@@ -104,10 +107,11 @@ class TestRecipesLikeMostLaws:
         assert set(found.lenders["lr"]) == set(lending_to(USUAL).lenders["lr"]) | {"porian"}
         assert found.withheld == ()
         (said,) = found.assumed["lr_joint"]
-        assert said.startswith("assumed standard parametrization and AdamW, which the recipe does not say")
-        assert "parametrization=mup" in said
-        assert "optimizer=adamw" in said
-        assert "AdamW timescale" in found.assumed["timescale"][0]
+        assert said == finding("published.assumed", taken=["parametrization", "optimizer"], quantity="lr_joint")
+        assert tell(said).startswith("assumed standard parametrization and AdamW, which the recipe does not say")
+        assert "parametrization=mup" in tell(said)
+        assert "optimizer=adamw" in tell(said)
+        assert found.assumed["timescale"] == (finding("published.assumed", taken=["optimizer"], quantity="timescale"),)
 
     def test_nothing_is_assumed_for_what_nobody_lends(self) -> None:
         assert "lr_joint" not in lending_to(recipe(parametrization="mup", optimizer="")).assumed
@@ -121,7 +125,7 @@ class TestMuP:
             assert not standard_laws() & set(found.lenders[quantity]), quantity
         assert found.lenders["lr"] == found.lenders["lr_joint"] == ()
         assert "power_lines" in found.lenders["batch"]  # measured under muP
-        assert words in reasons(found, "lr_joint")["step_law"]
+        assert reasons(found, "lr_joint")["step_law"] == finding("published.standard", recipe=words)
 
     def test_priors_are_vague_about_the_learning_rate(self) -> None:
         without = lending_to(recipe(parametrization="mup")).without
@@ -132,8 +136,9 @@ class TestMuP:
         assert not standard_laws() & {*level_prior("batch_tokens", 1e8, 2e9, without=without).laws}
 
     def test_the_answer_says_so(self) -> None:
-        said = lending_to(recipe(parametrization="mup")).sentences()
-        assert len([s for s in said if "standard parametrization, and the recipe's is 'mup'" in s]) == 1
+        said = lending_to(recipe(parametrization="mup")).not_lent()
+        reason = finding("published.standard", recipe="mup").to_json()
+        assert len([each for each in said if each.data["reason"] == reason]) == 1
 
     def test_another_parametrization_gets_nothing_of_the_learning_rate_from_either(self) -> None:
         assert not any(lending_to(recipe(parametrization="ntk")).lenders[quantity] for quantity in OF_LR)
@@ -144,7 +149,8 @@ def test_another_optimizer_gets_batch_laws_and_the_entropy_of_text_alone(optimiz
     found = lending_to(recipe(optimizer=optimizer))
     lent_to_it = {quantity for quantity, laws in found.lenders.items() if laws}
     assert lent_to_it == {*OF_BATCH, "loss"}
-    assert f"Adam optimizer, and the recipe's is '{optimizer}'" in reasons(found, "lr_joint")["step_law"]
+    of_adam = finding("published.other_optimizer", law="Adam", recipe=optimizer)
+    assert reasons(found, "lr_joint")["step_law"] == of_adam
 
 
 class TestWithholding:
@@ -158,23 +164,32 @@ class TestWithholding:
         assert found.lenders["loss"] == ("data_constrained",)
         assert found.lenders["critical_batch"] == ("power_lines_critical", "kaplan_critical")
         assert {"epoch", "chinchilla_unrounded", "zhang_tokens", "zhang_fixed_tokens"} <= set(found.without)
-        assert "on request" in reasons(found, "loss")["epoch"]
+        assert reasons(found, "loss")["epoch"] == finding("published.on_request")
 
     def test_one_quantity_of_a_law_can_be_withheld(self) -> None:
         found = lending_to(USUAL, ("step_law.lr",))
         assert "step_law" not in found.lenders["lr"]
         assert "step_law" in found.lenders["lr_joint"]
 
-    @pytest.mark.parametrize(("name", "words"), [("steplaw", "no published law"), ("step_law.size", "no 'size'")])
-    def test_unknown_names_are_refused(self, name: str, words: str) -> None:
-        with pytest.raises(UnknownLaw, match=words):
+    @pytest.mark.parametrize(
+        ("name", "code", "what"),
+        [
+            ("steplaw", "published.no_such_law", {"law": "steplaw"}),
+            ("step_law.size", "published.no_such_quantity", {"quantity": "size"}),
+        ],
+    )
+    def test_unknown_names_are_refused(self, name: str, code: str, what: dict[str, str]) -> None:
+        with pytest.raises(UnknownLaw) as caught:
             lending_to(USUAL, (name,))
+        assert code_of(caught.value.finding) == code
+        assert isinstance(caught.value.finding, Finding)
+        assert what.items() <= caught.value.finding.data.items()
 
     def test_ids_have_no_dot(self) -> None:
         assert not [law_id for law_id in EVERYONE if "." in law_id]  # it parts a law from what it lends
 
     def test_is_json(self) -> None:
-        document = lending_to(recipe(optimizer="muon"), ("zhang_params",)).to_json()
+        document = as_json(lending_to(recipe(optimizer="muon"), ("zhang_params",)).to_json())
         assert json.loads(json.dumps(document)) == document
 
 
@@ -196,10 +211,12 @@ class TestLent:
             if not law.verified:
                 assert set(lends) <= {row.of for row in law.exponents}
         assert lent_by(published_law("zhang_tokens")) == lent_by(published_law("moe_sparsity")) == {}
-        assert lent_by(published_law("power_lines_critical")) == {
+        assert told(lent_by(published_law("power_lines_critical"))) == {
             "critical_batch": "exponents of the critical batch: tokens 0.462"
         }
-        assert lent_by(published_law("porian"))["lr_joint"] == "exponents of the learning rate: params + tokens -0.36"
+        joint = lent_by(published_law("porian"))["lr_joint"]
+        assert joint.data["exponents"] == [{"along": {"params": 1.0, "tokens": 1.0}, "value": -0.36}]
+        assert tell(joint) == "exponents of the learning rate: params + tokens -0.36"
 
     def test_laws_of_the_same_runs_have_one_vote(self) -> None:
         found = lent.log_asymptote()
@@ -221,8 +238,8 @@ class TestLent:
         ):
             assert (found.mean, found.laws) == (0.0, ())
             assert abs(usual.mean) < 2 * found.sd
-            assert "vague prior" in found.words()
-            assert "lent by published laws" in usual.words()
+            assert found.words() == finding("published.vague", mean=0.0, sd=found.sd)
+            assert usual.words().code == "published.lent"
 
     def test_a_comparison_is_not_made_with_a_law_that_is_withheld(self) -> None:
         said = lent.published_timescale([1e8], [2e9])
@@ -254,6 +271,9 @@ def test_an_asymptote_is_lent_in_its_unit_alone(kind: str, tokenizer: str, lent:
     assert bool(found.lenders["loss"]) is lent
     assert ("loss" in found.assumed) == (not kind)
     if not lent:
-        (said,) = (words for words in found.sentences() if "asymptote of the loss" in words)
-        assert "nats per token of a vocabulary" in said
-        assert (kind if tokenizer in ("gpt2", "llama", "") else tokenizer) in said
+        (said,) = (each for each in found.not_lent() if each.data["parts"][0]["quantities"] == ["loss"])
+        assert said.data["reason"]["code"] == "published.other_unit"
+        assert said.data["reason"]["data"]["unit"] == LENT_IN
+        why = said.data["reason"]["data"]["loss"]["data"]
+        in_name = tokenizer in ("gpt2", "llama", "")
+        assert why["loss_kind" if in_name else "tokenizer"] == (kind if in_name else tokenizer)

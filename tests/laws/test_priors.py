@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lawfit.errors import UnknownLaw
+from lawfit.findings import finding
 from lawfit.laws import priors
 from lawfit.laws.priors import LEVEL_SPREAD, PRIOR_INPUTS, exponent_prior, level_prior
 from lawfit.laws.published import published_laws
@@ -65,8 +66,9 @@ def test_no_law_left_is_vague_and_holds_every_published_exponent(of: str) -> Non
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(UnknownLaw, match="steplaw"):
+    with pytest.raises(UnknownLaw) as caught:
         exponent_prior("batch", without=("steplaw",))
+    assert caught.value.finding == finding("published.no_such_law", law="steplaw", laws=list(published_laws()))
     with pytest.raises(ValueError, match="lr_joint"):
         exponent_prior("weight_decay")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lawfit.findings import finding
 from lawfit.laws import named_schedules, schedules
 from lawfit.laws.named_schedules import named_shape, of_run, unverified
 from lawfit.laws.schedules import Fall, Shape
@@ -122,7 +123,7 @@ def test_mean_in_closed_form(name: str, expected: float) -> None:
 def test_a_formula_from_memory_says_so() -> None:
     assert set(named_schedules.CHECKED) == set(named_schedules.SHAPES)
     said = unverified("uba:phi=1", "wsd_s:ends=1", "uba:phi=2", "rex", "power:capped=0.1")
-    assert said == [f"the formula of {name} is from memory, unverified" for name in ("uba", "wsd_s")]
+    assert said == [finding("rules.from_memory", schedule=name) for name in ("uba", "wsd_s")]
 
 
 def test_rex_is_what_two_trainers_run() -> None:

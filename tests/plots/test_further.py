@@ -14,8 +14,8 @@ from lawfit.cli import output
 from lawfit.cli.card import card
 from lawfit.plots.further import law_figure, law_numbers, law_rows
 from lawfit.plots.report import report_html
-from lawfit.plots.words import FURTHER_NAMES, definition_words, further_words
 from lawfit.units import format_lr, format_quantity
+from lawfit.words.answers import FURTHER_NAMES, definition_words, further_words
 from tests.cli.samples import PREDICTION
 from tests.plots.further_samples import whole
 from tests.plots.samples import sample

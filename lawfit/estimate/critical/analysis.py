@@ -9,7 +9,7 @@ set the level.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -26,7 +26,7 @@ from lawfit.estimate.critical.laws import (
     score_left_out,
     weigh,
 )
-from lawfit.estimate.numerics.certificate import Certificate
+from lawfit.estimate.numerics.certificate import DOUBTFUL, Certificate
 from lawfit.estimate.numerics.optimum_law import (
     MeasuredOptima,
     OptimumLaw,
@@ -35,7 +35,8 @@ from lawfit.estimate.numerics.optimum_law import (
     fit_optimum_law,
     separate_params_from_tokens,
 )
-from lawfit.laws.critical_batch import Definition
+from lawfit.findings import Finding, Found, code_of, finding
+from lawfit.laws.critical_batch import ZHANG, Definition
 from lawfit.laws.lent import Lent, critical_exponents
 from lawfit.records import FitStatus
 
@@ -95,11 +96,11 @@ class CriticalAnalysis:
     shares: Mapping[str, float]  # of those that answer, the largest first
     scores: Mapping[str, float]  # log density of the sizes left out; empty with fewer than three
     certificates: Mapping[str, Certificate]  # of each law
-    reasons: tuple[str, ...]  # against using the answer; empty unless it is uncertified
+    reasons: tuple[Found, ...]  # against using the answer; empty unless it is uncertified
     separation: Separation | None  # None where there is no law in both to ask
     curvature: tuple[float, float] | None  # of ln batch in the answering law's input; None: too few sizes to say
     left_out: Mapping[str, LargestLeftOut]  # by law, and "answer"; empty with one size
-    sentences: tuple[str, ...]
+    sentences: tuple[Found, ...]
     lent_by: tuple[str, ...] | None = None  # who lends the answering exponent in part; empty: a vague prior; None: none
 
     @property
@@ -156,9 +157,58 @@ class CriticalAnalysis:
             "lent_by": None if self.lent_by is None else list(self.lent_by),
         }
 
+    def headline(self, route: str) -> Finding:
+        """The law in one line, with the route that its numbers come by."""
+        law = self.laws[self.answering]
+        return finding("critical.headline", measured=law.points, sizes=law.groups, route=route, **self.moves())
+
+    def lines(self) -> list[Finding]:
+        """What it follows, how it found the largest size, and the law in the loss."""
+        said = []
+        if self.separation is not None:
+            together = self.separation.correlation if self.separation.verdict == "not_separable" else None
+            said.append(finding("critical.follows", shares=self.shares, correlation=together))
+        if "answer" in self.left_out:
+            single = ("tokens", "params") if len(self.shares) > 1 else ()
+            alone = {name: each.error for name, each in self.left_out.items() if name in single}
+            said.append(finding("critical.left_out", alone=alone, **self.left_out["answer"].to_json()))
+        if "loss" in self.laws:
+            best = max(self.shares, key=lambda name: self.scores.get(name, -np.inf))
+            apart = self.scores["loss"] - self.scores[best] if self.scores.keys() >= {"loss", best} else None
+            said.append(finding("critical.in_loss", best=best, score_apart=apart, **self.moves("loss")))
+        return said
+
+    def certificate_line(self) -> Finding:
+        """Standing, curves, condition, and who moves the law most."""
+        report = self.certificates[self.answering]
+        curves = [c.certificate for c in self.measured if c.certificate is not None]
+        bent = [c.lack_of_fit is not None and c.lack_of_fit.p_value < DOUBTFUL for c in curves]
+        return finding(
+            "critical.certificate",
+            status=self.status,
+            lent_by=self.lent_by,
+            reasons=self.reasons,
+            curves=None
+            if not curves
+            else {
+                "count": len(curves),
+                "certified": sum(each.certified for each in curves),
+                "agreeing": min(each.search.agreeing / each.search.starts for each in curves),
+                "bent": sum(bent),
+            },
+            condition_number=report.condition_number,
+            influence=asdict(report.influence[0]) if report.influence else None,
+        )
+
+    def moves(self, name: str = "") -> dict[str, Any]:
+        """The exponent of a law, the one that answers if none is named, with its interval."""
+        name = name or self.answering
+        low, high = self.laws[name].exponent_interval(name)
+        return {"input": name, "exponent": self.laws[name].exponents[name], "low": low, "high": high}
+
 
 def analyse_critical(
-    found: Sequence[CriticalBatch], notes: Sequence[str] = (), without_laws: Sequence[str] = ()
+    found: Sequence[CriticalBatch], notes: Sequence[Found] = (), without_laws: Sequence[str] = ()
 ) -> CriticalAnalysis:
     """Laws through measured critical batches, which of them the data support, and a test at the largest size.
 
@@ -178,10 +228,7 @@ def analyse_critical(
         None of them is closed on both sides.
     """
     if not found:
-        raise NotEnoughData(
-            "no critical batch was measured: it takes steps to a target loss (or loss curves, or finished runs at two "
-            "horizons) at three or more batch sizes of one model size"
-        )
+        raise NotEnoughData(finding("critical.none_measured"))
     optima, refused = measured_optima(found)
     sentences = [*notes, *refused]
     laws, certificates, lent = _laws(optima, sentences, without_laws)
@@ -193,15 +240,12 @@ def analyse_critical(
     leading = averaged.leading
     curvature = curvature_interval(optima, leading) if leading in optima.inputs else None
     if curvature is not None and (curvature[0] > 0 or curvature[1] < 0):
-        sentences.append(f"the critical batch does not follow one power of {leading}: its logs curve; do not go far")
+        sentences.append(finding("critical.curved", input=leading))
     report = certificates[leading]
-    sentences += [w for w in report.warnings if "bends the law" in w]
+    sentences += [w for w in report.warnings if code_of(w) == "numerics.bends"]
     left_out = _largest_left_out(optima, without_laws)
     if left_out and not left_out["answer"].inside:
-        out = left_out["answer"]
-        sentences.append(
-            f"fitted without its largest size, the law missed it by {out.error:+.0%}, outside its 90 % interval"
-        )
+        sentences.append(finding("critical.missed_largest", error=left_out["answer"].error))
     reasons = _level_reasons(report) if leading in lent else report.reasons
     return CriticalAnalysis(
         definition=found[0].definition,
@@ -222,8 +266,24 @@ def analyse_critical(
     )
 
 
+def restated(also: Definition, found: CriticalAnalysis | None, why_not: Found) -> Finding:
+    """The law in a further definition: exponent, where its numbers lie, and what they mean."""
+    if found is None:
+        return finding("critical.not_restated", zhang=also == ZHANG, why=why_not)
+    ends = [c.value_tokens for c in found.measured]
+    return finding(
+        "critical.restated",
+        zhang=also == ZHANG,
+        least_tokens=min(ends),
+        most_tokens=max(ends),
+        definition=found.definition.words(),
+        lent_by=found.lent_by,
+        **found.moves(),
+    )
+
+
 def _laws(
-    optima: MeasuredOptima, sentences: list[str], without_laws: Sequence[str]
+    optima: MeasuredOptima, sentences: list[Found], without_laws: Sequence[str]
 ) -> tuple[dict[str, OptimumLaw], dict[str, Certificate], dict[str, dict[str, Lent]]]:
     """Each law that can be had, its certificate, and what was lent to those whose sizes leave an exponent open."""
     laws, missing = fit_candidates(optima, tuple(INPUTS_OF))
@@ -236,7 +296,7 @@ def _laws(
     }
     if "tokens" in lent:
         why = missing.get("tokens") or _open_exponent(certificates["tokens"])
-        sentences.append(f"the exponent {lent['tokens']['tokens'].words()}, since {why}")
+        sentences.append(finding("critical.lent_exponent", lent=lent["tokens"]["tokens"].words(), why=why))
     else:
         sentences += _unlike(laws["tokens"], critical_exponents(("tokens",), without_laws)["tokens"])
     for name, given in lent.items():
@@ -246,31 +306,25 @@ def _laws(
     return laws, certificates, lent
 
 
-def _open_exponent(report: Certificate) -> str:
+def _open_exponent(report: Certificate) -> Finding:
     error = max(value for name, value in report.standard_errors.items() if name != LEVEL)
-    said = f"{report.clusters} model sizes leave it a relative standard error of {error:.2g}"
-    if report.needed_runs:
-        at = report.needed_runs[0].inputs
-        said += f"; batches run to {at['tokens']:.2g} tokens at one more size would determine it best"
-    return said
+    at = report.needed_runs[0].inputs if report.needed_runs else None
+    return finding("critical.exponent_open", sizes=report.clusters, relative_error=error, at=at)
 
 
-def _unlike(law: OptimumLaw, lent: Lent) -> list[str]:
+def _unlike(law: OptimumLaw, lent: Lent) -> list[Found]:
     low, high = law.exponent_interval("tokens")
     apart = abs(law.exponents["tokens"] - lent.mean) / float(np.hypot(lent.sd, (high - low) / 3.29))
     if not lent.laws or apart < UNLIKE:
         return []
-    return [f"its exponent in tokens, {law.exponents['tokens']:+.2f}, is unlike the {lent.mean:+.2f} of published laws"]
+    return [finding("critical.unlike_published", exponent=law.exponents["tokens"], published=lent.mean)]
 
 
-def _level_reasons(report: Certificate) -> tuple[str, ...]:
+def _level_reasons(report: Certificate) -> tuple[Found, ...]:
     """What forbids a law whose exponent is lent: not its few sizes, but a level that they do not show."""
     wrong = [] if report.search.converged else [report.reasons[0]]
     if LEVEL in report.weak:
-        wrong.append(
-            f"the measured critical batches do not determine its level (standard error of its log "
-            f"{report.standard_errors[LEVEL]:.2g})"
-        )
+        wrong.append(finding("critical.level_open", log_sd=report.standard_errors[LEVEL]))
     return tuple(wrong)
 
 
@@ -278,16 +332,11 @@ def _separation(optima: MeasuredOptima, laws: Mapping[str, OptimumLaw]) -> Separ
     return separate_params_from_tokens(optima) if optima.groups > 2 and "params" in laws else None
 
 
-_NAMES: Final = {"tokens": "tokens", "params": "parameters", BOTH: "both"}
-
-
-def _which(averaged: AveragedLaw, separation: Separation | None) -> list[str]:
+def _which(averaged: AveragedLaw, separation: Separation | None) -> list[Found]:
     """Which input the answer follows, and what told it."""
     if separation is None or (len(averaged.shares) == 1 and averaged.leading == "tokens"):
         return []
-    shares = ", ".join(f"{_NAMES[name]} {share:.0%}" for name, share in averaged.shares.items())
-    said = f"what the critical batch follows: {shares} (by how each law finds a size left out)"
-    return [f"{said}; {separation.sentence}"]
+    return [finding("critical.by_left_out", shares=averaged.shares, separation=separation.sentence)]
 
 
 def _largest_left_out(optima: MeasuredOptima, without_laws: Sequence[str]) -> dict[str, LargestLeftOut]:

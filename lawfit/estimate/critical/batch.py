@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from lawfit.errors import FitError
 from lawfit.estimate.numerics.certificate import Certificate
 from lawfit.estimate.numerics.optimum_law import MeasuredOptima
+from lawfit.findings import Found, finding
 from lawfit.laws.critical_batch import Definition
 
 
@@ -66,8 +67,8 @@ class CriticalBatch:
         }
 
 
-def measured_optima(found: Sequence[CriticalBatch]) -> tuple[MeasuredOptima, tuple[str, ...]]:
-    """Critical batches as the input of `fit_optimum_law`, and a sentence for each that cannot be used.
+def measured_optima(found: Sequence[CriticalBatch]) -> tuple[MeasuredOptima, tuple[Found, ...]]:
+    """Critical batches as the input of `fit_optimum_law`, and a finding on each that cannot be used.
 
     Several targets of one model size are one group: they are read off the same runs. Inputs: ``tokens``, and
     ``params`` and ``loss`` where every critical batch has them.
@@ -83,12 +84,12 @@ def measured_optima(found: Sequence[CriticalBatch]) -> tuple[MeasuredOptima, tup
         raise ValueError("critical batches by different definitions cannot be pooled; convert them to one first")
     usable = [c for c in found if np.isfinite(c.log_sd)]
     refused = tuple(
-        f"{_place(c)}: {_STATUS_WORDS[c.status]}, so it does not enter the law"
+        finding("critical.refused", status=c.status, params=c.params, loss=c.loss, tokens=c.tokens)
         for c in found
         if not np.isfinite(c.log_sd)
     )
     if not usable:
-        raise FitError("no critical batch is closed on both sides, so no law can be fitted; " + "; ".join(refused))
+        raise FitError(finding("critical.none_closed", refused=refused))
     inputs: dict[str, list[float]] = {"tokens": [c.tokens for c in usable]}
     for name in ("params", "loss"):
         if all(getattr(c, name) is not None for c in usable):
@@ -107,17 +108,3 @@ def measured_optima(found: Sequence[CriticalBatch]) -> tuple[MeasuredOptima, tup
 
 def _finite(value: float) -> float | None:
     return value if np.isfinite(value) else None
-
-
-_STATUS_WORDS: Final = {
-    CriticalStatus.INSIDE: "the interval is open on one side",
-    CriticalStatus.ABOVE_TRIED: "the critical batch may lie anywhere above the batches tried",
-    CriticalStatus.BELOW_TRIED: "the critical batch may lie anywhere below the batches tried",
-    CriticalStatus.TOO_FEW: "the batches tried say nothing about it",
-}
-
-
-def _place(c: CriticalBatch) -> str:
-    parts = [] if c.params is None else [f"{c.params:.4g} params"]
-    parts += [] if c.loss is None else [f"loss {c.loss:.4g}"]
-    return ", ".join(parts) or f"{c.tokens:.3g} tokens"

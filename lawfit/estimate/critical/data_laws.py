@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from lawfit.errors import FitError
 from lawfit.estimate.critical.hyperbola import MIN_BATCHES, HyperbolaFit, fit_hyperbola, share_bends
 from lawfit.estimate.numerics.sweeps import same_value
+from lawfit.findings import finding
 
 Floats = NDArray[np.float64]
 
@@ -50,9 +51,8 @@ def fit_data_laws(
     for goal in goals:
         reach = [law for law in laws if law.low <= goal <= law.high]
         if len(reach) < MIN_BATCHES:
-            raise FitError(
-                f"a loss of {goal:.4g} lies inside the runs of {len(reach)} batch size(s); {MIN_BATCHES} are needed"
-            )
+            few = {"batches": len(reach), "needed": MIN_BATCHES}
+            raise FitError(finding("critical.loss_inside_few", loss=goal, **few))
         batch = np.array([law.batch_tokens for law in reach])
         needed = np.array([law.tokens_to(float(goal)) for law in reach])
         fits.append(
@@ -82,10 +82,7 @@ def _data_laws(tokens: ArrayLike, batch_tokens: ArrayLike, loss: ArrayLike, floo
     groups = [np.flatnonzero(index == i) for i in range(index.max(initial=-1) + 1)]
     groups = [rows for rows in groups if np.ptp(np.log(d[rows])) > 0.1]
     if len(groups) < MIN_BATCHES:
-        raise FitError(
-            f"{len(groups)} batch size(s) have runs at two horizons or more; a data law per batch needs "
-            f"{MIN_BATCHES} such batches"
-        )
+        raise FitError(finding("critical.few_horizons", batches=len(groups), needed=MIN_BATCHES))
     if floor is None:
         # More horizons than two are needed to see a floor at all; without them the power law has none.
         can_tell = any(len(np.unique(d[rows])) > 2 for rows in groups)
@@ -109,7 +106,7 @@ def _data_laws(tokens: ArrayLike, batch_tokens: ArrayLike, loss: ArrayLike, floo
         if slope > 0 and np.ptp(y[rows]) > 0  # a loss that does not fall with data cannot be inverted
     ]
     if len(laws) < MIN_BATCHES:
-        raise FitError(f"the loss falls with tokens at {len(laws)} batch size(s) only; {MIN_BATCHES} are needed")
+        raise FitError(finding("critical.few_falling", batches=len(laws), needed=MIN_BATCHES))
     return laws
 
 
@@ -120,10 +117,7 @@ def _shared_losses(laws: Sequence[_DataLaw]) -> Floats:
     middles = 0.5 * (ends[:-1] + ends[1:])
     reached = ((low[:, None] <= middles) & (middles <= high[:, None])).sum(axis=0)
     if (most := int(reached.max())) < MIN_BATCHES:
-        raise FitError(
-            f"no loss is reached by {MIN_BATCHES} batch sizes (by {most} at most); run the batches over horizons that "
-            f"grow with the batch, so that their losses overlap"
-        )
+        raise FitError(finding("critical.no_shared_loss", batches=most, needed=MIN_BATCHES))
     at = np.flatnonzero(reached == most)
     return np.asarray(np.geomspace(ends[at[0]], ends[at[-1] + 1], 5)[1:-1])
 

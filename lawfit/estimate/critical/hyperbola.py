@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from lawfit.errors import FitError
 from lawfit.estimate.critical.batch import CriticalBatch, CriticalStatus
 from lawfit.estimate.numerics.sweeps import same_value
+from lawfit.findings import Found, finding
 from lawfit.laws.critical_batch import DOUBLING, Definition, Hyperbola
 
 Floats = NDArray[np.float64]
@@ -66,7 +67,7 @@ class HyperbolaFit:
     log_residuals: Floats  # ln steps - ln fitted steps, one per batch
     params: float | None
     target_loss: float | None
-    notes: tuple[str, ...]  # which batches did not enter, and why
+    notes: tuple[Found, ...]  # which batches did not enter, and why
 
     def critical(self, definition: Definition = DOUBLING, *, estimator: str = "E4") -> CriticalBatch:
         """The critical batch by a definition, with the interval carried through it."""
@@ -119,14 +120,11 @@ def fit_hyperbola(
         Fewer than 3 different batches (of those that are not left out).
     """
     batch, needed = fewest_steps(batch_tokens, steps)
-    notes: tuple[str, ...] = ()
+    notes: tuple[Found, ...] = ()
     if from_best and len(batch) >= MIN_BATCHES:
         batch, needed, notes = _from_best(batch, needed)
     if len(batch) < MIN_BATCHES:
-        raise FitError(
-            f"{len(batch)} batch size(s) reached the target; {MIN_BATCHES} or more are needed to see where steps "
-            f"stop falling"
-        )
+        raise FitError(finding("critical.few_batches", batches=len(batch), needed=MIN_BATCHES))
     log_steps = np.log(needed)
     log_doubling, log_steps_min = best_curve(batch, log_steps)
     least = float(_misfit(np.array([log_doubling]), batch, log_steps)[0])
@@ -197,16 +195,13 @@ def fewest_steps(batch_tokens: ArrayLike, steps: ArrayLike) -> tuple[Floats, Flo
     return np.exp(np.bincount(index, weights=np.log(batch)) / np.bincount(index)), fewest
 
 
-def _from_best(batch: Floats, needed: Floats) -> tuple[Floats, Floats, tuple[str, ...]]:
+def _from_best(batch: Floats, needed: Floats) -> tuple[Floats, Floats, tuple[Found, ...]]:
     tokens = batch * needed
     best = int(np.argmin(tokens))
     if len(batch) - best < MIN_BATCHES:
-        raise FitError(
-            f"the batch of {batch[best]:.6g} tokens needs the fewest tokens of those that reached the target, and only "
-            f"{len(batch) - 1 - best} larger one(s) did; run larger batches"
-        )
+        raise FitError(finding("critical.few_larger", batch_tokens=batch[best], larger=len(batch) - 1 - best))
     waste = float(tokens[:best].max(initial=0.0) / tokens[best])
-    notes = (f"{best} batch(es) below the best one need up to {waste:.3g} x its tokens",) if best else ()
+    notes = (finding("critical.below_best", batches=best, waste=waste),) if best else ()
     return batch[best:], needed[best:], notes
 
 

@@ -24,6 +24,7 @@ from lawfit.estimate.numerics.optimum_law import (
     fit_optimum_law,
     mixture_quantile,
 )
+from lawfit.findings import Found
 from lawfit.laws.lent import critical_exponents
 
 Floats = NDArray[np.float64]
@@ -143,14 +144,14 @@ def log_density(law: OptimumLaw, optima: MeasuredOptima, group: int) -> float:
     return float(top + np.log(np.exp(logs_of - top).sum()))
 
 
-def fit_candidates(optima: MeasuredOptima, names: Sequence[str]) -> tuple[dict[str, OptimumLaw], dict[str, str]]:
+def fit_candidates(optima: MeasuredOptima, names: Sequence[str]) -> tuple[dict[str, OptimumLaw], dict[str, Found]]:
     """A law by each of the names (keys of `INPUTS_OF`) that the optima have inputs for; why others are not had."""
     laws: dict[str, OptimumLaw] = {}
-    missing: dict[str, str] = {}
+    missing: dict[str, Found] = {}
     for name in names:
         if set(INPUTS_OF[name]) <= set(optima.inputs):
             try:
                 laws[name] = fit_optimum_law(optima, INPUTS_OF[name])
             except FitError as error:
-                missing[name] = str(error)
+                missing[name] = error.finding
     return laws, missing

@@ -9,7 +9,7 @@ the two shapes a table follows is told by the batches that are left out of each.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -21,9 +21,9 @@ from lawfit.estimate.critical.steps_to_target import StepsTable
 from lawfit.estimate.lr_batch.along_batch import fit_stochastic_oracle, stochastic_oracle_interval
 from lawfit.estimate.numerics.optimum_law import MeasuredOptima, OptimumLaw, fit_optimum_law
 from lawfit.estimate.numerics.sweeps import sweep_parabola
+from lawfit.findings import Found, finding, joined
 from lawfit.laws.lent import least_tokens_exponent
 from lawfit.records import OptimumStatus
-from lawfit.units import format_quantity
 
 Floats = NDArray[np.float64]
 
@@ -77,33 +77,37 @@ class LeastTokensFit:
         """The shape that finds batches left out better."""
         return min(self.errors, key=lambda name: self.errors[name], default=None)
 
-    def words(self) -> str:
+    def words(self) -> Found:
         """One line; empty where there is nothing to say."""
-        inside = [each for each in self.measured if each.status is OptimumStatus.INSIDE]
-        parts = []
+        inside = [each.batch_tokens for each in self.measured if each.status is OptimumStatus.INSIDE]
+        parts: list[Found] = []
         if self.law is not None:
             low, high = self.law.exponent_interval("loss")
-            ends = sorted(each.batch_tokens for each in inside)
-            shown = format_quantity(ends[0]) + (f" to {format_quantity(ends[-1])}" if len(ends) > 1 else "")
-            moves = f"loss^{self.law.exponents['loss']:+.1f} ({low:+.1f} to {high:+.1f}"
-            moves += ")" if self.lent_by is None else f", in part from {', '.join(self.lent_by) or 'a vague prior'})"
-            parts.append(f"to a loss at a batch of {shown}, moving as {moves}")
+            parts.append(
+                finding(
+                    "critical.least_tokens",
+                    losses=len(inside),
+                    least_batch_tokens=min(inside),
+                    most_batch_tokens=max(inside),
+                    exponent=self.law.exponents["loss"],
+                    low=low,
+                    high=high,
+                    lent_by=self.lent_by,
+                )
+            )
         elif self.measured:
-            parts.append("no batch inside what was tried: the smallest ones are the cheapest")
-        if self.shape is not None:
-            both = ", ".join(f"{name} {error:.0%}" for name, error in sorted(self.errors.items(), key=lambda e: e[1]))
-            parts.append(f"steps at a batch left out: {both} off")
-        return "; ".join(parts)
+            parts.append(finding("critical.smallest_cheapest"))
+        if self.errors:
+            parts.append(finding("critical.shapes", errors=dict(sorted(self.errors.items(), key=lambda e: e[1]))))
+        return joined(parts) if parts else ""
 
-    def oracle_words(self) -> str:
-        """The stochastic oracle's own batch of least tokens, fewest steps and cost, size by size."""
-        aside = "" if self.shape == ORACLE or not self.oracle else "not what these steps follow; its own numbers: "
-        return aside + "; ".join(
-            f"{format_quantity(each.params)} parameters to {each.loss:.4g} nats: b* {format_quantity(each.best_batch)} "
-            f"({_end(each.best_batch_low)} to {_end(each.best_batch_high)}), S_min {each.steps_min:,.0f} steps, SFO "
-            f"{format_quantity(each.cost)} tokens at b*"
-            for each in self.oracle
-        )
+    def lines(self) -> list[Found]:
+        """What `lawfit fit` prints: the batch of least tokens, and the stochastic oracle's own numbers of each size."""
+        said: list[Found] = [finding("critical.least_tokens_line", found=words)] if (words := self.words()) else []
+        if self.oracle:
+            numbers = [asdict(each) for each in self.oracle]
+            said.append(finding("critical.oracle", followed=self.shape == ORACLE, numbers=numbers))
+        return said
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -203,10 +207,6 @@ def _oracle(params: float, loss: float, batch: Floats, steps: Floats) -> list[Or
             residual_sd=sd,
         )
     ]
-
-
-def _end(batch: float) -> str:
-    return format_quantity(batch) if 0 < batch < np.inf else "open"
 
 
 def _law(

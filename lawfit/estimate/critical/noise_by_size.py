@@ -9,7 +9,7 @@ factor between the two is measured and said, and whether it is the same at every
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -20,9 +20,9 @@ from lawfit.estimate.critical.batch import CriticalBatch
 from lawfit.estimate.critical.noise_scale import fit_noise_scale
 from lawfit.estimate.numerics.optimum_law import SCATTER_PRIOR
 from lawfit.estimate.numerics.sweeps import same_value
+from lawfit.findings import Finding, Found, finding
 from lawfit.laws.lent import critical_exponents
 from lawfit.records import Run
-from lawfit.units import counted, format_quantity
 
 Floats = NDArray[np.float64]
 
@@ -61,19 +61,9 @@ class NoiseFactor:
         """Whether the sizes leave room for one factor at all of them."""
         return self.growth is None or self.growth[1] <= 0 <= self.growth[2]
 
-    def words(self) -> str:
-        """``18k tokens at 202k parameters, ... (gradient noise scale): the critical batch is 5.7 times it``."""
-        ends = (self.sizes[0], self.sizes[-1]) if len(self.sizes) > 1 else self.sizes
-        shown = ", ".join(
-            f"{format_quantity(size.value_tokens)} tokens at {format_quantity(size.params)} parameters" for size in ends
-        )
-        said = f"{shown} (gradient noise scale)"
-        if self.growth is None or self.steady:
-            return f"{said}: the critical batch is {self.value:.2g} times it ({self.low:.2g} to {self.high:.2g})"
-        return (
-            f"{said}: the critical batch is {self.factors[0]:.2g} times it at the smallest size and "
-            f"{self.factors[-1]:.2g} at the largest (parameters^{self.growth[0]:+.2f}), so it is no stand-in"
-        )
+    def words(self) -> Finding:
+        """The noise scale of the sizes, and how many times it the critical batch is."""
+        return finding("critical.noise", steady=self.steady, **asdict(self))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -134,18 +124,14 @@ def unsteady_noise(
     runs: Sequence[Run],
     until: Mapping[str, float],
     squares: Mapping[str, tuple[Floats, Floats, Floats]] | None = None,
-) -> list[str]:
-    """A sentence where noise scales of a table cannot be used: they are means over a falling learning rate."""
+) -> list[Found]:
+    """A note where noise scales of a table cannot be used: they are means over a falling learning rate."""
     left = [
         run
         for run in runs
         if run.extra.get(COLUMN) and np.isfinite(until.get(run.run_key, 0.0)) and run.run_key not in (squares or {})
     ]
-    if not left:
-        return []
-    return [
-        f"{COLUMN} of {counted(len(left), 'run')} is not used: their learning rate falls within what it is a mean of"
-    ]
+    return [finding("critical.unsteady_noise", column=COLUMN, runs=len(left))] if left else []
 
 
 def noise_factor(

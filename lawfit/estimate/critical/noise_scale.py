@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lawfit.errors import FitError
+from lawfit.findings import finding
 
 Floats = NDArray[np.float64]
 
@@ -53,16 +54,13 @@ def fit_noise_scale(
     if len(small) != len(large):
         raise ValueError(f"one square per step at each batch, got {len(small)} and {len(large)}")
     if len(small) < blocks or blocks < 3:
-        raise FitError(f"{len(small)} steps do not give {blocks} blocks; measure longer")
+        raise FitError(finding("critical.few_steps", steps=len(small), blocks=blocks))
     gradient = (large_tokens * large - small_tokens * small) / (large_tokens - small_tokens)
     noise = (small - large) / (1 / small_tokens - 1 / large_tokens)
     pairs = np.array([[part.mean() for part in np.array_split(x, blocks)] for x in (noise, gradient)])
     mean_noise, mean_gradient = float(noise.mean()), float(gradient.mean())
     if not (mean_gradient > 0 and mean_noise > 0):
-        raise FitError(
-            f"the averages leave a squared gradient of {mean_gradient:.3g} and a noise of {mean_noise:.3g}; both must "
-            f"be positive: too few steps for so much noise"
-        )
+        raise FitError(finding("critical.not_positive", gradient_square=mean_gradient, noise_trace=mean_noise))
     low, high = _fieller(mean_noise, mean_gradient, _covariance_of_means(pairs), blocks - 1, level)
     return NoiseScale(
         value_tokens=mean_noise / mean_gradient,

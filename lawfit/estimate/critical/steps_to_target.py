@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from lawfit.errors import FitError
 from lawfit.estimate.critical.hyperbola import HyperbolaFit, fit_hyperbola, share_bends
 from lawfit.estimate.numerics.sweeps import same_value
-from lawfit.units import counted
+from lawfit.findings import Finding, Found, finding
 
 Floats = NDArray[np.float64]
 
@@ -28,7 +28,7 @@ class StepsTable:
     batch_tokens: Floats
     steps: Floats
     target_loss: Floats  # nats per token
-    notes: tuple[str, ...] = ()  # what was left out on the way here, and why
+    notes: tuple[Found, ...] = ()  # what was left out on the way here, and why
 
     @classmethod
     def of(
@@ -37,7 +37,7 @@ class StepsTable:
         batch_tokens: ArrayLike,
         steps: ArrayLike,
         target_loss: ArrayLike,
-        notes: Sequence[str] = (),
+        notes: Sequence[Found] = (),
     ) -> StepsTable:
         columns = {"params": params, "batch_tokens": batch_tokens, "steps": steps, "target_loss": target_loss}
         arrays = {name: np.asarray(column, dtype=float).ravel() for name, column in columns.items()}
@@ -64,7 +64,7 @@ class Hyperbolas:
     """The fits of a table, one per model size and target, and what could not be fitted."""
 
     fits: tuple[HyperbolaFit, ...]
-    refused: tuple[str, ...]
+    refused: tuple[Found, ...]
 
 
 def fit_steps_table(table: StepsTable, *, from_best: bool = False, level: float = 0.9) -> Hyperbolas:
@@ -87,7 +87,7 @@ def fit_steps_table(table: StepsTable, *, from_best: bool = False, level: float 
                 )
             )
         except FitError as error:
-            refused.append(f"{params:.4g} params to a loss of {target:.4g}: {error}")
+            refused.append(finding("critical.curve_refused", params=params, loss=target, why=error))
     return Hyperbolas(fits=share_bends(fits), refused=tuple(refused))
 
 
@@ -112,8 +112,8 @@ def steps_table_from_curves(curves: Sequence[LossCurve], targets: ArrayLike) -> 
     """
     goals = np.atleast_1d(np.asarray(targets, dtype=float))
     rows: list[tuple[float, float, float, float]] = []
-    notes: list[str] = []
-    doubts: dict[tuple[float, str], list[float]] = {}  # (params, what) -> batches
+    notes: list[Found] = []
+    doubts: dict[tuple[float, Finding], list[float]] = {}  # (params, what) -> batches
     for params in sorted({c.params for c in curves}):
         mine = [c for c in curves if c.params == params]
         index = same_value(np.array([c.batch_tokens for c in mine]))
@@ -123,18 +123,17 @@ def steps_table_from_curves(curves: Sequence[LossCurve], targets: ArrayLike) -> 
             batch = tried[0].batch_tokens
             for goal, column in zip(goals, crossings.T, strict=True):
                 if not np.isfinite(column).any():
-                    notes.append(f"{params:.4g} params: no run at {batch:.6g} tokens per step reached {goal:.4g}")
+                    notes.append(finding("critical.not_reached", params=params, batch_tokens=batch, loss=goal))
                     continue
                 best = int(np.nanargmin(column))
                 if doubt := _lr_doubt([c.lr for c in tried], best):
                     doubts.setdefault((params, doubt), []).append(batch)
                 rows.append((params, batch, float(column[best]), float(goal)))
     for (params, doubt), batches in doubts.items():
-        count = len(set(batches))
-        where = f"{counted(count, 'batch size')} ({min(batches):.6g} to {max(batches):.6g} tokens)"
-        notes.append(f"{params:.4g} params: {doubt} at {where}, so their steps may not be the fewest")
+        where = {"batches": len(set(batches)), "low_tokens": min(batches), "high_tokens": max(batches)}
+        notes.append(finding("critical.lr_in_doubt", params=params, doubt=doubt, **where))
     if not rows:
-        raise FitError(f"none of {len(curves)} curves reaches a target; the lowest is {_lowest(curves):.4g}")
+        raise FitError(finding("critical.none_reaches", curves=len(curves), lowest_loss=_lowest(curves)))
     params_column, batch_column, steps_column, target_column = np.array(rows).T
     return StepsTable.of(params_column, batch_column, steps_column, target_column, notes=notes)
 
@@ -199,18 +198,18 @@ def common_targets(curves: Sequence[LossCurve], count: int = 5) -> dict[float, F
     return found
 
 
-def _lr_doubt(rates: Sequence[float], best: int) -> str:
+def _lr_doubt(rates: Sequence[float], best: int) -> Finding | None:
     of_value = same_value(np.array(rates))  # one rate printed with other digits is no other rate
     if (highest := int(of_value.max())) == 0:
-        return "one learning rate only"
+        return finding("critical.one_lr")
     if of_value[best] in (0, highest):
-        return "the best learning rate tried lies at the edge of the sweep for some target"
-    return ""
+        return finding("critical.lr_at_edge")
+    return None
 
 
-def _lowest(curves: Sequence[LossCurve]) -> float:
+def _lowest(curves: Sequence[LossCurve]) -> float | None:
     losses = [c.loss[np.isfinite(c.loss)] for c in curves]
-    return min((float(loss.min()) for loss in losses if len(loss)), default=float("nan"))
+    return min((float(loss.min()) for loss in losses if len(loss)), default=None)
 
 
 def _falling(x: Floats, y: Floats) -> tuple[Floats, Floats]:

@@ -38,6 +38,7 @@ from lawfit.estimate.numerics.scoring import group_starts
 from lawfit.estimate.numerics.snapping import PARAMS_TOLERANCE, SETTING_TOLERANCE, TOKENS_TOLERANCE
 from lawfit.estimate.numerics.sweeps import sweep_parabola
 from lawfit.estimate.numerics.varpro import PowerSum, Term, best_start, global_minima, resampled_minima, same_minimum
+from lawfit.findings import finding
 from lawfit.laws.critical_batch import ThreeTerm
 from lawfit.records import OptimumStatus
 
@@ -88,7 +89,7 @@ def best_over_lr(
         inside = best.status in (OptimumStatus.INSIDE, OptimumStatus.FLAT)
         rows.append((size, length, batch, best.loss, 0.0 if inside else 1.0))
     if not rows:
-        raise NotEnoughData("no run finished, so there is no loss to fit")
+        raise NotEnoughData(finding("critical.nothing_finished"))
     out_n, out_d, out_b, out_y, edge = np.array(rows).T
     return BatchRuns(params=out_n, tokens=out_d, batch_tokens=out_b, loss=out_y, edge=edge > 0)
 
@@ -117,13 +118,14 @@ def fit_three_term(
     steps = runs.tokens / runs.batch_tokens
     scales = np.unique(np.column_stack([runs.params, runs.tokens]), axis=0, return_inverse=True)[1].ravel()
     if np.bincount(scales).max(initial=0) < 3:
-        raise NotEnoughData("no scale has three batch sizes; a trade-off between batch and steps needs them")
+        raise NotEnoughData(finding("critical.few_batches_of_scale"))
     columns = {"params": runs.params, "batch": runs.batch_tokens, "steps": steps}
     if np.ptp(np.log(runs.params)) < 0.1:
         del columns["params"]  # one size: its term is part of the floor
     names = tuple(n for n in _NAMES if "params" in columns or n not in ("A", "alpha"))
     if len(runs) <= len(names):
-        raise NotEnoughData(f"{len(runs)} batches cannot give {len(names)} parameters; {2 * len(names)} are a start")
+        few = {"batches": len(runs), "parameters": len(names), "needed": 2 * len(names)}
+        raise NotEnoughData(finding("critical.few_rows", **few))
     logs = {name: np.log(column) for name, column in columns.items()}
     centres = {name: float(x.mean()) for name, x in logs.items()}
     problem = PowerSum(

@@ -21,6 +21,7 @@ from lawfit.estimate.loss.fit import quick_fit
 from lawfit.estimate.loss.forms import FORMS
 from lawfit.estimate.loss.result import AsymptotePrior, FormDraws
 from lawfit.estimate.numerics.newton import Bools, Floats
+from lawfit.findings import Found, finding
 
 # The four below: compared on simulated laws (those of tests/benchmarks/loss_choice.py), with the public sources already
 # seen. Chosen by leaving out one family of them after another they come out alike, but for a tolerance of 8. Simulated
@@ -54,7 +55,7 @@ class FormBacktest:
     bias: float  # mean of log observed - log predicted
     weight: float  # in the average; 0 where rejected
     rejected: bool
-    reason: str  # why, or ""
+    reason: Found  # why, or ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,28 +96,23 @@ def cuts(log_flops: Floats, clusters: NDArray[np.intp]) -> list[Cut]:
             found.append(Cut(inner=inner, beyond=beyond))
     if not found:
         budgets = len(np.unique(np.round(log_flops / np.log(10), 1)))
-        raise NotEnoughData(
-            f"{len(log_flops)} scales at {budgets} budgets are too few to hold the larger ones back: it takes "
-            f"{FEWEST_BELOW} smaller ones and {FEWEST_ABOVE} larger, the largest {10**BEYOND:.2g} times beyond"
-        )
+        needed = {"smaller": FEWEST_BELOW, "larger": FEWEST_ABOVE, "beyond": 10**BEYOND}
+        raise NotEnoughData(finding("loss.few_budgets", scales=len(log_flops), budgets=budgets, **needed))
     return found
 
 
-def candidates(forms: Sequence[str], columns: Sequence[Floats], labels: NDArray[np.intp]) -> dict[Candidate, str]:
+def candidates(forms: Sequence[str], columns: Sequence[Floats], labels: NDArray[np.intp]) -> dict[Candidate, Found]:
     """What is tried on these runs, each with why it has too few of them, or an empty string."""
-    found = {}
+    found: dict[Candidate, Found] = {}
     for without in WINDOWS:
         clusters = len(np.unique(labels[window(columns, without)]))
         if without and clusters < FEWEST_BELOW:
             continue
         for form in forms:
-            needed = PER_PARAMETER * len(FORMS[form].names)
-            few = form not in SIMPLEST and clusters < needed
-            found[Candidate(form, without)] = (
-                f"{len(FORMS[form].names)} parameters want {needed} runs or more, and there are {clusters}"
-                if few
-                else ""
-            )
+            parameters = len(FORMS[form].names)
+            needed = PER_PARAMETER * parameters
+            few = finding("loss.few_for_form", parameters=parameters, needed=needed, runs=clusters)
+            found[Candidate(form, without)] = few if form not in SIMPLEST and clusters < needed else ""
     return found
 
 
@@ -132,7 +128,7 @@ def trial_fit(
     labels: NDArray[np.intp],
     cut: Cut,
     asymptote: AsymptotePrior | float | None,
-) -> FormDraws | str:
+) -> FormDraws | Found:
     """The fit below a cut, or why there is none."""
     below, index = [x[cut.inner] for x in columns], labels[cut.inner]
     rows = window(below, candidate.without)
@@ -143,14 +139,16 @@ def trial_fit(
             form=candidate.form,
             asymptote=asymptote if FORMS[candidate.form].asymptote else None,
         )
-    except (FitError, ValueError) as error:
+    except FitError as error:
+        return error.finding
+    except ValueError as error:
         return str(error)
 
 
-def errors_above(found: FormDraws | str, columns: Sequence[Floats], cut: Cut) -> Floats:
+def errors_above(found: FormDraws | Found, columns: Sequence[Floats], cut: Cut) -> Floats:
     """log observed - log predicted of the runs above a cut; inf where the form has no prediction."""
     held = ~cut.inner
-    if isinstance(found, str):
+    if not isinstance(found, FormDraws):
         return np.full(int(held.sum()), np.inf)
     with np.errstate(all="ignore"):
         error = np.log(columns[2][held]) - np.log(found.loss(columns[0][held], columns[1][held]))
@@ -158,7 +156,9 @@ def errors_above(found: FormDraws | str, columns: Sequence[Floats], cut: Cut) ->
 
 
 def judge(
-    errors: Mapping[Candidate, Sequence[Floats]], why: Mapping[Candidate, str], kept_always: Collection[Candidate] = ()
+    errors: Mapping[Candidate, Sequence[Floats]],
+    why: Mapping[Candidate, Found],
+    kept_always: Collection[Candidate] = (),
 ) -> tuple[FormBacktest, ...]:
     """Every candidate, best first.
 
@@ -179,17 +179,17 @@ def judge(
     size = {each: float(np.mean([np.abs(e).mean() for e in found])) for each, found in errors.items()}
     best = min(size.values())
     if not np.isfinite(best):
-        raise FitError("no form of a loss law predicts the larger of these runs from the smaller")
+        raise FitError(finding("loss.no_form_predicts"))
     kept = {each: size[each] <= TOLERATED * best or (each in kept_always and np.isfinite(size[each])) for each in size}
     vote = {each: (best / max(size[each], 1e-12)) ** SHARPNESS if kept[each] else 0.0 for each in size}
     total = sum(vote.values())
 
-    def reason(each: Candidate) -> str:
+    def reason(each: Candidate) -> Found:
         if kept[each]:
             return ""
         if not np.isfinite(size[each]):
-            return why.get(each) or "no prediction for the larger runs"
-        return f"{size[each]:.2%} of loss off on the larger runs, {size[each] / best:.1f} times the best form's error"
+            return why.get(each) or finding("loss.no_prediction")
+        return finding("loss.worse_form", loss_fraction=size[each], times=size[each] / best)
 
     return tuple(
         FormBacktest(

@@ -41,6 +41,7 @@ from lawfit.estimate.loss.result import (
 from lawfit.estimate.loss.split_backtest import SplitBacktest, among, judge_split
 from lawfit.estimate.numerics.newton import Floats
 from lawfit.estimate.numerics.resample import cluster_index
+from lawfit.findings import Found, finding, found_of
 
 # What the drift is before the runs have spoken, as a share of the slope of log loss along compute, and how many
 # extrapolations that opinion and the runs' own are worth. Settled on simulated laws outside every form, and checked by
@@ -197,8 +198,11 @@ class LossEnsemble:
         return cls(
             fits=tuple(LossFit.from_json(fit) for fit in content["fits"]),
             backtests=tuple(
-                FormBacktest(**{**found, **{k: np.inf for k in ("error", "bias") if found[k] is None}})
+                FormBacktest(
+                    **{**found, **{k: np.inf for k in ("error", "bias") if found[k] is None}, "reason": reason}
+                )
                 for found in content["backtests"]
+                for reason in [found_of(found["reason"])]
             ),
             drift=Drift(**content["drift"]),
             level=content["level"],
@@ -246,15 +250,15 @@ def fit_ensemble(
         each: [errors_above(found, columns, cut) for found, cut in zip(trials[each], parted, strict=True)]
         for each in tried
     }
-    why = {each: found for each in tried for found in trials[each] if isinstance(found, str)}
+    why = {each: found for each in tried for found in trials[each] if not isinstance(found, FormDraws)}
     ready = {Candidate(fit.form, 0.0): fit for fit in made}
     backtests = judge(errors, why, [each for each, fit in ready.items() if fit.certificate.certified])
     kept = {Candidate(b.form, b.without): b for b in backtests if not b.rejected}
-    base = trials.get(Candidate("additive", 0.0), ["not among the forms"] * len(parted))
+    base = trials.get(Candidate("additive", 0.0), [""] * len(parted))
     split = judge_split({each: trials[each] for each in kept}, base, columns, parted, index)
     counts = {Candidate(each.form, each.without): each.weight for each in split}
     fits: list[LossFit] = []
-    lost: dict[Candidate, str] = {}
+    lost: dict[Candidate, Found] = {}
     for candidate, each in kept.items():
         rows = window(columns, each.without)
         try:
@@ -271,9 +275,9 @@ def fit_ensemble(
                 )
             )
         except FitError as error:
-            lost[candidate] = str(error)
+            lost[candidate] = error.finding
     if not fits:
-        raise FitError("no form of a loss law that predicts the larger of these runs can be fitted to all of them")
+        raise FitError(finding("loss.no_form_fits"))
     backtests = tuple(_without(b, lost.get(Candidate(b.form, b.without))) for b in backtests)
     split = among([each not in lost for each in kept], split)
     whole = LossEnsemble(
@@ -289,7 +293,7 @@ def _resamples(asked: int, weight: float) -> int:
     return min(asked, max(FEWEST_RESAMPLES, round(2 * weight * asked)))
 
 
-def _without(backtest: FormBacktest, lost: str | None) -> FormBacktest:
+def _without(backtest: FormBacktest, lost: Found | None) -> FormBacktest:
     return backtest if lost is None else replace(backtest, rejected=True, weight=0.0, reason=lost)
 
 
@@ -298,7 +302,7 @@ def _mean(values: Sequence[float] | Floats, weights: Sequence[float]) -> float:
     return float(np.average(values, weights=weights if sum(weights) > 0 else None))
 
 
-def _missed(below: Sequence[FormDraws | str], whole: LossEnsemble, columns: Sequence[Floats], cut: Cut) -> float:
+def _missed(below: Sequence[FormDraws | Found], whole: LossEnsemble, columns: Sequence[Floats], cut: Cut) -> float:
     """Squared error of slope above a cut (log loss per decade of compute) of the members, less what noise would do.
 
     The weighted mean over members, not the error of their average: above one cut errors of both signs cancel by luck.
@@ -324,7 +328,7 @@ def _slope(whole: LossEnsemble, columns: Sequence[Floats], log_flops: Floats) ->
 def _drift(seen: Sequence[float], slope: float) -> Drift:
     """What the runs showed, together with the opinion before them."""
     if not np.isfinite(slope):
-        raise FitError("the loss laws that these runs support have no value at their largest scale")
+        raise FitError(finding("loss.no_value"))
     mine = max(float(np.mean(seen)), 0.0)
     freedom = PRIOR_FREEDOM + SEEN_FREEDOM
     variance = (PRIOR_FREEDOM * (PRIOR_SHARE * slope) ** 2 + SEEN_FREEDOM * mine) / freedom

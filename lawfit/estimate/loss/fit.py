@@ -40,6 +40,7 @@ from lawfit.estimate.numerics.newton import Bools, Floats, Minima, Penalty, mini
 from lawfit.estimate.numerics.quantiles import normal_quantile
 from lawfit.estimate.numerics.resample import cluster_index, cluster_weights, interval
 from lawfit.estimate.numerics.varpro import PowerSum, best_start, same_minimum
+from lawfit.findings import finding
 
 __all__ = ["Allocation", "AsymptoteCase", "AsymptotePrior", "Interval", "LossFit", "LossPrediction", "fit_loss"]
 
@@ -161,10 +162,8 @@ class _Fit:
         self._begin_at({place: mean for place, (mean, _) in self.priors.items() if place} | self.dropped)
         self.fitted = int((~self.frozen).sum())
         if len(self.log_y) <= self.fitted:
-            raise NotEnoughData(
-                f"{len(self.log_y)} runs cannot give the {self.fitted} parameters of {form.formula}; "
-                f"{self.fitted + 1} or more are needed, better 20"
-            )
+            few = {"runs": len(self.log_y), "parameters": self.fitted, "needed": self.fitted + 1}
+            raise NotEnoughData(finding("loss.few_runs", **few, formula=form.formula))
 
     def _dropped(self) -> dict[int, float]:
         """Place in theta -> value, of the terms of inputs that no run varies: held where they add nothing."""

@@ -18,6 +18,7 @@ import numpy as np
 from lawfit.errors import FitError
 from lawfit.estimate.numerics.newton import MAX_STEPS, Bools, Floats, Minima, Penalty, System, minimise
 from lawfit.estimate.numerics.varpro import PowerSum, Term, global_minima, resampled_minima, same_minimum
+from lawfit.findings import finding
 
 # theta (r, k), centred logs (n, inputs) -> log loss (r, n), and its derivatives (r, k, n)
 Formula = Callable[[Floats, Floats], tuple[Floats, Floats]]
@@ -125,7 +126,7 @@ class LossForm:
             theta = minimise(problem.with_delta(delta), theta, weights, frozen=frozen, penalty=penalty).theta
         found = minimise(problem, theta, weights, frozen=frozen, penalty=penalty)
         if not np.isfinite(found.objective).any():
-            raise FitError(f"no start of the form '{self.name}' gives a finite loss for these runs")
+            raise FitError(finding("loss.no_start", form=self.name))
         return found
 
     def search_resamples(

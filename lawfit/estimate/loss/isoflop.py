@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.loss.result import FormDraws
 from lawfit.estimate.numerics.quantiles import student_quantile
+from lawfit.findings import finding
 
 Floats = NDArray[np.float64]
 
@@ -146,10 +147,8 @@ def isoflop(params: ArrayLike, tokens: ArrayLike, loss: ArrayLike) -> IsoFlop:
         else:
             found.append(profile)
     if len(found) < FEWEST_BUDGETS:
-        raise NotEnoughData(
-            f"{len(found)} budgets have a lowest loss inside {FEWEST_SIZES} sizes or more, and a law through the "
-            f"minima takes {FEWEST_BUDGETS}"
-        )
+        few = {"budgets": len(found), "sizes": FEWEST_SIZES, "needed": FEWEST_BUDGETS}
+        raise NotEnoughData(finding("loss.few_profiles", **few))
     return _law(found, left_out)
 
 

@@ -24,15 +24,14 @@ from lawfit.estimate.numerics.certificate import Certificate, search_is_sound
 from lawfit.estimate.numerics.newton import Floats
 from lawfit.estimate.numerics.snapping import PARAMS_TOLERANCE, indexed, snap
 from lawfit.estimate.observe.observations import observe
+from lawfit.findings import Finding, Found, code_of, finding
 from lawfit.laws.lent import log_asymptote
 from lawfit.laws.loss import AdditiveLaw
 from lawfit.laws.loss_units import LENT_IN
 from lawfit.records import FitStatus, Run, SizedLoss
-from lawfit.units import counted, format_percent, format_quantity
 
 LOSS_SCALES: Final = 6  # one more than the parameters of the additive law
 LOSS_RESAMPLES: Final = 300
-_NEED_BOTH: Final = "they need runs that vary both parameters and tokens"
 HELD_ASIDE: Final = 0.1  # share by which the asymptote is moved when it is held
 
 
@@ -42,7 +41,7 @@ class LossLaw:
 
     status: FitStatus
     payload: Mapping[str, Any]
-    missing: str
+    missing: Found  # empty where it is certified
 
 
 def lent_asymptote(without_laws: Sequence[str] = ()) -> AsymptotePrior | None:
@@ -74,10 +73,7 @@ def loss_law(
     """
     points, sentences = _best_of_scales(runs, losses, held)
     if len(points[0]) < LOSS_SCALES:
-        raise NotEnoughData(
-            f"a law of the loss takes {LOSS_SCALES} scales (pairs of parameters and tokens) or more, better 20; these "
-            f"runs have {len(points[0])}"
-        )
+        raise NotEnoughData(finding("loss.few_scales", scales=len(points[0]), needed=LOSS_SCALES))
     status = FitStatus.OK
     form, same = _form_of(points)
     sentences += [same] if same else []
@@ -92,26 +88,21 @@ def loss_law(
         lent = None if asymptote is None or same else _lent(points, asymptote)
     elif lender is None or asymptote is None:
         status = FitStatus.UNCERTIFIED
-        sentences.append("no published law lends an asymptote to it, and the runs alone do not carry it")
+        sentences.append(finding("loss.nobody_lends"))
     elif points[2].max() <= asymptote.mean:
-        raise NotEnoughData(
-            f"the runs alone do not carry a law of the loss ({doubt(free.certificate)}), and published laws lend "
-            f"nothing: their asymptote is about {asymptote.mean:.2g} nats per token, and every loss here is below it"
-        )
+        why = doubt(free.certificate)
+        raise NotEnoughData(finding("loss.below_asymptote", why=why, asymptote=asymptote.mean))
     else:
         lent_by = list(lender.laws)
-        sentences.append(
-            f"the runs alone do not carry it ({doubt(free.certificate)}); its asymptote is lent by published laws "
-            f"(about {asymptote.mean:.2g} {LENT_IN}, a factor {np.exp(asymptote.log_sd):.2f} either way: "
-            f"{', '.join(lent_by)})"
-        )
+        about = {"asymptote": asymptote.mean, "unit": LENT_IN, "factor": np.exp(asymptote.log_sd), "laws": lent_by}
+        sentences.append(finding("loss.asymptote_lent", why=doubt(free.certificate), **about))
         fit = lent = fit_loss(*points, form=form, rng=rng, resamples=LOSS_RESAMPLES, asymptote=asymptote)
         sound = search_is_sound(fit.certificate.search) and not fit.certificate.at_bound
         status = FitStatus.SPARSE if sound else FitStatus.UNCERTIFIED
     found = fit.certificate
     if status is FitStatus.SPARSE and found.weak:
-        sentences.append(f"{', '.join(found.weak)}: not determined one by one; the loss is, as its interval says")
-    ensemble, alone = (None, _NEED_BOTH) if same else _forms(points, fit, rng, asymptote)
+        sentences.append(finding("loss.one_by_one", parameters=found.weak))
+    ensemble, alone = (None, finding("loss.needs_both")) if same else _forms(points, fit, rng, asymptote)
     further, lacking = fit_further_forms(
         [*runs, *losses], rng, held=held, asymptote=asymptote, without_laws=without_laws
     )
@@ -128,14 +119,20 @@ def loss_law(
             {"params": n, "tokens": d, "loss": y}
             for n, d, y in zip(*(column.tolist() for column in points), strict=True)
         ],
-        "words": f"{formula_words(fit, ensemble)}; through the best run of {counted(len(points[0]), 'scale')}",
-        "lines": [forms_words(ensemble, alone), *(found["words"] for found in further.values()), *_not_fitted(lacking)],
+        "words": finding("loss.law", law=_formula(fit, ensemble), scales=len(points[0])),
+        "lines": [
+            _forms_tried(ensemble, alone),
+            *(form["words"] for form in further.values()),
+            *([finding("loss.not_fitted", forms=[*lacking.values()])] if lacking else []),
+        ],
         "reasons": list(found.reasons),
         "sentences": [*sentences, *found.warnings],
         "lent_by": lent_by,
     }
-    nobody = "" if lender else ", and no published law lends an asymptote"
-    missing = f"fitted, but not certified: {doubt(found)}{nobody}" if status is FitStatus.UNCERTIFIED else ""
+    missing: Found = ""
+    if status is FitStatus.UNCERTIFIED:
+        why = doubt(found)
+        missing = finding("laws.not_certified", why=why) if lender else finding("loss.not_lent_to", why=why)
     return LossLaw(status=status, payload=payload, missing=missing)
 
 
@@ -147,28 +144,24 @@ def same_input(points: Sequence[Floats]) -> dict[str, float] | None:
     return None
 
 
-def _form_of(points: Sequence[Floats]) -> tuple[str, str]:
-    """The form that is fitted first, and a sentence where it is less than the additive law."""
+def _form_of(points: Sequence[Floats]) -> tuple[str, Finding | None]:
+    """The form that is fitted first, and why where it is less than the additive law."""
     same = same_input(points)
     if same is None:
-        return "additive", ""
+        return "additive", None
     ((name, value),) = same.items()
-    words, form = ("tokens", "params_alone") if name == "tokens" else ("parameters", "tokens_alone")
-    other = "parameters" if name == "tokens" else "tokens"
-    return form, (
-        f"all runs have about {format_quantity(value)} {words}, so nothing shows how the loss moves with {words}: the "
-        f"law is one in {other} alone, and holds there"
-    )
+    other = "params" if name == "tokens" else "tokens"
+    return f"{other}_alone", finding("loss.one_amount", input=name, value=value, other=other)
 
 
 def _best_of_scales(
     runs: Sequence[Run], losses: Sequence[SizedLoss], held: Sequence[Run] = ()
-) -> tuple[tuple[Floats, Floats, Floats], list[str]]:
-    """Params, tokens and lowest loss of each scale, and a sentence on each kind of run that is left out."""
+) -> tuple[tuple[Floats, Floats, Floats], list[Found]]:
+    """Params, tokens and lowest loss of each scale, and a note on each kind of run that is left out."""
     every: list[Measured] = [*runs, *losses]
     ordinary, notes = ordinary_runs(every, held)
     if every and not ordinary:
-        raise NotEnoughData(f"no run is left for a law of the loss: {'; '.join(notes)}")
+        raise NotEnoughData(finding("loss.none_ordinary", left_out=notes))
     swept = [run for run in ordinary if isinstance(run, Run)]
     stated = [row for row in ordinary if isinstance(row, SizedLoss)]
     columns = np.empty((3, 0))
@@ -193,7 +186,7 @@ def _lent(points: Sequence[Floats], asymptote: AsymptotePrior) -> FormDraws | No
 
 def _forms(
     points: Sequence[Floats], fit: LossFit, rng: np.random.Generator, asymptote: AsymptotePrior | None
-) -> tuple[LossEnsemble | None, str]:
+) -> tuple[LossEnsemble | None, Found]:
     """The forms that a backtest keeps, or why there is none."""
     try:
         ensemble = fit_ensemble(
@@ -205,52 +198,36 @@ def _forms(
             level=fit.level,
         )
     except FitError as error:
-        return None, str(error)
+        return None, error.finding
     return ensemble, ""
 
 
-def formula_words(fit: LossFit, ensemble: LossEnsemble | None = None) -> str:
+def _formula(fit: LossFit, ensemble: LossEnsemble | None = None) -> Finding:
     """The additive law with its numbers; without them where the runs leave some open or a backtest rejects it."""
     if ensemble is not None and "additive" not in {each.form for each in ensemble.fits}:
-        return (
-            "loss at a scale, with its interval; not by the additive law, which tells larger runs worse than others do"
-        )
+        return finding("loss.not_by_additive")
+    values = {name: interval.value for name, interval in fit.parameters.items()}
     if fit.form != "additive":
-        numbers = ", ".join(f"{name} {value.value:.3g}" for name, value in fit.parameters.items())
-        return f"loss = {EVERY_FORM[fit.form].formula}, with {numbers}"
+        numbers = [finding("loss.number", name=name, value=value) for name, value in values.items()]
+        return finding("loss.form_with", formula=EVERY_FORM[fit.form].formula, numbers=numbers)
     if weak := fit.certificate.weak:  # a formula would say more than is known
-        return f"loss at a scale, with its interval; not {', '.join(weak)}, which the runs do not determine"
-    natural = {name: f"{interval.value:.3g}" for name, interval in fit.parameters.items()}
-    return "loss = {E} + {A} / parameters^{alpha} + {B} / tokens^{beta}".format(**natural)
+        return finding("loss.open_numbers", parameters=weak)
+    return finding("loss.additive", **values)
 
 
-def forms_words(ensemble: LossEnsemble | None, alone: str) -> str:
-    """Which forms of the law were kept, which not, and why, in one line."""
+def _forms_tried(ensemble: LossEnsemble | None, alone: Found) -> Finding:
+    """Which forms of the law were kept and which not, or why there is one alone."""
     if ensemble is None:
-        return f"one form of the law{'' if alone == _NEED_BOTH else ' (additive)'}, others not compared: {alone}"
+        both = code_of(alone) != "loss.needs_both"
+        return finding("loss.additive_form", why=alone) if both else finding("loss.one_form", why=alone)
     kept = [b for b in ensemble.by_form() if not b.rejected]
     out = [b for b in ensemble.by_form() if b.rejected]
-    shares = ", ".join(f"{form_name(b.form)} {b.weight:.0%}" for b in kept)
-    first = f"average of {shares}" if len(kept) > 1 else form_name(kept[0].form)
-    words = f"form of the law: {first} (fitted on smaller runs, {format_percent(kept[0].error)} off on larger ones)"
-    if out:
-        words += "; rejected: " + ", ".join(f"{form_name(b.form)} ({_off(b.error)})" for b in out)
-    return words
-
-
-def _not_fitted(lacking: Mapping[str, str]) -> list[str]:
-    return [f"not fitted: {'; '.join(lacking.values())}"] if lacking else []
-
-
-def form_name(form: str) -> str:
-    """As people call it."""
-    return {"compute_only": "compute alone", "power": "no asymptote", "kaplan": "Kaplan", "farseer": "Farseer"}.get(
-        form, form
+    return finding(
+        "loss.forms",
+        kept=[{"form": b.form, "weight": b.weight} for b in kept],
+        error=kept[0].error,
+        rejected=[{"form": b.form, "error": b.error if np.isfinite(b.error) else None} for b in out],
     )
-
-
-def _off(error: float) -> str:
-    return f"{format_percent(error)} off" if np.isfinite(error) else "too few runs"
 
 
 def asymptotes(fit: LossFit, free: FormDraws | None, lent: FormDraws | None) -> list[dict[str, Any]]:
@@ -282,13 +259,10 @@ def asymptote_cases(stored: Sequence[Mapping[str, Any]], params: float, tokens: 
     return found
 
 
-def doubt(report: Certificate) -> str:
-    """Why a fit is not certified, and the run that would help most, in one sentence."""
+def doubt(report: Certificate) -> Found:
+    """Why a fit is not certified, and the run that would help most."""
     if not report.weak:
         return report.reasons[0]
-    said = f"they do not determine {', '.join(report.weak)}"
-    if report.needed_runs:
-        at = report.needed_runs[0].inputs
-        where = f"{format_quantity(at['params'], 2)} parameters on {format_quantity(at['tokens'], 2)} tokens"
-        said += f"; one run of {where} would help most"
-    return said
+    return finding(
+        "loss.open", parameters=report.weak, run=report.needed_runs[0].inputs if report.needed_runs else None
+    )

@@ -15,6 +15,7 @@ from lawfit.estimate.numerics.certificate import Certificate
 from lawfit.estimate.numerics.newton import Floats
 from lawfit.estimate.numerics.quantiles import normal_quantile
 from lawfit.estimate.numerics.resample import interval, tail
+from lawfit.findings import finding
 from lawfit.laws.loss import AdditiveLaw
 
 FARTHEST: Final = 30.0  # ln of a loss, either way, at which a form that runs away ends: still a number
@@ -219,11 +220,9 @@ class LossFit(FormDraws):
 
     def _laws(self, theta: Floats, *, scalar: bool = False) -> AdditiveLaw:
         if not scalar and (weak := self.certificate.weak):
-            raise FitError(
-                f"no allocation or inversion follows from this fit: the runs do not determine {', '.join(weak)}"
-            )
+            raise FitError(finding("loss.no_inversion", parameters=weak))
         if self.form != "additive":
-            raise FitError(f"compute-optimal scales and inversions need the additive form, this fit is '{self.form}'")
+            raise FitError(finding("loss.additive_alone", form=self.form))
         natural = EVERY_FORM[self.form].natural(theta, np.array(self.centre))
         return AdditiveLaw(**{name: float(value[0]) if scalar else value for name, value in natural.items()})
 

@@ -22,6 +22,7 @@ from lawfit.estimate.loss.backtest import SHARPNESS, Candidate, Cut
 from lawfit.estimate.loss.isoflop import ISOFLOP, ProfileLaw, isoflop
 from lawfit.estimate.loss.result import FormDraws
 from lawfit.estimate.numerics.newton import Floats
+from lawfit.findings import Found
 
 # Chosen on 100 simulated studies (six kinds of true law, one with a valley of a width of its own, one with small runs
 # badly tuned), before any public source was scored (CHANGELOG, Decisions): sharpness 1 to 3 are alike, so that of the
@@ -98,8 +99,8 @@ def displacement(log_law: LogLaw, log_params: Floats, log_tokens: Floats, log_lo
 
 
 def judge_split(
-    trials: Mapping[Candidate, Sequence[FormDraws | str]],
-    base: Sequence[FormDraws | str],
+    trials: Mapping[Candidate, Sequence[FormDraws | Found]],
+    base: Sequence[FormDraws | Found],
     columns: Sequence[Floats],
     cuts: Sequence[Cut],
     labels: NDArray[np.intp],
@@ -119,7 +120,7 @@ def judge_split(
         return ()
     logs = [np.log(x) for x in columns]
     laws: dict[Candidate, list[LogLaw | None]] = {
-        each: [None if isinstance(trial, str) else form_law(trial) for trial in found]
+        each: [form_law(trial) if isinstance(trial, FormDraws) else None for trial in found]
         for each, found in trials.items()
         if each.form not in NO_SPLIT
     }
@@ -177,8 +178,8 @@ def form_law(trial: FormDraws) -> LogLaw:
     return law
 
 
-def _profiles(columns: Sequence[Floats], cut: Cut, base: FormDraws | str) -> LogLaw | None:
-    if isinstance(base, str):
+def _profiles(columns: Sequence[Floats], cut: Cut, base: FormDraws | Found) -> LogLaw | None:
+    if not isinstance(base, FormDraws):
         return None
     try:
         found = isoflop(*(x[cut.inner] for x in columns))

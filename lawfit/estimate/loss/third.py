@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -17,13 +17,12 @@ from lawfit.errors import FitError
 from lawfit.estimate.loss.fit import AsymptotePrior, LossFit, fit_loss
 from lawfit.estimate.loss.forms import SAME_INPUT
 from lawfit.estimate.loss.forms_further import EVERY_FORM, form_varying
-from lawfit.estimate.loss.result import Interval
 from lawfit.estimate.numerics.certificate import search_is_sound
 from lawfit.estimate.observe.repeated import EPOCHS, REPEATED, UNIQUE, is_repeated, number, repeats
 from lawfit.factors import spellings
+from lawfit.findings import Finding, Found, finding
 from lawfit.laws.lent import excess_params_scale
 from lawfit.records import FitStatus, Run, RunStatus, SizedLoss
-from lawfit.units import format_quantity
 
 Measured = Run | SizedLoss
 AnyRun = TypeVar("AnyRun", bound=Run | SizedLoss)
@@ -33,7 +32,6 @@ FURTHER_RESAMPLES: Final = 100
 _SHARE: Final = ("active_fraction", "active_share")
 _SPARSITY: Final = ("sparsity",)
 _EXPERTS: Final = ("num_experts", "n_experts", "experts", "number_of_experts", "moe_num_experts")
-_INPUTS: Final = {"params": "parameters", "tokens": "tokens"}
 COLUMNS: Final = frozenset((*UNIQUE, *EPOCHS, *_SHARE, *_SPARSITY, *_EXPERTS))
 
 
@@ -58,61 +56,35 @@ def _experts(run: Measured) -> float | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Third:
-    """One further input: where it is read, and what people call it."""
+    """One further input: how it is read, and from which columns."""
 
     of: Callable[[Measured], float | None]
-    columns: str
-    what: str  # that the runs do not say
-    alike: str  # that all runs have in common where the form has nothing to fit
-    label: str
-    another: str  # what runs that are not ordinary have
+    columns: tuple[str, ...]
 
 
+REPEATS: Final = "data_constrained"
 THIRDS: Final[Mapping[str, Third]] = {
-    "data_constrained": Third(
-        of=repeats,
-        columns="unique_tokens or epochs",
-        what="how many different tokens they saw",
-        alike=f"fewer than {FEWEST} scales have runs that repeat their tokens",
-        label="data-constrained",
-        another="",
-    ),
-    "moe_sparsity": Third(
-        of=_active,
-        columns="active_fraction or sparsity",
-        what="which share of their experts is active",
-        alike=f"fewer than {FEWEST} scales have another share of active experts than most runs",
-        label="sparsity of experts",
-        another="share of active experts",
-    ),
-    "experts": Third(
-        of=_experts,
-        columns="num_experts",
-        what="how many experts they have",
-        alike=f"fewer than {FEWEST} scales have another number of experts than most runs",
-        label="number of experts",
-        another="number of experts",
-    ),
+    REPEATS: Third(of=repeats, columns=(UNIQUE[0], EPOCHS[0])),
+    "moe_sparsity": Third(of=_active, columns=(_SHARE[0], _SPARSITY[0])),
+    "experts": Third(of=_experts, columns=(_EXPERTS[0],)),
 }
+_OTHERS: Final = tuple(name for name in THIRDS if name != REPEATS)
 
 
-def ordinary_runs(runs: Sequence[AnyRun], held: Sequence[Run] = ()) -> tuple[list[AnyRun], list[str]]:
-    """Runs that the additive law is for, and a sentence on each kind of others.
+def ordinary_runs(runs: Sequence[AnyRun], held: Sequence[Run] = ()) -> tuple[list[AnyRun], list[Found]]:
+    """Runs that the additive law is for, and a note on each kind of others.
 
     `held` are the runs that the laws of other quantities are fitted to, where those hold at a level: the usual one.
     """
-    kept, notes = list(runs), []
+    kept, notes = list(runs), list[Found]()
     fresh = [run for run in kept if not is_repeated(run)]
     if len(fresh) < len(kept):
-        notes.append(f"{len(kept) - len(fresh)} runs that repeat their tokens do not enter the additive law")
+        notes.append(finding("loss.repeats_left_out", runs=len(kept) - len(fresh)))
         kept = fresh
-    for third in (third for third in THIRDS.values() if third.another):
-        same, usual = _at_usual(kept, third, held)
+    for name in _OTHERS:
+        same, usual = _at_usual(kept, THIRDS[name], held)
         if len(same) < len(kept):
-            notes.append(
-                f"{len(kept) - len(same)} runs with another {third.another} than {usual:g} do not enter the additive "
-                "law"
-            )
+            notes.append(finding("loss.others_left_out", runs=len(kept) - len(same), form=name, usual=usual))
             kept = same
     return kept, notes
 
@@ -134,11 +106,11 @@ def _ordinary_otherwise(runs: Sequence[Measured], name: str, held: Sequence[Run]
     The number of experts and the share that is active go together in most tables, so the forms of these two take runs
     with any value of the other.
     """
-    if name != "data_constrained":
+    if name != REPEATS:
         return [run for run in runs if not is_repeated(run)]
     kept = list(runs)
-    for third in (third for third in THIRDS.values() if third.another):
-        kept, _ = _at_usual(kept, third, held)
+    for other in _OTHERS:
+        kept, _ = _at_usual(kept, THIRDS[other], held)
     return kept
 
 
@@ -146,7 +118,7 @@ def usual_inputs(runs: Sequence[Measured], held: Sequence[Run] = ()) -> dict[str
     """Third input of ordinary runs by form: tokens read once, and a dense model where they do not say."""
     ordinary, _ = ordinary_runs(runs, held)
     said = {name: [v for run in ordinary if (v := third.of(run)) is not None] for name, third in THIRDS.items()}
-    return {name: 1.0 if name == "data_constrained" or not said[name] else _usual(said[name]) for name in said}
+    return {name: 1.0 if name == REPEATS or not said[name] else _usual(said[name]) for name in said}
 
 
 def fit_further_forms(
@@ -156,8 +128,8 @@ def fit_further_forms(
     held: Sequence[Run] = (),
     asymptote: AsymptotePrior | None = None,
     without_laws: Sequence[str] = (),
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """Payload of each form that these runs allow, and for each other one a sentence on what it lacks.
+) -> tuple[dict[str, Any], dict[str, Found]]:
+    """Payload of each form that these runs allow, and for each other one what it lacks.
 
     Each form is fitted to the runs that are ordinary in the inputs of the other forms.
 
@@ -168,7 +140,7 @@ def fit_further_forms(
     without_laws : published laws that must lend nothing
     """
     fitted: dict[str, Any] = {}
-    missing: dict[str, str] = {}
+    missing: dict[str, Found] = {}
     # of the runs whose law the effect of a further input is held against
     usual_of = usual_inputs(runs, held) if runs else {}
     for name, third in THIRDS.items():
@@ -177,18 +149,19 @@ def fit_further_forms(
         usual = usual_of.get(name, 1.0)
         apart = np.abs(np.log(points[3] / usual)) > np.log(REPEATED)
         if all(third.of(run) is None for run in runs):
-            missing[name] = f"{third.label}: the runs do not say {third.what} (column {third.columns})"
+            missing[name] = finding("loss.third_unsaid", form=name, columns=third.columns)
+        elif apart.sum() < FEWEST and len(others) < len(runs):
+            missing[name] = finding("loss.third_alike_otherwise", form=name, needed=FEWEST)
         elif apart.sum() < FEWEST:
-            among = " among those that are ordinary otherwise" if len(others) < len(runs) else ""
-            missing[name] = f"{third.label}: {third.alike}{among}"
+            missing[name] = finding("loss.third_alike", form=name, needed=FEWEST)
         else:
             try:
                 fitted[name] = _fitted(name, points, rng, asymptote, without_laws)
             except FitError as error:
-                missing[name] = f"{third.label}: {error}"
+                missing[name] = error.finding
                 continue
-            fitted[name] |= {"usual": usual, "words": _words(fitted[name], int(apart.sum()))}
-    return fitted, missing
+            fitted[name] |= {"usual": usual, "words": _said(fitted[name], int(apart.sum()))}
+    return fitted, {name: finding("loss.no_third", form=name, why=why) for name, why in missing.items()}
 
 
 def _fitted(
@@ -260,34 +233,20 @@ def _points(runs: Sequence[Measured], third: Third) -> np.ndarray:
     return np.array(sorted(best.values()), dtype=float).reshape(-1, 4).T
 
 
-def _words(stored: Mapping[str, Any], apart: int) -> str:
+def _said(stored: Mapping[str, Any], apart: int) -> Finding:
     fit = LossFit.from_json(stored["fit"])
-    scales = f"{fit.certificate.rows} scales, {apart} of them not ordinary"
-    said = "".join(
-        f"; all have about {format_quantity(value)} {_INPUTS[key]}, so it has no term in {_INPUTS[key]}"
-        for key, value in stored["same_input"].items()
+    return finding(
+        "loss.further_form",
+        form=fit.form,
+        formula=EVERY_FORM[fit.form].formula,
+        scales=fit.certificate.rows,
+        apart=apart,
+        parameters=[
+            {"name": name, **asdict(value), "open": name in fit.certificate.weak}
+            for name, value in fit.parameters.items()
+        ],
+        same=[{"input": name, "value": value} for name, value in stored["same_input"].items()],
+        lent=[name for name in stored["lent"] if name != "E"],
+        lent_by=stored["lent_by"],
+        asymptote_lent="E" in stored["lent"],
     )
-    if names := [name for name in stored["lent"] if name != "E"]:
-        said += f"; {', '.join(names)} lent by published laws ({', '.join(stored['lent_by'])})"
-    said += "; its asymptote lent by published laws" if "E" in stored["lent"] else ""
-    if "tokens_scale" in fit.parameters:
-        worth = fit.parameters["tokens_scale"]
-        span = "" if worth.low is None else f" ({worth.low:.3g} to {worth.high:.3g})"
-        if "tokens_scale" in fit.certificate.weak:
-            return (
-                f"data-constrained form through {scales}: how fast repeated tokens lose their worth is open, the loss "
-                f"is as its interval says{said}"
-            )
-        falls = f"what a repeated token is worth falls by e in {worth.value:.3g} passes{span}"
-        return f"data-constrained form: {falls}; {scales}{said}"
-    numbers = ", ".join(
-        _number_words(name, value, name in fit.certificate.weak) for name, value in fit.parameters.items()
-    )
-    what = "sparse experts" if fit.form == "moe_sparsity" else "a number of experts"
-    return f"form with {what} through {scales}: {EVERY_FORM[fit.form].formula}, with {numbers}{said}"
-
-
-def _number_words(name: str, value: Interval, is_open: bool) -> str:
-    """``lambda -0.12 (-0.2 to -0.05)``; open: the scales do not determine it."""
-    ends = "no interval" if value.low is None or value.high is None else f"{value.low:.3g} to {value.high:.3g}"
-    return f"{name.rstrip('_')} {value.value:.3g} ({ends}{', open' if is_open else ''})"

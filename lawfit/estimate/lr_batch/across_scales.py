@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.numerics.regression import PowerLaw
 from lawfit.estimate.numerics.resample import jackknife_covariance, size_clusters
+from lawfit.findings import finding
 from lawfit.laws.lr_batch import BENDS, SATURATING, AcrossScales
 
 Floats = NDArray[np.float64]
@@ -267,8 +268,8 @@ def _check(logs: _Logs) -> None:
         "sizes": (len(np.unique(logs.params)), 2),
         "horizons": (len(np.unique(logs.tokens)), 2),
         "batches": (len(np.unique(logs.batch)), 3),
-        "cells of size and horizon": (len(np.unique(np.column_stack([logs.params, logs.tokens]), axis=0)), 6),
+        "scales": (len(np.unique(np.column_stack([logs.params, logs.tokens]), axis=0)), 6),
     }
     for what, (count, needed) in found.items():
         if count < needed:
-            raise NotEnoughData(f"optima at {count} {what}; the law over scales needs {needed} or more")
+            raise NotEnoughData(finding("lr_batch.few_optima", of=what, count=count, needed=needed))

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lawfit.errors import FitError, NotEnoughData
+from lawfit.findings import finding
 from lawfit.laws.lr_batch import Form, Power, PowerScheduler, Saturating, StochasticOracle, Surge
 
 Floats = NDArray[np.float64]
@@ -248,7 +249,7 @@ def fit_power_scheduler(batch_tokens: ArrayLike, tokens: ArrayLike, lr: ArrayLik
     log_tokens, log_lr = np.log(_positive("tokens", tokens)), np.log(_positive("lr", lr))
     log_batch = np.log(_positive("batch_tokens", batch_tokens))
     if np.ptp(log_tokens) < np.log(1.01):
-        raise NotEnoughData("the power scheduler's law is one of the horizon: optima at two or more are needed")
+        raise NotEnoughData(finding("lr_batch.one_horizon"))
     (exponent, offset), _ = _line(log_tokens, log_lr - log_batch)
     per_sequence = PowerScheduler(factor=1.0, exponent=0.0)(1.0, 1.0)  # rate of one token per step at factor 1
     return PowerScheduler(factor=float(np.exp(offset) / per_sequence), exponent=exponent)
@@ -264,7 +265,7 @@ def fit_max_initial_lr(depth: ArrayLike, width: ArrayLike, lr: ArrayLike) -> tup
     """
     log_size = np.log(_positive("depth", depth)) + np.log(_positive("width", width))
     if log_size.size < 2 or np.ptp(log_size) < np.log(1.01):
-        raise NotEnoughData("one value of depth * width does not show how the largest learning rate falls with it")
+        raise NotEnoughData(finding("lr_batch.one_shape"))
     (slope, offset), _ = _line(log_size, np.log(_positive("lr", lr)))
     return float(np.exp(offset)), -slope
 
@@ -285,7 +286,7 @@ def fit_stochastic_oracle(batch: ArrayLike, steps: ArrayLike) -> StochasticOracl
     grid = _ORACLE_SHARES
     k = int(np.argmin([squares(share)[0] for share in grid]))
     if k == 0:
-        raise FitError("steps do not fall with the batch: no batch below which the target is out of reach can be seen")
+        raise FitError(finding("lr_batch.steps_do_not_fall"))
     around = grid[k - 1], grid[min(k + 1, _GRID - 1)]
     share = float(minimize_scalar(lambda s: squares(s)[0], bounds=around, method="bounded", options={"xatol": 1e-12}).x)
     return StochasticOracle(steps_min=float(np.exp(squares(share)[1])), batch_min=float(np.exp(share) * size.min()))
@@ -321,8 +322,8 @@ def stochastic_oracle_interval(
 def _oracle_misfit(batch: ArrayLike, steps: ArrayLike) -> tuple[Floats, Floats, Callable[[float], tuple[float, float]]]:
     """(batches, steps, (squares, ln steps_min) at a ln share that batch_min has of the smallest batch)."""
     size, count = _positive("batch", batch), _positive("steps", steps)
-    if len(np.unique(size)) < 3:
-        raise NotEnoughData(f"{len(np.unique(size))} batches cannot show a curve of two numbers; 3 or more are needed")
+    if (different := len(np.unique(size))) < 3:
+        raise NotEnoughData(finding("lr_batch.no_curve", batches=different, needed=3))
 
     def squares(log_share: float) -> tuple[float, float]:
         x = -np.log1p(-np.exp(log_share) * size.min() / size)  # ln steps = ln steps_min + x
@@ -347,10 +348,7 @@ def _columns(batch_tokens: ArrayLike, lr: ArrayLike) -> tuple[Floats, Floats]:
         raise ValueError(f"one learning rate per batch is needed, got shapes {batch.shape} and {rate.shape}")
     different = len(np.unique(batch))
     if different < MIN_BATCHES:
-        raise NotEnoughData(
-            f"optima at {different} batches do not tell the forms apart; {MIN_BATCHES} or more are needed, best over a "
-            "factor of 30"
-        )
+        raise NotEnoughData(finding("lr_batch.few_batches", batches=different, needed=MIN_BATCHES))
     order = np.argsort(batch)
     return np.log(batch)[order], np.log(rate)[order]
 

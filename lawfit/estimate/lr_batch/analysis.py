@@ -6,6 +6,7 @@ mistake, backtest by scale, and say what is missing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate.lr_batch.at_batch import LrAtBatch, choose_lr_at_batch, floor_of
 from lawfit.estimate.lr_batch.backtest import columns_of, observed_surfaces_of, published_predictions, run_backtest
-from lawfit.estimate.lr_batch.borrowed import BENT_SD, PRIOR_FORMS, beside_the_runs, borrowed_sentences, law_prior
+from lawfit.estimate.lr_batch.borrowed import BENT_SD, PRIOR_FORMS, beside_the_runs, borrowed, law_prior
 from lawfit.estimate.lr_batch.cells import CellReport, locate_cells, next_grids
 from lawfit.estimate.lr_batch.certificate import certificate_document, certify_surface
 from lawfit.estimate.lr_batch.ensemble import INFLATION, MIN_CELLS_TO_CHOOSE, Ensemble, fit_ensemble, left_out_groups
@@ -30,8 +31,8 @@ from lawfit.estimate.numerics.resample import size_clusters
 from lawfit.estimate.numerics.scoring import ObservedSurface
 from lawfit.estimate.numerics.shapes import SHAPES
 from lawfit.estimate.observe.observations import Observations, summarise_rejections
+from lawfit.findings import Found, finding
 from lawfit.records import MODEL_VERSION, FitStatus, Optimum, OptimumStatus
-from lawfit.units import counted, format_percent
 
 Floats = NDArray[np.float64]
 Progress = Callable[[str, float], None]
@@ -129,7 +130,7 @@ def analyse(
             "promises": None if promises is None else promises.to_json(),
         },
         "published": _published_regrets(observed, surfaces),
-        "borrowed": borrowed_sentences(options.without_laws),
+        "borrowed": borrowed(options.without_laws),
         "next_grid": next_grids(observed, cells, seq_len),
         "runs_used": observed.runs_used,
         "runs_rejected": len(observed.rejected),
@@ -160,7 +161,7 @@ def fit_valley(observed: Observations, ensemble: Ensemble, without_laws: Sequenc
     prior = law_prior(form, ensemble.centre, without_laws, ensemble.conflict)
     fit = fit_surface(observed, SHAPES["exponentials"], window, prior, start, groups)
     if not np.isfinite(fit.shape).all():
-        raise FitError("the valley around the optimum could not be fitted; are the losses of these runs comparable?")
+        raise FitError(finding("lr_batch.no_price"))
     return fit
 
 
@@ -418,69 +419,57 @@ def _warnings(
     without_laws: Sequence[str],
     *,
     sparse: bool,
-) -> list[str]:
-    said = [*observed.notes, *payload["undetermined"].values()]
-    edge = [c for c in cells if c.status.value == "at_edge"]
-    if edge:
-        said.append(
-            f"at {len(edge)} of {len(cells)} scales the best setting lies at the edge of what was tried, so it is a "
-            "bound rather than an optimum; the runs to add are listed"
-        )
-    for status, words in (
-        (OptimumStatus.FLAT, "the runs do not tell their settings apart, so they show no optimum"),
-        (OptimumStatus.TOO_FEW, "there are too few settings to show an optimum"),
-    ):
-        if count := sum(c.status is status for c in cells):
-            said.append(f"at {count} of {len(cells)} scales {words}")
-    if len(edge) == len(cells) and cells:
-        said.append("no scale shows its optimum inside the sweep: read the recommendation as a direction")
+) -> list[Found]:
+    said: list[Found] = [*observed.notes, *payload["undetermined"].values()]
+    count = Counter(cell.status for cell in cells)
+    if edge := count[OptimumStatus.AT_EDGE]:
+        said.append(finding("lr_batch.scales_at_edge", count=edge, scales=len(cells)))
+    if flat := count[OptimumStatus.FLAT]:
+        said.append(finding("lr_batch.scales_flat", count=flat, scales=len(cells)))
+    if few := count[OptimumStatus.TOO_FEW]:
+        said.append(finding("lr_batch.scales_too_few", count=few, scales=len(cells)))
+    if edge == len(cells) and cells:
+        said.append(finding("lr_batch.none_inside"))
+    beside = beside_the_runs(without_laws)
     log_ratio = np.log(observed.tokens / observed.params)
     if observed.n_cells >= 2 and np.ptp(log_ratio) < 0.2 and len(np.unique(observed.params)) > 1:
-        said.append(
-            f"all scales have about {np.exp(log_ratio.mean()):.3g} tokens per parameter, so parameters and tokens "
-            f"cannot be told apart: which of the two it is {beside_the_runs(without_laws)}. One sweep at "
-            f"{observed.params[0]:.3g} parameters and {4 * observed.tokens[0]:.3g} tokens would settle it"
-        )
+        sweep = {"params": observed.params[0], "tokens": 4 * observed.tokens[0]}
+        said.append(finding("lr_batch.one_ratio", ratio=np.exp(log_ratio.mean()), beside=beside, **sweep))
     if sparse:
-        said.append(
-            f"thin evidence ({counted(observed.n_cells, 'scale')}): how the optimum moves with scale "
-            f"{beside_the_runs(without_laws)}; these runs set its level"
-        )
+        said.append(finding("lr_batch.thin_evidence", scales=observed.n_cells, beside=beside))
     said += _lonely_runs(observed, max(m.choice.window for m in ensemble.members))
-    for name, words in (("lr", "learning rate"), ("batch_tokens", "batch size")):
-        if payload["curvature"].get(name, {}).get("detected"):
-            said.append(f"the best {words} bends away from a straight power law; extrapolate with care")
+    bent = [name for name, found in payload["curvature"].items() if found["detected"]]
+    said += [finding("lr_batch.bends", quantity=name) for name in bent]
     said += _beaten(payload["backtest"]["splits"])
     if all(m.score is None for m in ensemble.members) and not sparse:
-        said.append("too few scales to score one analysis against another; all choices count alike")
+        said.append(finding("lr_batch.choices_alike"))
     return said
 
 
-def _beaten(splits: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A sentence for each method that did clearly better than this fit on scales left out, with where."""
-    where: dict[str, list[str]] = {}
+def _beaten(splits: Sequence[Mapping[str, Any]]) -> list[Found]:
+    """Each method that did clearly better than this fit on scales left out, with where."""
+    where: dict[str, list[Found]] = {}
     for split in splits:
         rows = {row["method"]: row for row in split["rows"]}
         ours = rows.get("lawfit")
         better = [m for m, row in rows.items() if ours and row["mean_regret"] < CLEARLY_BETTER * ours["mean_regret"]]
         if ours and better:
-            costs = f"{format_percent(rows[better[0]]['mean_regret'])} against {format_percent(ours['mean_regret'])}"
-            name = split["name"] if split["name"].startswith("each") else f"the {split['name']}"
-            where.setdefault(better[0], []).append(f"{name}: {costs} at {counted(ours['cells'], 'scale')}")
-    return [f"{method} did better than this fit on scales left out ({'; '.join(at)})" for method, at in where.items()]
+            regrets = {"regret": rows[better[0]]["mean_regret"], "own_regret": ours["mean_regret"]}
+            at = finding("lr_batch.beaten_at", split=split["name"], **regrets, scales=ours["cells"])
+            where.setdefault(better[0], []).append(at)
+    return [finding("lr_batch.beaten", method=method, at=at) for method, at in where.items()]
 
 
-def _lonely_runs(observed: Observations, window: float) -> list[str]:
+def _lonely_runs(observed: Observations, window: float) -> list[Found]:
     """Runs so far below all others of their scale that they look like mistakes: the windows hang on them."""
-    said = []
+    said: list[Found] = []
     for cell in range(observed.n_cells):
         rows = observed.rows_of(cell)
         loss = np.sort(observed.log_loss[rows])
         if len(loss) >= LONELY_AMONG and loss[1] - loss[0] > window:
             at = rows.start + int(np.argmin(observed.log_loss[rows]))
-            said.append(
-                f"at {observed.params[cell]:.3g} params and {observed.tokens[cell]:.3g} tokens one run "
-                f"(lr {np.exp(observed.log_lr[at]):.3g}, batch {np.exp(observed.log_batch[at]):.3g}) has a loss "
-                f"{np.expm1(loss[1] - loss[0]):.1%} below every other: check it, and exclude it if it is wrong"
-            )
+            scale = {"params": observed.params[cell], "tokens": observed.tokens[cell]}
+            setting = {"lr": np.exp(observed.log_lr[at]), "batch_tokens": np.exp(observed.log_batch[at])}
+            below = np.expm1(loss[1] - loss[0])
+            said.append(finding("lr_batch.run_far_below", **scale, **setting, below=below))
     return said

@@ -31,6 +31,7 @@ from lawfit.estimate.numerics.optima import SweepOptima
 from lawfit.estimate.numerics.quantiles import normal_cdf, student_quantile
 from lawfit.estimate.numerics.shapes import SHAPES, Shape
 from lawfit.estimate.observe.observations import Observations
+from lawfit.findings import Found, finding
 from lawfit.laws.lr_batch import BENDS
 
 Floats = NDArray[np.float64]
@@ -55,7 +56,7 @@ class LrAtBatch:
     """Which form answers, and why."""
 
     form: str  # SURFACE or AVERAGE
-    why: str
+    why: Found
     fit: AcrossScalesFit | None  # of the better law along the batch
     regret: Mapping[str, float]  # mean over sweeps left out, by form; empty where nothing could be scored
     miss_sd: float | None  # ln lr, of that law at a scale left out against that scale's own optimum
@@ -131,7 +132,7 @@ def choose_lr_at_batch(
     sweeps : best learning rate of every scale and batch
     """
 
-    def surface(why: str, fit: AcrossScalesFit | None = None) -> LrAtBatch:
+    def surface(why: Found, fit: AcrossScalesFit | None = None) -> LrAtBatch:
         return LrAtBatch(form=SURFACE, why=why, fit=fit, regret={}, miss_sd=None, sweeps=0, groups=0)
 
     inside = sweeps.inside
@@ -139,28 +140,21 @@ def choose_lr_at_batch(
     scales = np.unique(np.column_stack(optima[:2]), axis=0, return_counts=True)[1] if inside.any() else np.zeros(0)
     curves = int((scales >= MIN_BATCHES).sum())
     if curves < MIN_CURVES:
-        return surface(
-            f"another form takes {MIN_CURVES} scales that show the best learning rate at {MIN_BATCHES} or more "
-            f"batches, and there {'is' if curves == 1 else 'are'} {curves or 'none'}"
-        )
+        return surface(finding("lr_batch.few_curves", curves=curves, needed=MIN_CURVES, batches=MIN_BATCHES))
     try:
         fits = [fit_across_scales(*optima, form=form, level=level) for form in BENDS]
     except LawfitError as error:
-        return surface(f"a law along the batch cannot be fitted beside it: {error}")
+        return surface(finding("lr_batch.no_law_along", why=error))
     fits = [fit for fit in fits if _shows_its_bend(fit)]
     if not fits:
-        return surface("the best learning rates of the sweeps do not show where they saturate, or fall again, with it")
+        return surface(finding("lr_batch.no_bend"))
     groups = left_out_groups(observed)
     if len(valley.without_group) != len(groups):
         raise ValueError(f"the valley was left-out-fitted for {len(valley.without_group)} groups, not {len(groups)}")
     scored = [(fit, *_scored(observed, ensemble, valley, fit, optima, groups)) for fit in fits]
     fit, rows, misses = min(scored, key=lambda each: _cost_of_law(each[1]))
-    if len({score.group for score in rows}) < MIN_SCORED:
-        return surface(
-            f"too few scales can be left out to compare it with a law along the batch "
-            f"({len({score.group for score in rows})}; {MIN_SCORED} or more are needed)",
-            fit,
-        )
+    if (left_out := len({score.group for score in rows})) < MIN_SCORED:
+        return surface(finding("lr_batch.few_left_out", groups=left_out, needed=MIN_SCORED), fit)
     # the laws' own miss at scales they did not see: their scatter, and that a parabola through a skewed sweep lies low
     miss_sd = float(np.sqrt(np.mean(np.square(misses))))
     return _judged(
@@ -220,15 +214,10 @@ def _judged(scored: Sequence[_Score], fit: AcrossScalesFit, miss_sd: float, dist
         wanted = student_quantile(float(normal_cdf(np.array(CLEAR))), len(of_sizes) - 1)
         clear = bool(of_sizes.mean() > wanted * error)
     overall = table.mean(axis=0)
-    left_out = f"at {distinct} sweeps, each with its scale or its size left out"
-    costs = f"cost {100 * overall[1]:.3f} % of the loss, the surface alone {100 * overall[0]:.3f} %"
-    if clear:
-        why = f"{left_out}, the average of both {costs}"
-    else:
-        why = f"{BENDS[fit.law.form].words} is not clearly better beside it: {left_out}, the average {costs}"
+    costs = dict(zip((SURFACE, AVERAGE), overall, strict=False))
     return LrAtBatch(
         form=AVERAGE if clear else SURFACE,
-        why=why,
+        why=finding("lr_batch.average", better=clear, law=fit.law.form, sweeps=distinct, **costs),
         fit=fit,
         regret=dict(zip((SURFACE, AVERAGE, fit.law.form), overall.tolist(), strict=True)),
         miss_sd=miss_sd,

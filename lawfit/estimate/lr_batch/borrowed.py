@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lawfit.estimate.numerics.elimination import LawPrior
 from lawfit.estimate.numerics.law_terms import N_LAW, TERMS
+from lawfit.findings import Finding, Found, finding
 from lawfit.laws.lenders import lenders
 from lawfit.laws.priors import exponent_prior, level_prior
 
@@ -78,36 +79,36 @@ def law_prior(
     return LawPrior(mean=mean, precision=precision, doubt=doubt, centre=centre)
 
 
-def borrowed_sentences(without: Sequence[str] = ()) -> list[str]:
-    """Where borrowed exponents and levels come from, in plain words; or that nobody lends, and what stands instead."""
-    said: list[str] = []
-    for of, level_of, words in (("lr_joint", "lr", "learning rate"), ("batch", "batch_tokens", "batch size")):
+_EXPONENTS_OF: Final = {"lr": "lr_joint", "batch_tokens": "batch"}
+
+
+def borrowed(without: Sequence[str] = ()) -> list[Found]:
+    """Where borrowed exponents and levels come from; or that nobody lends, and what stands instead."""
+    said: list[Found] = []
+    for quantity, of in _EXPONENTS_OF.items():
         prior = exponent_prior(of, without=without)
-        voters = [law.id for law in lenders(level_of, without)]
-        parts = ", ".join(
-            f"{name}^{value:+.2f} (sd {sd:.2f})"
+        voters = [law.id for law in lenders(quantity, without)]
+        exponents = [
+            finding("lr_batch.exponent", input=name, value=value, sd=sd)
             for name, value, sd in zip(prior.inputs, prior.mean, prior.sd, strict=True)
-        )
-        if prior.laws:
-            said.append(f"best {words} as {parts}, from {', '.join(prior.laws)}")
-        else:
-            said.append(
-                f"best {words}: no published law lends its exponents, so they rest on these runs and on a vague prior "
-                f"({parts})"
-            )
-        if voters:
-            said.append(f"level of the {words} before any run, from {', '.join(voters)}")
-        else:
-            said.append(f"level of the {words}: no published law lends one, so it rests on these runs")
+        ]
+        said += [
+            finding("lr_batch.exponents_lent", quantity=quantity, exponents=exponents, laws=prior.laws)
+            if prior.laws
+            else finding("lr_batch.exponents_vague", quantity=quantity, exponents=exponents),
+            finding("lr_batch.level_lent", quantity=quantity, laws=voters)
+            if voters
+            else finding("lr_batch.level_own", quantity=quantity),
+        ]
     return said
 
 
-def beside_the_runs(without: Sequence[str] = ()) -> str:
+def beside_the_runs(without: Sequence[str] = ()) -> Finding:
     """What the runs leave open about how the optimum moves, in words that follow "it": who lends, or a vague prior."""
-    lent = {words: bool(lenders(of, without)) for of, words in (("lr_joint", "learning rate"), ("batch", "batch size"))}
+    lent = {quantity: bool(lenders(of, without)) for quantity, of in _EXPONENTS_OF.items()}
     if all(lent.values()):
-        return "is borrowed from published laws"
+        return finding("lr_batch.rest_lent")
     if not any(lent.values()):
-        return "rests on a vague prior"
-    from_laws, vague = (next(words for words, is_lent in lent.items() if is_lent is wanted) for wanted in (True, False))
-    return f"is borrowed from published laws for the {from_laws} and rests on a vague prior for the {vague}"
+        return finding("lr_batch.rest_vague")
+    from_laws, vague = sorted(lent, key=lambda quantity: not lent[quantity])
+    return finding("lr_batch.rest_divided", lent=from_laws, vague=vague)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lawfit.estimate.lr_batch.ensemble import Ensemble
 from lawfit.estimate.observe.observations import Observations
+from lawfit.findings import finding, joined
 from lawfit.records import Optimum, OptimumStatus
 
 Floats = NDArray[np.float64]
@@ -114,18 +115,10 @@ def next_grids(observed: Observations, cells: Sequence[CellReport], seq_len: int
                 "tokens": cell.tokens,
                 "lr": sorted(float(f"{np.exp(x):.4g}") for x in lr or near_lr),
                 "batch_tokens": sorted(batches or _whole(near_batch, seq_len)),
-                "why": "; ".join(_WHY[edge] for edge in edges),
+                "why": joined([finding("lr_batch.open_edge", edge=edge) for edge in edges]),
             }
         )
     return grids
-
-
-_WHY: Final = {
-    "lr_low": "a smaller learning rate may be better still",
-    "lr_high": "a larger learning rate may be better still",
-    "batch_low": "a smaller batch may be better still",
-    "batch_high": "a larger batch may be better still",
-}
 
 
 def _whole(log_batch: Floats, seq_len: int | None) -> set[float]:

@@ -33,7 +33,8 @@ from lawfit.estimate.numerics.law_terms import N_LAW, TERMS, law_design
 from lawfit.estimate.numerics.shapes import SHAPES
 from lawfit.estimate.numerics.sweeps import FLAT_BAND
 from lawfit.estimate.observe.observations import Observations
-from lawfit.units import counted, format_quantity
+from lawfit.findings import Finding, Found, finding
+from lawfit.units import format_quantity
 
 Floats = NDArray[np.float64]
 
@@ -119,15 +120,11 @@ def certificate_document(found: Certificate, scales: int) -> dict[str, Any]:
     return {**document, "words": _line(document)}
 
 
-def _line(document: Mapping[str, Any]) -> str:
-    """The findings in one line."""
-    search = document["search"]
-    parts = [f"{search['agreeing']} of {search['starts']} starts agree"]
-    parts.append(f"{search['gradient_norm']:.1g} standard errors from the mode")
-    number = document["condition_number"]
-    parts.append("condition number " + ("infinite" if number is None else f"{number:.2g}"))
-    parts.append(f"{counted(document['clusters'], 'size')}, {counted(document['scales'], 'scale')}")
-    return ", ".join(parts)
+def _line(document: Mapping[str, Any]) -> Finding:
+    """All of it in one line."""
+    search = {name: document["search"][name] for name in ("agreeing", "starts", "gradient_norm")}
+    number, sizes, scales = (document[name] for name in ("condition_number", "clusters", "scales"))
+    return finding("lr_batch.certificate", **search, condition_number=number, sizes=sizes, scales=scales)
 
 
 def _search(
@@ -290,15 +287,15 @@ def _factors(observed: Observations, fit: SurfaceFit, shape: str, window: float)
     return factor, np.where(usable, squares, 0.0), float(np.std(centred))
 
 
-def _reasons(search: Search, above: float) -> list[str]:
+def _reasons(search: Search, above: float) -> list[Found]:
     """What forbids using the fit."""
-    found = []
+    found: list[Found] = []
     if not search.converged:
-        found.append(f"the search did not converge: {search.gradient_norm:.2g} standard errors from where it points")
+        found.append(finding("numerics.not_converged", gradient_norm=search.gradient_norm))
     if search.agreeing < 2:
-        found.append(f"only {search.agreeing} of {search.starts} starts ended at the lowest minimum")
+        found.append(finding("lr_batch.few_starts_agree", agreeing=search.agreeing, starts=search.starts))
     if above > BETTER:
-        found.append(f"another start found a better minimum, by {above:.2g} squared standard errors")
+        found.append(finding("lr_batch.better_minimum", above=above))
     return found
 
 
@@ -311,36 +308,24 @@ def _warnings(
     sizes: int,
     scales: int,
     *,
-    beside: str,
-) -> list[str]:
+    beside: Finding,
+) -> list[Found]:
     """What a reader should know."""
-    found = []
+    found: list[Found] = []
     if search.agreeing < search.starts:
-        found.append(
-            f"{search.starts - search.agreeing} of {search.starts} starts ended at a worse minimum, or at none"
-        )
+        others = search.starts - search.agreeing
+        found.append(finding("lr_batch.worse_minima", others=others, starts=search.starts))
     if weak:
-        shown = " and ".join([", ".join(weak[:-1]), weak[-1]]) if len(weak) > 1 else weak[0]
-        text = f"these runs alone do not determine the {shown}: what is missing {beside}"
+        helped: dict[str, Any] = {}
         if runs:
-            at = " and one at ".join(
-                f"{format_quantity(r.inputs['params'])} parameters, {format_quantity(r.inputs['tokens'])} tokens"
-                for r in runs
-            )
-            last = runs[-1]
-            now = float(sd[NAMES.index(last.parameter)])
-            text += (
-                f"; a sweep at {at} would help most (standard error of the {last.parameter}: "
-                f"{'open' if now >= VAGUE else f'{now:.2g}'} now, {last.sd_with_run:.2g} with "
-                f"{'it' if len(runs) == 1 else 'them'})"
-            )
-        found.append(text)
+            last, now = runs[-1], float(sd[NAMES.index(runs[-1].parameter)])
+            helped = {"parameter": last.parameter, "sd_now": now if now < VAGUE else None}
+            helped["sd_with_runs"] = last.sd_with_run
+        at = [finding("lr_batch.scale", **run.inputs) for run in runs]
+        found.append(finding("lr_batch.open_exponents", parameters=weak, beside=beside, runs=at, **helped))
     if structure is not None and structure.p_value < DOUBTFUL and structure.size > FLAT_BAND:
-        found.append(
-            f"one valley does not fit all scales: the {structure.column} changes, by {structure.size:.2%} of loss over "
-            f"the runs (p = {structure.p_value:.1g}); the price of a mistake is then less sure than the optimum"
-        )
+        named = {"column": structure.column, "loss_fraction": structure.size, "p_value": structure.p_value}
+        found.append(finding("lr_batch.steepness_changes", **named))
     if sizes < FEW_SIZES:
-        said = f"{counted(sizes, 'size')} ({counted(scales, 'scale')})"
-        found.append(f"only {said}: intervals allow for it and are rough")
+        found.append(finding("lr_batch.few_sizes", sizes=sizes, scales=scales))
     return found

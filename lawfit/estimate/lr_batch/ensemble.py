@@ -31,6 +31,7 @@ from lawfit.estimate.numerics.scoring import ObservedSurface
 from lawfit.estimate.numerics.shapes import SHAPES
 from lawfit.estimate.numerics.spread import START
 from lawfit.estimate.observe.observations import Observations
+from lawfit.findings import Finding, finding
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -60,10 +61,6 @@ class Choice:
     shape: str
     window: float
     prior: str
-
-    @property
-    def label(self) -> str:
-        return f"{self.shape}, window {self.window:.2%}, {self.prior.replace('_', ' ')}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +151,7 @@ def fit_ensemble(
         choices = candidate_choices(observed, narrowest_window(observed, priors), can_choose=can_choose)
     fits: dict[Choice, SurfaceFit] = {}
     unfinished: dict[Choice, SurfaceFit] = {}
-    problems: list[str] = []
+    problems: list[Finding] = []
     neighbour: dict[str, tuple[float, SurfaceFit]] = {}
     searched: set[tuple[str, float]] = set()
     for choice in choices:
@@ -170,26 +167,26 @@ def fit_ensemble(
                     searched.add((choice.shape, choice.window))
                     fit = _from_the_lowest(observed, choice, prior, fit, groups)
             except (FitError, np.linalg.LinAlgError) as error:
-                problem = str(error)
+                problem: Finding | Exception = error
                 continue
             if not np.isfinite(fit.law).all():
-                problem = "did not converge"
+                problem = finding("lr_batch.not_converged")
             elif not shape.curves_up(fit.shape):
-                problem = "found no valley: the losses do not curve upwards around the optimum"
+                problem = finding("lr_batch.no_valley")
             elif not fit.converged:
-                problem = "did not converge"
+                problem = finding("lr_batch.not_converged")
                 unfinished.setdefault(choice, fit)
             else:
                 fits[choice] = fit
                 neighbour[choice.shape] = choice.window, fit
                 break
         else:
-            problems.append(f"{choice.label}: {problem}")
+            problems.append(finding("lr_batch.choice_failed", **vars(choice), why=problem))
     fits = fits or unfinished  # kept for inspection: its certificate says that the search did not end
     if not can_choose:  # a wide polynomial is trusted on its word only where nothing else fits
         fits = {c: f for c, f in fits.items() if c.shape == "exponentials" or c.window <= WIDEST_CUBIC} or fits
     if not fits:
-        raise FitError(f"no joint surface could be fitted ({'; '.join(problems[:3])})")
+        raise FitError(finding("lr_batch.no_surface", choices=problems[:3]))
     scores = _scores(observed, surfaces, groups, fits) if can_choose else None
     if scores is None:
         weights = np.full(len(fits), 1.0 / len(fits))

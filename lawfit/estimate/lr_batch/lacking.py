@@ -1,6 +1,6 @@
 """What the runs of a sweep lack for a law of the best learning rate and batch, and which runs would mend it.
 
-Findings are data (a code, numbers, runs to add); words are made where they are shown. They are looked for in the runs
+Each is a code, numbers and runs to add. They are looked for in the runs
 themselves, not in how a search for a law went: a search that fails on runs without a minimum says "1 of 5 starts", and
 what helps is another learning rate.
 """
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from lawfit.estimate.numerics.sweeps import FLAT_BAND, MIN_SWEEP
 from lawfit.estimate.observe.observations import Observations
+from lawfit.findings import Finding
 
 Floats = NDArray[np.float64]
 
@@ -67,6 +68,10 @@ class Lack:
     bearing: Bearing
     numbers: Mapping[str, float]
     runs: tuple[Mapping[str, Any], ...] = ()  # to add: params, tokens, and lists of lr and batch_tokens to cross
+
+    @property
+    def finding(self) -> Finding:
+        return Finding(f"lr_batch.{self.code.value}", self.numbers)
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "code": self.code.value, "bearing": self.bearing.value, "runs": list(self.runs)}

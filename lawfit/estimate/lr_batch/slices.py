@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.observe.observations import Observations
+from lawfit.findings import finding
 from lawfit.records import OptimumStatus
 
 Floats = NDArray[np.float64]
@@ -143,10 +144,7 @@ class _Points:
         index = index.ravel()
         enough = np.flatnonzero(np.bincount(index) >= MIN_RUNS)
         if not len(enough):
-            raise NotEnoughData(
-                f"no size, horizon and batch has {MIN_RUNS} or more learning rates that finished, so none shows a best "
-                "one; sweep the learning rate at three or more widths or horizons"
-            )
+            raise NotEnoughData(finding("lr_batch.no_sweep", needed=MIN_RUNS))
         number = np.full(len(keys), -1, dtype=np.intp)
         number[enough] = np.arange(len(enough))
         rows = np.flatnonzero(number[index] >= 0)

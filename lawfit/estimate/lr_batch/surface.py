@@ -40,6 +40,7 @@ from lawfit.estimate.numerics.law_terms import N_LAW, TERMS, law_design
 from lawfit.estimate.numerics.scoring import median
 from lawfit.estimate.numerics.shapes import Shape
 from lawfit.estimate.observe.observations import Observations
+from lawfit.findings import finding
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -272,7 +273,7 @@ class _Problem:
 
     def __init__(self, observed: Observations, inside: NDArray[np.bool_], shape: Shape, prior: LawPrior) -> None:
         if not inside.any():
-            raise FitError("no run lies inside the window of the fit")
+            raise FitError(finding("lr_batch.empty_window"))
         self.shape = shape
         self.cell = observed.cell[inside]
         self.x, self.z, self.y = (a[inside] for a in (observed.log_lr, observed.log_batch, observed.log_loss))

@@ -1,4 +1,4 @@
-"""What a fit may be trusted with: numbers and sentences that any family of laws can fill in.
+"""What a fit may be trusted with: numbers and findings that any family of laws can fill in.
 
 A fit is certified when its search ended at a minimum (by its gradient, never because passes ran out), several starts
 ended there, and the data determine every parameter. What remains doubtful without being wrong (curvature left in the
@@ -14,6 +14,8 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lawfit.findings import Found, finding, found_of
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -77,8 +79,8 @@ class LackOfFit:
 class Certificate:
     """The whole examination; `reasons` is empty exactly when the fit is certified."""
 
-    reasons: tuple[str, ...]
-    warnings: tuple[str, ...]
+    reasons: tuple[Found, ...]
+    warnings: tuple[Found, ...]
     search: Search
     condition_number: float  # of the information, scaled to unit diagonal
     standard_errors: Mapping[str, float]  # relative: of logs, and of exponents over their value
@@ -105,7 +107,8 @@ class Certificate:
         return cls(
             **{
                 **fields,
-                **{name: tuple(fields[name]) for name in ("reasons", "warnings", "at_bound", "weak")},
+                **{name: tuple(found_of(each) for each in fields[name]) for name in ("reasons", "warnings")},
+                **{name: tuple(fields[name]) for name in ("at_bound", "weak")},
                 "search": Search(**fields["search"]),
                 "needed_runs": tuple(NeededRun(**run) for run in fields["needed_runs"]),
                 "lack_of_fit": None if structure is None else LackOfFit(**structure),
@@ -288,7 +291,7 @@ def certificate(
     clusters: int,
     of: str = "loss",
 ) -> Certificate:
-    """Put the findings together, and say in sentences what speaks against the fit, whose predictions are logs `of`."""
+    """Put everything together, and say what speaks against the fit, whose predictions are logs `of`."""
     stuck = tuple(name for name, flag in zip(names, at_bound, strict=True) if flag)
     return Certificate(
         reasons=tuple(_reasons(search, weak, stuck, runs, clusters, len(names))),
@@ -308,64 +311,43 @@ def certificate(
 
 def _reasons(
     search: Search, weak: Sequence[str], stuck: Sequence[str], runs: Sequence[NeededRun], clusters: int, parameters: int
-) -> list[str]:
+) -> list[Found]:
     """What forbids using the fit."""
-    found = []
+    found: list[Found] = []
     if not search.converged:
-        found.append(f"the search did not converge: {search.gradient_norm:.2g} standard errors from where it points")
+        found.append(finding("numerics.not_converged", gradient_norm=search.gradient_norm))
     if search.agreeing < min(2, search.starts):
-        found.append(f"only {search.agreeing} of {search.starts} starts ended at the lowest objective")
+        found.append(finding("numerics.few_starts", agreeing=search.agreeing, starts=search.starts))
     if weak:
-        text = f"the runs do not determine {_and(weak)}"
-        text += f" ({_and(stuck)} ended on the bound)" if stuck else ""
-        if runs:
-            text += f"; one run at {_at(runs[0].inputs)} would help most"
-            text += f", then {' and '.join(_at(r.inputs) for r in runs[1:])}" if len(runs) > 1 else ""
-            text += f": relative standard error of {runs[-1].parameter} {runs[-1].sd_with_run:.2g} with them"
-        found.append(text)
+        found.append(finding("numerics.open", parameters=weak, at_bound=stuck, runs=[asdict(run) for run in runs]))
     if clusters <= parameters:
-        found.append(f"{clusters} independent clusters cannot give intervals for {parameters} parameters")
+        found.append(finding("numerics.no_intervals", clusters=clusters, parameters=parameters))
     if search.resamples and search.resamples_converged < search.resamples:
         missing = search.resamples - search.resamples_converged
         if missing > (1 - SHAKY) * search.resamples:
-            found.append(f"{missing} of {search.resamples} resamples did not converge")
+            found.append(finding("numerics.resamples_not_converged", missing=missing, resamples=search.resamples))
     if search.resamples_agreeing < SHAKY * search.resamples:
-        found.append(
-            f"the global and the warm search disagree in {search.resamples - search.resamples_agreeing} of "
-            f"{search.resamples} resamples"
-        )
+        apart = search.resamples - search.resamples_agreeing
+        found.append(finding("numerics.searches_apart", apart=apart, resamples=search.resamples))
     return found
 
 
 def _warnings(
     search: Search, structure: LackOfFit | None, influence: Sequence[Influence], clusters: int, of: str
-) -> list[str]:
+) -> list[Found]:
     """What a reader should know."""
-    found = []
+    found: list[Found] = []
     if search.agreeing < search.starts:
-        found.append(f"{search.starts - search.agreeing} of {search.starts} starts ended at a higher objective")
+        apart = search.starts - search.agreeing
+        found.append(finding("numerics.starts_apart", apart=apart, starts=search.starts))
     if structure is not None and structure.p_value < DOUBTFUL:
-        found.append(
-            f"residuals are not noise around this law: structure along {structure.column} of {structure.size:.2%} of "
-            f"{of} (p = {structure.p_value:.1g}); extrapolation is doubtful"
-        )
+        found.append(finding("numerics.structure", of=of, **asdict(structure)))
     if influence and abs(influence[0].shift) > BENDS:
         top = influence[0]
-        found.append(
-            f"{top.group} bends the law: without it {top.parameter} moves from {top.value:.4g} to "
-            f"{top.value_without:.4g} ({abs(top.shift):.1f} standard errors)"
-        )
+        found.append(finding("numerics.bends", standard_errors=abs(top.shift), **asdict(top)))
     if clusters < FEW_CLUSTERS:
-        found.append(f"only {clusters} independent clusters: intervals are rough")
+        found.append(finding("numerics.rough_intervals", clusters=clusters))
     return found
-
-
-def _and(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
-
-
-def _at(inputs: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.2g}" for name, value in inputs.items())
 
 
 def search_is_sound(search: Search) -> bool:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.errors import FitError
+from lawfit.findings import finding
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -158,7 +159,7 @@ class Eliminated:
         try:
             return np.asarray(np.linalg.inv(self.information))
         except np.linalg.LinAlgError:
-            raise FitError("the runs and the prior leave a coefficient without any width") from None
+            raise FitError(finding("numerics.no_width")) from None
 
     @cached_property
     def doubtful_covariance(self) -> Floats:

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lawfit.errors import FitError
 from lawfit.estimate.numerics.quantiles import normal_cdf, normal_quantile
+from lawfit.findings import Found, finding
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -259,7 +260,7 @@ class Separation:
     """Whether the optima can tell a law in params from one in tokens."""
 
     verdict: str  # "tokens", "params", "both", "neither", "not_separable"
-    sentence: str
+    sentence: Found
     intervals: Mapping[str, tuple[float, float]]  # exponents of the law in both; empty where it cannot be fitted
     correlation: float  # of ln params and ln tokens over the optima
 
@@ -277,25 +278,21 @@ def separate_params_from_tokens(optima: MeasuredOptima, level: float = 0.9) -> S
     try:
         both = fit_optimum_law(optima, ("params", "tokens"))
     except FitError as error:
-        return Separation(verdict="not_separable", sentence=str(error), intervals={}, correlation=correlation)
+        return Separation(verdict="not_separable", sentence=error.finding, intervals={}, correlation=correlation)
     intervals = {name: both.exponent_interval(name, level) for name in ("params", "tokens")}
-    shown = "; ".join(f"{name} {low:+.2f} to {high:+.2f}" for name, (low, high) in intervals.items())
+    told: dict[str, Any] = {"level": level, "exponents": intervals}
     exponents, covariance = both.coefficients[1:], both.exponent_covariance
     reach = -2 * np.log1p(-level)  # of a chi-square of two degrees
     away = exponents**2 / np.diag(covariance)  # least distance of the ellipse's centre to where each exponent is 0
     needed = [name for name, distance in zip(("params", "tokens"), away, strict=True) if distance > reach]
     if float(exponents @ np.linalg.solve(covariance, exponents)) <= reach:
-        verdict, sentence = "neither", f"no exponent is needed in a law of both at {level:.0%}: {shown}"
+        verdict, sentence = "neither", finding("numerics.neither", **told)
     elif len(needed) == 2:
-        verdict, sentence = "both", f"both exponents differ from zero at {level:.0%}, jointly: {shown}"
+        verdict, sentence = "both", finding("numerics.both", **told)
     elif needed:
-        verdict, sentence = needed[0], f"in a law of both, exponents at {level:.0%}: {shown}"
+        verdict, sentence = needed[0], finding("numerics.one_of_both", **told)
     else:
-        verdict = "not_separable"
-        sentence = (
-            f"params and tokens grew together (correlation of their logs {correlation:.3f}), so these optima cannot "
-            f"tell which of them moves the optimum ({shown}); one scale at another tokens / params ratio would"
-        )
+        verdict, sentence = "not_separable", finding("numerics.grew_together", correlation=correlation, **told)
     return Separation(verdict=verdict, sentence=sentence, intervals=intervals, correlation=correlation)
 
 
@@ -331,22 +328,14 @@ def _design(
     if set(names) <= set(lent) and len(optima):
         return np.column_stack([np.ones(len(logs)), logs - centre]), centre
     if optima.groups < len(names) + 2:
-        raise FitError(
-            f"{optima.groups} independently measured scale(s) cannot give {len(names)} exponent(s) with an "
-            f"uncertainty; {len(names) + 2} or more are needed"
-        )
+        few = {"groups": optima.groups, "exponents": len(names), "needed": len(names) + 2}
+        raise FitError(finding("numerics.few_groups", **few))
     spread = logs.std(axis=0)
     if fixed := [name for name, sd in zip(names, spread, strict=True) if sd < 1e-6]:
-        raise FitError(
-            f"{' and '.join(fixed)} is the same at every scale, so its exponent is undetermined; "
-            f"add runs at another value of it"
-        )
+        raise FitError(finding("numerics.same_input", inputs=fixed))
     singular = np.linalg.svd((logs - centre) / spread, compute_uv=False)
     if singular[-1] < COLLINEAR * singular[0]:
-        raise FitError(
-            f"the scales lie on one line in {' and '.join(names)}, so only one combination of their exponents is "
-            f"determined; one scale off that line (another tokens / params ratio) would fix them"
-        )
+        raise FitError(finding("numerics.scales_on_a_line", inputs=names))
     return np.column_stack([np.ones(len(logs)), logs - centre]), centre
 
 

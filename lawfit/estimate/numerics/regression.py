@@ -19,6 +19,7 @@ from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate.numerics.optima import NEAR_OPTIMAL, CellOptimum, Columns, locate_argmin, near_optimal_rows
 from lawfit.estimate.numerics.resample import jackknife_covariance
 from lawfit.estimate.numerics.sweeps import Floats
+from lawfit.findings import finding
 from lawfit.laws.power import POWER_PRODUCT
 from lawfit.records import OptimumStatus
 
@@ -118,7 +119,7 @@ def _robust(log_y: Floats, design: Floats, line: Line) -> Floats:
         fit = RLM(log_y, moved).fit() if line is Line.ROBUST else QuantReg(log_y, moved).fit(q=0.5, max_iter=2000)
     found = np.array(fit.params, dtype=float)
     if not np.isfinite(found).all():
-        raise FitError(f"no {line} line through {len(log_y)} points")
+        raise FitError(finding("numerics.no_line", line=line, points=len(log_y)))
     found[0] -= float(centre @ found[1:])
     return found
 
@@ -188,7 +189,7 @@ def fit_argmin_ols(
     """
     cells = [c for c in (locate_argmin(runs) if best is None else best) if np.isfinite(c.lr)]
     if not cells:
-        raise NotEnoughData("no cell has a finished run, so there is no optimum to fit a law through")
+        raise NotEnoughData(finding("numerics.no_finished_cell"))
     at = {name: np.array([getattr(c, name) for c in cells]) for name in ("params", "tokens", "lr", "batch_tokens")}
     return LrBatchLaws(
         lr=fit_power_law(at["lr"], {name: at[name] for name in lr_inputs}, line=line),
@@ -215,7 +216,7 @@ def fit_e1(
     """
     near = runs.take(near_optimal_rows(runs, threshold))
     if not len(near):
-        raise NotEnoughData("no run finished, so there is no near-optimal set to fit a law through")
+        raise NotEnoughData(finding("numerics.no_finished_run"))
     return LrBatchLaws(
         lr=fit_power_law(near.lr, {name: getattr(near, name) for name in lr_inputs}),
         batch_tokens=fit_power_law(near.batch_tokens, {name: getattr(near, name) for name in batch_inputs}),
@@ -238,25 +239,17 @@ def _logs(y: ArrayLike, inputs: Mapping[str, ArrayLike]) -> tuple[Floats, Floats
 
 def _check_identified(log_inputs: Floats, names: tuple[str, ...]) -> None:
     if len(log_inputs) <= len(names):
-        raise FitError(
-            f"{len(log_inputs)} scale(s) cannot give {len(names)} exponent(s) and a constant; add runs at other scales"
-        )
+        raise FitError(finding("numerics.few_scales", scales=len(log_inputs), exponents=len(names)))
     spread = log_inputs.std(axis=0)
     if fixed := [name for name, sd in zip(names, spread, strict=True) if sd < _RANK_TOLERANCE]:
-        raise FitError(
-            f"{' and '.join(fixed)} never varies, so its exponent is undetermined; add runs at another value of it"
-        )
+        raise FitError(finding("numerics.fixed_input", inputs=fixed))
     standard = (log_inputs - log_inputs.mean(axis=0)) / spread
     _, singular, directions = np.linalg.svd(standard, full_matrices=False)
     if len(singular) and singular[-1] < _RANK_TOLERANCE * singular[0]:
         open_direction = directions[-1] / spread
-        terms = " and ".join(
-            n for n, w in zip(names, open_direction, strict=True) if abs(w) > 1e-3 * np.abs(open_direction).max()
-        )
-        raise FitError(
-            f"the runs lie on one line in {terms}, so only one combination of their exponents is determined; "
-            f"one scale off that line (another tokens / params ratio) would fix them"
-        )
+        in_it = np.abs(open_direction) > 1e-3 * np.abs(open_direction).max()
+        inputs = [name for name, flag in zip(names, in_it, strict=True) if flag]
+        raise FitError(finding("numerics.runs_on_a_line", inputs=inputs))
 
 
 def _as_law(coefficients: Floats, names: tuple[str, ...]) -> PowerLaw:

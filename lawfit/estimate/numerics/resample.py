@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lawfit.errors import FitError
 from lawfit.estimate.numerics.quantiles import normal_cdf, student_quantile
+from lawfit.findings import finding
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -80,14 +81,14 @@ def jackknife_covariance(jacobian: Floats, residuals: Floats, cluster: Ints) -> 
     try:
         bread = np.linalg.inv(jacobian.T @ jacobian)
     except np.linalg.LinAlgError:
-        raise FitError("the inputs leave a coefficient open") from None
+        raise FitError(finding("numerics.coefficient_open")) from None
     clusters = int(cluster.max()) + 1
     scores = np.empty((clusters, jacobian.shape[1]))
     for k in range(clusters):
         rows = jacobian[cluster == k]
         kept = np.eye(len(rows)) - rows @ bread @ rows.T
         if np.linalg.eigvalsh(kept)[0] < _OPEN:
-            raise FitError(f"one of {clusters} clusters alone determines a coefficient, whose uncertainty is not told")
+            raise FitError(finding("numerics.one_cluster_alone", clusters=clusters))
         scores[k] = rows.T @ np.linalg.solve(kept, residuals[cluster == k])
     return np.asarray((clusters - 1) / clusters * bread @ scores.T @ scores @ bread)
 

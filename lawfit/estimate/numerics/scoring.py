@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lawfit.errors import NotEnoughData
+from lawfit.findings import finding
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -69,7 +70,7 @@ class ObservedSurface:
             raise ValueError("lr and batch_tokens must be positive")
         finite = np.isfinite(z)
         if not finite.any():
-            raise NotEnoughData(f"none of the {len(z)} runs of this cell finished, so nothing can be scored on it")
+            raise NotEnoughData(finding("numerics.nothing_finished", runs=len(z)))
         self.rule = rule
         self._points, self._loss = _merge_repeats(np.log(np.column_stack([x, y])[finite]), z[finite])
         best = int(np.argmin(self._loss))

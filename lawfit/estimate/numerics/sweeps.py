@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lawfit.errors import FitError
 from lawfit.estimate.numerics.scoring import LR_TOLERANCE, group_starts
+from lawfit.findings import finding
 from lawfit.records import OptimumStatus
 
 Floats = NDArray[np.float64]
@@ -103,7 +104,7 @@ def sweep_akima(values: ArrayLike, loss: ArrayLike, *, points: int = AKIMA_POINT
     if (doubt := _in_doubt(x, y)) is not None:
         return doubt
     if np.any(y <= 0):
-        raise FitError(f"a loss of {y.min():g} has no logarithm; the akima estimator needs positive losses")
+        raise FitError(finding("numerics.no_logarithm", loss=y.min()))
     log_x = np.log(x)
     at = np.linspace(log_x[0], log_x[-1], points)
     log_loss = np.asarray(Akima1DInterpolator(log_x, np.log(y))(at), dtype=float)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from lawfit.errors import FitError
 from lawfit.estimate.numerics.newton import MAX_STEPS, Bools, Floats, Minima, Penalty, System, minimise
+from lawfit.findings import finding
 
 START_POINTS: Final = 8  # per exponent, for the search whose every point is followed to its minimum
 RESAMPLE_POINTS: Final = 12  # per exponent, where only the best point is followed
@@ -295,10 +296,7 @@ def global_minima(
     start = Grid(problem, points, log_first=log_first).all(weights)  # the best first
     direct = start[:_DIRECT]
     if not len(start):
-        raise FitError(
-            "no sum of falling powers comes near these losses: they do not fall as the inputs grow; "
-            "check that params, tokens and loss are in the right columns"
-        )
+        raise FitError(finding("numerics.nothing_falls"))
     for delta in (d for d in _STAGES if d > problem.delta):
         start = minimise(problem.with_delta(delta), start, weights, frozen=frozen, penalty=penalty).theta
     return minimise(problem, np.concatenate([start, direct]), weights, frozen=frozen, penalty=penalty)

@@ -24,13 +24,13 @@ from lawfit.estimate.observe.setting_columns import (
     UNKNOWN,
     Column,
     column_of,
-    listed,
+    scales_at,
     setting_columns,
 )
 from lawfit.factors import DECAY_NAMES, WEIGHT_DECAY, asked_levels, normal, same_level, spellings
+from lawfit.findings import Finding, Found, finding, joined
 from lawfit.laws.timescale import DecayConvention
 from lawfit.records import FitStatus, Run
-from lawfit.units import counted, format_percent, format_quantity
 
 if TYPE_CHECKING:
     from lawfit.estimate.weight_decay.timescale import TimescaleFit
@@ -43,20 +43,12 @@ ADVICE_REACH: Final = np.log(3.0)  # a level farther than a factor 3 from the ad
 
 ONCE: Final = "as many as tokens"  # unique tokens
 AGAIN: Final = "fewer"
-LONGEST_LEVEL: Final = 40  # of its text, in a sentence
 MATCHED: Final = 3  # settings at which two levels must both have been run, to say that one is better
 
-_AXES: Final = {
-    "lr": "the learning rate",
-    "learning_rate": "the learning rate",
-    "batch": "the batch",
-    "batch_tokens": "the batch",
-    "batch_size": "the batch",
-    "params": "the number of parameters",
-    "tokens": "the number of tokens",
-    "loss": "the loss",
-    "steps": "the number of steps",
-    "seed": "the seed",
+_AXES: Final = {name: name for name in ("lr", "batch_tokens", "params", "tokens", "loss", "steps", "seed")} | {
+    "learning_rate": "lr",
+    "batch": "batch_tokens",
+    "batch_size": "batch_tokens",
 }
 
 
@@ -67,7 +59,7 @@ class HeldSetting:
     name: str  # of the column
     level: str  # "" where each scale is taken at its own
     levels: tuple[str, ...]  # that the recipe's runs have; `UNKNOWN` for runs that do not say
-    why: str
+    why: Found
     also: tuple[str, ...] = ()  # columns that go with it
 
     def to_json(self) -> dict[str, Any]:
@@ -80,8 +72,8 @@ class Held:
 
     runs: tuple[Run, ...]
     settings: tuple[HeldSetting, ...]
-    rejected: tuple[tuple[str, str], ...]  # run_key, reason
-    notes: tuple[str, ...]  # plain sentences for whoever reads the answer
+    rejected: tuple[tuple[str, Found], ...]  # run_key, reason
+    notes: tuple[Found, ...]  # for whoever reads the answer
 
 
 def hold_settings(
@@ -114,15 +106,15 @@ def hold_settings(
     ValueError
         `at` contradicts itself.
     """
-    rejected: list[tuple[str, str]] = []
+    rejected: list[tuple[str, Found]] = []
     settings: list[HeldSetting] = []
-    notes: list[str] = []
+    notes: list[Found] = []
     left = list(runs)
     for name, value in asked_levels(at) if left else ():
         left, setting = _at_asked(left, name, value, settings, rejected)
         if len(setting.levels) > 1:
             settings.append(setting)
-            notes.append(f"this answer holds at {_words(setting)}, as asked for")
+            notes.append(finding("observe.held_as_asked", level=_as_asked(setting)))
     if not any(map(is_repetition, (*free, *(name for name, _ in asked_levels(at))))):
         left = _fresh(left, settings, rejected, notes)
     found = setting_columns(left, free)
@@ -138,7 +130,7 @@ def hold_settings(
             advice = _Advice(kind=decay_kind, law=decay_law)
             left = _hold_everywhere(left, widely, advice, settings, rejected, notes)
     if settings:
-        notes.append(f"{len(left):,} of {len(runs):,} runs are at these levels; the others are left out")
+        notes.append(finding("observe.at_these_levels", kept=len(left), runs=len(runs)))
     return Held(runs=tuple(left), settings=tuple(settings), rejected=tuple(rejected), notes=tuple(notes))
 
 
@@ -161,34 +153,32 @@ def level_asked(runs: Sequence[Run], name: str, value: str) -> tuple[Column, str
     """
     column = levels_of(runs, name)
     if column is None:
-        what = _AXES.get(normal(name))
-        varying = ", ".join(c.name for c in setting_columns(runs).columns)
-        there = f"settings that vary here: {varying}" if varying else "no setting varies here"
-        why = f"'{name}' is {what}, no setting held fixed" if what else f"no run says its '{name}'"
-        raise UnknownLevel(f"{why}, so no level of it can be asked for; {there}")
+        varying = [c.name for c in setting_columns(runs).columns]
+        raise UnknownLevel(finding("observe.no_setting", name=name, axis=_AXES.get(normal(name)), varying=varying))
     level = next((known for known in column.levels if same_level(known, value)), None)
     if level is None:
-        raise UnknownLevel(f"no run has {column.words} {value}; there is {listed(column.levels, 'and')}")
+        raise UnknownLevel(finding("observe.no_level", setting=column.name, level=value, levels=column.levels))
     return column, level
 
 
 def _at_asked(
-    runs: list[Run], name: str, value: str, before: Sequence[HeldSetting], rejected: list[tuple[str, str]]
+    runs: list[Run], name: str, value: str, before: Sequence[HeldSetting], rejected: list[tuple[str, Found]]
 ) -> tuple[list[Run], HeldSetting]:
     try:
         column, level = level_asked(runs, name, value)
     except UnknownLevel as error:
-        beside = " and ".join(_words(setting) for setting in before)
-        raise UnknownLevel(f"{error} (beside {beside}, as asked for)" if beside else str(error)) from None
-    setting = HeldSetting(name=column.name, level=level, levels=column.levels, why="asked for")
+        beside = [_as_asked(setting) for setting in before]
+        why = finding("observe.no_level_beside", why=error, levels=beside) if beside else error.finding
+        raise UnknownLevel(why) from None
+    setting = HeldSetting(name=column.name, level=level, levels=column.levels, why=finding("observe.asked_for"))
     wanted = column.codes == column.levels.index(level)
-    reason = f"{column.words} is {_others(column, level)}; this fit uses the runs with {level}, as asked for"
+    reason = finding("observe.not_as_asked", setting=column.name, others=_others(column, level), level=level)
     rejected += [(run.run_key, reason) for run, keep in zip(runs, wanted, strict=True) if not keep]
     return [run for run, keep in zip(runs, wanted, strict=True) if keep], setting
 
 
 def _fresh(
-    runs: list[Run], settings: list[HeldSetting], rejected: list[tuple[str, str]], notes: list[str]
+    runs: list[Run], settings: list[HeldSetting], rejected: list[tuple[str, Found]], notes: list[Found]
 ) -> list[Run]:
     """The runs that read their text once, where they reach as many scales as others do.
 
@@ -196,26 +186,19 @@ def _fresh(
     the same parameters and tokens as fresh ones.
     """
     if unread := [run for run in runs if says_no_number(run)]:
-        notes.append(
-            f"{counted(len(unread), 'run')} state unique tokens or epochs that are no positive number; "
-            "they are taken as reading their text once"
-        )
+        notes.append(finding("observe.repeats_no_number", runs=len(unread)))
     fresh = [run for run in runs if not is_repeated(run)]
     if len(fresh) == len(runs):
         return runs
     again = [run for run in runs if is_repeated(run)]
     scales = [len({(round(np.log(r.params), 2), round(np.log(r.tokens), 2)) for r in some}) for some in (fresh, again)]
     if scales[0] < scales[1]:
-        notes.append(f"{counted(len(again), 'run')} of {len(runs):,} read the text more than once, fresh ones are few")
+        notes.append(finding("observe.fresh_are_few", again=len(again), runs=len(runs)))
         return runs
-    why = "the others read the text more than once, which moves the best learning rate"
+    why = finding("observe.others_repeat")
     settings.append(HeldSetting(name=UNIQUE[0], level=ONCE, levels=(ONCE, AGAIN), why=why))
-    notes.append(
-        f"this answer holds for text that is read once: {counted(len(again), 'run')} that repeat it are left out"
-    )
-    reason = (
-        "reads its text more than once, which moves the best learning rate; this fit uses the runs that read it once"
-    )
+    notes.append(finding("observe.read_once", again=len(again)))
+    reason = finding("observe.repeats")
     rejected += [(run.run_key, reason) for run in again]
     return fresh
 
@@ -238,8 +221,8 @@ def _hold_everywhere(
     columns: Sequence[Column],
     advice: _Advice,
     settings: list[HeldSetting],
-    rejected: list[tuple[str, str]],
-    notes: list[str],
+    rejected: list[tuple[str, Found]],
+    notes: list[Found],
 ) -> list[Run]:
     """One combination of levels for all scales."""
     combined, level = distinct(*(c.codes for c in columns)), indexed(*(c.codes for c in columns))
@@ -247,17 +230,23 @@ def _hold_everywhere(
     able = with_runs_enough(level, places)
     names = [_named(columns, codes) for codes in combined]
     differing = [k for k in range(len(columns)) if len(np.unique(combined[able, k])) > 1] or [0]
-    short = [_named([columns[k] for k in differing], codes[differing], bare=len(differing) == 1) for codes in combined]
+    told = [columns[k] for k in differing]
+    short = [
+        finding("observe.bare_level", level=told[0].levels[codes[differing[0]]])
+        if len(told) == 1
+        else _named(told, codes[differing])
+        for codes in combined
+    ]
     log_loss = _log_loss(runs)
     chosen, why = _choose(runs, columns, combined, level, places, advice, log_loss, able, short)
     kept = level == chosen
     by_level = [c.levels[code] for c, code in zip(columns, combined[chosen], strict=True)]
     for c, name in zip(columns, by_level, strict=True):
         settings.append(HeldSetting(name=c.name, level=name, levels=c.levels, why=why, also=c.also))
-    notes.append(f"this answer holds at {names[chosen]}: {why}")
+    notes.append(finding("observe.held", levels=names[chosen], why=why))
     lost = int(places.scale.max()) + 1 - len(np.unique(places.scale[kept]))
     if lost:
-        notes.append(f"left out for want of runs at {names[chosen]}: {counted(lost, 'scale')}")
+        notes.append(finding("observe.scales_lost", levels=names[chosen], scales=lost))
     notes += _better_elsewhere(level, chosen, places, log_loss, able, names)
     rejected += _reasons(runs, columns, by_level, why)
     return [run for run, keep in zip(runs, kept, strict=True) if keep]
@@ -285,18 +274,10 @@ class _Advice:
             return None
 
 
-def _named(columns: Sequence[Column], codes: Ints, *, bare: bool = False) -> str:
-    """``weight decay 0.1 and beta2 0.95``; the level alone where one setting is meant."""
-    levels = [_shortened(c.levels[code]) for c, code in zip(columns, codes, strict=True)]
-    return (
-        " ".join(levels)
-        if bare
-        else listed([f"{c.words} {n}" for c, n in zip(columns, levels, strict=True)], "and", 99)
-    )
-
-
-def _shortened(level: str) -> str:
-    return level if len(level) <= LONGEST_LEVEL else level[: LONGEST_LEVEL - 3] + "..."
+def _named(columns: Sequence[Column], codes: Ints) -> Finding:
+    """``weight decay 0.1 and beta2 0.95``."""
+    levels = [finding("observe.level", setting=c.name, level=c.levels[k]) for c, k in zip(columns, codes, strict=True)]
+    return finding("observe.levels", levels=levels)
 
 
 def _choose(
@@ -308,26 +289,24 @@ def _choose(
     advice: _Advice,
     log_loss: Floats,
     able: Ints,
-    names: Sequence[str],
-) -> tuple[int, str]:
+    names: Sequence[Finding],
+) -> tuple[int, Found]:
     """Which combination of levels, of those with runs enough; and why."""
     if len(able) == 1:
-        return int(able[0]), "only its runs cover learning rates, batches and scales widely enough for a fit"
-    advised = ""
+        return int(able[0]), finding("observe.only_level")
+    advised: list[Found] = []
     if columns[0].name == WEIGHT_DECAY and len(np.unique(combined[able, 0])) > 1:
         nearest, advised = _nearest_to_advice(runs, columns[0], combined[:, 0], level, places, advice, log_loss, able)
         able = able if nearest is None else able[combined[able, 0] == nearest]
         if len(able) == 1:
-            return int(able[0]), advised
+            return int(able[0]), joined(advised)
     effect, lowest, compared = effects_on_loss(level, places, log_loss, able)
     if not compared:
         widest = int(np.argmax(count_tried(level, places, places.log_lr, places.log_batch).sum(axis=0)[able]))
-        return int(able[widest]), "no scale was run at two of its levels, and at this one most was tried"
+        return int(able[widest]), finding("observe.most_tried")
     best = int(np.argmin(effect))
-    among = listed([names[k] for k in able], "and")
-    most = "" if 2 * lowest[best] > compared else " on average"
-    losses = f"of {among} its losses are the lowest{most} (at {lowest[best]} of {counted(compared, 'scale')})"
-    return int(able[best]), f"{advised}; {losses}" if advised else losses
+    losses = finding("observe.lowest_losses", levels=[names[k] for k in able], lowest=lowest[best], compared=compared)
+    return int(able[best]), joined([*advised, losses])
 
 
 def _nearest_to_advice(
@@ -339,17 +318,17 @@ def _nearest_to_advice(
     advice: _Advice,
     log_loss: Floats,
     able: Ints,
-) -> tuple[int | None, str]:
-    """The weight decay nearest to what its own law advises at the largest scale, with the words for it; or None.
+) -> tuple[int | None, list[Found]]:
+    """The weight decay nearest to what its own law advises at the largest scale, and that it is; or None.
 
     The advice goes with a learning rate and a batch, and the best ones with the weight decay: each level is held
     against the advice at its own best run. Advice at the largest scale, since what is asked for is mostly larger.
     """
     if column.numbers is None or (column.numbers > 0).sum() < MIN_SWEEP:
-        return None, ""  # levels in several conventions, or not stated; or too few for any law
+        return None, []  # levels in several conventions, or not stated; or too few for any law
     fit = advice.fitted(runs)
     if fit is None or fit.law is None or fit.status is FitStatus.UNCERTIFIED:
-        return None, ""
+        return None, []
     levels = [k for k in able if column.numbers[decay_of_level[k]] > 0]
     size = places.log_params + places.log_tokens
     ready = np.isfinite(log_loss) & np.isin(level, levels)
@@ -364,22 +343,20 @@ def _nearest_to_advice(
             advised = said.independent if independent else said.weight_decay
             found.append((abs(np.log(column.numbers[decay_of_level[k]] / advised)), int(k), advised, run))
     if not found or min(found)[0] > ADVICE_REACH:
-        return None, ""
+        return None, []
     _, nearest, advised, run = min(found, key=lambda each: each[:2])
     effect, _, compared = effects_on_loss(level, places, log_loss, able)
     if compared and effect[list(able).index(nearest)] >= effect[np.isfinite(effect)].max():
-        return None, ""  # the level with the highest losses is never the advice
-    where = f"{format_quantity(run.params)} parameters on {format_quantity(run.tokens)} tokens"
-    return int(decay_of_level[nearest]), (
-        f"it is the nearest to the {advised:.2g} that the law of weight decay advises at {where}"
-    )
+        return None, []  # the level with the highest losses is never the advice
+    where = {"params": run.params, "tokens": run.tokens}
+    return int(decay_of_level[nearest]), [finding("observe.nearest_to_advice", weight_decay=advised, **where)]
 
 
 def _better_elsewhere(
-    level: Ints, chosen: int, places: Places, log_loss: Floats, able: Ints, names: Sequence[str]
-) -> list[str]:
-    """A sentence where a level with too few runs for a fit has lower losses than the one that is held."""
-    said = []
+    level: Ints, chosen: int, places: Places, log_loss: Floats, able: Ints, names: Sequence[Finding]
+) -> list[Found]:
+    """Where a level with too few runs for a fit has lower losses than the one that is held: that it has."""
+    said: list[tuple[float, int, int, int]] = []
     ran = np.flatnonzero(np.isfinite(log_loss))
     cell = indexed(places.scale, places.log_lr, places.log_batch)[ran]
     pairs = distinct(level[ran], cell)
@@ -389,16 +366,14 @@ def _better_elsewhere(
         effect, lowest, compared = effects_on_loss(level, places, log_loss, np.array([chosen, other]))
         gain = effect[0] - effect[1]
         if compared and np.isfinite(gain) and gain > FLAT_BAND and 2 * lowest[1] > compared:
-            said.append((float(gain), names[other], int(lowest[1]), compared))
+            said.append((float(gain), int(other), int(lowest[1]), compared))
     if not said:
         return []
-    gain, name, count, compared = max(said)
-    lower = format_percent(float(np.expm1(gain)))
-    words = (
-        f"at the settings where both were run, {name} has losses {lower} lower (at {count} of "
-        f"{counted(compared, 'scale')}), but too few runs for a fit: a sweep of learning rates there would tell"
-    )
-    return [words]
+    gain, best, count, compared = max(said)
+    lower = np.expm1(gain)
+    return [
+        finding("observe.better_elsewhere", levels=names[best], loss_fraction=lower, lowest=count, compared=compared)
+    ]
 
 
 def _hold_by_scale(
@@ -406,8 +381,8 @@ def _hold_by_scale(
     columns: Sequence[Column],
     places: Places,
     settings: list[HeldSetting],
-    rejected: list[tuple[str, str]],
-    notes: list[str],
+    rejected: list[tuple[str, Found]],
+    notes: list[Found],
 ) -> Ints:
     """At each scale the combination of levels that its sweep was run at; of several the one with the lowest losses.
 
@@ -434,37 +409,39 @@ def _hold_by_scale(
         able = np.flatnonzero(run_widely(level, here)[0] & (tried >= ALIKE * tried.max()))
         effect = effects_on_loss(level, here, log_loss[rows], able)[0]
         kept[rows[level != able[int(np.argmin(effect))]]] = False
-    words = listed([c.words for c in columns], "and", 99)
-    why = "each scale is taken at the level that its sweep was run at, or of several the one with the lowest losses"
+    why = finding("observe.level_of_sweep")
     taken = []
     for c in columns:
         settings.append(HeldSetting(name=c.name, level="", levels=c.levels, why=why, also=c.also))
         at = distinct(places.scale[kept], c.codes[kept])[:, 1]
         counts = np.bincount(at, minlength=len(c.levels))
-        parts = [f"{_shortened(name)} at {n}" for name, n in zip(c.levels, counts, strict=True) if n]
-        taken.append(f"{c.words} {listed(parts, 'and')}")
-    notes.append(f"{words}: no one level was swept at all scales, so {why} ({'; '.join(taken)})")
-    reason = f"at another {words} than its scale is taken at, and so no seed of the runs there"
+        taken.append(finding("observe.taken_at", setting=c.name, levels=scales_at(c, counts)))
+    names = [c.name for c in columns]
+    notes.append(finding("observe.by_scale", settings=names, why=why, taken=taken))
+    reason = finding("observe.not_of_scale", settings=names)
     rejected += [(run.run_key, reason) for run, keep in zip(runs, kept, strict=True) if not keep]
     return np.flatnonzero(kept)
 
 
-def _reasons(runs: Sequence[Run], columns: Sequence[Column], levels: Sequence[str], why: str) -> list[tuple[str, str]]:
+def _reasons(
+    runs: Sequence[Run], columns: Sequence[Column], levels: Sequence[str], why: Found
+) -> list[tuple[str, Found]]:
     """Of each run at other levels why it is not used: one reason for all that differ in the same setting first."""
-    found: dict[int, str] = {}
+    found: dict[int, Found] = {}
     for column, level in zip(columns, levels, strict=True):
-        reason = f"{column.words} is {_others(column, level)}; this fit uses the runs with {level}: {why}"
+        others = _others(column, level)
+        reason = finding("observe.another_level", setting=column.name, others=others, level=level, why=why)
         wrong = np.flatnonzero(column.codes != column.levels.index(level))
         found |= {int(row): reason for row in wrong if int(row) not in found}
     return [(runs[row].run_key, found[row]) for row in sorted(found)]
 
 
-def _others(column: Column, level: str) -> str:
-    return listed([name for name in column.levels if name != level])
+def _as_asked(setting: HeldSetting) -> Finding:
+    return finding("observe.level_as_asked", setting=setting.name, level=setting.level)
 
 
-def _words(setting: HeldSetting) -> str:
-    return f"{setting.name.replace('_', ' ') if setting.name == WEIGHT_DECAY else setting.name} {setting.level}"
+def _others(column: Column, level: str) -> list[str]:
+    return [name for name in column.levels if name != level]
 
 
 def _log_loss(runs: Sequence[Run]) -> Floats:

@@ -15,6 +15,7 @@ from lawfit.estimate.numerics.scoring import median
 from lawfit.estimate.numerics.snapping import Places, one_family
 from lawfit.estimate.observe.held import Held, HeldSetting, hold_settings
 from lawfit.factors import is_record
+from lawfit.findings import Found, finding
 from lawfit.records import Run, RunStatus, content_hash
 
 Floats = NDArray[np.float64]
@@ -43,8 +44,8 @@ class Observations:
     diverged_log_batch: Floats  # (m,)
     runs_of_cell: Ints  # (cells,) every run, each seed and each diverged one
     diverged_of_cell: Ints  # (cells,) diverged runs among them
-    rejected: tuple[tuple[str, str], ...]  # run_key, reason
-    notes: tuple[str, ...] = ()
+    rejected: tuple[tuple[str, Found], ...]  # run_key, reason
+    notes: tuple[Found, ...] = ()
     settings: tuple[HeldSetting, ...] = ()  # that vary in the recipe, and the level that these runs are at
     one_family: bool = (
         False  # the runs state the shapes of their sizes, and one power of the count makes each dimension
@@ -159,9 +160,8 @@ def observe(
     rejected += held.rejected
     finished = sum(run.status is RunStatus.FINISHED for run in kept)
     if finished == 0:
-        diverged = len(kept)
-        detail = f"all {diverged} runs diverged" if diverged else "there is no usable run"
-        raise NotEnoughData(f"nothing to fit: {detail}; add runs with a lower learning rate that finish with a loss")
+        none = finding("observe.all_diverged", diverged=len(kept)) if kept else finding("observe.no_usable_run")
+        raise NotEnoughData(none)
     log_loss = np.array([np.nan if run.loss is None else np.log(run.loss) for run in kept])
     places = Places.of(kept)
     scales, cell = np.unique(np.column_stack([places.log_params, places.log_tokens]), axis=0, return_inverse=True)
@@ -176,7 +176,7 @@ def observe(
     gone = lost * 2 >= total
     partly = int(((lost > 0) & ~gone).sum())
     if partly:
-        notes.append(f"{partly} settings diverged for a minority of their seeds; the mean of the others is used")
+        notes.append(finding("observe.partly_diverged", settings=partly))
     live = np.flatnonzero(~gone)
     dead = np.flatnonzero(gone)
     deviation = np.where(is_diverged, 0.0, log_loss - mean[setting])
@@ -202,15 +202,15 @@ def observe(
     return _without_lost_scales(found, kept, cell)
 
 
-def usable(runs: Sequence[Run]) -> tuple[list[Run], list[tuple[str, str]]]:
+def usable(runs: Sequence[Run]) -> tuple[list[Run], list[tuple[str, Found]]]:
     """Runs that a fit may look at, and of the others why not."""
-    rejected: list[tuple[str, str]] = []
+    rejected: list[tuple[str, Found]] = []
     kept: list[Run] = []
     for run in runs:
         if run.excluded is not None:
-            rejected.append((run.run_key, f"excluded by hand: {run.excluded}"))
+            rejected.append((run.run_key, finding("observe.excluded", why=run.excluded)))
         elif run.status is RunStatus.FINISHED and not (run.loss is not None and run.loss > 0):
-            rejected.append((run.run_key, "loss is not positive, so its logarithm does not exist"))
+            rejected.append((run.run_key, finding("observe.loss_not_positive")))
         else:
             kept.append(run)
     return kept, rejected
@@ -247,7 +247,7 @@ def _may_matter(runs: Sequence[Run], name: str) -> bool:
     return not is_record(name) and any(run.extra.get(name) != runs[0].extra.get(name) for run in runs)
 
 
-def summarise_rejections(rejected: Sequence[tuple[str, str]]) -> list[dict[str, object]]:
+def summarise_rejections(rejected: Sequence[tuple[str, Found]]) -> list[dict[str, object]]:
     """Reasons with their counts, most frequent first."""
     return [{"reason": reason, "count": count} for reason, count in Counter(r for _, r in rejected).most_common()]
 
@@ -263,16 +263,14 @@ def _without_lost_scales(found: Observations, runs: Sequence[Run], cell: Ints) -
     if len(alive) == found.n_cells:
         return found
     if not len(alive):
-        raise NotEnoughData(
-            f"nothing to fit: at every setting at least half of the runs diverged ({found.runs_diverged} of "
-            f"{len(runs)} runs); add runs with a lower learning rate that finish with a loss"
-        )
+        raise NotEnoughData(finding("observe.most_diverged", diverged=found.runs_diverged, runs=len(runs)))
     lost = [(run, int(c)) for run, c in zip(runs, cell, strict=True) if c not in alive]
-    text = ", ".join(
-        f"{found.params[c]:.3g} params x {found.tokens[c]:.3g} tokens" for c in sorted({c for _, c in lost})
-    )
+    scales = [
+        finding("observe.scale", params=found.params[c], tokens=found.tokens[c]) for c in sorted({c for _, c in lost})
+    ]
+    why = finding("observe.scale_diverged")
     return replace(
         found.subset(alive),
-        rejected=(*found.rejected, *((run.run_key, "every setting of its scale diverged") for run, _ in lost)),
-        notes=(*found.notes, f"every setting diverged at {text}; these scales are not used"),
+        rejected=(*found.rejected, *((run.run_key, why) for run, _ in lost)),
+        notes=(*found.notes, finding("observe.scales_diverged", scales=scales)),
     )

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from lawfit.estimate.numerics.snapping import Places, distinct, indexed
 from lawfit.factors import WEIGHT_DECAY, is_factor, is_record
+from lawfit.findings import Finding, Found, finding
 from lawfit.records import Run
 
 Floats = NDArray[np.float64]
@@ -43,10 +44,6 @@ class Column:
     also: tuple[str, ...] = ()  # columns that this one determines: a name of a design and its numbers
 
     @property
-    def words(self) -> str:
-        return self.name.replace("_", " ") if self.name == WEIGHT_DECAY else self.name
-
-    @property
     def numbers(self) -> Floats | None:
         """(levels,) or None where a level is no number."""
         try:
@@ -60,10 +57,10 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class SettingColumns:
-    """The settings that need a level, and plain sentences on columns that vary and need none."""
+    """The settings that need a level, and notes on columns that vary and need none."""
 
     columns: tuple[Column, ...]
-    notes: tuple[str, ...]
+    notes: tuple[Found, ...]
 
 
 def decay_kind(run: Run) -> str:
@@ -99,7 +96,7 @@ def setting_columns(runs: Sequence[Run], free: Collection[str] = ()) -> SettingC
     grid = _Grid(places=places, setting=indexed(places.scale, places.log_lr, places.log_batch, *axes))
     log_loss = np.array([np.log(run.loss) if run.loss is not None and run.loss > 0 else np.nan for run in runs])
     found: list[Column] = []
-    notes: list[str] = []
+    notes: list[Found] = []
     for column in candidates:
         needed, note = _needs_level(column, grid, log_loss)
         notes += [note] if note else []
@@ -133,38 +130,33 @@ def _candidates(runs: Sequence[Run], free: Collection[str]) -> list[Column]:
     return found
 
 
-def _needs_level(column: Column, grid: _Grid, log_loss: Floats) -> tuple[bool, str]:
+def _needs_level(column: Column, grid: _Grid, log_loss: Floats) -> tuple[bool, Found | None]:
     """Whether a column is a setting that varies inside scales; and what to say where it varies and needs no level."""
     scale, of_decay = grid.places.scale, column.name == WEIGHT_DECAY
     pairs = distinct(scale, column.codes)
     if len(pairs) == scale.max() + 1:  # one level at each scale
         if of_decay and UNKNOWN in column.levels:
-            return True, ""
-        return False, _between_scales(column, pairs[:, 1]) if of_decay else ""
+            return True, None
+        at = scales_at(column, np.bincount(pairs[:, 1], minlength=len(column.levels)))
+        return False, finding("observe.between_scales", setting=column.name, levels=at) if of_decay else None
     combined = distinct(grid.setting, column.codes)
     per_setting = np.bincount(combined[:, 0])
     if _result_like(column, per_setting):
-        return False, ""
-    if UNKNOWN not in column.levels and (axis := _follows(column, grid)):
-        return False, f"weight decay follows the {axis} in these runs, and so does the answer" if of_decay else ""
+        return False, None
+    if UNKNOWN not in column.levels and (axes := _follows(column, grid)):
+        return False, finding("observe.decay_follows", axes=axes) if of_decay else None
     level_of, scale_of = combined[:, 1], scale[np.unique(grid.setting, return_index=True)[1]][combined[:, 0]]
     swept = bool(np.bincount(indexed(scale_of, level_of)).max() >= SWEEP)
     met = bool((per_setting > 1).any())
     if of_decay or is_factor(column.name):
-        note = (
-            f"{column.words} takes {len(column.levels)} values and no sweep shares one: learning rate and batch are "
-            "fitted across them, and what it does counts as noise"
-        )
-        return swept or met, "" if swept or met or not of_decay else note
+        note = finding("observe.no_level_shared", setting=column.name, levels=len(column.levels))
+        return swept or met, None if swept or met or not of_decay else note
     if not met:
-        return False, ""  # nothing tells a setting from a remark
+        return False, None  # nothing tells a setting from a remark
     blocks = np.flatnonzero(per_setting > 1)
     if len(blocks) >= FEWEST_BLOCKS and not _moves_the_loss(column, grid.setting, blocks, log_loss):
-        return False, (
-            f"runs at equal settings differ in '{column.name}' ({listed(column.levels)}); their losses do not, so they "
-            "count as seeds"
-        )
-    return True, ""
+        return False, finding("observe.counts_as_seeds", column=column.name, levels=column.levels)
+    return True, None
 
 
 def _result_like(column: Column, per_setting: Ints) -> bool:
@@ -173,33 +165,33 @@ def _result_like(column: Column, per_setting: Ints) -> bool:
     return not known and len(column.levels) > 2 * int(per_setting.max())
 
 
-def _between_scales(column: Column, level: Ints) -> str:
-    counts = np.bincount(level, minlength=len(column.levels))
-    parts = [f"{name} at {count}" for name, count in zip(column.levels, counts, strict=True)]
-    return f"{column.words} differs between scales ({', '.join(parts)}), inside none of them: the answer follows it"
+def scales_at(column: Column, counts: Ints) -> list[Finding]:
+    """At how many scales each level is, of those that are at some."""
+    levels = zip(column.levels, counts, strict=True)
+    return [finding("observe.level_at", level=level, scales=count) for level, count in levels if count]
 
 
-def _follows(column: Column, grid: _Grid) -> str:
-    """The axis that a column is made from: a warmup from the steps, an independent decay from the learning rate."""
+def _follows(column: Column, grid: _Grid) -> tuple[str, ...]:
+    """The axes that a column is made from: a warmup from the steps, an independent decay from the learning rate."""
     places = grid.places
-    axes = {"batch": (places.log_batch, places.log_lr), "learning rate": (places.log_lr, places.log_batch)}
+    axes = {"batch_tokens": (places.log_batch, places.log_lr), "lr": (places.log_lr, places.log_batch)}
     for name, (axis, other) in axes.items():
         at = indexed(places.scale, axis)
         crossed = np.bincount(distinct(at, indexed(other))[:, 0]) > 1
         told = np.bincount(distinct(at, column.codes)[:, 0]) == 1
         if crossed.any():
             if told.all():
-                return name
+                return (name,)
         elif told.all() and _monotone(column, places.scale, axis):
-            return name
+            return (name,)
     numbers = column.numbers
     if numbers is None or (numbers <= 0).any() or len(np.unique(grid.setting)) <= 8:
-        return ""
+        return ()
     log_value = np.log(numbers)[column.codes]
     design = [np.ones(len(log_value)), places.log_lr, places.log_batch, places.log_tokens, places.log_params]
     x = np.column_stack(design)
     residual = log_value - x @ np.linalg.lstsq(x, log_value, rcond=None)[0]
-    return "learning rate and the batch" if np.abs(residual).max() < EXACT * np.ptp(log_value) else ""
+    return ("lr", "batch_tokens") if np.abs(residual).max() < EXACT * np.ptp(log_value) else ()
 
 
 def _monotone(column: Column, scale: Ints, axis: Floats) -> bool:
@@ -268,13 +260,3 @@ def _order(level: str) -> tuple[bool, float, str]:
         return False, float(level.split(" (")[0]), level
     except ValueError:
         return True, 0.0, level
-
-
-MOST_NAMED: Final = 6
-
-
-def listed(levels: Sequence[str], last: str = "or", most: int = MOST_NAMED) -> str:
-    """``0, 0.03 or 1``; the ends alone where there are many."""
-    if len(levels) > most:
-        return f"{levels[0]} to {levels[-1]}"
-    return f" {last} ".join([", ".join(levels[:-1]), levels[-1]]) if len(levels) > 1 else "".join(levels)

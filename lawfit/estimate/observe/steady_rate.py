@@ -17,10 +17,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from lawfit.errors import FitError
 from lawfit.factors import spellings
+from lawfit.findings import Finding, Found, finding
 from lawfit.laws.rate_falls import Falls, cooldown_share, falls
 from lawfit.records import Json, Run
-from lawfit.units import counted, format_percent
 
 Floats = NDArray[np.float64]
 Curves = Mapping[str, tuple[Floats, Floats]]  # run_key -> steps, values
@@ -56,8 +57,8 @@ class SteadyParts:
     """Of each run, the step up to which its rate is known to stay at the peak; or why that is not known."""
 
     until: Mapping[str, float]  # run_key -> steps; infinite: to its end
-    told_by: Mapping[str, str]  # run_key -> what says so, of those that end early
-    unknown: Mapping[str, str]  # run_key -> a sentence
+    told_by: Mapping[str, Found]  # run_key -> what says so, of those that end early
+    unknown: Mapping[str, Found]  # run_key -> why
 
     def cut(self, curves: Curves) -> dict[str, tuple[Floats, Floats]]:
         """The curves up to there; those of other runs are left out."""
@@ -67,23 +68,22 @@ class SteadyParts:
             if key in self.until
         }
 
-    def notes(self, curves: Curves) -> list[str]:
-        """Which of these curves end early, and which are not read, in sentences."""
-        short: dict[str, list[float]] = {}
+    def notes(self, curves: Curves) -> list[Found]:
+        """Which of these curves end early, and which are not read."""
+        short: dict[Found, list[float]] = {}
         for key in curves:
             if key in self.told_by:
                 short.setdefault(self.told_by[key], []).append(self.until[key])
         cut = [
-            f"curves of {counted(len(ends), 'run')} are read up to where the learning rate begins to fall "
-            f"({_steps_words(ends)}, by {told})"
+            finding("observe.curves_cut", runs=len(ends), first_step=min(ends), last_step=max(ends), told_by=told)
             for told, ends in short.items()
         ]
         return [*cut, *self.refusals(curves)]
 
-    def refusals(self, curves: Curves) -> list[str]:
+    def refusals(self, curves: Curves) -> list[Found]:
         """Which of these curves are not read, and why."""
         count = Counter(self.unknown[key] for key in curves if key in self.unknown)
-        return [f"curves of {counted(number, 'run')} are not read: {why}" for why, number in count.items()]
+        return [finding("observe.curves_unread", runs=number, why=why) for why, number in count.items()]
 
 
 def steady_parts(
@@ -104,8 +104,8 @@ def steady_parts(
     when = falls(schedule)
     branches = _branches(runs)
     until: dict[str, float] = {}
-    told_by: dict[str, str] = {}
-    unknown: dict[str, str] = {}
+    told_by: dict[str, Found] = {}
+    unknown: dict[str, Found] = {}
     for run in runs:
         key, length = run.run_key, _length(run)
         if when is Falls.THROUGHOUT:
@@ -114,11 +114,11 @@ def steady_parts(
         try:
             stated = _stated(run, {**(held or {}), **run.extra})
             end, told = _end(run, when, schedule, (rates or {}).get(key), stated, branches.get(key))
-        except ValueError as error:
-            unknown[key] = str(error)
+        except FitError as error:
+            unknown[key] = error.finding
             continue
         if end < LEAST_SHARE * length:
-            unknown[key] = f"the learning rate falls after less than {format_percent(LEAST_SHARE)} of the run ({told})"
+            unknown[key] = finding("observe.rate_falls_early", share=LEAST_SHARE, told_by=told)
             continue
         until[key] = end
         if end < length:
@@ -126,11 +126,9 @@ def steady_parts(
     return SteadyParts(until=until, told_by=told_by, unknown=unknown)
 
 
-def falls_throughout(schedule: str) -> str:
-    return (
-        f"the learning rate decays from the start (schedule '{schedule}'), so a curve half-way is not a shorter run; "
-        "steps to a loss are read off runs at a constant learning rate, or at one that is constant up to a cooldown"
-    )
+def falls_throughout(schedule: str) -> Finding:
+    """Why no curve of a schedule is read half-way."""
+    return finding("observe.rate_falls_throughout", schedule=schedule)
 
 
 def is_rate(metric: str) -> bool:
@@ -145,35 +143,27 @@ def _end(
     rate: tuple[Floats, Floats] | None,
     stated: tuple[float, str] | None,
     branch: float | None,
-) -> tuple[float, str]:
+) -> tuple[float, Found]:
     """(steps at the peak rate, what says so).
 
     Raises
     ------
-    ValueError
+    FitError
         Nothing says it.
     """
     if rate is not None and (logged := _end_of_logged(*rate, to_the_end=when is Falls.NEVER)) is not None:
-        return logged, "the learning rate in the log"
+        return logged, finding("observe.by_logged_rate")
     if when is Falls.UNSAID:
-        named = f"nothing is known of schedule '{schedule}'" if schedule else "no schedule is stated"
-        raise ValueError(
-            f"{named}, so a curve may fall because its learning rate does: give a column schedule (constant, "
-            "or wsd with cooldown_fraction, the last share of the run in which the rate falls), or learning_rate along "
-            "the curves"
-        )
+        raise FitError(finding("observe.schedule_unknown", schedule=schedule))
     if stated is not None:
-        return stated
+        return stated[0], finding("observe.by_column", column=stated[1])
     if when is Falls.NEVER:
         return float("inf"), ""
     if (share := cooldown_share(schedule)) is not None:
-        return _length(run) * (1 - share), f"schedule '{schedule}'"
+        return _length(run) * (1 - share), finding("observe.by_schedule", schedule=schedule)
     if branch is not None:
-        return branch, f"column {TRUNK_STEPS}: shared with the runs that branch off there"
-    raise ValueError(
-        f"the learning rate falls at the end (schedule '{schedule}') and nothing says from where on: give a column "
-        "cooldown_fraction (the last share of the run in which it falls), or learning_rate along the curves"
-    )
+        return branch, finding("observe.by_branches", column=TRUNK_STEPS)
+    raise FitError(finding("observe.cooldown_unknown", schedule=schedule))
 
 
 def _end_of_logged(steps: Floats, rate: Floats, *, to_the_end: bool) -> float | None:
@@ -195,7 +185,7 @@ def _stated(run: Run, columns: Mapping[str, Json]) -> tuple[float, str] | None:
 
     Raises
     ------
-    ValueError
+    FitError
         A column says what cannot be.
     """
     found = []
@@ -205,8 +195,8 @@ def _stated(run: Run, columns: Mapping[str, Json]) -> tuple[float, str] | None:
             if any(map(pattern.fullmatch, forms)):
                 start = place(_number(name, cell), _length(run), run.batch_tokens)
                 if start < 0:
-                    raise ValueError(f"{name} is {cell}, more than the whole run: is it in another unit?")
-                found.append((start, f"column {name}"))
+                    raise FitError(finding("observe.beyond_the_run", column=name, value=cell))
+                found.append((start, name))
                 break
     return min(found, default=None)
 
@@ -217,7 +207,7 @@ def _number(name: str, cell: Json) -> float:
     except ValueError:
         value = float("nan")
     if not (np.isfinite(value) and value >= 0):
-        raise ValueError(f"{name} is '{cell}', which does not say where the learning rate begins to fall")
+        raise FitError(finding("observe.no_place", column=name, value=cell))
     return value
 
 
@@ -234,8 +224,3 @@ def _branches(runs: Sequence[Run]) -> dict[str, float]:
 
 def _length(run: Run) -> float:
     return float(run.steps) if run.steps else run.tokens / run.batch_tokens
-
-
-def _steps_words(ends: Sequence[float]) -> str:
-    low, high = min(ends), max(ends)
-    return f"step {low:,.0f}" if low == high else f"steps {low:,.0f} to {high:,.0f}"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lawfit.errors import FitError
 from lawfit.estimate.schedules.multi_power import HUBER, require_falling_courses
+from lawfit.findings import finding
 from lawfit.laws.annealing import AnnealingLaw, annealed_area
 from lawfit.laws.multi_power import Course
 
@@ -68,7 +69,7 @@ def fit_annealing(courses: Sequence[Course], losses: Sequence[Floats]) -> Anneal
                 squares = float(np.sum((design @ coefficients - 1) ** 2))
                 found.append((squares, np.array([*np.log(coefficients), alpha, np.log(memory)])))
     if not found:
-        raise FitError("no annealing law has a floor, a gain from training and a gain from annealing on these curves")
+        raise FitError(finding("schedules.no_law", law="annealing law"))
     starts = [theta for _, theta in sorted(found, key=lambda point: point[0])[:_STARTS]]
     return _polish(courses, loss, sums, starts)
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.errors import FitError, NotEnoughData
+from lawfit.findings import finding
 from lawfit.laws.multi_power import Course, MultiPowerLaw, annealed
 
 Floats = NDArray[np.float64]
@@ -63,9 +64,9 @@ def fit_multi_power(courses: Sequence[Course], losses: Sequence[Floats]) -> Mult
 def require_falling_courses(courses: Sequence[Course], losses: Sequence[Floats]) -> None:
     """Curves that can tell what a fall of the learning rate gains."""
     if len(courses) < 2 or len(courses) != len(losses):
-        raise NotEnoughData(f"{len(courses)} courses with {len(losses)} curves; two or more of each are needed")
+        raise NotEnoughData(finding("schedules.few_courses", courses=len(courses), curves=len(losses)))
     if not any(np.any(np.diff(course.lr) < 0) for course in courses):
-        raise NotEnoughData("no learning rate falls in these runs, so what a fall gains cannot be seen")
+        raise NotEnoughData(finding("schedules.nothing_falls"))
     for course, loss in zip(courses, losses, strict=True):
         if loss.shape != course.steps.shape or not np.all((loss > 0) & np.isfinite(loss)):
             raise ValueError("each course needs a positive finite loss at each of its steps")
@@ -98,7 +99,7 @@ def _search(courses: Sequence[Course], loss: Floats) -> list[Floats]:
         if np.all(coefficients > 0):
             found.append((squares, np.array([*coefficients, *shape])))
     if not found:
-        raise FitError("no Multi-Power Law has a floor, a gain from training and a gain from annealing on these curves")
+        raise FitError(finding("schedules.no_law", law="Multi-Power Law"))
     return [theta for _, theta in sorted(found, key=lambda point: point[0])[:_STARTS]]
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.errors import NotEnoughData
+from lawfit.findings import Finding, as_json, finding
 from lawfit.laws.last_iterate import best_scale, bound
 from lawfit.laws.refinement import SMOOTHING, refined_run
 from lawfit.laws.schedules import linear
@@ -44,7 +45,7 @@ def refine(
         A smoothing outside [0, 1], or a run of fewer than two steps.
     """
     if len(norms) < FEWEST:
-        raise NotEnoughData(f"{len(norms)} gradient norms cannot show a shape; {FEWEST} or more are needed")
+        raise NotEnoughData(finding("schedules.few_norms", norms=len(norms), needed=FEWEST))
     share = SMOOTHING if smoothing is None else smoothing
     logged = round(float(steps[-1]))
     multipliers = refined_run(steps, norms, adaptive=adaptive, smoothing=share)
@@ -73,7 +74,7 @@ def refine(
             {"step": int(step), "multiplier": float(value), "gradient_norm": float(norm)}
             for step, value, norm in zip(at, values, gradients, strict=True)
         ],
-        "notes": _notes(len(norms), adaptive, total / logged),
+        "notes": as_json(_notes(len(norms), adaptive, total / logged)),
     }
 
 
@@ -90,12 +91,12 @@ def _bound_over_linear(multipliers: Floats, norms: Floats) -> float:
     return float(least[0] / least[1])
 
 
-def _notes(norms: int, adaptive: bool, stretched: float) -> list[str]:
-    said = ["gradient norms are taken as logged: where a run clips, its steps saw smaller ones"]
+def _notes(norms: int, adaptive: bool, stretched: float) -> list[Finding]:
+    said = [finding("schedules.as_logged")]
     if not adaptive:
-        said.append("for Adam and its family the source takes 1-norms (--norm 1); of 2-norms this is its rule for SGD")
+        said.append(finding("schedules.two_norms"))
     if norms < _COARSE:
-        said.append(f"{norms} norms are few: a warmup shorter than the first lines of the log does not show")
+        said.append(finding("schedules.coarse", norms=norms))
     if not 0.99 < stretched < 1.01:
-        said.append(f"stretched to {stretched:.3g} times the logged length; a warmup may not grow with the run")
+        said.append(finding("schedules.stretched", times=stretched))
     return said

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate.schedules.annealing import AnnealingFit, fit_annealing
 from lawfit.estimate.schedules.multi_power import MultiPowerFit, fit_multi_power
+from lawfit.findings import Found, as_json, finding, joined
 from lawfit.laws.annealing import AnnealingLaw
 from lawfit.laws.multi_power import Course, MultiPowerLaw
 from lawfit.laws.named_schedules import named_shape, of_run, split, unverified
-from lawfit.units import format_percent
 
 Floats = NDArray[np.float64]
 CurveFit = MultiPowerFit | AnnealingFit
@@ -143,23 +143,20 @@ def study_schedules(
     thin = [_thinned(curve) for curve in curves]
     courses, losses = [c.course for c in thin], [c.loss for c in thin]
     fits: dict[str, CurveFit] = {}
-    refused = []
+    refused: list[Found] = []
     for law, fit in _FITS.items():
         try:
             fits[law] = fit(courses, losses)
         except NotEnoughData:
             raise
         except FitError as error:
-            refused.append(str(error))
+            refused.append(error.finding)
     if not fits:
-        raise FitError("; ".join(refused))
+        raise FitError(joined(refused))
     off = min(fit.mean_error for fit in fits.values())
     if off > _UNLIKE:
-        some = ", ".join(curve.name for curve in curves[:3])
-        raise FitError(
-            f"{len(curves)} curves ({some}, ...) lie {format_percent(off)} off any one law on average, so they are "
-            "hardly of one model, batch and data; choose those that are, by their names"
-        )
+        some = [curve.name for curve in curves[:3]]
+        raise FitError(finding("schedules.unlike_curves", curves=len(curves), names=some, error=off))
     left_out: dict[str, list[tuple[float, float] | None]] = {law: [] for law in fits}
     for k in range(len(curves)):
         progress(f"leaving out {curves[k].name}", (k + 1) / (len(curves) + 1))
@@ -188,7 +185,7 @@ def study_schedules(
         doubts += [doubt] if doubt else []
         told += [row] if row else []
     told.sort(key=lambda row: row["loss"])
-    return {
+    document = {
         "law": law,
         "numbers": {name: float(value) for name, value in vars(found.law).items()},
         "mean_error": found.mean_error,
@@ -212,6 +209,7 @@ def study_schedules(
         "schedules": told,
         "notes": [*refused, *_notes(found, ends, half), *doubts, *unverified(*schedules)],
     }
+    return dict(as_json(document))
 
 
 def _without(
@@ -300,20 +298,20 @@ class _Asked:
 
 def _told(
     text: str, run: _Asked, laws: Mapping[str, CurveLaw], answering: str, half: float | None
-) -> tuple[dict[str, Any] | None, str]:
+) -> tuple[dict[str, Any] | None, Found | None]:
     """A row of the answer, and what is to be doubted about it."""
     key, tried = candidates(text)
     ends = {law: np.array([_end(laws[law], run, schedule) for schedule in tried]) for law in laws}
     if not np.any(np.isfinite(ends[answering])):
-        return None, f"{text}: the law has no loss there; the run is too unlike the curves"
+        return None, finding("schedules.no_loss", schedule=text)
     best = {law: int(np.nanargmin(losses)) for law, losses in ends.items() if np.any(np.isfinite(losses))}
     at = best[answering]
     loss = float(ends[answering][at])
-    doubt = ""
+    doubt = None
     if _rises(run.course(tried[at])) and not run.rises:
-        half, doubt = None, f"{text}: its rate rises again, which no curve's does, so without an interval"
+        half, doubt = None, finding("schedules.rises_again", schedule=text)
     elif key and at in {0, len(tried) - 1} - {_NATURAL.get(key)}:
-        doubt = f"{text}: the loss still falls at {key} {RANGES[key][at]:.3g}, the last tried: the curves do not fix it"
+        doubt = finding("schedules.still_falls", schedule=text, number=key, value=RANGES[key][at])
     row = {
         "schedule": tried[at],
         "loss": loss,
@@ -350,40 +348,27 @@ def _rises(course: Course) -> bool:
     return bool(np.any(course.lr - np.minimum.accumulate(course.lr) > _STEP * course.lr.max()))
 
 
-def _notes(found: CurveFit, ends: Floats, half: float | None) -> list[str]:
-    said = []
+def _notes(found: CurveFit, ends: Floats, half: float | None) -> list[Found]:
+    said: list[Found] = []
     if not found.starts_agree:
-        said.append(
-            "starts of the search ended at different laws that fit equally well: trust nothing beyond the curves"
-        )
+        said.append(finding("schedules.starts_apart"))
     if found.at_bound:
-        said.append(
-            f"of the law's own numbers the curves do not fix {', '.join(found.at_bound)}: other schedules would"
-        )
+        said.append(finding("schedules.at_bound", numbers=found.at_bound))
     if len(ends) < _FEWEST_ERRORS:
-        said.append(
-            f"no interval: it takes {_FEWEST_ERRORS} curves with a falling rate that can be left out, one by one, and "
-            f"there are {len(ends)}"
-        )
+        said.append(finding("schedules.no_interval", needed=_FEWEST_ERRORS, curves=len(ends)))
     elif half is not None:
-        miss = float(np.sqrt((ends**2).mean()))
-        said.append(
-            f"the ends of falling curves left out were missed by {format_percent(miss)}: the interval is of that"
-        )
+        said.append(finding("schedules.interval_of", miss=np.sqrt((ends**2).mean())))
     return said
 
 
-def _beyond(curves: Sequence[LossCurve], peak: float, of_longest: float, of_shortest: float) -> list[str]:
+def _beyond(curves: Sequence[LossCurve], peak: float, of_longest: float, of_shortest: float) -> list[Found]:
     """How the run lies where no curve left out shows how far the law is off: then it gets no interval."""
-    said = []
+    said: list[Found] = []
     if of_longest > _LONGER:
-        said.append(f"{of_longest:.2g} times as long as the longest curve: an extrapolation, so without an interval")
+        said.append(finding("schedules.longer", times=of_longest))
     if of_shortest < 1 / _LONGER:
-        said.append("shorter than every curve, so without an interval")
+        said.append(finding("schedules.shorter"))
     low, high = min(c.peak_lr for c in curves), max(c.peak_lr for c in curves)
     if not low / _FAR <= peak <= high * _FAR:
-        said.append(
-            f"no curve ran at a peak near {peak:.3g}: these laws do not know when training gets unstable, so without "
-            "an interval"
-        )
+        said.append(finding("schedules.other_peak", lr=peak))
     return said

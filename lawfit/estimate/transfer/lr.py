@@ -24,8 +24,8 @@ from lawfit.estimate.numerics.optimum_law import MeasuredOptima, OptimumLaw, fit
 from lawfit.estimate.numerics.quantiles import normal_quantile
 from lawfit.estimate.numerics.snapping import PARAMS_TOLERANCE
 from lawfit.estimate.observe.observations import observe
+from lawfit.findings import Finding, Found, finding
 from lawfit.records import OptimumStatus, Recipe, Run
-from lawfit.units import format_percent, format_quantity
 
 Floats = NDArray[np.float64]
 
@@ -39,11 +39,6 @@ SETTLES: Final = 0.5
 LINE_POINTS: Final = 9
 BY_BATCH: Final = "axis x batch"  # how the power of an axis changes with the batch
 FLAT, MOVES, OPEN = "flat", "moves", "open"
-_NOT_USED: Final = {
-    OptimumStatus.AT_EDGE: "best at the edge of the learning rates tried, which is a bound and no optimum",
-    OptimumStatus.FLAT: "whose learning rates differ by no more than noise",
-}
-WORDS: Final = {WIDTH: "width", PARAMS: "parameters", TOKENS: "tokens", BATCH: "batch"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,28 +68,18 @@ class Axis:
         return {**vars(self), **lines, "by_batch": by_batch, **words}
 
     @property
-    def words(self) -> str:
+    def words(self) -> Finding:
         """The verdict with the power that it rests on."""
-        power = f"{WORDS[self.name]}^{self.exponent:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
-        at = f" at {format_quantity(self.at[BATCH])} tokens a step" if self.by_batch else ""
-        rest = ""
-        if self.by_batch:
-            shown = ", ".join(f"{e:+.2f} at {format_quantity(b)}" for b, (e, _, _) in self.by_batch.items())
-            rest = f"; the power depends on the batch: {shown}"
-        if self.verdict == FLAT:
-            return f"flat within noise{at}: {power}{rest}"
-        if self.verdict == MOVES:
-            return f"moves as {power}{at}{rest}"
-        return f"not settled{at}: {power} holds flat as well as steep; more sizes, or seeds, would tell{rest}"
+        power = {"axis": self.name, "exponent": self.exponent, "low": self.low, "high": self.high}
+        by_batch = [{"batch_tokens": batch, "exponent": found[0]} for batch, found in self.by_batch.items()]
+        at = self.at.get(BATCH)
+        return finding("transfer.moves", verdict=self.verdict, batch_tokens=at, by_batch=by_batch, **power)
 
     @property
-    def cost_words(self) -> str:
+    def cost_words(self) -> Finding:
         """What it costs to act as if it were flat."""
-        first, last = (f"{x:g}" if self.name == WIDTH else format_quantity(x) for x in (self.first, self.last))
-        return (
-            f"the best one at {first} {WORDS[self.name]} costs {format_percent(self.cost_of_keeping)} of the loss at "
-            f"{last}; up to {format_percent(self.worst_cost)} within the interval"
-        ).replace(f"{first} width", f"width {first}")
+        cost = {"cost": self.cost_of_keeping, "worst_cost": self.worst_cost}
+        return finding("transfer.cost", axis=self.name, first=self.first, last=self.last, **cost)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +91,9 @@ class Transfer:
     size_name: str  # WIDTH, or PARAMS where the runs state no width
     size: Floats  # (slices,)
     axes: Mapping[str, Axis]  # "size", "tokens": those that these runs determine
-    missing: Mapping[str, str]  # axis -> why there is no answer
+    missing: Mapping[str, Found]  # axis -> why there is no answer
     level: float
-    notes: tuple[str, ...]
+    notes: tuple[Found, ...]
 
     def to_json(self) -> dict[str, Any]:
         z = normal_quantile(0.5 + self.level / 2)
@@ -157,20 +142,20 @@ def fit_transfer(recipe: Recipe, runs: Sequence[Run], *, level: float = 0.9) -> 
     left_out = dict(observed.rejected)
     size_name, size, notes = _sizes(slices, [run for run in runs if run.run_key not in left_out])
     inside = slices.inside
-    for status, words in _NOT_USED.items():
+    for status in (OptimumStatus.AT_EDGE, OptimumStatus.FLAT):
         if count := sum(found is status for found in slices.status):
-            notes.append(f"not used: {count} of {len(slices)} sweeps, {words}")
+            notes.append(finding("transfer.not_used", sweeps=count, of=len(slices), status=status))
     notes += observed.notes
     if not slices.converged:
-        notes.append("the fit of the valley did not converge for every window: read the intervals with care")
+        notes.append(finding("transfer.not_converged"))
     columns = {size_name: size, TOKENS: slices.tokens, BATCH: slices.batch_tokens}
     axes: dict[str, Axis] = {}
-    missing: dict[str, str] = {}
+    missing: dict[str, Found] = {}
     for axis, name in (("size", size_name), ("tokens", TOKENS)):
         try:
             laws = _Laws.of(slices, columns, name, inside, level)
         except FitError as error:
-            missing[axis] = str(error)
+            missing[axis] = error.finding
             continue
         axes[axis] = _axis(laws, name, slices.valley, columns, inside, level)
     return Transfer(
@@ -199,23 +184,17 @@ def compare_parametrizations(found: Sequence[Transfer]) -> list[dict[str, Any]]:
             gap = flat.exponent - steep.exponent
             # independent runs: the halves of the intervals add up as standard errors do
             half = float(np.hypot((flat.high - flat.low) / 2, (steep.high - steep.low) / 2))
-            tells = abs(gap) > half
+            first, second = ordered[0].recipe, other.recipe
+            apart = {"difference": gap, "low": gap - half, "high": gap + half, "told_apart": abs(gap) > half}
+            names = {"flat": first.parametrization or first.name, "steep": second.parametrization or second.name}
             rows.append(
                 {
-                    "recipe": ordered[0].recipe.name,
-                    "other": other.recipe.name,
-                    "parametrizations": [ordered[0].recipe.parametrization, other.recipe.parametrization],
-                    "difference": gap,
-                    "low": gap - half,
-                    "high": gap + half,
+                    "recipe": first.name,
+                    "other": second.name,
+                    "parametrizations": [first.parametrization, second.parametrization],
                     "level": ordered[0].level,
-                    "told_apart": tells,
-                    "words": (
-                        f"{ordered[0].recipe.parametrization or ordered[0].recipe.name} against "
-                        f"{other.recipe.parametrization or other.recipe.name}: exponents differ by {gap:+.2f} "
-                        f"({gap - half:+.2f} to {gap + half:+.2f})"
-                        + ("" if tells else ", which these runs do not tell from no difference")
-                    ),
+                    **apart,
+                    "words": finding("transfer.compared", **names, **apart),
                 }
             )
     return rows
@@ -241,12 +220,7 @@ class _Laws:
             `name` does not vary, or too few scales remain.
         """
         if not _varies(columns[name][inside]):
-            raise FitError(
-                f"every sweep that shows its best learning rate has the same {WORDS[name]}: sweeps at two or more "
-                "others would say how it moves"
-                if inside.any()
-                else "no sweep shows its best learning rate inside what was tried"
-            )
+            raise FitError(finding("transfer.same", axis=name) if inside.any() else finding("transfer.none_inside"))
         together = _swept_together(columns, name, inside)
         names = tuple(n for n in columns if n == name or _varies(columns[n][inside]))
         try:
@@ -356,14 +330,13 @@ def _axis(
     )
 
 
-def _sizes(slices: LrSlices, runs: Sequence[Run]) -> tuple[str, Floats, list[str]]:
+def _sizes(slices: LrSlices, runs: Sequence[Run]) -> tuple[str, Floats, list[Found]]:
     """Width of each slice where every one has a single one, else its parameters; and what to know about it."""
     widths, depths = (_column(slices.params, runs, names) for names in (WIDTH_COLUMNS, DEPTH_COLUMNS))
     if widths is None:
-        return PARAMS, slices.params, ["the runs state no width (or several at one size): compared by parameter count"]
+        return PARAMS, slices.params, [finding("transfer.no_width")]
     if depths is not None and _varies(depths):
-        words = f"depth varies too, from {depths.min():g} to {depths.max():g} layers: compared by parameter count"
-        return PARAMS, slices.params, [words]
+        return PARAMS, slices.params, [finding("transfer.depth_varies", low=depths.min(), high=depths.max())]
     return WIDTH, widths, []
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.numerics.sweeps import same_value
 from lawfit.estimate.observe.observations import observe
+from lawfit.findings import finding
 from lawfit.records import Run, RunStatus
 
 Floats = NDArray[np.float64]
@@ -41,15 +42,7 @@ def token_ratios(runs: Sequence[Run], others: Sequence[Run]) -> dict[str, Any]:
     """
     rows, beside = _compare(runs, others)
     if not rows:
-        why = (
-            f"; at the sizes that both have, {beside} losses lie outside those of the other's horizons"
-            if beside
-            else ""
-        )
-        raise NotEnoughData(
-            f"no loss of one recipe lies between two horizons of the other at the same size{why}; it takes runs of "
-            "both at one size, and two or more horizons of one of them"
-        )
+        raise NotEnoughData(finding("transfer.no_ratio", beside=beside))
     return {
         **_summary(rows),
         "scales": sorted(rows, key=lambda row: (row["params"], row["tokens"])),
@@ -103,7 +96,7 @@ def _compare(runs: Sequence[Run], others: Sequence[Run]) -> tuple[list[dict[str,
 def _lowest(runs: Sequence[Run]) -> Floats:
     """(scales, 3): params, tokens and lowest log loss of each scale."""
     if not any(run.status is RunStatus.FINISHED for run in runs):
-        raise NotEnoughData("no run finished")
+        raise NotEnoughData(finding("transfer.nothing_finished"))
     observed = observe(runs)
     found = np.column_stack([observed.params, observed.tokens, observed.lowest_log_loss()])
     return found[np.isfinite(found[:, 2])]

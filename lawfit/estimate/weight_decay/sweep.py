@@ -21,6 +21,7 @@ from lawfit.errors import NotEnoughData
 from lawfit.estimate.numerics.scoring import group_starts
 from lawfit.estimate.numerics.snapping import PARAMS_TOLERANCE, SETTING_TOLERANCE, snap_horizons
 from lawfit.estimate.numerics.sweeps import FLAT_BAND, MIN_SWEEP, sweep_parabola
+from lawfit.findings import Found, finding
 from lawfit.laws.timescale import DecayConvention, convert_weight_decay, timescale
 from lawfit.records import OptimumStatus, Run
 
@@ -34,25 +35,20 @@ AS_LARGE: Final = "as large as tried"
 NEXT_RATIO: Final = 3.0  # between values proposed beyond an edge, where the sweep has no ratio of its own
 
 
-def in_one_convention(runs: Sequence[Run], usual: str = COUPLED) -> tuple[list[Run], tuple[str, ...]]:
-    """Runs with weight decay coupled to the learning rate, and a sentence where some had it otherwise.
+def in_one_convention(runs: Sequence[Run], usual: str = COUPLED) -> tuple[list[Run], tuple[Found, ...]]:
+    """Runs with weight decay coupled to the learning rate, and a note where some had it otherwise.
 
     The conversion is exact: both conventions follow the schedule, so equal shrinking per step is the same training.
     `usual` holds for runs that do not state theirs.
     """
     stated = [(run, str(run.extra.get("weight_decay_kind") or usual)) for run in runs]
     kinds = Counter(kind for run, kind in stated if run.weight_decay)
-    notes = []
+    notes: list[Found] = []
     if independent := kinds[INDEPENDENT]:
-        notes.append(
-            f"{independent} of {len(runs)} runs have weight decay independent of the learning rate; here it is divided "
-            f"by the peak learning rate, which is the same shrinking in the coupled convention of torch.optim.AdamW"
-        )
+        notes.append(finding("weight_decay.independent", independent=independent, runs=len(runs)))
     if strange := sorted(set(kinds) - {COUPLED, INDEPENDENT}):
         count = sum(kinds[kind] for kind in strange)
-        notes.append(
-            f"{count} runs are left out: their weight decay is of a kind not known here ({', '.join(strange)})"
-        )
+        notes.append(finding("weight_decay.unknown_kind", runs=count, kinds=strange))
     return [
         replace(run, weight_decay=run.weight_decay / run.lr) if run.weight_decay and kind == INDEPENDENT else run
         for run, kind in stated
@@ -70,7 +66,7 @@ class DecayRuns:
     lr: Floats  # peak
     weight_decay: Floats  # 0 or positive
     loss: Floats  # nats per token
-    notes: tuple[str, ...] = ()
+    notes: tuple[Found, ...] = ()
 
     @classmethod
     def of(
@@ -83,7 +79,7 @@ class DecayRuns:
         loss: ArrayLike,
         *,
         convention: DecayConvention = DecayConvention.COUPLED,
-        notes: Sequence[str] = (),
+        notes: Sequence[Found] = (),
     ) -> DecayRuns:
         arrays = [np.asarray(a, dtype=float).ravel() for a in (params, tokens, batch_tokens, lr, weight_decay, loss)]
         if len({len(a) for a in arrays}) != 1:
@@ -100,7 +96,7 @@ class DecayRuns:
         return cls(params=n, tokens=d, batch_tokens=b, lr=x, weight_decay=coupled, loss=y, notes=tuple(notes))
 
     @classmethod
-    def of_runs(cls, runs: Sequence[Run], notes: Sequence[str] = ()) -> DecayRuns:
+    def of_runs(cls, runs: Sequence[Run], notes: Sequence[Found] = ()) -> DecayRuns:
         """The runs of one recipe; those that a person excluded, or without a weight decay, are counted in a note.
 
         Raises
@@ -110,7 +106,7 @@ class DecayRuns:
         """
         stated = [r for r in runs if r.excluded is None and r.weight_decay is not None]
         if not stated:
-            raise NotEnoughData(f"none of {len(runs)} runs states its weight decay, so nothing can be said about it")
+            raise NotEnoughData(finding("weight_decay.none_stated", runs=len(runs)))
         silent = len(runs) - len(stated)
         usable = [r for r in stated if r.loss is None or r.loss > 0]  # a loss of zero or less has no logarithm
         columns = np.array(
@@ -120,7 +116,7 @@ class DecayRuns:
             ],
             dtype=float,
         ).reshape(-1, 6)
-        said = [f"{silent} run(s) are excluded or do not state their weight decay"] if silent else []
+        said = [finding("weight_decay.silent", runs=silent)] if silent else []
         n, d, b, x, w, y = columns.T
         return cls.of(n, d, b, x, w, y, notes=[*notes, *said])
 

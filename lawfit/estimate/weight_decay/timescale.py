@@ -8,7 +8,7 @@ published law (or, where none lends, by a vague prior), and the certificate name
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -19,16 +19,17 @@ from lawfit.estimate.numerics.optimum_law import MeasuredOptima, OptimumLaw, fit
 from lawfit.estimate.weight_decay.certificate import NAMES, USUAL_EXPONENT, certify_timescale
 from lawfit.estimate.weight_decay.sweep import AS_LARGE, AS_SMALL, DecayOptimum, DecayRuns, DecaySlice, locate_in_slices
 from lawfit.estimate.weight_decay.valley import Valley, fit_windows, usable_slices, with_valley
+from lawfit.findings import Finding, Found, finding, joined
 from lawfit.laws.lent import Lent, published_timescale, timescale_exponent
 from lawfit.laws.timescale import DecayConvention, weight_decay_of
 from lawfit.records import FitStatus, OptimumStatus
-from lawfit.units import counted, format_quantity
 
 __all__ = ["RATIO", "PredictedDecay", "ScaleTimescale", "TimescaleFit", "fit_timescale", "usable_slices"]
 
 RATIO: Final = "tokens_per_param"
 # Timescale x root of the tokens per parameter, about 1 in what was published; in a wrong unit 1 / seq_len of that.
 PLAUSIBLE: Final = (0.03, 30.0)
+SHOWN: Final = 6  # scales
 RESOLVED_SD: Final = 1.2  # nats of tau: a scale known no better than this does not show its optimum
 
 
@@ -70,7 +71,7 @@ class PredictedDecay:
     independent: float  # the same shrinking per step in the independent convention
     timescale: float
     decades: Mapping[str, float]  # of tokens per parameter, beyond the fitted scales; 0 inside
-    sentence: str  # what to know before using it; "" when nothing
+    sentence: Found  # what to know before using it; "" when nothing
 
     def to_json(self) -> dict[str, Any]:
         return {**vars(self), "decades": dict(self.decades)}
@@ -89,7 +90,7 @@ class TimescaleFit:
     skew: float
     stiffness: float
     certificate: Certificate | None  # None without a law
-    sentences: tuple[str, ...]
+    sentences: tuple[Found, ...]
     lent_by: tuple[str, ...] | None = None  # laws that lend the exponent in part; empty: a vague prior; None: its own
 
     @property
@@ -108,7 +109,7 @@ class TimescaleFit:
             The runs carry no law; the message says what is missing.
         """
         if self.law is None:
-            raise FitError("; ".join(self.sentences) or "these runs show no best weight decay")
+            raise FitError(joined(self.sentences))
         tau = self.law.predict(level, **{RATIO: tokens / params})
         value, high, low = (float(weight_decay_of(t, batch_tokens, lr, tokens)) for t in (tau.value, tau.low, tau.high))
         return PredictedDecay(
@@ -121,7 +122,7 @@ class TimescaleFit:
             ),
             timescale=tau.value,
             decades=tau.decades,
-            sentence="; ".join(self.sentences),
+            sentence=joined(self.sentences) if self.sentences else "",
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -139,6 +140,53 @@ class TimescaleFit:
             "lent_by": None if self.lent_by is None else list(self.lent_by),
         }
 
+    def headline(self) -> Finding:
+        """The law in one line."""
+        if self.law is None:
+            raise ValueError("there is no law to put into words")
+        low, high = self.law.exponent_interval(RATIO)
+        return finding(
+            "weight_decay.headline",
+            timescale=np.exp(self.law.coefficients[0]),
+            tokens_per_param=np.exp(self.law.centre[0]),
+            exponent=self.law.exponents[RATIO],
+            low=low,
+            high=high,
+            scales=self.law.points,
+        )
+
+    def lines(self) -> list[Finding]:
+        """What `lawfit fit` prints below the headline: scales, what moves it at one scale, and its certificate."""
+        known = [s for s in self.scales if np.isfinite(s.log_sd)]
+        shown = [
+            {
+                "params": s.params,
+                "tokens": s.tokens,
+                "timescale": s.timescale,
+                "low": s.timescale * np.exp(-1.645 * s.log_sd),
+                "high": s.timescale * np.exp(1.645 * s.log_sd),
+            }
+            for s in known[:SHOWN]
+        ]
+        said = [finding("weight_decay.scales", scales=shown, more=len(known) - len(shown))] if shown else []
+        if self.lr_slope or self.batch_slope:
+            said.append(finding("weight_decay.slopes", lr=self.lr_slope, batch_tokens=self.batch_slope))
+        if (report := self.certificate) is not None:
+            said.append(
+                finding(
+                    "weight_decay.certificate",
+                    status=self.status,
+                    lent_by=self.lent_by,
+                    # of a lent exponent the reasons are known already
+                    reasons=report.reasons if self.status is FitStatus.UNCERTIFIED else (),
+                    agreeing=report.search.agreeing,
+                    starts=report.search.starts,
+                    condition_number=report.condition_number,
+                    influence=asdict(report.influence[0]) if report.influence else None,
+                )
+            )
+        return said
+
 
 def fit_timescale(runs: DecayRuns, without_laws: Sequence[str] = ()) -> TimescaleFit:
     """The best timescale of every scale, and its law where the scales carry one.
@@ -153,16 +201,13 @@ def fit_timescale(runs: DecayRuns, without_laws: Sequence[str] = ()) -> Timescal
     slices = list(runs.slices())
     optima = locate_in_slices(slices)
     if not optima:
-        raise NotEnoughData(
-            "weight decay never varies at one scale, batch and learning rate; run three or more values of it at one "
-            "of your settings, for example a third, one and three times the one in use"
-        )
+        raise NotEnoughData(finding("weight_decay.never_varies"))
     usable = with_valley(slices)
     valley = fit_windows(usable) if usable else None
     scales = _scales(optima, usable, valley)
     lent = timescale_exponent(without_laws)
     law, status, report, sentences, borrowed = _law(scales, valley, lent)
-    if law is None and (said := bracket_sentence(optima, without_laws)):
+    if law is None and (said := brackets(optima, without_laws)):
         sentences = (*sentences, said)
     return TimescaleFit(
         status=status,
@@ -244,20 +289,17 @@ def _vote(optima: Sequence[DecayOptimum]) -> tuple[OptimumStatus, str]:
 
 def _law(
     scales: Sequence[ScaleTimescale], valley: Valley | None, lent: Lent
-) -> tuple[OptimumLaw | None, FitStatus, Certificate | None, tuple[str, ...], bool]:
+) -> tuple[OptimumLaw | None, FitStatus, Certificate | None, tuple[Found, ...], bool]:
     """The law of the scales that show their optimum, its status, its certificate, and what to know before using it;
     and whether its exponent is in part lent."""
     known = [s for s in scales if np.isfinite(s.log_sd)]
     sentences = _open_scales([s for s in scales if not np.isfinite(s.log_sd)])
     if not known or valley is None:
-        return None, FitStatus.UNCERTIFIED, None, ("no scale shows its best weight decay", *sentences), False
+        return None, FitStatus.UNCERTIFIED, None, (finding("weight_decay.no_scale"), *sentences), False
     implied = np.exp(np.mean([np.log(s.timescale) + USUAL_EXPONENT * np.log(s.tokens / s.params) for s in known]))
     if not PLAUSIBLE[0] < implied < PLAUSIBLE[1]:
         low, high = min(s.timescale for s in known), max(s.timescale for s in known)
-        sentences.append(
-            f"timescales of {low:.2g} to {high:.2g} are far from all that was published (0.02 to 0.5); "
-            f"is the batch in tokens?"
-        )
+        sentences.append(finding("weight_decay.implausible", low=low, high=high))
     optima = MeasuredOptima.of(
         [s.timescale for s in known],
         [s.log_sd for s in known],
@@ -265,63 +307,50 @@ def _law(
         shared_log_sd=valley.shared_sd,
     )
     places, rows = [(s.params, s.tokens) for s in known], sum(s.runs for s in known)
-    status, why = FitStatus.OK, ""
+    status = FitStatus.OK
+    why: Found | None = None
     try:
         law = fit_optimum_law(optima, (RATIO,))
         report = certify_timescale(optima, law, places, valley.search, rows=rows)
         if NAMES[1] in report.weak:
-            why = f"these scales leave it open by {report.standard_errors[NAMES[1]] * USUAL_EXPONENT:.2f} (sd)"
+            why = finding("weight_decay.exponent_open", sd=report.standard_errors[NAMES[1]] * USUAL_EXPONENT)
     except FitError as error:
-        why = str(error)
-    if why:
+        why = error.finding
+    if why is not None:
         status, law = FitStatus.SPARSE, fit_optimum_law(optima, (RATIO,), prior={RATIO: lent.gaussian})
         report = certify_timescale(optima, law, places, valley.search, rows=rows)
-        sentences.insert(0, f"its exponent {lent.words()}, since {why}")
-        if report.needed_runs:
-            at = report.needed_runs[0].inputs
-            sentences.insert(
-                1,
-                f"a sweep of weight decay at {format_quantity(at['params'])} parameters on "
-                f"{format_quantity(at['tokens'])} tokens would determine it best",
-            )
+        needed = [finding("weight_decay.sweep_needed", **run.inputs) for run in report.needed_runs[:1]]
+        sentences = [finding("weight_decay.lent_exponent", lent=lent.words(), why=why), *needed, *sentences]
     if not valley.search.converged or valley.search.agreeing < valley.search.starts:
         status = FitStatus.UNCERTIFIED
-        sentences.append("starts of the joint fit ended in different minima, or did not arrive at one")
-    return law, status, report, (*sentences, *report.warnings), bool(why)
+        sentences.append(finding("weight_decay.starts_apart"))
+    return law, status, report, (*sentences, *report.warnings), why is not None
 
 
-def bracket_sentence(optima: Sequence[DecayOptimum], without_laws: Sequence[str] = ()) -> str:
+def brackets(optima: Sequence[DecayOptimum], without_laws: Sequence[str] = ()) -> Finding | None:
     """What sweeps of few values do say: between which timescales the best lies, and whether a published law agrees."""
     shown = [o for o in optima if o.status is OptimumStatus.INSIDE and np.isfinite(o.weight_decay)]
     if not shown:
-        return ""
-    brackets = np.array([o.timescale_bracket for o in shown])
-    closed = int(np.isfinite(brackets[:, 1]).sum())
-    low = f"above {brackets[:, 0].min():.2g} to {brackets[:, 0].max():.2g} of the run"
-    high = f" (in {closed} also below a bound)" if closed else ""
-    count = counted(len(shown), "sweep")
-    said = f"{count} with worse neighbours on both sides say only that the best timescale lies {low}{high}"
+        return None
+    low, high = np.array([o.timescale_bracket for o in shown]).T
     lines = np.array(published_timescale([o.params for o in shown], [o.tokens for o in shown], without_laws))
-    if not len(lines):
-        return said
-    held = int(((brackets[:, 0] < lines) & (lines < brackets[:, 1])).sum())
-    return f"{said}, with which Power Lines' law agrees in {held}"
+    return finding(
+        "weight_decay.brackets",
+        sweeps=len(shown),
+        least=low.min(),
+        most=low.max(),
+        closed=int(np.isfinite(high).sum()),
+        agree=int(((low < lines) & (lines < high)).sum()) if len(lines) else None,
+    )
 
 
-_OPEN_WORDS: Final = {
-    OptimumStatus.FLAT: "the weight decays tried differ by no more than noise",
-    OptimumStatus.TOO_FEW: "too few weight decays were tried",
-    OptimumStatus.INSIDE: "the best weight decay lies between those tried, but fewer than three positive ones do not "
-    "say where",
-}
-
-
-def _open_scales(scales: Sequence[ScaleTimescale]) -> list[str]:
-    """One sentence per reason, with the scales that it holds for."""
-    places: dict[str, list[str]] = {}
+def _open_scales(scales: Sequence[ScaleTimescale]) -> list[Found]:
+    """One finding per reason, with the scales that it holds for."""
+    places: dict[tuple[OptimumStatus, str], list[tuple[float, float]]] = {}
     for scale in scales:
-        edge = scale.status is OptimumStatus.AT_EDGE
-        reason = f"the best weight decay is {scale.bound}" if edge else _OPEN_WORDS[scale.status]
-        where = f"{format_quantity(scale.params)} params on {format_quantity(scale.tokens)} tokens"
-        places.setdefault(reason, []).append(where)
-    return [f"{reason} ({', '.join(where)})" for reason, where in places.items()]
+        bound = scale.bound if scale.status is OptimumStatus.AT_EDGE else ""
+        places.setdefault((scale.status, bound), []).append((scale.params, scale.tokens))
+    return [
+        finding("weight_decay.open", status=status, bound=bound, scales=where)
+        for (status, bound), where in places.items()
+    ]

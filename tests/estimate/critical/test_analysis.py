@@ -15,6 +15,7 @@ from lawfit.estimate.critical.batch import CriticalBatch
 from lawfit.estimate.critical.laws import AveragedLaw
 from lawfit.estimate.critical.steps_to_target import fit_steps_table
 from lawfit.estimate.numerics.optimum_law import MeasuredOptima
+from lawfit.findings import as_json, code_of, finding
 from lawfit.laws.critical_batch import DOUBLING, ZHANG
 from lawfit.laws.published import published_laws
 from lawfit.records import FitStatus
@@ -31,7 +32,8 @@ def test_zhang_end_to_end() -> None:
     assert found.answering == "tokens"
     assert found.separation is not None
     assert found.separation.verdict == "not_separable"
-    assert any("grew together" in sentence for sentence in found.sentences)
+    (which,) = (each for each in found.sentences if code_of(each) == "critical.by_left_out")
+    assert code_of(which.data["separation"]) == "numerics.grew_together"
     out = found.left_out["answer"]
     assert out.params == pytest.approx(604e6)
     assert abs(out.error) < 0.15
@@ -59,13 +61,15 @@ def test_an_exponent_unlike_what_is_lent_is_said(exponent: float, without: tuple
     """Where somebody lends: with all laws withheld there is nothing that it could be unlike."""
     rows = [measured(1e6 * (d / 1e9) ** exponent, n, d) for n, d in SIZES]
     found = analyse_critical(rows, (), tuple(published_laws()) if without is None else without)
-    assert any("is unlike the" in sentence for sentence in found.sentences) == said
+    assert ("critical.unlike_published" in map(code_of, found.sentences)) == said
 
 
 def test_two_sizes_borrow_the_exponent() -> None:
     found = analyse_critical([measured(1e6, 1e8, 2e9), measured(1.3e6, 2e8, 4e9)])
     assert found.status is FitStatus.SPARSE
-    assert any("lent by published laws" in sentence for sentence in found.sentences)
+    (said,) = (each for each in found.sentences if code_of(each) == "critical.lent_exponent")
+    assert code_of(said.data["why"]) == "numerics.few_groups"
+    assert found.lent_by
     near, far = found.predict(4e9), found.predict(4e12)
     assert far.high_tokens / far.low_tokens > 2 * near.high_tokens / near.low_tokens
     assert far.decades["tokens"] == pytest.approx(3.0)
@@ -82,19 +86,20 @@ def test_a_law_that_curves_is_named() -> None:
     """Trap 12."""
     sizes = [(5e7 * 2.0**k, 1e9 * 2.0**k) for k in range(8)]
     bent = analyse_critical([measured(1e6 * float(np.exp(0.1 * np.log(d / 1e10) ** 2)), n, d) for n, d in sizes])
-    assert any("its logs curve" in sentence for sentence in bent.sentences)
+    assert finding("critical.curved", input=next(iter(bent.shares))) in bent.sentences
     straight = analyse_critical([measured(1e6 * (d / 1e10) ** 0.4, n, d) for n, d in sizes])
-    assert not any("its logs curve" in sentence for sentence in straight.sentences)
+    assert "critical.curved" not in map(code_of, straight.sentences)
 
 
 def test_nothing_measured_says_what_it_takes() -> None:
-    with pytest.raises(NotEnoughData, match="three or more batch sizes"):
+    with pytest.raises(NotEnoughData) as caught:
         analyse_critical([])
+    assert code_of(caught.value.finding) == "critical.none_measured"
 
 
 def test_goes_into_json() -> None:
     found = analyse_critical([measured(1e6 * (d / 1e9) ** 0.46, n, d) for n, d in SIZES], notes=["one row was bad"])
-    document = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    document = json.loads(json.dumps(as_json(found.to_json()), allow_nan=False))
     assert document["definition"]["kind"] == "extra_data"
     assert document["laws"]["tokens"]["exponents"]["tokens"] == pytest.approx(0.46, abs=0.02)
     assert document["sentences"][0] == "one row was bad"

@@ -11,6 +11,7 @@ from scipy.optimize import curve_fit
 from lawfit.errors import FitError
 from lawfit.estimate.critical.batch import CriticalStatus, measured_optima
 from lawfit.estimate.critical.hyperbola import fit_hyperbola, share_bends
+from lawfit.findings import code_of, finding
 from lawfit.laws.critical_batch import DOUBLING, ZHANG, Hyperbola
 
 TRUTH = Hyperbola(steps_min=2000.0, tokens_min=2e9)  # doubling batch 1e6 tokens
@@ -86,8 +87,9 @@ def test_a_curve_that_does_not_bend_is_open_on_one_side(
 
 
 def test_two_batches_are_refused_with_the_number() -> None:
-    with pytest.raises(FitError, match="2 batch"):
+    with pytest.raises(FitError) as caught:
         fit_hyperbola(BATCHES[:2], TRUTH.steps(BATCHES[:2]))
+    assert caught.value.finding == finding("critical.few_batches", batches=2, needed=3)
 
 
 def test_repeats_of_a_batch_count_by_their_fewest_steps(rng: np.random.Generator) -> None:
@@ -105,11 +107,14 @@ def test_from_the_best_batch_on(rng: np.random.Generator) -> None:
     steps = noisy_steps(rng, 0.02)
     steps[:3] *= np.array([2.0, 1.6, 1.3])
     fit = fit_hyperbola(BATCHES, steps, from_best=True)
-    assert "3 batch(es) below the best one need up to" in fit.notes[0]
+    assert code_of(fit.notes[0]) == "critical.below_best"
+    assert fit.notes[0].data["batches"] == 3
     assert fit.curve.doubling_batch_tokens == pytest.approx(1e6, rel=0.2)  # 2 % noise on 7 batches
     assert fit_hyperbola(BATCHES, steps).residual_sd > 3 * fit.residual_sd
-    with pytest.raises(FitError, match="run larger batches"):
+    with pytest.raises(FitError) as caught:
         fit_hyperbola(BATCHES[:5], np.array([10.0, 4.0, 1.8, 0.8, 0.35]), from_best=True)
+    assert code_of(caught.value.finding) == "critical.few_larger"
+    assert caught.value.finding.data == {"batch_tokens": pytest.approx(BATCHES[4]), "larger": 0}
 
 
 def test_definitions_share_one_fit(rng: np.random.Generator) -> None:
@@ -138,9 +143,11 @@ def test_open_ones_are_named_and_left_out(rng: np.random.Generator) -> None:
     optima, refused = measured_optima([closed.critical(), open_above.critical()])
     assert len(optima) == 1
     assert len(refused) == 1
-    assert "2e+08 params, loss 2.8" in refused[0]
-    with pytest.raises(FitError, match="no critical batch is closed"):
+    assert code_of(refused[0]) == "critical.refused"
+    assert refused[0].data == {**refused[0].data, "status": "above_tried", "params": 2e8, "loss": 2.8}
+    with pytest.raises(FitError) as caught:
         measured_optima([open_above.critical()])
+    assert caught.value.finding == finding("critical.none_closed", refused=refused)
 
 
 def test_another_bend_is_inside_the_interval() -> None:

@@ -17,6 +17,7 @@ from lawfit.estimate.critical.data_laws import fit_data_laws
 from lawfit.estimate.critical.noise_scale import fit_noise_scale
 from lawfit.estimate.critical.three_term import best_over_lr
 from lawfit.estimate.numerics.optimum_law import fit_optimum_law, separate_params_from_tokens
+from lawfit.findings import code_of, finding
 from lawfit.proxy.noise_scale import noise_scale
 
 DOUBLING = 5e5
@@ -55,24 +56,28 @@ class TestDataLaws:
 
     def test_nothing_is_extrapolated(self) -> None:
         tokens, batch, loss = finished_runs()
-        with pytest.raises(FitError, match="lies inside the runs of 0"):
+        with pytest.raises(FitError) as caught:
             fit_data_laws(1e8, tokens, batch, loss, targets=[1.82])
+        assert caught.value.finding == finding("critical.loss_inside_few", loss=1.82, batches=0, needed=3)
 
     def test_losses_that_are_all_alike_fall_at_no_batch(self) -> None:
         tokens, batch, loss = finished_runs()
-        with pytest.raises(FitError, match=r"falls with tokens at 0 batch"):
+        with pytest.raises(FitError) as caught:
             fit_data_laws(1e8, tokens, batch, np.full_like(loss, 3.0))
+        assert caught.value.finding == finding("critical.few_falling", batches=0, needed=3)
 
     def test_batches_that_share_no_loss_are_named(self) -> None:
         tokens, batch, loss = finished_runs()
-        with pytest.raises(FitError, match="so that their losses overlap"):
+        with pytest.raises(FitError) as caught:
             fit_data_laws(1e8, tokens, batch, loss + 0.4 * np.log(batch / batch.min()))
+        assert code_of(caught.value.finding) == "critical.no_shared_loss"
 
     def test_a_single_horizon_is_refused(self) -> None:
         tokens, batch, loss = finished_runs()
         one = tokens == HORIZONS[0]
-        with pytest.raises(FitError, match="two horizons"):
+        with pytest.raises(FitError) as caught:
             fit_data_laws(1e8, tokens[one], batch[one], loss[one])
+        assert caught.value.finding == finding("critical.few_horizons", batches=0, needed=3)
 
     def test_diverged_runs_are_no_losses(self) -> None:
         tokens, batch, loss = finished_runs()
@@ -87,13 +92,14 @@ class TestDataLaws:
         for fit in fit_data_laws(1e8, tokens, batch, spoilt, targets=[2.1]):
             assert fit.batches.min() > 1e5
             assert fit.curve.doubling_batch_tokens == pytest.approx(DOUBLING, rel=0.1)
-            assert "below the best one need up to" in fit.notes[0]
+            assert code_of(fit.notes[0]) == "critical.below_best"
 
     def test_without_larger_batches_it_is_refused(self) -> None:
         tokens, batch, _ = finished_runs()
         falling = 2.0 + 60.0 * (tokens * (batch / batch.min()) ** 0.1) ** -0.25  # larger is better throughout
-        with pytest.raises(FitError, match="run larger batches"):
+        with pytest.raises(FitError) as caught:
             fit_data_laws(1e8, tokens, batch, falling)
+        assert code_of(caught.value.finding) == "critical.few_larger"
 
     def test_step_law_grid_repeats_power_lines(self, shared_data: Path) -> None:
         """Other people's runs of another recipe, by the same definition: 0.0471 D^0.462 sequences of 2048 (2505.13738).
@@ -186,12 +192,14 @@ class TestNoiseScale:
         assert below >= 0.9 * opened
 
     def test_no_gradient_is_refused(self) -> None:
-        with pytest.raises(FitError, match="too few steps for so much noise"):
+        with pytest.raises(FitError) as caught:
             fit_noise_scale(np.full(40, 16.0), np.full(40, 0.5), 100, 1600)
+        assert code_of(caught.value.finding) == "critical.not_positive"
 
     def test_few_steps_are_refused(self) -> None:
-        with pytest.raises(FitError, match="measure longer"):
+        with pytest.raises(FitError) as caught:
             fit_noise_scale([5.0, 5.0], [1.2, 1.2], 32, 1024)
+        assert caught.value.finding == finding("critical.few_steps", steps=2, blocks=12)
 
 
 def simulated_squares(

@@ -11,11 +11,13 @@ import pytest
 from lawfit.estimate.critical.analysis import analyse_critical
 from lawfit.estimate.critical.least_tokens import HYPERBOLA, LEAST_SD, ORACLE, fit_least_tokens
 from lawfit.estimate.critical.steps_to_target import StepsTable
+from lawfit.findings import as_json, code_of
 from lawfit.laws.critical_batch import Hyperbola
 from lawfit.laws.lr_batch import StochasticOracle
 from lawfit.laws.published import published_law
 from lawfit.records import OptimumStatus
 from lawfit.units import format_quantity
+from lawfit.words import tell
 from tests.estimate.critical.simulated_batches import measured
 from tests.estimate.critical.test_steps_to_target import zhang_table
 
@@ -59,8 +61,8 @@ def test_g20_minicpm_is_recovered(rng: np.random.Generator) -> None:
     published = float(published_law("minicpm").evaluate("batch_tokens", loss=3.0))
     assert found.law.predict(loss=3.0).value == pytest.approx(published, rel=1e-2)
     assert published == pytest.approx(1275113.198)
-    assert "moving as loss^-6.2" in found.words()
-    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["lent"] is False
+    assert "moving as loss^-6.2" in tell(found.words())
+    assert json.loads(json.dumps(as_json(found.to_json()), allow_nan=False))["lent"] is False
 
 
 def test_noise_is_in_the_interval(rng: np.random.Generator) -> None:
@@ -79,9 +81,9 @@ def test_one_size_borrows_the_exponent(rng: np.random.Generator) -> None:
     small = StepsTable.of(table.params[one], table.batch_tokens[one], table.steps[one], table.target_loss[one])
     found, alone = fit_least_tokens(small), fit_least_tokens(small, ("minicpm",))
     assert found.lent_by == ("minicpm",)
-    assert "in part from minicpm" in found.words()
+    assert "in part from minicpm" in tell(found.words())
     assert alone.lent_by == ()
-    assert "in part from a vague prior" in alone.words()
+    assert "in part from a vague prior" in tell(alone.words())
     assert found.law is not None
     assert alone.law is not None
     assert abs(alone.law.exponents["loss"]) < abs(found.law.exponents["loss"])  # nothing pulls it to -6.24 any more
@@ -96,7 +98,10 @@ def test_a_hyperbola_has_no_such_batch() -> None:
     assert found.measured[0].status is OptimumStatus.AT_EDGE
     assert found.shape == HYPERBOLA
     assert found.errors[HYPERBOLA] < 1e-6
-    assert "the smallest ones are the cheapest" in found.words()
+    assert [code_of(each) for each in found.words().data["findings"]] == [
+        "critical.smallest_cheapest",
+        "critical.shapes",
+    ]
 
 
 def test_g29_the_oracles_shape_is_told_from_the_hyperbola(rng: np.random.Generator) -> None:
@@ -146,7 +151,7 @@ def test_the_oracle_is_stored_and_printed_with_its_own_numbers(steps_min: float,
         assert each.cost == pytest.approx(4 * factor * steps_min * batch_min, rel=1e-4)
         assert each.best_batch_low <= 2.0001 * batch_min
         assert each.best_batch_high >= 1.9999 * batch_min
-    said = found.oracle_words()
+    said = tell(found.lines()[-1])
     assert f"S_min {5 * steps_min:,.0f} steps" in said
     assert f"b* {format_quantity(2 * batch_min)} (" in said
     stored = found.to_json()["oracle"][0]
@@ -169,7 +174,7 @@ def test_steps_of_a_hyperbola_are_given_no_oracle_that_is_closed_below() -> None
     batches = 1e5 * 2.0 ** np.arange(8)
     found = fit_least_tokens(StepsTable.of(np.full(8, 1e7), batches, np.full(8, 1000.0), np.full(8, 3.0)))
     assert found.oracle == ()
-    assert found.oracle_words() == ""
+    assert "critical.oracle" not in map(code_of, found.lines())
     assert fit_least_tokens(StepsTable.of(np.full(8, 1e7), batches, curve.steps(batches), np.full(8, 3.0))).errors[
         HYPERBOLA
     ] == pytest.approx(0, abs=1e-6)

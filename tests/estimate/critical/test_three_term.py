@@ -15,6 +15,7 @@ from lawfit.estimate.critical.batch import CriticalStatus
 from lawfit.estimate.critical.three_term import BatchRuns, best_over_lr, fit_three_term, fit_three_term_or_lend
 from lawfit.estimate.critical.three_term_result import ThreeTermFit
 from lawfit.estimate.loss.law import lent_asymptote
+from lawfit.findings import code_of, finding
 from lawfit.laws.critical_batch import ThreeTerm
 
 TRUTH = ThreeTerm(
@@ -109,10 +110,12 @@ def test_too_little_is_refused(rng: np.random.Generator) -> None:
     runs = simulate(rng, noise=0.0)
     few = runs.batch_tokens < 1.01 * TRUTH.optimal_batch_tokens(runs.tokens)
     few &= runs.batch_tokens > 0.4 * TRUTH.optimal_batch_tokens(runs.tokens)
-    with pytest.raises(NotEnoughData, match="three batch sizes"):
+    with pytest.raises(NotEnoughData) as caught:
         fit_three_term(taken(runs, few), rng=rng)
-    with pytest.raises(NotEnoughData, match="7 parameters"):
+    assert code_of(caught.value.finding) == "critical.few_batches_of_scale"
+    with pytest.raises(NotEnoughData) as caught:
         fit_three_term(taken(runs, np.isin(np.arange(len(runs)), [0, 1, 2, 9, 30, 60])), rng=rng)
+    assert caught.value.finding == finding("critical.few_rows", batches=6, parameters=7, needed=14)
 
 
 def taken(runs: BatchRuns, rows: np.ndarray) -> BatchRuns:

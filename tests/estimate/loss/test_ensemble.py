@@ -12,6 +12,7 @@ from lawfit.errors import NotEnoughData
 from lawfit.estimate.loss.backtest import TOLERATED, Candidate, candidates, cuts, judge
 from lawfit.estimate.loss.ensemble import LossEnsemble, _resamples, fit_ensemble
 from lawfit.estimate.loss.fit import AsymptotePrior, fit_loss
+from lawfit.findings import code_of, finding
 from lawfit.laws.loss import CHINCHILLA
 
 Floats = NDArray[np.float64]
@@ -37,11 +38,15 @@ def ensemble() -> LossEnsemble:
     return fit_ensemble(*simulated(rng), forms=FORMS, rng=rng, resamples=100)
 
 
+def best(ensemble: LossEnsemble) -> float:
+    return min(b.error for b in ensemble.backtests)
+
+
 def test_the_true_form_wins_and_the_null_model_is_rejected(ensemble: LossEnsemble) -> None:
     assert ensemble.backtests[0].form == "additive"
     null = next(b for b in ensemble.backtests if b.form == "compute_only")
     assert null.rejected
-    assert "times the best form's error" in null.reason
+    assert null.reason == finding("loss.worse_form", loss_fraction=null.error, times=null.error / best(ensemble))
     assert null.weight == 0
     assert [fit.form for fit in ensemble.fits] == [b.form for b in ensemble.backtests if not b.rejected]
 
@@ -141,7 +146,7 @@ def test_a_form_without_a_prediction_survives_json(rng: np.random.Generator) -> 
     loss = CHINCHILLA.loss(params, tokens) * np.exp(0.001 * rng.standard_normal(12))
     few = fit_ensemble(params, tokens, loss, forms=("power", "farseer"), rng=rng, resamples=20)
     lost = next(b for b in few.backtests if b.form == "farseer")
-    assert "9 parameters want 18 runs or more, and there are 12" in lost.reason
+    assert lost.reason == finding("loss.few_for_form", parameters=9, needed=18, runs=12)
     content = few.to_json()
     for found in content["backtests"]:  # as `all_laws.finite` leaves it
         found.update({name: None for name in ("error", "bias") if not np.isfinite(found[name])})
@@ -165,8 +170,10 @@ def test_the_same_prediction_twice(ensemble: LossEnsemble) -> None:
 
 def test_one_budget_cannot_be_split(rng: np.random.Generator) -> None:
     params = np.geomspace(1e8, 1e9, 20)
-    with pytest.raises(NotEnoughData, match="20 scales at 1 budgets are too few"):
+    with pytest.raises(NotEnoughData) as caught:
         fit_ensemble(params, 1e18 / params, np.linspace(3, 2.9, 20), rng=rng)
+    assert code_of(caught.value.finding) == "loss.few_budgets"
+    assert (caught.value.finding.data["scales"], caught.value.finding.data["budgets"]) == (20, 1)
 
 
 def test_a_single_form_ensemble_is_that_fit(rng: np.random.Generator) -> None:
@@ -200,5 +207,7 @@ def test_runs_are_parted_once_at_each_place_and_never_with_nothing_held_back() -
     (cut,) = cuts(log_flops, np.arange(36))
     assert (cut.inner == (log_flops < np.log(2e19))).all()
     np.testing.assert_allclose(cut.beyond, 1.0)
-    with pytest.raises(NotEnoughData, match="12 scales at 1 budgets"):
+    with pytest.raises(NotEnoughData) as caught:
         cuts(log_flops[:12], np.arange(12))
+    needed = {"smaller": 8, "larger": 3, "beyond": 10**0.05}
+    assert caught.value.finding == finding("loss.few_budgets", scales=12, budgets=1, **needed)

@@ -14,6 +14,7 @@ from scipy.optimize import approx_fprime
 from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate.loss.fit import AsymptotePrior, LossFit, fit_loss
 from lawfit.estimate.loss.forms import FORMS
+from lawfit.findings import finding
 from lawfit.laws.loss import CHINCHILLA, EPOCH, EPOCH_SE, KAPLAN
 
 Floats = NDArray[np.float64]
@@ -193,8 +194,9 @@ class TestForms:
 
     def test_only_the_additive_form_allocates(self, rng: np.random.Generator) -> None:
         fit = fit_loss(*simulated(rng), form="kaplan", rng=rng, resamples=10)
-        with pytest.raises(FitError, match="need the additive form"):
+        with pytest.raises(FitError) as caught:
             fit.optimum(1e22)
+        assert caught.value.finding == finding("loss.additive_alone", form="kaplan")
 
     def test_unknown(self, rng: np.random.Generator) -> None:
         with pytest.raises(ValueError, match="unknown form 'cubic'; there are additive"):
@@ -203,8 +205,10 @@ class TestForms:
 
 class TestRefusals:
     def test_not_enough_runs(self, rng: np.random.Generator) -> None:
-        with pytest.raises(NotEnoughData, match="5 runs cannot give the 5 parameters"):
+        with pytest.raises(NotEnoughData) as caught:
             fit_loss(*simulated(rng, 5), rng=rng)
+        few = {"runs": 5, "parameters": 5, "needed": 6}
+        assert caught.value.finding == finding("loss.few_runs", **few, formula=FORMS["additive"].formula)
 
     @pytest.mark.parametrize("column", [0, 1, 2], ids=["params", "tokens", "loss"])
     @pytest.mark.parametrize("bad", [0.0, -1.0, np.nan, np.inf], ids=["zero", "negative", "nan", "inf"])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.loss.isoflop import isoflop
+from lawfit.findings import code_of, finding
 from lawfit.laws.loss import CHINCHILLA, AdditiveLaw
 
 Floats = NDArray[np.float64]
@@ -80,15 +81,17 @@ def test_skewed_valleys_and_lines_that_bend_are_allowed_for() -> None:
 
 def test_too_few_budgets_are_refused(rng: np.random.Generator) -> None:
     params, tokens, loss = study(CHINCHILLA, rng)
-    with pytest.raises(NotEnoughData, match="2 budgets have a lowest loss inside 5 sizes"):
+    with pytest.raises(NotEnoughData) as caught:
         isoflop(params[:18], tokens[:18], loss[:18])
+    assert caught.value.finding == finding("loss.few_profiles", budgets=2, sizes=5, needed=3)
 
 
 def test_checkpoints_along_runs_are_no_profiles(rng: np.random.Generator) -> None:
     params = np.repeat(np.exp(rng.uniform(np.log(2e7), np.log(3e9), 30)), 20)
     tokens = params * np.tile(np.geomspace(4, 300, 20), 30)
-    with pytest.raises(NotEnoughData, match="budgets have a lowest loss"):
+    with pytest.raises(NotEnoughData) as caught:
         isoflop(params, tokens, CHINCHILLA.loss(params, tokens))
+    assert code_of(caught.value.finding) == "loss.few_profiles"
 
 
 def test_chinchillas_own_points_give_what_they_published(shared_data: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lawfit.advise.expected_loss import choice_words, expected_loss
+from lawfit.advise.expected_loss import choice_lines, expected_loss
 from lawfit.ask import Target
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.loss import law as module
@@ -18,9 +18,11 @@ from lawfit.estimate.loss.ensemble import LossEnsemble
 from lawfit.estimate.loss.law import loss_law
 from lawfit.estimate.loss.third import fit_further_forms, ordinary_runs
 from lawfit.estimate.numerics.certificate import Certificate
+from lawfit.findings import code_of, finding
 from lawfit.laws.loss import CHINCHILLA, DATA_CONSTRAINED
 from lawfit.laws.published import published_law
 from lawfit.records import Fit, FitStatus, Run, RunStatus
+from lawfit.words import tell
 
 TARGET = Target(params=2e10, tokens=4e11)
 
@@ -75,12 +77,14 @@ def test_says_which_forms_were_kept_and_which_not_and_why(payload: Mapping[str, 
     assert "additive" in kept
     null = next(b for b in ensemble.backtests if b.form == "compute_only")
     assert null.rejected
-    assert "times the best form's error" in null.reason
-    (line, lacking) = payload["lines"]
-    assert "rejected: " in line
-    assert "compute alone" in line.split("rejected: ")[1]
-    assert "unique_tokens or epochs" in lacking
-    assert "active_fraction or sparsity" in lacking
+    assert code_of(null.reason) == "loss.worse_form"
+    (forms, lacking) = payload["lines"]
+    assert code_of(forms) == "loss.forms"
+    assert "compute_only" in {row["form"] for row in forms.data["rejected"]}
+    assert "compute alone" in tell(forms).split("rejected: ")[1]
+    unsaid = {row["data"]["form"]: row["data"]["why"]["data"]["columns"] for row in lacking.data["forms"]}
+    assert unsaid["data_constrained"] == ["unique_tokens", "epochs"]
+    assert unsaid["moe_sparsity"] == ["active_fraction", "sparsity"]
 
 
 def test_the_answer_holds_the_truth_and_says_what_moves_it(payload: Mapping[str, Any]) -> None:
@@ -95,17 +99,17 @@ def test_the_answer_holds_the_truth_and_says_what_moves_it(payload: Mapping[str,
     assert lower["value"] < higher["value"]
     moved = answer["choice"]["moves"]
     assert moved["asymptote"] == pytest.approx((higher["value"] - lower["value"]) / answer["value"], rel=0.5)
-    words = choice_words(answer)
-    assert "asymptote of the additive form: free" in words[1]
-    assert words[2].startswith(
-        f"the choice that moves it most: the {'form' if moved['form'] > moved['asymptote'] else ''}"
-    )
+    _, asymptotes, moves = choice_lines(answer)
+    assert (asymptotes.code, asymptotes.data["left_out"]) == ("advice.asymptotes", False)
+    assert asymptotes.data["cases"][0]["case"] == "free"
+    assert (moves.code, moves.data["choice"]) == ("advice.moves_loss", max(moved, key=moved.__getitem__))
 
 
 def test_too_few_scales_are_one_form_and_say_so(rng: np.random.Generator) -> None:
     payload = loss_law(grid(rng)[::3], rng).payload
     assert payload["forms"] is None
-    assert "8 scales" in payload["forms_missing"]
+    assert code_of(payload["forms_missing"]) == "loss.few_budgets"
+    assert payload["forms_missing"].data["scales"] == 8
     answer, _ = expected_loss(stored(payload), TARGET)
     assert answer["forms"] == []
     assert answer["law"]["form"] == "additive"
@@ -128,7 +132,7 @@ def test_repeated_tokens_have_a_form_of_their_own(rng: np.random.Generator) -> N
     ]
     payload = loss_law([*fresh, *again], rng).payload
     assert len(payload["points"]) == len(fresh)
-    assert "20 runs that repeat their tokens do not enter the additive law" in payload["sentences"]
+    assert finding("loss.repeats_left_out", runs=20) in payload["sentences"]
     assert "data_constrained" not in payload["not_fitted"]
     assert "moe_sparsity" in payload["not_fitted"]
     worth = payload["further_forms"]["data_constrained"]["fit"]["parameters"]["tokens_scale"]
@@ -146,8 +150,12 @@ def test_runs_with_fewer_active_experts_do_not_enter_the_additive_law(rng: np.ra
     few = [run(r.params, r.tokens, 0.97 * (r.loss or 0.0), sparsity=0.75) for r in dense[::12]]
     kept, (note,) = ordinary_runs([*dense, *few])
     assert kept == dense
-    assert "2 runs with another share of active experts than 1" in note
-    assert "fewer than 3 scales have another share" in fit_further_forms([*dense, *few], rng)[1]["moe_sparsity"]
+    assert note == finding("loss.others_left_out", runs=2, form="moe_sparsity", usual=1.0)
+    alike = finding(
+        "loss.no_third", form="moe_sparsity", why=finding("loss.third_alike", form="moe_sparsity", needed=3)
+    )
+    assert fit_further_forms([*dense, *few], rng)[1]["moe_sparsity"] == alike
+    assert tell(alike) == "sparsity of experts: fewer than 3 scales have another share of active experts than most runs"
 
 
 def test_what_active_experts_are_worth_is_printed_with_numbers_and_intervals(rng: np.random.Generator) -> None:
@@ -158,27 +166,34 @@ def test_what_active_experts_are_worth_is_printed_with_numbers_and_intervals(rng
         noisy = loss * float(np.exp(0.001 * rng.standard_normal()))
         runs.append(run(n, n * ratio, noisy, sparsity=1 - share))
     found = fit_further_forms(runs, rng)[0]["moe_sparsity"]
-    assert "through 72 scales" in found["words"]
+    assert code_of(found["words"]) == "loss.further_form"
+    assert found["words"].data["scales"] == 72
     for name, number in found["fit"]["parameters"].items():
         said = f"{name.rstrip('_')} {number['value']:.3g} ({number['low']:.3g} to {number['high']:.3g}"
-        assert said in found["words"]
-    (line,) = (each for each in loss_law(runs, rng).payload["lines"] if "sparse experts" in each)
-    assert ", lambda -" in line  # a fit with resamples of its own
+        assert said in tell(found["words"])
+    (line,) = (each for each in loss_law(runs, rng).payload["lines"] if code_of(each) == "loss.further_form")
+    by_name = {row["name"]: row["value"] for row in line.data["parameters"]}  # a fit with resamples of its own
+    assert by_name["lambda_"] < 0
+    assert ", lambda -" in tell(line)
 
 
 @pytest.mark.parametrize("count", [1, 12])
 def test_runs_that_all_repeat_their_tokens_are_said_to_do_so(count: int) -> None:
     """Not that there is no usable run: they were used for the learning rate."""
     runs = [run(1e7, 1e9 * (k + 1), 3.0 - 0.01 * k, epochs=7) for k in range(count)]
-    with pytest.raises(NotEnoughData, match=f"no run is left for a law of the loss: {count} runs that repeat"):
+    with pytest.raises(NotEnoughData) as caught:
         loss_law(runs, np.random.default_rng(0))
+    repeats = finding("loss.repeats_left_out", runs=count)
+    assert caught.value.finding == finding("loss.none_ordinary", left_out=[repeats])
 
 
 def test_an_asymptote_is_not_lent_to_losses_that_are_all_below_it(rng: np.random.Generator) -> None:
     """Bits per byte, or the squared error of another task: a law that the runs do not carry is missing, with why."""
     few = [replace(one, loss=0.3 * (one.loss or 0.0)) for one in grid(rng)[:6]]
-    with pytest.raises(NotEnoughData, match=r"published laws lend nothing: .* about 1\.8 nats per token"):
+    with pytest.raises(NotEnoughData) as caught:
         loss_law(few, rng)
+    assert code_of(caught.value.finding) == "loss.below_asymptote"
+    assert caught.value.finding.data["asymptote"] == pytest.approx(1.8, abs=0.05)
 
 
 @pytest.mark.parametrize(
@@ -207,4 +222,5 @@ def test_the_status_hears_what_resamples_say(
     monkeypatch.setattr(module, "fit_loss", shaken)
     found = loss_law(grid(rng), rng, without)
     assert found.status is status
-    assert ("disagree in 150 of 300" in found.missing) == (status is FitStatus.UNCERTIFIED)
+    assert (code_of(found.missing) == "loss.not_lent_to") == (status is FitStatus.UNCERTIFIED)
+    assert ("disagree in 150 of 300" in tell(found.missing)) == (status is FitStatus.UNCERTIFIED)

@@ -22,8 +22,10 @@ from lawfit.estimate.loss import third as loss_third
 from lawfit.estimate.loss.law import lent_asymptote, loss_law
 from lawfit.estimate.loss.third import fit_further_forms
 from lawfit.estimate.observe.repeated import says_no_number
+from lawfit.findings import code_of, finding
 from lawfit.laws.loss import DATA_CONSTRAINED
 from lawfit.records import Run, RunStatus, SizedLoss
+from lawfit.words import tell
 from tests.estimate.further_runs import NOISE, dense_and_sparse, experts, repeated, same_input, sized
 from tests.estimate.loss.test_law import stored
 
@@ -65,7 +67,8 @@ def test_one_size_tells_how_fast_repeated_tokens_lose_their_worth() -> None:
     assert worth["low"] < DATA_CONSTRAINED.tokens_scale < worth["high"]
     assert worth["value"] == pytest.approx(DATA_CONSTRAINED.tokens_scale, rel=0.1)
     assert set(found["fit"]["parameters"]) == {"E", "B", "beta", "tokens_scale"}
-    assert "so it has no term in parameters" in found["words"]
+    assert [row["input"] for row in found["words"].data["same"]] == ["params"]
+    assert "so it has no term in parameters" in tell(found["words"])
 
 
 class TestRunsOfASweepReachTheForms:
@@ -140,7 +143,7 @@ class TestEachFormIsOfItsOwnInput:
             return {}
 
         monkeypatch.setattr(loss_third, "_fitted", fitted)
-        monkeypatch.setattr(loss_third, "_words", lambda *_: "")
+        monkeypatch.setattr(loss_third, "_said", lambda *_: "")
         fit_further_forms(rows, np.random.default_rng(0))
         return seen
 
@@ -168,7 +171,8 @@ class TestEachFormIsOfItsOwnInput:
     def test_what_few_dense_runs_lack_is_said(self) -> None:
         rows = [row for row in dense_and_sparse(3) if row.extra["epochs"] == 1 or row.extra["num_experts"] == 64]
         lacking = fit_further_forms(rows, np.random.default_rng(0))[1]["data_constrained"]
-        assert "repeat their tokens among those that are ordinary otherwise" in lacking
+        assert code_of(lacking.data["why"]) == "loss.third_alike_otherwise"
+        assert tell(lacking).endswith("repeat their tokens among those that are ordinary otherwise")
 
 
 def test_one_amount_of_tokens_that_repeat_tells_what_others_cost() -> None:
@@ -180,16 +184,17 @@ def test_one_amount_of_tokens_that_repeat_tells_what_others_cost() -> None:
     law = loss_law((), rng, losses=rows)
     found = law.payload["further_forms"]["data_constrained"]
     assert found["same_input"] == {}
-    assert "no term" not in found["words"]
+    assert found["words"].data["same"] == []
     said, _ = expected_loss(stored(law.payload), Target(params=2e9, tokens=8e10, unique_tokens=2e10))
     slack = (said["high"] / said["low"]) ** 0.5  # twice the tokens of any run
     assert said["low"] / slack < float(DATA_CONSTRAINED.loss(2e9, 8e10, 2e10)) < said["high"] * slack
     assert said["third"]["alone"] is True  # no law of fresh runs says a level there
-    assert said["given"][0].startswith(
+    assert tell(said["given"][0]).startswith(
         "with 20B unique tokens, by the data-constrained form alone, fitted to 36 scales"
     )
-    with pytest.raises(NotEnoughData, match="all runs have about 40B tokens"):
+    with pytest.raises(NotEnoughData) as caught:
         expected_loss(stored(law.payload), Target(params=2e9, tokens=8e10))
+    assert code_of(caught.value.finding) == "advice.one_amount"
 
 
 def test_an_open_number_of_a_form_is_lent_and_hides_nothing() -> None:
@@ -201,7 +206,7 @@ def test_an_open_number_of_a_form_is_lent_and_hides_nothing() -> None:
     assert "params_scale" in found["lent"]
     assert found["lent_by"] == ["data_constrained"]
     assert found["status"] == "sparse"
-    assert "params_scale lent by published laws" in found["words"]
+    assert "params_scale" in found["words"].data["lent"]
     fit = stored(loss_law((), rng, losses=rows).payload)
     said, _ = expected_loss(fit, Target(params=2e9, tokens=8e11, unique_tokens=8e10))
     assert said["low"] < float(DATA_CONSTRAINED.loss(2e9, 8e11, 8e10)) < said["high"]
@@ -223,7 +228,8 @@ def test_an_open_worth_of_repeated_tokens_is_in_the_interval() -> None:
     found = fit_further_forms(sized(frame, unique_tokens=lambda row: row["unique_tokens"]), rng)[0]["data_constrained"]
     assert "tokens_scale" in found["fit"]["certificate"]["weak"]
     assert found["status"] == "sparse"
-    assert "how fast repeated tokens lose their worth is open" in found["words"]
+    assert "tokens_scale" in {row["name"] for row in found["words"].data["parameters"] if row["open"]}
+    assert "how fast repeated tokens lose their worth is open" in tell(found["words"])
     law = loss_at_third(stored({"further_forms": {"data_constrained": found}}), Asked(name="epochs", value=15), 0.9)
     said = law.predict(4e9, 1.6e11).expected
     assert said.low is not None
@@ -242,7 +248,7 @@ def test_a_number_of_experts_has_a_form_of_its_own(name: str, tokens: float | No
         low, high = numbers[parameter]["low"], numbers[parameter]["high"]
         slack = (high / low) ** 0.5  # four 90 % intervals of 40 resamples, all of which are to hold
         assert low / slack < true < high * slack, parameter
-    assert ("has no term in tokens" in found["words"]) == (tokens is not None)
+    assert [row["input"] for row in found["words"].data["same"]] == ([] if tokens is None else ["tokens"])
 
 
 @pytest.mark.parametrize("blank", ["", " ", "NaN", "<NA>", "null", None, float("nan")], ids=repr)
@@ -252,7 +258,9 @@ def test_a_blank_column_of_unique_tokens_says_nothing(blank: Any) -> None:
     assert len(runs) == 15
     assert not any(says_no_number(run) for run in runs)
     lacking = fit_further_forms(runs, np.random.default_rng(0))[1]["data_constrained"]
-    assert "the runs do not say how many different tokens they saw" in lacking
+    columns = ["unique_tokens", "epochs"]
+    unsaid = finding("loss.third_unsaid", form="data_constrained", columns=columns)
+    assert lacking == finding("loss.no_third", form="data_constrained", why=unsaid)
 
 
 @pytest.mark.parametrize(
@@ -263,4 +271,5 @@ def test_an_input_that_no_run_varies_drops_its_term(same: str, floor: float, exp
     numbers = law.payload["fit"]["parameters"]
     assert numbers["E"]["low"] < floor < numbers["E"]["high"]
     assert numbers[exponent]["low"] < other < numbers[exponent]["high"]
-    assert any("nothing shows how the loss moves with" in words for words in law.payload["sentences"])
+    (said,) = (each for each in law.payload["sentences"] if code_of(each) == "loss.one_amount")
+    assert said.data["input"] == same

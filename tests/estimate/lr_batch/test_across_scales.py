@@ -15,6 +15,7 @@ from lawfit.estimate.lr_batch.across_scales import (
     fit_power_across_scales,
 )
 from lawfit.estimate.numerics.optima import locate_lr_per_batch
+from lawfit.findings import finding
 from lawfit.laws.lr_batch import BENDS, SURGE, AcrossScales
 from tests.estimate.step_law import read_step_law
 
@@ -146,18 +147,20 @@ class TestStepLawGrid:
 
 
 THIN = {
-    "one size": (lambda p, t, b: p == p[0], "optima at 1 sizes"),
-    "one horizon": (lambda p, t, b: t == t[0], "optima at 1 sizes; the law over scales needs 2"),
-    "two batches": (lambda p, t, b: b < 1e5, "optima at 2 batches"),
+    "one size": (lambda p, t, b: p == p[0], ("sizes", 1, 2)),
+    "one horizon": (lambda p, t, b: t == t[0], ("sizes", 1, 2)),
+    "two batches": (lambda p, t, b: b < 1e5, ("batches", 2, 3)),
 }
 
 
-@pytest.mark.parametrize(("rows", "match"), THIN.values(), ids=THIN)
-def test_refuses_thin_data(rows: object, match: str) -> None:
+@pytest.mark.parametrize(("rows", "few"), THIN.values(), ids=THIN)
+def test_refuses_thin_data(rows: object, few: tuple[str, int, int]) -> None:
     kept = rows(*grid())  # type: ignore[operator]
     columns = [column[kept] for column in (*grid(), TRUTH(*grid()))]
-    with pytest.raises(NotEnoughData, match=match):
+    with pytest.raises(NotEnoughData) as caught:
         fit_across_scales(*columns)
+    of, count, needed = few
+    assert caught.value.finding == finding("lr_batch.few_optima", of=of, count=count, needed=needed)
 
 
 def test_refuses_columns_of_different_lengths() -> None:

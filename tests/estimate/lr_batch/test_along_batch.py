@@ -19,6 +19,7 @@ from lawfit.estimate.lr_batch.along_batch import (
     fit_stochastic_oracle,
 )
 from lawfit.estimate.numerics.optima import locate_lr_per_batch
+from lawfit.findings import finding
 from lawfit.laws.lr_batch import Form, Power, PowerScheduler, Saturating, StochasticOracle, Surge, max_initial_lr
 from tests.estimate.step_law import read_step_law
 
@@ -130,18 +131,23 @@ class TestStepLawGrid:
         assert slope == pytest.approx(1.0, abs=0.25)
 
 
-THIN = {
-    "four batches": (BATCHES[:4], [1e-3] * 4, NotEnoughData, "optima at 4 batches"),
-    "one batch often": ([1e5] * 8, [1e-3] * 8, NotEnoughData, "optima at 1 batches"),
+BAD = {
     "lengths": (BATCHES, [1e-3] * 8, ValueError, "one learning rate per batch"),
     "no rate": (BATCHES, [0.0] * 9, ValueError, "lr must be positive"),
 }
 
 
-@pytest.mark.parametrize(("batch", "lr", "error", "match"), THIN.values(), ids=THIN)
-def test_refuses_thin_or_bad_data(batch: list[float], lr: list[float], error: type[Exception], match: str) -> None:
+@pytest.mark.parametrize(("batch", "lr", "error", "match"), BAD.values(), ids=BAD)
+def test_refuses_bad_data(batch: list[float], lr: list[float], error: type[Exception], match: str) -> None:
     with pytest.raises(error, match=match):
         fit_lr_batch(batch, lr)
+
+
+@pytest.mark.parametrize(("batch", "different"), [(BATCHES[:4], 4), ([1e5] * 8, 1)], ids=["four", "one often"])
+def test_refuses_few_batches(batch: list[float], different: int) -> None:
+    with pytest.raises(NotEnoughData) as caught:
+        fit_lr_batch(batch, [1e-3] * len(batch))
+    assert caught.value.finding == finding("lr_batch.few_batches", batches=different, needed=5)
 
 
 def test_power_scheduler_comes_back(rng: np.random.Generator) -> None:
@@ -153,16 +159,18 @@ def test_power_scheduler_comes_back(rng: np.random.Generator) -> None:
     spread = fit_power_scheduler(batch, tokens, truth(batch, tokens) * np.exp(0.1 * rng.normal(size=24)))
     standard_error = 0.1 / (np.std(np.log(tokens)) * np.sqrt(24))
     assert spread.exponent == pytest.approx(-0.51, abs=4 * standard_error)
-    with pytest.raises(NotEnoughData, match="two or more"):
+    with pytest.raises(NotEnoughData) as caught:
         fit_power_scheduler(batch[:3], tokens[:3], [1e-3] * 3)
+    assert caught.value.finding == finding("lr_batch.one_horizon")
 
 
 def test_max_initial_lr_comes_back() -> None:
     depth, width = np.array([5, 10, 20, 40]), np.array([100, 200, 100, 400])
     lr = max_initial_lr(depth, width, const=3.0, exponent=0.6)
     assert fit_max_initial_lr(depth, width, lr) == pytest.approx((3.0, 0.6), rel=1e-9)
-    with pytest.raises(NotEnoughData, match=r"one value of depth \* width"):
+    with pytest.raises(NotEnoughData) as caught:
         fit_max_initial_lr([10, 20], [200, 100], [0.1, 0.1])
+    assert caught.value.finding == finding("lr_batch.one_shape")
 
 
 @pytest.mark.parametrize("batch_min", [0.05, 8.0, 15.5])
@@ -181,7 +189,9 @@ def test_stochastic_oracle_with_noise(rng: np.random.Generator) -> None:
 
 
 def test_steps_that_do_not_fall_show_no_best_batch() -> None:
-    with pytest.raises(FitError, match="no batch below which the target is out of reach"):
+    with pytest.raises(FitError) as caught:
         fit_stochastic_oracle([16, 32, 64, 128], [1000, 1010, 1020, 1030])
-    with pytest.raises(NotEnoughData, match="2 batches"):
+    assert caught.value.finding == finding("lr_batch.steps_do_not_fall")
+    with pytest.raises(NotEnoughData) as few:
         fit_stochastic_oracle([16, 32], [1000, 900])
+    assert few.value.finding == finding("lr_batch.no_curve", batches=2, needed=3)

@@ -14,6 +14,7 @@ from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate.lr_batch.analysis import FitOptions, analyse
 from lawfit.estimate.numerics.law_terms import law_design
 from lawfit.estimate.observe.observations import observe
+from lawfit.findings import code_of, finding
 from lawfit.records import Fit, FitStatus, OptimumStatus, Run
 from lawfit.simulate import Truth
 from tests.estimate.simulated import COMPUTE_PATH, NINE, fit_of, nine_fit, nine_scales, run, sweep
@@ -33,8 +34,9 @@ def numbers_in(value: Any) -> list[float]:
     return [float(value)] if isinstance(value, int | float) and not isinstance(value, bool) else []
 
 
-def says(fit: Fit, *words: str) -> bool:
-    return any(all(word in warning for word in words) for warning in fit.payload["warnings"])
+def said(fit: Fit, code: str) -> dict[str, Any] | None:
+    """The numbers of the warning with a code; None where there is none."""
+    return next((warning["data"] for warning in fit.payload["warnings"] if code_of(warning) == code), None)
 
 
 class TestFullGrid:
@@ -54,8 +56,8 @@ class TestFullGrid:
         row = law_design(*np.exp(np.array(model["centre"]))[:, None], tuple(model["centre"]))[0]
         assert row[4] > 0.5
         for name, at in (("lr", 0), ("batch_tokens", len(row))):
-            said = sum(member["weight"] * (row @ member["law"][at : at + len(row)]) for member in model["members"])
-            assert law[name]["const"] == pytest.approx(math.exp(said), rel=2e-3)
+            stated = sum(member["weight"] * (row @ member["law"][at : at + len(row)]) for member in model["members"])
+            assert law[name]["const"] == pytest.approx(math.exp(stated), rel=2e-3)
 
     def test_law_table_brackets_the_truth(self) -> None:
         law, truth = nine_fit().payload["law"], Truth()
@@ -79,7 +81,7 @@ class TestFullGrid:
         fit = fit_of(sweep(truth=truth, lr_steps=8, batch_steps=7).runs, QUICK)
         assert fit.payload["curvature"]["lr"]["detected"]
         assert fit.payload["curvature"]["lr"]["value"] < 0
-        assert says(fit, "learning rate bends away from a straight power law")
+        assert said(fit, "lr_batch.bends") == {"quantity": "lr"}
 
     def test_optima_are_those_of_the_cells(self) -> None:
         analysis = analyse(nine_scales(), QUICK)
@@ -92,8 +94,8 @@ class TestFullGrid:
     def test_other_estimators_are_kept_beside_it(self, name: str) -> None:
         analysis = analyse(nine_scales(), QUICK)
         assert sum(optimum.estimator == name for optimum in analysis.optima) == 9
-        said = analysis.payload["estimators"][name]
-        assert said["lr"]["params"] == pytest.approx(analysis.payload["law"]["lr"]["params"], abs=0.4)
+        found = analysis.payload["estimators"][name]
+        assert found["lr"]["params"] == pytest.approx(analysis.payload["law"]["lr"]["params"], abs=0.4)
 
     def test_the_same_runs_give_the_same_payload(self) -> None:
         runs = list(sweep().runs)
@@ -127,7 +129,10 @@ class TestThinEvidence:
     def test_says_so(self, design: dict[str, Any]) -> None:
         fit = fit_of(sweep(**design).runs, QUICK)
         assert fit.status is FitStatus.SPARSE
-        assert says(fit, "thin evidence", "borrowed from published laws")
+        thin = said(fit, "lr_batch.thin_evidence")
+        assert thin is not None
+        assert thin["scales"] == len(fit.payload["cells"])
+        assert code_of(thin["beside"]) == "lr_batch.rest_lent"
         assert fit.payload["borrowed"]
 
     def test_one_batch_at_every_scale_is_thin_too(self) -> None:
@@ -143,7 +148,10 @@ class TestComputePath:
     def test_says_what_cannot_be_told_apart_and_what_would_settle_it(self) -> None:
         fit = fit_of(sweep(COMPUTE_PATH).runs, QUICK)
         assert fit.status is FitStatus.SPARSE
-        assert says(fit, "20 tokens per parameter", "cannot be told apart", "would settle it")
+        one = said(fit, "lr_batch.one_ratio")
+        assert one is not None
+        assert one["ratio"] == pytest.approx(20, rel=0.01)
+        assert one["tokens"] / one["params"] == pytest.approx(80, rel=0.01)  # the sweep that would settle it
 
     def test_exponents_stay_as_wide_as_their_prior_across_the_path(self) -> None:
         """Along n + d the runs speak; along n - d nobody does, and the interval must not pretend."""
@@ -154,7 +162,7 @@ class TestComputePath:
 
     def test_one_more_scale_off_the_path_settles_it(self) -> None:
         runs = sweep((*COMPUTE_PATH, (1e7, 8e8), (1.6e8, 8e8))).runs
-        assert not says(fit_of(runs, QUICK), "cannot be told apart")
+        assert said(fit_of(runs, QUICK), "lr_batch.one_ratio") is None
 
 
 class TestAtTheEdge:
@@ -165,8 +173,8 @@ class TestAtTheEdge:
         ]
         fit = fit_of(runs, QUICK)
         assert {c["optimum"]["status"] for c in fit.payload["cells"]} == {OptimumStatus.AT_EDGE.value}
-        assert says(fit, "9 of 9 scales", "edge of what was tried")
-        assert says(fit, "read the recommendation as a direction")
+        assert said(fit, "lr_batch.scales_at_edge") == {"count": 9, "scales": 9}
+        assert said(fit, "lr_batch.none_inside") == {}
         for cell, grid in zip(fit.payload["cells"], fit.payload["next_grid"], strict=True):
             tried = [r.lr for r in runs if r.params == cell["params"] and r.tokens == cell["tokens"]]
             assert min(grid["lr"]) > max(tried)
@@ -178,27 +186,30 @@ class TestNothingToSee:
         flat = [replace(r, loss=None if r.loss is None else 3.0) for r in sweep().runs]
         fit = fit_of(flat, QUICK)
         assert fit.status is FitStatus.SPARSE
-        assert says(fit, "at 9 of 9 scales", "do not tell their settings apart")
+        assert said(fit, "lr_batch.scales_flat") == {"count": 9, "scales": 9}
         assert fit.payload["model"]["loss_slope_per_log_compute"] is None  # no exchange rate between loss and compute
 
     def test_too_few_settings_are_said(self) -> None:
         fit = fit_of(sweep(lr_steps=3, batch_steps=1).runs, QUICK)
         assert fit.status is FitStatus.SPARSE
-        assert says(fit, "too few settings")
+        assert said(fit, "lr_batch.scales_too_few") is not None
 
 
 class TestRejections:
     def test_are_counted_by_reason(self) -> None:
         runs = [replace(r, excluded="node failure") if i % 7 == 0 else r for i, r in enumerate(sweep(NINE[:2]).runs)]
         payload = fit_of(runs, QUICK).payload
-        assert payload["rejected"] == [{"reason": "excluded by hand: node failure", "count": payload["runs_rejected"]}]
+        why = finding("observe.excluded", why="node failure").to_json()
+        assert payload["rejected"] == [{"reason": why, "count": payload["runs_rejected"]}]
         assert payload["runs_used"] + payload["runs_rejected"] == len(runs)
 
     def test_a_minority_of_diverged_seeds_is_a_warning(self) -> None:
         runs = [*sweep(NINE[:2], seeds=3).runs]
         first = runs[0]
         runs[0] = replace(first, loss=None, status=run("x", 1, 1, None).status)
-        assert says(fit_of(runs, QUICK), "minority of their seeds")
+        partly = said(fit_of(runs, QUICK), "observe.partly_diverged")
+        assert partly is not None
+        assert partly["settings"] >= 1
 
 
 def one_sweep(losses: list[float], **changes: Any) -> list[Run]:
@@ -258,8 +269,9 @@ def test_noise_that_drowns_everything_ends_in_a_sentence_or_a_wide_answer(noise:
     try:
         fit = fit_of(runs, QUICK)
     except FitError:
-        with pytest.raises(FitError, match="no joint surface could be fitted"):
+        with pytest.raises(FitError) as caught:
             fit_of(runs, QUICK)
+        assert code_of(caught.value.finding) == "lr_batch.no_surface"
         return
     assert all(math.isfinite(x) for x in numbers_in(fit.payload))
 
@@ -272,5 +284,7 @@ def test_many_runs_of_one_scale() -> None:
 
 
 def test_every_run_diverged() -> None:
-    with pytest.raises(NotEnoughData, match="runs diverged"):
-        observe([replace(r, loss=None, status=run("x", 1, 1, None).status) for r in sweep(NINE[:2]).runs])
+    gone = [replace(r, loss=None, status=run("x", 1, 1, None).status) for r in sweep(NINE[:2]).runs]
+    with pytest.raises(NotEnoughData) as caught:
+        observe(gone)
+    assert caught.value.finding == finding("observe.all_diverged", diverged=len(gone))

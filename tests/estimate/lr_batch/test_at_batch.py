@@ -21,10 +21,12 @@ from lawfit.estimate.lr_batch.across_scales import fit_across_scales, fitted_wit
 from lawfit.estimate.lr_batch.analysis import FitOptions
 from lawfit.estimate.lr_batch.ensemble import left_out_groups
 from lawfit.estimate.numerics.optima import locate_lr_per_batch
+from lawfit.findings import Finding, code_of, finding
 from lawfit.laws.lr_batch import AcrossScales
-from lawfit.plots.words import at_batch_words
 from lawfit.records import Fit
 from lawfit.simulate import REFERENCE_TOKENS
+from lawfit.words import tell, told
+from lawfit.words.answers import at_batch_words
 from tests.estimate.noise_batch import NoiseBatchTruth, SurgeBatchTruth
 from tests.estimate.simulated import NINE, RECIPE, fit_of, nine_fit, nine_scales, sweep
 from tests.estimate.step_law import read_step_law
@@ -100,7 +102,7 @@ def test_a_surge_answers_where_it_wins_with_its_own_numbers(noise: float, expone
         assert said["low"] / 1.05 <= math.exp(wanted) <= said["high"] * 1.05
         assert "rises to a noise batch and falls beyond it" in at_batch_words(form)
     assert off["by_law"] < off["surface"]
-    assert "rises" not in chosen["why"]
+    assert chosen["why"]["data"]["better"]
 
 
 def test_an_answer_of_before_the_surge_is_still_worded() -> None:
@@ -167,7 +169,10 @@ def test_an_imposed_batch_moves_the_worlds_and_not_what_it_costs() -> None:
 def test_where_the_valley_has_one_shape_the_surface_answers_alone() -> None:
     fit = nine_fit()
     assert fit.payload["lr_at_batch"]["form"] == "surface"
-    assert "not clearly better" in fit.payload["lr_at_batch"]["why"]
+    why = fit.payload["lr_at_batch"]["why"]
+    assert code_of(why) == "lr_batch.average"
+    assert not why["data"]["better"]
+    assert "is not clearly better beside it: at " in tell(why)
     assert fit.payload["model"]["lr_at_batch"] is None
     assert at(1e5, fit)["at_batch"]["by_law"] is None
 
@@ -176,30 +181,35 @@ THIN = {
     "one batch a scale": (
         {"batch_steps": 1},
         NINE,
-        "takes 3 scales that show the best learning rate at 3 or more batches, and there are none",
+        finding("lr_batch.few_curves", curves=0, needed=3, batches=3),
     ),
     "two scales": (
         {"lr_steps": 9},
         NINE[:4:3],
-        "takes 3 scales that show the best learning rate at 3 or more batches, and there are 2",
+        finding("lr_batch.few_curves", curves=2, needed=3, batches=3),
     ),
-    "one size": ({"lr_steps": 9}, NINE[:3], "optima at 1 sizes; the law over scales needs 2 or more"),
+    "one size": (
+        {"lr_steps": 9},
+        NINE[:3],
+        finding("lr_batch.no_law_along", why=finding("lr_batch.few_optima", of="sizes", count=1, needed=2)),
+    ),
 }
 
 
 @pytest.mark.parametrize(("design", "scales", "why"), THIN.values(), ids=THIN)
-def test_thin_evidence_falls_back_and_says_why(design: dict[str, Any], scales: Any, why: str) -> None:
+def test_thin_evidence_falls_back_and_says_why(design: dict[str, Any], scales: Any, why: Finding) -> None:
     """Batches that differ between scales alone are confounded with them: no law in the batch comes from those."""
     chosen = fit_of(sweep(scales, **design).runs, QUICK).payload["lr_at_batch"]
     assert (chosen["form"], chosen["law"], chosen["laws"]) == ("surface", None, {})
-    assert why in chosen["why"]
+    assert chosen["why"] == why.to_json()
 
 
 def test_six_scales_cannot_spare_one() -> None:
     scales = tuple((n, n * r) for n in (2e7, 6e7, 1.8e8) for r in (20, 80))
     chosen = fit_of(sweep(scales, lr_steps=9, batch_steps=6).runs, QUICK).payload["lr_at_batch"]
     assert chosen["form"] == "surface"
-    assert "too few scales can be left out" in chosen["why"]
+    assert code_of(chosen["why"]) == "lr_batch.few_left_out"
+    assert chosen["why"]["data"]["groups"] < chosen["why"]["data"]["needed"]
 
 
 def test_leaving_out_is_refitting() -> None:
@@ -251,7 +261,8 @@ def test_is_said_in_fit_and_prediction() -> None:
     assert "the further from the best batch, the more (up to half) of it comes from parameters^" in said
     assert "/ (1 + noise batch / batch), noise batch" in said
     assert at_batch_words(at(1e5)["at_batch"]).startswith("50% by the joint surface of all runs (")
-    assert at_batch_words(at(1e5, nine_fit())["at_batch"]).startswith("by the joint surface of all runs alone; ")
+    alone = told(at(1e5, nine_fit())["at_batch"])
+    assert at_batch_words(alone).startswith("by the joint surface of all runs alone; a law that rises to a noise ")
     free = recommend(bent_fit(), RECIPE, TARGET)["recommendation"]["lr"]
     assert free["at_batch"] is None
     assert at_batch_words(free["at_batch"]) == ""

@@ -9,6 +9,7 @@ from lawfit.estimate.lr_batch.backtest import observed_surfaces_of
 from lawfit.estimate.lr_batch.cells import STEP, STEPS_BEYOND, CellReport, locate_cells, next_grids
 from lawfit.estimate.lr_batch.ensemble import fit_ensemble
 from lawfit.estimate.observe.observations import Observations, observe
+from lawfit.findings import Finding, found_of
 from lawfit.records import OptimumStatus, Run
 from lawfit.simulate import Truth
 from tests.estimate.simulated import NINE, nine_scales, run, sweep
@@ -30,6 +31,11 @@ def where(keep: str, share: float) -> list[Run]:
         if (ratio < share) == keep.endswith("below"):
             kept.append(each)
     return kept
+
+
+def edges_of(why: Finding) -> set[str]:
+    """The edges that a scale's runs to add are beyond."""
+    return {found_of(each).data["edge"] for each in why.data.get("findings", [why])}
 
 
 def test_a_centred_grid_shows_its_optima() -> None:
@@ -71,7 +77,7 @@ def test_an_optimum_outside_the_sweep_is_at_its_edge(keep: str, share: float, ed
         assert furthest > 0.99 or len(beyond) == STEPS_BEYOND[1]  # past the optimum,
         assert furthest < 4.3  # and no further than it takes
         assert grid["params"] == observed.params[index]
-        assert ("larger" if edge.endswith("high") else "smaller") in grid["why"]
+        assert edge in edges_of(grid["why"])
 
 
 def test_a_diverged_run_brackets_from_above() -> None:
@@ -125,7 +131,7 @@ def test_batches_to_add_are_whole_sequences_that_were_not_tried(seq_len: int) ->
     for grid in grids:
         index = [(c.params, c.tokens) for c in cells].index((grid["params"], grid["tokens"]))
         assert all(batch % seq_len == 0 and batch >= seq_len for batch in grid["batch_tokens"])
-        if "smaller batch" in grid["why"]:
+        if "batch_low" in edges_of(grid["why"]):
             assert min(grid["batch_tokens"]) < np.exp(observed.log_batch[observed.rows_of(index)].min())
 
 

@@ -20,7 +20,9 @@ from lawfit.estimate.lr_batch.ensemble import Ensemble, fit_ensemble
 from lawfit.estimate.lr_batch.surface import Ending
 from lawfit.estimate.numerics.certificate import Certificate
 from lawfit.estimate.observe.observations import observe
+from lawfit.findings import code_of, finding
 from lawfit.records import FitStatus, Run, Sweep
+from lawfit.words import tell
 from tests.estimate.simulated import COMPUTE_PATH, NINE, RECIPE, nine_fit, nine_scales, sweep
 
 OF_PARAMS = "exponent of parameters in the best lr"
@@ -65,7 +67,7 @@ class TestDenseGrid:
     def test_no_scale_bends_it(self, dense: Certificate) -> None:
         assert len(dense.influence) == len(NINE) + 3  # each size too
         assert abs(dense.influence[0].shift) < 3
-        assert not any("bends" in warning for warning in dense.warnings)
+        assert "numerics.bends" not in map(code_of, dense.warnings)
 
 
 class TestScalesOnOneLine:
@@ -74,10 +76,9 @@ class TestScalesOnOneLine:
     def test_names_the_exponents_that_are_open(self, on_a_line: Certificate) -> None:
         assert {OF_PARAMS, OF_TOKENS} <= set(on_a_line.weak)
         assert on_a_line.condition_number == np.inf
-        assert any(
-            "do not determine" in warning and "is borrowed from published laws" in warning
-            for warning in on_a_line.warnings
-        )
+        (found,) = (each.data for each in on_a_line.warnings if code_of(each) == "lr_batch.open_exponents")
+        assert found["parameters"] == list(on_a_line.weak)
+        assert code_of(found["beside"]) == "lr_batch.rest_lent"
 
     def test_the_scale_it_asks_for_does_determine_them(self, on_a_line: Certificate) -> None:
         needed = on_a_line.needed_runs[0].inputs
@@ -121,7 +122,7 @@ class TestWhatIsRefused:
         monkeypatch.setattr(surface_certificate, "search_again", found_better)
         found = certify_surface(nine_scales(), nine_ensemble())
         assert not found.certified
-        assert "better minimum, by 10" in found.reasons[0]
+        assert finding("lr_batch.better_minimum", above=10.0) in found.reasons
 
     def test_its_own_ending_does_not_stand(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def fell_off(*args: object) -> list[Ending]:
@@ -130,7 +131,8 @@ class TestWhatIsRefused:
             return [replace(end, objective=100.0, converged=False), end, end]
 
         monkeypatch.setattr(surface_certificate, "search_again", fell_off)
-        assert "did not converge" in certify_surface(nine_scales(), nine_ensemble()).reasons[0]
+        found = certify_surface(nine_scales(), nine_ensemble())
+        assert code_of(found.reasons[0]) == "numerics.not_converged"
 
     def test_no_other_start_ends_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def alone(*args: object) -> list[Ending]:
@@ -138,7 +140,8 @@ class TestWhatIsRefused:
             return [Ending(law=fit.law, shape=fit.shape, objective=100.0, converged=True)]  # type: ignore[attr-defined]
 
         monkeypatch.setattr(surface_certificate, "search_again", alone)
-        assert "only 1 of 5 starts" in certify_surface(nine_scales(), nine_ensemble()).reasons[0]
+        found = certify_surface(nine_scales(), nine_ensemble())
+        assert found.reasons[0] == finding("lr_batch.few_starts_agree", agreeing=1, starts=5)
 
     def test_a_gradient_that_has_not_vanished(self) -> None:
         ensemble = nine_ensemble()
@@ -146,7 +149,7 @@ class TestWhatIsRefused:
         away = replace(top, fit=replace(top.fit, gradient_norm=2.0))
         members = tuple(away if m is top else m for m in ensemble.members)
         found = certify_surface(nine_scales(), replace(ensemble, members=members))
-        assert "did not converge: 2 standard errors" in found.reasons[0]
+        assert found.reasons[0] == finding("numerics.not_converged", gradient_norm=2.0)
 
     def test_it_is_stored_not_used_and_says_why(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(surface_certificate, "NEAR", 0.0)  # nothing is near enough
@@ -158,7 +161,7 @@ class TestWhatIsRefused:
             with pytest.raises(NoFit, match="not certified, so it is not used: the search did not converge"):
                 pipeline.recommend(store, None, target)
             answer = pipeline.recommend(store, None, target, fit_id=fit.id)
-            assert any("not certified (the search did not converge" in warning for warning in answer["warnings"])
+            assert any("not certified (the search did not converge" in tell(each) for each in answer["warnings"])
             assert not answer["evidence"]["certificate"]["certified"]
 
 
@@ -166,15 +169,19 @@ def test_the_stored_document_is_json_and_has_a_line() -> None:
     document = nine_fit().payload["certificate"]
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     assert document["certified"]
-    assert "of 5 starts agree" in document["words"]
+    assert code_of(document["words"]) == "lr_batch.certificate"
+    assert document["words"]["data"]["starts"] == 5
+    assert "of 5 starts agree" in tell(document["words"])
 
 
 def test_the_sentence_has_the_standard_error_of_the_parameter_it_names() -> None:
     """Scales of one size: nothing is known about the exponents of parameters, much about those of tokens."""
     found = certify(sweep(tuple((6e7, 6e7 * ratio) for ratio in (10, 30, 90))).runs)
-    (sentence,) = (words for words in found.warnings if "do not determine" in words)
+    (warning,) = (each for each in found.warnings if code_of(each) == "lr_batch.open_exponents")
     last = found.needed_runs[-1]
-    assert f"standard error of the {last.parameter}: open now, {last.sd_with_run:.2g} with" in sentence
+    assert warning.data["sd_now"] is None
+    assert (warning.data["parameter"], warning.data["sd_with_runs"]) == (last.parameter, last.sd_with_run)
+    assert f"standard error of the {last.parameter}: open now, {last.sd_with_run:.2g} with" in tell(warning)
     assert found.standard_errors[last.parameter] > 3
 
 

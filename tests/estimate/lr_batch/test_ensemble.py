@@ -11,9 +11,10 @@ import pytest
 from lawfit.errors import FitError, UnknownLaw
 from lawfit.estimate.lr_batch import ensemble as room
 from lawfit.estimate.lr_batch.backtest import observed_surfaces_of
-from lawfit.estimate.lr_batch.borrowed import PRIOR_FORMS, borrowed_sentences, law_prior
+from lawfit.estimate.lr_batch.borrowed import PRIOR_FORMS, borrowed, law_prior
 from lawfit.estimate.lr_batch.ensemble import Choice, Ensemble, candidate_choices, fit_ensemble, usable_windows
 from lawfit.estimate.observe.observations import Observations, observe
+from lawfit.findings import code_of, finding
 from lawfit.simulate import Truth
 from tests.estimate.simulated import COMPUTE_PATH, NINE, nine_scales, sweep
 
@@ -101,9 +102,9 @@ class TestWithoutLaws:
         centre = float(np.log(1e8)), float(np.log(2e9))
         with_all, without = law_prior("published", centre), law_prior("published", centre, ("step_law",))
         assert not np.allclose(with_all.mean, without.mean)
-        said = [sentence.split("from ")[1].split(", ") for sentence in borrowed_sentences(("deepseek",))]
-        assert not any("deepseek" in laws for laws in said)
-        assert all("deepseek" in sentence for sentence in borrowed_sentences())
+        assert not any("deepseek" in found.data["laws"] for found in borrowed(("deepseek",)))
+        assert all("deepseek" in found.data["laws"] for found in borrowed())
+        assert [code_of(found) for found in borrowed()] == ["lr_batch.exponents_lent", "lr_batch.level_lent"] * 2
 
     def test_moves_a_fit_that_leans_on_it(self) -> None:
         observed = observe(sweep(NINE[:1], batch_steps=1).runs)
@@ -118,8 +119,11 @@ class TestWithoutLaws:
 
 def test_no_choice_that_converges_is_an_error() -> None:
     observed = nine_scales()
-    with pytest.raises(FitError, match=r"no joint surface could be fitted .*window"):
+    with pytest.raises(FitError) as caught:
         fit_ensemble(observed, {}, choices=[Choice("cubic", -1.0, "own")])
+    empty = finding("lr_batch.empty_window")
+    failed = finding("lr_batch.choice_failed", shape="cubic", window=-1.0, prior="own", why=empty)
+    assert caught.value.finding == finding("lr_batch.no_surface", choices=[failed])
 
 
 def test_a_cell_counts_once_alone_once_with_its_size_and_once_with_all_larger_sizes() -> None:

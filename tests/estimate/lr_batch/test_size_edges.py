@@ -11,6 +11,7 @@ import pytest
 
 from lawfit.advise.draws import Worlds, draw_worlds
 from lawfit.estimate.lr_batch.analysis import FitOptions
+from lawfit.findings import code_of
 from lawfit.simulate import Truth
 from tests.estimate.simulated import fit_of, sweep
 
@@ -67,7 +68,8 @@ def test_at_its_own_size_one_size_is_sure() -> None:
 
 
 def test_a_certificate_of_few_sizes_says_so() -> None:
-    for edge, count in (("one size", "1 size"), ("two sizes", "2 sizes"), ("three sizes", "3 sizes")):
+    for edge, count in (("one size", 1), ("two sizes", 2), ("three sizes", 3)):
         certificate = payload(edge)["certificate"]
-        assert count in certificate["words"]
-        assert any(f"only {count} (" in warning for warning in certificate["warnings"])
+        assert certificate["words"]["data"]["sizes"] == count
+        (few,) = (each["data"] for each in certificate["warnings"] if code_of(each) == "lr_batch.few_sizes")
+        assert few["sizes"] == count

@@ -16,6 +16,7 @@ from lawfit.estimate.numerics.elimination import LawPrior
 from lawfit.estimate.numerics.law_terms import N_LAW, TERMS, law_design
 from lawfit.estimate.numerics.shapes import SHAPES, Shape
 from lawfit.estimate.observe.observations import Observations, observe
+from lawfit.findings import finding
 from lawfit.simulate import Truth
 from tests.estimate.simulated import NINE, nine_scales, sweep
 
@@ -246,8 +247,9 @@ def test_gradient_is_small_where_it_says_converged(name: str, form: str) -> None
 
 def test_nothing_in_the_window_is_an_error() -> None:
     observed = nine_scales()
-    with pytest.raises(FitError, match="no run lies inside the window"):
+    with pytest.raises(FitError) as caught:
         fit_surface(observed, CUBIC, -1.0, own_prior(observed))
+    assert caught.value.finding == finding("lr_batch.empty_window")
 
 
 def test_unknown_prior_form() -> None:

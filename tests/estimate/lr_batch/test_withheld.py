@@ -27,7 +27,7 @@ from lawfit.estimate.loss.law import lent_asymptote, loss_law
 from lawfit.estimate.lr_batch.analysis import FitOptions, analyse
 from lawfit.estimate.observe.observations import observe
 from lawfit.estimate.weight_decay.sweep import locate_weight_decay
-from lawfit.estimate.weight_decay.timescale import bracket_sentence, fit_timescale
+from lawfit.estimate.weight_decay.timescale import brackets, fit_timescale
 from lawfit.laws import priors, published
 from lawfit.laws.entry import UNVERIFIED
 from lawfit.laws.published import published_laws
@@ -35,6 +35,7 @@ from lawfit.pipeline.fitting import FittedRecipe, fit_evidence
 from lawfit.records import FitStatus, Recipe
 from lawfit.settings import data_folder
 from lawfit.simulate import Design, FurtherTruth, Truth, simulate_sweep, simulate_targets, simulate_weight_decay
+from lawfit.words import tell
 from tests.estimate.critical.simulated_batches import measured
 from tests.estimate.critical.test_least_tokens import valley_table
 from tests.estimate.loss.test_law import grid
@@ -59,7 +60,7 @@ def of_timescale(without: Sequence[str]) -> Any:
 
 def of_bracket(without: Sequence[str]) -> Any:
     few = simulate(np.random.default_rng(1), decays=(0.0, 0.1, 0.2, 0.4))
-    return bracket_sentence(locate_weight_decay(few), without)
+    return brackets(locate_weight_decay(few), without)
 
 
 def of_critical_batch(without: Sequence[str]) -> Any:
@@ -210,7 +211,7 @@ class TestAWholeRecipe:
         laws = {law.kind: law.payload["lent_by"] for law in both[0].laws}
         assert set(laws) == {"loss", "critical_batch", "timescale"}
         assert all(laws.values())
-        assert any("step_law" in sentence for sentence in both[0].fit.payload["borrowed"])
+        assert any("step_law" in found["data"].get("laws", ()) for found in both[0].fit.payload["borrowed"])
 
     def test_without_any_of_them_each_law_answers_or_says_what_lacks(
         self, both: tuple[FittedRecipe, FittedRecipe]
@@ -230,9 +231,10 @@ class TestAWholeRecipe:
 
     def test_nobody_is_named_as_a_lender(self, both: tuple[FittedRecipe, FittedRecipe]) -> None:
         alone = both[1]
-        named = [law_id for law_id in EVERYONE for s in alone.fit.payload["borrowed"] if re.search(rf"\b{law_id}\b", s)]
+        borrowed = [tell(found) for found in alone.fit.payload["borrowed"]]
+        named = [law_id for law_id in EVERYONE for s in borrowed if re.search(rf"\b{law_id}\b", s)]
         assert named == []
-        said = [s for law in alone.laws for s in law.payload["sentences"]]
+        said = [tell(s) for law in alone.laws for s in law.payload["sentences"]]
         assert not any("lent by published laws" in sentence for sentence in said)
 
     def test_fits_with_and_without_are_different_fits(self, both: tuple[FittedRecipe, FittedRecipe]) -> None:

@@ -22,6 +22,8 @@ from lawfit.estimate.numerics.certificate import (
     wandering,
     weak_parameters,
 )
+from lawfit.findings import Finding, code_of, finding
+from lawfit.words import tell
 
 GOOD = Search(starts=8, agreeing=8, spread=1e-6, gradient_norm=1e-7, converged=True, resamples=100,
               resamples_converged=100, resamples_agreeing=100)  # fmt: skip
@@ -161,24 +163,38 @@ class TestVerdict:
         assert examine().warnings == ()
 
     @pytest.mark.parametrize(
-        ("search", "changes", "says"),
+        ("search", "changes", "reason"),
         [
-            pytest.param({"converged": False, "gradient_norm": 0.4}, {}, "did not converge", id="not converged"),
-            pytest.param({"agreeing": 1}, {}, "only 1 of 8 starts", id="one start"),
-            pytest.param({"resamples_agreeing": 50}, {}, "disagree in 50 of 100", id="resamples disagree"),
-            pytest.param({"resamples_converged": 50}, {}, "50 of 100 resamples did not", id="resamples run on"),
-            pytest.param({}, {"weak": ("b",)}, "do not determine b", id="weak"),
-            pytest.param({}, {"clusters": 2}, "2 independent clusters cannot", id="clusters"),
+            ({"converged": False, "gradient_norm": 0.4}, {}, finding("numerics.not_converged", gradient_norm=0.4)),
+            ({"agreeing": 1}, {}, finding("numerics.few_starts", agreeing=1, starts=8)),
+            ({"resamples_agreeing": 50}, {}, finding("numerics.searches_apart", apart=50, resamples=100)),
+            (
+                {"resamples_converged": 50},
+                {},
+                finding("numerics.resamples_not_converged", missing=50, resamples=100),
+            ),
+            ({}, {"weak": ("b",)}, finding("numerics.open", parameters=["b"], at_bound=[], runs=[])),
+            ({}, {"clusters": 2}, finding("numerics.no_intervals", clusters=2, parameters=2)),
         ],
+        ids=["not converged", "one start", "resamples disagree", "resamples run on", "weak", "clusters"],
     )
-    def test_reasons(self, search: dict[str, object], changes: dict[str, object], says: str) -> None:
+    def test_reasons(self, search: dict[str, object], changes: dict[str, object], reason: Finding) -> None:
         found = examine(Search(**{**GOOD.__dict__, **search}), **changes)  # type: ignore[arg-type]
         assert not found.certified
-        assert says in found.reasons[0]
+        assert found.reasons[0] == reason
 
-    def test_the_needed_run_is_in_the_sentence(self) -> None:
-        run = NeededRun(inputs={"params": 1e9, "tokens": 5e9}, parameter="b", sd=4.0, sd_with_run=0.1)
-        assert "one run at params 1e+09, tokens 5e+09" in examine(weak=("b",), runs=(run,)).reasons[0]
+    def test_the_needed_run_is_in_the_reason(self) -> None:
+        runs = [
+            NeededRun(inputs={"params": 1e9, "tokens": at}, parameter="b", sd=4.0, sd_with_run=0.1)
+            for at in (5e9, 6e9, 7e9)
+        ]
+        (reason,) = examine(weak=("b",), at_bound=np.array([False, True]), runs=runs).reasons
+        assert reason.data["runs"][0]["inputs"] == {"params": 1e9, "tokens": 5e9}
+        assert tell(reason) == (
+            "the runs do not determine b (b ended on the bound); one run at params 1e+09, tokens 5e+09 would help "
+            "most, then params 1e+09, tokens 6e+09 and params 1e+09, tokens 7e+09: relative standard "
+            "error of b 0.1 with them"
+        )
 
     def test_structure_and_bending_scales_are_warnings(self) -> None:
         bends = influences(
@@ -186,8 +202,9 @@ class TestVerdict:
         )
         found = examine(structure=LackOfFit(p_value=1e-5, column="x^2", size=3e-3), influence=bends, clusters=8)
         assert found.certified
-        assert ["structure along x^2" in found.warnings[0], "params 1e9 bends" in found.warnings[1]] == [True, True]
-        assert "only 8 independent clusters" in found.warnings[2]
+        assert [code_of(each) for each in found.warnings[:2]] == ["numerics.structure", "numerics.bends"]
+        assert [found.warnings[0].data["column"], found.warnings[1].data["group"]] == ["x^2", "params 1e9"]
+        assert found.warnings[2] == finding("numerics.rough_intervals", clusters=8)
 
     def test_json_round_trip(self) -> None:
         run = NeededRun(inputs={"params": 1e9}, parameter="b", sd=4.0, sd_with_run=0.1)

@@ -12,6 +12,7 @@ from lawfit.errors import NotEnoughData
 from lawfit.estimate.numerics.optima import Columns
 from lawfit.estimate.numerics.regression import LrBatchLaws, fit_argmin_ols, fit_e1
 from lawfit.estimate.numerics.scoring import ObservedSurface, median
+from lawfit.findings import finding
 from lawfit.laws.published import published_law
 from tests.estimate.scored_laws import LawScore, observed_regret, observed_surfaces, score_law
 from tests.estimate.step_law import read_step_law
@@ -93,8 +94,9 @@ class TestObservedSurface:
         np.testing.assert_array_equal(result.outside, [False, True])
 
     def test_nothing_finished(self, rule: str) -> None:
-        with pytest.raises(NotEnoughData, match="none of the 2 runs"):
+        with pytest.raises(NotEnoughData) as caught:
             ObservedSurface([1e-3, 2e-3], [1e5, 1e5], [np.nan, np.inf], rule=rule)
+        assert caught.value.finding == finding("numerics.nothing_finished", runs=2)
 
 
 def test_batch_tied_to_the_learning_rate_is_a_line() -> None:

@@ -21,9 +21,11 @@ from lawfit.estimate.observe.held import Held, hold_settings
 from lawfit.estimate.observe.observations import data_hash, observe
 from lawfit.estimate.recipe_laws import fit_decay
 from lawfit.factors import asked_levels
+from lawfit.findings import Finding, code_of, finding
 from lawfit.ingest import IngestOptions, read_file
 from lawfit.records import Run, RunStatus
 from lawfit.simulate import FurtherTruth, Truth
+from lawfit.words import tell
 from tests.estimate.made_levels import DECAYS, SCALES, TRUTH, Level, made, with_level
 from tests.estimate.simulated import RECIPE, fit_of, sweep
 
@@ -40,6 +42,16 @@ ONE_LEVEL = (Level(value=0.1),)
 def level_of(held: Held, name: str) -> str:
     (found,) = (setting.level for setting in held.settings if setting.name == name)
     return found
+
+
+def level(setting: str, value: str) -> Finding:
+    return finding("observe.level", setting=setting, level=value)
+
+
+def held_at(held: Held) -> tuple[list[Finding], Finding]:
+    """The levels of the note that says at which the answer holds, and why."""
+    (note,) = (note for note in held.notes if code_of(note) == "observe.held")
+    return [Finding(**each) for each in note.data["levels"]["data"]["levels"]], Finding(**note.data["why"])
 
 
 def labelled(runs: Sequence[Run], label: Callable[[Run], dict[str, Any]]) -> list[Run]:
@@ -68,13 +80,18 @@ class TestTheBestLevelIsHeld:
         held = hold_settings(made(levels))
         assert level_of(held, "weight_decay") == "0.1"
         assert {run.weight_decay for run in held.runs} == {0.1}
-        assert "of 0, 0.1 and 0.3 its losses are the lowest (at 6 of 6 scales)" in held.notes[0]
+        bare = [finding("observe.bare_level", level=value) for value in ("0", "0.1", "0.3")]
+        why = finding("observe.lowest_losses", levels=bare, lowest=6, compared=6)
+        assert held_at(held) == ([level("weight_decay", "0.1")], why)
+        assert tell(why) == "of 0, 0.1 and 0.3 its losses are the lowest (at 6 of 6 scales)"
 
     def test_lowest_at_exactly_half_of_the_scales_is_not_most(self) -> None:
         """Three scales of 20 tokens per parameter where 0.95 is worse, three of 60 where it is better by more."""
         held = hold_settings(made((Level(value=0.9), HALF), column="beta2"))
         assert level_of(held, "beta2") == "0.95"
-        assert "of 0.9 and 0.95 its losses are the lowest on average (at 3 of 6 scales)" in held.notes[0]
+        _, why = held_at(held)
+        assert (why.data["lowest"], why.data["compared"]) == (3, 6)
+        assert tell(why) == "of 0.9 and 0.95 its losses are the lowest on average (at 3 of 6 scales)"
 
     @pytest.mark.parametrize(
         "shares", [(1.0, 0.4, 0.7), (0.5, 0.4, 1.0), (0.4, 1.0, 0.4)], ids=lambda shares: " ".join(map(str, shares))
@@ -120,9 +137,15 @@ class TestTheBestLevelIsHeld:
         found = observe(runs)
         assert found.runs_used + len(found.rejected) == len(runs)
         (reason,) = set(dict(found.rejected).values())
-        assert reason.startswith(
-            "weight decay is 0 or 0.3; this fit uses the runs with 0.1: of 0, 0.1 and 0.3 its loss"
-        )
+        assert code_of(reason) == "observe.another_level"
+        assert reason.data == {
+            "setting": "weight_decay",
+            "others": ["0", "0.3"],
+            "level": "0.1",
+            "why": reason.data["why"],
+        }
+        assert code_of(reason.data["why"]) == "observe.lowest_losses"
+        assert tell(reason).startswith("weight decay is 0 or 0.3; this fit uses the runs with 0.1: of 0, 0.1 and 0.3 ")
 
     def test_the_answer_is_that_of_the_level(self) -> None:
         """Two levels whose best learning rates lie a factor 3 apart: nothing in between, and not that of the other."""
@@ -131,7 +154,7 @@ class TestTheBestLevelIsHeld:
         answer = recommend(fit, RECIPE, Target(params=params, tokens=tokens))
         assert answer["recommendation"]["lr"]["value"] == pytest.approx(TRUTH.optimum(params, tokens)[0], rel=0.12)
         assert [(s["name"], s["level"]) for s in answer["settings"]] == [("weight_decay", "0.1")]
-        assert any("this answer holds at weight decay 0.1" in text for text in answer["warnings"])
+        assert "observe.held" in map(code_of, answer["warnings"])
 
 
 class TestRunsEnough:
@@ -139,14 +162,17 @@ class TestRunsEnough:
         runs = made([DECAYS[0], replace(DECAYS[1], rates=(4,), batches=(2,))])
         held = hold_settings(runs)
         assert level_of(held, "weight_decay") == "0"
-        assert any("weight decay 0.1 has losses 1." in note and "at 6 of 6 scales" in note for note in held.notes)
+        (note,) = (note.data for note in held.notes if code_of(note) == "observe.better_elsewhere")
+        assert note["levels"]["data"]["levels"] == [level("weight_decay", "0.1").to_json()]
+        assert (note["lowest"], note["compared"]) == (6, 6)
+        assert 0.01 <= note["loss_fraction"] < 0.02
 
     @pytest.mark.parametrize("drift", [HALF.drift, 0.0], ids=["at half of the scales", "at all"])
     def test_only_what_is_better_at_most_scales_is_said(self, drift: float) -> None:
         few = replace(HALF, rates=(4,), batches=(2,), drift=drift, excess=HALF.excess if drift else -HALF.excess)
         held = hold_settings(made((Level(value=0.9), few), column="beta2"))
         assert level_of(held, "beta2") == "0.9"
-        assert any("beta2 0.95 has losses" in note for note in held.notes) == (drift == 0.0)
+        assert ("observe.better_elsewhere" in map(code_of, held.notes)) == (drift == 0.0)
 
     def test_half_the_learning_rates_can(self) -> None:
         runs = made([DECAYS[0], replace(DECAYS[1], rates=(1, 3, 5, 7))])
@@ -154,7 +180,9 @@ class TestRunsEnough:
 
     def test_scales_without_the_level_are_counted(self) -> None:
         runs = made(DECAYS) + [replace(r, run_key=f"x{r.run_key}") for r in made(DECAYS[:1], scales=[(4e8, 8e9)])]
-        assert "left out for want of runs at weight decay 0.1: 1 scale" in hold_settings(runs).notes
+        (note,) = (note for note in hold_settings(runs).notes if code_of(note) == "observe.scales_lost")
+        assert note.data["scales"] == 1
+        assert tell(note) == "left out for want of runs at weight decay 0.1: 1 scale"
 
 
 class TestNotStated:
@@ -169,13 +197,15 @@ class TestNotStated:
         held = hold_settings(made(levels))
         assert {run.weight_decay for run in held.runs} == {kept}
         assert len(held.runs) == 240
-        assert "unknown" in dict(held.rejected).popitem()[1]
+        reason = dict(held.rejected).popitem()[1].data
+        assert "unknown" in (*reason["others"], reason["level"])
 
     def test_at_other_scales(self) -> None:
         silent = [replace(run, run_key=f"s{run.run_key}") for run in made([Level(value=None)], scales=SCALES[:2])]
         held = hold_settings([*silent, *made(ONE_LEVEL, scales=SCALES[2:])])
         assert {run.weight_decay for run in held.runs} == {0.1}
-        assert "left out for want of runs at weight decay 0.1: 2 scales" in held.notes
+        (note,) = (note for note in held.notes if code_of(note) == "observe.scales_lost")
+        assert note.data["scales"] == 2
 
     def test_another_setting_that_some_files_do_not_state_costs_no_scale(self) -> None:
         """Two files joined, the second without a column for the width: width follows the size of a model."""
@@ -214,24 +244,28 @@ class TestWhatIsNoSetting:
             runs = [replace(run, extra={"place": f"room {k}"}) for run, k in zip(runs, places, strict=True)]
             held = hold_settings(runs)
             kept += len(held.runs) == len(runs)
-            assert any("place" in note for note in held.notes)
+            assert any("place" in tell(note) for note in held.notes)
         assert kept >= 16  # binomial(20, 0.95) is below 16 once in 400
 
     def test_weight_decay_that_follows_the_learning_rate_is_followed(self) -> None:
         held = hold_settings([replace(run, weight_decay=1e-4 / run.lr) for run in made(ONE_LEVEL)])
         assert len(held.runs) == 240
-        assert held.notes == ("weight decay follows the learning rate in these runs, and so does the answer",)
+        assert held.notes == (finding("observe.decay_follows", axes=["lr"]),)
+        assert tell(held.notes[0]) == "weight decay follows the learning rate in these runs, and so does the answer"
 
     def test_weight_decay_that_differs_between_scales_alone_is_said(self) -> None:
         held = hold_settings([replace(run, weight_decay=0.1 if run.params < 1e8 else 0.05) for run in made(ONE_LEVEL)])
         assert len(held.runs) == 240
-        assert "weight decay differs between scales (0.05 at 2, 0.1 at 4)" in held.notes[0]
+        (note,) = held.notes
+        assert code_of(note) == "observe.between_scales"
+        at = [(row["data"]["level"], row["data"]["scales"]) for row in note.data["levels"]]
+        assert (note.data["setting"], at) == ("weight_decay", [("0.05", 2), ("0.1", 4)])
 
     def test_a_random_search_keeps_all_runs_and_says_so(self, rng: np.random.Generator) -> None:
         """Every run has a weight decay of its own: one of them alone was a fit of one run."""
         held = hold_settings([replace(run, weight_decay=float(10 ** rng.uniform(-3, 0))) for run in made(ONE_LEVEL)])
         assert len(held.runs) == 240
-        assert "weight decay takes 240 values and no sweep shares one" in held.notes[0]
+        assert held.notes[0] == finding("observe.no_level_shared", setting="weight_decay", levels=240)
 
     def test_three_weight_decays_in_a_random_search_are_levels(self, rng: np.random.Generator) -> None:
         runs = []
@@ -279,29 +313,51 @@ class TestAsked:
         for at, decay, beta in ((["beta2=0.9"], 0.1, 0.9), (["wd=.3"], 0.3, 0.95), (["beta2=.90", "wd=0"], 0.0, 0.9)):
             held = hold_settings(runs, at)
             assert {(run.weight_decay, run.extra["beta2"]) for run in held.runs} == {(decay, beta)}
-            assert "as asked for" in held.notes[0]
+            assert code_of(held.notes[0]) == "observe.held_as_asked"
+            assert {code_of(reason) for _, reason in held.rejected} >= {"observe.not_as_asked"}
 
     def test_a_level_that_all_runs_have_is_held_without_a_word(self) -> None:
         held = hold_settings(made([BETAS[1]], column="beta2"), ["beta2=0.95"])
         assert (len(held.runs), held.settings, held.notes) == (240, (), ())
 
     @pytest.mark.parametrize(
-        ("at", "words"),
+        ("at", "data"),
         [
-            (["beta2=0.5"], "no run has beta2 0.5; there is 0.9 and 0.95"),
-            (["weight_decay=0.2", "beta2=0.9"], "no run has weight decay 0.2; there is 0, 0.1 and 0.3"),
-            (["beta3=1"], "no run says its 'beta3'.*settings that vary here: weight_decay, beta2"),
-            (["lr=0.001"], "'lr' is the learning rate, no setting held fixed"),
+            (["beta2=0.5"], {"setting": "beta2", "level": "0.5", "levels": ["0.9", "0.95"]}),
+            (
+                ["weight_decay=0.2", "beta2=0.9"],
+                {"setting": "weight_decay", "level": "0.2", "levels": ["0", "0.1", "0.3"]},
+            ),
+            (["beta3=1"], {"name": "beta3", "axis": None, "varying": ["weight_decay", "beta2"]}),
+            (["lr=0.001"], {"name": "lr", "axis": "lr", "varying": ["weight_decay", "beta2"]}),
         ],
     )
-    def test_a_level_without_runs_is_refused_with_the_levels_there_are(self, at: list[str], words: str) -> None:
-        with pytest.raises(UnknownLevel, match=words):
+    def test_a_level_without_runs_is_refused_with_the_levels_there_are(
+        self, at: list[str], data: dict[str, Any]
+    ) -> None:
+        with pytest.raises(UnknownLevel) as caught:
             hold_settings(crossed(), at)
+        assert caught.value.finding.data == data
+        assert code_of(caught.value.finding) == ("observe.no_setting" if "name" in data else "observe.no_level")
+
+    @pytest.mark.parametrize(
+        ("at", "words"),
+        [
+            ("beta2=0.5", "no run has beta2 0.5; there is 0.9 and 0.95"),
+            ("beta3=1", "no run says its 'beta3', .*; settings that vary here: weight_decay, beta2"),
+            ("lr=0.001", "'lr' is the learning rate, no setting held fixed"),
+        ],
+    )
+    def test_such_a_refusal_in_words(self, at: str, words: str) -> None:
+        with pytest.raises(UnknownLevel, match=words):
+            hold_settings(crossed(), [at])
 
     def test_levels_that_never_met_are_refused_with_those_that_did(self) -> None:
         runs = [run for run in crossed() if run.weight_decay != 0.3 or run.extra["beta2"] == 0.95]
-        with pytest.raises(UnknownLevel, match=r"there is 0.95 \(beside weight decay 0.3, as asked for\)"):
+        with pytest.raises(UnknownLevel, match=r"there is 0.95 \(beside weight decay 0.3, as asked for\)") as caught:
             hold_settings(runs, ["weight_decay=0.3", "beta2=0.9"])
+        assert code_of(caught.value.finding) == "observe.no_level_beside"
+        assert caught.value.finding.data["why"]["data"]["levels"] == ["0.95"]
 
     @pytest.mark.parametrize(
         ("at", "words"),
@@ -356,7 +412,10 @@ class TestAdvised:
             advised = law.predict(params, tokens, best.batch_tokens, best.lr).weight_decay
             apart[decay] = abs(math.log((decay or math.nan) / advised))
         assert chosen == min(apart, key=apart.__getitem__) == expected
-        assert "the law of weight decay advises at 180M parameters on 10.8B tokens" in held.notes[0]
+        _, why = held_at(held)
+        advice = why if code_of(why) == "observe.nearest_to_advice" else Finding(**why.data["findings"][0])
+        assert (advice.data["params"], advice.data["tokens"]) == (params, tokens)
+        assert tell(advice).endswith("the law of weight decay advises at 180M parameters on 10.8B tokens")
         assert hold_settings(runs, decay_law=law).settings == held.settings  # a law given is the law fitted
 
     def test_the_level_of_the_highest_losses_is_never_the_advice(self) -> None:
@@ -402,9 +461,10 @@ class TestTiedLearningRate:
         for run in made(ONE_LEVEL):
             by_batch.setdefault((run.params, run.tokens, run.batch_tokens), run)
         tied = [replace(run, lr=1e-5 * run.batch_tokens**0.5) for run in by_batch.values()]
-        words = undetermined(observe(tied))["lr"]
-        assert "not determined" in words
-        assert "batch^0.5" in words
+        why = undetermined(observe(tied))["lr"]
+        assert code_of(why) == "lr_batch.tied"
+        assert why.data["batch_exponent"] == pytest.approx(0.5)
+        assert "as batch^0.5); what is said of it comes from published laws" in tell(why)
 
     @pytest.mark.parametrize("batches", [None, (2,)], ids=["grid", "one batch"])
     def test_a_sweep_of_learning_rates_does_not(self, batches: tuple[int, ...] | None) -> None:
@@ -427,7 +487,7 @@ class TestRealTables:
         best = larger.start + int(found.log_loss[larger].argmin())
         assert np.exp(found.log_batch[best]) / 4096 == pytest.approx(64)
         assert np.exp(found.log_loss[best]) == pytest.approx(0.9722)
-        assert "262,144 tokens per step" in undetermined(found)["lr"]
+        assert undetermined(found)["lr"].data["batch_tokens"] == pytest.approx(262_144)
 
     def test_two_kinds_of_attention_are_no_seeds(self, shared_data: Path) -> None:
         """c06b, the differing column under its own name and under one that says nothing."""
@@ -494,15 +554,15 @@ class TestRepeatedText:
             held = hold_settings(mixed)
             assert {run.run_key for run in held.runs} == {run.run_key for run in fresh}
             assert {key for key, _ in held.rejected} == {run.run_key for run in again}
-            assert all("more than once" in reason for _, reason in held.rejected)
-            assert any("read once" in note for note in held.notes)
+            assert {code_of(reason) for _, reason in held.rejected} == {"observe.repeats"}
+            assert finding("observe.read_once", again=len(again)) in held.notes
 
     def test_where_nearly_all_runs_repeat_they_are_the_sweep(self) -> None:
         fresh, again = self.runs("unique_tokens", lambda run: run.tokens / 8)
         one = [run for run in fresh if (run.params, run.tokens) == (fresh[0].params, fresh[0].tokens)]
         held = hold_settings([*again, *one])
         assert len(held.runs) == len(again) + len(one)
-        assert any("more than once" in note for note in held.notes)
+        assert finding("observe.fresh_are_few", again=len(again), runs=len(held.runs)) in held.notes
 
     def test_asked_for_they_are_taken(self) -> None:
         fresh, again = self.runs("epochs", lambda _: 4)
@@ -516,4 +576,4 @@ class TestRepeatedText:
     @pytest.mark.parametrize(("said", "noted"), [("many", True), (-5, True), (0, True), ("nan", False), ("", False)])
     def test_what_is_no_number_is_said(self, said: Any, noted: bool) -> None:
         held = hold_settings(labelled(sweep().runs, lambda _: {"unique_tokens": said}))
-        assert any("no positive number" in note for note in held.notes) == noted
+        assert ("observe.repeats_no_number" in map(code_of, held.notes)) == noted

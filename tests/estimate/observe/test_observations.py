@@ -9,7 +9,9 @@ import pytest
 
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.observe.observations import data_hash, observe, summarise_rejections
+from lawfit.findings import code_of, finding
 from lawfit.records import Run
+from lawfit.words import tell
 from tests.estimate.simulated import nine_scales, run, sweep
 
 
@@ -107,7 +109,7 @@ class TestDivergence:
         assert (len(found.log_loss), len(found.diverged_log_lr)) == (1, 0)
         assert found.seeds[0] == 2
         assert (found.runs_used, found.runs_diverged) == (3, 1)
-        assert any("minority" in note for note in found.notes)
+        assert found.notes == (finding("observe.partly_diverged", settings=1),)
 
     def test_half_of_the_seeds_is_a_diverged_setting(self) -> None:
         runs = [run("a", 1e-3, 1e5, 3.0), run("b", 2e-3, 1e5, 3.0), run("c", 2e-3, 1e5, None)]
@@ -121,26 +123,30 @@ class TestDivergence:
         assert found.params.tolist() == [1e8]
         assert (found.runs_used, found.runs_diverged) == (1, 0)
         assert {key for key, _ in found.rejected} == {"b", "c"}
-        assert any("1e+09 params" in note for note in found.notes)
+        (note,) = found.notes
+        assert (code_of(note), note.data["scales"][0]["data"]["params"]) == ("observe.scales_diverged", 1e9)
 
     def test_all_diverged_is_no_answer(self) -> None:
-        with pytest.raises(NotEnoughData, match="all 2 runs diverged; add runs with a lower learning rate"):
+        with pytest.raises(NotEnoughData) as caught:
             observe([run("a", 1e-3, 1e5, None), run("b", 2e-3, 1e5, None)])
+        assert caught.value.finding == finding("observe.all_diverged", diverged=2)
 
     def test_half_of_every_setting_is_no_answer_either(self) -> None:
         runs = [run(f"{i}{s}", 1e-3 * 2**i, 1e5, 3.0 if s else None) for i in range(3) for s in range(2)]
-        with pytest.raises(NotEnoughData, match="3 of 6 runs"):
+        with pytest.raises(NotEnoughData) as caught:
             observe(runs)
+        assert caught.value.finding == finding("observe.most_diverged", diverged=3, runs=6)
 
 
 def test_no_run_at_all_is_no_answer() -> None:
-    with pytest.raises(NotEnoughData, match="no usable run"):
+    with pytest.raises(NotEnoughData) as caught:
         observe([])
+    assert caught.value.finding == finding("observe.no_usable_run")
 
 
 def test_excluded_runs_are_rejected_with_their_reason() -> None:
     found = observe([run("a", 1e-3, 1e5, 3.0), run("b", 2e-3, 1e5, 2.0, excluded="node failure")])
-    assert found.rejected == (("b", "excluded by hand: node failure"),)
+    assert found.rejected == (("b", finding("observe.excluded", why="node failure")),)
     assert found.runs_used == 1
     assert np.exp(found.log_loss).tolist() == pytest.approx([3.0])
 
@@ -158,14 +164,18 @@ def test_only_a_weight_decay_with_a_sweep_is_used() -> None:
     assert dict(found.rejected).keys() == {"w", "n"}
     # one reason for all of them, so that they are one line wherever reasons are counted
     (reason,) = set(dict(found.rejected).values())
-    assert reason.startswith("weight decay is unknown or 0.2; this fit uses the runs with 0.1: only its runs cover")
-    assert any("3 of 5 runs are at these levels" in note for note in found.notes)
+    why = finding("observe.only_level")
+    others = ["unknown", "0.2"]
+    assert reason == finding("observe.another_level", setting="weight_decay", others=others, level="0.1", why=why)
+    assert finding("observe.at_these_levels", kept=3, runs=5) in found.notes
 
 
 def test_many_weight_decays_are_named_by_their_ends() -> None:
     runs = [run(f"{i}", 1e-3, 1e5, 2.9, weight_decay=0.1) for i in range(3)]
     runs += [run(f"w{i}", 1e-3, 1e5, 3.0, weight_decay=0.2 + i / 10) for i in range(8)]
-    assert "weight decay is 0.2 to 0.9; this fit" in dict(observe(runs).rejected)["w0"]
+    reason = dict(observe(runs).rejected)["w0"]
+    assert reason.data["others"] == [f"{0.2 + i / 10:.12g}" for i in range(8)]
+    assert tell(reason).startswith("weight decay is 0.2 to 0.9; this fit")
 
 
 def test_one_number_in_two_conventions_is_two_weight_decays() -> None:
@@ -176,7 +186,8 @@ def test_one_number_in_two_conventions_is_two_weight_decays() -> None:
     found = observe([*coupled, *stated, *other])
     assert found.runs_used == 6  # not stated is as torch has it: coupled
     (reason,) = set(dict(found.rejected).values())
-    assert reason.startswith("weight decay is 0.1 (independent); this fit uses the runs with 0.1 (coupled): of 0.1 (c")
+    assert (reason.data["others"], reason.data["level"]) == (["0.1 (independent)"], "0.1 (coupled)")
+    assert code_of(reason.data["why"]) == "observe.lowest_losses"
     without = [replace(r, weight_decay=0.0, loss=3.0) for r in (*stated, *other)]
     assert observe(without).runs_used == 6  # no weight decay is the same in every convention
 

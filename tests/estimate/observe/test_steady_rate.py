@@ -12,6 +12,7 @@ from lawfit import pipeline
 from lawfit.estimate.critical.noise_by_size import COLUMN, noise_by_size
 from lawfit.estimate.observe.steady_rate import is_rate, steady_parts
 from lawfit.estimate.recipe_laws import CURVES, STEPS_TABLE, fit_recipe_laws
+from lawfit.findings import code_of, finding, found_of
 from lawfit.ingest.options import IngestOptions
 from lawfit.records import Json, Run, RunStatus, StepsToTarget
 from lawfit.storage import Store
@@ -71,7 +72,10 @@ def test_what_the_recipe_holds_fixed_counts_as_a_column() -> None:
 def test_the_earliest_of_several_columns_counts() -> None:
     run = a_run(cooldown_fraction=0.1, decay_start_step=500)
     found = steady_parts([run], "wsd")
-    assert (found.until["a"], found.told_by["a"]) == (500, "column decay_start_step")
+    assert (found.until["a"], found.told_by["a"]) == (
+        500,
+        finding("observe.by_column", column="decay_start_step"),
+    )
 
 
 def test_megatron_counts_the_whole_schedule_as_its_decay() -> None:
@@ -79,20 +83,24 @@ def test_megatron_counts_the_whole_schedule_as_its_decay() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cells", "words"),
+    ("cells", "code"),
     [
-        ({"cooldown_fraction": 20}, "more than the whole run"),
-        ({"cooldown_steps": 5000}, "more than the whole run"),
-        ({"cooldown_fraction": "a fifth"}, "'a fifth'"),
-        ({"cooldown_fraction": -0.2}, "'-0.2'"),
-        ({"cooldown_fraction": 0.9}, "falls after less than 25 % of the run (column cooldown_fraction)"),
-        ({}, "give a column cooldown_fraction (the last share of the run"),
+        ({"cooldown_fraction": 20}, "observe.beyond_the_run"),
+        ({"cooldown_steps": 5000}, "observe.beyond_the_run"),
+        ({"cooldown_fraction": "a fifth"}, "observe.no_place"),
+        ({"cooldown_fraction": -0.2}, "observe.no_place"),
+        ({"cooldown_fraction": 0.9}, "observe.rate_falls_early"),
+        ({}, "observe.cooldown_unknown"),
     ],
 )
-def test_a_column_that_cannot_be_right_refuses_the_run(cells: dict[str, Json], words: str) -> None:
+def test_a_column_that_cannot_be_right_refuses_the_run(cells: dict[str, Json], code: str) -> None:
     found = steady_parts([a_run(**cells)], "wsd to 0")
     assert not found.until
-    assert words in found.unknown["a"]
+    why = found.unknown["a"]
+    assert code_of(why) == code
+    for name, value in cells.items():
+        said = why.data["told_by"]["data"] if code == "observe.rate_falls_early" else why.data
+        assert said == {"column": name} if "told_by" in why.data else {"column": name, "value": value}
 
 
 def test_a_logged_rate_counts_before_everything_else() -> None:
@@ -101,12 +109,13 @@ def test_a_logged_rate_counts_before_everything_else() -> None:
     for schedule in ("", "wsd", "constant", "custom"):
         found = steady_parts([a_run(cooldown_fraction=0.1)], schedule, {"a": (steps, rate)})
         assert found.until["a"] == 600
-        assert found.told_by["a"] == "the learning rate in the log"
+        assert found.told_by["a"] == finding("observe.by_logged_rate")
     held = steps, np.full(len(steps), 1e-3)
     assert np.isinf(steady_parts([a_run()], "constant", {"a": held}).until["a"])
     assert steady_parts([a_run()], "", {"a": held}).until["a"] == 1000
     cosine = steps, 1e-3 * 0.5 * (1 + np.cos(np.pi * steps / 1000))
-    assert "falls after less than 25 %" in steady_parts([a_run()], "", {"a": cosine}).unknown["a"]
+    early = finding("observe.rate_falls_early", share=0.25, told_by=finding("observe.by_logged_rate"))
+    assert steady_parts([a_run()], "", {"a": cosine}).unknown["a"] == early
     assert steady_parts([a_run()], "wsd 10 % decay", {"a": (steps, np.full(len(steps), np.nan))}).until["a"] == 900
 
 
@@ -129,7 +138,7 @@ def test_a_trunk_holds_its_rate_up_to_its_last_branch() -> None:
     ]
     found = steady_parts(runs, "wsd to 0")
     assert found.until == {"trunk": 800, "early": 400, "late": 800}
-    assert "cooldown_fraction" in found.unknown["alone"]
+    assert found.unknown["alone"] == finding("observe.cooldown_unknown", schedule="wsd to 0")
     assert set(steady_parts(runs, "constant").until.values()) == {np.inf}
 
 
@@ -188,29 +197,33 @@ def test_the_same_curves_taken_for_constant_ones_are_far_off() -> None:
 
 
 @pytest.mark.parametrize(
-    ("schedule", "words"),
+    ("schedule", "code"),
     [
-        ("", "no schedule is stated"),
-        ("custom", "nothing is known of schedule 'custom'"),
-        ("wsd to 0", "nothing says from where on"),
-        ("cosine", "decays from the start (schedule 'cosine')"),
-        ("linear to 0", "decays from the start (schedule 'linear to 0')"),
+        ("", "observe.schedule_unknown"),
+        ("custom", "observe.schedule_unknown"),
+        ("wsd to 0", "observe.cooldown_unknown"),
+        ("cosine", "observe.rate_falls_throughout"),
+        ("linear to 0", "observe.rate_falls_throughout"),
     ],
 )
-def test_what_is_not_known_is_refused_with_what_to_give(schedule: str, words: str) -> None:
+def test_what_is_not_known_is_refused_with_what_to_give(schedule: str, code: str) -> None:
     found = laws_of(replace(study(1, drop=0.06, said="nothing", points=20), schedule=schedule))
     assert CURVES not in found.critical
     assert found.least_tokens is None
-    assert words in found.missing[CURVES]
+    why = found.missing[CURVES]
+    if code_of(why) == "observe.curves_unread":
+        why = found_of(why.data["why"])
+    assert (code_of(why), why.data) == (code, {"schedule": schedule})
 
 
 def test_cut_and_refused_curves_are_counted() -> None:
     made = study(2, drop=0.12, said="log", points=60)
     some = {run.run_key: made.rates[run.run_key] for run in made.runs if run.lr < 1.5e-3}
     found = laws_of(Study(runs=made.runs, curves=made.curves, rates=some, schedule="wsd to 0"))
-    said = " ".join(found.critical[CURVES].sentences)
-    assert "curves of 48 runs are read up to where the learning rate begins to fall" in said
-    assert "curves of 24 runs are not read: the learning rate falls at the end" in said
+    said = {code_of(each): each.data for each in found.critical[CURVES].sentences}
+    assert said["observe.curves_cut"]["runs"] == 48
+    assert said["observe.curves_unread"]["runs"] == 24
+    assert code_of(said["observe.curves_unread"]["why"]) == "observe.cooldown_unknown"
 
 
 def test_least_tokens_come_from_the_cut_curves_too() -> None:
@@ -250,4 +263,4 @@ def test_a_table_of_steps_under_a_falling_rate_says_what_it_takes(rng: np.random
     ]
     for schedule, warned in (("constant", False), ("", False), ("wsd to 0", True), ("cosine", True)):
         found = fit_recipe_laws([], rows, schedule=schedule, rng=rng).critical[STEPS_TABLE]
-        assert any("comes too early" in sentence for sentence in found.sentences) == warned
+        assert ("laws.steps_while_falling" in map(code_of, found.sentences)) == warned

@@ -10,6 +10,7 @@ import pytest
 
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.schedules.multi_power import fit_multi_power
+from lawfit.findings import finding
 from lawfit.laws.multi_power import Course, MultiPowerLaw
 
 LAW = MultiPowerLaw(L0=2.5, A=0.65, alpha=0.42, B=600.0, C=2.0, beta=0.6, gamma=0.6)
@@ -77,9 +78,11 @@ def read_curves(shared_data: Path, size: str) -> dict[str, tuple[Course, np.ndar
 
 def test_refuses_runs_that_do_not_show_it() -> None:
     loss = LAW.loss(CONSTANT)
-    with pytest.raises(NotEnoughData, match="1 courses with 1 curves"):
+    with pytest.raises(NotEnoughData) as caught:
         fit_multi_power([COSINE], [LAW.loss(COSINE)])
-    with pytest.raises(NotEnoughData, match="no learning rate falls"):
+    assert caught.value.finding == finding("schedules.few_courses", courses=1, curves=1)
+    with pytest.raises(NotEnoughData) as caught:
         fit_multi_power([CONSTANT, CONSTANT], [loss, loss])
+    assert caught.value.finding == finding("schedules.nothing_falls")
     with pytest.raises(ValueError, match="at each of its steps"):
         fit_multi_power([CONSTANT, COSINE], [loss, loss[:-1]])

@@ -13,7 +13,9 @@ import pytest
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.schedules import study as schedule_study
 from lawfit.estimate.schedules.study import RANGES, LossCurve, loss_curve, study_schedules
+from lawfit.findings import code_of, finding
 from lawfit.laws.named_schedules import named_shape
+from lawfit.words import tell
 from tests.estimate.schedules.test_multi_power import CONSTANT, COSINE, LAW, STEPS, TWO_STAGES, WSD, Course, read_curves
 
 NOISE = 1e-3
@@ -83,7 +85,8 @@ def test_real_curves_tell_a_longer_run(shared_data: Path) -> None:
     (row,) = found["schedules"]
     assert row["loss"] == pytest.approx(loss[-20:].mean(), rel=0.01)
     assert row["low"] is None
-    assert any("3 times as long as the longest curve: an extrapolation" in words for words in found["notes"])
+    (longer,) = (note for note in found["notes"] if code_of(note) == "schedules.longer")
+    assert longer["data"]["times"] == pytest.approx(3, rel=0.01)
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +119,8 @@ class TestBestNumbers:
     def test_a_number_that_lies_at_the_end_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(RANGES, "phi", np.geomspace(5, 20, 5))  # type: ignore[index]
         found = study_schedules(curves(), schedules=("uba:phi=best",))
-        assert any("the loss still falls at phi 5, the last tried" in words for words in found["notes"])
+        said = finding("schedules.still_falls", schedule="uba:phi=best", number="phi", value=5.0)
+        assert said.to_json() in found["notes"]
 
     @pytest.mark.parametrize("text", ["uba:phi=best,floor=best", "wsd:cooldown=0.2,fall=best", "power:capped=best"])
     def test_only_one_number_that_can_be_looked_for(self, text: str) -> None:
@@ -130,8 +134,8 @@ def test_a_rate_that_rises_again_has_no_interval_unless_a_curve_shows_one() -> N
     assert {row["schedule"]: row["low"] is None for row in found["schedules"]} == dict(
         zip(wanted, (True, False, False), strict=True)
     )
-    assert any("its rate rises again" in words for words in found["notes"])
-    assert "the formula of wsd_s is from memory, unverified" in found["notes"]
+    assert finding("schedules.rises_again", schedule=wanted[0]).to_json() in found["notes"]
+    assert "the formula of wsd_s is from memory, unverified" in map(tell, found["notes"])
     again = Course(steps=STEPS, lr=3e-4 * np.where(abs(STEPS / STEPS[-1] - 0.5) < 0.1, 0.3, 1.0), warmup_sum=0.3)
     shown = LossCurve(name="again", course=again, loss=LAW.loss(again))
     found = study_schedules([*curves(), shown], schedules=wanted[:1])
@@ -160,7 +164,7 @@ def test_constant_rates_left_out_say_nothing_about_a_falling_one(rng: np.random.
     found = study_schedules([*constants, wsd], schedules=("cosine:floor=0.1",))
     assert found["schedules"][0]["low"] is None
     assert found["curves"][-1]["left_out_error"] is None
-    assert any("3 curves with a falling rate" in words and "there are 0" in words for words in found["notes"])
+    assert finding("schedules.no_interval", needed=3, curves=0).to_json() in found["notes"]
 
 
 class TestCurve:
@@ -191,18 +195,19 @@ class TestCurve:
 class TestWhatIsSaid:
     def test_constant_rates_alone_are_refused(self) -> None:
         same = [LossCurve(name=name, course=CONSTANT, loss=LAW.loss(CONSTANT)) for name in "ab"]
-        with pytest.raises(NotEnoughData, match="no learning rate falls"):
+        with pytest.raises(NotEnoughData) as caught:
             study_schedules(same)
+        assert caught.value.finding == finding("schedules.nothing_falls")
 
     def test_two_curves_give_no_interval_and_say_why(self) -> None:
         found = study_schedules(curves()[:2])
         assert {row["low"] for row in found["schedules"]} == {None}
-        assert any("no interval: it takes 3 curves with a falling rate" in words for words in found["notes"])
+        assert "schedules.no_interval" in map(code_of, found["notes"])
 
     def test_a_peak_that_no_curve_had(self) -> None:
         found = study_schedules(curves()[:2], lr=3e-2, steps=2500)
-        assert any("no curve ran at a peak near 0.03" in words for words in found["notes"])
-        assert any("shorter than every curve" in words for words in found["notes"])
+        assert finding("schedules.other_peak", lr=0.03).to_json() in found["notes"]
+        assert finding("schedules.shorter").to_json() in found["notes"]
         assert all(row["loss"] > 0 and row["low"] is None for row in found["schedules"])
 
     def test_an_unknown_schedule_and_a_run_inside_its_warmup(self) -> None:

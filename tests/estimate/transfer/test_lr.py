@@ -15,7 +15,9 @@ from lawfit.estimate.lr_batch import slices as lr_slices
 from lawfit.estimate.lr_batch.slices import cost_of_shift, fit_lr_slices
 from lawfit.estimate.observe.observations import observe
 from lawfit.estimate.transfer.lr import compare_parametrizations, fit_transfer
+from lawfit.findings import as_json, code_of, finding
 from lawfit.records import OptimumStatus, Recipe, Run, RunStatus
+from lawfit.words import tell
 from tests.benchmarks.lr_transfer import judge, simulate
 
 RECIPE = Recipe(name="sweep", optimizer="adamw", parametrization="standard")
@@ -105,7 +107,8 @@ class TestWhatIsNotUsed:
         found = fit_transfer(RECIPE, runs)
         assert found.slices.status[-1] is OptimumStatus.AT_EDGE
         assert found.slices.edge[-1] == "low"
-        assert any("edge" in note for note in found.notes)
+        (said,) = (note for note in found.notes if code_of(note) == "transfer.not_used")
+        assert said.data == {"sweeps": 1, "of": len(found.slices), "status": "at_edge"}
         assert found.axes["size"].last < 512
 
     def test_a_diverged_run_brackets(self) -> None:
@@ -117,10 +120,10 @@ class TestWhatIsNotUsed:
     def test_two_widths_have_no_interval(self) -> None:
         found = fit_transfer(RECIPE, sweep(widths=(64, 128)))
         assert "size" not in found.axes
-        assert "3 or more are needed" in found.missing["size"]
+        assert found.missing["size"] == finding("numerics.few_groups", groups=2, exponents=1, needed=3)
 
     def test_one_horizon_says_nothing_about_horizons(self) -> None:
-        assert "same tokens" in fit_transfer(RECIPE, sweep()).missing["tokens"]
+        assert fit_transfer(RECIPE, sweep()).missing["tokens"] == finding("transfer.same", axis="tokens")
 
     def test_no_sweep_at_all(self) -> None:
         with pytest.raises(NotEnoughData, match="3 or more learning rates"):
@@ -130,13 +133,13 @@ class TestWhatIsNotUsed:
         found = fit_transfer(RECIPE, [replace(run, extra={}) for run in sweep(-0.5)])
         assert found.axes["size"].name == "params"
         assert found.axes["size"].exponent == pytest.approx(-0.25, abs=0.02)  # parameters grow as width^2
-        assert any("no width" in note for note in found.notes)
+        assert finding("transfer.no_width") in found.notes
 
     def test_few_noisy_sizes_settle_nothing(self) -> None:
         rng = np.random.default_rng(3)
         axis = fit_transfer(RECIPE, sweep(widths=(64, 96, 128), noise=0.01, rng=rng)).axes["size"]
         assert axis.verdict == "open"
-        assert "not settled" in axis.words
+        assert "not settled" in tell(axis.words)
 
 
 def test_costs_are_zero_at_the_best_and_grow_on_both_sides() -> None:
@@ -199,7 +202,8 @@ class TestOurOwnSweeps:
         half = np.sqrt(((flat.high - flat.low) / 2) ** 2 + ((steep.high - steep.low) / 2) ** 2)  # independent runs
         assert row["difference"] == pytest.approx(flat.exponent - steep.exponent)
         assert (row["low"], row["high"]) == pytest.approx((row["difference"] - half, row["difference"] + half))
-        assert json.loads(json.dumps(mup.to_json())) == mup.to_json()
+        document = as_json(mup.to_json())
+        assert json.loads(json.dumps(document)) == document
 
     def test_different_data_are_not_compared(self) -> None:
         recipe, runs = self.read("proxy_mup.csv", "mup")

@@ -12,6 +12,7 @@ from lawfit import pipeline
 from lawfit.cli.main import ExitCode, run
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.transfer.token_ratio import token_ratios
+from lawfit.findings import finding
 from lawfit.records import Recipe, Run, RunStatus, Sweep
 from lawfit.storage import Store
 
@@ -61,10 +62,12 @@ def test_nothing_is_extrapolated() -> None:
     found = token_ratios(runs(1.0), runs(1.3))
     assert found["beside"] == 2 * len(SIZES)
     assert found["losses"] == (2 * len(HORIZONS) - 2) * len(SIZES)
-    with pytest.raises(NotEnoughData, match="12 losses lie outside"):
+    with pytest.raises(NotEnoughData) as caught:
         token_ratios(runs(1.0, horizons=(10, 20)), runs(100.0, horizons=(10, 20)))
-    with pytest.raises(NotEnoughData, match="runs of both at one size"):
+    assert caught.value.finding == finding("transfer.no_ratio", beside=12)
+    with pytest.raises(NotEnoughData) as caught:
         token_ratios(runs(1.0, horizons=(10,)), runs(1.3, horizons=(10,)))
+    assert caught.value.finding == finding("transfer.no_ratio", beside=0)
 
 
 def test_a_ratio_that_grows_with_the_batch() -> None:

@@ -19,6 +19,7 @@ from lawfit.estimate.weight_decay.sweep import (
     DecayRuns,
     locate_weight_decay,
 )
+from lawfit.findings import finding
 from lawfit.laws.timescale import DecayConvention
 from lawfit.records import OptimumStatus, Run, RunStatus
 
@@ -178,9 +179,10 @@ def test_of_runs_counts_what_it_leaves_out() -> None:
     found = DecayRuns.of_runs(runs)
     assert found.weight_decay.tolist() == [0.1, 0.3]
     assert np.isnan(found.loss[1])
-    assert found.notes == ("2 run(s) are excluded or do not state their weight decay",)
-    with pytest.raises(NotEnoughData, match="none of 1 runs states"):
+    assert found.notes == (finding("weight_decay.silent", runs=2),)
+    with pytest.raises(NotEnoughData) as caught:
         DecayRuns.of_runs([run("b", None)])
+    assert caught.value.finding == finding("weight_decay.none_stated", runs=1)
 
 
 BAD = {

@@ -13,8 +13,10 @@ from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate.numerics.optimum_law import OptimumLaw
 from lawfit.estimate.weight_decay.sweep import AS_LARGE, DecayRuns
 from lawfit.estimate.weight_decay.timescale import RATIO, TimescaleFit, fit_timescale
+from lawfit.findings import as_json, code_of, finding
 from lawfit.laws.timescale import TimescaleLaw, timescale
 from lawfit.records import FitStatus, OptimumStatus
+from lawfit.words import tell
 from tests.benchmarks.decay_rules import score_largest_size
 
 TRUTH = TimescaleLaw(const=1.1, exponent=-0.5)
@@ -98,8 +100,9 @@ def test_one_ratio_leaves_the_exponent_open(rng: np.random.Generator) -> None:
     """Trap 2: every scale at 20 tokens per parameter. The level is fitted, the exponent lent, and that is said."""
     fit = fit_timescale(simulate(rng, scales=((1e8, 2e9), (3e8, 6e9), (1e9, 2e10))))
     assert fit.status is FitStatus.SPARSE
-    assert "tokens_per_param is the same at every scale" in fit.sentences[0]
-    assert "lent by published laws (-0.527, sd 0.3: power_lines_timescale)" in fit.sentences[0]
+    assert code_of(fit.sentences[0]) == "weight_decay.lent_exponent"
+    assert fit.sentences[0].data["why"] == finding("numerics.same_input", inputs=[RATIO]).to_json()
+    assert "lent by published laws (-0.527, sd 0.3: power_lines_timescale)" in tell(fit.sentences[0])
     assert fit.lent_by == ("power_lines_timescale",)
     near, far = (fit.predict(1e9, 1e9 * ratio, 2e6, 1e-3) for ratio in (20, 320))
     assert np.log(far.high / far.low) > 2 * np.log(near.high / near.low)
@@ -114,7 +117,8 @@ def test_edges_bound_and_do_not_enter_the_law(rng: np.random.Generator) -> None:
     assert edge.log_sd == np.inf
     assert fit.law is not None
     assert fit.law.groups == 4
-    assert any("as large as tried (1B params on 80B tokens)" in sentence for sentence in fit.sentences)
+    (said,) = (each for each in fit.sentences if code_of(each) == "weight_decay.open")
+    assert said.data == {"status": "at_edge", "bound": AS_LARGE, "scales": [[1e9, pytest.approx(8e10)]]}
 
 
 def test_learning_rates_and_seeds_of_a_scale_are_one_scale(rng: np.random.Generator) -> None:
@@ -133,22 +137,25 @@ def test_a_batch_in_sequences_is_visible_in_the_level(rng: np.random.Generator) 
     runs = simulate(rng)
     wrong = DecayRuns.of(runs.params, runs.tokens, runs.batch_tokens / 2048, runs.lr, runs.weight_decay, runs.loss)
     fit = fit_timescale(wrong)
-    assert any("is the batch in tokens?" in sentence for sentence in fit.sentences)
-    assert not any("is the batch in tokens?" in sentence for sentence in fit_timescale(runs).sentences)
+    assert "weight_decay.implausible" in map(code_of, fit.sentences)
+    assert "weight_decay.implausible" not in map(code_of, fit_timescale(runs).sentences)
 
 
 def test_nothing_varied_is_refused_with_what_to_run(rng: np.random.Generator) -> None:
-    with pytest.raises(NotEnoughData, match="run three or more values"):
+    with pytest.raises(NotEnoughData) as caught:
         fit_timescale(simulate(rng, decays=(0.1,)))
+    assert code_of(caught.value.finding) == "weight_decay.never_varies"
 
 
 def test_no_law_says_what_is_missing(rng: np.random.Generator) -> None:
     fit = fit_timescale(simulate(rng, decays=(0.0, 0.1, 0.2)))
     assert fit.law is None
     assert fit.status is FitStatus.UNCERTIFIED
-    assert "fewer than three positive ones" in " ".join(fit.sentences)
-    with pytest.raises(FitError, match="fewer than three positive ones"):
+    assert [code_of(each) for each in fit.sentences[:2]] == ["weight_decay.no_scale", "weight_decay.open"]
+    assert fit.sentences[1].data["status"] == "inside"
+    with pytest.raises(FitError) as caught:
         fit.predict(1e9, 2e10, 1e6, 1e-3)
+    assert caught.value.finding.data["findings"] == as_json(fit.sentences)
 
 
 def test_scored_on_the_runs_of_the_largest_size(rng: np.random.Generator) -> None:
@@ -164,11 +171,11 @@ def test_scored_on_the_runs_of_the_largest_size(rng: np.random.Generator) -> Non
 
 def test_survives_json(rng: np.random.Generator) -> None:
     fit = fit_timescale(simulate(rng))
-    document = json.loads(json.dumps(fit.to_json(), allow_nan=False))
+    document = json.loads(json.dumps(as_json(fit.to_json()), allow_nan=False))
     assert fit.law is not None
     again = OptimumLaw.from_json(document["law"])
     assert again.predict(**{RATIO: 50.0}) == fit.law.predict(**{RATIO: 50.0})
-    assert json.dumps(fit.predict(1e9, 2e10, 1e6, 1e-3).to_json(), allow_nan=False)
+    assert json.dumps(as_json(fit.predict(1e9, 2e10, 1e6, 1e-3).to_json()), allow_nan=False)
 
 
 class TestCertificate:
@@ -195,7 +202,8 @@ class TestCertificate:
         ratio = needed.inputs["tokens"] / needed.inputs["params"]
         assert min(abs(ratio / far - 1) for far in (2.5, 160.0)) < 1e-9  # as far from 20 as is offered
         assert needed.sd_with_run < 0.5 < needed.sd
-        assert any("a sweep of weight decay at 100M parameters on" in sentence for sentence in fit.sentences)
+        assert finding("weight_decay.sweep_needed", **needed.inputs) in fit.sentences
+        assert needed.inputs["params"] == 1e8
 
     def test_a_scale_that_bends_the_law_is_named(self, rng: np.random.Generator) -> None:
         """One scale's weight decays written ten times too small: its timescale comes out ten times too long."""
@@ -236,7 +244,7 @@ class TestCertificate:
         assert report.lack_of_fit is not None
         assert report.lack_of_fit.column == "ln tokens per parameter squared"
         assert report.lack_of_fit.p_value < 0.01
-        assert any("residuals are not noise around this law" in warning for warning in report.warnings)
+        assert "numerics.structure" in map(code_of, report.warnings)
 
 
 def test_marin_lion_sweeps_carry_a_law(shared_data: Path) -> None:
@@ -253,7 +261,7 @@ def test_marin_adamw_sweeps_do_not(shared_data: Path) -> None:
     """One factor, three values with 0 among them: five scales bracketed, two at an edge, and no law out of it."""
     fit = marin(shared_data, "adamw")
     assert fit.law is None
-    words = " ".join(fit.sentences)
+    words = " ".join(map(tell, fit.sentences))
     assert "fewer than three positive ones do not say where (134M params on 2.68B tokens, " in words
     assert "as large as tried (537M params on 10.7B tokens, 1.21B params on 24.2B tokens)" in words
     assert "5 sweeps with worse neighbours on both sides say only that the best timescale lies above 0.031" in words

@@ -1,4 +1,4 @@
-"""Plain words for statuses, scales and recipes, the same in every figure, report and page."""
+"""Plain words for an answer's parts, its scale and its recipe, the same on every card, figure, report and page."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from lawfit.ask import THIRD_INPUTS, third_words
-from lawfit.laws.lr_batch import BENDS, SATURATING
 from lawfit.units import format_lr, format_quantity
-from lawfit.words import told
+from lawfit.words import tell, told
+from lawfit.words.advice import THIRDS, third_words
+from lawfit.words.lr_batch import BENDS
 
 STATUS_WORDS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -78,7 +78,7 @@ def further_words(document: Mapping[str, Any], name: str) -> str:
     part = document.get(name)
     if part is None:
         missing = (document.get("missing") or {}).get(name)
-        return f"not from these runs: {missing}" if missing else ""
+        return f"not from these runs: {tell(missing)}" if missing else ""
     if name == "weight_decay":
         return (
             f"{format_decay(part['value'])} ({_span(part, format_decay)}), coupled to the learning rate as in "
@@ -98,7 +98,7 @@ def further_words(document: Mapping[str, Any], name: str) -> str:
 
 def third_asked(target: Mapping[str, Any]) -> list[str]:
     """Further inputs of the loss that a target has, in words: ``40B unique tokens``."""
-    return [third_words(name, target[name]) for name in THIRD_INPUTS if target.get(name) is not None]
+    return [third_words(name, target[name]) for name in THIRDS if target.get(name) is not None]
 
 
 def settings_words(document: Mapping[str, Any]) -> list[str]:
@@ -124,13 +124,13 @@ def at_batch_words(part: Mapping[str, Any] | None) -> str:
     if not part:
         return ""
     if part["form"] == "surface":
-        return f"by the joint surface of all runs alone; {part['why']}"
+        return f"by the joint surface of all runs alone; {tell(part['why'])}"
     if "law_share" not in part:  # an answer of before there were two such laws
-        part = {**part, "law": SATURATING, "law_share": part["saturating_share"], "by_law": part["saturating"]}
+        part = {**part, "law": "saturating", "law_share": part["saturating_share"], "by_law": part["saturating"]}
     return (
         f"{1 - part['law_share']:.0%} by the joint surface of all runs ({format_lr(part['surface'])}), "
-        f"{part['law_share']:.0%} by {BENDS[part['law']].words} ({format_lr(part['by_law'])}): the "
-        f"further from the best batch, the more; less a shading for risk; {part['why']}"
+        f"{part['law_share']:.0%} by {BENDS[part['law']]} ({format_lr(part['by_law'])}): the "
+        f"further from the best batch, the more; less a shading for risk; {tell(part['why'])}"
     )
 
 
@@ -145,7 +145,7 @@ def restated_words(part: Mapping[str, Any]) -> str:
     return (
         f"{format_quantity(part['value'])} tokens ({_span(part, format_quantity)}), moving as "
         f"{CRITICAL_INPUTS[law['input']]}^{law['exponent']:+.2f} ({law['exponent_low']:+.2f} to "
-        f"{law['exponent_high']:+.2f}), by the definition of {part['definition']['words']}"
+        f"{law['exponent_high']:+.2f}), by the definition of {tell(part['definition']['words'])}"
     )
 
 
