@@ -314,8 +314,8 @@ def _warnings(belief: LossBelief, choice: Choice, recipe: Recipe) -> list[Found]
     beyond = belief.decades("flops", choice.flops)
     if beyond > FAR_DECADES:
         low, high = belief.scales["flops"]
-        ends = {"low": low, "high": high, "very_far": beyond > VERY_FAR_DECADES}
-        said.append(finding("plan.beyond_runs", flops=choice.flops, factor=10**beyond, **ends))
+        edge = {"edge_flops": high if choice.flops > high else low, "very_far": beyond > VERY_FAR_DECADES}
+        said.append(finding("plan.beyond_runs", flops=choice.flops, factor=10**beyond, **edge))
     if isinstance(belief.source, LossAtThird):
         said += beyond_note(belief.source, choice.tokens)
     if choice.refused:

@@ -83,5 +83,5 @@ def best_share(fit: Fit, recipe: Recipe, question: PlanQuestion, flops: float) -
             {"share": finite(float(share)), "loss": finite(math.exp(loss)), "params": finite(size)}
             for share, loss, size in zip(shares, losses, sizes, strict=True)
         ],
-        "convention": finding("plan.share_flops", counted_active=counted_active),
+        "convention": finding("plan.active_flops") if counted_active else finding("plan.share_flops"),
     }

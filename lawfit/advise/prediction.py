@@ -485,16 +485,11 @@ def _finite(value: Any) -> float | None:
 def _borrowed(payload: Mapping[str, Any], yours: Sequence[float], *, batch_given: bool) -> list[Found]:
     """Where the rest comes from; of a batch that was given nothing is said, as nothing was asked."""
     asked = {"lr_at_batch": yours[0]} if batch_given else {"lr": yours[0], "batch_tokens": yours[1]}
-    said = [
-        finding(
-            "advice.share_of_runs",
-            quantity=quantity,
-            share=share,
-            lender=_lender(payload, quantity.removesuffix("_at_batch")),
-        )
-        for quantity, share in asked.items()
-        if share < 0.95
-    ]
+    said: list[Found] = []
+    for quantity, share in asked.items():
+        if share < 0.95:
+            lender = _lender(payload, quantity.removesuffix("_at_batch"))
+            said.append(finding("advice.share_of_runs", quantity=quantity, share=share, lender=lender))
     return [*said, *(payload.get("borrowed", []) if said else [])]
 
 
@@ -517,14 +512,15 @@ def _target_warnings(
     said: list[Found] = [*settings_note(target, target.tokens), *_assumed(payload, yours)]
     ranges = payload["model"]["ranges"]
     far = [
-        {
-            "input": name,
-            "factor": 10 ** decades[name],
-            "below": getattr(target, name) < ranges[name][0],
-            "low": ranges[name][0],
-            "high": ranges[name][1],
-        }
-        for name in ("params", "tokens")
+        finding(
+            "advice.beyond",
+            input=name,
+            factor=10 ** decades[name],
+            side="below" if getattr(target, name) < low else "beyond",
+            low=low,
+            high=high,
+        )
+        for name, (low, high) in ((name, ranges[name]) for name in ("params", "tokens"))
         if decades[name] > FAR_DECADES
     ]
     if far:

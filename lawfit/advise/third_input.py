@@ -363,7 +363,9 @@ def settings_note(asked: ThirdInputs, tokens: float) -> list[Found]:
     third = Asked.of(asked)
     if third is None or (third.form == "data_constrained" and float(third.third(tokens)) < REPEATED):
         return []
-    return [finding("advice.ordinary_settings", third=third.found, repeats=third.form == "data_constrained")]
+    if third.form == "data_constrained":
+        return [finding("advice.settings_of_repeats", third=third.found)]
+    return [finding("advice.ordinary_settings", third=third.found)]
 
 
 def beyond_note(law: LossAtThird, tokens: float) -> list[Found]:

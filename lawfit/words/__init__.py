@@ -5,7 +5,7 @@ format strings with a few words more than Python's own::
 
     {params:q}            1.2B        a count of parameters or tokens
     {lr:lr}               6.12e-4     a learning rate
-    {level:share}         90 %        a share as it was stated
+    {level:share}         90 %        a share as it was stated; "percent": as a whole number
     {cost:pct}            0.06 %      a share of the loss
     {scales:count scale}  3 scales    a number of things; a plural that is not an "s" follows as a third word
     {name:input}          parameters  an input of a law by its field; also "quantity" (that a fit says), and "setting"
@@ -44,6 +44,7 @@ _WRITTEN: Final[Mapping[str, Callable[[Any], str]]] = {
     "q": format_quantity,
     "lr": format_lr,
     "share": lambda share: f"{100 * share:g} %",
+    "percent": lambda share: f"{100 * share:.0f} %",
     "pct": format_percent,
     "flops": format_flops,
     "time": format_duration,

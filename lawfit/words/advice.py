@@ -7,14 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from lawfit.units import counted, format_lr, format_percent, format_quantity
-from lawfit.words import Sentence, listed, say
+from lawfit.words import QUANTITIES, Sentence, listed, say
 
 _LENDERS: Final[Mapping[str, str]] = {"laws": "published laws", "vague": "a vague prior"}
-_QUANTITIES: Final[Mapping[str, str]] = {
-    "lr": "learning rate",
-    "lr_at_batch": "learning rate at this batch",
-    "batch_tokens": "batch size",
-}
+_QUANTITIES: Final[Mapping[str, str]] = {**QUANTITIES, "lr_at_batch": "learning rate at this batch"}
 _WRITE: Final[Mapping[str, tuple[str, Callable[[float], str]]]] = {
     "lr": ("learning rate", format_lr),
     "batch_tokens": ("batch", format_quantity),
@@ -55,11 +51,13 @@ _CASES: Final[Mapping[str, str]] = {
 }
 
 
-def _named(sentence: str, **names: Mapping[str, str]) -> Sentence:
+def _named(sentence: str, **names: Mapping[Any, str]) -> Sentence:
     """A sentence with what the data name by a code put in as people call it."""
-    return lambda data: say(
-        sentence, {**data, **{key: known.get(data[key], data[key]) for key, known in names.items()}}
-    )
+
+    def called(name: str, value: Any) -> Any:
+        return [called(name, each) for each in value] if isinstance(value, list) else names[name].get(value, value)
+
+    return lambda data: say(sentence, {**data, **{name: called(name, data[name]) for name in names}})
 
 
 THIRDS: Final[Mapping[str, str]] = {
@@ -73,35 +71,6 @@ THIRDS: Final[Mapping[str, str]] = {
 def third_words(name: str, value: float) -> str:
     """A further input of the loss: ``40B unique tokens``."""
     return say(THIRDS[name], {"value": value, "s": "" if value == 1 else "s"})
-
-
-def _beyond_runs(data: Mapping[str, Any]) -> str:
-    parts = (
-        say(
-            "{factor:.3g}x {where} the runs in {input:input} ({low:q} to {high:q})",
-            {**part, "where": "below" if part["below"] else "beyond"},
-        )
-        for part in data["parts"]
-    )
-    return f"the target lies {' and '.join(parts)}: an extrapolation"
-
-
-def _nothing_of_yours(data: Mapping[str, Any]) -> str:
-    asked = "the learning rate at this batch" if data["batch_given"] else "learning rate and batch size"
-    lenders = " and ".join(_LENDERS[name] for name in data["lenders"])
-    return f"these runs say next to nothing about {asked}: the answer is that of {lenders}"
-
-
-def _share_of_runs(data: Mapping[str, Any]) -> str:
-    share, lender = f"{100 * data['share']:.0f} %", _LENDERS[data["lender"]]
-    return (
-        f"{_QUANTITIES[data['quantity']]}: {share} of what is known here comes from these runs, the rest from {lender}"
-    )
-
-
-def _rests_on_others(data: Mapping[str, Any]) -> str:
-    rest = f"{_LENDERS[data['lender']]} ({100 * data['share']:.0f} %)"
-    return f"the {_QUANTITIES[data['quantity']]} rests mostly on {rest}; these runs say little of it"
 
 
 def _choice_moves(data: Mapping[str, Any]) -> str:
@@ -178,13 +147,6 @@ def _ordinary(data: Mapping[str, Any]) -> str:
     return f"for the {what} of most runs, {data['usual']:.3g}{dense}" + (f"; {name} asks for another" if usable else "")
 
 
-def _ordinary_settings(data: Mapping[str, Any]) -> str:
-    said = say("learning rate, batch and weight decay are those of ordinary runs; only the loss is for {third}", data)
-    if not data["repeats"]:
-        return said
-    return f"{said}: text that is read again wants a higher rate (1.7 times and more at 8 passes in our own runs)"
-
-
 def _losses(rows: list[Mapping[str, Any]], name: str, words: Mapping[str, str]) -> str:
     return ", ".join(f"{words.get(row[name], row[name])} {row['loss']:.4g}" for row in rows)
 
@@ -211,6 +173,9 @@ _BY_THIRD: Final[Mapping[str, str]] = {
     "experts": "by the form with a number of experts: {loss[0]:.4g} with {third[0]:.3g}, {loss[1]:.4g} with "
     "{third[1]:.3g}",
 }
+_ORDINARY_SETTINGS: Final = (
+    "learning rate, batch and weight decay are those of ordinary runs; only the loss is for {third}"
+)
 _COVERED: Final[Mapping[str, str]] = {
     "data_constrained": "times that a token is seen",
     "moe_sparsity": "active shares",
@@ -232,7 +197,8 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "decay_goes_with": "it goes with a learning rate and a batch size, and none is advised",
     "rates_as_set": "the loss is that of the best runs there are: that their learning rates were the best, nothing "
     "shows",
-    "beyond_runs": _beyond_runs,
+    "beyond_runs": "the target lies {parts:join and}: an extrapolation",
+    "beyond": "{factor:.3g}x {side} the runs in {input:input} ({low:q} to {high:q})",
     "very_far": "that is more than two powers of ten: no backtest of these runs reaches so far",
     "batch_outside": "this batch lies {factor:.3g}x outside the batches that were tried",
     "few_steps": "the recommended batch leaves only {steps:.0f} steps; no run of these sweeps is like that",
@@ -244,9 +210,20 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "no_cheap_multiple": "no multiple of {unit_tokens:g} tokens lies where the batch costs less than {share:.1%} of "
     "the loss ({low_tokens:q} to {high_tokens:q}); {batch_tokens:q} costs about {cost:.2%}",
     "forms_not_compared": "this fit was made before other forms were compared",
-    "nothing_of_yours": _nothing_of_yours,
-    "share_of_runs": _share_of_runs,
-    "rests_on_others": _rests_on_others,
+    "nothing_of_yours": _named(
+        "these runs say next to nothing about {batch_given}: the answer is that of {lenders:join and}",
+        batch_given={False: "learning rate and batch size", True: "the learning rate at this batch"},
+        lenders=_LENDERS,
+    ),
+    "share_of_runs": _named(
+        "{quantity}: {share:percent} of what is known here comes from these runs, the rest from {lender}",
+        quantity=_QUANTITIES,
+        lender=_LENDERS,
+    ),
+    "rests_on_others": _named(
+        "the {quantity:quantity} rests mostly on {lender} ({share:percent}); these runs say little of it",
+        lender=_LENDERS,
+    ),
     "nearer_decay": "learning rate and batch hold at weight decay {held}, while {weight_decay:.2g} is advised here, to "
     "which the runs at {nearest} are nearer: lawfit fit --at weight_decay={nearest} answers from those",
     "of_sister": "measured in recipe {recipe}, which differs in its schedule alone",
@@ -287,7 +264,9 @@ WORDS: Final[Mapping[str, Sentence]] = {
         form=_COVERED,
     ),
     "ordinary": _ordinary,
-    "ordinary_settings": _ordinary_settings,
+    "ordinary_settings": _ORDINARY_SETTINGS,
+    "settings_of_repeats": f"{_ORDINARY_SETTINGS}: text that is read again wants a higher rate (1.7 times and more at "
+    "8 passes in our own runs)",
     "open_form": _named(
         "the runs alone do not carry every number of the {form} form ({why}); the loss is as its interval says",
         form=_FORMS,

@@ -22,16 +22,10 @@ def _flops(data: Mapping[str, Any]) -> str:
 
 
 def _beyond_runs(data: Mapping[str, Any]) -> str:
-    above = data["flops"] > data["high"]
-    more = {"where": "beyond the dearest" if above else "below the cheapest", "edge": data["high" if above else "low"]}
-    said = "the training compute, {flops:flops} FLOPs, is {factor:.3g}x {where} run of the loss law ({edge:flops}): an "
+    where = "beyond the dearest" if data["flops"] > data["edge_flops"] else "below the cheapest"
+    said = say("the training compute, {flops:flops} FLOPs, is {factor:.3g}x ", data) + where
     far = ", further than any backtest of these runs reaches" if data["very_far"] else ""
-    return say(f"{said}extrapolation{far}", {**data, **more})
-
-
-def _would_narrow(data: Mapping[str, Any]) -> str:
-    known = ", to about {factor:.2g}" if data["factor"] else ""
-    return say(f"one run of {{run}} would narrow it most{known}", data)
+    return say(f"{said} run of the loss law ({{edge_flops:flops}}): an extrapolation{far}", data)
 
 
 def _one_line(data: Mapping[str, Any]) -> str:
@@ -56,12 +50,6 @@ def _no_optimal_size(data: Mapping[str, Any]) -> str:
     return said + (". With a size (or tokens) beside the budget the rest is planned" if data["budget_alone"] else "")
 
 
-def _share_flops(data: Mapping[str, Any]) -> str:
-    if data["counted_active"]:
-        return "6 x parameters x tokens, parameters counted as active"
-    return "6 x active share x parameters x tokens, the parameters being all of them"
-
-
 _SIZE: Final = "{{{0}[value]:q}} parameters ({{{0}[low]:q}} to {{{0}[high]:q}})"
 
 WORDS: Final[Mapping[str, Sentence]] = {
@@ -80,14 +68,15 @@ WORDS: Final[Mapping[str, Sentence]] = {
     # what compute counts
     "flops": _flops,
     "left_out": lambda data: _LEFT_OUT.get(data["params_convention"], "what the count leaves out comes on top"),
-    "share_flops": _share_flops,
+    "active_flops": "6 x parameters x tokens, parameters counted as active",
+    "share_flops": "6 x active share x parameters x tokens, the parameters being all of them",
     "params_unsaid": "the recipe does not say which parameters it counts, so neither do these FLOPs; budget with care",
     # what the runs leave open
     "beyond_runs": _beyond_runs,
     "ratio_outside": "the optimum has {tokens_per_param:.3g} tokens per parameter, outside the {low:.3g} to {high:.3g} "
     "that were run: no run of yours lies on its other side",
     "wide": "the best size is known within a factor {factor:.2g} either way",
-    "would_narrow": _would_narrow,
+    "would_narrow": "one run of {run} would narrow it most, to about {factor:.2g}",
     "run": "{params:q} parameters on {tokens:q} tokens",
     "no_optimum": "no optimum to compare with: {why}",
     "no_optimal_size": _no_optimal_size,

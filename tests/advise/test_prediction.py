@@ -202,12 +202,13 @@ class TestDistance:
     def test_is_said(self) -> None:
         assert not warned(answer(INSIDE), "advice.beyond_runs")
         (said,) = warned(answer(), "advice.beyond_runs")
-        (params, tokens) = said["parts"]
-        assert (params["input"], params["below"], tokens["input"]) == ("params", False, "tokens")
+        (params, tokens) = (part["data"] for part in said["parts"])
+        assert (params["input"], params["side"], tokens["input"]) == ("params", "beyond", "tokens")
         assert params["factor"] == pytest.approx(5.56, rel=1e-3)
         small = Target(params=NINE[0][0] / 5, tokens=NINE[0][1])
         ((params,),) = (said["parts"] for said in warned(answer(small), "advice.beyond_runs"))
-        assert (params["input"], params["below"], params["factor"]) == ("params", True, pytest.approx(5, rel=1e-3))
+        params = params["data"]
+        assert (params["input"], params["side"], params["factor"]) == ("params", "below", pytest.approx(5, rel=1e-3))
         assert warned(answer(Target(params=1e12, tokens=3e13)), "advice.very_far")
 
 

@@ -510,10 +510,10 @@ def test_settings_are_said_to_be_of_ordinary_runs() -> None:
     assert [settings_note(target, target.tokens) for target in fresh] == [[]] * 4
     for asked, words in (({"unique_tokens": 5e9}, "5B unique tokens"), ({"epochs": 4.0}, "4 epochs")):
         (said,) = settings_note(Target(params=1e9, tokens=2e10, **asked), 2e10)
-        assert said.data["repeats"] is True
+        assert said.code == "advice.settings_of_repeats"
         assert f"only the loss is for {words}" in tell(said)
         assert "higher rate" in tell(said)
     (said,) = settings_note(Target(params=1e9, tokens=2e10, experts=64), 2e10)
-    assert said.data["repeats"] is False
+    assert said.code == "advice.ordinary_settings"
     assert tell(said).startswith("learning rate, batch and weight decay are those of ordinary runs")
     assert "read again" not in tell(said)
