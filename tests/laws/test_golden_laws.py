@@ -196,7 +196,7 @@ def batches() -> Any:
         "three-term": [three(N, B, D / B), three.base(N), three.optimal_batch_tokens(D), three.steps_to(5.0, N, B)],
         "forms": {
             "along the batch": [[form(B), form.slope(B)] for form in forms],
-            "bends": {name: [bend.log(FAR), bend.slope(FAR), bend.words] for name, bend in lr_batch.BENDS.items()},
+            "bends": {name: [bend.log(FAR), bend.slope(FAR)] for name, bend in lr_batch.BENDS.items()},
             "across": [
                 lr_batch.AcrossScales(
                     form=form,
