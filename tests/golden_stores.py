@@ -33,6 +33,7 @@ from tests.estimate.further_runs import dense_and_sparse, repeated, same_input, 
 from tests.estimate.loss import test_isoflop
 from tests.estimate.made_levels import DECAYS, Level, made
 from tests.estimate.simulated import sweep
+from tests.steps import Steps, watched
 
 FOLDER: Final = tempfile.TemporaryDirectory()
 QUICK: Final = FitOptions(backtest=False)
@@ -187,15 +188,16 @@ STORES: Final[dict[str, Callable[[Store], None]]] = {
 
 
 @cache
-def _path(name: str) -> Path:
+def watched_fit(name: str) -> tuple[Path, Steps]:
+    """The file of a recipe, and what every function gave while it was fitted."""
     path = Path(FOLDER.name) / f"{name}.db"
-    with Store.open(str(path)) as store:
+    with Store.open(str(path)) as store, watched() as steps:
         STORES[name](store)
-    return path
+    return path, steps
 
 
 @contextmanager
 def fitted(name: str) -> Iterator[Store]:
     """The store of a recipe; fitted once in a process."""
-    with Store.open(str(_path(name))) as store:
+    with Store.open(str(watched_fit(name)[0])) as store:
         yield store

@@ -17,10 +17,12 @@ from lawfit.ask import PlanQuestion, Target
 from lawfit.errors import LawfitError
 from lawfit.records import Recipe, Sweep
 from lawfit.storage import Store
+from tests import steps
 from tests.estimate.sparse_sweeps import MADE
 from tests.estimate.transfer import test_lr as test_lr_transfer
 from tests.golden_numbers import check
 from tests.golden_stores import QUICK, STORES, fitted
+from tests.watched import watched_answers
 
 TARGETS = {
     "a scale of the runs": Target(params=6e7, tokens=1.8e9),
@@ -61,10 +63,14 @@ def answers(store: Store, name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", STORES)
 def test_no_number_of_an_answer_moves(name: str, update_golden: bool) -> None:
-    with fitted(name) as store:
-        found = answers(store, name)
+    found, _ = watched_answers(name)
     without = frozenset({"warnings"} if name == "two_sizes" else ())  # which of two runs would help as much: rounding
     check(f"answers_{name}", found, update=update_golden, without=without)
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_no_step_of_an_answer_moves(name: str, update_golden: bool) -> None:
+    steps.check(f"answers_{name}", watched_answers(name)[1], update=update_golden)
 
 
 @pytest.mark.parametrize("name", ["every_law", "profiles", "repeated", "sparse", "dense_and_sparse"])

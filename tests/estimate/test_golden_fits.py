@@ -28,6 +28,7 @@ from lawfit.estimate.transfer import lr as lr_transfer
 from lawfit.estimate.transfer import token_ratio
 from lawfit.laws.loss import CHINCHILLA
 from lawfit.laws.lr_batch import BENDS
+from tests import steps
 from tests.estimate.critical import test_batch_routes
 from tests.estimate.loss.test_isoflop import study
 from tests.estimate.lr_batch import test_across_scales as test_lr_across_scales
@@ -40,6 +41,7 @@ from tests.estimate.transfer import test_lr as test_lr_transfer
 from tests.estimate.transfer import test_token_ratio
 from tests.golden_numbers import check
 from tests.golden_stores import STORES, fitted
+from tests.watched import steps_of
 
 
 @pytest.mark.parametrize("name", STORES)
@@ -171,8 +173,14 @@ def test_no_number_of_a_sweep_that_lacks_something_moves(name: str, update_golde
     check(f"lacking_{name.replace(' ', '_')}", document, update=update_golden, without=without)
 
 
-@pytest.mark.parametrize(
-    "part", [_profiles, _transfer, _curves, _lacking, _optima, _batches, _tokens, _refined, _held, _across]
-)
+PARTS = (_profiles, _transfer, _curves, _lacking, _optima, _batches, _tokens, _refined, _held, _across)
+
+
+@pytest.mark.parametrize("part", PARTS)
 def test_no_number_of_a_part_moves(part: Callable[[], Any], update_golden: bool) -> None:
     check(f"part{part.__name__}", part(), update=update_golden)
+
+
+@pytest.mark.parametrize("name", [*(f"fits_{name}" for name in STORES), *(f"part{part.__name__}" for part in PARTS)])
+def test_no_step_on_the_way_moves(name: str, update_golden: bool) -> None:
+    steps.check(name, steps_of(name), update=update_golden)
