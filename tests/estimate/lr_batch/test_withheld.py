@@ -28,6 +28,7 @@ from lawfit.estimate.lr_batch.analysis import FitOptions, analyse
 from lawfit.estimate.observe.observations import observe
 from lawfit.estimate.weight_decay.sweep import locate_weight_decay
 from lawfit.estimate.weight_decay.timescale import brackets, fit_timescale
+from lawfit.findings import code_of
 from lawfit.laws import priors, published
 from lawfit.laws.entry import UNVERIFIED
 from lawfit.laws.published import published_laws
@@ -221,7 +222,7 @@ class TestAWholeRecipe:
         for kind in ("loss", "critical_batch", "timescale"):
             laws = [law for law in alone.laws if law.kind == kind and law.status is not FitStatus.UNCERTIFIED]
             assert laws or payload["missing"][kind]
-        assert "no published law lends an asymptote" in payload["missing"]["loss"]
+        assert code_of(payload["missing"]["loss"]) == "loss.not_lent_to"
         assert {law.kind: law.payload["lent_by"] for law in alone.laws if law.kind != "loss"} == {
             "critical_batch": [],
             "timescale": [],
