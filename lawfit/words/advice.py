@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from lawfit.units import counted, format_lr, format_percent, format_quantity
-from lawfit.words import QUANTITIES, Sentence, listed, say
+from lawfit.words import QUANTITIES, Sentence, listed, named, say
+from lawfit.words.loss import FORMS
 
 _LENDERS: Final[Mapping[str, str]] = {"laws": "published laws", "vague": "a vague prior"}
 _QUANTITIES: Final[Mapping[str, str]] = {**QUANTITIES, "lr_at_batch": "learning rate at this batch"}
@@ -34,30 +35,12 @@ _LEVELS: Final[Mapping[str, str]] = {
     "surge": "the surge law",
 }
 _FAR: Final[Mapping[str, str]] = {"0.5": "half as far", "1": "as far", "2": "twice as far"}
-_FORMS: Final[Mapping[str, str]] = {
-    "data_constrained": "data-constrained",
-    "moe_sparsity": "sparsity of experts",
-    "experts": "number of experts",
-    "compute_only": "compute alone",
-    "power": "no asymptote",
-    "kaplan": "Kaplan",
-    "farseer": "Farseer",
-}
 _CASES: Final[Mapping[str, str]] = {
     "free": "free",
     "lent": "lent by published laws",
     "lower": "10 % lower",
     "higher": "10 % higher",
 }
-
-
-def _named(sentence: str, **names: Mapping[Any, str]) -> Sentence:
-    """A sentence with what the data name by a code put in as people call it."""
-
-    def called(name: str, value: Any) -> Any:
-        return [called(name, each) for each in value] if isinstance(value, list) else names[name].get(value, value)
-
-    return lambda data: say(sentence, {**data, **{name: called(name, data[name]) for name in names}})
 
 
 THIRDS: Final[Mapping[str, str]] = {
@@ -131,7 +114,7 @@ def _moved_by_third(data: Mapping[str, Any]) -> str:
     usual = "fresh tokens" if data["form"] == "data_constrained" else f"{data['usual']:.3g}"
     moved = f"{format_percent(abs(data['effect']))} {'above' if data['effect'] > 0 else 'below'}"
     words = "with {third}: {moved} the loss of ordinary runs ({usual}), by the {form} form, fitted to {scales} scales"
-    return say(words, {**data, "moved": moved, "usual": usual, "form": _FORMS[data["form"]]})
+    return say(words, {**data, "moved": moved, "usual": usual, "form": FORMS[data["form"]]})
 
 
 def _ordinary(data: Mapping[str, Any]) -> str:
@@ -153,7 +136,7 @@ def _losses(rows: list[Mapping[str, Any]], name: str, words: Mapping[str, str]) 
 
 def _average(data: Mapping[str, Any]) -> str:
     forms, out = data["forms"], data["left_out"]
-    shares = _losses(forms, "form", _FORMS)
+    shares = _losses(forms, "form", FORMS)
     said = f"average of {len(forms)} forms of the law ({shares})" if len(forms) > 1 else f"one form ({shares})"
     if not out:
         return said
@@ -210,17 +193,17 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "no_cheap_multiple": "no multiple of {unit_tokens:g} tokens lies where the batch costs less than {share:.1%} of "
     "the loss ({low_tokens:q} to {high_tokens:q}); {batch_tokens:q} costs about {cost:.2%}",
     "forms_not_compared": "this fit was made before other forms were compared",
-    "nothing_of_yours": _named(
-        "these runs say next to nothing about {batch_given}: the answer is that of {lenders:join and}",
+    "nothing_of_yours": named(
+        "these runs say next to nothing about {batch_given}: the answer is that of {lenders}",
         batch_given={False: "learning rate and batch size", True: "the learning rate at this batch"},
-        lenders=_LENDERS,
+        lenders=lambda data: listed([_LENDERS[name] for name in data["lenders"]]),
     ),
-    "share_of_runs": _named(
+    "share_of_runs": named(
         "{quantity}: {share:percent} of what is known here comes from these runs, the rest from {lender}",
         quantity=_QUANTITIES,
         lender=_LENDERS,
     ),
-    "rests_on_others": _named(
+    "rests_on_others": named(
         "the {quantity:quantity} rests mostly on {lender} ({share:percent}); these runs say little of it",
         lender=_LENDERS,
     ),
@@ -238,7 +221,7 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "nothing_bends": "no size or scale bends the law; {group} counts most: " + _WITHOUT_IT,
     "level_rests": "the level rests on the {kind} {group}: " + _WITHOUT_IT,
     "bends": "the {kind} {group} bends the law: " + _WITHOUT_IT,
-    "has_runs": _named(
+    "has_runs": named(
         "the target is {known} runs: they tell its deviation, as far as they go",
         known={"size": "of a size that has", "scale": "a scale of the"},
     ),
@@ -247,19 +230,19 @@ WORDS: Final[Mapping[str, Sentence]] = {
     # the loss, and what it may take beside parameters and tokens
     "average": _average,
     "asymptotes": _asymptotes,
-    "moves_loss": _named(
+    "moves_loss": named(
         "the choice that moves it most: {choice}, {share:pct} from lowest to highest",
         choice={"form": "the form of the law", "asymptote": "the asymptote"},
     ),
     "by_third": lambda data: say(_BY_THIRD[data["form"]], data),
     "third": lambda data: third_words(data["input"], data["value"]),
     "as_ordinary": "with {third}, as ordinary runs",
-    "by_form_alone": _named("with {third}, by the {form} form alone, fitted to {scales} scales", form=_FORMS),
+    "by_form_alone": named("with {third}, by the {form} form alone, fitted to {scales} scales", form=FORMS),
     "moved_by_third": _moved_by_third,
     "seen": "each token is seen {times:.3g} times",
     "seen_once": "that is as many as the run has tokens, or more: each is seen once",
     "form_lent": "{names} of that form rest on published laws, as the runs leave it open",
-    "third_beyond": _named(
+    "third_beyond": named(
         "the runs cover {low:.3g} to {high:.3g} {form}, and {at:.3g} lies beyond them: the interval is wider for it",
         form=_COVERED,
     ),
@@ -267,16 +250,16 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "ordinary_settings": _ORDINARY_SETTINGS,
     "settings_of_repeats": f"{_ORDINARY_SETTINGS}: text that is read again wants a higher rate (1.7 times and more at "
     "8 passes in our own runs)",
-    "open_form": _named(
+    "open_form": named(
         "the runs alone do not carry every number of the {form} form ({why}); the loss is as its interval says",
-        form=_FORMS,
+        form=FORMS,
     ),
     "numbers_lent": "{names} lent to it",
     "third_without_law": "{third}: it takes a law of the loss, and there is none: {why}",
     "none": "this fit has none",
     "third_unknown": "the law of the loss of recipe '{recipe}' does not know {third}: {why}. Without "
     "{input} the loss of ordinary runs is answered",
-    "form_not_certified": _named("its {form} form is fitted, but not certified ({why})", form=_FORMS),
+    "form_not_certified": named("its {form} form is fitted, but not certified ({why})", form=FORMS),
     "no_such_form": "this fit has no form with it; run lawfit fit again",
     "one_amount": "all runs have about {value:q} {input:input}, so nothing shows the loss at {wanted:q}; run two other "
     "amounts of {input:input} at some sizes, or ask at {value:q}",

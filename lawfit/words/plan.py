@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from lawfit.units import format_quantity
-from lawfit.words import Sentence, listed, say, tell
+from lawfit.words import Sentence, listed, named, say, tell
 
 _LEFT_OUT: Final[Mapping[str, str]] = {
     "non_embedding": "attention and the output head come on top",
@@ -19,19 +19,6 @@ def _flops(data: Mapping[str, Any]) -> str:
     counted = data["params_convention"].replace("_", "-") or "in the runs (the recipe does not say which)"
     served = "; 2 x parameters for each token that is served" if data["served"] else ""
     return f"6 x parameters x tokens, parameters counted as {counted}{served}"
-
-
-def _beyond_runs(data: Mapping[str, Any]) -> str:
-    where = "beyond the dearest" if data["flops"] > data["edge_flops"] else "below the cheapest"
-    said = say("the training compute, {flops:flops} FLOPs, is {factor:.3g}x ", data) + where
-    far = ", further than any backtest of these runs reaches" if data["very_far"] else ""
-    return say(f"{said} run of the loss law ({{edge_flops:flops}}): an extrapolation{far}", data)
-
-
-def _one_line(data: Mapping[str, Any]) -> str:
-    ratios = "{low:.3g}" if data["high"] < 1.1 * data["low"] else "{low:.3g} to {high:.3g}"
-    words = f"all {{scales}} scales lie on one line of parameters and tokens ({ratios} tokens per parameter)"
-    return say(f"{words}, so no other split of a compute was ever seen", data)
 
 
 def _budget_open(data: Mapping[str, Any]) -> str:
@@ -72,7 +59,12 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "share_flops": "6 x active share x parameters x tokens, the parameters being all of them",
     "params_unsaid": "the recipe does not say which parameters it counts, so neither do these FLOPs; budget with care",
     # what the runs leave open
-    "beyond_runs": _beyond_runs,
+    "beyond_runs": named(
+        "the training compute, {flops:flops} FLOPs, is {factor:.3g}x {side} run of the loss law ({edge_flops:flops}): "
+        "an extrapolation{very_far}",
+        side=lambda data: "beyond the dearest" if data["flops"] > data["edge_flops"] else "below the cheapest",
+        very_far={True: ", further than any backtest of these runs reaches", False: ""},
+    ),
     "ratio_outside": "the optimum has {tokens_per_param:.3g} tokens per parameter, outside the {low:.3g} to {high:.3g} "
     "that were run: no run of yours lies on its other side",
     "wide": "the best size is known within a factor {factor:.2g} either way",
@@ -80,7 +72,11 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "run": "{params:q} parameters on {tokens:q} tokens",
     "no_optimum": "no optimum to compare with: {why}",
     "no_optimal_size": _no_optimal_size,
-    "one_line": _one_line,
+    "one_line": named(
+        "all {scales} scales lie on one line of parameters and tokens ({ratios} tokens per parameter), so no other "
+        "split of a compute was ever seen",
+        ratios=lambda data: "{low:.3g}" if data["high"] < 1.1 * data["low"] else "{low:.3g} to {high:.3g}",
+    ),
     "few_scales": "{scales} scales are too few for an interval of the best size at {flops:flops} FLOPs",
     "unbounded": "these runs do not bound the best size at {flops:flops} FLOPs from {side}: some laws that fit them as "
     "well have no optimum there",
