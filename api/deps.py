@@ -49,6 +49,13 @@ def _store(request: Request) -> Store:
 StoreDep = Annotated[Store, Depends(_store)]
 
 
+# what questions about a recipe have in common
+RecipeName = Annotated[str | None, Query(description="Name or key; needed when the store has several")]
+FitId = Annotated[str | None, Query(description="Answer from this stored fit instead of the newest")]
+Levels = Annotated[
+    list[str] | None, Query(description="Level of a setting that varies in the runs, NAME=VALUE; repeatable")
+]
+
 Question = TypeVar("Question", bound=ThirdInputs)
 
 

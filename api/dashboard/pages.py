@@ -45,7 +45,7 @@ def _home(store: Store, said: Mapping[str, str], recipe: str, status_of: Callabl
     elif any(said.values()):
         try:
             target = asked(Target, said)
-            document = pipeline.recommend(store, recipe or None, target, at=levels_typed(said["at"]))
+            document = pipeline.recommend(store, recipe or None, target, at=levels_typed(said["at"]), keep=False)
             fit = store.fit(document["evidence"]["fit_id"])
             body = recommendation_body(fit, document, store.runs(fit.recipe_key), pipeline.laws_of(store, fit))
             title = f"lawfit: {scale_words(target.params, target.tokens)}"

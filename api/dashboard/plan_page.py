@@ -43,7 +43,8 @@ def _page(store: Store, said: Mapping[str, str], recipe: str, status_of: Callabl
         status = 422
     elif any(said.values()):
         try:
-            document = pipeline.plan(store, recipe or None, asked(PlanQuestion, said), at=levels_typed(said["at"]))
+            question, at = asked(PlanQuestion, said), levels_typed(said["at"])
+            document = pipeline.plan(store, recipe or None, question, at=at, keep=False)
             body = plan_sections(store.fit(document["evidence"]["loss_fit_id"]), document)
             title = f"lawfit: plan of {scale_words(document['plan']['params'], document['plan']['tokens'])}"
         except LawfitError as error:

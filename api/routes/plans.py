@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends
 
 from lawfit import pipeline
 from lawfit.ask import PlanQuestion
 
-from ..deps import StoreDep, contradiction, question
+from ..deps import FitId, Levels, RecipeName, StoreDep, contradiction, question
 from ..plan_schemas import PlanOut
 from ..problems import documented
 from ..told import Told
@@ -21,15 +21,13 @@ router = APIRouter(tags=["plans"])
 def plan(
     store: StoreDep,
     asked: Annotated[PlanQuestion, Depends(question(PlanQuestion))],
-    recipe: Annotated[str | None, Query(description="Name or key; needed when the store has several")] = None,
-    fit: Annotated[str | None, Query(description="Plan from this stored fit instead of the newest")] = None,
-    at: Annotated[
-        list[str] | None, Query(description="Level of a setting that varies in the runs, NAME=VALUE; repeatable")
-    ] = None,
+    recipe: RecipeName = None,
+    fit: FitId = None,
+    at: Levels = None,
 ) -> Told:
     """How to spend a training budget: model size, tokens, settings, other sizes, and what saving time costs."""
     try:
-        document = pipeline.plan(store, recipe, asked, fit_id=fit, at=at or ())
+        document = pipeline.plan(store, recipe, asked, fit_id=fit, at=at or (), keep=False)
     except ValueError as error:
         raise contradiction(error) from None
     return Told(document)

@@ -1,15 +1,15 @@
-"""GET /v1/predictions: the document that `lawfit predict --json` prints, and again from its id."""
+"""/v1/predictions: what `lawfit predict --json` prints; POST keeps it, and GET of its id brings it back."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends
 
 from lawfit import pipeline
 from lawfit.ask import Target
 
-from ..deps import StoreDep, contradiction, question
+from ..deps import FitId, Levels, RecipeName, StoreDep, contradiction, question
 from ..problems import documented
 from ..schemas import PredictionOut
 from ..told import Told
@@ -21,19 +21,33 @@ router = APIRouter(tags=["predictions"])
 def predict(
     store: StoreDep,
     asked: Annotated[Target, Depends(question(Target))],
-    recipe: Annotated[str | None, Query(description="Name or key; needed when the store has several")] = None,
-    fit: Annotated[str | None, Query(description="Answer from this stored fit instead of the newest")] = None,
-    at: Annotated[
-        list[str] | None, Query(description="Level of a setting that varies in the runs, NAME=VALUE; repeatable")
-    ] = None,
+    recipe: RecipeName = None,
+    fit: FitId = None,
+    at: Levels = None,
 ) -> Told:
     """Recommended peak learning rate and batch size at one scale, with intervals and what being wrong costs."""
     try:
-        document = pipeline.recommend(store, recipe, asked, fit_id=fit, at=at or ())
+        document = pipeline.recommend(store, recipe, asked, fit_id=fit, at=at or (), keep=False)
     except ValueError as error:  # a batch that contradicts the run
         raise contradiction(error) from None
     # A response of its own, so that the document goes out as it is: the model above is its description.
     return Told(document)
+
+
+@router.post("/predictions", status_code=201, response_model=PredictionOut, responses=documented(404, 409, 422, 503))
+def keep_prediction(
+    store: StoreDep,
+    asked: Annotated[Target, Depends(question(Target))],
+    recipe: RecipeName = None,
+    fit: FitId = None,
+    at: Levels = None,
+) -> Told:
+    """The same recommendation, kept under its id."""
+    try:
+        document = pipeline.recommend(store, recipe, asked, fit_id=fit, at=at or ())
+    except ValueError as error:  # a batch that contradicts the run
+        raise contradiction(error) from None
+    return Told(document, status_code=201)
 
 
 @router.get("/predictions/{prediction_id}", response_model=PredictionOut, responses=documented(404, 503))

@@ -10,7 +10,7 @@ from lawfit.ingest.delimited import CSV, TSV
 from lawfit.ingest.jsonl import JSONL
 from lawfit.ingest.parquet import PARQUET
 from lawfit.ingest.source import read_head, require_text
-from lawfit.ingest.table import LogFormat, Table
+from lawfit.ingest.table import FolderFormat, LogFormat, Table
 from lawfit.ingest.trainer_log import TRAINER
 
 # The first that recognises a file reads it: those that know their content come before those that go by the name.
@@ -18,7 +18,7 @@ FORMATS: Final[tuple[LogFormat, ...]] = (PARQUET, TRAINER, JSONL, TSV, CSV)
 
 
 def read_table(path: str | Path, format_name: str | None = None) -> Table:
-    """Read a file, or a folder of the trainer's logs, as a table of runs.
+    """Read a file, or a folder of logs, as a table of runs.
 
     Raises
     ------
@@ -26,14 +26,16 @@ def read_table(path: str | Path, format_name: str | None = None) -> Table:
         No such file, a folder of other files, empty, binary, or in no format that lawfit reads.
     """
     path = Path(path)
-    if path.is_dir() and format_name in (None, TRAINER.name):
-        return TRAINER.read_folder(path)
+    named = {log_format.name: log_format for log_format in FORMATS}
+    if format_name is not None and format_name not in named:
+        raise LogFormatError(f"no log format '{format_name}'; there are {', '.join(named)}")
+    if path.is_dir():
+        folders = [found for found in FORMATS if isinstance(found, FolderFormat) and format_name in (None, found.name)]
+        if folders:  # the last says what is wrong where none recognises it
+            return next((found for found in folders if found.sniff_folder(path)), folders[-1]).read(path)
     head = read_head(path)
     if format_name is not None:
-        for log_format in FORMATS:
-            if log_format.name == format_name:
-                return log_format.read(path)
-        raise LogFormatError(f"no log format '{format_name}'; there are {', '.join(f.name for f in FORMATS)}")
+        return named[format_name].read(path)
     for log_format in FORMATS:
         if log_format.sniff(path, head):
             return log_format.read(path)

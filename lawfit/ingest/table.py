@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from lawfit.errors import LogFormatError
 from lawfit.records import Curve, Rejection
@@ -64,6 +64,14 @@ class LogFormat(Protocol):
         LogFormatError
             The file as a whole cannot be read. What is wrong with single rows is a rejection.
         """
+
+
+@runtime_checkable
+class FolderFormat(LogFormat, Protocol):
+    """A format whose logs may be a folder, which `read` then takes."""
+
+    def sniff_folder(self, folder: Path) -> bool:
+        """Whether a folder holds logs of this format."""
 
 
 def require_distinct(columns: Iterable[str], name: str) -> None:

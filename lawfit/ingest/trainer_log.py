@@ -82,7 +82,12 @@ class TrainerLog:
             return False
         return isinstance(event, dict) and event.get("event") == FIRST_EVENT and "run_id" in event
 
+    def sniff_folder(self, folder: Path) -> bool:
+        return any(True for _ in folder.rglob(f"*{SUFFIX}"))
+
     def read(self, path: Path) -> Table:
+        if path.is_dir():
+            return self.read_folder(path)
         found: list[_Section] = []
         gathered, notes = _Gathered(), _read_file(path, path.name, found)
         for section in found:

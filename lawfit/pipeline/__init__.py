@@ -143,13 +143,19 @@ def refit(
 
 
 def recommend(
-    store: Store, recipe: str | None, target: Target, *, fit_id: str | None = None, at: Sequence[str] = ()
+    store: Store,
+    recipe: str | None,
+    target: Target,
+    *,
+    fit_id: str | None = None,
+    at: Sequence[str] = (),
+    keep: bool = True,
 ) -> dict[str, Json]:
     """The recommendation for one target, from the newest fit of the recipe or from the one named.
 
-    The answer is kept under its id where the database can be written, so that it can be shown again. Where no learning
-    rate may be given, the law of the loss (and the critical batch) still answers, and the document says
-    what is missing.
+    The answer is kept under its id, to be shown again, where `keep` says so and the database can be written. Where no
+    learning rate may be given, the law of the loss (and the critical batch) still answers, and the document says what
+    is missing.
 
     Parameters
     ----------
@@ -176,8 +182,9 @@ def recommend(
     document = _answer_of(store, fit, chosen, target, by_id=fit_id is not None)
     if fit_id is None and not at and fit.kind == LR_BATCH:
         document["warnings"] = as_json([*newer_doubtful(store, chosen, fit), *document["warnings"]])
-    with suppress(StoreError):  # a read-only database still answers; only the record of the answer is missing
-        store.put_prediction(document["id"], fit.id, document["target"], document)
+    if keep:
+        with suppress(StoreError):  # a read-only database still answers; only the record of the answer is missing
+            store.put_prediction(document["id"], fit.id, document["target"], document)
     return document
 
 
@@ -207,7 +214,13 @@ def _answer_of(store: Store, fit: Fit, recipe: Recipe, target: Target, *, by_id:
 
 
 def plan(
-    store: Store, recipe: str | None, question: PlanQuestion, *, fit_id: str | None = None, at: Sequence[str] = ()
+    store: Store,
+    recipe: str | None,
+    question: PlanQuestion,
+    *,
+    fit_id: str | None = None,
+    at: Sequence[str] = (),
+    keep: bool = True,
 ) -> dict[str, Json]:
     """How to spend a budget, from the newest fit of the recipe or from the one named: size, tokens, settings, time.
 
@@ -247,7 +260,7 @@ def plan(
         store.recipe(fit.recipe_name),
         laws_beside(store, fit) if fit.kind in ALONE and fit_id is None else laws_of(store, fit),
         fit.payload.get("missing", {}),
-        lambda target: recommend(store, recipe, target, fit_id=settings_of, at=at),
+        lambda target: recommend(store, recipe, target, fit_id=settings_of, at=at, keep=keep),
     )
 
 

@@ -232,7 +232,7 @@ def _evidence(document: Mapping[str, Any]) -> str:
         ends = "" if exponent["low"] is None else f" ({exponent['low']:.2f} to {exponent['high']:.2f})"
         pairs.append(("Best parameters", f"grow here as compute^{exponent['value']:.2f}{ends}"))
     shown = document["settings"]["prediction_id"]
-    pairs.append(("Settings", f"{shown} (lawfit predictions show {shown})"))
+    pairs.append(("Settings", shown))
     body = tag("h2", "Evidence", id="plan-evidence") + pairs_html(pairs)
     return tag("section", body, aria_labelledby="plan-evidence", class_="evidence")
 

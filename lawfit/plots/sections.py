@@ -350,7 +350,7 @@ def evidence_section(document: Mapping[str, Any], notes: Sequence[str] = ()) -> 
     pairs += [
         ("Fit", f"{evidence['fit_id']}, made {made} UTC by lawfit {evidence['code_version']}"),
         ("Data", f"hash {evidence['data_hash']}"),
-        ("Recommendation", f"{document['id']} (lawfit predictions show {document['id']})"),
+        ("Recommendation", str(document["id"])),
     ]
     body = tag("h2", "Evidence", id="evidence-title") + pairs_html(pairs)
     return tag("section", body, aria_labelledby="evidence-title", class_="evidence")

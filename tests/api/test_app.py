@@ -137,8 +137,15 @@ def test_the_document_goes_out_as_it_is(client: TestClient, monkeypatch: pytest.
     asked: list[tuple[str | None, Target, str | None]] = []
 
     def recommend(
-        _store: object, recipe: str | None, target: Target, *, fit_id: str | None = None, at: Sequence[str] = ()
+        _store: object,
+        recipe: str | None,
+        target: Target,
+        *,
+        fit_id: str | None = None,
+        at: Sequence[str] = (),
+        keep: bool = True,
     ) -> dict[str, Any]:
+        assert not keep
         asked.append((recipe, target, fit_id, at))
         return {**copy.deepcopy(PREDICTION), "later": {"weight_decay": 0.1}}
 
@@ -205,7 +212,7 @@ def test_unknown_recipe_and_missing_fit_are_404_with_a_sentence(client: TestClie
 
 def test_unknown_path_and_method(client: TestClient) -> None:
     problem_of(client.get("/v2/predictions"), 404)
-    problem_of(client.post("/v1/predictions"), 405)
+    problem_of(client.post("/v1/plans"), 405)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +278,7 @@ SECURITY = {
         ("GET", "/openapi.json", 200, "application/json"),
         ("GET", "/nowhere", 404, "application/problem+json"),
         ("GET", "/v1/predictions", 422, "application/problem+json"),
-        ("POST", "/v1/predictions", 405, "application/problem+json"),
+        ("POST", "/v1/plans", 405, "application/problem+json"),
     ],
 )
 def test_headers_of_every_answer(method: str, path: str, status: int, content: str, client: TestClient) -> None:

@@ -269,3 +269,19 @@ def test_a_horizon_beyond_the_runs(database: str, call: Call) -> None:
 def test_each_term_is_told_in_a_line() -> None:
     assert all(len(f"{term} {meaning}") < 125 and meaning[0].islower() for term, meaning in GLOSSARY.items())
     assert terms_in("a Certificate at its Scale") == [(t, GLOSSARY[t]) for t in ("scale", "certificate")]
+
+
+def test_a_get_writes_nothing_and_a_post_keeps_its_answer(database: str, call: Call) -> None:
+    """Whatever is asked by GET, on a page too, leaves no row behind; the command line keeps its answers."""
+    asked = {"params": "1.1B", "tokens": "50B"}
+    with TestClient(create_app(Settings(database_url=database))) as client:
+        answer = client.get("/v1/predictions", params=asked).json()
+        assert client.get("/", params=asked).status_code == 200
+        assert client.get("/plan", params={"flops": "1e20"}).status_code == 200
+        assert client.get(f"/v1/predictions/{answer['id']}").status_code == 404
+        kept = client.post("/v1/predictions", params=asked)
+        assert (kept.status_code, kept.json()) == (201, answer)
+        assert client.get(f"/v1/predictions/{answer['id']}").json() == answer
+    assert call("predictions", "show", answer["id"]) == answer
+    by_command = call("predict", "--params", "1.2B", "--tokens", "50B")
+    assert call("predictions", "show", by_command["id"]) == by_command
