@@ -45,7 +45,7 @@ from lawfit.findings import Found, finding, found_of
 
 # What the drift is before the runs have spoken, as a share of the slope of log loss along compute, and how many
 # extrapolations that opinion and the runs' own are worth. Settled on simulated laws outside every form, and checked by
-# leaving out one family of public sources after another (CHANGELOG, Decisions; tests/benchmarks/loss_choice.py).
+# leaving out one family of public sources after another (docs/decisions.md; tests/benchmarks/loss_choice.py).
 PRIOR_SHARE: Final = 0.02
 PRIOR_FREEDOM: Final = 2.0
 # How far members lie from their average counts by this: the average errs less than they do, and the drift has heard of

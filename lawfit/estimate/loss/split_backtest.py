@@ -25,7 +25,7 @@ from lawfit.estimate.numerics.newton import Floats
 from lawfit.findings import Found
 
 # Chosen on 100 simulated studies (six kinds of true law, one with a valley of a width of its own, one with small runs
-# badly tuned), before any public source was scored (CHANGELOG, Decisions): sharpness 1 to 3 are alike, so that of the
+# badly tuned), before any public source was scored (docs/decisions.md): sharpness 1 to 3 are alike, so that of the
 # loss is kept; profiles count as one route and the forms together as the other, before either is judged.
 NO_SPLIT: Final = ("compute_only",)  # forms that know of none
 PROFILES_SHARE: Final = 0.5

@@ -9,7 +9,7 @@ without it, and are priced there on observed runs: where the average with the be
 than the surface it answers; with few scales, or no clear difference, the surface alone does.
 
 On the Step Law grid the average costs a quarter less at sizes left out; in simulated sweeps of other shapes a weight
-that follows the scores more closely did worse than the surface (CHANGELOG, 2026-11-22).
+that follows the scores more closely did worse than the surface (docs/decisions.md, 2026-11-22).
 """
 
 from __future__ import annotations
