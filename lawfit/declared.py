@@ -47,23 +47,23 @@ class About:
         """In words."""
         if self.choices or self.begins:
             return "one of " + ", ".join(self.choices or self.begins)
-        if self.minimum is None and self.above is None:
+        if not self._ends():
             return "a finite number"
-        alone = self.maximum is None and self.below is None
-        if self.minimum is not None and self.maximum is not None:
-            return f"between {self.minimum:g} and {self.maximum:g}"
-        low = f"above {self.above:g}" if self.minimum is None else f"{self.minimum:g} or more"
-        return (
-            low
-            if alone
-            else f"{low} and " + (f"below {self.below:g}" if self.maximum is None else f"at most {self.maximum:g}")
-        )
+        ends = {name: f"{value:g}".replace("e+", "e") for name, value in self._ends().items()}
+        if {"minimum", "maximum"} <= ends.keys():
+            return f"between {ends['minimum']} and {ends['maximum']}"
+        words = {"minimum": "{} or more", "above": "above {}", "maximum": "at most {}", "below": "below {}"}
+        return " and ".join(words[name].format(end) for name, end in ends.items())
+
+    def _ends(self) -> dict[str, float]:
+        found = {name: getattr(self, name) for name in ("minimum", "above", "maximum", "below")}
+        return {name: value for name, value in found.items() if value is not None}
 
     @property
     def bounds(self) -> dict[str, float]:
         """As JSON schema has them."""
-        names = {"minimum": "minimum", "above": "exclusiveMinimum", "maximum": "maximum", "below": "exclusiveMaximum"}
-        return {key: getattr(self, name) for name, key in names.items() if getattr(self, name) is not None}
+        names = {"above": "exclusiveMinimum", "below": "exclusiveMaximum"}
+        return {names.get(name, name): value for name, value in self._ends().items()}
 
     @property
     def schema(self) -> dict[str, Json]:

@@ -83,7 +83,7 @@ class TestRead:
             ({"params": "seven", "tokens": 1}, "params: 'seven' is not a number"),
             ({"params": 1, "tokens": 1, "seq_len": 2.5}, "seq_len must be a whole number, got 2.5"),
             ({"params": 1, "tokens": [1]}, r"tokens must be a number, got \[1\]"),
-            ({"params": 0.5, "tokens": 1}, r"params must be between 1 and 1e\+18, got 0.5"),
+            ({"params": 0.5, "tokens": 1}, r"params must be between 1 and 1e18, got 0.5"),
             ({"params": math.inf, "tokens": 1}, "params must be a finite number, got inf"),
             ({"params": 1, "tokens": 1, "level": 1}, "level must be 0.5 or more and below 1, got 1"),
             ({"params": 1, "tokens": 1, "active_share": 0}, "active_share must be above 0 and at most 1, got 0"),
