@@ -1,9 +1,10 @@
-"""What is watched for `steps`, by name: ``fits_RECIPE``, ``answers_RECIPE``, ``part_NAME``; as a program, printed."""
+"""What is watched for `steps`, by name: ``fits_RECIPE``, ``answers_RECIPE``, ``part_NAME``, ``laws_NAME``."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -18,10 +19,17 @@ def steps_of(name: str) -> Steps:
         return watched_fit(rest)[1]
     if kind == "answers":
         return watched_answers(rest)[1]
-    from tests.estimate import test_golden_fits
+    made: Callable[[], Any]
+    if kind == "laws":
+        from tests.laws.test_golden_laws import PARTS
 
+        made = PARTS[rest]
+    else:
+        from tests.estimate import test_golden_fits
+
+        made = getattr(test_golden_fits, f"_{rest}")
     with watched() as steps:
-        getattr(test_golden_fits, f"_{rest}")()
+        made()
     return steps
 
 

@@ -36,7 +36,9 @@ from lawfit.laws.named_schedules import named_shape, of_run, unverified
 from lawfit.laws.published import published_laws
 from lawfit.laws.rate_falls import cooldown_share, falls, holds_the_rate
 from lawfit.records import Recipe
+from tests import steps
 from tests.golden_numbers import check
+from tests.watched import steps_of
 
 N: Final = np.array([2e7, 3e9, 7e10])
 D: Final = np.array([4e8, 6e10, 2e12])
@@ -309,3 +311,8 @@ PARTS: Final[Mapping[str, Callable[[], Any]]] = {
 @pytest.mark.parametrize("name", PARTS)
 def test_no_number_moves(name: str, update_golden: bool) -> None:
     check(f"laws_{name}", PARTS[name](), update=update_golden)
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_no_step_on_the_way_moves(name: str, update_golden: bool) -> None:
+    steps.check(f"laws_{name}", steps_of(f"laws_{name}"), update=update_golden)
