@@ -1,6 +1,6 @@
 """Faults put into the code one at a time: which of them do the tests notice?
 
-    python -m tests.mutants [--sample N] [--seed S] [--only FOLDER ...] [--touched FILE] [--patience SECONDS]
+    python -m tests.mutants [--sample N] [--seed S] [--only FOLDER ...] [--touched FILE] [--patience SECONDS] [--skip K]
     python -m tests.mutants --again LOG    # what survived in a campaign that was printed to LOG, with the tests of now
 
 Draws N faults at random (the same for the same seed and code), puts each into a copy of the tree, and runs the tests of
@@ -51,10 +51,11 @@ def main() -> int:
     options.add_argument("--patience", type=float, default=float("inf"), metavar="SECONDS", help="of tests per fault")
     options.add_argument("--least", type=float, default=0.0, metavar="SHARE", help="noticed, or the campaign fails")
     options.add_argument("--again", type=Path, metavar="LOG", help="only what survived in what a campaign printed")
+    options.add_argument("--skip", type=int, default=0, help="so many of the faults, judged before")
     options.add_argument("--list", action="store_true", help="show what would be put in, and run nothing")
     asked = options.parse_args()
     skipped = out_of_reach()
-    drawn = draw(asked.only, asked.sample, asked.seed, tuple(skipped))
+    drawn = draw(asked.only, asked.sample, asked.seed, tuple(skipped))[asked.skip :]
     if asked.again is not None:
         drawn = survived(asked.again.read_text(encoding="utf-8"))
     print("".join(f"not drawn, as {why}: {path}\n" for path, why in skipped.items()), end="")
