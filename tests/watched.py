@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from tests.golden_stores import fitted, watched_fit
-from tests.steps import Steps, as_json, watched
+from tests.steps import Steps, as_json, shaken, watched
 
 
 def steps_of(name: str) -> Steps:
@@ -43,4 +43,5 @@ def watched_answers(name: str) -> tuple[dict[str, Any], Steps]:
 
 
 if __name__ == "__main__":
+    held = shaken()
     sys.stdout.write(json.dumps(as_json(steps_of(sys.argv[1]))))

@@ -45,7 +45,9 @@ def brief_answer(document: Mapping[str, Any]) -> list[RenderableType]:
     if recommendation["lr"] is not None:
         parts += [plain(""), values(document, zones=1)]
     rows = [(label, _further(document, name)) for name, label in FURTHER_NAMES.items() if "missing" in document]
-    if recommendation["lr"] is not None:
+    if recommendation["lr"] is None:
+        rows.insert(0, ("Settings", f"none: {document['missing'].get('lr', '')}"))
+    else:
         rows += list(_standing(document))
     rows += _runs(document.get("runs_that_would_help") or [])
     parts += [plain(""), pairs([row for row in rows if row[1]]), *_warnings(document.get("warnings") or [])]

@@ -13,10 +13,10 @@ from lawfit import pipeline
 from lawfit.corpus import Corpus, Manifest
 from lawfit.ingest import IngestOptions
 from lawfit.launch import grid
+from lawfit.proxy import table
 from lawfit.proxy.log import start_line
 from lawfit.proxy.pack import Model, Pack, RunSettings
 from lawfit.records import RunStatus
-from lawfit.train import table
 from lawfit.train.__main__ import main as train_main
 from tests.train.test_resume import write_corpus
 
