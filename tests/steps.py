@@ -14,6 +14,7 @@ import inspect
 import json
 import math
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -27,11 +28,13 @@ from types import CodeType, FrameType
 from typing import Any, Final
 
 import numpy as np
+import pytest
 
 from tests.golden_numbers import ID
 
 ROOT: Final = Path(__file__).parents[1]
 KEPT: Final = Path(__file__).parent / "golden" / "steps"
+PROCESSOR: Final = KEPT / "processor.txt"
 ROOMS: Final = ("estimate", "advise", "laws")
 CALLS: Final = 3  # of each function, the first ones: how often an optimizer asks depends on the processor
 LEAVES: Final = 300  # numbers of what is returned
@@ -50,6 +53,10 @@ UNSTEADY: Final = frozenset(
     | {"influence", "reasons", "warnings", "certificate", "sensitivity", "standing", "stands"}
 )
 UNSTEADY_FUNCTIONS: Final = re.compile(r"search_report|_reasons|_warnings|same_minim|certif|_influence|agree")
+ASKED: Final = bool(os.environ.get("LAWFIT_TEST_STEPS"))
+only_asked = pytest.mark.skipif(
+    not ASKED, reason="LAWFIT_TEST_STEPS=1 looks at every step on the way (two minutes more)"
+)
 _WEIGHTS: Final = np.random.default_rng(0).uniform(0.5, 1.5, 2 * LEAVES)
 _SPREAD: Final = np.random.default_rng(1).uniform(-1, 1, 4096)
 
@@ -152,15 +159,23 @@ def _of_array(value: np.ndarray) -> Iterator[float]:
 @contextmanager
 def watched() -> Iterator[Steps]:
     """Everything that returns while this lasts; what was remembered before is forgotten, so that it is made again."""
+    if not ASKED:
+        yield Steps()
+        return
+    remembering: dict[type, list[str]] = {}
     for name, module in list(sys.modules.items()):
         for each in list(vars(module).values()) if name.startswith("lawfit.") else ():
             if hasattr(each, "cache_clear"):
                 each.cache_clear()
+            if isinstance(each, type) and (
+                kept := [k for k, v in vars(each).items() if isinstance(v, cached_property)]
+            ):
+                remembering[each] = kept
     gc.unfreeze()  # a command that ran before keeps what was there from being looked at
-    for each in gc.get_objects():
-        if str(type(each).__module__).startswith("lawfit.") and hasattr(each, "__dict__"):
-            for name in [name for name in vars(each) if isinstance(getattr(type(each), name, None), cached_property)]:
-                del vars(each)[name]
+    for each in [each for each in gc.get_objects() if type(each) in remembering]:
+        for name in remembering[type(each)]:
+            vars(each).pop(name, None)
+    gc.freeze()
     steps, before = Steps(), sys.getprofile()
     sys.setprofile(steps)
     try:
@@ -184,7 +199,11 @@ def check(name: str, steps: Steps, *, update: bool) -> None:
         kept = {function: steady([each.get(function) for each in found]) for function in sorted(found[0])}
         lines = [f"{json.dumps(function)}: {json.dumps(row)}" for function, row in kept.items() if any(row)]
         path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+        PROCESSOR.write_text(f"{processor()}\n", encoding="utf-8")
         return
+    kept_on = PROCESSOR.read_text(encoding="utf-8").strip()
+    if kept_on != processor():
+        pytest.skip(f"kept on {kept_on}, this is {processor()}: pytest --update-golden -k step keeps them here")
     now = as_json(steps)
     apart = []
     for function, row in json.loads(path.read_text(encoding="utf-8")).items():
@@ -195,6 +214,17 @@ def check(name: str, steps: Steps, *, update: bool) -> None:
                 f"{function}: call {k + 1}" if k >= 0 else f"{function}: {now[function][0]} calls, not {row[0]}"
             )
     assert not apart, f"{len(apart)} functions gave something else (--update-golden keeps it): " + "; ".join(apart[:12])
+
+
+def processor() -> str:
+    """Make and abilities of this one: on another, a tie among 25,000 numbers may fall elsewhere."""
+    try:
+        told = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.machine()
+    lines = dict(map(str.strip, line.split(":", 1)) for line in told.splitlines() if ":" in line)
+    flags = " ".join(sorted(lines.get("flags", lines.get("Features", "")).split()))
+    return f"{lines.get('model name', platform.machine())} ({zlib.crc32(flags.encode()):08x})"
 
 
 def as_json(steps: Steps) -> dict[str, list[Any]]:

@@ -68,6 +68,7 @@ def test_no_number_of_an_answer_moves(name: str, update_golden: bool) -> None:
     check(f"answers_{name}", found, update=update_golden, without=without)
 
 
+@steps.only_asked
 @pytest.mark.parametrize("name", STORES)
 def test_no_step_of_an_answer_moves(name: str, update_golden: bool) -> None:
     steps.check(f"answers_{name}", watched_answers(name)[1], update=update_golden)

@@ -181,6 +181,7 @@ def test_no_number_of_a_part_moves(part: Callable[[], Any], update_golden: bool)
     check(f"part{part.__name__}", part(), update=update_golden)
 
 
+@steps.only_asked
 @pytest.mark.parametrize("name", [*(f"fits_{name}" for name in STORES), *(f"part{part.__name__}" for part in PARTS)])
 def test_no_step_on_the_way_moves(name: str, update_golden: bool) -> None:
     steps.check(name, steps_of(name), update=update_golden)

@@ -313,6 +313,7 @@ def test_no_number_moves(name: str, update_golden: bool) -> None:
     check(f"laws_{name}", PARTS[name](), update=update_golden)
 
 
+@steps.only_asked
 @pytest.mark.parametrize("name", PARTS)
 def test_no_step_on_the_way_moves(name: str, update_golden: bool) -> None:
     steps.check(f"laws_{name}", steps_of(f"laws_{name}"), update=update_golden)
