@@ -64,7 +64,10 @@ def _further(document: Mapping[str, Any], name: str) -> str:
         return f"{format_decay(part['value'])} ({_span(part, format_decay)}), as torch.optim.AdamW counts it"
     if name == "critical_batch":
         tokens = f"{format_quantity(part['value'])} tokens ({_span(part, format_quantity)})"
-        return f"{tokens}: {part['definition']['words']}"
+        definition = part["definition"]
+        if definition["fraction"] == 1 and not definition["reference_batch_tokens"]:
+            return f"{tokens}: a run there needs twice the tokens of a very small batch"
+        return f"{tokens}: {definition['words']}"
     return f"{part['value']:.4g} nats per token ({_span(part, lambda loss: f'{loss:.4g}')})"
 
 
