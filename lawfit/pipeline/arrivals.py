@@ -47,7 +47,7 @@ class Arrivals:
 
     def take(self, logs: Sequence[Path]) -> None:
         from lawfit.ingest import interpret
-        from lawfit.ingest.trainer_log import TRAINER
+        from lawfit.ingest.formats.trainer_log import TRAINER
 
         self._waiting += logs
         if not self._waiting:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Final
 
 from lawfit.errors import LogFormatError
-from lawfit.ingest.delimited import CSV, TSV
-from lawfit.ingest.jsonl import JSONL
-from lawfit.ingest.parquet import PARQUET
+from lawfit.ingest.formats.delimited import CSV, TSV
+from lawfit.ingest.formats.jsonl import JSONL
+from lawfit.ingest.formats.parquet import PARQUET
+from lawfit.ingest.formats.trainer_log import TRAINER
 from lawfit.ingest.source import read_head, require_text
 from lawfit.ingest.table import FolderFormat, LogFormat, Table
-from lawfit.ingest.trainer_log import TRAINER
 
 # The first that recognises a file reads it: those that know their content come before those that go by the name.
 FORMATS: Final[tuple[LogFormat, ...]] = (PARQUET, TRAINER, JSONL, TSV, CSV)
