@@ -14,11 +14,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from lawfit import documents
 from lawfit.ask import PlanQuestion, Target, arguments, read
+from lawfit.documents.answer import ValuePart
 from lawfit.errors import NoFit, Unanswerable
 from lawfit.records import Fit, Recipe, Rejection, Run, RunStatus
 from lawfit.words import tell, told
-from lawfit.words.answers import FURTHER_NAMES, at_batch_words, batch_range, further_words
+from lawfit.words.answers import at_batch_words, batch_range
+from lawfit.words.parts import part_labels, part_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,7 +118,7 @@ class FittedSweep(_Shown):
 class Answer(_Shown):
     """A recommendation; `document` is exactly what ``lawfit predict --json`` prints."""
 
-    document: Mapping[str, Any]
+    document: documents.Answer
     fitted: FittedSweep | None = field(default=None, compare=False)  # that answered
 
     @property
@@ -134,9 +137,10 @@ class Answer(_Shown):
         """Recommended batch, tokens per step; raises as `lr` does."""
         return float(self.setting("batch_tokens")["value"])
 
-    def setting(self, name: str) -> Mapping[str, Any]:
+    def setting(self, name: str) -> ValuePart:
         """Learning rate ("lr") or batch ("batch_tokens") with its interval; raises as `lr` does."""
-        found: Mapping[str, Any] | None = self.document["recommendation"][name]
+        recommendation = self.document["recommendation"]
+        found = recommendation["lr"] if name == "lr" else recommendation["batch_tokens"]
         if found is None:
             raise Unanswerable(self.document["missing"][name], lacking=tuple(self.document.get("lacking", ())))
         return found
@@ -157,7 +161,7 @@ class Answer(_Shown):
         return self._further("expected_loss")
 
     def _further(self, name: str) -> float | None:
-        part = self.document.get(name)
+        part = documents.part_of(self.document, name)
         return None if part is None else float(part["value"])
 
     @property
@@ -177,17 +181,17 @@ class Answer(_Shown):
 
     def __str__(self) -> str:
         further = [
-            f"{words.lower()} {further_words(self.document, name)}"
-            for name, words in FURTHER_NAMES.items()
+            f"{words.lower()} {part_words(self.document, name)}"
+            for name, words in part_labels().items()
             if self._further(name) is not None
         ]
         warnings = [f"warning: {text}" for text in self.warnings]
         if self.document["recommendation"]["lr"] is None:
             return "\n".join([*further, *warnings])
         level = self.document["recommendation"]["lr"]["level"]
-        cost = self.document["expected_regret"]["loss_fraction"]
+        cost = documents.given(self.document["expected_regret"])["loss_fraction"]
         lr, batch = self.lr_interval, self.batch_interval
-        batch_words = batch_range(self.document["recommendation"]["batch_tokens"], f"{batch[0]:.3g} to {batch[1]:.3g}")
+        batch_words = batch_range(self.setting("batch_tokens"), f"{batch[0]:.3g} to {batch[1]:.3g}")
         lines = [
             f"peak learning rate {self.lr:.3g} ({level:.0%}: {lr[0]:.2g} to {lr[1]:.2g})",
             f"batch {self.batch_tokens:,.0f} tokens per step ({level:.0%}: {batch_words})",
@@ -195,7 +199,8 @@ class Answer(_Shown):
         ]
         if words := at_batch_words(self.document["recommendation"]["lr"].get("at_batch")):
             lines.append(f"learning rate at this batch: {words}")
-        lines += [f"sizes: {text}" for text in (self.document.get("sizes") or {}).get("words", [])]
+        if sizes := self.document.get("sizes"):
+            lines += [f"sizes: {text}" for text in sizes["words"]]
         return "\n".join([*lines, *further, *warnings])
 
     def _figure(self) -> Figure | None:
@@ -208,7 +213,7 @@ class Answer(_Shown):
 class TransferAnswer(_Shown):
     """How the best learning rate moves with width and horizon; `document` is what ``lawfit transfer --json`` prints."""
 
-    document: Mapping[str, Any]
+    document: documents.Transfer
 
     def __str__(self) -> str:
         lines = []
@@ -305,7 +310,7 @@ def fit(
     NotEnoughData
         No run finished; `UnknownLevel` where none has a level that was asked for.
     """
-    from lawfit.estimate.all_laws import Evidence
+    from lawfit.estimate.evidence import Evidence
     from lawfit.estimate.lr_batch.analysis import FitOptions
     from lawfit.pipeline.fitting import fit_evidence
 
@@ -365,7 +370,7 @@ def transfer(*sweeps: ObservedSweep, level: float = 0.9) -> TransferAnswer:
 class Plan(_Shown):
     """How to spend a budget; `document` is exactly what ``lawfit plan --json`` prints."""
 
-    document: Mapping[str, Any]
+    document: documents.Plan
     fitted: FittedSweep | None = field(default=None, compare=False)  # that answered
 
     @property
@@ -403,19 +408,21 @@ class Plan(_Shown):
 
     def _interval(self, name: str) -> tuple[float, float] | None:
         optimum = self.document["optimum"]
-        if optimum is None or optimum[name]["low"] is None or optimum[name]["high"] is None:
-            return None
-        return optimum[name]["low"], optimum[name]["high"]
+        part = None if optimum is None else optimum["params"] if name == "params" else optimum["tokens"]
+        return None if part is None or part["low"] is None or part["high"] is None else (part["low"], part["high"])
 
     def __str__(self) -> str:
         from lawfit.plots.plan_tables import budget_words, cost_words
 
         plan, level = self.document["plan"], self.document["asked"]["level"]
         lines = [budget_words(self.document)[0]]
-        for name, words in (("params", "parameters"), ("tokens", "training tokens")):
+        for name, words, value in (
+            ("params", "parameters", plan["params"]),
+            ("tokens", "training tokens", plan["tokens"]),
+        ):
             ends = self._interval(name)
             span = "" if ends is None else f" ({level:.0%}: {ends[0]:.3g} to {ends[1]:.3g})"
-            lines.append(f"{words} {plan[name]:.4g}{span}")
+            lines.append(f"{words} {value:.4g}{span}")
         if self.expected_loss is not None:
             lines.append(f"expected loss {self.expected_loss:.4g} nats per token")
         lines.append(f"expected cost {cost_words(self.document)}")

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from lawfit.documents import Answer
+
 MODEL_VERSION = 2  # of what a stored fit says about its surface; raised when predictions need something new in it
 Json = Any  # a value that json.dumps accepts: the payload of a fit, the extra columns of a run
 
@@ -230,7 +232,7 @@ class StoredPrediction:
     id: str  # content hash of the whole answer, the fit's id among it
     fit_id: str
     target: Mapping[str, Json]
-    answer: Mapping[str, Json]  # the JSON document that was printed
+    answer: Answer  # the document that was printed
     created_at: str  # ISO 8601, UTC
 
 

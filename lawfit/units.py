@@ -80,6 +80,21 @@ def format_percent(fraction: float | None) -> str:
     return f"{percent:.2f} %" if abs(percent) < 10 else f"{percent:.0f} %"
 
 
+def format_scale(params: float, tokens: float) -> str:
+    """``429M parameters, 40B tokens``."""
+    return f"{format_quantity(params)} parameters, {format_quantity(tokens)} tokens"
+
+
+def six_digits(value: float) -> float:
+    """What a document needs: more would pretend to be known."""
+    return float(f"{value:.6g}")
+
+
+def decades_beyond(value: float, low: float, high: float) -> float:
+    """How far a value lies outside a range, in powers of ten; 0 inside."""
+    return max(0.0, math.log10(low / value), math.log10(value / high))
+
+
 def sequences_to_tokens(sequences: float, seq_len: float) -> float:
     """Tokens per step of a batch given in sequences."""
     if not seq_len > 0:

@@ -15,7 +15,7 @@ from unittest import mock
 import numpy as np
 
 from lawfit import pipeline
-from lawfit.estimate.all_laws import Evidence
+from lawfit.estimate.evidence import Evidence
 from lawfit.estimate.loss import law as loss_law
 from lawfit.estimate.loss import third as loss_third
 from lawfit.estimate.lr_batch.analysis import FitOptions
@@ -47,7 +47,7 @@ def _sweep(store: Store, options: FitOptions | None = None, **design: object) ->
 
 
 def _every_law(store: Store) -> None:
-    pipeline.refit(filled(store), options=QUICK, three_term=True)
+    pipeline.refit(filled(store), options=QUICK, on_request=("three_term",))
 
 
 def _backtested(store: Store) -> None:

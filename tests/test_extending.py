@@ -1,23 +1,44 @@
-"""Adding a log format or a way to run jobs takes one module and one line: each is added here, in under forty lines."""
+"""Adding a kind of law, a log format or a way to run jobs takes one module and one line: each is added here, in under
+forty lines."""
 
 from __future__ import annotations
 
 import inspect
 import json
+import re
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 
-from lawfit import pipeline
+from lawfit import kinds, pipeline
+from lawfit.ask import Target
+from lawfit.cli import main
+from lawfit.errors import FitError
+from lawfit.estimate.evidence import Evidence, Prepared
+from lawfit.estimate.lr_batch.analysis import FitOptions
+from lawfit.estimate.numerics.optimum_law import MeasuredOptima
+from lawfit.estimate.numerics.sweeps import sweep_parabola
 from lawfit.ingest import formats
 from lawfit.ingest.table import Table, table_of_objects
+from lawfit.kinds.fitting import fit_all_laws
+from lawfit.kinds.measured import MeasuredLaw
 from lawfit.launch import Job, JobState, JobStatus, LaunchOptions, backends, options
+from lawfit.notebook import Answer
+from lawfit.plots.report import report_html
+from lawfit.records import Fit, FitStatus, OptimumStatus, Sweep
+from lawfit.settings import Settings
+from lawfit.simulate import Design, Truth, simulate_sweep
 from lawfit.storage import Store
+from lawfit.words import told
+from lawfit_api.app import create_app
 
 MOST_LINES: Final = 40
 ROWS: Final = [
@@ -70,9 +91,115 @@ class AtOnce:
         """Nothing runs."""
 
 
-@pytest.mark.parametrize("made", [Studies, AtOnce])
-def test_each_takes_few_lines(made: type) -> None:
-    assert len(inspect.getsource(made).splitlines()) < MOST_LINES
+def adams_memory(prepared: Prepared) -> MeasuredOptima:
+    """Where the loss is lowest along 1 - beta2, at each scale whose runs show it."""
+    sweeps: dict[tuple[float, ...], list[tuple[float, float]]] = {}
+    for run in prepared.runs:
+        if run.loss is not None and "beta2" in run.extra:
+            at = (run.params, run.tokens, run.batch_tokens)
+            sweeps.setdefault(at, []).append((1 - float(run.extra["beta2"]), run.loss))
+    best = {at: sweep_parabola(*zip(*rows, strict=True)) for at, rows in sweeps.items() if len(rows) > 2}
+    inside = {at: found.value for at, found in best.items() if found.status is OptimumStatus.INSIDE}
+    if not inside:
+        raise FitError("three values of beta2 at one scale")
+    params, tokens, batch_tokens = zip(*inside, strict=True)
+    columns = {"params": params, "tokens": tokens, "batch_tokens": batch_tokens}
+    return MeasuredOptima.of(list(inside.values()), [0.1] * len(inside), columns)
+
+
+MEMORY: Final = MeasuredLaw(
+    id="adam_memory",
+    label="1 - beta2",
+    part="one_minus_beta2",
+    inputs=("batch_tokens",),
+    needs_setting=True,
+    measure=adams_memory,
+)
+
+
+def lines_of(made: Any) -> int:
+    """Those of a class, or of a law of this module and what it measures."""
+    if made is not MEMORY:
+        return len(inspect.getsource(made).splitlines())
+    source = inspect.getsource(sys.modules[__name__])
+    declared = source[source.index("MEMORY: Final = ") :].partition("\n)\n")[0]
+    return len([*inspect.getsource(adams_memory).splitlines(), *declared.splitlines()])
+
+
+@pytest.mark.parametrize("made", [Studies, AtOnce, MEMORY], ids=["format", "backend", "law"])
+def test_each_takes_few_lines(made: Any) -> None:
+    assert 0 < lines_of(made) < MOST_LINES
+
+
+@pytest.fixture(scope="module")
+def with_memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Fit, dict[str, Any]]]:
+    """A database with runs at several beta2, whose best goes as the batch, fitted and asked."""
+    rng = np.random.default_rng(3)
+    scales = [(size, size * ratio) for size in (2e7, 6e7, 1.8e8) for ratio in (10, 90)]
+    sweep = simulate_sweep(Truth(noise=5e-4), Design(scales=scales, lr_steps=5, batch_steps=5), rng=rng)
+    usual = min((run for run in sweep.runs if run.loss), key=lambda run: run.loss or 0)
+    beside = [
+        replace(usual, run_key=f"{batch}-{beta2}", batch_tokens=batch, loss=usual.loss * (1 + cost), extra=extra)
+        for batch in 2.0 ** np.arange(14, 20)
+        for beta2 in 1 - 0.01 * 2.0 ** np.arange(-4, 5)
+        for cost in [0.01 * np.log((1 - beta2) / (0.01 * batch / 2**17)) ** 2]
+        for extra in [{"beta2": f"{beta2:.6g}"}]
+    ]
+    runs = [*(replace(run, extra={"beta2": "0.99"}) for run in sweep.runs), *beside]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kinds, "KINDS", (*kinds.KINDS, MEMORY))  # the one line
+        path = tmp_path_factory.mktemp("kinds") / "lawfit.db"
+        with Store.open(path) as store:
+            store.put_sweeps([Sweep(recipe=sweep.recipe, runs=runs)])
+            fit = pipeline.refit(store, options=FitOptions(backtest=False))
+            answer = pipeline.recommend(store, None, Target(params=4e8, tokens=2e10, seq_len=2048))
+        yield str(path), fit, answer
+
+
+class TestALaw:
+    def test_is_fitted_certified_and_left_out(self, with_memory: tuple[str, Fit, dict[str, Any]]) -> None:
+        database, fit, _ = with_memory
+        with Store.open(database) as store:
+            law = pipeline.laws_of(store, fit)[MEMORY.id]
+        assert law.status is FitStatus.OK
+        low, high = law.payload["law"]["exponent_intervals"]["batch_tokens"]
+        assert low < 1 < high  # the truth
+        assert law.payload["certificate"]["certified"]
+        assert law.payload["left_out"]["inside"]
+        assert fit.payload["laws"][MEMORY.id]["fit_id"] == law.id
+
+    def test_answers(self, with_memory: tuple[str, Fit, dict[str, Any]]) -> None:
+        answer = with_memory[2]
+        part, batch = answer[MEMORY.part], answer["recommendation"]["batch_tokens"]["value"]
+        assert part["low"] < 0.01 * batch / 2**17 < part["high"]
+        assert part["status"] in ("ok", "extrapolated")
+
+    def test_stands_wherever_an_answer_is_shown(
+        self, with_memory: tuple[str, Fit, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        database, fit, answer = with_memory
+        asked = ["predict", "--params", "4e8", "--tokens", "2e10", "--seq-len", "2048"]
+        shown = []
+        for command in (asked, [*asked, "--verbose"], ["fit"]):
+            assert main.run(["--database", database, *command]) == 0
+            shown.append(capsys.readouterr().out)
+        assert main.run(["--database", database, *asked, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)[MEMORY.part] == told(answer[MEMORY.part])
+        with TestClient(create_app(Settings(database_url=database))) as client:
+            query = {"params": 4e8, "tokens": 2e10, "seq_len": 2048}
+            assert client.get("/v1/predictions", params=query).json()[MEMORY.part] == told(answer[MEMORY.part])
+            shown.append(client.get("/", params=query).text)
+        with Store.open(database) as store:
+            laws, runs = pipeline.laws_of(store, fit), store.runs(fit.recipe_key)
+        shown += [report_html(fit, answer, runs, laws), str(Answer(document=told(answer)))]
+        for text in shown:
+            assert re.search(re.escape(MEMORY.label), text, re.IGNORECASE), text[:2000]
+        assert all("1 - beta2 against batch tokens" in page for page in shown[3:5])  # with its figure
+
+    def test_says_what_it_lacks(self) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(kinds, "KINDS", (MEMORY,))
+            assert fit_all_laws(Evidence(runs=())).missing == {MEMORY.id: "three values of beta2 at one scale"}
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])

@@ -14,7 +14,7 @@ from lawfit.errors import LawfitError
 from lawfit.factors import levels_typed
 from lawfit.plots.report import recommendation_body
 from lawfit.storage.store import Store
-from lawfit.words.answers import scale_words
+from lawfit.units import format_scale
 
 from ..deps import StoreDep
 from .common import asked, inputs, only_recipe, problems_of, rendered, typed
@@ -48,7 +48,7 @@ def _home(store: Store, said: Mapping[str, str], recipe: str, status_of: Callabl
             document = pipeline.recommend(store, recipe or None, target, at=levels_typed(said["at"]), keep=False)
             fit = store.fit(document["evidence"]["fit_id"])
             body = recommendation_body(fit, document, store.runs(fit.recipe_key), pipeline.laws_of(store, fit))
-            title = f"lawfit: {scale_words(target.params, target.tokens)}"
+            title = f"lawfit: {format_scale(target.params, target.tokens)}"
         except LawfitError as error:
             status, failure = status_of(error), str(error)
         except ValueError as error:  # a target that cannot be, or a batch that contradicts it

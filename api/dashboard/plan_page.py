@@ -14,7 +14,7 @@ from lawfit.errors import LawfitError
 from lawfit.factors import levels_typed
 from lawfit.plots.plan_sections import plan_sections
 from lawfit.storage.store import Store
-from lawfit.words.answers import scale_words
+from lawfit.units import format_scale
 
 from ..deps import StoreDep
 from .common import asked, inputs, only_recipe, problems_of, rendered, typed
@@ -46,7 +46,7 @@ def _page(store: Store, said: Mapping[str, str], recipe: str, status_of: Callabl
             question, at = asked(PlanQuestion, said), levels_typed(said["at"])
             document = pipeline.plan(store, recipe or None, question, at=at, keep=False)
             body = plan_sections(store.fit(document["evidence"]["loss_fit_id"]), document)
-            title = f"lawfit: plan of {scale_words(document['plan']['params'], document['plan']['tokens'])}"
+            title = f"lawfit: plan of {format_scale(document['plan']['params'], document['plan']['tokens'])}"
         except LawfitError as error:
             status, failure = status_of(error), str(error)
         except ValueError as error:  # a question that contradicts itself

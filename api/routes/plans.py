@@ -8,16 +8,16 @@ from fastapi import APIRouter, Depends
 
 from lawfit import pipeline
 from lawfit.ask import PlanQuestion
+from lawfit.documents import Plan
 
 from ..deps import FitId, Levels, RecipeName, StoreDep, contradiction, question
-from ..plan_schemas import PlanOut
 from ..problems import documented
 from ..told import Told
 
 router = APIRouter(tags=["plans"])
 
 
-@router.get("/plans", response_model=PlanOut, responses=documented(404, 409, 422, 503))
+@router.get("/plans", response_model=Plan, responses=documented(404, 409, 422, 503))
 def plan(
     store: StoreDep,
     asked: Annotated[PlanQuestion, Depends(question(PlanQuestion))],

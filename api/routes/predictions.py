@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
 from lawfit import pipeline
 from lawfit.ask import Target
+from lawfit.documents import Answer
 from lawfit.storage.store import Store
 
 from ..deps import FitId, Levels, RecipeName, StoreDep, contradiction, question
 from ..problems import documented
-from ..schemas import PredictionOut
 from ..told import Told
 
 router = APIRouter(tags=["predictions"])
 
 
-@router.get("/predictions", response_model=PredictionOut, responses=documented(404, 409, 422, 503))
+@router.get("/predictions", response_model=Answer, responses=documented(404, 409, 422, 503))
 def predict(
     store: StoreDep,
     asked: Annotated[Target, Depends(question(Target))],
@@ -31,7 +31,7 @@ def predict(
     return Told(_answer(store, recipe, asked, fit, at, keep=False))
 
 
-@router.post("/predictions", status_code=201, response_model=PredictionOut, responses=documented(404, 409, 422, 503))
+@router.post("/predictions", status_code=201, response_model=Answer, responses=documented(404, 409, 422, 503))
 def keep_prediction(
     store: StoreDep,
     asked: Annotated[Target, Depends(question(Target))],
@@ -43,7 +43,7 @@ def keep_prediction(
     return Told(_answer(store, recipe, asked, fit, at, keep=True), status_code=201)
 
 
-@router.get("/predictions/{prediction_id}", response_model=PredictionOut, responses=documented(404, 503))
+@router.get("/predictions/{prediction_id}", response_model=Answer, responses=documented(404, 503))
 def read_prediction(store: StoreDep, prediction_id: str) -> Told:
     """A recommendation as it was given, whatever was ingested or fitted since."""
     return Told(store.prediction(prediction_id).answer)
@@ -51,7 +51,7 @@ def read_prediction(store: StoreDep, prediction_id: str) -> Told:
 
 def _answer(
     store: Store, recipe: str | None, asked: Target, fit: str | None, at: list[str] | None, *, keep: bool
-) -> dict[str, Any]:
+) -> Answer:
     try:
         return pipeline.recommend(store, recipe, asked, fit_id=fit, at=at or (), keep=keep)
     except ValueError as error:  # a batch that contradicts the run

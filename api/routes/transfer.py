@@ -7,16 +7,16 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from lawfit import pipeline
+from lawfit.documents import Transfer
 
 from ..deps import StoreDep
 from ..problems import documented
-from ..schemas import TransferOut
 from ..told import Told
 
 router = APIRouter(tags=["transfer"])
 
 
-@router.get("/transfer", response_model=TransferOut, responses=documented(404, 409, 422, 503))
+@router.get("/transfer", response_model=Transfer, responses=documented(404, 409, 422, 503))
 def transfer(
     store: StoreDep,
     recipe: Annotated[

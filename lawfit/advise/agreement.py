@@ -14,6 +14,7 @@ import numpy as np
 
 from lawfit.advise.prediction import recommend
 from lawfit.ask import Target
+from lawfit.documents import given
 from lawfit.estimate.lr_batch.lacking import (
     Bearing,
     Lack,
@@ -46,7 +47,7 @@ def contradiction(fit: Fit, recipe: Recipe, observed: Observations) -> Lack | No
     for scale, batch, own in _shown(scales):
         target = Target(params=scale.params, tokens=scale.tokens, batch_tokens=batch)
         try:
-            said = float(recommend(fit, recipe, target)["recommendation"]["lr"]["value"])
+            said = given(recommend(fit, recipe, target)["recommendation"]["lr"])["value"]
         except ValueError:  # a batch that no target may have, say below one token
             continue
         found.append((_cost(scale, batch, said), scale, batch, own, said))

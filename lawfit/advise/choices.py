@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from lawfit.advise.draws import centres, known_of, law_row
 from lawfit.estimate.lr_batch.valley import along_floor, steepened
 from lawfit.findings import Finding, finding
+from lawfit.units import six_digits
 
 Floats = NDArray[np.float64]
 
@@ -96,7 +97,7 @@ def _under_spread_priors(
         each = [
             {
                 "choice": name,
-                "value": float(f"{value[axis]:.6g}"),
+                "value": six_digits(value[axis]),
                 "weight": None,
                 "relative_width": round(float(sds[name][axis] / sds["1"][axis]), 3),
             }
@@ -117,7 +118,7 @@ def _moves(members: Sequence[Mapping[str, Any]], weights: Floats, logs: Floats) 
             share = float(weights[mine].sum() / weights.sum())
             if share >= REJECTED:
                 value = math.exp(float(weights[mine] @ logs[mine] / weights[mine].sum()))
-                each.append({"choice": level, "value": float(f"{value:.6g}"), "weight": round(share, 4)})
+                each.append({"choice": level, "value": six_digits(value), "weight": round(share, 4)})
         rows.append({"name": name, "factor": _factor(each), "answers": each})
     return _ranked(rows)
 

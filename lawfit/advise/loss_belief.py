@@ -15,7 +15,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lawfit.advise.third_input import Asked, LossAtThird, loss_at_third
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.loss.backtest import Drift
 from lawfit.estimate.loss.ensemble import LossEnsemble
@@ -25,8 +24,10 @@ from lawfit.estimate.loss.result import Interval, LossFit
 from lawfit.estimate.loss.split_backtest import NO_SPLIT, SplitBacktest
 from lawfit.estimate.numerics.resample import tail
 from lawfit.findings import Found, finding
+from lawfit.kinds.third_input import Asked, LossAtThird, loss_at_third
 from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
 from lawfit.records import Fit
+from lawfit.units import six_digits
 
 Floats = NDArray[np.float64]
 
@@ -346,4 +347,4 @@ def _drawn(clusters: int, fitted: int) -> Floats:
 
 def finite(value: Any) -> float | None:
     """A number with six digits, more would pretend to be known; None for one that is none."""
-    return None if value is None or not np.isfinite(value) else float(f"{float(value):.6g}")
+    return None if value is None or not np.isfinite(value) else six_digits(value)

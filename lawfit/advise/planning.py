@@ -21,11 +21,13 @@ from lawfit.advise.planning_routes import disagreement, each_form, forms_alone, 
 from lawfit.advise.planning_runs import run_at
 from lawfit.advise.planning_third import asked_part, best_share
 from lawfit.advise.planning_time import time_answer, tokens_per_second
-from lawfit.advise.third_input import LossAtThird, asked_for, beyond_note, require_both
 from lawfit.ask import LARGEST_TARGET, PlanQuestion, Target
+from lawfit.documents import Answer, Plan
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.loss.isoflop import IsoFlop
 from lawfit.findings import Found, as_json, finding, joined
+from lawfit.kinds.kind import FAR_DECADES
+from lawfit.kinds.third_input import LossAtThird, asked_for, beyond_note, require_both
 from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
 from lawfit.records import Fit, FitStatus, Recipe
 
@@ -33,16 +35,15 @@ Floats = NDArray[np.float64]
 
 SCHEMA: Final = "lawfit.plan/1"
 SIZES: Final = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0)  # of the alternatives, in units of the planned size
-FAR_DECADES: Final = 0.05
 VERY_FAR_DECADES: Final = 2.0
 WIDE: Final = 10.0  # ratio of the ends of an interval that deserves a word
 
-Settings = Callable[[Target], Mapping[str, Any]]  # the document of `lawfit predict` at a scale
+Settings = Callable[[Target], Answer]  # the document of `lawfit predict` at a scale
 
 
 def plan(
     question: PlanQuestion, recipe: Recipe, laws: Mapping[str, Fit], missing: Mapping[str, Found], settings: Settings
-) -> dict[str, Any]:
+) -> Plan:
     """The plan for one question.
 
     Parameters
@@ -53,7 +54,7 @@ def plan(
 
     Returns
     -------
-    dict
+    Plan
         The document of ``lawfit plan --json`` (schema `SCHEMA`); costs are shares of loss, losses nats per token.
 
     Raises
@@ -74,7 +75,8 @@ def plan(
     choice = Choice(belief, question)
     target = _target(question, choice.params, choice.tokens)
     said = settings(target)
-    batch = (said["recommendation"]["batch_tokens"] or {}).get("value")
+    advised = said["recommendation"]["batch_tokens"]
+    batch = None if advised is None else advised["value"]
     time, lacking = _time(laws, missing, belief, choice, said, question, batch)
     total = choice.total
     verdict = choice.verdict
@@ -141,7 +143,8 @@ def plan(
         },
         "warnings": [*_warnings(belief, choice, recipe), *apart, *said["warnings"]],
     }
-    return dict(as_json(document))
+    made: Plan = as_json(document)
+    return made
 
 
 def _target(question: PlanQuestion, params: float, tokens: float) -> Target:

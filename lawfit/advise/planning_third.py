@@ -10,9 +10,9 @@ import numpy as np
 from lawfit.advise.loss_belief import LossBelief, finite
 from lawfit.advise.planning_choice import Choice
 from lawfit.advise.planning_optimum import CHEAP, best_split
-from lawfit.advise.third_input import Asked, usable_form
 from lawfit.ask import PlanQuestion
 from lawfit.findings import finding
+from lawfit.kinds.third_input import Asked, usable_form
 from lawfit.records import Fit, Recipe
 
 SHARES: Final = 15  # of active experts that are tried, from the smallest to the largest that runs cover

@@ -13,6 +13,7 @@ import numpy as np
 
 from lawfit.advise.choices import choices_at
 from lawfit.advise.draws import Worlds, draw_worlds, known_of
+from lawfit.advise.further import further_answers, level_notes, no_law_for
 from lawfit.advise.helpful import runs_that_would_help
 from lawfit.advise.refusal import doubts, noted
 from lawfit.advise.regret import (
@@ -31,23 +32,26 @@ from lawfit.advise.regret import (
     split_regret,
 )
 from lawfit.advise.sizes import sizes_of
-from lawfit.advise.third_input import Asked, settings_note
 from lawfit.ask import Target
+from lawfit.documents import Answer
 from lawfit.errors import NoFit
 from lawfit.estimate.lr_batch.valley import best_lr_shift, excess
 from lawfit.findings import Finding, Found, as_json, finding, joined
+from lawfit.kinds import Setting, answering
+from lawfit.kinds.kind import FAR_DECADES
+from lawfit.kinds.third_input import Asked, settings_note
 from lawfit.laws.published import published_laws
 from lawfit.records import MODEL_VERSION, Fit, FitStatus, Recipe, content_hash
+from lawfit.units import decades_beyond, six_digits
 
 SCHEMA: Final = "lawfit.prediction/1"
-FAR_DECADES: Final = 0.05  # beyond the runs by more than this is an extrapolation
 VERY_FAR_DECADES: Final = 2.0
 BORROWED_SHARE: Final = 0.5
 FEW_STEPS: Final = 100
 _NOTHING: Final = 0.02  # share of what is known that comes from the runs
 
 
-def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] | None = None) -> dict[str, Any]:
+def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] | None = None) -> Answer:
     """The recommendation for one target.
 
     Parameters
@@ -56,7 +60,7 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
 
     Returns
     -------
-    dict
+    Answer
         The document of ``lawfit predict --json`` (schema `SCHEMA`); regrets are shares of loss.
 
     Raises
@@ -95,7 +99,7 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
     )
     recommendation: dict[str, dict[str, Any]] = {
         "lr": {
-            "value": _digits(math.exp(log_lr)),
+            "value": six_digits(math.exp(log_lr)),
             **_interval(rates, target.level),
             "cheap_zone": {f"{c:g}": _zone(cheap_lr_zone(worlds, log_batch, c)) for c in CHEAP},
             "expected_regret": of_lr,
@@ -170,22 +174,13 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
         ],
     }
     if "laws" in payload:  # a fit of before there were further laws answers as it did
-        from lawfit.advise.further import further_answers, level_notes
-
+        setting = Setting(**{name: recommendation[name]["value"] for name in ("lr", "batch_tokens")})
         document |= further_answers(
-            laws or {},
-            payload.get("missing", {}),
-            target,
-            recipe_key=recipe.key,
-            lr=recommendation["lr"]["value"],
-            batch_tokens=recommendation["batch_tokens"]["value"],
+            laws or {}, payload.get("missing", {}), target, recipe_key=recipe.key, setting=setting
         )
         kind = recipe.extra.get("weight_decay_kind", "")
         document["warnings"] += level_notes(document["settings"], document["weight_decay"], kind)
-    document = dict(as_json(document))
-    # of the whole answer: the same fit asked the same by other code may answer otherwise, and is another prediction
-    document["id"] = content_hash(document)
-    return document
+    return _with_id(document)
 
 
 def recommend_without_settings(
@@ -196,7 +191,7 @@ def recommend_without_settings(
     *,
     missing: Mapping[str, Found],
     findings: Sequence[Mapping[str, Any]] = (),
-) -> dict[str, Any]:
+) -> Answer:
     """The document where neither a learning rate nor a batch size may be given: loss and critical batch size alone.
 
     Parameters
@@ -211,17 +206,18 @@ def recommend_without_settings(
     NotEnoughData
         A further input of the loss is asked for that no law knows, or an input of the target is one that no run varies.
     """
-    from lawfit.advise.further import ANSWERS, critical_batch_answer, loss_answer, no_law_for
-
     if "loss" not in laws and (third := Asked.of(target)) is not None:
         raise no_law_for(third, missing.get("loss", ""))
     fit = next(iter(laws.values()))
-    answers = {"critical_batch": critical_batch_answer, "loss": loss_answer}
-    told = {ANSWERS[kind]: answers[kind](law, target) for kind, law in laws.items() if kind in answers}
+    told = {
+        kind.part: kind.answer(laws[kind.id], target, None)
+        for kind in answering()
+        if kind.id in laws and not kind.needs_setting
+    }
     not_told = {
-        name: missing.get(kind) or (finding("advice.decay_goes_with") if kind == "timescale" else lacking)
-        for kind, name in ANSWERS.items()
-        if name not in told
+        kind.part: missing.get(kind.id) or (finding("advice.decay_goes_with") if kind.needs_setting else lacking)
+        for kind in answering()
+        if kind.part not in told
     }
     as_set = [finding("advice.rates_as_set")] if findings and "expected_loss" in told else []
     document: dict[str, Any] = {
@@ -231,7 +227,7 @@ def recommend_without_settings(
         "target": _asked(target, target.seq_len or recipe.seq_len),
         "recommendation": {"lr": None, "batch_tokens": None},
         "expected_regret": None,
-        **dict.fromkeys(ANSWERS.values()),
+        **dict.fromkeys(kind.part for kind in answering()),
         **told,
         "missing": {"lr": lacking, "batch_tokens": lacking, **not_told},
         "lacking": [dict(finding) for finding in findings],
@@ -252,9 +248,15 @@ def recommend_without_settings(
         "backtest": [],
         "warnings": [finding("advice.no_settings", why=lacking), *as_set, *_status_warning(fit)],
     }
-    document = dict(as_json(document))
-    document["id"] = content_hash(document)
-    return document
+    return _with_id(document)
+
+
+def _with_id(document: Mapping[str, Any]) -> Answer:
+    """The document as JSON has it, with a hash of the whole of it: the same fit asked the same by other code may answer
+    otherwise, and is another prediction."""
+    answer: Answer = as_json(document)
+    answer["id"] = content_hash(answer)
+    return answer
 
 
 def _asked(target: Target, seq_len: int | None) -> dict[str, Any]:
@@ -354,8 +356,8 @@ def _form_at_batch(payload: Mapping[str, Any], worlds: Worlds, log_batch: float)
         "law": None if bends is None else bends.law,
         "law_share": bends_share(worlds, log_batch),
         "why": chosen["why"] if chosen else finding("advice.forms_not_compared"),
-        "surface": _digits(math.exp(floor_log_lr(worlds, log_batch))),
-        "by_law": None if bends is None else _digits(math.exp(bends.centre_log_lr(log_batch))),
+        "surface": six_digits(math.exp(floor_log_lr(worlds, log_batch))),
+        "by_law": None if bends is None else six_digits(math.exp(bends.centre_log_lr(log_batch))),
     }
 
 
@@ -386,31 +388,21 @@ def _forms(form: Mapping[str, Any] | None) -> dict[str, float]:
 
 def _interval(logs: np.ndarray[Any, np.dtype[np.float64]], level: float) -> dict[str, float]:
     low, high = np.quantile(logs, [(1 - level) / 2, (1 + level) / 2])
-    return {"low": _digits(math.exp(low)), "high": _digits(math.exp(high)), "level": level}
+    return {"low": six_digits(math.exp(low)), "high": six_digits(math.exp(high)), "level": level}
 
 
 def _zone(logs: tuple[float, float]) -> list[float]:
-    return [_digits(math.exp(logs[0])), _digits(math.exp(logs[1]))]
-
-
-def _digits(value: float) -> float:
-    """Six digits: more would pretend to be known."""
-    return float(f"{value:.6g}")
+    return [six_digits(math.exp(logs[0])), six_digits(math.exp(logs[1]))]
 
 
 def _whole(value: float) -> float | int:
-    return round(value) if abs(value - round(value)) < 1e-6 * max(value, 1) else _digits(value)
+    return round(value) if abs(value - round(value)) < 1e-6 * max(value, 1) else six_digits(value)
 
 
 def _decades(ranges: Mapping[str, Sequence[float]], target: Target, batch_tokens: float) -> dict[str, float]:
     """How far each input lies beyond the runs, in powers of ten; 0 inside."""
     at = {"params": target.params, "tokens": target.tokens, "batch_tokens": batch_tokens}
-    return {name: round(_decades_beyond(value, ranges[name]), 4) for name, value in at.items()}
-
-
-def _decades_beyond(value: float, tried: Sequence[float]) -> float:
-    place = math.log10(value)
-    return max(0.0, place - math.log10(tried[1]), math.log10(tried[0]) - place)
+    return {name: round(decades_beyond(value, *ranges[name]), 4) for name, value in at.items()}
 
 
 def _at_edge(cells: Sequence[Mapping[str, Any]]) -> dict[str, bool]:
@@ -479,7 +471,7 @@ def _published(payload: Mapping[str, Any], target: Target, batch_tokens: float) 
 def _finite(value: Any) -> float | None:
     if value is None or not np.isfinite(value):
         return None
-    return _digits(float(value))
+    return six_digits(float(value))
 
 
 def _borrowed(payload: Mapping[str, Any], yours: Sequence[float], *, batch_given: bool) -> list[Found]:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
+from lawfit.documents import Transfer
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.transfer.lr import SCHEMA, compare_parametrizations, fit_transfer
 from lawfit.findings import Found, as_json, finding, joined
 from lawfit.records import Recipe, Run
 
 
-def transfer_view(sweeps: Iterable[tuple[Recipe, Sequence[Run]]], *, level: float = 0.9) -> dict[str, Any]:
+def transfer_view(sweeps: Iterable[tuple[Recipe, Sequence[Run]]], *, level: float = 0.9) -> Transfer:
     """How the best learning rate of each recipe moves with width and horizon, and how parametrizations compare.
 
     Returns
     -------
-    dict
+    Transfer
         The document of ``lawfit transfer --json``: `recipes` that have an answer along one axis at least, `comparisons`
         of those that differ in their parametrization alone, and `without`, why every other recipe has no answer.
 
@@ -49,4 +49,5 @@ def transfer_view(sweeps: Iterable[tuple[Recipe, Sequence[Run]]], *, level: floa
         "comparisons": compare_parametrizations(found),
         "without": without,
     }
-    return dict(as_json(document))
+    made: Transfer = as_json(document)
+    return made

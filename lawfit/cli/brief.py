@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lawfit.cli.card import card, target_lines, values
 from lawfit.cli.output import OURS, PLAIN, explained, heading, pairs, plain, warning_list
+from lawfit.documents import Answer, setting_of
 from lawfit.units import counted, format_lr, format_percent, format_quantity
 from lawfit.words import tell, told
-from lawfit.words.answers import (
-    FURTHER_NAMES,
-    STATUS_WORDS,
-    format_decay,
-    is_simulated,
-)
+from lawfit.words.answers import STATUS_WORDS, is_simulated
+from lawfit.words.parts import law_labels, part_labels, part_words
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -29,12 +26,12 @@ LONGEST: Final = 90  # characters of a sentence; the whole of it is a word away
 RUNS_SHOWN: Final = 2
 
 
-def answer_card(document: Mapping[str, Any], *, verbose: bool) -> list[RenderableType]:
+def answer_card(document: Answer, *, verbose: bool) -> list[RenderableType]:
     """A first look, or all of it with what its words mean."""
     return explained(card(document)) if verbose else brief_answer(document)
 
 
-def brief_answer(document: Mapping[str, Any]) -> list[RenderableType]:
+def brief_answer(document: Answer) -> list[RenderableType]:
     """What `lawfit predict` shows."""
     document = told(document)
     parts: list[RenderableType] = []
@@ -44,7 +41,8 @@ def brief_answer(document: Mapping[str, Any]) -> list[RenderableType]:
     recommendation = document["recommendation"]
     if recommendation["lr"] is not None:
         parts += [plain(""), values(document, zones=1)]
-    rows = [(label, _further(document, name)) for name, label in FURTHER_NAMES.items() if "missing" in document]
+    labels = part_labels() if "missing" in document else {}
+    rows = [(label, part_words(document, name, brief=True)) for name, label in labels.items()]
     if recommendation["lr"] is None:
         rows.insert(0, ("Settings", f"none: {document['missing'].get('lr', '')}"))
     else:
@@ -55,29 +53,9 @@ def brief_answer(document: Mapping[str, Any]) -> list[RenderableType]:
     return parts
 
 
-def _further(document: Mapping[str, Any], name: str) -> str:
-    part = document.get(name)
-    if part is None:
-        missing = document["missing"].get(name)
-        return f"not from these runs: {missing}" if missing else ""
-    if name == "weight_decay":
-        return f"{format_decay(part['value'])} ({_span(part, format_decay)}), as torch.optim.AdamW counts it"
-    if name == "critical_batch":
-        tokens = f"{format_quantity(part['value'])} tokens ({_span(part, format_quantity)})"
-        definition = part["definition"]
-        if definition["fraction"] == 1 and not definition["reference_batch_tokens"]:
-            return f"{tokens}: a run there needs twice the tokens of a very small batch"
-        return f"{tokens}: {definition['words']}"
-    return f"{part['value']:.4g} nats per token ({_span(part, lambda loss: f'{loss:.4g}')})"
-
-
-def _span(part: Mapping[str, Any], write: Any) -> str:
-    return "no interval" if part.get("low") is None else f"{write(part['low'])} to {write(part['high'])}"
-
-
-def _standing(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _standing(document: Answer) -> Iterator[tuple[str, str]]:
     """How far to trust it, and what the methods cost where the runs could check."""
-    parts = {name: document["recommendation"][name] for name in ("lr", "batch_tokens")}
+    parts = {name: setting_of(document["recommendation"], name) for name in ("lr", "batch_tokens")}
     said = {name: STATUS_WORDS.get(part["status"], part["status"]) for name, part in parts.items()}
     far = {k: v for part in parts.values() for k, v in part["extrapolation_decades"].items() if v >= 0.005}
     names = {"params": "parameters", "tokens": "tokens", "batch_tokens": "batch"}
@@ -85,7 +63,7 @@ def _standing(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     where = f" ({beyond})" if beyond else ""
     alike = parts["batch_tokens"]["status"] in (parts["lr"]["status"], "given")
     yield "Trust", said["lr"] + where if alike else f"learning rate {said['lr']}; batch {said['batch_tokens']}{where}"
-    if (regret := document.get("expected_regret") or {}).get("loss_fraction") is not None:
+    if (regret := document.get("expected_regret")) and regret["loss_fraction"] is not None:
         yield (
             "Being wrong",
             f"{format_percent(regret['loss_fraction'])} of the loss on average",
@@ -130,7 +108,7 @@ def _cut(words: str) -> str:
 
 def brief_fit(stored: Fit) -> list[RenderableType]:
     """What `lawfit fit` shows."""
-    from lawfit.cli.fit import LAW_NAMES, law_words, status_words
+    from lawfit.cli.fit import law_words, status_words
     from lawfit.pipeline import answering
 
     payload = told(stored.payload)
@@ -149,9 +127,9 @@ def brief_fit(stored: Fit) -> list[RenderableType]:
         splits = (payload.get("backtest") or {}).get("splits") or []
         rows.append(("Checked", _checked(splits[0]["rows"]) if splits else "too few scales to leave any out"))
     else:
-        rows.append((LAW_NAMES.get(stored.kind, stored.kind), payload["words"]))
+        rows.append((law_labels().get(stored.kind, stored.kind), payload["words"]))
     laws, missing = payload.get("laws") or {}, payload.get("missing") or {}
-    for kind, label in LAW_NAMES.items():
+    for kind, label in law_labels().items():
         if kind in missing:
             rows.append((label, _cut(f"no law: {missing[kind]}")))
         elif kind in laws:

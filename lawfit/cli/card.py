@@ -18,20 +18,20 @@ from lawfit.cli.output import (
     table,
     warning_list,
 )
+from lawfit.documents import Answer, given, part_of, setting_of
+from lawfit.documents.answer import PublishedRow, Recommendation
 from lawfit.units import counted, format_lr, format_percent, format_quantity
 from lawfit.words import told
 from lawfit.words.answers import (
-    FURTHER_NAMES,
     INPUT_WORDS,
     STATUS_WORDS,
     at_batch_words,
     batch_range,
-    further_words,
     is_simulated,
     recipe_words,
     settings_words,
-    third_asked,
 )
+from lawfit.words.parts import part_labels, part_words, third_asked
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 LAWS_SHOWN = 8  # the cheapest on the user's runs; the rest is in the JSON document
 
 
-def card(document: Mapping[str, Any]) -> list[RenderableType]:
+def card(document: Answer) -> list[RenderableType]:
     """What `lawfit predict` shows: the recommendation, then what published laws say, then the backtest and warnings."""
     from rich.console import Group
 
@@ -77,7 +77,7 @@ def card(document: Mapping[str, Any]) -> list[RenderableType]:
     return parts
 
 
-def target_lines(document: Mapping[str, Any]) -> Table:
+def target_lines(document: Answer) -> Table:
     """What was asked, and of which recipe."""
     target, recipe = document["target"], document["recipe"]
     ratio = target["tokens"] / target["params"]
@@ -101,13 +101,13 @@ def target_lines(document: Mapping[str, Any]) -> Table:
     return pairs(rows)
 
 
-def values(document: Mapping[str, Any], zones: int | None = None) -> Table:
+def values(document: Answer, zones: int | None = None) -> Table:
     """Learning rate and batch side by side, with so many of the ranges that cost little."""
     recommendation = document["recommendation"]
-    lr, batch = recommendation["lr"], recommendation["batch_tokens"]
-    given = bool(document["target"].get("batch_tokens"))
+    lr, batch = given(recommendation["lr"]), given(recommendation["batch_tokens"])
+    imposed = bool(document["target"].get("batch_tokens"))
     seq_len = document["target"].get("seq_len")
-    rows = [("", _bold("Peak learning rate"), _bold("Batch size, per step" + (" (given)" if given else "")))]
+    rows = [("", _bold("Peak learning rate"), _bold("Batch size, per step" + (" (given)" if imposed else "")))]
     batch_value = f"{batch['value']:,.0f} tokens"
     rows.append(("Use", _strong(format_lr(lr["value"])), _strong(batch_value)))
     if batch.get("sequences") is not None:
@@ -134,18 +134,18 @@ def values(document: Mapping[str, Any], zones: int | None = None) -> Table:
     return grid
 
 
-def _further(document: Mapping[str, Any]) -> Table:
+def _further(document: Answer) -> Table:
     rows = []
-    for name, label in FURTHER_NAMES.items():
-        if words := further_words(document, name):
-            rows += [(label, words), *(("", line) for line in (document.get(name) or {}).get("lines") or [])]
+    for name, label in part_labels().items():
+        if words := part_words(document, name):
+            rows += [(label, words), *(("", line) for line in (part_of(document, name) or {}).get("lines") or [])]
     return pairs(rows)
 
 
-def _meaning(document: Mapping[str, Any]) -> Table:
-    recommendation, regret = document["recommendation"], document.get("expected_regret") or {}
+def _meaning(document: Answer) -> Table:
+    recommendation, regret = document["recommendation"], document.get("expected_regret")
     rows = []
-    if regret.get("loss_fraction") is not None:
+    if regret is not None and regret["loss_fraction"] is not None:
         compute = regret.get("extra_compute_fraction")
         words = f"{format_percent(regret['loss_fraction'])} of the loss, on average over what the runs leave open"
         rows.append(
@@ -157,14 +157,15 @@ def _meaning(document: Mapping[str, Any]) -> Table:
     ]
     if len(rows) > 1 and "Moves it most" in dict(rows):
         rows.append(("", "each choice by its central value, before the shading for risk that is in the value to use"))
-    rows += [("" if at else "Sizes", line) for at, line in enumerate((document.get("sizes") or {}).get("words", []))]
+    sizes = document.get("sizes")
+    rows += [("" if at else "Sizes", line) for at, line in enumerate(sizes["words"] if sizes else [])]
     rows.append(("Distance", _distance(recommendation)))
-    lr, batch = (_standing(recommendation[name]) for name in ("lr", "batch_tokens"))
+    lr, batch = (_standing(setting_of(recommendation, name)) for name in ("lr", "batch_tokens"))
     if lr == batch:
         rows.append(("Standing", lr))
     else:
         rows += [("Standing", f"learning rate {lr}"), ("", f"batch {batch}")]
-    if words := at_batch_words(recommendation["lr"].get("at_batch")):
+    if words := at_batch_words(given(recommendation["lr"]).get("at_batch")):
         rows.append(("lr at batch", words))
     return pairs(rows)
 
@@ -176,10 +177,10 @@ def _standing(part: Mapping[str, Any]) -> str:
     return STATUS_WORDS.get(status, status)
 
 
-def _distance(recommendation: Mapping[str, Any]) -> str:
+def _distance(recommendation: Recommendation) -> str:
     farthest: dict[str, float] = {}
     for part in ("lr", "batch_tokens"):
-        for name, decades in (recommendation[part].get("extrapolation_decades") or {}).items():
+        for name, decades in setting_of(recommendation, part)["extrapolation_decades"].items():
             farthest[name] = max(farthest.get(name, 0.0), abs(decades or 0.0))
     outside = [
         f"{INPUT_WORDS.get(name, name)} {10**decades:.3g}x ({decades:.2f} decades)"
@@ -189,8 +190,8 @@ def _distance(recommendation: Mapping[str, Any]) -> str:
     return f"{', '.join(outside)} beyond your runs" if outside else "inside the range of your runs"
 
 
-def _published(published: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
-    def order(law: Mapping[str, Any]) -> tuple[bool, float]:
+def _published(published: Sequence[PublishedRow]) -> list[RenderableType]:
+    def order(law: PublishedRow) -> tuple[bool, float]:
         regret = law.get("regret_on_your_runs")
         return regret is None, regret or 0.0
 
@@ -212,15 +213,15 @@ def _published(published: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
     return [*parts, plain(f"{more}lawfit laws show LAW tells what a law is")]
 
 
-def _evidence(document: Mapping[str, Any]) -> Table:
+def _evidence(document: Answer) -> Table:
     evidence = document["evidence"]
     runs = f"{counted(evidence['runs_used'], 'run')} at {counted(evidence['cells'], 'scale')}"
     if evidence.get("diverged"):
         runs += f", {evidence['diverged']:,} of them diverged"
     rows = [("Evidence", runs)] if evidence["runs_used"] else []
     rows += [("", f"left out: {item['count']:,} ({item['reason']})") for item in evidence.get("rejected") or []]
-    for label, name in (("Borrowed", "borrowed"), ("Not borrowed", "not_lent")):
-        rows += [("" if i else label, sentence) for i, sentence in enumerate(evidence.get(name) or [])]
+    for label, lines in (("Borrowed", evidence["borrowed"]), ("Not borrowed", evidence.get("not_lent") or [])):
+        rows += [("" if i else label, sentence) for i, sentence in enumerate(lines)]
     if found := evidence.get("certificate"):
         rows.append(("Certificate" if found["certified"] else "Not certified", found["words"]))
         rows += [("", sentence) for sentence in (*found["reasons"], *found["warnings"])]

@@ -30,6 +30,7 @@ from lawfit.records import FitStatus
 from lawfit.units import counted, format_lr, format_quantity
 from lawfit.words import tell, told
 from lawfit.words.answers import other_law_rows
+from lawfit.words.parts import law_labels
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -100,7 +101,7 @@ def fit(
         without_laws=without_law or (),
         at=at or (),
         critical_definition=critical_definition,
-        three_term=three_term,
+        on_request=("three_term",) if three_term else (),
     )
     if every:
         _fit_all(store, refit, verbose=verbose, as_json=as_json)
@@ -203,7 +204,7 @@ def _head(stored: Fit, payload: Mapping[str, Any]) -> RenderableType:
         rows.append(("" if law.get("lr_given_batch") else "lr at a batch", _at_batch_words(payload["lr_at_batch"])))
     rows += [("" if at else "Sizes", line) for at, line in enumerate(told(answering.size_words(stored)))]
     if payload.get("words"):  # a fit of another law
-        rows.append((LAW_NAMES.get(stored.kind, stored.kind), payload["words"]))
+        rows.append((law_labels().get(stored.kind, stored.kind), payload["words"]))
         rows += [("", line) for line in payload.get("lines") or []]
     rows.append(("Standing", status_words(stored.status)))
     if found := payload.get("certificate") if stored.kind == "lr_batch" else None:
@@ -247,7 +248,7 @@ def further_rows(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
     """A line for each further law: what it says, or what it would take."""
     laws, missing = payload.get("laws") or {}, payload.get("missing") or {}
     rows = []
-    for kind, name in LAW_NAMES.items():
+    for kind, name in law_labels().items():
         if kind in missing:
             rows.append((name, f"no law: {missing[kind]}"))
         elif kind in laws:
@@ -267,12 +268,6 @@ def _lent(law: Mapping[str, Any]) -> str:
     return "; in part from " + (f"published laws ({', '.join(law['lent_by'])})" if law["lent_by"] else "a vague prior")
 
 
-LAW_NAMES = {
-    "loss": "Loss",
-    "critical_batch": "Critical batch",
-    "timescale": "Weight decay",
-    "three_term": "Batch x steps",
-}
 _STATUS_WORDS = {
     "ok": "rests on these runs",
     "sparse": "exponents come (in part) from published laws or a vague prior; these runs set the level",

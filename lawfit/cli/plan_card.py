@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lawfit.cli.output import format_count, heading, pairs, plain, table, warning_list
+from lawfit.documents import Plan
 from lawfit.plots.html import Table
 from lawfit.plots.plan_routes import members_table, profiles_table, shares_words
 from lawfit.plots.plan_tables import (
@@ -20,13 +20,14 @@ from lawfit.plots.plan_tables import (
 )
 from lawfit.units import counted, format_lr
 from lawfit.words import told
-from lawfit.words.answers import FURTHER_NAMES, batch_range, further_words, is_simulated, recipe_words
+from lawfit.words.answers import batch_range, is_simulated, recipe_words
+from lawfit.words.parts import part_labels, part_words
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def plan_card(document: Mapping[str, Any]) -> list[RenderableType]:
+def plan_card(document: Plan) -> list[RenderableType]:
     """What `lawfit plan` shows: the plan, its settings, what else the budget buys, and what saving time costs."""
     document = told(document)
     recipe = document["recipe"]
@@ -45,14 +46,14 @@ def plan_card(document: Mapping[str, Any]) -> list[RenderableType]:
     return parts
 
 
-def _scale(document: Mapping[str, Any]) -> RenderableType:
+def _scale(document: Plan) -> RenderableType:
     found = scale_table(document)
     return table(found.columns, found.rows)
 
 
-def _settings(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _settings(document: Plan) -> list[tuple[str, str]]:
     said = document["settings"]
-    lr, batch = (said["recommendation"][name] for name in ("lr", "batch_tokens"))
+    lr, batch = said["recommendation"]["lr"], said["recommendation"]["batch_tokens"]
     rows = [("Expected cost", cost_words(document)), *third_rows(document)]
     if lr is not None:
         rows.append(
@@ -63,10 +64,10 @@ def _settings(document: Mapping[str, Any]) -> list[tuple[str, str]]:
         steps = document["plan"]["steps"]
         ends = batch_range(batch, f"{format_count(batch['low'])} to {format_count(batch['high'])}")
         rows.append(("Batch size", f"{batch['value']:,.0f} tokens per step{sequences} ({ends}), so {steps:,.0f} steps"))
-    return rows + [(label, words) for name, label in FURTHER_NAMES.items() if (words := further_words(said, name))]
+    return rows + [(label, words) for name, label in part_labels().items() if (words := part_words(said, name))]
 
 
-def _routes(document: Mapping[str, Any]) -> list[RenderableType]:
+def _routes(document: Plan) -> list[RenderableType]:
     if document["optimum"] is None:
         return []
     parts: list[RenderableType] = [
@@ -80,13 +81,13 @@ def _routes(document: Mapping[str, Any]) -> list[RenderableType]:
     return [*parts, plain(f"no route by IsoFLOP profiles: {document['missing']['isoflop']}")]
 
 
-def _time(document: Mapping[str, Any]) -> list[RenderableType]:
+def _time(document: Plan) -> list[RenderableType]:
     time = document["time"]
     if time is None:
         return [pairs([("In less time", f"not from these runs: {document['missing']['time']}")])]
     parts: list[RenderableType] = [
         heading("The same loss in less time: a larger batch takes fewer steps and more tokens"),
-        _table(batches_table(document)),
+        _table(batches_table(time)),
     ]
     if words := fastest_words(document):
         parts.append(plain(words))
@@ -94,13 +95,13 @@ def _time(document: Mapping[str, Any]) -> list[RenderableType]:
         parts += [
             plain(""),
             heading("Size and batch together: no other pair is better in both compute and serial time"),
-            _table(frontier_table(document)),
+            _table(frontier_table(time)),
             plain("serial time: as if every step took time in proportion to the size, however large its batch"),
         ]
     return parts
 
 
-def _evidence(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _evidence(document: Plan) -> list[tuple[str, str]]:
     evidence = document["evidence"]
     rows = [("Rests on", f"a loss law through the best run of {counted(evidence['scales'], 'scale')}")]
     if document["optimum"] is not None:

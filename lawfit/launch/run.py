@@ -70,12 +70,14 @@ class Plan:
         )
 
 
-def make_plan(sources: Sequence[Path | Pack], known: Collection[str], options: LaunchOptions) -> Plan:
+def make_plan(
+    sources: Sequence[Path | Pack], stored: Callable[[Sequence[str]], Collection[str]], options: LaunchOptions
+) -> Plan:
     """What is left to do; touches nothing.
 
     Parameters
     ----------
-    known : ids of runs that are stored already
+    stored : of ids of runs, those that are stored already
 
     Raises
     ------
@@ -87,7 +89,8 @@ def make_plan(sources: Sequence[Path | Pack], known: Collection[str], options: L
     asked = tuple(dict.fromkeys(run_id for pack in packs for run_id in task_of(pack).ids))
     _require_same_corpus(options.logs, corpus)
     in_logs = ended_runs(asked, options.logs)
-    have = {*(run_id for run_id in asked if run_id in known), *in_logs}
+    known = set(stored(asked))
+    have = {*known, *in_logs}
     gpus: tuple[str, ...] = ()
     machine = ""
     if not options.cpu and len(have) < len(asked):

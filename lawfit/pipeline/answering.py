@@ -7,11 +7,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from lawfit.ask import Target
+from lawfit.documents import Answer
 from lawfit.errors import NoFit, Unanswerable
 from lawfit.factors import asked_levels
 from lawfit.findings import Found, finding, joined
 from lawfit.pipeline.fitting import CRITICAL_BATCH, LOSS, LR_BATCH
-from lawfit.records import Fit, FitStatus, Json, Recipe
+from lawfit.records import Fit, FitStatus, Recipe
 
 if TYPE_CHECKING:
     from lawfit.storage import Store
@@ -23,9 +24,7 @@ NO_SETTINGS: Final = {
 }
 
 
-def answer(
-    fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit], *, asked_by_id: bool = False
-) -> dict[str, Json]:
+def answer(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit], *, asked_by_id: bool = False) -> Answer:
     """The recommendation of a fit, stored or in memory.
 
     Parameters

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lawfit.errors import FitError, NoFit, NotEnoughData
-from lawfit.findings import as_json, finding, joined
+from lawfit.factors import asked_levels
+from lawfit.findings import as_json, finding, finite, joined
 from lawfit.records import (
     Fit,
     FitStatus,
@@ -25,10 +26,11 @@ from lawfit.records import (
 from lawfit.settings import data_folder
 
 if TYPE_CHECKING:
-    from lawfit.estimate.all_laws import Evidence, FittedLaw, Squares
+    from lawfit.estimate.evidence import Evidence, Squares
     from lawfit.estimate.lr_batch.analysis import FitOptions
     from lawfit.estimate.observe.held import Held
     from lawfit.estimate.observe.steady_rate import Curves
+    from lawfit.kinds import FittedLaw
     from lawfit.laws.lenders import Lending
     from lawfit.storage import Store
 
@@ -47,9 +49,69 @@ class FittedRecipe:
     laws: tuple[Fit, ...]  # of the loss, critical batch, weight decay
 
 
+def refit(
+    store: Store,
+    recipe: str | None = None,
+    *,
+    options: FitOptions | None = None,
+    without_laws: Sequence[str] = (),
+    at: Sequence[str] = (),
+    critical_definition: str = "",
+    on_request: Sequence[str] = (),
+    progress: Callable[[str, float], None] | None = None,
+) -> Fit:
+    """Fit every law that a recipe's data support, and store each. The same data, options and code give the same fits.
+
+    Returns the fit of learning rate and batch, which names the others (`laws` and `missing` of its payload); of a
+    recipe without a finished run, the first of the laws that it has. `on_request` names kinds of law that
+    take seconds and are fitted only when asked for: ``three_term``, the surface L(N, batch, steps).
+
+    `without_laws` names published laws that must lend nothing to any of them, beside those of the options; all that was
+    fitted on the same runs is withheld with them. `at` asks for levels of settings that vary inside the recipe, each as
+    ``NAME=VALUE``; of the others one is chosen (`estimate.observe.held`). `critical_definition` is what a critical
+    batch is also stated by (`laws.critical_batch.Definition.parse`); Zhang's where nothing is said.
+
+    Raises
+    ------
+    NoRecipe
+        There is none of that name, or several to choose from.
+    UnknownLaw
+        `without_laws` names a law that is not in the catalogue.
+    NotEnoughData
+        No run finished, and nothing else could be fitted either; `UnknownLevel` where none has a level asked for.
+    ValueError
+        `at` contradicts itself, or `critical_definition` is none.
+    """
+    if critical_definition:
+        from lawfit.estimate.lr_batch.analysis import FitOptions
+
+        options = replace(options or FitOptions(), critical_definition=critical_definition)
+    if at:
+        from lawfit.estimate.lr_batch.analysis import FitOptions
+
+        asked = tuple(f"{name}={value}" for name, value in asked_levels(at))
+        options = replace(options or FitOptions(), at=asked)
+    if without_laws:
+        from lawfit.estimate.lr_batch.analysis import FitOptions
+
+        options = options or FitOptions()
+        options = replace(options, without_laws=tuple(dict.fromkeys((*options.without_laws, *without_laws))))
+    chosen = store.recipe(recipe)
+    fitted = fit_evidence(
+        chosen,
+        evidence_of(store, chosen),
+        options=options,
+        on_request=on_request,
+        sister=critical_batch_of_a_sister(store, chosen),
+        progress=progress,
+    )
+    store.put_refit(fitted.laws, fitted.fit, fitted.optima)
+    return store.fit((fitted.fit or fitted.laws[0]).id)
+
+
 def evidence_of(store: Store, recipe: Recipe) -> Evidence:
     """All that the store holds of one recipe."""
-    from lawfit.estimate.all_laws import CURVE_METRICS, Evidence
+    from lawfit.estimate.evidence import CURVE_METRICS, Evidence
     from lawfit.estimate.observe.steady_rate import is_rate
     from lawfit.laws.rate_falls import Falls, falls
 
@@ -111,7 +173,7 @@ def fit_evidence(
     evidence: Evidence,
     *,
     options: FitOptions | None = None,
-    three_term: bool = False,
+    on_request: Sequence[str] = (),
     sister: Fit | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> FittedRecipe:
@@ -119,6 +181,7 @@ def fit_evidence(
 
     Parameters
     ----------
+    on_request : kinds of law that take seconds, such as ``three_term``
     sister : a critical batch of another recipe, that stands in where this one has none
 
     Raises
@@ -128,8 +191,9 @@ def fit_evidence(
     FitError
         No law could be fitted to the runs, neither of the learning rate nor any other.
     """
-    from lawfit.estimate.all_laws import evidence_hash, finite, fit_all_laws
+    from lawfit.estimate.evidence import evidence_hash
     from lawfit.estimate.lr_batch.analysis import FitOptions
+    from lawfit.kinds.fitting import fit_all_laws
     from lawfit.laws.critical_batch import ZHANG, Definition
     from lawfit.laws.lenders import lending_to
 
@@ -137,7 +201,7 @@ def fit_evidence(
     report("further laws", 0.0)
     lending = lending_to(recipe, options.without_laws)
     also = Definition.parse(options.critical_definition)
-    found = fit_all_laws(evidence, at=options.at, also=also, three_term=three_term, without_laws=lending.without)
+    found = fit_all_laws(evidence, at=options.at, also=also, on_request=on_request, without_laws=lending.without)
     data, code = evidence_hash(evidence), code_version()
     stated: dict[str, Json] = {"without_laws": list(options.without_laws)}
     stated |= {"at": list(options.at)} if options.at else {}
@@ -299,6 +363,6 @@ def code_version() -> str:
 
     here = Path(__file__).parent.parent
     content = b"".join(
-        path.read_bytes() for room in ("estimate", "laws") for path in sorted((here / room).rglob("*.py"))
+        path.read_bytes() for room in ("estimate", "kinds", "laws") for path in sorted((here / room).rglob("*.py"))
     )
     return f"{__version__}+{hashlib.sha256(content + (data_folder() / 'laws.toml').read_bytes()).hexdigest()[:8]}"

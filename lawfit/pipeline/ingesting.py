@@ -201,3 +201,20 @@ def _homes(store: Store, keys: Set[str], recipe: str | None, file: str) -> dict[
                 raise LogFormatError(f"{file}: run '{key}' is in the recipes {both}; say which with --recipe")
             homes[key] = (candidate, batch_tokens)
     return homes
+
+
+def ingest(store: Store, path: str | Path, options: IngestOptions | None = None) -> IngestReport:
+    """Read a table of runs, the trainer's logs, or a table of curves, and put it into the store, in one transaction.
+
+    Curves of logs follow in a transaction of their own: where that fails, the same ingest again adds what is missing.
+
+    Raises
+    ------
+    LogFormatError
+        The file as a whole cannot be taken.
+    RecipeConflict
+        The recipe name that was asked for holds other settings in the store.
+    """
+    from lawfit.ingest import IngestOptions
+
+    return store_source(store, read_source(path, options or IngestOptions()))

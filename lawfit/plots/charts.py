@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from lawfit.documents import Answer
 from lawfit.plots.backtest import Backtest, backtest_figure, backtest_numbers
 from lawfit.plots.costs import Costs, cost_figure, cost_numbers
-from lawfit.plots.further import law_figure, law_numbers, law_rows
 from lawfit.plots.html import Chart, Choice, Table
+from lawfit.plots.law import law_figure, law_numbers, law_rows
 from lawfit.plots.scaling import Scaling, scaling_figure, scaling_numbers
 from lawfit.plots.surface import CellSurface, best_shown_cell, surface_figure, surface_numbers
 from lawfit.units import format_lr, format_percent, format_quantity
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from lawfit.records import Fit
 
 
-def scaling_choice(fit: Fit, document: Mapping[str, Any], quantity: str) -> Choice:
+def scaling_choice(fit: Fit, document: Answer, quantity: str) -> Choice:
     """Best learning rate, or batch, against tokens and against parameters."""
     charts = []
     for along in ("tokens", "params"):
@@ -45,7 +46,7 @@ def scaling_choice(fit: Fit, document: Mapping[str, Any], quantity: str) -> Choi
     return Choice(id=f"along-{quantity.replace('_', '-')}", label="Against", charts=tuple(charts))
 
 
-def cost_charts(fit: Fit, document: Mapping[str, Any]) -> tuple[Chart, ...]:
+def cost_charts(fit: Fit, document: Answer) -> tuple[Chart, ...]:
     """What being wrong costs, for what is recommended (a given batch has no cost figure)."""
     quantities = ["lr"] if document["target"].get("batch_tokens") else ["lr", "batch_tokens"]
     charts = []
@@ -112,15 +113,8 @@ def backtest_choice(fit: Fit) -> Choice | None:
     return Choice(id="backtests", label="Leaving out", charts=tuple(charts))
 
 
-def law_charts(laws: Mapping[str, Fit], document: Mapping[str, Any]) -> tuple[Chart, ...]:
+def law_charts(laws: Mapping[str, Fit], document: Answer) -> tuple[Chart, ...]:
     """The laws behind weight decay, critical batch size and expected loss, as far as the recipe has them."""
-    captions = {
-        "weight_decay": "Dots: the best timescale of each of your scales that shows one. Weight decay follows from it, "
-        "with batch, learning rate and tokens.",
-        "critical_batch": "Dots: critical batch sizes measured on your runs, with their own intervals.",
-        "expected_loss": "Dots: the best run of each of your scales; thin lines: the law at their sizes. Thick "
-        f"line: the law at the target's {format_quantity(document['target']['params'])} parameters.",
-    }
     found = []
     for chart in law_numbers(laws, document):
         columns = ("from", "scale", chart.y_label.lower(), f"{100 * chart.level:g} % interval")
@@ -128,7 +122,7 @@ def law_charts(laws: Mapping[str, Fit], document: Mapping[str, Any]) -> tuple[Ch
             Chart(
                 id=f"law-{chart.name.replace('_', '-')}",
                 title=chart.title,
-                caption=f"{captions[chart.name]} Band: {100 * chart.level:g} % interval. Diamond: your target.",
+                caption=f"{chart.caption} Band: {100 * chart.level:g} % interval. Diamond: your target.",
                 figure=law_figure(chart),
                 table=Table(columns=columns, rows=law_rows(chart), numbers=columns[2:], strong=0),
             )

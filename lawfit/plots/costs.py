@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lawfit.advise.draws import Worlds, draw_worlds
 from lawfit.advise.regret import at_batch, best_setting, expected_regret
+from lawfit.documents import Answer, given, setting_of
 from lawfit.estimate.lr_batch.valley import best_lr_shift, excess
 from lawfit.plots import style
 from lawfit.units import format_lr, format_percent, format_quantity
@@ -46,18 +47,18 @@ class Costs:
     zones: Mapping[str, tuple[float, float]]  # cost -> range
 
 
-def cost_numbers(fit: Fit, document: Mapping[str, Any], quantity: str) -> Costs:
+def cost_numbers(fit: Fit, document: Answer, quantity: str) -> Costs:
     """Loss given up around the recommendation.
 
     The learning rate varies at the recommended batch; the batch varies with the learning rate that is best for it.
     """
     if quantity not in QUANTITY_WORDS:
         raise ValueError(f"no cost figure of '{quantity}'")
-    said, target = document["recommendation"][quantity], document["target"]
+    said, target = setting_of(document["recommendation"], quantity), document["target"]
     worlds = draw_worlds(fit.payload["model"], target["params"], target["tokens"])
-    log_lr = math.log(document["recommendation"]["lr"]["value"])
-    log_batch = math.log(document["recommendation"]["batch_tokens"]["value"])
-    if document["recommendation"]["lr"].get("at_batch"):
+    lr, batch = given(document["recommendation"]["lr"]), given(document["recommendation"]["batch_tokens"])
+    log_lr, log_batch = math.log(lr["value"]), math.log(batch["value"])
+    if lr.get("at_batch"):
         worlds = at_batch(worlds, log_batch)
     zones = {cost: (zone[0], zone[1]) for cost, zone in said["cheap_zone"].items() if zone is not None}
     ends = [said["value"], said["low"], said["high"], *(end for zone in zones.values() for end in zone)]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from lawfit.documents import Answer, Plan
 from lawfit.plots.backtest import backtest_figure, backtest_numbers
 from lawfit.plots.costs import cost_figure, cost_numbers
 from lawfit.plots.scaling import scaling_figure, scaling_numbers
@@ -44,7 +45,7 @@ def plot_surface(fit: Fit, runs: Observations | Sequence[Run], cell: int | None 
     return surface_figure(surface_numbers(fit.payload, observed, chosen))
 
 
-def plot_scaling(fit: Fit, prediction: Mapping[str, Any], quantity: str = "lr", along: str = "tokens") -> Figure:
+def plot_scaling(fit: Fit, prediction: Answer, quantity: str = "lr", along: str = "tokens") -> Figure:
     """How the best learning rate ("lr") or batch ("batch_tokens") moves along "tokens" or "params", up to the target.
 
     `prediction` is the document of a recommendation made from `fit`.
@@ -52,7 +53,7 @@ def plot_scaling(fit: Fit, prediction: Mapping[str, Any], quantity: str = "lr", 
     return scaling_figure(scaling_numbers(fit, prediction, quantity, along))
 
 
-def plot_costs(fit: Fit, prediction: Mapping[str, Any], quantity: str = "lr") -> Figure:
+def plot_costs(fit: Fit, prediction: Answer, quantity: str = "lr") -> Figure:
     """What another learning rate ("lr") or batch ("batch_tokens") than the recommended one would cost at the target."""
     return cost_figure(cost_numbers(fit, prediction, quantity))
 
@@ -72,7 +73,7 @@ def plot_backtest(fit: Fit, split: int = 0) -> Figure:
     return backtest_figure(splits[split])
 
 
-def plot_plan(fit: Fit, document: Mapping[str, Any], kind: str = "valley") -> Figure:
+def plot_plan(fit: Fit, document: Plan, kind: str = "valley") -> Figure:
     """A figure of a plan: the loss along its budget ("valley"), the plan among the runs ("plane"), "routes" or "time".
 
     "routes" has the best size of each compute by every form of the law and by IsoFLOP profiles.
@@ -101,7 +102,7 @@ def plot_plan(fit: Fit, document: Mapping[str, Any], kind: str = "valley") -> Fi
         raise ValueError(f"there is no figure '{kind}' of a plan; there are valley, plane, routes, time")
     if document["time"] is None:
         raise ValueError(tell(document["missing"]["time"]))
-    return time_figure(document)
+    return time_figure(document["time"])
 
 
 def plot_runs(runs: Sequence[Run]) -> Figure | None:

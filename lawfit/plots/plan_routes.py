@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lawfit.advise.loss_belief import profiles
 from lawfit.advise.planning_optimum import optimal_path
 from lawfit.advise.planning_routes import told
+from lawfit.documents import Plan, given
 from lawfit.estimate.loss.isoflop import ISOFLOP, IsoFlop
 from lawfit.plots import style
 from lawfit.plots.html import Table
@@ -42,7 +43,7 @@ class RoutesChart:
     interval: tuple[float, float] | None
 
 
-def member_name(row: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> str:
+def member_name(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     """A form as people call it, with its window where it takes part with two."""
     if row["form"] == ISOFLOP:
         return "IsoFLOP profiles"
@@ -51,17 +52,17 @@ def member_name(row: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> str:
     return form_name(row["form"]) + (", larger runs" if larger else "")
 
 
-def shares_words(document: Mapping[str, Any]) -> str:
+def shares_words(document: Plan) -> str:
     """What the shares of the routes go by."""
-    if any(row["error_factor"] is not None for row in document["optimum"]["forms"]):
+    if any(row["error_factor"] is not None for row in given(document["optimum"])["forms"]):
         near = "how near each, fitted to the smaller runs, foretold the best sizes (not the losses) of the larger ones"
         return f"{near}; profiles count as one route, all forms as another"
     return "how well each, fitted to the smaller runs, foretold the losses of the larger ones"
 
 
-def members_table(document: Mapping[str, Any]) -> Table:
+def members_table(document: Plan) -> Table:
     """Each member of the average with its share, how it fared inside the runs, and what it says alone."""
-    optimum = document["optimum"]
+    optimum = given(document["optimum"])
     level = f"{100 * optimum['params']['level']:g} % interval"
     columns = ("route", "share", "off inside the runs", "parameters", level, "exponent")
     rows = [
@@ -79,8 +80,8 @@ def members_table(document: Mapping[str, Any]) -> Table:
     if len(rows) > 1:
         alone = optimum["params_by_forms"]
         share = sum(row["share"] for row in optimum["forms"] if row["form"] != ISOFLOP)
-        rows.append(("forms together", f"{share:.0%}", "", format_quantity(alone["value"]), _ends(alone), ""))
-    if part := document["isoflop"]:
+        rows.append(("forms together", f"{share:.0%}", "", format_quantity(given(alone["value"])), _ends(alone), ""))
+    if part := document.get("isoflop"):
         own = next((row for row in optimum["forms"] if row["form"] == ISOFLOP), None)
         factor = None if own is None else own["error_factor"]
         exponent = part["params_exponent"]
@@ -99,9 +100,10 @@ def members_table(document: Mapping[str, Any]) -> Table:
     return Table(columns=columns, rows=tuple(rows), numbers=columns[1:4], strong=len(rows) - 1)
 
 
-def profiles_table(document: Mapping[str, Any]) -> Table:
+def profiles_table(document: Plan) -> Table:
     """The minimum of each profile."""
-    columns = ("budget, FLOPs", "sizes", "best size", f"{100 * document['isoflop']['params']['level']:g} % interval")
+    part = given(document.get("isoflop"))
+    columns = ("budget, FLOPs", "sizes", "best size", f"{100 * part['params']['level']:g} % interval")
     return Table(
         columns=columns,
         rows=tuple(
@@ -111,7 +113,7 @@ def profiles_table(document: Mapping[str, Any]) -> Table:
                 format_quantity(row["params"]),
                 _ends(row),
             )
-            for row in document["isoflop"]["budgets"]
+            for row in part["budgets"]
         ),
         numbers=columns[:3],
     )
@@ -128,9 +130,9 @@ def _ends(part: Mapping[str, Any]) -> str:
     return f"{format_quantity(part['low'])} to {format_quantity(part['high'])}"
 
 
-def routes_numbers(fit: Fit, document: Mapping[str, Any]) -> RoutesChart:
+def routes_numbers(fit: Fit, document: Plan) -> RoutesChart:
     """Best sizes by every member from the cheapest run to beyond the budget, with the minima of profiles."""
-    optimum = document["optimum"]
+    optimum = given(document["optimum"])
     belief = belief_of(fit, document)
     served = document["asked"].get("inference_tokens", 0.0)
     low, high = belief.scales["flops"]
@@ -146,20 +148,20 @@ def routes_numbers(fit: Fit, document: Mapping[str, Any]) -> RoutesChart:
     )
     found = profiles(fit)
     shown, line = np.empty((0, 4)), np.empty((3, 0))
-    if document["isoflop"] and isinstance(found, IsoFlop):
-        rows = document["isoflop"]["budgets"]
+    if (part := document.get("isoflop")) and isinstance(found, IsoFlop):
+        rows = part["budgets"]
         shown = np.array([[row[name] for name in ("flops", "params", "low", "high")] for row in rows], dtype=float)
         said = (found.at(float(c), belief.level) for c in flops)
         line = np.array([(value, *told(low, high)) for value, low, high in said]).T
     ends = optimum["params"]
-    known = ends["low"] is not None and ends["high"] is not None
+    low_end, high_end = ends["low"], ends["high"]
     return RoutesChart(
         flops=flops,
         members=members,
         profiles=shown,
         line=line,
         plan=(optimum["flops"], ends["value"]),
-        interval=(ends["low"], ends["high"]) if known else None,
+        interval=None if low_end is None or high_end is None else (low_end, high_end),
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from lawfit.documents import Plan
+from lawfit.documents.plan import TimePart
 from lawfit.plots.html import Chart, Table, chart_html, list_html, pairs_html, table_html, tag, text
 from lawfit.plots.plan_routes import (
     members_table,
@@ -27,7 +29,8 @@ from lawfit.plots.planning import plane_figure, plane_numbers, time_figure, vall
 from lawfit.plots.sections import simulated_banner
 from lawfit.units import counted, format_lr, format_quantity
 from lawfit.words import told
-from lawfit.words.answers import FURTHER_NAMES, batch_range, further_words, recipe_words
+from lawfit.words.answers import batch_range, recipe_words
+from lawfit.words.parts import part_labels, part_words
 
 if TYPE_CHECKING:
     from lawfit.records import Fit
@@ -42,7 +45,7 @@ GLOSSARY: Final = (
 )
 
 
-def plan_sections(fit: Fit, document: Mapping[str, Any]) -> str:
+def plan_sections(fit: Fit, document: Plan) -> str:
     """Everything about one plan, in the order in which one asks; `fit` is that of the loss."""
     document = told(document)
     return "".join(
@@ -65,7 +68,7 @@ def plan_sections(fit: Fit, document: Mapping[str, Any]) -> str:
     )
 
 
-def _answer(document: Mapping[str, Any]) -> str:
+def _answer(document: Plan) -> str:
     plan, optimum, said = document["plan"], document["optimum"], document["settings"]
     values = _value("Parameters", format_quantity(plan["params"]), "", optimum and optimum["params"])
     values += _value("Training tokens", format_quantity(plan["tokens"]), "", optimum and optimum["tokens"])
@@ -94,9 +97,9 @@ def _value(name: str, value: str, unit: str, part: Mapping[str, Any] | None, *, 
     return tag("div", head + (pairs_html(rows) if rows else ""), class_="quantity")
 
 
-def _settings(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _settings(document: Plan) -> list[tuple[str, str]]:
     plan, optimum, said = document["plan"], document["optimum"], document["settings"]
-    lr, batch = (said["recommendation"][name] for name in ("lr", "batch_tokens"))
+    lr, batch = said["recommendation"]["lr"], said["recommendation"]["batch_tokens"]
     rows = [("Chosen", f"{plan['why']}: {format_quantity(plan['tokens_per_param'])} tokens per parameter")]
     if optimum is not None:
         for share, words in (("0.001", "Costs < 0.1 %"), ("0.01", "Costs < 1 %")):
@@ -111,10 +114,10 @@ def _settings(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     if batch is not None:
         ends = batch_range(batch, f"{format_quantity(batch['low'])} to {format_quantity(batch['high'])}")
         rows.append(("Batch size", f"{batch['value']:,.0f} tokens per step ({ends}), so {plan['steps']:,.0f} steps"))
-    return rows + [(label, words) for name, label in FURTHER_NAMES.items() if (words := further_words(said, name))]
+    return rows + [(label, words) for name, label in part_labels().items() if (words := part_words(said, name))]
 
 
-def plan_charts(fit: Fit, document: Mapping[str, Any]) -> tuple[Chart, ...]:
+def plan_charts(fit: Fit, document: Plan) -> tuple[Chart, ...]:
     """Loss along the budget, the plan among the runs, and time against compute where a critical batch is known."""
     valley, plane = valley_numbers(fit, document), plane_numbers(fit, document)
     level = f"{100 * valley.level:g} %"
@@ -138,23 +141,23 @@ def plan_charts(fit: Fit, document: Mapping[str, Any]) -> tuple[Chart, ...]:
             table=_runs_table(plane.runs.tolist(), document),
         ),
     ]
-    if document["time"] is not None:
-        charts.append(_time_chart(document))
+    if (time := document["time"]) is not None:
+        charts.append(_time_chart(time))
     return tuple(charts)
 
 
-def _time_chart(document: Mapping[str, Any]) -> Chart:
+def _time_chart(time: TimePart) -> Chart:
     return Chart(
         id="plan-time",
         title="Compute against time, at the plan's loss",
         caption="A larger batch takes fewer steps in a row and more tokens. Blue: no other pair of size and batch is "
         "better in both; smaller models, trained longer, bear larger batches.",
-        figure=time_figure(document),
-        table=frontier_table(document) if document["time"]["frontier"] else batches_table(document),
+        figure=time_figure(time),
+        table=frontier_table(time) if time["frontier"] else batches_table(time),
     )
 
 
-def _choices(fit: Fit, document: Mapping[str, Any]) -> str:
+def _choices(fit: Fit, document: Plan) -> str:
     charts = "".join(chart_html(chart) for chart in plan_charts(fit, document)[:2])
     body = tag("h2", "What else the budget buys", id="plan-choices")
     lead = "The same compute on other sizes; and what each size needs to reach the plan's loss."
@@ -167,7 +170,7 @@ def _choices(fit: Fit, document: Mapping[str, Any]) -> str:
     return tag("section", body, aria_labelledby="plan-choices")
 
 
-def _routes(fit: Fit, document: Mapping[str, Any]) -> str:
+def _routes(fit: Fit, document: Plan) -> str:
     """The best size by each form of the law and by profiles, side by side; nothing where no optimum is known."""
     if document["optimum"] is None:
         return ""
@@ -197,7 +200,7 @@ def _run_words(run: Mapping[str, Any]) -> str:
     return words + (f": the best size then within a factor {run['known']:.2g} either way" if run["known"] else "")
 
 
-def _time(document: Mapping[str, Any]) -> str:
+def _time(document: Plan) -> str:
     body = tag("h2", "The same loss in less time", id="plan-time-title")
     time = document["time"]
     if time is None:
@@ -207,12 +210,12 @@ def _time(document: Mapping[str, Any]) -> str:
     body += tag("p", text(_sentence(lead)), class_="lead")
     if words := fastest_words(document):
         body += tag("p", text(_sentence(words)))
-    body += table_html(batches_table(document), "Batches for the plan's loss")
-    body += chart_html(_time_chart(document))
+    body += table_html(batches_table(time), "Batches for the plan's loss")
+    body += chart_html(_time_chart(time))
     return tag("section", body, aria_labelledby="plan-time-title")
 
 
-def _runs_table(points: list[list[float]], document: Mapping[str, Any]) -> Table:
+def _runs_table(points: list[list[float]], document: Plan) -> Table:
     plan = document["plan"]
     rows = [("plan", format_quantity(plan["params"]), format_quantity(plan["tokens"]))]
     rows += [("your runs", format_quantity(n), format_quantity(d)) for n, d in points]
@@ -220,7 +223,7 @@ def _runs_table(points: list[list[float]], document: Mapping[str, Any]) -> Table
     return Table(columns=columns, rows=tuple(rows), numbers=columns[1:], strong=0)
 
 
-def _evidence(document: Mapping[str, Any]) -> str:
+def _evidence(document: Plan) -> str:
     evidence, recipe = document["evidence"], document["recipe"]
     pairs = [
         ("Recipe", f"{recipe['name']} ({recipe_words(recipe) or 'nothing known of what it holds fixed'})"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from lawfit.documents import Plan, given
+from lawfit.documents.plan import TimePart
 from lawfit.plots.html import Table
 from lawfit.units import format_duration, format_flops, format_percent, format_quantity
 from lawfit.words.advice import third_words
@@ -12,7 +14,7 @@ from lawfit.words.advice import third_words
 LEVELS: Final = ("0.001", "0.01")  # cheap zones, as the document keys them
 
 
-def budget_words(document: Mapping[str, Any]) -> list[str]:
+def budget_words(document: Plan) -> list[str]:
     """The compute, what it counts, and what it is in GPU time."""
     budget, asked = document["budget"], document["asked"]
     convention = budget["convention"]
@@ -33,11 +35,11 @@ def budget_words(document: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def scale_table(document: Mapping[str, Any]) -> Table:
+def scale_table(document: Plan) -> Table:
     """Parameters, tokens and loss of the plan, with intervals and what being off costs."""
     plan, optimum = document["plan"], document["optimum"]
-    loss = document["settings"]["expected_loss"] or {}
-    shown = "-" if not loss else _four(loss["value"])
+    loss = document["settings"]["expected_loss"]
+    shown = "-" if loss is None else _four(loss["value"])
     rows = [
         (
             "Plan",
@@ -60,16 +62,13 @@ def scale_table(document: Mapping[str, Any]) -> Table:
                 _four(optimum["loss"]["value"]),
             )
         )
-        spread = optimum["loss"]
-    else:
-        spread = loss
     rows.append(
         (
             f"{100 * optimum['params']['level']:g} % interval",
             _given(document, "params", _range(optimum["params"], format_quantity)),
             _given(document, "tokens", _range(optimum["tokens"], format_quantity)),
             _range(optimum["tokens_per_param"], _three),
-            _range(spread, _four),
+            _range(optimum["loss"] if _of_ones_own(document) else loss, _four),
         )
     )
     for share in LEVELS:
@@ -78,28 +77,28 @@ def scale_table(document: Mapping[str, Any]) -> Table:
     return Table(columns=columns, rows=tuple(rows), numbers=())
 
 
-def _of_ones_own(document: Mapping[str, Any]) -> bool:
+def _of_ones_own(document: Plan) -> bool:
     """Whether a size or tokens were given for a budget, and not the budget looked for that they are best of."""
-    return bool(document["asked"].keys() & {"params", "tokens"}) and "budget" not in document["optimum"]
+    return bool(document["asked"].keys() & {"params", "tokens"}) and "budget" not in (document["optimum"] or {})
 
 
-def _given(document: Mapping[str, Any], name: str, words: str) -> str:
+def _given(document: Plan, name: str, words: str) -> str:
     """The interval of what was asked from is none."""
-    return "given" if "budget" in document["optimum"] and document["asked"].get(name) else words
+    return "given" if "budget" in (document["optimum"] or {}) and document["asked"].get(name) else words
 
 
-def cost_words(document: Mapping[str, Any]) -> str:
+def cost_words(document: Plan) -> str:
     """What the plan costs against the best split, and what not knowing that split costs."""
     optimum, plan = document["optimum"], document["plan"]
     if optimum is None:
         return "not known: these runs do not say how this budget is best split"
     best = not (document["asked"].get("inference_tokens") or _of_ones_own(document))
-    if best or plan["cost"] < 5e-5:
+    if best or plan["cost"] is None or plan["cost"] < 5e-5:
         return f"{format_percent(optimum['expected_regret'])} of the loss, on average over what the runs leave open"
     return f"{format_percent(plan['cost'])} of the loss against the best split of this budget"
 
 
-def alternatives_table(document: Mapping[str, Any]) -> Table:
+def alternatives_table(document: Plan) -> Table:
     """Other sizes for the same budget; then what each needs for the plan's loss."""
     rows = document["alternatives"]
     level = f"{100 * document['asked']['level']:g} % interval"
@@ -124,9 +123,9 @@ def alternatives_table(document: Mapping[str, Any]) -> Table:
     )
 
 
-def batches_table(document: Mapping[str, Any]) -> Table:
+def batches_table(time: TimePart) -> Table:
     """Batches that reach the plan's loss: more compute, fewer steps in a row."""
-    rows = document["time"]["batches"]
+    rows = time["batches"]
     timed = rows[0]["seconds"] is not None
     columns: tuple[str, ...] = ("batch, tokens", "of critical", "tokens", "steps", "compute")
     columns += ("its interval", "serial time")
@@ -141,7 +140,7 @@ def batches_table(document: Mapping[str, Any]) -> Table:
             if i == 0 or row["compute_ratio_low"] is None or row["compute_ratio_high"] is None
             else f"{row['compute_ratio_low']:.2f}x to {row['compute_ratio_high']:.2f}x",
             _share(row["time_ratio"]),
-            *((format_duration(row["seconds"]),) if timed else ()),
+            *((format_duration(given(row["seconds"])),) if timed else ()),
         )
         for i, row in enumerate(rows)
     ]
@@ -149,7 +148,7 @@ def batches_table(document: Mapping[str, Any]) -> Table:
     return Table(columns=columns, rows=tuple(texts), numbers=(*columns[:5], *columns[6:]), strong=0)
 
 
-def frontier_table(document: Mapping[str, Any]) -> Table:
+def frontier_table(time: TimePart) -> Table:
     """Sizes and batches that no other pair beats in both compute and serial time."""
     columns = ("parameters", "tokens", "batch, tokens", "steps", "compute", "serial time")
     return Table(
@@ -163,21 +162,22 @@ def frontier_table(document: Mapping[str, Any]) -> Table:
                 f"{row['compute_ratio']:.2f}x",
                 _share(row["time_ratio"]),
             )
-            for row in document["time"]["frontier"]
+            for row in time["frontier"]
         ),
         numbers=columns,
     )
 
 
-def fastest_words(document: Mapping[str, Any]) -> str:
+def fastest_words(document: Plan) -> str:
     """The quickest batch on the machines that were described; empty where they were not."""
-    time, asked = document["time"], document["asked"]
+    time, asked = given(document["time"]), document["asked"]
     fastest = time["fastest"]
     if fastest is not None:
         return (
             f"a batch of {format_quantity(fastest['batch_tokens'])} tokens is the fastest at "
-            f"{format_quantity(time['tokens_per_second'])} tokens/s and no step under {time['step_seconds']:g} s: "
-            f"{format_duration(fastest['seconds'])}, {fastest['compute_ratio']:.2f}x the compute"
+            f"{format_quantity(given(time['tokens_per_second']))} tokens/s and no step under "
+            f"{time['step_seconds']:g} s: "
+            f"{format_duration(given(fastest['seconds']))}, {fastest['compute_ratio']:.2f}x the compute"
         )
     if time["tokens_per_second"] is not None:
         return (
@@ -203,7 +203,7 @@ def _share(ratio: float) -> str:
     return f"{100 * ratio:.3g} %"
 
 
-def _range(part: Mapping[str, Any], write: Any) -> str:
+def _range(part: Mapping[str, Any] | None, write: Any) -> str:
     if not part or (part["low"] is None and part["high"] is None):
         return "no interval" if part else "-"
     return _span(part["low"], part["high"], write)
@@ -223,7 +223,7 @@ def _four(value: float) -> str:
     return f"{value:.4g}"
 
 
-def third_rows(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+def third_rows(document: Plan) -> list[tuple[str, str]]:
     """What the plan says of repeated tokens and of experts."""
     rows = []
     if part := document.get("third"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from lawfit.advise.loss_belief import LossBelief
 from lawfit.advise.planning_optimum import FLOPS_PER_SERVED_TOKEN, OptimalPath, optimal_path, tokens_for
-from lawfit.advise.third_input import asked_for
 from lawfit.ask import THIRD_INPUTS, ThirdInputs
+from lawfit.documents import Plan
+from lawfit.documents.plan import TimePart, TimeRow
+from lawfit.kinds.third_input import asked_for
 from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
 from lawfit.plots import style
-from lawfit.units import format_flops, format_quantity
-from lawfit.words.answers import scale_words
+from lawfit.units import format_flops, format_quantity, format_scale
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -64,7 +65,7 @@ class PlaneChart:
     y: tuple[float, float]
 
 
-def valley_numbers(fit: Fit, document: Mapping[str, Any]) -> ValleyChart:
+def valley_numbers(fit: Fit, document: Plan) -> ValleyChart:
     """Loss along the plan's budget, over the sizes that its interval and its alternatives span."""
     belief, optimum, plan = belief_of(fit, document), document["optimum"], document["plan"]
     sizes = [row["params"] for row in document["alternatives"]]
@@ -76,7 +77,7 @@ def valley_numbers(fit: Fit, document: Mapping[str, Any]) -> ValleyChart:
     params, tokens = params[tokens >= 1], tokens[tokens >= 1]
     said = [belief.predict(float(n), float(d)) for n, d in zip(params, tokens, strict=True)]
     low, high = np.array([(each.low, each.high) for each in said], dtype=float).T
-    known = optimum is not None and "budget" not in optimum and optimum["params"]["low"] is not None
+    ends = None if optimum is None or "budget" in optimum else (optimum["params"]["low"], optimum["params"]["high"])
     stated = belief.predict(plan["params"], plan["tokens"]).value  # the plan's; other sizes are told beside it
     level = np.log(stated) - belief.centre([plan["params"]], [plan["tokens"]])[0]
     return ValleyChart(
@@ -87,12 +88,12 @@ def valley_numbers(fit: Fit, document: Mapping[str, Any]) -> ValleyChart:
         high=high,
         level=document["asked"]["level"],
         plan=(plan["params"], stated),
-        interval=(optimum["params"]["low"], optimum["params"]["high"]) if known else None,
+        interval=None if ends is None or ends[0] is None or ends[1] is None else (ends[0], ends[1]),
         zones={} if optimum is None else {cost: (ends[0], ends[1]) for cost, ends in optimum["cheap_zone"].items()},
     )
 
 
-def plane_numbers(fit: Fit, document: Mapping[str, Any]) -> PlaneChart:
+def plane_numbers(fit: Fit, document: Plan) -> PlaneChart:
     """The plan among one's runs: lines of equal loss, the compute-optimal path and the budget."""
     belief, plan = belief_of(fit, document), document["plan"]
     here = np.array([[plan["params"], plan["tokens"]]])
@@ -124,7 +125,7 @@ def plane_numbers(fit: Fit, document: Mapping[str, Any]) -> PlaneChart:
     )
 
 
-def belief_of(fit: Fit, document: Mapping[str, Any]) -> LossBelief:
+def belief_of(fit: Fit, document: Plan) -> LossBelief:
     asked = ThirdInputs(**{name: document["asked"][name] for name in THIRD_INPUTS if name in document["asked"]})
     third = asked_for(fit.payload, asked, document["asked"].get("tokens"))
     return LossBelief.of(fit, document["asked"]["level"], third)
@@ -160,7 +161,7 @@ def valley_figure(chart: ValleyChart) -> Figure:
         low = {**line, "y": chart.low.tolist(), "line": {"width": 0}, "showlegend": False}
         traces += [low, {**low, "y": chart.high.tolist(), "fill": "tonexty", "fillcolor": style.colour("band")}]
     words = [
-        f"{scale_words(n, d)}<br>{y:.4g} nats per token"
+        f"{format_scale(n, d)}<br>{y:.4g} nats per token"
         for n, d, y in zip(chart.params, chart.tokens, chart.loss, strict=True)
     ]
     traces.append(
@@ -251,11 +252,11 @@ def plane_figure(chart: PlaneChart) -> Figure:
                 "color": style.colour("ours"),
                 "line": {"color": style.colour("paper"), "width": 1.2},
             },
-            "text": [scale_words(n, d) for n, d in chart.runs],
+            "text": [format_scale(n, d) for n, d in chart.runs],
             "hovertemplate": "%{text}<extra></extra>",
         }
     )
-    traces.append(_diamond(*chart.plan, "plan", words=scale_words(*chart.plan)))
+    traces.append(_diamond(*chart.plan, "plan", words=format_scale(*chart.plan)))
     layout = {
         "xaxis": style.log_axis("Parameters", *chart.x, margin=0.0),
         "yaxis": style.log_axis("Training tokens", *chart.y, margin=0.0),
@@ -298,14 +299,15 @@ def _path_traces(chart: PlaneChart) -> list[dict[str, Any]]:
     return traces
 
 
-def time_figure(document: Mapping[str, Any]) -> Figure:
+def time_figure(time: TimePart) -> Figure:
     """Compute against serial time, both relative to the plan: larger batches alone, and with sizes to match."""
-    time = document["time"]
     traces = []
-    for name, rows, look in (
+    sizes = {id(row): f", {format_quantity(row['params'])} parameters" for row in time["frontier"]}
+    lines: list[tuple[str, Sequence[TimeRow], dict[str, Any]]] = [
         ("larger batches at the planned size", time["batches"], {"color": style.colour("others"), "width": 1.8}),
         ("size and batch together", time["frontier"], {"color": style.colour("ours"), "width": 2.4}),
-    ):
+    ]
+    for name, rows, look in lines:
         if not rows:
             continue
         traces.append(
@@ -319,14 +321,14 @@ def time_figure(document: Mapping[str, Any]) -> Figure:
                 "marker": {"size": 7, "color": look["color"]},
                 "text": [
                     f"batch {format_quantity(row['batch_tokens'])}, {format_quantity(row['tokens'])} tokens"
-                    + (f", {format_quantity(row['params'])} parameters" if "params" in row else "")
+                    + sizes.get(id(row), "")
                     + f"<br>{row['steps']:,.0f} steps, {format_flops(row['flops'])} FLOPs"
                     for row in rows
                 ],
                 "hovertemplate": "%{text}<extra></extra>",
             }
         )
-    every = [row for rows in (time["batches"], time["frontier"]) for row in rows]
+    every = [row for _, rows, _ in lines for row in rows]
     traces.append(_diamond(1.0, 1.0, "plan"))
     layout = {
         "xaxis": style.log_axis(

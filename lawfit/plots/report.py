@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from lawfit.documents import Answer, Plan, Transfer
 from lawfit.errors import LawfitError
 from lawfit.plots.html import asset, dark_block, plotly_js, text
 from lawfit.plots.sections import laws_alone_sections, recommendation_sections
+from lawfit.units import format_scale
 from lawfit.words import told
-from lawfit.words.answers import scale_words
 
 if TYPE_CHECKING:
     from lawfit.records import Fit, Run
@@ -22,9 +23,7 @@ POLICY = (
 )
 
 
-def report_html(
-    fit: Fit, document: Mapping[str, Any], runs: Sequence[Run], laws: Mapping[str, Fit] | None = None
-) -> str:
+def report_html(fit: Fit, document: Answer, runs: Sequence[Run], laws: Mapping[str, Fit] | None = None) -> str:
     """The whole page.
 
     Parameters
@@ -36,16 +35,16 @@ def report_html(
     """
     sections = recommendation_body(fit, document, runs, laws)
     target = document["target"]
-    title = f"lawfit: {scale_words(target['params'], target['tokens'])}"
+    title = f"lawfit: {format_scale(target['params'], target['tokens'])}"
     return _page(title, "Learning rate and batch size for your next run", sections)
 
 
-def plan_html(fit: Fit, document: Mapping[str, Any]) -> str:
+def plan_html(fit: Fit, document: Plan) -> str:
     """The whole page of a plan (`pipeline.plan`); `fit` is the loss fit that it was made from."""
     from lawfit.plots.plan_sections import plan_sections
 
     plan = document["plan"]
-    title = f"lawfit: plan of {scale_words(plan['params'], plan['tokens'])}"
+    title = f"lawfit: plan of {format_scale(plan['params'], plan['tokens'])}"
     return _page(title, "How to spend a training budget", plan_sections(fit, document))
 
 
@@ -63,9 +62,7 @@ def _page(title: str, heading: str, sections: str) -> str:
     )
 
 
-def recommendation_body(
-    fit: Fit, document: Mapping[str, Any], runs: Sequence[Run], laws: Mapping[str, Fit] | None = None
-) -> str:
+def recommendation_body(fit: Fit, document: Answer, runs: Sequence[Run], laws: Mapping[str, Fit] | None = None) -> str:
     """The sections that report and page share, from the runs as the store gives them."""
     from lawfit.estimate.observe.observations import data_hash, observe
 
@@ -79,7 +76,7 @@ def recommendation_body(
 def write_report(
     path: Path,
     fit: Fit,
-    document: Mapping[str, Any],
+    document: Answer,
     runs: Sequence[Run],
     laws: Mapping[str, Fit] | None = None,
 ) -> Path:
@@ -93,12 +90,12 @@ def write_report(
     return _write(path, report_html(fit, document, runs, laws))
 
 
-def write_plan_report(path: Path, fit: Fit, document: Mapping[str, Any]) -> Path:
+def write_plan_report(path: Path, fit: Fit, document: Plan) -> Path:
     """Write the report of a plan, likewise."""
     return _write(path, plan_html(fit, document))
 
 
-def write_transfer_report(path: Path, document: Mapping[str, Any]) -> Path:
+def write_transfer_report(path: Path, document: Transfer) -> Path:
     """Write the report of a transfer view (`pipeline.transfer`), likewise."""
     from lawfit.plots.transfer import transfer_sections
 

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from lawfit.advise.draws import Worlds, draw_worlds
 from lawfit.advise.regret import best_setting, lr_given_batch
+from lawfit.documents import Answer, given, setting_of
 from lawfit.laws.published import published_laws
 from lawfit.plots import style
-from lawfit.units import format_lr, format_percent, format_quantity
-from lawfit.words.answers import INPUT_WORDS, OPTIMUM_WORDS, QUANTITY_WORDS, scale_words
+from lawfit.units import format_lr, format_percent, format_quantity, format_scale
+from lawfit.words.answers import INPUT_WORDS, OPTIMUM_WORDS, QUANTITY_WORDS
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -96,7 +97,7 @@ class Scaling:
         return "params" if self.along == "tokens" else "tokens"
 
 
-def scaling_numbers(fit: Fit, document: Mapping[str, Any], quantity: str, along: str = "tokens") -> Scaling:
+def scaling_numbers(fit: Fit, document: Answer, quantity: str, along: str = "tokens") -> Scaling:
     """The numbers of one scaling figure.
 
     Parameters
@@ -110,10 +111,10 @@ def scaling_numbers(fit: Fit, document: Mapping[str, Any], quantity: str, along:
     if quantity not in QUANTITY_WORDS or along not in ("tokens", "params"):
         raise ValueError(f"no scaling figure of '{quantity}' along '{along}'")
     model, target = fit.payload["model"], document["target"]
-    said = document["recommendation"][quantity]
+    said, here = setting_of(document["recommendation"], quantity), target["tokens" if along == "tokens" else "params"]
     measured = (float(model["ranges"][along][0]), float(model["ranges"][along][1]))
-    ends = min(measured[0], target[along]), max(measured[1], target[along] * _BEYOND_TARGET)
-    x = np.unique(np.append(np.geomspace(*ends, _POINTS), target[along]))
+    ends = min(measured[0], here), max(measured[1], here * _BEYOND_TARGET)
+    x = np.unique(np.append(np.geomspace(*ends, _POINTS), here))
     scales = [_scale(along, value, target) for value in x]
     worlds = [draw_worlds(model, *scale) for scale in scales]
     batches, imposed = _batches(document, worlds, scales)
@@ -160,12 +161,10 @@ def _scale(along: str, value: float, target: Mapping[str, Any]) -> tuple[float, 
     return (target["params"], float(value)) if along == "tokens" else (float(value), target["tokens"])
 
 
-def _batches(
-    document: Mapping[str, Any], worlds: Sequence[Worlds], scales: Sequence[tuple[float, float]]
-) -> tuple[Floats, Bools]:
+def _batches(document: Answer, worlds: Sequence[Worlds], scales: Sequence[tuple[float, float]]) -> tuple[Floats, Bools]:
     """ln of the batch at every scale, and whether it is imposed (given, or the largest allowed) or the law's own."""
     target = document["target"]
-    chosen = math.log(document["recommendation"]["batch_tokens"]["value"])
+    chosen = math.log(given(document["recommendation"]["batch_tokens"])["value"])
     if target.get("batch_tokens"):
         return np.full(len(worlds), chosen), np.ones(len(worlds), dtype=bool)
     at = scales.index((target["params"], target["tokens"]))
@@ -199,14 +198,14 @@ def _families(
 
 
 def _published(
-    document: Mapping[str, Any], scales: Sequence[tuple[float, float]], batches: Floats, quantity: str, x: Floats
+    document: Answer, scales: Sequence[tuple[float, float]], batches: Floats, quantity: str, x: Floats
 ) -> tuple[PublishedLine, ...]:
     params, tokens = np.array(scales).T
     laws, lines = published_laws(), []
     sources: set[str | None] = set()
     for row in document["published"]:
         law = laws.get(row["law"])
-        if law is None or row[quantity] is None:
+        if law is None or (row["lr"] if quantity == "lr" else row["batch_tokens"]) is None:
             continue
         said = law.predict(params, tokens, batches if "batch_tokens" in law.inputs else None)
         value = said.lr if quantity == "lr" else said.batch_tokens
@@ -219,7 +218,13 @@ def _published(
             sources.add(row.get("cite"))
         lines.append(
             PublishedLine(
-                law=row["law"], label=row["label"], x=x, value=value, regret=cost, in_range=row["in_range"], shown=shown
+                law=row["law"],
+                label=row["label"],
+                x=x,
+                value=value,
+                regret=cost,
+                in_range=bool(row["in_range"]),
+                shown=shown,
             )
         )
     return tuple(lines)
@@ -310,7 +315,7 @@ def _law_traces(scaling: Scaling) -> list[dict[str, Any]]:
             "color": style.colour("target"),
             "line": {"color": style.colour("paper"), "width": 1.5},
         },
-        "hovertemplate": f"{what} at {scale_words(**scaling.target)}<br>{_written(scaling, value)}; the best lies in "
+        "hovertemplate": f"{what} at {format_scale(**scaling.target)}<br>{_written(scaling, value)}; the best lies in "
         f"{_written(scaling, bounds[0])} to {_written(scaling, bounds[1])} ({level})<extra></extra>",
     }
     return [low, band, main, target]
@@ -353,7 +358,7 @@ def _cell_traces(scaling: Scaling) -> list[dict[str, Any]]:
                     "line": {"color": [_outline(cell, colours[other]) for cell in cells], "width": 1.2},
                 },
                 "text": [
-                    f"{scale_words(cell.params, cell.tokens)}<br>best {_written(scaling, cell.value)}, "
+                    f"{format_scale(cell.params, cell.tokens)}<br>best {_written(scaling, cell.value)}, "
                     f"{OPTIMUM_WORDS.get(cell.status, cell.status)}"
                     for cell in cells
                 ],

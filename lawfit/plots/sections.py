@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
+from lawfit.documents import Answer, part_of, setting_of
 from lawfit.plots.charts import backtest_choice, cost_charts, law_charts, scaling_choice, surface_choice
 from lawfit.plots.html import Table, chart_html, choice_html, list_html, pairs_html, table_html, tag, text
-from lawfit.units import counted, format_lr, format_percent, format_quantity
+from lawfit.units import counted, format_lr, format_percent, format_quantity, format_scale
 from lawfit.words import tell
 from lawfit.words.answers import (
-    CRITICAL_INPUTS,
-    FURTHER_NAMES,
     LAW_STATUS_WORDS,
     OPTIMUM_WORDS,
     QUANTITY_WORDS,
     STATUS_WORDS,
     at_batch_words,
     batch_range,
-    definition_words,
-    format_decay,
     is_simulated,
     other_law_rows,
     recipe_words,
-    restated_words,
-    scale_words,
 )
+from lawfit.words.parts import part_labels, words_of
 
 if TYPE_CHECKING:
     from lawfit.estimate.observe.observations import Observations
@@ -66,18 +62,17 @@ def simulated_banner(recipe: Mapping[str, Any]) -> str:
     return tag("p", f"<strong>SIMULATED</strong> {text(words)}", class_="banner", role="note")
 
 
-def answer_section(document: Mapping[str, Any]) -> str:
+def answer_section(document: Answer) -> str:
     """The card: what to use, how sure, what it costs, and what is worth doubting."""
     target = document["target"]
     ratio = format_quantity(target["tokens"] / target["params"])
     lead = (
-        f"For {scale_words(target['params'], target['tokens'])} ({ratio} tokens per parameter), recipe "
+        f"For {format_scale(target['params'], target['tokens'])} ({ratio} tokens per parameter), recipe "
         f"{document['recipe']['name']}"
     )
     values = "".join(_value_html(document, quantity) for quantity in ("lr", "batch_tokens"))
-    regret = document.get("expected_regret") or {}
-    cost = ""
-    if regret.get("loss_fraction") is not None:
+    regret, cost = document.get("expected_regret"), ""
+    if regret is not None and regret["loss_fraction"] is not None:
         words = f"Expected cost of what is not known: {format_percent(regret['loss_fraction'])} of the loss"
         compute = regret.get("extra_compute_fraction")
         words += f", as if {format_percent(compute)} of the compute were lost." if compute is not None else "."
@@ -96,18 +91,19 @@ def answer_section(document: Mapping[str, Any]) -> str:
     return tag("section", body, class_="answer", aria_labelledby="answer-title")
 
 
-def _value_html(document: Mapping[str, Any], quantity: str) -> str:
-    part, target = document["recommendation"][quantity], document["target"]
+def _value_html(document: Answer, quantity: str) -> str:
+    part, target = setting_of(document["recommendation"], quantity), document["target"]
+    sequences, at_batch = part.get("sequences"), cast("Mapping[str, Any] | None", part.get("at_batch"))
     write = format_lr if quantity == "lr" else format_quantity
-    given = part["status"] == "given"
+    imposed = part["status"] == "given"
     if quantity == "lr":
         value, unit = format_lr(part["value"]), ""
     else:
         value, unit = f"{part['value']:,.0f}", "tokens per step"
     rows = []
-    if part.get("sequences") is not None:
+    if sequences is not None:
         length = target.get("seq_len")
-        rows.append(("In sequences", f"{part['sequences']:,.0f}" + (f" of {length:,} tokens" if length else "")))
+        rows.append(("In sequences", f"{sequences:,.0f}" + (f" of {length:,} tokens" if length else "")))
     if part.get("low") is not None:
         rows.append(
             (f"{100 * part['level']:g} % interval", batch_range(part, f"{write(part['low'])} to {write(part['high'])}"))
@@ -117,19 +113,19 @@ def _value_html(document: Mapping[str, Any], quantity: str) -> str:
             rows.append(
                 (f"Costs < {100 * float(cost):g} %", batch_range(part, f"{write(zone[0])} to {write(zone[1])}"))
             )
-    if part.get("yours") is not None:
+    if "yours" in part:
         share = f"{100 * part['yours']:.0f} %"
         rows.append(("From your runs", share if part["yours"] > 0.995 else f"{share}, rest borrowed"))
-    if words := at_batch_words(part.get("at_batch")):
+    if words := at_batch_words(at_batch):
         rows.append(("At this batch", words))
-    status = "given by you" if given else STATUS_WORDS.get(part["status"], part["status"])
+    status = "given by you" if imposed else STATUS_WORDS.get(part["status"], part["status"])
     head = tag("h3", text(QUANTITY_WORDS[quantity]))
     head += tag("p", tag("strong", text(value)) + (f" <span>{text(unit)}</span>" if unit else ""), class_="value")
     head += tag("p", text(status), class_=f"status {'good' if part['status'] in ('ok', 'given') else 'doubt'}")
     return tag("div", head + pairs_html(rows), class_="quantity")
 
 
-def why_section(fit: Fit, document: Mapping[str, Any], observed: Observations) -> str:
+def why_section(fit: Fit, document: Answer, observed: Observations) -> str:
     """The law through the cells, what being wrong costs, and the runs behind it."""
     pair = "".join(choice_html(scaling_choice(fit, document, quantity)) for quantity in ("lr", "batch_tokens"))
     costs = "".join(chart_html(chart) for chart in cost_charts(fit, document))
@@ -140,8 +136,8 @@ def why_section(fit: Fit, document: Mapping[str, Any], observed: Observations) -
     )
     body += tag("p", text(f"{words}intervals):"), class_="lead")
     body += tag("div", table_html(_law_table(fit.payload["law"]), "Exponents of the law"), class_="narrow")
-    if sizes := (document.get("sizes") or {}).get("words"):
-        body += tag("h3", "Sizes and scales") + list_html([_sentence(line) for line in sizes])
+    if sizes := document.get("sizes"):
+        body += tag("h3", "Sizes and scales") + list_html([_sentence(line) for line in sizes["words"]])
     body += tag("div", pair, class_="pair") + tag("div", costs, class_="pair")
     body += choice_html(surface_choice(fit, observed))
     if other := other_law_rows(fit.payload):
@@ -185,11 +181,11 @@ def _cells_table(cells: Sequence[Mapping[str, Any]]) -> Table:
     return Table(columns=columns, rows=rows, numbers=columns[:-1])
 
 
-def further_section(document: Mapping[str, Any], laws: Mapping[str, Fit]) -> str:
+def further_section(document: Answer, laws: Mapping[str, Fit]) -> str:
     """Weight decay, critical batch size and expected loss: numbers with intervals, or what is missing for them."""
     if "missing" not in document:  # an answer of before there were any
         return ""
-    blocks = "".join(_further_html(document, name) for name in FURTHER_NAMES)
+    blocks = "".join(_further_html(document, name) for name in part_labels())
     charts = "".join(chart_html(chart) for chart in law_charts(laws, document))
     alone = document["recommendation"]["lr"] is None
     body = tag("h2", "What these runs say" if alone else "What goes with it", id="further-title")
@@ -200,89 +196,34 @@ def further_section(document: Mapping[str, Any], laws: Mapping[str, Fit]) -> str
     return tag("section", body, aria_labelledby="further-title", class_="further")
 
 
-def _further_html(document: Mapping[str, Any], name: str) -> str:
-    part = document[name]
-    head = tag("h3", text(FURTHER_NAMES[name]))
+def _further_html(document: Answer, name: str) -> str:
+    part = part_of(document, name)
+    head = tag("h3", text(part_labels()[name]))
     if part is None:
         missing = document["missing"].get(name) or "this fit has no law for it"
         words = tag("p", "not from these runs", class_="status doubt") + tag(
             "p", text(_sentence(missing)), class_="lack"
         )
         return tag("div", head + words, class_="quantity")
-    value, unit, rows = _further_rows(document, name, part)
-    head += tag("p", tag("strong", text(value)) + (f" <span>{text(unit)}</span>" if unit else ""), class_="value")
+    said = words_of(name)
+    unit = f" <span>{text(said.unit)}</span>" if said.unit else ""
+    head += tag("p", tag("strong", text(said.write(part["value"]))) + unit, class_="value")
     status = LAW_STATUS_WORDS.get(part["status"], part["status"])
     head += tag("p", text(status), class_=f"status {'good' if part['status'] == 'ok' else 'doubt'}")
     notes = [*(part.get("lines") or []), *part["notes"]]
     if notes:
         listed = list_html([_sentence(note) for note in notes])
         rest = tag("details", tag("summary", "What to know before using it") + listed, class_="notes")
-    return tag("div", head + pairs_html(rows) + (rest if notes else ""), class_="quantity")
+    return tag("div", head + pairs_html(said.rows(document, part)) + (rest if notes else ""), class_="quantity")
 
 
-def _further_rows(
-    document: Mapping[str, Any], name: str, part: Mapping[str, Any]
-) -> tuple[str, str, list[tuple[str, str]]]:
-    """Value, unit, and what stands below them."""
-    level = f"{100 * part['level']:g} % interval"
-    if name == "weight_decay":
-        tau = part["timescale"]
-        return (
-            format_decay(part["value"]),
-            "as in torch.optim.AdamW",
-            [
-                (level, f"{format_decay(part['low'])} to {format_decay(part['high'])}"),
-                (
-                    "Independent",
-                    f"{format_decay(part['independent'])}, where it is not multiplied by the learning rate",
-                ),
-                ("Goes with", "the learning rate and batch recommended here"),
-                ("Memory", f"updates are averaged over {tau['value']:.2g} of the run (timescale)"),
-            ],
-        )
-    if name == "critical_batch":
-        batch = document["recommendation"]["batch_tokens"]
-        return (
-            format_quantity(part["value"]),
-            "tokens per step",
-            [
-                (level, f"{format_quantity(part['low'])} to {format_quantity(part['high'])}"),
-                ("Means", f"at this batch {definition_words(part['definition'])}"),
-                ("So what", "below it larger batches save time at little cost; above it they mostly waste tokens"),
-                *([("Also", restated_words(part["restated"]))] if part.get("restated") else []),
-                *([("Your batch", f"{batch['value'] / part['value']:.2g} times it")] if batch is not None else []),
-                *_critical_standing(part),
-                *([("Measured in", f"recipe {part['from_recipe']}")] if part.get("from_recipe") else []),
-            ],
-        )
-    rows = [] if part["low"] is None else [(level, f"{part['low']:.4g} to {part['high']:.4g}")]
-    if part["run_low"] is not None:
-        rows.append(("A single run", f"{part['run_low']:.4g} to {part['run_high']:.4g}, its own noise included"))
-    rows.append(("Holds for", "the best settings at this scale"))
-    return f"{part['value']:.4g}", "nats per token", rows
-
-
-def _critical_standing(part: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What the critical batch follows, how it did at the largest size, and the noise scale beside it."""
-    rows = []
-    if shares := part.get("shares"):
-        shown = ", ".join(f"{CRITICAL_INPUTS.get(name, name)} {share:.0%}" for name, share in shares.items())
-        rows.append(("Follows", shown if len(shares) > 1 else shown.rsplit(" ", 1)[0]))
-    if out := part.get("left_out"):
-        inside = "inside" if out["inside"] else "outside"
-        rows.append(("Largest size", f"left out, it was predicted {out['error']:+.0%} off, {inside} the interval"))
-    if noise := part.get("noise_scale"):
-        rows.append(("Noise scale", noise["words"]))
-    return rows
-
-
-def others_section(document: Mapping[str, Any]) -> str:
+def others_section(document: Answer) -> str:
     """What published laws would use at the target, and what each costs on the user's runs."""
     rows = tuple(
         (
             law.get("label") or law["law"],
             format_lr(law.get("lr")),
-            "-" if law.get("batch_tokens") is None else format_quantity(law["batch_tokens"]),
+            "-" if (batch := law["batch_tokens"]) is None else format_quantity(batch),
             format_percent(law.get("regret_on_your_runs")),
             str(law.get("cells_scored") or "-"),
             "inside" if law.get("in_range") else "outside",
@@ -317,7 +258,7 @@ def next_section(fit: Fit) -> str:
         return ""
     rows = tuple(
         (
-            scale_words(grid["params"], grid["tokens"]),
+            format_scale(grid["params"], grid["tokens"]),
             ", ".join(format_lr(lr) for lr in grid["lr"]),
             ", ".join(format_quantity(batch) for batch in grid["batch_tokens"]),
             tell(grid["why"]),
@@ -329,7 +270,7 @@ def next_section(fit: Fit) -> str:
     return tag("section", body, aria_labelledby="next-title")
 
 
-def evidence_section(document: Mapping[str, Any], notes: Sequence[str] = ()) -> str:
+def evidence_section(document: Answer, notes: Sequence[str] = ()) -> str:
     """What the answer rests on, so that it can be made again."""
     evidence, recipe = document["evidence"], document["recipe"]
     runs = f"{counted(evidence['runs_used'], 'run')} at {counted(evidence['cells'], 'scale')}"
@@ -366,7 +307,7 @@ def _sentence(words: str) -> str:
     return words[:1].upper() + words[1:] + ("" if words.endswith((".", "!", "?")) else ".")
 
 
-def laws_alone_sections(document: Mapping[str, Any], laws: Mapping[str, Fit]) -> str:
+def laws_alone_sections(document: Answer, laws: Mapping[str, Fit]) -> str:
     """A recipe without a finished run: what is known of it all the same."""
     parts = simulated_banner(document["recipe"]), further_section(document, laws), evidence_section(document)
     return "".join((*parts, glossary_section()))
@@ -374,7 +315,7 @@ def laws_alone_sections(document: Mapping[str, Any], laws: Mapping[str, Fit]) ->
 
 def recommendation_sections(
     fit: Fit,
-    document: Mapping[str, Any],
+    document: Answer,
     observed: Observations,
     data_hash: str,
     laws: Mapping[str, Fit] | None = None,

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from lawfit.estimate.lr_batch.valley import excess
 from lawfit.plots import style
-from lawfit.units import format_lr, format_percent, format_quantity
-from lawfit.words.answers import OPTIMUM_WORDS, scale_words
+from lawfit.units import format_lr, format_percent, format_quantity, format_scale
+from lawfit.words.answers import OPTIMUM_WORDS
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -59,7 +59,7 @@ class CellSurface:
 
     @property
     def name(self) -> str:
-        return scale_words(self.params, self.tokens)
+        return format_scale(self.params, self.tokens)
 
 
 def surface_numbers(payload: Mapping[str, Any], observed: Observations, cell: int) -> CellSurface:

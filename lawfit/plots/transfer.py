@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from lawfit.documents import Transfer
 from lawfit.plots import style
 from lawfit.plots.html import Chart, Table, chart_html, list_html, pairs_html, table_html, tag, text
 from lawfit.units import format_lr, format_quantity
@@ -77,7 +78,7 @@ def sweeps_title(found: Mapping[str, Any], axis: str) -> str:
     return f"Best learning rate by horizon, at {size} and {batch}"
 
 
-def series_numbers(document: Mapping[str, Any], axis: str, names: Set[str]) -> tuple[Series, ...]:
+def series_numbers(document: Transfer, axis: str, names: Set[str]) -> tuple[Series, ...]:
     """A series for each of the recipes `names` that has an answer along `axis` ("size" or "tokens")."""
     found = []
     for place, one in enumerate(document["recipes"]):
@@ -166,7 +167,7 @@ def transfer_figure(series: Sequence[Series], x_label: str) -> Figure:
     return style.figure(traces, layout)
 
 
-def transfer_charts(document: Mapping[str, Any]) -> tuple[Chart, ...]:
+def transfer_charts(document: Transfer) -> tuple[Chart, ...]:
     """Against width (or parameters), and against horizon: those that some recipe has an answer for."""
     charts = []
     for axis in ("size", "tokens"):
@@ -212,7 +213,7 @@ def transfer_charts(document: Mapping[str, Any]) -> tuple[Chart, ...]:
     return tuple(charts)
 
 
-def transfer_sections(document: Mapping[str, Any]) -> str:
+def transfer_sections(document: Transfer) -> str:
     """The view as HTML, the same in the report and on the page."""
     blocks = ""
     for one in document["recipes"]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from typing import Any
+from threading import Lock
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -12,6 +14,8 @@ from lawfit.errors import NoFit, NoRecipe, StoreError
 from lawfit.records import Fit, FitStatus, Json, Optimum, OptimumStatus
 from lawfit.storage.sweeps import now
 from lawfit.storage.tables import fits, optima, predictions, recipes, refits
+
+KEPT: Final = 32  # fits in memory, some hundred kilobytes each
 
 
 def insert_fit(connection: sa.Connection, fit: Fit, its_optima: Iterable[Optimum]) -> bool:
@@ -43,11 +47,33 @@ def insert_fit(connection: sa.Connection, fit: Fit, its_optima: Iterable[Optimum
     return inserted
 
 
-def select_fits(connection: sa.Connection, *conditions: sa.ColumnElement[bool], limit: int | None = None) -> list[Fit]:
-    """Fits that meet the conditions, the one made (or made again) last first."""
-    made_last = sa.select(sa.func.max(refits.c.id)).where(refits.c.fit_id == fits.c.id).scalar_subquery()
-    query = sa.select(fits, recipes.c.key.label("recipe_key")).join(recipes).where(*conditions)
-    return [_fit(row) for row in connection.execute(query.order_by(made_last.desc()).limit(limit)).mappings()]
+class FitReader:
+    """Stored fits, those read last kept: what is stored never changes, and an answer asks for the same ones often."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, Fit] = OrderedDict()
+        self._lock = Lock()
+
+    def select(
+        self, connection: sa.Connection, *conditions: sa.ColumnElement[bool], limit: int | None = None
+    ) -> list[Fit]:
+        """Fits that meet the conditions, the one made (or made again) last first."""
+        made_last = sa.select(sa.func.max(refits.c.id)).where(refits.c.fit_id == fits.c.id).scalar_subquery()
+        query = sa.select(fits.c.id).join(recipes).where(*conditions)
+        ids = connection.execute(query.order_by(made_last.desc()).limit(limit)).scalars().all()
+        with self._lock:
+            found = {fit_id: self._kept[fit_id] for fit_id in ids if fit_id in self._kept}
+        for begin in range(0, len(ids), KEPT):
+            asked = [fit_id for fit_id in ids[begin : begin + KEPT] if fit_id not in found]
+            rows = sa.select(fits, recipes.c.key.label("recipe_key")).join(recipes).where(fits.c.id.in_(asked))
+            found |= {row["id"]: _fit(row) for row in connection.execute(rows).mappings()} if asked else {}
+        with self._lock:
+            for fit_id in ids[:KEPT]:
+                self._kept[fit_id] = found[fit_id]
+                self._kept.move_to_end(fit_id)
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        return [found[fit_id] for fit_id in ids]
 
 
 def select_optima(connection: sa.Connection, fit_id: str) -> list[Optimum]:

@@ -53,6 +53,7 @@ from lawfit.storage.sweeps import write_sweeps
 from lawfit.storage.targets import stored_targets, write_targets
 
 _INGEST_LOCK = 0x6C617767  # PostgreSQL: two ingests of one file at once queue instead of colliding
+_KEYS_AT_ONCE = 500  # in one query: SQLite takes 999 parameters in its older builds
 
 
 class Store:
@@ -60,6 +61,7 @@ class Store:
 
     def __init__(self, engine: sa.Engine, location: Location, notes: tuple[str, ...] = ()) -> None:
         self._engine = engine
+        self._fits = fit_rows.FitReader()
         self.location = location
         self.notes = notes  # what opening it did, in plain sentences
 
@@ -263,6 +265,15 @@ class Store:
         columns["excluded"] = np.array([row.excluded is not None for row in rows], dtype=bool)
         return columns
 
+    def stored_of(self, run_keys: Sequence[str]) -> set[str]:
+        """Those of the keys that are stored, in any recipe."""
+        column, found = tables.runs.c.run_key, set[str]()
+        with self.reading() as connection:
+            for begin in range(0, len(run_keys), _KEYS_AT_ONCE):
+                some = run_keys[begin : begin + _KEYS_AT_ONCE]
+                found.update(connection.execute(sa.select(column).where(column.in_(some))).scalars())
+        return found
+
     def match_runs(self, recipe_key: str, patterns: Iterable[str]) -> list[str]:
         """Keys of the runs that a person named, exactly or with ``*`` and ``?``.
 
@@ -455,7 +466,7 @@ class Store:
         found: list[Fit] = []
         if _can_be_stored(fit_id):
             with self.reading() as connection:
-                found = fit_rows.select_fits(connection, tables.fits.c.id == fit_id)
+                found = self._fits.select(connection, tables.fits.c.id == fit_id)
         if not found:
             raise NoFit(f"no fit '{fit_id}' in {self.location}; run lawfit fit")
         return found[0]
@@ -472,7 +483,7 @@ class Store:
         if usable_only:
             conditions.append(tables.fits.c.status != FitStatus.UNCERTIFIED.value)
         with self.reading() as connection:
-            found = fit_rows.select_fits(connection, *conditions, limit=1)
+            found = self._fits.select(connection, *conditions, limit=1)
             query = sa.select(tables.recipes.c.name).where(tables.recipes.c.key == recipe_key)
             name = connection.execute(query).scalar()
         if not found:
@@ -484,7 +495,7 @@ class Store:
         """Stored fits, the latest made first."""
         conditions = [] if recipe_key is None else [tables.recipes.c.key == recipe_key]
         with self.reading() as connection:
-            return fit_rows.select_fits(connection, *conditions)
+            return self._fits.select(connection, *conditions)
 
     def optima(self, fit_id: str) -> list[Optimum]:
         """The optima stored with a fit, in the order they were given."""

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from lawfit.units import format_lr, format_quantity
+from lawfit.documents import Answer
+from lawfit.units import format_lr
 from lawfit.words import tell, told
-from lawfit.words.advice import THIRDS, third_words
 from lawfit.words.lr_batch import BENDS
 
 STATUS_WORDS: Final[Mapping[str, str]] = MappingProxyType(
@@ -39,14 +39,6 @@ INPUT_WORDS: Final[Mapping[str, str]] = MappingProxyType(
     {"params": "parameters", "tokens": "tokens", "batch_tokens": "batch"}
 )
 
-FURTHER_NAMES: Final[Mapping[str, str]] = MappingProxyType(
-    {"weight_decay": "Weight decay", "critical_batch": "Critical batch", "expected_loss": "Expected loss"}
-)
-
-CRITICAL_INPUTS: Final[Mapping[str, str]] = MappingProxyType(
-    {"tokens": "tokens", "params": "parameters", "params and tokens": "both"}
-)
-
 OTHER_LAWS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "lr_batch_forms": "lr along batch",
@@ -67,41 +59,7 @@ def other_law_rows(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-SMALL_DECAY: Final = 1e-3
-
-
-def further_words(document: Mapping[str, Any], name: str) -> str:
-    """One of `FURTHER_NAMES` of a recommendation in one line: the number with its interval, or what is missing for it.
-
-    Empty for a recommendation of before there were any.
-    """
-    part = document.get(name)
-    if part is None:
-        missing = (document.get("missing") or {}).get(name)
-        return f"not from these runs: {tell(missing)}" if missing else ""
-    if name == "weight_decay":
-        return (
-            f"{format_decay(part['value'])} ({_span(part, format_decay)}), coupled to the learning rate as in "
-            f"torch.optim.AdamW; {format_decay(part['independent'])} where independent of it"
-        )
-    if name == "critical_batch":
-        tokens = f"{format_quantity(part['value'])} tokens ({_span(part, format_quantity)})"
-        source = f"; measured in recipe {part['from_recipe']}" if part.get("from_recipe") else ""
-        noise = part.get("noise_scale")
-        factor = f"; {noise['factor']['value']:.2g} times the gradient noise scale" if noise and noise["steady"] else ""
-        also = f"; {restated_words(part['restated'])}" if part.get("restated") else ""
-        return f"{tokens}: there {definition_words(part['definition'])}{factor}{also}{source}"
-    run = "" if part["run_low"] is None else f"; a single run {part['run_low']:.4g} to {part['run_high']:.4g}"
-    asked = f", with {' and '.join(said)}" if (said := third_asked(document.get("target") or {})) else ""
-    return f"{part['value']:.4g} nats per token ({_span(part, _four)}) at the best settings{asked}{run}"
-
-
-def third_asked(target: Mapping[str, Any]) -> list[str]:
-    """Further inputs of the loss that a target has, in words: ``40B unique tokens``."""
-    return [third_words(name, target[name]) for name in THIRDS if target.get(name) is not None]
-
-
-def settings_words(document: Mapping[str, Any]) -> list[str]:
+def settings_words(document: Answer) -> list[str]:
     """A line for each setting that varies in the runs: the level that the answer holds at. Why, its warnings say."""
     lines = []
     for setting in document.get("settings") or []:
@@ -132,44 +90,6 @@ def at_batch_words(part: Mapping[str, Any] | None) -> str:
         f"{part['law_share']:.0%} by {BENDS[part['law']]} ({format_lr(part['by_law'])}): the "
         f"further from the best batch, the more; less a shading for risk; {tell(part['why'])}"
     )
-
-
-def format_decay(value: float) -> str:
-    """A weight decay as people write it: ``0.0453``, and ``2.81e-4`` where it is small."""
-    return f"{value:.3g}" if value >= SMALL_DECAY else format_lr(value)
-
-
-def restated_words(part: Mapping[str, Any]) -> str:
-    """A critical batch by a further definition, with its law."""
-    law = part["law"]
-    return (
-        f"{format_quantity(part['value'])} tokens ({_span(part, format_quantity)}), moving as "
-        f"{CRITICAL_INPUTS[law['input']]}^{law['exponent']:+.2f} ({law['exponent_low']:+.2f} to "
-        f"{law['exponent_high']:+.2f}), by the definition of {tell(part['definition']['words'])}"
-    )
-
-
-def definition_words(definition: Mapping[str, Any]) -> str:
-    """What is critical about a critical batch: ``a run needs twice the tokens that a very small batch would need``."""
-    fraction, reference = definition["fraction"], definition["reference_batch_tokens"]
-    more = "twice the tokens" if fraction == 1 else f"{100 * fraction:.4g} % more tokens"
-    base = f"a batch of {format_quantity(reference)} tokens" if reference else "a very small batch"
-    return f"a run needs {more} {'that' if fraction == 1 else 'than'} {base} would need for the same loss"
-
-
-def _span(part: Mapping[str, Any], write: Any) -> str:
-    if part.get("low") is None or part.get("high") is None:
-        return "no interval"
-    return f"{write(part['low'])} to {write(part['high'])}"
-
-
-def _four(value: float) -> str:
-    return f"{value:.4g}"
-
-
-def scale_words(params: float, tokens: float) -> str:
-    """``429M parameters, 40B tokens``."""
-    return f"{format_quantity(params)} parameters, {format_quantity(tokens)} tokens"
 
 
 def is_simulated(recipe: Mapping[str, Any]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from lawfit.units import counted, format_quantity
-from lawfit.words import Sentence, say
+from lawfit.words import INPUTS, Sentence, named, say
 
 _FORMS: Final = {
     "saturating_sgd": "saturating, lr_max / (1 + noise batch / batch)",
@@ -53,7 +53,22 @@ _COMPUTE: Final = ", ".join(
     for name, words in (("lr", "lr"), ("batch_tokens", "batch"))
 )
 
+
+def _measured(data: Mapping[str, Any]) -> str:
+    moves = " x ".join(
+        f"{INPUTS.get(name, name.replace('_', ' '))}^{exponent:+.2f} ({low:+.2f} to {high:+.2f})"
+        for name, (exponent, low, high) in data["exponents"].items()
+    )
+    groups = "" if data["groups"] == data["points"] else f" of {counted(data['groups'], 'model size')}"
+    return f"moves as {moves}, through {counted(data['points'], 'measured scale')}{groups}"
+
+
 WORDS: Final[Mapping[str, Sentence]] = {
+    "measured": _measured,
+    "measured_left_out": named(
+        "the farthest scale left out was predicted {error:+.0%} off, {where} its interval",
+        where=lambda data: "inside" if data["inside"] else "outside",
+    ),
     "not_certified": "fitted, but not certified: {why}",
     "critical_takes": "it takes three or more batch sizes at one model size, the best one and larger ones among them: "
     "steps to a target loss, loss curves at a constant learning rate, or finished runs at two horizons per batch",

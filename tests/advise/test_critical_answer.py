@@ -22,7 +22,7 @@ from lawfit.plots.report import report_html
 from lawfit.records import Curve, FitStatus, Recipe, Run, RunStatus, Sweep, TargetSweep
 from lawfit.simulate import FurtherTruth, Truth, simulate_targets
 from lawfit.storage import Store
-from lawfit.words.answers import further_words
+from lawfit.words.parts import part_words
 
 TARGET = Target(params=4e8, tokens=2e10, seq_len=2048)
 QUICK = FitOptions(backtest=False)
@@ -73,7 +73,7 @@ def test_it_is_stated_by_zhangs_definition_too(store: Store, capsys: pytest.Capt
     shown = " ".join(capsys.readouterr().out.split())
     assert "by Zhang's definition: " in shown
     assert f"moving as tokens^{also['law']['exponent']:+.2f} (" in shown
-    words = further_words(answer, "critical_batch")
+    words = part_words(answer, "critical_batch")
     assert "by the definition of 20 % more steps than linear scaling from a batch of 131,072 tokens" in words
     page = report_html(fit, answer, store.runs(fit.recipe_key), pipeline.laws_of(store, fit))
     assert "by the definition of 20 % more steps" in page
@@ -175,7 +175,7 @@ def test_the_noise_scale_stands_beside_it(store: Store, table: bool) -> None:
     factor = said["noise_scale"]["factor"]
     assert factor["low"] < 4.0 < factor["high"]
     assert factor["value"] == pytest.approx(4.0, rel=0.3)
-    assert "times the gradient noise scale" in further_words(answer, "critical_batch")
+    assert "times the gradient noise scale" in part_words(answer, "critical_batch")
 
 
 def test_new_curves_and_targets_make_a_fit_stale(store: Store) -> None:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from lawfit import pipeline
-from lawfit.advise.expected_loss import stored_law
 from lawfit.advise.loss_at_setting import loss_at_settings
 from lawfit.advise.transfer import transfer_view
 from lawfit.ask import PlanQuestion, Target
 from lawfit.errors import LawfitError
+from lawfit.kinds.expected_loss import stored_law
 from lawfit.records import Recipe, Sweep
 from lawfit.storage import Store
 from tests import steps

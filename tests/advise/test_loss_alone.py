@@ -20,7 +20,7 @@ from lawfit import pipeline
 from lawfit.ask import PlanQuestion, Target
 from lawfit.cli.main import ExitCode, run
 from lawfit.errors import FitError, NotEnoughData, Unanswerable
-from lawfit.estimate.all_laws import Evidence, evidence_hash
+from lawfit.estimate.evidence import Evidence, evidence_hash
 from lawfit.estimate.loss import law as loss_law
 from lawfit.estimate.lr_batch import analysis
 from lawfit.estimate.lr_batch.analysis import FitOptions

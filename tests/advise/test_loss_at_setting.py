@@ -12,10 +12,10 @@ import pytest
 from lawfit.advise.draws import draw_worlds
 from lawfit.advise.loss_at_setting import loss_at_settings
 from lawfit.advise.regret import best_setting
-from lawfit.estimate.all_laws import finite
 from lawfit.estimate.loss.ensemble import LossEnsemble
 from lawfit.estimate.loss.fit import LossFit
 from lawfit.estimate.loss.law import loss_law
+from lawfit.findings import finite
 from lawfit.simulate import Design, Truth, simulate_sweep
 from tests.estimate.simulated import NINE, fit_of
 

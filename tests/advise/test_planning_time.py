@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lawfit.advise.further import critical_batch_answer
 from lawfit.advise.planning import plan
 from lawfit.advise.planning_time import doubling_law
 from lawfit.ask import PlanQuestion, Target
-from lawfit.estimate.all_laws import Evidence, fit_all_laws
+from lawfit.estimate.evidence import Evidence
 from lawfit.findings import finding
+from lawfit.kinds import CRITICAL_BATCH
+from lawfit.kinds.fitting import fit_all_laws
 from lawfit.laws.loss import CHINCHILLA
 from lawfit.records import Fit
 from lawfit.simulate import FurtherTruth, Truth, simulate_targets
@@ -34,7 +35,7 @@ def critical() -> Fit:
 
 def asked(**question: Any) -> dict[str, Any]:
     def with_critical(target: Target) -> dict[str, Any]:
-        return {**settings(target), "critical_batch": critical_batch_answer(critical(), target)}
+        return {**settings(target), "critical_batch": CRITICAL_BATCH.answer(critical(), target)}
 
     laws = {"loss": chinchilla(), "critical_batch": critical()}
     return plan(PlanQuestion(**question), RECIPE, laws, {}, with_critical)

@@ -14,13 +14,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 import lawfit
-from lawfit.advise.expected_loss import expected_loss
-from lawfit.advise.further import loss_answer
 from lawfit.advise.loss_belief import LossBelief
 from lawfit.advise.planning import plan
 from lawfit.advise.planning_third import best_share
 from lawfit.advise.prediction import recommend_without_settings
-from lawfit.advise.third_input import Asked, LossAtThird, loss_at_third, settings_note
 from lawfit.ask import PlanQuestion, Target
 from lawfit.cli.main import ExitCode
 from lawfit.errors import NotEnoughData
@@ -30,6 +27,9 @@ from lawfit.estimate.loss.law import loss_law
 from lawfit.estimate.loss.result import LossFit
 from lawfit.estimate.loss.third import fit_further_forms, ordinary_runs
 from lawfit.findings import as_json, code_of, finding
+from lawfit.kinds import LOSS
+from lawfit.kinds.expected_loss import expected_loss
+from lawfit.kinds.third_input import Asked, LossAtThird, loss_at_third, settings_note
 from lawfit.laws.loss import DATA_CONSTRAINED
 from lawfit.laws.published import published_law
 from lawfit.records import Fit, FitStatus, Recipe, Run, RunStatus, SizedLoss
@@ -317,7 +317,7 @@ class TestTheFormThatAnswersSaysHowWellItIsKnown:
         payload = {**fit.payload, "further_forms": {"data_constrained": stored_form}, "sentences": ["of ordinary runs"]}
         fit = replace(fit, status=law, payload=payload)
         target = Target(params=1e9, tokens=4e10, unique_tokens=UNIQUE)  # among the runs
-        part = loss_answer(fit, target)
+        part = LOSS.answer(fit, target)
         planned = plan(
             PlanQuestion(flops=BUDGET, unique_tokens=UNIQUE),
             Recipe(name="r"),
@@ -336,7 +336,7 @@ class TestTheFormThatAnswersSaysHowWellItIsKnown:
     def test_without_a_further_input_the_law_of_ordinary_runs_does(self, asked: dict[str, Any]) -> None:
         fit = asked["fitted"].laws["loss"]
         fit = replace(fit, status=FitStatus.SPARSE, payload={**fit.payload, "sentences": ["of ordinary runs"]})
-        part = loss_answer(fit, Target(**TARGET))
+        part = LOSS.answer(fit, Target(**TARGET))
         assert (part["status"], part["notes"]) == ("borrowed", ["of ordinary runs"])
 
 
@@ -455,7 +455,7 @@ class TestRunsThatDoNotSay:
         ids=lambda third: next(iter(third)),
     )
     def test_fresh_and_dense_is_what_they_are(self, plain: Fit, third: dict[str, float]) -> None:
-        ordinary, same = (loss_answer(plain, Target(**TARGET, **each)) for each in ({}, third))
+        ordinary, same = (LOSS.answer(plain, Target(**TARGET, **each)) for each in ({}, third))
         assert code_of(same["given"][0]) == "advice.as_ordinary"
         assert {**same, "given": [], "lines": []} == {**ordinary, "given": [], "lines": []}
         if "unique_tokens" in third:

@@ -28,7 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit import pipeline
-from lawfit.estimate.recipe_laws import CURVES, RecipeLaws, fit_recipe_laws
+from lawfit.estimate.critical.routes import CURVES, CriticalLaws
+from lawfit.estimate.evidence import Evidence, prepare
+from lawfit.kinds.critical_batch import critical_laws
 from lawfit.records import FitStatus, Run, RunStatus
 from lawfit.storage import Store
 from lawfit.words import tell
@@ -94,15 +96,9 @@ def study(
     return Study(runs=tuple(runs), curves=curves, rates=rates, schedule=named.get(said, "wsd to 0"))
 
 
-def laws_of(made: Study) -> RecipeLaws:
-    return fit_recipe_laws(
-        made.runs,
-        curves=made.curves,
-        rates=made.rates,
-        schedule=made.schedule,
-        rng=np.random.default_rng(0),
-        surface=False,
-    )
+def laws_of(made: Study) -> CriticalLaws:
+    evidence = Evidence(runs=made.runs, curves=made.curves, rates=made.rates, schedule=made.schedule)
+    return critical_laws(prepare(evidence))
 
 
 @dataclass(frozen=True)
@@ -116,10 +112,10 @@ class Read:
     status: str
 
 
-def read_off(found: RecipeLaws) -> Read:
-    if CURVES not in found.critical:
+def read_off(found: CriticalLaws) -> Read:
+    if CURVES not in found.routes:
         return Read(np.nan, True, np.nan, True, "refused")
-    route = found.critical[CURVES]
+    route = found.routes[CURVES]
     said = route.predict(2e9, 1e8)
     low, high = route.laws["tokens"].exponent_interval("tokens")
     return Read(

@@ -24,10 +24,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from lawfit.advise.expected_loss import stored_law
 from lawfit.advise.loss_at_setting import loss_at_settings
-from lawfit.estimate.all_laws import LOSS
 from lawfit.estimate.observe.observations import observe
+from lawfit.kinds import LOSS
+from lawfit.kinds.expected_loss import stored_law
 from lawfit.records import Run, RunStatus
 from tests.benchmarks.shared import LEVEL, STEP_LAW, STEP_LAW_ALL, fitted_recipe, step_law_runs, wilson
 
@@ -84,7 +84,7 @@ def main() -> None:
 
 def score(runs: list[Run], learned: Callable[[Run], bool]) -> list[Row]:
     fitted = fitted_recipe([run for run in runs if learned(run)], STEP_LAW)
-    law = stored_law(next(fit for fit in fitted.laws if fit.kind == LOSS), LEVEL)
+    law = stored_law(next(fit for fit in fitted.laws if fit.kind == LOSS.id), LEVEL)
     rest = observe([run for run in runs if not learned(run) and run.status is RunStatus.FINISHED])
     found = []
     for cell in range(rest.n_cells):

@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 
 from lawfit.advise.draws import Worlds, draw_worlds
 from lawfit.advise.regret import at_batch, best_setting, expected_regret, lr_given_batch, split_regret
-from lawfit.estimate.all_laws import Evidence
+from lawfit.estimate.evidence import Evidence
 from lawfit.estimate.lr_batch.analysis import FitOptions, analyse
 from lawfit.estimate.numerics.scoring import ObservedSurface, Rule
 from lawfit.estimate.observe.observations import Observations

@@ -19,10 +19,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from lawfit.advise.third_input import Asked, loss_at_third
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.loss import law as loss_law_module
 from lawfit.estimate.loss.law import loss_law
+from lawfit.kinds.third_input import Asked, loss_at_third
 from lawfit.laws.loss import DATA_CONSTRAINED
 from lawfit.records import Fit, SizedLoss
 

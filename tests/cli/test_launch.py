@@ -15,7 +15,7 @@ from lawfit.cli import launch as command
 from lawfit.cli.main import run
 from lawfit.launch import Failure, LaunchOptions, LaunchReport, Progress, Result, Running, devices, make_plan
 from lawfit.records import Rejection
-from tests.launch.conftest import GRID, write_corpus
+from tests.launch.conftest import GRID, nothing_stored, write_corpus
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def launched(grid: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
     """Makes `pipeline.launch` give a report with some things in it."""
 
     def set_report(**own: Any) -> None:
-        plan = make_plan([grid], set(), LaunchOptions(cpu=True))
+        plan = make_plan([grid], nothing_stored, LaunchOptions(cpu=True))
         report = {"result": result(), "recipes": ("coarse",), "new": 12, "rejections": (), "not_stored": "", **own}
 
         def fake(_store: Any, _files: Any, _options: Any, *, progress: Any) -> LaunchReport:

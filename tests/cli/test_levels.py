@@ -18,7 +18,7 @@ from lawfit.errors import UnknownLevel
 from lawfit.factors import levels_typed
 from lawfit.settings import Settings
 from lawfit_api.app import create_app
-from lawfit_api.schemas import PredictionOut
+from lawfit_api.schemas import ANSWER
 from tests.cli.conftest import Call
 from tests.estimate.made_levels import SCALES, TRUTH, Level, made
 
@@ -72,7 +72,7 @@ def test_the_better_level_is_held_and_said(database: Path, call: Call, text: Cal
     assert left_out["reason"].startswith("attention is mla; this fit uses the runs with gqa: of gqa and mla its losses")
     out, _ = text("predict", *TARGET)
     assert "Holds at      attention gqa" in out
-    PredictionOut.model_validate(document)
+    ANSWER.validate_python(document)
 
 
 def test_a_level_that_is_asked_for_is_fitted_and_then_answers(database: Path, call: Call, text: Call) -> None:

@@ -16,7 +16,7 @@ from lawfit.cli.main import ExitCode
 from lawfit.settings import Settings
 from lawfit.words.glossary import GLOSSARY, terms_in
 from lawfit_api.app import create_app
-from lawfit_api.schemas import PredictionOut
+from lawfit_api.schemas import ANSWER
 from tests.cli.conftest import Call
 
 TARGET = ("--params", "1B", "--tokens", "50B")
@@ -71,7 +71,7 @@ def test_fit_prints_one_document_and_can_be_read_again(fitted: Path, database: s
 
 def test_predict_prints_what_is_promised(database: str, call: Call) -> None:
     document = call("predict", *TARGET)
-    PredictionOut.model_validate(document)
+    ANSWER.validate_python(document)
     assert (document["target"]["params"], document["target"]["tokens"]) == (1e9, 5e10)
     for part in document["recommendation"].values():
         assert part["low"] <= part["value"] <= part["high"]
@@ -201,7 +201,7 @@ def test_demo_ends_with_a_recommendation(away: Path, text: Call, call: Call) -> 
     assert ("SIMULATED" in report.read_text(encoding="utf-8")) == out.startswith("SIMULATED")
     document = call("demo")
     assert document["report"] == str(report)
-    PredictionOut.model_validate(document["prediction"])
+    ANSWER.validate_python(document["prediction"])
     assert document["simulated"] == out.startswith("SIMULATED")
 
 

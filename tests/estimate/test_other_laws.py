@@ -12,7 +12,7 @@ import pytest
 
 from lawfit.cli.fit import summary
 from lawfit.errors import NotEnoughData
-from lawfit.estimate.all_laws import Evidence
+from lawfit.estimate.evidence import Evidence
 from lawfit.estimate.lr_batch.along_batch import FORMS
 from lawfit.estimate.numerics.optima import Columns, SweepOptima
 from lawfit.estimate.numerics.sweeps import SweepOptimum

@@ -1,6 +1,6 @@
 """Lines, functions and imports of `lawfit` and `api`, read from the source.
 
-A line of code is one that holds a token other than a comment or a docstring; blank lines hold none.
+A line of code is one that holds a token other than a comment or a docstring (of a field, too); blank lines hold none.
 """
 
 from __future__ import annotations
@@ -79,6 +79,10 @@ def code_lines(text: str, tree: ast.Module) -> int:
         if isinstance(node, _HAVE_DOCSTRINGS) and ast.get_docstring(node, clean=False) is not None:
             said = node.body[0]
             held.difference_update(range(said.lineno, (said.end_lineno or said.lineno) + 1))
+        if isinstance(node, ast.ClassDef):  # what stands below a field says what it is
+            for field in node.body:
+                if isinstance(field, ast.Expr) and isinstance(field.value, ast.Constant):
+                    held.difference_update(range(field.lineno, (field.end_lineno or field.lineno) + 1))
     return len(held)
 
 

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,11 @@ GRID: dict[str, Any] = {
         {"shape": "tiny", "tokens": [640], "batch_tokens": [16, 32], "lr": [0.001, 0.01, 1e30], "seeds": [0, 1]},
     ],
 }
+
+
+def nothing_stored(run_ids: Sequence[str]) -> Sequence[str]:
+    """Of runs, those that the store has: none."""
+    return ()
 
 
 def make_pack(

@@ -22,7 +22,7 @@ from lawfit.launch import (
 )
 from lawfit.launch.campaign import DEADLINE, Campaign
 from lawfit.launch.folder import Task, checkpoint_of, log_of, task_of
-from tests.launch.conftest import calls, fake_trainer, make_pack
+from tests.launch.conftest import calls, fake_trainer, make_pack, nothing_stored
 
 
 def task(*, lrs: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4), **own: Any) -> Task:
@@ -191,7 +191,7 @@ def test_of_two_launchers_each_trains_what_the_other_does_not(tmp_path: Path) ->
 def test_a_folder_that_cannot_be_written_is_a_sentence(corpus: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="the trainer needs lawfit[train]")
     (tmp_path / "runs").write_text("a file")
-    plan = make_plan([make_pack(corpus)], set(), LaunchOptions(cpu=True, logs=tmp_path / "runs"))
+    plan = make_plan([make_pack(corpus)], nothing_stored, LaunchOptions(cpu=True, logs=tmp_path / "runs"))
     with pytest.raises(LaunchError, match="runs cannot be written"):
         execute(plan, ended=lambda _: None, report=lambda _: None)
 

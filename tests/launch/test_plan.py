@@ -17,7 +17,7 @@ from lawfit.launch.plan import MAX_RUNS, cut, tasks
 from lawfit.proxy.pack import Pack, PackError, parse_pack
 from lawfit.proxy.trunks import halves
 from lawfit.proxy.trunks import plan as rows_of
-from tests.launch.conftest import make_pack, write_corpus
+from tests.launch.conftest import make_pack, nothing_stored, write_corpus
 
 LRS = (0.1, 0.2, 0.3, 0.4)
 
@@ -134,7 +134,7 @@ def test_a_checkpoint_that_does_not_fit_is_not_used(tmp_path: Path, case: str) -
 class TestRefused:
     def launch(self, *sources: Any, folder: Path, **options: Any) -> Any:
         made = LaunchOptions(**{"cpu": True, "logs": folder / "runs", **options})
-        return make_plan([Path(s) if isinstance(s, str) else s for s in sources], set(), made)
+        return make_plan([Path(s) if isinstance(s, str) else s for s in sources], nothing_stored, made)
 
     def test_a_plan_touches_nothing(self, corpus: Path, tmp_path: Path) -> None:
         before = sorted(tmp_path.rglob("*"))
@@ -230,7 +230,7 @@ class TestGpus:
 
     def test_packs_are_spread_over_them(self, tmp_path: Path) -> None:
         options = LaunchOptions(logs=tmp_path / "runs")
-        plan = make_plan([make_pack(write_corpus(tmp_path / "corpus"))], set(), options)
+        plan = make_plan([make_pack(write_corpus(tmp_path / "corpus"))], nothing_stored, options)
         assert (plan.places, [len(task.ids) for task in plan.tasks]) == (("0", "1"), [1, 1])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 from lawfit.errors import NoFit, NoRecipe, NoRun, StoreError
 from lawfit.records import FitStatus, Optimum, OptimumStatus, Run, StepsToTarget, TargetSweep
 from lawfit.storage import Store
+from lawfit.storage.fits import KEPT
 from tests.storage.builders import diverged, fit, recipe, run
 
 
@@ -320,3 +322,34 @@ def test_steps_to_a_target_given_again_are_counted_as_what_they_are(store: Store
     assert put(row("a"), row("b", lr=1e-3)) == (0, 0, 2)
     assert put(row("a"), row("b", lr=2e-3), row("c")) == (1, 1, 1)
     assert {t.run_key: t.lr for t in store.targets(recipe().key)} == {"a": None, "b": 2e-3, "c": None}
+
+
+class TestWhatIsAskedOften:
+    def test_of_keys_those_that_are_stored(self, store: Store) -> None:
+        store.put_runs(recipe(), [run(f"r{k}") for k in range(1201)])
+        store.put_runs(replace(recipe(), name="other", optimizer="lion"), [run("elsewhere")])
+        asked = [f"r{k}" for k in range(0, 2400, 2)]
+        assert store.stored_of([*asked, "elsewhere"]) == {*asked[:601], "elsewhere"}
+        assert store.stored_of([]) == set()
+
+    def test_a_fit_is_read_once(self, store: Store) -> None:
+        store.put_runs(recipe(), [run("a")])
+        made = [replace(fit(recipe().key), id=f"f{k}") for k in range(3)]
+        for each in made:
+            store.put_fit(each, [])
+        payloads: list[str] = []
+        sa.event.listen(store._engine, "before_cursor_execute", lambda *at: payloads.append(at[2]))
+        for _ in range(3):
+            assert store.fit("f1") == made[1]
+            assert store.latest_fit(recipe().key, made[0].kind) == made[2]
+            assert store.fits(recipe().key) == made[::-1]
+        assert sum("payload" in statement for statement in payloads) == 3
+        store.put_fit(made[0], [])  # made again: now the latest
+        assert store.latest_fit(recipe().key, made[0].kind) == made[0]
+
+    def test_many_fits_are_not_all_kept(self, store: Store) -> None:
+        store.put_runs(recipe(), [run("a")])
+        for k in range(KEPT + 5):
+            store.put_fit(replace(fit(recipe().key), id=f"f{k:03}"), [])
+        assert [each.id for each in store.fits()] == [f"f{k:03}" for k in reversed(range(KEPT + 5))]
+        assert len(store._fits._kept) == KEPT

@@ -16,7 +16,6 @@ import numpy as np
 
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.critical.batch import CriticalBatch, measured_optima
-from lawfit.estimate.critical.certificate import LEVEL, certify_law
 from lawfit.estimate.critical.laws import (
     BOTH,
     INPUTS_OF,
@@ -27,6 +26,7 @@ from lawfit.estimate.critical.laws import (
     weigh,
 )
 from lawfit.estimate.numerics.certificate import DOUBTFUL, Certificate
+from lawfit.estimate.numerics.optimum_certificate import LEVEL, certify_law
 from lawfit.estimate.numerics.optimum_law import (
     MeasuredOptima,
     OptimumLaw,
@@ -40,6 +40,7 @@ from lawfit.laws.critical_batch import ZHANG, Definition
 from lawfit.laws.lent import Lent, critical_exponents
 from lawfit.records import FitStatus
 
+OF: Final = "the critical batch"
 UNLIKE: Final = 3.0  # standard deviations from what is lent: worth a sentence
 
 
@@ -287,7 +288,7 @@ def _laws(
 ) -> tuple[dict[str, OptimumLaw], dict[str, Certificate], dict[str, dict[str, Lent]]]:
     """Each law that can be had, its certificate, and what was lent to those whose sizes leave an exponent open."""
     laws, missing = fit_candidates(optima, tuple(INPUTS_OF))
-    certificates = {name: certify_law(optima, law) for name, law in laws.items()}
+    certificates = {name: certify_law(optima, law, of=OF) for name, law in laws.items()}
     weak = {name for name, found in certificates.items() if any(each != LEVEL for each in found.weak)}
     lent = {
         name: critical_exponents(INPUTS_OF[name], without_laws)
@@ -302,7 +303,7 @@ def _laws(
     for name, given in lent.items():
         prior = {x: each.gaussian for x, each in given.items()}
         laws[name] = fit_optimum_law(optima, INPUTS_OF[name], prior=prior)
-        certificates[name] = certify_law(optima, laws[name], prior)
+        certificates[name] = certify_law(optima, laws[name], prior, of=OF)
     return laws, certificates, lent
 
 

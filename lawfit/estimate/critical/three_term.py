@@ -12,7 +12,7 @@ reported.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,7 +40,7 @@ from lawfit.estimate.numerics.sweeps import sweep_parabola
 from lawfit.estimate.numerics.varpro import PowerSum, Term, best_start, global_minima, resampled_minima, same_minimum
 from lawfit.findings import finding
 from lawfit.laws.critical_batch import ThreeTerm
-from lawfit.records import OptimumStatus
+from lawfit.records import OptimumStatus, Run
 
 Ints = NDArray[np.intp]
 
@@ -66,6 +66,20 @@ class BatchRuns:
 
     def __len__(self) -> int:
         return len(self.loss)
+
+    @classmethod
+    def of_runs(cls, runs: Sequence[Run]) -> BatchRuns:
+        """Each batch of each scale at its best learning rate.
+
+        Raises
+        ------
+        NotEnoughData
+            No run, or none that finished.
+        """
+        if not runs:
+            raise NotEnoughData(finding("laws.no_run"))
+        columns = [(r.params, r.tokens, r.batch_tokens, r.lr, np.nan if r.loss is None else r.loss) for r in runs]
+        return best_over_lr(*np.array(columns, dtype=float).T)
 
 
 def best_over_lr(

@@ -36,12 +36,12 @@ from lawfit.estimate.loss.result import (
     Interval,
     LossFit,
     LossPrediction,
-    decades_beyond,
 )
 from lawfit.estimate.loss.split_backtest import SplitBacktest, among, judge_split
 from lawfit.estimate.numerics.newton import Floats
 from lawfit.estimate.numerics.resample import cluster_index
 from lawfit.findings import Found, finding, found_of
+from lawfit.units import decades_beyond
 
 # What the drift is before the runs have spoken, as a share of the slope of log loss along compute, and how many
 # extrapolations that opinion and the runs' own are worth. Settled on simulated laws outside every form, and checked by

@@ -17,6 +17,7 @@ from lawfit.estimate.numerics.quantiles import normal_quantile
 from lawfit.estimate.numerics.resample import interval, tail
 from lawfit.findings import finding
 from lawfit.laws.loss import AdditiveLaw
+from lawfit.units import decades_beyond
 
 FARTHEST: Final = 30.0  # ln of a loss, either way, at which a form that runs away ends: still a number
 MIXED: Final = 4000  # draws, each resample several times, with which noise is mixed
@@ -235,7 +236,3 @@ def expanded_interval(value: float, draws: Floats, level: float, clusters: int, 
         return Interval(value=value, low=None, high=None)
     low, high = interval(draws, level, clusters, fitted)
     return Interval(value=value, low=float(low), high=float(high))
-
-
-def decades_beyond(value: float, low: float, high: float) -> float:
-    return max(0.0, float(np.log10(low / value)), float(np.log10(value / high)))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from lawfit.errors import FitError
 from lawfit.estimate.numerics.quantiles import normal_cdf, normal_quantile
 from lawfit.findings import Found, finding
+from lawfit.units import decades_beyond
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -106,6 +107,15 @@ class PredictedOptimum:
     decades: Mapping[str, float]  # per input, beyond the measured scales; 0 inside
 
 
+class Predicts(Protocol):
+    """A law of one number in some inputs."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]: ...
+
+    def predict(self, level: float = 0.9, **inputs: float) -> PredictedOptimum: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class OptimumLaw:
     """A fitted power law: normal posteriors of (ln y at the centre, exponents), mixed over sizes of the scatter."""
@@ -169,7 +179,7 @@ class OptimumLaw:
             low=low,
             high=high,
             level=level,
-            decades={name: _decades(inputs[name], *self.ranges[name]) for name in self.inputs},
+            decades={name: decades_beyond(inputs[name], *self.ranges[name]) for name in self.inputs},
         )
 
     def to_json(self, level: float = 0.9) -> dict[str, Any]:
@@ -387,5 +397,9 @@ def _tails(level: float) -> tuple[float, float]:
     return 0.5 - level / 2, 0.5 + level / 2
 
 
-def _decades(value: float, low: float, high: float) -> float:
-    return max(0.0, float(np.log10(low / value)), float(np.log10(value / high)))
+def along(law: Predicts, level: float, **columns: Floats) -> tuple[Floats, Floats, Floats]:
+    """Value and ends of the interval of a law at several places; columns that it does not take are left out."""
+    rows = zip(*(columns[name] for name in law.inputs), strict=True)
+    said = [law.predict(level, **dict(zip(law.inputs, map(float, row), strict=True))) for row in rows]
+    value, low, high = np.array([(each.value, each.low, each.high) for each in said], dtype=float).T
+    return value, low, high

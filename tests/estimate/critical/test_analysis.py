@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from lawfit.errors import NotEnoughData
-from lawfit.estimate.critical import certificate as critical_certificate
 from lawfit.estimate.critical.analysis import analyse_critical
 from lawfit.estimate.critical.batch import CriticalBatch
 from lawfit.estimate.critical.laws import AveragedLaw
 from lawfit.estimate.critical.steps_to_target import fit_steps_table
+from lawfit.estimate.numerics import optimum_certificate
 from lawfit.estimate.numerics.optimum_law import MeasuredOptima
 from lawfit.findings import as_json, code_of, finding
 from lawfit.laws.critical_batch import DOUBLING, ZHANG
@@ -130,10 +130,10 @@ def test_many_places_at_once_are_the_centres_of_one_at_a_time() -> None:
 def test_scales_to_add_with_two_inputs_leave_their_line() -> None:
     at = {"params": np.array([1e8, 2e8, 4e8]), "tokens": np.array([2e9, 4e9, 8e9])}
     optima = MeasuredOptima(inputs=at, log_value=np.zeros(3), log_sd=np.full(3, 0.1), group=np.arange(3))
-    along = critical_certificate._further_scales(optima, ("tokens",))
+    along = optimum_certificate._further_scales(optima, ("tokens",))
     assert [set(scale) for scale in along] == [{"tokens"}] * len(along)
-    both = critical_certificate._further_scales(optima, ("params", "tokens"))
+    both = optimum_certificate._further_scales(optima, ("params", "tokens"))
     ratios = {round(scale["tokens"] / scale["params"], 6) for scale in both}
     assert ratios == {20.0, 5.0, 80.0}  # on the line of the runs, and to both sides of it
     by_loss = replace(optima, inputs={"params": at["params"], "loss": np.array([3.0, 2.8, 2.6])})
-    assert len(critical_certificate._further_scales(by_loss, ("params", "loss"))) == len(along)  # nobody chooses a loss
+    assert len(optimum_certificate._further_scales(by_loss, ("params", "loss"))) == len(along)  # nobody chooses a loss

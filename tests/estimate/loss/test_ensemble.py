@@ -148,7 +148,7 @@ def test_a_form_without_a_prediction_survives_json(rng: np.random.Generator) -> 
     lost = next(b for b in few.backtests if b.form == "farseer")
     assert lost.reason == finding("loss.few_for_form", parameters=9, needed=18, runs=12)
     content = few.to_json()
-    for found in content["backtests"]:  # as `all_laws.finite` leaves it
+    for found in content["backtests"]:  # as `findings.finite` leaves it
         found.update({name: None for name in ("error", "bias") if not np.isfinite(found[name])})
     assert LossEnsemble.from_json(content).backtests == few.backtests
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lawfit.advise.expected_loss import choice_lines, expected_loss
 from lawfit.ask import Target
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.loss import law as module
@@ -19,6 +18,7 @@ from lawfit.estimate.loss.law import loss_law
 from lawfit.estimate.loss.third import fit_further_forms, ordinary_runs
 from lawfit.estimate.numerics.certificate import Certificate
 from lawfit.findings import code_of, finding
+from lawfit.kinds.expected_loss import choice_lines, expected_loss
 from lawfit.laws.loss import CHINCHILLA, DATA_CONSTRAINED
 from lawfit.laws.published import published_law
 from lawfit.records import Fit, FitStatus, Run, RunStatus

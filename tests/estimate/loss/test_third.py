@@ -12,17 +12,19 @@ import pandas as pd
 import pytest
 
 import lawfit
-from lawfit.advise.expected_loss import expected_loss
-from lawfit.advise.third_input import Asked, loss_at_third
 from lawfit.ask import Target
 from lawfit.errors import NotEnoughData
-from lawfit.estimate import all_laws
+from lawfit.estimate.evidence import Evidence
 from lawfit.estimate.loss import law as loss_law_module
 from lawfit.estimate.loss import third as loss_third
 from lawfit.estimate.loss.law import lent_asymptote, loss_law
 from lawfit.estimate.loss.third import fit_further_forms
 from lawfit.estimate.observe.repeated import says_no_number
 from lawfit.findings import code_of, finding
+from lawfit.kinds import loss as loss_kind
+from lawfit.kinds.expected_loss import expected_loss
+from lawfit.kinds.fitting import fit_all_laws
+from lawfit.kinds.third_input import Asked, loss_at_third
 from lawfit.laws.loss import DATA_CONSTRAINED
 from lawfit.records import Run, RunStatus, SizedLoss
 from lawfit.words import tell
@@ -82,7 +84,7 @@ class TestRunsOfASweepReachTheForms:
             found.extend(runs)
             raise NotEnoughData("not fitted here")
 
-        monkeypatch.setattr(all_laws, "loss_law", loss_law_of)
+        monkeypatch.setattr(loss_kind, "loss_law", loss_law_of)
         sizes, rates = np.geomspace(1e7, 1e9, 6), ((1e-3, 0.02), (2e-3, 0.0), (4e-3, 0.02))
         runs = [
             Run(
@@ -99,7 +101,7 @@ class TestRunsOfASweepReachTheForms:
                 sizes, (10.0, 40.0, 160.0), rates, enumerate(extras)
             )
         ]
-        all_laws.fit_all_laws(all_laws.Evidence(runs=runs))
+        fit_all_laws(Evidence(runs=runs))
         return found
 
     @pytest.mark.parametrize(

@@ -17,18 +17,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lawfit.estimate.all_laws import Evidence, finite
 from lawfit.estimate.critical.analysis import analyse_critical
 from lawfit.estimate.critical.least_tokens import fit_least_tokens
 from lawfit.estimate.critical.noise_by_size import NoiseOfSize, noise_factor
 from lawfit.estimate.critical.steps_to_target import StepsTable
 from lawfit.estimate.critical.three_term import BatchRuns, best_over_lr, fit_three_term_or_lend
+from lawfit.estimate.evidence import Evidence
 from lawfit.estimate.loss.law import lent_asymptote, loss_law
 from lawfit.estimate.lr_batch.analysis import FitOptions, analyse
 from lawfit.estimate.observe.observations import observe
 from lawfit.estimate.weight_decay.sweep import locate_weight_decay
 from lawfit.estimate.weight_decay.timescale import brackets, fit_timescale
-from lawfit.findings import code_of
+from lawfit.findings import code_of, finite
 from lawfit.laws import priors, published
 from lawfit.laws.entry import UNVERIFIED
 from lawfit.laws.published import published_laws

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from lawfit.errors import FitError
-from lawfit.estimate.critical.certificate import certify_law
+from lawfit.estimate.numerics.optimum_certificate import certify_law
 from lawfit.estimate.numerics.optimum_law import (
     MeasuredOptima,
     OptimumLaw,
@@ -120,7 +120,7 @@ def test_a_law_in_one_input_alone_is_certified(name: str, rng: np.random.Generat
     x = {"params": PARAMS, "tokens": 20 * PARAMS, "loss": np.linspace(4, 3, len(PARAMS))}[name]
     value = x ** (-6.24 if name == "loss" else 0.4)
     measured = MeasuredOptima.of(value * np.exp(0.02 * rng.standard_normal(len(x))), np.full(len(x), 0.03), {name: x})
-    certificate = certify_law(measured, fit_optimum_law(measured, (name,)))
+    certificate = certify_law(measured, fit_optimum_law(measured, (name,)), of="the optimum")
     assert certificate.certified, certificate
 
 

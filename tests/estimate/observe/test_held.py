@@ -15,11 +15,11 @@ import pytest
 from lawfit.advise.prediction import recommend
 from lawfit.ask import Target
 from lawfit.errors import UnknownLevel
+from lawfit.estimate.evidence import fit_decay
 from lawfit.estimate.lr_batch.analysis import FitOptions
 from lawfit.estimate.lr_batch.undetermined import undetermined
 from lawfit.estimate.observe.held import Held, hold_settings
 from lawfit.estimate.observe.observations import data_hash, observe
-from lawfit.estimate.recipe_laws import fit_decay
 from lawfit.factors import asked_levels
 from lawfit.findings import Finding, code_of, finding
 from lawfit.ingest import IngestOptions, read_file

@@ -10,10 +10,12 @@ import pytest
 
 from lawfit import pipeline
 from lawfit.estimate.critical.noise_by_size import COLUMN, noise_by_size
+from lawfit.estimate.critical.routes import CURVES, STEPS_TABLE
+from lawfit.estimate.evidence import Evidence, prepare
 from lawfit.estimate.observe.steady_rate import is_rate, steady_parts
-from lawfit.estimate.recipe_laws import CURVES, STEPS_TABLE, fit_recipe_laws
 from lawfit.findings import code_of, finding, found_of
 from lawfit.ingest.options import IngestOptions
+from lawfit.kinds.critical_batch import critical_laws
 from lawfit.records import Json, Run, RunStatus, StepsToTarget
 from lawfit.storage import Store
 from tests.benchmarks.falling_rates import CRITICAL, Study, laws_of, read_off, study
@@ -208,7 +210,7 @@ def test_the_same_curves_taken_for_constant_ones_are_far_off() -> None:
 )
 def test_what_is_not_known_is_refused_with_what_to_give(schedule: str, code: str) -> None:
     found = laws_of(replace(study(1, drop=0.06, said="nothing", points=20), schedule=schedule))
-    assert CURVES not in found.critical
+    assert CURVES not in found.routes
     assert found.least_tokens is None
     why = found.missing[CURVES]
     if code_of(why) == "observe.curves_unread":
@@ -220,7 +222,7 @@ def test_cut_and_refused_curves_are_counted() -> None:
     made = study(2, drop=0.12, said="log", points=60)
     some = {run.run_key: made.rates[run.run_key] for run in made.runs if run.lr < 1.5e-3}
     found = laws_of(Study(runs=made.runs, curves=made.curves, rates=some, schedule="wsd to 0"))
-    said = {code_of(each): each.data for each in found.critical[CURVES].sentences}
+    said = {code_of(each): each.data for each in found.routes[CURVES].sentences}
     assert said["observe.curves_cut"]["runs"] == 48
     assert said["observe.curves_unread"]["runs"] == 24
     assert code_of(said["observe.curves_unread"]["why"]) == "observe.cooldown_unknown"
@@ -262,5 +264,6 @@ def test_a_table_of_steps_under_a_falling_rate_says_what_it_takes(rng: np.random
         for k, b in enumerate(CRITICAL * 2.0 ** np.arange(-3, 4))
     ]
     for schedule, warned in (("constant", False), ("", False), ("wsd to 0", True), ("cosine", True)):
-        found = fit_recipe_laws([], rows, schedule=schedule, rng=rng).critical[STEPS_TABLE]
+        evidence = Evidence(runs=(), targets=rows, schedule=schedule)
+        found = critical_laws(prepare(evidence)).routes[STEPS_TABLE]
         assert ("laws.steps_while_falling" in map(code_of, found.sentences)) == warned

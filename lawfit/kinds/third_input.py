@@ -17,10 +17,11 @@ from numpy.typing import ArrayLike, NDArray
 from lawfit.ask import THIRD_INPUTS, ThirdInputs
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.loss.ensemble import LossEnsemble
-from lawfit.estimate.loss.result import MIXED, Interval, LossFit, LossPrediction, decades_beyond
+from lawfit.estimate.loss.result import MIXED, Interval, LossFit, LossPrediction
 from lawfit.estimate.observe.repeated import REPEATED
 from lawfit.findings import Finding, Found, finding, joined
 from lawfit.records import Fit, FitStatus
+from lawfit.units import decades_beyond, six_digits
 
 Floats = NDArray[np.float64]
 
@@ -329,8 +330,8 @@ def third_part(law: LossAtThird, params: float, tokens: float) -> dict[str, Any]
         "at": third,
         "covered": [low, high],
         "usual": law.usual,
-        "loss_at_usual": float(f"{float(law.loss(params, tokens)) * np.exp(-effect):.6g}"),
-        "effect": float(f"{np.expm1(effect):.6g}"),
+        "loss_at_usual": six_digits(float(law.loss(params, tokens)) * np.exp(-effect)),
+        "effect": six_digits(np.expm1(effect)),
         "alone": law.ordinary is None,
         "scales": law.fit.certificate.rows,
         "parameters": {

@@ -1,22 +1,62 @@
-"""Runs of a launch, into the store as they end."""
+"""Packs of proxy runs, trained on this machine, each run stored as it ends."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lawfit.errors import LogFormatError, StoreError
 from lawfit.pipeline.ingesting import put_curves
-from lawfit.records import (
-    Rejection,
-    Sweep,
-)
+from lawfit.records import Rejection, Sweep
 
 if TYPE_CHECKING:
-    from lawfit.launch import Plan
+    from lawfit.launch import LaunchOptions, LaunchReport, Pack, Plan, Progress
     from lawfit.storage import Store
+
+
+def launch(
+    store: Store,
+    sources: Sequence[str | Path | Pack],
+    options: LaunchOptions | None = None,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+) -> LaunchReport:
+    """Train packs (or the packs of grid files) on this machine, and store each run as it ends.
+
+    Runs that the store has are left out, packs that were begun go on: after any interruption, the same call again.
+
+    Parameters
+    ----------
+    sources : grid files, pack files or packs
+    progress : called several times a second
+
+    Raises
+    ------
+    PackError, LaunchError
+        Nothing was begun: a file that cannot be trained, no corpus or another one than the sweep has, no GPU.
+    """
+    from lawfit.launch import LaunchOptions, LaunchReport, execute, make_plan
+
+    options = options or LaunchOptions()
+    paths = [Path(source) if isinstance(source, str) else source for source in sources]
+    plan = make_plan(paths, store.stored_of, options)
+    require_same_data(store, plan)
+    arrivals = Arrivals(store, plan)
+    result = None
+    if not options.dry_run:
+        result = execute(plan, ended=arrivals.take, report=progress or (lambda _: None))
+        arrivals.take([])  # those that could not be stored when they came
+    return LaunchReport(
+        plan=plan,
+        result=result,
+        recipes=tuple(arrivals.recipes),
+        new=arrivals.new,
+        rejections=tuple(arrivals.rejections),
+        notes=tuple(arrivals.notes),
+        not_stored=arrivals.error,
+    )
 
 
 def require_same_data(store: Store, plan: Plan) -> None:

@@ -12,10 +12,10 @@ import pytest
 
 from lawfit.cli import output
 from lawfit.cli.card import card
-from lawfit.plots.further import law_figure, law_numbers, law_rows
+from lawfit.plots.law import law_figure, law_numbers, law_rows
 from lawfit.plots.report import report_html
 from lawfit.units import format_lr, format_quantity
-from lawfit.words.answers import FURTHER_NAMES, definition_words, further_words
+from lawfit.words.parts import definition_words, part_labels, part_words
 from tests.cli.samples import PREDICTION
 from tests.plots.further_samples import whole
 from tests.plots.samples import sample
@@ -31,7 +31,7 @@ class TestNumbers:
     def test_a_chart_for_each_answer(self) -> None:
         _, _, answer, laws = whole()
         charts = {chart.name: chart for chart in law_numbers(laws, answer)}
-        assert set(charts) == set(FURTHER_NAMES)
+        assert set(charts) == set(part_labels())
         assert charts["expected_loss"].target.value == answer["expected_loss"]["value"]
         assert len(charts["expected_loss"].measured) == 6
         assert len(charts["critical_batch"].measured) == 5
@@ -71,7 +71,7 @@ class TestReport:
     def test_says_every_number_with_its_interval_and_meaning(self) -> None:
         fit, runs, answer, laws = whole()
         page = report_html(fit, answer, runs, laws)
-        decay, critical, loss = (answer[name] for name in FURTHER_NAMES)
+        decay, critical, loss = (answer[name] for name in part_labels())
         for words in (
             f"{decay['value']:.3g}",
             f"{decay['low']:.3g} to {decay['high']:.3g}",
@@ -95,7 +95,7 @@ class TestReport:
         assert "law-critical-batch" not in page
 
     def test_an_answer_of_before_has_no_such_section(self) -> None:
-        old = {k: v for k, v in sample().document.items() if k not in ("missing", *FURTHER_NAMES)}
+        old = {k: v for k, v in sample().document.items() if k not in ("missing", *part_labels())}
         assert "further-title" not in report_html(sample().fit, old, sample().runs)
 
 
@@ -107,8 +107,8 @@ class TestCard:
     def test_a_line_for_each(self, capsys: pytest.CaptureFixture[str]) -> None:
         answer = whole()[2]
         text = self.printed(answer, capsys)
-        for name, label in FURTHER_NAMES.items():
-            assert re.search(rf"^{label} +{re.escape(further_words(answer, name))}$", text, re.MULTILINE)
+        for name, label in part_labels().items():
+            assert re.search(rf"^{label} +{re.escape(part_words(answer, name))}$", text, re.MULTILINE)
         assert "coupled to the learning rate as in torch.optim.AdamW" in text
 
     def test_what_is_missing_is_said(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,12 +116,12 @@ class TestCard:
         assert "Expected loss    not from these runs: six scales or more" in text
 
     def test_an_answer_of_before_prints_as_it_did(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert not any(label in self.printed(PREDICTION, capsys) for label in FURTHER_NAMES.values())
+        assert not any(label in self.printed(PREDICTION, capsys) for label in part_labels().values())
 
     def test_a_law_of_a_sister_recipe_says_so(self) -> None:
         document = copy.deepcopy(whole()[2])
         document["critical_batch"]["from_recipe"] = "constant"
-        assert further_words(document, "critical_batch").endswith("; measured in recipe constant")
+        assert part_words(document, "critical_batch").endswith("; measured in recipe constant")
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lawfit.estimate.all_laws import LOSS, Evidence, fit_all_laws
+from lawfit.estimate.evidence import Evidence
 from lawfit.estimate.loss import law as loss_law
+from lawfit.kinds import LOSS
+from lawfit.kinds.fitting import fit_all_laws
 from lawfit.records import Run, RunStatus
 from lawfit.words import tell
 
@@ -34,7 +36,7 @@ def test_a_loss_law_is_a_formula_only_where_every_parameter_is_determined(
 ) -> None:
     monkeypatch.setattr(loss_law, "LOSS_RESAMPLES", 40)
     for loss_params in (100.0, 0.0):  # the second: parameters have no effect
-        (law,) = (law for law in fit_all_laws(Evidence(runs=runs_of(loss_params, rng))).fitted if law.kind == LOSS)
+        (law,) = (law for law in fit_all_laws(Evidence(runs=runs_of(loss_params, rng))).fitted if law.kind == LOSS.id)
         weak = set(law.payload["fit"]["certificate"]["weak"])
         assert ("loss = " in tell(law.payload["words"])) is not bool(weak)
     assert {"A", "alpha"} <= weak

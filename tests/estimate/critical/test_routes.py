@@ -1,26 +1,24 @@
-"""Every law of critical batch and weight decay that a recipe's data support, and what is missing for the others."""
+"""The critical batch by every route that a recipe's data support, and what is missing for the others."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from lawfit import pipeline
+from lawfit.estimate.critical.routes import CURVES, DATA_LAWS, STEPS_TABLE, CriticalLaws
+from lawfit.estimate.evidence import Evidence, prepare
 from lawfit.estimate.observe.held import hold_settings
-from lawfit.estimate.recipe_laws import (
-    CURVES,
-    DATA_LAWS,
-    STEPS_TABLE,
-    THREE_TERM,
-    TIMESCALE,
-    fit_recipe_laws,
-)
 from lawfit.estimate.weight_decay.sweep import DecayRuns, locate_weight_decay
-from lawfit.findings import as_json, code_of, finding
+from lawfit.findings import code_of, finding
+from lawfit.kinds import KINDS
+from lawfit.kinds.critical_batch import critical_laws
+from lawfit.kinds.fitting import fit_all_laws
 from lawfit.laws.critical_batch import DOUBLING, ZHANG, Definition, convert
 from lawfit.records import OptimumStatus, Run, RunStatus, StepsToTarget
 from lawfit.storage import Store
@@ -42,6 +40,10 @@ def a_run(key: int, params: float, tokens: float, batch: float, lr: float, decay
     )
 
 
+def laws(runs: Sequence[Run] = (), **stored: Any) -> CriticalLaws:
+    return critical_laws(prepare(Evidence(runs=runs, **stored)))
+
+
 def grid(rng: np.random.Generator, *, decays: tuple[float, ...] = (0.1,)) -> list[Run]:
     runs = []
     for params in (5e7, 1e8, 2e8, 4e8):
@@ -60,20 +62,17 @@ def grid(rng: np.random.Generator, *, decays: tuple[float, ...] = (0.1,)) -> lis
 
 
 def test_a_grid_of_finished_runs(rng: np.random.Generator) -> None:
-    found = fit_recipe_laws(grid(rng), rng=rng, resamples=10)
+    found = laws(grid(rng))
     assert found.answering == DATA_LAWS
-    assert found.critical[DATA_LAWS].measured[0].estimator == "E5"
-    assert found.three_term is not None
-    assert set(found.missing) == {STEPS_TABLE, CURVES, TIMESCALE}
-    assert code_of(found.missing[TIMESCALE]) == "weight_decay.never_varies"
-    assert json.dumps(as_json(found.to_json()), allow_nan=False)
+    assert found.routes[DATA_LAWS].measured[0].estimator == "E5"
+    assert set(found.missing) == {STEPS_TABLE, CURVES}
 
 
 def test_only_a_table_of_steps() -> None:
-    found = fit_recipe_laws([], zhang_rows(), definition=ZHANG, rng=np.random.default_rng(0), resamples=10)
+    found = critical_laws(prepare(Evidence(runs=(), targets=zhang_rows())), ZHANG)
     assert found.answering == STEPS_TABLE
-    assert found.critical[STEPS_TABLE].definition == ZHANG
-    assert {CURVES, DATA_LAWS, THREE_TERM, TIMESCALE} == set(found.missing)
+    assert found.routes[STEPS_TABLE].definition == ZHANG
+    assert {CURVES, DATA_LAWS} == set(found.missing)
 
 
 def zhang_rows() -> list[StepsToTarget]:
@@ -92,8 +91,8 @@ def zhang_rows() -> list[StepsToTarget]:
 
 def test_a_critical_batch_is_stated_in_zhangs_definition_too() -> None:
     """G10: B* of the raw steps, and a law of its own through them: slope 0.482 in params (arXiv 2410.21676)."""
-    found = fit_recipe_laws([], zhang_rows(), rng=np.random.default_rng(0), surface=False)
-    own, also = found.critical[STEPS_TABLE], found.restated[STEPS_TABLE]
+    found = laws(targets=zhang_rows())
+    own, also = found.routes[STEPS_TABLE], found.restated[STEPS_TABLE]
     assert (own.definition, also.definition) == (DOUBLING, ZHANG)
     golden = (745.3200, 955.1581, 1393.7269, 1888.5222)  # sequences of 512 tokens
     assert [c.value_tokens / 512 for c in also.measured] == pytest.approx(golden, rel=1e-6)
@@ -103,19 +102,19 @@ def test_a_critical_batch_is_stated_in_zhangs_definition_too() -> None:
     assert low < 0.482 < high
     assert also.laws["params"].exponents["params"] == pytest.approx(0.482, abs=0.02)
     assert own.laws["params"].exponents["params"] > 0.6  # the reference makes Zhang's law flatter
-    alone = fit_recipe_laws([], zhang_rows(), definition=ZHANG, rng=np.random.default_rng(0), surface=False)
-    assert also.laws["tokens"].exponents == alone.critical[STEPS_TABLE].laws["tokens"].exponents
+    alone = critical_laws(prepare(Evidence(runs=(), targets=zhang_rows())), ZHANG)
+    assert also.laws["tokens"].exponents == alone.routes[STEPS_TABLE].laws["tokens"].exponents
 
 
 def test_a_reference_above_all_batches_is_not_stated_and_that_is_said() -> None:
     small = [replace(row, batch_tokens=row.batch_tokens / 1000) for row in zhang_rows()]
-    found = fit_recipe_laws([], small, rng=np.random.default_rng(0), surface=False)
-    assert STEPS_TABLE in found.critical
+    found = laws(targets=small)
+    assert STEPS_TABLE in found.routes
     assert not found.restated
     assert code_of(found.unstated[STEPS_TABLE]) == "laws.beyond_tried"
     assert found.unstated[STEPS_TABLE].data["reference_batch_tokens"] == 131072
     own = Definition(fraction=0.2, reference_batch_tokens=131.072)
-    scaled = fit_recipe_laws([], small, also=own, rng=np.random.default_rng(0), surface=False).restated[STEPS_TABLE]
+    scaled = critical_laws(prepare(Evidence(runs=(), targets=small), also=own)).restated[STEPS_TABLE]
     assert scaled.measured[0].value_tokens * 1000 / 512 == pytest.approx(745.32, rel=1e-5)
 
 
@@ -123,14 +122,11 @@ def test_curves_of_a_decaying_schedule_are_not_read(rng: np.random.Generator) ->
     runs = grid(rng)[:24]
     steps = np.arange(1.0, 200.0)
     curves = {run.run_key: (steps, 4.0 * (steps * run.batch_tokens / 1e6) ** -0.05) for run in runs}
-    decaying = fit_recipe_laws(runs, curves=curves, schedule="cosine to 10 %", rng=rng, surface=False)
+    decaying = laws(runs, curves=curves, schedule="cosine to 10 %")
     assert "decays from the start (schedule 'cosine to 10 %')" in tell(decaying.missing[CURVES])
-    assert (
-        fit_recipe_laws(runs, schedule="cosine to 10 %", rng=rng, surface=False).missing[CURVES]
-        == decaying.missing[CURVES]
-    )
-    assert fit_recipe_laws(runs, schedule="", rng=rng, surface=False).missing[CURVES] == finding("laws.no_curves")
-    constant = fit_recipe_laws(runs, curves=curves, schedule="constant", rng=rng, surface=False)
+    assert laws(runs, schedule="cosine to 10 %").missing[CURVES] == decaying.missing[CURVES]
+    assert laws(runs).missing[CURVES] == finding("laws.no_curves")
+    constant = laws(runs, curves=curves, schedule="constant")
     assert constant.missing.get(CURVES) != decaying.missing[CURVES]
 
 
@@ -142,16 +138,18 @@ def test_other_weight_decays_do_not_enter_the_batch_laws(rng: np.random.Generato
         for i, run in enumerate(plain[:50])
         if run.loss
     ]
-    with_them = fit_recipe_laws([*plain, *spoilt], rng=np.random.default_rng(0), surface=False)
-    alone = fit_recipe_laws(plain, rng=np.random.default_rng(0), surface=False)
-    assert with_them.critical[DATA_LAWS].measured == alone.critical[DATA_LAWS].measured
+    with_them, alone = laws([*plain, *spoilt]), laws(plain)
+    assert with_them.routes[DATA_LAWS].measured == alone.routes[DATA_LAWS].measured
 
 
 def test_nothing_at_all_says_what_each_law_takes() -> None:
-    found = fit_recipe_laws([], rng=np.random.default_rng(0), resamples=10)
+    found = laws()
     assert found.answering is None
-    assert set(found.missing) == {STEPS_TABLE, CURVES, DATA_LAWS, THREE_TERM, TIMESCALE}
-    assert all(found.missing.values())
+    assert set(found.missing) == {STEPS_TABLE, CURVES, DATA_LAWS}
+    whole = fit_all_laws(Evidence(runs=()), on_request=["three_term"])
+    assert whole.fitted == ()
+    assert set(whole.missing) == {kind.id for kind in KINDS}
+    assert all((*found.missing.values(), *whole.missing.values()))
 
 
 def test_a_sweep_that_changes_one_setting_at_a_time(shared_data: Path, tmp_path: Path) -> None:

@@ -9,7 +9,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.advise.third_input import (
+from lawfit.ask import Target
+from lawfit.estimate.loss.ensemble import LossEnsemble
+from lawfit.estimate.loss.fit import LossFit
+from lawfit.estimate.loss.law import asymptote_cases
+from lawfit.findings import Found, finding
+from lawfit.kinds.third_input import (
     Asked,
     LossAtThird,
     as_ordinary,
@@ -22,12 +27,8 @@ from lawfit.advise.third_input import (
     third_part,
     usable_form,
 )
-from lawfit.ask import Target
-from lawfit.estimate.loss.ensemble import LossEnsemble
-from lawfit.estimate.loss.fit import LossFit
-from lawfit.estimate.loss.law import asymptote_cases
-from lawfit.findings import Found, finding
 from lawfit.records import Fit
+from lawfit.units import six_digits
 
 Floats = NDArray[np.float64]
 
@@ -67,12 +68,12 @@ def expected_loss(fit: Fit, target: Target) -> tuple[dict[str, Any], Mapping[str
     cases = [{**case, "value": moved * case["value"]} for case in cases]
     alone = law.fit if isinstance(law, LossAtThird) and ordinary is None else LossFit.from_json(fit.payload["fit"])
     answer = {
-        "value": digits(said.expected.value),
-        "low": None if said.expected.low is None else digits(said.expected.low),
-        "high": None if said.expected.high is None else digits(said.expected.high),
+        "value": six_digits(said.expected.value),
+        "low": None if said.expected.low is None else six_digits(said.expected.low),
+        "high": None if said.expected.high is None else six_digits(said.expected.high),
         "level": target.level,
-        "run_low": None if said.run.low is None else digits(said.run.low),
-        "run_high": None if said.run.high is None else digits(said.run.high),
+        "run_low": None if said.run.low is None else six_digits(said.run.low),
+        "run_high": None if said.run.high is None else six_digits(said.run.high),
         "law": {
             "form": "average" if forms else alone.form,
             "scales": alone.certificate.rows if ordinary is None else len(fit.payload["points"]),
@@ -84,7 +85,7 @@ def expected_loss(fit: Fit, target: Target) -> tuple[dict[str, Any], Mapping[str
         "forms": forms,
         "forms_missing": fit.payload.get("forms_missing", ""),
         "asymptote": [
-            {**case, "value": digits(case["value"]), "asymptote": digits(case["asymptote"])} for case in cases
+            {**case, "value": six_digits(case["value"]), "asymptote": six_digits(case["asymptote"])} for case in cases
         ],
         "choice": choice(said.expected.value, forms, cases),
         "further_forms": []
@@ -107,10 +108,10 @@ def forms_at(law: LossEnsemble, target: Target, moved: float = 1.0) -> list[dict
         {
             "form": b.form,
             "share": round(b.weight, 4),
-            "error": digits(b.error) if np.isfinite(b.error) else None,
+            "error": six_digits(b.error) if np.isfinite(b.error) else None,
             "rejected": b.rejected,
             "reason": b.reason,
-            "value": digits(moved * values[b.form]) if b.form in values else None,
+            "value": six_digits(moved * values[b.form]) if b.form in values else None,
         }
         for b in law.by_form()
     ]
@@ -128,7 +129,8 @@ def further_forms(stored: Mapping[str, Any], target: Target, value: float) -> li
             continue
         usual, other = content["usual"], _OTHER[form](content["usual"])
         near, far = (float(fit.loss(target.params, target.tokens, third)) for third in (usual, other))
-        found.append({"form": form, "third": [usual, other], "value": [digits(value), digits(value * far / near)]})
+        values = [six_digits(value), six_digits(value * far / near)]
+        found.append({"form": form, "third": [usual, other], "value": values})
     return found
 
 
@@ -144,7 +146,7 @@ def choice(value: float, forms: list[dict[str, Any]], cases: list[dict[str, Any]
     moved = {name: (max(found) - min(found)) / value for name, found in spans.items() if len(found) > 1}
     if not moved:
         return None
-    return {"most": max(moved, key=lambda name: moved[name]), "moves": {k: digits(v) for k, v in moved.items()}}
+    return {"most": max(moved, key=lambda name: moved[name]), "moves": {k: six_digits(v) for k, v in moved.items()}}
 
 
 def choice_lines(answer: Mapping[str, Any]) -> list[Found]:
@@ -184,8 +186,3 @@ def loss_along(
     said = [law.predict(params, float(at)).expected for at in tokens]
     value, low, high = np.array([(each.value, each.low, each.high) for each in said], dtype=float).T
     return value, low, high
-
-
-def digits(value: float) -> float:
-    """Six significant digits: what a document needs."""
-    return float(f"{value:.6g}")

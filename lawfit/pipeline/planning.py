@@ -1,0 +1,78 @@
+"""From a stored fit and a budget to how it is best spent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from lawfit.ask import PlanQuestion
+from lawfit.documents import Plan
+from lawfit.errors import NoFit
+from lawfit.findings import finding
+from lawfit.pipeline.answering import (
+    ALONE,
+    latest_answering,
+    latest_at,
+    laws_beside,
+    require_at,
+)
+from lawfit.pipeline.fitting import (
+    LOSS,
+    LR_BATCH,
+)
+from lawfit.pipeline.predicting import laws_of, recommend
+from lawfit.records import FitStatus
+
+if TYPE_CHECKING:
+    from lawfit.storage import Store
+
+
+def plan(
+    store: Store,
+    recipe: str | None,
+    question: PlanQuestion,
+    *,
+    fit_id: str | None = None,
+    at: Sequence[str] = (),
+    keep: bool = True,
+) -> Plan:
+    """How to spend a budget, from the newest fit of the recipe or from the one named: size, tokens, settings, time.
+
+    The law of the loss stands on its own feet: where no learning rate may be used, size and tokens are planned all the
+    same, and the settings are refused with the reason.
+
+    Parameters
+    ----------
+    at : levels of settings that vary inside the recipe, as in `recommend`: the newest fit that holds there answers
+
+    Raises
+    ------
+    NoRecipe, NoFit
+        With what to type.
+    UnknownLevel
+        No run of the recipe has a level that was asked for; with the levels there are.
+    NotEnoughData
+        The runs carry no law of the loss, or one that leaves the optimum open; with the runs that would help.
+    ValueError
+        The question contradicts itself.
+    """
+    from lawfit.advise.planning import plan as advise
+
+    chosen = store.recipe(recipe)
+    if fit_id is not None:
+        fit = store.fit(fit_id)
+        require_at(store, fit, at)
+        if fit.kind not in (LR_BATCH, LOSS):
+            raise NoFit(finding("pipeline.one_law", fit_id=fit_id, kind=fit.kind))
+    else:
+        fit = latest_at(store, chosen, at) if at else latest_answering(store, chosen)
+    # settings of the very fit that is planned with; one that may not be used answers as it does unasked
+    usable = fit.kind == LR_BATCH and fit.status is not FitStatus.UNCERTIFIED
+    settings_of = fit.id if usable else fit_id
+    return advise(
+        question,
+        store.recipe(fit.recipe_name),
+        laws_beside(store, fit) if fit.kind in ALONE and fit_id is None else laws_of(store, fit),
+        fit.payload.get("missing", {}),
+        lambda target: recommend(store, recipe, target, fit_id=settings_of, at=at, keep=keep),
+    )

@@ -1,0 +1,131 @@
+"""From a stored fit and a target to a recommendation, kept where it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from lawfit.ask import Target
+from lawfit.documents import Answer, part_of
+from lawfit.errors import NoFit, StoreError
+from lawfit.findings import as_json, finding
+from lawfit.pipeline.answering import (
+    ALONE,
+    answer,
+    latest_answering,
+    latest_at,
+    laws_beside,
+    newer_doubtful,
+    require_at,
+)
+from lawfit.pipeline.fitting import (
+    LR_BATCH,
+    evidence_of,
+)
+from lawfit.records import Fit, Recipe, StoredPrediction
+
+if TYPE_CHECKING:
+    from lawfit.storage import Store
+
+
+HASHED_RUNS: Final = 5000
+
+
+def recommend(
+    store: Store,
+    recipe: str | None,
+    target: Target,
+    *,
+    fit_id: str | None = None,
+    at: Sequence[str] = (),
+    keep: bool = True,
+) -> Answer:
+    """The recommendation for one target, from the newest fit of the recipe or from the one named.
+
+    The answer is kept under its id, to be shown again, where `keep` says so and the database can be written. Where no
+    learning rate may be given, the law of the loss (and the critical batch) still answers, and the document says what
+    is missing.
+
+    Parameters
+    ----------
+    at : levels of settings that vary inside the recipe, each as ``NAME=VALUE``: the newest fit that holds there answers
+
+    Raises
+    ------
+    Unanswerable
+        The fit may not be used: what the runs lack, and which runs would mend it. One named by its id answers.
+    NoRecipe, NoFit
+        With what to type.
+    UnknownLevel
+        No run of the recipe has a level that was asked for; with the levels there are.
+    """
+    if fit_id is None:
+        chosen = store.recipe(recipe)
+        fit = latest_at(store, chosen, at) if at else latest_answering(store, chosen)
+    else:
+        fit = store.fit(fit_id)
+        chosen = store.recipe(fit.recipe_name)
+        if recipe is not None and store.recipe(recipe).key != fit.recipe_key:
+            raise NoFit(finding("pipeline.other_recipe", fit_id=fit_id, recipe=fit.recipe_name, asked=recipe))
+        require_at(store, fit, at)
+    document = _answer_of(store, fit, chosen, target, by_id=fit_id is not None)
+    if fit_id is None and not at and fit.kind == LR_BATCH:
+        document["warnings"] = as_json([*newer_doubtful(store, chosen, fit), *document["warnings"]])
+    if keep:
+        with suppress(StoreError):  # a read-only database still answers; only the record of the answer is missing
+            store.put_prediction(document["id"], fit.id, document["target"], document)
+    return document
+
+
+def comes_out_the_same(store: Store, prediction: StoredPrediction) -> bool:
+    """Whether an answer that was given comes out the same from its fit today, asked for by its id or without."""
+    level = next(part["level"] for part in _parts_with_level(prediction.answer))
+    asked = {name: value for name, value in prediction.target.items() if name in Target.__dataclass_fields__}
+    target = Target(**{**asked, "level": level})
+    fit = store.fit(prediction.fit_id)
+    chosen = store.recipe(fit.recipe_name)
+    for by_id in (True, False):
+        with suppress(NoFit):
+            if _answer_of(store, fit, chosen, target, by_id=by_id)["id"] == prediction.answer["id"]:
+                return True
+    return False
+
+
+def _parts_with_level(answer: Answer) -> Iterator[Mapping[str, Any]]:
+    parts = (part_of(answer, name) for name in ("expected_loss", "critical_batch"))
+    for part in (answer["recommendation"]["lr"], *parts):
+        if part is not None and "level" in part:
+            yield part
+
+
+def _answer_of(store: Store, fit: Fit, recipe: Recipe, target: Target, *, by_id: bool) -> Answer:
+    laws = laws_beside(store, fit) if fit.kind in ALONE and not by_id else laws_of(store, fit)
+    return answer(fit, recipe, target, laws, asked_by_id=by_id)
+
+
+def laws_of(store: Store, fit: Fit) -> dict[str, Fit]:
+    """The further fits that a fit names: kind -> fit."""
+    if fit.kind != LR_BATCH:
+        return {fit.kind: fit}
+    return {kind: store.fit(law["fit_id"]) for kind, law in fit.payload.get("laws", {}).items()}
+
+
+def runs_changed_since(store: Store, fit_id: str) -> bool:
+    """Whether a recipe's runs are no longer those that a fit saw: ingested, corrected, excluded or restored since.
+
+    Steps to targets count as well, and curves where they are read. Beyond `HASHED_RUNS` runs only their number is
+    compared, so that a quick answer stays quick; a correction is then missed.
+    """
+    from lawfit.estimate.evidence import evidence_hash
+    from lawfit.estimate.observe.observations import data_hash
+
+    fit = store.fit(fit_id)
+    if fit.kind != LR_BATCH:
+        return evidence_hash(evidence_of(store, store.recipe(fit.recipe_key))) != fit.data_hash
+    summary = next(found for found in store.recipes() if found.recipe.key == fit.recipe_key)
+    if summary.runs > HASHED_RUNS:
+        return summary.runs != int(fit.payload["runs_used"]) + int(fit.payload["runs_rejected"])
+    if "evidence_hash" not in fit.payload:  # stored by a version that did not keep it
+        return data_hash(store.runs(fit.recipe_key)) != fit.data_hash
+    return evidence_hash(evidence_of(store, summary.recipe)) != str(fit.payload["evidence_hash"])
