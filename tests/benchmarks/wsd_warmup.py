@@ -3,7 +3,7 @@
     python -m tests.benchmarks.wsd_warmup [--resamples 300] [--seed 0]
 
 The runs of data/proxy_wsd_sweep.csv warm up over 2 % of 32M tokens, which are 39 steps at a batch of 16k, 20 at 32k and
-10 at 65k; those of data/proxy_wsd_warmup.csv are the same trunks with 10 % of it (195, 98 and 49 steps), and at 65k with
+10 at 65k; those of data/proxy_wsd_warmup.csv are the same trunks with 10 % of it (195, 98 and 49 steps), at 65k with
 20 %, too. Linear: as in `wsd_horizons`, and data/proxy_sweep_more.csv.
 
 1. Slices as in `wsd_horizons`: at one size, horizon and batch, what the long warmup changes; what WSD costs against
@@ -47,7 +47,9 @@ from tests.benchmarks.wsd_horizons import (
 
 LONG, LONGER = "10 %", "20 %"  # warmup as a share of the shortest horizon of a trunk, 32M tokens
 BETWEEN = 4.8e6  # tokens of warmup that tell the two apart: the table rounds the fraction, these are 3.2M and 6.4M
-LARGEST = 65_536
+SIZES = 4
+# Largest batch at which runs of 2 % are taken.
+SETS = (("2 % throughout", 65_536), ("2 % up to 16k, else 10 %", LONG_WARMUP), ("2 % up to 8k, else 10 %", 8_192))
 
 
 def finished(name: str) -> pd.DataFrame:
@@ -116,6 +118,20 @@ def show_against(made: Mapping[str, pd.DataFrame], name: str, other: str) -> Non
             )
 
 
+def show_best(made: Mapping[str, pd.DataFrame]) -> None:
+    """Best rate and lowest loss, geometric means over sizes, where it lies between those tried at all of them."""
+    print("Best rate (lowest loss) at one batch, geometric means over the four sizes:")
+    for million in (32, 64, 120):
+        for batch in sorted(made["linear"]["batch_size_tokens"].unique()):
+            said = []
+            for name, places in made.items():
+                part = places[(places["million_tokens"] == million) & (places["batch_size_tokens"] == batch)]
+                if len(part) == SIZES:
+                    said.append(f"{name} {np.exp(part['log_lr'].mean()):.4f} ({np.exp(part['log_loss'].mean()):.3f})")
+            if said:
+                print(f"  {million:3}M, {batch:6,}: {', '.join(said)}")
+
+
 def show_slopes(made: Mapping[str, Slices], rng: np.random.Generator, resamples: int) -> None:
     print("At one size and batch the best rate moves with tokens as (slices whose best lies inside):")
     for name, each in made.items():
@@ -131,35 +147,38 @@ def show_slopes(made: Mapping[str, Slices], rng: np.random.Generator, resamples:
 
 
 def show_same_settings(runs: Mapping[str, pd.DataFrame]) -> None:
-    """Losses of the same run with another warmup, by rate."""
+    """Losses of the same run with another warmup; errors are those of a mean over sizes."""
     print("Loss of the same size, horizon, batch, rate and seed with another warmup, %:")
     for name, other in ((LONG, "2 %"), (LONGER, LONG)):
         both = runs[name].merge(runs[other], on=[*SETTING, "seed"], suffixes=("", "_other"))
         both["apart"] = 100 * (both["log_loss"] - both["log_loss_other"])
         for (batch, million), part in both.groupby(["batch_size_tokens", "million_tokens"]):
-            words = ", ".join(
-                f"{lr:g} {own['apart'].mean():+.2f} ({len(own)})" for lr, own in part.groupby("learning_rate")
-            )
-            print(f"  {name} against {other}, {batch:6,}, {million:3}M: {words}")
+            said = []
+            for lr, own in part.groupby("learning_rate"):
+                sizes = own.groupby("n_params")["apart"].mean().to_numpy()
+                if len(sizes) > 1:
+                    mean, error = mean_and_error(sizes)
+                    said.append(f"{lr:g} {mean:+.2f} +- {error:.2f}")
+            print(f"  {name} against {other}, {batch:6,}, {million:3}M: {', '.join(said)}")
+
+
+def curves_of(*names: str) -> pd.DataFrame:
+    parts = [pd.read_csv(DATA / f"proxy_{name}curves.csv") for name in names]
+    return pd.concat(parts).dropna(subset="train_loss")
 
 
 def show_starts(runs: Mapping[str, pd.DataFrame]) -> None:
-    files = {LONG: "wsd_warmup", LONGER: "wsd_warmup", "2 %": "wsd_sweep"}
-    curves = {
-        name: pd.read_csv(DATA / f"proxy_{file}_curves.csv").dropna(subset="train_loss") for name, file in files.items()
-    }
-    parts = ("curves", "weight_decay_curves", "sweep_more_curves")
-    curves["linear"] = pd.concat([pd.read_csv(DATA / f"proxy_{part}.csv") for part in parts]).dropna(
-        subset="train_loss"
-    )
+    files = {"2 %": ("wsd_sweep_",), LONG: ("wsd_warmup_",), LONGER: ("wsd_warmup_",)}
+    curves = {name: curves_of(*parts) for name, parts in files.items()}
+    curves["linear"] = curves_of("", "weight_decay_", "sweep_more_")
     early = {}
-    for name, of in curves.items():
+    for name, points in curves.items():
         part = runs[name][(runs[name]["million_tokens"] == EARLY_OF) & (runs[name]["seed"] == 0)]
-        by = dict(tuple(of[of["run_id"].isin(part["run_id"])].groupby("run_id")))
-        here = [
-            float(np.interp(EARLY, by[i]["tokens"], by[i]["train_loss"])) if i in by else np.nan for i in part["run_id"]
-        ]
-        early[name] = part.assign(early=here)
+        losses = {
+            run_id: float(np.interp(EARLY, own["tokens"], own["train_loss"]))
+            for run_id, own in points[points["run_id"].isin(part["run_id"])].groupby("run_id")
+        }
+        early[name] = part.assign(early=part["run_id"].map(losses))
     print(f"Training loss at {EARLY / 1e6:g}M tokens less that of linear, runs of {EARLY_OF}M alike in all else, nats:")
     for name in files:
         both = early[name].merge(early["linear"], on=SETTING, suffixes=("", "_linear"))
@@ -188,6 +207,7 @@ def main() -> None:
     show_same_settings(runs)
     slices = {name: Slices.of(part) for name, part in runs.items()}
     made = {name: optima_of(each) for name, each in slices.items()}
+    show_best(made)
     show_against(made, LONG, "2 %")
     show_against(made, LONGER, LONG)
     for name in ("2 %", LONG, LONGER):
@@ -195,24 +215,20 @@ def main() -> None:
     show_slopes(slices, rng, options.resamples)
     show_starts(runs)
     short = runs["2 %"]
-    for words, longest in (
-        ("2 % throughout", LARGEST),
-        ("2 % up to 16k, else 10 %", LONG_WARMUP),
-        ("2 % up to 8k", 8_192),
-    ):
+    for words, longest in SETS:
         long = runs[LONG][runs[LONG]["batch_size_tokens"] > longest]
         wsd = pd.concat([short[short["batch_size_tokens"] <= longest], long], ignore_index=True)
         pair = {"WSD": wsd, "linear": runs["linear"]}
         rows = {name: near(part) for name, part in pair.items()}
         best = {name: smooth_optima(part) for name, part in rows.items()}
         again = {name: drawn(rows[name], best[name], rng, options.resamples) for name in rows}
-        print(
-            f"== WSD of a warmup of {words}; {', '.join(f'{n} {len(p)} within {WINDOW:.0%}' for n, p in rows.items())}"
-        )
+        counts = ", ".join(f"{name} {len(part)} within {WINDOW:.0%}" for name, part in rows.items())
+        print(f"== WSD of a warmup of {words}; {counts}")
         show_scales(pair, best, again)
         show_moves(best, again)
         if longest == LONG_WARMUP:
-            show_laws({name: part.drop(columns=["longer"], errors="ignore") for name, part in pair.items()})
+            columns = runs["2 %"].columns
+            show_laws({name: part[[each for each in part.columns if each in columns]] for name, part in pair.items()})
 
 
 if __name__ == "__main__":
