@@ -412,7 +412,7 @@ class Plan(_Shown):
         return None if part is None or part["low"] is None or part["high"] is None else (part["low"], part["high"])
 
     def __str__(self) -> str:
-        from lawfit.plots.plan_tables import budget_words, cost_words
+        from lawfit.report.plan_tables import budget_words, cost_words
 
         plan, level = self.document["plan"], self.document["asked"]["level"]
         lines = [budget_words(self.document)[0]]
@@ -448,7 +448,7 @@ def plan(fitted: FittedSweep, **asked: Quantity | None) -> Plan:
     NotEnoughData
         The runs carry no law of the loss, or one that leaves the optimum open; with the runs that would help.
     """
-    from lawfit.advise.planning import plan as advise
+    from lawfit.advise.budget.plan import plan as advise
     from lawfit.pipeline.answering import answer, require_answering
 
     require_answering(fitted.fit)

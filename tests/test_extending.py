@@ -32,8 +32,8 @@ from lawfit.kinds.fitting import fit_all_laws
 from lawfit.kinds.measured import MeasuredLaw
 from lawfit.launch import Job, JobState, JobStatus, LaunchOptions, backends, options
 from lawfit.notebook import Answer
-from lawfit.plots.report import report_html
 from lawfit.records import Fit, FitStatus, OptimumStatus, Sweep
+from lawfit.report.page import report_html
 from lawfit.settings import Settings
 from lawfit.simulate import Design, Truth, simulate_sweep
 from lawfit.storage import Store

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from lawfit.plots.html import asset, plotly_js
+from lawfit.report.html import asset, plotly_js
 
 FOREVER = "public, max-age=31536000, immutable"
 CSS, JS = "text/css; charset=utf-8", "text/javascript; charset=utf-8"

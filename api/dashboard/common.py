@@ -14,8 +14,8 @@ from lawfit import __version__
 from lawfit.ask import Misasked, ThirdInputs, number, questions_fields, read
 from lawfit.declared import Field as Declared
 from lawfit.factors import asked_levels, levels_typed
-from lawfit.plots.html import dark_block
 from lawfit.records import RecipeSummary
+from lawfit.report.html import dark_block
 
 from .assets import address_of
 

@@ -12,7 +12,7 @@ from lawfit import pipeline
 from lawfit.ask import PlanQuestion, Target
 from lawfit.errors import LawfitError
 from lawfit.factors import levels_typed
-from lawfit.plots.report import recommendation_body
+from lawfit.report.page import recommendation_body
 from lawfit.storage.store import Store
 from lawfit.units import format_scale
 

@@ -12,7 +12,7 @@ from lawfit import pipeline
 from lawfit.ask import PlanQuestion
 from lawfit.errors import LawfitError
 from lawfit.factors import levels_typed
-from lawfit.plots.plan_sections import plan_sections
+from lawfit.report.plan import plan_sections
 from lawfit.storage.store import Store
 from lawfit.units import format_scale
 

@@ -33,7 +33,7 @@ def demo(
     sweep is missing the runs are simulated, and the demo says so.
     """
     from lawfit import pipeline
-    from lawfit.plots.report import write_report
+    from lawfit.report.page import write_report
     from lawfit.words.answers import is_simulated
 
     try:

@@ -48,7 +48,7 @@ def plan(
     with as_usage():
         document = pipeline.plan(store, recipe, asked, fit_id=fit, at=at or ())
     if report is not None:
-        from lawfit.plots.report import write_plan_report
+        from lawfit.report.page import write_plan_report
 
         stored = store.fit(document["evidence"]["loss_fit_id"])
         note(f"report: {write_plan_report(report, stored, document)}")

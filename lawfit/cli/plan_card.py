@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from lawfit.cli.output import format_count, heading, pairs, plain, table, warning_list
 from lawfit.documents import Plan
-from lawfit.plots.html import Table
 from lawfit.plots.plan_routes import members_table, profiles_table, shares_words
-from lawfit.plots.plan_tables import (
+from lawfit.plots.shown import Table
+from lawfit.report.plan_tables import (
     alternatives_table,
     batches_table,
     budget_words,

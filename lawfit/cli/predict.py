@@ -61,7 +61,7 @@ def predict(
     with as_usage():
         document = pipeline.recommend(store, recipe, asked, fit_id=fit, at=at or ())
     if report is not None:
-        from lawfit.plots.report import write_report
+        from lawfit.report.page import write_report
 
         stored = store.fit(document["evidence"]["fit_id"])
         runs, laws = store.runs(stored.recipe_key), pipeline.laws_of(store, stored)

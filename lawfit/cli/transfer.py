@@ -52,7 +52,7 @@ def transfer(
     with progress("fitting sweeps", quiet=as_json):
         document = pipeline.transfer(store, recipe or (), level=level)
     if report is not None:
-        from lawfit.plots.report import write_transfer_report
+        from lawfit.report.page import write_transfer_report
 
         note(f"report: {write_transfer_report(report, document)}")
     if as_json:

@@ -28,7 +28,7 @@ def compare_laws(store: Store, recipe: str | None = None) -> dict[str, Json]:
     NoRecipe, NotEnoughData
         Nothing to compare on.
     """
-    from lawfit.advise.compare import compare_published
+    from lawfit.advise.compare.published import compare_published
     from lawfit.estimate.observe.observations import observe
 
     chosen = store.recipe(recipe)

@@ -56,7 +56,7 @@ def plan(
     ValueError
         The question contradicts itself.
     """
-    from lawfit.advise.planning import plan as advise
+    from lawfit.advise.budget.plan import plan as advise
 
     chosen = store.recipe(recipe)
     if fit_id is not None:

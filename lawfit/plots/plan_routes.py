@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.advise.loss_belief import profiles
-from lawfit.advise.planning_optimum import optimal_path
-from lawfit.advise.planning_routes import told
+from lawfit.advise.budget.belief import profiles
+from lawfit.advise.budget.optimum import optimal_path
+from lawfit.advise.budget.routes import told
 from lawfit.documents import Plan, given
 from lawfit.estimate.loss.isoflop import ISOFLOP, IsoFlop
 from lawfit.plots import style
-from lawfit.plots.html import Table
 from lawfit.plots.planning import belief_of
+from lawfit.plots.shown import Table
 from lawfit.units import format_flops, format_quantity
 from lawfit.words.loss import form_name
 

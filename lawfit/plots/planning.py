@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.advise.loss_belief import LossBelief
-from lawfit.advise.planning_optimum import FLOPS_PER_SERVED_TOKEN, OptimalPath, optimal_path, tokens_for
+from lawfit.advise.budget.belief import LossBelief
+from lawfit.advise.budget.optimum import FLOPS_PER_SERVED_TOKEN, OptimalPath, optimal_path, tokens_for
 from lawfit.ask import THIRD_INPUTS, ThirdInputs
 from lawfit.documents import Plan
 from lawfit.documents.plan import TimePart, TimeRow

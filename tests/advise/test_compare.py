@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lawfit.advise.compare import compare_published
+from lawfit.advise.compare.published import compare_published
 from lawfit.advise.counted import CONVERTED, Counts
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.lr_batch.backtest import observed_surfaces_of

@@ -18,8 +18,8 @@ from lawfit.estimate.lr_batch.analysis import FitOptions
 from lawfit.findings import code_of
 from lawfit.laws.critical_batch import DOUBLING, ZHANG, Definition, convert
 from lawfit.pipeline.fitting import LR_BATCH
-from lawfit.plots.report import report_html
 from lawfit.records import Curve, FitStatus, Recipe, Run, RunStatus, Sweep, TargetSweep
+from lawfit.report.page import report_html
 from lawfit.simulate import FurtherTruth, Truth, simulate_targets
 from lawfit.storage import Store
 from lawfit.words.parts import part_words

@@ -20,8 +20,8 @@ from lawfit.estimate.loss import law as loss_law
 from lawfit.estimate.lr_batch.analysis import FitOptions
 from lawfit.findings import code_of, finding
 from lawfit.pipeline.fitting import evidence_of
-from lawfit.plots.report import report_html
 from lawfit.records import FitStatus, Recipe, Run, RunStatus, StepsToTarget, Sweep, TargetSweep
+from lawfit.report.page import report_html
 from lawfit.simulate import Design, FurtherTruth, Truth, simulate_sweep, simulate_targets, simulate_weight_decay
 from lawfit.storage import Store
 from lawfit.words import tell, told

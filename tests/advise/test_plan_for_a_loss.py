@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lawfit.advise.loss_belief import LossBelief
-from lawfit.advise.planning import plan
-from lawfit.advise.planning_optimum import best_split, optimal_path
+from lawfit.advise.budget.belief import LossBelief
+from lawfit.advise.budget.optimum import best_split, optimal_path
+from lawfit.advise.budget.plan import plan
 from lawfit.advise.prediction import recommend_without_settings
 from lawfit.ask import PlanQuestion
 from lawfit.estimate.loss import law as loss_law_module

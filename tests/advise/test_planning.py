@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lawfit.advise.loss_belief import LossBelief
-from lawfit.advise.planning import plan
-from lawfit.advise.planning_optimum import OptimalPath, best_split, optimal_path, params_for, tokens_for
-from lawfit.advise.planning_routes import each_form
-from lawfit.advise.planning_runs import helpful_runs, judge, on_one_line
+from lawfit.advise.budget.belief import LossBelief
+from lawfit.advise.budget.optimum import OptimalPath, best_split, optimal_path, params_for, tokens_for
+from lawfit.advise.budget.plan import plan
+from lawfit.advise.budget.routes import each_form
+from lawfit.advise.budget.runs import helpful_runs, judge, on_one_line
 from lawfit.ask import PlanQuestion
 from lawfit.errors import FitError, LawfitError, NotEnoughData
 from lawfit.estimate.loss.backtest import Drift, FormBacktest

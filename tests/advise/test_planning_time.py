@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lawfit.advise.planning import plan
-from lawfit.advise.planning_time import doubling_law
+from lawfit.advise.budget.plan import plan
+from lawfit.advise.budget.time import doubling_law
 from lawfit.ask import PlanQuestion, Target
 from lawfit.estimate.evidence import Evidence
 from lawfit.findings import finding

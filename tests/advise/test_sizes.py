@@ -23,7 +23,7 @@ from lawfit.estimate.lr_batch.analysis import FitOptions
 from lawfit.findings import Finding, code_of, finding
 from lawfit.notebook import Answer
 from lawfit.pipeline import answering
-from lawfit.plots.report import report_html
+from lawfit.report.page import report_html
 from lawfit.words import tell, told
 from tests.estimate.simulated import NINE, RECIPE, fit_of, nine_fit, sweep
 from tests.plots.samples import sample

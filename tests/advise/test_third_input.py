@@ -14,9 +14,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 import lawfit
-from lawfit.advise.loss_belief import LossBelief
-from lawfit.advise.planning import plan
-from lawfit.advise.planning_third import best_share
+from lawfit.advise.budget.belief import LossBelief
+from lawfit.advise.budget.plan import plan
+from lawfit.advise.budget.third import best_share
 from lawfit.advise.prediction import recommend_without_settings
 from lawfit.ask import PlanQuestion, Target
 from lawfit.cli.main import ExitCode

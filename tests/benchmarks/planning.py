@@ -26,9 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest, norm
 
-from lawfit.advise.loss_belief import LossBelief
-from lawfit.advise.planning_optimum import best_split
-from lawfit.advise.planning_runs import judge
+from lawfit.advise.budget.belief import LossBelief
+from lawfit.advise.budget.optimum import best_split
+from lawfit.advise.budget.runs import judge
 from lawfit.errors import FitError
 from lawfit.estimate.loss.ensemble import fit_ensemble
 from lawfit.estimate.loss.fit import fit_loss

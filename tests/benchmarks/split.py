@@ -33,8 +33,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.advise.loss_belief import LossBelief
-from lawfit.advise.planning_optimum import best_split, optimal_path
+from lawfit.advise.budget.belief import LossBelief
+from lawfit.advise.budget.optimum import best_split, optimal_path
 from lawfit.errors import FitError
 from lawfit.estimate.loss.isoflop import ProfileLaw
 from lawfit.estimate.loss.law import loss_law

@@ -13,7 +13,7 @@ import pytest
 from lawfit.cli import output
 from lawfit.cli.card import card
 from lawfit.plots.law import law_figure, law_numbers, law_rows
-from lawfit.plots.report import report_html
+from lawfit.report.page import report_html
 from lawfit.units import format_lr, format_quantity
 from lawfit.words.parts import definition_words, part_labels, part_words
 from tests.cli.samples import PREDICTION

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lawfit.advise.planning import plan
+from lawfit.advise.budget.plan import plan
 from lawfit.ask import PlanQuestion
 from lawfit.estimate.loss.ensemble import fit_ensemble
 from lawfit.laws.loss import CHINCHILLA
 from lawfit.plots.notebook import plot_plan
 from lawfit.plots.plan_routes import members_table, profiles_table, routes_figure, routes_numbers
-from lawfit.plots.plan_sections import plan_sections
 from lawfit.records import Fit
+from lawfit.report.plan import plan_sections
 from tests.advise.planning_samples import RECIPE, loss_fit, on_a_line, runs_of, settings
 
 BUDGETS = np.geomspace(1e19, 1e21, 6)

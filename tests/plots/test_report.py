@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lawfit.errors import LawfitError
-from lawfit.plots.html import json_block
-from lawfit.plots.report import report_html, write_report
-from lawfit.plots.sections import simulated_banner
+from lawfit.report.answer import simulated_banner
+from lawfit.report.html import json_block
+from lawfit.report.page import report_html, write_report
 from lawfit.units import format_lr
 from lawfit.words import told
 from tests.browser import chromium, watched_page

@@ -32,15 +32,15 @@ def excess(u: Floats, v: Floats, q: Floats) -> Floats:
 
 def best_lr_shift(v: Floats, q: Floats) -> Floats:
     """``ln lr`` that is best at ``v = ln batch - b``, relative to a. Newton on a convex function, with halved steps."""
-    v, shape = np.asarray(v, dtype=float), np.broadcast_shapes(np.shape(v), q.shape[:-1])
-    u = np.zeros(shape)
+    v = np.asarray(v, dtype=float)
+    u = np.zeros(np.broadcast_shapes(v.shape, q.shape[:-1]))
+    terms = [(np.exp(q[..., k]) * q[..., k + 1], q[..., k + 1], q[..., k + 2] * v) for k in range(0, 9, 3)]
+    level = terms[0][0] + terms[1][0] + terms[2][0]
     for _ in range(_NEWTON_STEPS):
-        slope, bend = np.zeros(shape), np.full(shape, 1e-9)
-        for k in range(3):
-            amplitude, p = np.exp(q[..., 3 * k]), q[..., 3 * k + 1]
-            e = np.minimum(p * u + q[..., 3 * k + 2] * v, STRAIGHT_BEYOND)
-            slope = slope + amplitude * p * np.expm1(e)
-            bend = bend + amplitude * p**2 * np.exp(e)
+        slope, bend = -level, np.full_like(u, 1e-9)
+        for pull, p, of_batch in terms:
+            grown = pull * np.exp(np.minimum(p * u + of_batch, STRAIGHT_BEYOND))
+            slope, bend = slope + grown, bend + p * grown
         step = np.clip(-slope / bend, -0.5, 0.5)
         u = u + step
         if float(np.max(np.abs(step), initial=0.0)) < 1e-6:

@@ -12,6 +12,7 @@ and their measurement variances are multiplied by their number: together they co
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -379,16 +380,22 @@ def _given_scatter(
 
 
 def mixture_quantile(weights: Floats, means: Floats, sds: Floats, share: float) -> float:
-    """Quantile of a mixture of normals, by bisection between the extreme quantiles of its parts."""
+    """Quantile of a mixture of normals: Newton's steps between the extreme quantiles of its parts, or halves."""
     ends = means + sds * normal_quantile(share)
     low, high = float(ends.min()), float(ends.max())
+    middle = float(weights @ means)
+    spread = math.sqrt(float(weights @ (sds**2 + (means - middle) ** 2)))
+    at = min(max(middle + spread * normal_quantile(share), low), high)
     for _ in range(60):
-        middle = 0.5 * (low + high)
-        if float(weights @ normal_cdf((middle - means) / sds)) < share:
-            low = middle
-        else:
-            high = middle
-    return 0.5 * (low + high)
+        z = (at - means) / sds
+        off = float(weights @ normal_cdf(z)) - share
+        low, high = (at, high) if off < 0 else (low, at)
+        density = float(weights @ (np.exp(-0.5 * z**2) / sds)) / math.sqrt(2 * math.pi)
+        step = off / density if density > 0 else math.inf
+        last, at = at, at - step if low < at - step < high else 0.5 * (low + high)
+        if abs(at - last) <= 1e-13 * max(abs(at), 1.0):
+            break
+    return at
 
 
 def _tails(level: float) -> tuple[float, float]:

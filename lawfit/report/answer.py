@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from lawfit.documents import Answer, part_of, setting_of
-from lawfit.plots.charts import backtest_choice, cost_charts, law_charts, scaling_choice, surface_choice
-from lawfit.plots.html import Table, chart_html, choice_html, list_html, pairs_html, table_html, tag, text
+from lawfit.plots.shown import Table
+from lawfit.report.charts import backtest_choice, cost_charts, law_charts, scaling_choice, surface_choice
+from lawfit.report.html import chart_html, choice_html, list_html, pairs_html, table_html, tag, text
 from lawfit.units import counted, format_lr, format_percent, format_quantity, format_scale
 from lawfit.words import tell
 from lawfit.words.answers import (

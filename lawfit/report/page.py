@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from lawfit.documents import Answer, Plan, Transfer
 from lawfit.errors import LawfitError
-from lawfit.plots.html import asset, dark_block, plotly_js, text
-from lawfit.plots.sections import laws_alone_sections, recommendation_sections
+from lawfit.report.answer import laws_alone_sections, recommendation_sections
+from lawfit.report.html import asset, dark_block, plotly_js, text
 from lawfit.units import format_scale
 from lawfit.words import told
 
@@ -41,7 +41,7 @@ def report_html(fit: Fit, document: Answer, runs: Sequence[Run], laws: Mapping[s
 
 def plan_html(fit: Fit, document: Plan) -> str:
     """The whole page of a plan (`pipeline.plan`); `fit` is the loss fit that it was made from."""
-    from lawfit.plots.plan_sections import plan_sections
+    from lawfit.report.plan import plan_sections
 
     plan = document["plan"]
     title = f"lawfit: plan of {format_scale(plan['params'], plan['tokens'])}"
@@ -97,7 +97,7 @@ def write_plan_report(path: Path, fit: Fit, document: Plan) -> Path:
 
 def write_transfer_report(path: Path, document: Transfer) -> Path:
     """Write the report of a transfer view (`pipeline.transfer`), likewise."""
-    from lawfit.plots.transfer import transfer_sections
+    from lawfit.report.transfer import transfer_sections
 
     title = "lawfit: transfer of the learning rate"
     return _write(path, _page(title, "Transfer of the learning rate", transfer_sections(told(document))))

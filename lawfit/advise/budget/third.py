@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from lawfit.advise.loss_belief import LossBelief, finite
-from lawfit.advise.planning_choice import Choice
-from lawfit.advise.planning_optimum import CHEAP, best_split
+from lawfit.advise.budget.belief import LossBelief, finite
+from lawfit.advise.budget.choice import Choice
+from lawfit.advise.budget.optimum import CHEAP, best_split
 from lawfit.ask import PlanQuestion
 from lawfit.findings import finding
 from lawfit.kinds.third_input import Asked, usable_form

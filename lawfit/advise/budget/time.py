@@ -13,8 +13,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.advise.loss_belief import LossBelief, finite
-from lawfit.advise.planning_optimum import tokens_for
+from lawfit.advise.budget.belief import LossBelief, finite
+from lawfit.advise.budget.optimum import tokens_for
 from lawfit.ask import PlanQuestion
 from lawfit.estimate.critical.laws import AveragedLaw
 from lawfit.findings import finding

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.advise.compare_measured import Compared, compare_critical, compare_loss
-from lawfit.advise.compare_weight_decay import compare_weight_decay
+from lawfit.advise.compare.measured import Compared, compare_critical, compare_loss
+from lawfit.advise.compare.weight_decay import compare_weight_decay
 from lawfit.advise.counted import Counts
 from lawfit.advise.scored import Scale, Unanswered, about, answers
 from lawfit.errors import LawfitError, NotEnoughData

@@ -8,47 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from html import escape
 from importlib import resources
 from typing import TYPE_CHECKING
 
+from lawfit.plots.shown import Chart, Choice, Table
 from lawfit.plots.style import dark_partners
 
 if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """Texts in columns; `numbers` names the columns that align right."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    numbers: tuple[str, ...] = ()
-    strong: int | None = None  # row to stand out
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chart:
-    """One figure with what it says in words and in numbers."""
-
-    id: str
-    title: str
-    caption: str
-    figure: Figure
-    table: Table
-    option: str = ""  # its name where one of several charts is shown at a time
-
-
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """Several charts of one kind, of which a reader looks at one at a time; the first is shown."""
-
-    id: str
-    label: str
-    charts: tuple[Chart, ...]
+    pass
 
 
 def tag(name: str, content: str, **attributes: str | None) -> str:
@@ -132,8 +101,8 @@ def pairs_html(pairs: Sequence[tuple[str, str]]) -> str:
 
 @cache
 def asset(name: str) -> str:
-    """A file of `lawfit/plots/assets`: the style sheet and the script that report and page share."""
-    return (resources.files("lawfit.plots") / "assets" / name).read_text(encoding="utf-8")
+    """A file of `lawfit/report/assets`: the style sheet and the script that report and page share."""
+    return (resources.files("lawfit.report") / "assets" / name).read_text(encoding="utf-8")
 
 
 @cache

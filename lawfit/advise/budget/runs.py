@@ -10,8 +10,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.advise.loss_belief import LossBelief, finite
-from lawfit.advise.planning_optimum import Best
+from lawfit.advise.budget.belief import LossBelief, finite
+from lawfit.advise.budget.optimum import Best
 from lawfit.estimate.numerics.quantiles import normal_quantile
 from lawfit.findings import Finding, finding
 

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from lawfit.advise.loss_belief import LossBelief, finite
-from lawfit.advise.planning_optimum import best_split, optimal_path
-from lawfit.advise.planning_runs import WIDEST
+from lawfit.advise.budget.belief import LossBelief, finite
+from lawfit.advise.budget.optimum import best_split, optimal_path
+from lawfit.advise.budget.runs import WIDEST
 from lawfit.estimate.loss.isoflop import IsoFlop, ProfileLaw
 from lawfit.findings import Finding, finding
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from lawfit.documents import Plan, given
 from lawfit.documents.plan import TimePart
-from lawfit.plots.html import Table
+from lawfit.plots.shown import Table
 from lawfit.units import format_duration, format_flops, format_percent, format_quantity
 from lawfit.words.advice import third_words
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from lawfit.documents import Answer
 from lawfit.plots.backtest import Backtest, backtest_figure, backtest_numbers
 from lawfit.plots.costs import Costs, cost_figure, cost_numbers
-from lawfit.plots.html import Chart, Choice, Table
 from lawfit.plots.law import law_figure, law_numbers, law_rows
 from lawfit.plots.scaling import Scaling, scaling_figure, scaling_numbers
+from lawfit.plots.shown import Chart, Choice, Table
 from lawfit.plots.surface import CellSurface, best_shown_cell, surface_figure, surface_numbers
 from lawfit.units import format_lr, format_percent, format_quantity
 from lawfit.words.answers import INPUT_WORDS, OPTIMUM_WORDS, QUANTITY_WORDS

@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.advise.loss_belief import LossBelief
-from lawfit.advise.planning_optimum import (
+from lawfit.advise.budget.belief import LossBelief
+from lawfit.advise.budget.optimum import (
     FLOPS_PER_SERVED_TOKEN,
     Best,
     OptimalPath,
@@ -19,7 +19,7 @@ from lawfit.advise.planning_optimum import (
     params_for,
     tokens_for,
 )
-from lawfit.advise.planning_runs import WIDEST, Verdict, judge, run_at
+from lawfit.advise.budget.runs import WIDEST, Verdict, judge, run_at
 from lawfit.ask import LARGEST_TARGET, PlanQuestion
 from lawfit.errors import FitError, NotEnoughData
 from lawfit.findings import Finding, finding

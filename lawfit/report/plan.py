@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lawfit.documents import Plan
 from lawfit.documents.plan import TimePart
-from lawfit.plots.html import Chart, Table, chart_html, list_html, pairs_html, table_html, tag, text
 from lawfit.plots.plan_routes import (
     members_table,
     profiles_table,
@@ -15,7 +14,11 @@ from lawfit.plots.plan_routes import (
     routes_numbers,
     shares_words,
 )
-from lawfit.plots.plan_tables import (
+from lawfit.plots.planning import plane_figure, plane_numbers, time_figure, valley_figure, valley_numbers
+from lawfit.plots.shown import Chart, Table
+from lawfit.report.answer import simulated_banner
+from lawfit.report.html import chart_html, list_html, pairs_html, table_html, tag, text
+from lawfit.report.plan_tables import (
     alternatives_table,
     batches_table,
     budget_words,
@@ -25,8 +28,6 @@ from lawfit.plots.plan_tables import (
     scale_table,
     third_rows,
 )
-from lawfit.plots.planning import plane_figure, plane_numbers, time_figure, valley_figure, valley_numbers
-from lawfit.plots.sections import simulated_banner
 from lawfit.units import counted, format_lr, format_quantity
 from lawfit.words import told
 from lawfit.words.answers import batch_range, recipe_words

@@ -14,13 +14,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.advise.loss_belief import LossBelief, finite, profiles
-from lawfit.advise.planning_choice import Choice
-from lawfit.advise.planning_optimum import optimal_path, tokens_for
-from lawfit.advise.planning_routes import disagreement, each_form, forms_alone, profile_part
-from lawfit.advise.planning_runs import run_at
-from lawfit.advise.planning_third import asked_part, best_share
-from lawfit.advise.planning_time import time_answer, tokens_per_second
+from lawfit.advise.budget.belief import LossBelief, finite, profiles
+from lawfit.advise.budget.choice import Choice
+from lawfit.advise.budget.optimum import optimal_path, tokens_for
+from lawfit.advise.budget.routes import disagreement, each_form, forms_alone, profile_part
+from lawfit.advise.budget.runs import run_at
+from lawfit.advise.budget.third import asked_part, best_share
+from lawfit.advise.budget.time import time_answer, tokens_per_second
 from lawfit.ask import LARGEST_TARGET, PlanQuestion, Target
 from lawfit.documents import Answer, Plan
 from lawfit.errors import NotEnoughData

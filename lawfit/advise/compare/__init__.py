@@ -1,0 +1,1 @@
+"""What published laws would have cost on a recipe's own runs."""
