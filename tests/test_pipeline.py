@@ -151,7 +151,7 @@ def test_code_version_names_the_version() -> None:
 @pytest.mark.parametrize("hashed", [0, 5000])
 def test_changed_runs_are_noticed(filled: Store, hashed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """By their hash, or beyond so many runs by their number."""
-    monkeypatch.setattr(pipeline, "HASHED_RUNS", hashed)
+    monkeypatch.setattr(pipeline.predicting, "HASHED_RUNS", hashed)
     fit = pipeline.refit(filled, options=QUICK)
     assert not pipeline.runs_changed_since(filled, fit.id)
     runs = filled.runs(fit.recipe_key)

@@ -1,7 +1,7 @@
 """Which runs would help an answer most, in the order in which to make them. A few simple rules, each with its reason.
 
-Where sweeps end at their best runs, beyond those ends; where an exponent is open, the scale that would tell it; for a
-target beyond the runs, a scale nearer to it. `plan next` weighs runs against each other; this names the first.
+Where an exponent is open, the scale that would tell it; for a target beyond the runs, a scale nearer to it; where
+sweeps end at their best runs, beyond those ends, at the scale nearest to the target first.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ def runs_that_would_help(payload: Mapping[str, Any], target: Target) -> list[dic
     ----------
     payload : of a fit of learning rate and batch
     """
-    if grids := payload.get("next_grid"):
-        return [dict(grid) for grid in grids[:MOST]]
     needed = (payload.get("certificate") or {}).get("needed_runs") or []
-    if needed:
-        scales = [(run["inputs"]["params"], run["inputs"]["tokens"], "advice.open_exponent") for run in needed[:MOST]]
-    else:
-        scales = _nearer(payload, target)
-    return [_sweep(payload["model"], params, tokens, code) for params, tokens, code in scales]
+    scales = [(run["inputs"]["params"], run["inputs"]["tokens"], "advice.open_exponent") for run in needed]
+    found = [_sweep(payload["model"], *scale) for scale in (scales or _nearer(payload, target))]
+
+    def away(grid: Mapping[str, Any]) -> float:
+        return float(np.hypot(np.log(grid["params"] / target.params), np.log(grid["tokens"] / target.tokens)))
+
+    return [*found, *map(dict, sorted(payload.get("next_grid") or [], key=away))][:MOST]
 
 
 def _nearer(payload: Mapping[str, Any], target: Target) -> list[tuple[float, float, str]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -76,62 +77,15 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
         made = {"fit_id": fit.id, "code_version": fit.code_version, "recipe": fit.recipe_name}
         raise NoFit(finding("advice.other_version", **made))
     seq_len = target.seq_len or recipe.seq_len
-    _check_batch(target, seq_len)
-    worlds = draw_worlds(model, target.params, target.tokens)
-    log_batch, imposed, batch_notes = _choose_batch(worlds, target, seq_len)
-    # the estimand: the optimum itself where the batch is free, the best learning rate at the batch where it is imposed
-    rates_there = lr_given_batch(worlds, log_batch)
-    rates = rates_there if imposed else worlds.log_lr
-    form = _form_at_batch(payload, worlds, log_batch) if imposed else None
-    yours = shares_of_runs(worlds, log_batch if imposed else None)
-    worlds = at_batch(worlds, log_batch)
-    # never outside the interval that is printed beside it, however narrow a level was asked for
-    tail = max((1 - target.level) / 2, PLAUSIBLE[0])
-    log_lr = float(np.clip(best_setting(worlds, log_batch)[0], *np.quantile(rates_there, [tail, 1 - tail])))
-    decades = _decades(model["ranges"], target, math.exp(log_batch))
-    of_lr, of_batch = split_regret(worlds, log_lr, log_batch)
-    total = expected_regret(worlds, log_lr, log_batch)
-    slope = model.get("loss_slope_per_log_compute")
-    known, place = known_of(model, target.params, target.tokens)
-    edge = _at_edge([payload["cells"][place]] if known == "scale" else payload["cells"])
+    chosen = _chosen(payload, target, seq_len)
     choices = choices_at(
-        model, target.params, target.tokens, imposed_log_batch=log_batch if imposed else None, forms=_forms(form)
+        model,
+        target.params,
+        target.tokens,
+        imposed_log_batch=chosen.log_batch if chosen.imposed else None,
+        forms=_forms(chosen.form),
     )
-    recommendation: dict[str, dict[str, Any]] = {
-        "lr": {
-            "value": six_digits(math.exp(log_lr)),
-            **_interval(rates, target.level),
-            "cheap_zone": {f"{c:g}": _zone(cheap_lr_zone(worlds, log_batch, c)) for c in CHEAP},
-            "expected_regret": of_lr,
-            "extrapolation_decades": decades,
-            "status": (
-                "undetermined"
-                if "lr" in payload.get("undetermined", {})
-                else _status(edge["lr"], yours[0], decades if imposed else {**decades, "batch_tokens": 0.0})
-            ),
-            "yours": yours[0],
-            "at_batch": form,
-        },
-        "batch_tokens": {
-            "value": math.exp(log_batch),
-            **_interval(worlds.log_batch, target.level),
-            "cheap_zone": {f"{c:g}": _zone(cheap_batch_zone(worlds, c)) for c in CHEAP},
-            "expected_regret": of_batch,
-            "extrapolation_decades": {k: v for k, v in decades.items() if k != "batch_tokens"},
-            "status": (
-                "given"
-                if target.batch_tokens is not None
-                else _status(edge["batch"], yours[1], {**decades, "batch_tokens": 0.0})
-            ),
-            "yours": yours[1],
-            "sequences": None if seq_len is None else math.exp(log_batch) / seq_len,
-            "imposed": imposed,  # given or capped: interval and zones are those of the best batch all the same
-        },
-    }
-    batch_value = recommendation["batch_tokens"]["value"]
-    recommendation["batch_tokens"]["value"] = float(round(batch_value)) if batch_value >= 1 else batch_value
-    if seq_len is not None:
-        recommendation["batch_tokens"]["sequences"] = _whole(recommendation["batch_tokens"]["value"] / seq_len)
+    recommendation = _recommendation(chosen, payload, target, seq_len)
     document = {
         "schema": SCHEMA,
         "id": "",
@@ -139,35 +93,17 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
         "target": _asked(target, seq_len),
         "settings": payload.get("settings", []),
         "recommendation": recommendation,
-        "expected_regret": {
-            "loss_fraction": total,
-            "cap_per_world": math.expm1(CAP),
-            "extra_compute_fraction": None if not slope else math.expm1(min(total / -slope, 50.0)),
-        },
+        "expected_regret": _regret(chosen, model.get("loss_slope_per_log_compute")),
         "choices": choices,
-        "sizes": sizes_of(payload, choices, known),
+        "sizes": sizes_of(payload, choices, chosen.worlds.known),
         "published": _published(payload, target, recommendation["batch_tokens"]["value"]),
-        "evidence": {
-            "fit_id": fit.id,
-            "data_hash": fit.data_hash,
-            "code_version": fit.code_version,
-            "created_at": fit.created_at,
-            "runs_used": payload["runs_used"],
-            "runs_rejected": payload["runs_rejected"],
-            "rejected": payload["rejected"],
-            "diverged": payload["diverged"],
-            "cells": len(payload["cells"]),
-            "sizes": len(model["sizes"]),
-            "certificate": _certificate(fit),
-            "borrowed": _borrowed(payload, yours, batch_given=target.batch_tokens is not None),
-            "not_lent": list(payload.get("not_lent", [])),
-        },
+        "evidence": _evidence(fit, chosen.yours, batch_given=target.batch_tokens is not None),
         "runs_that_would_help": runs_that_would_help(payload, target),
         "backtest": (payload["backtest"]["splits"][0]["rows"] if payload["backtest"]["splits"] else []),
         "warnings": [
-            *_nothing_of_ones_own(payload, yours[:1] if target.batch_tokens is not None else yours),
-            *_target_warnings(payload, target, decades, yours, recommendation, recipe),
-            *batch_notes,
+            *_nothing_of_ones_own(payload, chosen.yours[:1] if target.batch_tokens is not None else chosen.yours),
+            *_target_warnings(payload, target, chosen.decades, chosen.yours, recommendation, recipe),
+            *chosen.notes,
             *payload["warnings"],
             *noted(payload),
             *_status_warning(fit),
@@ -181,6 +117,119 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
         kind = recipe.extra.get("weight_decay_kind", "")
         document["warnings"] += level_notes(document["settings"], document["weight_decay"], kind)
     return _with_id(document)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Chosen:
+    """The setting to use, and the worlds that it was chosen in."""
+
+    worlds: Worlds  # moved to the batch
+    log_lr: float
+    log_batch: float
+    imposed: bool  # the batch was given, or is the largest allowed
+    rates: np.ndarray[Any, np.dtype[np.float64]]  # (worlds,) ln of what an interval of the learning rate is about
+    form: dict[str, Any] | None  # which form the learning rate at an imposed batch comes from
+    yours: tuple[float, float]  # share of what is known of learning rate and batch that the runs bring
+    decades: Mapping[str, float]  # beyond the runs, by input
+    notes: Sequence[Finding]  # on the batch
+
+
+def _chosen(payload: Mapping[str, Any], target: Target, seq_len: int | None) -> _Chosen:
+    """The setting of least expected cost at the target, as far as the batch is free.
+
+    Raises
+    ------
+    ValueError
+        The batch constraints contradict each other or the target.
+    """
+    _check_batch(target, seq_len)
+    worlds = draw_worlds(payload["model"], target.params, target.tokens)
+    log_batch, imposed, notes = _choose_batch(worlds, target, seq_len)
+    # the estimand: the optimum itself where the batch is free, the best learning rate at the batch where it is imposed
+    rates_there = lr_given_batch(worlds, log_batch)
+    there = at_batch(worlds, log_batch)
+    # never outside the interval that is printed beside it, however narrow a level was asked for
+    tail = max((1 - target.level) / 2, PLAUSIBLE[0])
+    return _Chosen(
+        worlds=there,
+        log_lr=float(np.clip(best_setting(there, log_batch)[0], *np.quantile(rates_there, [tail, 1 - tail]))),
+        log_batch=log_batch,
+        imposed=imposed,
+        rates=rates_there if imposed else worlds.log_lr,
+        form=_form_at_batch(payload, worlds, log_batch) if imposed else None,
+        yours=shares_of_runs(worlds, log_batch if imposed else None),
+        decades=_decades(payload["model"]["ranges"], target, math.exp(log_batch)),
+        notes=notes,
+    )
+
+
+def _recommendation(
+    chosen: _Chosen, payload: Mapping[str, Any], target: Target, seq_len: int | None
+) -> dict[str, dict[str, Any]]:
+    """Learning rate and batch, each with its interval, cheap zones, cost and standing."""
+    worlds, decades, yours = chosen.worlds, chosen.decades, chosen.yours
+    known, place = known_of(payload["model"], target.params, target.tokens)
+    edge = _at_edge([payload["cells"][place]] if known == "scale" else payload["cells"])
+    of_lr, of_batch = split_regret(worlds, chosen.log_lr, chosen.log_batch)
+    of_scale = {name: beyond for name, beyond in decades.items() if name != "batch_tokens"}
+    exact = math.exp(chosen.log_batch)
+    batch = float(round(exact)) if exact >= 1 else exact
+    lr_status = _status(edge["lr"], yours[0], decades if chosen.imposed else of_scale)
+    return {
+        "lr": {
+            "value": six_digits(math.exp(chosen.log_lr)),
+            **_interval(chosen.rates, target.level),
+            "cheap_zone": {f"{c:g}": _zone(cheap_lr_zone(worlds, chosen.log_batch, c)) for c in CHEAP},
+            "expected_regret": of_lr,
+            "extrapolation_decades": decades,
+            "status": "undetermined" if "lr" in payload.get("undetermined", {}) else lr_status,
+            "yours": yours[0],
+            "at_batch": chosen.form,
+        },
+        "batch_tokens": {
+            "value": batch,
+            **_interval(worlds.log_batch, target.level),
+            "cheap_zone": {f"{c:g}": _zone(cheap_batch_zone(worlds, c)) for c in CHEAP},
+            "expected_regret": of_batch,
+            "extrapolation_decades": of_scale,
+            "status": "given" if target.batch_tokens is not None else _status(edge["batch"], yours[1], of_scale),
+            "yours": yours[1],
+            "sequences": None if seq_len is None else _whole(batch / seq_len),
+            "imposed": chosen.imposed,  # interval and zones are those of the best batch all the same
+        },
+    }
+
+
+def _regret(chosen: _Chosen, slope: float | None) -> dict[str, Any]:
+    """What not knowing better costs on average; `slope` of log loss along log compute tells it in compute."""
+    total = expected_regret(chosen.worlds, chosen.log_lr, chosen.log_batch)
+    return {
+        "loss_fraction": total,
+        "cap_per_world": math.expm1(CAP),
+        "extra_compute_fraction": None if not slope else math.expm1(min(total / -slope, 50.0)),
+    }
+
+
+def _made(fit: Fit) -> dict[str, Any]:
+    """Which fit it is, of which runs, by which code."""
+    return {name: getattr(fit, name) for name in ("data_hash", "code_version", "created_at")} | {"fit_id": fit.id}
+
+
+def _evidence(fit: Fit, yours: Sequence[float], *, batch_given: bool) -> dict[str, Any]:
+    """What the answer rests on."""
+    payload = fit.payload
+    return {
+        **_made(fit),
+        "runs_used": payload["runs_used"],
+        "runs_rejected": payload["runs_rejected"],
+        "rejected": payload["rejected"],
+        "diverged": payload["diverged"],
+        "cells": len(payload["cells"]),
+        "sizes": len(payload["model"]["sizes"]),
+        "certificate": _certificate(fit),
+        "borrowed": _borrowed(payload, yours, batch_given=batch_given),
+        "not_lent": list(payload.get("not_lent", [])),
+    }
 
 
 def recommend_without_settings(
@@ -209,15 +258,12 @@ def recommend_without_settings(
     if "loss" not in laws and (third := Asked.of(target)) is not None:
         raise no_law_for(third, missing.get("loss", ""))
     fit = next(iter(laws.values()))
-    told = {
-        kind.part: kind.answer(laws[kind.id], target, None)
-        for kind in answering()
-        if kind.id in laws and not kind.needs_setting
-    }
+    able = [kind for kind in answering() if kind.id in laws and not kind.needs_setting]
+    told = {kind.part: kind.answer(laws[kind.id], target, None) for kind in able}
     not_told = {
         kind.part: missing.get(kind.id) or (finding("advice.decay_goes_with") if kind.needs_setting else lacking)
         for kind in answering()
-        if kind.part not in told
+        if kind not in able
     }
     as_set = [finding("advice.rates_as_set")] if findings and "expected_loss" in told else []
     document: dict[str, Any] = {
@@ -233,10 +279,7 @@ def recommend_without_settings(
         "lacking": [dict(finding) for finding in findings],
         "published": [],
         "evidence": {
-            "fit_id": fit.id,
-            "data_hash": fit.data_hash,
-            "code_version": fit.code_version,
-            "created_at": fit.created_at,
+            **_made(fit),
             "runs_used": 0,
             "runs_rejected": 0,
             "rejected": [],

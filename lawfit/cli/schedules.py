@@ -165,11 +165,7 @@ def refine(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     if out is not None:
-        rows = [f"{row['step']},{row['multiplier']:.8g}" for row in document["schedule"]]
-        try:
-            out.write_text("\n".join(["step,multiplier", *rows]) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise LawfitError(f"{out} cannot be written: {error.strerror or error}") from None
+        _write(out, document["schedule"])
     if as_json:
         print_json(document)
     else:
@@ -177,6 +173,14 @@ def refine(
         if out is not None:
             note(f"wrote {out}; lawfit convert schedule linear table:file={out} tells its peak")
     _say_rejected(document["rejected"], quiet=as_json)
+
+
+def _write(out: Path, schedule: Sequence[Mapping[str, Any]]) -> None:
+    rows = [f"{row['step']},{row['multiplier']:.8g}" for row in schedule]
+    try:
+        out.write_text("\n".join(["step,multiplier", *rows]) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise LawfitError(f"{out} cannot be written: {error.strerror or error}") from None
 
 
 def _refined(document: Mapping[str, Any]) -> list[RenderableType]:

@@ -16,10 +16,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -215,21 +216,15 @@ def build_synthetic(
             return same_or_refused(folder, existing, inputs_hash)
         surprises, documents, done = 0.0, 0, 0
         for i, (name, count) in enumerate(counts.items()):
-            chains = min(max(1, count // CHAIN_TOKENS), MAX_CHAINS)
-            length = -(-count // chains)
-            written = np.memmap(part / f"{name}.bin", dtype=np.uint16, mode="w+", shape=(chains, length))
-            column = 0
-            for block in source.blocks(length, chains, np.random.default_rng([VERSION, vocab, seed, i])):
-                written[:, column : column + block.shape[1]] = block
-                column += block.shape[1]
-                progress("drawing tokens", (done + column * chains) / sum(counts.values()))
-            written.flush()
+            of = np.random.default_rng([VERSION, vocab, seed, i])
+            share = partial(_report, progress, done, sum(counts.values()))
+            drawn = _draw(part / f"{name}.bin", source, count, of, share)
             if name == "validation":
-                surprises = float(np.mean([source.surprise(chain.astype(np.int64)).mean() for chain in written]))
-            del written
-            os.truncate(part / f"{name}.bin", 2 * count)
-            documents += chains
+                surprises = float(np.mean([source.surprise(chain.astype(np.int64)).mean() for chain in drawn]))
+            documents += len(drawn)
             done += count
+            del drawn
+            os.truncate(part / f"{name}.bin", 2 * count)
         progress("summing the entropy", 1.0)
         manifest = Manifest(
             hash=content_hash(part, vocab),
@@ -247,6 +242,26 @@ def build_synthetic(
         )
         write_manifest(part, manifest)
     return manifest
+
+
+def _report(progress: Progress, before: int, whole: int, tokens: int) -> None:
+    progress("drawing tokens", (before + tokens) / whole)
+
+
+def _draw(
+    file: Path, source: Source, count: int, rng: np.random.Generator, drawn: Callable[[int], None]
+) -> np.memmap[Any, np.dtype[np.uint16]]:
+    """Chains of tokens, as many as make the count and a little more, written to a file."""
+    chains = min(max(1, count // CHAIN_TOKENS), MAX_CHAINS)
+    length = -(-count // chains)
+    written = np.memmap(file, dtype=np.uint16, mode="w+", shape=(chains, length))
+    column = 0
+    for block in source.blocks(length, chains, rng):
+        written[:, column : column + block.shape[1]] = block
+        column += block.shape[1]
+        drawn(column * chains)
+    written.flush()
+    return written
 
 
 def _g(p: Floats) -> Floats:

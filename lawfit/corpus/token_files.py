@@ -65,10 +65,7 @@ def import_tokens(
         )
     with scratch(folder) as part:
         for path, name in ((train, "train.bin"), (validation, "validation.bin")):
-            if link:
-                (part / name).symlink_to(path.resolve())
-            else:
-                shutil.copyfile(path, part / name)
+            (part / name).symlink_to(path.resolve()) if link else shutil.copyfile(path, part / name)
         progress("hashing", 2 / 3)
         digest = content_hash(part, vocab)
         if (existing := read_manifest(folder)) is not None:

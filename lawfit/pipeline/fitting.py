@@ -202,26 +202,11 @@ def fit_evidence(
     lending = lending_to(recipe, options.without_laws)
     also = Definition.parse(options.critical_definition)
     found = fit_all_laws(evidence, at=options.at, also=also, on_request=on_request, without_laws=lending.without)
-    data, code = evidence_hash(evidence), code_version()
+    data = evidence_hash(evidence)
     stated: dict[str, Json] = {"without_laws": list(options.without_laws)}
     stated |= {"at": list(options.at)} if options.at else {}
     stated |= {"critical_definition": options.critical_definition} if also != ZHANG else {}
-    laws = tuple(
-        Fit(
-            id=content_hash({"recipe": recipe.key, "data": data, "code": code, "kind": law.kind, "options": stated}),
-            recipe_key=recipe.key,
-            recipe_name=recipe.name,
-            kind=law.kind,
-            status=law.status,
-            data_hash=data,
-            code_version=code,
-            created_at=_now(),
-            options=stated,
-            exclusions={run.run_key: run.excluded for run in evidence.runs if run.excluded is not None},
-            payload=_with_assumptions(law, lending),
-        )
-        for law in found.fitted
-    )
+    laws = tuple(_stored(law, recipe, evidence, data, stated, lending) for law in found.fitted)
     try:
         fit, optima = fit_runs(
             recipe,
@@ -243,33 +228,43 @@ def fit_evidence(
         return FittedRecipe(fit=None, optima=(), laws=alone)
     named: dict[str, Json] = {
         "evidence_hash": data,
-        "laws": {
-            law.kind: {
-                "fit_id": law.id,
-                "status": law.status.value,
-                "words": law.payload["words"],
-                "lines": law.payload.get("lines", []),
-                "lent_by": law.payload["lent_by"],
-            }
-            for law in laws
-        },
+        "laws": {law.kind: _named(law) for law in laws},
         "missing": {kind: words for kind, words in found.missing.items() if sister is None or kind != sister.kind},
         "missing_details": dict(found.details),
         "other_laws": dict(found.other),
     }
     if sister is not None and sister.kind in found.missing:
         words = joined([sister.payload["words"], finding("advice.of_sister", recipe=sister.recipe_name)])
-        lines = sister.payload.get("lines", [])
-        named["laws"][sister.kind] = {
-            "fit_id": sister.id,
-            "status": sister.status.value,
-            "words": words,
-            "lines": lines,
-            "lent_by": sister.payload.get("lent_by"),
-        }
+        named["laws"][sister.kind] = {**_named(sister), "words": words}
     named = finite(named)
     fit = replace(fit, id=content_hash({"fit": fit.id, **named}), payload={**fit.payload, **named})
     return FittedRecipe(fit=fit, optima=optima, laws=laws)
+
+
+def _stored(
+    law: FittedLaw, recipe: Recipe, evidence: Evidence, data: str, stated: Mapping[str, Json], lending: Lending
+) -> Fit:
+    """A further law as a fit of its own."""
+    code = code_version()
+    return Fit(
+        id=content_hash({"recipe": recipe.key, "data": data, "code": code, "kind": law.kind, "options": stated}),
+        recipe_key=recipe.key,
+        recipe_name=recipe.name,
+        kind=law.kind,
+        status=law.status,
+        data_hash=data,
+        code_version=code,
+        created_at=_now(),
+        options=stated,
+        exclusions={run.run_key: run.excluded for run in evidence.runs if run.excluded is not None},
+        payload=_with_assumptions(law, lending),
+    )
+
+
+def _named(law: Fit) -> dict[str, Json]:
+    """What the fit of learning rate and batch says of a further law."""
+    said = {name: law.payload.get(name) for name in ("words", "lent_by")}
+    return {"fit_id": law.id, "status": law.status.value, **said, "lines": law.payload.get("lines", [])}
 
 
 def _with_assumptions(law: FittedLaw, lending: Lending) -> Mapping[str, Json]:

@@ -175,20 +175,8 @@ def valley_figure(chart: ValleyChart) -> Figure:
         }
     )
     params, loss = chart.plan
-    error = {}
-    if chart.interval is not None:
-        error = {
-            "error_x": {
-                "type": "data",
-                "symmetric": False,
-                "array": [max(chart.interval[1] - params, 0.0)],
-                "arrayminus": [max(params - chart.interval[0], 0.0)],
-                "color": style.colour("target"),
-                "thickness": 1.6,
-                "width": 5,
-            }
-        }
-    traces.append({**_diamond(params, loss, f"plan: {format_quantity(params)} parameters"), **error})
+    bar = {} if chart.interval is None else {"error_x": _bar(params, *chart.interval)}
+    traces.append({**_diamond(params, loss, f"plan: {format_quantity(params)} parameters"), **bar})
     return style.figure(
         traces,
         {
@@ -203,8 +191,21 @@ def valley_figure(chart: ValleyChart) -> Figure:
     )
 
 
-def plane_figure(chart: PlaneChart) -> Figure:
-    """Lines of equal loss over parameters and tokens, with runs, best splits, budget and plan."""
+def _bar(value: float, low: float, high: float) -> dict[str, Any]:
+    """An interval beside the plan."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [max(high - value, 0.0)],
+        "arrayminus": [max(value - low, 0.0)],
+        "color": style.colour("target"),
+        "thickness": 1.6,
+        "width": 5,
+    }
+
+
+def _loss_lines(chart: PlaneChart) -> list[dict[str, Any]]:
+    """Lines of equal loss, each with its loss near an end."""
     traces: list[dict[str, Any]] = []
     for loss, params, tokens in chart.lines:
         inside = np.isfinite(tokens) & (tokens >= chart.y[0]) & (tokens <= chart.y[1])
@@ -227,7 +228,12 @@ def plane_figure(chart: PlaneChart) -> Figure:
                 "showlegend": False,
             }
         )
-    traces += _path_traces(chart)
+    return traces
+
+
+def plane_figure(chart: PlaneChart) -> Figure:
+    """Lines of equal loss over parameters and tokens, with runs, best splits, budget and plan."""
+    traces = [*_loss_lines(chart), *_path_traces(chart)]
     traces.append(
         {
             "type": "scatter",

@@ -26,6 +26,7 @@ from lawfit.documents import Answer, Plan
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.loss.isoflop import IsoFlop
 from lawfit.findings import Found, as_json, finding, joined
+from lawfit.kinds import answering
 from lawfit.kinds.kind import FAR_DECADES
 from lawfit.kinds.third_input import LossAtThird, asked_for, beyond_note, require_both
 from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
@@ -71,18 +72,11 @@ def plan(
     third = asked_for(fit.payload, question, question.tokens)
     require_both(fit.payload, third)
     belief = LossBelief.of(fit, question.level, third)
-    source = belief.source
     choice = Choice(belief, question)
-    target = _target(question, choice.params, choice.tokens)
-    said = settings(target)
+    said = settings(_target(question, choice.params, choice.tokens))
     advised = said["recommendation"]["batch_tokens"]
     batch = None if advised is None else advised["value"]
     time, lacking = _time(laws, missing, belief, choice, said, question, batch)
-    total = choice.total
-    verdict = choice.verdict
-    # with a further input the form that answers says how well it is known
-    status = source.status if isinstance(source, LossAtThird) else fit.status
-    alone = source.fit if isinstance(source, LossAtThird) and source.ordinary is None else None
     optimum = None if choice.refused else _optimum(belief, choice)
     by_profile = (
         finding("plan.profiles_of_training")
@@ -97,54 +91,70 @@ def plan(
         "schema": SCHEMA,
         "recipe": said["recipe"],
         "asked": {name: value for name, value in asdict(question).items() if value is not None},
-        "budget": {
-            "flops": finite(total),
-            "training_flops": finite(choice.flops),
-            "inference_flops": finite(total - choice.flops) if question.inference_tokens else 0.0,
-            "convention": _convention(recipe, question),
-            "extrapolation_decades": finite(belief.decades("flops", choice.flops)),
-            **_duration(question, choice),
-        },
-        "plan": {
-            "params": finite(choice.params),
-            "tokens": finite(choice.tokens),
-            "tokens_per_param": finite(choice.tokens / choice.params),
-            "steps": None if not batch else finite(choice.tokens / batch),
-            "why": choice.why,
-            "cost": finite(choice.cost),
-            "extrapolation_decades": {
-                name: finite(belief.decades(name, value))
-                for name, value in (("params", choice.params), ("tokens", choice.tokens))
-            },
-        },
+        "budget": _budget(belief, choice, recipe, question),
+        "plan": _scale(belief, choice, batch),
         "optimum": optimum,
         "third": None if third is None else asked_part(belief, choice, third),
         "best_share": best_share(fit, recipe, question, choice.flops),
         "isoflop": part,
         "alternatives": _alternatives(belief, choice),
-        "settings": {
-            name: said.get(name) for name in ("recommendation", "weight_decay", "critical_batch", "expected_loss")
-        }
+        "settings": {name: said.get(name) for name in ("recommendation", *(kind.part for kind in answering()))}
         | {"missing": said.get("missing", {}), "prediction_id": said["id"]},
         "time": time,
         "missing": {
-            "optimum": verdict.refusal or "",
+            "optimum": choice.verdict.refusal or "",
             "time": lacking,
             "isoflop": "" if isinstance(by_profile, IsoFlop) else by_profile,
         },
-        "runs_that_would_help": list(verdict.runs),
-        "evidence": {
-            "loss_fit_id": fit.id,
-            "prediction_fit_id": said["evidence"]["fit_id"],
-            "scales": len(fit.payload["points"]) if alone is None else alone.certificate.rows,
-            "status": "borrowed" if status is FitStatus.SPARSE else "ok",
-            "forms": {form: finite(share) for form, share in belief.forms.items()},
-            "notes": source.doubts if isinstance(source, LossAtThird) else list(fit.payload["sentences"]),
-        },
+        "runs_that_would_help": list(choice.verdict.runs),
+        "evidence": {"prediction_fit_id": said["evidence"]["fit_id"], **_evidence(belief, fit)},
         "warnings": [*_warnings(belief, choice, recipe), *apart, *said["warnings"]],
     }
     made: Plan = as_json(document)
     return made
+
+
+def _budget(belief: LossBelief, choice: Choice, recipe: Recipe, question: PlanQuestion) -> dict[str, Any]:
+    """The compute that is planned with, and what it is in time."""
+    return {
+        "flops": finite(choice.total),
+        "training_flops": finite(choice.flops),
+        "inference_flops": finite(choice.total - choice.flops) if question.inference_tokens else 0.0,
+        "convention": _convention(recipe, question),
+        "extrapolation_decades": finite(belief.decades("flops", choice.flops)),
+        **_duration(question, choice),
+    }
+
+
+def _scale(belief: LossBelief, choice: Choice, batch: float | None) -> dict[str, Any]:
+    """The run that is planned."""
+    return {
+        "params": finite(choice.params),
+        "tokens": finite(choice.tokens),
+        "tokens_per_param": finite(choice.tokens / choice.params),
+        "steps": None if not batch else finite(choice.tokens / batch),
+        "why": choice.why,
+        "cost": finite(choice.cost),
+        "extrapolation_decades": {
+            name: finite(belief.decades(name, value))
+            for name, value in (("params", choice.params), ("tokens", choice.tokens))
+        },
+    }
+
+
+def _evidence(belief: LossBelief, fit: Fit) -> dict[str, Any]:
+    """What the loss rests on; with a further input the form that answers says how well it is known."""
+    source = belief.source
+    third = source if isinstance(source, LossAtThird) else None
+    alone = third.fit if third is not None and third.ordinary is None else None
+    status = fit.status if third is None else third.status
+    return {
+        "loss_fit_id": fit.id,
+        "scales": len(fit.payload["points"]) if alone is None else alone.certificate.rows,
+        "status": "borrowed" if status is FitStatus.SPARSE else "ok",
+        "forms": {form: finite(share) for form, share in belief.forms.items()},
+        "notes": list(fit.payload["sentences"]) if third is None else third.doubts,
+    }
 
 
 def _target(question: PlanQuestion, params: float, tokens: float) -> Target:

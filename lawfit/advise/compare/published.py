@@ -79,18 +79,16 @@ def compare_published(
             further[kind] = {"rows": [], "reason": error.finding}
     if reason and not any(found["rows"] for found in further.values()):
         raise NotEnoughData(reason)
-    scored = {row["law"] for found in ({"rows": rows}, *further.values()) for row in found["rows"]}
-    said = {row["law"] for row in missing}
-    missing += [
-        {"law": law.id, "label": law.label, "reason": _why_not(law, reason, further)}
-        for law in published_laws().values()
-        if law.id not in scored | said
-    ]
+    said = {row["law"] for found in ({"rows": [*rows, *missing]}, *further.values()) for row in found["rows"]}
+    silent = [law for law in published_laws().values() if law.id not in said]
     document = {
         "laws": rows,
         "reason": reason,
         **further,
-        "not_scored": missing,
+        "not_scored": [
+            *missing,
+            *({"law": law.id, "label": law.label, "reason": _why_not(law, reason, further)} for law in silent),
+        ],
         "runs_used": 0 if observed is None else observed.runs_used,
         "params_convention": recipe.params_convention,
     }

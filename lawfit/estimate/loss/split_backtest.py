@@ -98,6 +98,32 @@ def displacement(log_law: LogLaw, log_params: Floats, log_tokens: Floats, log_lo
     )
 
 
+def _displacements(
+    trials: Mapping[Candidate, Sequence[FormDraws | Found]],
+    base: Mapping[Candidate, Sequence[FormDraws | Found]],
+    columns: Sequence[Floats],
+    cuts: Sequence[Cut],
+) -> dict[Candidate, list[Moved | None]]:
+    """By how much the laws of each candidate below a cut miss the split above it; empty where no form has a split."""
+    laws: dict[Candidate, list[LogLaw | None]] = {
+        each: [form_law(trial) if isinstance(trial, FormDraws) else None for trial in found]
+        for each, found in trials.items()
+        if each.form not in NO_SPLIT
+    }
+    if not laws:
+        return {}
+    for each, found in base.items():
+        laws[each] = [_profiles(columns, cut, law) for cut, law in zip(cuts, found, strict=True)]
+    logs = [np.log(x) for x in columns]
+    return {
+        each: [
+            None if law is None else displacement(law, *(x[~cut.inner] for x in logs))
+            for law, cut in zip(mine, cuts, strict=True)
+        ]
+        for each, mine in laws.items()
+    }
+
+
 def judge_split(
     trials: Mapping[Candidate, Sequence[FormDraws | Found]],
     base: Sequence[FormDraws | Found],
@@ -118,23 +144,10 @@ def judge_split(
     """
     if any(np.intersect1d(labels[cut.inner], labels[~cut.inner]).size for cut in cuts):
         return ()
-    logs = [np.log(x) for x in columns]
-    laws: dict[Candidate, list[LogLaw | None]] = {
-        each: [form_law(trial) if isinstance(trial, FormDraws) else None for trial in found]
-        for each, found in trials.items()
-        if each.form not in NO_SPLIT
-    }
-    if not laws:
-        return ()
     profiles = Candidate(ISOFLOP, 0.0)
-    laws[profiles] = [_profiles(columns, cut, law) for cut, law in zip(cuts, base, strict=True)]
-    moved = {
-        each: [
-            None if law is None else displacement(law, *(x[~cut.inner] for x in logs))
-            for law, cut in zip(found, cuts, strict=True)
-        ]
-        for each, found in laws.items()
-    }
+    moved = _displacements(trials, {profiles: base}, columns, cuts)
+    if not moved:
+        return ()
     below = [[t.noise for t in cut if isinstance(t, FormDraws)] for cut in zip(*trials.values(), strict=True)]
     noise = np.array([_noise([each[k] for each in moved.values()], below[k]) for k in range(len(cuts))])
     if not np.isfinite(noise).all():

@@ -142,23 +142,26 @@ def run_backtest(
             done += 1
             if progress is not None:
                 progress(done / total)
-        rows = []
-        for method, parts in regrets.items():
-            values = np.concatenate(parts)
-            if len(values) == scored:
-                rows.append(
-                    Row(
-                        method=method,
-                        mean_regret=float(values.mean()),
-                        worst_regret=float(values.max()),
-                        cells=len(values),
-                        outside=outside[method],
-                    )
-                )
-        if rows:
-            results.append((split, sorted(rows, key=lambda row: (row.method != OURS, row.mean_regret))))
+        if rows := _rows(regrets, outside, scored):
+            results.append((split, rows))
     kept_promises = check_promises(observed, full, valley, surfaces, sizes) if len(sizes) > 1 else None
     return results, kept_promises
+
+
+def _rows(regrets: Mapping[str, Sequence[Floats]], outside: Mapping[str, int], scored: int) -> list[Row]:
+    """Of the methods that answered at every scale: ours first, then the cheapest."""
+    whole = {method: values for method, parts in regrets.items() if len(values := np.concatenate(parts)) == scored}
+    rows = [
+        Row(
+            method=method,
+            mean_regret=float(values.mean()),
+            worst_regret=float(values.max()),
+            cells=len(values),
+            outside=outside[method],
+        )
+        for method, values in whole.items()
+    ]
+    return sorted(rows, key=lambda row: (row.method != OURS, row.mean_regret))
 
 
 def published_predictions() -> dict[str, Predict]:
