@@ -31,6 +31,14 @@ class LogFormatError(LawfitError):
     """A file cannot be read as a table of runs: empty, no header, a required column that cannot be found."""
 
 
+class Doubted(LogFormatError):
+    """A file leaves something open that a guess could get wrong: nothing was stored, `questions` say what to answer."""
+
+    def __init__(self, found: Found = "", *, questions: tuple[Mapping[str, Any], ...] = ()) -> None:
+        super().__init__(found)
+        self.questions = questions
+
+
 class FitError(LawfitError):
     """The data cannot support the fit that was asked for."""
 

@@ -24,7 +24,11 @@ _SETTING: Final = re.compile(
 # Choices that a fit does not see, beside those above, which also make keys and so cannot become more.
 _FIXED: Final = re.compile(r"qk_norm|embedding_std|rope_(base|theta)|eval_tokens")
 
-_PREFIXES: Final = ("config_", "hparams_", "hyperparameters_", "summary_", "metrics_", "args_", "cfg_", "settings_")
+# What trackers put before their names; `params_lr` is Optuna's and `params.lr` MLflow's, while `params_b` is a name.
+_PREFIXES: Final = (
+    *("config_", "hparams_", "hyperparameters_", "summary_", "metrics_", "args_", "cfg_", "settings_", "params_"),
+    *("user_attrs_", "results_", "training_args_", "model_config_", "train_config_"),
+)
 
 
 def normal(name: str) -> str:
@@ -37,7 +41,7 @@ def spellings(name: str) -> tuple[str, ...]:
     """Forms to look up: the whole name, less a wrapper such as `config.`, and the last part of a dotted path."""
     whole = normal(name)
     forms = [whole]
-    forms += [whole.removeprefix(prefix) for prefix in _PREFIXES if whole.startswith(prefix)]
+    forms += [rest for prefix in _PREFIXES if whole.startswith(prefix) and len(rest := whole.removeprefix(prefix)) > 1]
     last = re.split(r"[./:|]", name.strip())[-1]
     if (tail := normal(last)) and tail not in forms:
         forms.append(tail)

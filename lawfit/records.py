@@ -170,6 +170,14 @@ class TargetSweep:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LossSweep:
+    """Losses of sizes under one recipe, as a file gave them."""
+
+    recipe: Recipe
+    rows: tuple[SizedLoss, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Changes:
     """What one write of sweeps did (or, on a dry run, would do) to the store."""
 
@@ -266,7 +274,7 @@ class IngestReport:
     notes: tuple[str, ...] = ()  # plain sentences: which loss column counts, which guess was made, what was updated
     dry_run: bool = False
     curve_points: int = 0  # added to the curves of runs
-    of: str = "runs"  # or "curves" or "targets": what a row is
+    of: str = "runs"  # or "curves", "targets" or "losses": what a row is
 
     def to_json(self) -> dict[str, Json]:
         return dataclasses.asdict(self)

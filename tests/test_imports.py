@@ -85,6 +85,7 @@ EXCEPTIONS = {
     "lawfit/cli/conventions.py": {"laws"},  # the same
     "lawfit/cli/corpus.py": {"corpus"},  # makes corpora, lazily
     "lawfit/cli/ingest.py": {"ingest"},  # the options of an ingest
+    "lawfit/cli/questions.py": {"ingest"},  # the same, as answers to questions
     "lawfit/cli/launch.py": {"launch"},  # the options of a launch
     "lawfit/cli/simulate.py": {"numpy"},  # makes the random generator
 }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,11 +15,11 @@ import typer
 from lawfit.cli.main import ExitCode
 from lawfit.cli.options import DatabaseOption, JsonOption, open_store, whole_quantity
 from lawfit.cli.output import heading, note, pairs, plain, print_error, print_json, progress, show, table
-from lawfit.errors import LawfitError, NoRun
+from lawfit.errors import Doubted, LawfitError, NoRun
 from lawfit.units import PARAMS_CONVENTIONS, counted
 
 if TYPE_CHECKING:
-    from lawfit.records import IngestReport
+    from lawfit.records import IngestReport, Rejection
 
 REJECTIONS_SHOWN = 20
 
@@ -31,6 +33,10 @@ class BatchUnit(StrEnum):
 
 def _held(name: str, what: str) -> Any:
     return typer.Option(f"--{name}", metavar="TEXT", help=f"Recipe: {what}", show_default=False)
+
+
+def _pair(name: str, metavar: str, what: str) -> Any:
+    return typer.Option(f"--{name}", metavar=metavar, help=what, show_default=False)
 
 
 def ingest(
@@ -92,6 +98,38 @@ def ingest(
             "--format", metavar="NAME", help="Format, when neither name nor content tells it.", show_default=False
         ),
     ] = None,
+    units: Annotated[
+        list[str] | None, _pair("unit", "COLUMN=UNIT", "Unit of a column: K, M, B, T, 1e-3, log10, ln, 1; repeatable.")
+    ] = None,
+    constants: Annotated[
+        list[str] | None,
+        _pair("set", "FIELD=VALUE", "A constant that no column says: batch_tokens=524288; repeatable."),
+    ] = None,
+    split: Annotated[
+        list[str] | None, _pair("split", "COLUMN", "A setting: its levels are recipes of their own; repeatable.")
+    ] = None,
+    pool: Annotated[
+        list[str] | None, _pair("pool", "COLUMN", "Noise: runs that differ in it are seeds of each other; repeatable.")
+    ] = None,
+    only: Annotated[list[str] | None, _pair("only", "COLUMN=VALUE", "Read these rows alone; repeatable.")] = None,
+    metric: Annotated[
+        str | None,
+        _pair("metric", "KIND", "What the loss measures: nats, bits_per_byte, perplexity, error, score, ..."),
+    ] = None,
+    kind: Annotated[str | None, _pair("kind", "KIND", "What a row is: runs, curves, targets or losses.")] = None,
+    size_from: Annotated[
+        str | None, _pair("size-from", "FAMILY", "Count parameters from the shape: gpt, llama or mixtral.")
+    ] = None,
+    mapping_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--mapping",
+            metavar="FILE",
+            help="Answers: read where it is there, and written for the next time.",
+            show_default=False,
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Take the safe answer to each question that has one.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and store nothing.")] = False,
     as_json: JsonOption = False,
     database: DatabaseOption = None,
@@ -100,9 +138,12 @@ def ingest(
 
     Columns are recognised by name, and the guess is shown; --map overrides it. What a sweep holds fixed is its
     recipe: runs of different recipes are never pooled. Rows that cannot be used are listed with line, column and
-    reason, the rest is stored. Exit code 3: some rows (or files) were rejected.
+    reason, the rest is stored. What a file leaves open is asked at once, and nothing of it is stored before it is
+    answered: by the flags that each question names, on a terminal, or in a file (--mapping). Exit code 3: some rows
+    (or files) were rejected, or questions are open.
     """
-    from lawfit.ingest.options import IngestOptions
+    from lawfit.cli.questions import Doubts
+    from lawfit.ingest.options import IngestOptions, read_mapping
     from lawfit.pipeline.ingesting import read_source, store_source
 
     fields = {
@@ -123,20 +164,32 @@ def ingest(
             recipe_fields={name: value for name, value in fields.items() if value is not None},
             format=file_format,
             dry_run=dry_run,
+            units=_assignments(units or [], "--unit", "tokens=B"),
+            constants=_assignments(constants or [], "--set", "batch_tokens=524288"),
+            split=tuple(split or ()),
+            pool=tuple(pool or ()),
+            only=_assignments(only or [], "--only", "attention=gqa"),
+            metric=metric,
+            kind=kind,
+            size_from=size_from,
+            yes=yes,
         )
+        if mapping_file is not None and mapping_file.exists():
+            options = read_mapping(mapping_file, options)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     # A database that is not there yet is made once there is something to put into it, and not by a bad file.
     store, made = open_store(ctx, database, create=True, dry_run=True), dry_run
+    doubts = Doubts(mapping_file, as_json=as_json)
     reports: list[IngestReport] = []
     shown: dict[frozenset[tuple[str, str]], str] = {}  # columns -> the first file that has them
-    failures: list[dict[str, str]] = []
+    failures: list[dict[str, Any]] = []
     waiting = [(path, True) for path in files]
     while waiting:
         path, first = waiting.pop(0)
         try:
             with progress(f"reading {path.name}", quiet=as_json):
-                read = read_source(path, options)
+                read = doubts.settle(partial(read_source, path), options)
                 if not made and read.begins_a_store:
                     store, made = open_store(ctx, database, create=True), True
                 report = store_source(store, read)
@@ -144,9 +197,10 @@ def ingest(
             if isinstance(error, NoRun) and first and len(files) > 1:
                 waiting.append((path, False))  # curves that stand before their runs: once more, after the others
                 continue
-            if len(files) == 1:
+            asked = {"questions": list(error.questions)} if isinstance(error, Doubted) else {}
+            if len(files) == 1 and not asked:
                 raise
-            failures.append({"file": str(path), "type": type(error).__name__, "message": str(error)})
+            failures.append({"file": str(path), "type": type(error).__name__, "message": str(error), **asked})
             if not as_json:
                 print_error(type(error).__name__, str(error), ExitCode.FAILED, as_json=False)
         else:
@@ -156,6 +210,7 @@ def ingest(
                     show(plain(""))
                 _show(report, shown.setdefault(frozenset(report.columns.items()), report.file))
     code = _exit_code(reports, failures)
+    doubts.write()
     if as_json:
         print_json(_document(reports, failures, code))
     elif not dry_run and (recipes := {name for report in reports for name in report.recipes}):
@@ -187,21 +242,21 @@ def _next(runs: Mapping[str, int], *, several: bool) -> str:
     return f"next: lawfit fit --recipe {shlex.quote(largest)} (and {others}: lawfit runs list)"
 
 
-def _exit_code(reports: Sequence[IngestReport], failures: Sequence[object]) -> ExitCode:
+def _exit_code(reports: Sequence[IngestReport], failures: Sequence[Mapping[str, Any]]) -> ExitCode:
     if not reports:
-        return ExitCode.FAILED
+        return ExitCode.REJECTED if any("questions" in failure for failure in failures) else ExitCode.FAILED
     if failures or any(report.rejections for report in reports):
         return ExitCode.REJECTED
     return ExitCode.OK
 
 
-def _document(reports: Sequence[IngestReport], failures: Sequence[Mapping[str, str]], code: ExitCode) -> dict[str, Any]:
+def _document(reports: Sequence[IngestReport], failures: Sequence[Mapping[str, Any]], code: ExitCode) -> dict[str, Any]:
     document: dict[str, Any] = {
         "schema": "lawfit.ingest/1",
         "files": [report.to_json() for report in reports],
         "failed": list(failures),
     }
-    if code is ExitCode.FAILED:
+    if not reports:
         message = "no file could be read: " + "; ".join(failure["message"] for failure in failures)
         document["error"] = {"type": failures[0]["type"], "message": message, "exit_code": int(code)}
     return document
@@ -218,7 +273,7 @@ def _show(report: IngestReport, like: str) -> None:
     if report.of == "runs":
         rows.append(("Runs", ", ".join(counts) + f"; {report.diverged:,} diverged"))
     else:
-        rows.append(("Targets" if report.of == "targets" else "Points", ", ".join(counts)))
+        rows.append(({"targets": "Targets", "losses": "Losses"}.get(report.of, "Points"), ", ".join(counts)))
     if report.curve_points and report.of == "runs":
         rows.append(("Curves", f"{report.curve_points:,} points added"))
     rows += [("Note" if i == 0 else "", sentence) for i, sentence in enumerate(report.notes)]
@@ -229,15 +284,31 @@ def _show(report: IngestReport, like: str) -> None:
         columns = table(("field", "from column"), list(report.columns.items()))
         show(plain(""), heading("Columns as they were read"), columns)
     if report.rejections:
-        shown = report.rejections[:REJECTIONS_SHOWN]
-        cells = [("-" if item.line is None else str(item.line), item.column or "-", item.reason) for item in shown]
-        if all(item.file == Path(report.file).name for item in shown):
-            rejected = table(("line", "column", "reason"), cells, right=("line",))
-        else:
-            named = [(item.file, *row) for item, row in zip(shown, cells, strict=True)]
-            rejected = table(("file", "line", "column", "reason"), named, right=("line",))
-        show(plain(""), heading("Rejected"), rejected)
-        if len(report.rejections) > REJECTIONS_SHOWN:
-            note(f"{len(report.rejections) - REJECTIONS_SHOWN:,} more rejected rows; --json lists all of them")
+        _show_rejections(report)
     if report.dry_run:
         note("dry run: nothing was stored")
+
+
+def _show_rejections(report: IngestReport) -> None:
+    """One line per reason: how many rows, and the first of them."""
+    groups: dict[tuple[str, str | None, str], list[Rejection]] = {}
+    for item in report.rejections:
+        groups.setdefault((item.file, item.column, _kind_of(item.reason)), []).append(item)
+    shown = list(groups.values())[:REJECTIONS_SHOWN]
+    cells = []
+    for group in shown:
+        line = "-" if group[0].line is None else str(group[0].line)
+        first = group[0].reason if len(group) == 1 else f"{len(group):,} rows: {group[0].reason}, first at line {line}"
+        cells.append((group[0].file, line, group[0].column or "-", first))
+    if all(group[0].file == Path(report.file).name for group in shown):
+        rejected = table(("line", "column", "reason"), [row[1:] for row in cells], right=("line",))
+    else:
+        rejected = table(("file", "line", "column", "reason"), cells, right=("line",))
+    show(plain(""), heading("Rejected"), rejected)
+    if len(groups) > REJECTIONS_SHOWN:
+        note(f"rows rejected for {len(groups) - REJECTIONS_SHOWN:,} more reasons; --json lists all of them")
+
+
+def _kind_of(reason: str) -> str:
+    """A reason less what it quotes and counts, so that rows with the same fault are one line."""
+    return re.sub(r"'[^']*'|[0-9][0-9.,e+-]*", "*", reason)

@@ -1,26 +1,28 @@
-"""Which column holds which field: recognised by name, shown with its evidence, overridden by the user."""
+"""Which column holds which field: recognised by name and numbers, shown with its evidence, overridden by the user."""
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from lawfit.errors import LogFormatError
 from lawfit.factors import normal, spellings
-from lawfit.ingest.names import (
-    LOSSES,
-    NAMES,
-    PER_DEVICE,
-    is_score,
-    is_smoothed_loss,
-    is_training_loss,
-)
+from lawfit.findings import Found, finding
+from lawfit.ingest import batch_column, loss_column, lr_column
+from lawfit.ingest.headers import PLAIN, Unit, bare_names, for_rates
+from lawfit.ingest.metrics import METRICS, UNBOUNDED, Metric, is_score, kind_of
+from lawfit.ingest.missing import missing_question, require_numbers
+from lawfit.ingest.names import NAMES, rank_of
 from lawfit.ingest.numbers import CellError, flag, is_missing, is_number, number
 from lawfit.ingest.options import IngestOptions
+from lawfit.ingest.questions import Question, doubted
+from lawfit.ingest.stated import place_of, with_stated
 from lawfit.ingest.table import Table
+from lawfit.ingest.view import View, differs
 
 # What a column can be mapped to. "extra" keeps it beside the run without a meaning.
 FIELDS: Final = (*(name for name in NAMES if name != "batch_unstated"), "loss")
@@ -28,15 +30,13 @@ EXTRA: Final = "extra"
 _SHOWN_FIRST: Final = ("lr", "batch_tokens", "batch_sequences", "params", "tokens", "loss")
 CONVENTION_BY_ROW: Final = "as each row says"
 
-_TAIL_FIELDS: Final = frozenset(NAMES) - {
-    "batch_unstated",
-    "batch_sequences",
-    "run_id",
-    "run_name",
-    "status",
-    "completed",
-}
-_SMOOTHED_ENOUGH: Final = 0.9  # share of the rows with a raw loss that must have the smoothed one
+COUNTS: Final = frozenset(
+    {
+        *("params", "tokens", "batch_tokens", "batch_sequences", "batch_unstated", "seq_len", "steps"),
+        *batch_column.FACTORS,
+    }
+)
+NUMERIC: Final = COUNTS | {"lr", "weight_decay", "loss"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +46,23 @@ class ColumnMap:
     names: tuple[str, ...]  # of all columns
     places: Mapping[str, int]  # field -> index in Table.columns
     shown: Mapping[str, str]  # field -> column and what is known about it, for the user
-    notes: tuple[str, ...]
+    notes: tuple[Found, ...]
     params_convention: str  # as the column's name tells it; "" unknown
     loss_column: str
+    units: Mapping[str, Unit] = field(default_factory=dict)  # field -> unit of its column, where it is no plain number
+    metric: Metric = METRICS["nats"]  # what the loss column holds
+    kind: str = "runs"  # or "losses": no learning rate was logged
+    data_unit: str = ""  # "samples", where tokens are none
+    seq_len: int | None = None  # where the numbers tell it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recognised:
+    """What could be told of the columns, and what has to be asked. With questions, fields may lack."""
+
+    columns: ColumnMap
+    questions: tuple[Question, ...]
+    table: Table  # with the columns that were stated or multiplied
 
 
 def recognise(table: Table, options: IngestOptions) -> ColumnMap:
@@ -56,8 +70,22 @@ def recognise(table: Table, options: IngestOptions) -> ColumnMap:
 
     Raises
     ------
-    LogFormatError
+    Doubted
         A field that every run needs has no column, or one whose unit is not known.
+    """
+    found = recognise_all(table, options)
+    if any(not question.assumed for question in found.questions):
+        raise doubted(table.name, found.questions)
+    return found.columns
+
+
+def recognise_all(table: Table, options: IngestOptions) -> Recognised:
+    """Find what columns there are, and all questions that they leave open.
+
+    Raises
+    ------
+    LogFormatError
+        A mapping names no column or no field, or no column holds numbers.
     """
     return _Recogniser(table, options).run()
 
@@ -66,202 +94,237 @@ class _Recogniser:
     """One table's columns while they are being given out."""
 
     def __init__(self, table: Table, options: IngestOptions) -> None:
-        self.table = table
+        self.table, self._stated = with_stated(table, options)
         self.options = options
-        self._counts: dict[int, int] = {}
+        self.view = View(self.table)
+        self._numeric = any(is_number(cell) for _, cells in self.table.rows for cell in cells)
         self.places: dict[str, int] = {}
+        self.units: dict[str, Unit] = {}
         self.evidence: dict[str, str] = {}
-        self.notes: list[str] = []
+        self.notes: list[Found] = []
+        self.questions: list[Question] = []
         self.kept_out: set[int] = set()  # given away, or to be left alone
+        self.batch = batch_column.BatchUnit(unit=None)
+        self.metric = METRICS[options.metric or "nats"]
 
-    def run(self) -> ColumnMap:
+    def run(self) -> Recognised:
         self._take_mapped()
-        for field in NAMES:
-            if field not in self.places:
-                self._take_by_name(field)
+        for name in NAMES:
+            if name not in self.places:
+                self._take_by_name(name)
         self._settle_batch()
         self._take_loss()
         self._settle_run_id()
-        self._require()
+        require_numbers(self.table)
+        kind = self._kind()
+        if kind == "runs" and (lr := self.places.get("lr")) is not None and self.evidence["lr"] != "as you said":
+            candidate = lr_column.Candidate(place=lr, rank=(0, 0), unit=self.units.get("lr", PLAIN))
+            self.questions += [ask for ask in [lr_column.looks_decayed(self.view, candidate)] if ask]
+        self.questions += [ask for ask in [missing_question(self.view, self.places, kind, self.options)] if ask]
+        if kind == "losses":
+            for name in ("lr", "batch_tokens", "batch_sequences", "batch_unstated"):
+                self.places.pop(name, None)
+            self.questions = [ask for ask in self.questions if ask.found.code not in _OF_BATCH]
+        self._ask_units()
+        columns = self._columns(kind)
+        return Recognised(columns=columns, questions=tuple(self.questions), table=self.table)
+
+    def _kind(self) -> str:
+        """Whether rows are runs with settings, or sizes and losses alone."""
+        if self.options.kind is not None:
+            return "losses" if self.options.kind == "losses" else "runs"
+        known = {"params", "tokens", "loss"} <= self.places.keys()
+        return "losses" if known and "lr" not in self.places else "runs"
+
+    def _columns(self, kind: str) -> ColumnMap:
         convention = self._convention()
         order = (*_SHOWN_FIRST, *(field for field in self.places if field not in _SHOWN_FIRST))
-        shown = {field: self._show(field, convention) for field in order if field in self.places}
-        if "tokens" not in self.places:
+        hidden = set(batch_column.FACTORS)
+        shown = {name: self._show(name, convention) for name in order if name in self.places and name not in hidden}
+        if "tokens" not in self.places and kind == "runs":
             shown["tokens"] = "steps x batch size (the file has no column of tokens)"
-            self.notes.append("tokens are steps x batch size: the file has no column for them")
+            self.notes.append(finding("ingest.tokens_of_steps"))
         if "batch_tokens" not in self.places and self.options.seq_len and "seq_len" not in self.places:
             shown["seq_len"] = f"{self.options.seq_len}, as you said"
         return ColumnMap(
             names=self.table.columns,
             places=self.places,
             shown=shown,
-            notes=tuple(self.notes),
+            notes=(*self.notes, *self._assumptions()),
             params_convention=convention,
-            loss_column=self.table.columns[self.places["loss"]],
+            loss_column=self.table.columns[self.places["loss"]] if "loss" in self.places else "",
+            units={name: unit for name, unit in self.units.items() if name in self.places and not unit.plain},
+            metric=self.metric,
+            kind=kind,
+            data_unit=self.batch.data_unit,
+            seq_len=self.batch.seq_len,
         )
 
-    def _has_values(self, place: int) -> bool:
-        return any(not is_missing(cells[place]) for _, cells in self.table.rows)
-
-    def _filled(self, place: int) -> int:
-        """How many rows say something in this column."""
-        if place not in self._counts:
-            self._counts[place] = sum(not is_missing(cells[place]) for _, cells in self.table.rows)
-        return self._counts[place]
+    def _assumptions(self) -> list[Found]:
+        """What is taken though a person could say otherwise."""
+        return [question.taken for question in self.questions if question.assumed]
 
     def _take_mapped(self) -> None:
-        for column, field in self.options.column_map.items():
-            place = self._place_of(column)
-            if field == EXTRA:
+        for name, (place, evidence) in self._stated.items():
+            self._take(name, place, evidence)
+        for column, name in self.options.column_map.items():
+            place = place_of(self.table, column)
+            if name == EXTRA:
                 self.kept_out.add(place)
                 continue
-            if field not in FIELDS:
-                close = difflib.get_close_matches(field, FIELDS, n=1)
+            if name not in FIELDS:
+                close = difflib.get_close_matches(name, FIELDS, n=1)
                 hint = f"did you mean '{close[0]}'? The" if close else "the"
                 raise LogFormatError(
-                    f"'{field}' is no field; {hint} fields are {', '.join(FIELDS)}, and 'extra' for none"
+                    f"'{name}' is no field; {hint} fields are {', '.join(FIELDS)}, and 'extra' for none"
                 )
-            if field in self.places:
-                other = self.table.columns[self.places[field]]
-                raise LogFormatError(f"both '{other}' and '{column}' are mapped to {field}; map one of them")
-            self._take(field, place, "as you said")
+            if name in self.places:
+                other = self.table.columns[self.places[name]]
+                raise LogFormatError(f"both '{other}' and '{column}' are mapped to {name}; map one of them")
+            self._take(name, place, "as you said")
+            self.units[name] = self._unit(name, column)
+        for column in (*self.options.units, *self.options.split, *self.options.pool, *self.options.only):
+            place_of(self.table, column)
 
-    def _place_of(self, column: str) -> int:
-        if column in self.table.columns:
-            return self.table.columns.index(column)
-        close = difflib.get_close_matches(column, self.table.columns, n=1)
-        hint = f"did you mean '{close[0]}'? " if close else ""
-        raise LogFormatError(f"{self.table.name} has no column '{column}'; {hint}{self._columns_seen()}")
+    def _unit(self, name: str, column: str) -> Unit:
+        """Of a column that a person mapped: as stated, else as its own name says for sure."""
+        if (stated := self.options.unit(column)) is not None:
+            return stated
+        units = [unit for _, unit in bare_names(column) if not unit.plain and unit.sure]
+        return for_rates(units[0]) if units and name == "lr" else units[0] if units and name in COUNTS else PLAIN
 
-    def _take_by_name(self, field: str) -> None:
-        candidates: list[tuple[int, int, int]] = []  # rank of the name, how literal, place
+    def _candidates(self, name: str) -> list[lr_column.Candidate]:
+        """Columns whose name can stand for a field, best first."""
+        found: list[tuple[tuple[int, int], bool, int, Unit]] = []
         for place, column in enumerate(self.table.columns):
-            if place in self.kept_out or place in self.places.values():
+            if place in self.kept_out or place in self.places.values() or not self.view.filled(place):
                 continue
-            forms = spellings(column)
-            for literal, form in enumerate(forms):
-                last_part_only = literal == len(forms) - 1 and literal > 0
-                if form in NAMES[field] and not (last_part_only and field not in _TAIL_FIELDS):
-                    candidates.append((NAMES[field].index(form), literal, place))
-                    break
-        with_values = sorted(c for c in candidates if self._has_values(c[2]))
-        if field == "completed":
-            with_values = [c for c in with_values if self._is_flag(c[2])]  # "finished" is as often a time
-        if not with_values:
+            if name in NUMERIC and self._numeric and not self.view.holds_numbers(place):
+                continue
+            ranks = [
+                (rank, not unit.plain, self.options.unit(column) or (for_rates(unit) if name == "lr" else unit))
+                for bare, unit in bare_names(column)
+                if (unit.plain or name in COUNTS or name == "lr") and (rank := rank_of(bare, name)) is not None
+            ]
+            if ranks:
+                rank, united, unit = min(ranks, key=lambda each: each[:2])
+                found.append((rank, united, place, unit))
+        found.sort(key=lambda each: each[:3])
+        return [lr_column.Candidate(place=place, rank=rank, unit=unit) for rank, _, place, unit in found]
+
+    def _take_by_name(self, name: str) -> None:
+        found = self._candidates(name)
+        if name == "completed":
+            found = [c for c in found if self._is_flag(c.place)]  # "finished" is as often a time
+        if not found:
             return
-        first = with_values[0]
-        if len(with_values) > 1 and with_values[1][:2] == first[:2]:
-            names = f"'{self.table.columns[first[2]]}' and '{self.table.columns[with_values[1][2]]}'"
-            raise LogFormatError(
-                f"{self.table.name}: both {names} can be the {field}; say which with --map COLUMN={field}"
-            )
-        self._take(field, first[2], "")
-        for _, _, place in with_values[1:]:
-            if self._differs(first[2], place):
-                self.notes.append(
-                    f"{field} is '{self.table.columns[first[2]]}'; '{self.table.columns[place]}' could be it too and "
-                    f"holds other values (--map '{self.table.columns[place]}={field}' to take that)"
-                )
+        if name == "lr":
+            best, notes, questions = lr_column.choose(self.view, found)
+            self.notes += notes
+            self.questions += questions
+            self._take("lr", best.place, "")
+            self.units["lr"] = best.unit
+            return
+        if name == "params":
+            found = self._active_first(found)
+        first = found[0]
+        columns = self.table.columns
+        alike = [c for c in found[1:] if c.rank == first.rank and c.unit == first.unit]
+        if alike and name not in batch_column.FACTORS:
+            names = [columns[first.place], columns[alike[0].place]]
+            choices = tuple((("map", f"{column}={name}"),) for column in names)
+            asked = finding("ingest.two_columns", columns=names, field=name)
+            self.questions.append(Question(found=asked, columns=tuple(names), choices=choices))
+        self._take(name, first.place, "")
+        self.units[name] = first.unit
+        for other in found[1:]:
+            if other not in alike and self._differs(name, first, other):
+                pair = {"column": columns[first.place], "other": columns[other.place]}
+                self.notes.append(finding("ingest.could_be_too", field=name, **pair))
+
+    def _active_first(self, found: list[lr_column.Candidate]) -> list[lr_column.Candidate]:
+        """Experts that do not work on a token cost nothing: of two counts that differ, the active one sizes a run."""
+        active = [c for c in found if _convention_of(self.table.columns[c.place]) == "active"]
+        if not active or found[0] in active:
+            return found
+        one, other = (self.view.numbers(c.place, c.unit) for c in (found[0], active[0]))
+        if not differs(one, other):
+            return found
+        columns = self.table.columns
+        pair = {"column": columns[active[0].place], "other": columns[found[0].place]}
+        self.notes.append(finding("ingest.active_params", **pair))
+        return [active[0]]
 
     def _is_flag(self, place: int) -> bool:
         try:
-            return all(
-                flag(cells[place]) in (True, False) for _, cells in self.table.rows if not is_missing(cells[place])
-            )
+            return all(flag(cell) in (True, False) for cell in self.view.cells(place) if not is_missing(cell))
         except CellError:
             return False
 
-    def _take(self, field: str, place: int, evidence: str) -> None:
-        self.places[field] = place
-        self.evidence[field] = evidence
+    def _take(self, name: str, place: int, evidence: str) -> None:
+        self.places[name] = place
+        self.evidence[name] = evidence
         self.kept_out.add(place)
 
-    def _differs(self, one: int, other: int) -> bool:
+    def _differs(self, name: str, one: lr_column.Candidate, other: lr_column.Candidate) -> bool:
         """Whether two columns hold different things; numbers within 1 % (nominal and counted) are the same."""
+        if name in NUMERIC:
+            return differs(self.view.numbers(one.place, one.unit), self.view.numbers(other.place, other.unit))
         for _, cells in self.table.rows:
-            if is_number(cells[one]) and is_number(cells[other]):
-                if not math.isclose(number(cells[one]), number(cells[other]), rel_tol=0.01):
+            if is_number(cells[one.place]) and is_number(cells[other.place]):
+                if not math.isclose(number(cells[one.place]), number(cells[other.place]), rel_tol=0.01):
                     return True
-            elif cells[one] != cells[other]:
+            elif cells[one.place] != cells[other.place]:
                 return True
         return False
 
     def _settle_batch(self) -> None:
-        """Turn a column that only says "batch size" into tokens or sequences, or leave it for `_require` to refuse."""
-        place = self.places.pop("batch_unstated", None)
-        if place is None:
+        """Turn a column that only says "batch size" into tokens or sequences, or ask."""
+        for name in batch_column.FACTORS:  # multiplied, where all are there: `with_stated`
+            if name in self.places:
+                self.places.pop(name)
+        if "batch_unstated" not in self.places:
             return
-        self.evidence.pop("batch_unstated", None)
-        unit = self.options.batch_unit
         if "batch_tokens" in self.places or "batch_sequences" in self.places:
-            self.kept_out.discard(place)
+            self.kept_out.discard(self.places.pop("batch_unstated"))
             return
-        if unit is None:
-            self.places["_batch_unstated"] = place
+        if self.options.batch_unit is None:
+            self.batch = batch_column.unit_of_batch(self.view, self.places, self.units, self.options)
+            self.notes += self.batch.notes
+            self.questions += [self.batch.question] if self.batch.question else []
+            said = f"counted in {self.batch.data_unit or self.batch.unit}, as the numbers say"
+        else:
+            self.batch = dataclasses.replace(self.batch, unit=self.options.batch_unit)
+            said = f"counted in {self.batch.unit}, as you said"
+        if self.batch.unit is None:
             return
-        self._take("batch_tokens" if unit == "tokens" else "batch_sequences", place, f"counted in {unit}, as you said")
+        place = self.places.pop("batch_unstated")
+        name = "batch_tokens" if self.batch.unit == "tokens" else "batch_sequences"
+        self._take(name, place, said)
+        self.units[name] = self.units.pop("batch_unstated", PLAIN)
 
     def _take_loss(self) -> None:
-        if "loss" in self.places:
-            self._refuse_score(self.table.columns[self.places["loss"]])
-            return
-        free = [
-            place
-            for place, column in enumerate(self.table.columns)
-            if place not in self.kept_out
-            and self._may_be_loss(column)
-            and (self.table.exact or self._has_values(place))  # all of the runs may have diverged
-        ]
-        ranked = sorted(
-            (LOSSES.index(form), place)
-            for place in free
-            for form in spellings(self.table.columns[place])[:2]
-            if form in LOSSES
-        )
-        raw = ranked[0][1] if ranked else None
-        smoothed = [place for place in free if is_smoothed_loss(self.table.columns[place])]
-        if raw is not None and not is_training_loss(self.table.columns[raw]):
-            # A smoothed loss on training data does not outrank one on validation data.
-            smoothed = [place for place in smoothed if not is_training_loss(self.table.columns[place])]
-        if not smoothed:
-            if raw is not None:
-                self._take("loss", raw, "")
-                self._note_other_losses(ranked)
-            return
-        best = max(smoothed, key=self._filled)
-        if raw is None or self._filled(best) >= _SMOOTHED_ENOUGH * self._filled(raw):
-            self._take("loss", best, "smoothed, so less noisy than a last value")
-            if raw is not None:
-                name = self.table.columns[raw]
-                self.notes.append(
-                    f"the loss is '{self.table.columns[best]}': smoothed, so less noisy than '{name}' "
-                    f"(--map '{name}=loss' to take that)"
-                )
-            return
-        self._take("loss", raw, "")
-        self.notes.append(
-            f"the loss is '{self.table.columns[raw]}': the smoothed '{self.table.columns[best]}' stands in only "
-            f"{self._filled(best)} of {len(self.table.rows)} rows"
-        )
+        if "loss" not in self.places:
+            free = [place for place in range(len(self.table.columns)) if place not in self.kept_out]
+            found = loss_column.choose(self.view, free)
+            self.notes += found.notes
+            self.questions += found.questions
+            if found.place is None:
+                return
+            self._take("loss", found.place, found.evidence)
+        if self.options.metric is None:
+            column = self.table.columns[self.places["loss"]]
+            kind = kind_of(column)
+            if kind == UNBOUNDED or (is_score(column) and not self._bounded()):
+                asked = finding("ingest.unbounded_score", column=column)
+                self.questions.append(Question(found=asked, columns=(column,), choices=((("map", "COLUMN=loss"),),)))
+            elif kind:
+                percent = kind == "score" and max(self.view.values(self.places["loss"]), default=0.0) > 1
+                self.metric = METRICS["percent_score" if percent else kind]
 
-    def _refuse_score(self, column: str) -> None:
-        """A column that was mapped to the loss is not minimised where its name says that higher is better."""
-        if is_score(column):
-            raise LogFormatError(
-                f"{self.table.name}: '{column}' is a score by its name, of which higher is better, and a law is fitted "
-                f"to where the loss is lowest; {_turned(column)} (if lower is better, rename the column)"
-            )
-
-    @staticmethod
-    def _may_be_loss(column: str) -> bool:
-        return is_smoothed_loss(column) or not set(LOSSES).isdisjoint(spellings(column)[:2])
-
-    def _note_other_losses(self, ranked: list[tuple[int, int]]) -> None:
-        taken = self.table.columns[self.places["loss"]]
-        others = [self.table.columns[place] for _, place in ranked[1:]]
-        if others:
-            named = ", ".join(f"'{name}'" for name in others)
-            self.notes.append(f"the loss is '{taken}'; the file also has {named} (--map COLUMN=loss to take another)")
+    def _bounded(self) -> bool:
+        values = self.view.values(self.places["loss"])
+        return bool(values) and values[0] >= 0 and values[-1] <= 100
 
     def _settle_run_id(self) -> None:
         """A name serves as run id only where it tells the runs apart."""
@@ -276,102 +339,63 @@ class _Recogniser:
         else:
             self.kept_out.discard(place)
 
-    def _require(self) -> None:
-        """Every run needs these; say all that is missing at once."""
-        missing: list[str] = []
-        if "lr" not in self.places:
-            missing.append("learning rate (lr)")
-        if "_batch_unstated" not in self.places and not {"batch_tokens", "batch_sequences"} & set(self.places):
-            missing.append("batch size (batch_tokens or batch_sequences)")
-        if "params" not in self.places:
-            missing.append("parameter count (params)")
-        if "tokens" not in self.places and "steps" not in self.places:
-            missing.append("training tokens (tokens, or steps)")
-        if "loss" not in self.places:
-            missing.append("loss")
-        if not any(is_number(cell) for _, cells in self.table.rows for cell in cells) and self.table.rows:
-            raise LogFormatError(f"{self.table.name}: no column holds numbers; this is not a table of runs")
-        if missing:
-            raise LogFormatError(
-                f"{self.table.name} has no column for: {', '.join(missing)}; {self._columns_seen()}. "
-                f"Say which it is with --map COLUMN=FIELD{self._hints()}"
-            )
-        unstated = self.places.pop("_batch_unstated", None)
-        if unstated is not None:
-            name = self.table.columns[unstated]
-            raise LogFormatError(
-                f"{self.table.name}: '{name}' does not say whether it counts tokens or sequences; "
-                "say --batch-unit tokens, or --batch-unit sequences with --seq-len (or a column of sequence lengths)"
-            )
-        in_sequences_only = "batch_tokens" not in self.places
-        if in_sequences_only and "seq_len" not in self.places and self.options.seq_len is None:
-            name = self.table.columns[self.places["batch_sequences"]]
-            raise LogFormatError(
-                f"{self.table.name}: the batch size '{name}' is in sequences, and no column says how many tokens "
-                "a sequence has; say it with --seq-len"
-            )
-
-    def _hints(self) -> str:
-        hints = []
-        normals = {normal(column): place for place, column in enumerate(self.table.columns)}
-        for name, place in normals.items():
-            column = self.table.columns[place]
-            if name in PER_DEVICE:
-                hints.append(f"'{column}' is one device's share: add a column with the whole batch")
-        empty = [
-            column
-            for place, column in enumerate(self.table.columns)
-            if not self._has_values(place) and (is_smoothed_loss(column) or self._is_known(column))
-        ]
-        if empty:
-            hints.append(f"empty in every row: {', '.join(empty)}")
-        if "loss" not in self.places:
-            scores = [column for column in self.table.columns if is_score(column)]
-            hints += [f"'{column}' is a score, of which higher is better: {_turned(column)}" for column in scores[:1]]
-        if "step" in normals:
-            hints.append("a column 'step' suggests a training curve: lawfit ingest wants one row per run, not per step")
-        return "".join(f"; {hint}" for hint in hints)
-
-    @staticmethod
-    def _is_known(column: str) -> bool:
-        needed = ("lr", "params", "tokens", "batch_tokens", "batch_sequences")
-        return any(form in NAMES[field] for field in needed for form in spellings(column)) or normal(column) in LOSSES
-
-    def _columns_seen(self, most: int = 40) -> str:
-        names = [name if len(name) <= 60 else name[:57] + "..." for name in self.table.columns]
-        more = f" and {len(names) - most} more" if len(names) > most else ""
-        return f"its columns are {', '.join(names[:most])}{more}"
+    def _ask_units(self) -> None:
+        """A unit that a name hints at and does not say."""
+        for name, unit in list(self.units.items()):
+            column = self.table.columns[self.places[name]] if name in self.places else ""
+            if not column or unit.plain or column in self.options.units:
+                continue
+            if unit.sure:
+                self.notes.append(finding("ingest.unit_is", column=column, unit=unit.as_written, field=name))
+                continue
+            words = ("log10", "ln") if unit.power_of else (unit.word, "1")
+            values = self.view.values(self.places[name])
+            low, high = (values[0], values[-1]) if values else (None, None)
+            asked = finding("ingest.unit_hinted", column=column, low=low, high=high, unit=unit.as_written, field=name)
+            choices = tuple((("unit", f"{column}={word}"),) for word in words)
+            self.questions.append(Question(found=asked, columns=(column,), choices=choices, safe=0))
 
     def _convention(self) -> str:
         if stated := self.options.recipe_fields.get("params_convention"):
             return stated
-        words = set(normal(self.table.columns[self.places["params"]]).split("_"))
-        if not words.isdisjoint({"embedding", "embed", "nonembedding"}):
-            return "non_embedding"
-        return next((word for word in ("active", "total") if word in words), "")
+        return _convention_of(self.table.columns[self.places["params"]]) if "params" in self.places else ""
 
-    def _show(self, field: str, convention: str) -> str:
-        known = [self.evidence[field]] if self.evidence[field] else []
-        if field == "lr":
+    def _show(self, name: str, convention: str) -> str:
+        known = [self.evidence[name]] if self.evidence[name] else []
+        if name == "lr":
             known.insert(0, "peak")
-        elif field == "batch_tokens":
-            known.insert(0, "tokens per step")
-        elif field == "batch_sequences":
+        elif name == "batch_tokens":
+            known.insert(0, f"{self.batch.data_unit or 'tokens'} per step")
+        elif name == "batch_sequences":
             length = (
                 f"x column '{self.table.columns[self.places['seq_len']]}'"
                 if "seq_len" in self.places
                 else f"x {self.options.seq_len} tokens, as you said"
                 if self.options.seq_len
+                else f"x {self.batch.seq_len} tokens, as the numbers say"
+                if self.batch.seq_len
                 else "no sequence length known"
             )
             known.insert(0, f"sequences per step, {length}")
-        elif field == "params":
+        elif name == "params":
             by_row = "params_convention" in self.places
             known.insert(0, convention or (CONVENTION_BY_ROW if by_row else "which parameters it counts is not said"))
-        column = self.table.columns[self.places[field]]
+        elif name == "loss" and self.metric.said:
+            known.append(self.metric.said)
+        if not self.units.get(name, PLAIN).plain:
+            known.append(self.units[name].as_written)
+        column = self.table.columns[self.places[name]]
         return f"{column} ({'; '.join(known)})" if known else column
 
 
-def _turned(score: str) -> str:
-    """What to do with a score."""
-    return f"add a column of errors, such as 1 - {score} (100 - it, in percent), and take that with --map COLUMN=loss"
+_OF_BATCH: Final = frozenset({f"ingest.{code}" for code in ("batch_unit", "batch_below_sequence", "batch_too_many")})
+
+
+def _convention_of(column: str) -> str:
+    name = normal(column)
+    words = set(name.split("_"))
+    if not words.isdisjoint({"embedding", "embed", "nonembedding"}):
+        return "non_embedding"
+    if not words.isdisjoint({"active", "activated", "act"}) or spellings(column)[-1] in ("na", "n_a"):
+        return "active"
+    return "total" if "total" in words else ""

@@ -65,6 +65,18 @@ def curve_columns(table: Table) -> CurveColumns | None:
     return CurveColumns(run=run, step=step, tokens=tokens, metrics=metrics)
 
 
+def has_rows_of_curves(table: Table, columns: CurveColumns) -> bool:
+    """Whether runs stand in several rows: each once, under whatever names, they are a table of runs.
+
+    One row alone is a curve where its step is no length that a run was set to.
+    """
+    runs = [str(cells[columns.run]).strip() for _, cells in table.rows]
+    if len(set(runs)) < len(runs):
+        return True
+    rated = not {normal(column) for column in table.columns}.isdisjoint(NAMES["lr"])
+    return len(runs) == 1 and not rated
+
+
 def read_curves(table: Table, columns: CurveColumns, batch_tokens: Mapping[str, float]) -> ReadCurves:
     """The curves of the runs that are known.
 

@@ -6,15 +6,17 @@ Names are compared in lower case with every run of other characters as one under
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
-from lawfit.factors import normal
+from lawfit.factors import normal, spellings
 
 NAMES: Final[dict[str, tuple[str, ...]]] = {
     "lr": (
         *("peak_lr", "peak_learning_rate", "lr_peak", "learning_rate_peak", "max_lr", "max_learning_rate", "lr_max"),
         *("learning_rate", "lr", "optimizer_lr", "optimizer_learning_rate", "optim_lr", "optim_learning_rate"),
-        *("optimizer_peak_lr", "base_lr", "base_learning_rate", "eta"),
+        *("optimizer_peak_lr", "base_lr", "base_learning_rate", "eta", "lrate", "l_rate", "learn_rate", "step_size"),
+        *("optimizer_args_lr", "optimizer_params_lr", "adam_lr", "adamw_lr", "lr_value", "initial_lr", "lr_init"),
     ),
     "params": (
         *("params", "n_params", "num_params", "parameters", "n_parameters", "num_parameters", "number_of_parameters"),
@@ -22,7 +24,10 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
         *("non_embedding_params", "non_embedding_parameters", "params_non_embedding", "n_params_non_embedding"),
         *("n_non_embedding", "nonembedding_params", "num_non_embedding_params", "n_params_no_embed"),
         *("active_params", "params_active", "n_params_active", "n_active_params", "num_active_params"),
+        *("active_parameters", "activated_params", "activated_parameters", "n_act", "n_active", "na", "n_a"),
         *("total_params", "params_total", "total_parameters", "n_params_total", "num_total_params"),
+        *("model_size", "model_n_params", "model_num_params", "size_params", "trainable_params", "nparams"),
+        *("model_parameter_count", "model_param_count", "parameter_total", "num_trainable_params"),
     ),
     "tokens": (
         *("tokens", "n_tokens", "num_tokens", "train_tokens", "training_tokens", "total_tokens", "tokens_total"),
@@ -36,6 +41,11 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
             "num_input_tokens_seen",
             "tokens_trained",
         ),
+        *("ntokens", "train_tokens_seen", "tokens_processed", "total_train_tokens", "total_training_tokens"),
+        *("trained_tokens", "tokens_consumed", "consumed_tokens", "num_training_tokens", "n_training_tokens"),
+        # Of what is no text: see DATA_UNITS.
+        *("samples_seen", "samples", "n_samples", "num_samples", "train_samples", "consumed_samples", "examples"),
+        *("examples_seen", "n_examples", "num_examples", "images_seen", "n_images"),
     ),
     "batch_tokens": (
         *("batch_tokens", "batch_size_tokens", "batch_size_in_tokens", "tokens_per_batch", "tokens_per_step"),
@@ -45,25 +55,48 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
     "batch_sequences": (
         *("batch_sequences", "batch_size_sequences", "batch_size_in_sequences", "sequences_per_batch"),
         *("sequences_per_step", "global_batch_sequences", "global_batch_size_sequences", "batch_seqs"),
-        *("batch_size_seqs", "global_train_batch_size", "trainer_train_batch_size"),
+        *("batch_size_seqs", "global_train_batch_size", "trainer_train_batch_size", "seqs_per_batch", "seqs_per_step"),
     ),
     # Both units, and per-device sizes, go under these names: they are never guessed.
     "batch_unstated": (
         *("batch_size", "global_batch_size", "total_batch_size", "train_batch_size", "effective_batch_size"),
         *("training_global_batch_size", "train_global_batch_size", "data_loader_global_batch_size"),
-        *("batchsize", "batch", "global_bs", "bs", "b"),
+        *("batchsize", "batch", "global_bs", "bs", "b", "gbs", "train_bs", "total_bs", "bsz", "global_bsz"),
     ),
     "seq_len": (
         *("seq_len", "seq_length", "sequence_length", "seqlen", "context_length", "context_len", "ctx_len", "ctx"),
         *("context", "context_size", "n_ctx", "block_size", "max_seq_len", "max_seq_length", "max_sequence_length"),
         *("model_seq_len", "model_max_sequence_length", "training_seq_len", "training_max_context_length"),
-        *("train_max_seq_length", "dataset_sequence_length", "max_context_length", "max_length"),
+        *("train_max_seq_length", "dataset_sequence_length", "max_context_length", "max_length", "train_seq_len"),
+        *("data_seq_len", "seq", "sequence_len", "tokens_per_sequence"),
     ),
     "steps": (
         *("steps", "n_steps", "num_steps", "train_steps", "training_steps", "num_train_steps", "num_training_steps"),
         *("total_steps", "trainer_num_train_steps", "max_steps", "max_iters", "train_iters", "iterations", "n_iters"),
+        *("target_steps", "planned_steps", "num_iters", "num_iterations", "total_iters", "training_iters", "updates"),
+        *("global_step", "step"),  # of a table of runs: the last one
     ),
-    "weight_decay": ("weight_decay", "wd", "optimizer_weight_decay", "optim_weight_decay", "optimizer_wd"),
+    "weight_decay": (
+        *("weight_decay", "wd", "optimizer_weight_decay", "optim_weight_decay", "optimizer_wd", "wdecay"),
+        *("weightdecay", "adamw_weight_decay", "adam_weight_decay"),
+    ),
+    # Multiplied where all three are there.
+    "micro_batch": (
+        *("micro_batch_size", "per_device_train_batch_size", "per_device_batch_size", "device_batch_size"),
+        *("local_batch_size", "training_local_batch_size", "device_train_microbatch_size", "micro_batch", "mbs"),
+        *("microbatch_size", "per_gpu_batch_size", "batch_size_per_device", "batch_size_per_gpu", "micro_bs"),
+        *("train_micro_batch_size", "train_micro_batch_size_per_gpu", "per_gpu_train_batch_size"),
+    ),
+    "accumulation": (
+        *("gradient_accumulation_steps", "grad_accum_steps", "grad_accum", "accumulation_steps", "accum_steps"),
+        *("gradient_accumulation", "accumulate_grad_batches", "grad_accumulation", "grad_accumulation_steps"),
+        *("grad_acc", "grad_acc_steps", "accumulation", "accum", "gas", "update_freq"),
+    ),
+    "devices": (
+        *("world_size", "num_gpus", "n_gpus", "num_devices", "n_devices", "devices", "gpus", "gpu_count", "dp_size"),
+        *("data_parallel_size", "dp", "data_parallel", "num_replicas", "n_gpu", "dp_degree", "ngpus", "gpu_num"),
+        *("data_parallel_degree", "dp_world_size", "num_processes"),
+    ),
     "weight_decay_kind": ("weight_decay_kind", "weight_decay_type", "decay_kind", "wd_kind", "wd_type"),
     "seed": ("seed", "random_seed", "rng_seed", "train_seed", "trainer_seed", "training_seed"),
     "loss_kind": ("loss_kind", "loss_type", "loss_name", "metric_name"),
@@ -75,7 +108,7 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
         "parameter_convention",
     ),
     "diverged": ("diverged", "is_diverged", "has_diverged", "did_diverge", "divergent", "exploded", "is_nan"),
-    "status": ("status", "state", "run_status", "run_state", "job_state"),
+    "status": ("status", "state", "run_status", "run_state", "job_state", "trial_state", "job_status"),
     "completed": ("completed", "finished", "is_complete", "is_finished", "complete"),
     "run_id": ("run_id", "run_key", "run_uuid", "uuid", "trial_id", "wandb_id"),
     "run_name": (
@@ -103,7 +136,7 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
     "family": ("model_family", "family", "architecture", "arch", "model_type"),
 }
 
-# Losses, best first, behind any smoothed one (see columns.py): at the end, on validation data, on training data.
+# Losses, best first, behind any smoothed one (see loss_column.py): at the end, on validation data, on training data.
 LOSSES: Final = (
     *("final_loss", "loss_final", "final_val_loss", "final_valid_loss", "final_validation_loss", "final_eval_loss"),
     *("val_loss", "valid_loss", "validation_loss", "eval_loss", "val_loss_final", "eval_loss_final", "test_loss"),
@@ -112,35 +145,80 @@ LOSSES: Final = (
 )
 
 # One device's share of the batch: multiplying it up would be a guess about the machines.
-PER_DEVICE: Final = frozenset(
+PER_DEVICE: Final = frozenset(NAMES["micro_batch"])
+
+# What a unit of data is called where it is no token.
+DATA_UNITS: Final = {"samples": "samples", "examples": "samples", "images": "images"}
+
+# Names that say which of two columns of one field was counted and which was planned.
+COUNTED: Final = frozenset({"counted", "count", "actual", "measured", "total", "seen", "exact"})
+PLANNED: Final = frozenset({"planned", "plan", "nominal", "target", "budget", "label", "approx", "intended"})
+
+# Parts of a wrapper around names: what was set before a run, and what came of it.
+_CONFIG: Final = frozenset(
     {
-        *("per_device_train_batch_size", "per_device_batch_size", "micro_batch_size", "device_batch_size"),
-        *("local_batch_size", "training_local_batch_size", "device_train_microbatch_size", "micro_batch"),
+        *("config", "cfg", "params", "param", "hparams", "hyperparameters", "hyperparams", "args", "settings"),
+        *("user_attrs", "training_args", "optimizer", "optim", "training", "trainer", "model"),
     }
 )
-
-# Words of results of which higher is better, unless the name also has one of those below.
-_SCORES: Final = frozenset(
-    {
-        *("accuracy", "accuracies", "acc", "acc1", "acc5", "top1", "top5", "score", "scores", "f1", "auc", "auroc"),
-        *("auprc", "recall", "bleu", "rouge", "meteor", "mcc", "r2", "reward", "return", "winrate", "psnr", "miou"),
-    }
-)
-_LOWER_IS_BETTER: Final = frozenset({"loss", "error", "err", "nll", "entropy", "perplexity", "ppl", "bpb"})
+_RESULT: Final = frozenset({"metrics", "metric", "summary", "results", "result", "optim", "history", "logs", "log"})
+TRACKERS: Final = re.compile(r"(config|cfg|params|param|hparams|metrics|summary|user_attrs|tags)[./_]", re.IGNORECASE)
 
 
-def is_smoothed_loss(name: str) -> bool:
-    """Whether the column is a loss averaged over the last steps."""
-    words = normal(name).split("_")
-    return "loss" in words and not {"smooth", "smoothed", "ema", "avg"}.isdisjoint(words)
-
-
-def is_score(name: str) -> bool:
-    """Whether the column is a score, of which higher is better."""
-    words = set(normal(name).split("_"))
-    return not words.isdisjoint(_SCORES) and words.isdisjoint(_LOWER_IS_BETTER)
+def section(name: str) -> str:
+    """``config`` for a name under what was set before the run, ``result`` under what came of it, "" where neither."""
+    if found := TRACKERS.match(name.strip()):
+        return "result" if found[1].lower() in _RESULT else "config"
+    wrapper = re.split(r"[./:|]", name.strip())[0].lower()
+    if wrapper == normal(name):
+        return ""
+    if wrapper in _RESULT:  # levanter logs the current rate as optim/learning_rate
+        return "result" if wrapper != "optim" or "/" in name else "config"
+    return "config" if wrapper in _CONFIG else ""
 
 
 def is_training_loss(name: str) -> bool:
     """Whether the name says that the loss is that of training data."""
     return not {"train", "training"}.isdisjoint(normal(name).split("_"))
+
+
+def is_smoothed_loss(name: str) -> bool:
+    """Whether the column is a loss averaged over the last steps; an average over ranks or data sets is none."""
+    words = set(normal(name).split("_"))
+    if "loss" not in words or not _OVER_WHAT.isdisjoint(words):
+        return False
+    return (
+        not {"smooth", "smoothed", "ema", "avg", "running"}.isdisjoint(words) or _LAST.search(normal(name)) is not None
+    )
+
+
+_OVER_WHAT: Final = frozenset({"global", "rank", "ranks", "dp", "macro", "micro", "tasks", "domains", "datasets"})
+_LAST: Final = re.compile(r"last_?[0-9]+|(mean|avg)_last|last_mean")
+
+_TAIL_FIELDS: Final = frozenset(NAMES) - {
+    "batch_unstated",
+    "batch_sequences",
+    "run_id",
+    "run_name",
+    "status",
+    "completed",
+}
+_PLANNED_LAST: Final = 1000  # behind every name that says nothing of a plan
+
+
+def rank_of(bare: str, name: str) -> tuple[int, int] | None:
+    """Place of a name in the list of a field, and how literally it stands there; None where it does not."""
+    forms = spellings(bare)
+    tracked = normal(TRACKERS.sub("", bare.strip(), count=1))  # `params.batch_size` is no last part of a path
+    for literal, form in enumerate(forms):
+        last_part_only = literal == len(forms) - 1 and literal > 0
+        if last_part_only and name not in _TAIL_FIELDS and form != tracked:
+            continue
+        if form in NAMES[name]:
+            return NAMES[name].index(form), literal
+        words = form.split("_")
+        if name in ("params", "tokens", "steps") and not PLANNED.isdisjoint(words):
+            rest = "_".join(word for word in words if word not in PLANNED)
+            if rest in NAMES[name]:
+                return _PLANNED_LAST + NAMES[name].index(rest), literal
+    return None

@@ -1,4 +1,4 @@
-"""Cells as numbers: plain ones only, and for the others a reason that shows the plain form."""
+"""Cells as numbers: plain ones, those that can mean one thing only (`20M` in a column of counts), else a reason."""
 
 from __future__ import annotations
 
@@ -9,11 +9,21 @@ from typing import Final
 from lawfit.ingest.table import Cell
 from lawfit.units import parse_quantity
 
-_MISSING: Final = frozenset({"", "na", "n/a", "none", "null", "-", "--", "?"})
+_MISSING: Final = frozenset(
+    {
+        *("", "na", "n/a", "none", "null", "-", "--", "?"),
+        *("#div/0!", "#n/a", "#value!", "#ref!", "#num!", "#name?", "#null!"),  # what spreadsheets leave
+    }
+)
 _PLAIN: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _NOT_FINITE: Final = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 _THOUSANDS: Final = re.compile(r"[+-]?[0-9]{1,3}(?:[,' \u00a0\u202f_][0-9]{3})+(?:\.[0-9]+)?")
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?[0-9]+,[0-9]+(?:[eE][+-]?[0-9]+)?")
+_GROUPED: Final = re.compile(
+    r"[+-]?[1-9][0-9]{0,2}(?:([,.' \u00a0\u202f_])[0-9]{3})(?:\1[0-9]{3})+"
+)  # two groups or more
+_ONE_GROUP: Final = re.compile(r"[+-]?[1-9][0-9]{0,2}[,' \u00a0\u202f_][0-9]{3}")
+_QUANTITY: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s?[kKmMbBgGtT]")
 _LARGEST_INTEGER: Final = 2**63 - 1  # what SQL holds
 
 
@@ -32,6 +42,22 @@ def is_number(cell: Cell) -> bool:
     if isinstance(cell, str):
         return _PLAIN.fullmatch(cell.strip()) is not None
     return isinstance(cell, (int, float)) and not isinstance(cell, bool)
+
+
+def read_otherwise(text: str, *, count: bool) -> float | None:
+    """A number that is no plain one and can mean one thing only; None for all others.
+
+    ``1,9e-3``, ``0,002`` and ``3,25`` have decimal commas (``3,125`` may have a thousands separator), ``20,000,000``
+    has separators. In a column of counts, ``20M`` has a unit and ``1,200`` is no fraction.
+    """
+    text = text.strip()
+    if _GROUPED.fullmatch(text) or (count and _ONE_GROUP.fullmatch(text)):
+        return float(re.sub(r"[^0-9+-]", "", text))
+    if _DECIMAL_COMMA.fullmatch(text) and not _ONE_GROUP.fullmatch(text) and not count:
+        return float(text.replace(",", "."))
+    if count and _QUANTITY.fullmatch(text):
+        return float(f"{parse_quantity(text):.15g}")
+    return None
 
 
 def number(cell: Cell) -> float:

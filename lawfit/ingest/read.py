@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,13 +10,21 @@ from pathlib import Path
 from typing import Any, Final
 
 from lawfit.errors import LogFormatError
-from lawfit.factors import is_factor, is_setting
-from lawfit.ingest.columns import CONVENTION_BY_ROW, ColumnMap, recognise
+from lawfit.factors import is_factor, is_setting, same_level
+from lawfit.findings import Found, finding
+from lawfit.ingest.cells import made_plain
+from lawfit.ingest.columns import CONVENTION_BY_ROW, ColumnMap, Recognised, recognise_all
+from lawfit.ingest.doubts import doubts
 from lawfit.ingest.formats import read_table
+from lawfit.ingest.losses import as_losses, with_stand_ins
 from lawfit.ingest.options import IngestOptions
-from lawfit.ingest.rows import Reading, RowError, RowReader
+from lawfit.ingest.questions import doubted, with_safe_answers
+from lawfit.ingest.rows import SPLIT, Reading, RowError, RowReader
+from lawfit.ingest.settings import setting_questions
+from lawfit.ingest.stated import place_of
 from lawfit.ingest.table import Table
-from lawfit.records import Curve, Recipe, Rejection, Run, RunStatus, Sweep, content_hash
+from lawfit.ingest.view import View
+from lawfit.records import Curve, LossSweep, Recipe, Rejection, Run, RunStatus, Sweep, content_hash
 from lawfit.units import counted
 
 _RECIPE_TEXTS: Final = (
@@ -27,8 +36,6 @@ _RECIPE_TEXTS: Final = (
     "params_convention",
     "loss_kind",
 )
-_HIGH_LOSS: Final = 15.0  # nats: guessing among three million tokens costs as much
-_FEW_PARAMS: Final = 300  # fewer than the smallest toy model has
 _RARELY_SAID: Final = ("n_params_kind", "weight_decay_kind")  # empty is the usual, not the unknown
 
 
@@ -45,6 +52,7 @@ class Ingested:
     notes: tuple[str, ...]
     named: bool  # the recipe name was given by a person
     curves: tuple[Curve, ...] = ()
+    losses: tuple[LossSweep, ...] = ()  # of a table that logged no learning rate
 
     @property
     def diverged(self) -> int:
@@ -72,8 +80,10 @@ def interpret(table: Table, options: IngestOptions | None = None, *, whole_steps
 
     Raises
     ------
+    Doubted
+        Something is open that a guess could get wrong: a field without a column, a unit, a setting that may be a seed.
     LogFormatError
-        A field that every run needs has no column, or one whose unit is not known.
+        The table as a whole cannot be taken.
     """
     options = options or IngestOptions()
     if not table.rows and table.rejections:
@@ -81,23 +91,83 @@ def interpret(table: Table, options: IngestOptions | None = None, *, whole_steps
         if first.file != table.name:
             raise LogFormatError(f"{table.name}: no run can be taken; {first.file}, line {first.line}: {first.reason}")
         raise LogFormatError(f"{table.name}: no row can be read; line {first.line}: {first.reason}")
-    columns = recognise(table, options)
+    table, notes = _only(table, options)
+    found, options = _settled(table, options, doubting=whole_steps and not table.exact)
+    table, columns = found.table, found.columns
+    plain, read_as = made_plain(table, columns)
+    if columns.kind == "losses":
+        plain, columns = with_stand_ins(plain, columns)
     rejections = list(table.rejections)
-    readings = _readings(RowReader(table, columns, options, whole_steps=whole_steps), table, rejections)
-    keyed = _with_keys(readings, table, columns, rejections)
-    sweeps = _sweeps(keyed, table, columns, options)
+    readings = _readings(RowReader(plain, columns, options, whole_steps=whole_steps), plain, rejections)
+    keyed = _with_keys(readings, plain, columns, rejections)
+    sweeps = _sweeps(keyed, plain, columns, options)
     rejections.sort(key=lambda rejection: (rejection.file, rejection.line or 0))
+    said = [*table.notes, *notes, *columns.notes, *read_as, *_notes(keyed, sweeps, columns)]
+    said += [] if table.exact else _unread(table, columns, options)
+    if columns.kind == "losses":
+        said.append(finding("ingest.losses_alone"))
     return Ingested(
         file=table.name,
         format=table.format,
         rows=len(table.rows) + len(table.rejections),
-        sweeps=sweeps,
+        sweeps=() if columns.kind == "losses" else sweeps,
+        losses=as_losses(sweeps) if columns.kind == "losses" else (),
         rejections=tuple(rejections),
         columns=_shown(columns, sweeps),
-        notes=(*table.notes, *columns.notes, *_notes(keyed, sweeps, columns)),
+        notes=tuple(str(note) for note in said),
         named=options.recipe is not None,
         curves=table.curves,
     )
+
+
+def _settled(table: Table, options: IngestOptions, *, doubting: bool) -> tuple[Recognised, IngestOptions]:
+    """The columns once nothing is open any more, and the options with the safe answers where those were asked for.
+
+    Raises
+    ------
+    Doubted
+        All that only a person can answer, at once.
+    """
+    while True:
+        found = recognise_all(table, options)
+        questions = list(found.questions)
+        if doubting:
+            questions += doubts(View(found.table), found.columns, options)
+            questions += setting_questions(found.table, found.columns.places, options)
+        open_ones = [question for question in questions if not question.assumed]
+        if not open_ones:
+            return found, options
+        answered = with_safe_answers(options, open_ones) if options.yes else None
+        if answered is None or answered == options:
+            raise doubted(table.name, questions)
+        options = answered
+
+
+def _only(table: Table, options: IngestOptions) -> tuple[Table, list[Found]]:
+    """The rows that a person asked for."""
+    notes: list[Found] = []
+    for column, level in options.only.items():
+        place = place_of(table, column)
+        rows = tuple(row for row in table.rows if same_level(str(row[1][place]).strip(), level))
+        if not rows:
+            raise LogFormatError(finding("ingest.no_such_level", file=table.name, column=column, level=level))
+        notes.append(finding("ingest.only", column=column, level=level, left_out=len(table.rows) - len(rows)))
+        table = dataclasses.replace(table, rows=rows)
+    return table, notes
+
+
+def _unread(table: Table, columns: ColumnMap, options: IngestOptions) -> list[Found]:
+    """Every column that nothing was read from, once."""
+    taken = set(columns.places.values())
+    names = [name for place, name in enumerate(table.columns) if place not in taken and name not in options.split]
+    view = View(table)
+    kept = [name for name in names if name not in options.pool and view.filled(table.columns.index(name))]
+    found: list[Found] = []
+    if kept:
+        found.append(finding("ingest.unread", columns=kept))
+    if options.pool:
+        found.append(finding("ingest.pooled", columns=list(options.pool)))
+    return found
 
 
 def _readings(reader: RowReader, table: Table, rejections: list[Rejection]) -> list[Reading]:
@@ -194,6 +264,10 @@ def _run(key: str, reading: Reading, table: Table) -> Run:
 
 def _recipe(name: str, facts: Mapping[str, Any], columns: ColumnMap, options: IngestOptions) -> Recipe:
     extra = {key: facts[key] for key in ("family", *_RARELY_SAID) if facts[key]}
+    extra |= {key.removeprefix(SPLIT): facts[key] for key in facts if key.startswith(SPLIT) and facts[key]}
+    if columns.data_unit:
+        extra["data_unit"] = columns.data_unit
+    facts = {**facts, "loss_kind": facts["loss_kind"] or columns.metric.loss_kind}
     stated = {
         k: v.strip() for k, v in options.recipe_fields.items() if k not in (*_RECIPE_TEXTS, "family", *_RARELY_SAID)
     }
@@ -223,7 +297,7 @@ def _names(base: str, groups: Sequence[tuple[tuple[str, Any], ...]]) -> list[str
 
 def _part(field: str, value: Any) -> str:
     if value in ("", None):
-        return f"unknown_{field}"
+        return f"unknown_{field.removeprefix(SPLIT)}"
     return f"seq{value}" if field == "seq_len" else slug(str(value))
 
 
@@ -279,7 +353,6 @@ def _notes(keyed: Sequence[tuple[str, Reading]], sweeps: Sequence[Sweep], column
     silent = [f for f in (*_RECIPE_TEXTS, "seq_len") if not any(getattr(s.recipe, f) for s in sweeps)]
     if sweeps and silent:
         notes.append(f"the file does not say: {', '.join(silent)} (allowed; but sweeps that differ there look alike)")
-    notes += _doubtful_units(readings)
     varying = _varying(sweeps)
     if varying:
         notes.append(
@@ -287,25 +360,6 @@ def _notes(keyed: Sequence[tuple[str, Reading]], sweeps: Sequence[Sweep], column
             "a fit holds at one level of each, which lawfit fit --at NAME=VALUE chooses"
         )
     return notes
-
-
-def _doubtful_units(readings: Sequence[Reading]) -> list[str]:
-    """Numbers that training a language model hardly has in the unit that they are taken in; they are stored anyway."""
-    losses = sorted(r.loss for r in readings if r.loss is not None and r.status is RunStatus.FINISHED)
-    params, rates = sorted(r.params for r in readings), sorted(r.lr for r in readings)
-    found = []
-    if losses and losses[len(losses) // 2] > _HIGH_LOSS:
-        found.append(
-            f"losses of {losses[0]:g} to {losses[-1]:g} are more than guessing costs with any vocabulary; are they "
-            "perplexities? A loss is in nats per token"
-        )
-    if params and params[len(params) // 2] < _FEW_PARAMS:
-        found.append(
-            f"parameter counts of {params[0]:g} to {params[-1]:g}: are they in thousands, millions or billions?"
-        )
-    if rates and rates[len(rates) // 2] >= 1:
-        found.append(f"peak learning rates of {rates[0]:g} to {rates[-1]:g}: are they multiples of another rate?")
-    return found
 
 
 def _marks(columns: ColumnMap) -> str:

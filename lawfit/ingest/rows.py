@@ -7,11 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from lawfit.factors import normal
 from lawfit.ingest.columns import ColumnMap
 from lawfit.ingest.numbers import (
     CellError,
     flag,
     is_missing,
+    is_number,
     not_negative,
     number,
     positive,
@@ -24,6 +26,11 @@ from lawfit.ingest.table import Cell, Table
 from lawfit.records import Json, RunStatus
 from lawfit.units import PARAMS_CONVENTIONS, sequences_to_tokens
 
+SPLIT: Final = "split by "  # before the name of a column whose levels are recipes of their own
+STOPPED: Final = 0.98  # share of its steps that a run must have come to
+_DONE: Final = frozenset(
+    {"step", "global_step", "current_step", "last_step", "steps_done", "completed_steps", "iteration"}
+)
 BATCH_TOLERANCE: Final = 5e-3  # tokens and sequences x length: 1.05e6 may be printed for 1048576
 STEPS_TOLERANCE: Final = 0.05  # tokens and steps x batch: beyond, one of the units is probably wrong
 
@@ -83,14 +90,19 @@ class RowReader:
         self._columns = columns
         self._names = table.columns
         self._options = options
+        self._seq_len = options.seq_len or columns.seq_len
+        self._split = [(name, table.columns.index(name)) for name in options.split]
+        self._done = None if table.exact else _done_place(table, columns)
         self._stated = {k: v.strip() for k, v in options.recipe_fields.items() if v.strip()}
         self._caches: dict[str, dict[Cell, Any]] = {field: {} for field in columns.places}
         consumed = set(columns.places.values())
+        consumed |= {table.columns.index(name) for name in options.pool}  # noise, as a person says, is no setting
         self._rest = [(place, name) for place, name in enumerate(table.columns) if place not in consumed]
         places = columns.places
         self._fact_places = [
             places[field] for field in (*_FACT_TEXTS, "params_convention", "weight_decay_kind") if field in places
         ]
+        self._fact_places += [place for _, place in self._split]
         self._facts_cache: dict[tuple[Any, ...], tuple[tuple[str, Any], ...]] = {}
         self._extra_cache: dict[Cell, Json] = {}
 
@@ -106,7 +118,7 @@ class RowReader:
         steps = self._get("steps", cells, self._steps)
         seq_len = self._get("seq_len", cells, positive_whole)
         if seq_len is None:
-            seq_len = self._options.seq_len
+            seq_len = self._seq_len
         params = self._need("params", cells, positive)
         lr = self._need("lr", cells, positive)
         batch_tokens = self._batch(cells, seq_len)
@@ -122,6 +134,8 @@ class RowReader:
             shown = f"{tokens:g} tokens are less than one batch of {batch_tokens:g}"
             raise RowError(self._name("tokens"), f"{shown}; write both as plain token counts (not in billions)")
         status, loss, flagged = self._outcome(cells)
+        if status is RunStatus.FINISHED:
+            self._require_whole(cells, steps)
         extra = self._extra(cells)
         if status is RunStatus.DIVERGED and not is_missing(raw := cells[self._columns.places["loss"]]):
             extra[self._columns.loss_column] = self._extra_value(raw)  # what the log says is kept, unused
@@ -201,6 +215,13 @@ class RowReader:
             raise RowError(self._name("batch_tokens"), reason)
         return float(in_tokens)
 
+    def _require_whole(self, cells: tuple[Cell, ...], steps: float | None) -> None:
+        if self._done is None or steps is None or not is_number(cells[self._done]):
+            return
+        if (done := number(cells[self._done])) < STOPPED * steps:
+            reason = f"the run stands at step {done:g} of {steps:g}, so its loss is not that of its token count"
+            raise RowError(self._names[self._done], reason)
+
     def _require_finished(self, cells: tuple[Cell, ...]) -> None:
         if self._get("completed", cells, flag) is False:
             raise RowError(
@@ -247,6 +268,8 @@ class RowReader:
         decay = self._agree("weight_decay_kind", self._text("weight_decay_kind", cells)).lower()
         facts["weight_decay_kind"] = "" if decay == "coupled" else decay
         facts["seq_len"] = seq_len
+        for name, place in self._split:
+            facts[SPLIT + name] = "" if is_missing(cells[place]) else str(cells[place]).strip()
         self._facts_cache[key] = tuple(facts.items())
         return self._facts_cache[key]
 
@@ -268,6 +291,19 @@ class RowReader:
         if cell not in self._extra_cache:
             self._extra_cache[cell] = None if is_missing(cell) else _as_number(cell)
         return self._extra_cache[cell]
+
+
+def _done_place(table: Table, columns: ColumnMap) -> int | None:
+    """The column of the step that a run has come to, beside that of its steps; None without one."""
+    steps = columns.places.get("steps")
+    for place, name in enumerate(table.columns):
+        if steps is None or place in columns.places.values() or normal(name) not in _DONE:
+            continue
+        cells = [(row[place], row[steps]) for _, row in table.rows]
+        both = [(number(a), number(b)) for a, b in cells if is_number(a) and is_number(b)]
+        if both and all(a <= b * (2 - STOPPED) for a, b in both) and any(a >= b * STOPPED for a, b in both):
+            return place
+    return None
 
 
 def _as_number(text: str) -> Json:

@@ -19,6 +19,10 @@ _OTHERS: Final = (
         r"\b(mse|rmse|mae)\b|(^|_)(mse|rmse|mae)(_|$)|squared|absolute|\bl[12]\b|hinge|contrastive|diffusion",
         "no entropy",
     ),
+    (
+        r"\berror rate\b|\b1 - score\b",
+        "no entropy",
+    ),
 )
 _SINGLE: Final = r"(raw[ _-]*)?(utf-?8[ _-]*)?(bytes?|char(acter)?s?)([ _-]*level)?([ _-]*(256|257|259))?|byt5"
 

@@ -123,6 +123,7 @@ def evidence_of(store: Store, recipe: Recipe) -> Evidence:
     return Evidence(
         runs=runs,
         targets=store.targets(recipe.key),
+        losses=store.losses(recipe.key),
         curves=_numbers(store, recipe, metric) if metric else {},
         squares=_squares(store, recipe, runs) if metric else {},
         rates=_numbers(store, recipe, rate) if metric and rate else {},

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lawfit.errors import LogFormatError
+from lawfit.findings import finding
 from lawfit.records import (
     Changes,
     CurveChange,
@@ -39,8 +40,9 @@ class SourceRead:
     @property
     def begins_a_store(self) -> bool:
         """Whether it holds rows that can stand in an empty store, where curves have no runs to belong to."""
-        sweeps = self.runs.sweeps if self.runs is not None else ()
-        return any(sweep.runs for sweep in sweeps) or (self.targets is not None and bool(self.targets.sweeps))
+        if self.runs is not None:
+            return any(sweep.runs for sweep in self.runs.sweeps) or any(sweep.rows for sweep in self.runs.losses)
+        return self.targets is not None and bool(self.targets.sweeps)
 
 
 def read_source(path: str | Path, options: IngestOptions) -> SourceRead:
@@ -48,17 +50,27 @@ def read_source(path: str | Path, options: IngestOptions) -> SourceRead:
 
     Raises
     ------
+    Doubted
+        It leaves something open that a guess could get wrong.
     LogFormatError
         The file as a whole cannot be taken.
     """
     from lawfit.ingest import interpret, read_table
-    from lawfit.ingest.curves import curve_columns
+    from lawfit.ingest.curves import curve_columns, has_rows_of_curves
     from lawfit.ingest.targets import is_target_table, read_targets
 
     table = read_table(path, options.format)
-    if columns := curve_columns(table):
+    asked = options.kind
+    if asked is None and options.column_map.keys() & set(table.columns):
+        asked = "targets" if is_target_table(table) else "runs"  # what a person maps are fields of runs
+    columns = curve_columns(table) if asked in (None, "curves") else None
+    if columns is not None and (asked == "curves" or has_rows_of_curves(table, columns)):
         return SourceRead(path=str(path), options=options, table=table, curves=columns)
-    if is_target_table(table):
+    if asked == "curves":
+        raise LogFormatError(finding("ingest.no_curves", file=table.name, columns=list(table.columns)))
+    if asked == "targets" and not is_target_table(table):
+        raise LogFormatError(finding("ingest.no_targets", file=table.name, columns=list(table.columns)))
+    if asked in (None, "targets") and is_target_table(table):
         return SourceRead(path=str(path), options=options, table=table, targets=read_targets(table, options))
     return SourceRead(path=str(path), options=options, table=table, runs=interpret(table, options))
 
@@ -78,6 +90,8 @@ def store_source(store: Store, read: SourceRead) -> IngestReport:
     if read.targets is not None:
         return _store_targets(store, read.targets, read.options, read.path)
     assert read.runs is not None
+    if read.runs.losses:
+        return _store_losses(store, read.runs, read.options, read.path)
     return _store_runs(store, read.runs, read.options, read.path)
 
 
@@ -119,6 +133,26 @@ def _store_targets(store: Store, read: ReadTargets, options: IngestOptions, file
         notes=(*found.notes, *changes.notes),
         dry_run=options.dry_run,
         of="targets",
+    )
+
+
+def _store_losses(store: Store, found: Ingested, options: IngestOptions, file: str) -> IngestReport:
+    """Losses of sizes, a row per size and length, where no learning rate was logged."""
+    changes = store.put_losses(found.losses, named=found.named, dry_run=options.dry_run)
+    return IngestReport(
+        file=file,
+        format=found.format,
+        rows=found.rows,
+        inserted=changes.inserted,
+        updated=changes.updated,
+        unchanged=changes.unchanged,
+        diverged=0,
+        rejections=found.rejections,
+        columns=found.columns,
+        recipes=tuple(recipe.name for recipe in changes.recipes),
+        notes=(*found.notes, *changes.notes),
+        dry_run=options.dry_run,
+        of="losses",
     )
 
 

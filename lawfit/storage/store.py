@@ -25,11 +25,13 @@ from lawfit.records import (
     Fit,
     FitStatus,
     Json,
+    LossSweep,
     Optimum,
     Recipe,
     RecipeSummary,
     Run,
     RunStatus,
+    SizedLoss,
     StepsToTarget,
     StoredPrediction,
     Sweep,
@@ -50,7 +52,7 @@ from lawfit.storage.database import (
 )
 from lawfit.storage.identity import recipe_of
 from lawfit.storage.sweeps import write_sweeps
-from lawfit.storage.targets import stored_targets, write_targets
+from lawfit.storage.targets import stored_losses, stored_targets, write_losses, write_targets
 
 _INGEST_LOCK = 0x6C617767  # PostgreSQL: two ingests of one file at once queue instead of colliding
 _KEYS_AT_ONCE = 500  # in one query: SQLite takes 999 parameters in its older builds
@@ -431,6 +433,18 @@ class Store:
         """Steps to a target of one recipe, by size, target, batch and key; empty when it has none."""
         with self.reading() as connection:
             return stored_targets(connection, _recipe_id(recipe_key))
+
+    # Losses of sizes
+
+    def put_losses(self, sweeps: Sequence[LossSweep], *, named: bool = False, dry_run: bool = False) -> Changes:
+        """Insert and update losses of sizes, in one transaction; arguments and errors as of `put_sweeps`."""
+        with self.reading() if dry_run else self._ingesting() as connection:
+            return write_losses(connection, sweeps, named=named, dry_run=dry_run)
+
+    def losses(self, recipe_key: str) -> list[SizedLoss]:
+        """Losses of sizes of one recipe, by size, tokens and key; empty when it has none."""
+        with self.reading() as connection:
+            return stored_losses(connection, _recipe_id(recipe_key))
 
     # Fits, what they rest on and what was said from them
 

@@ -1,4 +1,4 @@
-"""The tables: recipes, runs, curves, targets, optima, fits (and when each was made or confirmed), predictions."""
+"""The tables: recipes, runs, curves, targets, losses, optima, fits (and when each was made), predictions."""
 
 from __future__ import annotations
 
@@ -111,6 +111,24 @@ targets = sa.Table(
     _positive("lr"),
     _positive("steps"),
     sa.CheckConstraint("weight_decay >= 0 AND weight_decay < 1e300", name="weight_decay_not_negative"),
+)
+
+# What sizes of model reached, where nobody says learning rate and batch: evidence for laws of the loss alone.
+losses = sa.Table(
+    "losses",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("recipe_id", sa.ForeignKey("recipes.id"), nullable=False),
+    sa.Column("run_key", sa.Text, nullable=False),
+    sa.Column("params", sa.Double, nullable=False),
+    sa.Column("tokens", sa.Double, nullable=False),
+    sa.Column("loss", sa.Double, nullable=False),
+    sa.Column("extra", sa.JSON, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.UniqueConstraint("recipe_id", "run_key"),
+    _positive("params"),
+    _positive("tokens"),
+    _positive("loss"),
 )
 
 fits = sa.Table(

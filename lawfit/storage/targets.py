@@ -1,4 +1,4 @@
-"""Rows of the table `targets`: steps to a target loss, by recipe and key."""
+"""Rows that are no runs, by recipe and key: steps to a target loss, and losses of sizes whose settings nobody says."""
 
 from __future__ import annotations
 
@@ -7,16 +7,36 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from lawfit.records import Changes, Recipe, StepsToTarget, Sweep, TargetSweep
+from lawfit.records import Changes, LossSweep, Recipe, SizedLoss, StepsToTarget, Sweep, TargetSweep
 from lawfit.storage.identity import home
 from lawfit.storage.sweeps import insert_recipe
-from lawfit.storage.tables import targets
+from lawfit.storage.tables import losses, targets
 
-_FIELDS: Final = ("params", "batch_tokens", "steps", "target_loss", "lr", "weight_decay", "extra")
+_FIELDS: Final = {
+    targets.name: ("params", "batch_tokens", "steps", "target_loss", "lr", "weight_decay", "extra"),
+    losses.name: ("params", "tokens", "loss", "extra"),
+}
 
 
 def write_targets(connection: sa.Connection, sweeps: Sequence[TargetSweep], *, named: bool, dry_run: bool) -> Changes:
     """Insert and update inside the caller's transaction; see `Store.put_targets`."""
+    return _write(connection, targets, sweeps, named=named, dry_run=dry_run)
+
+
+def write_losses(connection: sa.Connection, sweeps: Sequence[LossSweep], *, named: bool, dry_run: bool) -> Changes:
+    """Insert and update inside the caller's transaction; see `Store.put_losses`."""
+    return _write(connection, losses, sweeps, named=named, dry_run=dry_run)
+
+
+def _write(
+    connection: sa.Connection,
+    table: sa.Table,
+    sweeps: Sequence[TargetSweep] | Sequence[LossSweep],
+    *,
+    named: bool,
+    dry_run: bool,
+) -> Changes:
+    fields = _FIELDS[table.name]
     inserted = updated = unchanged = 0
     homes: list[Recipe] = []
     notes: list[str] = []
@@ -26,20 +46,20 @@ def write_targets(connection: sa.Connection, sweeps: Sequence[TargetSweep], *, n
         notes += [note] if note else []
         if recipe_id is None and not dry_run:
             recipe_id = insert_recipe(connection, recipe)
-        before = {} if recipe_id is None else _stored(connection, recipe_id)
+        before = {} if recipe_id is None else _stored(connection, table, recipe_id)
         new, changed = [], []
-        for row in (_row(item) for item in sweep.rows):
+        for row in (_row(item, fields) for item in sweep.rows):
             old = before.get(row["run_key"])
             if old is None:
                 new.append(row | {"recipe_id": recipe_id})
-            elif any(old[name] != row[name] for name in _FIELDS):
+            elif any(old[name] != row[name] for name in fields):
                 changed.append(row | {"row_id": old["id"]})
         if not dry_run:
             if new:
-                connection.execute(sa.insert(targets), new)
+                connection.execute(sa.insert(table), new)
             if changed:
-                names = (*_FIELDS, "source")
-                statement = sa.update(targets).where(targets.c.id == sa.bindparam("row_id"))
+                names = (*fields, "source")
+                statement = sa.update(table).where(table.c.id == sa.bindparam("row_id"))
                 statement = statement.values({name: sa.bindparam(name) for name in names})
                 connection.execute(statement, [{n: row[n] for n in ("row_id", *names)} for row in changed])
         inserted += len(new)
@@ -52,9 +72,17 @@ def stored_targets(connection: sa.Connection, recipe_id: sa.ScalarSelect[int]) -
     """The rows of one recipe, by size, target, batch and key."""
     query = sa.select(targets).where(targets.c.recipe_id == recipe_id)
     query = query.order_by(targets.c.params, targets.c.target_loss, targets.c.batch_tokens, targets.c.run_key)
-    names = ("run_key", *_FIELDS, "source")
+    names = ("run_key", *_FIELDS[targets.name], "source")
     rows = connection.execute(query).mappings()
     return [StepsToTarget(**{name: row[name] for name in names} | {"steps": _whole(row["steps"])}) for row in rows]
+
+
+def stored_losses(connection: sa.Connection, recipe_id: sa.ScalarSelect[int]) -> list[SizedLoss]:
+    """The rows of one recipe, by size, tokens and key."""
+    query = sa.select(losses).where(losses.c.recipe_id == recipe_id)
+    query = query.order_by(losses.c.params, losses.c.tokens, losses.c.run_key)
+    names = ("run_key", *_FIELDS[losses.name], "source")
+    return [SizedLoss(**{name: row[name] for name in names}) for row in connection.execute(query).mappings()]
 
 
 def _whole(steps: float) -> float:
@@ -62,10 +90,10 @@ def _whole(steps: float) -> float:
     return int(steps) if steps == int(steps) else steps
 
 
-def _stored(connection: sa.Connection, recipe_id: int) -> dict[str, dict[str, Any]]:
-    found = connection.execute(sa.select(targets).where(targets.c.recipe_id == recipe_id))
+def _stored(connection: sa.Connection, table: sa.Table, recipe_id: int) -> dict[str, dict[str, Any]]:
+    found = connection.execute(sa.select(table).where(table.c.recipe_id == recipe_id))
     return {row["run_key"]: dict(row) for row in found.mappings()}
 
 
-def _row(item: StepsToTarget) -> dict[str, Any]:
-    return {name: getattr(item, name) for name in ("run_key", *_FIELDS, "source")} | {"extra": dict(item.extra)}
+def _row(item: StepsToTarget | SizedLoss, fields: Sequence[str]) -> dict[str, Any]:
+    return {name: getattr(item, name) for name in ("run_key", *fields, "source")} | {"extra": dict(item.extra)}

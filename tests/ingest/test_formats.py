@@ -274,7 +274,9 @@ class TestJson:
         assert runs(found)[1].extra == {"final_loss": "inf", "other": "-inf"}
 
     def test_text_that_no_database_takes(self, tmp_path: Path) -> None:
-        table = rows({"run_id": "\ud800"}, {"run_id": "a\x00b"}, {"note": "\ud800\x00", "\ud800\x00name": 1})
+        table = rows(
+            {"run_id": "\ud800"}, {"run_id": "a\x00b"}, {"note": "\ud800\x00", "\ud800\x00name": 1, "n_tokens": 6e8}
+        )
         found = read(write_jsonl(tmp_path / "sweep.jsonl", table))
         assert [r.column for r in found.rejections] == ["run_id", "run_id"]
         assert runs(found)[0].extra == {"note": "\\ud800", "\\ud800name": 1}

@@ -92,7 +92,7 @@ def test_no_learning_rate_is_none(tmp_path: Path) -> None:
 
 BAD = {
     "no steps": ("c,1e8,non_embedding,256,512,,3.2,0.003", "no number of training tokens"),
-    "steps with a unit": ("c,1e8,non_embedding,256,512,12k,3.2,0.003", "has a unit"),
+    "steps with a word": ("c,1e8,non_embedding,256,512,12k it,3.2,0.003", "is not a plain number"),
     "target below zero": ("c,1e8,non_embedding,256,512,12000,-3,0.003", "above zero"),
     "no target": ("c,1e8,non_embedding,256,512,12000,,0.003", "no loss"),
     "no batch": ("c,1e8,non_embedding,,512,12000,3.2,0.003", "no batch size"),

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from lawfit.records import Optimum, OptimumStatus, StepsToTarget, TargetSweep
+from lawfit.records import LossSweep, Optimum, OptimumStatus, SizedLoss, StepsToTarget, TargetSweep
 from lawfit.storage import Store, schema
 from tests.storage.builders import diverged, fit, recipe, run
 
 TARGET = StepsToTarget(
     run_key="t", params=1.5e8, batch_tokens=524288.0, steps=4000, target_loss=3.2, lr=0.003, extra={"ema": 0.99}
 )
+LOSS = SizedLoss(run_key="n", params=1.5e8, tokens=3e9, loss=3.1, extra={"width": 512})
 GOLDEN = Path(__file__).parent.parent / "golden"
 
 
@@ -30,6 +31,7 @@ def write(path: Path) -> None:
         store.put_prediction("p1", "f1", {"params": 7e9}, {"lr": 0.0005})
         store.append_curve(key, "a", "loss", [1, 2, 3], [10.5, 9.25, float("inf")])
         store.put_targets([TargetSweep(recipe=store.recipe(), rows=(TARGET,))], named=True)
+        store.put_losses([LossSweep(recipe=store.recipe(), rows=(LOSS,))], named=True)
 
 
 @pytest.mark.parametrize("revision", schema.REVISIONS)
@@ -48,4 +50,5 @@ def test_a_database_of_every_revision_is_upgraded_and_used(revision: str, tmp_pa
         assert store.prediction("p1").answer == {"lr": 0.0005}
         assert store.curve(key, "a", "loss")[1].tolist() == [10.5, 9.25, float("inf")]
         assert store.targets(key) == ([TARGET] if revision >= "0002" else [])
+        assert store.losses(key) == ([LOSS] if revision >= "0004" else [])
         assert store.put_runs(recipe("gpt-c4", extra={"beta2": "0.95"}), [run("d")]) == (1, 0, 0)

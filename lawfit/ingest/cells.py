@@ -1,0 +1,91 @@
+"""Columns made plain: units, separators and metrics that can mean one thing only, turned into numbers and said."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lawfit.findings import Found, finding
+from lawfit.ingest.columns import COUNTS, NUMERIC, ColumnMap
+from lawfit.ingest.headers import PLAIN, Unit
+from lawfit.ingest.numbers import CellError, is_missing, is_number, number, read_otherwise
+from lawfit.ingest.table import Cell, Row, Table
+
+
+@dataclass
+class _Said:
+    """What was read otherwise in one column: how often, and the first time."""
+
+    count: int = 0
+    first: tuple[str, float, int] = ("", 0.0, 0)  # text, number, line
+
+
+def made_plain(table: Table, columns: ColumnMap) -> tuple[Table, list[Found]]:
+    """The table with plain numbers in the columns of its fields, and what to say of those that were none."""
+    turned: dict[int, Callable[[Cell, int], Cell]] = {}
+    said: dict[int, _Said] = {}
+    for name, place in columns.places.items():
+        if name in NUMERIC:
+            said[place] = _Said()
+            commas = name not in COUNTS and _has_decimal_commas(table, place)
+            to_loss = columns.metric.to_loss if name == "loss" and columns.metric.said else None
+            turned[place] = _turner(name, columns.units.get(name, PLAIN), said[place], commas, to_loss)
+    rows = tuple(_row(row, turned) for row in table.rows)
+    notes: list[Found] = [
+        finding(
+            "ingest.read_as",
+            column=table.columns[place],
+            count=each.count,
+            text=each.first[0],
+            number=each.first[1],
+            line=each.first[2],
+        )
+        for place, each in said.items()
+        if each.count
+    ]
+    if columns.metric.said:
+        notes.append(finding("ingest.metric_turned", column=columns.loss_column, said=columns.metric.said))
+    return dataclasses.replace(table, rows=rows), notes
+
+
+def _row(row: Row, turned: dict[int, Callable[[Cell, int], Cell]]) -> Row:
+    line, cells = row
+    changed = {place: new for place, turn in turned.items() if (new := turn(cells[place], line)) is not cells[place]}
+    if not changed:
+        return row
+    return line, tuple(changed.get(place, cell) for place, cell in enumerate(cells))
+
+
+def _turner(
+    name: str, unit: Unit, said: _Said, commas: bool, to_loss: Callable[[float], float] | None
+) -> Callable[[Cell, int], Cell]:
+    def turn(cell: Cell, line: int) -> Cell:
+        if is_missing(cell) or isinstance(cell, bool):
+            return cell
+        value: Cell = cell
+        if isinstance(cell, str) and not is_number(cell):
+            text = cell.replace(",", ".") if commas and cell.count(",") == 1 and "." not in cell else cell
+            found = float(text) if is_number(text) else read_otherwise(text, count=name in COUNTS)
+            if found is not None:
+                value = found
+                said.count += 1
+                if said.count == 1:
+                    said.first = (cell.strip(), found, line)
+        if unit.plain and to_loss is None:
+            return value
+        try:
+            plain = number(value)
+        except CellError:
+            return cell
+        plain = unit.of(plain) if math.isfinite(plain) else plain
+        return to_loss(plain) if to_loss is not None and math.isfinite(plain) else plain
+
+    return turn
+
+
+def _has_decimal_commas(table: Table, place: int) -> bool:
+    """Whether some cell can only have a decimal comma, and so all of the column have."""
+    texts = {str(cells[place]) for _, cells in table.rows if isinstance(cells[place], str)}
+    return any(text.count(",") == 1 and read_otherwise(text, count=False) is not None for text in texts)

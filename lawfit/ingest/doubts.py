@@ -1,0 +1,181 @@
+"""Numbers that the training of a model hardly has in the unit that they are taken in: asked about before they count."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Final
+
+from lawfit.findings import finding
+from lawfit.ingest.columns import ColumnMap
+from lawfit.ingest.headers import PLAIN
+from lawfit.ingest.metrics import is_score, kind_of
+from lawfit.ingest.options import IngestOptions
+from lawfit.ingest.questions import Choice, Question
+from lawfit.ingest.view import View, median, pairs
+
+_HIGH_LOSS: Final = 15.0  # nats: guessing among three million tokens costs as much
+_FEW_PARAMS: Final = 300  # fewer than the smallest toy model has
+_MOST_TOKENS_EACH: Final = 1e5  # per parameter
+_LEAST_TOKENS_EACH: Final = 1e-3
+_GOOD_TOKENS_EACH: Final = (0.1, 2e4)
+_USUAL_TOKENS_EACH: Final = 20.0
+_MOST_UNITS: Final = 3  # that are offered, the likeliest first
+_PREFIXES: Final = {"K": 1e3, "M": 1e6, "B": 1e9}
+_DIVERGED: Final = 1e300
+_FEWEST_SCALES: Final = 4
+
+
+def doubts(view: View, columns: ColumnMap, options: IngestOptions) -> list[Question]:
+    """What is doubted of the numbers in the columns that were found."""
+    numbers = {
+        name: view.numbers(place, columns.units.get(name, PLAIN))
+        for name, place in columns.places.items()
+        if name in ("params", "tokens", "lr", "loss", "batch_tokens")
+    }
+    names = {name: view.table.columns[columns.places[name]] for name in numbers}
+    found = _of_sizes(numbers, names, columns, options)
+    if "lr" in numbers:
+        found += _of_rates(numbers["lr"], names["lr"], options)
+    if "loss" in numbers and options.metric is None:
+        found += _of_loss(view, columns, names["loss"], numbers)
+    return found
+
+
+def _of_sizes(
+    numbers: Mapping[str, list[float | None]], names: Mapping[str, str], columns: ColumnMap, options: IngestOptions
+) -> list[Question]:
+    """Parameters and tokens that do not go together, or tokens that are less than a batch."""
+    stated = {name for name in names if names[name] in options.units or names[name].startswith(f"{name} = ")}
+    if "params" not in numbers:
+        return []
+    params = sorted(value for value in numbers["params"] if value is not None)
+    if not params:
+        return []
+    each = sorted(
+        d / n for n, d in pairs(numbers["params"], numbers.get("tokens", [None] * len(numbers["params"]))) if n > 0
+    )
+    middle = median(each) if each else None
+    odd = middle is not None and not _LEAST_TOKENS_EACH < middle < _MOST_TOKENS_EACH
+    few = median(params) < _FEW_PARAMS
+    batches = sorted(value for value in numbers.get("batch_tokens", []) if value is not None)
+    tokens = sorted(value for value in numbers.get("tokens", []) if value is not None)
+    short = bool(batches and tokens) and median(tokens) < median(batches) / 2
+    if not (odd or few or short) or {"params", "tokens"} & stated >= {"params", "tokens"} & names.keys():
+        return []
+    if stated and middle is not None and not odd and not short:
+        return []
+    free = [name for name in ("params", "tokens") if name in names and name not in stated]
+    choices = _likely_units(free, params, tokens, names, columns, floor=median(batches) if batches else 0.0)
+    plain: Choice = tuple(("unit", f"{names[name]}=1") for name in free)
+    data = {"params": median(params), "tokens": median(tokens) if tokens else None, "each": middle}
+    of = [names[name] for name in ("params", "tokens") if name in names]
+    asked = finding("ingest.odd_sizes", columns=of, batch=median(batches) if short else None, **data)
+    return [Question(found=asked, columns=tuple(of), choices=(*choices, plain), safe=0 if len(choices) == 1 else None)]
+
+
+def _likely_units(
+    free: Sequence[str],
+    params: Sequence[float],
+    tokens: Sequence[float],
+    names: Mapping[str, str],
+    columns: ColumnMap,
+    floor: float,
+) -> list[Choice]:
+    """Units in which the sizes would be ordinary ones."""
+    given = {"params": median(params), "tokens": median(tokens) if tokens else None}
+    options = {name: [("", 1.0), *_PREFIXES.items()] if name in free else [("", 1.0)] for name in given}
+    found: list[tuple[int, float, Choice]] = []
+    for first, n in options["params"]:
+        for second, d in options["tokens"]:
+            size = n * given["params"] if given["params"] is not None else 0.0
+            if size < 1e4 or not (first or second):
+                continue
+            if given["tokens"] is not None:
+                total = d * given["tokens"]
+                if not _GOOD_TOKENS_EACH[0] <= total / size <= _GOOD_TOKENS_EACH[1] or total < max(1e5, floor):
+                    continue
+            odds = abs(math.log10(d * (given["tokens"] or 1.0) / size / _USUAL_TOKENS_EACH))
+            units = (("params", first), ("tokens", second))
+            said = tuple(("unit", f"{names[name]}={_times(columns, name, unit)}") for name, unit in units if unit)
+            found.append((len(said), odds, said))
+    return [said for _, _, said in sorted(found)[:_MOST_UNITS]]
+
+
+def _times(columns: ColumnMap, name: str, unit: str) -> str:
+    """The unit of the numbers in the cells, where the column's name gave one already."""
+    before = columns.units.get(name, PLAIN).factor
+    return unit if before == 1 else f"{before * _PREFIXES[unit]:g}"
+
+
+def _of_rates(values: Sequence[float | None], name: str, options: IngestOptions) -> list[Question]:
+    rates = sorted(value for value in values if value is not None)
+    if len(rates) < 2 or name in options.units:  # one row is no evidence
+        return []
+    low, high = rates[0], rates[-1]
+    if high < 0 or (low < 0 and median(rates) < 0):
+        asked = finding("ingest.negative_rates", column=name, low=low, high=high)
+        return [
+            Question(found=asked, columns=(name,), choices=tuple((("unit", f"{name}={u}"),) for u in ("log10", "ln")))
+        ]
+    if median(rates) >= 1:
+        asked = finding("ingest.high_rates", column=name, low=low, high=high)
+        choices = tuple((("unit", f"{name}={unit}"),) for unit in ("RATE", "1e-3", "1"))
+        return [Question(found=asked, columns=(name,), choices=choices)]
+    return []
+
+
+def _of_loss(view: View, columns: ColumnMap, name: str, numbers: Mapping[str, list[float | None]]) -> list[Question]:
+    """A loss that is too high to be one, or that grows with everything that should lower it."""
+    losses = sorted(value for value in numbers["loss"] if value is not None and abs(value) < _DIVERGED)
+    kind = columns.metric.kind
+    found: list[Question] = []
+    if losses and kind == "nats" and median(losses) > _HIGH_LOSS:
+        others = [
+            column
+            for place, column in enumerate(view.table.columns)
+            if column != name and kind_of(column) in ("nats", "bits_per_byte") and _fits(view.values(place))
+        ]
+        asked = finding("ingest.high_loss", column=name, low=losses[0], high=losses[-1], others=others)
+        choices: list[Choice] = [(("map", f"{other}=loss"),) for other in others]
+        choices += [(("metric", "perplexity"),), (("metric", "nats"),)]
+        found.append(Question(found=asked, columns=(name, *others), choices=tuple(choices)))
+    elif not is_score(name) and kind not in ("score", "percent_score") and (by := _rises(numbers)):
+        highest = losses[-1]
+        metric = "score" if highest <= 1 else "percent_score"
+        asked = finding("ingest.rising_loss", column=name, by=by)
+        choices = [(("metric", kind),)]
+        choices += [(("metric", metric),)] if highest <= 100 else []
+        found.append(Question(found=asked, columns=(name,), choices=tuple(choices)))
+    return found
+
+
+def _fits(values: Sequence[float]) -> bool:
+    return bool(values) and values[0] > 0 and median(values) <= _HIGH_LOSS
+
+
+def _rises(numbers: Mapping[str, list[float | None]]) -> str:
+    """The input with which even the best loss of each scale rises throughout; "" where there is none."""
+    if "tokens" not in numbers or "params" not in numbers:
+        return ""
+    best: dict[tuple[float, float], list[float]] = {}
+    for n, d, loss in zip(numbers["params"], numbers["tokens"], numbers["loss"], strict=True):
+        if n is not None and d is not None and loss is not None:
+            best.setdefault((n, d), []).append(loss)
+    lowest = {scale: min(losses) for scale, losses in best.items()}
+    highest = {scale: max(losses) for scale, losses in best.items()}
+    if len(best) < _FEWEST_SCALES:
+        return ""
+    for name, at, other in (("tokens", 1, 0), ("params", 0, 1)):
+        steps = [
+            (lowest[b] - lowest[a], highest[b] - highest[a])
+            for a in best
+            for b in best
+            if a[other] == b[other] and a[at] < b[at]
+        ]
+        if len(steps) >= _FEWEST_SCALES - 1 and all(low > 0 and high > 0 for low, high in steps):
+            return name
+    by_compute = sorted(best, key=lambda scale: scale[0] * scale[1])
+    values = [lowest[scale] for scale in by_compute]
+    return "compute" if all(a < b for a, b in pairwise(values)) else ""

@@ -1,0 +1,133 @@
+"""What a column's name says beside its field: the unit of its numbers (`N [M]`, `tokens_B`, `lr x1000`, `log10_lr`)."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from lawfit.units import parse_quantity
+
+_WORDS: Final = {
+    **dict.fromkeys(("k", "thousand", "thousands"), 1e3),
+    **dict.fromkeys(("m", "mio", "mln", "million", "millions"), 1e6),
+    **dict.fromkeys(("b", "g", "bn", "billion", "billions"), 1e9),
+    **dict.fromkeys(("t", "tn", "trillion", "trillions"), 1e12),
+}
+_COUNTS: Final = r"params|parameters|tokens|toks|samples|steps|seqs|sequences"
+_BRACKET: Final = re.compile(r"^(?P<bare>.+?)[\s_]*[\[(]\s*(?:in\s+)?(?P<unit>[^\])]+?)\s*[\])]\s*$")
+_TIMES: Final = re.compile(
+    r"^(?P<bare>.+?)[\s_]*(?:[x*×]|times|per)[\s_]*(?P<unit>1e-?\d+|10\^-?\d+|10+)$", re.IGNORECASE
+)
+_SPELT: Final = re.compile(
+    r"^(?P<bare>.+?)[\s_.]+(?:in[\s_]+)?(?P<unit>thousands|millions?|billions?|trillions?|mln|mio)$", re.I
+)
+_CAPITAL: Final = re.compile(r"^(?P<bare>.+?)[\s_](?P<unit>[KMBT])$")
+_SMALL: Final = re.compile(rf"^(?P<bare>.*?(?:{_COUNTS}|size))[\s_]*(?P<unit>[kmbt])$")
+_BEFORE: Final = re.compile(
+    rf"^(?P<before>(?:.*[\s_.])?)(?P<unit>[kmbt])[\s_]?(?P<after>(?:{_COUNTS}))$", re.IGNORECASE
+)
+_LOG: Final = re.compile(
+    r"^(?:(?P<base>log_?10|log_?2|ln|log)[\s_(]+(?P<bare>.+?)\)?|(?P<bare2>.+?)[\s_]*[\[(]?(?P<base2>log_?10|log_?2|ln|log)[\])]?)$",
+    re.I,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """How the number in a cell becomes the number that is meant."""
+
+    factor: float = 1.0
+    power_of: float | None = None  # the cell holds the exponent
+    as_written: str = ""  # for people
+    sure: bool = True  # the name says it, and does not only hint at it
+
+    def of(self, value: float) -> float:
+        """The number that is meant; 12 digits, so that 0.207 billions are 207 millions."""
+        if self.power_of is not None:
+            value = self.power_of**value if abs(value) < 300 else math.inf
+        found = value * self.factor
+        return float(f"{found:.12g}") if math.isfinite(found) else found
+
+    @property
+    def word(self) -> str:
+        """As a person states it."""
+        return {1e3: "K", 1e6: "M", 1e9: "B", 1e12: "T"}.get(self.factor, f"{self.factor:g}")
+
+    @property
+    def plain(self) -> bool:
+        return self.factor == 1 and self.power_of is None
+
+
+PLAIN: Final = Unit()
+
+
+def unit_of(text: str) -> Unit:
+    """A unit as a person states it: ``M``, ``billion``, ``1e-3``, ``log10``, ``ln``, ``1`` for plain numbers.
+
+    Raises
+    ------
+    ValueError
+        Another word.
+    """
+    word = text.strip().lower()
+    if word in ("log10", "log2", "ln"):
+        return Unit(power_of={"log10": 10.0, "log2": 2.0, "ln": math.e}[word], as_written=f"{word} of the value")
+    if word in _WORDS:
+        return Unit(factor=_WORDS[word], as_written=_shown(_WORDS[word]))
+    try:
+        factor = parse_quantity(word)
+    except ValueError:
+        raise ValueError(
+            f"a unit is K, M, B, T, a factor such as 1e6 or 1e-3, log10 or ln, or 1 for plain numbers; got '{text}'"
+        ) from None
+    if factor <= 0:
+        raise ValueError(f"a unit is above zero, got '{text}'")
+    return Unit(factor=factor, as_written="plain numbers" if factor == 1 else _shown(factor))
+
+
+def _shown(factor: float) -> str:
+    return f"in units of {factor:g}".replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
+
+
+def bare_names(column: str) -> list[tuple[str, Unit]]:
+    """The names that a header may stand for, each with the unit that is then said; the plain name comes first."""
+    name = column.strip()
+    found = [(name, PLAIN)]
+    if match := _BRACKET.match(name):
+        word = re.sub(rf"\b(of|{_COUNTS})\b", "", match["unit"], flags=re.IGNORECASE).strip()
+        if unit := _stated(word.lstrip("x×* ")):
+            return [(match["bare"], unit)]  # the bracket is a unit, so the whole is no name
+        found.append((match["bare"], PLAIN))
+    for pattern, sure in ((_TIMES, True), (_SPELT, True), (_CAPITAL, True), (_SMALL, False)):
+        if (match := pattern.match(name)) and (unit := _stated(match["unit"], sure=sure)):
+            found.append((match["bare"], unit))
+            break
+    if (match := _BEFORE.match(name)) and (unit := _stated(match["unit"], sure=False)):
+        found.append((match["before"] + match["after"], unit))
+    if match := _LOG.match(name):
+        base = (match["base"] or match["base2"]).lower().replace("_", "")
+        bare = (match["bare"] or match["bare2"]).strip("_ .")
+        powers = {"log10": 10.0, "log2": 2.0, "ln": math.e, "log": 10.0}
+        found.append((bare, Unit(power_of=powers[base], as_written=f"{base} of the value", sure=base != "log")))
+    return found
+
+
+def _stated(word: str, *, sure: bool = True) -> Unit | None:
+    word = re.sub(r"^10\^", "1e", word.strip())
+    if word.lower() in _WORDS:
+        factor = _WORDS[word.lower()]
+    elif re.fullmatch(r"1e-?\d+|10+", word):
+        factor = float(word)
+    else:
+        return None
+    return Unit(factor=factor, as_written=_shown(factor), sure=sure)
+
+
+def for_rates(unit: Unit) -> Unit:
+    """``lr x1000``: rates are far below one, so a power of ten that makes them larger was multiplied in."""
+    if unit.factor > 1 and unit.power_of is None:
+        factor = 1 / unit.factor
+        return Unit(factor=factor, as_written=_shown(factor), sure=unit.sure)
+    return unit

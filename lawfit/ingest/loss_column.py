@@ -1,0 +1,173 @@
+"""Which column is the loss: that of validation data, in nats where there is one, whatever the order of the columns."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from lawfit.factors import normal, spellings
+from lawfit.findings import Finding, finding
+from lawfit.ingest.metrics import UNBOUNDED, data_of, kind_of
+from lawfit.ingest.names import LOSSES, is_smoothed_loss, is_training_loss, section
+from lawfit.ingest.questions import Question
+from lawfit.ingest.view import View, differs
+
+_SMOOTHED_ENOUGH: Final = 0.9  # share of the rows with a raw loss that must have the smoothed one
+_KIND_ORDER: Final = ("nats", "bits_per_byte", "perplexity", "squared_error", "error", "score")
+_OVER_ALL: Final = frozenset({"macro", "micro", "mean", "avg", "average", "overall", "total", "all", "combined"})
+_COMMON: Final = frozenset(
+    {
+        *("val", "valid", "validation", "eval", "evaluation", "test", "dev", "heldout", "holdout", "train", "training"),
+        *("final", "last", "loss", "lm", "metrics", "metric", "summary", "results", "cross", "entropy", "ce", "nll"),
+        *("mean", "avg", "average", "macro", "micro", "overall", "total", "global", "bpb", "bpc", "ppl", "perplexity"),
+        *("mse", "error", "err", "rate", "accuracy", "acc", "score", "top1", "smooth", "smoothed", "ema", "set"),
+        *("token", "tokens", "per", "nats", "bits", "byte", "value", "best", "min", "end", "step", "of", "run", "log"),
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossChoice:
+    """The column of the loss, and why it is that one."""
+
+    place: int | None
+    evidence: str = ""
+    notes: tuple[Finding, ...] = ()
+    questions: tuple[Question, ...] = ()
+
+
+def choose(view: View, free: list[int]) -> LossChoice:
+    """The loss among columns that nothing else is read from."""
+    exact = view.table.exact
+    named = [place for place in free if _is_known(view.table.columns[place]) and (exact or view.filled(place))]
+    # Validation data under other words still goes before training data under the usual ones.
+    trained = named and all(data_of(view.table.columns[place]) == "training" for place in named)
+    bare = named and all(_is_bare(view.table.columns[place]) for place in named)
+    if trained or bare or not named:
+        loose = _loose(view, [place for place in free if place not in named])
+        if loose.place is not None and (not named or data_of(view.table.columns[loose.place]) == "validation"):
+            return loose
+        if not named:
+            return loose
+    return _by_name(view, named)
+
+
+def _is_known(column: str) -> bool:
+    return kind_of(column) != "" and (is_smoothed_loss(column) or not set(LOSSES).isdisjoint(spellings(column)[:2]))
+
+
+def _is_bare(column: str) -> bool:
+    """Whether nothing says of which data a loss is, and it was not said to be final either."""
+    return data_of(column) == "" and "final" not in normal(column).split("_") and not is_smoothed_loss(column)
+
+
+def _by_name(view: View, named: list[int]) -> LossChoice:
+    """Among losses under known names: the smoothed one of the best data, else the first name of `LOSSES`."""
+    columns = view.table.columns
+    ranked = sorted(
+        (data_of(columns[place]) == "training", LOSSES.index(form), place)
+        for place in named
+        for form in spellings(columns[place])[:2]
+        if form in LOSSES
+    )
+    raw = ranked[0][-1] if ranked else None
+    smoothed = [place for place in named if is_smoothed_loss(columns[place])]
+    if raw is not None and not is_training_loss(columns[raw]):
+        # A smoothed loss on training data does not outrank one on validation data.
+        smoothed = [place for place in smoothed if not is_training_loss(columns[place])]
+    if not smoothed:
+        if raw is None:
+            return LossChoice(place=None)
+        others = list(dict.fromkeys(columns[place] for _, _, place in ranked[1:] if place != raw))
+        said = (finding("ingest.loss_is", column=columns[raw], others=others),) if others else ()
+        return LossChoice(place=raw, notes=said)
+    best = max(smoothed, key=view.filled)
+    if raw is None or view.filled(best) >= _SMOOTHED_ENOUGH * view.filled(raw):
+        said = () if raw is None else (finding("ingest.smoothed_loss", column=columns[best], raw=columns[raw]),)
+        return LossChoice(place=best, evidence="smoothed, so less noisy than a last value", notes=said)
+    few = finding(
+        "ingest.few_smoothed",
+        column=columns[raw],
+        smoothed=columns[best],
+        filled=view.filled(best),
+        rows=len(view.table.rows),
+    )
+    return LossChoice(place=raw, notes=(few,))
+
+
+def _loose(view: View, free: list[int]) -> LossChoice:
+    """Among results whose name has words of a loss in it, or is of another kind."""
+    columns = view.table.columns
+    found = []
+    for place in free:
+        kind = kind_of(columns[place])
+        if kind in _KIND_ORDER and view.filled(place) and view.holds_numbers(place):
+            found.append((_rank(columns[place], kind), place))
+    if not found:
+        unbounded = [columns[place] for place in free if kind_of(columns[place]) == UNBOUNDED]
+        if unbounded:
+            return LossChoice(place=None, questions=(_unbounded(unbounded[0]),))
+        return _objective(view, free)
+    found.sort()
+    rank, place = found[0]
+    alike = [other for r, other in found[1:] if r == rank and differs(view.numbers(place), view.numbers(other), 1e-6)]
+    names = [columns[place], *(columns[other] for other in alike)]
+    if alike:
+        choices = tuple((("map", f"{name}=loss"),) for name in names)
+        asked = finding("ingest.two_columns", columns=names, field="loss")
+        return LossChoice(place=place, questions=(Question(found=asked, columns=tuple(names), choices=choices),))
+    others = [columns[other] for _, other in found[1:]]
+    notes = (finding("ingest.loss_is", column=columns[place], others=others),) if others else ()
+    strange = [word for word in _own_words(columns[place]) if word not in _COMMON]
+    if strange:  # `cd_val_loss`: surely a loss, but perhaps of something else
+        asked = finding("ingest.loss_by_its_words", column=columns[place], words=strange)
+        choices = ((("map", f"{columns[place]}=loss"),),)
+        ask = Question(found=asked, columns=(columns[place],), choices=choices, safe=0, assumed=True)
+        return LossChoice(place=place, notes=notes, questions=(ask,))
+    return LossChoice(place=place, notes=notes)
+
+
+def _rank(column: str, kind: str) -> tuple[int, int, int, int]:
+    """Validation before unsaid before training; nats first; the plainest name; means over data sets before one."""
+    words = normal(column).split("_")
+    data = ("validation", "", "training").index(data_of(column))
+    strange = [word for word in words if word not in _COMMON]
+    over_all = not _OVER_ALL.isdisjoint(words)
+    return data == 2, _KIND_ORDER.index(kind), data, 0 if over_all else 1 + (len(strange) > 0)
+
+
+def _own_words(column: str) -> list[str]:
+    """Words of the last part of a path: those before it name data sets."""
+    parts = re.split(r"[./:|]", column.strip())
+    return normal(parts[-1]).split("_") if len(parts) > 1 else _stripped(column).split("_")
+
+
+def _stripped(column: str) -> str:
+    return min(spellings(column), key=len)
+
+
+def _unbounded(column: str) -> Question:
+    found = finding("ingest.unbounded_score", column=column)
+    return Question(found=found, columns=(column,), choices=((("map", "COLUMN=loss"),),))
+
+
+def _objective(view: View, free: list[int]) -> LossChoice:
+    """`value` of a study, or `objective` of a search: a result whose name does not say what it measures."""
+    columns = view.table.columns
+    for place in free:
+        named = normal(columns[place]).removeprefix("values_") in (
+            "value",
+            "objective",
+            "objective_value",
+            "values",
+            "0",
+        )
+        if named and view.holds_numbers(place) and section(columns[place]) != "config":
+            asked = finding("ingest.objective", column=columns[place])
+            choices = tuple(
+                (("map", f"{columns[place]}=loss"), ("metric", kind)) for kind in ("nats", "error", "score")
+            )
+            ask = Question(found=asked, columns=(columns[place],), choices=choices, safe=0, assumed=True)
+            return LossChoice(place=place, questions=(ask,))
+    return LossChoice(place=None)

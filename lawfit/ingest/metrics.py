@@ -1,0 +1,106 @@
+"""What a column of results measures, told by its name: its kind, whether lower is better, and of which data."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from lawfit.factors import normal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One kind of result, and how it becomes a loss: positive, and the lower the better."""
+
+    kind: str  # how a person states it: --metric KIND
+    loss_kind: str  # of the recipe, as laws that lend read it; "" where the file may say it
+    said: str = ""  # what was done to the numbers
+    to_loss: Callable[[float], float] = float
+    highest: float = math.inf  # of a score that has bounds
+
+
+def _log(value: float) -> float:
+    return math.log(value) if value > 0 else math.nan if value == value else value
+
+
+METRICS: Final[Mapping[str, Metric]] = {
+    found.kind: found
+    for found in (
+        Metric(kind="nats", loss_kind=""),
+        Metric(kind="bits_per_byte", loss_kind="bits per byte"),
+        Metric(
+            kind="perplexity",
+            loss_kind="nats per token, the log of what was logged",
+            said="its logarithm is taken, nats per token",
+            to_loss=_log,
+        ),
+        Metric(kind="error", loss_kind="error rate"),
+        Metric(kind="squared_error", loss_kind="mean squared error"),
+        Metric(kind="score", loss_kind="1 - score", said="turned into 1 - score", to_loss=lambda s: 1 - s, highest=1),
+        Metric(
+            kind="percent_score",
+            loss_kind="1 - score",
+            said="turned into 1 - score / 100",
+            to_loss=lambda s: 1 - s / 100,
+            highest=100,
+        ),
+    )
+}
+UNBOUNDED: Final = "unbounded"  # higher is better and nothing says where it ends
+
+_SCORES: Final = frozenset(
+    {
+        *("accuracy", "accuracies", "acc", "acc1", "acc5", "top1", "top5", "f1", "auc", "auroc", "auprc", "recall"),
+        *("precision", "mcc", "winrate", "miou", "iou", "map", "em", "passrate"),
+    }
+)
+_UNBOUNDED: Final = frozenset(
+    {"reward", "return", "returns", "psnr", "score", "scores", "bleu", "rouge", "meteor", "r2", "elo"}
+)
+_KINDS: Final = (
+    ("bits_per_byte", re.compile(r"(^|_)(bpb|bpc|bits?_per_(byte|char|character))(_|$)")),
+    ("perplexity", re.compile(r"(^|_)(ppl|perplexity|perplexities)(_|$)")),
+    ("squared_error", re.compile(r"(^|_)(mse|squared_error|l2_loss|mean_squared)(_|$)")),
+    ("nats", re.compile(r"(^|_)(loss|losses|nll|cross_entropy|crossentropy|xent|ce|lm_?loss|entropy)(_|$)")),
+    ("error", re.compile(r"(^|_)(error|err|errors|wer|cer|mae|rmse|error_rate|top1_err)(_|$)")),
+)
+# A loss by its name that is no result to fit: of a part, a constant, a setting, or of before the training.
+_NO_RESULT: Final = re.compile(
+    r"(^|_)(init|initial|aux|auxiliary|z|balance|balancing|router|scale|scaler|kind|type|name|column|weight|coef|coeff"
+    r"|lambda|target|goal|predicted|prediction|fitted|residual|delta|std|stderr|var|variance|spike|spikes|smoothing|fn"
+    r"|function|reduction|gap|change|diff|improvement|step|steps|time|nan|clip)(_|$)"
+)
+_VALIDATION: Final = frozenset(
+    {"val", "valid", "validation", "eval", "evaluation", "test", "dev", "heldout", "holdout"}
+)
+_TRAINING: Final = frozenset({"train", "training", "trn"})
+
+
+def kind_of(name: str) -> str:
+    """``nats``, another kind of `METRICS`, `UNBOUNDED`; "" where the name says no result that can be fitted."""
+    plain = normal(name)
+    if _NO_RESULT.search(plain):
+        return ""
+    for kind, pattern in _KINDS:
+        if pattern.search(plain):
+            return kind
+    words = set(plain.split("_"))
+    if not words.isdisjoint(_SCORES):
+        return "score"
+    return UNBOUNDED if not words.isdisjoint(_UNBOUNDED) else ""
+
+
+def is_score(name: str) -> bool:
+    """Whether the column is a score, of which higher is better."""
+    return kind_of(name) in ("score", UNBOUNDED)
+
+
+def data_of(name: str) -> str:
+    """``validation``, ``training`` or "": of which data a name says that it is."""
+    words = set(normal(name).split("_"))
+    if not words.isdisjoint(_VALIDATION):
+        return "validation"
+    return "training" if not words.isdisjoint(_TRAINING) else ""

@@ -1,0 +1,108 @@
+"""What a table lacks, all of it in one question, with what its columns suggest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from lawfit.errors import LogFormatError
+from lawfit.factors import is_shape, normal, spellings
+from lawfit.findings import Finding, finding
+from lawfit.ingest.metrics import kind_of
+from lawfit.ingest.names import LOSSES, NAMES, PER_DEVICE, is_smoothed_loss
+from lawfit.ingest.numbers import is_number
+from lawfit.ingest.options import IngestOptions
+from lawfit.ingest.questions import Choice, Question
+from lawfit.ingest.table import Table
+from lawfit.ingest.view import View
+
+MOST_COLUMNS: Final = 40
+_LONGEST: Final = 60
+_LARGE: Final = 1e5  # a count of parameters or tokens
+
+
+def require_numbers(table: Table) -> None:
+    """Refuse what holds no number at all.
+
+    Raises
+    ------
+    LogFormatError
+        It does not.
+    """
+    if table.rows and not any(is_number(cell) for _, cells in table.rows for cell in cells):
+        raise LogFormatError(f"{table.name}: no column holds numbers; this is not a table of runs")
+
+
+def missing_question(view: View, places: Mapping[str, int], kind: str, options: IngestOptions) -> Question | None:
+    """What every run needs and no column says.
+
+    Raises
+    ------
+    LogFormatError
+        Neither the size of a model nor the length of a run is there: nothing can be fitted.
+    """
+    batches = {"batch_tokens", "batch_sequences", "batch_unstated"} & set(places)
+    lengths = {"tokens", "steps"} & set(places)
+    missing: list[str] = []
+    if kind == "runs":
+        missing += [] if "lr" in places else ["lr"]
+        missing += [] if batches else ["batch"]
+    missing += [] if "params" in places else ["params"]
+    missing += [] if ("tokens" in places if kind == "losses" else lengths) else ["tokens"]
+    missing += [] if "loss" in places else ["loss"]
+    columns = [name if len(name) <= _LONGEST else name[: _LONGEST - 3] + "..." for name in view.table.columns]
+    if {"params", "tokens"} <= set(missing) and not lengths and not _suggests(view, places):
+        hints = _hints(view, places)
+        shown = {"columns": columns[:MOST_COLUMNS], "more": max(0, len(columns) - MOST_COLUMNS)}
+        raise LogFormatError(
+            finding("ingest.nothing_to_fit", file=view.table.name, missing=missing, hints=hints, **shown)
+        )
+    if missing:
+        shown = {"columns": columns[:MOST_COLUMNS], "more": max(0, len(columns) - MOST_COLUMNS)}
+        hints = _hints(view, places)
+        found = finding("ingest.missing_columns", file=view.table.name, missing=missing, hints=hints, **shown)
+        choices: list[Choice] = [(("map", "COLUMN=FIELD"),), (("set", "FIELD=VALUE"),)]
+        if set(missing) <= {"lr", "batch"}:
+            choices.append((("kind", "losses"),))
+        return Question(found=found, choices=tuple(choices))
+    if kind == "runs" and "batch_sequences" in places and "batch_tokens" not in places:
+        known = "seq_len" in places or options.seq_len is not None
+        if not known:
+            column = view.table.columns[places["batch_sequences"]]
+            found = finding("ingest.no_sequence_length", file=view.table.name, column=column)
+            return Question(found=found, columns=(column,), choices=((("seq-len", "T"),),))
+    return None
+
+
+def _suggests(view: View, places: Mapping[str, int]) -> bool:
+    """Whether some column could be the size or the length under a name that is not known: a large number."""
+    free = [place for place in range(len(view.table.columns)) if place not in places.values()]
+    return any((values := view.values(place)) and values[-1] >= _LARGE for place in free)
+
+
+def _shape_of(view: View) -> list[str]:
+    return [column for column in view.table.columns if is_shape(column)]
+
+
+def _hints(view: View, places: Mapping[str, int]) -> list[Finding]:
+    columns = view.table.columns
+    normals = {normal(column): column for column in columns}
+    hints = []
+    shares = [column for name, column in normals.items() if name in PER_DEVICE]
+    if shares and not {"batch_tokens", "batch_sequences"} & set(places):
+        hints.append(finding("ingest.one_devices_share", column=shares[0]))
+    empty = [c for place, c in enumerate(columns) if not view.filled(place) and (is_smoothed_loss(c) or _is_known(c))]
+    if empty:
+        hints.append(finding("ingest.empty_columns", columns=empty))
+    if "params" not in places and (shape := _shape_of(view)):
+        hints.append(finding("ingest.shape_is_no_count", columns=shape))
+    if "loss" not in places and (scores := [column for column in columns if kind_of(column) in ("score", "unbounded")]):
+        hints.append(finding("ingest.score_column", column=scores[0]))
+    if "step" in normals:
+        hints.append(finding("ingest.looks_like_a_curve"))
+    return hints
+
+
+def _is_known(column: str) -> bool:
+    needed = ("lr", "params", "tokens", "batch_tokens", "batch_sequences")
+    return any(form in NAMES[name] for name in needed for form in spellings(column)) or normal(column) in LOSSES

@@ -1,0 +1,210 @@
+"""Settings are not seeds: columns in which runs of equal scale, rate, batch and decay differ are asked about.
+
+A column that is known as a setting moves on with the run, and a fit holds one level of it. One that is known as a
+result or as bookkeeping may differ between seeds. Any other must be asked about: runs that differ in it are averaged
+as seeds only where a person says so.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from lawfit.factors import is_factor, is_record, normal, spellings
+from lawfit.findings import finding
+from lawfit.ingest.metrics import kind_of
+from lawfit.ingest.names import NAMES, section
+from lawfit.ingest.numbers import is_missing, is_number
+from lawfit.ingest.options import IngestOptions
+from lawfit.ingest.questions import MOST_LEVELS, Choice, Question
+from lawfit.ingest.table import Cell, Table
+
+_KEY: Final = ("params", "tokens", "batch_tokens", "batch_sequences", "batch_unstated", "seq_len", "lr", "weight_decay")
+_FACTS: Final = (
+    "optimizer",
+    "schedule",
+    "data",
+    "tokenizer",
+    "parametrization",
+    "family",
+    "loss_kind",
+    "params_convention",
+)
+_ENDED: Final = frozenset({"", "finished", "completed", "complete", "success", "succeeded", "ok", "done"})
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?|\d\d:\d\d(:\d\d)?|\d+[hms]")
+_HASH: Final = re.compile(r"[0-9a-f]{7,64}|[0-9a-f-]{32,40}", re.IGNORECASE)
+_PLACE: Final = re.compile(r"(s3|gs|https?|file|wandb)://|/.*/|[A-Za-z]:\\\\")
+# Words of bookkeeping that are as often names of designs: their values decide.
+_AMBIGUOUS: Final = frozenset(
+    {
+        *("accumulation", "campaign", "changed", "group", "label", "name", "number", "source", "sweep", "tag"),
+        *("tags", "title", "version", "task", "train", "test", "log", "trunk", "parameters", "params", "compute"),
+        *("device", "devices", "index", "idx"),
+    }
+)
+_RECORDS: Final = frozenset(
+    {
+        *("seed", "seeds", "created", "updated", "heartbeat", "timestamp", "pid", "memory", "power", "throughput"),
+        *(
+            "epochs",
+            "epoch",
+            "unique",
+            "repeats",
+            "repeat",
+            "best",
+            "grad",
+            "gradient",
+            "finish",
+            "begin",
+            "start",
+            "end",
+        ),
+    }
+)
+_MANY_DIGITS: Final = 4
+
+
+def setting_questions(table: Table, places: Mapping[str, int], options: IngestOptions) -> list[Question]:
+    """Columns of unknown meaning in which runs of equal settings differ, each with its levels."""
+    taken = set(places.values()) | {table.columns.index(column) for column in _answered(table, options)}
+    free = [place for place in range(len(table.columns)) if place not in taken]
+    known = [place for place in free if _is_known_setting(table.columns[place])]
+    rows = _finished(table, places)
+    key = [places[name] for name in (*_KEY, *_FACTS) if name in places] + known
+    key += [table.columns.index(column) for column in options.split]
+    if "tokens" not in places and "steps" in places:
+        key.append(places["steps"])
+    groups: dict[tuple[str, ...], list[tuple[Cell, ...]]] = {}
+    for cells in rows:
+        groups.setdefault(tuple(_text(cells[place]) for place in key), []).append(cells)
+    several = [group for group in groups.values() if len(group) > 1]
+    found = [place for place in free if place not in known and _may_be_setting(table, place, rows, several)]
+    questions: list[Question] = []
+    while found:
+        first, rest = found[0], found[1:]
+        also = [place for place in rest if _goes_with(rows, first, place)]
+        found = [place for place in rest if place not in also]
+        questions.append(_question(table, first, also, rows, several))
+    return questions
+
+
+def _answered(table: Table, options: IngestOptions) -> list[str]:
+    given = [*options.split, *options.pool, *options.only]
+    given += [column for column, name in options.column_map.items() if name == "extra"]
+    return [column for column in given if column in table.columns]
+
+
+def _is_known_setting(column: str) -> bool:
+    return is_factor(column)
+
+
+def _finished(table: Table, places: Mapping[str, int]) -> list[tuple[Cell, ...]]:
+    """Rows that may become runs, each once."""
+    rows = dict.fromkeys(cells for _, cells in table.rows)
+    if "status" in places:
+        rows = {cells: None for cells in rows if _text(cells[places["status"]]).lower() in _ENDED}
+    return list(rows)
+
+
+def _may_be_setting(
+    table: Table, place: int, rows: Sequence[tuple[Cell, ...]], several: Sequence[Sequence[tuple[Cell, ...]]]
+) -> bool:
+    """Whether a column differs among equal runs as a choice does, and neither name nor values say a record."""
+    column = table.columns[place]
+    levels = [{_text(cells[place]) for cells in group} for group in several]
+    most = max((len(each) for each in levels), default=0)
+    if most < 2 or is_known_record(column):
+        return False
+    every = [_text(cells[place]) for cells in rows]
+    distinct = set(every) - {""}
+    if all(_is_mark(text) for text in distinct):
+        return False
+    numeric = all(is_number(text) for text in distinct)
+    if len(distinct) >= len(rows) > 1 and (not numeric or len(several) > 1):
+        # Different in every row: a name or a measurement, unless all of the rows are one comparison.
+        return len(several) == 1 and len(several[0]) == len(rows) and not is_record(column) and not numeric
+    if numeric and _measured(distinct, most, len(several)):
+        return False
+    if len(distinct) > 2 * most and len(several) > 1 and not _come_back(levels):
+        return False
+    return not is_record(column) or _come_back(levels)
+
+
+def is_known_record(column: str) -> bool:
+    """Whether a column is a result or bookkeeping by its name, whatever it holds."""
+    words = set(normal(column).split("_"))
+    if section(column) == "result" or kind_of(column):
+        return True
+    if not words.isdisjoint(_RECORDS):
+        return True
+    if any(form in NAMES[name] for name in ("seed", "run_id", "status", "completed") for form in spellings(column)):
+        return True
+    return is_record(column) and not _only_ambiguous(column)
+
+
+def _only_ambiguous(column: str) -> bool:
+    """Whether the words that make a column a record are those that designs are named by, too."""
+    return not any(is_record(word) for word in normal(column).split("_") if word not in _AMBIGUOUS)
+
+
+def _is_mark(text: str) -> bool:
+    return bool(_TIME.fullmatch(text) or _PLACE.match(text)) or (
+        bool(_HASH.fullmatch(text)) and any(c.isdigit() for c in text) and not text.isdigit()
+    )
+
+
+def _measured(levels: set[str], most: int, groups: int) -> bool:
+    """Whether numbers are as results are: they do not come back, and have more digits than people choose."""
+    digits = sorted(len(re.sub(r"[eE].*$|[^0-9]", "", text).strip("0")) for text in levels)
+    long = digits[len(digits) // 2] > _MANY_DIGITS
+    return (len(levels) > 2 * most and groups > 1) or long
+
+
+def _come_back(levels: Sequence[set[str]]) -> bool:
+    """Whether the same levels stand in more than one group of equal runs, or there is one group alone."""
+    if len(levels) == 1:
+        return True
+    seen: dict[str, int] = {}
+    for each in levels:
+        for level in each:
+            seen[level] = seen.get(level, 0) + 1
+    return sum(count > 1 for count in seen.values()) >= 2
+
+
+def _goes_with(rows: Sequence[tuple[Cell, ...]], one: int, other: int) -> bool:
+    pairs = {(_text(cells[one]), _text(cells[other])) for cells in rows}
+    return len(pairs) == len({a for a, _ in pairs})
+
+
+def _question(
+    table: Table,
+    place: int,
+    also: Sequence[int],
+    rows: Sequence[tuple[Cell, ...]],
+    several: Sequence[Sequence[tuple[Cell, ...]]],
+) -> Question:
+    column = table.columns[place]
+    levels = sorted({_text(cells[place]) for cells in rows})
+    differing = sum(len({_text(cells[place]) for cells in group}) > 1 for group in several)
+    names = [column, *(table.columns[other] for other in also)]
+    found = finding(
+        "ingest.settings_or_seeds",
+        columns=names,
+        levels=[level or "empty" for level in levels],
+        groups=differing,
+    )
+    choices: list[Choice] = [(("split", column),), tuple(("pool", name) for name in names)]
+    choices += [(("only", f"{column}={level}"),) for level in levels[:MOST_LEVELS] if level]
+    return Question(found=found, columns=tuple(names), choices=tuple(choices), safe=0)
+
+
+def _text(cell: Cell) -> str:
+    if is_missing(cell):
+        return ""
+    text = str(cell).strip()
+    if is_number(cell):
+        value = float(text)
+        return f"{value:.12g}" if math.isfinite(value) else ""
+    return "" if text.lower().lstrip("+-") in ("nan", "inf", "infinity") else text

@@ -1,0 +1,90 @@
+"""Columns that are added to a table: constants that a person states, and a batch multiplied from its parts."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping
+from typing import Final
+
+from lawfit.errors import LogFormatError
+from lawfit.findings import finding
+from lawfit.ingest.batch_column import FACTORS
+from lawfit.ingest.names import rank_of
+from lawfit.ingest.options import IngestOptions
+from lawfit.ingest.sizes import counted_params
+from lawfit.ingest.table import Cell, Table
+from lawfit.ingest.view import View
+from lawfit.units import parse_quantity
+
+_CONSTANTS: Final = ("lr", "params", "tokens", "batch_tokens", "batch_sequences", "seq_len", "steps", "weight_decay")
+_WHOLE: Final = ("batch_tokens", "batch_sequences")
+
+Stated = Mapping[str, tuple[int, str]]  # field -> place, and where it comes from
+
+
+def with_stated(table: Table, options: IngestOptions) -> tuple[Table, Stated]:
+    """The table with columns for constants, and for a batch of which all three parts are there.
+
+    Raises
+    ------
+    LogFormatError
+        No such field, or no shape of that family of models among the columns.
+    """
+    added: list[tuple[str, str, str, list[Cell]]] = []  # field, name, evidence, cells
+    for name, text in options.constants.items():
+        if name not in _CONSTANTS:
+            close = difflib.get_close_matches(name, _CONSTANTS, n=1)
+            raise LogFormatError(finding("ingest.no_constant", name=name, close=close, fields=list(_CONSTANTS)))
+        added.append((name, f"{name} = {text}", "as you said", [parse_quantity(text)] * len(table.rows)))
+    if options.size_from is not None:
+        named, cells = counted_params(table, options.size_from)
+        added.append(("params", named, f"counted from the shape, as of {options.size_from}", cells))
+    taken = {name for name, *_ in added} | set(options.column_map.values())
+    if not taken & {*_WHOLE, "batch_unstated"} and (product := _product(table, options)):
+        added.append(("batch_sequences", product[0], "multiplied", product[1]))
+    if not added:
+        return table, {}
+    rows = tuple((line, (*cells, *(column[at] for *_, column in added))) for at, (line, cells) in enumerate(table.rows))
+    places = {name: (len(table.columns) + k, evidence) for k, (name, _, evidence, _) in enumerate(added)}
+    names = (*table.columns, *(column for _, column, _, _ in added))
+    return dataclasses.replace(table, columns=names, rows=rows), places
+
+
+def _product(table: Table, options: IngestOptions) -> tuple[str, list[Cell]] | None:
+    """Micro-batch x accumulation x devices; None where one is not there, or the whole batch is."""
+    if any(rank_of(column, name) is not None for column in table.columns for name in _WHOLE):
+        return None
+    names: list[str] = []
+    for name in FACTORS:
+        found = [column for column, given in options.column_map.items() if given == name]
+        found += [column for column in table.columns if rank_of(column, name) is not None]
+        if not found:
+            return None
+        names.append(found[0])
+    if any((rank_of(column, "batch_unstated") or (9,))[0] in range(1, 6) for column in table.columns):
+        return None  # a global, total or effective batch is there
+    view = View(table)
+    columns = [view.numbers(table.columns.index(name)) for name in names]
+    cells: list[Cell] = [
+        None if any(value is None for value in values) else math.prod(value for value in values if value is not None)
+        for values in zip(*columns, strict=True)
+    ]
+    return " x ".join(names), cells
+
+
+def place_of(table: Table, column: str) -> int:
+    """Where a column stands.
+
+    Raises
+    ------
+    LogFormatError
+        There is none of that name.
+    """
+    if column in table.columns:
+        return table.columns.index(column)
+    close = difflib.get_close_matches(column, table.columns, n=1)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    seen = ", ".join(table.columns[:40])
+    raise LogFormatError(f"{table.name} has no column '{column}'; {hint}its columns are {seen}")

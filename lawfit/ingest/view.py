@@ -1,0 +1,85 @@
+"""A table's columns as numbers and as levels, read once: what all guesses about it look at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from lawfit.ingest.headers import Unit
+from lawfit.ingest.numbers import is_missing, is_number, number, read_otherwise
+from lawfit.ingest.table import Cell, Table
+
+_SAME: Final = 1e-9
+
+
+class View:
+    """The columns of one table."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self._numbers: dict[int, list[float | None]] = {}
+        self._filled: dict[int, int] = {}
+
+    def cells(self, place: int) -> list[Cell]:
+        """One column, row by row."""
+        return [cells[place] for _, cells in self.table.rows]
+
+    def filled(self, place: int) -> int:
+        """How many rows say something."""
+        if place not in self._filled:
+            self._filled[place] = sum(not is_missing(cells[place]) for _, cells in self.table.rows)
+        return self._filled[place]
+
+    def numbers(self, place: int, unit: Unit | None = None) -> list[float | None]:
+        """One column as finite numbers in the unit that is meant; None where a cell holds none."""
+        if place not in self._numbers:
+            self._numbers[place] = [_number(cell) for cell in self.cells(place)]
+        plain = self._numbers[place]
+        if unit is None or unit.plain:
+            return plain
+        return [None if value is None else unit.of(value) for value in plain]
+
+    def values(self, place: int, unit: Unit | None = None) -> list[float]:
+        """The numbers of a column, ascending, without rows that hold none."""
+        return sorted(value for value in self.numbers(place, unit) if value is not None and math.isfinite(value))
+
+    def holds_numbers(self, place: int) -> bool:
+        """Whether some cell is a number."""
+        return any(value is not None for value in self.numbers(place))
+
+
+def _number(cell: Cell) -> float | None:
+    if is_number(cell):
+        value = number(cell)
+    else:
+        found = read_otherwise(cell, count=True) if isinstance(cell, str) else None
+        if found is None:
+            found = read_otherwise(cell, count=False) if isinstance(cell, str) else None
+        if found is None:
+            return None
+        value = found
+    return value if math.isfinite(value) else None
+
+
+def median(values: Sequence[float]) -> float:
+    """Of ascending values, the upper of the two in the middle."""
+    return values[len(values) // 2]
+
+
+def pairs(one: Sequence[float | None], other: Sequence[float | None]) -> list[tuple[float, float]]:
+    """The rows in which both columns hold a number."""
+    return [(a, b) for a, b in zip(one, other, strict=True) if a is not None and b is not None]
+
+
+def same(a: float, b: float, tolerance: float = _SAME) -> bool:
+    """Whether two numbers are one."""
+    return math.isclose(a, b, rel_tol=tolerance)
+
+
+def differs(one: Sequence[float | None], other: Sequence[float | None], tolerance: float = 0.01) -> bool:
+    """Whether two columns hold different numbers somewhere; within 1 % (nominal and counted) they are the same."""
+    return any(
+        (a is None) != (b is None) or (a is not None and b is not None and not same(a, b, tolerance))
+        for a, b in zip(one, other, strict=True)
+    )

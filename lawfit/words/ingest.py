@@ -1,0 +1,191 @@
+"""What is said and asked while a file is read: one sentence each, a question with the flags that answer it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from lawfit.words import Sentence, named, say, tell
+
+_FIELDS: Final = {
+    "lr": "learning rate (lr)",
+    "batch": "batch size (batch_tokens or batch_sequences)",
+    "params": "parameter count (params)",
+    "tokens": "training tokens (tokens, or steps)",
+    "loss": "loss",
+}
+_VOTES: Final = {
+    "larger": "it is the larger one in every row",
+    "varies": "it alone varies between runs",
+    "config": "it stands among what was configured",
+    "peak": "its name says peak",
+    "name": "its name is the more usual one",
+}
+_SIGNS: Final = {
+    "logged": "stands among what was logged, where the last value of a schedule is kept",
+    "zero": "is zero in every row, as at the end of a schedule",
+    "floor": "is {low:lr} in every row, where schedules end and few runs begin",
+    "minimum": "is the lowest rate of the schedule in every row",
+    "constant": "is {low:lr} in every row beside a column of schedules",
+}
+_PLACEHOLDERS: Final = ("COLUMN", "FIELD", "VALUE", "RATE", "T")
+
+
+def flags(choice: Sequence[Mapping[str, str]]) -> str:
+    """A choice as it is typed."""
+    return " ".join(f"--{each['option']} {_typed(each['value'])}" for each in choice)
+
+
+def _typed(value: str) -> str:
+    return value if any(part in _PLACEHOLDERS for part in value.split("=")) else shlex.quote(value)
+
+
+def _asked(data: Mapping[str, Any]) -> str:
+    said = [flags(choice) for at, choice in enumerate(data["choices"]) if not (data["taken"] and at == data["safe"])]
+    if data["taken"]:
+        return tell(data["why"]) + (f"; if not, say {', or '.join(said)}" if said else "")
+    return f"{tell(data['why'])}; say {', or '.join(said)}" if said else tell(data["why"])
+
+
+def _doubted(data: Mapping[str, Any]) -> str:
+    questions = [tell(question) for question in data["questions"]]
+    if len(questions) == 1:
+        return f"{data['file']}: {questions[0]}"
+    return f"{data['file']}: {len(questions)} questions are open, and nothing was stored" + "".join(
+        f"\n  {number}. {question}" for number, question in enumerate(questions, start=1)
+    )
+
+
+def _missing(data: Mapping[str, Any]) -> str:
+    lacking = ", ".join(_FIELDS[name] for name in data["missing"])
+    more = f" and {data['more']} more" if data["more"] else ""
+    hints = "".join(f"; {tell(hint)}" for hint in data["hints"])
+    return f"it has no column for: {lacking}; its columns are {', '.join(data['columns'])}{more}{hints}"
+
+
+def _nothing(data: Mapping[str, Any]) -> str:
+    why = "without the size of the models and the length of the runs there is nothing to fit"
+    return f"{data['file']}: {_missing(data)}; {why}"
+
+
+def _names(columns: Sequence[str], between: str = ", ") -> str:
+    return between.join(f"'{column}'" for column in columns)
+
+
+def _votes(data: Mapping[str, Any]) -> str:
+    said = "; ".join(f"for '{vote['column']}', {_VOTES[vote['reason']]}" for vote in data["votes"])
+    return f"which of {_names(data['columns'])} is the peak learning rate? {said}"
+
+
+def _lr_is(data: Mapping[str, Any]) -> str:
+    why = ", ".join(_VOTES[reason] for reason in data["reasons"])
+    return f"the learning rate is '{data['column']}', not '{data['other']}': {why}"
+
+
+def _settings(data: Mapping[str, Any]) -> str:
+    first, *also = data["columns"]
+    levels = ", ".join(data["levels"][:6]) + (", ..." if len(data["levels"]) > 6 else "")
+    beside = f" (with {_names(also)})" if also else ""
+    return say(
+        "runs of equal scale, learning rate, batch and weight decay differ in '{first}'{beside}: {levels}, in "
+        "{groups:count setting}; is it a setting, whose levels are recipes of their own, or are they seeds?",
+        {**data, "first": first, "beside": beside, "levels": levels},
+    )
+
+
+def _odd_sizes(data: Mapping[str, Any]) -> str:
+    said = "{params:q} parameters"
+    if data["tokens"] is not None:
+        said += " and {tokens:q} tokens ({each:q} per parameter)"
+    if data["batch"] is not None:
+        said += " at a batch of {batch:q} tokens"
+    return f"{_names(data['columns'], ' and ')}: " + say(said, data) + " in the median run; in which unit are they?"
+
+
+def _loss_is(data: Mapping[str, Any]) -> str:
+    others = f"the file also has {_names(data['others'])} (--map COLUMN=loss to take another)"
+    return f"the loss is '{data['column']}'; {others}"
+
+
+WORDS: Final[Mapping[str, Sentence]] = {
+    "asked": _asked,
+    "doubted": _doubted,
+    "bad_mapping": "the mapping file {path} cannot be used: {why}",
+    # what is missing
+    "missing_columns": _missing,
+    "nothing_to_fit": _nothing,
+    "no_sequence_length": "the batch size '{column}' is in sequences, and no column says how many tokens one has",
+    "one_devices_share": "'{column}' is one device's share: add the accumulation steps and devices, or the whole batch",
+    "empty_columns": "empty in every row: {columns:join , }",
+    "shape_is_no_count": "the shape of a model ({columns:join , }) is no parameter count",
+    "score_column": "'{column}' is a score, of which higher is better",
+    "looks_like_a_curve": "a column 'step' suggests a training curve; runs have one row each, not one per step",
+    "no_constant": named(
+        "'{name}' cannot be set; {close_one}there are {fields:join , }",
+        close_one=lambda of: f"did you mean '{of['close'][0]}'? " if of["close"] else "",
+    ),
+    "no_family": "'{family}' is no family whose parameters are counted; there are {families:join , }",
+    "no_size": "{file}: {why}",
+    "no_such_level": "{file}: no row has {column} {level}",
+    "no_curves": "{file} is no table of curves: that has a run, a step and a loss in each row, and its columns are "
+    "{columns:join , }",
+    "no_targets": "{file} is no table of steps to a target: that has steps_to_target and target_loss, and its columns "
+    "are {columns:join , }",
+    # which column
+    "two_columns": lambda of: (
+        f"both {_names(of['columns'][:2], ' and ')} can be the {of['field']}"
+        + (f" (and {_names(of['columns'][2:])})" if of["columns"][2:] else "")
+    ),
+    "could_be_too": "{field} is '{column}'; '{other}' could be it too and holds other values "
+    "(--map '{other}={field}' to take that)",
+    "which_lr": _votes,
+    "lr_is": _lr_is,
+    "lr_decayed": named(
+        "'{column}' may be what a schedule had come down to, not the peak: it {sign_said}; is it the configured rate?",
+        sign_said=lambda of: _SIGNS[of["sign"]],
+    ),
+    "active_params": "params is '{column}', the active ones: '{other}' counts experts that do not work on a token "
+    "(--map '{other}=params' to take that)",
+    "loss_is": _loss_is,
+    "loss_by_its_words": "'{column}' is taken as the loss by its words ('{words:join _}' is not known)",
+    "smoothed_loss": "the loss is '{column}': smoothed, so less noisy than '{raw}' (--map '{raw}=loss' to take that)",
+    "few_smoothed": "the loss is '{column}': the smoothed '{smoothed}' stands in only {filled} of {rows} rows",
+    "objective": "'{column}' is taken as a loss in nats per token: its name does not say what it measures",
+    "unbounded_score": "'{column}' is a score by its name, of which higher is better, and it has no upper bound that "
+    "would make a loss of it; take a loss or an error instead",
+    "tokens_of_steps": "tokens are steps x batch size: the file has no column for them",
+    # units
+    "batch_unit": "'{column}' does not say whether it counts tokens or sequences",
+    "batch_below_sequence": "'{column}' is taken as sequences: {batch:g} tokens are less than one of {seq_len:g}",
+    "batch_too_many": "'{column}' is taken as tokens: in sequences of {seq_len:g}, a run would have {steps:.2g} steps",
+    "batch_of_samples": "'{column}' counts {unit}, as '{tokens}' does: {unit} stand in for tokens",
+    "product_is_samples": "'{column}' x steps is '{tokens}' in every row: both count the samples of a batch, which "
+    "stand in for tokens",
+    "product_is_tokens": "'{column}' x steps is '{tokens}' in every row: it counts tokens",
+    "product_is_sequences": "'{column}' x steps x sequence length are the tokens in every row: it counts sequences",
+    "product_is_length": "'{column}' is taken as sequences of {seq_len} tokens: tokens / (steps x batch) in every row",
+    "unit_is": "'{column}' is read {unit}",
+    "unit_hinted": "'{column}' ({low:g} to {high:g}): is it {unit}?",
+    "read_as": lambda of: say(
+        "{count:count cell} of '{column}': '{text}' is read as {number:.10g}, first at line {line}", of
+    ),
+    "metric_turned": "'{column}' is {said}",
+    "odd_sizes": _odd_sizes,
+    "negative_rates": "'{column}' holds {low:g} to {high:g}: are they logarithms of learning rates?",
+    "high_rates": "'{column}' holds {low:g} to {high:g}, and few peak learning rates are 1 or more: are they multiples "
+    "of another rate?",
+    "high_loss": lambda of: say(
+        "'{column}' holds {low:g} to {high:g}, more than guessing costs with any vocabulary"
+        + (f"; {_names(of['others'])} would fit" if of["others"] else ": is it a perplexity?"),
+        of,
+    ),
+    "rising_loss": "'{column}' rises with {by} throughout, and a loss falls: is it a score, of which higher is better?",
+    # settings and seeds
+    "settings_or_seeds": _settings,
+    "only": "only rows with {column} {level} are read; {left_out:count row} left out, as you said",
+    "losses_alone": "no learning rate was logged, so these rows are evidence for laws of the loss alone: there will be "
+    "no law of the learning rate or the batch (--map COLUMN=lr, or --set lr=RATE, if there was one)",
+    "unread": "columns that nothing was read from: {columns:join , }",
+    "pooled": "runs that differ in {columns:join , } are seeds of each other, as you said",
+}
