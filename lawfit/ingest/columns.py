@@ -97,7 +97,6 @@ class _Recogniser:
         self.table, self._stated = with_stated(table, options)
         self.options = options
         self.view = View(self.table)
-        self._numeric = any(is_number(cell) for _, cells in self.table.rows for cell in cells)
         self.places: dict[str, int] = {}
         self.units: dict[str, Unit] = {}
         self.evidence: dict[str, str] = {}
@@ -199,8 +198,6 @@ class _Recogniser:
         for place, column in enumerate(self.table.columns):
             if place in self.kept_out or place in self.places.values() or not self.view.filled(place):
                 continue
-            if name in NUMERIC and self._numeric and not self.view.holds_numbers(place):
-                continue
             ranks = [
                 (rank, not unit.plain, self.options.unit(column) or (for_rates(unit) if name == "lr" else unit))
                 for bare, unit in bare_names(column)
@@ -210,6 +207,8 @@ class _Recogniser:
                 rank, united, unit = min(ranks, key=lambda each: each[:2])
                 found.append((rank, united, place, unit))
         found.sort(key=lambda each: each[:3])
+        if name in NUMERIC and any(self.view.holds_numbers(place) for _, _, place, _ in found):
+            found = [each for each in found if self.view.holds_numbers(each[2])]
         return [lr_column.Candidate(place=place, rank=rank, unit=unit) for rank, _, place, unit in found]
 
     def _take_by_name(self, name: str) -> None:

@@ -114,7 +114,7 @@ def _of_rates(values: Sequence[float | None], name: str, options: IngestOptions)
     if len(rates) < 2 or name in options.units:  # one row is no evidence
         return []
     low, high = rates[0], rates[-1]
-    if high < 0 or (low < 0 and median(rates) < 0):
+    if high < 0:
         asked = finding("ingest.negative_rates", column=name, low=low, high=high)
         return [
             Question(found=asked, columns=(name,), choices=tuple((("unit", f"{name}={u}"),) for u in ("log10", "ln")))

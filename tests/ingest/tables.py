@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from lawfit.ingest import Ingested, IngestOptions, read_file
 from lawfit.records import Rejection, Run
 
@@ -48,6 +50,16 @@ def write_csv(path: Path, table: Sequence[Mapping[str, Any]]) -> Path:
 
 def write_jsonl(path: Path, table: Sequence[Mapping[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in table), encoding="utf-8")
+    return path
+
+
+def write_excel(path: Path, table: Sequence[Mapping[str, Any]]) -> Path:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    columns = list(dict.fromkeys(name for row in table for name in row))
+    for cells in ([*columns], *([row.get(name) for name in columns] for row in table)):
+        book.active.append(cells)
+    book.save(path)
     return path
 
 

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from lawfit.errors import LogFormatError
 from lawfit.ingest import FORMATS, LogFormat, Table, read_table
 from lawfit.ingest.source import MAX_LINE_BYTES
-from tests.ingest.tables import csv_text, read, rows, runs, write_csv, write_jsonl
+from tests.ingest.tables import csv_text, read, rows, runs, write_csv, write_excel, write_jsonl
 
 TABLE = rows({"learning_rate": "0.001"}, {"optimizer": "adamw", "n_tokens": "2000000000"}, {"final_loss": "nan"})
-SUFFIX = {"csv": ".csv", "tsv": ".tsv", "jsonl": ".jsonl", "parquet": ".parquet"}
+SUFFIX = {"csv": ".csv", "tsv": ".tsv", "jsonl": ".jsonl", "parquet": ".parquet", "excel": ".xlsx"}
 
 
 def write(name: str, path: Path, table: list[dict[str, Any]]) -> Path:
@@ -35,6 +35,8 @@ def write(name: str, path: Path, table: list[dict[str, Any]]) -> Path:
             pyarrow = pytest.importorskip("pyarrow")
             parquet = pytest.importorskip("pyarrow.parquet")
             parquet.write_table(pyarrow.Table.from_pylist(table), path)
+        case "excel":
+            write_excel(path, table)
         case _:
             pytest.fail(f"write a table of format {name} here, so that the contract is tested")
     return path
@@ -77,7 +79,7 @@ class TestContract:
 
     def test_refuses_noise(self, log_format: LogFormat, path: Path) -> None:
         path.write_bytes(bytes(range(256)) * 64)
-        with pytest.raises(LogFormatError, match=r"binary|UTF-16|not a Parquet|cannot be read"):
+        with pytest.raises(LogFormatError, match=r"binary|UTF-16|not a (Parquet|spreadsheet)|cannot be read"):
             read(path, format=log_format.name)
         with pytest.raises(LogFormatError):
             read(path)
@@ -94,7 +96,7 @@ class TestContract:
                 assert len(runs(found)) + len(found.rejections) == found.rows
 
     def test_lines_are_those_of_the_file(self, log_format: LogFormat, path: Path) -> None:
-        first = {"csv": 2, "tsv": 2, "jsonl": 1, "parquet": 1}[log_format.name]
+        first = {"csv": 2, "tsv": 2, "jsonl": 1, "parquet": 1, "excel": 2}[log_format.name]
         assert [line for line, _ in read_table(path).rows] == [first, first + 1, first + 2]
 
 
@@ -213,11 +215,19 @@ class TestText:
         assert len(runs(found)) == 3000
         assert found.rejections[0].reason == "the line holds NUL bytes"
 
-    def test_empty_rows_are_named(self, tmp_path: Path) -> None:
+    def test_empty_rows_are_counted_and_no_rows(self, tmp_path: Path) -> None:
         path = tmp_path / "sweep.csv"
         path.write_text(csv_text(rows({})) + "\n,,,,,\n")
         found = read(path)
-        assert [(r.line, r.reason) for r in found.rejections] == [(4, "every cell is empty")]
+        assert (found.rows, found.rejections) == (1, ())
+        assert "1 blank row passed over" in found.notes
+
+    def test_titles_above_the_header_are_said(self, tmp_path: Path) -> None:
+        path = tmp_path / "sweep.csv"
+        path.write_text("Our sweeps,,,,,\n,,,,,\nas of May,,,,,\n" + csv_text(rows({}, {})))
+        found = read(path)
+        assert len(runs(found)) == 2
+        assert "above the header stands: Our sweeps; as of May" in found.notes
 
 
 class TestJson:
@@ -261,11 +271,27 @@ class TestJson:
         assert reason in found.rejections[0].reason
         assert [run.source for run in runs(found)] == ["sweep.jsonl:1", "sweep.jsonl:4"]
 
-    def test_an_array_says_what_to_do(self, tmp_path: Path) -> None:
+    def test_an_array_is_read(self, tmp_path: Path) -> None:
         path = tmp_path / "sweep.json"
-        path.write_text(json.dumps(rows({}, {})))
-        with pytest.raises(LogFormatError, match=r"jq -c '\.\[\]' sweep\.json"):
-            read(path)
+        path.write_text(json.dumps(rows({}, {}), indent=1))
+        assert [run.run_key for run in runs(read(path))] == ["r1", "r2"]
+
+    @pytest.mark.parametrize(
+        "document",
+        [
+            {"runs": rows({}, {}), "project": "p"},
+            {f"r{k}": rows({"run_id": ..., "n_tokens": k * 1e9})[0] for k in (2, 3)},
+        ],
+        ids=["an array in an object", "objects by name"],
+    )
+    def test_a_document_that_holds_runs(self, document: dict[str, Any], tmp_path: Path) -> None:
+        (tmp_path / "sweep.json").write_text(json.dumps(document, indent=1))
+        assert len(runs(read(tmp_path / "sweep.json"))) == 2
+
+    def test_a_document_without_runs(self, tmp_path: Path) -> None:
+        (tmp_path / "sweep.json").write_text("[1, 2]")
+        with pytest.raises(LogFormatError, match="holds no array of JSON objects; write one object per run"):
+            read(tmp_path / "sweep.json")
 
     def test_nan_and_infinity_as_python_writes_them(self, tmp_path: Path) -> None:
         table = rows({"final_loss": float("nan")}, {"final_loss": float("inf"), "other": float("-inf")}, {})
@@ -380,3 +406,33 @@ def test_a_frame() -> None:
         (0.002, "diverged", None),
     ]
     assert [(r.line, r.column) for r in found.rejections] == [(3, "loss")]
+
+
+class TestExcel:
+    def test_titles_blank_rows_and_errors_of_formulas(self, tmp_path: Path) -> None:
+        openpyxl = pytest.importorskip("openpyxl")
+        book = openpyxl.Workbook()
+        columns = ["run_id", "n_params", "n_tokens", "batch_size_tokens", "learning_rate", "final_loss"]
+        for cells in (
+            ["Sweep of the spring"],
+            [],
+            columns,
+            ["a", 6e7, 1.2e9, 524288, 0.001, 3.2],
+            [],
+            ["b", 6e7, 1.2e9, 524288, 0.002, "#DIV/0!"],
+        ):
+            book.active.append(cells)
+        book.create_sheet("notes").append(["nothing here"])
+        book.save(tmp_path / "sweep.xlsx")
+        found = read(tmp_path / "sweep.xlsx")
+        assert [run.run_key for run in runs(found)] == ["a"]
+        assert found.rejections[0].line == 6
+        assert "no loss" in found.rejections[0].reason
+        said = " ".join(found.notes)
+        assert all(words in said for words in ("Sweep of the spring", "1 blank row", "the file also has notes"))
+
+    def test_without_openpyxl(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "sweep.xlsx").write_bytes(b"PK\x03\x04....")
+        monkeypatch.setitem(sys.modules, "openpyxl", None)
+        with pytest.raises(LogFormatError, match=r"pip install 'lawfit\[excel\]'"):
+            read(tmp_path / "sweep.xlsx")

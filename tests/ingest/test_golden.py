@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from lawfit.ingest import FORMATS, LogFormat
-from tests.ingest.tables import csv_text, read, rows, write_jsonl
+from tests.ingest.tables import csv_text, read, rows, write_excel, write_jsonl
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-SUFFIX = {"csv": ".csv", "tsv": ".tsv", "jsonl": ".jsonl", "parquet": ".parquet", "trainer": ".jsonl"}
+SUFFIX = {"csv": ".csv", "tsv": ".tsv", "jsonl": ".jsonl", "parquet": ".parquet", "excel": ".xlsx", "trainer": ".jsonl"}
+NEEDS = {"parquet": "pyarrow", "excel": "openpyxl"}
 TABLE = rows(
     {"optimizer": "AdamW", "corpus": "Bücher", "seed": "1", "beta2": "0.95", "smooth_loss": "3.2"},
     {"optimizer": "AdamW", "corpus": "Bücher", "seed": "2", "beta2": "0.95", "smooth_loss": "nan"},
@@ -30,6 +31,8 @@ def write(name: str, path: Path) -> None:
         from pyarrow.parquet import write_table
 
         write_table(pyarrow.Table.from_pylist(full), path)
+    elif name == "excel":
+        write_excel(path, full)
     elif name == "jsonl":
         write_jsonl(path, full)
     else:
@@ -38,8 +41,8 @@ def write(name: str, path: Path) -> None:
 
 @pytest.mark.parametrize("log_format", FORMATS, ids=lambda f: f.name)
 def test_means_what_it_meant(log_format: LogFormat, update_golden: bool) -> None:
-    if log_format.name == "parquet":
-        pytest.importorskip("pyarrow")
+    if log_format.name in NEEDS:
+        pytest.importorskip(NEEDS[log_format.name])
     log = GOLDEN / f"log_{log_format.name}{SUFFIX[log_format.name]}"
     meaning = log.with_name(log.name + ".meaning.json")
     if update_golden and log_format.name != "trainer":  # four runs of the trainer, one unfinished, one diverged

@@ -7,6 +7,7 @@ from typing import Final
 
 from lawfit.errors import LogFormatError
 from lawfit.ingest.formats.delimited import CSV, TSV
+from lawfit.ingest.formats.excel import EXCEL
 from lawfit.ingest.formats.jsonl import JSONL
 from lawfit.ingest.formats.parquet import PARQUET
 from lawfit.ingest.formats.trainer_log import TRAINER
@@ -14,7 +15,7 @@ from lawfit.ingest.source import read_head, require_text
 from lawfit.ingest.table import FolderFormat, LogFormat, Table
 
 # The first that recognises a file reads it: those that know their content come before those that go by the name.
-FORMATS: Final[tuple[LogFormat, ...]] = (PARQUET, TRAINER, JSONL, TSV, CSV)
+FORMATS: Final[tuple[LogFormat, ...]] = (PARQUET, EXCEL, TRAINER, JSONL, TSV, CSV)
 
 
 def read_table(path: str | Path, format_name: str | None = None) -> Table:

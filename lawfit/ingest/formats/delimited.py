@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,7 +13,9 @@ from lawfit.ingest.numbers import is_number
 from lawfit.ingest.source import TextLines, read_head, require_text
 from lawfit.ingest.table import Row, Table, require_distinct
 from lawfit.records import Rejection
+from lawfit.units import counted
 
+MOST_TITLES: Final = 5
 _MAX_RECORD_LINES: Final = 200  # of one quoted cell with line ends in it
 
 
@@ -36,9 +38,10 @@ class Delimited:
     def read(self, path: Path) -> Table:
         require_text(path, read_head(path))
         lines = TextLines(path)
-        header_line, header = _first(lines, path)
+        titles, header_line, header = _header(lines, self.delimiters, path)
         delimiter = max(self.delimiters, key=header.count)
         columns = _columns(header, header_line, delimiter, path)
+        blank = 0
         rows: list[Row] = []
         for line, cells in _records(lines, delimiter, path):
             if len(cells) > len(columns) and not any(cell.strip() for cell in cells[len(columns) :]):
@@ -47,7 +50,7 @@ class Delimited:
                 reason = f"the row has {len(cells)} cells, the header has {len(columns)} columns"
                 lines.rejections.append(Rejection(file=path.name, line=line, column=None, reason=reason))
             elif not any(cells):
-                lines.rejections.append(Rejection(file=path.name, line=line, column=None, reason="every cell is empty"))
+                blank += 1
             else:
                 rows.append((line, tuple(cells)))
         if not rows and not lines.rejections:
@@ -55,6 +58,7 @@ class Delimited:
         notes = lines.notes()
         if delimiter != self.delimiters[0]:
             notes.append(f"cells are separated by '{delimiter}'")
+        notes += said_of_titles(titles, blank)
         return Table(
             name=path.name,
             format=self.name,
@@ -65,11 +69,35 @@ class Delimited:
         )
 
 
-def _first(lines: TextLines, path: Path) -> tuple[int, str]:
-    for number, text in lines:
-        if text.strip():
-            return number, text
-    raise LogFormatError(f"{path} is empty")
+def said_of_titles(titles: Sequence[str], blank: int) -> list[str]:
+    """What was passed over above the header, and between the rows."""
+    said = [f"above the header stands: {'; '.join(titles)}"] if titles else []
+    return [*said, *([f"{counted(blank, 'blank row')} passed over"] if blank else [])]
+
+
+def header_place(rows: Sequence[Sequence[str]]) -> int:
+    """Which of the first rows is the header: titles above it fill at most half as many cells as the fullest does."""
+    filled = [sum(bool(cell.strip()) for cell in cells) for cells in rows]
+    place = next(at for at, count in enumerate(filled) if 2 * count > max(filled) or not any(filled))
+    numbers = sum(is_number(cell) for cell in rows[place])
+    return place if 2 * numbers <= filled[place] else 0
+
+
+def _header(lines: TextLines, delimiters: Sequence[str], path: Path) -> tuple[list[str], int, str]:
+    """Titles, the line of the header, and the header."""
+    blank = "".join(delimiters) + " \t"
+    taken: list[tuple[int, str]] = []
+    for line in lines:
+        taken.append(line)
+        if sum(bool(text.strip(blank)) for _, text in taken) > MOST_TITLES:
+            break
+    first = [(number, text) for number, text in taken if text.strip(blank)]
+    if not first:
+        raise LogFormatError(f"{path} is empty")
+    delimiter = max(delimiters, key=lambda each: max(text.count(each) for _, text in first))
+    place = header_place([text.split(delimiter) for _, text in first])
+    lines.put_back([(number, text) for number, text in taken if number > first[place][0]])
+    return [text.strip(blank) for _, text in first[:place]], *first[place]
 
 
 def _columns(header: str, line: int, delimiter: str, path: Path) -> tuple[str, ...]:
