@@ -16,7 +16,7 @@ DECAY_NAMES: Final = (WEIGHT_DECAY, "wd")
 # Columns that are choices and not results: they tell two runs apart when the file has no run ids.
 _SETTING: Final = re.compile(
     r"(adam_)?(beta_?\d?|b1|b2|betas|eps|epsilon)|momentum|nesterov|(num_)?warmup.*|.*dropout.*|min_lr.*|lr_min|min_learning_rate"
-    r"|final_learning_rate|final_lr|end_lr.*|.*grad.*(clip|norm).*|clip.*|hidden_size|d_model|d_ff|width|depth"
+    r"|final_learning_rate|final_lr|end_lr.*|.*grad.*clip.*|(.*_)?(max|clip)_grad.*norm.*|clip.*|hidden_size|d_model|d_ff|width|depth"
     r"|n_?(layers?|heads?|embd|embed)|num_(layers|heads)|ffn_size|mlp_ratio|vocab_size|init.*|ema.*decay|cooldown.*|decay_.*"
     r"|precision|dtype|changed_(param|value)|other_hparams|label_smoothing|z_loss.*|accumulation.*|gradient_accumulation.*"
 )

@@ -10,7 +10,7 @@ As text each is a few lines; `print` says all of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -237,6 +237,7 @@ def observe(
     seq_len: int | None = None,
     batch_unit: str | None = None,
     recipe_fields: Mapping[str, str] | None = None,
+    answers: Sequence[tuple[str, str]] = (),
 ) -> ObservedSweep:
     """Understand a DataFrame with one row per run.
 
@@ -248,11 +249,14 @@ def observe(
     seq_len : tokens per sequence, for batches counted in sequences
     batch_unit : "tokens" or "sequences", for a column that only says batch_size
     recipe_fields : what is held fixed and no column says: optimizer, schedule, data, ...
+    answers : to the questions that a `Doubted` raised, as options and values: ``[("split", "attention")]``
 
     Raises
     ------
+    Doubted
+        The frame leaves something open that a guess could get wrong; its `questions` say what `answers` there are.
     LogFormatError
-        A field that every run needs cannot be found.
+        It cannot be taken as a table of runs.
     NoRecipe
         The frame holds several recipes and none was picked; they are never pooled.
     """
@@ -267,6 +271,8 @@ def observe(
         batch_unit=batch_unit,
         recipe_fields=dict(recipe_fields or {}),
     )
+    for option, value in answers:
+        options = options.answered(option, value)
     found = interpret(Table.from_frame(frame, name=recipe or "sweep"), options)
     if not found.sweeps:
         first = found.rejections[0] if found.rejections else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -20,6 +21,7 @@ _SHORT: Final = 512  # tokens of a sequence, where nothing says it
 _MANY: Final = 8192  # sequences in a step
 _SAMPLES: Final = 4096  # a batch below is counted in samples: a step of so few tokens is rare
 
+_WHOLE: Final = re.compile(r"(^|_)(global|total|effective|all|full)(_|$)")
 FACTORS: Final = ("micro_batch", "accumulation", "devices")
 
 
@@ -68,6 +70,26 @@ def unit_of_batch(
             return BatchUnit(unit="tokens", question=_ask(asked, name, "tokens", lengths))
     asked = finding("ingest.batch_unit", column=name)
     return BatchUnit(unit=None, question=_ask(asked, name, None, lengths))
+
+
+def accumulated(
+    view: View, places: Mapping[str, int], units: Mapping[str, Unit], options: IngestOptions
+) -> Question | None:
+    """A bare batch beside accumulation steps may be that of one of them; where tokens and steps do not tell."""
+    name = view.table.columns[places["batch_unstated"]]
+    if "accumulation" not in places or _WHOLE.search(normal(name)) or name in options.column_map:
+        return None
+    steps = view.values(places["accumulation"])
+    if not steps or steps[-1] <= 1 or options.batch_unit is not None:
+        return None
+    if {"tokens", "steps"} <= places.keys() and unit_of_batch(view, places, units, options).question is None:
+        return None
+    column = view.table.columns[places["accumulation"]]
+    found = finding("ingest.accumulated", column=name, accumulation=column, factor=median(steps))
+    choices: tuple[Choice, ...] = ((("map", f"{name}=batch_sequences"),), (("map", f"{name}=micro_batch"),))
+    if "devices" not in places:
+        choices = (choices[0], (*choices[1], ("set", "devices=1")))
+    return Question(found=found, columns=(name, column), choices=choices)
 
 
 def _ask(found: Finding, name: str, safe: str | None, lengths: list[float]) -> Question:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from lawfit.findings import Found, finding
 from lawfit.ingest.columns import COUNTS, NUMERIC, ColumnMap
 from lawfit.ingest.headers import PLAIN, Unit
-from lawfit.ingest.numbers import CellError, is_missing, is_number, number, read_otherwise
+from lawfit.ingest.numbers import MULTIPLE, CellError, is_missing, is_number, number, read_otherwise
 from lawfit.ingest.table import Cell, Row, Table
+from lawfit.ingest.view import has_decimal_commas
 
 
 @dataclass
@@ -24,12 +25,12 @@ class _Said:
 
 def made_plain(table: Table, columns: ColumnMap) -> tuple[Table, list[Found]]:
     """The table with plain numbers in the columns of its fields, and what to say of those that were none."""
+    commas = has_decimal_commas(table)
     turned: dict[int, Callable[[Cell, int], Cell]] = {}
     said: dict[int, _Said] = {}
     for name, place in columns.places.items():
         if name in NUMERIC:
             said[place] = _Said()
-            commas = name not in COUNTS and _has_decimal_commas(table, place)
             to_loss = columns.metric.to_loss if name == "loss" and columns.metric.said else None
             turned[place] = _turner(name, columns.units.get(name, PLAIN), said[place], commas, to_loss)
     rows = tuple(_row(row, turned) for row in table.rows)
@@ -46,7 +47,7 @@ def made_plain(table: Table, columns: ColumnMap) -> tuple[Table, list[Found]]:
         if each.count
     ]
     if columns.metric.said:
-        notes.append(finding("ingest.metric_turned", column=columns.loss_column, said=columns.metric.said))
+        notes.append(finding("ingest.metric_turned", column=columns.loss_column, kind=columns.metric.kind))
     return dataclasses.replace(table, rows=rows), notes
 
 
@@ -66,8 +67,10 @@ def _turner(
             return cell
         value: Cell = cell
         if isinstance(cell, str) and not is_number(cell):
-            text = cell.replace(",", ".") if commas and cell.count(",") == 1 and "." not in cell else cell
-            found = float(text) if is_number(text) else read_otherwise(text, count=name in COUNTS)
+            text = cell.replace(",", ".", 1) if commas else cell
+            if not unit.plain and MULTIPLE.fullmatch(text.strip()):
+                text = text.strip()[:-1]
+            found = float(text) if is_number(text) else read_otherwise(cell, count=name in COUNTS)
             if found is not None:
                 value = found
                 said.count += 1
@@ -83,9 +86,3 @@ def _turner(
         return to_loss(plain) if to_loss is not None and math.isfinite(plain) else plain
 
     return turn
-
-
-def _has_decimal_commas(table: Table, place: int) -> bool:
-    """Whether some cell can only have a decimal comma, and so all of the column have."""
-    texts = {str(cells[place]) for _, cells in table.rows if isinstance(cells[place], str)}
-    return any(text.count(",") == 1 and read_otherwise(text, count=False) is not None for text in texts)

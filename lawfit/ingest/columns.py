@@ -16,7 +16,7 @@ from lawfit.ingest import batch_column, loss_column, lr_column
 from lawfit.ingest.headers import PLAIN, Unit, bare_names, for_rates
 from lawfit.ingest.metrics import METRICS, UNBOUNDED, Metric, is_score, kind_of
 from lawfit.ingest.missing import missing_question, require_numbers
-from lawfit.ingest.names import NAMES, rank_of
+from lawfit.ingest.names import MULTIPLIERS, NAMES, rank_of
 from lawfit.ingest.numbers import CellError, flag, is_missing, is_number, number
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.questions import Question, doubted
@@ -118,8 +118,11 @@ class _Recogniser:
         kind = self._kind()
         if kind == "runs" and (lr := self.places.get("lr")) is not None and self.evidence["lr"] != "as you said":
             candidate = lr_column.Candidate(place=lr, rank=(0, 0), unit=self.units.get("lr", PLAIN))
-            self.questions += [ask for ask in [lr_column.looks_decayed(self.view, candidate)] if ask]
-        self.questions += [ask for ask in [missing_question(self.view, self.places, kind, self.options)] if ask]
+            asked = lr_column.base_rate(self.view, candidate) or lr_column.looks_decayed(self.view, candidate)
+            self.questions += [asked] if asked and "ingest.which_lr" not in self._codes() else []
+        unbounded = "ingest.unbounded_score" in self._codes()
+        known = {**self.places, **({"loss": -1} if unbounded else {})}
+        self.questions += [ask for ask in [missing_question(self.view, known, kind, self.options)] if ask]
         if kind == "losses":
             for name in ("lr", "batch_tokens", "batch_sequences", "batch_unstated"):
                 self.places.pop(name, None)
@@ -127,6 +130,9 @@ class _Recogniser:
         self._ask_units()
         columns = self._columns(kind)
         return Recognised(columns=columns, questions=tuple(self.questions), table=self.table)
+
+    def _codes(self) -> set[str]:
+        return {question.found.code for question in self.questions}
 
     def _kind(self) -> str:
         """Whether rows are runs with settings, or sizes and losses alone."""
@@ -216,6 +222,8 @@ class _Recogniser:
         if name == "completed":
             found = [c for c in found if self._is_flag(c.place)]  # "finished" is as often a time
         if not found:
+            if name == "lr":
+                self._take_multiples()
             return
         if name == "lr":
             best, notes, questions = lr_column.choose(self.view, found)
@@ -240,6 +248,19 @@ class _Recogniser:
             if other not in alike and self._differs(name, first, other):
                 pair = {"column": columns[first.place], "other": columns[other.place]}
                 self.notes.append(finding("ingest.could_be_too", field=name, **pair))
+
+    def _take_multiples(self) -> None:
+        """Where there is no learning rate, multiples of one."""
+        for place, column in enumerate(self.table.columns):
+            if MULTIPLIERS.isdisjoint(spellings(column)) or place in self.kept_out:
+                continue
+            self._take("lr", place, "")
+            self.units["lr"] = self.options.unit(column) or PLAIN
+            if values := self.view.values(place):
+                asked = finding("ingest.rate_multiples", column=column, low=values[0], high=values[-1])
+                choices = ((("map", f"{column}=lr"), ("unit", f"{column}=RATE")),)
+                self.questions.append(Question(found=asked, columns=(column,), choices=choices))
+            return
 
     def _active_first(self, found: list[lr_column.Candidate]) -> list[lr_column.Candidate]:
         """Experts that do not work on a token cost nothing: of two counts that differ, the active one sizes a run."""
@@ -279,13 +300,18 @@ class _Recogniser:
 
     def _settle_batch(self) -> None:
         """Turn a column that only says "batch size" into tokens or sequences, or ask."""
+        self._settle_bare_batch()
         for name in batch_column.FACTORS:  # multiplied, where all are there: `with_stated`
-            if name in self.places:
-                self.places.pop(name)
+            self.places.pop(name, None)
+
+    def _settle_bare_batch(self) -> None:
         if "batch_unstated" not in self.places:
             return
         if "batch_tokens" in self.places or "batch_sequences" in self.places:
             self.kept_out.discard(self.places.pop("batch_unstated"))
+            return
+        if asked := batch_column.accumulated(self.view, self.places, self.units, self.options):
+            self.questions.append(asked)
             return
         if self.options.batch_unit is None:
             self.batch = batch_column.unit_of_batch(self.view, self.places, self.units, self.options)

@@ -7,12 +7,16 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
+from lawfit.factors import spellings
 from lawfit.findings import finding
 from lawfit.ingest.columns import ColumnMap
 from lawfit.ingest.headers import PLAIN
 from lawfit.ingest.metrics import is_score, kind_of
+from lawfit.ingest.names import MULTIPLIERS
+from lawfit.ingest.numbers import MULTIPLE
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.questions import Choice, Question
+from lawfit.ingest.table import Cell
 from lawfit.ingest.view import View, median, pairs
 
 _HIGH_LOSS: Final = 15.0  # nats: guessing among three million tokens costs as much
@@ -37,7 +41,7 @@ def doubts(view: View, columns: ColumnMap, options: IngestOptions) -> list[Quest
     names = {name: view.table.columns[columns.places[name]] for name in numbers}
     found = _of_sizes(numbers, names, columns, options)
     if "lr" in numbers:
-        found += _of_rates(numbers["lr"], names["lr"], options)
+        found += _of_rates(numbers["lr"], view.cells(columns.places["lr"]), names["lr"], options)
     if "loss" in numbers and options.metric is None:
         found += _of_loss(view, columns, names["loss"], numbers)
     return found
@@ -86,7 +90,7 @@ def _likely_units(
     """Units in which the sizes would be ordinary ones."""
     given = {"params": median(params), "tokens": median(tokens) if tokens else None}
     options = {name: [("", 1.0), *_PREFIXES.items()] if name in free else [("", 1.0)] for name in given}
-    found: list[tuple[int, float, Choice]] = []
+    found: list[tuple[int, float, float, Choice]] = []
     for first, n in options["params"]:
         for second, d in options["tokens"]:
             size = n * given["params"] if given["params"] is not None else 0.0
@@ -99,8 +103,8 @@ def _likely_units(
             odds = abs(math.log10(d * (given["tokens"] or 1.0) / size / _USUAL_TOKENS_EACH))
             units = (("params", first), ("tokens", second))
             said = tuple(("unit", f"{names[name]}={_times(columns, name, unit)}") for name, unit in units if unit)
-            found.append((len(said), odds, said))
-    return [said for _, _, said in sorted(found)[:_MOST_UNITS]]
+            found.append((len(said), odds, -size, said))
+    return [said for *_, said in sorted(found)[:_MOST_UNITS]]
 
 
 def _times(columns: ColumnMap, name: str, unit: str) -> str:
@@ -109,9 +113,12 @@ def _times(columns: ColumnMap, name: str, unit: str) -> str:
     return unit if before == 1 else f"{before * _PREFIXES[unit]:g}"
 
 
-def _of_rates(values: Sequence[float | None], name: str, options: IngestOptions) -> list[Question]:
+def _of_rates(
+    values: Sequence[float | None], cells: Sequence[Cell], name: str, options: IngestOptions
+) -> list[Question]:
     rates = sorted(value for value in values if value is not None)
-    if len(rates) < 2 or name in options.units:  # one row is no evidence
+    multiples = not MULTIPLIERS.isdisjoint(spellings(name))
+    if len(rates) < 2 or name in options.units or multiples:  # one row is no evidence
         return []
     low, high = rates[0], rates[-1]
     if high < 0:
@@ -119,6 +126,9 @@ def _of_rates(values: Sequence[float | None], name: str, options: IngestOptions)
         return [
             Question(found=asked, columns=(name,), choices=tuple((("unit", f"{name}={u}"),) for u in ("log10", "ln")))
         ]
+    if any(MULTIPLE.fullmatch(str(cell).strip()) for cell in cells):
+        asked = finding("ingest.rate_multiples", column=name, low=low, high=high)
+        return [Question(found=asked, columns=(name,), choices=((("unit", f"{name}=RATE"),),))]
     if median(rates) >= 1:
         asked = finding("ingest.high_rates", column=name, low=low, high=high)
         choices = tuple((("unit", f"{name}={unit}"),) for unit in ("RATE", "1e-3", "1"))

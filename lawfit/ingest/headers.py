@@ -17,9 +17,7 @@ _WORDS: Final = {
 }
 _COUNTS: Final = r"params|parameters|tokens|toks|samples|steps|seqs|sequences"
 _BRACKET: Final = re.compile(r"^(?P<bare>.+?)[\s_]*[\[(]\s*(?:in\s+)?(?P<unit>[^\])]+?)\s*[\])]\s*$")
-_TIMES: Final = re.compile(
-    r"^(?P<bare>.+?)[\s_]*(?:[x*×]|times|per)[\s_]*(?P<unit>1e-?\d+|10\^-?\d+|10+)$", re.IGNORECASE
-)
+_TIMES: Final = re.compile(r"^(?P<bare>.+?)[\s_]*(?:[x*×]|times)[\s_]*(?P<unit>1e-?\d+|10\^-?\d+|10+)$", re.IGNORECASE)
 _SPELT: Final = re.compile(
     r"^(?P<bare>.+?)[\s_.]+(?:in[\s_]+)?(?P<unit>thousands|millions?|billions?|trillions?|mln|mio)$", re.I
 )
@@ -98,7 +96,9 @@ def bare_names(column: str) -> list[tuple[str, Unit]]:
     if match := _BRACKET.match(name):
         word = re.sub(rf"\b(of|{_COUNTS})\b", "", match["unit"], flags=re.IGNORECASE).strip()
         if unit := _stated(word.lstrip("x×* ")):
-            return [(match["bare"], unit)]  # the bracket is a unit, so the whole is no name
+            counted = re.search(rf"\b({_COUNTS})\b", match["unit"], flags=re.IGNORECASE)
+            more = [(f"{match['bare']} {counted[1]}", unit)] if counted else []
+            return [*more, (match["bare"], unit)]  # the bracket is a unit, so the whole is no name
         found.append((match["bare"], PLAIN))
     for pattern, sure in ((_TIMES, True), (_SPELT, True), (_CAPITAL, True), (_SMALL, False)):
         if (match := pattern.match(name)) and (unit := _stated(match["unit"], sure=sure)):

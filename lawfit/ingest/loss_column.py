@@ -10,7 +10,7 @@ from lawfit.factors import normal, spellings
 from lawfit.findings import Finding, finding
 from lawfit.ingest.metrics import UNBOUNDED, data_of, kind_of
 from lawfit.ingest.names import LOSSES, is_smoothed_loss, is_training_loss, section
-from lawfit.ingest.questions import Question
+from lawfit.ingest.questions import Choice, Question
 from lawfit.ingest.view import View, differs
 
 _SMOOTHED_ENOUGH: Final = 0.9  # share of the rows with a raw loss that must have the smoothed one
@@ -21,7 +21,24 @@ _COMMON: Final = frozenset(
         *("val", "valid", "validation", "eval", "evaluation", "test", "dev", "heldout", "holdout", "train", "training"),
         *("final", "last", "loss", "lm", "metrics", "metric", "summary", "results", "cross", "entropy", "ce", "nll"),
         *("mean", "avg", "average", "macro", "micro", "overall", "total", "global", "bpb", "bpc", "ppl", "perplexity"),
-        *("mse", "error", "err", "rate", "accuracy", "acc", "score", "top1", "smooth", "smoothed", "ema", "set"),
+        *(
+            "wer",
+            "cer",
+            "mae",
+            "rmse",
+            "mse",
+            "error",
+            "err",
+            "rate",
+            "accuracy",
+            "acc",
+            "score",
+            "top1",
+            "smooth",
+            "smoothed",
+            "ema",
+            "set",
+        ),
         *("token", "tokens", "per", "nats", "bits", "byte", "value", "best", "min", "end", "step", "of", "run", "log"),
     }
 )
@@ -66,7 +83,7 @@ def _by_name(view: View, named: list[int]) -> LossChoice:
     """Among losses under known names: the smoothed one of the best data, else the first name of `LOSSES`."""
     columns = view.table.columns
     ranked = sorted(
-        (data_of(columns[place]) == "training", LOSSES.index(form), place)
+        (data_of(columns[place]) == "training", LOSSES.index(form), data_of(columns[place]) != "validation", place)
         for place in named
         for form in spellings(columns[place])[:2]
         if form in LOSSES
@@ -79,7 +96,10 @@ def _by_name(view: View, named: list[int]) -> LossChoice:
     if not smoothed:
         if raw is None:
             return LossChoice(place=None)
-        others = list(dict.fromkeys(columns[place] for _, _, place in ranked[1:] if place != raw))
+        alike = [place for *rank, place in ranked[1:] if rank == [*ranked[0][:-1]] and place != raw]
+        if asked := _which(view, raw, alike):
+            return LossChoice(place=raw, questions=(asked,))
+        others = list(dict.fromkeys(columns[place] for *_, place in ranked[1:] if place != raw))
         said = (finding("ingest.loss_is", column=columns[raw], others=others),) if others else ()
         return LossChoice(place=raw, notes=said)
     best = max(smoothed, key=view.filled)
@@ -111,12 +131,8 @@ def _loose(view: View, free: list[int]) -> LossChoice:
         return _objective(view, free)
     found.sort()
     rank, place = found[0]
-    alike = [other for r, other in found[1:] if r == rank and differs(view.numbers(place), view.numbers(other), 1e-6)]
-    names = [columns[place], *(columns[other] for other in alike)]
-    if alike:
-        choices = tuple((("map", f"{name}=loss"),) for name in names)
-        asked = finding("ingest.two_columns", columns=names, field="loss")
-        return LossChoice(place=place, questions=(Question(found=asked, columns=tuple(names), choices=choices),))
+    if ask := _which(view, place, [other for r, other in found[1:] if r == rank]):
+        return LossChoice(place=place, questions=(ask,))
     others = [columns[other] for _, other in found[1:]]
     notes = (finding("ingest.loss_is", column=columns[place], others=others),) if others else ()
     strange = [word for word in _own_words(columns[place]) if word not in _COMMON]
@@ -126,6 +142,17 @@ def _loose(view: View, free: list[int]) -> LossChoice:
         ask = Question(found=asked, columns=(columns[place],), choices=choices, safe=0, assumed=True)
         return LossChoice(place=place, notes=notes, questions=(ask,))
     return LossChoice(place=place, notes=notes)
+
+
+def _which(view: View, place: int, alike: list[int]) -> Question | None:
+    """Which of several losses that nothing parts, where they hold other numbers."""
+    others = [other for other in alike if differs(view.numbers(place), view.numbers(other), 1e-6)]
+    if not others:
+        return None
+    names = [view.table.columns[each] for each in (place, *others)]
+    choices = tuple((("map", f"{name}=loss"),) for name in names)
+    found = finding("ingest.two_columns", columns=names, field="loss")
+    return Question(found=found, columns=tuple(names), choices=choices)
 
 
 def _rank(column: str, kind: str) -> tuple[int, int, int, int]:
@@ -155,6 +182,10 @@ def _unbounded(column: str) -> Question:
 def _objective(view: View, free: list[int]) -> LossChoice:
     """`value` of a study, or `objective` of a search: a result whose name does not say what it measures."""
     columns = view.table.columns
+    names = [normal(column) for column in columns]
+    if {"n", "d", "l"} <= set(names) and (place := names.index("l")) in free and view.holds_numbers(place):
+        asked = finding("ingest.n_d_l", column=columns[place])
+        return _taken(place, asked, columns[place], ((("map", f"{columns[place]}=loss"),),))
     for place in free:
         named = normal(columns[place]).removeprefix("values_") in (
             "value",
@@ -168,6 +199,10 @@ def _objective(view: View, free: list[int]) -> LossChoice:
             choices = tuple(
                 (("map", f"{columns[place]}=loss"), ("metric", kind)) for kind in ("nats", "error", "score")
             )
-            ask = Question(found=asked, columns=(columns[place],), choices=choices, safe=0, assumed=True)
-            return LossChoice(place=place, questions=(ask,))
+            return _taken(place, asked, columns[place], choices)
     return LossChoice(place=None)
+
+
+def _taken(place: int, asked: Finding, column: str, choices: tuple[Choice, ...]) -> LossChoice:
+    ask = Question(found=asked, columns=(column,), choices=choices, safe=0, assumed=True)
+    return LossChoice(place=place, questions=(ask,))

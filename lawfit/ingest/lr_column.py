@@ -19,6 +19,7 @@ _ENOUGH: Final = 2  # rows, for their numbers to tell one column from another
 _MINIMA: Final = frozenset(
     {"min_lr", "lr_min", "final_lr", "end_lr", "min_learning_rate", "final_learning_rate", "eta_min", "lr_final"}
 )
+_BASES: Final = frozenset({"base", "mup"})
 _PEAKS: Final = frozenset({"peak", "max", "maximum"})
 
 
@@ -78,12 +79,24 @@ def _votes(view: View, one: Candidate, other: Candidate) -> list[tuple[int, str]
     order = {"config": 0, "": 1, "result": 2}
     if "result" in places and places[0] != places[1]:
         votes.append((0 if order[places[0]] < order[places[1]] else 1, "config"))
+    bases = [not _BASES.isdisjoint(normal(name).split("_")) for name in both]
+    if bases[0] != bases[1]:  # of muP, or for another batch: which is meant, the numbers do not say
+        return [(0 if bases[0] else 1, "base"), (1 if bases[0] else 0, "not_base")]
     peaks = [not _PEAKS.isdisjoint(normal(name).split("_")) for name in both]
     if peaks[0] != peaks[1]:
         votes.append((0 if peaks[0] else 1, "peak"))
     if not votes and places[0] != places[1]:
         votes.append((0 if order[places[0]] < order[places[1]] else 1, "config"))
     return votes
+
+
+def base_rate(view: View, candidate: Candidate) -> Question | None:
+    """Whether the only column of learning rates is a base rate, of muP or for another batch."""
+    name = view.table.columns[candidate.place]
+    if not candidate.unit.plain or _BASES.isdisjoint(normal(name).split("_")):
+        return None
+    choices = ((("map", f"{name}=lr"),), (("unit", f"{name}=FACTOR"),), (("set", "lr=RATE"),))
+    return Question(found=finding("ingest.base_rate", column=name), columns=(name,), choices=choices)
 
 
 def looks_decayed(view: View, candidate: Candidate) -> Question | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -10,9 +11,10 @@ from lawfit.factors import is_shape, normal, spellings
 from lawfit.findings import Finding, finding
 from lawfit.ingest.metrics import kind_of
 from lawfit.ingest.names import LOSSES, NAMES, PER_DEVICE, is_smoothed_loss
-from lawfit.ingest.numbers import is_number
+from lawfit.ingest.numbers import is_missing, is_number
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.questions import Choice, Question
+from lawfit.ingest.sizes import families_of
 from lawfit.ingest.table import Table
 from lawfit.ingest.view import View
 
@@ -62,6 +64,8 @@ def missing_question(view: View, places: Mapping[str, int], kind: str, options: 
         hints = _hints(view, places)
         found = finding("ingest.missing_columns", file=view.table.name, missing=missing, hints=hints, **shown)
         choices: list[Choice] = [(("map", "COLUMN=FIELD"),), (("set", "FIELD=VALUE"),)]
+        if "params" in missing:
+            choices += [(("size-from", family),) for family in families_of(view.table)]
         if set(missing) <= {"lr", "batch"}:
             choices.append((("kind", "losses"),))
         return Question(found=found, choices=tuple(choices))
@@ -94,6 +98,8 @@ def _hints(view: View, places: Mapping[str, int]) -> list[Finding]:
     empty = [c for place, c in enumerate(columns) if not view.filled(place) and (is_smoothed_loss(c) or _is_known(c))]
     if empty:
         hints.append(finding("ingest.empty_columns", columns=empty))
+    if "params" not in places:
+        hints += [finding("ingest.sizes_in", column=column, size=size) for column, size in _sizes_in(view, places)[:1]]
     if "params" not in places and (shape := _shape_of(view)):
         hints.append(finding("ingest.shape_is_no_count", columns=shape))
     if "loss" not in places and (scores := [column for column in columns if kind_of(column) in ("score", "unbounded")]):
@@ -101,6 +107,16 @@ def _hints(view: View, places: Mapping[str, int]) -> list[Finding]:
     if "step" in normals:
         hints.append(finding("ingest.looks_like_a_curve"))
     return hints
+
+
+def _sizes_in(view: View, places: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Columns of which every cell is such as 20M, and the first of them."""
+    found = []
+    for place, column in enumerate(view.table.columns):
+        texts = [str(cell).strip() for cell in view.cells(place) if not is_missing(cell)]
+        if texts and place not in places.values() and all(re.fullmatch(r"[0-9.]+\s?[kKmMbB]", text) for text in texts):
+            found.append((column, texts[0]))
+    return found
 
 
 def _is_known(column: str) -> bool:

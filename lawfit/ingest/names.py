@@ -15,7 +15,18 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
     "lr": (
         *("peak_lr", "peak_learning_rate", "lr_peak", "learning_rate_peak", "max_lr", "max_learning_rate", "lr_max"),
         *("learning_rate", "lr", "optimizer_lr", "optimizer_learning_rate", "optim_lr", "optim_learning_rate"),
-        *("optimizer_peak_lr", "base_lr", "base_learning_rate", "eta", "lrate", "l_rate", "learn_rate", "step_size"),
+        *(
+            "optimizer_peak_lr",
+            "base_lr",
+            "base_learning_rate",
+            "eta",
+            "lrate",
+            "mup_base_lr",
+            "mup_lr",
+            "l_rate",
+            "learn_rate",
+            "step_size",
+        ),
         *("optimizer_args_lr", "optimizer_params_lr", "adam_lr", "adamw_lr", "lr_value", "initial_lr", "lr_init"),
     ),
     "params": (
@@ -150,6 +161,14 @@ PER_DEVICE: Final = frozenset(NAMES["micro_batch"])
 # What a unit of data is called where it is no token.
 DATA_UNITS: Final = {"samples": "samples", "examples": "samples", "images": "images"}
 
+# Multiples of a rate that stands elsewhere.
+MULTIPLIERS: Final = frozenset(
+    {
+        *("lr_multiplier", "lr_mult", "lr_scale", "lr_factor", "rel_lr", "relative_lr", "lr_rel", "lr_multiple"),
+        *("learning_rate_multiplier", "learning_rate_scale", "lr_times", "lr_ratio"),
+    }
+)
+
 # Names that say which of two columns of one field was counted and which was planned.
 COUNTED: Final = frozenset({"counted", "count", "actual", "measured", "total", "seen", "exact"})
 PLANNED: Final = frozenset({"planned", "plan", "nominal", "target", "budget", "label", "approx", "intended"})
@@ -195,6 +214,7 @@ def is_smoothed_loss(name: str) -> bool:
 _OVER_WHAT: Final = frozenset({"global", "rank", "ranks", "dp", "macro", "micro", "tasks", "domains", "datasets"})
 _LAST: Final = re.compile(r"last_?[0-9]+|(mean|avg)_last|last_mean")
 
+_OWNERS: Final = {form: name for name, forms in NAMES.items() for form in forms}
 _TAIL_FIELDS: Final = frozenset(NAMES) - {
     "batch_unstated",
     "batch_sequences",
@@ -208,7 +228,9 @@ _PLANNED_LAST: Final = 1000  # behind every name that says nothing of a plan
 
 def rank_of(bare: str, name: str) -> tuple[int, int] | None:
     """Place of a name in the list of a field, and how literally it stands there; None where it does not."""
-    forms = spellings(bare)
+    parts = re.split(r"[./:|]", bare.strip())
+    forms = [*spellings(bare)]
+    forms[-1:-1] = [normal("_".join(parts[at:])) for at in range(1, len(parts) - 1)]
     tracked = normal(TRACKERS.sub("", bare.strip(), count=1))  # `params.batch_size` is no last part of a path
     for literal, form in enumerate(forms):
         last_part_only = literal == len(forms) - 1 and literal > 0
@@ -216,6 +238,8 @@ def rank_of(bare: str, name: str) -> tuple[int, int] | None:
             continue
         if form in NAMES[name]:
             return NAMES[name].index(form), literal
+        if form in _OWNERS:  # training.batch.tokens is the batch, whatever its last part
+            return None
         words = form.split("_")
         if name in ("params", "tokens", "steps") and not PLANNED.isdisjoint(words):
             rest = "_".join(word for word in words if word not in PLANNED)

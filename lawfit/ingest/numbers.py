@@ -19,10 +19,11 @@ _PLAIN: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+
 _NOT_FINITE: Final = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 _THOUSANDS: Final = re.compile(r"[+-]?[0-9]{1,3}(?:[,' \u00a0\u202f_][0-9]{3})+(?:\.[0-9]+)?")
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?[0-9]+,[0-9]+(?:[eE][+-]?[0-9]+)?")
-_GROUPED: Final = re.compile(
+GROUPED: Final = re.compile(
     r"[+-]?[1-9][0-9]{0,2}(?:([,.' \u00a0\u202f_])[0-9]{3})(?:\1[0-9]{3})+"
 )  # two groups or more
 _ONE_GROUP: Final = re.compile(r"[+-]?[1-9][0-9]{0,2}[,' \u00a0\u202f_][0-9]{3}")
+MULTIPLE: Final = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)[xX×]")  # of another rate: 0.25x
 _QUANTITY: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s?[kKmMbBgGtT]")
 _LARGEST_INTEGER: Final = 2**63 - 1  # what SQL holds
 
@@ -51,7 +52,7 @@ def read_otherwise(text: str, *, count: bool) -> float | None:
     has separators. In a column of counts, ``20M`` has a unit and ``1,200`` is no fraction.
     """
     text = text.strip()
-    if _GROUPED.fullmatch(text) or (count and _ONE_GROUP.fullmatch(text)):
+    if GROUPED.fullmatch(text) or (count and _ONE_GROUP.fullmatch(text)):
         return float(re.sub(r"[^0-9+-]", "", text))
     if _DECIMAL_COMMA.fullmatch(text) and not _ONE_GROUP.fullmatch(text) and not count:
         return float(text.replace(",", "."))

@@ -74,6 +74,11 @@ class IngestOptions:
             except ValueError as error:
                 raise ValueError(f"{name} is set to no number: {error}") from None
 
+    @property
+    def held(self) -> tuple[str, ...]:
+        """Columns whose level a recipe holds: those that split, and those of which one level is read."""
+        return tuple(dict.fromkeys((*self.split, *self.only)))
+
     def unit(self, column: str) -> Unit | None:
         """The unit that was stated for a column."""
         return unit_of(self.units[column]) if column in self.units else None

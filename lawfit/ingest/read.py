@@ -17,6 +17,7 @@ from lawfit.ingest.columns import CONVENTION_BY_ROW, ColumnMap, Recognised, reco
 from lawfit.ingest.doubts import doubts
 from lawfit.ingest.formats import read_table
 from lawfit.ingest.losses import as_losses, with_stand_ins
+from lawfit.ingest.numbers import is_number
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.questions import doubted, with_safe_answers
 from lawfit.ingest.rows import SPLIT, Reading, RowError, RowReader
@@ -158,8 +159,10 @@ def _only(table: Table, options: IngestOptions) -> tuple[Table, list[Found]]:
 
 def _unread(table: Table, columns: ColumnMap, options: IngestOptions) -> list[Found]:
     """Every column that nothing was read from, once."""
-    taken = set(columns.places.values())
-    names = [name for place, name in enumerate(table.columns) if place not in taken and name not in options.split]
+    taken = {place for place in columns.places.values() if place < len(table.columns)}
+    parts = {part for place in taken for part in table.columns[place].split(" x ")}  # of a batch that was multiplied
+    taken |= {place for place, name in enumerate(table.columns) if name in parts}
+    names = [name for place, name in enumerate(table.columns) if place not in taken and name not in options.held]
     view = View(table)
     kept = [name for name in names if name not in options.pool and view.filled(table.columns.index(name))]
     found: list[Found] = []
@@ -298,6 +301,8 @@ def _names(base: str, groups: Sequence[tuple[tuple[str, Any], ...]]) -> list[str
 def _part(field: str, value: Any) -> str:
     if value in ("", None):
         return f"unknown_{field.removeprefix(SPLIT)}"
+    if field.startswith(SPLIT) and is_number(value):
+        return slug(f"{field.removeprefix(SPLIT)}{value}")
     return f"seq{value}" if field == "seq_len" else slug(str(value))
 
 

@@ -91,7 +91,7 @@ class RowReader:
         self._names = table.columns
         self._options = options
         self._seq_len = options.seq_len or columns.seq_len
-        self._split = [(name, table.columns.index(name)) for name in options.split]
+        self._split = [(name, table.columns.index(name)) for name in options.held]
         self._done = None if table.exact else _done_place(table, columns)
         self._stated = {k: v.strip() for k, v in options.recipe_fields.items() if v.strip()}
         self._caches: dict[str, dict[Cell, Any]] = {field: {} for field in columns.places}

@@ -18,7 +18,17 @@ from lawfit.ingest.table import Cell, Table
 from lawfit.ingest.view import View
 from lawfit.units import parse_quantity
 
-_CONSTANTS: Final = ("lr", "params", "tokens", "batch_tokens", "batch_sequences", "seq_len", "steps", "weight_decay")
+_CONSTANTS: Final = (
+    "lr",
+    "params",
+    "tokens",
+    "batch_tokens",
+    "batch_sequences",
+    "seq_len",
+    "steps",
+    "weight_decay",
+    *FACTORS,
+)
 _WHOLE: Final = ("batch_tokens", "batch_sequences")
 
 Stated = Mapping[str, tuple[int, str]]  # field -> place, and where it comes from
@@ -37,7 +47,8 @@ def with_stated(table: Table, options: IngestOptions) -> tuple[Table, Stated]:
         if name not in _CONSTANTS:
             close = difflib.get_close_matches(name, _CONSTANTS, n=1)
             raise LogFormatError(finding("ingest.no_constant", name=name, close=close, fields=list(_CONSTANTS)))
-        added.append((name, f"{name} = {text}", "as you said", [parse_quantity(text)] * len(table.rows)))
+        if name not in FACTORS:
+            added.append((name, f"{name} = {text}", "as you said", [parse_quantity(text)] * len(table.rows)))
     if options.size_from is not None:
         named, cells = counted_params(table, options.size_from)
         added.append(("params", named, f"counted from the shape, as of {options.size_from}", cells))
@@ -57,16 +68,22 @@ def _product(table: Table, options: IngestOptions) -> tuple[str, list[Cell]] | N
     if any(rank_of(column, name) is not None for column in table.columns for name in _WHOLE):
         return None
     names: list[str] = []
+    stated = {name: float(parse_quantity(text)) for name, text in options.constants.items() if name in FACTORS}
     for name in FACTORS:
+        if name in stated:
+            continue
         found = [column for column, given in options.column_map.items() if given == name]
         found += [column for column in table.columns if rank_of(column, name) is not None]
         if not found:
             return None
         names.append(found[0])
-    if any((rank_of(column, "batch_unstated") or (9,))[0] in range(1, 6) for column in table.columns):
+    bare = [column for column in table.columns if options.column_map.get(column) != "micro_batch"]
+    if any((rank_of(column, "batch_unstated") or (9,))[0] in range(1, 6) for column in bare):
         return None  # a global, total or effective batch is there
     view = View(table)
-    columns = [view.numbers(table.columns.index(name)) for name in names]
+    columns: list[list[float | None]] = [view.numbers(table.columns.index(name)) for name in names]
+    columns += [[value] * len(table.rows) for value in stated.values()]
+    names += [f"{value:g}" for value in stated.values()]
     cells: list[Cell] = [
         None if any(value is None for value in values) else math.prod(value for value in values if value is not None)
         for values in zip(*columns, strict=True)

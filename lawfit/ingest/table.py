@@ -29,6 +29,7 @@ class Table:
     places: Mapping[int, tuple[str, int]] = field(default_factory=dict)  # file and line of rows from several files
     curves: tuple[Curve, ...] = ()
     exact: bool = False  # see records.Sweep
+    decimal_commas: bool = False  # semicolons part the cells, as where commas are decimal
 
     def place(self, line: int) -> tuple[str, int]:
         """File and line of a row."""

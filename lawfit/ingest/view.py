@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from lawfit.ingest.headers import Unit
-from lawfit.ingest.numbers import is_missing, is_number, number, read_otherwise
+from lawfit.ingest.numbers import GROUPED, MULTIPLE, is_missing, is_number, number, read_otherwise
 from lawfit.ingest.table import Cell, Table
 
 _SAME: Final = 1e-9
@@ -18,6 +18,7 @@ class View:
 
     def __init__(self, table: Table) -> None:
         self.table = table
+        self._commas = has_decimal_commas(table)
         self._numbers: dict[int, list[float | None]] = {}
         self._filled: dict[int, int] = {}
 
@@ -34,7 +35,7 @@ class View:
     def numbers(self, place: int, unit: Unit | None = None) -> list[float | None]:
         """One column as finite numbers in the unit that is meant; None where a cell holds none."""
         if place not in self._numbers:
-            self._numbers[place] = [_number(cell) for cell in self.cells(place)]
+            self._numbers[place] = [_number(cell, self._commas) for cell in self.cells(place)]
         plain = self._numbers[place]
         if unit is None or unit.plain:
             return plain
@@ -49,17 +50,28 @@ class View:
         return any(value is not None for value in self.numbers(place))
 
 
-def _number(cell: Cell) -> float | None:
+def _number(cell: Cell, commas: bool) -> float | None:
     if is_number(cell):
         value = number(cell)
-    else:
-        found = read_otherwise(cell, count=True) if isinstance(cell, str) else None
-        if found is None:
-            found = read_otherwise(cell, count=False) if isinstance(cell, str) else None
-        if found is None:
-            return None
-        value = found
-    return value if math.isfinite(value) else None
+        return value if math.isfinite(value) else None
+    if not isinstance(cell, str):
+        return None
+    if commas and is_number(text := cell.strip().replace(",", ".", 1)):
+        return number(text)
+    if MULTIPLE.fullmatch(cell.strip()):
+        return float(cell.strip()[:-1])
+    found = read_otherwise(cell, count=True)
+    return read_otherwise(cell, count=False) if found is None else found
+
+
+def has_decimal_commas(table: Table) -> bool:
+    """Whether commas in the numbers of a table are decimal: some can be nothing else, or semicolons part the cells."""
+    texts = {cell for _, cells in table.rows for cell in cells if isinstance(cell, str) and "," in cell}
+    if any(GROUPED.fullmatch(text.strip()) for text in texts):
+        return False
+    return bool(texts) and (
+        table.decimal_commas or any(read_otherwise(text, count=False) is not None for text in texts)
+    )
 
 
 def median(values: Sequence[float]) -> float:

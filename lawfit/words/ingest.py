@@ -20,6 +20,8 @@ _VOTES: Final = {
     "varies": "it alone varies between runs",
     "config": "it stands among what was configured",
     "peak": "its name says peak",
+    "base": "it is a base rate, which is what muP carries over",
+    "not_base": "it is the rate that the run was set to",
     "name": "its name is the more usual one",
 }
 _SIGNS: Final = {
@@ -29,7 +31,12 @@ _SIGNS: Final = {
     "minimum": "is the lowest rate of the schedule in every row",
     "constant": "is {low:lr} in every row beside a column of schedules",
 }
-_PLACEHOLDERS: Final = ("COLUMN", "FIELD", "VALUE", "RATE", "T")
+_TURNED: Final = {
+    "perplexity": "the logarithm of '{column}', a perplexity: nats per token",
+    "score": "1 - '{column}', a score of which higher is better",
+    "percent_score": "1 - '{column}' / 100, a score of which higher is better",
+}
+_PLACEHOLDERS: Final = ("COLUMN", "FIELD", "VALUE", "RATE", "FACTOR", "T")
 
 
 def flags(choice: Sequence[Mapping[str, str]]) -> str:
@@ -145,6 +152,12 @@ WORDS: Final[Mapping[str, Sentence]] = {
         "'{column}' may be what a schedule had come down to, not the peak: it {sign_said}; is it the configured rate?",
         sign_said=lambda of: _SIGNS[of["sign"]],
     ),
+    "base_rate": "'{column}' is a base rate: is it the learning rate itself (in muP it is what carries over), or is it "
+    "multiplied by a factor?",
+    "rate_multiples": "'{column}' holds multiples ({low:g} to {high:g}) of a learning rate that it does not say",
+    "accumulated": "'{column}' stands beside '{accumulation}' ({factor:g}): is it the batch of a step, or one part?",
+    "sizes_in": "'{column}' holds sizes such as {size} (--map '{column}=params')",
+    "n_d_l": "'{column}' is taken as the loss, as it stands beside N and D",
     "active_params": "params is '{column}', the active ones: '{other}' counts experts that do not work on a token "
     "(--map '{other}=params' to take that)",
     "loss_is": _loss_is,
@@ -170,7 +183,7 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "read_as": lambda of: say(
         "{count:count cell} of '{column}': '{text}' is read as {number:.10g}, first at line {line}", of
     ),
-    "metric_turned": "'{column}' is {said}",
+    "metric_turned": named("the loss is {turned}", turned=lambda of: _TURNED[of["kind"]]),
     "odd_sizes": _odd_sizes,
     "negative_rates": "'{column}' holds {low:g} to {high:g}: are they logarithms of learning rates?",
     "high_rates": "'{column}' holds {low:g} to {high:g}, and few peak learning rates are 1 or more: are they multiples "

@@ -66,6 +66,7 @@ class Delimited:
             rows=tuple(rows),
             rejections=tuple(lines.rejections),
             notes=tuple(notes),
+            decimal_commas=delimiter == ";",
         )
 
 
@@ -73,6 +74,13 @@ def said_of_titles(titles: Sequence[str], blank: int) -> list[str]:
     """What was passed over above the header, and between the rows."""
     said = [f"above the header stands: {'; '.join(titles)}"] if titles else []
     return [*said, *([f"{counted(blank, 'blank row')} passed over"] if blank else [])]
+
+
+def _cells(text: str, delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader([text], delimiter=delimiter), [])
+    except csv.Error:
+        return text.split(delimiter)
 
 
 def header_place(rows: Sequence[Sequence[str]]) -> int:
@@ -95,7 +103,7 @@ def _header(lines: TextLines, delimiters: Sequence[str], path: Path) -> tuple[li
     if not first:
         raise LogFormatError(f"{path} is empty")
     delimiter = max(delimiters, key=lambda each: max(text.count(each) for _, text in first))
-    place = header_place([text.split(delimiter) for _, text in first])
+    place = header_place([_cells(text, delimiter) for _, text in first])
     lines.put_back([(number, text) for number, text in taken if number > first[place][0]])
     return [text.strip(blank) for _, text in first[:place]], *first[place]
 
