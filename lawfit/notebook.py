@@ -270,6 +270,7 @@ def observe(
         seq_len=seq_len,
         batch_unit=batch_unit,
         recipe_fields=dict(recipe_fields or {}),
+        kind="runs",
     )
     for option, value in answers:
         options = options.answered(option, value)

@@ -33,7 +33,11 @@ def made_plain(table: Table, columns: ColumnMap) -> tuple[Table, list[Found]]:
             said[place] = _Said()
             to_loss = columns.metric.to_loss if name == "loss" and columns.metric.said else None
             turned[place] = _turner(name, columns.units.get(name, PLAIN), said[place], commas, to_loss)
-    rows = tuple(_row(row, turned) for row in table.rows)
+    turned = {place: turn for place, turn in turned.items() if _turns(table, place, turn)}
+    said = {place: said[place] for place in turned}
+    for each in said.values():
+        each.count = 0
+    rows = tuple(_row(row, turned) for row in table.rows) if turned else table.rows
     notes: list[Found] = [
         finding(
             "ingest.read_as",
@@ -49,6 +53,11 @@ def made_plain(table: Table, columns: ColumnMap) -> tuple[Table, list[Found]]:
     if columns.metric.said:
         notes.append(finding("ingest.metric_turned", column=columns.loss_column, kind=columns.metric.kind))
     return dataclasses.replace(table, rows=rows), notes
+
+
+def _turns(table: Table, place: int, turn: Callable[[Cell, int], Cell]) -> bool:
+    """Whether some cell of a column is not plain; each text is looked at once."""
+    return any(turn(cell, 0) is not cell for cell in {cells[place] for _, cells in table.rows})
 
 
 def _row(row: Row, turned: dict[int, Callable[[Cell, int], Cell]]) -> Row:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 from lawfit.factors import is_factor, is_record, normal, spellings
@@ -200,6 +201,7 @@ def _question(
     return Question(found=found, columns=tuple(names), choices=tuple(choices), safe=0)
 
 
+@lru_cache(maxsize=1 << 16, typed=True)
 def _text(cell: Cell) -> str:
     if is_missing(cell):
         return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -126,13 +125,6 @@ def counted_params(table: Table, family: str) -> tuple[str, list[Cell]]:
             raise LogFormatError(finding("ingest.no_size", file=table.name, why=str(error))) from None
         cells.append(getattr(size, kind))
     return f"{kind} params of the shape", cells
-
-
-def shape_of_config(text: str) -> dict[str, float]:
-    """The shape in a model's `config.json`."""
-    config = json.loads(text)
-    row = Table(name="config.json", format="json", columns=tuple(config), rows=((1, tuple(config.values())),))
-    return {name: float(config[row.columns[place]]) for name, place in shape_columns(row).items()}
 
 
 def _yes(cell: Cell) -> float:

@@ -29,13 +29,18 @@ class View:
     def filled(self, place: int) -> int:
         """How many rows say something."""
         if place not in self._filled:
-            self._filled[place] = sum(not is_missing(cells[place]) for _, cells in self.table.rows)
+            empty = {cell for cell in set(self.cells(place)) if is_missing(cell)}
+            self._filled[place] = sum(cell not in empty for cell in self.cells(place))
         return self._filled[place]
 
     def numbers(self, place: int, unit: Unit | None = None) -> list[float | None]:
         """One column as finite numbers in the unit that is meant; None where a cell holds none."""
         if place not in self._numbers:
-            self._numbers[place] = [_number(cell, self._commas) for cell in self.cells(place)]
+            cells = self.cells(place)
+            texts = {cell: _number(cell, self._commas) for cell in set(cells) if isinstance(cell, str)}
+            self._numbers[place] = [
+                texts[cell] if isinstance(cell, str) else _number(cell, self._commas) for cell in cells
+            ]
         plain = self._numbers[place]
         if unit is None or unit.plain:
             return plain

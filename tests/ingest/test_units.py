@@ -9,7 +9,7 @@ import pytest
 
 from lawfit.errors import LogFormatError
 from lawfit.ingest.headers import bare_names
-from lawfit.ingest.sizes import model_size, shape_of_config
+from lawfit.ingest.sizes import model_size
 from tests.ingest.tables import csv_text, read, rows, runs, write_csv
 
 
@@ -119,10 +119,6 @@ class TestModelSize:
         size = model_size("mixtral", {**shape, "experts": 8, "chosen": 2})
         assert size.total == 46_702_792_704
         assert size.active == pytest.approx(12.88e9, rel=1e-3)
-
-    def test_a_config(self) -> None:
-        text = '{"n_embd": 768, "n_layer": 12, "vocab_size": 50257, "n_positions": 1024, "n_head": 12}'
-        assert model_size("gpt", shape_of_config(text)).total == 124_439_808
 
     def test_from_the_columns_of_a_table(self, tmp_path: Path) -> None:
         shape = {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 4, "num_attention_heads": 4}

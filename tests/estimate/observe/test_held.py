@@ -500,7 +500,8 @@ class TestRealTables:
 
     def test_four_designs_of_one_total_size_are_no_seeds(self, shared_data: Path) -> None:
         """c09: the name stands for the numbers that go with it."""
-        runs = case(shared_data, "c09_sparse_designs_share_total_params.csv", batch_unit="sequences")
+        options: dict[str, Any] = {"batch_unit": "sequences", "column_map": {"N": "params"}}
+        runs = case(shared_data, "c09_sparse_designs_share_total_params.csv", **options)
         (setting,) = hold_settings(runs).settings
         assert setting.name == "moe_name"
         assert {"topk", "num_experts", "Na"} == set(setting.also)
