@@ -310,5 +310,5 @@ def _show_rejections(report: IngestReport) -> None:
 
 
 def _kind_of(reason: str) -> str:
-    """A reason less what it quotes and counts, so that rows with the same fault are one line."""
-    return re.sub(r"'[^']*'|[0-9][0-9.,e+-]*", "*", reason)
+    """A reason less the numbers that it quotes and counts, so that rows with the same fault are one line."""
+    return re.sub(r"'[^']*[0-9][^']*'|[0-9][0-9.,e+-]*", "*", reason)

@@ -119,7 +119,8 @@ class _Recogniser:
         if kind == "runs" and (lr := self.places.get("lr")) is not None and self.evidence["lr"] != "as you said":
             candidate = lr_column.Candidate(place=lr, rank=(0, 0), unit=self.units.get("lr", PLAIN))
             asked = lr_column.base_rate(self.view, candidate) or lr_column.looks_decayed(self.view, candidate)
-            self.questions += [asked] if asked and "ingest.which_lr" not in self._codes() else []
+            clear = self._codes().isdisjoint(("ingest.which_lr", "ingest.lr_by_its_words"))
+            self.questions += [asked] if asked and clear else []
         unbounded = "ingest.unbounded_score" in self._codes()
         known = {**self.places, **({"loss": -1} if unbounded else {})}
         self.questions += [ask for ask in [missing_question(self.view, known, kind, self.options)] if ask]
@@ -224,6 +225,7 @@ class _Recogniser:
         if not found:
             if name == "lr":
                 self._take_multiples()
+                self._take_loose_rate()
             return
         if name == "lr":
             best, notes, questions = lr_column.choose(self.view, found)
@@ -261,6 +263,19 @@ class _Recogniser:
                 choices = ((("map", f"{column}=lr"), ("unit", f"{column}=RATE")),)
                 self.questions.append(Question(found=asked, columns=(column,), choices=choices))
             return
+
+    def _take_loose_rate(self) -> None:
+        """A column that has the words of a learning rate: somebody logged one, so there is one."""
+        if "lr" in self.places:
+            return
+        free = [place for place in range(len(self.table.columns)) if place not in self.kept_out]
+        loose = [p for p in free if lr_column.may_be_rate(self.table.columns[p]) and self.view.holds_numbers(p)]
+        if loose and self.options.kind is None:
+            names = [self.table.columns[place] for place in loose]
+            self._take("lr", loose[0], "")
+            asked = finding("ingest.lr_by_its_words", columns=names)
+            choices = (*((("map", f"{name}=lr"),) for name in names), (("kind", "losses"),))
+            self.questions.append(Question(found=asked, columns=tuple(names), choices=choices))
 
     def _active_first(self, found: list[lr_column.Candidate]) -> list[lr_column.Candidate]:
         """Experts that do not work on a token cost nothing: of two counts that differ, the active one sizes a run."""

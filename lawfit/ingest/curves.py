@@ -71,8 +71,10 @@ def has_rows_of_curves(table: Table, columns: CurveColumns) -> bool:
     One row alone is a curve where its step is no length that a run was set to.
     """
     runs = [str(cells[columns.run]).strip() for _, cells in table.rows]
-    if len(set(runs)) < len(runs):
-        return True
+    at = columns.step if columns.step is not None else columns.tokens
+    assert at is not None
+    if len({(run, cells[at]) for run, (_, cells) in zip(runs, table.rows, strict=True)}) > len(set(runs)):
+        return True  # a run that stands at several steps; seeds under one name stand at the same
     rated = not {normal(column) for column in table.columns}.isdisjoint(NAMES["lr"])
     return len(runs) == 1 and not rated
 

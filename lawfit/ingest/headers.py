@@ -99,7 +99,8 @@ def bare_names(column: str) -> list[tuple[str, Unit]]:
             counted = re.search(rf"\b({_COUNTS})\b", match["unit"], flags=re.IGNORECASE)
             more = [(f"{match['bare']} {counted[1]}", unit)] if counted else []
             return [*more, (match["bare"], unit)]  # the bracket is a unit, so the whole is no name
-        found.append((match["bare"], PLAIN))
+        if not _LOG.match(name):  # lr (log10) is no lr
+            found.append((match["bare"], PLAIN))
     for pattern, sure in ((_TIMES, True), (_SPELT, True), (_CAPITAL, True), (_SMALL, False)):
         if (match := pattern.match(name)) and (unit := _stated(match["unit"], sure=sure)):
             found.append((match["bare"], unit))

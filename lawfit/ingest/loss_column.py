@@ -14,7 +14,7 @@ from lawfit.ingest.questions import Choice, Question
 from lawfit.ingest.view import View, differs
 
 _SMOOTHED_ENOUGH: Final = 0.9  # share of the rows with a raw loss that must have the smoothed one
-_KIND_ORDER: Final = ("nats", "bits_per_byte", "perplexity", "squared_error", "error", "score")
+_KIND_ORDER: Final = ("nats", "bits", "bits_per_byte", "perplexity", "squared_error", "error", "score")
 _OVER_ALL: Final = frozenset({"macro", "micro", "mean", "avg", "average", "overall", "total", "all", "combined"})
 _COMMON: Final = frozenset(
     {

@@ -19,6 +19,25 @@ _ENOUGH: Final = 2  # rows, for their numbers to tell one column from another
 _MINIMA: Final = frozenset(
     {"min_lr", "lr_min", "final_lr", "end_lr", "min_learning_rate", "final_learning_rate", "eta_min", "lr_final"}
 )
+_OF_SCHEDULES: Final = frozenset(
+    {
+        *(
+            "min",
+            "minimum",
+            "final",
+            "end",
+            "warmup",
+            "decay",
+            "schedule",
+            "scheduler",
+            "ratio",
+            "steps",
+            "step",
+            "floor",
+        ),
+        *("type", "style", "name", "shape", "fraction", "cooldown", "text", "label", "rule", "law", "optimal", "best"),
+    }
+)
 _BASES: Final = frozenset({"base", "mup"})
 _PEAKS: Final = frozenset({"peak", "max", "maximum"})
 
@@ -88,6 +107,13 @@ def _votes(view: View, one: Candidate, other: Candidate) -> list[tuple[int, str]
     if not votes and places[0] != places[1]:
         votes.append((0 if order[places[0]] < order[places[1]] else 1, "config"))
     return votes
+
+
+def may_be_rate(column: str) -> bool:
+    """Whether a name has the words of a learning rate, and none of what else is said of one."""
+    words = normal(column).split("_")
+    rate = "lr" in words or "learning_rate" in normal(column)
+    return rate and _OF_SCHEDULES.isdisjoint(words)
 
 
 def base_rate(view: View, candidate: Candidate) -> Question | None:

@@ -30,6 +30,12 @@ METRICS: Final[Mapping[str, Metric]] = {
     found.kind: found
     for found in (
         Metric(kind="nats", loss_kind=""),
+        Metric(
+            kind="bits",
+            loss_kind="nats per token",
+            said="times ln 2",
+            to_loss=lambda bits: bits * math.log(2),
+        ),
         Metric(kind="bits_per_byte", loss_kind="bits per byte"),
         Metric(
             kind="perplexity",
@@ -62,6 +68,7 @@ _UNBOUNDED: Final = frozenset(
 )
 _KINDS: Final = (
     ("bits_per_byte", re.compile(r"(^|_)(bpb|bpc|bits?_per_(byte|char|character))(_|$)")),
+    ("bits", re.compile(r"(^|_)(bits?|bpt)(_|$)")),
     ("perplexity", re.compile(r"(^|_)(ppl|perplexity|perplexities)(_|$)")),
     ("squared_error", re.compile(r"(^|_)(mse|squared_error|l2_loss|mean_squared)(_|$)")),
     ("nats", re.compile(r"(^|_)(loss|losses|nll|cross_entropy|crossentropy|xent|ce|lm_?loss|entropy)(_|$)")),

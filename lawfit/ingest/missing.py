@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from lawfit.errors import LogFormatError
@@ -20,6 +20,14 @@ from lawfit.ingest.view import View
 
 MOST_COLUMNS: Final = 40
 _LONGEST: Final = 60
+_MOST_LIKELY: Final = 4
+_WORDS_OF: Final = {
+    "params": {"params", "param", "parameters", "parameter", "nparams"},
+    "tokens": {"tokens", "token", "toks", "ntokens"},
+    "batch": {"batch", "batchsize", "bs", "bsz"},
+    "loss": {"loss", "nll", "entropy"},
+}
+_FIELD_OF: Final = {"batch": "batch_tokens"}
 _LARGE: Final = 1e5  # a count of parameters or tokens
 
 
@@ -63,7 +71,8 @@ def missing_question(view: View, places: Mapping[str, int], kind: str, options: 
         shown = {"columns": columns[:MOST_COLUMNS], "more": max(0, len(columns) - MOST_COLUMNS)}
         hints = _hints(view, places)
         found = finding("ingest.missing_columns", file=view.table.name, missing=missing, hints=hints, **shown)
-        choices: list[Choice] = [(("map", "COLUMN=FIELD"),), (("set", "FIELD=VALUE"),)]
+        choices: list[Choice] = [(("map", f"{column}={name}"),) for name, column in _likely(view, places, missing)]
+        choices += [(("map", "COLUMN=FIELD"),), (("set", "FIELD=VALUE"),)]
         if "params" in missing:
             choices += [(("size-from", family),) for family in families_of(view.table)]
         if set(missing) <= {"lr", "batch"}:
@@ -107,6 +116,18 @@ def _hints(view: View, places: Mapping[str, int]) -> list[Finding]:
     if "step" in normals:
         hints.append(finding("ingest.looks_like_a_curve"))
     return hints
+
+
+def _likely(view: View, places: Mapping[str, int], missing: Sequence[str]) -> list[tuple[str, str]]:
+    """Field and column, for columns whose words are those of a field that lacks."""
+    found = []
+    for place, column in enumerate(view.table.columns):
+        if place in places.values() or normal(column) in PER_DEVICE or not view.holds_numbers(place):
+            continue
+        words = set(normal(column).split("_"))
+        fields = [name for name in missing if not words.isdisjoint(_WORDS_OF.get(name, ()))]
+        found += [(_FIELD_OF.get(name, name), column) for name in fields]
+    return found[:_MOST_LIKELY]
 
 
 def _sizes_in(view: View, places: Mapping[str, int]) -> list[tuple[str, str]]:

@@ -32,6 +32,7 @@ _SIGNS: Final = {
     "constant": "is {low:lr} in every row beside a column of schedules",
 }
 _TURNED: Final = {
+    "bits": "'{column}' times ln 2, in nats per token",
     "perplexity": "the logarithm of '{column}', a perplexity: nats per token",
     "score": "1 - '{column}', a score of which higher is better",
     "percent_score": "1 - '{column}' / 100, a score of which higher is better",
@@ -155,6 +156,9 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "base_rate": "'{column}' is a base rate: is it the learning rate itself (in muP it is what carries over), or is it "
     "multiplied by a factor?",
     "rate_multiples": "'{column}' holds multiples ({low:g} to {high:g}) of a learning rate that it does not say",
+    "lr_by_its_words": lambda of: (
+        f"{_names(of['columns'])} may hold learning rates: is one of them the configured peak?"
+    ),
     "accumulated": "'{column}' stands beside '{accumulation}' ({factor:g}): is it the batch of a step, or one part?",
     "sizes_in": "'{column}' holds sizes such as {size} (--map '{column}=params')",
     "n_d_l": "'{column}' is taken as the loss, as it stands beside N and D",

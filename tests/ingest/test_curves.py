@@ -25,6 +25,14 @@ def sweep(store: Store, tmp_path: Path) -> str:
     return store.recipe().key
 
 
+def test_runs_under_one_name_are_no_curve(store: Store, tmp_path: Path) -> None:
+    """Seeds stand at the same number of steps; a curve moves on."""
+    header = "run_name,lr,batch_size,seq_len,steps,params,seed,val_loss"
+    lines = [f"a,{rate},64,512,3000,1e7,{seed},{3 + seed / 100}" for rate in (0.001, 0.002) for seed in (0, 1)]
+    (tmp_path / "s.csv").write_text("\n".join([header.replace("params", "model_params"), *lines]))
+    assert pipeline.ingest(store, tmp_path / "s.csv").of == "runs"
+
+
 def test_points_go_to_their_runs_once(store: Store, sweep: str, tmp_path: Path) -> None:
     table = points({}, {"step": 3, "grad_norm": 0.5}, {"run_id": "r2"}, {"step": 2, "val_loss": 4.5})
     full = [

@@ -159,6 +159,10 @@ class TestLearningRate:
         found = read(path, column_map={name: "lr"}, units={name: "0.004"})
         assert [run.lr for run in runs(found)] == pytest.approx([0.002, 0.004, 0.008])
 
+    def test_one_under_a_name_that_is_not_known(self, path: Path) -> None:
+        write_csv(path, grid(learning_rate="lr-AdamW/pg1"))
+        assert asked(path)["lr_by_its_words"]["columns"] == ["lr-AdamW/pg1"]
+
     def test_base_rates(self, path: Path) -> None:
         write_csv(path, grid(learning_rate="mup_base_lr"))
         assert "base_rate" in asked(path)
@@ -187,6 +191,7 @@ class TestLoss:
             ("val_accuracy", "0.6", 0.4, "1 - score"),
             ("val_accuracy", "60", 0.4, "1 - score"),
             ("val_bpb", "0.98", 0.98, "bits per byte"),
+            ("val_bits_per_token", "4", 2.772588722239781, "nats per token"),
             ("val_mse", "0.03", 0.03, "mean squared error"),
             ("test_error", "0.2", 0.2, "error rate"),
         ],

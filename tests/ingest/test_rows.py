@@ -313,6 +313,14 @@ class TestRecipes:
         assert run.extra == {"width": 512, "beta2": 0.95, "commit": "39e56789", "hash": "007", "lr_text": "1e-3"}
 
 
+def test_a_run_that_stands_before_its_last_step_is_not_finished(path: Path) -> None:
+    found = read(
+        write_csv(path, rows(*({"n_tokens": ..., "max_steps": "3000", "step": at} for at in ("3000", "1200"))))
+    )
+    assert [run.steps for run in runs(found)] == [3000]
+    assert "the run stands at step 1200 of 3000" in only_rejection(found).reason
+
+
 def test_lrs_that_differ_in_print_stay_as_they_are(path: Path) -> None:
     found = read(write_csv(path, rows({"learning_rate": "0.00276"}, {"learning_rate": "0.002762"})))
     assert [run.lr for run in runs(found)] == [0.00276, 0.002762]
