@@ -19,6 +19,8 @@ from lawfit.errors import Doubted, LawfitError, NoRun
 from lawfit.units import PARAMS_CONVENTIONS, counted
 
 if TYPE_CHECKING:
+    from lawfit.ingest.options import IngestOptions
+    from lawfit.pipeline.ingesting import SourceRead
     from lawfit.records import IngestReport, Rejection
 
 REJECTIONS_SHOWN = 20
@@ -144,7 +146,7 @@ def ingest(
     """
     from lawfit.cli.questions import Doubts
     from lawfit.ingest.options import IngestOptions, read_mapping
-    from lawfit.pipeline.ingesting import read_source, store_source
+    from lawfit.pipeline.ingesting import store_source
 
     fields = {
         "optimizer": optimizer,
@@ -188,10 +190,10 @@ def ingest(
     while waiting:
         path, first = waiting.pop(0)
         try:
-            with progress(f"reading {path.name}", quiet=as_json):
-                read = doubts.settle(partial(read_source, path), options)
-                if not made and read.begins_a_store:
-                    store, made = open_store(ctx, database, create=True), True
+            read = doubts.settle(partial(_read, path, as_json), options)
+            if not made and read.begins_a_store:
+                store, made = open_store(ctx, database, create=True), True
+            with progress(f"storing {path.name}", quiet=as_json):
                 report = store_source(store, read)
         except LawfitError as error:
             if isinstance(error, NoRun) and first and len(files) > 1:
@@ -218,6 +220,13 @@ def ingest(
         note(_next({name: runs for name, runs in stored.items() if name in recipes}, several=len(stored) > 1))
     if code is not ExitCode.OK:
         raise typer.Exit(int(code))
+
+
+def _read(path: Path, quiet: bool, options: IngestOptions) -> SourceRead:
+    from lawfit.pipeline.ingesting import read_source
+
+    with progress(f"reading {path.name}", quiet=quiet):
+        return read_source(path, options)
 
 
 def _assignments(words: Sequence[str], option: str, example: str) -> dict[str, str]:

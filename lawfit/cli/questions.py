@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,7 +13,7 @@ import typer
 from lawfit.errors import Doubted
 from lawfit.findings import Finding
 from lawfit.words import tell
-from lawfit.words.ingest import flags
+from lawfit.words.ingest import PLACEHOLDERS, flags
 
 if TYPE_CHECKING:
     from lawfit.ingest.options import IngestOptions
@@ -55,14 +56,9 @@ class Doubts:
             for number, choice in enumerate(question["choices"], start=1):
                 safe = "  (safe)" if question["safe"] == number - 1 else ""
                 typer.echo(f"  {number}. {flags(choice)}{safe}", err=True)
-            text = typer.prompt("number, or OPTION VALUE", default=_default(question), err=True)
+            text = typer.prompt("number, or --option VALUE", default=_default(question), err=True)
             try:
-                given = [(each["option"], each["value"]) for each in question["choices"][int(text) - 1]]
-            except (ValueError, IndexError):
-                option, _, value = text.strip().removeprefix("--").partition(" ")
-                given = [(option, value.strip())]
-            try:
-                for option, value in given:
+                for option, value in _given(text, question["choices"]):
                     options = options.answered(option, value)
             except ValueError as error:
                 typer.echo(str(error), err=True)
@@ -75,6 +71,25 @@ class Doubts:
 
         if self._mapping is not None and self._options is not None:
             write_mapping(self._mapping, self._options, self._open)
+
+
+def _given(text: str, choices: Sequence[Sequence[Mapping[str, str]]]) -> list[tuple[str, str]]:
+    """The options that a number stands for, or that were typed.
+
+    Raises
+    ------
+    ValueError
+        Neither.
+    """
+    if text.strip().isdecimal() and 0 < int(text) <= len(choices):
+        chosen = [(each["option"], each["value"]) for each in choices[int(text) - 1]]
+        if not any(part in PLACEHOLDERS for _, value in chosen for part in value.split("=")):
+            return chosen
+        text = typer.prompt("with values in place of the capitals", err=True)
+    words = shlex.split(text)
+    if len(words) % 2 or not words:
+        raise ValueError(f"'{text}' is neither the number of a choice nor --option VALUE")
+    return [(option.removeprefix("--"), value) for option, value in zip(words[::2], words[1::2], strict=True)]
 
 
 def _default(question: Mapping[str, Any]) -> str:

@@ -37,7 +37,7 @@ _TURNED: Final = {
     "score": "1 - '{column}', a score of which higher is better",
     "percent_score": "1 - '{column}' / 100, a score of which higher is better",
 }
-_PLACEHOLDERS: Final = ("COLUMN", "FIELD", "VALUE", "RATE", "FACTOR", "T")
+PLACEHOLDERS: Final = ("COLUMN", "FIELD", "VALUE", "RATE", "FACTOR", "T")
 
 
 def flags(choice: Sequence[Mapping[str, str]]) -> str:
@@ -46,7 +46,7 @@ def flags(choice: Sequence[Mapping[str, str]]) -> str:
 
 
 def _typed(value: str) -> str:
-    return value if any(part in _PLACEHOLDERS for part in value.split("=")) else shlex.quote(value)
+    return value if any(part in PLACEHOLDERS for part in value.split("=")) else shlex.quote(value)
 
 
 def _asked(data: Mapping[str, Any]) -> str:
