@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lawfit.findings import Found, finding
-from lawfit.ingest.columns import COUNTS, NUMERIC, ColumnMap
+from lawfit.ingest.column_map import COUNTS, NUMERIC, ColumnMap
 from lawfit.ingest.headers import PLAIN, Unit
 from lawfit.ingest.numbers import MULTIPLE, CellError, is_missing, is_number, number, read_otherwise
 from lawfit.ingest.table import Cell, Row, Table

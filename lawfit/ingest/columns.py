@@ -5,16 +5,25 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 from lawfit.errors import LogFormatError
-from lawfit.factors import normal, spellings
+from lawfit.factors import spellings
 from lawfit.findings import Found, finding
 from lawfit.ingest import batch_column, loss_column, lr_column
+from lawfit.ingest.column_map import (
+    CONVENTION_BY_ROW,
+    COUNTS,
+    EXTRA,
+    FIELDS,
+    NUMERIC,
+    SHOWN_FIRST,
+    ColumnMap,
+    Recognised,
+    convention_of,
+)
 from lawfit.ingest.headers import PLAIN, Unit, bare_names, for_rates
-from lawfit.ingest.metrics import METRICS, UNBOUNDED, Metric, is_score, kind_of
+from lawfit.ingest.metrics import METRICS, UNBOUNDED, is_score, kind_of
 from lawfit.ingest.missing import missing_question, require_numbers
 from lawfit.ingest.names import MULTIPLIERS, NAMES, rank_of
 from lawfit.ingest.numbers import CellError, flag, is_missing, is_number, number
@@ -23,46 +32,6 @@ from lawfit.ingest.questions import Question, doubted
 from lawfit.ingest.stated import place_of, with_stated
 from lawfit.ingest.table import Table
 from lawfit.ingest.view import View, differs
-
-# What a column can be mapped to. "extra" keeps it beside the run without a meaning.
-FIELDS: Final = (*(name for name in NAMES if name != "batch_unstated"), "loss")
-EXTRA: Final = "extra"
-_SHOWN_FIRST: Final = ("lr", "batch_tokens", "batch_sequences", "params", "tokens", "loss")
-CONVENTION_BY_ROW: Final = "as each row says"
-
-COUNTS: Final = frozenset(
-    {
-        *("params", "tokens", "batch_tokens", "batch_sequences", "batch_unstated", "seq_len", "steps"),
-        *batch_column.FACTORS,
-    }
-)
-NUMERIC: Final = COUNTS | {"lr", "weight_decay", "loss"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class ColumnMap:
-    """Fields and the places of their columns."""
-
-    names: tuple[str, ...]  # of all columns
-    places: Mapping[str, int]  # field -> index in Table.columns
-    shown: Mapping[str, str]  # field -> column and what is known about it, for the user
-    notes: tuple[Found, ...]
-    params_convention: str  # as the column's name tells it; "" unknown
-    loss_column: str
-    units: Mapping[str, Unit] = field(default_factory=dict)  # field -> unit of its column, where it is no plain number
-    metric: Metric = METRICS["nats"]  # what the loss column holds
-    kind: str = "runs"  # or "losses": no learning rate was logged
-    data_unit: str = ""  # "samples", where tokens are none
-    seq_len: int | None = None  # where the numbers tell it
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recognised:
-    """What could be told of the columns, and what has to be asked. With questions, fields may lack."""
-
-    columns: ColumnMap
-    questions: tuple[Question, ...]
-    table: Table  # with the columns that were stated or multiplied
 
 
 def recognise(table: Table, options: IngestOptions) -> ColumnMap:
@@ -144,7 +113,7 @@ class _Recogniser:
 
     def _columns(self, kind: str) -> ColumnMap:
         convention = self._convention()
-        order = (*_SHOWN_FIRST, *(field for field in self.places if field not in _SHOWN_FIRST))
+        order = (*SHOWN_FIRST, *(field for field in self.places if field not in SHOWN_FIRST))
         hidden = set(batch_column.FACTORS)
         shown = {name: self._show(name, convention) for name in order if name in self.places and name not in hidden}
         if "tokens" not in self.places and kind == "runs":
@@ -279,7 +248,7 @@ class _Recogniser:
 
     def _active_first(self, found: list[lr_column.Candidate]) -> list[lr_column.Candidate]:
         """Experts that do not work on a token cost nothing: of two counts that differ, the active one sizes a run."""
-        active = [c for c in found if _convention_of(self.table.columns[c.place]) == "active"]
+        active = [c for c in found if convention_of(self.table.columns[c.place]) == "active"]
         if not active or found[0] in active:
             return found
         one, other = (self.view.numbers(c.place, c.unit) for c in (found[0], active[0]))
@@ -398,7 +367,7 @@ class _Recogniser:
     def _convention(self) -> str:
         if stated := self.options.recipe_fields.get("params_convention"):
             return stated
-        return _convention_of(self.table.columns[self.places["params"]]) if "params" in self.places else ""
+        return convention_of(self.table.columns[self.places["params"]]) if "params" in self.places else ""
 
     def _show(self, name: str, convention: str) -> str:
         known = [self.evidence[name]] if self.evidence[name] else []
@@ -429,13 +398,3 @@ class _Recogniser:
 
 
 _OF_BATCH: Final = frozenset({f"ingest.{code}" for code in ("batch_unit", "batch_below_sequence", "batch_too_many")})
-
-
-def _convention_of(column: str) -> str:
-    name = normal(column)
-    words = set(name.split("_"))
-    if not words.isdisjoint({"embedding", "embed", "nonembedding"}):
-        return "non_embedding"
-    if not words.isdisjoint({"active", "activated", "act"}) or spellings(column)[-1] in ("na", "n_a"):
-        return "active"
-    return "total" if "total" in words else ""

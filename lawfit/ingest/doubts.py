@@ -9,7 +9,7 @@ from typing import Final
 
 from lawfit.factors import spellings
 from lawfit.findings import finding
-from lawfit.ingest.columns import ColumnMap
+from lawfit.ingest.column_map import ColumnMap
 from lawfit.ingest.headers import PLAIN
 from lawfit.ingest.metrics import is_score, kind_of
 from lawfit.ingest.names import MULTIPLIERS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from lawfit.ingest.columns import ColumnMap
+from lawfit.ingest.column_map import ColumnMap
 from lawfit.ingest.table import Table
 from lawfit.records import LossSweep, SizedLoss, Sweep
 

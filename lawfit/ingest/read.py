@@ -7,16 +7,18 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from lawfit.errors import LogFormatError
-from lawfit.factors import is_factor, is_setting, same_level
+from lawfit.factors import is_setting, same_level
 from lawfit.findings import Found, finding
 from lawfit.ingest.cells import made_plain
-from lawfit.ingest.columns import CONVENTION_BY_ROW, ColumnMap, Recognised, recognise_all
+from lawfit.ingest.column_map import CONVENTION_BY_ROW, ColumnMap, Recognised
+from lawfit.ingest.columns import recognise_all
 from lawfit.ingest.doubts import doubts
 from lawfit.ingest.formats import read_table
 from lawfit.ingest.losses import as_losses, with_stand_ins
+from lawfit.ingest.notes import RARELY_SAID, RECIPE_TEXTS, notes_on, unread
 from lawfit.ingest.numbers import is_number
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.questions import doubted, with_safe_answers
@@ -26,18 +28,6 @@ from lawfit.ingest.stated import place_of
 from lawfit.ingest.table import Table
 from lawfit.ingest.view import View
 from lawfit.records import Curve, LossSweep, Recipe, Rejection, Run, RunStatus, Sweep, content_hash
-from lawfit.units import counted
-
-_RECIPE_TEXTS: Final = (
-    "optimizer",
-    "schedule",
-    "data",
-    "tokenizer",
-    "parametrization",
-    "params_convention",
-    "loss_kind",
-)
-_RARELY_SAID: Final = ("n_params_kind", "weight_decay_kind")  # empty is the usual, not the unknown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +93,14 @@ def interpret(table: Table, options: IngestOptions | None = None, *, whole_steps
     keyed = _with_keys(readings, plain, columns, rejections)
     sweeps = _sweeps(keyed, plain, columns, options)
     rejections.sort(key=lambda rejection: (rejection.file, rejection.line or 0))
-    said = [*table.notes, *notes, *columns.notes, *read_as, *_notes(keyed, sweeps, columns)]
-    said += [] if table.exact else _unread(table, columns, options)
+    said = [
+        *table.notes,
+        *notes,
+        *columns.notes,
+        *read_as,
+        *notes_on([reading for _, reading in keyed], sweeps, columns),
+    ]
+    said += [] if table.exact else unread(table, columns, options)
     if columns.kind == "losses":
         said.append(finding("ingest.losses_alone"))
     return Ingested(
@@ -155,22 +151,6 @@ def _only(table: Table, options: IngestOptions) -> tuple[Table, list[Found]]:
         notes.append(finding("ingest.only", column=column, level=level, left_out=len(table.rows) - len(rows)))
         table = dataclasses.replace(table, rows=rows)
     return table, notes
-
-
-def _unread(table: Table, columns: ColumnMap, options: IngestOptions) -> list[Found]:
-    """Every column that nothing was read from, once."""
-    taken = {place for place in columns.places.values() if place < len(table.columns)}
-    parts = {part for place in taken for part in table.columns[place].split(" x ")}  # of a batch that was multiplied
-    taken |= {place for place, name in enumerate(table.columns) if name in parts}
-    names = [name for place, name in enumerate(table.columns) if place not in taken and name not in options.held]
-    view = View(table)
-    kept = [name for name in names if name not in options.pool and view.filled(table.columns.index(name))]
-    found: list[Found] = []
-    if kept:
-        found.append(finding("ingest.unread", columns=kept))
-    if options.pool:
-        found.append(finding("ingest.pooled", columns=list(options.pool)))
-    return found
 
 
 def _readings(reader: RowReader, table: Table, rejections: list[Rejection]) -> list[Reading]:
@@ -266,20 +246,20 @@ def _run(key: str, reading: Reading, table: Table) -> Run:
 
 
 def _recipe(name: str, facts: Mapping[str, Any], columns: ColumnMap, options: IngestOptions) -> Recipe:
-    extra = {key: facts[key] for key in ("family", *_RARELY_SAID) if facts[key]}
+    extra = {key: facts[key] for key in ("family", *RARELY_SAID) if facts[key]}
     extra |= {key.removeprefix(SPLIT): facts[key] for key in facts if key.startswith(SPLIT) and facts[key]}
     if columns.data_unit:
         extra["data_unit"] = columns.data_unit
     facts = {**facts, "loss_kind": facts["loss_kind"] or columns.metric.loss_kind}
     stated = {
-        k: v.strip() for k, v in options.recipe_fields.items() if k not in (*_RECIPE_TEXTS, "family", *_RARELY_SAID)
+        k: v.strip() for k, v in options.recipe_fields.items() if k not in (*RECIPE_TEXTS, "family", *RARELY_SAID)
     }
     return Recipe(
         name=name,
         seq_len=facts["seq_len"],
         loss_column=columns.loss_column,
         extra={**extra, **{key: value for key, value in stated.items() if value}},
-        **{field: facts[field] for field in _RECIPE_TEXTS},
+        **{field: facts[field] for field in RECIPE_TEXTS},
     )
 
 
@@ -291,7 +271,7 @@ def _names(base: str, groups: Sequence[tuple[tuple[str, Any], ...]]) -> list[str
     differing = [field for field in tables[0] if len({facts[field] for facts in tables}) > 1]
     names: list[str] = []
     for facts in tables:
-        parts = [_part(field, facts[field]) for field in differing if facts[field] or field not in _RARELY_SAID]
+        parts = [_part(field, facts[field]) for field in differing if facts[field] or field not in RARELY_SAID]
         name = "-".join([base, *parts])
         copies = sum(known == name or known.startswith(f"{name}~") for known in names)
         names.append(f"{name}~{copies + 1}" if copies else name)
@@ -327,66 +307,6 @@ def _shown(columns: ColumnMap, sweeps: Sequence[Sweep]) -> dict[str, str]:
         if said and all(said):
             shown["params"] = shown["params"].replace(CONVENTION_BY_ROW, " or ".join(said))
     return shown
-
-
-def _notes(keyed: Sequence[tuple[str, Reading]], sweeps: Sequence[Sweep], columns: ColumnMap) -> list[str]:
-    notes: list[str] = []
-    readings = [reading for _, reading in keyed]
-    flagged = sum(reading.flagged for reading in readings)
-    not_finite = sum(r.status is RunStatus.DIVERGED for r in readings) - flagged
-    if flagged or not_finite:
-        ways = [f"{flagged} marked so in {_marks(columns)}"] if flagged else []
-        ways += [f"{not_finite} with a loss that is not finite"] if not_finite else []
-        notes.append(
-            f"{counted(flagged + not_finite, 'run')} diverged ({', '.join(ways)}): counted as such; what "
-            f"'{columns.loss_column}' says there is kept, but not used as a loss"
-        )
-    if disagree := [reading for reading in readings if reading.steps_disagree]:
-        first = disagree[0]
-        notes.append(
-            f"in {counted(len(disagree), 'row')} steps x batch is not tokens within 5 % (line {first.line}: "
-            f"{first.steps} x {first.batch_tokens:g} = {(first.steps or 0) * first.batch_tokens:.4g}, "
-            f"tokens {first.tokens:.4g}); is the unit of the batch right?"
-        )
-    if len(sweeps) > 1:
-        notes.append(f"the file holds {len(sweeps)} recipes, which are kept apart: a fit is made for each")
-    kinds = {s.recipe.extra["n_params_kind"] for s in sweeps if "n_params_kind" in s.recipe.extra}
-    if kinds:
-        notes.append(
-            f"which parameters '{', '.join(sorted(kinds))}' counts is no convention that lawfit knows: taken as unknown"
-        )
-    silent = [f for f in (*_RECIPE_TEXTS, "seq_len") if not any(getattr(s.recipe, f) for s in sweeps)]
-    if sweeps and silent:
-        notes.append(f"the file does not say: {', '.join(silent)} (allowed; but sweeps that differ there look alike)")
-    varying = _varying(sweeps)
-    if varying:
-        notes.append(
-            f"inside a recipe these settings vary too: {', '.join(varying)}; "
-            "a fit holds at one level of each, which lawfit fit --at NAME=VALUE chooses"
-        )
-    return notes
-
-
-def _marks(columns: ColumnMap) -> str:
-    return " or ".join(f"'{columns.names[columns.places[f]]}'" for f in ("diverged", "status") if f in columns.places)
-
-
-def _varying(sweeps: Sequence[Sweep]) -> list[str]:
-    """Choices other than learning rate, batch and shape that are not the same in all runs of one scale."""
-    varying: dict[str, None] = {}
-    shape = re.compile(
-        r"hidden_(size|dim)|d_model|d_ff|width|depth|n_?(layers?|heads?|embd|embed)|num_(layers|heads)|ffn_(size|dim)"
-    )
-    for sweep in sweeps:
-        settings = dict.fromkeys(name for run in sweep.runs for name in run.extra)
-        settings = {name: None for name in settings if is_factor(name) and not shape.fullmatch(name)}
-        seen: dict[tuple[float, float, str], set[str]] = {}
-        for run in sweep.runs:
-            stated = {name: run.extra.get(name) for name in settings}
-            for name, value in {**stated, "weight_decay": run.weight_decay}.items():
-                seen.setdefault((run.params, run.tokens, name), set()).add(str(value))
-        varying.update({name: None for (_, _, name), values in seen.items() if len(values) > 1})
-    return list(varying)
 
 
 __all__ = ["Ingested", "interpret", "read_file", "slug"]

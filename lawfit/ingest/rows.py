@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from lawfit.factors import normal
-from lawfit.ingest.columns import ColumnMap
+from lawfit.ingest.column_map import ColumnMap
 from lawfit.ingest.numbers import (
     CellError,
     flag,

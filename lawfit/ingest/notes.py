@@ -1,0 +1,104 @@
+"""What a reader of the report should know about the rows of a file, beside those that were refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from lawfit.factors import is_factor
+from lawfit.findings import Found, finding
+from lawfit.ingest.column_map import ColumnMap
+from lawfit.ingest.options import IngestOptions
+from lawfit.ingest.rows import Reading
+from lawfit.ingest.table import Table
+from lawfit.ingest.view import View
+from lawfit.records import RunStatus, Sweep
+from lawfit.units import counted
+
+RECIPE_TEXTS: Final = (
+    "optimizer",
+    "schedule",
+    "data",
+    "tokenizer",
+    "parametrization",
+    "params_convention",
+    "loss_kind",
+)
+RARELY_SAID: Final = ("n_params_kind", "weight_decay_kind")  # empty is the usual, not the unknown
+
+
+def notes_on(readings: Sequence[Reading], sweeps: Sequence[Sweep], columns: ColumnMap) -> list[str]:
+    """Runs that diverged, units that disagree, recipes and what is not said of them, settings that vary."""
+    notes: list[str] = []
+    flagged = sum(reading.flagged for reading in readings)
+    not_finite = sum(r.status is RunStatus.DIVERGED for r in readings) - flagged
+    if flagged or not_finite:
+        ways = [f"{flagged} marked so in {_marks(columns)}"] if flagged else []
+        ways += [f"{not_finite} with a loss that is not finite"] if not_finite else []
+        notes.append(
+            f"{counted(flagged + not_finite, 'run')} diverged ({', '.join(ways)}): counted as such; what "
+            f"'{columns.loss_column}' says there is kept, but not used as a loss"
+        )
+    if disagree := [reading for reading in readings if reading.steps_disagree]:
+        first = disagree[0]
+        notes.append(
+            f"in {counted(len(disagree), 'row')} steps x batch is not tokens within 5 % (line {first.line}: "
+            f"{first.steps} x {first.batch_tokens:g} = {(first.steps or 0) * first.batch_tokens:.4g}, "
+            f"tokens {first.tokens:.4g}); is the unit of the batch right?"
+        )
+    if len(sweeps) > 1:
+        notes.append(f"the file holds {len(sweeps)} recipes, which are kept apart: a fit is made for each")
+    kinds = {s.recipe.extra["n_params_kind"] for s in sweeps if "n_params_kind" in s.recipe.extra}
+    if kinds:
+        notes.append(
+            f"which parameters '{', '.join(sorted(kinds))}' counts is no convention that lawfit knows: taken as unknown"
+        )
+    silent = [f for f in (*RECIPE_TEXTS, "seq_len") if not any(getattr(s.recipe, f) for s in sweeps)]
+    if sweeps and silent:
+        notes.append(f"the file does not say: {', '.join(silent)} (allowed; but sweeps that differ there look alike)")
+    varying = _varying(sweeps)
+    if varying:
+        notes.append(
+            f"inside a recipe these settings vary too: {', '.join(varying)}; "
+            "a fit holds at one level of each, which lawfit fit --at NAME=VALUE chooses"
+        )
+    return notes
+
+
+def _marks(columns: ColumnMap) -> str:
+    return " or ".join(f"'{columns.names[columns.places[f]]}'" for f in ("diverged", "status") if f in columns.places)
+
+
+def _varying(sweeps: Sequence[Sweep]) -> list[str]:
+    """Choices other than learning rate, batch and shape that are not the same in all runs of one scale."""
+    varying: dict[str, None] = {}
+    shape = re.compile(
+        r"hidden_(size|dim)|d_model|d_ff|width|depth|n_?(layers?|heads?|embd|embed)|num_(layers|heads)|ffn_(size|dim)"
+    )
+    for sweep in sweeps:
+        settings = dict.fromkeys(name for run in sweep.runs for name in run.extra)
+        settings = {name: None for name in settings if is_factor(name) and not shape.fullmatch(name)}
+        seen: dict[tuple[float, float, str], set[str]] = {}
+        for run in sweep.runs:
+            stated = {name: run.extra.get(name) for name in settings}
+            for name, value in {**stated, "weight_decay": run.weight_decay}.items():
+                seen.setdefault((run.params, run.tokens, name), set()).add(str(value))
+        varying.update({name: None for (_, _, name), values in seen.items() if len(values) > 1})
+    return list(varying)
+
+
+def unread(table: Table, columns: ColumnMap, options: IngestOptions) -> list[Found]:
+    """Every column that nothing was read from, once."""
+    taken = {place for place in columns.places.values() if place < len(table.columns)}
+    parts = {part for place in taken for part in table.columns[place].split(" x ")}  # of a batch that was multiplied
+    taken |= {place for place, name in enumerate(table.columns) if name in parts}
+    names = [name for place, name in enumerate(table.columns) if place not in taken and name not in options.held]
+    view = View(table)
+    kept = [name for name in names if name not in options.pool and view.filled(table.columns.index(name))]
+    found: list[Found] = []
+    if kept:
+        found.append(finding("ingest.unread", columns=kept))
+    if options.pool:
+        found.append(finding("ingest.pooled", columns=list(options.pool)))
+    return found
