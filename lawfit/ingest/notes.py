@@ -9,6 +9,7 @@ from typing import Final
 from lawfit.factors import is_factor
 from lawfit.findings import Found, finding
 from lawfit.ingest.column_map import ColumnMap
+from lawfit.ingest.numbers import is_missing
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.rows import Reading
 from lawfit.ingest.table import Table
@@ -25,6 +26,7 @@ RECIPE_TEXTS: Final = (
     "params_convention",
     "loss_kind",
 )
+_STATED: Final = ("optimizer", "schedule", "data", "tokenizer", "parametrization", "params_convention")
 RARELY_SAID: Final = ("n_params_kind", "weight_decay_kind")  # empty is the usual, not the unknown
 
 
@@ -86,6 +88,21 @@ def _varying(sweeps: Sequence[Sweep]) -> list[str]:
                 seen.setdefault((run.params, run.tokens, name), set()).add(str(value))
         varying.update({name: None for (_, _, name), values in seen.items() if len(values) > 1})
     return list(varying)
+
+
+def partly_said(table: Table, columns: ColumnMap) -> list[Found]:
+    """Columns of a recipe that are empty in some rows and say one thing in all others: those rows are kept apart."""
+    found: list[Found] = []
+    for name in _STATED:
+        if name not in columns.places:
+            continue
+        cells = [cells[columns.places[name]] for _, cells in table.rows]
+        levels = {str(cell).strip() for cell in cells if not is_missing(cell)}
+        if len(levels) == 1 and (empty := sum(is_missing(cell) for cell in cells)):
+            column = table.columns[columns.places[name]]
+            option = name.replace("_", "-")
+            found.append(finding("ingest.partly_said", column=column, empty=empty, level=levels.pop(), option=option))
+    return found
 
 
 def unread(table: Table, columns: ColumnMap, options: IngestOptions) -> list[Found]:

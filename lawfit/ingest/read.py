@@ -18,7 +18,7 @@ from lawfit.ingest.columns import recognise_all
 from lawfit.ingest.doubts import doubts
 from lawfit.ingest.formats import read_table
 from lawfit.ingest.losses import as_losses, with_stand_ins
-from lawfit.ingest.notes import RARELY_SAID, RECIPE_TEXTS, notes_on, unread
+from lawfit.ingest.notes import RARELY_SAID, RECIPE_TEXTS, notes_on, partly_said, unread
 from lawfit.ingest.numbers import is_number
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.questions import doubted, with_safe_answers
@@ -100,7 +100,7 @@ def interpret(table: Table, options: IngestOptions | None = None, *, whole_steps
         *read_as,
         *notes_on([reading for _, reading in keyed], sweeps, columns),
     ]
-    said += [] if table.exact else unread(table, columns, options)
+    said += [] if table.exact else [*partly_said(table, columns), *unread(table, columns, options)]
     if columns.kind == "losses":
         said.append(finding("ingest.losses_alone"))
     return Ingested(

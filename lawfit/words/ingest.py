@@ -203,6 +203,11 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "only": "only rows with {column} {level} are read; {left_out:count row} left out, as you said",
     "losses_alone": "no learning rate was logged, so these rows are evidence for laws of the loss alone: there will be "
     "no law of the learning rate or the batch (--map COLUMN=lr, or --set lr=RATE, if there was one)",
+    "partly_said": lambda of: say(
+        "'{column}' is empty in {empty:count row}, which are kept apart from those with {level}; "
+        f"if they are the same, say --{of['option']} {shlex.quote(of['level'])}",
+        of,
+    ),
     "unread": "columns that nothing was read from: {columns:join , }",
     "pooled": "runs that differ in {columns:join , } are seeds of each other, as you said",
 }

@@ -357,14 +357,22 @@ class TestScores:
     """Of an accuracy, higher is better: it is never minimised silently."""
 
     @pytest.mark.parametrize(
-        "column", ["test_accuracy", "acc", "val/acc1", "eval.f1", "Score", "config.accuracy", "valAccuracy", "reward"]
+        "column", ["test_accuracy", "acc", "val/acc1", "eval.f1", "config.accuracy", "valAccuracy"]
     )
-    def test_a_score_is_not_taken_for_a_loss(self, column: str) -> None:
+    @pytest.mark.parametrize("mapped", [False, True], ids=["by its name", "mapped"])
+    def test_one_with_bounds_is_turned_into_a_loss(self, column: str, mapped: bool) -> None:
         frame = pd.DataFrame({"lr": [0.1], "params": [1e6], "tokens": [1e8], "batch_tokens": [1e4], column: [0.9]})
-        with pytest.raises(LogFormatError, match=f"'{column}' is a score, .*1 - {column}"):
-            lawfit.observe(frame)
-        with pytest.raises(LogFormatError, match=f"'{column}' is a score by its name"):
-            lawfit.observe(frame, column_map={column: "loss"})
+        sweep = lawfit.observe(frame, column_map={column: "loss"} if mapped else None)
+        assert sweep.runs[0].loss == pytest.approx(0.1)
+        assert sweep.recipe.loss_kind == "1 - score"
+        assert f"the loss is 1 - '{column}', a score of which higher is better" in sweep.notes
+
+    @pytest.mark.parametrize("column", ["Score", "reward", "mean_return", "eval/psnr"])
+    @pytest.mark.parametrize("mapped", [False, True], ids=["by its name", "mapped"])
+    def test_one_without_bounds_is_refused(self, column: str, mapped: bool) -> None:
+        frame = pd.DataFrame({"lr": [0.1], "params": [1e6], "tokens": [1e8], "batch_tokens": [1e4], column: [0.9]})
+        with pytest.raises(LogFormatError, match=f"'{column}' is a score by its name, .* no upper bound"):
+            lawfit.observe(frame, column_map={column: "loss"} if mapped else None)
 
     @pytest.mark.parametrize("column", ["error", "accuracy_loss", "top1_error", "err", "objective"])
     def test_what_is_lower_the_better_can_be_mapped(self, column: str) -> None:
@@ -375,16 +383,14 @@ class TestScores:
     def test_the_sweeps_scored_by_accuracy(
         self, name: str, shared_data: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        path = str(shared_data / "cases" / name)
-        mapped = ["--map", "samples_seen=tokens", "--batch-unit", "tokens", "--map", "test_accuracy=loss"]
-        code, document = printed(capsys, "--database", ":memory:", "ingest", path, *mapped)
-        assert code == ExitCode.FAILED
-        said = document["error"]["message"]
-        assert "'test_accuracy' is a score by its name, of which higher is better" in said
-        with pytest.raises(LogFormatError) as error:
-            lawfit.observe(
-                pd.read_csv(path),
-                column_map={"samples_seen": "tokens", "test_accuracy": "loss"},
-                batch_unit="tokens",
-            )
-        assert str(error.value).split(": ", 1)[1] == said.split(": ", 1)[1]
+        path = shared_data / "cases" / name
+        accuracy = pd.read_csv(path)["test_accuracy"]
+        wanted = (1 - accuracy / (100 if accuracy.max() > 1 else 1)).tolist()
+        code, document = printed(capsys, "--database", ":memory:", "ingest", str(path))
+        assert code == ExitCode.OK
+        said = document["files"][0]["notes"]
+        assert any("a score of which higher is better" in note for note in said)
+        sweep = lawfit.observe(pd.read_csv(path))
+        assert [run.loss for run in sweep.runs] == pytest.approx(wanted)
+        assert sweep.runs[min(range(len(wanted)), key=wanted.__getitem__)].lr == 0.2
+        assert [note for note in sweep.notes if note in said] == list(sweep.notes)  # all interfaces say the same

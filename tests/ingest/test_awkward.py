@@ -1,0 +1,258 @@
+"""Spreadsheets as newcomers have them: read right and said, or asked about; the truth behind all is one sweep."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from lawfit.errors import Doubted
+from lawfit.ingest import IngestOptions, read_file
+
+SCALES: Final = ((2e7, 4e8), (6e7, 1.2e9), (1.2e8, 2.4e9))
+RATES: Final = (1e-3, 2e-3, 4e-3, 8e-3)
+BATCH: Final = 131072
+
+
+def loss_of(n: float, d: float, lr: float) -> float:
+    return round(1.7 + 400 / n**0.34 + 400 / d**0.28 + 0.05 * math.log(lr / 0.003) ** 2, 4)
+
+
+TRUTH: Final = [(n, d, lr, loss_of(n, d, lr)) for n, d in SCALES for lr in RATES]
+Row = Mapping[str, Any]
+
+
+def comma(value: float) -> str:
+    return f"{value:g}".replace(".", ",")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """One way of writing the sweep down."""
+
+    row: Callable[[float, float, float, float], Row]
+    asked: str = ""  # the only code of question
+    answers: Mapping[str, Any] | None = None  # with which it is read
+    delimiter: str = ","
+    above: str = ""
+    exact: bool = True  # the losses come back to four digits
+
+
+SHEETS: Final[Mapping[str, Sheet]] = {
+    "German, millions and billions": Sheet(
+        row=lambda n, d, lr, y: {
+            "N [M]": comma(n / 1e6),
+            "D [B]": comma(d / 1e9),
+            "lr x1000": comma(lr * 1e3),
+            "Batch (tokens)": BATCH,
+            "val loss": f"{y:.3f}".replace(".", ","),
+        },
+        delimiter=";",
+        exact=False,
+    ),
+    "titles, units in cells": Sheet(
+        row=lambda n, d, lr, y: {
+            "Params": f"{n / 1e6:g}M",
+            "Tokens": f"{d / 1e9:g}B",
+            "Batch tokens": "131,072",
+            "Learning rate": lr,
+            "Final loss": y,
+        },
+        above="Sweeps of the spring,,,,\n\n",
+    ),
+    "thousands": Sheet(
+        row=lambda n, d, lr, y: {
+            "params": f"{n:,.0f}",
+            "tokens": f"{d:,.0f}",
+            "batch_tokens": f"{BATCH:,}",
+            "lr": lr,
+            "loss": y,
+        }
+    ),
+    "powers of ten": Sheet(
+        row=lambda n, d, lr, y: {
+            "params": n,
+            "tokens": d,
+            "batch_tokens": BATCH,
+            "log10(lr)": round(math.log10(lr), 9),
+            "loss": y,
+        }
+    ),
+    "logarithms of some base": Sheet(
+        row=lambda n, d, lr, y: {
+            "params": n,
+            "tokens": d,
+            "batch_tokens": BATCH,
+            "log_lr": round(math.log10(lr), 9),
+            "loss": y,
+        },
+        asked="unit_hinted",
+        answers={"units": {"log_lr": "log10"}},
+    ),
+    "multiples": Sheet(
+        row=lambda n, d, lr, y: {"params": n, "tokens": d, "batch_tokens": BATCH, "lr": f"{lr / 2e-3:g}x", "loss": y},
+        asked="rate_multiples",
+        answers={"units": {"lr": "0.002"}},
+    ),
+    "muP, base rate and rate": Sheet(
+        row=lambda n, d, lr, y: {
+            "params": n,
+            "tokens": d,
+            "batch_tokens": BATCH,
+            "use_mup": True,
+            "base_lr": lr,
+            "lr": lr * 1e3 / n**0.5,
+            "loss": y,
+        },
+        asked="which_lr",
+        answers={"column_map": {"base_lr": "lr"}},
+    ),
+    "perplexity": Sheet(
+        row=lambda n, d, lr, y: {
+            "params": n,
+            "tokens": d,
+            "batch_tokens": BATCH,
+            "lr": lr,
+            "val_ppl": math.exp(y),
+        }
+    ),
+    "perplexity called loss": Sheet(
+        row=lambda n, d, lr, y: {"params": n, "tokens": d, "batch_tokens": BATCH, "lr": lr, "loss": math.exp(y)},
+        asked="high_loss",
+        answers={"metric": "perplexity"},
+    ),
+    "an accuracy first": Sheet(
+        row=lambda n, d, lr, y: {
+            "accuracy": 1 / y,
+            "train/loss": y - 0.1,
+            "params": n,
+            "tokens": d,
+            "batch_tokens": BATCH,
+            "lr": lr,
+            "eval/loss": y,
+        }
+    ),
+    "a tracker's table": Sheet(
+        row=lambda n, d, lr, y: {
+            "State": "finished",
+            "summary.lr": 1e-5,
+            "summary.train_loss": y - 0.2,
+            "summary.val_loss": y,
+            "config.optimizer.lr": lr,
+            "config.model.n_params": n,
+            "config/data/tokens": d,
+            "config.batch_tokens": BATCH,
+        }
+    ),
+    "hparams": Sheet(
+        row=lambda n, d, lr, y: {
+            "hparams/lr": lr,
+            "hparams/num_params": n,
+            "hparams/tokens": d,
+            "hparams/batch_tokens": BATCH,
+            "metrics/eval_loss": y,
+        }
+    ),
+    "parts of a batch": Sheet(
+        row=lambda n, d, lr, y: {
+            "params": n,
+            "tokens": d,
+            "micro_batch_size": 8,
+            "gradient_accumulation_steps": 2,
+            "world_size": 4,
+            "seq_len": 2048,
+            "lr": lr,
+            "loss": y,
+        }
+    ),
+    "accumulated": Sheet(
+        row=lambda n, d, lr, y: {
+            "params": n,
+            "tokens": d,
+            "batch_size": 16,
+            "gradient_accumulation_steps": 4,
+            "seq_len": 2048,
+            "lr": lr,
+            "loss": y,
+        },
+        asked="accumulated",
+        answers={"column_map": {"batch_size": "micro_batch"}, "constants": {"devices": "1"}},
+    ),
+    "numbers in millions and billions": Sheet(
+        row=lambda n, d, lr, y: {"params": n / 1e6, "tokens": d / 1e9, "batch_tokens": BATCH, "lr": lr, "loss": y},
+        asked="odd_sizes",
+        answers={"units": {"params": "M", "tokens": "B"}},
+    ),
+    "model sizes as names": Sheet(
+        row=lambda n, d, lr, y: {
+            "model": f"{n / 1e6:g}M",
+            "# tokens": d,
+            "Global batch size (tokens)": BATCH,
+            "Peak LR": f"{lr:.0e}",
+            "Val. loss (nats)": y,
+        },
+        asked="missing_columns",
+        answers={"column_map": {"model": "params"}},
+    ),
+    "no batch": Sheet(
+        row=lambda n, d, lr, y: {"N": n, "D": d, "lr": lr, "loss": y},
+        asked="missing_columns",
+        answers={"constants": {"batch_tokens": "131072"}},
+    ),
+    "rates under a name of their own": Sheet(
+        row=lambda n, d, lr, y: {"params": n, "tokens": d, "batch_tokens": BATCH, "lr-AdamW/pg1": lr, "val_loss": y},
+        asked="lr_by_its_words",
+        answers={"column_map": {"lr-AdamW/pg1": "lr"}},
+    ),
+}  # fmt: skip
+
+
+def written(sheet: Sheet, path: Path) -> Path:
+    rows = [sheet.row(*run) for run in TRUTH]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        file.write(sheet.above)
+        writer = csv.DictWriter(file, list(rows[0]), delimiter=sheet.delimiter)
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+@pytest.mark.parametrize("name", SHEETS)
+def test_is_asked_or_read_right(name: str, tmp_path: Path) -> None:
+    sheet = SHEETS[name]
+    path = written(sheet, tmp_path / "sheet.csv")
+    if sheet.asked:
+        with pytest.raises(Doubted) as doubted:
+            read_file(path)
+        assert {question["code"] for question in doubted.value.questions} == {f"ingest.{sheet.asked}"}
+    found = read_file(path, IngestOptions(**(sheet.answers or {})))
+    runs = [run for sweep in found.sweeps for run in sweep.runs]
+    assert len(found.sweeps) == 1
+    assert [(run.params, run.tokens, run.batch_tokens) for run in runs] == [(n, d, BATCH) for n, d, *_ in TRUTH]
+    assert [run.lr for run in runs] == pytest.approx([lr for *_, lr, _ in TRUTH], rel=1e-6)
+    digits = 5e-4 if not sheet.exact else 1e-9
+    assert [run.loss for run in runs] == pytest.approx([y for *_, y in TRUTH], abs=digits)
+
+
+def test_nested_objects(tmp_path: Path) -> None:
+    lines = [
+        {"model": {"width": 256, "n_params": n}, "optimizer": {"lr": lr}, "results": {"val": {"loss": y}},
+         "training": {"tokens": d, "batch": {"tokens": BATCH}}}
+        for n, d, lr, y in TRUTH
+    ]  # fmt: skip
+    (tmp_path / "s.json").write_text(json.dumps(lines, indent=1))
+    (sweep,) = read_file(tmp_path / "s.json").sweeps
+    assert [(run.params, run.tokens, run.lr, run.loss) for run in sweep.runs] == TRUTH
+
+
+def test_parameters_tokens_and_loss_alone(tmp_path: Path) -> None:
+    path = tmp_path / "sizes.csv"
+    path.write_text("N,D,L\n" + "".join(f"{n},{d},{loss_of(n, d, 0.003)}\n" for n, d in SCALES))
+    (sweep,) = read_file(path).losses
+    assert [(row.params, row.tokens) for row in sweep.rows] == list(SCALES)
