@@ -31,7 +31,7 @@ from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.questions import Question, doubted
 from lawfit.ingest.stated import place_of, with_stated
 from lawfit.ingest.table import Table
-from lawfit.ingest.view import View, differs
+from lawfit.ingest.view import View, differs, median, pairs
 
 
 def recognise(table: Table, options: IngestOptions) -> ColumnMap:
@@ -360,9 +360,19 @@ class _Recogniser:
             words = ("log10", "ln") if unit.power_of else (unit.word, "1")
             values = self.view.values(self.places[name])
             low, high = (values[0], values[-1]) if values else (None, None)
-            asked = finding("ingest.unit_hinted", column=column, low=low, high=high, unit=unit.as_written, field=name)
+            shown = {"column": column, "low": low, "high": high, "unit": unit.as_written, "field": name}
+            asked = finding("ingest.unit_hinted", **shown, each=self._tokens_each(name))
             choices = tuple((("unit", f"{column}={word}"),) for word in words)
             self.questions.append(Question(found=asked, columns=(column,), choices=choices, safe=0))
+
+    def _tokens_each(self, plain: str) -> float | None:
+        """Tokens per parameter in the median row, were the numbers of one field plain."""
+        if plain not in ("params", "tokens") or not {"params", "tokens"} <= self.places.keys():
+            return None
+        units = {name: PLAIN if name == plain else self.units.get(name, PLAIN) for name in ("params", "tokens")}
+        params, tokens = (self.view.numbers(self.places[name], unit) for name, unit in units.items())
+        each = sorted(d / n for n, d in pairs(params, tokens) if n > 0)
+        return median(each) if each else None
 
     def _convention(self) -> str:
         if stated := self.options.recipe_fields.get("params_convention"):

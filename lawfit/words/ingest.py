@@ -183,7 +183,10 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "product_is_sequences": "'{column}' x steps x sequence length are the tokens in every row: it counts sequences",
     "product_is_length": "'{column}' is taken as sequences of {seq_len} tokens: tokens / (steps x batch) in every row",
     "unit_is": "'{column}' is read {unit}",
-    "unit_hinted": "'{column}' ({low:g} to {high:g}): is it {unit}?",
+    "unit_hinted": named(
+        "'{column}' ({low:g} to {high:g}): is it {unit}?{plainly}",
+        plainly=lambda of: " Plain numbers would be {each:q} tokens per parameter" if of["each"] else "",
+    ),
     "read_as": lambda of: say(
         "{count:count cell} of '{column}': '{text}' is read as {number:.10g}, first at line {line}", of
     ),
