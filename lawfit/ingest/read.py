@@ -282,7 +282,7 @@ def _part(field: str, value: Any) -> str:
     if value in ("", None):
         return f"unknown_{field.removeprefix(SPLIT)}"
     if field.startswith(SPLIT) and is_number(value):
-        return slug(f"{field.removeprefix(SPLIT)}{value}")
+        return slug(f"{field.removeprefix(SPLIT)}-{value}")
     return f"seq{value}" if field == "seq_len" else slug(str(value))
 
 
