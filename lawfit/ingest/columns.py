@@ -83,7 +83,7 @@ class _Recogniser:
         self._settle_batch()
         self._take_loss()
         self._settle_run_id()
-        require_numbers(self.table)
+        require_numbers(self.view)
         kind = self._kind()
         if kind == "runs" and (lr := self.places.get("lr")) is not None and self.evidence["lr"] != "as you said":
             candidate = lr_column.Candidate(place=lr, rank=(0, 0), unit=self.units.get("lr", PLAIN))

@@ -11,11 +11,10 @@ from lawfit.factors import is_shape, normal, spellings
 from lawfit.findings import Finding, finding
 from lawfit.ingest.metrics import kind_of
 from lawfit.ingest.names import LOSSES, NAMES, PER_DEVICE, is_smoothed_loss
-from lawfit.ingest.numbers import is_missing, is_number
+from lawfit.ingest.numbers import is_missing
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.questions import Choice, Question
 from lawfit.ingest.sizes import families_of
-from lawfit.ingest.table import Table
 from lawfit.ingest.view import View
 
 MOST_COLUMNS: Final = 40
@@ -31,7 +30,7 @@ _FIELD_OF: Final = {"batch": "batch_tokens"}
 _LARGE: Final = 1e5  # a count of parameters or tokens
 
 
-def require_numbers(table: Table) -> None:
+def require_numbers(view: View) -> None:
     """Refuse what holds no number at all.
 
     Raises
@@ -39,7 +38,8 @@ def require_numbers(table: Table) -> None:
     LogFormatError
         It does not.
     """
-    if table.rows and not any(is_number(cell) for _, cells in table.rows for cell in cells):
+    table = view.table
+    if table.rows and not any(view.holds_numbers(place) for place in range(len(table.columns))):
         raise LogFormatError(f"{table.name}: no column holds numbers; this is not a table of runs")
 
 

@@ -81,13 +81,19 @@ def _varying(sweeps: Sequence[Sweep]) -> list[str]:
     for sweep in sweeps:
         settings = dict.fromkeys(name for run in sweep.runs for name in run.extra)
         settings = {name: None for name in settings if is_factor(name) and not shape.fullmatch(name)}
-        seen: dict[tuple[float, float, str], set[str]] = {}
+        seen: dict[tuple[float, float, str], set[tuple[str, float]]] = {}
         for run in sweep.runs:
             stated = {name: run.extra.get(name) for name in settings}
             for name, value in {**stated, "weight_decay": run.weight_decay}.items():
-                seen.setdefault((run.params, run.tokens, name), set()).add(str(value))
-        varying.update({name: None for (_, _, name), values in seen.items() if len(values) > 1})
+                seen.setdefault((run.params, run.tokens, name), set()).add((str(value), run.lr))
+        varying.update({name: None for (_, _, name), values in seen.items() if _varies(values)})
     return list(varying)
+
+
+def _varies(values: set[tuple[str, float]]) -> bool:
+    """Whether a setting has several values at one scale, and does not just go with the rate, as its floor does."""
+    levels, rates = ({each[at] for each in values} for at in (0, 1))
+    return len(levels) > 1 and not len(levels) == len(rates) == len(values)
 
 
 def partly_said(table: Table, columns: ColumnMap) -> list[Found]:
@@ -112,7 +118,8 @@ def unread(table: Table, columns: ColumnMap, options: IngestOptions) -> list[Fou
     taken |= {place for place, name in enumerate(table.columns) if name in parts}
     names = [name for place, name in enumerate(table.columns) if place not in taken and name not in options.held]
     view = View(table)
-    kept = [name for name in names if name not in options.pool and view.filled(table.columns.index(name))]
+    names = [name for name in names if name not in options.pool and not is_factor(name)]  # settings go with the run
+    kept = [name for name in names if view.filled(table.columns.index(name))]
     found: list[Found] = []
     if kept:
         found.append(finding("ingest.unread", columns=kept))

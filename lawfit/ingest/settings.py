@@ -65,6 +65,8 @@ _RECORDS: Final = frozenset(
     }
 )
 _MANY_DIGITS: Final = 4
+_MOST_OF_A_KIND: Final = 20  # levels of a choice
+_A_SWEEP: Final = 3  # learning rates
 
 
 def setting_questions(table: Table, places: Mapping[str, int], options: IngestOptions) -> list[Question]:
@@ -81,7 +83,9 @@ def setting_questions(table: Table, places: Mapping[str, int], options: IngestOp
     for cells in rows:
         groups.setdefault(tuple(_text(cells[place]) for place in key), []).append(cells)
     several = [group for group in groups.values() if len(group) > 1]
-    found = [place for place in free if place not in known and _may_be_setting(table, place, rows, several)]
+    unknown = [place for place in free if place not in known]
+    found = [place for place in unknown if _may_be_setting(table, place, rows, several)]
+    found += [place for place in unknown if place not in found and _has_own_rates(table, place, rows, places)]
     questions: list[Question] = []
     while found:
         first, rest = found[0], found[1:]
@@ -131,6 +135,26 @@ def _may_be_setting(
     if len(distinct) > 2 * most and len(several) > 1 and not _come_back(levels):
         return False
     return not is_record(column) or _come_back(levels)
+
+
+def _has_own_rates(table: Table, place: int, rows: Sequence[tuple[Cell, ...]], places: Mapping[str, int]) -> bool:
+    """Whether each level of a column was swept over learning rates of its own at scales that several levels share.
+
+    As a second optimizer is, whose best rate is another: its runs are nobody's seeds, and no rate of the other's sweep.
+    """
+    levels = {_text(cells[place]) for cells in rows}
+    if "lr" not in places or not 2 <= len(levels) <= _MOST_OF_A_KIND or is_known_record(table.columns[place]):
+        return False
+    if all(_is_mark(text) for text in levels - {""}):
+        return False
+    scale = [places[name] for name in ("params", "tokens", "steps") if name in places]
+    swept: dict[tuple[str, ...], dict[str, set[str]]] = {}
+    for cells in rows:
+        here = swept.setdefault(tuple(_text(cells[at]) for at in scale), {})
+        here.setdefault(_text(cells[place]), set()).add(_text(cells[places["lr"]]))
+    shared = [list(rates.values()) for rates in swept.values() if len(rates) > 1]
+    apart = all(len(set().union(*rates)) == sum(map(len, rates)) for rates in shared)
+    return bool(shared) and apart and all(len(each) >= _A_SWEEP for rates in shared for each in rates)
 
 
 def is_known_record(column: str) -> bool:

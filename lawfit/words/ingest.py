@@ -95,6 +95,12 @@ def _settings(data: Mapping[str, Any]) -> str:
     first, *also = data["columns"]
     levels = ", ".join(data["levels"][:6]) + (", ..." if len(data["levels"]) > 6 else "")
     beside = f" (with {_names(also)})" if also else ""
+    if not data["groups"]:
+        return say(
+            "at scales that they share, the levels of '{first}'{beside} have learning rates of their own: {levels}; is "
+            "it a setting, whose levels are recipes of their own, or do they belong to one sweep?",
+            {**data, "first": first, "beside": beside, "levels": levels},
+        )
     return say(
         "runs of equal scale, learning rate, batch and weight decay differ in '{first}'{beside}: {levels}, in "
         "{groups:count setting}; is it a setting, whose levels are recipes of their own, or are they seeds?",

@@ -315,3 +315,33 @@ class TestCommand:
     def test_a_mapping_file_that_is_none(self, doubted: Path, tmp_path: Path) -> None:
         (tmp_path / "mapping.json").write_text("{}")
         assert self.ingest(tmp_path, doubted, "--mapping", tmp_path / "mapping.json") == ExitCode.FAILED
+
+
+class TestLevelsWithRatesOfTheirOwn:
+    """A second optimizer is swept around another best rate: no run of the one is a seed of the other's."""
+
+    def table(self, tmp_path: Path, *, rates: int = 3, factor: float = 0.1, column: str = "impl") -> Path:
+        lines = [
+            f"{params:.0f},{20 * params:.0f},65536,{base * 2.0**k:.6g},{3 - 1e-9 * params + 0.01 * k**2 + extra},{name}"
+            for params in (1e7, 3e7, 1e8)
+            for name, base, extra in (("fused", 1e-2, 0.0), ("lion", 1e-2 * factor, 0.01))
+            for k in range(-(rates // 2), rates - rates // 2)
+        ]
+        path = tmp_path / "sweep.csv"
+        path.write_text(f"params,tokens,batch_tokens,lr,loss,{column}\n" + "\n".join(lines) + "\n")
+        return path
+
+    @pytest.mark.parametrize("column", ["impl", "variant", "kernel_choice"])
+    def test_are_asked_about_and_split(self, tmp_path: Path, column: str) -> None:
+        question = asked(self.table(tmp_path, column=column))["settings_or_seeds"]
+        assert question["columns"] == [column]
+        assert question["data"]["levels"] == ["fused", "lion"]
+        found = read_file(self.table(tmp_path, column=column), IngestOptions(split=(column,)))
+        assert sorted(len(sweep.runs) for sweep in found.sweeps) == [9, 9]
+
+    def test_one_rate_each_is_no_sweep(self, tmp_path: Path) -> None:
+        assert len(read_file(self.table(tmp_path, rates=1), IngestOptions()).sweeps) == 1
+
+    def test_a_machine_that_runs_were_spread_over_is_none(self, tmp_path: Path) -> None:
+        path = self.table(tmp_path, rates=7, factor=0.5, column="host")
+        assert len(read_file(path, IngestOptions()).sweeps) == 1

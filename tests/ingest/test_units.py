@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lawfit.errors import LogFormatError
+from lawfit.ingest import IngestOptions, read_file
 from lawfit.ingest.headers import bare_names
 from lawfit.ingest.sizes import model_size
 from tests.ingest.tables import csv_text, read, rows, runs, write_csv
@@ -131,3 +132,15 @@ class TestModelSize:
             == model_size("llama", {"width": 256, "layers": 4, "heads": 4, "inner": 1024, "vocab": 32000}).total
         )
         assert found.sweeps[0].recipe.params_convention == "total"
+
+
+@pytest.mark.parametrize("rows", [1, 2, 12])
+@pytest.mark.parametrize("titles", ["", "Sweep of spring\n\n"])
+def test_decimal_commas_are_no_delimiters_however_many_there_are(tmp_path: Path, rows: int, titles: str) -> None:
+    """A table as spreadsheets of half of Europe write it: every number has a comma, and more of them than cells."""
+    lines = [f"20000000,0;200000000,0;0,00{k + 1};32768,5;3,{k}" for k in range(rows)]
+    path = tmp_path / "sweep.csv"
+    path.write_text(f"{titles}params;tokens;lr;batch_tokens;loss\n" + "\n".join(lines) + "\n")
+    (found,) = read_file(path, IngestOptions()).sweeps
+    assert [(run.params, run.tokens, run.batch_tokens) for run in found.runs] == [(2e7, 2e8, 32768.5)] * rows
+    assert sorted(run.lr for run in found.runs) == sorted(float(f"0.00{k + 1}") for k in range(rows))

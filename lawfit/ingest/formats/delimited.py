@@ -102,10 +102,18 @@ def _header(lines: TextLines, delimiters: Sequence[str], path: Path) -> tuple[li
     first = [(number, text) for number, text in taken if text.strip(blank)]
     if not first:
         raise LogFormatError(f"{path} is empty")
-    delimiter = max(delimiters, key=lambda each: max(text.count(each) for _, text in first))
+    delimiter = max(delimiters, key=lambda each: _agreement([len(_cells(text, each)) for _, text in first]))
     place = header_place([_cells(text, delimiter) for _, text in first])
     lines.put_back([(number, text) for number, text in taken if number > first[place][0]])
     return [text.strip(blank) for _, text in first[:place]], *first[place]
+
+
+def _agreement(counts: Sequence[int]) -> tuple[int, int]:
+    """How many of the first lines have as many cells as the fullest, and that number.
+
+    Decimal commas stand in rows alone; what parts cells stands in the header, too.
+    """
+    return (counts.count(max(counts)) if max(counts) > 1 else 0), max(counts)
 
 
 def _columns(header: str, line: int, delimiter: str, path: Path) -> tuple[str, ...]:
