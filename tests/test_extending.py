@@ -224,7 +224,7 @@ def test_a_log_format_is_recognised_read_and_stored(kind: str, tmp_path: Path, m
 def test_a_folder_that_no_format_knows_is_refused_as_before(tmp_path: Path) -> None:
     from lawfit.errors import LogFormatError
 
-    with pytest.raises(LogFormatError, match="a folder without logs of the trainer"):
+    with pytest.raises(LogFormatError, match="a folder without logs that lawfit reads"):
         formats.read_table(tmp_path)
 
 

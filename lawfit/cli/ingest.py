@@ -17,6 +17,8 @@ from lawfit.errors import LawfitError, NoRun
 from lawfit.units import PARAMS_CONVENTIONS, counted
 
 if TYPE_CHECKING:
+    from lawfit.ingest.source import Source
+    from lawfit.ingest.table import Table
     from lawfit.records import IngestReport
 
 REJECTIONS_SHOWN = 20
@@ -36,11 +38,12 @@ def _held(name: str, what: str) -> Any:
 def ingest(
     ctx: typer.Context,
     files: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
             metavar="FILE...",
-            help="CSV, TSV, JSON lines or Parquet, one row per run; logs of the trainer, or a folder of them; "
-            "tables of curves (run_id, step, train_loss, ...).",
+            help="CSV, TSV, JSON lines or Parquet, one row per run; logs of trackers and trainers (W&B, MLflow, "
+            "TensorBoard, Trainer, Lightning, Trackio, Optuna, text); a folder with any of them in it or below; "
+            "postgresql://...; tables of curves (run_id, step, train_loss, ...).",
         ),
     ],
     mapping: Annotated[
@@ -103,7 +106,8 @@ def ingest(
     reason, the rest is stored. Exit code 3: some rows (or files) were rejected.
     """
     from lawfit.ingest.options import IngestOptions
-    from lawfit.pipeline.ingesting import read_source, store_source
+    from lawfit.ingest.source import Source
+    from lawfit.pipeline.ingesting import find_tables, read_source, store_source
 
     fields = {
         "optimizer": optimizer,
@@ -131,20 +135,27 @@ def ingest(
     reports: list[IngestReport] = []
     shown: dict[frozenset[tuple[str, str]], str] = {}  # columns -> the first file that has them
     failures: list[dict[str, str]] = []
-    waiting = [(path, True) for path in files]
+    known = len(files)  # of tables, as far as they are found
+    waiting: list[tuple[str | Source, Table | None, bool]] = [(name, None, True) for name in files]
     while waiting:
-        path, first = waiting.pop(0)
+        path, found, first = waiting.pop(0)
         try:
-            with progress(f"reading {path.name}", quiet=as_json):
-                read = read_source(path, options)
+            with progress(f"reading {Path(str(path)).name}", quiet=as_json):
+                if found is None:  # a folder or a database may hold many
+                    several = find_tables(path, options)
+                    parts = [(each, None) if isinstance(each, Source) else (path, each) for each in several]
+                    waiting[:0] = [(part, table, True) for part, table in parts]
+                    known += len(parts) - 1
+                    continue
+                read = read_source(_label(path, found), options, found)
                 if not made and read.begins_a_store:
                     store, made = open_store(ctx, database, create=True), True
                 report = store_source(store, read)
         except LawfitError as error:
-            if isinstance(error, NoRun) and first and len(files) > 1:
-                waiting.append((path, False))  # curves that stand before their runs: once more, after the others
+            if isinstance(error, NoRun) and first and known > 1:
+                waiting.append((path, found, False))  # curves that stand before their runs: once more, after the others
                 continue
-            if len(files) == 1:
+            if known == 1:
                 raise
             failures.append({"file": str(path), "type": type(error).__name__, "message": str(error)})
             if not as_json:
@@ -163,6 +174,12 @@ def ingest(
         note(_next({name: runs for name, runs in stored.items() if name in recipes}, several=len(stored) > 1))
     if code is not ExitCode.OK:
         raise typer.Exit(int(code))
+
+
+def _label(path: str | Source, table: Table) -> str:
+    """How the report calls a table: as its file, and as its project where that has another name."""
+    name = str(path)
+    return name if Path(name).name == table.name else f"{name} ({table.name})"
 
 
 def _assignments(words: Sequence[str], option: str, example: str) -> dict[str, str]:
