@@ -5,6 +5,7 @@ The metrics are chosen once for all runs of a table, so that a column never mixe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -189,14 +190,19 @@ def _ended(chosen: Chosen, curves: Curves, state: str, last_step: int, planned: 
             return "diverged"
     if state:
         return state
-    try:
-        wanted = float(planned)
-    except (TypeError, ValueError):
-        return ""
-    if wanted <= 0:
+    wanted = _number(planned)
+    if not wanted > 0:
         return ""
     # A step of the log may be counted from 0, or the last interval may not be logged.
     return "running" if last_step + _interval(curves) < _WHOLE * wanted else "finished"
+
+
+def _number(value: Any) -> float:
+    """A setting as a number; nan for any other."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
 
 
 def _interval(curves: Curves) -> int:
@@ -227,10 +233,7 @@ def _schedule(steps: Steps, rates: Numbers, told: Mapping[str, Any]) -> dict[str
         row["peak_lr"] = peak
     else:
         row["logged_peak_lr"] = peak
-        try:
-            row["_peak_differs"] = abs(peak / float(told["lr"]) - 1) > _SAME
-        except (TypeError, ValueError, ZeroDivisionError):
-            row["_peak_differs"] = True
+        row["_peak_differs"] = not abs(peak - _number(told["lr"])) <= _SAME * peak
     if len(rates) >= _FEWEST_RATES:
         at = int(np.argmax(rates >= peak * (1 - 1e-6)))
         if "warmup" not in told and rates[0] < 0.9 * peak:

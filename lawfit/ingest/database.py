@@ -81,7 +81,7 @@ def open_sqlite(path: Path, *, check: bool = True) -> Iterator[Query]:
                 return database.execute(sql)
 
             yield query
-    except (sqlite3.Error, sqlite3.Warning) as error:
+    except (sqlite3.Error, sqlite3.Warning, UnicodeDecodeError) as error:  # damaged text breaks its own messages
         raise LogFormatError(f"{path} cannot be read as an SQLite database: {error}") from None
 
 

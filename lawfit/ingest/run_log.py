@@ -151,6 +151,17 @@ class RunLogs(ABC):
         """The folder of the run of a log, where all that other formats find is of the same run; None: not so."""
         return path.parent if self.whole_folder else None
 
+    def _understood(self, path: Path, root: Path) -> Iterator[LoggedRun]:
+        """Its runs. Where a log holds other kinds of values than its writer writes, that is a sentence too."""
+        try:
+            yield from self.runs(path, root)
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError, RecursionError) as error:
+            what = f"it lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+            advice = "it is damaged, or of a version that is not known"
+            raise LogFormatError(f"{path} cannot be understood: {what}; {advice}") from error
+        except OSError as error:
+            raise LogFormatError(f"{path} cannot be read: {error.strerror or error}") from None
+
     def title(self, path: Path) -> str:
         """What a table of one log is called, where no project says it."""
         return (self.home(path) or path).resolve().name
@@ -172,7 +183,7 @@ class RunLogs(ABC):
         rejections: list[Rejection] = []
         for path in paths:
             try:
-                for run in self.runs(path, root):
+                for run in self._understood(path, root):
                     if not (run.config or run.points or run.summary or run.facts):
                         rejections.append(Rejection(file=run.file, line=None, column=None, reason=_NOTHING))
                         continue

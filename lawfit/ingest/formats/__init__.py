@@ -31,7 +31,7 @@ from lawfit.ingest.tree import sources_below
 
 # The first that recognises a file reads it: those that know their content come before those that go by the name.
 FORMATS: Final[tuple[LogFormat, ...]] = (
-    *(WANDB, TRAINER_STATE, MLFLOW, MLFLOW_FILES, OPTUNA, TRACKIO, NEPTUNE, TENSORBOARD, STEP_TABLE, OPTUNA_JOURNAL),
+    *(WANDB, TRAINER_STATE, MLFLOW, MLFLOW_FILES, OPTUNA, TRACKIO, NEPTUNE, STEP_TABLE, TENSORBOARD, OPTUNA_JOURNAL),
     *(PARQUET, TRAINER, STEP_LINES, JSONL, TEXT_LOG, TSV, CSV),
     UNVERIFIED,  # TensorBoard again, by its name only
 )

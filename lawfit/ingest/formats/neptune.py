@@ -32,7 +32,7 @@ class NeptuneExport(RunLogs):
             return False  # the format for Parquet says what to install
         try:
             return set(_COLUMNS) <= set(read_schema(path).names)
-        except (ArrowException, OSError):
+        except (ArrowException, OSError, ValueError):
             return False
 
     def runs(self, path: Path, root: Path) -> Iterable[LoggedRun]:
@@ -52,7 +52,7 @@ class NeptuneExport(RunLogs):
                                 run_id=key, file=place(path, root), project=str(row.get("project_id") or "")
                             )
                         _take(runs[key], row)
-        except (ArrowException, OSError) as error:
+        except (ArrowException, OSError, UnicodeDecodeError) as error:
             raise LogFormatError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
         return runs.values()
 

@@ -94,7 +94,7 @@ def _parquet_names(path: Path) -> set[str]:
         return set()
     try:
         return set(read_schema(path).names)
-    except (ArrowException, OSError):
+    except (ArrowException, OSError, ValueError):
         return set()
 
 
@@ -106,7 +106,7 @@ def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
         with ParquetFile(path) as file:
             for batch in file.iter_batches():
                 yield from batch.to_pylist()
-    except (ArrowException, OSError) as error:
+    except (ArrowException, OSError, UnicodeDecodeError) as error:
         raise LogFormatError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
 
 

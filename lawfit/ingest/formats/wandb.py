@@ -78,9 +78,9 @@ def records(file: Any) -> Iterator[bytes]:
     while block:
         while at + 7 <= len(block):
             crc, length, kind = _HEADER.unpack_from(block, at)
-            if kind == 0 and length == 0 and crc == 0:
-                break  # padding
             where = f"byte {offset + at:,}"
+            if kind == 0 and length == 0 and crc == 0 and _only_zeros(block[at:], file):
+                return  # a tail that was allocated, and lost with the power
             if kind not in _CRC_OF_TYPE or at + 7 + length > _BLOCK:
                 raise Damaged(f"no record begins at {where}")
             payload = block[at + 7 : at + 7 + length]
@@ -104,6 +104,15 @@ def records(file: Any) -> Iterator[bytes]:
             return
         offset += _BLOCK
         block, at = file.read(_BLOCK), 0
+
+
+def _only_zeros(rest: bytes, file: Any) -> bool:
+    """Whether nothing follows; a writer pads with fewer than seven zeros."""
+    while not any(rest):
+        rest = file.read(_BLOCK)
+        if not rest:
+            return True
+    return False
 
 
 class _Reader:

@@ -63,6 +63,8 @@ def wandb(folder: Path) -> None:
     for name, *_ in RUNS:
         code = f"import writers; writers._wandb_run({str(folder)!r}, {name!r})"
         subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, check=True)
+    live = next(folder.rglob("*killed.wandb"))  # what a live run has on its disk ends before its last records
+    live.write_bytes(live.read_bytes()[: live.stat().st_size * 4 // 5])
     for link in folder.rglob("latest-run"):
         link.unlink()
     for path in list(folder.rglob("*")):
@@ -85,9 +87,6 @@ def _wandb_run(folder: str, name: str) -> None:
         run.log({**row, "train/global_step": step})
     run.config.update({"late": True})
     run.finish(exit_code=0 if end == "finished" else 1)
-    if end == "killed":  # what a live run has on its disk ends before its last records
-        path = next(Path(folder).rglob(f"*{name}.wandb"))
-        path.write_bytes(path.read_bytes()[:-800])
 
 
 def tensorboard(folder: Path) -> None:
@@ -353,8 +352,9 @@ def _megatron(peak: float, seed: int, logged: list[tuple[int, dict[str, float]]]
         else:
             yield (
                 f" [2026-11-29 10:00:00] iteration {step:8d}/{STEPS:8d} | consumed samples: {step * 64:12d} | "
-                f"elapsed time per iteration (ms): 100.0 | learning rate: {row['lr']:.6E} | global batch size: {64:5d} | "
-                f"lm loss: {row['train/loss']:.6E} | loss scale: 1.0 | grad norm: {row['train/grad_norm']:.3f} | "
+                f"elapsed time per iteration (ms): 100.0 | learning rate: {row['lr']:.6E} | "
+                f"global batch size: {64:5d} | lm loss: {row['train/loss']:.6E} | loss scale: 1.0 | "
+                f"grad norm: {row['train/grad_norm']:.3f} | "
                 "number of skipped iterations:   0 | number of nan iterations:   0 |"
             )
     if end == "finished":
@@ -365,8 +365,9 @@ def _torchtitan(peak: float, seed: int, logged: list[tuple[int, dict[str, float]
     import json
 
     head = "[titan] 2026-11-29 10:00:00,000 - root - INFO - "
-    settings = {"optimizer": {"name": "AdamW", "lr": peak, "weight_decay": 0.1}, "debug": {"seed": seed},
-                "training": {"steps": STEPS, "seq_len": 128, "local_batch_size": 8, "global_batch_size": -1}}  # fmt: skip
+    settings = {"optimizer": {"name": "AdamW", "lr": peak, "weight_decay": 0.1},
+                "debug": {"seed": seed},
+                "training": {"steps": STEPS, "seq_len": 128, "global_batch_size": -1}}  # fmt: skip
     yield from f"{head}Running with configs: {json.dumps(settings, indent=2)}".splitlines()
     yield f"{head}\x1b[34mModel llama3 debugmodel \x1b[31msize: 1,200,000 total parameters\x1b[39m"
     yield (
