@@ -15,42 +15,7 @@ from lawfit.ingest import events
 from lawfit.ingest.crc32c import masked_crcs
 from lawfit.ingest.events import Damaged, read_events
 from tests.ingest.formats.logs import GOLDEN, curves, one_table, rows, tables
-from tests.ingest.formats.test_wandb import message, varint
-
-Value = bytes
-
-
-def crc32c(data: bytes) -> int:
-    """Bit by bit, as in RFC 3720."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
-    return crc ^ 0xFFFFFFFF
-
-
-def masked(data: bytes) -> int:
-    crc = crc32c(data)
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-def record(event: bytes) -> bytes:
-    length = struct.pack("<Q", len(event))
-    return length + struct.pack("<I", masked(length)) + event + struct.pack("<I", masked(event))
-
-
-def event(step: int, *values: Value) -> bytes:
-    stepped = varint(2 << 3) + varint(step % 2**64) if step else b""
-    return b"\x09" + struct.pack("<d", 1.7e9 + step) + stepped + message(5, b"".join(message(1, v) for v in values))
-
-
-def simple(tag: str, number: float) -> Value:
-    return message(1, tag.encode()) + varint(2 << 3 | 5) + struct.pack("<f", number)
-
-
-def tensor(tag: str, dtype: int, content: bytes, shape: bytes = b"") -> Value:
-    return message(1, tag.encode()) + message(8, varint(1 << 3) + varint(dtype) + message(2, shape) + content)
+from tests.ingest.formats.wires import crc32c, event, masked, message, record, simple, tensor, varint
 
 
 def write(folder: Path, *written: bytes, name: str = "events.out.tfevents.1.host.1.0") -> Path:

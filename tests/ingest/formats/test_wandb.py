@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import struct
 import zlib
 from pathlib import Path
@@ -14,56 +13,7 @@ import pytest
 from lawfit.errors import LogFormatError
 from lawfit.ingest.formats.wandb import Damaged, items, records
 from tests.ingest.formats.logs import GOLDEN, curves, one_table, rows
-
-BLOCK = 1 << 15
-
-
-def varint(value: int) -> bytes:
-    made = bytearray()
-    while value > 0x7F:
-        made.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*made, value])
-
-
-def message(number: int, content: bytes) -> bytes:
-    return varint(number << 3 | 2) + varint(len(content)) + content
-
-
-def item(path: list[str], value: Any) -> bytes:
-    named = b"".join(message(2, key.encode()) for key in path) if len(path) > 1 else message(2, path[0].encode())
-    return message(1, named + message(16, json.dumps(value).encode()))
-
-
-def history(**row: Any) -> bytes:
-    return message(2, b"".join(item([key.replace("__", "/")], value) for key, value in row.items()))
-
-
-def run_record(run_id: str, config: dict[str, Any], project: str = "p") -> bytes:
-    update = b"".join(item([key], value) for key, value in config.items())
-    return message(17, message(1, run_id.encode()) + message(3, project.encode()) + message(4, update))
-
-
-def framed(*written: bytes) -> bytes:
-    """Records in LevelDB's framing."""
-    made = bytearray(b":W&B" + struct.pack("<HB", 0xBEE1, 0))
-    for record in written:
-        first = True
-        while True:
-            room = BLOCK - len(made) % BLOCK
-            if room < 7:
-                made += bytes(room)
-                continue
-            piece, record = record[: room - 7], record[room - 7 :]
-            kind = {(True, True): 1, (True, False): 2, (False, False): 3, (False, True): 4}[first, not record]
-            made += struct.pack("<IHB", zlib.crc32(piece, zlib.crc32(bytes([kind]))), len(piece), kind) + piece
-            first = False
-            if not record:
-                break
-    return bytes(made)
-
-
-EXIT = message(18, b"")  # an exit code of 0 is left out
+from tests.ingest.formats.wires import BLOCK, EXIT, framed, history, item, message, run_record, varint
 
 
 def write(folder: Path, *written: bytes, run_id: str = "a") -> Path:
