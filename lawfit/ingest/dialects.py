@@ -28,6 +28,7 @@ class Dialect:
     assigned: re.Pattern[str] | None = None  # lines `key value` of settings, before the first step
     opens: re.Pattern[str] | None = None  # what begins a block of settings: JSON, or a Python dict
     finished: re.Pattern[str] | None = None
+    sequences: str = ""  # the setting that is the batch of all devices in sequences
 
 
 NANOGPT: Final = Dialect(
@@ -74,6 +75,7 @@ MEGATRON: Final = Dialect(
     ),
     assigned=re.compile(r"^\s{2}(?P<key>[a-z_]\w*) \.{2,} (?P<value>.+?)\s*$"),
     finished=re.compile(r"\[after training is done\]|\[exiting program at iteration"),
+    sequences="global_batch_size",
 )
 LITGPT: Final = Dialect(
     name="litgpt",
@@ -86,5 +88,6 @@ LITGPT: Final = Dialect(
     settings=(_line(r"^Total parameters: (?P<total_params>#)"),),
     opens=re.compile(r"^(?=\{')"),
     finished=re.compile(r"^(Final evaluation \||\| - Training Time)"),
+    sequences="train.global_batch_size",
 )
 DIALECTS: Final = (MEGATRON, TORCHTITAN, LITGPT, NANOGPT)

@@ -134,6 +134,11 @@ class _Reader:
     def done(self) -> None:
         if self._ranks:
             self.run.config["total_params"] = sum(self._ranks.values())
+        batch: Any = self.run.config
+        for key in self.dialect.sequences.split("."):
+            batch = batch.get(key) if isinstance(batch, dict) else None
+        if batch is not None:  # its name does not say what it counts, and the trainer does
+            self.run.facts["batch_sequences"] = batch
         self.run.kind = self.dialect.name
         self.run.notes.append(f"read as a log of {self.dialect.name}")
 

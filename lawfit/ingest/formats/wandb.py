@@ -185,7 +185,7 @@ class _Reader:
             self.run.notes.append(f"steps are those of '{self._axis}', not W&B's count of calls")
         self.run.config.pop("_wandb", None)
         summary = self.run.summary
-        self.run.summary = {key: value for key, value in summary.items() if not key.startswith("_")}
+        self.run.summary = {key: value for key, value in summary.items() if key[:1] != "_" and key not in _AXES}
         return self.run
 
 

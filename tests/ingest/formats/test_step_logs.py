@@ -154,6 +154,10 @@ class TestTextLogs:
         row = rows(one_table(GOLDEN / "text" / trainer))["low"]
         assert {key: row[f"config.{key}"] for key in settings} == settings
 
+    @pytest.mark.parametrize("trainer", ["megatron", "litgpt"])
+    def test_the_trainer_says_what_its_batch_counts(self, trainer: str) -> None:
+        assert rows(one_table(GOLDEN / "text" / trainer))["low"]["batch_sequences"] == 64
+
     def test_shards_of_a_model_are_added(self, tmp_path: Path) -> None:
         text = (GOLDEN / "text" / "megatron" / "low.log").read_text()
         one = " > number of parameters on (tensor, pipeline) model parallel rank (0, 0): 1200000\n"
