@@ -154,3 +154,28 @@ class TextLines:
 
     def _reject(self, line: int, reason: str) -> None:
         self.rejections.append(Rejection(file=self._path.name, line=line, column=None, reason=reason))
+
+
+def whole_lines(path: Path) -> Iterator[tuple[int, str, bool]]:
+    """Number and text of each line, and whether it is the last, which may be in writing.
+
+    Raises
+    ------
+    LogFormatError
+        A line that no text has: too long, or with NUL, as a disk leaves where data was lost.
+    """
+    lines = TextLines(path)
+    waiting: tuple[int, str] | None = None
+    for number, text in lines:
+        if waiting is not None:
+            yield *waiting, False
+        _require_all(lines, path)
+        waiting = number, text
+    _require_all(lines, path)
+    if waiting is not None:
+        yield *waiting, True
+
+
+def _require_all(lines: TextLines, path: Path) -> None:
+    for refused in lines.rejections:
+        raise LogFormatError(f"{path}: line {refused.line}: {refused.reason}; the log is damaged")

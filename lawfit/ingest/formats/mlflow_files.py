@@ -14,7 +14,7 @@ from lawfit.errors import LogFormatError
 from lawfit.ingest.companions import read_settings
 from lawfit.ingest.formats.mlflow import STATES
 from lawfit.ingest.run_log import RUNNING, LoggedRun, RunLogs, place
-from lawfit.ingest.source import TextLines
+from lawfit.ingest.source import whole_lines
 
 _STATE_NUMBERS: Final = {
     1: "RUNNING",
@@ -49,8 +49,7 @@ class MlflowFiles(RunLogs):
             with file.open("rb") as opened:
                 run.config[key] = opened.read(_MOST_PARAM_BYTES).decode("utf-8", "replace").strip()
         for file, key in _files(folder / "metrics"):
-            for step, value in _numbers(file, place(file, root)):
-                run.log(key, step, value)
+            _log(run, key, file, place(file, root))
         yield run
 
 
@@ -75,22 +74,18 @@ def _files(folder: Path) -> Iterator[tuple[Path, str]]:
             yield path, path.relative_to(folder).as_posix()
 
 
-def _numbers(path: Path, name: str) -> Iterator[tuple[int, float]]:
-    """Steps and values of `timestamp value step` lines; a last line without its end was being written."""
-    lines = list(TextLines(path))
-    for number, line in lines:
+def _log(run: LoggedRun, metric: str, path: Path, name: str) -> None:
+    """The points of a file of `timestamp value step` lines."""
+    for number, line, last in whole_lines(path):
         cells = line.split()
         try:
             value, step = float(cells[1]), int(cells[2]) if len(cells) > 2 else number - 1
         except (ValueError, IndexError):
-            if number == len(lines) and not _ends(path):
+            if last:
+                run.notes.append(f"the last line of {metric} is cut off: in writing, or killed")
                 return
             raise LogFormatError(f"{name}, line {number} is not 'timestamp value step'; the file is damaged") from None
-        yield step, value
-
-
-def _ends(path: Path) -> bool:
-    return path.read_bytes().endswith(b"\n")
+        run.log(metric, step, value)
 
 
 MLFLOW_FILES: Final = MlflowFiles()

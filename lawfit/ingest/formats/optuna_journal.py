@@ -11,7 +11,7 @@ from typing import Any, Final
 from lawfit.errors import LogFormatError
 from lawfit.ingest.formats.optuna import INTERMEDIATE, STATES, external, trial_run, value_name
 from lawfit.ingest.run_log import LoggedRun, RunLogs, place
-from lawfit.ingest.source import TextLines
+from lawfit.ingest.source import whole_lines
 
 _STATES: Final = ("RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING")  # optuna.trial.TrialState, by number
 # optuna.storages.journal.JournalOperation
@@ -29,12 +29,11 @@ class OptunaJournal(RunLogs):
 
     def runs(self, path: Path, root: Path) -> Iterable[LoggedRun]:
         journal = _Journal(place(path, root))
-        lines = list(TextLines(path))
-        for number, line in lines:
+        for number, line, last in whole_lines(path):
             try:
                 journal.take(json.loads(line))
             except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
-                if number == len(lines) and not line.endswith("}"):
+                if last and not line.endswith("}"):
                     break
                 raise LogFormatError(f"{path}: line {number} is no operation of a journal ({error})") from None
         return [run for run in journal.trials if run.state != STATES["WAITING"]]

@@ -17,7 +17,7 @@ from lawfit.ingest import curve_facts
 from lawfit.ingest.companions import beside
 from lawfit.ingest.names import NAMES
 from lawfit.ingest.run_log import LoggedRun, RunLogs, place, whole_step
-from lawfit.ingest.source import TextLines
+from lawfit.ingest.source import whole_lines
 
 _AXES: Final = ("step", "global_step", "train_step", "iteration", "iter", "_step")
 _NAMES_A_RUN: Final = frozenset(
@@ -67,11 +67,10 @@ class StepLines(RunLogs):
         name = path.name.removesuffix(".gz").rpartition(".")[0] or path.name
         settings, notes = beside(path.parent, (f"{name}.json", f"{name}.yaml", *_usual(path)))
         run = LoggedRun(file=place(path, root), name=name, config=settings, notes=notes)
-        lines = list(TextLines(path))
-        for number, line in lines:
+        for number, line, last in whole_lines(path):
             row = _row(line)
             if row is None:
-                if number == lines[-1][0]:
+                if last:
                     run.notes.append("its last line is cut off: in writing, or killed; what stands before is taken")
                 elif line.strip():
                     raise LogFormatError(f"{path}: line {number} is not JSON; the log is damaged")

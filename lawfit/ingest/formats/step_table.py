@@ -15,7 +15,7 @@ from typing import Any, Final
 from lawfit.errors import LogFormatError
 from lawfit.ingest.companions import beside
 from lawfit.ingest.run_log import LoggedRun, RunLogs, place, whole_step
-from lawfit.ingest.source import TextLines
+from lawfit.ingest.source import whole_lines
 
 _LIGHTNING: Final = "metrics.csv"
 _PARQUET: Final = b"PAR1"
@@ -66,19 +66,21 @@ class StepTable(RunLogs):
 
 
 def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
-    lines = TextLines(path)
-    reader = csv.reader((text for _, text in lines), strict=True)
-    try:
-        header = next(reader, [])
-        for cells in reader:
-            if len(cells) == len(header):
-                yield dict(zip(header, cells, strict=True))
-            elif next(lines, None) is not None:  # not the last, which may be in writing
-                raise LogFormatError(
-                    f"{path}, line {reader.line_num}: {len(cells)} cells where the header has {len(header)}"
-                )
-    except csv.Error as error:
-        raise LogFormatError(f"{path}, line {reader.line_num} cannot be read: {error}") from None
+    """Rows by column; a last row that is too short is in writing."""
+    header: list[str] = []
+    for number, text, last in whole_lines(path):
+        try:
+            cells = next(csv.reader([text], strict=True), [])
+        except csv.Error as error:
+            if last:
+                return
+            raise LogFormatError(f"{path}, line {number} cannot be read: {error}") from None
+        if not header:
+            header = cells
+        elif len(cells) == len(header):
+            yield dict(zip(header, cells, strict=True))
+        elif cells and not last:
+            raise LogFormatError(f"{path}, line {number}: {len(cells)} cells where the header has {len(header)}")
 
 
 def _is_parquet(path: Path) -> bool:

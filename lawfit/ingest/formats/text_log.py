@@ -14,6 +14,7 @@ from lawfit.ingest.companions import beside
 from lawfit.ingest.dialects import DIALECTS, Dialect
 from lawfit.ingest.run_log import FINISHED, LoggedRun, RunLogs, place, whole_step
 from lawfit.ingest.source import TextLines
+from lawfit.units import counted
 
 _SUFFIXES: Final = frozenset({".log", ".txt", ".out", ".err", ""})
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
@@ -40,7 +41,8 @@ class TextLog(RunLogs):
         name = path.stem or path.name
         settings, notes = beside(path.parent, (f"{name}.json", f"{name}.yaml"))
         run = LoggedRun(file=place(path, root), name=name, config=settings, notes=notes)
-        for _, line in TextLines(path):
+        lines = TextLines(path)
+        for _, line in lines:
             text = _COLOURS.sub("", line)
             if reader is None:
                 held.append(text)
@@ -53,6 +55,11 @@ class TextLog(RunLogs):
                 reader.take(text)
         if reader is not None:
             reader.done()
+        if lines.rejections:
+            first = lines.rejections[0]
+            run.notes.append(
+                f"{counted(len(lines.rejections), 'line')} not read, first line {first.line}: {first.reason}"
+            )
         return [run]
 
 

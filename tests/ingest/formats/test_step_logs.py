@@ -105,6 +105,21 @@ class TestStepLines:
         with pytest.raises(LogFormatError, match="line 21 is not JSON; the log is damaged"):
             read_table(path)
 
+    def test_a_hole_in_the_file_is_damage(self, tmp_path: Path) -> None:
+        path = copied("jsonl", tmp_path) / "low.jsonl"
+        data = bytearray(path.read_bytes())
+        data[700:900] = bytes(200)
+        path.write_bytes(data)
+        with pytest.raises(LogFormatError, match=r"line \d+: the line holds NUL bytes; the log is damaged"):
+            read_table(path, "step-lines")
+
+    def test_memory_does_not_grow_with_the_file(self, tmp_path: Path) -> None:
+        from lawfit.ingest.source import whole_lines
+
+        path = tmp_path / "a.jsonl"
+        path.write_text("a\n\nb\nc")
+        assert list(whole_lines(path)) == [(1, "a", False), (2, "", False), (3, "b", False), (4, "c", True)]
+
     def test_nested_numbers(self, tmp_path: Path) -> None:
         path = tmp_path / "a.jsonl"
         path.write_text("".join(json.dumps({"step": n, "train": {"loss": 3.0}, "ok": True}) + "\n" for n in (1, 2)))

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from lawfit import pipeline
 from lawfit.errors import LogFormatError
 from lawfit.ingest.formats.wandb import Damaged, items, records
+from lawfit.storage import Store
 from tests.ingest.formats.logs import GOLDEN, curves, one_table, rows
 from tests.ingest.formats.wires import BLOCK, EXIT, framed, history, item, message, run_record, varint
 
@@ -176,6 +178,24 @@ def test_a_resumed_run_is_one(tmp_path: Path) -> None:
     assert row["status"] == "finished"
     (curve,) = table.curves
     assert (list(curve.steps), list(curve.numbers)) == ([1, 2, 3], [3.0, 2.8, 2.7])
+
+
+def test_a_live_run_grows(tmp_path: Path, store: Store) -> None:
+    """Ingested while it runs and when it has ended: one run, with the whole of its curves."""
+    config = {"lr": 1e-3, "n_params": 10**6, "batch_size_tokens": 8192, "max_steps": 6}
+    logged = [history(_step=n, global_step=n, loss=3.0 + 1 / n) for n in range(1, 7)]
+    other = run_record("b", config | {"lr": 2e-3})
+    write(tmp_path, other, *logged, EXIT, run_id="b")
+    for count in range(7):
+        path = write(tmp_path, run_record("a", config), *logged[:count])
+        path.write_bytes(path.read_bytes()[: -5 if count else None])
+        pipeline.ingest(store, tmp_path)
+        assert store.recipes()[0].runs == 1
+    write(tmp_path, run_record("a", config), *logged, EXIT)
+    report = pipeline.ingest(store, tmp_path)
+    assert (report.inserted, report.unchanged, report.rejections) == (1, 1, ())
+    steps, _ = store.curve(store.recipes()[0].recipe.key, "a", "train_loss")
+    assert steps.tolist() == [1, 2, 3, 4, 5, 6]
 
 
 def test_projects_are_tables_of_their_own(tmp_path: Path) -> None:
