@@ -106,7 +106,7 @@ def ingest(
     reason, the rest is stored. Exit code 3: some rows (or files) were rejected.
     """
     from lawfit.ingest.options import IngestOptions
-    from lawfit.ingest.source import Source
+    from lawfit.ingest.source import Source, without_password
     from lawfit.pipeline.ingesting import find_tables, read_source, store_source
 
     fields = {
@@ -157,7 +157,7 @@ def ingest(
                 continue
             if known == 1:
                 raise
-            failures.append({"file": str(path), "type": type(error).__name__, "message": str(error)})
+            failures.append({"file": without_password(str(path)), "type": type(error).__name__, "message": str(error)})
             if not as_json:
                 print_error(type(error).__name__, str(error), ExitCode.FAILED, as_json=False)
         else:
@@ -178,7 +178,9 @@ def ingest(
 
 def _label(path: str | Source, table: Table) -> str:
     """How the report calls a table: as its file, and as its project where that has another name."""
-    name = str(path)
+    from lawfit.ingest.source import without_password
+
+    name = without_password(str(path))
     return name if Path(name).name == table.name else f"{name} ({table.name})"
 
 

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from lawfit.errors import LogFormatError
 from lawfit.ingest.run_log import LoggedRun, RunLogs, place
+from lawfit.ingest.source import without_password
 
 Query = Callable[[str], Iterable[tuple[Any, ...]]]
 
@@ -42,11 +43,6 @@ class DatabaseLogs(RunLogs):
 def is_uri(text: str) -> bool:
     """Whether a text names a database to be read over a connection."""
     return _URI.fullmatch(text) is not None
-
-
-def shown(uri: str) -> str:
-    """A URI less its password."""
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", uri)
 
 
 def tables_of_file(path: Path) -> frozenset[str]:
@@ -110,7 +106,7 @@ def open_postgres(uri: str) -> Iterator[tuple[Query, frozenset[str]]]:
             yield query, frozenset(str(name) for (name,) in query(_TABLES_OF_POSTGRES))
     except (sa.exc.SQLAlchemyError, ImportError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        raise LogFormatError(f"{shown(uri)} cannot be read: {reason}") from None
+        raise LogFormatError(f"{without_password(uri)} cannot be read: {reason}") from None
 
 
 @contextmanager

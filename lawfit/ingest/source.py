@@ -19,6 +19,11 @@ HEAD_BYTES: Final = 1 << 16
 _GZIP: Final = b"\x1f\x8b"
 
 
+def without_password(uri: str) -> str:
+    """A URI as it may be shown; any other text as it is."""
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", uri)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """Where tables are read from: a file, the logs of one kind in a folder tree, or a database by its URI."""
@@ -39,7 +44,7 @@ class Source:
 
     def __str__(self) -> str:
         if self.uri:
-            return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", self.uri)
+            return without_password(self.uri)
         return str(self.paths[0]) if len(self.paths) == 1 else f"{len(self.paths):,} logs in {self.root}"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from lawfit.errors import LogFormatError
-from lawfit.ingest.database import DatabaseLogs, is_uri, open_postgres, shown
+from lawfit.ingest.database import DatabaseLogs, is_uri, open_postgres
 from lawfit.ingest.formats.delimited import CSV, TSV
 from lawfit.ingest.formats.jsonl import JSONL
 from lawfit.ingest.formats.mlflow import MLFLOW
@@ -107,8 +107,8 @@ def _read_uri(source: Source) -> list[Table]:
     with open_postgres(source.uri) as (query, there):
         known = [found for found in FORMATS if isinstance(found, DatabaseLogs) and found.tables <= there]
         if not known:
-            raise LogFormatError(f"{shown(source.uri)} holds no tables of MLflow or Optuna, which can be read so")
+            raise LogFormatError(f"{source} holds no tables of MLflow or Optuna, which can be read so")
         runs = list(known[0].runs_of(query, source.name))
         if not runs:
-            raise LogFormatError(f"{shown(source.uri)} holds no run")
+            raise LogFormatError(f"{source} holds no run")
         return tables_of(known[0].name, runs, [], source.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from lawfit.cli.main import run
 from lawfit.errors import LogFormatError
 from lawfit.ingest import read_table
 from lawfit.ingest.source import Source
@@ -191,6 +193,16 @@ def test_mlflow_in_postgresql(postgres: str) -> None:
     assert {(c.run_key, c.metric): list(c.numbers) for c in table.curves} == {
         (c.run_key, c.metric): list(c.numbers) for c in reference.curves
     }
+
+
+def test_by_its_address_on_the_command_line(postgres: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    address = postgres.replace("root@", "root:secret@")
+    assert run(["ingest", address, "--json", "--database", str(tmp_path / "lawfit.db")]) == 3  # one is running
+    (report,) = json.loads(capsys.readouterr().out)["files"]
+    assert (report["format"], report["inserted"], len(report["rejections"])) == ("mlflow", 3, 1)
+    assert "secret" not in json.dumps(report)
+    assert run(["ingest", address.replace("5432", "1"), "--json", "--database", str(tmp_path / "lawfit.db")]) == 1
+    assert "secret" not in capsys.readouterr().out
 
 
 def test_a_database_that_is_not_there() -> None:
