@@ -6,7 +6,7 @@ The metrics are chosen once for all runs of a table, so that a column never mixe
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -130,6 +130,13 @@ def derive(
         if chosen.others:
             named = ", ".join(f"'{metric}'" for metric in chosen.others[:5])
             said.append(f"further validation losses: {named} (--map 'summary.{chosen.others[0]}=loss' takes that one)")
+    early = [row for row in rows if row.pop("_early", False)]
+    if early:
+        first = early[0]
+        said.append(
+            f"in {counted(len(early), 'run')} the last validation was before the last {_LAST_SHARE:.0%} of the steps "
+            f"(in the first at {first['final_val_step']:,} of {first['_steps']:,}): its loss is not the final one"
+        )
     if any("final_train_loss" in row for row in rows):
         said.append(f"final_train_loss is the mean of '{chosen.training}' over the last {_LAST_SHARE:.0%} of the steps")
     if derived := sum("peak_lr" in row for row in rows):
@@ -145,6 +152,8 @@ def derive(
     if unsaid:
         said.append(f"nothing says how {counted(unsaid, 'run')} ended: taken as finished")
     _agree_on_schedules(rows)
+    for row in rows:
+        row.pop("_steps", None)
     return rows, said
 
 
@@ -158,6 +167,8 @@ def _row(chosen: Chosen, curves: Curves, config: Mapping[str, Any], state: str) 
         row["_unsaid"] = True
     if row["status"] == "finished":
         row.update(_losses(chosen, curves))
+        if row.get("final_val_step", last_step) < (1 - _LAST_SHARE) * last_step:
+            row |= {"_early": True, "_steps": last_step}
     if "steps" not in told and last_step > 0:
         row["steps"] = last_step
     elif last_step > 0:
@@ -167,20 +178,27 @@ def _row(chosen: Chosen, curves: Curves, config: Mapping[str, Any], state: str) 
     return row
 
 
-def _told(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Which of learning rate, steps, schedule and warmup the settings say."""
-    found: dict[str, Any] = {}
+def _told(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Which of learning rate, steps, schedule and warmup the settings say; by their whole names before the last part
+    of them, as `save.steps` are other steps."""
+    found: dict[str, tuple[int, Any]] = {}
+    for name, value in _flat(config, ""):
+        if value in (None, "", -1):
+            continue
+        for rank, form in enumerate(spellings(name)):
+            kinds = [what for what in ("lr", "steps", "schedule") if form in NAMES[what]]
+            for what in (*kinds, *(["warmup"] if form.startswith("warmup") else [])):
+                if what not in found or rank < found[what][0]:
+                    found[what] = rank, value
+    return {what: value for what, (_, value) in found.items()}
+
+
+def _flat(config: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
     for key, value in config.items():
         if isinstance(value, Mapping):
-            found |= _told(value, f"{prefix}{key}.")
-            continue
-        for form in spellings(f"{prefix}{key}"):
-            for what in ("lr", "steps", "schedule"):
-                if form in NAMES[what] and value not in (None, "", -1):
-                    found.setdefault(what, value)
-            if form.startswith("warmup") and value is not None:
-                found.setdefault("warmup", value)
-    return found
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _ended(chosen: Chosen, curves: Curves, state: str, last_step: int, planned: Any) -> str:

@@ -32,6 +32,8 @@ class DatabaseLogs(RunLogs):
         return head.startswith(_MAGIC) and self.tables <= tables_of_file(path)
 
     def runs(self, path: Path, root: Path) -> Iterable[LoggedRun]:
+        if missing := self.tables - tables_of_file(path):  # a view under such a name could run for ever
+            raise LogFormatError(f"{path} has no table {', '.join(sorted(missing))}; it is no database of {self.name}")
         with open_sqlite(path) as query:
             yield from self.runs_of(query, place(path, root))
 

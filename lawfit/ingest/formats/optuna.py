@@ -25,7 +25,12 @@ class Optuna(DatabaseLogs):
     """Studies in SQLite or PostgreSQL, with the values on the way as curves."""
 
     name = "optuna"
-    tables = frozenset({"studies", "trials", "trial_params", "trial_values"})
+    tables = frozenset(
+        {
+            *("studies", "study_directions", "trials", "trial_params", "trial_values", "trial_user_attributes"),
+            "trial_intermediate_values",
+        }
+    )
 
     def runs_of(self, query: Query, file: str) -> Iterable[LoggedRun]:
         studies = {study: str(name) for study, name in query("select study_id, study_name from studies")}

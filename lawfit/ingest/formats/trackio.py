@@ -45,7 +45,10 @@ class Trackio(DatabaseLogs):
 
 def _rows(query: Query, table: str, *wanted: str) -> Iterator[tuple[Any, ...]]:
     """Key and name of the run and the wanted columns, those of an upgrade that was broken off first."""
+    tables = {str(name) for (name,) in query("select name from sqlite_master where type = 'table'")}
     for name in (f"trackio_legacy_{table}", table):
+        if name not in tables:
+            continue
         there = columns(query, name)
         if {"run_name", *wanted} <= there:
             key = "coalesce(run_id, run_name)" if "run_id" in there else "run_name"

@@ -124,6 +124,7 @@ class _Reader:
         self._last: dict[str, int] = {}  # axis -> last step, for rows that do not log it
         self._axis = ""
         self._rows = 0
+        self._back = 0
 
     def take(self, record: bytes) -> None:
         for number, kind, _, data in fields(record):
@@ -177,12 +178,17 @@ class _Reader:
         value = row.get(axis)
         step = whole_step(value) if isinstance(value, (int, float)) else None
         if step is not None:
+            self._back += step < self._last.get(axis, step)
             self._last[axis] = step
         return self._last.get(axis)  # a row that does not log it belongs to the step before
 
     def done(self) -> LoggedRun:
         if self._axis:
             self.run.notes.append(f"steps are those of '{self._axis}', not W&B's count of calls")
+        if self._back:
+            self.run.notes.append(
+                "its steps go back (a restart, or counted anew): the later numbers of a step are kept"
+            )
         self.run.config.pop("_wandb", None)
         summary = self.run.summary
         self.run.summary = {key: value for key, value in summary.items() if key[:1] != "_" and key not in _AXES}

@@ -89,6 +89,15 @@ def test_the_training_loss_is_a_mean_over_the_last_steps() -> None:
     assert "final_val_loss" not in found
 
 
+def test_a_validation_that_was_long_before_the_end_is_said() -> None:
+    early = logged({"loss": lambda _: 3.0, "val_loss": lambda step: 3.0 if step == 100 else -math.inf})
+    assert any("in 1 run the last validation was before the last 5%" in note for note in table(early).notes)
+    assert any("at 100 of 200" in note for note in table(early).notes)
+    late = logged({"loss": lambda _: 3.0, "val_loss": seldom(50, 3.0)})
+    assert not any("last validation" in note for note in table(late).notes)
+    assert not any(name.startswith("_") for name in table(early).columns)
+
+
 def test_the_mean_of_a_whole_run_is_no_final_loss() -> None:
     """The Trainer logs `train_loss` once, at the end."""
     run = logged({"loss": lambda _: 2.0})
@@ -155,6 +164,7 @@ def test_a_run_that_stopped_early_has_the_schedule_of_its_like() -> None:
         ({"config": {"max_steps": STEPS + 1}}, 3.0, "finished"),
         ({"config": {"max_steps": 10 * STEPS}}, 3.0, "running"),
         ({"config": {"train": {"max_steps": "400"}}}, 3.0, "running"),
+        ({"config": {"max_steps": STEPS, "save": {"steps": 5000}, "a_save": {"steps": 5000}}}, 3.0, "finished"),
         ({"config": {"max_steps": "many"}}, 3.0, "finished"),
         ({}, 3.0, "finished"),
     ],

@@ -70,6 +70,8 @@ def test_a_view_is_no_table(tmp_path: Path) -> None:
     )
     with pytest.raises(LogFormatError):
         read_table(path)
+    with pytest.raises(LogFormatError, match="has no table metrics; it is no database of mlflow"):
+        read_table(path, "mlflow")
 
 
 class TestMlflow:

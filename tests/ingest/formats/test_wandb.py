@@ -123,6 +123,11 @@ class TestSteps:
         write(tmp_path, run_record("a", {"lr": 1e-3}), *logged, EXIT)
         assert steps_of(tmp_path, "validation_loss") == [100, 200]
 
+    def test_steps_that_go_back_are_said(self, tmp_path: Path) -> None:
+        logged = [history(_step=n, iter=n % 3 + 1, loss=3.0) for n in range(6)]
+        write(tmp_path, run_record("a", {"lr": 1e-3}), *logged, EXIT)
+        assert any("its steps go back" in note for note in one_table(tmp_path).notes)
+
     def test_an_axis_that_the_run_defined(self, tmp_path: Path) -> None:
         defined = message(12, message(1, b"eval/loss") + message(4, b"eval/step"))
         logged = [history(_step=n, loss=3.0) for n in range(1, 5)]
