@@ -34,6 +34,7 @@ _NOT_A_RATE: Final = frozenset({"mult", "multiplier", "scale", "factor", "ratio"
 _LAST_SHARE: Final = 0.05  # of the steps: over so many the last training losses are averaged
 _SAME: Final = 0.01  # relative: a logged rate is rounded, and seldom logged exactly at its peak
 _FEWEST_RATES: Final = 8  # points of a schedule whose shape is told
+_AHEAD: Final = 1.1  # an evaluation so far behind the last step of training is on other steps than it
 _WHOLE: Final = 0.98  # share of the planned steps that counts as all: the last may not have been logged
 
 
@@ -159,8 +160,7 @@ def derive(
 
 def _row(chosen: Chosen, curves: Curves, config: Mapping[str, Any], state: str) -> dict[str, Any]:
     told = _told(config)
-    known = (chosen.training, chosen.validation, chosen.rate, chosen.norm)  # others may count epochs, or reports
-    last_step = max((int(curves[m][0][-1]) for m in known if m is not None and m in curves), default=0)
+    last_step = _last_step(chosen, curves)
     ended = _ended(chosen, curves, state, last_step, told.get("steps"))
     row: dict[str, Any] = {"status": ended or "finished"}
     if not ended:
@@ -176,6 +176,14 @@ def _row(chosen: Chosen, curves: Curves, config: Mapping[str, Any], state: str) 
     if chosen.rate is not None and chosen.rate in curves:
         row.update(_schedule(*curves[chosen.rate], told))
     return row
+
+
+def _last_step(chosen: Chosen, curves: Curves) -> int:
+    """Of training, as far as it is logged; other metrics may count epochs, or reports, and so may evaluations."""
+    trained = [int(curves[m][0][-1]) for m in (chosen.training, chosen.rate, chosen.norm) if m in curves and m]
+    evaluated = int(curves[chosen.validation][0][-1]) if chosen.validation and chosen.validation in curves else 0
+    last = max(trained, default=evaluated)
+    return max(last, evaluated) if evaluated <= _AHEAD * last else last
 
 
 def _told(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -258,8 +258,7 @@ def _table(format_name: str, runs: Sequence[LoggedRun], rejections: list[Rejecti
     for number, (run, facts, mine) in enumerate(zip(runs, derived, curves, strict=True), start=1):
         row: dict[str, Any] = {"run_id": run.run_id, "run_name": run.name or None, **facts, **_bounded(run.facts)}
         row["config"] = _bounded(run.config)
-        summary = {key: value for key, value in run.summary.items() if key not in run.points}
-        row["summary"] = _bounded(summary) | row.get("summary", {})
+        row["summary"] = _without(_bounded(run.summary), set(run.points)) | row.get("summary", {})
         objects.append((number, {key: value for key, value in row.items() if value not in (None, {})}))
         places[number] = (run.file, 1)
         kept += _curves(run.run_id, mine, chosen)
@@ -298,6 +297,20 @@ def _bounded(settings: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
                 kept[str(key)] = _bounded(value, depth + 1)
         elif not (isinstance(value, (str, list, tuple)) and len(value) > 1000):
             kept[str(key)] = value
+    return kept
+
+
+def _without(settings: Mapping[str, Any], metrics: Set[str], prefix: str = "") -> dict[str, Any]:
+    """A summary less what is known along the run, and with that of its end."""
+    kept: dict[str, Any] = {}
+    for key, value in settings.items():
+        if f"{prefix}{key}" in metrics:
+            continue  # or it is its lowest and highest
+        if isinstance(value, Mapping):
+            if inner := _without(value, metrics, f"{prefix}{key}."):
+                kept[key] = inner
+        else:
+            kept[key] = value
     return kept
 
 

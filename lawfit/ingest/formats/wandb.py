@@ -121,6 +121,7 @@ class _Reader:
     def __init__(self, run: LoggedRun) -> None:
         self.run = run
         self._axis_of: dict[str, str] = {}  # metric -> metric that is its step, as `define_metric` says
+        self._axis_below: dict[str, str] = {}  # the same for all metrics that begin so, which few writers spell out
         self._last: dict[str, int] = {}  # axis -> last step, for rows that do not log it
         self._axis = ""
         self._rows = 0
@@ -139,9 +140,11 @@ class _Reader:
             elif number == _SUMMARY:
                 _update(self.run.summary, data)
             elif number == _METRIC:
-                said = {n: text(raw) for n, k, _, raw in fields(data) if k == BYTES and n in (1, 4)}
-                if 1 in said and 4 in said:
+                said = {n: text(raw) for n, k, _, raw in fields(data) if k == BYTES and n in (1, 2, 4)}
+                if 4 in said and 1 in said:
                     self._axis_of[said[1]] = said[4]
+                elif 4 in said and said.get(2, "").endswith("*"):
+                    self._axis_below[said[2][:-1]] = said[4]
             elif number == _EXIT:
                 codes = [signed(value) for n, k, value, _ in fields(data) if n == 1 and k == 0]
                 self.run.state = CRASHED if any(codes) else FINISHED
@@ -167,7 +170,12 @@ class _Reader:
         for metric, value in row.items():
             if metric[0:1] == "_" or type(value) not in (float, int) or metric == self._axis:
                 continue
-            axis = self._axis_of.get(metric, self._axis)
+            axis = self._axis_of.get(metric)
+            if axis is None:
+                axis = next((a for start, a in self._axis_below.items() if metric.startswith(start)), self._axis)
+                self._axis_of[metric] = axis
+            if metric == axis:
+                continue
             step = self._step(row, axis, count)
             if step is not None:
                 self.run.log(metric, step, value)
@@ -185,13 +193,15 @@ class _Reader:
     def done(self) -> LoggedRun:
         if self._axis:
             self.run.notes.append(f"steps are those of '{self._axis}', not W&B's count of calls")
+        elif self.run.points:
+            self.run.notes.append("steps are W&B's count of calls of log(): it logged no step of its own")
         if self._back:
             self.run.notes.append(
                 "its steps go back (a restart, or counted anew): the later numbers of a step are kept"
             )
         self.run.config.pop("_wandb", None)
-        summary = self.run.summary
-        self.run.summary = {key: value for key, value in summary.items() if key[:1] != "_" and key not in _AXES}
+        summary, axes = self.run.summary, {*_AXES, *self._axis_of.values()}
+        self.run.summary = {key: value for key, value in summary.items() if key[:1] != "_" and key not in axes}
         return self.run
 
 

@@ -128,13 +128,15 @@ class TestSteps:
         write(tmp_path, run_record("a", {"lr": 1e-3}), *logged, EXIT)
         assert any("its steps go back" in note for note in one_table(tmp_path).notes)
 
-    def test_an_axis_that_the_run_defined(self, tmp_path: Path) -> None:
-        defined = message(12, message(1, b"eval/loss") + message(4, b"eval/step"))
+    @pytest.mark.parametrize("name", [message(1, b"eval/loss"), message(2, b"eval/*")], ids=["name", "glob"])
+    def test_an_axis_that_the_run_defined(self, tmp_path: Path, name: bytes) -> None:
+        defined = message(12, name + message(4, b"eval/step"))
         logged = [history(_step=n, loss=3.0) for n in range(1, 5)]
         evaluated = [history(_step=4 + n, eval__step=500 * n, eval__loss=3.0) for n in (1, 2)]
         write(tmp_path, run_record("a", {"lr": 1e-3}), defined, *logged, *evaluated, EXIT)
         assert steps_of(tmp_path, "validation_loss") == [500, 1000]
         assert steps_of(tmp_path) == [1, 2, 3, 4]
+        assert rows(one_table(tmp_path))["run-a.wandb"]["steps"] == 4
 
 
 @pytest.mark.parametrize(
