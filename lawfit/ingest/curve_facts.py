@@ -138,6 +138,13 @@ def derive(
             f"in {counted(len(early), 'run')} the last validation was before the last {_LAST_SHARE:.0%} of the steps "
             f"(in the first at {first['final_val_step']:,} of {first['_steps']:,}): its loss is not the final one"
         )
+    short = [row for row in rows if row.pop("_short", False)]
+    if short:
+        first = short[0]
+        said.append(
+            f"{counted(len(short), 'run')} finished before the planned steps (the first at {first['_steps']:,} of "
+            f"{first['_planned']}), or logged other steps: is the loss that of all of them?"
+        )
     if any("final_train_loss" in row for row in rows):
         said.append(f"final_train_loss is the mean of '{chosen.training}' over the last {_LAST_SHARE:.0%} of the steps")
     if derived := sum("peak_lr" in row for row in rows):
@@ -154,7 +161,8 @@ def derive(
         said.append(f"nothing says how {counted(unsaid, 'run')} ended: taken as finished")
     _agree_on_schedules(rows)
     for row in rows:
-        row.pop("_steps", None)
+        for name in ("_steps", "_planned"):
+            row.pop(name, None)
     return rows, said
 
 
@@ -167,6 +175,8 @@ def _row(chosen: Chosen, curves: Curves, config: Mapping[str, Any], state: str) 
         row["_unsaid"] = True
     if row["status"] == "finished":
         row.update(_losses(chosen, curves))
+        if _ended(chosen, curves, "", last_step, told.get("steps")) == "running":
+            row |= {"_short": True, "_steps": last_step, "_planned": told["steps"]}
         if row.get("final_val_step", last_step) < (1 - _LAST_SHARE) * last_step:
             row |= {"_early": True, "_steps": last_step}
     if "steps" not in told and last_step > 0:

@@ -177,6 +177,15 @@ def test_how_a_run_ended(given: dict[str, Any], last: float, status: str) -> Non
     assert unsaid == (status == "finished" and given in ({}, {"config": {"max_steps": "many"}}))
 
 
+def test_a_run_that_finished_before_its_planned_steps_is_asked_about() -> None:
+    short = logged({"loss": lambda _: 3.0}, state="finished", config={"max_steps": 1000})
+    assert row(short)["status"] == "finished"
+    assert any("1 run finished before the planned steps (the first at 200 of 1000)" in n for n in table(short).notes)
+    whole = logged({"loss": lambda _: 3.0}, state="finished", config={"max_steps": STEPS})
+    assert not any("planned steps" in note for note in table(whole).notes)
+    assert not any(name.startswith("_") for name in table(short).columns)
+
+
 def test_a_spike_that_passed_is_no_divergence() -> None:
     assert row(logged({"loss": lambda step: math.nan if step == 50 else 3.0}))["status"] == "finished"
 
