@@ -3,7 +3,8 @@
 #   make test    the whole test-suite (LAWFIT_TEST_TRAIN=1 adds torch and the trainer's tests)
 #   make check   lint, types and the quick tests: before each commit
 #   make serve   the API and the page on http://127.0.0.1:8765
-#   make soak    what takes long: faults put into the code, of which the tests must notice most
+#   make soak    what takes long: logs damaged thousands of times; faults put into the code, of which the tests must
+#                notice most
 #   make mutants the same with SAMPLE faults of SEED (FOLDERS="lawfit/advise api" narrows it; PATIENCE=150 gives up on a
 #                fault after so many seconds of tests; TOUCHED=FILE first sees which tests run which lines: for many faults)
 #   make bench   every yardstick of docs/figures.md
@@ -44,7 +45,8 @@ check: $(DEV_STAMP)
 	@$(BIN)/mypy --no-error-summary
 	@$(PYTEST) -q -m "not slow" $(PYTEST_ARGS)
 
-soak:
+soak: $(DEV_STAMP)
+	@$(PYTEST) -q -m soak $(PYTEST_ARGS)
 	@$(MAKE) mutants PATIENCE=90 LEAST=0.5
 
 mutants: $(DEV_STAMP)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -119,8 +119,8 @@ class Curve:
 
     run_key: str
     metric: str  # "train_loss", "validation_loss", "grad_norm", ...
-    steps: tuple[int, ...]  # ascending
-    numbers: tuple[float, ...]
+    steps: Sequence[int]  # ascending; an array.array of millions of points takes a tenth of a tuple
+    numbers: Sequence[float]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ from lawfit.estimate.lr_batch.analysis import FitOptions
 from lawfit.estimate.numerics.optimum_law import MeasuredOptima
 from lawfit.estimate.numerics.sweeps import sweep_parabola
 from lawfit.ingest import formats
+from lawfit.ingest.run_log import LoggedRun, RunLogs, place
 from lawfit.ingest.table import Table, table_of_objects
 from lawfit.kinds.fitting import fit_all_laws
 from lawfit.kinds.measured import MeasuredLaw
@@ -65,6 +66,25 @@ class Studies:
                 found = [json.loads(row) for (row,) in database.execute("select run from runs order by rowid")]
             database.close()
         return table_of_objects(path.name, self.name, enumerate(found, start=1), [])
+
+
+class Prints(RunLogs):
+    """A log of a trainer: settings and losses as it prints them, a run for each file, wherever it lies."""
+
+    name = "prints"
+
+    def sniff(self, path: Path, head: bytes) -> bool:
+        return head.startswith(b"my trainer")
+
+    def runs(self, path: Path, root: Path) -> Iterator[LoggedRun]:
+        run = LoggedRun(file=place(path, root), name=path.stem)
+        for line in path.read_text().splitlines()[1:]:
+            key, value = line.split()
+            if key.isdigit():
+                run.log("val_loss", int(key), float(value))
+            else:
+                run.config[key] = value
+        yield run
 
 
 class AtOnce:
@@ -221,10 +241,25 @@ def test_a_log_format_is_recognised_read_and_stored(kind: str, tmp_path: Path, m
         assert sorted(run.lr for run in store.runs(store.recipes()[0].recipe.key)) == [1e-3, 2e-3]
 
 
+def test_logs_of_a_trainer_are_found_in_a_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "FORMATS", (Prints(), *formats.FORMATS))  # the one line
+    for lr in ("1e-3", "2e-3"):
+        settings = f"params 1e7\nbatch_tokens 8192\nlr {lr}\nmax_steps 20\n"
+        folder = tmp_path / "all" / f"lr-{lr}"
+        folder.mkdir(parents=True)
+        (folder / "out").write_text(f"my trainer\n{settings}10 3.5\n20 3.1\n")
+    with Store.open(tmp_path / "lawfit.db") as store:
+        report = pipeline.ingest(store, tmp_path / "all")
+        assert (report.format, report.inserted, report.rejections) == ("prints", 2, ())
+        key = store.recipes()[0].recipe.key
+        assert sorted((run.lr, run.loss, run.steps) for run in store.runs(key)) == [(1e-3, 3.1, 20), (2e-3, 3.1, 20)]
+        assert [steps.tolist() for steps, _ in store.curves(key, "validation_loss").values()] == [[10, 20], [10, 20]]
+
+
 def test_a_folder_that_no_format_knows_is_refused_as_before(tmp_path: Path) -> None:
     from lawfit.errors import LogFormatError
 
-    with pytest.raises(LogFormatError, match="a folder without logs of the trainer"):
+    with pytest.raises(LogFormatError, match="a folder without logs that lawfit reads"):
         formats.read_table(tmp_path)
 
 

@@ -20,6 +20,8 @@ from lawfit.units import PARAMS_CONVENTIONS, counted
 
 if TYPE_CHECKING:
     from lawfit.ingest.options import IngestOptions
+    from lawfit.ingest.source import Source
+    from lawfit.ingest.table import Table
     from lawfit.pipeline.ingesting import SourceRead
     from lawfit.records import IngestReport, Rejection
 
@@ -44,11 +46,12 @@ def _pair(name: str, metavar: str, what: str) -> Any:
 def ingest(
     ctx: typer.Context,
     files: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
             metavar="FILE...",
-            help="CSV, TSV, JSON lines or Parquet, one row per run; logs of the trainer, or a folder of them; "
-            "tables of curves (run_id, step, train_loss, ...).",
+            help="CSV, TSV, JSON lines or Parquet, one row per run; logs of trackers and trainers (W&B, MLflow, "
+            "TensorBoard, Trainer, Lightning, Trackio, Optuna, text); a folder with any of them in it or below; "
+            "postgresql://...; tables of curves (run_id, step, train_loss, ...).",
         ),
     ],
     mapping: Annotated[
@@ -146,7 +149,8 @@ def ingest(
     """
     from lawfit.cli.questions import Doubts
     from lawfit.ingest.options import IngestOptions, read_mapping
-    from lawfit.pipeline.ingesting import store_source
+    from lawfit.ingest.source import Source, without_password
+    from lawfit.pipeline.ingesting import find_tables, store_source
 
     fields = {
         "optimizer": optimizer,
@@ -186,23 +190,33 @@ def ingest(
     reports: list[IngestReport] = []
     shown: dict[frozenset[tuple[str, str]], str] = {}  # columns -> the first file that has them
     failures: list[dict[str, Any]] = []
-    waiting = [(path, True) for path in files]
+    known = len(files)  # of tables, as far as they are found
+    waiting: list[tuple[str | Source, Table | None, bool]] = [(name, None, True) for name in files]
     while waiting:
-        path, first = waiting.pop(0)
+        path, found, first = waiting.pop(0)
         try:
-            read = doubts.settle(partial(_read, path, as_json), options)
+            name = Path(str(path)).name
+            if found is None:  # a folder or a database may hold many
+                with progress(f"reading {name}", quiet=as_json):
+                    several = find_tables(path, options)
+                parts = [(each, None) if isinstance(each, Source) else (path, each) for each in several]
+                waiting[:0] = [(part, table, True) for part, table in parts]
+                known += len(parts) - 1
+                continue
+            read = doubts.settle(partial(_read, path, found, as_json), options)
             if not made and read.begins_a_store:
                 store, made = open_store(ctx, database, create=True), True
-            with progress(f"storing {path.name}", quiet=as_json):
+            with progress(f"storing {name}", quiet=as_json):
                 report = store_source(store, read)
         except LawfitError as error:
-            if isinstance(error, NoRun) and first and len(files) > 1:
-                waiting.append((path, False))  # curves that stand before their runs: once more, after the others
+            if isinstance(error, NoRun) and first and known > 1:
+                waiting.append((path, found, False))  # curves that stand before their runs: once more, after the others
                 continue
             asked = {"questions": list(error.questions)} if isinstance(error, Doubted) else {}
-            if len(files) == 1 and not asked:
+            if known == 1 and not asked:
                 raise
-            failures.append({"file": str(path), "type": type(error).__name__, "message": str(error), **asked})
+            named = without_password(str(path))
+            failures.append({"file": named, "type": type(error).__name__, "message": str(error), **asked})
             if not as_json:
                 print_error(type(error).__name__, str(error), ExitCode.FAILED, as_json=False)
         else:
@@ -222,11 +236,19 @@ def ingest(
         raise typer.Exit(int(code))
 
 
-def _read(path: Path, quiet: bool, options: IngestOptions) -> SourceRead:
+def _read(path: str | Source, table: Table, quiet: bool, options: IngestOptions) -> SourceRead:
     from lawfit.pipeline.ingesting import read_source
 
-    with progress(f"reading {path.name}", quiet=quiet):
-        return read_source(path, options)
+    with progress(f"reading {Path(str(path)).name}", quiet=quiet):
+        return read_source(_label(path, table), options, table)
+
+
+def _label(path: str | Source, table: Table) -> str:
+    """How the report calls a table: as its file, and as its project where that has another name."""
+    from lawfit.ingest.source import without_password
+
+    name = without_password(str(path))
+    return name if Path(name).name == table.name else f"{name} ({table.name})"
 
 
 def _assignments(words: Sequence[str], option: str, example: str) -> dict[str, str]:

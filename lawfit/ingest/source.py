@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
@@ -15,6 +17,35 @@ from lawfit.records import Rejection
 MAX_LINE_BYTES: Final = 1 << 20  # a row of a table of runs has some hundred bytes
 HEAD_BYTES: Final = 1 << 16
 _GZIP: Final = b"\x1f\x8b"
+
+
+def without_password(uri: str) -> str:
+    """A URI as it may be shown; any other text as it is."""
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", uri)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where tables are read from: a file, the logs of one kind in a folder tree, or a database by its URI."""
+
+    format: str
+    root: Path  # from which files are named
+    paths: tuple[Path, ...] = ()
+    uri: str = ""
+    tree: bool = False  # found in a folder, not named as a file
+    notes: tuple[str, ...] = ()  # about how it was found
+
+    @property
+    def name(self) -> str:
+        """For messages; also what its recipe is called, where a project has no name."""
+        if self.uri:
+            return re.split(r"[/?]", self.uri.partition("://")[2] + "/")[1] or "database"
+        return self.paths[0].name if len(self.paths) == 1 and not self.tree else self.root.resolve().name or "logs"
+
+    def __str__(self) -> str:
+        if self.uri:
+            return without_password(self.uri)
+        return str(self.paths[0]) if len(self.paths) == 1 else f"{len(self.paths):,} logs in {self.root}"
 
 
 def read_head(path: Path) -> bytes:
@@ -128,3 +159,28 @@ class TextLines:
 
     def _reject(self, line: int, reason: str) -> None:
         self.rejections.append(Rejection(file=self._path.name, line=line, column=None, reason=reason))
+
+
+def whole_lines(path: Path) -> Iterator[tuple[int, str, bool]]:
+    """Number and text of each line, and whether it is the last, which may be in writing.
+
+    Raises
+    ------
+    LogFormatError
+        A line that no text has: too long, or with NUL, as a disk leaves where data was lost.
+    """
+    lines = TextLines(path)
+    waiting: tuple[int, str] | None = None
+    for number, text in lines:
+        if waiting is not None:
+            yield *waiting, False
+        _require_all(lines, path)
+        waiting = number, text
+    _require_all(lines, path)
+    if waiting is not None:
+        yield *waiting, True
+
+
+def _require_all(lines: TextLines, path: Path) -> None:
+    for refused in lines.rejections:
+        raise LogFormatError(f"{path}: line {refused.line}: {refused.reason}; the log is damaged")

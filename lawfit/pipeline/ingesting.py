@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lawfit.ingest import Ingested
     from lawfit.ingest.curves import CurveColumns
     from lawfit.ingest.options import IngestOptions
+    from lawfit.ingest.source import Source
     from lawfit.ingest.table import Table
     from lawfit.ingest.targets import ReadTargets
     from lawfit.storage import Store
@@ -45,8 +46,23 @@ class SourceRead:
         return self.targets is not None and bool(self.targets.sweeps)
 
 
-def read_source(path: str | Path, options: IngestOptions) -> SourceRead:
-    """Read and interpret a file.
+def find_tables(path: str | Path | Source, options: IngestOptions) -> list[Source] | list[Table]:
+    """What there is at a place: sources, where they are several, each to be asked again; otherwise its tables.
+
+    Raises
+    ------
+    LogFormatError
+        There is nothing that lawfit reads.
+    """
+    from lawfit.ingest.formats import find_sources, read_source_tables
+    from lawfit.ingest.source import Source
+
+    sources = [path] if isinstance(path, Source) else find_sources(path, options.format)
+    return sources if len(sources) > 1 else read_source_tables(sources[0])
+
+
+def read_source(path: str | Path, options: IngestOptions, table: Table | None = None) -> SourceRead:
+    """Read and interpret a file, or a table of it that was read.
 
     Raises
     ------
@@ -59,7 +75,8 @@ def read_source(path: str | Path, options: IngestOptions) -> SourceRead:
     from lawfit.ingest.curves import curve_columns, has_rows_of_curves
     from lawfit.ingest.targets import is_target_table, read_targets
 
-    table = read_table(path, options.format)
+    if table is None:
+        table = read_table(path, options.format)
     asked = options.kind
     if asked is None and options.column_map.keys() & set(table.columns):
         asked = "targets" if is_target_table(table) else "runs"  # what a person maps are fields of runs

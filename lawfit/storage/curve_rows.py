@@ -35,7 +35,7 @@ def write_curve(connection: sa.Connection, run_id: int, curve: Curve, *, dry_run
         whole = held <= given.keys()
         differs = whole and not np.allclose(shared, numbers, rtol=SAME, atol=0.0, equal_nan=True)
         fuller = between and whole and not differs
-    new = tuple(step for step in curve.steps if step not in held) if fuller else curve.steps[behind:]
+    new = tuple(step for step in curve.steps if step not in held) if fuller else tuple(curve.steps[behind:])
     if new and not dry_run:
         if fuller:
             column = curves.c

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from lawfit.errors import LogFormatError
 from lawfit.ingest import FORMATS, LogFormat, Table, read_table
+from lawfit.ingest.run_log import RunLogs
 from lawfit.ingest.source import MAX_LINE_BYTES
 from tests.ingest.tables import csv_text, read, rows, runs, write_csv, write_excel, write_jsonl
 
@@ -42,8 +43,8 @@ def write(name: str, path: Path, table: list[dict[str, Any]]) -> Path:
     return path
 
 
-# The trainer's logs hold more than any table of runs: test_trainer_log.py asks the same of them.
-TABLE_FORMATS = [log_format for log_format in FORMATS if log_format.name != "trainer"]
+# Logs hold more than any table of runs: test_trainer_log.py and formats/ ask the same of them.
+TABLE_FORMATS = [found for found in FORMATS if found.name != "trainer" and not isinstance(found, RunLogs)]
 
 
 @pytest.mark.parametrize("log_format", TABLE_FORMATS, ids=lambda f: f.name)
@@ -102,7 +103,7 @@ class TestContract:
 
 @pytest.mark.parametrize(
     ("name", "sentence"),
-    [("missing.csv", "there is no such file"), ("folder", "is a folder without logs of the trainer")],
+    [("missing.csv", "there is no such file"), ("folder", "is a folder without logs that lawfit reads")],
 )
 def test_paths_that_are_no_files(tmp_path: Path, name: str, sentence: str) -> None:
     (tmp_path / "folder").mkdir()

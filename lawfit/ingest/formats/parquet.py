@@ -35,7 +35,7 @@ class ParquetTable:
             with ParquetFile(path) as file:
                 require_distinct(file.schema_arrow.names, path.name)
                 objects = [item for batch in file.iter_batches() for item in batch.to_pylist()]
-        except (ArrowException, OSError) as error:
+        except (ArrowException, OSError, UnicodeDecodeError) as error:
             first = str(error).strip().splitlines()[0]
             raise LogFormatError(f"{path} cannot be read as Parquet: {first}") from None
         if not objects:

@@ -82,12 +82,7 @@ class TrainerLog:
             return False
         return isinstance(event, dict) and event.get("event") == FIRST_EVENT and "run_id" in event
 
-    def sniff_folder(self, folder: Path) -> bool:
-        return any(True for _ in folder.rglob(f"*{SUFFIX}"))
-
     def read(self, path: Path) -> Table:
-        if path.is_dir():
-            return self.read_folder(path)
         found: list[_Section] = []
         gathered, notes = _Gathered(), _read_file(path, path.name, found)
         for section in found:
@@ -96,24 +91,18 @@ class TrainerLog:
             raise LogFormatError(f"{path} does not begin with a start line; it is no log of the trainer")
         return gathered.table(path.name, self.name, notes)
 
-    def read_folder(self, folder: Path) -> Table:
-        """All logs in a folder and below it, as one table.
+    def read_files(self, paths: Sequence[Path], root: Path) -> list[Table]:
+        """Several logs as one table.
 
         Raises
         ------
         LogFormatError
-            There is no log.
+            None of them is a log.
         """
-        paths = sorted(folder.rglob(f"*{SUFFIX}"))
-        if not paths:
-            raise LogFormatError(
-                f"{folder} is a folder without logs of the trainer (*{SUFFIX}); name the files in it, "
-                f"e.g. {folder / '*.csv'}"
-            )
-        table, logs = self.read_logs(folder.resolve().name or "logs", folder, paths)
+        table, logs = self.read_logs(root.resolve().name or "logs", root, paths)
         if not logs:
-            raise LogFormatError(f"{folder}: none of its {len(paths)} files *{SUFFIX} is a log of the trainer")
-        return table
+            raise LogFormatError(f"{root}: none of its {len(paths)} files *{SUFFIX} is a log of the trainer")
+        return [table]
 
     def read_logs(self, title: str, folder: Path, paths: Sequence[Path]) -> tuple[Table, int]:
         """Some logs in a folder as one table, and how many there were; what is none is a rejection."""

@@ -1,0 +1,153 @@
+"""Logs in a folder tree: which files are logs, of which format, and which belong together."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from lawfit.errors import LogFormatError
+from lawfit.ingest.run_log import RunLogs
+from lawfit.ingest.source import Source, read_head
+from lawfit.ingest.table import LogFormat
+from lawfit.units import counted
+
+_SKIPPED: Final = frozenset({"__pycache__", "node_modules", "site-packages"})
+# A table among other files is one by its suffix only: any text could be a table of one column.
+_TABLES: Final = frozenset({".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".parquet", ".pq"})
+_GENERIC: Final = frozenset({"csv", "tsv", "jsonl", "parquet"})
+_WEIGHTS: Final = frozenset({".pt", ".pth", ".bin", ".safetensors", ".ckpt", ".npy", ".npz", ".pkl", ".png", ".zip"})
+
+
+@dataclass
+class _Walk:
+    """A tree while it is walked."""
+
+    formats: Sequence[LogFormat]
+    found: dict[str, list[Path]] = field(default_factory=dict)
+    unreadable: list[Path] = field(default_factory=list)
+    _seen: set[tuple[int, int]] = field(default_factory=set)
+
+    def below(self, root: Path) -> None:
+        """Depth first, without recursion: a tree may be deeper than a stack."""
+        waiting = [root]
+        while waiting:
+            folder = waiting.pop()
+            try:
+                stat = folder.stat()
+                with os.scandir(folder) as entries:
+                    listed = sorted(entries, key=lambda entry: (entry.is_symlink(), _natural(entry.name)))
+            except OSError:
+                self.unreadable.append(folder)
+                continue
+            if (stat.st_dev, stat.st_ino) in self._seen:
+                continue  # a link to where we were
+            self._seen.add((stat.st_dev, stat.st_ino))
+            inner = self._folder(listed, root)
+            waiting.extend(reversed(inner))
+
+    def _folder(self, entries: Sequence[os.DirEntry[str]], root: Path) -> list[Path]:
+        """Take the logs of a folder; the folders in it that are to be walked."""
+        inner, whole = list[Path](), False
+        for entry in entries:
+            path = Path(entry.path)
+            if _is(entry, folder=True):
+                if not entry.name.startswith(".") and entry.name not in _SKIPPED:
+                    inner.append(path)
+            elif _is(entry, folder=False) and not (entry.is_symlink() and _inside(path, root)):
+                log_format = self._format(path)
+                if log_format is not None:
+                    self.found.setdefault(log_format.name, []).append(path)
+                    whole = whole or getattr(log_format, "whole_folder", False)
+        return [] if whole else inner
+
+    def _format(self, path: Path) -> LogFormat | None:
+        suffix = path.suffix.lower()
+        if suffix in _WEIGHTS:
+            return None
+        try:
+            head = read_head(path)
+        except LogFormatError:
+            return None  # empty or unreadable
+        for log_format in self.formats:
+            if log_format.name in _GENERIC and Path(path.name.lower().removesuffix(".gz")).suffix not in _TABLES:
+                continue
+            if log_format.sniff(path, head):
+                return log_format
+        return None
+
+
+def sources_below(root: Path, formats: Sequence[LogFormat]) -> list[Source]:
+    """The sources in a folder and below it: tables one by one, the runs of a tracker together.
+
+    Links that lead back are followed once, folders that cannot be read are said, and of a run that was logged in two
+    ways into one folder the first of the formats is taken.
+
+    Raises
+    ------
+    LogFormatError
+        There is none.
+    """
+    walk = _Walk(formats)
+    walk.below(root)
+    if "trainer" in walk.found:  # what else lies among its logs is told by it, as it may be one that is damaged
+        walk.found["trainer"] = sorted([*walk.found["trainer"], *walk.found.pop("jsonl", [])])
+    sources, homes = list[Source](), set[Path]()
+    for log_format in formats:
+        paths = [path for path in walk.found.get(log_format.name, []) if homes.isdisjoint(path.parents)]
+        if hasattr(log_format, "read_files") and paths:
+            home = _common(paths, root) if isinstance(log_format, RunLogs) else root
+            sources.append(Source(format=log_format.name, root=home, paths=tuple(paths), tree=True))
+        else:
+            sources += [Source(format=log_format.name, root=root, paths=(path,)) for path in paths]
+        if isinstance(log_format, RunLogs):
+            homes.update(own for path in paths if (own := log_format.home(path)) is not None)
+    if not sources:
+        unread = f" ({counted(len(walk.unreadable), 'folder')} cannot be read)" if walk.unreadable else ""
+        raise LogFormatError(
+            f"{root} is a folder without logs that lawfit reads{unread}; name the files in it, e.g. {root / '*.csv'}"
+        )
+    said = _unread(walk.unreadable)
+    return [dataclasses.replace(source, notes=said) for source in sources] if said else sources
+
+
+def _common(paths: Sequence[Path], root: Path) -> Path:
+    """The folder that all are in: a name for them that does not depend on where the walk began."""
+    common = Path(os.path.commonpath([path.parent for path in paths]))
+    return common if root in (common, *common.parents) else root
+
+
+def _unread(folders: Sequence[Path]) -> tuple[str, ...]:
+    if not folders:
+        return ()
+    return (f"{counted(len(folders), 'folder')} cannot be read, first {folders[0]}: what is in there is missing",)
+
+
+def _is(entry: os.DirEntry[str], *, folder: bool) -> bool:
+    """Whether it is a folder, or a regular file: a pipe would wait for its writer for ever."""
+    try:
+        return entry.is_dir() if folder else entry.is_file()
+    except OSError:
+        return False
+
+
+def _inside(link: Path, root: Path) -> bool:
+    """Whether the file of a link is in the tree itself, and so found without it."""
+    try:
+        return root.resolve() in link.resolve().parents
+    except (OSError, RuntimeError):
+        return True  # a loop
+
+
+def _natural(name: str) -> tuple[tuple[int, int | str], ...]:
+    """Order in which checkpoint-20 comes before checkpoint-100."""
+    return tuple(_pieces(name))
+
+
+def _pieces(name: str) -> Iterator[tuple[int, int | str]]:
+    for piece in re.split(r"(\d+)", name):
+        yield (0, int(piece)) if piece.isdigit() and piece.isascii() else (1, piece)
