@@ -106,7 +106,11 @@ def open_postgres(uri: str) -> Iterator[tuple[Query, frozenset[str]]]:
                 return (tuple(row) for row in streamed.execute(sa.text(sql)))
 
             yield query, frozenset(str(name) for (name,) in query(_TABLES_OF_POSTGRES))
-    except (sa.exc.SQLAlchemyError, ImportError) as error:
+    except ImportError:
+        raise LogFormatError(
+            f"{without_password(uri)}: PostgreSQL needs psycopg; install it with pip install 'lawfit[postgres]'"
+        ) from None
+    except sa.exc.SQLAlchemyError as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         raise LogFormatError(f"{without_password(uri)} cannot be read: {reason}") from None
 

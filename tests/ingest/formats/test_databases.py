@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -205,6 +206,12 @@ def test_by_its_address_on_the_command_line(postgres: str, tmp_path: Path, capsy
     assert "secret" not in json.dumps(report)
     assert run(["ingest", address.replace("5432", "1"), "--json", "--database", str(tmp_path / "lawfit.db")]) == 1
     assert "secret" not in capsys.readouterr().out
+
+
+def test_without_psycopg(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(LogFormatError, match=r"pip install 'lawfit\[postgres\]'"):
+        read_table("postgresql://me@127.0.0.1:1/db")
 
 
 def test_a_database_that_is_not_there() -> None:
