@@ -284,8 +284,10 @@ def shape(steps: Steps, rates: Numbers) -> str:
     peak, floor = float(rates[0]), float(rates[-1])
     if (np.abs(rates / peak - 1) < _SAME).all():
         return "constant"
+    if floor >= peak:
+        return "other"  # it rose again
     share = (steps - steps[0]) / max(int(steps[-1] - steps[0]), 1)
-    fallen = (rates - floor) / (peak - floor) if peak > floor else np.ones_like(rates)
+    fallen = (rates - floor) / (peak - floor)
     near = {
         "linear": 1 - share,
         "cosine": 0.5 * (1 + np.cos(np.pi * share)),

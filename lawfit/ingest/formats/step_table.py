@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from lawfit.errors import LogFormatError
+from lawfit.factors import spellings
 from lawfit.ingest.companions import beside
+from lawfit.ingest.names import NAMES
 from lawfit.ingest.run_log import LoggedRun, RunLogs, place, whole_step
 from lawfit.ingest.source import whole_lines
 
 _LIGHTNING: Final = "metrics.csv"
 _PARQUET: Final = b"PAR1"
 _AXES: Final = ("train/global_step", "trainer/global_step", "global_step", "step", "_step")
+_LOOKED_AT: Final = 20  # rows that tell what a table is
 _NOT_MEASURED: Final = frozenset({*_AXES, "epoch", "_timestamp", "_runtime"})
 
 
@@ -31,13 +34,16 @@ class StepTable(RunLogs):
     def sniff(self, path: Path, head: bytes) -> bool:
         if head.startswith(_PARQUET):
             names = _parquet_names(path)
-            return "_step" in names and not {"run_id", "run_name"} & names
+            return _may_be_history(names) and _is_one_run(itertools.islice(_parquet_rows(path), _LOOKED_AT))
         if path.suffix.lower() != ".csv":
             return False
-        header = head.decode("utf-8", "replace").splitlines()[0] if head else ""
-        cells = {cell.strip('"') for cell in header.split(",")}
-        of_wandb = "_step" in cells and not cells.isdisjoint(("_timestamp", "_runtime"))
-        return of_wandb or ("step" in cells and path.name == _LIGHTNING)
+        lines = head.decode("utf-8", "replace").splitlines()
+        cells = [cell.strip('"') for cell in lines[0].split(",")] if lines else []
+        if "step" in cells and path.name == _LIGHTNING:
+            return True
+        whole = lines[: _LOOKED_AT + 1] if len(lines) > _LOOKED_AT else lines[: max(2, len(lines) - 1)]
+        of_wandb = _may_be_history(cells) and not {"_timestamp", "_runtime"}.isdisjoint(cells)
+        return of_wandb and _is_one_run(csv.DictReader(whole))
 
     def home(self, path: Path) -> Path | None:
         """Lightning's loggers share a folder."""
@@ -63,6 +69,28 @@ class StepTable(RunLogs):
                 if metric not in _NOT_MEASURED and (value := _number(cell)) is not None:
                     run.log(metric, last, value)
         return [run]
+
+
+def _may_be_history(columns: Collection[str]) -> bool:
+    """Whether steps are counted, and no column has what is one number for each run: the size of its model."""
+    sizes = set(NAMES["params"])
+    return "_step" in columns and all(sizes.isdisjoint(spellings(column)) for column in columns)
+
+
+def _is_one_run(rows: Iterable[Mapping[Any, Any]]) -> bool:
+    """Whether rows are steps of one run: numbers alone, at ascending steps.
+
+    A table of runs has the last step of each as `_step`, among names and states.
+    """
+    last = -1.0
+    seen = False
+    for row in rows:
+        texts = [cell for cell in row.values() if isinstance(cell, str) and cell.strip()]
+        at = _number(row.get("_step"))
+        if at is None or at <= last or any(_number(text) is None for text in texts):
+            return False
+        last, seen = at, True
+    return seen
 
 
 def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
