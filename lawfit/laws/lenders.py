@@ -42,6 +42,7 @@ from lawfit.laws.rate_falls import holds_the_rate
 from lawfit.records import Json, Recipe
 
 # What is lent: a level by a law's vote, an exponent by its evidence.
+TOKENS: Final = "tokens"  # what published laws count data in
 QUANTITIES: Final = (
     "lr",  # level
     "lr_joint",  # exponents
@@ -277,6 +278,9 @@ def _of_one_body(named: Sequence[str]) -> tuple[str, ...]:
 
 def _misfit(law: PublishedLaw, quantity: str, recipe: Traits, said: Recipe) -> Finding | None:
     """Why a law lends nothing of a quantity to a recipe of these traits; None where it does."""
+    unit = str(said.extra.get("data_unit") or TOKENS)
+    if unit != TOKENS:
+        return finding("published.other_data_unit", unit=unit)
     if quantity == "loss":
         other = another_unit(said.loss_kind, said.tokenizer)
         return None if other is None else finding("published.other_unit", unit=LENT_IN, loss=other)

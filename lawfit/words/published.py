@@ -60,6 +60,7 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "assumed_nats": "assumed a loss in nats per token, which the recipe does not say: on that ground published laws "
     "lend asymptote of the loss (say so with loss_kind=... when runs are read)",
     "on_request": "withheld on request, with all that was fitted on the same runs",
+    "other_data_unit": "tokens, and the recipe counts {unit}",
     "other_unit": "{unit}, and the recipe's loss is {loss}",
     "loss_kind": "'{loss_kind}', {unit}",
     "byte_tokens": "per token of the tokenizer '{tokenizer}', a byte or character each",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -277,3 +278,12 @@ def test_an_asymptote_is_lent_in_its_unit_alone(kind: str, tokenizer: str, lent:
         why = said.data["reason"]["data"]["loss"]["data"]
         in_name = tokenizer in ("gpt2", "llama", "")
         assert why["loss_kind" if in_name else "tokenizer"] == (kind if in_name else tokenizer)
+
+
+@pytest.mark.parametrize("unit", ["samples", "images", "sequences"])
+def test_nothing_is_lent_to_runs_that_count_no_tokens(unit: str) -> None:
+    found = lending_to(replace(USUAL, extra={"data_unit": unit}))
+    assert not any(found.lenders.values())
+    assert {code_of(each.reason) for each in found.withheld} == {"published.other_data_unit"}
+    assert f"not lent (tokens, and the recipe counts {unit})" in tell(found.not_lent()[0])
+    assert lending_to(replace(USUAL, extra={"data_unit": "tokens"})).lenders == lending_to(USUAL).lenders
