@@ -187,6 +187,11 @@ class Changes:
     recipes: tuple[Recipe, ...]  # those that the runs now belong to, as they stand in the store
     notes: tuple[str, ...]  # plain sentences: what was updated, which recipes were kept apart
 
+    @property
+    def total(self) -> int:
+        """How many were given."""
+        return self.inserted + self.updated + self.unchanged
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeSummary:

@@ -48,6 +48,7 @@ ROOMS = {
     "plan": _room(*GROUND, "laws", "estimate", "kinds", "advise", third_party=ANALYSIS),
     "ingest": _room(*GROUND, "proxy", third_party={"numpy", "pandas", "pyarrow", "openpyxl", "yaml", "sqlalchemy"}),
     "storage": _room(*GROUND, third_party={"numpy", "pandas", "sqlalchemy", "alembic"}),
+    "exchange": _room(*GROUND, third_party={"numpy", "pyarrow"}),  # files of our own
     "corpus": _room(*GROUND, third_party={"numpy", "tokenizers"}),
     "proxy": _room(*GROUND, "laws", "corpus", third_party={"numpy"}),
     "launch": _room(*GROUND, "proxy", third_party={"submitit", "ray"}),
@@ -55,7 +56,7 @@ ROOMS = {
     "plots": _room(*GROUND, "words", "laws", "estimate", "kinds", "advise", third_party={"numpy", "plotly"}),
     "report": _room(*GROUND, "words", "laws", "estimate", "kinds", "advise", "plots", third_party={"plotly"}),
     "pipeline": _room(
-        *GROUND, "laws", "estimate", "kinds", "advise", "plan", "ingest", "storage", "launch", "simulate"
+        *GROUND, "laws", "estimate", "kinds", "advise", "plan", "ingest", "storage", "exchange", "launch", "simulate"
     ),
     "simulate": _room(*GROUND, "laws", third_party={"numpy"}),
     "cli": _room(*EDGE, third_party={"typer", "rich", "uvicorn"}),

@@ -13,6 +13,7 @@ from lawfit.cli import (
     corpus,
     db,
     demo,
+    export,
     fit,
     ingest,
     launch,
@@ -31,7 +32,7 @@ from lawfit.cli.options import DatabaseOption, State
 ORDER = (
     *("ingest", "runs", "fit", "predict", "plan", "predictions", "corpus", "launch", "laws", "convert", "transfer"),
     "schedules",
-    *("simulate", "db", "serve", "demo"),
+    *("simulate", "export", "db", "serve", "demo"),
 )
 
 
@@ -84,7 +85,8 @@ app.add_typer(schedules.app, name="schedules", short_help="The loss that other l
 app.add_typer(convert.app, name="convert", short_help="Carry settings to another batch, horizon or width.")
 app.command("simulate", short_help="Write a sweep whose truth is known.")(simulate.simulate)
 app.add_typer(corpus.app, name="corpus", short_help="Make the tokenised text that runs train on.")
-app.add_typer(db.app, name="db", short_help="Upgrade, back up and check the database.")
+app.command("export", short_help="Write runs and curves to a file, to be ingested anywhere.")(export.export)
+app.add_typer(db.app, name="db", short_help="Upgrade, back up, copy and check the database.")
 app.command("serve", short_help="Serve the API and the page on this machine.")(serve.serve)
 app.command("demo", short_help="See the whole path on a shipped sweep.")(demo.demo)
 

@@ -1,4 +1,4 @@
-"""`lawfit db`: upgrade, back up and check the database."""
+"""`lawfit db`: upgrade, back up, restore, copy, compact and check the database."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from lawfit.cli.options import DatabaseOption, JsonOption, settings_for
-from lawfit.cli.output import pairs, plain, print_json, show, warning_list
+from lawfit.cli.output import pairs, plain, print_json, progress, show, table, warning_list
 
-app = typer.Typer(help="Upgrade, back up and check the database.", no_args_is_help=True)
+app = typer.Typer(help="Upgrade, back up, restore, copy, compact and check the database.", no_args_is_help=True)
 
 
 @app.command("upgrade")
@@ -45,6 +45,65 @@ def backup(
         print_json({"schema": "lawfit.db/1", "backup": str(written), "bytes": size})
     else:
         show(plain(f"copied to {written} ({size / 1e6:.1f} MB)"))
+
+
+@app.command("restore")
+def restore(
+    ctx: typer.Context,
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="A backup that lawfit db backup wrote.")],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Move the database that is there aside, and put the backup in its place.")
+    ] = False,
+    as_json: JsonOption = False,
+    database: DatabaseOption = None,
+) -> None:
+    """Put a backup where the database is to be, once it is known to be whole. What was there is kept beside it."""
+    from lawfit.storage import maintenance
+    from lawfit.storage.database import Location
+
+    url = settings_for(ctx, database).database_url
+    aside = maintenance.restore(source, url, replace=replace)
+    if as_json:
+        print_json({"schema": "lawfit.db/1", "restored": str(source), "aside": None if aside is None else str(aside)})
+    else:
+        kept = "" if aside is None else f"; the one before is {aside}"
+        show(plain(f"restored {Location.parse(url)} from {source}{kept}"))
+
+
+@app.command("copy")
+def copy(
+    source: Annotated[str, typer.Argument(metavar="FROM", help="Database to copy: a file or a postgresql:// URL.")],
+    target: Annotated[str, typer.Argument(metavar="TO", help="Empty database to copy to: a new file, or a URL.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Copy a whole database between SQLite and PostgreSQL: runs, curves, fits, answers, with their ids.
+
+    The copy is read back and compared by a hash for each table before it is kept; FROM is only read.
+    """
+    from lawfit.storage import copying
+
+    with progress("copying", quiet=as_json):
+        done = copying.copy(source, target)
+    if as_json:
+        print_json({"schema": "lawfit.db/1", **vars(done)})
+        return
+    rows = [(name, f"{count:,}", done.hashes[name][:16]) for name, count in done.rows.items()]
+    show(table(("table", "rows", "hash, equal in both"), rows, right=("rows",)))
+    show(plain(f"copied {done.source} to {done.target}"))
+
+
+@app.command("compact")
+def compact(ctx: typer.Context, as_json: JsonOption = False, database: DatabaseOption = None) -> None:
+    """Join what live runs wrote in small pieces, and give free space back. Nothing that is stored changes."""
+    from lawfit.storage import maintenance
+
+    done = maintenance.compact(settings_for(ctx, database).database_url)
+    if as_json:
+        print_json({"schema": "lawfit.db/1", **vars(done)})
+        return
+    chunks = f"; {done.chunks_before:,} chunks of curves are {done.chunks_after:,}" if done.chunks_before else ""
+    sizes = f"{done.bytes_before / 1e6:.1f} MB to {done.bytes_after / 1e6:.1f} MB"
+    show(plain(f"compacted {done.database}: {sizes}{chunks}"))
 
 
 @app.command("check")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lawfit.pipeline.comparing import compare_laws, list_laws, show_law, token_ratio, transfer
+from lawfit.pipeline.exporting import export
 from lawfit.pipeline.fitting import refit
 from lawfit.pipeline.ingesting import ingest
 from lawfit.pipeline.launching import launch
@@ -14,6 +15,7 @@ from lawfit.pipeline.schedules import refine_schedule, study_schedules
 __all__ = [
     "comes_out_the_same",
     "compare_laws",
+    "export",
     "ingest",
     "launch",
     "laws_of",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lawfit.errors import LogFormatError
 from lawfit.findings import finding
+from lawfit.pipeline.exporting import is_export, require_plain, take_back
 from lawfit.records import (
     Changes,
     CurveChange,
@@ -33,7 +34,7 @@ class SourceRead:
 
     path: str
     options: IngestOptions
-    table: Table
+    table: Table | None = None  # None: a file of our own, which is read while it is stored
     runs: Ingested | None = None
     targets: ReadTargets | None = None
     curves: CurveColumns | None = None
@@ -41,6 +42,8 @@ class SourceRead:
     @property
     def begins_a_store(self) -> bool:
         """Whether it holds rows that can stand in an empty store, where curves have no runs to belong to."""
+        if self.table is None:
+            return True
         if self.runs is not None:
             return any(sweep.runs for sweep in self.runs.sweeps) or any(sweep.rows for sweep in self.runs.losses)
         return self.targets is not None and bool(self.targets.sweeps)
@@ -75,6 +78,9 @@ def read_source(path: str | Path, options: IngestOptions, table: Table | None = 
     from lawfit.ingest.curves import curve_columns, has_rows_of_curves
     from lawfit.ingest.targets import is_target_table, read_targets
 
+    if is_export(path):
+        require_plain(path, options)
+        return SourceRead(path=str(path), options=options)
     if table is None:
         table = read_table(path, options.format)
     asked = options.kind
@@ -102,6 +108,8 @@ def store_source(store: Store, read: SourceRead) -> IngestReport:
     NoRun
         Curves of runs that the store does not have.
     """
+    if read.table is None:
+        return take_back(store, read.path, dry_run=read.options.dry_run)
     if read.curves is not None:
         return _store_curves(store, read.table, read.curves, read.options, read.path)
     if read.targets is not None:

@@ -80,3 +80,19 @@ def insert_chunks(
         for number, piece in enumerate(chunks)
     ]
     connection.execute(sa.insert(curves), rows)
+
+
+def join_chunks(connection: sa.Connection) -> tuple[int, int]:
+    """Pack each curve that stands in more chunks than it needs anew; chunks of all curves before and after."""
+    column = curves.c
+    total = connection.execute(sa.select(sa.func.count()).select_from(curves)).scalar_one()
+    many = sa.func.count() > (sa.func.sum(column.points) + curve_chunks.CHUNK_POINTS - 1) / curve_chunks.CHUNK_POINTS
+    query = sa.select(column.run_id, column.metric, sa.func.count()).group_by(column.run_id, column.metric)
+    after = total
+    for run_id, metric, chunks in connection.execute(query.having(many, sa.func.count() > 1)).all():
+        pieces = curve_chunks.pack(*stored(connection, run_id, metric))
+        if len(pieces) < chunks:
+            connection.execute(sa.delete(curves).where(column.run_id == run_id, column.metric == metric))
+            insert_chunks(connection, run_id, metric, None, pieces)
+            after += len(pieces) - chunks
+    return total, after

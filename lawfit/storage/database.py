@@ -19,6 +19,7 @@ from lawfit.errors import StoreError
 
 SMALLEST_FILE = 512  # bytes: one page of the smallest size that SQLite has
 WRITE = "lawfit_write"  # execution option of a connection whose transaction will write
+OUTSIDE = "lawfit_outside"  # of one that begins no transaction
 LOCK_WAIT_SECONDS = 15.0
 
 
@@ -124,6 +125,8 @@ def create_engine(location: Location, *, lock_wait_seconds: float = LOCK_WAIT_SE
 
     @sa.event.listens_for(engine, "begin")
     def _on_begin(connection: sa.Connection) -> None:
+        if connection.get_execution_options().get(OUTSIDE, False):
+            return
         # IMMEDIATE: two writers queue at BEGIN, where waiting helps, instead of failing at their first write.
         write = connection.get_execution_options().get(WRITE, False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

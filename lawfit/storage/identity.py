@@ -52,7 +52,7 @@ def home(connection: sa.Connection, sweep: Sweep, *, named: bool) -> tuple[Recip
         return _under_a_new_name(connection, sweep, alike, named=named)
     namesake = by_name[wanted.name]
     numbered = [stored for stored in alike if re.fullmatch(re.escape(wanted.name) + "-[0-9]+", stored[1].name)]
-    free = _free_name(wanted.name, set(by_name))
+    free = free_name(wanted.name, set(by_name))
     if namesake not in alike:
         difference = _difference(namesake[1], wanted)
         if named:
@@ -158,7 +158,8 @@ def _or_unknown(value: object) -> str:
     return "unknown" if value in ("", None) else repr(value)
 
 
-def _free_name(name: str, taken: set[str]) -> str:
+def free_name(name: str, taken: set[str]) -> str:
+    """The name with the first number behind it that makes it new."""
     number = 2
     while f"{name}-{number}" in taken:
         number += 1

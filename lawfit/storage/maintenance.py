@@ -1,4 +1,4 @@
-"""`lawfit db upgrade | backup | check`."""
+"""`lawfit db upgrade | backup | restore | compact | check`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from lawfit.errors import LawfitError, StoreError
 from lawfit.storage import schema, tables
+from lawfit.storage.curve_rows import join_chunks
 from lawfit.storage.database import Location, check_file, explained
 from lawfit.storage.identity import recipe_of
 from lawfit.storage.store import Store
@@ -47,6 +48,92 @@ def backup(url: str | Path, target: str | Path) -> Path:
     with explained(location):
         schema.backup_file(location.path, Path(target))
     return Path(target)
+
+
+def restore(backup: str | Path, url: str | Path, *, replace: bool = False) -> Path | None:
+    """Put a backup where the database is to be; the file that `replace` moved aside, if there was one.
+
+    Raises
+    ------
+    StoreError
+        PostgreSQL, no such backup, one that is damaged, or a database that is there already.
+    """
+    location, source = Location.parse(url), Path(backup)
+    if location.path is None:
+        raise StoreError(f"{location} is not a file; lawfit db copy {source} URL fills an empty server database")
+    check_file(location.path)
+    if location.path.exists() and not replace:
+        raise StoreError(f"{location} is there already; --replace moves it aside and puts {source} in its place")
+    if not source.is_file():
+        raise StoreError(f"there is no backup {source}")
+    new = schema.free_beside(location.path, "restoring")
+    try:
+        with explained(location):
+            schema.backup_file(source, new)
+        if problems := check(new).problems:
+            raise StoreError(f"the backup {source} cannot be used: {problems[0]}")
+        aside = _moved_aside(location) if location.path.exists() else None
+        new.rename(location.path)
+    finally:
+        new.unlink(missing_ok=True)
+    return aside
+
+
+def _moved_aside(location: Location) -> Path:
+    assert location.path is not None
+    Store.open(location.path, migrate=False).close()  # the last one to close puts the log into the file
+    if location.path.with_name(location.path.name + "-wal").exists():
+        raise StoreError(f"{location} is in use by another process; end it, and restore again")
+    aside = schema.free_beside(location.path, "before-restore")
+    location.path.rename(aside)
+    return aside
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compacted:
+    """What `compact` did."""
+
+    database: str
+    bytes_before: int
+    bytes_after: int
+    chunks_before: int  # of curves
+    chunks_after: int
+
+
+def compact(url: str | Path) -> Compacted:
+    """Join the small chunks that live curves leave behind, and give free space back. Nothing that is stored changes.
+
+    Raises
+    ------
+    StoreError
+        No database there, or another process keeps it busy.
+    """
+    with Store.open(url, create=False) as store:
+        before = _size(store)
+        with store.writing() as connection:
+            chunks, joined = join_chunks(connection)
+        with store.outside() as connection:
+            if store.location.is_sqlite:
+                connection.exec_driver_sql("VACUUM")
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            else:
+                for table in tables.metadata.sorted_tables:
+                    connection.exec_driver_sql(f"VACUUM (FULL, ANALYZE) {table.name}")
+        after = _size(store)
+    return Compacted(
+        database=str(store.location), bytes_before=before, bytes_after=after, chunks_before=chunks, chunks_after=joined
+    )
+
+
+def _size(store: Store) -> int:
+    with store.reading() as connection:
+        if store.location.is_sqlite:
+            pages, size = (connection.exec_driver_sql(f"PRAGMA {n}").scalar_one() for n in ("page_count", "page_size"))
+            return int(pages) * int(size)
+        names = [table.name for table in tables.metadata.sorted_tables]
+        return sum(
+            int(connection.execute(sa.select(sa.func.pg_total_relation_size(name))).scalar_one()) for name in names
+        )
 
 
 def check(url: str | Path) -> CheckReport:

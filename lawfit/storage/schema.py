@@ -132,12 +132,17 @@ def backup_file(source: Path, target: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _copy_aside(path: Path, revision: str) -> Path:
-    target = path.with_name(f"{path.name}.before-{revision}-upgrade")
-    number = 1
+def free_beside(path: Path, why: str) -> Path:
+    """A name beside the file that is not taken: ``lawfit.db.before-0003-upgrade``, with a number where it is."""
+    target, number = path.with_name(f"{path.name}.{why}"), 1
     while target.exists():
         number += 1
-        target = path.with_name(f"{path.name}.before-{revision}-upgrade-{number}")
+        target = path.with_name(f"{path.name}.{why}-{number}")
+    return target
+
+
+def _copy_aside(path: Path, revision: str) -> Path:
+    target = free_beside(path, f"before-{revision}-upgrade")
     backup_file(path, target)
     return target
 

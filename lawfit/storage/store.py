@@ -43,6 +43,7 @@ from lawfit.storage import schema, tables
 from lawfit.storage.curve_rows import curve_end, insert_chunks, stored, write_curve
 from lawfit.storage.database import (
     LOCK_WAIT_SECONDS,
+    OUTSIDE,
     WRITE,
     Location,
     check_file,
@@ -51,6 +52,8 @@ from lawfit.storage.database import (
     use_wal,
 )
 from lawfit.storage.identity import recipe_of
+from lawfit.storage.put_back import PutBack, Record, put_back
+from lawfit.storage.streams import Snapshot, run_of
 from lawfit.storage.sweeps import write_sweeps
 from lawfit.storage.targets import stored_losses, stored_targets, write_losses, write_targets
 
@@ -138,6 +141,13 @@ class Store:
             self._engine.connect().execution_options(**{WRITE: True}) as connection,
             connection.begin(),
         ):
+            yield connection
+
+    @contextmanager
+    def outside(self) -> Iterator[sa.Connection]:
+        """A connection outside any transaction, as housekeeping wants it. For this package."""
+        options = {"isolation_level": "AUTOCOMMIT", OUTSIDE: True}
+        with explained(self.location), self._engine.connect().execution_options(**options) as connection:
             yield connection
 
     @contextmanager
@@ -243,7 +253,7 @@ class Store:
         if not excluded:
             query = query.where(tables.runs.c.excluded.is_(None))
         with self.reading() as connection:
-            found = [_run(row) for row in connection.execute(query).mappings()]
+            found = [run_of(row) for row in connection.execute(query).mappings()]
         return sorted(found, key=lambda r: (r.params, r.tokens, r.batch_tokens, r.lr, r.run_key))
 
     def run_columns(self, recipe_key: str) -> dict[str, npt.NDArray[Any]]:
@@ -446,6 +456,37 @@ class Store:
         with self.reading() as connection:
             return stored_losses(connection, _recipe_id(recipe_key))
 
+    # All of it, in pieces
+
+    @contextmanager
+    def frozen(self) -> Iterator[sa.Connection]:
+        """`reading`, in which several queries see one and the same store. For this package."""
+        options: dict[str, Any] = {} if self.location.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        with explained(self.location), self._engine.connect().execution_options(**options) as connection:
+            yield connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """The store as it is now, to be read in pieces; what others write meanwhile is not seen."""
+        with self.frozen() as connection:
+            yield Snapshot(connection)
+
+    def put_back(self, records: Iterable[Record], *, dry_run: bool = False) -> PutBack:
+        """Insert and update the records of a file that was exported, in one transaction; each with its line.
+
+        A recipe is known by its settings. A run that is new keeps the exclusion that the file tells; of a stored one
+        the store's own stays.
+
+        Raises
+        ------
+        LogFormatError
+            A run that is given twice, or a recipe with two settings. Nothing was written.
+        NoRun
+            Curves of a run that is neither in the file nor in the store. Nothing was written.
+        """
+        with self.reading() if dry_run else self._ingesting() as connection:
+            return put_back(connection, records, dry_run=dry_run)
+
     # Fits, what they rest on and what was said from them
 
     def put_fit(self, fit: Fit, optima: Iterable[Optimum] = ()) -> bool:
@@ -558,8 +599,3 @@ def _can_be_stored(name: str) -> bool:
 
 def _listed(names: Sequence[str], most: int = 12) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _run(row: sa.RowMapping) -> Run:
-    values = {name: row[name] for name in row if name not in ("id", "recipe_id", "status")}
-    return Run(status=RunStatus(row["status"]), **values)

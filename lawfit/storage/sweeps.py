@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any, Final
 
 import sqlalchemy as sa
 
-from lawfit.errors import StoreError
 from lawfit.records import Changes, Recipe, Run, Sweep
+from lawfit.storage.bulk import insert_many, json_text
 from lawfit.storage.identity import RECIPE_FIELDS, home
 from lawfit.storage.tables import recipes, runs
 from lawfit.units import counted
 
 _NOTED_UPDATES = 10
 _RUN_FIELDS = ("params", "tokens", "batch_tokens", "lr", "status", "loss", "weight_decay", "steps", "seed", "extra")
+
+_PLAIN_FIELDS = (
+    *(
+        "run_key",
+        "params",
+        "tokens",
+        "batch_tokens",
+        "lr",
+        "loss",
+        "weight_decay",
+        "steps",
+        "seed",
+        "source",
+        "excluded",
+    ),
+)
+_KEYS_AT_ONCE = 500  # in one query: SQLite takes 999 parameters in its older builds
+_ASKED_BY_KEY = 5_000
 
 Stored = dict[str, dict[str, Any]]  # run_key -> row of the table
 
@@ -35,42 +54,73 @@ def write_sweeps(connection: sa.Connection, sweeps: Sequence[Sweep], *, named: b
         homes.append(recipe)
         if recipe_id is None and not dry_run:
             recipe_id = insert_recipe(connection, recipe)
-        before = _stored_runs(connection, recipe_id) if recipe_id is not None else {}
-        new, differing, moved = [], [], []
-        for run in sweep.runs:
-            row = _row(run)
-            old = before.get(run.run_key)
-            if old is None:
-                new.append(row | {"recipe_id": recipe_id, "excluded": run.excluded})
-            elif differences := [name for name in _RUN_FIELDS if old[name] != row[name]]:
-                differing.append(row | {"row_id": old["id"]})
-                changed.append(f"run '{run.run_key}' of '{recipe.name}': {_describe(old, row, differences)}")
-            elif old["source"] != row["source"]:
-                moved.append(row | {"row_id": old["id"]})  # the same run in another place: no correction
-        if sweep.exact and (unlike := _unlike(before.values(), new)):
-            notes.append(
-                f"runs that joined recipe '{recipe.name}' are unlike all that it had: {unlike}; "
-                "to keep them apart, give them another name with --recipe"
-            )
-        if not dry_run:
-            if new:
-                _insert_runs(connection, new)
-            if differing or moved:
-                # `excluded` is not among the columns: a person's decision outlives the log.
-                names = (*_RUN_FIELDS, "source")
-                statement = sa.update(runs).where(runs.c.id == sa.bindparam("row_id"))
-                statement = statement.values({name: sa.bindparam(name) for name in names})
-                rows = [{"row_id": row["row_id"]} | {name: row[name] for name in names} for row in differing + moved]
-                connection.execute(statement, rows)
-        inserted += len(new)
-        updated += len(differing)
-        unchanged += len(sweep.runs) - len(new) - len(differing)
-    if changed:
-        notes.append(f"updated {counted(len(changed), 'run')} whose row in the file has changed:")
-        notes += [f"  {text}" for text in changed[:_NOTED_UPDATES]]
-        if len(changed) > _NOTED_UPDATES:
-            notes.append(f"  and {len(changed) - _NOTED_UPDATES} more")
+        written = write_runs(connection, recipe, recipe_id, sweep.runs, exact=sweep.exact, dry_run=dry_run)
+        notes += written.notes
+        changed += written.changed
+        inserted += written.inserted
+        updated += len(written.changed)
+        unchanged += len(sweep.runs) - written.inserted - len(written.changed)
+    notes += update_notes(changed)
     return Changes(inserted=inserted, updated=updated, unchanged=unchanged, recipes=tuple(homes), notes=tuple(notes))
+
+
+def update_notes(changed: Sequence[str]) -> list[str]:
+    """Which stored runs a file has changed, the first of them with what."""
+    if not changed:
+        return []
+    more = [f"  and {len(changed) - _NOTED_UPDATES} more"] if len(changed) > _NOTED_UPDATES else []
+    head = f"updated {counted(len(changed), 'run')} whose row in the file has changed:"
+    return [head, *(f"  {text}" for text in changed[:_NOTED_UPDATES]), *more]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What writing runs of one recipe did, or on a dry run would do."""
+
+    inserted: int
+    changed: tuple[str, ...]  # a sentence for each stored run that the file has otherwise
+    notes: tuple[str, ...]
+
+
+def write_runs(
+    connection: sa.Connection,
+    recipe: Recipe,
+    recipe_id: int | None,
+    given: Sequence[Run],
+    *,
+    exact: bool,
+    dry_run: bool,
+) -> Written:
+    """Insert and update runs of a recipe that is stored (`recipe_id`) or, on a dry run, would be."""
+    before = {} if recipe_id is None else _stored_runs(connection, recipe_id, [run.run_key for run in given])
+    new: list[Run] = []
+    differing, moved = [], []
+    changed = []
+    for run in given:
+        if (old := before.get(run.run_key)) is None:
+            new.append(run)
+            continue
+        row = _row(run)
+        if differences := [name for name in _RUN_FIELDS if old[name] != row[name]]:
+            differing.append(row | {"row_id": old["id"]})
+            changed.append(f"run '{run.run_key}' of '{recipe.name}': {_describe(old, row, differences)}")
+        elif old["source"] != row["source"]:
+            moved.append(row | {"row_id": old["id"]})  # the same run in another place: no correction
+    unlike = _unlike(connection, recipe_id, new) if exact and new and recipe_id is not None else ""
+    if not dry_run and recipe_id is not None:
+        _insert_runs(connection, recipe_id, new)
+        if differing or moved:
+            # `excluded` is not among the columns: a person's decision outlives the log.
+            names = (*_RUN_FIELDS, "source")
+            statement = sa.update(runs).where(runs.c.id == sa.bindparam("row_id"))
+            statement = statement.values({name: sa.bindparam(name) for name in names})
+            rows = [{"row_id": row["row_id"]} | {name: row[name] for name in names} for row in differing + moved]
+            connection.execute(statement, rows)
+    note = (
+        f"runs that joined recipe '{recipe.name}' are unlike all that it had: {unlike}; "
+        "to keep them apart, give them another name with --recipe"
+    )
+    return Written(inserted=len(new), changed=tuple(changed), notes=(note,) if unlike else ())
 
 
 # What the trainer's logs say that no recipe holds fixed, and that moves the loss. What is as usual may go unsaid.
@@ -87,13 +137,14 @@ _CHOICES: Final = (
 )
 
 
-def _unlike(stored: Collection[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> str:
+def _unlike(connection: sa.Connection, recipe_id: int, new: Sequence[Run]) -> str:
     """The choices in which a new run is like no stored one; "" where there is none."""
+    stored = connection.execute(sa.select(runs.c.extra).where(runs.c.recipe_id == recipe_id)).scalars().all()
     said = []
     for name in _CHOICES:
-        if name == "beta2" and any("beta2_half_life_tokens" in row["extra"] for row in new):
+        if name == "beta2" and any("beta2_half_life_tokens" in run.extra for run in new):
             continue  # it follows the batch
-        before, now = ({row["extra"].get(name) for row in rows} for rows in (stored, new))
+        before, now = {extra.get(name) for extra in stored}, {run.extra.get(name) for run in new}
         if before and now - before:
             said.append(f"{name} is {_values(now - before)}, not {_values(before)}")
     return ", ".join(said)
@@ -123,26 +174,23 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _insert_runs(connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
-    if connection.dialect.name == "sqlite":
-        connection.execute(sa.insert(runs), rows)
-        return
-    # COPY is several times quicker than INSERT. It is part of the same transaction.
-    names = tuple(rows[0])
-    try:
-        extras = [json.dumps(row["extra"], allow_nan=False) for row in rows]
-    except ValueError as error:
-        raise StoreError(f"nothing was written: a value cannot be stored ({error})") from None
-    driver: Any = connection.connection.driver_connection
-    with driver.cursor() as cursor, cursor.copy(f"COPY runs ({', '.join(names)}) FROM STDIN") as copy:
-        for row, extra in zip(rows, extras, strict=True):
-            copy.write_row([extra if name == "extra" else row[name] for name in names])
+def _insert_runs(connection: sa.Connection, recipe_id: int, new: Iterable[Run]) -> None:
+    values = attrgetter(*_PLAIN_FIELDS)
+    rows = ((recipe_id, run.status.value, json_text(run.extra), *values(run)) for run in new)
+    insert_many(connection, runs, ("recipe_id", "status", "extra", *_PLAIN_FIELDS), rows)
 
 
-def _stored_runs(connection: sa.Connection, recipe_id: int) -> Stored:
+def _stored_runs(connection: sa.Connection, recipe_id: int, keys: Sequence[str]) -> Stored:
+    """The runs of these keys. Few are asked for by key, many by reading the recipe once."""
     columns = (runs.c.id, runs.c.run_key, runs.c.source, *(runs.c[name] for name in _RUN_FIELDS))
-    found = connection.execute(sa.select(*columns).where(runs.c.recipe_id == recipe_id))
-    return {row["run_key"]: dict(row) for row in found.mappings()}
+    query = sa.select(*columns).where(runs.c.recipe_id == recipe_id)
+    if len(keys) > _ASKED_BY_KEY:
+        return {row["run_key"]: dict(row) for row in connection.execute(query).mappings()}
+    found: Stored = {}
+    for begin in range(0, len(keys), _KEYS_AT_ONCE):
+        some = query.where(runs.c.run_key.in_(keys[begin : begin + _KEYS_AT_ONCE]))
+        found |= {row["run_key"]: dict(row) for row in connection.execute(some).mappings()}
+    return found
 
 
 def _row(run: Run) -> dict[str, Any]:

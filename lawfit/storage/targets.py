@@ -36,7 +36,6 @@ def _write(
     named: bool,
     dry_run: bool,
 ) -> Changes:
-    fields = _FIELDS[table.name]
     inserted = updated = unchanged = 0
     homes: list[Recipe] = []
     notes: list[str] = []
@@ -46,29 +45,42 @@ def _write(
         notes += [note] if note else []
         if recipe_id is None and not dry_run:
             recipe_id = insert_recipe(connection, recipe)
-        before = {} if recipe_id is None else _stored(connection, table, recipe_id)
-        new, changed = [], []
-        for row in (_row(item, fields) for item in sweep.rows):
-            old = before.get(row["run_key"])
-            if old is None:
-                new.append(row | {"recipe_id": recipe_id})
-            elif any(old[name] != row[name] for name in fields):
-                changed.append(row | {"row_id": old["id"]})
-        if not dry_run:
-            if new:
-                connection.execute(sa.insert(table), new)
-            if changed:
-                names = (*fields, "source")
-                statement = sa.update(table).where(table.c.id == sa.bindparam("row_id"))
-                statement = statement.values({name: sa.bindparam(name) for name in names})
-                connection.execute(statement, [{n: row[n] for n in ("row_id", *names)} for row in changed])
-        inserted += len(new)
-        updated += len(changed)
-        unchanged += len(sweep.rows) - len(new) - len(changed)
+        new, changed = write_sized_rows(connection, table, recipe_id, sweep.rows, dry_run=dry_run)
+        inserted += new
+        updated += changed
+        unchanged += len(sweep.rows) - new - changed
     return Changes(inserted=inserted, updated=updated, unchanged=unchanged, recipes=tuple(homes), notes=tuple(notes))
 
 
-def stored_targets(connection: sa.Connection, recipe_id: sa.ScalarSelect[int]) -> list[StepsToTarget]:
+def write_sized_rows(
+    connection: sa.Connection,
+    table: sa.Table,
+    recipe_id: int | None,
+    given: Sequence[StepsToTarget] | Sequence[SizedLoss],
+    *,
+    dry_run: bool,
+) -> tuple[int, int]:
+    """How many rows of one recipe were inserted and updated; None is a recipe that a dry run would make."""
+    fields = _FIELDS[table.name]
+    before = {} if recipe_id is None else _stored(connection, table, recipe_id)
+    new, changed = [], []
+    for row in (_row(item, fields) for item in given):
+        old = before.get(row["run_key"])
+        if old is None:
+            new.append(row | {"recipe_id": recipe_id})
+        elif any(old[name] != row[name] for name in fields):
+            changed.append(row | {"row_id": old["id"]})
+    if new and not dry_run:
+        connection.execute(sa.insert(table), new)
+    if changed and not dry_run:
+        names = (*fields, "source")
+        statement = sa.update(table).where(table.c.id == sa.bindparam("row_id"))
+        statement = statement.values({name: sa.bindparam(name) for name in names})
+        connection.execute(statement, [{n: row[n] for n in ("row_id", *names)} for row in changed])
+    return len(new), len(changed)
+
+
+def stored_targets(connection: sa.Connection, recipe_id: sa.ScalarSelect[int] | int) -> list[StepsToTarget]:
     """The rows of one recipe, by size, target, batch and key."""
     query = sa.select(targets).where(targets.c.recipe_id == recipe_id)
     query = query.order_by(targets.c.params, targets.c.target_loss, targets.c.batch_tokens, targets.c.run_key)
@@ -77,7 +89,7 @@ def stored_targets(connection: sa.Connection, recipe_id: sa.ScalarSelect[int]) -
     return [StepsToTarget(**{name: row[name] for name in names} | {"steps": _whole(row["steps"])}) for row in rows]
 
 
-def stored_losses(connection: sa.Connection, recipe_id: sa.ScalarSelect[int]) -> list[SizedLoss]:
+def stored_losses(connection: sa.Connection, recipe_id: sa.ScalarSelect[int] | int) -> list[SizedLoss]:
     """The rows of one recipe, by size, tokens and key."""
     query = sa.select(losses).where(losses.c.recipe_id == recipe_id)
     query = query.order_by(losses.c.params, losses.c.tokens, losses.c.run_key)
