@@ -194,6 +194,21 @@ class Changes:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Correction:
+    """A field of a run that a person changed."""
+
+    change: int  # number of the change; what was changed together has the same
+    recipe: str  # name
+    run_key: str
+    field: str  # "lr", "loss", ...; "extra.NAME" of what has no field of its own
+    before: Json
+    after: Json
+    reason: str
+    made_at: str  # ISO 8601, UTC
+    undone_at: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class RecipeSummary:
     """A recipe and what the store holds for it."""
 

@@ -21,6 +21,7 @@ from lawfit.cli import (
     plan,
     predict,
     predictions,
+    recipes,
     runs,
     schedules,
     serve,
@@ -30,7 +31,20 @@ from lawfit.cli import (
 from lawfit.cli.options import DatabaseOption, State
 
 ORDER = (
-    *("ingest", "runs", "fit", "predict", "plan", "predictions", "corpus", "launch", "laws", "convert", "transfer"),
+    *(
+        "ingest",
+        "runs",
+        "recipes",
+        "fit",
+        "predict",
+        "plan",
+        "predictions",
+        "corpus",
+        "launch",
+        "laws",
+        "convert",
+        "transfer",
+    ),
     "schedules",
     *("simulate", "export", "db", "serve", "demo"),
 )
@@ -73,7 +87,8 @@ def start(
 
 
 app.command("ingest", short_help="Store finished runs from tables.")(ingest.ingest)
-app.add_typer(runs.app, name="runs", short_help="Look at the stored runs; exclude and restore some.")
+app.add_typer(runs.app, name="runs", short_help="Look at the stored runs; correct, exclude and restore some.")
+app.add_typer(recipes.app, name="recipes", short_help="What parts the recipes; merge and split them.")
 app.command("fit", short_help="Fit how the best lr and batch size move with scale.")(fit.fit)
 app.command("predict", short_help="Recommend lr and batch size for a target.")(predict.predict)
 app.command("plan", short_help="Spend a budget: model size, tokens, settings, time.")(plan.plan)

@@ -1,4 +1,4 @@
-"""`lawfit runs`: look at the stored runs, take some out of the fits with a reason, and put them back."""
+"""`lawfit runs`: look at the stored runs, correct them, take some out of the fits with a reason, and put them back."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lawfit.cli import corrections
 from lawfit.cli.options import DatabaseOption, JsonOption, RecipeOption, open_store, whole_quantity
 from lawfit.cli.output import note, plain, print_json, show, table
 from lawfit.units import counted, format_lr, format_quantity
@@ -15,7 +16,9 @@ from lawfit.units import counted, format_lr, format_quantity
 if TYPE_CHECKING:
     from lawfit.records import Run
 
-app = typer.Typer(help="Look at the stored runs; exclude some from the fits, and restore them.", no_args_is_help=True)
+app = typer.Typer(
+    help="Look at the stored runs; correct them, exclude some from the fits, and restore them.", no_args_is_help=True
+)
 
 SHOWN_AT_MOST = 30
 
@@ -151,6 +154,11 @@ def restore(
         matched = store.match_runs(chosen.key, keys or [])
     changed = store.restore(chosen.key, matched)
     _report(chosen.name, "restored", matched, changed, as_json)
+
+
+app.command("correct")(corrections.correct)
+app.command("history")(corrections.history)
+app.command("undo")(corrections.undo)
 
 
 def _or_dash(number: float | None) -> str:

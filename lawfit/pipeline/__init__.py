@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lawfit.pipeline.comparing import compare_laws, list_laws, show_law, token_ratio, transfer
+from lawfit.pipeline.correcting import correct
 from lawfit.pipeline.exporting import export
 from lawfit.pipeline.fitting import refit
 from lawfit.pipeline.ingesting import ingest
@@ -15,6 +16,7 @@ from lawfit.pipeline.schedules import refine_schedule, study_schedules
 __all__ = [
     "comes_out_the_same",
     "compare_laws",
+    "correct",
     "export",
     "ingest",
     "launch",

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from lawfit.errors import NoFit, NoRecipe, StoreError
 from lawfit.records import Fit, FitStatus, Json, Optimum, OptimumStatus
-from lawfit.storage.sweeps import now
+from lawfit.storage.database import now
 from lawfit.storage.tables import fits, optima, predictions, recipes, refits
 
 KEPT: Final = 32  # fits in memory, some hundred kilobytes each

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from lawfit.errors import RecipeConflict
 from lawfit.records import Recipe, Run, Sweep
-from lawfit.storage.tables import recipes, runs
+from lawfit.storage.tables import corrections, recipes, runs
 
 APART: Final = "sweep"  # key in Recipe.extra that tells two recipes with the same stated settings apart
 RECIPE_FIELDS: Final = tuple(f.name for f in dataclasses.fields(Recipe))
@@ -126,11 +126,17 @@ def _overlap(connection: sa.Connection, recipe_id: int, given: Sequence[Run]) ->
     columns = (runs.c.run_key, runs.c.params, runs.c.tokens, runs.c.batch_tokens, runs.c.lr, runs.c.loss)
     found = connection.execute(sa.select(*columns).where(runs.c.recipe_id == recipe_id))
     stored = {row[0]: tuple(row[1:]) for row in found}
+    changed = sa.select(runs.c.run_key).join(corrections, corrections.c.run_id == runs.c.id)
+    changed = changed.where(runs.c.recipe_id == recipe_id, corrections.c.undone_at.is_(None))
+    corrected = set(connection.execute(changed).scalars())  # by a person: that the log says otherwise is no wonder
     shared = [run for run in given if run.run_key in stored]
     return Overlap(
         stored=len(stored),
         shared=len(shared),
-        same=sum(stored[r.run_key] == (r.params, r.tokens, r.batch_tokens, r.lr, r.loss) for r in shared),
+        same=sum(
+            r.run_key in corrected or stored[r.run_key] == (r.params, r.tokens, r.batch_tokens, r.lr, r.loss)
+            for r in shared
+        ),
         from_settings=all(_KEY_FROM_SETTINGS.fullmatch(run.run_key) for run in shared),
     )
 

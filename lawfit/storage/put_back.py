@@ -14,6 +14,7 @@ from lawfit.errors import LogFormatError, NoRun
 from lawfit.records import Changes, Curve, CurveChange, Recipe, Run, SizedLoss, StepsToTarget
 from lawfit.storage.curve_rows import write_curve
 from lawfit.storage.identity import free_name, recipe_of
+from lawfit.storage.moves import family
 from lawfit.storage.sweeps import insert_recipe, update_notes, write_runs
 from lawfit.storage.tables import losses, recipes, runs, targets
 from lawfit.storage.targets import write_sized_rows
@@ -93,9 +94,12 @@ class _Writing:
             written = write_runs(self._connection, home.recipe, home.row_id, given, exact=False, dry_run=self._dry_run)
             inserted, updated = written.inserted, len(written.changed)
             self._changed += written.changed
+            self._notes += written.notes
         else:
             table = targets if kind is StepsToTarget else losses
-            inserted, updated = write_sized_rows(self._connection, table, home.row_id, given, dry_run=self._dry_run)
+            inserted, updated = write_sized_rows(
+                self._connection, table, home.recipe, home.row_id, given, dry_run=self._dry_run
+            )
         self._counts["inserted"] += inserted
         self._counts["updated"] += updated
         self._counts["unchanged"] += len(given) - inserted - updated
@@ -127,8 +131,11 @@ class _Writing:
         return self._homes.setdefault(name, home)
 
     def _curve(self, home: _Home, line: int, curve: Curve) -> CurveChange:
-        query = sa.select(runs.c.id).where(runs.c.recipe_id == home.row_id, runs.c.run_key == curve.run_key)
-        run_id = self._connection.execute(query).scalar()
+        run_id = None
+        if home.row_id is not None:
+            homes = family(self._connection, home.row_id)
+            query = sa.select(runs.c.id).where(runs.c.recipe_id.in_(homes), runs.c.run_key == curve.run_key)
+            run_id = self._connection.execute(query).scalar()
         if run_id is None and not (self._dry_run and (Run, curve.run_key) in home.seen):
             raise NoRun(
                 f"line {line}: no run '{curve.run_key}' of recipe '{home.recipe.name}' in the store; "

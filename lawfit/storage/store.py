@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from lawfit.errors import NoFit, NoRecipe, NoRun, NoRuns, StoreError
 from lawfit.records import (
     Changes,
+    Correction,
     Curve,
     CurveChange,
     Fit,
@@ -37,9 +38,10 @@ from lawfit.records import (
     Sweep,
     TargetSweep,
 )
+from lawfit.storage import corrections, moves, schema, tables
 from lawfit.storage import curves as curve_chunks
 from lawfit.storage import fits as fit_rows
-from lawfit.storage import schema, tables
+from lawfit.storage.corrections import Change
 from lawfit.storage.curve_rows import curve_end, insert_chunks, stored, write_curve
 from lawfit.storage.database import (
     LOCK_WAIT_SECONDS,
@@ -54,7 +56,7 @@ from lawfit.storage.database import (
 from lawfit.storage.identity import recipe_of
 from lawfit.storage.put_back import PutBack, Record, put_back
 from lawfit.storage.streams import Snapshot, run_of
-from lawfit.storage.sweeps import write_sweeps
+from lawfit.storage.sweeps import insert_recipe, write_sweeps
 from lawfit.storage.targets import stored_losses, stored_targets, write_losses, write_targets
 
 _INGEST_LOCK = 0x6C617767  # PostgreSQL: two ingests of one file at once queue instead of colliding
@@ -161,7 +163,7 @@ class Store:
     # Recipes and runs
 
     def recipes(self) -> list[RecipeSummary]:
-        """All recipes by name, with what the store holds for each."""
+        """All recipes by name, with what the store holds for each. Merged ones that have no fit are left out."""
         runs, fits = tables.runs.c, tables.fits.c
         counts = (
             sa.select(
@@ -180,7 +182,8 @@ class Store:
             .outerjoin(fitted, fitted.c.recipe_id == tables.recipes.c.id)
         )
         with self.reading() as connection:
-            rows = connection.execute(query).mappings().all()
+            gone = moves.merged(connection)
+            rows = [row for row in connection.execute(query).mappings() if row["fits"] or row["id"] not in gone]
         found = [
             RecipeSummary(
                 recipe=recipe_of(row),
@@ -202,15 +205,18 @@ class Store:
             There is none of that name, none at all (`NoRuns`), or several and no name to choose.
         """
         with self.reading() as connection:
-            known = [recipe_of(row) for row in connection.execute(sa.select(tables.recipes)).mappings()]
+            rows = connection.execute(sa.select(tables.recipes)).mappings().all()
+            gone = moves.merged(connection)
+        known = [recipe_of(row) for row in rows]
         if not known:
             raise NoRuns(f"{self.location} holds no runs yet; start with lawfit ingest FILE")
-        names = sorted(recipe.name for recipe in known)
+        there = [recipe_of(row) for row in rows if row["id"] not in gone]
+        names = sorted(recipe.name for recipe in there)
         if name is None:
-            if len(known) == 1:
-                return known[0]
+            if len(there) == 1:
+                return there[0]
             raise NoRecipe(
-                f"{self.location} holds {len(known)} recipes; say which one to use "
+                f"{self.location} holds {len(there)} recipes; say which one to use "
                 f"(--recipe NAME; recipe=NAME in a URL): {_listed(names)}"
             )
         for recipe in known:
@@ -343,6 +349,84 @@ class Store:
                 connection.execute(statement, [{"row_id": row_id} for row_id in changed])
         return len(changed)
 
+    def correct(
+        self, recipe_key: str, run_keys: Sequence[str], changes: Mapping[str, Change], reason: str
+    ) -> tuple[int, int]:
+        """Change fields of runs; the number under which it can be undone, and how many runs were not so already.
+
+        What was there is kept with the reason, and the log of a run does not change a corrected field back.
+
+        Parameters
+        ----------
+        changes : field (of a run, or ``extra.NAME``) -> from the stored value to the right one; None as loss: diverged
+
+        Raises
+        ------
+        WrongCorrection
+            No such field, or a value that a run cannot have; then nothing is changed.
+        NoRun
+            One of the keys is not in the store; then nothing is changed.
+        ValueError
+            No reason given.
+        """
+        if not reason.strip():
+            raise ValueError("a correction needs a reason: it is kept in the history of the runs")
+        with self._ingesting() as connection:
+            home = connection.execute(sa.select(_recipe_id(recipe_key))).scalar_one()
+            return corrections.correct(connection, home, run_keys, changes, reason.strip())
+
+    def undo(self, change: int | None = None) -> tuple[int, list[Correction]]:
+        """Take a correction back (without a number, the latest); its number, and the fields that are as before.
+
+        Raises
+        ------
+        NoRun
+            There is no such change, or it was undone already.
+        WrongCorrection
+            A later change of the same field stands.
+        """
+        with self._ingesting() as connection:
+            return corrections.undo(connection, change)
+
+    def history(self, recipe_key: str | None = None) -> list[Correction]:
+        """Corrections of runs, the latest first, those that were undone among them."""
+        conditions = [] if recipe_key is None else [tables.recipes.c.key == recipe_key]
+        with self.reading() as connection:
+            return corrections.history(connection, *conditions)
+
+    def parting(self, recipe_keys: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
+        """Settings that are not the same in all recipes (of those keys): name -> recipe key -> what it holds fixed."""
+        found = [summary.recipe for summary in self.recipes()]
+        found = [recipe for recipe in found if recipe_keys is None or recipe.key in recipe_keys]
+        held = {recipe.key: moves.settings(recipe) for recipe in found}
+        return {name: {key: held[key].get(name, "") for key in held} for name in moves.parting(found)}
+
+    def merge_recipes(self, into_key: str, other_key: str) -> int:
+        """Move all rows of one recipe to another, each saying for itself what parts the two; how many were moved.
+
+        Later ingests of either find their runs there.
+
+        Raises
+        ------
+        RecipeConflict
+            Both have a run of the same key, or their losses or sizes are of other kinds; then nothing is moved.
+        """
+        with self._ingesting() as connection:
+            return moves.merge(connection, _stored(connection, into_key), _stored(connection, other_key))
+
+    def split_recipe(self, recipe_key: str, column: str) -> list[tuple[Recipe, int]]:
+        """Part a recipe by a column of its runs, a recipe for each value; which, and how many rows each took.
+
+        Rows that do not say it stay. Later ingests of the recipe go the same way.
+
+        Raises
+        ------
+        RecipeConflict
+            The column has fewer than two values, or a recipe of that value has a run of the same key.
+        """
+        with self._ingesting() as connection:
+            return moves.split(connection, _stored(connection, recipe_key), column, insert_recipe)
+
     # Curves
 
     def append_curve(
@@ -426,8 +510,11 @@ class Store:
 
     def _run_id(self, connection: sa.Connection, recipe_key: str, run_key: str) -> int:
         column = tables.runs.c
-        query = sa.select(column.id).where(column.recipe_id == _recipe_id(recipe_key), column.run_key == run_key)
-        found = connection.execute(query).scalar() if _can_be_stored(run_key) else None
+        home = connection.execute(sa.select(_recipe_id(recipe_key))).scalar()
+        found = None
+        if home is not None and _can_be_stored(run_key):
+            homes = column.recipe_id.in_(moves.family(connection, home))
+            found = connection.execute(sa.select(column.id).where(homes, column.run_key == run_key)).scalar()
         if found is None:
             raise NoRun(f"no run '{run_key}' in this recipe; lawfit runs list shows their keys")
         return int(found)
@@ -590,6 +677,11 @@ class Store:
 
 def _recipe_id(recipe_key: str) -> sa.ScalarSelect[int]:
     return sa.select(tables.recipes.c.id).where(tables.recipes.c.key == recipe_key).scalar_subquery()
+
+
+def _stored(connection: sa.Connection, recipe_key: str) -> tuple[Recipe, int]:
+    row = connection.execute(sa.select(tables.recipes).where(tables.recipes.c.key == recipe_key)).mappings().one()
+    return recipe_of(row), int(row["id"])
 
 
 def _can_be_stored(name: str) -> bool:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from lawfit.records import Recipe, Run, RunStatus, SizedLoss, StepsToTarget
 from lawfit.storage import curves as curve_chunks
 from lawfit.storage.identity import recipe_of
+from lawfit.storage.moves import merged
 from lawfit.storage.tables import curves, losses, recipes, runs, targets
 from lawfit.storage.targets import stored_losses, stored_targets
 
@@ -28,9 +29,10 @@ class Snapshot:
         self._connection = connection
 
     def recipes(self) -> list[tuple[int, Recipe]]:
-        """Row ids and recipes, by name."""
+        """Row ids and recipes, by name; those that were merged into another are empty, and left out."""
+        gone = merged(self._connection)
         rows = self._connection.execute(sa.select(recipes).order_by(recipes.c.name)).mappings()
-        return [(row["id"], recipe_of(row)) for row in rows]
+        return [(row["id"], recipe_of(row)) for row in rows if row["id"] not in gone]
 
     def extra_names(self, recipe_ids: list[int]) -> list[str]:
         """Names of what runs and targets hold beside their own columns, sorted."""

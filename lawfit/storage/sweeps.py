@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any, Final
 
@@ -12,7 +11,10 @@ import sqlalchemy as sa
 
 from lawfit.records import Changes, Recipe, Run, Sweep
 from lawfit.storage.bulk import insert_many, json_text
+from lawfit.storage.corrections import corrected_fields, keep
+from lawfit.storage.database import now
 from lawfit.storage.identity import RECIPE_FIELDS, home
+from lawfit.storage.moves import route
 from lawfit.storage.tables import recipes, runs
 from lawfit.units import counted
 
@@ -79,6 +81,7 @@ class Written:
 
     inserted: int
     changed: tuple[str, ...]  # a sentence for each stored run that the file has otherwise
+    kept: int  # runs of which a correction stays, though the file says otherwise
     notes: tuple[str, ...]
 
 
@@ -91,16 +94,48 @@ def write_runs(
     exact: bool,
     dry_run: bool,
 ) -> Written:
-    """Insert and update runs of a recipe that is stored (`recipe_id`) or, on a dry run, would be."""
+    """Insert and update runs of a recipe that is stored (`recipe_id`) or, on a dry run, would be.
+
+    Runs of a recipe that was merged or split go where its others went.
+    """
+    parts = route(connection, recipe, recipe_id, given, None if dry_run else insert_recipe)
+    written = [_write_part(connection, *part, exact=exact, dry_run=dry_run) for part in parts]
+    notes = [note for part in written for note in part.notes]
+    if kept := sum(part.kept for part in written):
+        whose = counted(kept, f"run of '{recipe.name}' keeps", f"runs of '{recipe.name}' keep")
+        notes.append(
+            f"{whose} what a person corrected, though the file says otherwise (lawfit runs history; lawfit runs undo)"
+        )
+    return Written(
+        inserted=sum(part.inserted for part in written),
+        changed=tuple(text for part in written for text in part.changed),
+        kept=kept,
+        notes=tuple(notes),
+    )
+
+
+def _write_part(
+    connection: sa.Connection,
+    recipe: Recipe,
+    recipe_id: int | None,
+    given: Sequence[Run],
+    *,
+    exact: bool,
+    dry_run: bool,
+) -> Written:
     before = {} if recipe_id is None else _stored_runs(connection, recipe_id, [run.run_key for run in given])
     new: list[Run] = []
     differing, moved = [], []
     changed = []
+    corrected = corrected_fields(connection, recipe_id) if before and recipe_id is not None else {}
+    kept = 0
     for run in given:
         if (old := before.get(run.run_key)) is None:
             new.append(run)
             continue
         row = _row(run)
+        if old["id"] in corrected:
+            kept += keep(row, old, corrected[old["id"]])
         if differences := [name for name in _RUN_FIELDS if old[name] != row[name]]:
             differing.append(row | {"row_id": old["id"]})
             changed.append(f"run '{run.run_key}' of '{recipe.name}': {_describe(old, row, differences)}")
@@ -116,11 +151,13 @@ def write_runs(
             statement = statement.values({name: sa.bindparam(name) for name in names})
             rows = [{"row_id": row["row_id"]} | {name: row[name] for name in names} for row in differing + moved]
             connection.execute(statement, rows)
-    note = (
-        f"runs that joined recipe '{recipe.name}' are unlike all that it had: {unlike}; "
-        "to keep them apart, give them another name with --recipe"
-    )
-    return Written(inserted=len(new), changed=tuple(changed), notes=(note,) if unlike else ())
+    notes = []
+    if unlike:
+        notes.append(
+            f"runs that joined recipe '{recipe.name}' are unlike all that it had: {unlike}; "
+            "to keep them apart, give them another name with --recipe"
+        )
+    return Written(inserted=len(new), changed=tuple(changed), kept=kept, notes=tuple(notes))
 
 
 # What the trainer's logs say that no recipe holds fixed, and that moves the loss. What is as usual may go unsaid.
@@ -167,11 +204,6 @@ def insert_recipe(connection: sa.Connection, recipe: Recipe) -> int:
     row = {name: getattr(recipe, name) for name in RECIPE_FIELDS}
     row |= {"extra": dict(recipe.extra), "key": recipe.key, "created_at": now()}
     return int(connection.execute(sa.insert(recipes).values(row).returning(recipes.c.id)).scalar_one())
-
-
-def now() -> str:
-    """ISO 8601, UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _insert_runs(connection: sa.Connection, recipe_id: int, new: Iterable[Run]) -> None:

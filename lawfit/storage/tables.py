@@ -1,4 +1,5 @@
-"""The tables: recipes, runs, curves, targets, losses, optima, fits (and when each was made), predictions."""
+"""The tables: recipes, runs, curves, targets, losses, corrections, moves, optima, fits (and when each was made),
+predictions."""
 
 from __future__ import annotations
 
@@ -129,6 +130,36 @@ losses = sa.Table(
     _positive("params"),
     _positive("tokens"),
     _positive("loss"),
+)
+
+# A field of a run that a person changed. Rows of one `change` were made together and are undone together.
+corrections = sa.Table(
+    "corrections",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("change", sa.Integer, nullable=False, index=True),
+    sa.Column("run_id", sa.ForeignKey("runs.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("field", sa.Text, nullable=False),
+    sa.Column("before", sa.JSON, nullable=False),
+    sa.Column("after", sa.JSON, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("made_at", sa.Text, nullable=False),
+    sa.Column("undone_at", sa.Text),
+    sa.CheckConstraint("reason <> ''", name="reason_given"),
+)
+
+# Where the runs of a merged recipe (no `split_by`) or of one that was split have gone, and later ones go.
+moves = sa.Table(
+    "moves",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("recipe_id", sa.ForeignKey("recipes.id"), nullable=False),
+    sa.Column("into_id", sa.ForeignKey("recipes.id"), nullable=False),
+    sa.Column("split_by", sa.Text),
+    sa.Column("split_value", sa.Text),
+    sa.Column("made_at", sa.Text, nullable=False),
+    sa.UniqueConstraint("recipe_id", "split_value"),
+    sa.CheckConstraint("(split_by IS NULL) = (split_value IS NULL)", name="merged_or_split"),
 )
 
 fits = sa.Table(

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from lawfit.records import Changes, LossSweep, Recipe, SizedLoss, StepsToTarget, Sweep, TargetSweep
 from lawfit.storage.identity import home
+from lawfit.storage.moves import route
 from lawfit.storage.sweeps import insert_recipe
 from lawfit.storage.tables import losses, targets
 
@@ -45,7 +46,7 @@ def _write(
         notes += [note] if note else []
         if recipe_id is None and not dry_run:
             recipe_id = insert_recipe(connection, recipe)
-        new, changed = write_sized_rows(connection, table, recipe_id, sweep.rows, dry_run=dry_run)
+        new, changed = write_sized_rows(connection, table, recipe, recipe_id, sweep.rows, dry_run=dry_run)
         inserted += new
         updated += changed
         unchanged += len(sweep.rows) - new - changed
@@ -55,12 +56,29 @@ def _write(
 def write_sized_rows(
     connection: sa.Connection,
     table: sa.Table,
+    recipe: Recipe,
     recipe_id: int | None,
     given: Sequence[StepsToTarget] | Sequence[SizedLoss],
     *,
     dry_run: bool,
 ) -> tuple[int, int]:
     """How many rows of one recipe were inserted and updated; None is a recipe that a dry run would make."""
+    new = changed = 0
+    parts: Any = route(connection, recipe, recipe_id, given, None if dry_run else insert_recipe)
+    for _, part_id, some in parts:
+        inserted, updated = _write_part(connection, table, part_id, some, dry_run=dry_run)
+        new, changed = new + inserted, changed + updated
+    return new, changed
+
+
+def _write_part(
+    connection: sa.Connection,
+    table: sa.Table,
+    recipe_id: int | None,
+    given: Sequence[StepsToTarget] | Sequence[SizedLoss],
+    *,
+    dry_run: bool,
+) -> tuple[int, int]:
     fields = _FIELDS[table.name]
     before = {} if recipe_id is None else _stored(connection, table, recipe_id)
     new, changed = [], []

@@ -32,6 +32,8 @@ def write(path: Path) -> None:
         store.append_curve(key, "a", "loss", [1, 2, 3], [10.5, 9.25, float("inf")])
         store.put_targets([TargetSweep(recipe=store.recipe(), rows=(TARGET,))], named=True)
         store.put_losses([LossSweep(recipe=store.recipe(), rows=(LOSS,))], named=True)
+        store.correct(key, ["a"], {"lr": lambda _: 0.1}, "a typo")
+        store.undo()
 
 
 @pytest.mark.parametrize("revision", schema.REVISIONS)
@@ -50,5 +52,6 @@ def test_a_database_of_every_revision_is_upgraded_and_used(revision: str, tmp_pa
         assert store.prediction("p1").answer == {"lr": 0.0005}
         assert store.curve(key, "a", "loss")[1].tolist() == [10.5, 9.25, float("inf")]
         assert store.targets(key) == ([TARGET] if revision >= "0002" else [])
+        assert [each.reason for each in store.history()] == (["a typo"] if revision >= "0005" else [])
         assert store.losses(key) == ([LOSS] if revision >= "0004" else [])
         assert store.put_runs(recipe("gpt-c4", extra={"beta2": "0.95"}), [run("d")]) == (1, 0, 0)
