@@ -55,6 +55,8 @@ def merge(connection: sa.Connection, into: Stored, other: Stored) -> int:
                 f"{name} is '{here}' in '{target.name}' and '{there}' in '{source.name}': not comparable"
             )
     for recipe, row_id in (into, other):
+        if row_id in merged(connection):
+            raise RecipeConflict(f"recipe '{recipe.name}' was merged into another already; name that one")
         if parts := _parts(connection, row_id):
             raise RecipeConflict(f"recipe '{recipe.name}' was split by {parts[0].split_by}; merge its parts instead")
     for table in _TABLES:
@@ -164,6 +166,12 @@ def _part(connection: sa.Connection, stored: Stored, column: str, value: str, in
         part_id = insert(connection, part)
     else:
         part, part_id = recipe_of(known), int(known["id"])
+        if (into := merged(connection).get(part_id)) not in (None, row_id):
+            raise RecipeConflict(
+                f"recipe '{part.name}' holds {column} {value}, and was merged into another; split that"
+            )
+        # Parted again by what was merged: the recipe of that value is there once more.
+        connection.execute(sa.delete(moves).where(moves.c.recipe_id == part_id, moves.c.into_id == into))
     if part_id != row_id:
         values = {"recipe_id": row_id, "into_id": part_id, "split_by": column, "split_value": value}
         noted = sa.select(moves.c.id).where(moves.c.recipe_id == row_id, moves.c.split_value == value)

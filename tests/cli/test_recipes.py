@@ -34,7 +34,11 @@ def test_recipes_are_listed_merged_and_split(call: Call, text: Call) -> None:
     assert (merged["moved"], merged["said"]) == (3, ["optimizer"])
     assert call("ingest", "muon.csv", "--recipe", "muon")["files"][0]["unchanged"] == 3
     parts = call("recipes", "split", "adamw", "--by", "optimizer")["parts"]
-    assert [(part["recipe"], part["moved"]) for part in parts] == [("adamw-optimizer-muon", 3)]
+    assert [(part["recipe"], part["moved"]) for part in parts] == [
+        ("muon", 3)
+    ]  # the recipe that was merged is there again
+    assert call("ingest", "muon.csv", "--recipe", "muon")["files"][0]["inserted"] == 0
+    assert [row["runs"] for row in call("recipes")["recipes"]] == [3, 3]
     out, err = text("recipes", "split", "adamw", "--by", "attention")
     assert "adamw-attention-gqa" in out
     assert "lawfit fit makes one that sees this" in err

@@ -107,9 +107,21 @@ class TestMerge:
         assert {key: store.runs(key) for key in (a.key, b.key)} == before
         assert len(store.recipes()) == 2
 
-    def test_with_itself(self, two: Store) -> None:
+    def test_in_a_circle(self, two: Store) -> None:
         with pytest.raises(RecipeConflict, match="with itself"):
             two.merge_recipes(A.key, A.key)
+        two.merge_recipes(A.key, B.key)
+        for one, other in ((A, B), (B, A)):
+            with pytest.raises(RecipeConflict, match="'b' was merged into another already"):
+                two.merge_recipes(one.key, other.key)
+        assert len(two.runs(A.key)) == 4
+
+    def test_what_was_split_is_not_merged(self, store: Store) -> None:
+        store.put_runs(A, TestSplit.RUNS)
+        store.put_runs(B, B_RUNS)
+        store.split_recipe(A.key, "attention")
+        with pytest.raises(RecipeConflict, match="'a' was split by attention; merge its parts instead"):
+            store.merge_recipes(A.key, B.key)
 
 
 class TestSplit:
