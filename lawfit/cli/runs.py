@@ -63,18 +63,20 @@ def list_runs(
     if recipe is not None or not summaries:
         chosen = store.recipe(recipe).key
         summaries = [summary for summary in summaries if summary.recipe.key == chosen]
-    found = [
-        (summary.recipe.name, run)
-        for summary in summaries
-        for run in sorted(store.runs(summary.recipe.key), key=_order)
-    ]
-    found = [(name, run) for name, run in found if _is_wanted(run, status)]
+    wanted = limit if limit is not None or as_json else SHOWN_AT_MOST
+    total = 0
+    found: list[tuple[str, Run]] = []
+    for summary in summaries:
+        left = None if wanted is None else wanted - len(found)
+        count, first = store.first_runs(summary.recipe.key, left, only=None if status is None else status.value)
+        total += count
+        found += [(summary.recipe.name, run) for run in first]
     if as_json:
         document = {
             "schema": "lawfit.runs/1",
             "recipes": [{**dataclasses.asdict(s), "key": s.recipe.key} for s in summaries],
-            "total": len(found),
-            "runs": [{"recipe": name, **dataclasses.asdict(run)} for name, run in found[:limit]],
+            "total": total,
+            "runs": [{"recipe": name, **dataclasses.asdict(run)} for name, run in found],
         }
         print_json(document)
         return
@@ -84,8 +86,7 @@ def list_runs(
     ]
     columns = ("recipe", "runs", "diverged", "excluded", "fits", "schedule")
     show(table(columns, counts, right=columns[1:5]), plain(""))
-    shown = found[: limit or SHOWN_AT_MOST]
-    several, seeds = len(summaries) > 1, len({run.seed for _, run in shown}) > 1
+    several, seeds = len(summaries) > 1, len({run.seed for _, run in found}) > 1
     rows = [
         (
             *([name] if several else []),
@@ -99,7 +100,7 @@ def list_runs(
             "diverged" if run.loss is None else f"{run.loss:.4f}",
             run.excluded or "",
         )
-        for name, run in shown
+        for name, run in found
     ]
     numbers = ("params", "tokens", "batch", "lr", "decay", *(["seed"] if seeds else []), "loss")
     show(
@@ -109,8 +110,8 @@ def list_runs(
             right=numbers,
         )
     )
-    if len(shown) < len(found):
-        note(f"{len(found) - len(shown):,} more; --limit K shows more of them, --json all")
+    if len(found) < total:
+        note(f"{total - len(found):,} more; --limit K shows more of them, --json all")
 
 
 @app.command("exclude")
@@ -163,16 +164,6 @@ app.command("undo")(corrections.undo)
 
 def _or_dash(number: float | None) -> str:
     return "-" if number is None else f"{number:.4g}"
-
-
-def _order(run: Run) -> tuple[float, ...]:
-    return run.params, run.tokens, run.batch_tokens, run.lr, run.weight_decay or 0.0
-
-
-def _is_wanted(run: Run, status: Show | None) -> bool:
-    if status is Show.EXCLUDED:
-        return run.excluded is not None
-    return status is None or run.status.value == status.value
 
 
 def _report(recipe: str, what: str, matched: list[str], changed: int, as_json: bool) -> None:

@@ -3,17 +3,73 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from operator import attrgetter
 from typing import Final
 
 import numpy as np
 import sqlalchemy as sa
 
+from lawfit.errors import NoRun
 from lawfit.records import Curve, CurveChange
 from lawfit.storage import curves as curve_chunks
-from lawfit.storage.tables import curves
+from lawfit.storage.bulk import insert_many
+from lawfit.storage.tables import curves, runs
 
+CURVES_AT_ONCE: Final = 500  # whose runs are looked up in one query
+_CHUNK_FIELDS: Final = tuple(f.name for f in dataclasses.fields(curve_chunks.Chunk))
+_values_of: Final = attrgetter(*_CHUNK_FIELDS)
 SAME: Final = 1e-3  # relative: tables of curves are rounded to four digits and more
+
+
+def write_curves(
+    connection: sa.Connection, recipe_ids: Sequence[int], given: Iterable[Curve], *, dry_run: bool
+) -> list[CurveChange]:
+    """`write_curve` for many runs of one recipe (or of its parts), those that are new in bulk; in the order given.
+
+    Raises
+    ------
+    NoRun
+        A run is not in the store.
+    """
+    changes: list[CurveChange] = []
+    given = iter(given)
+    while some := list(islice(given, CURVES_AT_ONCE)):
+        ids = _run_ids(connection, recipe_ids, {curve.run_key for curve in some})
+        ends = curve_ends(connection, list(ids.values()))
+        rows: list[tuple[object, ...]] = []
+        for curve in some:
+            if curve.run_key not in ids:
+                raise NoRun(f"no run '{curve.run_key}' in this recipe; lawfit runs list shows their keys")
+            place = ids[curve.run_key], curve.metric
+            if place in ends or not curve.steps:
+                changes.append(write_curve(connection, place[0], curve, dry_run=dry_run))
+                continue
+            ends.add(place)
+            if not dry_run:
+                pieces = enumerate(curve_chunks.pack(curve.steps, curve.numbers))
+                rows += [(*place, number, *_values_of(piece)) for number, piece in pieces]
+            changes.append(
+                CurveChange(
+                    run_key=curve.run_key, metric=curve.metric, new_steps=curve.steps, replaced=0, differs=False
+                )
+            )
+        insert_many(connection, curves, ("run_id", "metric", "chunk", *_CHUNK_FIELDS), rows)
+    return changes
+
+
+def _run_ids(connection: sa.Connection, recipe_ids: Sequence[int], keys: set[str]) -> dict[str, int]:
+    asked = [key for key in keys if "\x00" not in key]  # which PostgreSQL's driver refuses, and no text there holds
+    query = sa.select(runs.c.run_key, runs.c.id).where(runs.c.recipe_id.in_(recipe_ids), runs.c.run_key.in_(asked))
+    return {row.run_key: row.id for row in connection.execute(query)}
+
+
+def curve_ends(connection: sa.Connection, run_ids: Sequence[int]) -> set[tuple[int, str]]:
+    """Runs and metrics that have a curve."""
+    query = sa.select(curves.c.run_id, curves.c.metric).where(curves.c.run_id.in_(run_ids)).distinct()
+    return {(row.run_id, row.metric) for row in connection.execute(query)}
 
 
 def write_curve(connection: sa.Connection, run_id: int, curve: Curve, *, dry_run: bool) -> CurveChange:

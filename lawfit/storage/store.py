@@ -42,7 +42,7 @@ from lawfit.storage import corrections, moves, schema, tables
 from lawfit.storage import curves as curve_chunks
 from lawfit.storage import fits as fit_rows
 from lawfit.storage.corrections import Change
-from lawfit.storage.curve_rows import curve_end, insert_chunks, stored, write_curve
+from lawfit.storage.curve_rows import curve_end, insert_chunks, stored, write_curves
 from lawfit.storage.database import (
     LOCK_WAIT_SECONDS,
     OUTSIDE,
@@ -262,6 +262,26 @@ class Store:
             found = [run_of(row) for row in connection.execute(query).mappings()]
         return sorted(found, key=lambda r: (r.params, r.tokens, r.batch_tokens, r.lr, r.run_key))
 
+    def first_runs(self, recipe_key: str, limit: int | None, *, only: str | None = None) -> tuple[int, list[Run]]:
+        """How many runs a recipe has, and the first of them by scale, batch size, rate, weight decay and key.
+
+        Parameters
+        ----------
+        limit : at most so many; None: all
+        only : "finished", "diverged" or "excluded" runs; None: all of them
+        """
+        column = tables.runs.c
+        wanted = [column.recipe_id == _recipe_id(recipe_key)]
+        if only is not None:
+            wanted.append(column.excluded.is_not(None) if only == "excluded" else column.status == only)
+        key = column.run_key if self.location.is_sqlite else column.run_key.collate("C")  # the same on every database
+        order = (column.params, column.tokens, column.batch_tokens, column.lr, sa.func.coalesce(column.weight_decay, 0))
+        first = sa.select(column.id).where(*wanted).order_by(*order, key).limit(limit).subquery()
+        query = sa.select(tables.runs).join(first, first.c.id == column.id).order_by(*order, key)
+        with self.reading() as connection:
+            count = connection.execute(sa.select(sa.func.count()).select_from(tables.runs).where(*wanted)).scalar_one()
+            return count, [run_of(row) for row in connection.execute(query).mappings()]
+
     def run_columns(self, recipe_key: str) -> dict[str, npt.NDArray[Any]]:
         """The numbers of `runs` as arrays, in the same order, for tables too long for records.
 
@@ -466,10 +486,9 @@ class Store:
             A run is not in the store; then nothing is written.
         """
         with self.reading() if dry_run else self._ingesting() as connection:
-            return [
-                write_curve(connection, self._run_id(connection, recipe_key, curve.run_key), curve, dry_run=dry_run)
-                for curve in curves
-            ]
+            home = connection.execute(sa.select(_recipe_id(recipe_key))).scalar()
+            homes = [] if home is None else moves.family(connection, home)
+            return write_curves(connection, homes, curves, dry_run=dry_run)
 
     def curve(self, recipe_key: str, run_key: str, metric: str) -> tuple[curve_chunks.Steps, curve_chunks.Numbers]:
         """Steps and numbers of a run's metric, as they were given; empty when there is none."""
