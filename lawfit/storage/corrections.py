@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 
 from lawfit.errors import LawfitError, NoRun
 from lawfit.records import Correction, Json, RunStatus
+from lawfit.storage.bulk import json_text
 from lawfit.storage.database import now
 from lawfit.storage.tables import corrections, recipes, runs
 
@@ -42,7 +44,8 @@ def correct(
         if differing := [field for field in _fields(old, new) if _value(old, field) != _value(new, field)]:
             changed.append(new)
             about = {"change": number, "run_id": old["id"], "reason": reason, "made_at": made_at}
-            history += [about | {"field": f, "before": _value(old, f), "after": _value(new, f)} for f in differing]
+            texts = [(f, json_text(_value(old, f)), json_text(_value(new, f))) for f in differing]
+            history += [about | {"field": f, "before": before, "after": after} for f, before, after in texts]
     if history:
         _update(connection, changed)
         connection.execute(sa.insert(corrections), history)
@@ -70,7 +73,7 @@ def undo(connection: sa.Connection, number: int | None) -> tuple[int, list[Corre
     ids = sorted({row["run_id"] for row in mine})
     changed = {row["id"]: row for row in _rows(connection, runs.c.id.in_(ids))}
     for row in mine:
-        _set(changed[row["run_id"]], row["field"], row["before"])
+        _set(changed[row["run_id"]], row["field"], json.loads(row["before"]))
     _update(connection, list(changed.values()))
     connection.execute(sa.update(corrections).where(column.change == number).values(undone_at=now()))
     return number, history(connection, column.change == number)
@@ -83,8 +86,12 @@ def history(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> l
         corrections.join(runs, column.run_id == runs.c.id).join(recipes, runs.c.recipe_id == recipes.c.id)
     )
     query = query.where(*conditions).order_by(column.change.desc(), column.id)
-    rows = connection.execute(query).mappings()
-    return [Correction(**{n: v for n, v in row.items() if n not in ("id", "run_id")}) for row in rows]
+    found = []
+    for row in connection.execute(query).mappings():
+        values = {name: value for name, value in row.items() if name not in ("id", "run_id")}
+        values |= {name: json.loads(row[name]) for name in ("before", "after")}
+        found.append(Correction(**values))
+    return found
 
 
 def corrected_fields(connection: sa.Connection, recipe_id: int) -> dict[int, set[str]]:

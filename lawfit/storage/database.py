@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,21 @@ from lawfit.errors import StoreError
 SMALLEST_FILE = 512  # bytes: one page of the smallest size that SQLite has
 WRITE = "lawfit_write"  # execution option of a connection whose transaction will write
 OUTSIDE = "lawfit_outside"  # of one that begins no transaction
-LOCK_WAIT_SECONDS = 15.0
+LOCK_WAIT_SECONDS = 120.0  # a table of a million runs takes some seconds, and eight processes may queue behind it
+_LOCK_STRETCH_SECONDS = 0.5
+_NETWORK = (
+    *("nfs", "cifs", "smb", "afs", "ceph", "lustre", "beegfs", "gpfs", "glusterfs", "9p", "davfs", "pvfs2", "orangefs"),
+    *(
+        "fuse.sshfs",
+        "fuse.ceph",
+        "fuse.glusterfs",
+        "fuse.s3fs",
+        "fuse.rclone",
+        "fuse.gcsfuse",
+        "fuse.juicefs",
+        "wekafs",
+    ),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +84,21 @@ class Location:
         if backend in ("postgresql", "postgres"):
             return cls(url=url.set(drivername="postgresql+psycopg"), path=None)
         raise StoreError(f"'{backend}' databases are not supported; use a SQLite file or a postgresql:// URL")
+
+
+def network_file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str | None:
+    """The network file system that a path lies on; None on a local disk, or where that cannot be known."""
+    try:
+        lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        return None
+    found, length = "", -1
+    place = str(path.absolute())
+    for words in (line.split() for line in lines):
+        point = words[1].replace("\\040", " ") if len(words) > 2 else ""
+        if len(point) >= length and point and (place == point or place.startswith(point.rstrip("/") + "/")):
+            found, length = words[2], len(point)
+    return found if found.startswith(_NETWORK) else None
 
 
 def check_file(path: Path) -> None:
@@ -129,10 +159,30 @@ def create_engine(location: Location, *, lock_wait_seconds: float = LOCK_WAIT_SE
         if connection.get_execution_options().get(OUTSIDE, False):
             return
         # IMMEDIATE: two writers queue at BEGIN, where waiting helps, instead of failing at their first write.
-        write = connection.get_execution_options().get(WRITE, False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        if not connection.get_execution_options().get(WRITE, False):
+            connection.exec_driver_sql("BEGIN")
+            return
+        _begin_writing(connection, lock_wait_seconds)
 
     return engine
+
+
+def _begin_writing(connection: sa.Connection, lock_wait_seconds: float) -> None:
+    """Wait for the lock in short stretches, so that Ctrl-C is heard between them."""
+    deadline = time.monotonic() + lock_wait_seconds
+    connection.exec_driver_sql(f"PRAGMA busy_timeout={int(min(lock_wait_seconds, _LOCK_STRETCH_SECONDS) * 1000)}")
+    try:
+        while True:
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            except sa.exc.OperationalError as error:
+                name = getattr(error.orig, "sqlite_errorname", None) or ""
+                if not name.startswith("SQLITE_BUSY") or time.monotonic() >= deadline:
+                    raise
+            else:
+                return
+    finally:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={int(lock_wait_seconds * 1000)}")
 
 
 def use_wal(engine: sa.Engine) -> None:

@@ -91,13 +91,15 @@ def bring_up_to_date(engine: sa.Engine, location: Location) -> str | None:
             require_current(revision, location)
         if revision == REVISIONS[-1]:
             return None
-    kept = _copy_aside(location.path, revision) if revision is not None and location.path else None
+    kept = None
     with engine.connect().execution_options(**{WRITE: True}) as connection, connection.begin():
         if not location.is_sqlite:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_KEY)))
         # Another process may have done it while this one waited for the lock.
         revision = revision_of(connection, location)
         if revision != REVISIONS[-1]:
+            if revision is not None and location.path:
+                kept = _copy_aside(location.path, revision)  # while nobody can write
             _run_alembic(connection)
     if revision is None or revision == REVISIONS[-1]:
         return None

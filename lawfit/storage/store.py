@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,6 +52,7 @@ from lawfit.storage.database import (
     check_file,
     create_engine,
     explained,
+    network_file_system,
     use_wal,
 )
 from lawfit.storage.identity import recipe_of
@@ -59,6 +61,12 @@ from lawfit.storage.streams import Snapshot, run_of
 from lawfit.storage.sweeps import insert_recipe, write_sweeps
 from lawfit.storage.targets import stored_losses, stored_targets, write_losses, write_targets
 
+log = logging.getLogger("lawfit")
+
+_ON_A_NETWORK = (
+    "%s lies on a network file system (%s), where SQLite's locks may fail and two machines that write at once can "
+    "damage it: write from one machine at a time, or use PostgreSQL (lawfit db copy takes all of it there)"
+)
 _INGEST_LOCK = 0x6C617767  # PostgreSQL: two ingests of one file at once queue instead of colliding
 _KEYS_AT_ONCE = 500  # in one query: SQLite takes 999 parameters in its older builds
 
@@ -111,7 +119,10 @@ class Store:
                     with engine.connect() as connection:
                         schema.require_current(schema.revision_of(connection, location), location)
                 if location.path is not None:
-                    use_wal(engine)
+                    if network := network_file_system(location.path):
+                        log.warning(_ON_A_NETWORK, location, network)
+                    else:  # the log's index is shared memory, which other machines do not see
+                        use_wal(engine)
         except BaseException:
             engine.dispose()
             raise

@@ -140,8 +140,8 @@ corrections = sa.Table(
     sa.Column("change", sa.Integer, nullable=False, index=True),
     sa.Column("run_id", sa.ForeignKey("runs.id", ondelete="CASCADE"), nullable=False, index=True),
     sa.Column("field", sa.Text, nullable=False),
-    sa.Column("before", sa.JSON, nullable=False),
-    sa.Column("after", sa.JSON, nullable=False),
+    sa.Column("before", sa.Text, nullable=False),  # JSON as text: SQLite takes a bare 1.0 in a JSON column for 1
+    sa.Column("after", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("made_at", sa.Text, nullable=False),
     sa.Column("undone_at", sa.Text),

@@ -50,7 +50,10 @@ def test_a_pattern_is_corrected_and_undone(store: Store, key: str) -> None:
 
 
 def test_every_field_and_back(store: Store, key: str) -> None:
+    extra = {"beta2": 1.0, "note": "ümlaut", "flags": [1, None, "x"]}
+    store.put_runs(recipe(), [run("a1", lr=1.0, extra=extra), diverged("d", extra=extra)])
     before = stored(store, key)
+    assert isinstance(before["a1"].extra["beta2"], float)
     values = {
         "params": "7B", "tokens": "1e12", "batch_tokens": "2k", "lr": "3e-4", "loss": "2.5", "weight_decay": "none",
         "steps": "10", "seed": "-3", "beta2": "0.99", "extra.new": '"0.5"', "note": "none",
@@ -62,6 +65,7 @@ def test_every_field_and_back(store: Store, key: str) -> None:
         assert each.extra == {"beta2": 0.99, "new": "0.5", "flags": [1, None, "x"]}
     store.undo()
     assert stored(store, key) == before
+    assert isinstance(stored(store, key)["a1"].extra["beta2"], float)  # 1.0, not 1
 
 
 def test_a_run_turns_out_to_have_diverged(store: Store, key: str) -> None:

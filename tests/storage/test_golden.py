@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
 
 from lawfit.records import LossSweep, Optimum, OptimumStatus, SizedLoss, StepsToTarget, TargetSweep
+from lawfit.settings import migrations_folder
 from lawfit.storage import Store, schema
+from lawfit.storage.database import Location, create_engine
 from tests.storage.builders import diverged, fit, recipe, run
 
 TARGET = StepsToTarget(
@@ -36,14 +43,44 @@ def write(path: Path) -> None:
         store.undo()
 
 
+def on_postgres(golden: Path, revision: str, url: str) -> None:
+    """The golden database of a revision, row by row, in the schema that its own migrations make on PostgreSQL."""
+    engine = create_engine(Location.parse(url))
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()))
+    with engine.connect() as connection, connection.begin(), closing(sqlite3.connect(golden)) as old:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+        there = sa.MetaData()
+        there.reflect(connection)
+        old.row_factory = sqlite3.Row
+        for table in there.sorted_tables:
+            rows = [dict(row) for row in old.execute(f"SELECT * FROM {table.name}")]
+            names = [] if table.name == "alembic_version" else [column.name for column in table.c]
+            if rows and names:
+                marks = [f"CAST(%s AS {table.c[name].type.compile(engine.dialect)})" for name in names]
+                statement = f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join(marks)})"
+                for row in rows:
+                    connection.exec_driver_sql(statement, tuple(row[name] for name in names))
+            if "id" in table.c and rows and isinstance(rows[0]["id"], int):
+                last = max(row["id"] for row in rows)
+                connection.exec_driver_sql(f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'), {last})")
+    engine.dispose()
+
+
 @pytest.mark.parametrize("revision", schema.REVISIONS)
-def test_a_database_of_every_revision_is_upgraded_and_used(revision: str, tmp_path: Path, update_golden: bool) -> None:
+def test_a_database_of_every_revision_is_upgraded_and_used(
+    revision: str, database_url: str, update_golden: bool
+) -> None:
     golden = GOLDEN / f"store_{revision}.sqlite"
     if update_golden and revision == schema.REVISIONS[-1]:  # older ones were written by older versions
         write(golden)
     assert golden.is_file(), f"{golden} is missing; pytest --update-golden writes the one of the newest revision"
-    shutil.copy(golden, tmp_path / "old.db")
-    with Store.open(tmp_path / "old.db") as store:
+    if database_url.startswith("postgresql"):
+        on_postgres(golden, revision, database_url)
+    else:
+        shutil.copy(golden, database_url)
+    with Store.open(database_url) as store:
         key = store.recipe("gpt-c4").key
         assert key == recipe(extra={"beta2": "0.95"}).key
         assert store.runs(key) == [run("a"), run("b", lr=0.004, excluded="node failure"), diverged("c", lr=0.03)]
