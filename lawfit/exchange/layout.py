@@ -23,7 +23,7 @@ EXTRA: Final = "extra."
 POINT_COLUMNS: Final = (MARK, "recipe", "run_key", "metric", "step", "value")
 
 _RECIPE: Final = tuple(f.name for f in dataclasses.fields(Recipe) if f.name not in ("name", "extra"))
-_RECIPE_COLUMNS: Final = ("recipe", *_RECIPE, "recipe_extra")
+RECIPE_COLUMNS: Final = ("recipe", *_RECIPE, "recipe_extra")
 _OF: Final[dict[str, type[Item]]] = {RUN: Run, TARGET: StepsToTarget, LOSS: SizedLoss}
 # Kind -> column -> field. Steps to a target may be fractions and those of a run may not: two columns.
 _FIELDS: Final = {
@@ -34,7 +34,7 @@ _FIELDS: Final = {
     }
     for kind, of in _OF.items()
 }
-COLUMNS: Final = tuple(dict.fromkeys((MARK, "recipe", *chain(*_FIELDS.values()), *_RECIPE_COLUMNS)))
+COLUMNS: Final = tuple(dict.fromkeys((MARK, "recipe", *chain(*_FIELDS.values()), *RECIPE_COLUMNS)))
 
 WHOLE_COLUMNS: Final = frozenset({"steps", "seed", "seq_len", "step"})
 REAL_COLUMNS: Final = frozenset(
@@ -45,16 +45,16 @@ _ANY_SIGN: Final = frozenset({"weight_decay", "seed", "step", "value"})
 Row = dict[str, Any]  # column -> plain value; extras as they are, under "extra.NAME"
 
 
-def row_of(recipe: Recipe, item: Item) -> Row:
-    """A row with its recipe's settings."""
+def row_of(part: Row, item: Item) -> Row:
+    """A row with its recipe's settings (`recipe_part`)."""
     kind = next(kind for kind, of in _OF.items() if isinstance(item, of))
     values = {column: getattr(item, f.name) for column, f in _FIELDS[kind].items()}
-    return {MARK: kind, **_recipe_part(recipe), **values, **{EXTRA + name: v for name, v in item.extra.items()}}
+    return {MARK: kind, **part, **values, **{EXTRA + name: v for name, v in item.extra.items()}}
 
 
-def recipe_row(recipe: Recipe) -> Row:
+def recipe_row(part: Row) -> Row:
     """A recipe of which there is nothing else."""
-    return {MARK: RECIPE, **_recipe_part(recipe)}
+    return {MARK: RECIPE, **part}
 
 
 def recipe_of(row: Row) -> Recipe:
@@ -101,6 +101,8 @@ def number_of(column: str, cell: Any) -> Any:
     """
     if cell is None or cell == "":
         return None
+    if type(cell) is float and column in REAL_COLUMNS and 0 < cell < math.inf:  # as Parquet and JSON give it
+        return cell
     try:
         value = int(cell) if column in WHOLE_COLUMNS and not _has_fraction(cell) else float(cell)
     except (ValueError, TypeError, OverflowError):
@@ -116,6 +118,8 @@ def number_of(column: str, cell: Any) -> Any:
 
 def text_of_extra(value: Json) -> str:
     """A value of `extra` as a cell: plain text where that reads back as the same text, else JSON."""
+    if type(value) in (int, float):
+        return repr(value)
     if isinstance(value, str) and value and not _is_json(value) and not value.startswith('"'):
         return value
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
@@ -124,7 +128,7 @@ def text_of_extra(value: Json) -> str:
 def extra_of_text(cell: str) -> Json:
     """What `text_of_extra` wrote."""
     try:
-        return json.loads(cell, parse_constant=_refuse)
+        return _DECODER.decode(cell)
     except (ValueError, RecursionError):
         return cell
 
@@ -139,13 +143,17 @@ def _refuse(constant: str) -> float:
     raise ValueError(constant)  # NaN and Infinity are words here
 
 
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse)
+
+
 def _has_fraction(cell: Any) -> bool:
     if isinstance(cell, str):
         return not cell.lstrip("+-").isdigit()
     return isinstance(cell, float) and cell != int(cell)
 
 
-def _recipe_part(recipe: Recipe) -> Row:
+def recipe_part(recipe: Recipe) -> Row:
+    """The cells of a recipe, which all of its rows have."""
     extra = json.dumps(dict(recipe.extra), ensure_ascii=False, sort_keys=True) if recipe.extra else None
     return {"recipe": recipe.name, **{name: getattr(recipe, name) for name in _RECIPE}, "recipe_extra": extra}
 

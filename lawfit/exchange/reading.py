@@ -15,6 +15,7 @@ from lawfit.exchange.layout import (
     MARK,
     POINT,
     REAL_COLUMNS,
+    RECIPE_COLUMNS,
     WHOLE_COLUMNS,
     Item,
     Row,
@@ -45,6 +46,7 @@ def read_own(path: Path) -> Iterator[tuple[int, Record]]:
         A row is not as it was written; with line and reason. What came before was given already.
     """
     seen: set[tuple[str, str, str]] = set()
+    known: dict[tuple[Any, ...], Recipe] = {}  # by the cells of their columns
     for (kind, *curve), group in groupby(_rows(path), key=_group):
         if kind == POINT:
             rows = list(group)
@@ -56,13 +58,12 @@ def read_own(path: Path) -> Iterator[tuple[int, Record]]:
             continue
         for line, row in group:
             try:
-                yield line, _record(row)
+                said = tuple(map(row.get, RECIPE_COLUMNS))
+                if (recipe := known.get(said)) is None:
+                    recipe = known[said] = recipe_of(row)
+                yield line, (recipe, item_of(row))
             except (LogFormatError, ValueError) as error:
                 _fail(path, line, str(error))
-
-
-def _record(row: Row) -> Record:
-    return recipe_of(row), item_of(row)
 
 
 def _curve(path: Path, run_key: str, metric: str, rows: list[tuple[int, Row]]) -> Curve:

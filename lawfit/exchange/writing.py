@@ -97,10 +97,15 @@ class _Csv:
         self._file = part.open("w", newline="", encoding="utf-8")
         self._csv = csv.writer(self._file, lineterminator="\n")
         self._csv.writerow(columns)
+        extras = [place for place, name in enumerate(columns) if name.startswith(EXTRA)] or [len(columns)]
+        self._plain, self._behind = columns[: extras[0]], [""] * (len(columns) - extras[-1] - 1)
+        self._extras = columns[extras[0] : extras[-1] + 1]
         self._places = [columns.index(name) for name in POINT_COLUMNS if name in columns]
 
     def row(self, row: Row) -> None:
-        self._csv.writerow([_cell(name, row[name]) if name in row else "" for name in self._columns])
+        # The writer of `csv` writes None as nothing and floats with all their digits.
+        extras = [text_of_extra(row[name]) if name in row else "" for name in self._extras]
+        self._csv.writerow([*map(row.get, self._plain), *extras, *self._behind])
 
     def points(self, points: Points) -> None:
         recipe, run_key, metric, steps, numbers = points
@@ -120,12 +125,6 @@ class _Csv:
 def _with(blank: list[Any], step_place: int, step: int, value_place: int, number: float) -> list[Any]:
     blank[step_place], blank[value_place] = step, repr(number)
     return blank  # the same list again and again: it is written before the next point is asked for
-
-
-def _cell(name: str, value: Any) -> Any:
-    if name.startswith(EXTRA):
-        return text_of_extra(value)
-    return "" if value is None else repr(value) if isinstance(value, float) else value
 
 
 class _JsonLines:

@@ -76,18 +76,18 @@ def export(
 
 
 def _rows(snapshot: Snapshot, homes: Sequence[tuple[int, Recipe]], counts: dict[str, int]) -> Generator[Row]:
-    from lawfit.exchange.layout import recipe_row, row_of
+    from lawfit.exchange.layout import recipe_part, recipe_row, row_of
 
     for row_id, recipe in homes:
-        before = sum(counts.values())
+        before, part = sum(counts.values()), recipe_part(recipe)
         for run in snapshot.runs(row_id):
             counts["runs"] += 1
-            yield row_of(recipe, run)
+            yield row_of(part, run)
         for item in snapshot.other_rows(row_id):
             counts["others"] += 1
-            yield row_of(recipe, item)
+            yield row_of(part, item)
         if sum(counts.values()) == before:
-            yield recipe_row(recipe)
+            yield recipe_row(part)
 
 
 def _points(snapshot: Snapshot, homes: Sequence[tuple[int, Recipe]], counts: dict[str, int]) -> Generator[Points]:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from lawfit.errors import StoreError
 
+_ENCODER: Final = json.JSONEncoder(allow_nan=False)  # `json.dumps` makes one for each value
 ROWS_AT_ONCE: Final = 10_000  # what is in memory beside what the caller holds
 
 
@@ -42,9 +43,7 @@ def json_text(value: Any) -> str:
     StoreError
         JSON cannot hold it: nan, or an object of Python's.
     """
-    if not value and isinstance(value, dict):
-        return "{}"
     try:
-        return json.dumps(value, allow_nan=False)
+        return _ENCODER.encode(value)
     except (TypeError, ValueError) as error:
         raise StoreError(f"nothing was written: a value cannot be stored ({error})") from None

@@ -64,7 +64,7 @@ WRITES: dict[str, tuple[str, Callable[[Store], Any]]] = {
         lambda store: store.put_targets([TargetSweep(recipe=RECIPE, rows=(steps(1), steps(2)))], named=True).inserted,
     ),
     "curves": (
-        "write_curve",
+        "write_curves",
         lambda store: store.put_curves(
             RECIPE.key, [Curve(run_key="r9", metric="loss", steps=(1, 2), numbers=(3.0, 2.9))]
         ),
