@@ -114,7 +114,7 @@ def require_plain(path: str | Path, options: IngestOptions) -> None:
     """
     from lawfit.ingest.options import IngestOptions as Options
 
-    if options != Options(dry_run=options.dry_run):
+    if options != Options(dry_run=options.dry_run, yes=options.yes):
         raise LogFormatError(
             f"{path} was written by lawfit export and says itself what its columns, recipes and units are; "
             "leave out all options but --dry-run"
@@ -135,29 +135,27 @@ def take_back(store: Store, path: str | Path, *, dry_run: bool = False) -> Inges
 
     path = Path(path)
     put = store.put_back(read_own(path), dry_run=dry_run)
-    points = sum(len(change.new_steps) for change in put.curves)
-    differing = [change for change in put.curves if change.differs]
     notes = [*put.rows.notes]
-    if differing:
-        first = differing[0]
+    if put.differing:
+        run_key, metric = put.differing[0]
         notes.append(
-            f"curves that are stored with other numbers stay as they are ({len(differing)}, such as '{first.metric}' "
-            f"of run '{first.run_key}')"
+            f"curves that are stored with other numbers stay as they are ({len(put.differing)}, such as '{metric}' "
+            f"of run '{run_key}')"
         )
     changes, of_curves = put.rows, not put.rows.total and bool(put.points)
     return IngestReport(
         file=str(path),
         format="lawfit export",
         rows=put.points if of_curves else changes.total,
-        inserted=points if of_curves else changes.inserted,
+        inserted=put.new_points if of_curves else changes.inserted,
         updated=changes.updated,
-        unchanged=put.points - points if of_curves else changes.unchanged,
+        unchanged=put.points - put.new_points if of_curves else changes.unchanged,
         diverged=put.diverged,
         rejections=(),
         columns={"every field": "as lawfit export wrote it"},
         recipes=tuple(dict.fromkeys(recipe.name for recipe in changes.recipes)),
         notes=("written by lawfit export: taken as it stands, nothing was guessed", *notes),
         dry_run=dry_run,
-        curve_points=0 if dry_run else points,
+        curve_points=0 if dry_run else put.new_points,
         of="curves" if of_curves else "runs",
     )

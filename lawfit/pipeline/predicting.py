@@ -115,7 +115,8 @@ def runs_changed_since(store: Store, fit_id: str) -> bool:
     """Whether a recipe's runs are no longer those that a fit saw: ingested, corrected, excluded or restored since.
 
     Steps to targets count as well, and curves where they are read. Beyond `HASHED_RUNS` runs only their number is
-    compared, so that a quick answer stays quick; a correction is then missed.
+    compared, and whether a person corrected some, so that a quick answer stays quick; a row that its file changed is
+    then missed.
     """
     from lawfit.estimate.evidence import evidence_hash
     from lawfit.estimate.observe.observations import data_hash
@@ -125,7 +126,8 @@ def runs_changed_since(store: Store, fit_id: str) -> bool:
         return evidence_hash(evidence_of(store, store.recipe(fit.recipe_key))) != fit.data_hash
     summary = next(found for found in store.recipes() if found.recipe.key == fit.recipe_key)
     if summary.runs > HASHED_RUNS:
-        return summary.runs != int(fit.payload["runs_used"]) + int(fit.payload["runs_rejected"])
+        seen = int(fit.payload["runs_used"]) + int(fit.payload["runs_rejected"])
+        return summary.runs != seen or store.corrected_since(fit.recipe_key, fit.created_at)
     if "evidence_hash" not in fit.payload:  # stored by a version that did not keep it
         return data_hash(store.runs(fit.recipe_key)) != fit.data_hash
     return evidence_hash(evidence_of(store, summary.recipe)) != str(fit.payload["evidence_hash"])

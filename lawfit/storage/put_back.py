@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import groupby, islice
+from itertools import groupby
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -20,6 +20,7 @@ from lawfit.storage.tables import losses, recipes, runs, targets
 from lawfit.storage.targets import write_sized_rows
 
 _RECORDS_AT_ONCE: Final = 5_000  # what is in memory of a file
+_POINTS_LIKE_A_RECORD: Final = 20
 
 Record = tuple[
     int, tuple[Recipe | str, Run | StepsToTarget | SizedLoss | Curve | None]
@@ -33,12 +34,25 @@ class PutBack:
     rows: Changes  # of runs, steps to targets, losses of sizes
     diverged: int
     points: int  # of curves, as given
-    curves: tuple[CurveChange, ...]
+    new_points: int
+    differing: tuple[tuple[str, str], ...]  # runs and metrics whose stored curves have other numbers, and stay
 
 
 def put_back(connection: sa.Connection, records: Iterable[Record], *, dry_run: bool) -> PutBack:
     """Write inside the caller's transaction; see `Store.put_back`."""
     return _Writing(connection, dry_run=dry_run).all(iter(records))
+
+
+def _some(records: Iterator[Record]) -> list[Record]:
+    """The next records: so many, or curves of so many points."""
+    taken, weight = list[Record](), 0
+    for record in records:
+        taken.append(record)
+        item = record[1][1]
+        weight += 1 + (len(item.steps) // _POINTS_LIKE_A_RECORD if isinstance(item, Curve) else 0)
+        if weight >= _RECORDS_AT_ONCE:
+            break
+    return taken
 
 
 @dataclass
@@ -59,11 +73,11 @@ class _Writing:
         self._counts = {"inserted": 0, "updated": 0, "unchanged": 0}
         self._notes: list[str] = []
         self._changed: list[str] = []
-        self._curves: list[CurveChange] = []
-        self._diverged = self._points = 0
+        self._differing: list[tuple[str, str]] = []
+        self._diverged = self._points = self._new_points = 0
 
-    def all(self, records: Any) -> PutBack:
-        while some := list(islice(records, _RECORDS_AT_ONCE)):
+    def all(self, records: Iterator[Record]) -> PutBack:
+        while some := _some(records):
             for (recipe, kind), group in groupby(some, key=lambda record: (record[1][0], type(record[1][1]))):
                 self._take(recipe, kind, [(line, item) for line, (_, item) in group])
         recipes_met = tuple(home.recipe for home in self._homes.values())
@@ -72,14 +86,18 @@ class _Writing:
             rows=Changes(**self._counts, recipes=recipes_met, notes=notes),
             diverged=self._diverged,
             points=self._points,
-            curves=tuple(self._curves),
+            new_points=self._new_points,
+            differing=tuple(self._differing),
         )
 
     def _take(self, recipe: Recipe | str, kind: type, items: list[tuple[int, Any]]) -> None:
         if isinstance(recipe, str):
             home = self._home_of_curves(recipe, items[0][0])
-            self._points += sum(len(curve.steps) for _, curve in items)
-            self._curves += [self._curve(home, line, curve) for line, curve in items]
+            for line, curve in items:
+                change = self._curve(home, line, curve)
+                self._points += len(curve.steps)
+                self._new_points += len(change.new_steps)
+                self._differing += [(curve.run_key, curve.metric)] if change.differs else []
             return
         home = self._home(recipe)
         if kind is type(None):

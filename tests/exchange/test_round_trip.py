@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import struct
+import tracemalloc
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +16,12 @@ import pytest
 
 from lawfit import pipeline
 from lawfit.errors import LogFormatError, NoRun
+from lawfit.exchange import writing
 from lawfit.exchange.layout import extra_of_text, text_of_extra
 from lawfit.exchange.writing import SUFFIXES, ExportError
 from lawfit.ingest.options import IngestOptions
 from lawfit.records import Curve, LossSweep, Recipe, SizedLoss, StepsToTarget, Sweep, TargetSweep
-from lawfit.storage import Store
+from lawfit.storage import Store, put_back, streams
 from tests.storage.builders import diverged, recipe, run
 
 ODD = 'a, "quoted"\r\nname\twith = ; | ümlaut 数 🦊 \u2028 and \'  spaces '
@@ -177,6 +182,43 @@ def test_an_export_joins_what_a_store_has(full: Store, tmp_path: Path) -> None:
 def test_a_cell_gives_back_its_value(value: object) -> None:
     back = extra_of_text(text_of_extra(value))
     assert (bits(back), type(back)) == (bits(value), type(value))
+
+
+@pytest.mark.one_database
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_memory_does_not_grow_with_the_store(
+    store: Store, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With four times the runs and curves an export and its way back have no more in memory at once."""
+    monkeypatch.setattr(put_back, "_RECORDS_AT_ONCE", 300)
+    monkeypatch.setattr(streams, "_ROWS_AT_ONCE", 300)
+    monkeypatch.setattr(writing, "_ROWS_AT_ONCE", 300)
+    monkeypatch.setattr(writing, "_POINTS_AT_ONCE", 3_000)
+    peaks: list[tuple[int, int]] = []
+    for size in (1, 4):
+        made = recipe(f"of {size}", seq_len=size)
+        store.put_runs(made, [run(f"r{n}") for n in range(600 * size)])
+        curves = [Curve(run_key=f"r{n}", metric="x", steps=STEPS, numbers=STEPS) for n in range(20 * size)]
+        store.put_curves(made.key, curves)
+        file = tmp_path / f"{size}{suffix}"
+        with Store.open(tmp_path / f"{size}.db") as other:
+            out = peak_of(partial(pipeline.export, store, file, made.name))
+            peaks.append((out, peak_of(partial(pipeline.ingest, other, file))))
+    for small, large in zip(*peaks, strict=True):
+        assert large < 1.25 * small + 4e5  # keys of runs, to see one that is given twice
+
+
+STEPS = tuple(range(1, 501))
+
+
+def peak_of(work: Callable[[], object]) -> int:
+    """Most bytes that Python had at once beyond those before."""
+    gc.collect()
+    tracemalloc.start()
+    work()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
 
 
 class TestRefused:

@@ -8,7 +8,7 @@ from lawfit.errors import NoRun
 from lawfit.pipeline import correct
 from lawfit.pipeline.correcting import NotUnderstood
 from lawfit.records import Recipe, Run, Sweep
-from lawfit.storage import Store
+from lawfit.storage import Store, corrections
 from lawfit.storage.corrections import WrongCorrection
 from tests.storage.builders import diverged, recipe, run
 
@@ -140,3 +140,15 @@ def test_a_reason_is_needed(store: Store, key: str) -> None:
         store.correct(key, ["b"], {"lr": lambda _: 1.0}, " ")
     with pytest.raises(NoRun, match="no run 'zz'"):
         correct(store, ["zz"], values={"lr": "1"}, factors={}, reason=WHY)
+
+
+def test_whether_corrections_changed_runs_since(store: Store, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def at(hour: int) -> str:
+        return f"2026-11-29T{hour:02d}:00:00+00:00"
+
+    monkeypatch.setattr(corrections, "now", lambda: at(10))
+    correct(store, ["b"], values={"lr": "0.1"}, factors={}, reason=WHY)
+    assert [store.corrected_since(key, at(hour)) for hour in (9, 11)] == [True, False]
+    monkeypatch.setattr(corrections, "now", lambda: at(12))
+    store.undo()
+    assert [store.corrected_since(key, at(hour)) for hour in (9, 11, 13)] == [False, True, False]
