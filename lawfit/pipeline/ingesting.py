@@ -59,7 +59,11 @@ def find_tables(path: str | Path | Source, options: IngestOptions) -> list[Sourc
     """
     from lawfit.ingest.formats import find_sources, read_source_tables
     from lawfit.ingest.source import Source
+    from lawfit.ingest.table import Table
 
+    one = path.paths[0] if isinstance(path, Source) and len(path.paths) == 1 else path
+    if not isinstance(one, Source) and is_export(one):  # read while it is stored: it may be larger than memory
+        return [Table(name=Path(one).name, format="lawfit export", columns=(), rows=())]
     sources = [path] if isinstance(path, Source) else find_sources(path, options.format)
     return sources if len(sources) > 1 else read_source_tables(sources[0])
 

@@ -44,20 +44,22 @@ def write_curves(
             if curve.run_key not in ids:
                 raise NoRun(f"no run '{curve.run_key}' in this recipe; lawfit runs list shows their keys")
             place = ids[curve.run_key], curve.metric
-            if place in ends or not curve.steps:
+            if place in ends or not len(curve.steps):
                 changes.append(write_curve(connection, place[0], curve, dry_run=dry_run))
                 continue
             ends.add(place)
             if not dry_run:
                 pieces = enumerate(curve_chunks.pack(curve.steps, curve.numbers))
                 rows += [(*place, number, *_values_of(piece)) for number, piece in pieces]
-            changes.append(
-                CurveChange(
-                    run_key=curve.run_key, metric=curve.metric, new_steps=curve.steps, replaced=0, differs=False
-                )
-            )
+            changes.append(all_new(curve))
         insert_many(connection, curves, ("run_id", "metric", "chunk", *_CHUNK_FIELDS), rows)
     return changes
+
+
+def all_new(curve: Curve) -> CurveChange:
+    """The change that a curve makes where there is none of its run and metric."""
+    steps = tuple(curve.steps)
+    return CurveChange(run_key=curve.run_key, metric=curve.metric, new_steps=steps, replaced=0, differs=False)
 
 
 def _run_ids(connection: sa.Connection, recipe_ids: Sequence[int], keys: set[str]) -> dict[str, int]:

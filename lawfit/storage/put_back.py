@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from lawfit.errors import LogFormatError, NoRun
 from lawfit.records import Changes, Curve, CurveChange, Recipe, Run, SizedLoss, StepsToTarget
-from lawfit.storage.curve_rows import write_curve
+from lawfit.storage.curve_rows import all_new, write_curve
 from lawfit.storage.identity import free_name, recipe_of
 from lawfit.storage.moves import family
 from lawfit.storage.sweeps import insert_recipe, update_notes, write_runs
@@ -160,7 +160,5 @@ class _Writing:
                 "ingest the file of its runs first"
             )
         if run_id is None:
-            return CurveChange(
-                run_key=curve.run_key, metric=curve.metric, new_steps=curve.steps, replaced=0, differs=False
-            )
+            return all_new(curve)
         return write_curve(self._connection, run_id, curve, dry_run=self._dry_run)
