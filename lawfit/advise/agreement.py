@@ -45,8 +45,8 @@ def contradiction(fit: Fit, recipe: Recipe, observed: Observations) -> Lack | No
     # of two estimates that are both too large where their form does not fit the sweep
     noise = min(noise_and_trend(scales, observed)[0], float(fit.payload["model"]["valley"]["noise"]))
     for scale, batch, own in _shown(scales):
-        target = Target(params=scale.params, tokens=scale.tokens, batch_tokens=batch)
         try:
+            target = Target(params=scale.params, tokens=scale.tokens, batch_tokens=batch)
             said = given(recommend(fit, recipe, target)["recommendation"]["lr"])["value"]
         except ValueError:  # a batch that no target may have, say below one token
             continue

@@ -12,7 +12,7 @@ from lawfit.ingest.column_map import COUNTS, NUMERIC, ColumnMap
 from lawfit.ingest.headers import PLAIN, Unit
 from lawfit.ingest.numbers import MULTIPLE, CellError, is_missing, is_number, number, read_otherwise
 from lawfit.ingest.table import Cell, Row, Table
-from lawfit.ingest.view import has_decimal_commas
+from lawfit.ingest.view import dotted_columns, has_decimal_commas
 
 
 @dataclass
@@ -26,13 +26,16 @@ class _Said:
 def made_plain(table: Table, columns: ColumnMap) -> tuple[Table, list[Found]]:
     """The table with plain numbers in the columns of its fields, and what to say of those that were none."""
     commas = has_decimal_commas(table)
+    dotted = dotted_columns(table)
     turned: dict[int, Callable[[Cell, int], Cell]] = {}
     said: dict[int, _Said] = {}
     for name, place in columns.places.items():
         if name in NUMERIC:
             said[place] = _Said()
             to_loss = columns.metric.to_loss if name == "loss" and columns.metric.said else None
-            turned[place] = _turner(name, columns.units.get(name, PLAIN), said[place], commas, to_loss)
+            dots = name in COUNTS and place in dotted
+            unit = columns.units.get(name, PLAIN)
+            turned[place] = _turner(name, unit, said[place], commas=commas, dots=dots, to_loss=to_loss)
     turned = {place: turn for place, turn in turned.items() if _turns(table, place, turn)}
     said = {place: said[place] for place in turned}
     for each in said.values():
@@ -69,14 +72,15 @@ def _row(row: Row, turned: dict[int, Callable[[Cell, int], Cell]]) -> Row:
 
 
 def _turner(
-    name: str, unit: Unit, said: _Said, commas: bool, to_loss: Callable[[float], float] | None
+    name: str, unit: Unit, said: _Said, *, commas: bool, dots: bool, to_loss: Callable[[float], float] | None
 ) -> Callable[[Cell, int], Cell]:
     def turn(cell: Cell, line: int) -> Cell:
         if is_missing(cell) or isinstance(cell, bool):
             return cell
         value: Cell = cell
-        if isinstance(cell, str) and not is_number(cell):
-            text = cell.replace(",", ".", 1) if commas else cell
+        if isinstance(cell, str) and (not is_number(cell) or (dots and "." in cell)):
+            text = cell.replace(".", "") if dots else cell
+            text = text.replace(",", ".", 1) if commas else text
             if not unit.plain and MULTIPLE.fullmatch(text.strip()):
                 text = text.strip()[:-1]
             found = float(text) if is_number(text) else read_otherwise(cell, count=name in COUNTS)

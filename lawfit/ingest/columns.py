@@ -23,7 +23,7 @@ from lawfit.ingest.column_map import (
     convention_of,
 )
 from lawfit.ingest.headers import PLAIN, Unit, bare_names, for_rates
-from lawfit.ingest.metrics import METRICS, UNBOUNDED, is_score, kind_of
+from lawfit.ingest.metrics import METRICS, UNBOUNDED, data_of, is_score, kind_of
 from lawfit.ingest.missing import missing_question, require_numbers
 from lawfit.ingest.names import MULTIPLIERS, NAMES, rank_of
 from lawfit.ingest.numbers import CellError, flag, is_missing, is_number, number
@@ -202,23 +202,25 @@ class _Recogniser:
             self.questions += questions
             self._take("lr", best.place, "")
             self.units["lr"] = best.unit
+            self._doubt_multiplied_rate()
             return
         if name == "params":
             found = self._active_first(found)
         first = found[0]
         columns = self.table.columns
+        stated = "batch_sequences" if name == "batch_unstated" else name  # as --map has it
         alike = [c for c in found[1:] if c.rank == first.rank and c.unit == first.unit]
         if alike and name not in batch_column.FACTORS:
             names = [columns[first.place], columns[alike[0].place]]
-            choices = tuple((("map", f"{column}={name}"),) for column in names)
-            asked = finding("ingest.two_columns", columns=names, field=name)
+            choices = tuple((("map", f"{column}={stated}"),) for column in names)
+            asked = finding("ingest.two_columns", columns=names, field=stated)
             self.questions.append(Question(found=asked, columns=tuple(names), choices=choices))
         self._take(name, first.place, "")
         self.units[name] = first.unit
         for other in found[1:]:
             if other not in alike and self._differs(name, first, other):
                 pair = {"column": columns[first.place], "other": columns[other.place]}
-                self.notes.append(finding("ingest.could_be_too", field=name, **pair))
+                self.notes.append(finding("ingest.could_be_too", field=stated, **pair))
 
     def _take_multiples(self) -> None:
         """Where there is no learning rate, multiples of one."""
@@ -231,6 +233,21 @@ class _Recogniser:
                 asked = finding("ingest.rate_multiples", column=column, low=values[0], high=values[-1])
                 choices = ((("map", f"{column}=lr"), ("unit", f"{column}=RATE")),)
                 self.questions.append(Question(found=asked, columns=(column,), choices=choices))
+            return
+
+    def _doubt_multiplied_rate(self) -> None:
+        """A rate with multiples of one beside it: multiplied already, unless its rows say that it is a base."""
+        column = self.table.columns[self.places["lr"]]
+        for place, other in enumerate(self.table.columns):
+            if MULTIPLIERS.isdisjoint(spellings(other)) or place in self.kept_out:
+                continue
+            both = pairs(self.view.numbers(self.places["lr"], self.units["lr"]), self.view.numbers(place))
+            multiples = {multiple for _, multiple in both}
+            if multiples <= {1.0} or len({f"{lr / multiple:.3g}" for lr, multiple in both if multiple}) == 1:
+                continue
+            asked = finding("ingest.multiplied_rate", column=column, other=other)
+            choices = ((("map", f"{column}=lr"),),)
+            self.questions.append(Question(found=asked, columns=(column, other), choices=choices))
             return
 
     def _take_loose_rate(self) -> None:
@@ -312,6 +329,22 @@ class _Recogniser:
         self._take(name, place, said)
         self.units[name] = self.units.pop("batch_unstated", PLAIN)
 
+    def _doubt_training_loss(self, free: list[int]) -> None:
+        """A loss on training data is asked about where another column has the words of validation data."""
+        column, others = self.table.columns[self.places["loss"]], []
+        if data_of(column) != "training":
+            return
+        for place in free:
+            name = self.table.columns[place]
+            if place != self.places["loss"] and data_of(name) == "validation" and self.view.holds_numbers(place):
+                others.append(name)
+        if not others or self._codes() & {"ingest.two_columns"}:
+            self.notes.append(finding("ingest.training_loss", column=column))
+            return
+        asked = finding("ingest.two_columns", columns=[*others, column], field="loss")
+        choices = tuple((("map", f"{name}=loss"),) for name in (*others, column))
+        self.questions.append(Question(found=asked, columns=(*others, column), choices=choices))
+
     def _take_loss(self) -> None:
         if "loss" not in self.places:
             free = [place for place in range(len(self.table.columns)) if place not in self.kept_out]
@@ -321,6 +354,7 @@ class _Recogniser:
             if found.place is None:
                 return
             self._take("loss", found.place, found.evidence)
+            self._doubt_training_loss(free)
         if self.options.metric is None:
             column = self.table.columns[self.places["loss"]]
             kind = kind_of(column)

@@ -27,6 +27,10 @@ _GOOD_TOKENS_EACH: Final = (0.1, 2e4)
 _USUAL_TOKENS_EACH: Final = 20.0
 _MOST_UNITS: Final = 3  # that are offered, the likeliest first
 _PREFIXES: Final = {"K": 1e3, "M": 1e6, "B": 1e9}
+_WHOLE_BATCH: Final = 1e4  # tokens: from here on a fraction of one is rounding
+_MOST_STEPS: Final = 2e6  # of a run that somebody would train
+_FEW_TOKENS: Final = 128  # of a step: fewer than a short sequence has
+_MOST_STEPS_OF_FEW: Final = 2e4
 _DIVERGED: Final = 1e300
 _FEWEST_SCALES: Final = 4
 
@@ -40,6 +44,8 @@ def doubts(view: View, columns: ColumnMap, options: IngestOptions) -> list[Quest
     }
     names = {name: view.table.columns[columns.places[name]] for name in numbers}
     found = _of_sizes(numbers, names, columns, options)
+    if "batch_tokens" in numbers and not columns.data_unit:
+        found += _of_batch(numbers, names["batch_tokens"], options)
     if "lr" in numbers:
         found += _of_rates(numbers["lr"], view.cells(columns.places["lr"]), names["lr"], options)
     if "loss" in numbers and options.metric is None:
@@ -77,6 +83,24 @@ def _of_sizes(
     of = [names[name] for name in ("params", "tokens") if name in names]
     asked = finding("ingest.odd_sizes", columns=of, batch=median(batches) if short else None, **data)
     return [Question(found=asked, columns=tuple(of), choices=(*choices, plain), safe=0 if len(choices) == 1 else None)]
+
+
+def _of_batch(numbers: Mapping[str, list[float | None]], name: str, options: IngestOptions) -> list[Question]:
+    """Steps of fractions of a token, or so small that a run would take millions: thousands, by the looks of it."""
+    sizes = sorted(value for value in numbers["batch_tokens"] if value is not None)
+    if not sizes or name in options.units or name.startswith("batch_tokens = "):
+        return []
+    both = pairs(numbers["tokens"], numbers["batch_tokens"]) if "tokens" in numbers else []
+    steps = sorted(tokens / batch for tokens, batch in both if batch > 0)
+    fractions = any(abs(size - round(size)) > 1e-6 * size for size in sizes) and sizes[-1] < _WHOLE_BATCH
+    most = _MOST_STEPS_OF_FEW if median(sizes) < _FEW_TOKENS else _MOST_STEPS
+    if not fractions and (not steps or median(steps) <= most):
+        return []
+    asked = finding("ingest.odd_batch", column=name, low=sizes[0], high=sizes[-1])
+    choices: list[Choice] = [(("unit", f"{name}={unit}"),) for unit in ("K", "M", "1")]
+    if not fractions:
+        choices.insert(2, (("map", f"{name}=batch_sequences"), ("seq-len", "T")))
+    return [Question(found=asked, columns=(name,), choices=tuple(choices))]
 
 
 def _likely_units(

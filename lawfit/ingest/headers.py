@@ -15,7 +15,11 @@ _WORDS: Final = {
     **dict.fromkeys(("b", "g", "bn", "billion", "billions"), 1e9),
     **dict.fromkeys(("t", "tn", "trillion", "trillions"), 1e12),
 }
-_COUNTS: Final = r"params|parameters|tokens|toks|samples|steps|seqs|sequences"
+_COUNTS: Final = r"params|parameters|tokens|toks|token|tok|samples|steps|seqs|sequences"
+_NOUNS: Final = {"toks": "tokens", "tok": "tokens", "token": "tokens", "seqs": "sequences"}
+_GLUED: Final = re.compile(
+    r"^(k|m|b|g|t|thousands?|millions?|billions?)[ -]?(tok\w*|seqs?|sequences|samples)$", re.IGNORECASE
+)
 _BRACKET: Final = re.compile(r"^(?P<bare>.+?)[\s_]*[\[(]\s*(?:in\s+)?(?P<unit>[^\])]+?)\s*[\])]\s*$")
 _TIMES: Final = re.compile(r"^(?P<bare>.+?)[\s_]*(?:[x*×]|times)[\s_]*(?P<unit>1e-?\d+|10\^-?\d+|10+)$", re.IGNORECASE)
 _SPELT: Final = re.compile(
@@ -94,10 +98,12 @@ def bare_names(column: str) -> list[tuple[str, Unit]]:
     name = column.strip()
     found = [(name, PLAIN)]
     if match := _BRACKET.match(name):
-        word = re.sub(rf"\b(of|{_COUNTS})\b", "", match["unit"], flags=re.IGNORECASE).strip()
+        said = _GLUED.sub(r"\1 \2", match["unit"].strip())  # ktok, Mtokens
+        word = re.sub(rf"\b(of|{_COUNTS})\b", "", said, flags=re.IGNORECASE).strip()
         if unit := _stated(word.lstrip("x×* ")):
-            counted = re.search(rf"\b({_COUNTS})\b", match["unit"], flags=re.IGNORECASE)
-            more = [(f"{match['bare']} {counted[1]}", unit)] if counted else []
+            counted = re.search(rf"\b({_COUNTS})\b", said, flags=re.IGNORECASE)
+            noun = "" if counted is None else _NOUNS.get(counted[1].lower(), counted[1])
+            more = [(f"{match['bare']} {noun}", unit)] if noun else []
             return [*more, (match["bare"], unit)]  # the bracket is a unit, so the whole is no name
         if not _LOG.match(name):  # lr (log10) is no lr
             found.append((match["bare"], PLAIN))

@@ -35,25 +35,29 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
         *("non_embedding_params", "non_embedding_parameters", "params_non_embedding", "n_params_non_embedding"),
         *("n_non_embedding", "nonembedding_params", "num_non_embedding_params", "n_params_no_embed"),
         *("active_params", "params_active", "n_params_active", "n_active_params", "num_active_params"),
-        *("active_parameters", "activated_params", "activated_parameters", "n_act", "n_active", "na", "n_a"),
+        *(
+            "active_parameters",
+            "activated_params",
+            "activated_parameters",
+            "activated",
+            "n_activated",
+            "n_act",
+            "n_active",
+            "na",
+            "n_a",
+        ),
         *("total_params", "params_total", "total_parameters", "n_params_total", "num_total_params"),
         *("model_size", "model_n_params", "model_num_params", "size_params", "trainable_params", "nparams"),
         *("model_parameter_count", "model_param_count", "parameter_total", "num_trainable_params"),
     ),
     "tokens": (
         *("tokens", "n_tokens", "num_tokens", "train_tokens", "training_tokens", "total_tokens", "tokens_total"),
-        *("n_train_tokens", "num_train_tokens", "token_budget", "tokens_budget", "data_tokens", "dataset_tokens"),
-        *(
-            "train_max_tokens",
-            "max_tokens",
-            "d",
-            "tokens_seen",
-            "seen_tokens",
-            "num_input_tokens_seen",
-            "tokens_trained",
-        ),
-        *("ntokens", "train_tokens_seen", "tokens_processed", "total_train_tokens", "total_training_tokens"),
-        *("trained_tokens", "tokens_consumed", "consumed_tokens", "num_training_tokens", "n_training_tokens"),
+        # What was seen before what was planned, or what there was to see.
+        *("n_train_tokens", "num_train_tokens", "tokens_seen", "seen_tokens", "num_input_tokens_seen"),
+        *("tokens_trained", "ntokens", "train_tokens_seen", "tokens_processed", "total_train_tokens"),
+        *("total_training_tokens", "trained_tokens", "tokens_consumed", "consumed_tokens", "num_training_tokens"),
+        *("n_training_tokens", "token_budget", "tokens_budget", "train_max_tokens", "max_tokens", "d"),
+        *("data_tokens", "dataset_tokens"),
         # Of what is no text: see DATA_UNITS.
         *("samples_seen", "samples", "n_samples", "num_samples", "train_samples", "consumed_samples", "examples"),
         *("examples_seen", "n_examples", "num_examples", "images_seen", "n_images"),
@@ -70,8 +74,9 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
     ),
     # Both units, and per-device sizes, go under these names: they are never guessed.
     "batch_unstated": (
-        *("batch_size", "global_batch_size", "total_batch_size", "train_batch_size", "effective_batch_size"),
-        *("training_global_batch_size", "train_global_batch_size", "data_loader_global_batch_size"),
+        # The whole batch before one that may be a part of it.
+        *("global_batch_size", "total_batch_size", "effective_batch_size", "training_global_batch_size"),
+        *("train_global_batch_size", "data_loader_global_batch_size", "batch_size", "train_batch_size"),
         *("batchsize", "batch", "global_bs", "bs", "b", "gbs", "train_bs", "total_bs", "bsz", "global_bsz"),
     ),
     "seq_len": (

@@ -23,6 +23,8 @@ GROUPED: Final = re.compile(
     r"[+-]?[1-9][0-9]{0,2}(?:([,.' \u00a0\u202f_])[0-9]{3})(?:\1[0-9]{3})+"
 )  # two groups or more
 _ONE_GROUP: Final = re.compile(r"[+-]?[1-9][0-9]{0,2}[,' \u00a0\u202f_][0-9]{3}")
+_DOTTED: Final = re.compile(r"[+-]?[1-9][0-9]{0,2}\.[0-9]{3}")  # a count in a column where dots part thousands
+_DOTTED_TWICE: Final = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:\.[0-9]{3}){2,}")
 MULTIPLE: Final = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)[xX×]")  # of another rate: 0.25x
 _QUANTITY: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s?[kKmMbBgGtT]")
 _LARGEST_INTEGER: Final = 2**63 - 1  # what SQL holds
@@ -43,6 +45,17 @@ def is_number(cell: Cell) -> bool:
     if isinstance(cell, str):
         return _PLAIN.fullmatch(cell.strip()) is not None
     return isinstance(cell, (int, float)) and not isinstance(cell, bool)
+
+
+def thousands_by_dots(text: str) -> bool:
+    """Whether a cell is a number with dots between its thousands and can be nothing else: ``10.240.000``."""
+    return bool(_DOTTED_TWICE.fullmatch(text.strip()))
+
+
+def may_be_dotted(text: str) -> bool:
+    """Whether a cell with a dot is a number of whole thousands groups: ``16.384``, or no number at all."""
+    plain = text.strip()
+    return bool(_DOTTED.fullmatch(plain) or thousands_by_dots(plain)) or not is_number(text)
 
 
 def read_otherwise(text: str, *, count: bool) -> float | None:
@@ -80,6 +93,20 @@ def number(cell: Cell) -> float:
     if _PLAIN.fullmatch(text) or _NOT_FINITE.fullmatch(text):
         return float(text)
     raise CellError(_reason(text))
+
+
+def at_least_one(cell: Cell) -> float:
+    """A count, in the unit of its column.
+
+    Raises
+    ------
+    CellError
+        It is none, or less than one: another unit than in the other rows.
+    """
+    value = positive(cell)
+    if value < 1:
+        raise CellError(f"'{cell}' is less than one; is it in another unit than the other rows?")
+    return value
 
 
 def positive(cell: Cell) -> float:

@@ -11,6 +11,7 @@ from lawfit.factors import normal
 from lawfit.ingest.column_map import ColumnMap
 from lawfit.ingest.numbers import (
     CellError,
+    at_least_one,
     flag,
     is_missing,
     is_number,
@@ -119,10 +120,10 @@ class RowReader:
         seq_len = self._get("seq_len", cells, positive_whole)
         if seq_len is None:
             seq_len = self._seq_len
-        params = self._need("params", cells, positive)
+        params = self._need("params", cells, at_least_one)
         lr = self._need("lr", cells, positive)
         batch_tokens = self._batch(cells, seq_len)
-        tokens = self._get("tokens", cells, positive)
+        tokens = self._get("tokens", cells, at_least_one)
         steps_disagree = False
         if tokens is None:
             if steps is None:

@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from typing import Final
 
 from lawfit.ingest.headers import Unit
-from lawfit.ingest.numbers import GROUPED, MULTIPLE, is_missing, is_number, number, read_otherwise
+from lawfit.ingest.numbers import (
+    GROUPED,
+    MULTIPLE,
+    is_missing,
+    is_number,
+    may_be_dotted,
+    number,
+    read_otherwise,
+    thousands_by_dots,
+)
 from lawfit.ingest.table import Cell, Table
 
 _SAME: Final = 1e-9
@@ -19,6 +28,7 @@ class View:
     def __init__(self, table: Table) -> None:
         self.table = table
         self._commas = has_decimal_commas(table)
+        self._dotted = dotted_columns(table)
         self._numbers: dict[int, list[float | None]] = {}
         self._filled: dict[int, int] = {}
 
@@ -37,7 +47,9 @@ class View:
         """One column as finite numbers in the unit that is meant; None where a cell holds none."""
         if place not in self._numbers:
             cells = self.cells(place)
-            texts = {cell: _number(cell, self._commas) for cell in set(cells) if isinstance(cell, str)}
+            distinct = {cell for cell in set(cells) if isinstance(cell, str)}
+            dots = place in self._dotted
+            texts = {cell: _number(cell.replace(".", "") if dots else cell, self._commas) for cell in distinct}
             self._numbers[place] = [
                 texts[cell] if isinstance(cell, str) else _number(cell, self._commas) for cell in cells
             ]
@@ -77,6 +89,21 @@ def has_decimal_commas(table: Table) -> bool:
     return bool(texts) and (
         table.decimal_commas or any(read_otherwise(text, count=False) is not None for text in texts)
     )
+
+
+def dotted_columns(table: Table) -> set[int]:
+    """The columns in which dots part thousands: ``10.240.000``, and ``16.384`` beside it.
+
+    A column of groups of three alone is one where the table writes its decimals with commas.
+    """
+    by_place = list(zip(*(cells for _, cells in table.rows), strict=True))
+    columns = [{cell for cell in cells if isinstance(cell, str) and "." in cell} for cells in by_place]
+    sure = {place for place, texts in enumerate(columns) if any(thousands_by_dots(text) for text in texts)}
+    if not sure:
+        return set()
+    if has_decimal_commas(table):
+        sure.update(place for place, texts in enumerate(columns) if texts)
+    return {place for place in sure if all(may_be_dotted(text) for text in columns[place])}
 
 
 def median(values: Sequence[float]) -> float:

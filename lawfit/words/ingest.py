@@ -46,7 +46,9 @@ def flags(choice: Sequence[Mapping[str, str]]) -> str:
 
 
 def _typed(value: str) -> str:
-    return value if any(part in PLACEHOLDERS for part in value.split("=")) else shlex.quote(value)
+    """As a shell takes it; ``lr (e-4)=RATE`` too, of which a person fills in the second half."""
+    column, equals, rest = value.rpartition("=")
+    return shlex.quote(column) + equals + rest if rest in PLACEHOLDERS and equals else shlex.quote(value)
 
 
 def _asked(data: Mapping[str, Any]) -> str:
@@ -161,6 +163,7 @@ WORDS: Final[Mapping[str, Sentence]] = {
     ),
     "base_rate": "'{column}' is a base rate: is it the learning rate itself (in muP it is what carries over), or is it "
     "multiplied by a factor?",
+    "multiplied_rate": "'{column}' may have to be multiplied by '{other}' beside it; if it is the rate already",
     "rate_multiples": "'{column}' holds multiples ({low:g} to {high:g}) of a learning rate that it does not say",
     "lr_by_its_words": lambda of: (
         f"{_names(of['columns'])} may hold learning rates: is one of them the configured peak?"
@@ -206,6 +209,8 @@ WORDS: Final[Mapping[str, Sentence]] = {
         + (f"; {_names(of['others'])} would fit" if of["others"] else ": is it a perplexity?"),
         of,
     ),
+    "odd_batch": "'{column}' would be steps of {low:.6g} to {high:.6g} tokens, which hardly anybody trains with",
+    "training_loss": "the loss is '{column}', on training data: a file without validation data says it no better",
     "rising_loss": "'{column}' rises with {by} throughout, and a loss falls: is it a score, of which higher is better?",
     # settings and seeds
     "settings_or_seeds": _settings,

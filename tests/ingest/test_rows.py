@@ -36,6 +36,8 @@ def path(tmp_path: Path) -> Path:
         ("learning_rate", "١", "is not a number"),
         ("learning_rate", "1e300", "is not a finite number"),  # times a batch it would be none
         ("n_params", "1e301", "is not a finite number"),
+        ("n_params", "0.1", "'0.1' is less than one; is it in another unit"),  # billions among plain numbers
+        ("n_tokens", "0.1", "'0.1' is less than one; is it in another unit"),
         ("weight_decay", "1e300", "is not a finite number"),
         ("weight_decay", "inf", "is not a finite number"),
         ("learning_rate", "2m", "'2m' has a unit"),
