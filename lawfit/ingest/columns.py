@@ -28,6 +28,7 @@ from lawfit.ingest.missing import missing_question, require_numbers
 from lawfit.ingest.names import MULTIPLIERS, NAMES, rank_of
 from lawfit.ingest.numbers import CellError, flag, is_missing, is_number, number
 from lawfit.ingest.options import IngestOptions
+from lawfit.ingest.points import points_question
 from lawfit.ingest.questions import Question, doubted
 from lawfit.ingest.stated import place_of, with_stated
 from lawfit.ingest.table import Table
@@ -381,6 +382,8 @@ class _Recogniser:
             self._take("run_id", place, "as you said" if mapped else "taken as run id: it differs in every row")
         else:
             self.kept_out.discard(place)
+            if "run_id" not in self.places and (asked := points_question(self.view, self.places, place)):
+                self.questions.append(asked)
 
     def _ask_units(self) -> None:
         """A unit that a name hints at and does not say."""

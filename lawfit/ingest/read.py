@@ -21,6 +21,7 @@ from lawfit.ingest.losses import as_losses, with_stand_ins
 from lawfit.ingest.notes import RARELY_SAID, RECIPE_TEXTS, notes_on, partly_said, unread
 from lawfit.ingest.numbers import is_number
 from lawfit.ingest.options import IngestOptions
+from lawfit.ingest.points import last_of_each
 from lawfit.ingest.questions import doubted, with_safe_answers
 from lawfit.ingest.rows import SPLIT, Reading, RowError, RowReader
 from lawfit.ingest.settings import setting_questions
@@ -90,6 +91,9 @@ def interpret(table: Table, options: IngestOptions | None = None, *, whole_steps
         plain, columns = with_stand_ins(plain, columns)
     rejections = list(table.rejections)
     readings = _readings(RowReader(plain, columns, options, whole_steps=whole_steps), plain, rejections)
+    readings, points = last_of_each(
+        readings, table.columns[columns.places["run_id"]] if "run_id" in columns.places else ""
+    )
     keyed = _with_keys(readings, plain, columns, rejections)
     sweeps = _sweeps(keyed, plain, columns, options)
     rejections.sort(key=lambda rejection: (rejection.file, rejection.line or 0))
@@ -98,6 +102,7 @@ def interpret(table: Table, options: IngestOptions | None = None, *, whole_steps
         *notes,
         *columns.notes,
         *read_as,
+        *points,
         *notes_on([reading for _, reading in keyed], sweeps, columns),
     ]
     said += [] if table.exact else [*partly_said(table, columns), *unread(table, columns, options)]

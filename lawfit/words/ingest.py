@@ -153,6 +153,9 @@ WORDS: Final[Mapping[str, Sentence]] = {
         f"both {_names(of['columns'][:2], ' and ')} can be the {of['field']}"
         + (f" (and {_names(of['columns'][2:])})" if of["columns"][2:] else "")
     ),
+    "points_or_runs": "rows under one '{column}' ({names} of them) differ in nothing but '{by}' and what came of it: "
+    "points of one run, of which the last counts (run_id), or runs of their own (extra)?",
+    "points_of_runs": "the last row of each run ('{column}'): {left_out:,} rows on the way of {runs:,} are left out",
     "could_be_too": "{field} is '{column}'; '{other}' could be it too and holds other values "
     "(--map '{other}={field}' to take that)",
     "which_lr": _votes,

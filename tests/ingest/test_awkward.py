@@ -346,3 +346,51 @@ def test_parameters_tokens_and_loss_alone(tmp_path: Path) -> None:
     path.write_text("N,D,L\n" + "".join(f"{n},{d},{loss_of(n, d, 0.003)}\n" for n, d in SCALES))
     (sweep,) = read_file(path).losses
     assert [(row.params, row.tokens) for row in sweep.rows] == list(SCALES)
+
+
+class TestPointsOfRuns:
+    """Several rows a run: asked, whatever the names and the order; never runs of their own in silence."""
+
+    @staticmethod
+    def written(path: Path, name: str, progress: str, *, upwards: bool = True, way: str = "grad norm") -> Path:
+        lines = [f"{name},params,{progress},batch_tokens,lr,val_loss,{way}"]
+        for number, (n, d, lr, y) in enumerate(TRUTH):
+            parts = (0.25, 0.5, 0.75, 1.0) if upwards else (1.0, 0.75, 0.5, 0.25)
+            far = d if progress == "tokens" else d / BATCH
+            lines += [
+                f"run-{number},{n},{far * part:.0f},{BATCH},{lr},{y + (1 - part)},{part + number}" for part in parts
+            ]
+        path.write_text("\n".join(lines) + "\n")
+        return path
+
+    @pytest.mark.parametrize("upwards", [True, False])
+    @pytest.mark.parametrize(("name", "progress"), [("run", "tokens"), ("run_name", "step"), ("name", "steps")])
+    def test_are_asked_about(self, tmp_path: Path, name: str, progress: str, upwards: bool) -> None:
+        path = self.written(tmp_path / "sheet.csv", name, progress, upwards=upwards)
+        with pytest.raises(Doubted) as doubted:
+            read_file(path)
+        assert [question["code"] for question in doubted.value.questions] == ["ingest.points_or_runs"]
+        (sweep,) = read_file(path, IngestOptions(column_map={name: "run_id"})).sweeps
+        assert [(run.params, run.lr, run.loss) for run in sweep.runs] == [(n, lr, y) for n, _, lr, y in TRUTH]
+        assert [run.tokens for run in sweep.runs] == pytest.approx([d for _, d, *_ in TRUTH], rel=1e-3)
+        (every,) = read_file(path, IngestOptions(column_map={name: "extra"})).sweeps
+        assert len(every.runs) == 4 * len(TRUTH)
+
+    def test_an_id_that_repeats_with_another_setting_is_an_error(self, tmp_path: Path) -> None:
+        path = tmp_path / "sheet.csv"
+        path.write_text(
+            "run_id,params,tokens,batch_tokens,lr,loss\n"
+            + "".join(f"a{n:g},{n},{d},{BATCH},{lr},{y}\n" for n, d, lr, y in TRUTH)
+        )
+        found = read_file(path)
+        assert len(found.rejections) == len(TRUTH) - len(SCALES)
+        assert all("ids must differ" in rejection.reason for rejection in found.rejections)
+
+    def test_names_that_repeat_over_rates_are_no_runs(self, tmp_path: Path) -> None:
+        path = tmp_path / "sheet.csv"
+        path.write_text(
+            "run,params,tokens,batch_tokens,lr,loss\n"
+            + "".join(f"s{n:g},{n},{d},{BATCH},{lr},{y}\n" for n, d, lr, y in TRUTH)
+        )
+        (sweep,) = read_file(path).sweeps
+        assert len(sweep.runs) == len(TRUTH)
