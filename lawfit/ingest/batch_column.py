@@ -13,7 +13,7 @@ from lawfit.ingest.headers import Unit
 from lawfit.ingest.names import DATA_UNITS
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.questions import Choice, Question
-from lawfit.ingest.view import View, median, pairs
+from lawfit.ingest.view import View, differs, median, pairs
 
 _TOLERANCE: Final = 0.05  # of tokens and steps x batch: runs round their steps
 _FEW_STEPS: Final = 50  # a run of fewer is no training of a language model
@@ -21,7 +21,7 @@ _SHORT: Final = 512  # tokens of a sequence, where nothing says it
 _MANY: Final = 8192  # sequences in a step
 _SAMPLES: Final = 4096  # a batch below is counted in samples: a step of so few tokens is rare
 
-_WHOLE: Final = re.compile(r"(^|_)(global|total|effective|all|full)(_|$)")
+_WHOLE: Final = re.compile(r"(^|_)(global|total|effective|all|full|gbs)(_|$)")
 FACTORS: Final = ("micro_batch", "accumulation", "devices")
 
 
@@ -72,21 +72,35 @@ def unit_of_batch(
     return BatchUnit(unit=None, question=_ask(asked, name, None, lengths))
 
 
+def says_whole(name: str) -> bool:
+    """Whether a name says that the batch is that of all devices and all accumulation steps."""
+    return bool(_WHOLE.search(normal(name)))
+
+
 def accumulated(
     view: View, places: Mapping[str, int], units: Mapping[str, Unit], options: IngestOptions
 ) -> Question | None:
-    """A bare batch beside accumulation steps may be that of one of them; where tokens and steps do not tell."""
+    """A bare batch that may be a part of the whole: beside accumulation steps, or where one device has the same."""
     name = view.table.columns[places["batch_unstated"]]
-    if "accumulation" not in places or _WHOLE.search(normal(name)) or name in options.column_map:
-        return None
-    steps = view.values(places["accumulation"])
-    if not steps or steps[-1] <= 1 or options.batch_unit is not None:
+    if says_whole(name) or name in options.column_map or options.batch_unit is not None:
         return None
     if {"tokens", "steps"} <= places.keys() and unit_of_batch(view, places, units, options).question is None:
+        return None  # they tell what a step has
+    whole: Choice = (("map", f"{name}=batch_sequences"),)
+    if "micro_batch" in places and not differs(
+        view.numbers(places["batch_unstated"]), view.numbers(places["micro_batch"])
+    ):
+        column = view.table.columns[places["micro_batch"]]
+        found = finding("ingest.batch_of_one_device", column=name, other=column)
+        missing = [factor for factor in ("accumulation", "devices") if factor not in places]
+        part: Choice = (("map", f"{name}=extra"), *(("set", f"{factor}=FACTOR") for factor in missing))
+        return Question(found=found, columns=(name, column), choices=(whole, part))
+    steps = view.values(places["accumulation"]) if "accumulation" in places else []
+    if not steps or steps[-1] <= 1:
         return None
     column = view.table.columns[places["accumulation"]]
     found = finding("ingest.accumulated", column=name, accumulation=column, factor=median(steps))
-    choices: tuple[Choice, ...] = ((("map", f"{name}=batch_sequences"),), (("map", f"{name}=micro_batch"),))
+    choices: tuple[Choice, ...] = (whole, (("map", f"{name}=micro_batch"),))
     if "devices" not in places:
         choices = (choices[0], (*choices[1], ("set", "devices=1")))
     return Question(found=found, columns=(name, column), choices=choices)

@@ -1,4 +1,4 @@
-"""Columns that are added to a table: constants that a person states, and a batch multiplied from its parts."""
+"""Columns that are added to a table: constants that a person states, batches and tokens multiplied from parts."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from lawfit.errors import LogFormatError
+from lawfit.factors import spellings
 from lawfit.findings import finding
-from lawfit.ingest.batch_column import FACTORS
+from lawfit.ingest.batch_column import FACTORS, says_whole
+from lawfit.ingest.headers import Unit, bare_names
 from lawfit.ingest.names import rank_of
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.sizes import counted_params
@@ -28,6 +30,12 @@ _CONSTANTS: Final = (
     "steps",
     "weight_decay",
     *FACTORS,
+)
+_OF_DATA: Final = frozenset(
+    {"dataset_tokens", "dataset_size_tokens", "n_dataset_tokens", "tokens_in_dataset", "unique_tokens", "corpus_tokens"}
+)
+_PASSES: Final = frozenset(
+    {"epochs", "n_epochs", "num_epochs", "num_train_epochs", "epoch", "max_epochs", "train_epochs"}
 )
 _WHOLE: Final = ("batch_tokens", "batch_sequences")
 
@@ -55,6 +63,8 @@ def with_stated(table: Table, options: IngestOptions) -> tuple[Table, Stated]:
     taken = {name for name, *_ in added} | set(options.column_map.values())
     if not taken & {*_WHOLE, "batch_unstated"} and (product := _product(table, options)):
         added.append(("batch_sequences", product[0], "multiplied", product[1]))
+    if not taken & {"tokens", "steps"} and (passes := _passes(table, options)):
+        added.append(("tokens", passes[0], "multiplied", passes[1]))
     if not added:
         return table, {}
     rows = tuple((line, (*cells, *(column[at] for *_, column in added))) for at, (line, cells) in enumerate(table.rows))
@@ -78,7 +88,7 @@ def _product(table: Table, options: IngestOptions) -> tuple[str, list[Cell]] | N
             return None
         names.append(found[0])
     bare = [column for column in table.columns if options.column_map.get(column) != "micro_batch"]
-    if any((rank_of(column, "batch_unstated") or (9,))[0] in range(1, 6) for column in bare):
+    if any(rank_of(column, "batch_unstated") is not None and says_whole(column) for column in bare):
         return None  # a global, total or effective batch is there
     view = View(table)
     columns: list[list[float | None]] = [view.numbers(table.columns.index(name)) for name in names]
@@ -89,6 +99,29 @@ def _product(table: Table, options: IngestOptions) -> tuple[str, list[Cell]] | N
         for values in zip(*columns, strict=True)
     ]
     return " x ".join(names), cells
+
+
+def _passes(table: Table, options: IngestOptions) -> tuple[str, list[Cell]] | None:
+    """Tokens of the data x passes over them; None where one is not there, or the tokens of the run are."""
+    data: list[tuple[str, Unit]] = []
+    passes: list[str] = []
+    for column in table.columns:
+        if column in options.column_map:
+            continue
+        for bare, unit in bare_names(column):
+            if not _OF_DATA.isdisjoint(spellings(bare)):
+                data.append((column, options.unit(column) or unit))
+                break
+        else:
+            if not _PASSES.isdisjoint(spellings(column)):
+                passes.append(column)
+            elif rank_of(column, "tokens") is not None:
+                return None
+    if len(data) != 1 or len(passes) != 1:
+        return None
+    (column, unit), view = data[0], View(table)
+    both = zip(view.numbers(place_of(table, column), unit), view.numbers(place_of(table, passes[0])), strict=True)
+    return f"{column} x {passes[0]}", [None if a is None or b is None else a * b for a, b in both]
 
 
 def place_of(table: Table, column: str) -> int:

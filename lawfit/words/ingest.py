@@ -171,6 +171,7 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "lr_by_its_words": lambda of: (
         f"{_names(of['columns'])} may hold learning rates: is one of them the configured peak?"
     ),
+    "batch_of_one_device": "'{column}' is the same as '{other}', one device's share: is it the whole batch?",
     "accumulated": "'{column}' stands beside '{accumulation}' ({factor:g}): is it the batch of a step, or one part?",
     "sizes_in": "'{column}' holds sizes such as {size} (--map '{column}=params')",
     "n_d_l": "'{column}' is taken as the loss, as it stands beside N and D",

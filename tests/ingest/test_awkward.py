@@ -274,6 +274,63 @@ SHEETS: Final[Mapping[str, Sheet]] = {
             "loss": y,
         },
     ),
+    "a batch that is one device's share": Sheet(
+        row=lambda n, d, lr, y: {
+            "num_params": n,
+            "per_device_train_batch_size": 2,
+            "train_batch_size": 2,
+            "seq_length": 2048,
+            "learning_rate": lr,
+            "eval_loss": y,
+            "total_tokens": d,
+        },
+        answers={"column_map": {"train_batch_size": "extra"}, "constants": {"devices": "8", "accumulation": "4"}},
+        asked="batch_of_one_device",
+    ),
+    "the whole batch beside its parts": Sheet(
+        row=lambda n, d, lr, y: {
+            "params": n,
+            "tokens": d,
+            "micro_batch_size": 2,
+            "gradient_accumulation_steps": 4,
+            "num_gpus": 4,
+            "global_batch_size": 64,
+            "seq_len": 2048,
+            "lr": lr,
+            "loss": y,
+        },
+    ),
+    "passes over a dataset": Sheet(
+        row=lambda n, d, lr, y: {
+            "params": n,
+            "Epochs": d / 1e8,
+            "config.dataset_tokens": 1e8,
+            "batch_tokens": BATCH,
+            "lr": lr,
+            "loss": y,
+        },
+    ),
+    "passes over a dataset in billions": Sheet(
+        row=lambda n, d, lr, y: {
+            "dataset_tokens (B)": 0.2,
+            "params": n,
+            "num_train_epochs": d / 2e8,
+            "batch_tokens": BATCH,
+            "lr": lr,
+            "loss": y,
+        },
+    ),
+    "passes beside what was seen": Sheet(
+        row=lambda n, d, lr, y: {
+            "dataset_tokens": 1e8,
+            "params": n,
+            "tokens_seen": d,
+            "epochs": 7,
+            "batch_tokens": BATCH,
+            "lr": lr,
+            "loss": y,
+        },
+    ),
     "numbers in millions and billions": Sheet(
         row=lambda n, d, lr, y: {"params": n / 1e6, "tokens": d / 1e9, "batch_tokens": BATCH, "lr": lr, "loss": y},
         asked="odd_sizes",
