@@ -231,6 +231,11 @@ _TAIL_FIELDS: Final = frozenset(NAMES) - {
 _PLANNED_LAST: Final = 1000  # behind every name that says nothing of a plan
 
 
+def is_wrapper(column: str) -> bool:
+    """Whether a name is one around names: of all settings, or of all results."""
+    return normal(column) in _CONFIG | _RESULT
+
+
 def rank_of(bare: str, name: str) -> tuple[int, int] | None:
     """Place of a name in the list of a field, and how literally it stands there; None where it does not."""
     parts = re.split(r"[./:|]", bare.strip())

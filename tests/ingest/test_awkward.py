@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import pandas as pd
 import pytest
 
 from lawfit.errors import Doubted
@@ -403,6 +404,74 @@ def test_parameters_tokens_and_loss_alone(tmp_path: Path) -> None:
     path.write_text("N,D,L\n" + "".join(f"{n},{d},{loss_of(n, d, 0.003)}\n" for n, d in SCALES))
     (sweep,) = read_file(path).losses
     assert [(row.params, row.tokens) for row in sweep.rows] == list(SCALES)
+
+
+def plain(n: float, d: float, lr: float, y: float) -> dict[str, Any]:
+    return {"params": n, "tokens": d, "batch_tokens": BATCH, "lr": lr, "val_loss": y}
+
+
+def as_pandas(orient: Any) -> Callable[[list[dict[str, Any]]], str]:
+    return lambda rows: str(pd.DataFrame(rows).to_json(orient=orient))
+
+
+def as_objects(show: Callable[[Any], str]) -> Callable[[list[dict[str, Any]]], str]:
+    """As a loop over a tracker's runs writes them: a column of settings and one of results."""
+
+    def text(rows: list[dict[str, Any]]) -> str:
+        frame = pd.DataFrame(
+            {
+                "summary": [show({"val_loss": row["val_loss"], "_step": 7, "lr": 1e-9}) for row in rows],
+                "config": [show({k: v for k, v in row.items() if k != "val_loss"} | {"x": None}) for row in rows],
+                "name": [f"run-{number}" for number in range(len(rows))],
+            }
+        )
+        return str(frame.to_csv(index=False))
+
+    return text
+
+
+@pytest.mark.parametrize(
+    ("suffix", "text"),
+    [
+        *((".json", as_pandas(orient)) for orient in ("columns", "index", "split", "records", "table")),
+        (".json", lambda rows: json.dumps({f"run-{k}": row for k, row in enumerate(rows)})),
+        (".json", lambda rows: json.dumps({"made": "in spring", "runs": {f"r{k}": r for k, r in enumerate(rows)}})),
+        (".json", lambda rows: json.dumps({f"run-{k}": row for k, row in enumerate(rows)}, indent=2)),
+        (".csv", as_objects(json.dumps)),
+        (".csv", as_objects(repr)),
+    ],
+)
+def test_frames_and_objects_however_written(
+    suffix: str, text: Callable[[list[dict[str, Any]]], str], tmp_path: Path
+) -> None:
+    path = tmp_path / f"sheet{suffix}"
+    path.write_text(text([plain(*row) for row in TRUTH]))
+    (sweep,) = read_file(path).sweeps
+    found = [(run.params, run.tokens, run.lr, run.loss, run.batch_tokens) for run in sweep.runs]
+    assert found == [(*row, BATCH) for row in TRUTH]
+
+
+def test_python_prints_what_is_not_finite(tmp_path: Path) -> None:
+    rows = [plain(*row) for row in TRUTH]
+    rows[2]["val_loss"] = math.nan
+    path = tmp_path / "sheet.csv"
+    path.write_text(as_objects(repr)(rows))
+    (sweep,) = read_file(path).sweeps
+    assert [run.status.value for run in sweep.runs[1:4]] == ["finished", "diverged", "finished"]
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_the_parts_of_one_run_are_no_runs(tmp_path: Path, indent: int | None) -> None:
+    run = {
+        "model": {"name": "small", "n_params": 2e7, "layers": 4},
+        "optimizer": {"name": "adamw", "lr": 0.002, "beta2": 0.95},
+        "training": {"name": "first", "tokens": 4e8, "batch_tokens": BATCH},
+        "results": {"val_loss": 3.5},
+    }
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(run, indent=indent))
+    (sweep,) = read_file(path).sweeps
+    assert [(run.params, run.lr, run.loss) for run in sweep.runs] == [(2e7, 0.002, 3.5)]
 
 
 class TestPointsOfRuns:

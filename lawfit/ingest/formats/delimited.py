@@ -12,6 +12,7 @@ from lawfit.errors import LogFormatError
 from lawfit.ingest.numbers import is_number
 from lawfit.ingest.source import TextLines, read_head, require_text
 from lawfit.ingest.table import Row, Table, require_distinct
+from lawfit.ingest.unfold import unfolded
 from lawfit.records import Rejection
 from lawfit.units import counted
 
@@ -59,7 +60,7 @@ class Delimited:
         if delimiter != self.delimiters[0]:
             notes.append(f"cells are separated by '{delimiter}'")
         notes += said_of_titles(titles, blank)
-        return Table(
+        table = Table(
             name=path.name,
             format=self.name,
             columns=columns,
@@ -68,6 +69,7 @@ class Delimited:
             notes=tuple(notes),
             decimal_commas=delimiter == ";",
         )
+        return unfolded(table)
 
 
 def said_of_titles(titles: Sequence[str], blank: int) -> list[str]:

@@ -31,8 +31,9 @@ class JsonLines:
     def read(self, path: Path) -> Table:
         head = read_head(path)
         require_text(path, head)
-        if _is_document(head):
-            return table_of_objects(path.name, self.name, enumerate(_of_document(path), start=1), [])
+        found = _of_document(path) if _is_document(head) else _of_one_line(path, head)
+        if found is not None:
+            return table_of_objects(path.name, self.name, enumerate(found, start=1), [])
         lines = TextLines(path)
         table = table_of_objects(path.name, self.name, _objects(lines, path), lines.rejections)
         return dataclasses.replace(table, notes=tuple(lines.notes()))
@@ -65,13 +66,52 @@ def _of_document(path: Path) -> list[dict[str, Any]]:
         arrays = [value for value in document.values() if _is_array_of_objects(value)]
         if len(arrays) == 1 and "log_history" not in document:
             document = arrays[0]
-        elif document and all(isinstance(value, dict) for value in document.values()) and len(document) > 1:
-            document = [{"run_id": name, **value} for name, value in document.items()]
         else:
-            document = [document]
+            document = _of_object(document) or [document]
     if not _is_array_of_objects(document):
         raise LogFormatError(f"{path} holds no array of JSON objects; write one object per run")
     return list(document)
+
+
+def _of_one_line(path: Path, head: bytes) -> list[dict[str, Any]] | None:
+    """The runs of an object that is the only line of its file and more than a run; None of any other file."""
+    if b"\n" in head.strip() or {".jsonl", ".ndjson"}.intersection(map(str.lower, path.suffixes)):
+        return None
+    try:
+        with open_bytes(path) as file:
+            document = json.loads(file.read().decode("utf-8-sig"), object_pairs_hook=_distinct)
+    except (ValueError, RecursionError, OSError, EOFError, zlib.error):
+        return None  # several lines, the first of them long; or said of its line
+    return _of_object(document) if isinstance(document, dict) else None
+
+
+def _of_object(document: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """Runs by their names, or a data frame as pandas writes it (orient "columns", "index", "split", "table")."""
+    columns, data = document.get("columns"), document.get("data")
+    if isinstance(columns, list) and isinstance(data, list) and all(isinstance(row, list) for row in data):
+        if len({len(row) for row in data} | {len(columns)}) == 1:
+            return [_distinct([(str(name), cell) for name, cell in zip(columns, row, strict=True)]) for row in data]
+        return None
+    if isinstance(document.get("schema"), dict) and _is_array_of_objects(data):
+        return [{name: cell for name, cell in row.items() if name != "index"} for row in document["data"]]
+    inner = list(document.values())
+    within = [value for value in inner if isinstance(value, dict) and len(value) > 2]
+    if len(within) == 1 and all(isinstance(value, dict) and value for value in within[0].values()):
+        return _of_object(within[0])
+    if len(inner) < 2 or not all(isinstance(value, dict) and value for value in inner):
+        return None
+    rows = list(inner[0])
+    if all(name.isdecimal() for name in rows) and all(list(value) == rows for value in inner):
+        return [{name: value[row] for name, value in document.items()} for row in rows]
+    if _alike(inner):
+        return [{"run_id": name, **value} for name, value in document.items()]
+    return None
+
+
+def _alike(objects: list[dict[str, Any]]) -> bool:
+    """Whether objects are runs: parts of one run (its model, its optimizer) have few keys in common."""
+    keys = [set(item) for item in objects]
+    return 2 * len(set.intersection(*keys)) >= len(set.union(*keys))
 
 
 def _is_array_of_objects(value: Any) -> bool:
