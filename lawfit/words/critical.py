@@ -176,6 +176,8 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "loss_inside_few": "a loss of {loss:.4g} lies inside the runs of {batches} batch size(s); {needed} are needed",
     "few_horizons": "{batches} batch size(s) have runs at two horizons or more; a data law per batch needs {needed} "
     "such batches",
+    "no_loss": "the loss at the best learning rate comes out at {low:.3g}, which is no loss: the runs do not lie in a "
+    "valley (are all of them losses of one kind?)",
     "few_falling": "the loss falls with tokens at {batches} batch size(s) only; {needed} are needed",
     "no_shared_loss": "no loss is reached by {needed} batch sizes (by {batches} at most); run the batches over "
     "horizons that grow with the batch, so that their losses overlap",

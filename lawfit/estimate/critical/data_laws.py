@@ -43,7 +43,8 @@ def fit_data_laws(
     Raises
     ------
     FitError
-        Fewer than 3 batches with two horizons, no loss that 3 of them reach, or fewer than two larger than the best.
+        Fewer than 3 batches with two horizons, a loss that is not above zero, no loss that 3 of them reach, or fewer
+        than two larger than the best.
     """
     laws = _data_laws(tokens, batch_tokens, loss, floor)
     goals = _shared_losses(laws) if targets is None else np.atleast_1d(np.asarray(targets, dtype=float))
@@ -83,6 +84,8 @@ def _data_laws(tokens: ArrayLike, batch_tokens: ArrayLike, loss: ArrayLike, floo
     groups = [rows for rows in groups if np.ptp(np.log(d[rows])) > 0.1]
     if len(groups) < MIN_BATCHES:
         raise FitError(finding("critical.few_horizons", batches=len(groups), needed=MIN_BATCHES))
+    if y.min() <= 0:  # at the best rate, where a valley through runs that do not lie in one is read
+        raise FitError(finding("critical.no_loss", low=float(y.min())))
     if floor is None:
         # More horizons than two are needed to see a floor at all; without them the power law has none.
         can_tell = any(len(np.unique(d[rows])) > 2 for rows in groups)

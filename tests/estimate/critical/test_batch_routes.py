@@ -79,6 +79,12 @@ class TestDataLaws:
             fit_data_laws(1e8, tokens[one], batch[one], loss[one])
         assert caught.value.finding == finding("critical.few_horizons", batches=0, needed=3)
 
+    def test_what_is_below_zero_is_refused(self) -> None:
+        tokens, batch, loss = finished_runs()
+        with pytest.raises(FitError) as caught:
+            fit_data_laws(1e8, tokens, batch, np.where(tokens == tokens.min(), loss, loss - 20))
+        assert code_of(caught.value.finding) == "critical.no_loss"
+
     def test_diverged_runs_are_no_losses(self) -> None:
         tokens, batch, loss = finished_runs()
         with_gone = fit_data_laws(1e8, np.append(tokens, 1e9), np.append(batch, 4e6), np.append(loss, np.nan))
