@@ -236,9 +236,9 @@ class RowReader:
             flagged = True
         elif said and said not in _FINISHED:
             raise RowError(self._name("status"), f"the status is '{said}', not finished (or diverged)")
-        loss = self._get("loss", cells, number)
-        if flagged:
+        if flagged:  # whatever stands there for its loss: >10, blew up
             return RunStatus.DIVERGED, None, True
+        loss = self._get("loss", cells, number)
         if loss is None:
             raise RowError(self._columns.loss_column, "no loss (and nothing says that the run diverged)")
         if not math.isfinite(loss) or abs(loss) >= 1e300:

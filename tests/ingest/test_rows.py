@@ -100,7 +100,7 @@ class TestOutcome:
         assert (run.status, run.loss, run.extra["final_loss"]) == (RunStatus.DIVERGED, None, cell)
 
     @pytest.mark.parametrize("change", [{"diverged": "1"}, {"diverged": "True"}, {"status": "diverged"}])
-    @pytest.mark.parametrize("loss", ["7.5", "nan", ""])
+    @pytest.mark.parametrize("loss", ["7.5", "nan", "", ">10", "blew up", "9,75"])
     def test_a_flag_is_a_divergence_whatever_the_loss(self, path: Path, change: dict[str, str], loss: str) -> None:
         found = read(write_csv(path, rows({**change, "final_loss": loss}, {"final_loss": "3"})))
         run = runs(found)[0]
