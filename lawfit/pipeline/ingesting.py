@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,47 +128,27 @@ def store_source(store: Store, read: SourceRead) -> IngestReport:
 def _store_runs(store: Store, found: Ingested, options: IngestOptions, file: str) -> IngestReport:
     changes = store.put_sweeps(found.sweeps, named=found.named, dry_run=options.dry_run)
     put = [] if options.dry_run else put_curves(store, found, changes)
-    return IngestReport(
-        file=file,
-        format=found.format,
-        rows=found.rows,
-        inserted=changes.inserted,
-        updated=changes.updated,
-        unchanged=changes.unchanged,
+    return dataclasses.replace(
+        _report(found, changes, options, file),
         diverged=found.diverged,
-        rejections=found.rejections,
-        columns=found.columns,
-        recipes=tuple(recipe.name for recipe in changes.recipes),
         notes=(*found.notes, *changes.notes, *_curve_notes(put)),
-        dry_run=options.dry_run,
         curve_points=sum(len(change.new_steps) for change in put),
     )
 
 
 def _store_targets(store: Store, read: ReadTargets, options: IngestOptions, file: str) -> IngestReport:
     """Steps to a target loss, a row per batch size."""
-    found = read.found
-    changes = store.put_targets(read.sweeps, named=found.named, dry_run=options.dry_run)
-    return IngestReport(
-        file=file,
-        format=found.format,
-        rows=found.rows,
-        inserted=changes.inserted,
-        updated=changes.updated,
-        unchanged=changes.unchanged,
-        diverged=0,
-        rejections=found.rejections,
-        columns=found.columns,
-        recipes=tuple(recipe.name for recipe in changes.recipes),
-        notes=(*found.notes, *changes.notes),
-        dry_run=options.dry_run,
-        of="targets",
-    )
+    changes = store.put_targets(read.sweeps, named=read.found.named, dry_run=options.dry_run)
+    return dataclasses.replace(_report(read.found, changes, options, file), of="targets")
 
 
 def _store_losses(store: Store, found: Ingested, options: IngestOptions, file: str) -> IngestReport:
     """Losses of sizes, a row per size and length, where no learning rate was logged."""
     changes = store.put_losses(found.losses, named=found.named, dry_run=options.dry_run)
+    return dataclasses.replace(_report(found, changes, options, file), of="losses")
+
+
+def _report(found: Ingested, changes: Changes, options: IngestOptions, file: str) -> IngestReport:
     return IngestReport(
         file=file,
         format=found.format,
@@ -181,7 +162,6 @@ def _store_losses(store: Store, found: Ingested, options: IngestOptions, file: s
         recipes=tuple(recipe.name for recipe in changes.recipes),
         notes=(*found.notes, *changes.notes),
         dry_run=options.dry_run,
-        of="losses",
     )
 
 
