@@ -81,7 +81,7 @@ class Scale:
                 raise ValueError(f"{name} must be a positive number, got {value}")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
     """One finished (or diverged) training run."""
 

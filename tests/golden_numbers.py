@@ -71,7 +71,7 @@ def _plain(document: Any) -> Any:
     if isinstance(document, Finding):
         return document.to_json()
     if dataclasses.is_dataclass(document) and not isinstance(document, type):
-        return {name: _plain(value) for name, value in vars(document).items()}
+        return {field.name: _plain(getattr(document, field.name)) for field in dataclasses.fields(document)}
     if isinstance(document, Mapping):
         return {str(key): _plain(value) for key, value in document.items()}
     if isinstance(document, list | tuple):

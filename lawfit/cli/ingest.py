@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -186,6 +187,9 @@ def ingest(
         raise typer.BadParameter(str(error)) from None
     # A database that is not there yet is made once there is something to put into it, and not by a bad file.
     store, made = open_store(ctx, database, create=True, dry_run=True), dry_run
+    gc.set_threshold(
+        500_000, 20, 20
+    )  # rows are millions of objects in no cycle: looking through them is a fifth of the time
     doubts = Doubts(mapping_file, as_json=as_json)
     reports: list[IngestReport] = []
     shown: dict[frozenset[tuple[str, str]], str] = {}  # columns -> the first file that has them

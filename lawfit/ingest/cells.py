@@ -60,7 +60,7 @@ def made_plain(table: Table, columns: ColumnMap) -> tuple[Table, list[Found]]:
 
 def _turns(table: Table, place: int, turn: Callable[[Cell, int], Cell]) -> bool:
     """Whether some cell of a column is not plain; each text is looked at once."""
-    return any(turn(cell, 0) is not cell for cell in {cells[place] for _, cells in table.rows})
+    return any(turn(cell, 0) is not cell for cell in table.levels(place))
 
 
 def _row(row: Row, turned: dict[int, Callable[[Cell, int], Cell]]) -> Row:

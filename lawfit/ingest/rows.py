@@ -62,7 +62,7 @@ class RowError(ValueError):
         self.reason = reason
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # one for each row of a file
 class Reading:
     """What one row says."""
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from lawfit.errors import LogFormatError
 from lawfit.records import Curve, Rejection
 
 Cell = str | bool | int | float | None  # None: the source says nothing
+Made = TypeVar("Made")
 Row = tuple[int, tuple[Cell, ...]]  # line in the file (or number of the row) and one cell per column
 
 
@@ -30,6 +32,22 @@ class Table:
     curves: tuple[Curve, ...] = ()
     exact: bool = False  # see records.Sweep
     decimal_commas: bool = False  # semicolons part the cells, as where commas are decimal
+    _known: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)  # worked out once
+
+    def cells(self, place: int) -> list[Cell]:
+        """One column, row by row."""
+        return self.once(("cells", place), lambda: [cells[place] for _, cells in self.rows])
+
+    def levels(self, place: int) -> Mapping[Cell, int]:
+        """The different cells of one column, each with its number of rows."""
+        return self.once(("levels", place), lambda: Counter(self.cells(place)))
+
+    def once(self, name: Hashable, work: Callable[[], Made]) -> Made:
+        """What `work` makes of the table, kept under a name: guesses ask for the same things many times."""
+        if name not in self._known:
+            self._known[name] = work()
+        made: Made = self._known[name]
+        return made
 
     def place(self, line: int) -> tuple[str, int]:
         """File and line of a row."""

@@ -34,20 +34,20 @@ class View:
 
     def cells(self, place: int) -> list[Cell]:
         """One column, row by row."""
-        return [cells[place] for _, cells in self.table.rows]
+        return self.table.cells(place)
 
     def filled(self, place: int) -> int:
         """How many rows say something."""
         if place not in self._filled:
-            empty = {cell for cell in set(self.cells(place)) if is_missing(cell)}
-            self._filled[place] = sum(cell not in empty for cell in self.cells(place))
+            levels = self.table.levels(place)
+            self._filled[place] = sum(count for cell, count in levels.items() if not is_missing(cell))
         return self._filled[place]
 
     def numbers(self, place: int, unit: Unit | None = None) -> list[float | None]:
         """One column as finite numbers in the unit that is meant; None where a cell holds none."""
         if place not in self._numbers:
             cells = self.cells(place)
-            distinct = {cell for cell in set(cells) if isinstance(cell, str)}
+            distinct = (cell for cell in self.table.levels(place) if isinstance(cell, str))
             dots = place in self._dotted
             texts = {cell: _number(cell.replace(".", "") if dots else cell, self._commas) for cell in distinct}
             self._numbers[place] = [
@@ -83,7 +83,11 @@ def _number(cell: Cell, commas: bool) -> float | None:
 
 def has_decimal_commas(table: Table) -> bool:
     """Whether commas in the numbers of a table are decimal: some can be nothing else, or semicolons part the cells."""
-    texts = {cell for _, cells in table.rows for cell in cells if isinstance(cell, str) and "," in cell}
+    return table.once("decimal commas", lambda: _has_decimal_commas(table))
+
+
+def _has_decimal_commas(table: Table) -> bool:
+    texts = {text for texts in _texts_with(table, ",") for text in texts}
     if any(GROUPED.fullmatch(text.strip()) for text in texts):
         return False
     return bool(texts) and (
@@ -96,14 +100,23 @@ def dotted_columns(table: Table) -> set[int]:
 
     A column of groups of three alone is one where the table writes its decimals with commas.
     """
-    by_place = list(zip(*(cells for _, cells in table.rows), strict=True))
-    columns = [{cell for cell in cells if isinstance(cell, str) and "." in cell} for cells in by_place]
+    return table.once("dotted columns", lambda: _dotted_columns(table))
+
+
+def _dotted_columns(table: Table) -> set[int]:
+    columns = _texts_with(table, ".")
     sure = {place for place, texts in enumerate(columns) if any(thousands_by_dots(text) for text in texts)}
     if not sure:
         return set()
     if has_decimal_commas(table):
         sure.update(place for place, texts in enumerate(columns) if texts)
     return {place for place in sure if all(may_be_dotted(text) for text in columns[place])}
+
+
+def _texts_with(table: Table, mark: str) -> list[list[str]]:
+    """Of each column the different texts that hold a mark."""
+    places = range(len(table.columns))
+    return [[cell for cell in table.levels(p) if isinstance(cell, str) and mark in cell] for p in places]
 
 
 def median(values: Sequence[float]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import math
 import struct
@@ -101,7 +102,7 @@ def content(store: Store) -> dict[str, Any]:
         key = summary.recipe.key
         found[key] = {
             "recipe": summary.recipe,
-            "runs": [bits(vars(run)) for run in store.runs(key)],
+            "runs": [bits(dataclasses.asdict(run)) for run in store.runs(key)],
             "targets": [bits(vars(target)) for target in store.targets(key)],
             "losses": [bits(vars(loss)) for loss in store.losses(key)],
             "curves": {

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -374,7 +374,7 @@ def test_step_law(shared_data: Path) -> None:
     assert recipe.loss_kind == "train_cross_entropy_nats"
     assert len({(run.params, run.tokens) for run in runs(found)}) == 14
     assert "learning_rate" in found.columns["lr"]
-    values: dict[str, Any] = vars(next(run for run in runs(found) if "lr3.453e-04_bs736_ti66342" in run.run_key))
+    values = dataclasses.asdict(next(run for run in runs(found) if "lr3.453e-04_bs736_ti66342" in run.run_key))
     wanted = {"params": 214663680, "tokens": 1e11, "batch_tokens": 1507328, "lr": 0.0003453, "loss": 2.3976109618296744}
     assert {key: values[key] for key in wanted} == wanted
     assert values["extra"]["final_loss"] == 2.413517

@@ -17,6 +17,7 @@ from lawfit.records import Rejection
 from lawfit.units import counted
 
 MOST_TITLES: Final = 5
+_MOST_KNOWN: Final = 10_000
 _MAX_RECORD_LINES: Final = 200  # of one quoted cell with line ends in it
 
 
@@ -44,6 +45,7 @@ class Delimited:
         columns = _columns(header, header_line, delimiter, path)
         blank = 0
         rows: list[Row] = []
+        known: dict[str, str] = {}  # the same text in many cells is one object
         for line, cells in _records(lines, delimiter, path):
             if len(cells) > len(columns) and not any(cell.strip() for cell in cells[len(columns) :]):
                 cells = cells[: len(columns)]  # delimiters at the end of the line
@@ -53,7 +55,10 @@ class Delimited:
             elif not any(cells):
                 blank += 1
             else:
-                rows.append((line, tuple(cells)))
+                if len(known) < _MOST_KNOWN:
+                    rows.append((line, tuple([known.setdefault(cell, cell) for cell in cells])))
+                else:
+                    rows.append((line, tuple([known.get(cell, cell) for cell in cells])))
         if not rows and not lines.rejections:
             raise LogFormatError(f"{path} has a header and no rows")
         notes = lines.notes()
