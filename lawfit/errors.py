@@ -89,3 +89,15 @@ class SchemaOutOfDate(StoreError):
 
 class UnknownLaw(LawfitError):
     """No published law of that name in the catalogue."""
+
+
+class NoToken(LawfitError):
+    """The store has no such token."""
+
+
+class WrongToken(LawfitError, ValueError):
+    """A token that cannot be made: its name, its scopes or its end."""
+
+
+class NoJob(LawfitError):
+    """The store has no such job."""

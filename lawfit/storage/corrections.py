@@ -10,6 +10,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from lawfit.errors import LawfitError, NoRun
+from lawfit.findings import finding
 from lawfit.records import Correction, Json, RunStatus
 from lawfit.storage.bulk import json_text
 from lawfit.storage.database import now
@@ -38,7 +39,7 @@ def correct(
     changed: list[Mapping[str, Any]] = []
     for key in run_keys:
         if key not in by_key:
-            raise NoRun(f"no run '{key}' in this recipe; lawfit runs list shows their keys")
+            raise NoRun(finding("store.no_run", run=key))
         old = by_key[key]
         new = _changed(old, changes)
         if differing := [field for field in _fields(old, new) if _value(old, field) != _value(new, field)]:

@@ -13,6 +13,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from lawfit.errors import NoRun
+from lawfit.findings import finding
 from lawfit.records import Curve, CurveChange
 from lawfit.storage import curves as curve_chunks
 from lawfit.storage.bulk import insert_many
@@ -42,7 +43,7 @@ def write_curves(
         rows: list[tuple[object, ...]] = []
         for curve in some:
             if curve.run_key not in ids:
-                raise NoRun(f"no run '{curve.run_key}' in this recipe; lawfit runs list shows their keys")
+                raise NoRun(finding("store.no_run", run=curve.run_key))
             place = ids[curve.run_key], curve.metric
             if place in ends or not len(curve.steps):
                 changes.append(write_curve(connection, place[0], curve, dry_run=dry_run))

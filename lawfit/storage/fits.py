@@ -11,6 +11,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from lawfit.errors import NoFit, NoRecipe, StoreError
+from lawfit.findings import finding
 from lawfit.records import Fit, FitStatus, Json, Optimum, OptimumStatus
 from lawfit.storage.database import now
 from lawfit.storage.tables import fits, optima, predictions, recipes, refits
@@ -87,7 +88,7 @@ def insert_prediction(
 ) -> bool:
     """See `Store.put_prediction`."""
     if connection.execute(sa.select(fits.c.id).where(fits.c.id == fit_id)).scalar() is None:
-        raise NoFit(f"no fit '{fit_id}' in the store; run lawfit fit")
+        raise NoFit(finding("store.no_fit", fit_id=fit_id, database="the store"))
     values = {
         "id": prediction_id,
         "fit_id": fit_id,

@@ -119,7 +119,7 @@ def route(
     column = str(parts[0].split_by)
     routed: dict[str | None, list[Item]] = {}
     for item in given:
-        routed.setdefault(_text(_value(vars(item), column)), []).append(item)
+        routed.setdefault(_text(_said(item, column)), []).append(item)
     known = {part.split_value: part.into_id for part in parts}
     homes: list[tuple[Recipe, int | None, list[Item]]] = []
     for value, some in routed.items():
@@ -232,6 +232,10 @@ def _values(connection: sa.Connection, table: sa.Table, row_id: int, column: str
     """Row id -> its value of a column, as text; None where it does not say."""
     query = sa.select(table).where(table.c.recipe_id == row_id)
     return {row["id"]: _text(_value(row, column)) for row in connection.execute(query).mappings()}
+
+
+def _said(item: Any, column: str) -> Any:
+    return getattr(item, "weight_decay", None) if column == "weight_decay" else item.extra.get(column)
 
 
 def _value(row: Any, column: str) -> Any:

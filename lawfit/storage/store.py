@@ -19,6 +19,7 @@ import numpy.typing as npt
 import sqlalchemy as sa
 
 from lawfit.errors import NoFit, NoRecipe, NoRun, NoRuns, StoreError
+from lawfit.findings import finding
 from lawfit.records import (
     Changes,
     Correction,
@@ -220,22 +221,20 @@ class Store:
             gone = moves.merged(connection)
         known = [recipe_of(row) for row in rows]
         if not known:
-            raise NoRuns(f"{self.location} holds no runs yet; start with lawfit ingest FILE")
+            raise NoRuns(finding("store.no_runs", database=str(self.location)))
         there = [recipe_of(row) for row in rows if row["id"] not in gone]
         names = sorted(recipe.name for recipe in there)
         if name is None:
             if len(there) == 1:
                 return there[0]
-            raise NoRecipe(
-                f"{self.location} holds {len(there)} recipes; say which one to use "
-                f"(--recipe NAME; recipe=NAME in a URL): {_listed(names)}"
-            )
+            said = {"database": str(self.location), "count": len(there), "names": _listed(names)}
+            raise NoRecipe(finding("store.several_recipes", **said))
         for recipe in known:
             if name in (recipe.name, recipe.key):
                 return recipe
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean '{close[0]}'? There are" if close else "there are"
-        raise NoRecipe(f"no recipe '{name}' in {self.location}; {hint}: {_listed(names)}")
+        close = next(iter(difflib.get_close_matches(name, names, n=1)), None)
+        said = {"database": str(self.location), "recipe": name, "close": close, "names": _listed(names)}
+        raise NoRecipe(finding("store.no_recipe", **said))
 
     def put_sweeps(self, sweeps: Sequence[Sweep], *, named: bool = False, dry_run: bool = False) -> Changes:
         """Insert and update the runs of one file, in one transaction.
@@ -339,9 +338,9 @@ class Store:
         for pattern in patterns:
             found = [pattern] if pattern in known else fnmatch.filter(keys, pattern)
             if not found:
-                close = difflib.get_close_matches(pattern, keys[:5000], n=1)
-                hint = f"did you mean '{close[0]}'?" if close else "lawfit runs list shows their keys"
-                raise NoRun(f"no run '{pattern}' in this recipe; {hint}")
+                if close := difflib.get_close_matches(pattern, keys[:5000], n=1):
+                    raise NoRun(finding("store.no_run_but", run=pattern, close=close[0]))
+                raise NoRun(finding("store.no_run", run=pattern))
             matched.update(dict.fromkeys(found))
         return list(matched)
 
@@ -373,7 +372,7 @@ class Store:
             query = query.where(column.recipe_id == _recipe_id(recipe_key))
             known = {row.run_key: row for row in connection.execute(query)}
             if missing := [key for key in wanted if key not in known]:
-                raise NoRun(f"no run '{missing[0]}' in this recipe; lawfit runs list shows their keys")
+                raise NoRun(finding("store.no_run", run=missing[0]))
             changed = [known[key].id for key in wanted if known[key].excluded != reason]
             if changed:
                 statement = sa.update(tables.runs).where(column.id == sa.bindparam("row_id")).values(excluded=reason)
@@ -558,7 +557,7 @@ class Store:
             homes = column.recipe_id.in_(moves.family(connection, home))
             found = connection.execute(sa.select(column.id).where(homes, column.run_key == run_key)).scalar()
         if found is None:
-            raise NoRun(f"no run '{run_key}' in this recipe; lawfit runs list shows their keys")
+            raise NoRun(finding("store.no_run", run=run_key))
         return int(found)
 
     # Steps to a target loss
@@ -652,7 +651,7 @@ class Store:
             with self.reading() as connection:
                 found = self._fits.select(connection, tables.fits.c.id == fit_id)
         if not found:
-            raise NoFit(f"no fit '{fit_id}' in {self.location}; run lawfit fit")
+            raise NoFit(finding("store.no_fit", fit_id=fit_id, database=str(self.location)))
         return found[0]
 
     def latest_fit(self, recipe_key: str, kind: str, *, usable_only: bool = True) -> Fit:
@@ -672,7 +671,7 @@ class Store:
             name = connection.execute(query).scalar()
         if not found:
             which = "usable fit" if usable_only else "fit"
-            raise NoFit(f"no stored {which} for recipe '{name or recipe_key}'; run lawfit fit --recipe {name or '...'}")
+            raise NoFit(finding("store.no_fit_yet", which=which, recipe=name or recipe_key))
         return found[0]
 
     def fits(self, recipe_key: str | None = None) -> list[Fit]:
@@ -713,7 +712,7 @@ class Store:
             with self.reading() as connection:
                 row = connection.execute(query).mappings().first()
         if row is None:
-            raise NoFit(f"no prediction '{prediction_id}' in {self.location}; lawfit predict prints the id of each")
+            raise NoFit(finding("store.no_prediction", prediction_id=prediction_id, database=str(self.location)))
         return StoredPrediction(**row)
 
 

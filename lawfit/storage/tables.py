@@ -1,5 +1,5 @@
 """The tables: recipes, runs, curves, targets, losses, corrections, moves, optima, fits (and when each was made),
-predictions."""
+predictions; of the service: tokens, audit, jobs, replies, and runs that are being logged."""
 
 from __future__ import annotations
 
@@ -216,4 +216,97 @@ predictions = sa.Table(
     sa.Column("target", sa.JSON, nullable=False),
     sa.Column("answer", sa.JSON, nullable=False),
     sa.Column("created_at", sa.Text, nullable=False),
+)
+
+# What opens the service to whom. The token itself is nowhere: what stands here does not give it back.
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("hash", sa.Text, nullable=False, unique=True),  # SHA-256 of 256 random bits, which needs no salt
+    sa.Column("scopes", sa.Text, nullable=False),  # separated by spaces
+    sa.Column("created_at", sa.Text, nullable=False),
+    sa.Column("expires_at", sa.Text),
+    sa.Column("last_used_at", sa.Text),
+    sa.Column("revoked_at", sa.Text),
+    sa.CheckConstraint("name <> ''", name="name_given"),
+)
+
+# Each change that came over HTTP: who, from where, what, and how it ended.
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", sa.Text, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),  # name of the token; "" from the machine itself, without one
+    sa.Column("address", sa.Text, nullable=False),
+    sa.Column("request_id", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),  # method and path
+    sa.Column("status", sa.Integer, nullable=False),
+)
+
+# Work that a request began and that outlasts it. A worker that dies stops beating, and another one takes over.
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("asked", sa.JSON, nullable=False),
+    sa.Column("result", sa.JSON),
+    sa.Column("problem", sa.Text),
+    sa.Column("progress", sa.Double, nullable=False),  # share that is done
+    sa.Column("doing", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("worker", sa.Text),
+    sa.Column("created_at", sa.Text, nullable=False),
+    sa.Column("started_at", sa.Text),
+    sa.Column("beat_at", sa.Double),  # seconds since 1970
+    sa.Column("finished_at", sa.Text),
+    sa.CheckConstraint(
+        "state IN ('queued', 'running', 'cancelling', 'done', 'failed', 'cancelled')", name="state_known"
+    ),
+    sa.CheckConstraint("progress >= 0 AND progress <= 1", name="progress_is_a_share"),
+    sa.Index("ix_jobs_state", "state"),
+)
+
+# What was answered to a request with an Idempotency-Key, so that the same request again does nothing again.
+replies = sa.Table(
+    "replies",
+    metadata,
+    sa.Column("who", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("asked", sa.Text, nullable=False),  # hash of method, path, query and body
+    sa.Column("status", sa.Integer),  # None: under way
+    sa.Column("media_type", sa.Text),
+    sa.Column("body", sa.LargeBinary),
+    sa.Column("began_at", sa.Double, nullable=False),  # seconds since 1970
+)
+
+# Runs that a training loop is logging; when they have ended they are read as any other log is, and go to `runs`.
+live_runs = sa.Table(
+    "live_runs",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("project", sa.Text, nullable=False),
+    sa.Column("run_key", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("config", sa.JSON, nullable=False),
+    sa.Column("summary", sa.JSON, nullable=False),
+    sa.Column("began_at", sa.Text, nullable=False),
+    sa.Column("beat_at", sa.Text, nullable=False),
+    sa.Column("stored_at", sa.Text),  # when it went to `runs`
+    sa.UniqueConstraint("project", "run_key"),
+    sa.CheckConstraint("state IN ('running', 'finished', 'crashed', 'diverged')", name="state_known"),
+)
+
+live_points = sa.Table(
+    "live_points",
+    metadata,
+    sa.Column("live_run_id", sa.ForeignKey("live_runs.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("metric", sa.Text, primary_key=True),
+    sa.Column("step", sa.BigInteger, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),  # as Python writes a float: nan and infinity are values too
 )

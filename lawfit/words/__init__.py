@@ -20,7 +20,10 @@ A finding among the data is told where it stands. Sentences begin in lower case 
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from typing import Any, Final
@@ -28,7 +31,17 @@ from typing import Any, Final
 from lawfit.findings import Finding, is_finding
 from lawfit.units import counted, format_duration, format_flops, format_lr, format_percent, format_quantity
 
-Sentence = str | Callable[[Mapping[str, Any]], str]
+
+@dataclass(frozen=True, kw_only=True)
+class Spoken:
+    """A sentence that says what to type, and the one for whoever has no terminal: a client of the service, a page."""
+
+    terminal: str | Callable[[Mapping[str, Any]], str]
+    http: str | Callable[[Mapping[str, Any]], str]
+
+
+Sentence = str | Callable[[Mapping[str, Any]], str] | Spoken
+_OVER_HTTP: Final = ContextVar("over_http", default=False)
 
 MOST_NAMED: Final = 6  # levels of a setting, of which all are named
 INPUTS: Final[Mapping[str, str]] = {"params": "parameters", "lr": "learning rate", "batch_tokens": "batch"}
@@ -64,7 +77,19 @@ def tell(found: Finding | Mapping[str, Any] | str) -> str:
     sentence = sentence_of(code)
     if sentence is None:  # of a later version of lawfit
         return f"{code} ({', '.join(f'{name} {value}' for name, value in data.items())})"
+    if isinstance(sentence, Spoken):
+        sentence = sentence.http if _OVER_HTTP.get() else sentence.terminal
     return sentence(data) if callable(sentence) else say(sentence, data)
+
+
+@contextmanager
+def over_http() -> Iterator[None]:
+    """Sentences are told to a client of the service: no commands, no options, no places on this machine."""
+    token = _OVER_HTTP.set(True)
+    try:
+        yield
+    finally:
+        _OVER_HTTP.reset(token)
 
 
 def told(value: Any) -> Any:

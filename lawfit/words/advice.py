@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from lawfit.units import counted, format_lr, format_percent, format_quantity
-from lawfit.words import QUANTITIES, Sentence, listed, named, say
+from lawfit.words import QUANTITIES, Sentence, Spoken, listed, named, say
 from lawfit.words.loss import FORMS
 
 _LENDERS: Final[Mapping[str, str]] = {"laws": "published laws", "vague": "a vague prior"}
@@ -168,13 +168,23 @@ _WITHOUT_IT: Final = (
     "without it the {parameter} moves from {value:.3g} to {value_without:.3g} ({standard_errors:.1f} standard errors)"
 )
 
+_OTHER_VERSION: Final = (
+    "fit {fit_id} was made by another version of lawfit ({code_version}) and cannot be read by this one"
+)
+_NEARER_DECAY: Final = (
+    "learning rate and batch hold at weight decay {held}, while {weight_decay:.2g} is advised here, to which the runs "
+    "at {nearest} are nearer"
+)
+
 WORDS: Final[Mapping[str, Sentence]] = {
     "nearer_size": "a size nearer to the target shows how far sizes lie off the law",
     "nearer_horizon": "a horizon nearer to the target shows whether the law bends",
     "open_exponent": "it would tell an exponent that is open",
     # an answer and its runs
-    "other_version": "fit {fit_id} was made by another version of lawfit ({code_version}) and cannot be read by this "
-    "one; run lawfit fit --recipe {recipe}",
+    "other_version": Spoken(
+        terminal=_OTHER_VERSION + "; run lawfit fit --recipe {recipe}",
+        http=_OTHER_VERSION + "; fit recipe '{recipe}' again",
+    ),
     "not_certified": "this fit is not certified ({why}), and is answered from because it was asked for by id",
     "no_settings": "no learning rate and no batch size: {why}",
     "decay_goes_with": "it goes with a learning rate and a batch size, and none is advised",
@@ -207,8 +217,10 @@ WORDS: Final[Mapping[str, Sentence]] = {
         "the {quantity:quantity} rests mostly on {lender} ({share:percent}); these runs say little of it",
         lender=_LENDERS,
     ),
-    "nearer_decay": "learning rate and batch hold at weight decay {held}, while {weight_decay:.2g} is advised here, to "
-    "which the runs at {nearest} are nearer: lawfit fit --at weight_decay={nearest} answers from those",
+    "nearer_decay": Spoken(
+        terminal=_NEARER_DECAY + ": lawfit fit --at weight_decay={nearest} answers from those",
+        http=_NEARER_DECAY + ": a fit at weight_decay={nearest} answers from those",
+    ),
     "of_sister": "measured in recipe {recipe}, which differs in its schedule alone",
     "of_recipe": "{recipe}: {why}",
     "no_rate_moves": "none of {recipes} recipes shows how its best learning rate moves; three or more widths would",
@@ -260,7 +272,7 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "third_unknown": "the law of the loss of recipe '{recipe}' does not know {third}: {why}. Without "
     "{input} the loss of ordinary runs is answered",
     "form_not_certified": named("its {form} form is fitted, but not certified ({why})", form=FORMS),
-    "no_such_form": "this fit has no form with it; run lawfit fit again",
+    "no_such_form": "this fit has no form with it; fit again",
     "one_amount": "all runs have about {value:q} {input:input}, so nothing shows the loss at {wanted:q}; run two other "
     "amounts of {input:input} at some sizes, or ask at {value:q}",
 }

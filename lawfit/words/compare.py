@@ -45,7 +45,7 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "below_definition": "at sizes this small it says less than its own definition can be ({definition})",
     "few_settings": "no scale has {needed} or more settings, so nothing can be said to cost more or less",
     "few_scales": "the lowest losses of {needed} or more scales tell laws of the loss apart; {scales} here",
-    "no_critical_batch": "no critical batch is stored for this recipe: run lawfit fit first, which says what it takes",
+    "no_critical_batch": "no critical batch is stored for this recipe: fit first, which says what it takes",
     "one_sided": "no size shows its critical batch from both sides",
     "decay_not_varied": "weight decay was not varied: three or more values at one scale, learning rate and batch tell "
     "laws apart",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from lawfit.words import Sentence, named
+from lawfit.words import Sentence, Spoken, named
 
 FAR: Final = 3.0  # standard deviations of what is lent
 BENDS: Final = {
@@ -46,6 +46,15 @@ def _help(of: Mapping[str, Any]) -> str:
     return "; a sweep at {runs:join  and one at } would help most " + of_which
 
 
+_LONELY: Final = (
+    "at {params:q} parameters on {tokens:q} tokens one run (learning rate {lr:lr}, batch {batch_tokens:q}) has a loss "
+    "{below:pct} below every other: check it, and "
+)
+_REFUSED: Final = (
+    "the fit of recipe '{recipe}' is not certified, so it is not used: {doubts:join ; }. What to do: {mend}. Fit "
+    "{fit_id} still says what it can where it is asked for by its id "
+)
+
 WORDS: Final[Mapping[str, Sentence]] = {
     # what the runs lack (`LackCode`)
     "one_run": named(
@@ -80,9 +89,10 @@ WORDS: Final[Mapping[str, Sentence]] = {
         "runs{lent}",
         lent=lambda of: _LENT if of["sds"] >= FAR else "",
     ),
-    "lonely_run": "at {params:q} parameters on {tokens:q} tokens one run (learning rate {lr:lr}, batch "
-    "{batch_tokens:q}) has a loss {below:pct} below every other: check it, and leave it out with lawfit runs exclude "
-    "if it is wrong",
+    "lonely_run": Spoken(
+        terminal=_LONELY + "leave it out with lawfit runs exclude if it is wrong",
+        http=_LONELY + "leave it out if it is wrong",
+    ),
     "rate_tied_to_batch": "the learning rate was set from the batch at every scale, so what one does cannot be told "
     "from what the other does: the best learning rate at a batch is not determined",
     "one_batch": named(
@@ -90,12 +100,16 @@ WORDS: Final[Mapping[str, Sentence]] = {
         one=lambda of: "each scale has runs at one batch" if of["batches"] > 1 else "all runs have one batch",
     ),
     # a fit that is not used, and what would mend it
-    "refused": "the fit of recipe '{recipe}' is not certified, so it is not used: {doubts:join ; }. What to do: "
-    "{mend}. Fit {fit_id} still says what it can where it is asked for by its id (lawfit predict --fit {fit_id}; fit= "
-    "in a URL; fit_id= in Python)",
+    "refused": Spoken(
+        terminal=_REFUSED + "(lawfit predict --fit {fit_id}; fit= in a URL; fit_id= in Python)",
+        http=_REFUSED + "(fit={fit_id})",
+    ),
     "mending": "runs that would mend it: {runs}; add them and fit again",
-    "odd_runs": "look for runs that are not like the others (lawfit runs list), leave them out (lawfit runs exclude) "
-    "and fit again; lawfit fit --json has the whole certificate",
+    "odd_runs": Spoken(
+        terminal="look for runs that are not like the others (lawfit runs list), leave them out (lawfit runs exclude) "
+        "and fit again; lawfit fit --json has the whole certificate",
+        http="look for runs that are not like the others, leave them out and fit again; the fit has its certificate",
+    ),
     "not_settled": "it did not converge",
     "noted": "{lack}; it would take runs {runs}",
     "to_add": "{runs:join  and }",

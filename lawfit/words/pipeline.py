@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any, Final
 
-from lawfit.words import Sentence, say
+from lawfit.words import Sentence, Spoken, say
 
 
 def _at(levels: Mapping[str, str]) -> str:
@@ -29,8 +29,16 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "one_law": "fit {fit_id} is one of the {kind} law alone; name the fit of learning rate and batch",
     "no_losses": "it takes finished runs with a loss, and this recipe has none",
     "no_rates": "it takes runs that say their learning rate and batch, and this recipe has none",
-    "no_fit_at": _no_fit_at,
-    "not_at": lambda data: f"fit {data['fit_id']} does not hold at {_at(data['levels'])}; leave --fit or --at out",
+    "no_fit_at": Spoken(
+        terminal=_no_fit_at,
+        http=lambda data: (
+            f"no fit of recipe '{data['recipe']}' holds at {_at(data['levels'])}; POST /v1/fits makes one"
+        ),
+    ),
+    "not_at": Spoken(
+        terminal=lambda data: f"fit {data['fit_id']} does not hold at {_at(data['levels'])}; leave --fit or --at out",
+        http=lambda data: f"fit {data['fit_id']} does not hold at {_at(data['levels'])}; leave one of the two out",
+    ),
     "older_fit": "this answer is of an older fit: the newest, {newest}, is not certified ({why}) and is not used",
     "only_targets": "steps to a target are all that this recipe has, and {why}",
     "recipes_differ": "the recipes differ in {fields} too, so their losses may not be comparable",

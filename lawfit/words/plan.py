@@ -41,7 +41,7 @@ _SIZE: Final = "{{{0}[value]:q}} parameters ({{{0}[low]:q}} to {{{0}[high]:q}})"
 
 WORDS: Final[Mapping[str, Sentence]] = {
     "no_loss_law": "a plan needs a law of the loss in parameters and tokens, and there is none: {why}",
-    "fit_has_none": "this fit has none; run lawfit fit again",
+    "fit_has_none": "this fit has none; fit again",
     "one_amount": "a plan weighs parameters against tokens, and all runs have about {value:q} {input:input}: nothing "
     "shows how the loss moves with them. Run two other amounts of {input:input} at some sizes",
     # why this scale
@@ -92,7 +92,7 @@ WORDS: Final[Mapping[str, Sentence]] = {
     # the best size by profiles
     "profiles_of_training": "profiles say nothing of tokens that are served",
     "profiles_of_ordinary_runs": "profiles are of ordinary runs",
-    "losses_not_kept": "this fit does not keep the losses of its scales; run lawfit fit again",
+    "losses_not_kept": "this fit does not keep the losses of its scales; fit again",
     "wide_profiles": "at a level of {level:share} {profiles} profiles leave what has no interval here open by more "
     "than a factor {factor:g} in size, or {exponent:g} in the exponent",
     "routes_disagree": f"two routes disagree about the best size: {_SIZE.format('by_forms')} by the laws of the loss, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import zlib
 from collections.abc import Sequence
@@ -55,7 +56,7 @@ class Spreadsheet:
         if not others:
             return tables[first]
         said = f"sheet '{first}' is read; the file also has {', '.join(others)} (save another one as CSV to take that)"
-        return Table(**{**vars(tables[first]), "notes": (said, *tables[first].notes)})
+        return dataclasses.replace(tables[first], notes=(said, *tables[first].notes))
 
 
 def _table(name: str, rows: Sequence[Sequence[Cell]]) -> Table | None:

@@ -1,0 +1,47 @@
+"""What the store says of names and keys that it does not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from lawfit.words import Sentence, Spoken, say
+
+_RUN: Final = "no run '{run}' in this recipe"
+
+
+def _close(data: Mapping[str, Any]) -> str:
+    return say("did you mean '{close}'? There are: {names}" if data["close"] else "there are: {names}", data)
+
+
+WORDS: Final[Mapping[str, Sentence]] = {
+    "no_runs": Spoken(
+        terminal="{database} holds no runs yet; start with lawfit ingest FILE",
+        http="there are no runs yet; log some, or upload a table of runs",
+    ),
+    "several_recipes": Spoken(
+        terminal="{database} holds {count} recipes; say which one to use (--recipe NAME; recipe=NAME in a URL): "
+        "{names}",
+        http="there are {count} recipes; say which one with recipe=NAME: {names}",
+    ),
+    "no_recipe": Spoken(
+        terminal=lambda data: say("no recipe '{recipe}' in {database}; ", data) + _close(data),
+        http=lambda data: say("there is no recipe '{recipe}'; ", data) + _close(data),
+    ),
+    "no_run": Spoken(
+        terminal=_RUN + "; lawfit runs list shows their keys", http=_RUN + "; GET /v1/runs lists their keys"
+    ),
+    "no_run_but": _RUN + "; did you mean '{close}'?",
+    "no_fit": Spoken(
+        terminal="no fit '{fit_id}' in {database}; run lawfit fit",
+        http="there is no fit '{fit_id}'; GET /v1/fits lists them",
+    ),
+    "no_fit_yet": Spoken(
+        terminal="no stored {which} for recipe '{recipe}'; run lawfit fit --recipe {recipe}",
+        http="there is no {which} for recipe '{recipe}' yet; POST /v1/fits makes one",
+    ),
+    "no_prediction": Spoken(
+        terminal="no prediction '{prediction_id}' in {database}; lawfit predict prints the id of each",
+        http="there is no prediction '{prediction_id}'; POST /v1/predictions keeps one and says its id",
+    ),
+}
