@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import MappingProxyType
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 
 from lawfit import __version__
 from lawfit.errors import (
@@ -19,18 +22,29 @@ from lawfit.errors import (
     LawfitError,
     LogFormatError,
     NoFit,
+    NoJob,
     NoRecipe,
     NoRun,
+    NoToken,
     RecipeConflict,
     SchemaOutOfDate,
     StoreError,
     Unanswerable,
     UnknownLaw,
+    WrongToken,
 )
 from lawfit.settings import Settings
 
 from .dashboard import assets, pages, plan_page
-from .deps import StoreHolder
+from .deps import StoreHolder, known_query
+from .edge.access import Access
+from .edge.admission import Admission
+from .edge.again import Again
+from .edge.answers import Answers
+from .edge.bodies import Bodies
+from .edge.hosts import Hosts
+from .edge.requests import SECURITY_HEADERS, Counts, Requests
+from .edge.watch import Watch
 from .problems import problem
 from .routes import fits, health, plans, predictions, recipes, transfer
 
@@ -43,7 +57,10 @@ STATUS_OF: Mapping[type[Exception], int] = MappingProxyType(
         NoFit: 404,
         Unanswerable: 409,  # a fit is there, and its runs cannot answer yet
         NoRun: 404,
+        NoToken: 404,
+        NoJob: 404,
         UnknownLaw: 404,
+        WrongToken: 422,
         LogFormatError: 422,
         FitError: 409,  # NotEnoughData too: the question is fine, the store cannot answer it yet
         RecipeConflict: 409,
@@ -53,17 +70,9 @@ STATUS_OF: Mapping[type[Exception], int] = MappingProxyType(
     }
 )
 
-# Plotly writes <style> elements and exports pictures as data and blob addresses; nothing may come from or go elsewhere.
-SECURITY_HEADERS: Mapping[str, str] = MappingProxyType(
-    {
-        "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-        "connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-        "X-Content-Type-Options": "nosniff",
-        "X-Frame-Options": "DENY",
-        "Referrer-Policy": "no-referrer",
-        "Cross-Origin-Opener-Policy": "same-origin",
-    }
-)
+# Paths whose answers take a processor for long, and those that rest on nothing but what `Watch` sees.
+_COSTLY = re.compile(r"/|/plan|/v1/(predictions|plans|transfer|settings|schedules|configs)(/.*)?")
+_LASTING = re.compile(r"/v1/(predictions|plans|transfer|settings|configs)(/.*)?|/v1/(fits|laws)/[^/]+")
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -72,13 +81,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     Parameters
     ----------
     settings : Settings, optional
-        Where the database is. Left out: read from the environment and lawfit.toml.
+        Where the database is, and who may ask. Left out: read from the environment and lawfit.toml.
     """
-    holder = StoreHolder((settings or Settings.load()).database_url)
+    settings = settings or Settings.load()
+    holder, counts = StoreHolder(settings.database_url), Counts()
+    watch = Watch(holder)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
+        watch.close()
         holder.close()
 
     app = FastAPI(
@@ -89,19 +101,43 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.state.store = holder
-    app.add_middleware(SecurityHeaders)
+    app.state.store, app.state.counts = holder, counts
+    names = None if settings.tokens_needed and not settings.allowed_hosts else settings.allowed_hosts
+    # The last added is the first that a request meets.
+    app.add_middleware(Admission, costly=_is_costly, counts=counts, at_once=max(1, (os.cpu_count() or 1)))
+    app.add_middleware(Answers, watch=watch, lasting=_lasts, counts=counts)
+    app.add_middleware(Again, holder=holder)
+    app.add_middleware(Access, holder=holder, needed=settings.tokens_needed)
+    app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
+    app.add_middleware(Bodies, most=settings.max_body_mb << 20)
+    app.add_middleware(Hosts, names=None if "*" in (names or ()) else names, origins=settings.cors_origins)
+    if settings.cors_origins:
+        allowed = ["Authorization", "Content-Type", "Idempotency-Key", "If-None-Match"]
+        app.add_middleware(
+            CORSMiddleware, allow_origins=list(settings.cors_origins), allow_methods=["*"],
+            allow_headers=allowed, expose_headers=["ETag", "X-Request-Id"],
+        )  # fmt: skip
+    app.add_middleware(Requests, counts=counts, root_path=settings.root_path)
     app.add_exception_handler(LawfitError, _lawfit_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
     app.include_router(health.router)
     for routes in (predictions, plans, recipes, fits, transfer):
-        app.include_router(routes.router, prefix="/v1")
+        app.include_router(routes.router, prefix="/v1", dependencies=[Depends(known_query)])
     app.include_router(pages.pages(status_of))
     app.include_router(plan_page.plan_page(status_of))
     app.include_router(assets.router)
     return app
+
+
+def _is_costly(path: str) -> bool:
+    return _COSTLY.fullmatch(path) is not None
+
+
+def _lasts(path: str, query: bytes) -> bool:
+    """What is asked at a level of a setting is looked up among the runs, which change more often than fits."""
+    return _LASTING.fullmatch(path) is not None and b"at=" not in query
 
 
 def status_of(error: Exception) -> int:
@@ -109,7 +145,12 @@ def status_of(error: Exception) -> int:
     return next(STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF)
 
 
-def _lawfit_error(_request: Request, error: Exception) -> Response:
+def _lawfit_error(request: Request, error: Exception) -> Response:
+    if isinstance(error, StoreError):  # its sentence names files, hosts and users: for the log alone
+        request_id = request.scope["state"]["request_id"]
+        logger.error("%s %s (request %s): %s", request.method, request.url.path, request_id, error)
+        detail = f"the database cannot be used at the moment; the server's log says why, at request {request_id}"
+        return problem(503, detail, kind=type(error).__name__, headers={"Retry-After": "5"})
     lacking = error.lacking if isinstance(error, Unanswerable) else ()
     return problem(status_of(error), str(error), kind=type(error).__name__, lacking=lacking)
 
@@ -134,20 +175,4 @@ def _http_error(_request: Request, error: Exception) -> Response:
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
     logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
     detail = "lawfit failed in a way it does not know; the server's log has the traceback"
-    return problem(500, detail, kind="Unexpected", headers=SECURITY_HEADERS)  # made outside the middleware
-
-
-class SecurityHeaders:
-    """ASGI middleware that puts `SECURITY_HEADERS` on every answer."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-        self.headers = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *self.headers]
-            await send(message)
-
-        await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+    return problem(500, detail, kind="Unexpected", headers=SECURITY_HEADERS)  # made outside the middlewares

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import threading
 from collections.abc import Callable
+from functools import cache
 from typing import Annotated, Any, TypeVar
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BeforeValidator, Field
 
@@ -15,6 +17,8 @@ from lawfit import pipeline
 from lawfit.ask import Misasked, ThirdInputs, number, questions_fields
 from lawfit.declared import Field as Declared
 from lawfit.storage.store import Store
+
+from .edge.messages import template_of
 
 
 class StoreHolder:
@@ -47,6 +51,39 @@ def _store(request: Request) -> Store:
 
 
 StoreDep = Annotated[Store, Depends(_store)]
+
+
+def known_query(request: Request) -> None:
+    """Refuse parameters that a route does not have, and one that is given twice where it takes one value.
+
+    Raises
+    ------
+    RequestValidationError
+        With the field.
+    """
+    known = _query_of(request.app, template_of(request.scope), request.method.lower())
+    wrong = []
+    for name in request.query_params:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean '{close[0]}'?" if close else f"; there are {', '.join(sorted(known)) or 'none'}"
+            wrong.append((name, f"there is no such parameter{hint}"))
+        elif not known[name] and len(request.query_params.getlist(name)) > 1:
+            wrong.append((name, "is given more than once, and takes one value"))
+    if wrong:
+        raise RequestValidationError([{"loc": ("query", name), "msg": problem} for name, problem in wrong])
+
+
+@cache
+def _query_of(app: FastAPI, path: str, method: str) -> dict[str, bool]:
+    """The parameters of a route, as its description has them, and whether each takes several values."""
+    parameters = app.openapi()["paths"][path][method].get("parameters", [])
+    found = {}
+    for each in parameters:
+        kinds = {kind.get("type") for kind in each["schema"].get("anyOf", [each["schema"]])}
+        if each["in"] == "query":
+            found[each["name"]] = "array" in kinds
+    return found
 
 
 # what questions about a recipe have in common

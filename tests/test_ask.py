@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import pytest
 from fastapi import Depends, FastAPI
-from fastapi.testclient import TestClient
 from typer.main import get_command
 
 import lawfit
@@ -22,6 +21,7 @@ from lawfit.storage import Store
 from lawfit_api.app import create_app
 from lawfit_api.dashboard.common import form_fields
 from lawfit_api.deps import question
+from tests.client import TestClient
 
 QUESTIONS: Mapping[type[ThirdInputs], tuple[str, Any, str]] = {
     Target: ("predict", lawfit.predict, "/v1/predictions"),

@@ -16,7 +16,6 @@ from typing import Any, Final
 
 import numpy as np
 import pytest
-from fastapi.testclient import TestClient
 
 from lawfit import kinds, pipeline
 from lawfit.ask import Target
@@ -40,6 +39,7 @@ from lawfit.simulate import Design, Truth, simulate_sweep
 from lawfit.storage import Store
 from lawfit.words import told
 from lawfit_api.app import create_app
+from tests.client import TestClient
 
 MOST_LINES: Final = 40
 ROWS: Final = [

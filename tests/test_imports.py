@@ -60,7 +60,10 @@ ROOMS = {
     ),
     "simulate": _room(*GROUND, "laws", third_party={"numpy"}),
     "cli": _room(*EDGE, third_party={"typer", "rich", "uvicorn"}),
-    "api": _room(*EDGE, third_party={"fastapi", "starlette", "pydantic", "jinja2", "typing_extensions"}),
+    "api": _room(
+        *EDGE,
+        third_party={"fastapi", "starlette", "pydantic", "jinja2", "typing_extensions", "prometheus_client", "uvicorn"},
+    ),
     "migrations": _room(*EDGE, third_party={"alembic", "sqlalchemy"}),
     "data": _room(),
     # The public names, loaded lazily.

@@ -26,6 +26,7 @@ from lawfit.cli import (
     schedules,
     serve,
     simulate,
+    token,
     transfer,
 )
 from lawfit.cli.options import DatabaseOption, State
@@ -46,7 +47,7 @@ ORDER = (
         "transfer",
     ),
     "schedules",
-    *("simulate", "export", "db", "serve", "demo"),
+    *("simulate", "export", "db", "serve", "token", "demo"),
 )
 
 
@@ -103,6 +104,7 @@ app.add_typer(corpus.app, name="corpus", short_help="Make the tokenised text tha
 app.command("export", short_help="Write runs and curves to a file, to be ingested anywhere.")(export.export)
 app.add_typer(db.app, name="db", short_help="Upgrade, back up, copy and check the database.")
 app.command("serve", short_help="Serve the API and the page on this machine.")(serve.serve)
+app.add_typer(token.app, name="token", short_help="Who may use the service from elsewhere.")
 app.command("demo", short_help="See the whole path on a shipped sweep.")(demo.demo)
 
 

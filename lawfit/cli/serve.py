@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
 from lawfit.cli.options import DatabaseOption, open_store, settings_for
 from lawfit.cli.output import note
-from lawfit.errors import LawfitError
+from lawfit.errors import LawfitError, SchemaOutOfDate, StoreError
+
+_SHUTDOWN_SECONDS: Final = 20  # for requests that are under way
+_KEEP_ALIVE_SECONDS: Final = 15
 
 
 def serve(
@@ -24,30 +27,93 @@ def serve(
             min=0, max=65535, help="Port. [default: LAWFIT_PORT or 8765; 0 takes a free one]", show_default=False
         ),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="Processes. [default: LAWFIT_WORKERS or 1]", show_default=False),
+    ] = None,
+    access_log: Annotated[
+        bool, typer.Option("--access-log", help="Write a JSON line for each request to standard output.")
+    ] = False,
     database: DatabaseOption = None,
 ) -> None:
     """Serve recommendations over HTTP, and a page to ask for them, from this machine only unless --host says otherwise.
 
     GET /v1/predictions?params=7e9&tokens=1.4e12 returns what `lawfit predict --json` prints; /openapi.json
-    describes the rest. Ctrl-C stops it.
+    describes the rest. Beyond this machine each request needs a token (lawfit token create). Ctrl-C stops it.
     """
     import uvicorn
+    from uvicorn.supervisors import Multiprocess
 
     settings = settings_for(ctx, database)
-    store = open_store(ctx, database, create=True)
-    store.close()  # a database that cannot be used is said here, not with the first request
     host = settings.host if host is None else host
     port = settings.port if port is None else port
-    os.environ["LAWFIT_DATABASE_URL"] = settings.database_url  # the app is made from its name and reads its settings
-    config = uvicorn.Config("lawfit_api.app:create_app", factory=True, log_level="warning")
+    _look_at(ctx, database)
+    # The app is made from its name, in each process, and reads its settings.
+    os.environ |= {"LAWFIT_DATABASE_URL": settings.database_url, "LAWFIT_HOST": host}
+    config = uvicorn.Config(
+        "lawfit_api.app:create_app",
+        factory=True,
+        http="lawfit_api.edge.heads:Heads",
+        ws="none",
+        workers=settings.workers if workers is None else workers,
+        log_config=_log_config(access_log=access_log),
+        access_log=False,  # our own says more
+        server_header=False,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+    )
     with _listen(host, port) as listener:
         address, bound_port = listener.getsockname()[:2]
         shown = f"[{address}]" if ":" in address else address
         note(f"lawfit serves http://{shown}:{bound_port} (API described at /openapi.json); Ctrl-C stops it")
+        server = uvicorn.Server(config)
         try:
-            uvicorn.Server(config).run(sockets=[listener])
+            if config.workers > 1:
+                Multiprocess(config, sockets=[listener]).run()
+            else:
+                server.run(sockets=[listener])
         except KeyboardInterrupt:  # the usual way to end; uvicorn has finished what was under way
-            note("stopped")
+            pass
+        note("stopped")
+
+
+def _look_at(ctx: typer.Context, database: str | None) -> None:
+    """Make or upgrade the database; one that cannot be used is said here, not with the first request.
+
+    A server that is away may come back: until then requests are told to try again.
+    """
+    from lawfit.storage.database import Location
+
+    try:
+        open_store(ctx, database, create=True).close()
+    except StoreError as error:
+        if isinstance(error, SchemaOutOfDate) or Location.parse(settings_for(ctx, database).database_url).is_sqlite:
+            raise
+        note(f"{error}; serving all the same, with answers once it is there")
+
+
+def _log_config(*, access_log: bool) -> dict[str, Any]:
+    """Failures to standard error; a line for each request, where it is wanted, to standard output."""
+    streams = {"error": "ext://sys.stderr", "access": "ext://sys.stdout"}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "error": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
+            "access": {"format": "%(message)s"},
+        },
+        "handlers": {
+            name: {"class": "logging.StreamHandler", "stream": stream, "formatter": name}
+            for name, stream in streams.items()
+        },
+        "loggers": {
+            "uvicorn": {"handlers": ["error"], "level": "WARNING", "propagate": False},
+            "lawfit.api": {"handlers": ["error"], "level": "INFO", "propagate": False},
+            "lawfit.access": {
+                "handlers": ["access"], "level": "INFO" if access_log else "WARNING", "propagate": False,
+            },
+        },
+    }  # fmt: skip
 
 
 def _listen(host: str, port: int) -> socket.socket:

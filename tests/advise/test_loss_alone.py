@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from fastapi.testclient import TestClient
 
 import lawfit
 from lawfit import pipeline
@@ -32,6 +31,7 @@ from lawfit.settings import Settings
 from lawfit.storage import Store
 from lawfit.words import tell
 from lawfit_api.app import create_app
+from tests.client import TestClient
 from tests.estimate.loss.test_law import grid
 from tests.estimate.loss.test_law import run as one_run
 

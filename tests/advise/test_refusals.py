@@ -11,7 +11,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from fastapi.testclient import TestClient
 
 import lawfit
 from lawfit import pipeline
@@ -28,6 +27,7 @@ from lawfit.simulate import write_csv
 from lawfit.storage import Store
 from lawfit.words import tell
 from lawfit_api.app import create_app
+from tests.client import TestClient
 from tests.estimate.simulated import RECIPE
 from tests.estimate.sparse_sweeps import MADE, added
 

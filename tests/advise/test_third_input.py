@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from fastapi.testclient import TestClient
 
 import lawfit
 from lawfit.advise.budget.belief import LossBelief
@@ -37,6 +36,7 @@ from lawfit.settings import Settings
 from lawfit.words import tell, told
 from lawfit_api.app import create_app
 from tests.advise.test_loss_alone import cli, without_place
+from tests.client import TestClient
 from tests.estimate.further_runs import NOISE, experts, repeated, same_input, sized
 from tests.estimate.loss.test_law import stored
 

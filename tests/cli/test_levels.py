@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from fastapi.testclient import TestClient
 
 import lawfit
 from lawfit.cli.main import ExitCode
@@ -20,6 +19,7 @@ from lawfit.settings import Settings
 from lawfit_api.app import create_app
 from lawfit_api.schemas import ANSWER
 from tests.cli.conftest import Call
+from tests.client import TestClient
 from tests.estimate.made_levels import SCALES, TRUTH, Level, made
 
 GQA, MLA = Level(value="gqa"), Level(value="mla", lr_factor=0.8, excess=0.004)

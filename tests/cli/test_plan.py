@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
 
 from lawfit import pipeline
 from lawfit.cli.main import ExitCode
@@ -16,6 +15,7 @@ from lawfit.settings import Settings
 from lawfit_api.app import create_app
 from lawfit_api.schemas import PLAN
 from tests.cli.conftest import Call
+from tests.client import TestClient
 from tests.plots.further_samples import whole
 
 

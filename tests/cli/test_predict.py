@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
 
 from lawfit.cli.main import ExitCode
 from lawfit.settings import Settings
@@ -18,6 +17,7 @@ from lawfit.words.glossary import GLOSSARY, terms_in
 from lawfit_api.app import create_app
 from lawfit_api.schemas import ANSWER
 from tests.cli.conftest import Call
+from tests.client import TestClient
 
 TARGET = ("--params", "1B", "--tokens", "50B")
 MOST_WORDS = 220  # of a first look; `--verbose` says all, and what the words of the craft mean

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fastapi.testclient import TestClient
 
 from lawfit.settings import Settings
 from lawfit_api.app import create_app
 from tests.cli.conftest import Call
+from tests.client import TestClient
 from tests.estimate.transfer.test_lr import sweep
 
 

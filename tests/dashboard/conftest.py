@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fastapi.testclient import TestClient
 
 from lawfit import pipeline
 from lawfit.records import Sweep
 from lawfit.settings import Settings
 from lawfit.storage import Store
 from lawfit_api.app import create_app
+from tests.client import TestClient
 from tests.plots.samples import sample, sweep
 
 

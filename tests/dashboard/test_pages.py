@@ -8,13 +8,13 @@ import re
 from pathlib import Path
 
 import pytest
-from fastapi.testclient import TestClient
 
 from lawfit.records import Sweep
 from lawfit.settings import Settings
 from lawfit.storage import Store
 from lawfit.units import format_lr
 from lawfit_api.app import create_app
+from tests.client import TestClient
 from tests.plots.samples import sweep
 
 ASKED = {"params": "1B", "tokens": "20B"}
