@@ -45,7 +45,7 @@ class Bends:
         return float(self.centre[0] + BENDS[self.law].log(np.array(self.centre[1] - log_batch)))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)  # two are the same where they are one: what is asked of it is kept
 class Worlds:
     """Draws of the optimum and of the valley at one scale."""
 

@@ -23,6 +23,7 @@ from lawfit.advise.regret import (
     PLAUSIBLE,
     at_batch,
     bends_share,
+    best_batch,
     best_setting,
     cheap_batch_zone,
     cheap_lr_zone,
@@ -357,7 +358,7 @@ def _choose_batch(worlds: Worlds, target: Target, seq_len: int | None) -> tuple[
             f"the largest batch allowed, {cap:g} tokens, is smaller than one step's unit of {unit:g} tokens"
         )
     cap = min(cap or math.inf, target.tokens)  # a step cannot hold more than the whole run
-    _, free = best_setting(worlds)
+    free = best_batch(worlds)
     chosen = max(free, 0.0)
     capped = free > math.log(cap)
     if capped:
@@ -381,7 +382,10 @@ def _whole_units(worlds: Worlds, log_batch: float, unit: float, cap: float) -> t
     allowed = [math.log(n * unit) for n in sorted(options) if n * unit <= cap * (1 + 1e-9)] or [math.log(unit)]
     low, high = cheap_batch_zone(worlds, CHEAP[0])
     cheap = [z for z in allowed if low <= z <= high]
-    chosen = min(cheap or allowed, key=lambda z: expected_regret(worlds, best_setting(worlds, z)[0], z))
+    several = len(cheap or allowed) > 1
+    chosen = min(
+        cheap or allowed, key=lambda z: expected_regret(worlds, best_setting(worlds, z)[0], z) if several else 0.0
+    )
     if cheap or not low <= log_batch <= high:  # outside before: by its cap, which is said
         return chosen, []
     v = np.array(chosen - worlds.centre_log_batch)

@@ -28,6 +28,7 @@ _REFINE: Final = np.linspace(-1.0, 1.0, _GRID)
 PLAUSIBLE: Final = (0.05, 0.95)
 _PARTS: Final = np.arange(1, 65) / 64  # of a span that holds the end of a zone
 _ZONE_ROUNDS: Final = 9
+_KEPT: Final = 16  # of an answer's worlds, which are asked the same several times while it is made
 _ZONE_LIMIT: Final = 12.0  # ln units: a zone wider than e^12 is unbounded for every purpose
 
 
@@ -38,8 +39,7 @@ def expected_regret(worlds: Worlds, log_lr: float, log_batch: float) -> float:
 
 def split_regret(worlds: Worlds, log_lr: float, log_batch: float) -> tuple[float, float]:
     """The part of the expected regret that the best learning rate at this batch would save, and the batch's part."""
-    v = log_batch - worlds.log_batch
-    at_best_lr = excess(best_lr_shift(v, worlds.valley), v, worlds.valley)
+    at_best_lr = excess(_shift(worlds, log_batch), log_batch - worlds.log_batch, worlds.valley)
     total = expected_regret(worlds, log_lr, log_batch)
     of_batch = float(np.mean(np.expm1(np.minimum(at_best_lr, CAP))))
     return max(total - of_batch, 0.0), of_batch
@@ -50,20 +50,25 @@ def best_setting(worlds: Worlds, log_batch: float | None = None, max_log_batch: 
 
     The learning rate is the one that `log_batch` would get if it were imposed, whether it is or was chosen here: one
     batch has one best learning rate.
+    """
+    at = best_batch(worlds, max_log_batch) if log_batch is None else log_batch
+    return _best_lr(at_batch(worlds, at), at), at
+
+
+def best_batch(worlds: Worlds, max_log_batch: float = np.inf) -> float:
+    """The ln batch with the smallest expected regret, where the learning rate follows.
 
     Searched where the optimum plausibly is (the middle 90 % of the worlds), first coarsely, then twice more finely
     around the best point. Doubt may shade the setting away from the central optimum, but never by more than costs
     the smallest of `CHEAP` in the central world: with thin evidence the shape of far worlds would rule it otherwise.
     """
-    if log_batch is not None:
-        return _best_lr(at_batch(worlds, log_batch), log_batch), log_batch
     rates = _plausible(worlds.log_lr)
     batches = np.unique(np.minimum(_plausible(worlds.log_batch), max_log_batch))
     _, at = _lowest(_thin(worlds), rates, batches)
-    at = min(float(np.clip(at, *cheap_batch_zone(worlds, CHEAP[0]))), max_log_batch)
-    return _best_lr(at_batch(worlds, at), at), at
+    return min(float(np.clip(at, *cheap_batch_zone(worlds, CHEAP[0]))), max_log_batch)
 
 
+@lru_cache(maxsize=_KEPT)
 def _best_lr(worlds: Worlds, log_batch: float) -> float:
     rates = _plausible(_along_floor(worlds, log_batch))
     log_lr, _ = _lowest(_thin(worlds), rates, np.array([log_batch]))
@@ -85,6 +90,7 @@ def _lowest(worlds: Worlds, rates: Floats, batches: Floats) -> tuple[float, floa
     return best
 
 
+@lru_cache(maxsize=_KEPT)
 def lr_given_batch(worlds: Worlds, log_batch: float) -> Floats:
     """(worlds,) ln of the learning rate that is best at this batch: the floor of the surface's valley near the best
     batch; away from it, in a share of the worlds that grows with the distance, the law along the batch.
@@ -134,6 +140,7 @@ def shares_of_runs(worlds: Worlds, log_batch: float | None) -> tuple[float, floa
     return float(of_lr), float(of_batch)
 
 
+@lru_cache(maxsize=_KEPT)
 def at_batch(worlds: Worlds, log_batch: float) -> Worlds:
     """The worlds at one batch: optima moved along ln lr so that the valley's floor there is `lr_given_batch`.
 
@@ -141,7 +148,7 @@ def at_batch(worlds: Worlds, log_batch: float) -> Worlds:
     """
     if worlds.floor is None:
         return worlds
-    moved = lr_given_batch(worlds, log_batch) - best_lr_shift(log_batch - worlds.log_batch, worlds.valley)
+    moved = lr_given_batch(worlds, log_batch) - _shift(worlds, log_batch)
     centre, weight = floor_log_lr(worlds, log_batch), bends_share(worlds, log_batch)
     if worlds.bends is not None:
         centre += weight * (worlds.bends.centre_log_lr(log_batch) - centre)
@@ -149,13 +156,20 @@ def at_batch(worlds: Worlds, log_batch: float) -> Worlds:
     return replace(worlds, log_lr=moved, centre_log_lr=centre, floor=None, centre_floor=None, bends=None)
 
 
+@lru_cache(maxsize=_KEPT)
+def _shift(worlds: Worlds, log_batch: float) -> Floats:
+    """(worlds,) ln of the learning rate that is best at this batch by each valley, less that of its optimum."""
+    return best_lr_shift(log_batch - worlds.log_batch, worlds.valley)
+
+
 def _along_floor(worlds: Worlds, log_batch: float) -> Floats:
-    r = log_batch - worlds.log_batch
+    r, shift = log_batch - worlds.log_batch, _shift(worlds, log_batch)
     if worlds.floor is None:
-        return np.asarray(worlds.log_lr + best_lr_shift(r, worlds.valley))
-    return worlds.log_lr + along_floor(r, worlds.floor, worlds.valley, worlds.centre_valley)
+        return np.asarray(worlds.log_lr + shift)
+    return worlds.log_lr + along_floor(r, worlds.floor, worlds.valley, worlds.centre_valley, shift)
 
 
+@lru_cache(maxsize=_KEPT)
 def cheap_lr_zone(worlds: Worlds, log_batch: float, share: float) -> tuple[float, float]:
     """ln lr between which the loss stays within `share` of the best at this batch, in the central world."""
     q, v = worlds.centre_valley, np.array(log_batch - worlds.centre_log_batch)
@@ -183,24 +197,39 @@ def _excess_at(worlds: Worlds, log_lr: Floats, log_batch: Floats) -> Floats:
 
 
 def _mean_excess(worlds: Worlds, rates: Floats, batches: Floats) -> Floats:
-    """(rates, batches) mean over the worlds of `_excess_at`.
+    """(rates, batches) mean over the worlds of `_excess_at`."""
+    q = worlds.valley.T.reshape(3, 3, -1)  # terms x (ln amplitude, by u, by v) x worlds
+    by_u, by_v = q[:, 1, None] * (rates[:, None] - worlds.log_lr), q[:, 2, None] * (batches[:, None] - worlds.log_batch)
+    far = (by_u.max(axis=1) + by_v.max(axis=1)).max(axis=0) > STRAIGHT_BEYOND
+    total = np.zeros((len(rates), len(batches)))
+    if far.any():
+        total += _excess_at(_some(worlds, far), rates[:, None, None], batches[None, :, None]).sum(axis=-1)
+        q, by_u, by_v = q[..., ~far], by_u[..., ~far], by_v[..., ~far]
+    return (total + _sum_near(np.exp(q[:, :1]), by_u, by_v)) / len(far)
+
+
+def _sum_near(amplitude: Floats, by_u: Floats, by_v: Floats) -> Floats:
+    """(rates, batches) sum over worlds whose exponentials are nowhere straight.
 
     An exponential of a sum is a product of two, of which there are far fewer than places on the grid.
     """
-    q = worlds.valley.T.reshape(3, 3, -1)  # terms x (ln amplitude, by u, by v) x worlds
-    by_u, by_v = q[:, 1, None] * (rates[:, None] - worlds.log_lr), q[:, 2, None] * (batches[:, None] - worlds.log_batch)
-    if float((by_u.max(axis=1) + by_v.max(axis=1)).max()) > STRAIGHT_BEYOND:
-        return np.asarray(_excess_at(worlds, rates[:, None, None], batches[None, :, None]).mean(axis=-1))
-    amplitude = np.exp(q[:, :1])
-    total = np.einsum("krw,kbw->rbw", amplitude * np.exp(by_u), np.exp(by_v))
-    total -= (amplitude * (1 + by_u)).sum(axis=0)[:, None]
-    total -= (amplitude * by_v).sum(axis=0)
-    np.minimum(total, CAP, out=total)
-    grown = total / 120  # expm1 of at most `CAP`, to ten digits
-    for share in (1 / 24, 1 / 6, 1 / 2, 1.0):
-        grown += share
-        grown *= total
-    return np.asarray(grown.mean(axis=-1))
+    of_rates, of_batches = amplitude * np.exp(by_u), np.exp(by_v)
+    level, tilt = (amplitude * (1 + by_u)).sum(axis=0), (amplitude * by_v).sum(axis=0)
+    found = np.empty((by_u.shape[1], by_v.shape[1]))
+    total, grown = np.empty_like(level), np.empty_like(level)  # (rates, worlds), which stay in a processor's cache
+    for j in range(by_v.shape[1]):
+        np.multiply(of_rates[0], of_batches[0, j], out=total)
+        for k in (1, 2):
+            total += np.multiply(of_rates[k], of_batches[k, j], out=grown)
+        total -= level
+        total -= tilt[j]
+        np.minimum(total, CAP, out=total)
+        np.divide(total, 120, out=grown)  # expm1 of at most `CAP`, to ten digits
+        for share in (1 / 24, 1 / 6, 1 / 2, 1.0):
+            grown += share
+            grown *= total
+        grown.sum(axis=-1, out=found[:, j])
+    return found
 
 
 def _plausible(logs: Floats) -> Floats:
@@ -211,7 +240,10 @@ def _plausible(logs: Floats) -> Floats:
 def _thin(worlds: Worlds) -> Worlds:
     """Some of the worlds, mirrored pairs kept together."""
     step = max(1, len(worlds.log_lr) // _SEARCH_WORLDS)
-    some = np.flatnonzero((np.arange(len(worlds.log_lr)) // 2) % step == 0)
+    return _some(worlds, (np.arange(len(worlds.log_lr)) // 2) % step == 0)
+
+
+def _some(worlds: Worlds, some: NDArray[np.bool_]) -> Worlds:
     floor = None if worlds.floor is None else worlds.floor[some]
     return replace(
         worlds, log_lr=worlds.log_lr[some], log_batch=worlds.log_batch[some], valley=worlds.valley[some], floor=floor

@@ -120,7 +120,7 @@ def _listen(host: str, port: int) -> socket.socket:
     """A listening socket, so that the printed address is true before the application has started."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=128)
+        return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         reason = error.strerror or str(error)
         raise LawfitError(f"cannot listen on {host}:{port} ({reason}); choose others with --host and --port") from None

@@ -135,6 +135,8 @@ def latest_certified(store: Store, recipe: Recipe) -> Fit:
         There is none.
     """
     newest = _newest(store, recipe)
+    if newest is not None and newest.status is not FitStatus.UNCERTIFIED:
+        return newest
     try:
         usable = store.latest_fit(recipe.key, LR_BATCH)
     except NoFit:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.advise.draws import Worlds, draw_worlds
-from lawfit.advise.regret import best_setting, lr_given_batch
+from lawfit.advise.regret import best_batch, lr_given_batch
 from lawfit.documents import Answer, given, setting_of
 from lawfit.laws.published import published_laws
 from lawfit.plots import style
@@ -170,7 +170,7 @@ def _batches(document: Answer, worlds: Sequence[Worlds], scales: Sequence[tuple[
     at = scales.index((target["params"], target["tokens"]))
     limits = np.log([min(target.get("max_batch_tokens") or math.inf, tokens) for _, tokens in scales])
     centres = np.array([w.centre_log_batch for w in worlds])
-    free = best_setting(worlds[at])[1]
+    free = best_batch(worlds[at])
     imposed = centres + (free - centres[at]) > limits
     return np.where(imposed, np.minimum(chosen, limits), np.minimum(centres + chosen - centres[at], limits)), imposed
 

@@ -668,7 +668,7 @@ class Store:
         with self.reading() as connection:
             found = self._fits.select(connection, *conditions, limit=1)
             query = sa.select(tables.recipes.c.name).where(tables.recipes.c.key == recipe_key)
-            name = connection.execute(query).scalar()
+            name = None if found else connection.execute(query).scalar()
         if not found:
             which = "usable fit" if usable_only else "fit"
             raise NoFit(finding("store.no_fit_yet", which=which, recipe=name or recipe_key))

@@ -94,8 +94,14 @@ class LossEnsemble:
 
     def log_loss(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
         """Weighted mean of the log losses of those that have one."""
+        return self._mean_of(self._logs(params, tokens), params, tokens)
+
+    def _logs(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
+        """(fits, ...) log losses, not finite where a form has none."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            logs = np.stack([np.log(f.loss(params, tokens)) for f in self.fits])
+            return np.stack([np.log(fit.loss(params, tokens)) for fit in self.fits])
+
+    def _mean_of(self, logs: Floats, params: ArrayLike, tokens: ArrayLike) -> Floats:
         weights = np.where(np.isfinite(logs), self.weights_at(params, tokens), 0.0)
         total = weights.sum(axis=0)
         mean = (weights * np.where(np.isfinite(logs), logs, 0.0)).sum(axis=0) / np.where(total > 0, total, 1.0)
@@ -132,8 +138,9 @@ class LossEnsemble:
 
     def predict(self, params: float, tokens: float) -> LossPrediction:
         """Loss at one scale, with an interval that knows of the choice of form and of how it fared before."""
-        value = float(self.log_loss(params, tokens))
-        law, run = self.mixed_log_draws(params, tokens)
+        logs = self._logs(params, tokens)
+        value = float(self._mean_of(logs, params, tokens))
+        law, run = self._mixed(logs, value, params, tokens)
         none = Interval(value=float(np.exp(value)), low=None, high=None)
         return LossPrediction(
             expected=self._interval(value, law) if len(law) else none,
@@ -150,14 +157,16 @@ class LossEnsemble:
 
         Errors of the members go together, as they share their runs: the average's quantile is that of their quantiles.
         """
+        logs = self._logs(params, tokens)
+        return self._mixed(logs, float(self._mean_of(logs, params, tokens)), params, tokens)
+
+    def _mixed(self, logs: Floats, value: float, params: float, tokens: float) -> tuple[Floats, Floats]:
         rng = np.random.default_rng(0)
         weights = self.weights_at(params, tokens)
         shares = (np.arange(MIXED) + 0.5) / MIXED
         within, apart, counts = np.zeros(MIXED), [], []
-        value = float(self.log_loss(params, tokens))
-        for fit, weight in zip(self.fits, weights, strict=True):
+        for fit, weight, own in zip(self.fits, weights, logs.tolist(), strict=True):
             draws = fit.widened_log_draws(params, tokens)
-            own = float(np.log(fit.loss(params, tokens)))
             if len(draws) and weight > 0 and np.isfinite(own):
                 within += weight * np.quantile(draws - own, shares)
                 apart.append(own - value)

@@ -66,7 +66,7 @@ def law_share(r: Floats) -> Floats:
     return np.asarray(FAR_SHARE * -np.expm1(-2.0 * np.square(r)))
 
 
-def along_floor(r: Floats, floor: Floats, q: Floats, centre_q: Floats) -> Floats:
+def along_floor(r: Floats, floor: Floats, q: Floats, centre_q: Floats, shift: Floats | None = None) -> Floats:
     """By how much the best ln lr moves at ``r = ln batch - ln best batch``, for worlds of several analyses.
 
     Within one nat of the best batch each analysis has its own answer (`floor`, at `FLOOR_AT`), to which the valley's
@@ -78,6 +78,7 @@ def along_floor(r: Floats, floor: Floats, q: Floats, centre_q: Floats) -> Floats
     r : (worlds,)
     floor : (worlds, len FLOOR_AT)
     q, centre_q : (worlds, 9), (9,)
+    shift : (worlds,) ``best_lr_shift(r, q)``, where it is known
     """
     near = np.clip(r, -1.0, 1.0)
     points = np.concatenate([FLOOR_AT[: len(FLOOR_AT) // 2], [0.0], FLOOR_AT[len(FLOOR_AT) // 2 :]])
@@ -87,4 +88,4 @@ def along_floor(r: Floats, floor: Floats, q: Floats, centre_q: Floats) -> Floats
     share = (near - points[at]) / (points[at + 1] - points[at])
     rows = np.arange(len(near))
     own = table[rows, at] * (1 - share) + table[rows, at + 1] * share
-    return np.asarray(own + best_lr_shift(r, q) - best_lr_shift(near, centre_q))
+    return np.asarray(own + (best_lr_shift(r, q) if shift is None else shift) - best_lr_shift(near, centre_q))

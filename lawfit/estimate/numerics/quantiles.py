@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -41,6 +42,7 @@ def student_cdf(t: float, freedom: int) -> float:
     return 0.5 + 0.5 * inside
 
 
+@lru_cache(maxsize=256)
 def student_quantile(probability: float, freedom: int) -> float:
     """t with P(T <= t) = probability: by bisection, or with much freedom by its expansion around the normal's."""
     if freedom > MUCH_FREEDOM:  # (Abramowitz and Stegun 26.7.5); what is left out is of the order of freedom^-3
