@@ -143,3 +143,12 @@ def _has_cuda() -> bool:
     except ImportError:
         return False
     return bool(torch.cuda.is_available())
+
+
+@pytest.fixture
+def one_voice() -> Iterator[None]:
+    """All surfaces tell what they tell clients of the service, which hear of no commands: then they say the same."""
+    from lawfit.words import over_http
+
+    with over_http():
+        yield

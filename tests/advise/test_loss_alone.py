@@ -29,7 +29,7 @@ from lawfit.pipeline.fitting import LOSS, FittedRecipe, fit_evidence
 from lawfit.records import FitStatus, Recipe, SizedLoss, Sweep
 from lawfit.settings import Settings
 from lawfit.storage import Store
-from lawfit.words import tell
+from lawfit.words import over_http, tell
 from lawfit_api.app import create_app
 from tests.client import TestClient
 from tests.estimate.loss.test_law import grid
@@ -138,17 +138,18 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
         rest = [client.get("/v1/predictions", params=asked), client.get("/v1/plans", params={"flops": "1e22"})]
         page = client.get("/", params=asked)
     assert [found.status_code for found in (*rest, page)] == [200, 200, 200]
-    printed = [
-        cli(*words, "--database", url, "--json") for words in (["predict", *command], ["plan", "--flops", "1e22"])
-    ]
-    assert [code for code, _ in printed] == [ExitCode.OK, ExitCode.OK]
-    target = {"params": 1e10, "tokens": 2e11}
-    notebook = lawfit.predict(fitted, **target), lawfit.plan(fitted, flops=1e22)
-    found = {
-        "command": dict(zip(("prediction", "plan"), (json.loads(words) for _, words in printed), strict=True)),
-        "rest": dict(zip(("prediction", "plan"), (answer.json() for answer in rest), strict=True)),
-        "notebook": dict(zip(("prediction", "plan"), (dict(answer.document) for answer in notebook), strict=True)),
-    }
+    with over_http():  # where all surfaces say the same
+        printed = [
+            cli(*words, "--database", url, "--json") for words in (["predict", *command], ["plan", "--flops", "1e22"])
+        ]
+        assert [code for code, _ in printed] == [ExitCode.OK, ExitCode.OK]
+        target = {"params": 1e10, "tokens": 2e11}
+        notebook = lawfit.predict(fitted, **target), lawfit.plan(fitted, flops=1e22)
+        found = {
+            "command": dict(zip(("prediction", "plan"), (json.loads(words) for _, words in printed), strict=True)),
+            "rest": dict(zip(("prediction", "plan"), (answer.json() for answer in rest), strict=True)),
+            "notebook": dict(zip(("prediction", "plan"), (dict(answer.document) for answer in notebook), strict=True)),
+        }
     return {
         **found,
         "page": {"text": html.unescape(page.text)},

@@ -153,6 +153,7 @@ def by_notebook(fitted: lawfit.FittedSweep, asked: Mapping[str, str]) -> Said:
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in CASES.items()])
+@pytest.mark.usefixtures("one_voice")
 def test_all_surfaces_say_the_same(
     case: Case, database: str, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
 ) -> None:

@@ -82,6 +82,7 @@ def by_rest(asked: dict[str, Any], path: str, **question: float) -> tuple[int, d
     return answer.status_code, answer.json()
 
 
+@pytest.mark.usefixtures("one_voice")
 class TestEverySurface:
     @pytest.mark.parametrize("third", [{"unique_tokens": UNIQUE}, {"epochs": 8.0}], ids=["unique tokens", "epochs"])
     def test_predicts_the_same_and_the_truth(self, asked: dict[str, Any], third: dict[str, float]) -> None:
@@ -351,6 +352,7 @@ class TestAnInputThatNoRunVaries:
         assert caught.value.finding.code == "advice.one_amount"
         assert caught.value.finding.data == {"input": "tokens", "value": about, "wanted": 4e10}
 
+    @pytest.mark.usefixtures("one_voice")
     def test_every_surface_says_so(self, tmp_path: Path) -> None:
         frame = pd.DataFrame(
             {"params": r.params, "tokens": r.tokens, "batch_tokens": 65536, "lr": 1e-3, "loss": r.loss}

@@ -95,6 +95,7 @@ def test_settings_are_those_of_predict(database: str, call: Call) -> None:
         pytest.param(("--flops", "1e20", "--params", "1B"), "flops=1e20&params=1e9", id="size"),
     ],
 )
+@pytest.mark.usefixtures("one_voice")
 def test_http_answers_what_the_command_prints(
     words: tuple[str, ...], query: str, client: TestClient, call: Call
 ) -> None:

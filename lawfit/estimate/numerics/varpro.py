@@ -15,6 +15,7 @@ import itertools
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -70,16 +71,20 @@ class PowerSum:
         ends = np.cumsum([0, *(z.shape[1] for z in self.features)])
         self.parts = [slice(int(a), int(b)) for a, b in itertools.pairwise(ends)]
         self.size = int(ends[-1])
-        self.pairs = {
-            (a, b): (self.features[a][:, :, None] * self.features[b][:, None, :]).reshape(len(log_y), -1)
-            for a, b in itertools.combinations_with_replacement(range(len(self.terms)), 2)
-        }
         # a constant below 1/200 of the smallest y is none, a power below 1/10000 at the centre neither; and no term
         # is larger there than twice the largest y
         least, most = float(log_y.min()), float(log_y.max()) + np.log(2)
         faint = [least - np.log(1e4 if term.low else 200) for term in self.terms]
         self.low = np.concatenate([[floor, *term.low] for floor, term in zip(faint, self.terms, strict=True)])
         self.high = np.concatenate([[most, *term.high] for term in self.terms])
+
+    @cached_property
+    def pairs(self) -> dict[tuple[int, int], Floats]:
+        """(terms a, b) -> (n, features of a x features of b): what a fit needs, and a prediction does not."""
+        return {
+            (a, b): (self.features[a][:, :, None] * self.features[b][:, None, :]).reshape(len(self.log_y), -1)
+            for a, b in itertools.combinations_with_replacement(range(len(self.terms)), 2)
+        }
 
     def with_delta(self, delta: float) -> PowerSum:
         other = copy(self)
