@@ -52,5 +52,5 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "more_alike": "and {more:,} more like these",
     "no_gradient_norm": "{path} holds no gradient norm that can be used",
     "no_such_run": _naming("no run of {path} is called '{asked}'; it has {names}"),
-    "several_runs": _naming("{path} has {runs} runs ({names}); a schedule is refined by one: name it with --run"),
+    "several_runs": _naming("{path} has {runs} runs ({names}); a schedule is refined by one: name it"),
 }
