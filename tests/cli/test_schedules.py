@@ -156,7 +156,7 @@ class TestRefine:
         with norms.open("a") as lines:
             lines.write("b,1,2.0,3\nb,2,fast,3\na,5,1.0,3\n,7,1,3\na,1001,0,3\n")
         assert run(["schedules", "refine", str(norms)]) == ExitCode.FAILED
-        assert "name it with --run" in capsys.readouterr().err
+        assert "name it" in capsys.readouterr().err
         assert run(["schedules", "refine", str(norms), "--run", "z"]) == ExitCode.FAILED
         assert "no run of" in capsys.readouterr().err
         assert run(["schedules", "refine", str(norms), "--run", "b"]) == ExitCode.NOT_ENOUGH
