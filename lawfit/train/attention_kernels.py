@@ -66,7 +66,7 @@ def attention_gradient(
     programs, has_norms = n * heads // ROWS, gains.shape[1] > 0
     parts = torch.empty(k, 2, programs, size, dtype=torch.float32, device=qkv.device)
     _turn_back[(programs, k, 2)](
-        qkv, gradient, gains, parts, rope, gains.stride(0), n, length, heads, size, has_norms, ROWS
+        qkv, gradient, gains, parts, rope, gains.stride(0), n, length, heads, size, has_norms, ROWS, num_warps=2
     )
     return gradient, parts.sum(2).view(k, 2 * size) if has_norms else gains.new_empty(k, 0)
 
