@@ -18,6 +18,7 @@ OUTER = 64  # positions that a program answers for; sequences are multiples of i
 ROWS = 64  # heads of tokens that a program turns at a time
 # Programs are numbered along one axis: the others end at 65,535, and a large pack has more heads of sequences.
 LOG2_E = 1.4426950408889634
+# Limits of registers (maxnreg) below are those at which one more program fits on a multiprocessor, and nothing spills.
 
 
 def attention(qkv: Tensor, gains: Tensor, rope: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -43,7 +44,8 @@ def attention(qkv: Tensor, gains: Tensor, rope: Tensor, heads: int) -> tuple[Ten
     mixed = qkv.new_empty(k, n, width)
     sums = torch.empty(k * n * heads, dtype=torch.float32, device=qkv.device)
     _attention[(k * n * heads // OUTER,)](
-        turned, qkv, mixed, sums, size**-0.5 * LOG2_E, length, heads, size, OUTER, _inner(size)
+        turned, qkv, mixed, sums, size**-0.5 * LOG2_E, length, heads, size, OUTER, _inner(size),
+        maxnreg=64 if size == 32 else None,
     )  # fmt: skip
     return mixed, turned, sums
 
@@ -61,12 +63,25 @@ def attention_gradient(
         _inner(size),
     )  # fmt: skip
     _key_value_gradient[grid](
-        turned, qkv, by_mixed, gradient, sums, dots, scale, scale * LOG2_E, length, heads, size, OUTER, _inner(size)
+        turned,
+        qkv,
+        by_mixed,
+        gradient,
+        sums,
+        dots,
+        scale,
+        scale * LOG2_E,
+        length,
+        heads,
+        size,
+        OUTER,
+        _inner(size),
+        maxnreg=168 if size == 64 else None,
     )
     programs, has_norms = n * heads // ROWS, gains.shape[1] > 0
     parts = torch.empty(k, 2, programs, size, dtype=torch.float32, device=qkv.device)
     _turn_back[(programs, k, 2)](
-        qkv, gradient, gains, parts, rope, gains.stride(0), n, length, heads, size, has_norms, ROWS
+        qkv, gradient, gains, parts, rope, gains.stride(0), n, length, heads, size, has_norms, ROWS, num_warps=2
     )
     return gradient, parts.sum(2).view(k, 2 * size) if has_norms else gains.new_empty(k, 0)
 

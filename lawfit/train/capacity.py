@@ -16,7 +16,7 @@ BASE_BYTES = 2**28  # of a process, whatever it trains: workspaces of the librar
 def memory_bytes(pack: Pack, runs: int) -> int:
     """Device memory that torch reserves to train `runs` runs of a pack at once, without the text.
 
-    Counted from what the compiled step keeps; six packs on an H200 took 0.82 to 0.99 of it (test_capacity.py).
+    Counted from what a step keeps; twelve packs on an H200 took 0.81 to 0.97 of it (test_capacity.py).
     """
     model = pack.model
     params = sum(model.params.values())
@@ -26,19 +26,20 @@ def memory_bytes(pack: Pack, runs: int) -> int:
         copies += 4  # directions, put together from parts
     if pack.accumulation > 1:
         copies += 1  # the gradients of a part
-    # and as matrix products see weights and gradients; twice, as the allocator may not find room for such large pieces
-    # in what other steps left (64 runs at 2k tokens a step reserved 1.5 times what they used)
-    weights = 2 * params * (4 * copies + 2 * each)
+    # and as matrix products see weights and gradients; with room that the allocator does not find again: measured where
+    # kernels of our own do all, and twice elsewhere (a compiled pack of 64 runs at 2k tokens a step took 1.5 times)
+    spare = 1.25 if pack.precision == "bf16" and pack.optimizer == "adamw" else 2.0
+    weights = round(spare * params * (4 * copies + 2 * each))
     tokens = pack.micro_sequences * model.seq_len
     # per layer: the residual stream twice in fp32; queries, keys, values, the first two once more as turned,
     # attention's output, the inputs of two matrix products; gate, up and their product
     layer = 2 * 4 * model.width + each * (8 * model.width + 3 * model.hidden)
     kept = tokens * (model.layers * layer + (4 + 2 * each) * model.width)
     backward = tokens * (2 * 4 * model.width + each * (2 * model.width + 3 * model.hidden))  # while a layer is undone
-    logits = min(runs * tokens * model.vocab, SLICE_LOGITS) * each  # gone by then
+    logits = 2 * min(runs * tokens * model.vocab, SLICE_LOGITS) * each  # gone by then, and not all of it found again
     steps = max(run.steps for run in pack.runs)
     tables = 12 * steps + 4 * steps * pack.batch_sequences
-    return BASE_BYTES + runs * (weights + kept + tables) + max(runs * backward, logits)
+    return BASE_BYTES + runs * (weights + kept + tables) + runs * backward + logits
 
 
 def largest_pack(pack: Pack, device: torch.device) -> int:

@@ -1,4 +1,4 @@
-"""What Triton does in fewer passes over memory than the compiler: attention with its norms and rotation, and SwiGLU.
+"""What Triton does in fewer passes over memory than the compiler: attention with its norms and rotation, SwiGLU, norms.
 
 Elsewhere than on a GPU with bf16, and for shapes that the kernels do not take, the same in plain torch.
 """
@@ -12,8 +12,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lawfit.train.operators import operator, shapes_of
+
 POSITIONS = 64  # the kernels' block: sequences must be multiples of it
 SIZES = (16, 32, 64)  # of a head; for larger ones torch's own kernels are made
+
+
+def attends(device: torch.device, dtype: torch.dtype, size: int, length: int) -> bool:
+    """Whether the kernels take attention with heads of this size in sequences of this length."""
+    return device.type == "cuda" and dtype == torch.bfloat16 and size in SIZES and length % POSITIONS == 0
 
 
 def rms_norm(x: Tensor, gain: Tensor | None = None) -> Tensor:
@@ -44,7 +51,7 @@ def attention(qkv: Tensor, gains: Tensor, rope: Tensor, heads: int) -> Tensor:
     """
     k, n, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
     length, size = rope.shape[1], width // heads
-    if _has_kernels(qkv) and size in SIZES and length % POSITIONS == 0:
+    if attends(qkv.device, qkv.dtype, size, length):
         mixed: Tensor = torch.ops.lawfit.attention(qkv, gains, rope, heads)[0]
         return mixed
     split = qkv.view(k, n // length, length, 3, heads, size).permute(3, 0, 1, 4, 2, 5)
@@ -55,6 +62,22 @@ def attention(qkv: Tensor, gains: Tensor, rope: Tensor, heads: int) -> Tensor:
     q, key = (rotate(z, rope).to(v.dtype).flatten(0, 1) for z in (q, key))
     mixed = functional.scaled_dot_product_attention(q, key, v.flatten(0, 1), is_causal=True)
     return mixed.transpose(1, 2).reshape(k, n, width)
+
+
+def embed(table: Tensor, gain: Tensor, tokens: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The residual stream where it begins, (K, n, d) fp32, and its RMS norm in a precision, for the first branch.
+
+    Parameters
+    ----------
+    table : (K, V, d) fp32
+    gain : (K, d) fp32
+    tokens : (K, n) int64
+    """
+    if table.is_cuda and dtype == torch.bfloat16:
+        first, normed = torch.ops.lawfit.embed(table, gain, tokens)
+        return first, normed
+    first = table[torch.arange(len(tokens), device=tokens.device)[:, None], tokens]
+    return first, rms_norm(first, gain[:, None]).to(dtype)
 
 
 def add_norm(x: Tensor, branch: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,29 +109,23 @@ def _has_kernels(x: Tensor) -> bool:
     return x.is_cuda and x.dtype == torch.bfloat16
 
 
-@torch.library.custom_op(
-    "lawfit::attention",
-    mutates_args=(),
-    schema="(Tensor qkv, Tensor gains, Tensor rope, int heads) -> (Tensor, Tensor, Tensor)",
-)
+@operator("attention(Tensor qkv, Tensor gains, Tensor rope, int heads) -> (Tensor, Tensor, Tensor)")
 def _attention(qkv: Tensor, gains: Tensor, rope: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
     from lawfit.train import attention_kernels  # Triton, which comes with torch's builds for a GPU
 
     return attention_kernels.attention(qkv.contiguous(), gains, rope, heads)
 
 
-@_attention.register_fake
+@shapes_of("attention")
 def _(qkv: Tensor, gains: Tensor, rope: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
     k, n, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
     sums = torch.empty(k * n * heads, dtype=torch.float32, device=qkv.device)
     return qkv.new_empty(k, n, width), qkv.new_empty(k, n, 2 * width), sums
 
 
-@torch.library.custom_op(
-    "lawfit::attention_gradient",
-    mutates_args=(),
-    schema="(Tensor by_mixed, Tensor qkv, Tensor gains, Tensor rope, Tensor mixed, Tensor turned, Tensor sums, "
-    "int heads) -> (Tensor, Tensor)",
+@operator(
+    "attention_gradient(Tensor by_mixed, Tensor qkv, Tensor gains, Tensor rope, Tensor mixed, Tensor turned, "
+    "Tensor sums, int heads) -> (Tensor, Tensor)"
 )
 def _attention_gradient(
     by_mixed: Tensor, qkv: Tensor, gains: Tensor, rope: Tensor, mixed: Tensor, turned: Tensor, sums: Tensor, heads: int
@@ -120,7 +137,7 @@ def _attention_gradient(
     )
 
 
-@_attention_gradient.register_fake
+@shapes_of("attention_gradient")
 def _(
     by_mixed: Tensor, qkv: Tensor, gains: Tensor, rope: Tensor, mixed: Tensor, turned: Tensor, sums: Tensor, heads: int
 ) -> tuple[Tensor, Tensor]:
@@ -130,6 +147,7 @@ def _(
 def _keep_attention(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     qkv, gains, rope, ctx.heads = inputs
     ctx.save_for_backward(qkv, gains, rope, *output)
+    ctx.set_materialize_grads(False)  # nobody takes a gradient of what is kept
 
 
 def _attention_backward(ctx: Any, by_mixed: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, None, None]:
@@ -137,31 +155,29 @@ def _attention_backward(ctx: Any, by_mixed: Tensor, *_: Tensor) -> tuple[Tensor,
     return by_qkv, by_gains, None, None
 
 
-_attention.register_autograd(_attention_backward, setup_context=_keep_attention)
+torch.library.register_autograd("lawfit::attention", _attention_backward, setup_context=_keep_attention)
 
 
-@torch.library.custom_op("lawfit::swiglu", mutates_args=(), schema="(Tensor gate_up) -> Tensor")
+@operator("swiglu(Tensor gate_up) -> Tensor")
 def _swiglu(gate_up: Tensor) -> Tensor:
     from lawfit.train import kernels
 
     return kernels.swiglu(gate_up.contiguous())
 
 
-@_swiglu.register_fake
+@shapes_of("swiglu")
 def _(gate_up: Tensor) -> Tensor:
     return gate_up.new_empty(*gate_up.shape[:-1], gate_up.shape[-1] // 2)
 
 
-@torch.library.custom_op(
-    "lawfit::swiglu_gradient", mutates_args=(), schema="(Tensor by_product, Tensor gate_up) -> Tensor"
-)
+@operator("swiglu_gradient(Tensor by_product, Tensor gate_up) -> Tensor")
 def _swiglu_gradient(by_product: Tensor, gate_up: Tensor) -> Tensor:
     from lawfit.train import kernels
 
     return kernels.swiglu_gradient(by_product.contiguous(), gate_up.contiguous())
 
 
-@_swiglu_gradient.register_fake
+@shapes_of("swiglu_gradient")
 def _(by_product: Tensor, gate_up: Tensor) -> Tensor:
     return gate_up.new_empty(gate_up.shape)
 
@@ -175,27 +191,23 @@ def _swiglu_backward(ctx: Any, by_product: Tensor) -> Tensor:
     return by_gate_up
 
 
-_swiglu.register_autograd(_swiglu_backward, setup_context=_keep_swiglu)
+torch.library.register_autograd("lawfit::swiglu", _swiglu_backward, setup_context=_keep_swiglu)
 
 
-@torch.library.custom_op(
-    "lawfit::add_norm", mutates_args=(), schema="(Tensor x, Tensor branch, Tensor gain) -> (Tensor, Tensor)"
-)
+@operator("add_norm(Tensor x, Tensor branch, Tensor gain) -> (Tensor, Tensor)")
 def _add_norm(x: Tensor, branch: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
     from lawfit.train import kernels
 
     return kernels.add_norm(x.contiguous(), branch.contiguous(), gain)
 
 
-@_add_norm.register_fake
+@shapes_of("add_norm")
 def _(x: Tensor, branch: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
     return x.new_empty(x.shape), branch.new_empty(branch.shape)
 
 
-@torch.library.custom_op(
-    "lawfit::add_norm_gradient",
-    mutates_args=(),
-    schema="(Tensor? by_total, Tensor by_normed, Tensor total, Tensor gain) -> (Tensor, Tensor, Tensor)",
+@operator(
+    "add_norm_gradient(Tensor? by_total, Tensor by_normed, Tensor total, Tensor gain) -> (Tensor, Tensor, Tensor)"
 )
 def _add_norm_gradient(
     by_total: Tensor | None, by_normed: Tensor, total: Tensor, gain: Tensor
@@ -206,7 +218,7 @@ def _add_norm_gradient(
     return kernels.add_norm_gradient(by_total, by_normed.contiguous(), total, gain)
 
 
-@_add_norm_gradient.register_fake
+@shapes_of("add_norm_gradient")
 def _(by_total: Tensor | None, by_normed: Tensor, total: Tensor, gain: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return total.new_empty(total.shape), by_normed.new_empty(by_normed.shape), gain.new_empty(gain.shape)
 
@@ -221,4 +233,50 @@ def _add_norm_backward(ctx: Any, by_total: Tensor | None, by_normed: Tensor) -> 
     return by
 
 
-_add_norm.register_autograd(_add_norm_backward, setup_context=_keep_add_norm)
+torch.library.register_autograd("lawfit::add_norm", _add_norm_backward, setup_context=_keep_add_norm)
+
+
+@operator("embed(Tensor table, Tensor gain, Tensor tokens) -> (Tensor, Tensor)")
+def _embed(table: Tensor, gain: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    from lawfit.train import kernels
+
+    return kernels.embed(table, gain, tokens.contiguous())
+
+
+@shapes_of("embed")
+def _(table: Tensor, gain: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    shape = (*tokens.shape, table.shape[2])
+    return table.new_empty(shape), table.new_empty(shape, dtype=torch.bfloat16)
+
+
+@operator(
+    "embed_gradient(Tensor by_first, Tensor by_normed, Tensor first, Tensor gain, Tensor tokens, int vocab) "
+    "-> (Tensor, Tensor)"
+)
+def _embed_gradient(
+    by_first: Tensor, by_normed: Tensor, first: Tensor, gain: Tensor, tokens: Tensor, vocab: int
+) -> tuple[Tensor, Tensor]:
+    from lawfit.train import kernels
+
+    return kernels.embed_gradient(by_first.contiguous(), by_normed.contiguous(), first, gain, tokens, vocab)
+
+
+@shapes_of("embed_gradient")
+def _(
+    by_first: Tensor, by_normed: Tensor, first: Tensor, gain: Tensor, tokens: Tensor, vocab: int
+) -> tuple[Tensor, Tensor]:
+    return first.new_empty(len(first), vocab, first.shape[2]), gain.new_empty(gain.shape)
+
+
+def _keep_embed(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+    table, gain, tokens = inputs
+    ctx.vocab = table.shape[1]
+    ctx.save_for_backward(output[0], gain, tokens.contiguous())
+
+
+def _embed_backward(ctx: Any, by_first: Tensor, by_normed: Tensor) -> tuple[Tensor, Tensor, None]:
+    by_table, by_gain = torch.ops.lawfit.embed_gradient(by_first, by_normed, *ctx.saved_tensors, ctx.vocab)
+    return by_table, by_gain, None
+
+
+torch.library.register_autograd("lawfit::embed", _embed_backward, setup_context=_keep_embed)

@@ -1,4 +1,4 @@
-"""Cross-entropy of K linear heads, a slice of the tokens at a time: the logits of all tokens are never kept.
+"""Cross-entropy of K linear heads, some runs or tokens at a time: the logits of all tokens are never kept.
 
 The gradients of a slice are taken while its logits are there, so that these are written once and overwritten in place
 by their own gradient; what is kept for the backward pass is the gradients of the inputs, which are small. (As in
@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from lawfit.train.operators import operator, shapes_of
 
 SLICE_LOGITS = 2**28  # at a time, 512 MiB in bf16; with 2**25 a step on an H200 took 6 % longer than with 2**27
 
@@ -32,37 +34,39 @@ def head_loss(x: Tensor, heads: Tensor, targets: Tensor) -> tuple[Tensor, Tensor
     (K, n) fp32, nats per token
         The tokens' own losses, for looking at: only the mean has a gradient.
     """
-    mean, losses, _, _ = torch.ops.lawfit.head_loss(x, heads, targets)
+    mean, losses, _, _ = torch.ops.lawfit.head_loss(x, heads, targets, x.requires_grad)
     return mean, losses
 
 
-@torch.library.custom_op(
-    "lawfit::head_loss",
-    mutates_args=(),
-    schema="(Tensor x, Tensor heads, Tensor targets) -> (Tensor, Tensor, Tensor, Tensor)",
-)
-def _head_loss(x: Tensor, heads: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Mean of each run, losses of the tokens, and the gradients of the means by `x` and `heads`."""
-    k, n, _ = x.shape
-    vocab = heads.shape[2]
-    slices = -(-n * k * vocab // SLICE_LOGITS)
-    length = -(-n // slices)
+@operator("head_loss(Tensor x, Tensor heads, Tensor targets, bool gradients) -> (Tensor, Tensor, Tensor, Tensor)")
+def _head_loss(x: Tensor, heads: Tensor, targets: Tensor, gradients: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Mean of each run, losses of the tokens, and the gradients of the means by `x` and `heads` (empty without)."""
+    (k, n, _), vocab = x.shape, heads.shape[2]
+    runs = max(1, SLICE_LOGITS // (n * vocab))  # at a time, with all their tokens; else parts of one run
+    length = -(-n // -(-n * vocab // SLICE_LOGITS))
     losses = torch.empty(k, n, dtype=torch.float32, device=x.device)
-    x_grad = torch.empty_like(x, memory_format=torch.contiguous_format)
-    heads_grad: Tensor | None = None
-    buffer = x.new_empty(k * length * vocab)
-    for start in range(0, n, length):
-        here = slice(start, min(start + length, n))
-        part = x[:, here]
-        logits = buffer[: k * part.shape[1] * vocab].view(k, part.shape[1], vocab)
-        torch.bmm(part, heads, out=logits)
-        _cross_entropy_(logits, targets[:, here], losses[:, here], 1.0 / n)
-        torch.bmm(logits, heads.mT, out=x_grad[:, here])
-        product = torch.bmm(part.mT, logits)
-        # the parts add up in fp32: bf16 would lose the later ones
-        heads_grad = product if heads_grad is None else heads_grad.float().add_(product)
-    assert heads_grad is not None
-    return losses.mean(1), losses, x_grad, heads_grad.to(heads.dtype)
+    x_grad, heads_grad = (z.new_empty(z.shape if gradients else 0) for z in (x, heads))
+    buffer = x.new_empty(min(k, runs) * length * vocab)
+    for first in range(0, k, runs):
+        rows = slice(first, min(first + runs, k))
+        sums: Tensor | None = None  # the parts of one run add up in fp32: bf16 would lose the later ones
+        for start in range(0, n, length):
+            here = slice(start, min(start + length, n))
+            part = x[rows, here]
+            logits = buffer[: part.shape[0] * part.shape[1] * vocab].view(*part.shape[:2], vocab)
+            torch.bmm(part, heads[rows], out=logits)
+            _cross_entropy_(logits, targets[rows, here], losses[rows, here], 1.0 / n)
+            if not gradients:
+                continue
+            torch.bmm(logits, heads[rows].mT, out=x_grad[rows, here])
+            if length == n:
+                torch.bmm(part.mT, logits, out=heads_grad[rows])
+            else:
+                product = torch.bmm(part.mT, logits)
+                sums = product.float() if sums is None else sums.add_(product)
+        if sums is not None:
+            heads_grad[rows] = sums
+    return losses.mean(1), losses, x_grad, heads_grad
 
 
 def _cross_entropy_(logits: Tensor, targets: Tensor, losses: Tensor, scale: float) -> None:
@@ -79,26 +83,22 @@ def _cross_entropy_(logits: Tensor, targets: Tensor, losses: Tensor, scale: floa
     logits.copy_(gradients * scale)
 
 
-@_head_loss.register_fake
-def _(x: Tensor, heads: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+@shapes_of("head_loss")
+def _(x: Tensor, heads: Tensor, targets: Tensor, gradients: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     losses = torch.empty(targets.shape, dtype=torch.float32, device=x.device)
-    contiguous = torch.contiguous_format
-    return (
-        losses.new_empty(len(x)),
-        losses,
-        torch.empty_like(x, memory_format=contiguous),
-        torch.empty_like(heads, memory_format=contiguous),
-    )
+    x_grad, heads_grad = (z.new_empty(z.shape if gradients else 0) for z in (x, heads))
+    return losses.new_empty(len(x)), losses, x_grad, heads_grad
 
 
 def _keep_gradients(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ARG001, by name
     ctx.save_for_backward(*output[2:])
+    ctx.set_materialize_grads(False)  # of what is kept, and of the tokens' own losses
 
 
-def _backward(ctx: Any, by_mean: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, None]:
+def _backward(ctx: Any, by_mean: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, None, None]:
     x_grad, heads_grad = ctx.saved_tensors
-    weight = by_mean[:, None, None]
-    return (x_grad * weight).to(x_grad.dtype), (heads_grad * weight).to(heads_grad.dtype), None
+    weight = by_mean[:, None, None].to(x_grad.dtype)  # one pass over memory: a product of two types would take two
+    return x_grad * weight, heads_grad * weight, None, None
 
 
-_head_loss.register_autograd(_backward, setup_context=_keep_gradients)
+torch.library.register_autograd("lawfit::head_loss", _backward, setup_context=_keep_gradients)

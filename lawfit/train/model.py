@@ -11,14 +11,16 @@ ratio and divides its logits by the ratio; embedding, head and gains stay as the
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from lawfit.proxy.pack import Model
-from lawfit.train.fused import add_norm, attention, rms_norm, swiglu
+from lawfit.train.fused import add_norm, attends, attention, embed, swiglu
 from lawfit.train.head_loss import head_loss
 
 
@@ -71,11 +73,15 @@ def initial_rows(model: Model, seeds: Sequence[int]) -> Tensor:
     """(K, P) fp32 starting values on the CPU; a row depends on its own seed only."""
     slots = layout(model)
     rows = torch.empty(len(seeds), slots[-1].start + slots[-1].size)
-    for row, seed in zip(rows, seeds, strict=True):
+
+    def draw(row: Tensor, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
         for slot in slots:
             part = row[slot.start : slot.start + slot.size]
             part.fill_(1.0) if slot.std == 0 else part.normal_(0.0, slot.std, generator=generator)
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        list(threads.map(draw, rows, seeds))
     return rows
 
 
@@ -101,7 +107,7 @@ def rope_table(model: Model) -> Tensor:
 def block(
     x: Tensor,
     y: Tensor,
-    matrices: Tensor,
+    matrices: Sequence[Tensor],
     mlp_gain: Tensor,
     qk_gains: Tensor,
     next_gain: Tensor,
@@ -114,7 +120,7 @@ def block(
     ----------
     x : (K, b T, d) fp32, the residual streams
     y : (K, b T, d) their norms, in the precision of matrix products
-    matrices : (K, n) in that precision: qkv, attention_out, gate_up, mlp_out
+    matrices : (K, in, out) each, in that precision: qkv, attention_out, gate_up, mlp_out
     mlp_gain, next_gain : (K, d) fp32
     qk_gains : (K, 2 size) fp32, q_norm and k_norm; (K, 0) where the model has none
 
@@ -122,19 +128,11 @@ def block(
     -------
     x and y for the next layer
     """
-    k, d, f = len(x), m.width, m.hidden
-    qkv_w, out_w, gate_up_w, down_w = torch.split(matrices, [3 * d * d, d * d, 2 * d * f, f * d], dim=1)
-    mixed = attention(torch.bmm(y, qkv_w.view(k, d, 3 * d)), qk_gains, rope, m.heads)
-    x, y = add_norm(x, torch.bmm(mixed, out_w.view(k, d, d)), mlp_gain)
-    hidden = swiglu(torch.bmm(y, gate_up_w.view(k, d, 2 * f)))
-    return add_norm(x, torch.bmm(hidden, down_w.view(k, f, d)), next_gain)
-
-
-def embed(embedding: Tensor, inputs: Tensor) -> Tensor:
-    """(K, V, d) tables and (K, b, T) tokens -> (K, b T, d)."""
-    k = inputs.shape[0]
-    which = torch.arange(k, device=inputs.device)[:, None]
-    return embedding[which, inputs.reshape(k, -1)]
+    qkv, attention_out, gate_up, mlp_out = matrices
+    mixed = attention(torch.bmm(y, qkv), qk_gains, rope, m.heads)
+    x, y = add_norm(x, torch.bmm(mixed, attention_out), mlp_gain)
+    hidden = swiglu(torch.bmm(y, gate_up))
+    return add_norm(x, torch.bmm(hidden, mlp_out), next_gain)
 
 
 class Stack:
@@ -143,13 +141,76 @@ class Stack:
     def __init__(self, model: Model, *, dtype: torch.dtype, device: torch.device) -> None:
         self.model, self.dtype = model, dtype
         self.rope = rope_table(model).to(device)
+        # all of a pass is kernels of our own and matrix products: there is nothing left for a compiler to fuse
+        self.has_kernels = attends(device, dtype, model.width // model.heads, model.seq_len)
+        # pieces of a row that a pass reads as one: slots, but the norms of queries and keys together
+        self.pieces = [
+            (slot.start, (2 * slot.size,) if slot.name.endswith(".q_norm") else slot.shape)
+            for slot in layout(model)
+            if not slot.name.endswith(".k_norm")
+        ]
 
-    def losses(self, rows: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def weights(self, rows: Tensor) -> list[Tensor]:
+        """Pieces of (K, P) fp32 rows, (K, ...) each: leaves whose gradients `gather` puts together.
+
+        Embedding and gains are the rows' own memory; matrices and head a copy in the precision of matrix products.
+        """
+        rows, matrices = rows.detach(), next(slot.start for slot in layout(self.model) if slot.kind == "matrices")
+        leaves = []
+        for start, shape in self.pieces:
+            leaf = rows[:, start : start + math.prod(shape)].view(-1, *shape)
+            # a copy of each, not of all: products with matrices that lie far apart took up to a quarter longer
+            leaf = leaf if start < matrices else leaf.to(self.dtype)
+            leaves.append(leaf.requires_grad_(torch.is_grad_enabled()))
+        return leaves
+
+    def gather(self, gradients: Sequence[Tensor], rows: Tensor, *, add: bool) -> None:
+        """Write the gradients by all `weights` into (K, P) fp32 `rows`, or add them."""
+        for (start, shape), gradient in zip(self.pieces, gradients, strict=True):
+            target = rows[:, start : start + math.prod(shape)].view(-1, *shape)
+            target.add_(gradient) if add else target.copy_(gradient)
+
+    def compile_kernels(self, rows: Tensor) -> None:
+        """Have Triton compile what a pass and a step of AdamW take, all at once rather than one after the other.
+
+        Made-up tokens through each kernel; rows : (1, P), so that addresses are as well aligned as in a pass.
+        """
+        from lawfit.train import kernels
+
+        kernels.get_ready()
+        m, n, device, op = self.model, self.model.seq_len, rows.device, torch.ops.lawfit
+        with torch.no_grad():
+            table, gain, _, qk_gains, *_, head = self.weights(rows)
+        if not m.qk_norm:
+            qk_gains = gain[:, :0]
+        stream = torch.zeros(1, n, m.width, device=device)
+        tokens = torch.zeros(1, n, dtype=torch.int64, device=device)
+        y, hidden = stream.to(self.dtype), stream.new_zeros(1, n, m.hidden, dtype=self.dtype)
+        qkv, gate_up, turned = torch.cat([y] * 3, 2), torch.cat([hidden] * 2, 2), torch.cat([y] * 2, 2)
+        sums, settings, row = stream.new_zeros(n * m.heads), rows.new_ones(1, 10), torch.zeros_like(rows)
+        calls = [
+            lambda: op.attention(qkv, qk_gains, self.rope, m.heads),
+            lambda: op.attention_gradient(y, qkv, qk_gains, self.rope, y, turned, sums, m.heads),
+            lambda: op.swiglu(gate_up),
+            lambda: op.swiglu_gradient(hidden, gate_up),
+            lambda: op.add_norm(stream, y, gain),
+            lambda: op.add_norm_gradient(None, y, stream, gain),
+            lambda: op.embed(table, gain, tokens),
+            lambda: op.embed_gradient(stream, y, stream, gain, tokens, m.vocab),
+            lambda: op.head_loss(y, head, tokens, True),
+            lambda: kernels.adamw_(row, row, row, row, settings, row[0], row[0]),
+        ]
+        with ThreadPoolExecutor(len(calls), initializer=torch.cuda.synchronize) as threads:
+            for done in [threads.submit(call) for call in calls]:
+                done.result()
+        torch.cuda.synchronize()
+
+    def losses(self, weights: Sequence[Tensor], tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Cross-entropy of each run, in fp32.
 
         Parameters
         ----------
-        rows : (K, P) fp32
+        weights : see the method of this name
         tokens : (K, b, T + 1) int64
 
         Returns
@@ -159,20 +220,17 @@ class Stack:
         (K, b) fp32, nats per token
             Mean of each sequence, without a gradient: see `head_loss`.
         """
-        m, k = self.model, rows.shape[0]
-        # split, not slicing: its backward is one concatenation instead of one padded copy of the row per slot
-        of_a_layer = [m.width, m.width, 2 * (m.width // m.heads) * m.qk_norm]
-        matrices_size = 4 * m.width**2 + 3 * m.width * m.hidden
-        head_size = m.width * m.vocab
-        sizes = [m.vocab * m.width, *of_a_layer * m.layers, m.width, matrices_size * m.layers + head_size]
-        table, *gains, final_gain, rest = torch.split(rows, sizes, dim=1)
-        *matrices, head = torch.split(rest.to(self.dtype), [*[matrices_size] * m.layers, head_size], dim=1)
-        attention_gains, mlp_gains, qk_gains = gains[::3], gains[1::3], gains[2::3]
+        m, k = self.model, tokens.shape[0]
+        of_a_layer = 2 + m.qk_norm
+        table, *gains = weights[: 1 + of_a_layer * m.layers]
+        final_gain, *matrices, head = weights[1 + of_a_layer * m.layers :]
+        attention_gains, mlp_gains = gains[::of_a_layer], gains[1::of_a_layer]
+        qk_gains = gains[2::of_a_layer] if m.qk_norm else [final_gain.new_empty(k, 0)] * m.layers
         # muP divides the logits, which is the same
         next_gains = [*attention_gains[1:], final_gain / m.width_ratio]
-        x = embed(table.view(k, m.vocab, m.width), tokens[:, :, :-1])
-        y = rms_norm(x, attention_gains[0][:, None]).to(self.dtype)
-        for layer in zip(matrices, mlp_gains, qk_gains, next_gains, strict=True):
+        x, y = embed(table, attention_gains[0], tokens[:, :, :-1].reshape(k, -1), self.dtype)
+        layers = [matrices[i : i + 4] for i in range(0, len(matrices), 4)]
+        for layer in zip(layers, mlp_gains, qk_gains, next_gains, strict=True):
             x, y = block(x, y, *layer, self.rope, m)
-        mean, losses = head_loss(y, head.view(k, m.width, m.vocab), tokens[:, :, 1:].reshape(k, -1))
+        mean, losses = head_loss(y, head, tokens[:, :, 1:].reshape(k, -1))
         return mean, losses.view(k, -1, m.seq_len).mean(2)

@@ -126,6 +126,11 @@ RULES: Mapping[str, Callable[[Tensor, Tensor, Tensor, Debias, Columns, Model], M
 )
 
 
+def has_kernel(optimizer: str, device: torch.device) -> bool:
+    """Whether a step is one kernel of our own, with nothing left for a compiler."""
+    return optimizer == "adamw" and device.type == "cuda"
+
+
 def advance(
     rows: Tensor,
     grads: Tensor,
@@ -164,7 +169,17 @@ def advance(
         algorithm 2), rather than by lr wd as torch's AdamW does. In both cases it shrinks the weights directly and
         never enters the gradient, for SGD too (their SGDW).
     """
-    grads = grads * torch.clamp(columns.clip / (norm + 1e-6), max=1.0)  # as torch.nn.utils.clip_grad_norm_
+    factor = torch.clamp(columns.clip / (norm + 1e-6), max=1.0)  # as torch.nn.utils.clip_grad_norm_
+    if has_kernel(optimizer, rows.device):
+        from lawfit.train import kernels  # Triton, which comes with torch's builds for a GPU
+
+        none, coupled = torch.zeros_like(lr), lr * columns.weight_decay
+        of_peak = coupled / columns.peak_lr
+        decays = (none, of_peak) if independent else (coupled, none)
+        of_adam = (columns.beta1, columns.beta2, columns.eps, factor, *corrections, alive.float())
+        kernels.adamw_(rows, grads, first, second, torch.cat([lr, *decays, *of_adam], dim=1), decayed, rates)
+        return
+    grads = grads * factor
     direction, new_first, new_second = RULES[optimizer](grads, first, second, corrections, columns, model)
     shrink = (lr / columns.peak_lr if independent else lr * rates) * columns.weight_decay
     new_rows = rows * (1 - shrink * decayed) - lr * rates * direction

@@ -21,7 +21,7 @@ from lawfit.proxy.pack import Pack, RunSettings
 from lawfit.proxy.trunks import plan
 from lawfit.train.compiler import compiled
 from lawfit.train.model import Stack, decayed_columns, initial_rows, layout, rate_columns
-from lawfit.train.optimizers import Columns, advance, debias, gradient_norm
+from lawfit.train.optimizers import Columns, advance, debias, gradient_norm, has_kernel
 
 # A run diverges at its first loss or gradient that is not finite, or when it is this much worse than a uniform guess,
 # and worse than it began, for this many steps on end: a single spike can heal, and large first weights begin badly.
@@ -72,15 +72,17 @@ class Trainer:
         runs, model = pack.runs, pack.model
         self.k, self.steps = len(runs), max(run.steps for run in runs)
         dtype = torch.bfloat16 if pack.precision == "bf16" else torch.float32
-        stack = Stack(model, dtype=dtype, device=device)
-        self.losses: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = stack.losses
+        self.stack = Stack(model, dtype=dtype, device=device)
+        self.losses: Callable[[Sequence[Tensor], Tensor], tuple[Tensor, Tensor]] = self.stack.losses
         self.update: Callable[..., None] = advance
-        if self.compiled:
-            self.losses, self.update = compiled(stack.losses), compiled(advance)
+        if self.compiled and not self.stack.has_kernels:
+            self.losses = compiled(self.stack.losses)
+        if self.compiled and not has_kernel(pack.optimizer, device):
+            self.update = compiled(advance)
         self.columns = Columns.of(pack, device)
         self.decayed, self.rates = decayed_columns(model).to(device), rate_columns(model).to(device)
-        self.rows = rows.to(device).requires_grad_()
-        self.first, self.second = torch.zeros_like(self.rows), torch.zeros_like(self.rows)
+        self.rows = rows.to(device)
+        self.grads, self.first, self.second = (torch.zeros_like(self.rows) for _ in range(3))
         self.lr_table = torch.zeros(self.k, self.steps, device=device)
         self.last_step = torch.zeros(self.k, 1, dtype=torch.int64, device=device)
         self.follow(dict(enumerate(runs)))
@@ -93,7 +95,7 @@ class Trainer:
         halvings = [pack.batch_tokens / (run.average_half_life_tokens or math.inf) for run in runs]
         self.averages = any(halvings)
         self.average_decay = torch.tensor([0.5**h for h in halvings], dtype=torch.float64, device=device)[:, None]
-        self.average = torch.zeros_like(self.rows if self.averages else self.rows[:, :0]).requires_grad_()
+        self.average = torch.zeros_like(self.rows if self.averages else self.rows[:, :0])
         self.squares = torch.zeros(2, self.k, device=device)  # of gradient norms, at one batch and at two
         matrices = [slot for slot in layout(model) if slot.kind == "matrices"]
         start, stop = matrices[0].start, matrices[-1].start + matrices[-1].size
@@ -123,16 +125,20 @@ class Trainer:
     def warm_up(self) -> None:
         """Compile for this shape, on made-up tokens and without touching the runs; may be done before `load`."""
         began = time.monotonic()
+        if self.stack.has_kernels:
+            self.stack.compile_kernels(self.rows[:1])
         model, batch = self.pack.model, self.pack.micro_sequences
         tokens = torch.randint(model.vocab, (self.k, batch, model.seq_len + 1), device=self.device)
-        (grads,) = torch.autograd.grad(self.losses(self.rows, tokens)[0].sum(), self.rows)
+        weights = self.stack.weights(self.rows)
+        found = torch.autograd.grad(self.losses(weights, tokens)[0].sum(), weights)
         with torch.no_grad():
-            self._update(grads, self.lr_table[:, :1], gradient_norm(grads), torch.zeros_like(self.healthy))
+            self.stack.gather(found, self.grads, add=False)
+            self._update(self.lr_table[:, :1], gradient_norm(self.grads), torch.zeros_like(self.healthy))
         self.warm_up_seconds = time.monotonic() - began
 
-    def _update(self, grads: Tensor, lr: Tensor, norm: Tensor, alive: Tensor) -> None:
+    def _update(self, lr: Tensor, norm: Tensor, alive: Tensor) -> None:
         self.update(
-            self.rows, grads, self.first, self.second,
+            self.rows, self.grads, self.first, self.second,
             optimizer=self.pack.optimizer, lr=lr, corrections=debias(self.step + 1, self.columns), norm=norm,
             alive=alive, columns=self.columns, decayed=self.decayed, rates=self.rates,
             independent=self.pack.decay == "independent", model=self.pack.model,
@@ -177,65 +183,73 @@ class Trainer:
         length = self.pack.model.seq_len
         return tokens[which.long()[..., None] * length + torch.arange(length + 1, device=self.device)].long()
 
-    def _gradients(self, first: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean loss (K, 1) and its gradients (K, P) on the micro-batch that begins at place `first` of the order."""
+    def _gradients(self, first: Tensor, *, add: bool = False) -> Tensor:
+        """Mean losses (K, 1) on the micro-batch that begins at place `first` of the order.
+
+        Their gradients go to `grads`, or are added to what is there.
+        """
         which = self.order.index_select(1, first + torch.arange(self.pack.micro_sequences, device=self.device))
         with torch.enable_grad():
-            losses, _ = self.losses(self.rows, self._windows(self.train_tokens, which))
+            weights = self.stack.weights(self.rows)
+            losses, _ = self.losses(weights, self._windows(self.train_tokens, which))
             # runs share no parameter: the sum mixes nothing
-            (grads,) = torch.autograd.grad(losses.sum(), self.rows)
-        return losses.detach()[:, None], grads
+            found = torch.autograd.grad(losses.sum(), weights)
+        self.stack.gather(found, self.grads, add=add)
+        return losses.detach()[:, None]
 
+    @torch.no_grad()
     def train_step(self) -> None:
         """Advance every run that is alive by one step."""
         place = self.step.clamp(max=self.steps - 1)
         parts = self.pack.accumulation
-        losses, grads = self._gradients(place * self.pack.batch_sequences)
-        with torch.no_grad():
-            for part in range(1, parts):
-                more = self._gradients(place * self.pack.batch_sequences + part * self.pack.micro_sequences)
-                losses, grads = losses + more[0], grads + more[1]
-            if parts > 1:
-                losses, grads = losses / parts, grads / parts
-            norm = gradient_norm(grads)
-            running = self.step < self.last_step
-            guess = math.log(self.pack.model.vocab)
-            hopeless = losses > (self.loss_table[:, :1] + WORSE_NATS).clamp(min=guess + HOPELESS_NATS)
-            self.hopeless_steps.copy_(torch.where(hopeless, self.hopeless_steps + 1, 0))
-            sane = torch.isfinite(losses) & torch.isfinite(norm) & (self.hopeless_steps < HOPELESS_STEPS)
-            alive = self.healthy & running & sane
-            self.diverged_at.copy_(torch.where(self.healthy & running & ~sane, self.step + 1, self.diverged_at))
-            self.healthy &= sane | ~running
-            self._update(grads, self.lr_table.index_select(1, place[None]), norm, alive)
-            if self.averages:  # corrected for its start, as Adam's moments are
-                share = (1 - self.average_decay) / (1 - self.average_decay ** (self.step + 1))
-                share = torch.where(self.average_decay < 1, share, 0.0).float()
-                self.average.copy_(torch.where(alive, torch.lerp(self.average, self.rows, share), self.average))
-            self.loss_table.index_copy_(1, place[None], losses)
-            self.norm_table.index_copy_(1, place[None], norm)
-            self.step += 1
+        losses = self._gradients(place * self.pack.batch_sequences)
+        for part in range(1, parts):
+            start = place * self.pack.batch_sequences + part * self.pack.micro_sequences
+            losses = losses + self._gradients(start, add=True)
+        if parts > 1:
+            losses = losses / parts
+            self.grads.div_(parts)
+        norm = gradient_norm(self.grads)
+        running = self.step < self.last_step
+        guess = math.log(self.pack.model.vocab)
+        hopeless = losses > (self.loss_table[:, :1] + WORSE_NATS).clamp(min=guess + HOPELESS_NATS)
+        self.hopeless_steps.copy_(torch.where(hopeless, self.hopeless_steps + 1, 0))
+        sane = torch.isfinite(losses) & torch.isfinite(norm) & (self.hopeless_steps < HOPELESS_STEPS)
+        alive = self.healthy & running & sane
+        self.diverged_at.copy_(torch.where(self.healthy & running & ~sane, self.step + 1, self.diverged_at))
+        self.healthy &= sane | ~running
+        self._update(self.lr_table.index_select(1, place[None]), norm, alive)
+        if self.averages:  # corrected for its start, as Adam's moments are
+            share = (1 - self.average_decay) / (1 - self.average_decay ** (self.step + 1))
+            share = torch.where(self.average_decay < 1, share, 0.0).float()
+            self.average.copy_(torch.where(alive, torch.lerp(self.average, self.rows, share), self.average))
+        self.loss_table.index_copy_(1, place[None], losses)
+        self.norm_table.index_copy_(1, place[None], norm)
+        self.step += 1
 
     def eval_step(self, rows: Tensor) -> None:
         """Losses of the next batch of validation sequences, the same for every run."""
         batch, total = self.pack.micro_sequences, self.pack.eval_sequences
         which = (self.eval_at + torch.arange(batch, device=self.device)).clamp(max=total - 1)
         windows = self._windows(self.eval_tokens, which.expand(self.k, batch))
-        # with gradients on although none is taken: the compiled pass of training is used again
-        _, losses = self.losses(rows, windows)
+        # where it is compiled, with gradients on although none is taken: the pass of training is used again
+        with torch.set_grad_enabled(self.losses != self.stack.losses):
+            _, losses = self.losses(self.stack.weights(rows), windows)
         self.eval_losses.index_copy_(1, which, losses.detach())  # the clamped tail writes one value several times
         self.eval_at += batch
 
+    @torch.no_grad()
     def measure_step(self) -> None:
         """Squared gradient norms at one micro-batch and at two, on those that come next, without a step.
 
         The first is the mean over both micro-batches, the second that of their mean gradient: see `noise_scale`.
         """
-        micro = self.pack.micro_sequences
-        with torch.no_grad():
-            here = self.step * self.pack.batch_sequences
-            (_, one), (_, two) = (self._gradients(here + i * micro) for i in (0, 1))
-            self.squares[0] = (one.square().sum(1) + two.square().sum(1)) / 2
-            self.squares[1] = ((one + two) / 2).square().sum(1)
+        here = self.step * self.pack.batch_sequences
+        self._gradients(here)
+        one = self.grads.clone()
+        self._gradients(here + self.pack.micro_sequences)
+        self.squares[0] = (one.square().sum(1) + self.grads.square().sum(1)) / 2
+        self.squares[1] = ((one + self.grads) / 2).square().sum(1)
 
     @property
     def state(self) -> dict[str, Tensor]:
@@ -283,6 +297,8 @@ class Trainer:
             del steps["evaluate_average"]
         if not self.pack.noise_scale:
             del steps["measure"]
+        if self.stack.has_kernels:
+            self.stack.compile_kernels(self.rows[:1])
         torch.cuda.empty_cache()  # memory of another stream is not used again on this one
         # a run past its end keeps its weights and moments: only what is small needs to be put back
         last_step, counts = self.last_step.clone(), ("step", "hopeless_steps", "loss_table", "norm_table")

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.runs_per_gpu_hour [--case NAME...] [--share 0.1] [--caches cold] [--out FILE]
 
-Both sides are `python -m lawfit.train pack.json` as a user starts it, with torch.compile and CUDA graphs: what is
+Both sides are `python -m lawfit.train pack.json` as a user starts it, with compilation and CUDA graphs: what is
 counted runs from the start of the process to its end, with compilation, the text, 60 lines of log and the evaluation on
 2M tokens. Single runs have the GPU to themselves, one after the other; `--together N` also starts N of them at a time.
 Cold: the caches of compiled code are empty; warm: the process before left them. The horizon is 20 tokens per

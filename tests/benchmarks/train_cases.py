@@ -39,6 +39,8 @@ CASES = {
     "0.8M": Case(4, 128, 4, 352, runs=16, batch_tokens=8192),
     "0.8M-2k": Case(4, 128, 4, 352, runs=64, batch_tokens=2048),
     "3M": Case(4, 256, 8, 704, runs=8, batch_tokens=16384),
+    "12M": Case(8, 352, 11, 960, runs=8, batch_tokens=32768),
+    "25M": Case(12, 416, 13, 1120, runs=4, batch_tokens=32768),
     "85M": Case(12, 768, 12, 2048, runs=2, batch_tokens=32768),
 }
 

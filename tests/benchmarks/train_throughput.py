@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.train_throughput [--case NAME...] [--profile] [--out FILE]
 
-For each shape: K runs at once, and one run alone, both compiled and captured in CUDA graphs; seconds from the start of
+For each shape: K runs at once, and one run alone, both captured in CUDA graphs; seconds from the start of
 a process to its first step (cold or warm compile cache: as TORCHINDUCTOR_CACHE_DIR is); the memory that torch took from
 the device; and the share of the matrix-product speed that this device reaches (a product of 8192 x 8192 bf16 matrices
 of random numbers, measured in the same process), counting FLOPs as the log does. `--profile` adds the kernels that take

@@ -35,10 +35,19 @@ def test_losses_and_gradients_are_torchs(tokens_at_a_time: int, monkeypatch: pyt
         torch.testing.assert_close(one, other)
 
 
+def test_without_gradients_the_losses_are_the_same() -> None:
+    x, heads, targets = inputs()
+    with_them = head_loss(x, heads, targets)
+    with torch.no_grad():
+        without = head_loss(x.detach(), heads, targets)
+    for one, other in zip(without, with_them, strict=True):
+        assert torch.equal(one, other)
+
+
 def test_torch_accepts_the_operator() -> None:
     """Schema, shapes without data, autograd registration, and tracing by torch.compile."""
     x, heads, targets = inputs()
-    torch.library.opcheck(torch.ops.lawfit.head_loss.default, (x, heads, targets))
+    torch.library.opcheck(torch.ops.lawfit.head_loss.default, (x, heads, targets, True))
 
 
 def test_a_run_that_overflows_does_not_touch_the_others() -> None:
