@@ -83,6 +83,14 @@ class StoreError(LawfitError):
     """The database cannot be opened, read or written (missing folder, read-only, disk full, locked)."""
 
 
+class Unavailable(StoreError):
+    """Nothing can be stored now, whatever it is: no connection, disk full, read-only, locked for too long."""
+
+
+class Disconnected(Unavailable):
+    """The server cannot be reached, or the connection to it was lost: what was being written may be tried again."""
+
+
 class SchemaOutOfDate(StoreError):
     """The database was written by another version of lawfit than this one can use."""
 
