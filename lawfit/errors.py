@@ -31,6 +31,10 @@ class LogFormatError(LawfitError):
     """A file cannot be read as a table of runs: empty, no header, a required column that cannot be found."""
 
 
+class Unreadable(LogFormatError):
+    """The system does not give a file: no permission, a failing disk, an archive that is cut off."""
+
+
 class Doubted(LogFormatError):
     """A file leaves something open that a guess could get wrong: nothing was stored, `questions` say what to answer."""
 

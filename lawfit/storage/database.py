@@ -31,6 +31,7 @@ OUTSIDE = "lawfit_outside"  # of one that begins no transaction
 LOCK_WAIT_SECONDS = 120.0  # a table of a million runs takes some seconds, and eight processes may queue behind it
 _LOCK_STRETCH_SECONDS = 0.5
 PAUSES_SECONDS: Final = (0.2, 1.0, 3.0, 6.0)  # before each further try: a server is back some seconds after a restart
+_BUSY: Final = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")  # the last: another one halted amid its first steps
 _LOST: Final = ("08", "57P")  # classes of SQLSTATE: the connection broke, or the server ended it or is just starting
 _LATER: Final = ("53", "25006", "55P03", "40P01", "40001")  # disk or memory full, read-only, in use
 _NETWORK = (
@@ -186,7 +187,7 @@ def _begin_writing(connection: sa.Connection, lock_wait_seconds: float) -> None:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             except sa.exc.OperationalError as error:
                 name = getattr(error.orig, "sqlite_errorname", None) or ""
-                if not name.startswith("SQLITE_BUSY") or time.monotonic() >= deadline:
+                if not name.startswith(_BUSY) or time.monotonic() >= deadline:
                     raise
             else:
                 return
@@ -257,7 +258,7 @@ def _failure(error: sa.exc.StatementError, location: Location) -> StoreError:
 
 def _sqlite_failure(error: sqlite3.Error, location: Location) -> StoreError:
     name = getattr(error, "sqlite_errorname", "") or ""
-    later = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_BUSY", "SQLITE_LOCKED")
+    later = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", *_BUSY)
     return (Unavailable if name.startswith(later) else StoreError)(_sqlite_sentence(error, location))
 
 
@@ -302,7 +303,7 @@ def _sqlite_sentence(error: sqlite3.Error, location: Location) -> str:
         return f"reading or writing {location} failed ({error}); is its disk full or gone? Nothing was written"
     if name.startswith("SQLITE_READONLY"):
         return f"{location} is read-only: reading works, but nothing can be written. Copy it to a writable folder"
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+    if name.startswith(_BUSY):
         return f"{location} is locked by another process; nothing was written. Run it again when the other one is done"
     if name.startswith("SQLITE_NOTADB"):
         return _not_sqlite(location)

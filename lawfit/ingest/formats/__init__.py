@@ -33,7 +33,7 @@ from lawfit.ingest.tree import sources_below
 # The first that recognises a file reads it: those that know their content come before those that go by the name.
 FORMATS: Final[tuple[LogFormat, ...]] = (
     *(WANDB, TRAINER_STATE, MLFLOW, MLFLOW_FILES, OPTUNA, TRACKIO, NEPTUNE, STEP_TABLE, TENSORBOARD, OPTUNA_JOURNAL),
-    *(PARQUET, EXCEL, TRAINER, STEP_LINES, JSONL, TEXT_LOG, TSV, CSV),
+    *(PARQUET, EXCEL, TRAINER, STEP_LINES, TEXT_LOG, JSONL, TSV, CSV),  # a text log may begin with a brace, too
     UNVERIFIED,  # TensorBoard again, by its name only
 )
 
@@ -83,8 +83,11 @@ def read_source_tables(source: Source) -> list[Table]:
         tables: list[Table] = log_format.read_files(source.paths, source.root)
     else:
         tables = [log_format.read(source.paths[0])]
-    if source.notes:
-        tables[0] = dataclasses.replace(tables[0], notes=(*source.notes, *tables[0].notes))
+    tables[0] = dataclasses.replace(
+        tables[0],
+        notes=(*source.notes, *tables[0].notes),
+        rejections=(*source.skipped, *tables[0].rejections),
+    )
     return tables
 
 
