@@ -23,8 +23,8 @@ def test_cut_while_it_writes(postgres_url: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
-def test_cut_thirty_times_while_it_writes(postgres_url: str, tmp_path: Path) -> None:
-    cuts(postgres_url, tmp_path, 30)
+def test_cut_twenty_times_while_it_writes(postgres_url: str, tmp_path: Path) -> None:
+    cuts(postgres_url, tmp_path, 20)
 
 
 def cuts(url: str, folder: Path, count: int) -> None:

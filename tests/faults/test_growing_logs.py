@@ -23,7 +23,7 @@ from tests.faults.material import table
 from tests.ingest.formats.logs import copied
 from tests.ingest.tables import rows, write_jsonl
 
-QUICK, SOAK = 9, 60
+QUICK, SOAK = 9, 40
 LIVE: Final = ("wandb", "tensorboard", "lightning", "step-lines", "nanogpt", "csv", "jsonl")
 # A log of each format that grows line by line or record by record, and what lies beside it.
 FILES: Final = {

@@ -37,9 +37,9 @@ def test_killed_fifty_times_while_it_writes(database_url: str, tmp_path: Path) -
 
 def kills(url: str, folder: Path, count: int) -> None:
     parts = [
-        table(folder / "one.csv", 400, note="x" * 2000),
-        logs(folder / "logs", 15, steps=300),
-        table(folder / "two.csv", 400, first=1000, note="y" * 2000),
+        table(folder / "one.csv", 200, note="x" * 1000),
+        logs(folder / "logs", 6, steps=200),
+        table(folder / "two.csv", 200, first=1000, note="y" * 1000),
     ]
     rng = random.Random(f"{url.partition(':')[0]} {count}")
     began = time.perf_counter()
