@@ -3,8 +3,8 @@
 #   make test    the whole test-suite (LAWFIT_TEST_TRAIN=1 adds torch and the trainer's tests)
 #   make check   lint, types and the quick tests: before each commit
 #   make serve   the API and the page on http://127.0.0.1:8765
-#   make soak    what takes long: logs damaged thousands of times; faults put into the code, of which the tests must
-#                notice most
+#   make soak    what takes long: logs damaged thousands of times; kills, crowds and cuts amid writes (tests/faults);
+#                faults put into the code, of which the tests must notice most
 #   make mutants the same with SAMPLE faults of SEED (FOLDERS="lawfit/advise api" narrows it; PATIENCE=150 gives up on a
 #                fault after so many seconds of tests; TOUCHED=FILE first sees which tests run which lines: for many faults)
 #   make bench   every yardstick of docs/figures.md

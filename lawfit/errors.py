@@ -31,6 +31,10 @@ class LogFormatError(LawfitError):
     """A file cannot be read as a table of runs: empty, no header, a required column that cannot be found."""
 
 
+class Unreadable(LogFormatError):
+    """The system does not give a file: no permission, a failing disk, an archive that is cut off."""
+
+
 class Doubted(LogFormatError):
     """A file leaves something open that a guess could get wrong: nothing was stored, `questions` say what to answer."""
 
@@ -81,6 +85,14 @@ class NoRun(LawfitError):
 
 class StoreError(LawfitError):
     """The database cannot be opened, read or written (missing folder, read-only, disk full, locked)."""
+
+
+class Unavailable(StoreError):
+    """Nothing can be stored now, whatever it is: no connection, disk full, read-only, locked for too long."""
+
+
+class Disconnected(Unavailable):
+    """The server cannot be reached, or the connection to it was lost: what was being written may be tried again."""
 
 
 class SchemaOutOfDate(StoreError):

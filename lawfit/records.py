@@ -186,6 +186,7 @@ class Changes:
     unchanged: int
     recipes: tuple[Recipe, ...]  # those that the runs now belong to, as they stand in the store
     notes: tuple[str, ...]  # plain sentences: what was updated, which recipes were kept apart
+    curves: tuple[CurveChange, ...] = ()
 
     @property
     def total(self) -> int:

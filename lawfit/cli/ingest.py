@@ -16,7 +16,8 @@ import typer
 from lawfit.cli.main import ExitCode
 from lawfit.cli.options import DatabaseOption, JsonOption, open_store, whole_quantity
 from lawfit.cli.output import heading, note, pairs, plain, print_error, print_json, progress, show, table
-from lawfit.errors import Doubted, LawfitError, NoRun
+from lawfit.errors import Doubted, LawfitError, NoRun, Unavailable
+from lawfit.findings import finding
 from lawfit.units import PARAMS_CONVENTIONS, counted
 
 if TYPE_CHECKING:
@@ -152,6 +153,7 @@ def ingest(
     from lawfit.ingest.options import IngestOptions, read_mapping
     from lawfit.ingest.source import Source, without_password
     from lawfit.pipeline.ingesting import find_tables, store_source
+    from lawfit.storage.database import persistently
 
     fields = {
         "optimizer": optimizer,
@@ -195,6 +197,7 @@ def ingest(
     shown: dict[frozenset[tuple[str, str]], str] = {}  # columns -> the first file that has them
     failures: list[dict[str, Any]] = []
     known = len(files)  # of tables, as far as they are found
+    stopped: Unavailable | None = None
     waiting: list[tuple[str | Source, Table | None, bool]] = [(name, None, True) for name in files]
     while waiting:
         path, found, first = waiting.pop(0)
@@ -223,21 +226,35 @@ def ingest(
             failures.append({"file": named, "type": type(error).__name__, "message": str(error), **asked})
             if not as_json:
                 print_error(type(error).__name__, str(error), ExitCode.FAILED, as_json=False)
+            if isinstance(error, Unavailable):
+                stopped = error
+                failures += [_not_tried(later, error) for later, _, _ in waiting]
+                break
         else:
             reports.append(report)
             if not as_json:
                 if reports[1:]:
                     show(plain(""))
                 _show(report, shown.setdefault(frozenset(report.columns.items()), report.file))
-    code = _exit_code(reports, failures)
+    code = _exit_code(reports, failures) if stopped is None else ExitCode.FAILED
     doubts.write()
     if as_json:
-        print_json(_document(reports, failures, code))
+        print_json(_document(reports, failures, code, stopped))
+    elif stopped is not None:
+        if waiting:
+            note(f"{counted(len(waiting), 'further file was', 'further files were')} not tried")
     elif not dry_run and (recipes := {name for report in reports for name in report.recipes}):
-        stored = {summary.recipe.name: summary.runs for summary in store.recipes()}
+        stored = {summary.recipe.name: summary.runs for summary in persistently(store.recipes)}
         note(_next({name: runs for name, runs in stored.items() if name in recipes}, several=len(stored) > 1))
     if code is not ExitCode.OK:
         raise typer.Exit(int(code))
+
+
+def _not_tried(path: str | Source, error: Unavailable) -> dict[str, Any]:
+    from lawfit.ingest.source import without_password
+
+    message = str(finding("storage.not_tried"))
+    return {"file": without_password(str(path)), "type": type(error).__name__, "message": message}
 
 
 def _read(path: str | Source, table: Table, quiet: bool, options: IngestOptions) -> SourceRead:
@@ -285,13 +302,20 @@ def _exit_code(reports: Sequence[IngestReport], failures: Sequence[Mapping[str, 
     return ExitCode.OK
 
 
-def _document(reports: Sequence[IngestReport], failures: Sequence[Mapping[str, Any]], code: ExitCode) -> dict[str, Any]:
+def _document(
+    reports: Sequence[IngestReport],
+    failures: Sequence[Mapping[str, Any]],
+    code: ExitCode,
+    stopped: Unavailable | None,
+) -> dict[str, Any]:
     document: dict[str, Any] = {
         "schema": "lawfit.ingest/1",
         "files": [report.to_json() for report in reports],
         "failed": list(failures),
     }
-    if not reports:
+    if stopped is not None:
+        document["error"] = {"type": type(stopped).__name__, "message": str(stopped), "exit_code": int(code)}
+    elif not reports:
         message = "no file could be read: " + "; ".join(failure["message"] for failure in failures)
         document["error"] = {"type": failures[0]["type"], "message": message, "exit_code": int(code)}
     return document

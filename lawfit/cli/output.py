@@ -43,7 +43,8 @@ def print_json(document: Json) -> None:
         The document holds NaN or infinity, which JSON does not have.
     """
     global _printed_document
-    _write(json.dumps(told(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(told(document), indent=2, ensure_ascii=False, allow_nan=False)
+    _write(text.encode("utf-8", "backslashreplace").decode() + "\n")  # of a file's name that is no text: JSON's escape
     _printed_document = True
 
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from lawfit.errors import LogFormatError
 from lawfit.ingest import curve_facts
-from lawfit.ingest.table import Table, table_of_objects
+from lawfit.ingest.table import Table, as_text, table_of_objects
 from lawfit.records import Curve, Rejection, content_hash
 from lawfit.units import counted
 
@@ -107,7 +107,7 @@ class LoggedRun:
         first = min((points.first for points in self.points.values() if len(points)), default=(0, math.nan))
         metric = min((name for name, p in self.points.items() if len(p) and p.first[0] == first[0]), default="")
         number = self.points[metric].first[1] if metric else math.nan
-        names = [name.encode("utf-8", "backslashreplace").decode() for name in home.resolve().parts[-3:]]
+        names = [as_text(name) for name in home.resolve().parts[-3:]]
         self.run_id = f"{self.name}-{content_hash([names, metric, first[0], repr(number)])[:8]}"
 
     def log(self, metric: str, step: int, number: float) -> None:
@@ -214,7 +214,7 @@ def place(path: Path, root: Path) -> str:
         named = path.relative_to(root).as_posix()
     except ValueError:
         named = path.name
-    return named.encode("utf-8", "backslashreplace").decode()  # file names need not be text
+    return as_text(named)
 
 
 def tables_of(format_name: str, runs: Iterable[LoggedRun], rejections: Sequence[Rejection], title: str) -> list[Table]:
@@ -261,7 +261,7 @@ def _table(format_name: str, runs: Sequence[LoggedRun], rejections: list[Rejecti
         row["summary"] = _without(_bounded(run.summary), set(run.points)) | row.get("summary", {})
         objects.append((number, {key: value for key, value in row.items() if value not in (None, {})}))
         places[number] = (run.file, 1)
-        kept += _curves(run.run_id, mine, chosen)
+        kept += _curves(as_text(run.run_id), mine, chosen)
     made = table_of_objects(name, format_name, objects, rejections, [*_said(runs), *notes])
     return Table(
         name=name, format=format_name, columns=made.columns, rows=made.rows, rejections=made.rejections,

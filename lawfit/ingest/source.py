@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
+import stat
+import time
 import zlib
 from collections import deque
 from collections.abc import Iterator
@@ -11,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-from lawfit.errors import LogFormatError
+from lawfit.errors import LogFormatError, Unreadable
 from lawfit.records import Rejection
 
 MAX_LINE_BYTES: Final = 1 << 20  # a row of a table of runs has some hundred bytes
 HEAD_BYTES: Final = 1 << 16
+_LIVE_SECONDS: Final = 86_400.0  # a file that was written to since may be in writing
 _GZIP: Final = b"\x1f\x8b"
 
 
@@ -34,6 +38,7 @@ class Source:
     uri: str = ""
     tree: bool = False  # found in a folder, not named as a file
     notes: tuple[str, ...] = ()  # about how it was found
+    skipped: tuple[Rejection, ...] = ()  # what could not be read where it was found
 
     @property
     def name(self) -> str:
@@ -54,7 +59,7 @@ def read_head(path: Path) -> bytes:
     Raises
     ------
     LogFormatError
-        Missing, a folder, empty, unreadable, or plainly not a table.
+        Missing, a folder, empty, unreadable (`Unreadable`), or plainly not a table.
     """
     if not path.exists():
         raise LogFormatError(f"{path}: there is no such file")
@@ -66,7 +71,7 @@ def read_head(path: Path) -> bytes:
         with open_bytes(path) as file:
             head = file.read(HEAD_BYTES)
     except (OSError, EOFError, zlib.error) as error:
-        raise LogFormatError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise Unreadable(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if not head.strip(b"\xef\xbb\xbf \t\r\n"):
         raise LogFormatError(f"{path} is empty")
     return head
@@ -100,10 +105,15 @@ class TextLines:
 
     A line that is too long or holds NUL is skipped and stands in `rejections`. A line that is not UTF-8 is read as
     latin-1, which never fails and leaves all numbers and column names in ASCII as they are; `notes` says so.
+
+    Where a line that is cut off looks like a whole one (`cuttable`: 3.2 of 3.25), a last line without an end is left
+    out while the file is in writing; `cut` is its number. `ended` says whether the last line that was given has an end.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, cuttable: bool = False) -> None:
+        self._path, self._cuttable = path, cuttable
+        self.cut: int | None = None
+        self.ended = True
         self._waiting: deque[tuple[int, str]] = deque()
         self._latin: list[int] = []
         self.rejections: list[Rejection] = []
@@ -134,9 +144,13 @@ class TextLines:
             raise LogFormatError(f"{self._path} cannot be read to its end: {error}") from None
 
     def _decoded(self, file: IO[bytes]) -> Iterator[tuple[int, str]]:
-        number = 0
+        number, begun = 0, self._path.stat()
         while raw := file.readline(MAX_LINE_BYTES + 1):
             number += 1
+            self.ended = raw.endswith(b"\n")
+            if self._cuttable and not self.ended and _in_writing(self._path, begun):
+                self.cut = number
+                return
             if len(raw) > MAX_LINE_BYTES:
                 while raw and not raw.endswith(b"\n"):
                     raw = file.readline(MAX_LINE_BYTES)
@@ -161,15 +175,31 @@ class TextLines:
         self.rejections.append(Rejection(file=self._path.name, line=line, column=None, reason=reason))
 
 
-def whole_lines(path: Path) -> Iterator[tuple[int, str, bool]]:
-    """Number and text of each line, and whether it is the last, which may be in writing.
+def _in_writing(path: Path, begun: os.stat_result) -> bool:
+    """Whether a process has a file open to write, or has changed it since `begun`; where Linux does not say, no."""
+    if time.time() - begun.st_mtime > _LIVE_SECONDS:
+        return False
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            with os.scandir(process / "fd") as descriptors:
+                writing = [each for each in descriptors if each.stat(follow_symlinks=False).st_mode & stat.S_IWUSR]
+            if any(os.path.samestat(each.stat(), begun) for each in writing):
+                return True
+        except OSError:  # it has just ended, or is another user's
+            continue
+    now = path.stat()
+    return (now.st_size, now.st_mtime_ns) != (begun.st_size, begun.st_mtime_ns)
+
+
+def whole_lines(path: Path, *, cuttable: bool = False) -> Iterator[tuple[int, str, bool]]:
+    """Number and text of each line, and whether it is the last, which may be in writing; `cuttable` as of `TextLines`.
 
     Raises
     ------
     LogFormatError
         A line that no text has: too long, or with NUL, as a disk leaves where data was lost.
     """
-    lines = TextLines(path)
+    lines = TextLines(path, cuttable=cuttable)
     waiting: tuple[int, str] | None = None
     for number, text in lines:
         if waiting is not None:

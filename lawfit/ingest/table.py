@@ -142,7 +142,7 @@ def table_of_objects(
 
 def _flatten(item: Mapping[str, Any], prefix: str, into: dict[str, Cell]) -> None:
     for key, value in item.items():
-        column = prefix + key.replace("\x00", "").encode("utf-8", "backslashreplace").decode()
+        column = prefix + as_text(key.replace("\x00", ""))
         if isinstance(value, Mapping):
             _flatten(value, f"{column}.", into)
             continue
@@ -151,10 +151,17 @@ def _flatten(item: Mapping[str, Any], prefix: str, into: dict[str, Cell]) -> Non
         into[column] = _cell(value)
 
 
+def as_text(text: str) -> str:
+    """As it can be stored and shown: names of files, and escapes in JSON, need not be text."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
 def _cell(value: Any) -> Cell:
     if hasattr(value, "item") and not isinstance(value, str):  # a numpy scalar
         value = value.item()
-    if value is None or isinstance(value, (str, bool, int, float)):
+    if isinstance(value, str):
+        return as_text(value)
+    if value is None or isinstance(value, (bool, int, float)):
         return value
     if isinstance(value, (list, tuple)):
         return json.dumps(value, default=str)

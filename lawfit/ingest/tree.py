@@ -10,16 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from lawfit.errors import LogFormatError
-from lawfit.ingest.run_log import RunLogs
+from lawfit.errors import LogFormatError, Unreadable
+from lawfit.findings import Finding, finding
+from lawfit.ingest.run_log import RunLogs, place
 from lawfit.ingest.source import Source, read_head
 from lawfit.ingest.table import LogFormat
-from lawfit.units import counted
+from lawfit.records import Rejection
 
 _SKIPPED: Final = frozenset({"__pycache__", "node_modules", "site-packages"})
 # A table among other files is one by its suffix only: any text could be a table of one column.
 _TABLES: Final = frozenset({".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".parquet", ".pq"})
 _GENERIC: Final = frozenset({"csv", "tsv", "jsonl", "parquet"})
+_MOST_NAMED: Final = 5  # where nothing else is found
 _WEIGHTS: Final = frozenset({".pt", ".pth", ".bin", ".safetensors", ".ckpt", ".npy", ".npz", ".pkl", ".png", ".zip"})
 
 
@@ -29,7 +31,8 @@ class _Walk:
 
     formats: Sequence[LogFormat]
     found: dict[str, list[Path]] = field(default_factory=dict)
-    unreadable: list[Path] = field(default_factory=list)
+    skipped: list[Rejection] = field(default_factory=list)
+    nowhere: list[str] = field(default_factory=list)  # links
     _seen: set[tuple[int, int]] = field(default_factory=set)
 
     def below(self, root: Path) -> None:
@@ -41,8 +44,9 @@ class _Walk:
                 stat = folder.stat()
                 with os.scandir(folder) as entries:
                     listed = sorted(entries, key=lambda entry: (entry.is_symlink(), _natural(entry.name)))
-            except OSError:
-                self.unreadable.append(folder)
+            except OSError as error:
+                why = finding("ingest.unreadable_folder", reason=error.strerror or str(error))
+                self.skipped.append(_rejected(folder, root, why))
                 continue
             if (stat.st_dev, stat.st_ino) in self._seen:
                 continue  # a link to where we were
@@ -59,20 +63,27 @@ class _Walk:
                 if not entry.name.startswith(".") and entry.name not in _SKIPPED:
                     inner.append(path)
             elif _is(entry, folder=False) and not (entry.is_symlink() and _inside(path, root)):
-                log_format = self._format(path)
+                log_format = self._format(path, root)
                 if log_format is not None:
                     self.found.setdefault(log_format.name, []).append(path)
                     whole = whole or getattr(log_format, "whole_folder", False)
+            elif entry.is_symlink() and not path.exists():
+                self.nowhere.append(place(path, root))
         return [] if whole else inner
 
-    def _format(self, path: Path) -> LogFormat | None:
+    def _format(self, path: Path, root: Path) -> LogFormat | None:
         suffix = path.suffix.lower()
         if suffix in _WEIGHTS:
             return None
         try:
             head = read_head(path)
+        except Unreadable as error:
+            cause = error.__cause__
+            why = finding("ingest.unreadable", reason=getattr(cause, "strerror", None) or str(cause))
+            self.skipped.append(_rejected(path, root, why))
+            return None
         except LogFormatError:
-            return None  # empty or unreadable
+            return None  # empty
         for log_format in self.formats:
             if log_format.name in _GENERIC and Path(path.name.lower().removesuffix(".gz")).suffix not in _TABLES:
                 continue
@@ -107,12 +118,13 @@ def sources_below(root: Path, formats: Sequence[LogFormat]) -> list[Source]:
         if isinstance(log_format, RunLogs):
             homes.update(own for path in paths if (own := log_format.home(path)) is not None)
     if not sources:
-        unread = f" ({counted(len(walk.unreadable), 'folder')} cannot be read)" if walk.unreadable else ""
+        unread = "".join(f"; {item.file}: {item.reason}" for item in walk.skipped[:_MOST_NAMED])
         raise LogFormatError(
             f"{root} is a folder without logs that lawfit reads{unread}; name the files in it, e.g. {root / '*.csv'}"
         )
-    said = _unread(walk.unreadable)
-    return [dataclasses.replace(source, notes=said) for source in sources] if said else sources
+    # Said once, with the first: what was passed over belongs to none of them.
+    sources[0] = dataclasses.replace(sources[0], notes=_of_links(walk.nowhere), skipped=tuple(walk.skipped))
+    return sources
 
 
 def _common(paths: Sequence[Path], root: Path) -> Path:
@@ -121,10 +133,14 @@ def _common(paths: Sequence[Path], root: Path) -> Path:
     return common if root in (common, *common.parents) else root
 
 
-def _unread(folders: Sequence[Path]) -> tuple[str, ...]:
-    if not folders:
+def _rejected(path: Path, root: Path, why: Finding) -> Rejection:
+    return Rejection(file=place(path, root), line=None, column=None, reason=str(why))
+
+
+def _of_links(nowhere: Sequence[str]) -> tuple[str, ...]:
+    if not nowhere:
         return ()
-    return (f"{counted(len(folders), 'folder')} cannot be read, first {folders[0]}: what is in there is missing",)
+    return (str(finding("ingest.links_to_nowhere", links=len(nowhere), names=list(nowhere))),)
 
 
 def _is(entry: os.DirEntry[str], *, folder: bool) -> bool:

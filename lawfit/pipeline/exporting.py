@@ -132,9 +132,10 @@ def take_back(store: Store, path: str | Path, *, dry_run: bool = False) -> Inges
         Curves of a run that is neither in the file nor in the store.
     """
     from lawfit.exchange import read_own
+    from lawfit.storage.database import persistently
 
     path = Path(path)
-    put = store.put_back(read_own(path), dry_run=dry_run)
+    put = persistently(lambda: store.put_back(read_own(path), dry_run=dry_run))
     notes = [*put.rows.notes]
     if put.differing:
         run_key, metric = put.differing[0]

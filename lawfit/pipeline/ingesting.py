@@ -13,6 +13,7 @@ from lawfit.findings import finding
 from lawfit.pipeline.exporting import is_export, require_plain, take_back
 from lawfit.records import (
     Changes,
+    Curve,
     CurveChange,
     IngestReport,
     Recipe,
@@ -104,7 +105,7 @@ def read_source(path: str | Path, options: IngestOptions, table: Table | None = 
 
 
 def store_source(store: Store, read: SourceRead) -> IngestReport:
-    """Put what was read into the store, in one transaction; curves of logs follow in one of their own.
+    """Put what was read into the store, in one transaction.
 
     Raises
     ------
@@ -126,13 +127,12 @@ def store_source(store: Store, read: SourceRead) -> IngestReport:
 
 
 def _store_runs(store: Store, found: Ingested, options: IngestOptions, file: str) -> IngestReport:
-    changes = store.put_sweeps(found.sweeps, named=found.named, dry_run=options.dry_run)
-    put = [] if options.dry_run else put_curves(store, found, changes)
+    changes = store.put_sweeps(found.sweeps, found.curves, named=found.named, dry_run=options.dry_run)
     return dataclasses.replace(
         _report(found, changes, options, file),
         diverged=found.diverged,
-        notes=(*found.notes, *changes.notes, *_curve_notes(put)),
-        curve_points=sum(len(change.new_steps) for change in put),
+        notes=(*found.notes, *changes.notes, *_curve_notes(changes.curves)),
+        curve_points=sum(len(change.new_steps) for change in changes.curves),
     )
 
 
@@ -165,15 +165,6 @@ def _report(found: Ingested, changes: Changes, options: IngestOptions, file: str
     )
 
 
-def put_curves(store: Store, found: Ingested, changes: Changes) -> list[CurveChange]:
-    put: list[CurveChange] = []
-    for recipe, sweep in zip(changes.recipes, found.sweeps, strict=True):
-        keys = {run.run_key for run in sweep.runs}
-        if curves := [curve for curve in found.curves if curve.run_key in keys]:
-            put += store.put_curves(recipe.key, curves)
-    return put
-
-
 def _curve_notes(put: Sequence[CurveChange]) -> list[str]:
     """Which stored curves were replaced by fuller logs, and which stayed though the file says otherwise."""
     said = []
@@ -202,10 +193,10 @@ def _store_curves(store: Store, table: Table, columns: CurveColumns, options: In
     found = read_curves(table, columns, {key: batch_tokens for key, (_, batch_tokens) in homes.items()})
     recipes = {homes[curve.run_key][0].name: homes[curve.run_key][0] for curve in found.curves}
     new: set[tuple[str, int]] = set()  # places (run, step): a row is new when one of its metrics is
-    put: list[CurveChange] = []
-    for recipe in recipes.values():
-        curves = [curve for curve in found.curves if homes[curve.run_key][0] == recipe]
-        put += store.put_curves(recipe.key, curves, dry_run=options.dry_run)
+    curves: dict[str, list[Curve]] = {}
+    for curve in found.curves:
+        curves.setdefault(homes[curve.run_key][0].key, []).append(curve)
+    put = store.put_curves_of(curves, dry_run=options.dry_run)
     for change in put:
         new.update((change.run_key, step) for step in change.new_steps)
     known = counted(len(found.rows), "run")
@@ -248,8 +239,6 @@ def _homes(store: Store, keys: Set[str], recipe: str | None, file: str) -> dict[
 
 def ingest(store: Store, path: str | Path, options: IngestOptions | None = None) -> IngestReport:
     """Read a table of runs, the trainer's logs, or a table of curves, and put it into the store, in one transaction.
-
-    Curves of logs follow in a transaction of their own: where that fails, the same ingest again adds what is missing.
 
     Raises
     ------

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lawfit.errors import LogFormatError, StoreError
-from lawfit.pipeline.ingesting import put_curves
 from lawfit.records import Rejection, Sweep
 
 if TYPE_CHECKING:
@@ -95,8 +94,7 @@ class Arrivals:
         table, _ = TRAINER.read_logs("logs", self._folder, self._waiting)
         try:
             found = interpret(table)
-            changes = self._store.put_sweeps([self._named(sweep) for sweep in found.sweeps])
-            put_curves(self._store, found, changes)
+            changes = self._store.put_sweeps([self._named(sweep) for sweep in found.sweeps], found.curves)
         except (LogFormatError, StoreError) as error:
             self.error = str(error)
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sqlite3
 import time
@@ -12,18 +13,27 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Final, TypeVar
 from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
 
-from lawfit.errors import StoreError
+from lawfit.errors import Disconnected, StoreError, Unavailable
+from lawfit.findings import finding
+
+log = logging.getLogger("lawfit")
+Result = TypeVar("Result")
 
 SMALLEST_FILE = 512  # bytes: one page of the smallest size that SQLite has
 WRITE = "lawfit_write"  # execution option of a connection whose transaction will write
 OUTSIDE = "lawfit_outside"  # of one that begins no transaction
 LOCK_WAIT_SECONDS = 120.0  # a table of a million runs takes some seconds, and eight processes may queue behind it
 _LOCK_STRETCH_SECONDS = 0.5
+PAUSES_SECONDS: Final = (0.2, 1.0, 3.0, 6.0)  # before each further try: a server is back some seconds after a restart
+_BUSY: Final = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")  # the last: another one halted amid its first steps
+_LOST: Final = ("08", "57P")  # classes of SQLSTATE: the connection broke, or the server ended it or is just starting
+_LATER: Final = ("53", "25006", "55P03", "40P01", "40001")  # disk or memory full, read-only, in use
 _NETWORK = (
     *("nfs", "cifs", "smb", "afs", "ceph", "lustre", "beegfs", "gpfs", "glusterfs", "9p", "davfs", "pvfs2", "orangefs"),
     *(
@@ -177,7 +187,7 @@ def _begin_writing(connection: sa.Connection, lock_wait_seconds: float) -> None:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             except sa.exc.OperationalError as error:
                 name = getattr(error.orig, "sqlite_errorname", None) or ""
-                if not name.startswith("SQLITE_BUSY") or time.monotonic() >= deadline:
+                if not name.startswith(_BUSY) or time.monotonic() >= deadline:
                     raise
             else:
                 return
@@ -206,26 +216,68 @@ def explained(location: Location) -> Iterator[None]:
     try:
         yield
     except sa.exc.StatementError as error:
-        raise StoreError(_sentence(error, location)) from error
+        raise _failure(error, location) from error
     except sqlite3.Error as error:
-        raise StoreError(_sqlite_sentence(error, location)) from error
+        raise _sqlite_failure(error, location) from error
     except Exception as error:
         if type(error).__module__.partition(".")[0] != "psycopg":  # COPY goes past SQLAlchemy to the driver
             raise
-        raise StoreError(_postgres_sentence(error, location)) from error
+        raise _postgres_failure(error, location, cut=True) from error
 
 
-def _sentence(error: sa.exc.StatementError, location: Location) -> str:
+def persistently(work: Callable[[], Result]) -> Result:
+    """What `work` gives, which is begun anew some times where the connection to the server is lost.
+
+    It is one transaction. Where the server had just committed it when its answer was lost, the second time finds all
+    of it there and changes nothing.
+
+    Raises
+    ------
+    Disconnected
+        Every time.
+    """
+    for pause in (*PAUSES_SECONDS, None):
+        try:
+            return work()
+        except Disconnected as error:
+            if pause is None:
+                raise Disconnected(finding("storage.given_up", why=error, tries=len(PAUSES_SECONDS))) from error
+            log.warning("%s", finding("storage.again", why=error, seconds=pause))
+            time.sleep(pause)
+    raise AssertionError  # the last pause is none
+
+
+def _failure(error: sa.exc.StatementError, location: Location) -> StoreError:
     cause = error.orig
     if isinstance(cause, sqlite3.Error):
-        return _sqlite_sentence(cause, location)
+        return _sqlite_failure(cause, location)
     if not isinstance(error, sa.exc.DBAPIError):  # raised before the database saw it, e.g. nan in a JSON column
-        return f"nothing was written to {location}: a value cannot be stored ({cause or error})"
-    return _postgres_sentence(cause, location)
+        return StoreError(f"nothing was written to {location}: a value cannot be stored ({cause or error})")
+    return _postgres_failure(cause, location, cut=error.connection_invalidated)
+
+
+def _sqlite_failure(error: sqlite3.Error, location: Location) -> StoreError:
+    name = getattr(error, "sqlite_errorname", "") or ""
+    later = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", *_BUSY)
+    return (Unavailable if name.startswith(later) else StoreError)(_sqlite_sentence(error, location))
+
+
+def _postgres_failure(cause: BaseException | None, location: Location, *, cut: bool) -> StoreError:
+    code = getattr(cause, "sqlstate", None) or ""
+    if code.startswith(_LOST) or (not code and type(cause).__name__ in ("OperationalError", "InterfaceError")):
+        what = {"database": str(location), "reason": _first_line(cause)}
+        cut = cut or bool(code)
+        return Disconnected(finding("storage.cut", **what) if cut else finding("storage.no_connection", **what))
+    return (Unavailable if code.startswith(_LATER) else StoreError)(_postgres_sentence(cause, location))
+
+
+def _first_line(cause: BaseException | None) -> str:
+    lines = str(cause).strip().splitlines()
+    return lines[0] if lines else type(cause).__name__
 
 
 def _postgres_sentence(cause: BaseException | None, location: Location) -> str:
-    first_line = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+    first_line = _first_line(cause)
     match getattr(cause, "sqlstate", None):
         case "53100":
             return f"the disk of {location} is full; nothing was written. Free some space and run it again"
@@ -239,10 +291,8 @@ def _postgres_sentence(cause: BaseException | None, location: Location) -> str:
             return f"{location}: {first_line}. Create it first: createdb NAME"
         case None if "NUL" in first_line:  # the driver's own, of a value: it never reached the server
             return f"{location} cannot hold a text with a NUL character in it; nothing was written"
-        case None:
-            return f"no connection to {location}: {first_line}. Is the server running, and is the URL right?"
         case code:
-            return f"{location} refused ({code}): {first_line}; nothing was written"
+            return f"{location} refused ({code or type(cause).__name__}): {first_line}; nothing was written"
 
 
 def _sqlite_sentence(error: sqlite3.Error, location: Location) -> str:
@@ -253,7 +303,7 @@ def _sqlite_sentence(error: sqlite3.Error, location: Location) -> str:
         return f"reading or writing {location} failed ({error}); is its disk full or gone? Nothing was written"
     if name.startswith("SQLITE_READONLY"):
         return f"{location} is read-only: reading works, but nothing can be written. Copy it to a writable folder"
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+    if name.startswith(_BUSY):
         return f"{location} is locked by another process; nothing was written. Run it again when the other one is done"
     if name.startswith("SQLITE_NOTADB"):
         return _not_sqlite(location)

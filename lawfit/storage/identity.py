@@ -28,6 +28,9 @@ _ENOUGH_TO_CONTRADICT: Final = 4  # runs; with fewer, a correction of most of th
 Stored = tuple[int, Recipe]  # row id and record
 
 
+_KEYS_AT_ONCE = 500  # in one query: SQLite takes 999 parameters in its older builds
+
+
 def recipe_of(row: sa.RowMapping) -> Recipe:
     """The record of one row of `recipes`."""
     return Recipe(**{name: row[name] for name in RECIPE_FIELDS})
@@ -43,7 +46,8 @@ def home(connection: sa.Connection, sweep: Sweep, *, named: bool) -> tuple[Recip
     """
     wanted = sweep.recipe
     known: list[Stored] = [(row["id"], recipe_of(row)) for row in connection.execute(sa.select(recipes)).mappings()]
-    alike = [stored for stored in known if _content(stored[1]) == _content(wanted)]
+    content = _content(wanted)
+    alike = [stored for stored in known if _content(stored[1]) == content]
     if sweep.exact and alike and not named:
         row_id, recipe = next((stored for stored in alike if stored[1].name == wanted.name), alike[0])
         return recipe, row_id, ""
@@ -90,7 +94,7 @@ def _under_a_new_name(
 ) -> tuple[Recipe, int | None, str]:
     name = sweep.recipe.name
     if not named:
-        for row_id, recipe in alike:
+        for row_id, recipe in _sharing(connection, alike, sweep.runs):
             if _overlap(connection, row_id, sweep.runs).repeats:
                 return recipe, row_id, f"taken as the same sweep as recipe '{recipe.name}', whose runs it repeats"
     note = ""
@@ -101,6 +105,15 @@ def _under_a_new_name(
             "are not pooled"
         )
     return _apart(sweep.recipe, alike), None, note
+
+
+def _sharing(connection: sa.Connection, alike: Sequence[Stored], given: Sequence[Run]) -> Sequence[Stored]:
+    """Those of the recipes that have a run of these keys, or all where one query cannot ask for so many."""
+    if len(given) > _KEYS_AT_ONCE:
+        return alike
+    query = sa.select(runs.c.recipe_id).where(runs.c.run_key.in_([run.run_key for run in given])).distinct()
+    homes = set(connection.execute(query).scalars())
+    return [stored for stored in alike if stored[0] in homes]
 
 
 @dataclass(frozen=True)

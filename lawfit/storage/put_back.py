@@ -83,7 +83,13 @@ class _Writing:
         recipes_met = tuple(home.recipe for home in self._homes.values())
         notes = (*self._notes, *update_notes(self._changed))
         return PutBack(
-            rows=Changes(**self._counts, recipes=recipes_met, notes=notes),
+            rows=Changes(
+                inserted=self._counts["inserted"],
+                updated=self._counts["updated"],
+                unchanged=self._counts["unchanged"],
+                recipes=recipes_met,
+                notes=notes,
+            ),
             diverged=self._diverged,
             points=self._points,
             new_points=self._new_points,

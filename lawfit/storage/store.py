@@ -5,10 +5,11 @@ Each method is one transaction and takes and gives records. Nothing here compute
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import fnmatch
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -50,10 +51,12 @@ from lawfit.storage.database import (
     OUTSIDE,
     WRITE,
     Location,
+    Result,
     check_file,
     create_engine,
     explained,
     network_file_system,
+    persistently,
     use_wal,
 )
 from lawfit.storage.identity import recipe_of
@@ -172,6 +175,15 @@ class Store:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_INGEST_LOCK)))
             yield connection
 
+    def _take(self, write: Callable[[sa.Connection], Result], *, dry_run: bool) -> Result:
+        """`write` in one transaction, which is begun anew where the connection to the server is lost."""
+
+        def once() -> Result:
+            with self.reading() if dry_run else self._ingesting() as connection:
+                return write(connection)
+
+        return persistently(once)
+
     # Recipes and runs
 
     def recipes(self) -> list[RecipeSummary]:
@@ -236,13 +248,16 @@ class Store:
         said = {"database": str(self.location), "recipe": name, "close": close, "names": _listed(names)}
         raise NoRecipe(finding("store.no_recipe", **said))
 
-    def put_sweeps(self, sweeps: Sequence[Sweep], *, named: bool = False, dry_run: bool = False) -> Changes:
-        """Insert and update the runs of one file, in one transaction.
+    def put_sweeps(
+        self, sweeps: Sequence[Sweep], curves: Sequence[Curve] = (), *, named: bool = False, dry_run: bool = False
+    ) -> Changes:
+        """Insert and update the runs of one file with their curves, in one transaction.
 
         A run is known by its recipe and key. A stored run that is not given stays; an exclusion stays.
 
         Parameters
         ----------
+        curves : of runs of these sweeps, as of `put_curves`; left out on a dry run, as are those of other runs
         named : a person chose the recipe names; a name that holds another recipe is then an error, else the
             runs go to a new name and a note says so
         dry_run : find out what would happen, write nothing
@@ -252,11 +267,16 @@ class Store:
         RecipeConflict
             `named`, and the store has another recipe under that name.
         """
-        if dry_run:
-            with self.reading() as connection:
-                return write_sweeps(connection, sweeps, named=named, dry_run=True)
-        with self._ingesting() as connection:
-            return write_sweeps(connection, sweeps, named=named, dry_run=False)
+
+        def write(connection: sa.Connection) -> Changes:
+            changes = write_sweeps(connection, sweeps, named=named, dry_run=dry_run)
+            put: list[CurveChange] = []
+            for recipe, sweep in zip(changes.recipes, () if dry_run or not curves else sweeps, strict=False):
+                keys = {run.run_key for run in sweep.runs}
+                put += self._write_curves(connection, recipe.key, [c for c in curves if c.run_key in keys])
+            return dataclasses.replace(changes, curves=tuple(put))
+
+        return self._take(write, dry_run=dry_run)
 
     def put_runs(self, recipe: Recipe, runs: Iterable[Run]) -> tuple[int, int, int]:
         """Inserted, updated, unchanged: `put_sweeps` for one recipe under a chosen name."""
@@ -507,10 +527,24 @@ class Store:
         NoRun
             A run is not in the store; then nothing is written.
         """
-        with self.reading() if dry_run else self._ingesting() as connection:
-            home = connection.execute(sa.select(_recipe_id(recipe_key))).scalar()
-            homes = [] if home is None else moves.family(connection, home)
-            return write_curves(connection, homes, curves, dry_run=dry_run)
+        return self.put_curves_of({recipe_key: list(curves)}, dry_run=dry_run)
+
+    def put_curves_of(self, curves: Mapping[str, Sequence[Curve]], *, dry_run: bool = False) -> list[CurveChange]:
+        """`put_curves` for runs of several recipes, by their keys, in one transaction."""
+
+        def write(connection: sa.Connection) -> list[CurveChange]:
+            of_each = (self._write_curves(connection, key, some, dry_run=dry_run) for key, some in curves.items())
+            return [change for changes in of_each for change in changes]
+
+        return self._take(write, dry_run=dry_run)
+
+    @staticmethod
+    def _write_curves(
+        connection: sa.Connection, recipe_key: str, curves: Iterable[Curve], *, dry_run: bool = False
+    ) -> list[CurveChange]:
+        home = connection.execute(sa.select(_recipe_id(recipe_key))).scalar()
+        homes = [] if home is None else moves.family(connection, home)
+        return write_curves(connection, homes, curves, dry_run=dry_run)
 
     def curve(self, recipe_key: str, run_key: str, metric: str) -> tuple[curve_chunks.Steps, curve_chunks.Numbers]:
         """Steps and numbers of a run's metric, as they were given; empty when there is none."""
@@ -564,8 +598,7 @@ class Store:
 
     def put_targets(self, sweeps: Sequence[TargetSweep], *, named: bool = False, dry_run: bool = False) -> Changes:
         """Insert and update steps to a target, in one transaction; arguments and errors as of `put_sweeps`."""
-        with self.reading() if dry_run else self._ingesting() as connection:
-            return write_targets(connection, sweeps, named=named, dry_run=dry_run)
+        return self._take(lambda c: write_targets(c, sweeps, named=named, dry_run=dry_run), dry_run=dry_run)
 
     def targets(self, recipe_key: str) -> list[StepsToTarget]:
         """Steps to a target of one recipe, by size, target, batch and key; empty when it has none."""
@@ -576,8 +609,7 @@ class Store:
 
     def put_losses(self, sweeps: Sequence[LossSweep], *, named: bool = False, dry_run: bool = False) -> Changes:
         """Insert and update losses of sizes, in one transaction; arguments and errors as of `put_sweeps`."""
-        with self.reading() if dry_run else self._ingesting() as connection:
-            return write_losses(connection, sweeps, named=named, dry_run=dry_run)
+        return self._take(lambda c: write_losses(c, sweeps, named=named, dry_run=dry_run), dry_run=dry_run)
 
     def losses(self, recipe_key: str) -> list[SizedLoss]:
         """Losses of sizes of one recipe, by size, tokens and key; empty when it has none."""

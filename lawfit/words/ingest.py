@@ -219,6 +219,12 @@ WORDS: Final[Mapping[str, Sentence]] = {
     # settings and seeds
     "settings_or_seeds": _settings,
     "only": "only rows with {column} {level} are read; {left_out:count row} left out, as you said",
+    "line_in_writing": "the line has no end, and a process has the file open to write: half may be missing; it is "
+    "taken once it is whole",
+    "no_line_end": "the last line has no line end: if the file is in writing, its last cell may be cut off",
+    "unreadable": "cannot be read: {reason}",
+    "unreadable_folder": "this folder cannot be read, and what is in it is missing: {reason}",
+    "links_to_nowhere": "{links:count link} passed over, with nothing at the other end: {names}",
     "losses_alone": "no learning rate was logged, so these rows are evidence for laws of the loss alone: there will be "
     "no law of the learning rate or the batch (--map COLUMN=lr, or --set lr=RATE, if there was one)",
     "partly_said": lambda of: say(

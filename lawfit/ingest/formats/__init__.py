@@ -27,13 +27,13 @@ from lawfit.ingest.formats.trainer_state import TRAINER_STATE
 from lawfit.ingest.formats.wandb import WANDB
 from lawfit.ingest.run_log import RunLogs, joined, tables_of
 from lawfit.ingest.source import Source, read_head, require_text
-from lawfit.ingest.table import FolderFormat, LogFormat, Table
+from lawfit.ingest.table import FolderFormat, LogFormat, Table, as_text
 from lawfit.ingest.tree import sources_below
 
 # The first that recognises a file reads it: those that know their content come before those that go by the name.
 FORMATS: Final[tuple[LogFormat, ...]] = (
     *(WANDB, TRAINER_STATE, MLFLOW, MLFLOW_FILES, OPTUNA, TRACKIO, NEPTUNE, STEP_TABLE, TENSORBOARD, OPTUNA_JOURNAL),
-    *(PARQUET, EXCEL, TRAINER, STEP_LINES, JSONL, TEXT_LOG, TSV, CSV),
+    *(PARQUET, EXCEL, TRAINER, STEP_LINES, TEXT_LOG, JSONL, TSV, CSV),  # a text log may begin with a brace, too
     UNVERIFIED,  # TensorBoard again, by its name only
 )
 
@@ -83,9 +83,20 @@ def read_source_tables(source: Source) -> list[Table]:
         tables: list[Table] = log_format.read_files(source.paths, source.root)
     else:
         tables = [log_format.read(source.paths[0])]
-    if source.notes:
-        tables[0] = dataclasses.replace(tables[0], notes=(*source.notes, *tables[0].notes))
-    return tables
+    tables[0] = dataclasses.replace(
+        tables[0],
+        notes=(*source.notes, *tables[0].notes),
+        rejections=(*source.skipped, *tables[0].rejections),
+    )
+    return [_named(table) for table in tables]
+
+
+def _named(table: Table) -> Table:
+    """Under a name that can be stored and shown."""
+    if table.name.isascii():
+        return table
+    rejections = [dataclasses.replace(item, file=as_text(item.file)) for item in table.rejections]
+    return dataclasses.replace(table, name=as_text(table.name), rejections=tuple(rejections))
 
 
 def read_table(path: str | Path, format_name: str | None = None) -> Table:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from lawfit.errors import LogFormatError
+from lawfit.findings import finding
 from lawfit.ingest.numbers import is_number
 from lawfit.ingest.source import TextLines, read_head, require_text
 from lawfit.ingest.table import Row, Table, require_distinct
@@ -39,7 +40,7 @@ class Delimited:
 
     def read(self, path: Path) -> Table:
         require_text(path, read_head(path))
-        lines = TextLines(path)
+        lines = TextLines(path, cuttable=True)
         titles, header_line, header = _header(lines, self.delimiters, path)
         delimiter = max(self.delimiters, key=header.count)
         columns = _columns(header, header_line, delimiter, path)
@@ -59,9 +60,14 @@ class Delimited:
                     rows.append((line, tuple([known.setdefault(cell, cell) for cell in cells])))
                 else:
                     rows.append((line, tuple([known.get(cell, cell) for cell in cells])))
+        if lines.cut is not None:
+            reason = str(finding("ingest.line_in_writing"))
+            lines.rejections.append(Rejection(file=path.name, line=lines.cut, column=None, reason=reason))
         if not rows and not lines.rejections:
             raise LogFormatError(f"{path} has a header and no rows")
         notes = lines.notes()
+        if not lines.ended and lines.cut is None:
+            notes.append(str(finding("ingest.no_line_end")))
         if delimiter != self.delimiters[0]:
             notes.append(f"cells are separated by '{delimiter}'")
         notes += said_of_titles(titles, blank)

@@ -76,7 +76,7 @@ def _files(folder: Path) -> Iterator[tuple[Path, str]]:
 
 def _log(run: LoggedRun, metric: str, path: Path, name: str) -> None:
     """The points of a file of `timestamp value step` lines."""
-    for number, line, last in whole_lines(path):
+    for number, line, last in whole_lines(path, cuttable=True):
         cells = line.split()
         try:
             value, step = float(cells[1]), int(cells[2]) if len(cells) > 2 else number - 1

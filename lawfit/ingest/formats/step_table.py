@@ -96,7 +96,7 @@ def _is_one_run(rows: Iterable[Mapping[Any, Any]]) -> bool:
 def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
     """Rows by column; a last row that is too short is in writing."""
     header: list[str] = []
-    for number, text, last in whole_lines(path):
+    for number, text, last in whole_lines(path, cuttable=True):
         try:
             cells = next(csv.reader([text], strict=True), [])
         except csv.Error as error:

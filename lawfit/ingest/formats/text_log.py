@@ -41,7 +41,7 @@ class TextLog(RunLogs):
         name = path.stem or path.name
         settings, notes = beside(path.parent, (f"{name}.json", f"{name}.yaml"))
         run = LoggedRun(file=place(path, root), name=name, config=settings, notes=notes)
-        lines = TextLines(path)
+        lines = TextLines(path, cuttable=True)
         for _, line in lines:
             text = _COLOURS.sub("", line)
             if reader is None:

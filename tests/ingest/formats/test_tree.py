@@ -69,7 +69,9 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
     (tmp_path / "runs" / "again.jsonl").symlink_to(tmp_path / "runs" / "a.jsonl")
     (tmp_path / "runs" / "nowhere.jsonl").symlink_to(tmp_path / "gone")
     (tmp_path / "runs" / "self.jsonl").symlink_to(tmp_path / "runs" / "self.jsonl")
-    assert sorted(rows(one_table(tmp_path / "runs"))) == ["a", "b"]
+    table = one_table(tmp_path / "runs")
+    assert sorted(rows(table)) == ["a", "b"]
+    assert "2 links passed over, with nothing at the other end: nowhere.jsonl, self.jsonl" in table.notes
 
 
 def test_names_of_any_kind(tmp_path: Path) -> None:
@@ -99,8 +101,10 @@ def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(os, "scandir", scandir)
     (table,) = tables(tmp_path)
     assert len(table.rows) == 1
-    assert any("1 folder cannot be read" in note and "secret" in note for note in table.notes)
-    with pytest.raises(LogFormatError, match="1 folder cannot be read"):
+    assert [(item.file, item.reason) for item in table.rejections] == [
+        ("secret", "this folder cannot be read, and what is in it is missing: Permission denied")
+    ]
+    with pytest.raises(LogFormatError, match="this folder cannot be read"):
         tables(tmp_path / "secret")
 
 
