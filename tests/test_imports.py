@@ -86,6 +86,7 @@ EXCEPTIONS = {
     "lawfit/cli/conventions.py": {"laws"},  # the same
     "lawfit/cli/corpus.py": {"corpus"},  # makes corpora, lazily
     "lawfit/cli/ingest.py": {"ingest"},  # the options of an ingest
+    "lawfit/cli/watch.py": {"ingest", "launch"},  # answers to questions, and the signals that end a launch
     "lawfit/cli/questions.py": {"ingest"},  # the same, as answers to questions
     "lawfit/cli/launch.py": {"launch"},  # the options of a launch
     "lawfit/cli/simulate.py": {"numpy"},  # makes the random generator

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lawfit.cli.main import ExitCode
-from lawfit.cli.options import DatabaseOption, JsonOption, open_store, whole_quantity
+from lawfit.cli.options import DatabaseOption, JsonOption, open_store, quantity, whole_quantity
 from lawfit.cli.output import heading, note, pairs, plain, print_error, print_json, progress, show, table
 from lawfit.errors import Doubted, LawfitError, NoRun
 from lawfit.units import PARAMS_CONVENTIONS, counted
@@ -134,6 +134,13 @@ def ingest(
             show_default=False,
         ),
     ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on looking, and store what is new or has grown; Ctrl-C ends it.")
+    ] = False,
+    interval: Annotated[
+        float,
+        typer.Option(parser=quantity, metavar="SECONDS", help="Time between two looks of --watch."),
+    ] = 10.0,
     yes: Annotated[bool, typer.Option("--yes", help="Take the safe answer to each question that has one.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and store nothing.")] = False,
     as_json: JsonOption = False,
@@ -145,9 +152,11 @@ def ingest(
     recipe: runs of different recipes are never pooled. Rows that cannot be used are listed with line, column and
     reason, the rest is stored. What a file leaves open is asked at once, and nothing of it is stored before it is
     answered: by the flags that each question names, on a terminal, or in a file (--mapping). Exit code 3: some rows
-    (or files) were rejected, or questions are open.
+    (or files) were rejected, or questions are open. With --watch, runs are stored as they come, a line for each
+    change; what has a question waits for its answer in the mapping file.
     """
     from lawfit.cli.questions import Doubts
+    from lawfit.cli.watch import follow
     from lawfit.ingest.options import IngestOptions, read_mapping
     from lawfit.ingest.source import Source, without_password
     from lawfit.pipeline.ingesting import find_tables, store_source
@@ -184,6 +193,9 @@ def ingest(
             options = read_mapping(mapping_file, options)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    if watch:
+        follow(open_store(ctx, database, create=True), files, options, mapping_file, interval, as_json=as_json)
+        return
     # A database that is not there yet is made once there is something to put into it, and not by a bad file.
     store, made = open_store(ctx, database, create=True, dry_run=True), dry_run
     doubts = Doubts(mapping_file, as_json=as_json)
@@ -237,18 +249,10 @@ def ingest(
 
 
 def _read(path: str | Source, table: Table, quiet: bool, options: IngestOptions) -> SourceRead:
-    from lawfit.pipeline.ingesting import read_source
+    from lawfit.pipeline.ingesting import label_of, read_source
 
     with progress(f"reading {Path(str(path)).name}", quiet=quiet):
-        return read_source(_label(path, table), options, table)
-
-
-def _label(path: str | Source, table: Table) -> str:
-    """How the report calls a table: as its file, and as its project where that has another name."""
-    from lawfit.ingest.source import without_password
-
-    name = without_password(str(path))
-    return name if Path(name).name == table.name else f"{name} ({table.name})"
+        return read_source(label_of(path, table), options, table)
 
 
 def _assignments(words: Sequence[str], option: str, example: str) -> dict[str, str]:

@@ -23,7 +23,7 @@ from lawfit.ingest.numbers import is_number
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.points import last_of_each
 from lawfit.ingest.questions import doubted, with_safe_answers
-from lawfit.ingest.rows import SPLIT, Reading, RowError, RowReader
+from lawfit.ingest.rows import SPLIT, Reading, RowError, RowReader, unfinished
 from lawfit.ingest.settings import setting_questions
 from lawfit.ingest.stated import place_of
 from lawfit.ingest.table import Table
@@ -83,6 +83,8 @@ def interpret(table: Table, options: IngestOptions | None = None, *, whole_steps
         if first.file != table.name:
             raise LogFormatError(f"{table.name}: no run can be taken; {first.file}, line {first.line}: {first.reason}")
         raise LogFormatError(f"{table.name}: no row can be read; line {first.line}: {first.reason}")
+    if (waiting := unfinished(table)) is not None:
+        return _nothing_yet(table, waiting, options)
     table, notes = _only(table, options)
     found, options = _settled(table, options, doubting=whole_steps and not table.exact)
     table, columns = found.table, found.columns
@@ -143,6 +145,20 @@ def _settled(table: Table, options: IngestOptions, *, doubting: bool) -> tuple[R
         if answered is None or answered == options:
             raise doubted(table.name, questions)
         options = answered
+
+
+def _nothing_yet(table: Table, waiting: Sequence[Rejection], options: IngestOptions) -> Ingested:
+    """Of a table in which no run has ended: there is nothing to recognise columns by, and nothing to ask."""
+    return Ingested(
+        file=table.name,
+        format=table.format,
+        rows=len(table.rows) + len(table.rejections),
+        sweeps=(),
+        rejections=(*table.rejections, *waiting),
+        columns={},
+        notes=table.notes,
+        named=options.recipe is not None,
+    )
 
 
 def _only(table: Table, options: IngestOptions) -> tuple[Table, list[Found]]:

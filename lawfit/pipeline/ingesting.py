@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lawfit.errors import LogFormatError
 from lawfit.findings import finding
-from lawfit.pipeline.exporting import is_export, require_plain, take_back
+from lawfit.pipeline.exporting import EXPORT, SUFFIXES, is_export, require_plain, take_back
 from lawfit.records import (
     Changes,
     CurveChange,
@@ -21,6 +21,7 @@ from lawfit.units import counted
 
 if TYPE_CHECKING:
     from lawfit.ingest import Ingested
+    from lawfit.ingest.changes import Kept
     from lawfit.ingest.curves import CurveColumns
     from lawfit.ingest.options import IngestOptions
     from lawfit.ingest.source import Source
@@ -58,15 +59,58 @@ def find_tables(path: str | Path | Source, options: IngestOptions) -> list[Sourc
     LogFormatError
         There is nothing that lawfit reads.
     """
-    from lawfit.ingest.formats import find_sources, read_source_tables
     from lawfit.ingest.source import Source
+
+    if isinstance(path, Source):
+        return tables_of(path)
+    sources = sources_at(path, options)
+    return sources if len(sources) > 1 or sources[0].format == EXPORT else tables_of(sources[0])
+
+
+def sources_at(path: str | Path, options: IngestOptions, kept: Kept | None = None) -> list[Source]:
+    """What there is at a place, files that `export` wrote among it.
+
+    Raises
+    ------
+    LogFormatError
+        There is nothing that lawfit reads.
+    """
+    from lawfit.ingest.formats import find_sources
+    from lawfit.ingest.source import Source
+
+    if is_export(path):
+        return [Source(format=EXPORT, root=Path(path).parent, paths=(Path(path),))]
+    found: list[Source] = []
+    for source in find_sources(path, options.format, kept):
+        own = [each for each in source.paths if each.suffix.lower() in SUFFIXES and is_export(each)]
+        others = tuple(each for each in source.paths if each not in own)
+        found += [Source(format=EXPORT, root=source.root, paths=(each,)) for each in own]
+        found += [dataclasses.replace(source, paths=others)] if others or not own else []
+    return found
+
+
+def tables_of(source: Source, kept: Kept | None = None) -> list[Table]:
+    """What a source holds. A file of our own is read while it is stored: it may be larger than memory.
+
+    Raises
+    ------
+    LogFormatError
+        It cannot be read.
+    """
+    from lawfit.ingest.formats import read_source_tables
     from lawfit.ingest.table import Table
 
-    one = path.paths[0] if isinstance(path, Source) and len(path.paths) == 1 else path
-    if not isinstance(one, Source) and is_export(one):  # read while it is stored: it may be larger than memory
-        return [Table(name=Path(one).name, format="lawfit export", columns=(), rows=())]
-    sources = [path] if isinstance(path, Source) else find_sources(path, options.format)
-    return sources if len(sources) > 1 else read_source_tables(sources[0])
+    if source.format == EXPORT:
+        return [Table(name=source.paths[0].name, format=EXPORT, columns=(), rows=())]
+    return read_source_tables(source, kept)
+
+
+def label_of(path: str | Path | Source, table: Table) -> str:
+    """How a report calls a table: as its file, and as its project where that has another name."""
+    from lawfit.ingest.source import without_password
+
+    name = without_password(str(path))
+    return name if Path(name).name == table.name else f"{name} ({table.name})"
 
 
 def read_source(path: str | Path, options: IngestOptions, table: Table | None = None) -> SourceRead:

@@ -124,6 +124,35 @@ def _loss_is(data: Mapping[str, Any]) -> str:
     return f"the loss is '{data['column']}'; {others}"
 
 
+def _watched(data: Mapping[str, Any]) -> str:
+    many = {"runs": "run", "curves": "point", "targets": "row", "losses": "row"}[data["of"]]
+    said = [say(f"{{inserted:count {many}}} new", data)] if data["inserted"] else []
+    said += [say(f"{{updated:count {many}}} changed", data)] if data["updated"] else []
+    said += [say("{points:,} points of curves", data)] if data["points"] and data["of"] == "runs" else []
+    if not said:
+        return say("{file}: {rows:count row}, nothing new", data)
+    of = f" of {', '.join(data['recipes'])}" if data["recipes"] else ""
+    runs = "; ".join(
+        f"'{run['name']}' "
+        + ("diverged" if run["loss"] is None else f"{run['loss']:.4g}")
+        + (f" at step {run['steps']:,}" if run["steps"] is not None else "")
+        for run in data["runs"]
+    )
+    return f"{data['file']}: {', '.join(said)}{of}" + (f" ({runs})" if runs else "")
+
+
+def _watched_rejection(data: Mapping[str, Any]) -> str:
+    line = f", line {data['line']}" if data["line"] not in (None, 1) else ""  # logs of runs have no lines
+    column = f"'{data['column']}': " if data["column"] not in (None, "status") else ""
+    return f"{data['file']}{line}: {column}{data['reason']}"
+
+
+def _watched_all(data: Mapping[str, Any]) -> str:
+    said = say("{seconds:time} of watching: {inserted:,} new, {updated:,} changed, {points:,} points of curves", data)
+    waiting = data["waiting"]
+    return said + (say("; {waiting:count file} could not be read", {"waiting": len(waiting)}) if waiting else "")
+
+
 WORDS: Final[Mapping[str, Sentence]] = {
     "asked": _asked,
     "doubted": _doubted,
@@ -216,6 +245,14 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "odd_batch": "'{column}' would be steps of {low:.6g} to {high:.6g} tokens, which hardly anybody trains with",
     "training_loss": "the loss is '{column}', on training data: a file without validation data says it no better",
     "rising_loss": "'{column}' rises with {by} throughout, and a loss falls: is it a score, of which higher is better?",
+    # along a watch
+    "watched": _watched,
+    "watched_note": "{note}",
+    "watched_rejection": _watched_rejection,
+    "watched_rejections": "{file}: {more:count row} more cannot be used",
+    "watched_waits": "{why}",
+    "watch_nowhere": "{place}: there is no such file or folder to watch",
+    "watched_all": _watched_all,
     # settings and seeds
     "settings_or_seeds": _settings,
     "only": "only rows with {column} {level} are read; {left_out:count row} left out, as you said",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from lawfit.errors import LogFormatError
+from lawfit.ingest.changes import Kept, Stamp
 from lawfit.ingest.database import DatabaseLogs, is_uri, open_postgres
 from lawfit.ingest.formats.delimited import CSV, TSV
 from lawfit.ingest.formats.excel import EXCEL
@@ -38,8 +40,12 @@ FORMATS: Final[tuple[LogFormat, ...]] = (
 )
 
 
-def find_sources(path: str | Path, format_name: str | None = None) -> list[Source]:
+def find_sources(path: str | Path, format_name: str | None = None, kept: Kept | None = None) -> list[Source]:
     """What is to be read at a place: a file, the logs in a folder and below it, or a database by its URI.
+
+    Parameters
+    ----------
+    kept : what is known of files that were looked at before
 
     Raises
     ------
@@ -58,7 +64,7 @@ def find_sources(path: str | Path, format_name: str | None = None) -> list[Sourc
         for found in formats:  # one that takes folders as a whole, and knows this one
             if isinstance(found, FolderFormat) and found.sniff_folder(path):
                 return [Source(format=found.name, root=path, paths=(path,))]
-        return sources_below(path, formats)
+        return sources_below(path, formats, kept or Kept())
     head = read_head(path)
     if format_name is None:
         format_name = next((log_format.name for log_format in FORMATS if log_format.sniff(path, head)), None)
@@ -68,8 +74,12 @@ def find_sources(path: str | Path, format_name: str | None = None) -> list[Sourc
     return [Source(format=format_name, root=path.parent, paths=(path,))]
 
 
-def read_source_tables(source: Source) -> list[Table]:
+def read_source_tables(source: Source, kept: Kept | None = None) -> list[Table]:
     """The tables of a source: one for a table of runs, one per project for the logs of a tracker.
+
+    Parameters
+    ----------
+    kept : logs of runs that were read before, which are not read again unless they have changed
 
     Raises
     ------
@@ -78,14 +88,39 @@ def read_source_tables(source: Source) -> list[Table]:
     """
     if source.uri:
         return _read_uri(source)
-    log_format = next(log_format for log_format in FORMATS if log_format.name == source.format)
-    if hasattr(log_format, "read_files") and (source.tree or isinstance(log_format, RunLogs)):
-        tables: list[Table] = log_format.read_files(source.paths, source.root)
+    log_format = _named(source.format)
+    assert log_format is not None
+    tables: list[Table]
+    if isinstance(log_format, RunLogs):
+        tables = log_format.read_files(source.paths, source.root, kept)
+    elif hasattr(log_format, "read_files") and source.tree:
+        tables = log_format.read_files(source.paths, source.root)
     else:
         tables = [log_format.read(source.paths[0])]
     if source.notes:
         tables[0] = dataclasses.replace(tables[0], notes=(*source.notes, *tables[0].notes))
     return tables
+
+
+def stamps_of(source: Source, kept: Kept) -> dict[Path, Stamp]:
+    """The files of a source as they are now."""
+    log_format = _named(source.format)
+    parts = log_format.parts if isinstance(log_format, RunLogs) else lambda _: ()
+    return {path: kept.stamp(path, parts(path)) for path in source.paths}
+
+
+def readable_part(source: Source, changed: Mapping[Path, Stamp]) -> Source:
+    """What is to be read of a source of which some files have changed.
+
+    Logs of runs belong together, and end where they end. Of tables, those in which nobody is writing a row.
+    """
+    if isinstance(_named(source.format), RunLogs) or source.uri:
+        return source
+    return dataclasses.replace(source, paths=tuple(path for path, (own, *_) in changed.items() if own and own[-1]))
+
+
+def _named(name: str) -> LogFormat | None:
+    return next((log_format for log_format in FORMATS if log_format.name == name), None)
 
 
 def read_table(path: str | Path, format_name: str | None = None) -> Table:
