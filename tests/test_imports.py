@@ -46,7 +46,9 @@ ROOMS = {
     "kinds": _room(*GROUND, "laws", "estimate", third_party={"numpy"}),
     "advise": _room(*GROUND, "laws", "estimate", "kinds", third_party=ANALYSIS),
     "plan": _room(*GROUND, "laws", "estimate", "kinds", "advise", third_party=ANALYSIS),
-    "ingest": _room(*GROUND, "proxy", third_party={"numpy", "pandas", "pyarrow", "openpyxl", "yaml", "sqlalchemy"}),
+    "ingest": _room(
+        *GROUND, "proxy", third_party={"numpy", "pandas", "pyarrow", "openpyxl", "yaml", "sqlalchemy", "wandb"}
+    ),
     "storage": _room(*GROUND, third_party={"numpy", "pandas", "sqlalchemy", "alembic"}),
     "exchange": _room(*GROUND, third_party={"numpy", "pyarrow"}),  # files of our own
     "corpus": _room(*GROUND, third_party={"numpy", "tokenizers"}),

@@ -51,7 +51,7 @@ def ingest(
             metavar="FILE...",
             help="CSV, TSV, JSON lines or Parquet, one row per run; logs of trackers and trainers (W&B, MLflow, "
             "TensorBoard, Trainer, Lightning, Trackio, Optuna, text); a folder with any of them in it or below; "
-            "postgresql://...; tables of curves (run_id, step, train_loss, ...).",
+            "postgresql://...; wandb://ENTITY/PROJECT; tables of curves (run_id, step, train_loss, ...).",
         ),
     ],
     mapping: Annotated[
@@ -210,7 +210,7 @@ def ingest(
             name = Path(str(path)).name
             if found is None:  # a folder or a database may hold many
                 with progress(f"reading {name}", quiet=as_json):
-                    several = find_tables(path, options)
+                    several = find_tables(path, options, store)
                 parts = [(each, None) if isinstance(each, Source) else (path, each) for each in several]
                 waiting[:0] = [(part, table, True) for part, table in parts]
                 known += len(parts) - 1

@@ -31,12 +31,12 @@ def follow(
     LogFormatError
         A place is not there at the start.
     """
-    from lawfit.ingest.database import is_uri
+    from lawfit.ingest.formats import is_address
     from lawfit.launch.interrupt import stop_on_signal
     from lawfit.pipeline.watching import Watch
 
     for place in places:
-        if not is_uri(place) and not Path(place).exists():
+        if not is_address(place) and not Path(place).exists():
             raise LogFormatError(finding("ingest.watch_nowhere", place=place))
     begun = time.monotonic()
     watch = Watch(store, places, options, interval)

@@ -8,10 +8,10 @@ import re
 import time
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final
 
@@ -38,6 +38,7 @@ class Source:
     uri: str = ""
     tree: bool = False  # found in a folder, not named as a file
     notes: tuple[str, ...] = ()  # about how it was found
+    known: Mapping[str, int] = field(default_factory=dict)  # runs of a server that are stored, and their last step
 
     @property
     def name(self) -> str:

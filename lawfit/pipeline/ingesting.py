@@ -51,8 +51,10 @@ class SourceRead:
         return self.targets is not None and bool(self.targets.sweeps)
 
 
-def find_tables(path: str | Path | Source, options: IngestOptions) -> list[Source] | list[Table]:
+def find_tables(path: str | Path | Source, options: IngestOptions, store: Store) -> list[Source] | list[Table]:
     """What there is at a place: sources, where they are several, each to be asked again; otherwise its tables.
+
+    Of a server, what the store does not have.
 
     Raises
     ------
@@ -62,9 +64,9 @@ def find_tables(path: str | Path | Source, options: IngestOptions) -> list[Sourc
     from lawfit.ingest.source import Source
 
     if isinstance(path, Source):
-        return tables_of(path)
+        return tables_of(path, store)
     sources = sources_at(path, options)
-    return sources if len(sources) > 1 or sources[0].format == EXPORT else tables_of(sources[0])
+    return sources if len(sources) > 1 or sources[0].format == EXPORT else tables_of(sources[0], store)
 
 
 def sources_at(path: str | Path, options: IngestOptions, kept: Kept | None = None) -> list[Source]:
@@ -89,19 +91,26 @@ def sources_at(path: str | Path, options: IngestOptions, kept: Kept | None = Non
     return found
 
 
-def tables_of(source: Source, kept: Kept | None = None) -> list[Table]:
+def tables_of(source: Source, store: Store, kept: Kept | None = None) -> list[Table]:
     """What a source holds. A file of our own is read while it is stored: it may be larger than memory.
+
+    Of a server, runs that are stored as far as it has them are left out.
 
     Raises
     ------
     LogFormatError
         It cannot be read.
     """
+    from lawfit.ingest import wandb_online
     from lawfit.ingest.formats import read_source_tables
     from lawfit.ingest.table import Table
 
     if source.format == EXPORT:
         return [Table(name=source.paths[0].name, format=EXPORT, columns=(), rows=())]
+    if source.format == wandb_online.FORMAT:
+        stored = (run for summary in store.recipes() for run in store.runs(summary.recipe.key))
+        steps = {run.run_key: wandb_online.known_step(run.extra, source.uri) for run in stored}
+        source = dataclasses.replace(source, known={key: step for key, step in steps.items() if step is not None})
     return read_source_tables(source, kept)
 
 

@@ -92,7 +92,7 @@ class Watch:
             return
         again = False
         try:
-            tables = tables_of(part, self._kept)
+            tables = tables_of(part, self._store, self._kept)
         except Exception as error:  # noqa: BLE001 - a file that breaks its reader is told, and the watch goes on
             yield from self._waits(name, error)
         else:

@@ -245,6 +245,13 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "odd_batch": "'{column}' would be steps of {low:.6g} to {high:.6g} tokens, which hardly anybody trains with",
     "training_loss": "the loss is '{column}', on training data: a file without validation data says it no better",
     "rising_loss": "'{column}' rises with {by} throughout, and a loss falls: is it a score, of which higher is better?",
+    # of a server
+    "wandb_uri": "{uri}: a project on W&B's server is named wandb://ENTITY/PROJECT",
+    "wandb_missing": "wandb://: runs on W&B's server need wandb; install it with pip install 'lawfit[wandb]'",
+    "wandb_no_key": "wandb://: there is no key for {host}; say wandb login once, or set WANDB_API_KEY",
+    "wandb_refused": "W&B's server refuses: {why}",
+    "wandb_no_answer": "{uri}: W&B's server gave no answer: {why}",
+    "wandb_empty": "{uri} holds no run",
     # along a watch
     "watched": _watched,
     "watched_note": "{note}",

@@ -31,6 +31,8 @@ from lawfit.ingest.run_log import RunLogs, joined, tables_of
 from lawfit.ingest.source import Source, read_head, require_text
 from lawfit.ingest.table import FolderFormat, LogFormat, Table
 from lawfit.ingest.tree import sources_below
+from lawfit.ingest.wandb_online import FORMAT as WANDB_ONLINE
+from lawfit.ingest.wandb_online import is_project, read_project
 
 # The first that recognises a file reads it: those that know their content come before those that go by the name.
 FORMATS: Final[tuple[LogFormat, ...]] = (
@@ -40,8 +42,13 @@ FORMATS: Final[tuple[LogFormat, ...]] = (
 )
 
 
+def is_address(text: str) -> bool:
+    """Whether a text names a database or a server, and no file."""
+    return is_uri(text) or is_project(text)
+
+
 def find_sources(path: str | Path, format_name: str | None = None, kept: Kept | None = None) -> list[Source]:
-    """What is to be read at a place: a file, the logs in a folder and below it, or a database by its URI.
+    """What is to be read at a place: a file, the logs in a folder and below it, a database or server by its URI.
 
     Parameters
     ----------
@@ -55,6 +62,8 @@ def find_sources(path: str | Path, format_name: str | None = None, kept: Kept | 
     named = {log_format.name: log_format for log_format in FORMATS}
     if format_name is not None and format_name not in named:
         raise LogFormatError(f"no log format '{format_name}'; there are {', '.join(named)}")
+    if is_project(str(path)):
+        return [Source(format=WANDB_ONLINE, root=Path(), uri=str(path))]
     if is_uri(str(path)):
         return [Source(format="database" if format_name is None else format_name, root=Path(), uri=str(path))]
     path = Path(path)
@@ -86,6 +95,8 @@ def read_source_tables(source: Source, kept: Kept | None = None) -> list[Table]:
     LogFormatError
         It cannot be read.
     """
+    if source.format == WANDB_ONLINE:
+        return read_project(source)
     if source.uri:
         return _read_uri(source)
     log_format = _named(source.format)
