@@ -315,7 +315,7 @@ def _show(report: IngestReport, like: str) -> None:
     if like != report.file:
         rows.append(("Columns", f"read as those of {like}"))
     show(pairs(rows))
-    if like == report.file:
+    if like == report.file and report.columns:
         columns = table(("field", "from column"), list(report.columns.items()))
         show(plain(""), heading("Columns as they were read"), columns)
     if report.rejections:

@@ -166,7 +166,9 @@ def _run(found: Any, project: str, summary: dict[str, Any], last_step: int) -> L
     )
     reader = Reader(run)
     diverged = any(isinstance(value, float) and not math.isfinite(value) for value in summary.values())
-    if last_step >= 0 and (state == FINISHED or diverged):
+    if state != FINISHED and not diverged:
+        run.summary = {}  # of its way, not of its end
+    elif last_step >= 0:
         for row in _patiently(lambda: list(found.scan_history(page_size=_ROWS))):
             reader.row(_plain_items(row))
     return reader.done()

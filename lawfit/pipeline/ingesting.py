@@ -134,6 +134,7 @@ def read_source(path: str | Path, options: IngestOptions, table: Table | None = 
     """
     from lawfit.ingest import interpret, read_table
     from lawfit.ingest.curves import curve_columns, has_rows_of_curves
+    from lawfit.ingest.formats.wandb_chart import FORMAT as CHART
     from lawfit.ingest.targets import is_target_table, read_targets
 
     if is_export(path):
@@ -144,8 +145,9 @@ def read_source(path: str | Path, options: IngestOptions, table: Table | None = 
     asked = options.kind
     if asked is None and options.column_map.keys() & set(table.columns):
         asked = "targets" if is_target_table(table) else "runs"  # what a person maps are fields of runs
-    columns = curve_columns(table) if asked in (None, "curves") else None
-    if columns is not None and (asked == "curves" or has_rows_of_curves(table, columns)):
+    chart = table.format == CHART
+    columns = curve_columns(table, told=chart) if chart or asked in (None, "curves") else None
+    if columns is not None and (chart or asked == "curves" or has_rows_of_curves(table, columns)):
         return SourceRead(path=str(path), options=options, table=table, curves=columns)
     if asked == "curves":
         raise LogFormatError(finding("ingest.no_curves", file=table.name, columns=list(table.columns)))
@@ -248,10 +250,12 @@ def _curve_notes(put: Sequence[CurveChange]) -> list[str]:
 
 def _store_curves(store: Store, table: Table, columns: CurveColumns, options: IngestOptions, file: str) -> IngestReport:
     """Curves for runs that are stored, in the recipe that was named or the only one that has them."""
-    from lawfit.ingest.curves import read_curves
+    from lawfit.ingest.curves import read_curves, with_keys
 
     keys = {str(cells[columns.run]).strip() for _, cells in table.rows}
     homes = _homes(store, keys, options.recipe, table.name)
+    if strange := keys - homes.keys():
+        table = with_keys(table, columns, _keys_of(store, strange, options.recipe, table.name))
     found = read_curves(table, columns, {key: batch_tokens for key, (_, batch_tokens) in homes.items()})
     recipes = {homes[curve.run_key][0].name: homes[curve.run_key][0] for curve in found.curves}
     new: set[tuple[str, int]] = set()  # places (run, step): a row is new when one of its metrics is
@@ -297,6 +301,26 @@ def _homes(store: Store, keys: Set[str], recipe: str | None, file: str) -> dict[
                 raise LogFormatError(f"{file}: run '{key}' is in the recipes {both}; say which with --recipe")
             homes[key] = (candidate, batch_tokens)
     return homes
+
+
+def _keys_of(store: Store, names: Set[str], recipe: str | None, file: str) -> dict[str, str]:
+    """Keys of stored runs by the names that people see, where the tracker has ids of its own.
+
+    Raises
+    ------
+    LogFormatError
+        Two runs have one of the names.
+    """
+    from lawfit.ingest.curves import names_of
+
+    keys: dict[str, str] = {}
+    for candidate in [store.recipe(recipe)] if recipe else [found.recipe for found in store.recipes()]:
+        for run in store.runs(candidate.key):
+            for name in names_of(run) & names:
+                if keys.setdefault(name, run.run_key) != run.run_key:
+                    both = sorted((keys[name], run.run_key))
+                    raise LogFormatError(finding("ingest.two_runs_of_a_name", file=file, name=name, keys=both))
+    return keys
 
 
 def ingest(store: Store, path: str | Path, options: IngestOptions | None = None) -> IngestReport:

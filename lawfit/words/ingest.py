@@ -245,6 +245,18 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "odd_batch": "'{column}' would be steps of {low:.6g} to {high:.6g} tokens, which hardly anybody trains with",
     "training_loss": "the loss is '{column}', on training data: a file without validation data says it no better",
     "rising_loss": "'{column}' rises with {by} throughout, and a loss falls: is it a score, of which higher is better?",
+    # charts
+    "chart_of_time": "{file} is a chart of W&B along '{axis}': curves are stored by steps; choose Step as its x axis "
+    "and save it again",
+    "chart_alone": lambda of: say(
+        "{file} is a chart of W&B: curves of {runs:count run} ({names:join , }"
+        + (", ...) " if of["runs"] > len(of["names"]) else ") ")
+        + "without any settings, and the store has none of these runs; ingest the runs first (the table of runs, saved "
+        "as CSV; the folder wandb/; or wandb://ENTITY/PROJECT), or all in one command",
+        of,
+    ),
+    "two_runs_of_a_name": "{file}: two runs in the store are called '{name}' ({keys:join , }): write their ids in "
+    "place of the name",
     # of a server
     "wandb_uri": "{uri}: a project on W&B's server is named wandb://ENTITY/PROJECT",
     "wandb_missing": "wandb://: runs on W&B's server need wandb; install it with pip install 'lawfit[wandb]'",

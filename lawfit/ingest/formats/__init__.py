@@ -27,6 +27,7 @@ from lawfit.ingest.formats.trackio import TRACKIO
 from lawfit.ingest.formats.trainer_log import TRAINER
 from lawfit.ingest.formats.trainer_state import TRAINER_STATE
 from lawfit.ingest.formats.wandb import WANDB
+from lawfit.ingest.formats.wandb_chart import WANDB_CHART
 from lawfit.ingest.run_log import RunLogs, joined, tables_of
 from lawfit.ingest.source import Source, read_head, require_text
 from lawfit.ingest.table import FolderFormat, LogFormat, Table
@@ -36,7 +37,19 @@ from lawfit.ingest.wandb_online import is_project, read_project
 
 # The first that recognises a file reads it: those that know their content come before those that go by the name.
 FORMATS: Final[tuple[LogFormat, ...]] = (
-    *(WANDB, TRAINER_STATE, MLFLOW, MLFLOW_FILES, OPTUNA, TRACKIO, NEPTUNE, STEP_TABLE, TENSORBOARD, OPTUNA_JOURNAL),
+    *(
+        WANDB,
+        TRAINER_STATE,
+        MLFLOW,
+        MLFLOW_FILES,
+        OPTUNA,
+        TRACKIO,
+        NEPTUNE,
+        WANDB_CHART,
+        STEP_TABLE,
+        TENSORBOARD,
+        OPTUNA_JOURNAL,
+    ),
     *(PARQUET, EXCEL, TRAINER, STEP_LINES, JSONL, TEXT_LOG, TSV, CSV),
     UNVERIFIED,  # TensorBoard again, by its name only
 )
