@@ -313,7 +313,20 @@ def slug(text: str) -> str:
 
 
 def _stem(name: str) -> str:
-    suffixes = (".gz", ".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".parquet", ".pq", ".txt")
+    suffixes = (
+        ".gz",
+        ".md",
+        ".markdown",
+        ".csv",
+        ".tsv",
+        ".tab",
+        ".jsonl",
+        ".ndjson",
+        ".json",
+        ".parquet",
+        ".pq",
+        ".txt",
+    )
     for suffix in suffixes:
         if name.lower().endswith(suffix) and len(name) > len(suffix):
             name = name[: -len(suffix)]

@@ -79,7 +79,7 @@ class _Walk:
         for log_format in self.formats:
             if log_format.name in _GENERIC and Path(path.name.lower().removesuffix(".gz")).suffix not in _TABLES:
                 continue
-            if log_format.sniff(path, head):
+            if getattr(log_format, "sniff_in_tree", log_format.sniff)(path, head):
                 return log_format
         return None
 

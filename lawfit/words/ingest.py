@@ -245,6 +245,8 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "odd_batch": "'{column}' would be steps of {low:.6g} to {high:.6g} tokens, which hardly anybody trains with",
     "training_loss": "the loss is '{column}', on training data: a file without validation data says it no better",
     "rising_loss": "'{column}' rises with {by} throughout, and a loss falls: is it a score, of which higher is better?",
+    "no_markdown_table": "{file} holds no table with a rule of dashes below its header",
+    "one_of_tables": "the table of line {line} is read; the file has others, in line {others:join , }",
     # charts
     "chart_of_time": "{file} is a chart of W&B along '{axis}': curves are stored by steps; choose Step as its x axis "
     "and save it again",

@@ -12,10 +12,18 @@ import pytest
 from lawfit.ingest import FORMATS, LogFormat
 from lawfit.ingest.formats.wandb_chart import WANDB_CHART  # which has curves alone
 from lawfit.ingest.run_log import RunLogs
-from tests.ingest.tables import csv_text, read, rows, write_excel, write_jsonl
+from tests.ingest.tables import csv_text, read, rows, write_excel, write_jsonl, write_markdown
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-SUFFIX = {"csv": ".csv", "tsv": ".tsv", "jsonl": ".jsonl", "parquet": ".parquet", "excel": ".xlsx", "trainer": ".jsonl"}
+SUFFIX = {
+    "csv": ".csv",
+    "tsv": ".tsv",
+    "jsonl": ".jsonl",
+    "parquet": ".parquet",
+    "excel": ".xlsx",
+    "trainer": ".jsonl",
+    "markdown": ".md",
+}
 NEEDS = {"parquet": "pyarrow", "excel": "openpyxl"}
 TABLE = rows(
     {"optimizer": "AdamW", "corpus": "Bücher", "seed": "1", "beta2": "0.95", "smooth_loss": "3.2"},
@@ -37,6 +45,8 @@ def write(name: str, path: Path) -> None:
         write_excel(path, full)
     elif name == "jsonl":
         write_jsonl(path, full)
+    elif name == "markdown":
+        write_markdown(path, full)
     else:
         path.write_text(csv_text(TABLE, delimiter="\t" if name == "tsv" else ","), encoding="utf-8")
 

@@ -13,6 +13,7 @@ from lawfit.ingest.database import DatabaseLogs, is_uri, open_postgres
 from lawfit.ingest.formats.delimited import CSV, TSV
 from lawfit.ingest.formats.excel import EXCEL
 from lawfit.ingest.formats.jsonl import JSONL
+from lawfit.ingest.formats.markdown import MARKDOWN
 from lawfit.ingest.formats.mlflow import MLFLOW
 from lawfit.ingest.formats.mlflow_files import MLFLOW_FILES
 from lawfit.ingest.formats.neptune import NEPTUNE
@@ -50,7 +51,7 @@ FORMATS: Final[tuple[LogFormat, ...]] = (
         TENSORBOARD,
         OPTUNA_JOURNAL,
     ),
-    *(PARQUET, EXCEL, TRAINER, STEP_LINES, JSONL, TEXT_LOG, TSV, CSV),
+    *(PARQUET, EXCEL, TRAINER, STEP_LINES, JSONL, TEXT_LOG, MARKDOWN, TSV, CSV),
     UNVERIFIED,  # TensorBoard again, by its name only
 )
 
