@@ -117,6 +117,10 @@ def ingest(
         list[str] | None, _pair("pool", "COLUMN", "Noise: runs that differ in it are seeds of each other; repeatable.")
     ] = None,
     only: Annotated[list[str] | None, _pair("only", "COLUMN=VALUE", "Read these rows alone; repeatable.")] = None,
+    fill: Annotated[
+        list[str] | None,
+        _pair("fill", "COLUMN=down", "Empty cells are as the row above, or =no: they are empty; repeatable."),
+    ] = None,
     metric: Annotated[
         str | None,
         _pair("metric", "KIND", "What the loss measures: nats, bits_per_byte, perplexity, error, score, ..."),
@@ -184,6 +188,7 @@ def ingest(
             split=tuple(split or ()),
             pool=tuple(pool or ()),
             only=_assignments(only or [], "--only", "attention=gqa"),
+            fill=_assignments(fill or [], "--fill", "params=down"),
             metric=metric,
             kind=kind,
             size_from=size_from,

@@ -68,6 +68,17 @@ def notes_on(readings: Sequence[Reading], sweeps: Sequence[Sweep], columns: Colu
     return notes
 
 
+def reruns(keyed: Sequence[tuple[str, Reading]]) -> list[Found]:
+    """Rows without an id of which all settings are those of another: they count as seeds of each other."""
+    groups: dict[tuple[object, ...], int] = {}
+    for key, reading in keyed:
+        if not reading.run_id and reading.seed is None:
+            bare = re.sub(r"-[0-9]+$", "", key)
+            groups[bare, reading.facts] = groups.get((bare, reading.facts), 0) + 1
+    several = [count for count in groups.values() if count > 1]
+    return [finding("ingest.reruns", runs=sum(several), settings=len(several))] if several else []
+
+
 def _marks(columns: ColumnMap) -> str:
     return " or ".join(f"'{columns.names[columns.places[f]]}'" for f in ("diverged", "status") if f in columns.places)
 

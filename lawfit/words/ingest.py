@@ -211,8 +211,14 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "smoothed_loss": "the loss is '{column}': smoothed, so less noisy than '{raw}' (--map '{raw}=loss' to take that)",
     "few_smoothed": "the loss is '{column}': the smoothed '{smoothed}' stands in only {filled} of {rows} rows",
     "objective": "'{column}' is taken as a loss in nats per token: its name does not say what it measures",
-    "unbounded_score": "'{column}' is a score by its name, of which higher is better, and it has no upper bound that "
-    "would make a loss of it; take a loss or an error instead",
+    "unbounded_score": lambda of: (
+        f"'{of['column']}' is a score by its name, of which higher is better, and "
+        + (
+            "only you know whether it is a share of 1 or of 100 %"
+            if of.get("bounded")
+            else "it has no upper bound that would make a loss of it; take a loss or an error instead"
+        )
+    ),
     "tokens_of_steps": "tokens are steps x batch size: the file has no column for them",
     # units
     "batch_unit": "'{column}' does not say whether it counts tokens or sequences",
@@ -243,10 +249,26 @@ WORDS: Final[Mapping[str, Sentence]] = {
         of,
     ),
     "odd_batch": "'{column}' would be steps of {low:.6g} to {high:.6g} tokens, which hardly anybody trains with",
+    "bits_or_nats": "'{column}' is {ratio:.3g} times '{other}' in every row: in which unit is it?",
     "training_loss": "the loss is '{column}', on training data: a file without validation data says it no better",
     "rising_loss": "'{column}' rises with {by} throughout, and a loss falls: is it a score, of which higher is better?",
     "no_markdown_table": "{file} holds no table with a rule of dashes below its header",
     "one_of_tables": "the table of line {line} is read; the file has others, in line {others:join , }",
+    # shapes of tables
+    "pivot": "read as a pivot table: losses by '{rows}' (rows) and '{columns}' (columns {levels:join , }), "
+    "{count:count run}",
+    "pivot_of_what": "{file} looks like a pivot table (rows of '{rows}', columns {columns:join , }, ...), and its "
+    "header does not say what its columns are: write 'lr \\ batch_tokens' into its corner, or batch_tokens=65536 above "
+    "each column",
+    "filled_down": "{columns:join , } stand in the first row of each of {blocks:count block}, and are those of the "
+    "rows below",
+    "empty_below": "'{column}' is empty in {empty} of {rows:count row}: is it as in the row above, or not known?",
+    "last_of_list": "'{column}' holds lists such as {text}: the loss is the last number; the others are not kept, as "
+    "their steps are not said",
+    "percent_cells": "'{column}' is in percent: {text} is read as a share of 1",
+    "sizes_in_names": "the names in '{column}' have sizes in them, such as '{text}' (--map '{column}=params')",
+    "reruns": "{runs:count row} without an id or seed repeat {settings:count setting} of all that the file says: they "
+    "count as seeds of each other",
     # charts
     "chart_of_time": "{file} is a chart of W&B along '{axis}': curves are stored by steps; choose Step as its x axis "
     "and save it again",
