@@ -70,7 +70,7 @@ def ingested(path: Path, where: Path, **options: Any) -> dict[str, Any]:
     """What an ingest of the whole logs stores."""
     with Store.open(where) as store:
         for source in pipeline.ingesting.sources_at(path, IngestOptions()):
-            for table in pipeline.ingesting.tables_of(source):
+            for table in pipeline.ingesting.tables_of(source, store):
                 read = pipeline.ingesting.read_source(str(path), IngestOptions(**options), table)
                 pipeline.ingesting.store_source(store, read)
         return content(store)
