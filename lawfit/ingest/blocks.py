@@ -62,9 +62,11 @@ def _is_needed(column: str, options: IngestOptions) -> bool:
 
 
 def _is_gappy(rows: Sequence[tuple[Cell, ...]], place: int) -> bool:
-    """Whether a value stands in the first row, and many of the others have none."""
+    """Whether a value stands in the first row and none below it, and many of the others have none."""
+    if len(rows) < 3 or is_missing(rows[0][place]) or not is_missing(rows[1][place]):
+        return False
     empty = sum(is_missing(cells[place]) for cells in rows)
-    return len(rows) > 2 and not is_missing(rows[0][place]) and empty >= _MANY * len(rows)
+    return empty >= _MANY * len(rows)
 
 
 def _is_blocks(rows: Sequence[tuple[Cell, ...]], place: int) -> bool:

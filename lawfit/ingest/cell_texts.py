@@ -46,7 +46,8 @@ def made_numbers(table: Table, options: IngestOptions) -> tuple[Table, list[Foun
         cells = [cells[place] for _, cells in table.rows]
         field = options.column_map.get(column)
         if field == "loss" or (field is None and kind_of(column)):
-            if (found := _each(cells, _last_of_list)) is not None:
+            lists = any(isinstance(cell, str) and cell.lstrip()[:1] in ("[", "(") for cell in cells)
+            if lists and (found := _each(cells, _last_of_list)) is not None:
                 columns[place] = found
                 notes.append(finding("ingest.last_of_list", column=column, text=_first(cells)))
             elif (found := _each(cells, _share)) is not None:
