@@ -150,7 +150,11 @@ def _watched_rejection(data: Mapping[str, Any]) -> str:
 def _watched_all(data: Mapping[str, Any]) -> str:
     said = say("{seconds:time} of watching: {inserted:,} new, {updated:,} changed, {points:,} points of curves", data)
     waiting = data["waiting"]
-    return said + (say("; {waiting:count file} could not be read", {"waiting": len(waiting)}) if waiting else "")
+    return said + (
+        say("; {waiting:count file} left, not readable or with open questions", {"waiting": len(waiting)})
+        if waiting
+        else ""
+    )
 
 
 WORDS: Final[Mapping[str, Sentence]] = {
