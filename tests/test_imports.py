@@ -46,7 +46,9 @@ ROOMS = {
     "kinds": _room(*GROUND, "laws", "estimate", third_party={"numpy"}),
     "advise": _room(*GROUND, "laws", "estimate", "kinds", third_party=ANALYSIS),
     "plan": _room(*GROUND, "laws", "estimate", "kinds", "advise", third_party=ANALYSIS),
-    "ingest": _room(*GROUND, "proxy", third_party={"numpy", "pandas", "pyarrow", "openpyxl", "yaml", "sqlalchemy"}),
+    "ingest": _room(
+        *GROUND, "proxy", third_party={"numpy", "pandas", "pyarrow", "openpyxl", "yaml", "sqlalchemy", "wandb"}
+    ),
     "storage": _room(*GROUND, third_party={"numpy", "pandas", "sqlalchemy", "alembic"}),
     "exchange": _room(*GROUND, third_party={"numpy", "pyarrow"}),  # files of our own
     "corpus": _room(*GROUND, third_party={"numpy", "tokenizers"}),
@@ -89,6 +91,7 @@ EXCEPTIONS = {
     "lawfit/cli/conventions.py": {"laws"},  # the same
     "lawfit/cli/corpus.py": {"corpus"},  # makes corpora, lazily
     "lawfit/cli/ingest.py": {"ingest"},  # the options of an ingest
+    "lawfit/cli/watch.py": {"ingest", "launch"},  # answers to questions, and the signals that end a launch
     "lawfit/cli/questions.py": {"ingest"},  # the same, as answers to questions
     "lawfit/cli/launch.py": {"launch"},  # the options of a launch
     "lawfit/cli/simulate.py": {"numpy"},  # makes the random generator

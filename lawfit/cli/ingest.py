@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lawfit.cli.main import ExitCode
-from lawfit.cli.options import DatabaseOption, JsonOption, open_store, whole_quantity
+from lawfit.cli.options import DatabaseOption, JsonOption, open_store, quantity, whole_quantity
 from lawfit.cli.output import heading, note, pairs, plain, print_error, print_json, progress, show, table
 from lawfit.errors import Doubted, LawfitError, NoRun, Unavailable
 from lawfit.findings import finding
@@ -53,7 +53,7 @@ def ingest(
             metavar="FILE...",
             help="CSV, TSV, JSON lines or Parquet, one row per run; logs of trackers and trainers (W&B, MLflow, "
             "TensorBoard, Trainer, Lightning, Trackio, Optuna, text); a folder with any of them in it or below; "
-            "postgresql://...; tables of curves (run_id, step, train_loss, ...).",
+            "postgresql://...; wandb://ENTITY/PROJECT; tables of curves (run_id, step, train_loss, ...).",
         ),
     ],
     mapping: Annotated[
@@ -119,6 +119,10 @@ def ingest(
         list[str] | None, _pair("pool", "COLUMN", "Noise: runs that differ in it are seeds of each other; repeatable.")
     ] = None,
     only: Annotated[list[str] | None, _pair("only", "COLUMN=VALUE", "Read these rows alone; repeatable.")] = None,
+    fill: Annotated[
+        list[str] | None,
+        _pair("fill", "COLUMN=down", "Empty cells are as the row above, or =no: they are empty; repeatable."),
+    ] = None,
     metric: Annotated[
         str | None,
         _pair("metric", "KIND", "What the loss measures: nats, bits_per_byte, perplexity, error, score, ..."),
@@ -136,6 +140,13 @@ def ingest(
             show_default=False,
         ),
     ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on looking, and store what is new or has grown; Ctrl-C ends it.")
+    ] = False,
+    interval: Annotated[
+        float,
+        typer.Option(parser=quantity, metavar="SECONDS", help="Time between two looks of --watch."),
+    ] = 10.0,
     yes: Annotated[bool, typer.Option("--yes", help="Take the safe answer to each question that has one.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and store nothing.")] = False,
     as_json: JsonOption = False,
@@ -147,9 +158,11 @@ def ingest(
     recipe: runs of different recipes are never pooled. Rows that cannot be used are listed with line, column and
     reason, the rest is stored. What a file leaves open is asked at once, and nothing of it is stored before it is
     answered: by the flags that each question names, on a terminal, or in a file (--mapping). Exit code 3: some rows
-    (or files) were rejected, or questions are open.
+    (or files) were rejected, or questions are open. With --watch, runs are stored as they come, a line for each
+    change; what has a question waits for its answer in the mapping file.
     """
     from lawfit.cli.questions import Doubts
+    from lawfit.cli.watch import follow
     from lawfit.ingest.options import IngestOptions, read_mapping
     from lawfit.ingest.source import Source, without_password
     from lawfit.pipeline.ingesting import find_tables, store_source
@@ -178,6 +191,7 @@ def ingest(
             split=tuple(split or ()),
             pool=tuple(pool or ()),
             only=_assignments(only or [], "--only", "attention=gqa"),
+            fill=_assignments(fill or [], "--fill", "params=down"),
             metric=metric,
             kind=kind,
             size_from=size_from,
@@ -187,6 +201,9 @@ def ingest(
             options = read_mapping(mapping_file, options)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    if watch:
+        follow(open_store(ctx, database, create=True), files, options, mapping_file, interval, as_json=as_json)
+        return
     # A database that is not there yet is made once there is something to put into it, and not by a bad file.
     store, made = open_store(ctx, database, create=True, dry_run=True), dry_run
     gc.set_threshold(
@@ -205,7 +222,7 @@ def ingest(
             name = Path(str(path)).name
             if found is None:  # a folder or a database may hold many
                 with progress(f"reading {name}", quiet=as_json):
-                    several = find_tables(path, options)
+                    several = find_tables(path, options, store)
                 parts = [(each, None) if isinstance(each, Source) else (path, each) for each in several]
                 waiting[:0] = [(part, table, True) for part, table in parts]
                 known += len(parts) - 1
@@ -258,18 +275,10 @@ def _not_tried(path: str | Source, error: Unavailable) -> dict[str, Any]:
 
 
 def _read(path: str | Source, table: Table, quiet: bool, options: IngestOptions) -> SourceRead:
-    from lawfit.pipeline.ingesting import read_source
+    from lawfit.pipeline.ingesting import label_of, read_source
 
     with progress(f"reading {Path(str(path)).name}", quiet=quiet):
-        return read_source(_label(path, table), options, table)
-
-
-def _label(path: str | Source, table: Table) -> str:
-    """How the report calls a table: as its file, and as its project where that has another name."""
-    from lawfit.ingest.source import without_password
-
-    name = without_password(str(path))
-    return name if Path(name).name == table.name else f"{name} ({table.name})"
+        return read_source(label_of(path, table), options, table)
 
 
 def _assignments(words: Sequence[str], option: str, example: str) -> dict[str, str]:
@@ -339,7 +348,7 @@ def _show(report: IngestReport, like: str) -> None:
     if like != report.file:
         rows.append(("Columns", f"read as those of {like}"))
     show(pairs(rows))
-    if like == report.file:
+    if like == report.file and report.columns:
         columns = table(("field", "from column"), list(report.columns.items()))
         show(plain(""), heading("Columns as they were read"), columns)
     if report.rejections:

@@ -30,7 +30,7 @@ from lawfit.ingest.numbers import CellError, flag, is_missing, is_number, number
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.points import points_question
 from lawfit.ingest.questions import Question, doubted
-from lawfit.ingest.stated import place_of, with_stated
+from lawfit.ingest.stated import IN_NAMES, is_ratio, place_of, with_stated
 from lawfit.ingest.table import Table
 from lawfit.ingest.view import View, differs, median, pairs
 
@@ -145,7 +145,9 @@ class _Recogniser:
             self._take(name, place, evidence)
         for column, name in self.options.column_map.items():
             place = place_of(self.table, column)
-            if name == EXTRA:
+            if IN_NAMES + column in self.table.columns and name == "params":
+                continue  # its names stay names
+            if name == EXTRA or (name == "tokens" and is_ratio(column)):  # a ratio was multiplied
                 self.kept_out.add(place)
                 continue
             if name not in FIELDS:
@@ -349,19 +351,20 @@ class _Recogniser:
     def _take_loss(self) -> None:
         if "loss" not in self.places:
             free = [place for place in range(len(self.table.columns)) if place not in self.kept_out]
-            found = loss_column.choose(self.view, free)
+            found = loss_column.choose(self.view, free, self.options.metric)
             self.notes += found.notes
             self.questions += found.questions
             if found.place is None:
                 return
             self._take("loss", found.place, found.evidence)
             self._doubt_training_loss(free)
+        if self.options.metric == "score" and max(self.view.values(self.places["loss"]), default=0.0) > 1:
+            self.metric = METRICS["percent_score"]
         if self.options.metric is None:
             column = self.table.columns[self.places["loss"]]
             kind = kind_of(column)
             if kind == UNBOUNDED or (is_score(column) and not self._bounded()):
-                asked = finding("ingest.unbounded_score", column=column)
-                self.questions.append(Question(found=asked, columns=(column,), choices=((("map", "COLUMN=loss"),),)))
+                self.questions.append(loss_column.unbounded(self.view, self.places["loss"]))
             elif kind:
                 percent = kind == "score" and max(self.view.values(self.places["loss"]), default=0.0) > 1
                 self.metric = METRICS["percent_score" if percent else kind]

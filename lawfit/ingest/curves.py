@@ -5,20 +5,24 @@ A file is one when its columns name a run and a step (or tokens), and none of th
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from lawfit.errors import LogFormatError, NoRun
 from lawfit.factors import normal
+from lawfit.findings import finding
+from lawfit.ingest.formats.wandb_chart import FORMAT as CHART
 from lawfit.ingest.names import LOSSES, NAMES, is_training_loss
 from lawfit.ingest.numbers import CellError, is_missing, is_number, not_negative, number, positive, positive_whole
 from lawfit.ingest.table import Cell, Table
-from lawfit.records import Curve, Rejection
+from lawfit.records import Curve, Rejection, Run
 
 STEP_NAMES: Final = ("step", "steps", "iteration", "iter", "global_step", "train_step")
 _TOKENS: Final = ("tokens", *NAMES["tokens"])
 RUN_NAMES: Final = (*NAMES["run_id"], *NAMES["run_name"])
+_NAMED: Final = 4  # runs that are not known
 _ONCE_PER_RUN: Final = frozenset((*NAMES["params"], *NAMES["batch_tokens"], *NAMES["batch_sequences"]))
 
 
@@ -49,8 +53,13 @@ class ReadCurves:
     rows: Mapping[str, int]  # accepted, by run
 
 
-def curve_columns(table: Table) -> CurveColumns | None:
-    """The columns of a table of curves; None for any other table."""
+def curve_columns(table: Table, *, told: bool = False) -> CurveColumns | None:
+    """The columns of a table of curves; None for any other table.
+
+    Parameters
+    ----------
+    told : its format says that it has curves, of whatever
+    """
     names = [normal(column) for column in table.columns]
     run, step, tokens = (_first(names, wanted) for wanted in (RUN_NAMES, STEP_NAMES, _TOKENS))
     if run is None or (step is None and tokens is None) or not _ONCE_PER_RUN.isdisjoint(names):
@@ -60,7 +69,7 @@ def curve_columns(table: Table) -> CurveColumns | None:
         for place, name in enumerate(names)
         if place not in (run, step, tokens) and _has_numbers(table, place)
     }
-    if not any(name.endswith("loss") for name in metrics.values()):
+    if not told and not any(name.endswith("loss") for name in metrics.values()):
         return None
     return CurveColumns(run=run, step=step, tokens=tokens, metrics=metrics)
 
@@ -77,6 +86,20 @@ def has_rows_of_curves(table: Table, columns: CurveColumns) -> bool:
         return True  # a run that stands at several steps; seeds under one name stand at the same
     rated = not {normal(column) for column in table.columns}.isdisjoint(NAMES["lr"])
     return len(runs) == 1 and not rated
+
+
+def names_of(run: Run) -> set[str]:
+    """How people call a run, as the columns of its table said."""
+    return {str(value) for column, value in run.extra.items() if normal(column) in NAMES["run_name"]}
+
+
+def with_keys(table: Table, columns: CurveColumns, keys: Mapping[str, str]) -> Table:
+    """The table with the keys of runs in place of their names."""
+    rows = []
+    for line, cells in table.rows:
+        name = str(cells[columns.run]).strip()
+        rows.append((line, (*cells[: columns.run], keys.get(name, name), *cells[columns.run + 1 :])))
+    return dataclasses.replace(table, rows=tuple(rows))
 
 
 def read_curves(table: Table, columns: CurveColumns, batch_tokens: Mapping[str, float]) -> ReadCurves:
@@ -113,6 +136,9 @@ def read_curves(table: Table, columns: CurveColumns, batch_tokens: Mapping[str, 
         for metric, value in numbers.items():
             points.setdefault((run_key, metric), {})[step] = value
     if table.rows and not known:
+        if table.format == CHART:
+            names = list(dict.fromkeys(str(cells[columns.run]).strip() for _, cells in table.rows))
+            raise NoRun(finding("ingest.chart_alone", file=table.name, names=names[:_NAMED], runs=len(names)))
         raise NoRun(
             f"{table.name} is a table of curves, and none of its runs is in the store (or in the recipe that was "
             "named); ingest the table of the runs first"

@@ -11,13 +11,13 @@ from lawfit.factors import spellings
 from lawfit.findings import finding
 from lawfit.ingest.column_map import ColumnMap
 from lawfit.ingest.headers import PLAIN
-from lawfit.ingest.metrics import is_score, kind_of
+from lawfit.ingest.metrics import is_score, is_unit_said, kind_of
 from lawfit.ingest.names import MULTIPLIERS
 from lawfit.ingest.numbers import MULTIPLE
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.questions import Choice, Question
 from lawfit.ingest.table import Cell
-from lawfit.ingest.view import View, median, pairs
+from lawfit.ingest.view import View, median, pairs, same
 
 _HIGH_LOSS: Final = 15.0  # nats: guessing among three million tokens costs as much
 _FEW_PARAMS: Final = 300  # fewer than the smallest toy model has
@@ -33,6 +33,9 @@ _FEW_TOKENS: Final = 128  # of a step: fewer than a short sequence has
 _MOST_STEPS_OF_FEW: Final = 2e4
 _DIVERGED: Final = 1e300
 _FEWEST_SCALES: Final = 4
+_SAME_RATIO: Final = 1.03  # largest over smallest: one column is the other in another unit
+_NEAR: Final = 0.03
+_MOST_NATS_A_BIT: Final = 3.2  # nats per token over bits per byte, at 4.6 bytes to a token: few vocabularies have more
 
 
 def doubts(view: View, columns: ColumnMap, options: IngestOptions) -> list[Question]:
@@ -175,6 +178,8 @@ def _of_loss(view: View, columns: ColumnMap, name: str, numbers: Mapping[str, li
         choices: list[Choice] = [(("map", f"{other}=loss"),) for other in others]
         choices += [(("metric", "perplexity"),), (("metric", "nats"),)]
         found.append(Question(found=asked, columns=(name, *others), choices=tuple(choices)))
+    elif kind == "nats" and (of_bits := _bits(view, columns, name, numbers["loss"])):
+        found.append(of_bits)
     elif not is_score(name) and kind not in ("score", "percent_score") and (by := _rises(numbers)):
         highest = losses[-1]
         metric = "score" if highest <= 1 else "percent_score"
@@ -183,6 +188,31 @@ def _of_loss(view: View, columns: ColumnMap, name: str, numbers: Mapping[str, li
         choices += [(("metric", metric),)] if highest <= 100 else []
         found.append(Question(found=asked, columns=(name,), choices=tuple(choices)))
     return found
+
+
+def _bits(view: View, columns: ColumnMap, name: str, losses: list[float | None]) -> Question | None:
+    """A loss without a unit that goes with a column of bits as bits do, and not as nats."""
+    if is_unit_said(name):
+        return None
+    for place, column in enumerate(view.table.columns):
+        kind = kind_of(column)
+        if place == columns.places["loss"] or kind not in ("bits", "bits_per_byte"):
+            continue
+        ratios = sorted(loss / bits for bits, loss in pairs(view.numbers(place), losses) if bits > 0)
+        if len(ratios) < 2 or ratios[-1] / max(ratios[0], 1e-9) > _SAME_RATIO:
+            continue  # of other data, or noisy
+        ratio = median(ratios)
+        if kind == "bits":
+            likely = next((each for each, is_ in (("bits", 1.0), ("nats", math.log(2))) if same(ratio, is_, _NEAR)), "")
+        else:  # a token has several bytes
+            likely = "bits_per_byte" if same(ratio, 1.0, _NEAR) else "nats" if ratio < _MOST_NATS_A_BIT else ""
+        if likely == "nats":
+            continue
+        asked = finding("ingest.bits_or_nats", column=name, other=column, ratio=ratio)
+        choices: list[Choice] = [(("metric", each),) for each in ("nats", "bits", "bits_per_byte")]
+        safe = [choice[0][1] for choice in choices].index(likely) if likely else None
+        return Question(found=asked, columns=(name, column), choices=tuple(choices), safe=safe)
+    return None
 
 
 def _fits(values: Sequence[float]) -> bool:

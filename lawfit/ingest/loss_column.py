@@ -8,11 +8,12 @@ from typing import Final
 
 from lawfit.factors import normal, spellings
 from lawfit.findings import Finding, finding
-from lawfit.ingest.metrics import UNBOUNDED, data_of, kind_of
+from lawfit.ingest.metrics import UNBOUNDED, data_of, is_score, kind_of
 from lawfit.ingest.names import LOSSES, is_smoothed_loss, is_training_loss, section
 from lawfit.ingest.questions import Choice, Question
 from lawfit.ingest.view import View, differs
 
+_MOST_PERCENT: Final = 100.0
 _SMOOTHED_ENOUGH: Final = 0.9  # share of the rows with a raw loss that must have the smoothed one
 _KIND_ORDER: Final = ("nats", "bits", "bits_per_byte", "perplexity", "squared_error", "error", "score")
 _OVER_ALL: Final = frozenset({"macro", "micro", "mean", "avg", "average", "overall", "total", "all", "combined"})
@@ -54,8 +55,16 @@ class LossChoice:
     questions: tuple[Question, ...] = ()
 
 
-def choose(view: View, free: list[int]) -> LossChoice:
-    """The loss among columns that nothing else is read from."""
+def choose(view: View, free: list[int], metric: str | None = None) -> LossChoice:
+    """The loss among columns that nothing else is read from.
+
+    Parameters
+    ----------
+    metric : what a person says that it measures
+    """
+    scores = [place for place in free if is_score(view.table.columns[place]) and view.holds_numbers(place)]
+    if metric in ("score", "percent_score") and len(scores) == 1:
+        return LossChoice(place=scores[0], evidence="the only score")
     exact = view.table.exact
     named = [place for place in free if _is_known(view.table.columns[place]) and (exact or view.filled(place))]
     # Validation data under other words still goes before training data under the usual ones.
@@ -125,9 +134,9 @@ def _loose(view: View, free: list[int]) -> LossChoice:
         if kind in _KIND_ORDER and view.filled(place) and view.holds_numbers(place):
             found.append((_rank(columns[place], kind), place))
     if not found:
-        unbounded = [columns[place] for place in free if kind_of(columns[place]) == UNBOUNDED]
-        if unbounded:
-            return LossChoice(place=None, questions=(_unbounded(unbounded[0]),))
+        endless = [place for place in free if kind_of(columns[place]) == UNBOUNDED]
+        if endless:
+            return LossChoice(place=None, questions=(unbounded(view, endless[0]),))
         return _objective(view, free)
     found.sort()
     rank, place = found[0]
@@ -174,9 +183,15 @@ def _stripped(column: str) -> str:
     return min(spellings(column), key=len)
 
 
-def _unbounded(column: str) -> Question:
-    found = finding("ingest.unbounded_score", column=column)
-    return Question(found=found, columns=(column,), choices=((("map", "COLUMN=loss"),),))
+def unbounded(view: View, place: int) -> Question:
+    """Asked of a score that may have no upper bound; where its numbers are shares or percent, it may have one."""
+    column, values = view.table.columns[place], view.values(place)
+    choices: tuple[Choice, ...] = ((("map", "COLUMN=loss"),),)
+    bounded = bool(values) and values[0] >= 0 and values[-1] <= _MOST_PERCENT
+    if bounded:
+        choices = ((("map", f"{column}=loss"), ("metric", "score")), *choices)
+    found = finding("ingest.unbounded_score", column=column, bounded=bounded)
+    return Question(found=found, columns=(column,), choices=choices)
 
 
 def _objective(view: View, free: list[int]) -> LossChoice:

@@ -100,6 +100,11 @@ def kind_of(name: str) -> str:
     return UNBOUNDED if not words.isdisjoint(_UNBOUNDED) else ""
 
 
+def is_unit_said(name: str) -> bool:
+    """Whether a name says that a loss is in nats."""
+    return "nats" in normal(name).split("_")
+
+
 def is_score(name: str) -> bool:
     """Whether the column is a score, of which higher is better."""
     return kind_of(name) in ("score", UNBOUNDED)

@@ -9,6 +9,7 @@ from typing import Final
 from lawfit.errors import LogFormatError
 from lawfit.factors import is_shape, normal, spellings
 from lawfit.findings import Finding, finding
+from lawfit.ingest.cell_texts import columns_of_sizes
 from lawfit.ingest.metrics import kind_of
 from lawfit.ingest.names import LOSSES, NAMES, PER_DEVICE, is_smoothed_loss
 from lawfit.ingest.numbers import is_missing
@@ -61,7 +62,8 @@ def missing_question(view: View, places: Mapping[str, int], kind: str, options: 
     missing += [] if ("tokens" in places if kind == "losses" else lengths) else ["tokens"]
     missing += [] if "loss" in places else ["loss"]
     columns = [name if len(name) <= _LONGEST else name[: _LONGEST - 3] + "..." for name in view.table.columns]
-    if {"params", "tokens"} <= set(missing) and not lengths and not _suggests(view, places):
+    named = "params" in missing and bool(columns_of_sizes(view.table))
+    if {"params", "tokens"} <= set(missing) and not (lengths or named or _suggests(view, places)):
         hints = _hints(view, places)
         shown = {"columns": columns[:MOST_COLUMNS], "more": max(0, len(columns) - MOST_COLUMNS)}
         raise LogFormatError(
@@ -72,6 +74,8 @@ def missing_question(view: View, places: Mapping[str, int], kind: str, options: 
         hints = _hints(view, places)
         found = finding("ingest.missing_columns", file=view.table.name, missing=missing, hints=hints, **shown)
         choices: list[Choice] = [(("map", f"{column}={name}"),) for name, column in _likely(view, places, missing)]
+        if "params" in missing:
+            choices += [(("map", f"{column}=params"),) for column, _ in columns_of_sizes(view.table)]
         choices += [(("map", "COLUMN=FIELD"),), (("set", "FIELD=VALUE"),)]
         if "params" in missing:
             choices += [(("size-from", family),) for family in families_of(view.table)]
@@ -108,7 +112,10 @@ def _hints(view: View, places: Mapping[str, int]) -> list[Finding]:
     if empty:
         hints.append(finding("ingest.empty_columns", columns=empty))
     if "params" not in places:
-        hints += [finding("ingest.sizes_in", column=column, size=size) for column, size in _sizes_in(view, places)[:1]]
+        plain = _sizes_in(view, places)[:1]
+        hints += [finding("ingest.sizes_in", column=column, size=size) for column, size in plain]
+        in_names = [] if plain else columns_of_sizes(view.table)[:1]
+        hints += [finding("ingest.sizes_in_names", column=column, text=text) for column, text in in_names]
     if "params" not in places and (shape := _shape_of(view)):
         hints.append(finding("ingest.shape_is_no_count", columns=shape))
     if "loss" not in places and (scores := [column for column in columns if kind_of(column) in ("score", "unbounded")]):

@@ -8,10 +8,12 @@ from typing import Final
 
 from lawfit.factors import is_factor
 from lawfit.findings import Found, finding
+from lawfit.ingest.cell_texts import WORDS_OF
 from lawfit.ingest.column_map import ColumnMap
 from lawfit.ingest.numbers import is_missing
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.rows import Reading
+from lawfit.ingest.stated import IN_NAMES
 from lawfit.ingest.table import Table
 from lawfit.ingest.view import View
 from lawfit.records import RunStatus, Sweep
@@ -68,6 +70,17 @@ def notes_on(readings: Sequence[Reading], sweeps: Sequence[Sweep], columns: Colu
     return notes
 
 
+def reruns(keyed: Sequence[tuple[str, Reading]]) -> list[Found]:
+    """Rows without an id of which all settings are those of another: they count as seeds of each other."""
+    groups: dict[tuple[object, ...], int] = {}
+    for key, reading in keyed:
+        if not reading.run_id and reading.seed is None:
+            bare = re.sub(r"-[0-9]+$", "", key)
+            groups[bare, reading.facts] = groups.get((bare, reading.facts), 0) + 1
+    several = [count for count in groups.values() if count > 1]
+    return [finding("ingest.reruns", runs=sum(several), settings=len(several))] if several else []
+
+
 def _marks(columns: ColumnMap) -> str:
     return " or ".join(f"'{columns.names[columns.places[f]]}'" for f in ("diverged", "status") if f in columns.places)
 
@@ -115,6 +128,7 @@ def unread(table: Table, columns: ColumnMap, options: IngestOptions) -> list[Fou
     """Every column that nothing was read from, once."""
     taken = {place for place in columns.places.values() if place < len(table.columns)}
     parts = {part for place in taken for part in table.columns[place].split(" x ")}  # of a batch that was multiplied
+    parts |= {part.removeprefix(IN_NAMES).removeprefix(WORDS_OF) for part in parts}
     taken |= {place for place, name in enumerate(table.columns) if name in parts}
     names = [name for place, name in enumerate(table.columns) if place not in taken and name not in options.held]
     view = View(table)

@@ -17,9 +17,10 @@ from lawfit.units import PARAMS_CONVENTIONS, parse_quantity
 
 BATCH_UNITS: Final = ("tokens", "sequences")
 KINDS: Final = ("runs", "curves", "targets", "losses")
+FILLS: Final = ("down", "no")
 MAPPING_SCHEMA: Final = "lawfit.mapping/1"
 # Options that an answer may set, and the fields that hold them.
-_PAIRS: Final = {"map": "column_map", "unit": "units", "only": "only", "set": "constants"}
+_PAIRS: Final = {"map": "column_map", "unit": "units", "only": "only", "set": "constants", "fill": "fill"}
 _COLUMNS: Final = {"split": "split", "pool": "pool"}
 _WORDS: Final = {"batch-unit": "batch_unit", "metric": "metric", "kind": "kind", "size-from": "size_from"}
 
@@ -42,6 +43,7 @@ class IngestOptions:
     split: tuple[str, ...] = ()  # columns whose levels are recipes of their own
     pool: tuple[str, ...] = ()  # columns in which runs may differ and still be seeds of each other
     only: Mapping[str, str] = field(default_factory=dict)  # column -> the level whose rows are read
+    fill: Mapping[str, str] = field(default_factory=dict)  # column -> "down": empty cells are as the row above; or "no"
     metric: str | None = None  # what the loss column measures: a kind of metrics.METRICS
     kind: str | None = None  # what a row is: one of KINDS
     size_from: str | None = None  # family whose parameters are counted from the columns of its shape
@@ -66,6 +68,9 @@ class IngestOptions:
             raise ValueError(f"the metric is one of {', '.join(METRICS)}, got '{self.metric}'")
         if self.kind is not None and self.kind not in KINDS:
             raise ValueError(f"the kind of table is one of {', '.join(KINDS)}, got '{self.kind}'")
+        for column, how in self.fill.items():
+            if how not in FILLS:
+                raise ValueError(f"--fill takes {' or '.join(f'{column}={each}' for each in FILLS)}, got '{how}'")
         for unit in self.units.values():
             unit_of(unit)
         for name, value in self.constants.items():

@@ -18,13 +18,14 @@ from lawfit.ingest.columns import recognise_all
 from lawfit.ingest.doubts import doubts
 from lawfit.ingest.formats import read_table
 from lawfit.ingest.losses import as_losses, with_stand_ins
-from lawfit.ingest.notes import RARELY_SAID, RECIPE_TEXTS, notes_on, partly_said, unread
+from lawfit.ingest.notes import RARELY_SAID, RECIPE_TEXTS, notes_on, partly_said, reruns, unread
 from lawfit.ingest.numbers import is_number
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.points import last_of_each
-from lawfit.ingest.questions import doubted, with_safe_answers
-from lawfit.ingest.rows import SPLIT, Reading, RowError, RowReader
+from lawfit.ingest.questions import Question, doubted, with_safe_answers
+from lawfit.ingest.rows import SPLIT, Reading, RowError, RowReader, unfinished
 from lawfit.ingest.settings import setting_questions
+from lawfit.ingest.shapes import shape
 from lawfit.ingest.stated import place_of
 from lawfit.ingest.table import Table
 from lawfit.ingest.view import View
@@ -83,8 +84,11 @@ def interpret(table: Table, options: IngestOptions | None = None, *, whole_steps
         if first.file != table.name:
             raise LogFormatError(f"{table.name}: no run can be taken; {first.file}, line {first.line}: {first.reason}")
         raise LogFormatError(f"{table.name}: no row can be read; line {first.line}: {first.reason}")
+    if (waiting := unfinished(table)) is not None:
+        return _nothing_yet(table, waiting, options)
+    table, shaped, asked = (table, [], []) if table.exact else shape(table, options)
     table, notes = _only(table, options)
-    found, options = _settled(table, options, doubting=whole_steps and not table.exact)
+    found, options = _settled(table, options, asked, doubting=whole_steps and not table.exact)
     table, columns = found.table, found.columns
     plain, read_as = made_plain(table, columns)
     if columns.kind == "losses":
@@ -99,11 +103,13 @@ def interpret(table: Table, options: IngestOptions | None = None, *, whole_steps
     rejections.sort(key=lambda rejection: (rejection.file, rejection.line or 0))
     said = [
         *table.notes,
+        *shaped,
         *notes,
         *columns.notes,
         *read_as,
         *points,
         *notes_on([reading for _, reading in keyed], sweeps, columns),
+        *reruns(keyed),
     ]
     said += [] if table.exact else [*partly_said(table, columns), *unread(table, columns, options)]
     if columns.kind == "losses":
@@ -122,8 +128,14 @@ def interpret(table: Table, options: IngestOptions | None = None, *, whole_steps
     )
 
 
-def _settled(table: Table, options: IngestOptions, *, doubting: bool) -> tuple[Recognised, IngestOptions]:
+def _settled(
+    table: Table, options: IngestOptions, asked: Sequence[Question], *, doubting: bool
+) -> tuple[Recognised, IngestOptions]:
     """The columns once nothing is open any more, and the options with the safe answers where those were asked for.
+
+    Parameters
+    ----------
+    asked : what is open before any column is looked at
 
     Raises
     ------
@@ -132,7 +144,7 @@ def _settled(table: Table, options: IngestOptions, *, doubting: bool) -> tuple[R
     """
     while True:
         found = recognise_all(table, options)
-        questions = list(found.questions)
+        questions = [*asked, *found.questions]
         if doubting:
             questions += doubts(View(found.table), found.columns, options)
             questions += setting_questions(found.table, found.columns.places, options)
@@ -143,6 +155,20 @@ def _settled(table: Table, options: IngestOptions, *, doubting: bool) -> tuple[R
         if answered is None or answered == options:
             raise doubted(table.name, questions)
         options = answered
+
+
+def _nothing_yet(table: Table, waiting: Sequence[Rejection], options: IngestOptions) -> Ingested:
+    """Of a table in which no run has ended: there is nothing to recognise columns by, and nothing to ask."""
+    return Ingested(
+        file=table.name,
+        format=table.format,
+        rows=len(table.rows) + len(table.rejections),
+        sweeps=(),
+        rejections=(*table.rejections, *waiting),
+        columns={},
+        notes=table.notes,
+        named=options.recipe is not None,
+    )
 
 
 def _only(table: Table, options: IngestOptions) -> tuple[Table, list[Found]]:
@@ -297,7 +323,20 @@ def slug(text: str) -> str:
 
 
 def _stem(name: str) -> str:
-    suffixes = (".gz", ".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".parquet", ".pq", ".txt")
+    suffixes = (
+        ".gz",
+        ".md",
+        ".markdown",
+        ".csv",
+        ".tsv",
+        ".tab",
+        ".jsonl",
+        ".ndjson",
+        ".json",
+        ".parquet",
+        ".pq",
+        ".txt",
+    )
     for suffix in suffixes:
         if name.lower().endswith(suffix) and len(name) > len(suffix):
             name = name[: -len(suffix)]

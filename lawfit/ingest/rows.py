@@ -24,7 +24,7 @@ from lawfit.ingest.numbers import (
 )
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.table import Cell, Table
-from lawfit.records import Json, RunStatus
+from lawfit.records import Json, Rejection, RunStatus
 from lawfit.units import PARAMS_CONVENTIONS, sequences_to_tokens
 
 SPLIT: Final = "split by "  # before the name of a column whose levels are recipes of their own
@@ -51,6 +51,8 @@ _MUP_FLAGS: Final = {
 }
 _FINISHED: Final = frozenset({"finished", "completed", "complete", "success", "succeeded", "ok", "done"})
 _DIVERGED: Final = frozenset({"diverged", "nan", "exploded", "divergence", "inf"})
+_NOT_FINISHED: Final = "the status is '{}', not finished (or diverged)"
+_FINAL_LOSSES: Final = frozenset({"final_val_loss", "final_train_loss"})  # of `curve_facts`
 
 
 class RowError(ValueError):
@@ -235,7 +237,7 @@ class RowReader:
         if said in _DIVERGED:
             flagged = True
         elif said and said not in _FINISHED:
-            raise RowError(self._name("status"), f"the status is '{said}', not finished (or diverged)")
+            raise RowError(self._name("status"), _NOT_FINISHED.format(said))
         if flagged:  # whatever stands there for its loss: >10, blew up
             return RunStatus.DIVERGED, None, True
         loss = self._get("loss", cells, number)
@@ -292,6 +294,22 @@ class RowReader:
         if cell not in self._extra_cache:
             self._extra_cache[cell] = None if is_missing(cell) else _as_number(cell)
         return self._extra_cache[cell]
+
+
+def unfinished(table: Table) -> list[Rejection] | None:
+    """A rejection for each run of a table in which none has come to a loss; None of any other table."""
+    if not table.rows:
+        return []
+    if "status" not in table.columns:
+        return None
+    reasons = {said: _NOT_FINISHED.format(said) for said in ("running", "crashed")}  # the words of `run_log`
+    if table.places and _FINAL_LOSSES.isdisjoint(table.columns):
+        reasons["diverged"] = "the run diverged, and none of its sweep has a loss yet"
+    place = table.columns.index("status")
+    if any(cells[place] not in reasons for _, cells in table.rows):
+        return None
+    spots = [(*table.place(line), reasons[str(cells[place])]) for line, cells in table.rows]
+    return [Rejection(file=file, line=line, column="status", reason=reason) for file, line, reason in spots]
 
 
 def _done_place(table: Table, columns: ColumnMap) -> int | None:

@@ -6,6 +6,7 @@ summed up under `summary.`, and what the curves say (`final_val_loss`, `steps`, 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from abc import ABC, abstractmethod
 from array import array
@@ -19,6 +20,8 @@ import numpy.typing as npt
 
 from lawfit.errors import LogFormatError
 from lawfit.ingest import curve_facts
+from lawfit.ingest.changes import Kept
+from lawfit.ingest.source import live
 from lawfit.ingest.table import Table, as_text, table_of_objects
 from lawfit.records import Curve, Rejection, content_hash
 from lawfit.units import counted
@@ -57,6 +60,11 @@ class Points:
         if (over := np.abs(numbers) > largest).any():
             numbers[over] = np.copysign(np.inf, numbers[over])
             self._numbers = array("d", numbers.tobytes())
+
+    def copy(self) -> Points:
+        made = Points()
+        made.join(self)
+        return made
 
     def join(self, later: Points) -> None:
         self._steps.extend(later._steps)
@@ -115,6 +123,17 @@ class LoggedRun:
             self.points[metric] = Points()
         self.points[metric].add(step, number)
 
+    def copy(self) -> LoggedRun:
+        """One to which the later logs of the run may be joined."""
+        return dataclasses.replace(
+            self,
+            config={**self.config},
+            summary={**self.summary},
+            points={metric: each.copy() for metric, each in self.points.items()},
+            facts={**self.facts},
+            notes=[*self.notes],
+        )
+
     def join(self, later: LoggedRun) -> None:
         """What a later log of the same run adds, after a restart."""
         self.config |= later.config
@@ -162,6 +181,17 @@ class RunLogs(ABC):
         except OSError as error:
             raise LogFormatError(f"{path} cannot be read: {error.strerror or error}") from None
 
+    def _runs_of(self, path: Path, root: Path, kept: Kept | None) -> Iterable[LoggedRun]:
+        if kept is None:
+            return self._understood(path, root)
+        with live(kept.quiet_seconds):
+            runs = kept.of(f"runs from {root}", path, lambda: list(self._understood(path, root)), self.parts(path))
+        return [run.copy() for run in runs]
+
+    def parts(self, path: Path) -> Iterable[Path]:  # noqa: ARG002 - of most logs: none
+        """Further files that a log consists of, beside the settings of the usual names."""
+        return ()
+
     def title(self, path: Path) -> str:
         """What a table of one log is called, where no project says it."""
         return (self.home(path) or path).resolve().name
@@ -171,8 +201,12 @@ class RunLogs(ABC):
         tables = self.read_files([path], path.parent)
         return tables[0] if len(tables) == 1 else joined(tables, path.name)
 
-    def read_files(self, paths: Sequence[Path], root: Path) -> list[Table]:
+    def read_files(self, paths: Sequence[Path], root: Path, kept: Kept | None = None) -> list[Table]:
         """Several logs, a table for each project. A log that cannot be read is a rejection, if others can.
+
+        Parameters
+        ----------
+        kept : what was read of them before
 
         Raises
         ------
@@ -183,7 +217,7 @@ class RunLogs(ABC):
         rejections: list[Rejection] = []
         for path in paths:
             try:
-                for run in self._understood(path, root):
+                for run in self._runs_of(path, root, kept):
                     if not (run.config or run.points or run.summary or run.facts):
                         rejections.append(Rejection(file=run.file, line=None, column=None, reason=_NOTHING))
                         continue

@@ -15,6 +15,7 @@ from typing import Final
 
 from lawfit.factors import is_factor, is_record, normal, spellings
 from lawfit.findings import finding
+from lawfit.ingest.cell_texts import OPTIMIZERS, WORDS_OF, is_name_of_runs, with_words
 from lawfit.ingest.metrics import kind_of
 from lawfit.ingest.names import NAMES, section
 from lawfit.ingest.numbers import is_missing, is_number
@@ -71,6 +72,7 @@ _A_SWEEP: Final = 3  # learning rates
 
 def setting_questions(table: Table, places: Mapping[str, int], options: IngestOptions) -> list[Question]:
     """Columns of unknown meaning in which runs of equal settings differ, each with its levels."""
+    table = with_words(table, lambda column: is_name_of_runs(column) and column not in options.pool)
     taken = set(places.values()) | {table.columns.index(column) for column in _answered(table, options)}
     free = [place for place in range(len(table.columns)) if place not in taken]
     known = [place for place in free if _is_known_setting(table.columns[place])]
@@ -221,6 +223,8 @@ def _question(
         groups=differing,
     )
     choices: list[Choice] = [(("split", column),), tuple(("pool", name) for name in names)]
+    if column.startswith(WORDS_OF) and OPTIMIZERS.issuperset(levels):
+        choices[0] = (("map", f"{column}=optimizer"),)
     choices += [(("only", f"{column}={level}"),) for level in levels[:MOST_LEVELS] if level]
     return Question(found=found, columns=tuple(names), choices=tuple(choices), safe=0)
 

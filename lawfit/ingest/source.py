@@ -9,8 +9,10 @@ import stat
 import time
 import zlib
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final
 
@@ -39,6 +41,7 @@ class Source:
     tree: bool = False  # found in a folder, not named as a file
     notes: tuple[str, ...] = ()  # about how it was found
     skipped: tuple[Rejection, ...] = ()  # what could not be read where it was found
+    known: Mapping[str, int] = field(default_factory=dict)  # runs of a server that are stored, and their last step
 
     @property
     def name(self) -> str:
@@ -100,6 +103,38 @@ def require_text(path: Path, head: bytes) -> None:
         raise LogFormatError(f"{path} ends its lines with CR alone; save it with LF or CRLF line ends")
 
 
+def has_ended(path: Path, quiet_seconds: float) -> bool:
+    """Whether the last line of a file has ended, or nobody has written to it for a while.
+
+    One that is being written may say another thing: 0.00 of 0.002.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    """
+    if time.time() - path.stat().st_mtime >= quiet_seconds:
+        return True
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return False
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
+
+
+_LIVE: Final[ContextVar[float | None]] = ContextVar("_LIVE", default=None)
+
+
+@contextmanager
+def live(quiet_seconds: float) -> Iterator[None]:
+    """While logs are read that may be in writing: a last line that has not ended is not there yet."""
+    before = _LIVE.set(quiet_seconds)
+    try:
+        yield
+    finally:
+        _LIVE.reset(before)
+
+
 class TextLines:
     """The lines of a file with their numbers, less line ends and byte-order mark.
 
@@ -148,6 +183,8 @@ class TextLines:
         while raw := file.readline(MAX_LINE_BYTES + 1):
             number += 1
             self.ended = raw.endswith(b"\n")
+            if not self.ended and (quiet := _LIVE.get()) is not None and not has_ended(self._path, quiet):
+                return
             if self._cuttable and not self.ended and _in_writing(self._path, begun):
                 self.cut = number
                 return

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from lawfit.errors import LogFormatError
 from lawfit.factors import spellings
 from lawfit.findings import finding
 from lawfit.ingest.batch_column import FACTORS, says_whole
+from lawfit.ingest.cell_texts import sizes_in_names
 from lawfit.ingest.headers import Unit, bare_names
 from lawfit.ingest.names import rank_of
 from lawfit.ingest.options import IngestOptions
@@ -37,6 +38,15 @@ _OF_DATA: Final = frozenset(
 _PASSES: Final = frozenset(
     {"epochs", "n_epochs", "num_epochs", "num_train_epochs", "epoch", "max_epochs", "train_epochs"}
 )
+_RATIOS: Final = frozenset(
+    {
+        *("tokens_per_param", "tokens_per_parameter", "tokens_per_params", "token_per_param", "tok_per_param"),
+        *("toks_per_param", "tokens_param_ratio", "tokens_to_params", "token_to_param_ratio", "d_n", "d_over_n"),
+        *("d_n_ratio", "tokens_per_n", "tokens_params", "tpp", "token_param_ratio", "chinchilla_ratio"),
+    }
+)
+_LENGTH: Final = ("tokens", "steps")
+IN_NAMES: Final = "size in "  # before the name of a column of names
 _WHOLE: Final = ("batch_tokens", "batch_sequences")
 
 Stated = Mapping[str, tuple[int, str]]  # field -> place, and where it comes from
@@ -60,11 +70,16 @@ def with_stated(table: Table, options: IngestOptions) -> tuple[Table, Stated]:
     if options.size_from is not None:
         named, cells = counted_params(table, options.size_from)
         added.append(("params", named, f"counted from the shape, as of {options.size_from}", cells))
+    for column, name in options.column_map.items():
+        if name == "params" and column in table.columns and (sizes := sizes_in_names(table, column)) is not None:
+            added.append(("params", IN_NAMES + column, "as you said", sizes))
     taken = {name for name, *_ in added} | set(options.column_map.values())
     if not taken & {*_WHOLE, "batch_unstated"} and (product := _product(table, options)):
         added.append(("batch_sequences", product[0], "multiplied", product[1]))
     if not taken & {"tokens", "steps"} and (passes := _passes(table, options)):
         added.append(("tokens", passes[0], "multiplied", passes[1]))
+    elif ratio := _ratio(table, options, [cells for name, _, _, cells in added if name == "params"]):
+        added.append(("tokens", ratio[0], "multiplied", ratio[1]))
     if not added:
         return table, {}
     rows = tuple((line, (*cells, *(column[at] for *_, column in added))) for at, (line, cells) in enumerate(table.rows))
@@ -122,6 +137,52 @@ def _passes(table: Table, options: IngestOptions) -> tuple[str, list[Cell]] | No
     (column, unit), view = data[0], View(table)
     both = zip(view.numbers(place_of(table, column), unit), view.numbers(place_of(table, passes[0])), strict=True)
     return f"{column} x {passes[0]}", [None if a is None or b is None else a * b for a, b in both]
+
+
+def _ratio(table: Table, options: IngestOptions, counted: Sequence[list[Cell]]) -> tuple[str, list[Cell]] | None:
+    """Tokens per parameter x parameters; None where there is no such column, or the tokens of the run are there.
+
+    Parameters
+    ----------
+    counted : parameters that stand in no column
+    """
+    ratios = [column for column in table.columns if is_ratio(column) and _may_be_length(column, options)]
+    mapped = any(options.column_map.get(column) == "tokens" for column in ratios)
+    others = {name for column, name in options.column_map.items() if column not in ratios} | set(options.constants)
+    told = any(rank_of(bare, name) is not None for c in table.columns for bare, _ in bare_names(c) for name in _LENGTH)
+    if len(ratios) != 1 or others & set(_LENGTH) or (told and not mapped):
+        return None
+    view, name = View(table), "params"
+    sizes = [cell if isinstance(cell, float) else None for cell in counted[0]] if counted else []
+    if not sizes and (column := _size_column(table, options)):
+        units = [unit for bare, unit in bare_names(column) if rank_of(bare, "params") is not None]
+        sizes = view.numbers(place_of(table, column), options.unit(column) or next(iter(units), None))
+        name = column
+    if not sizes:
+        return None
+    both = zip(view.numbers(place_of(table, ratios[0]), options.unit(ratios[0])), sizes, strict=True)
+    return f"{ratios[0]} x {name}", [None if a is None or b is None else a * b for a, b in both]
+
+
+def is_ratio(column: str) -> bool:
+    """Whether a column counts tokens per parameter."""
+    return not _RATIOS.isdisjoint(spellings(column))
+
+
+def _may_be_length(column: str, options: IngestOptions) -> bool:
+    return options.column_map.get(column, "tokens") == "tokens"
+
+
+def _size_column(table: Table, options: IngestOptions) -> str:
+    """The column of parameters; "" where there is none."""
+    mapped = [column for column, name in options.column_map.items() if name == "params"]
+    ranked = [
+        (rank, column)
+        for column in table.columns
+        for bare, _ in bare_names(column)
+        if column not in options.column_map and (rank := rank_of(bare, "params")) is not None
+    ]
+    return next(iter(mapped or [column for _, column in sorted(ranked)]), "")
 
 
 def place_of(table: Table, column: str) -> int:

@@ -7,11 +7,13 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from lawfit.errors import LogFormatError, Unreadable
 from lawfit.findings import Finding, finding
+from lawfit.ingest.changes import Kept
 from lawfit.ingest.run_log import RunLogs, place
 from lawfit.ingest.source import Source, read_head
 from lawfit.ingest.table import LogFormat
@@ -30,6 +32,7 @@ class _Walk:
     """A tree while it is walked."""
 
     formats: Sequence[LogFormat]
+    kept: Kept
     found: dict[str, list[Path]] = field(default_factory=dict)
     skipped: list[Rejection] = field(default_factory=list)
     nowhere: list[str] = field(default_factory=list)  # links
@@ -63,7 +66,7 @@ class _Walk:
                 if not entry.name.startswith(".") and entry.name not in _SKIPPED:
                     inner.append(path)
             elif _is(entry, folder=False) and not (entry.is_symlink() and _inside(path, root)):
-                log_format = self._format(path, root)
+                log_format = self.kept.of("format", path, partial(self._format, path, root))
                 if log_format is not None:
                     self.found.setdefault(log_format.name, []).append(path)
                     whole = whole or getattr(log_format, "whole_folder", False)
@@ -87,12 +90,12 @@ class _Walk:
         for log_format in self.formats:
             if log_format.name in _GENERIC and Path(path.name.lower().removesuffix(".gz")).suffix not in _TABLES:
                 continue
-            if log_format.sniff(path, head):
+            if getattr(log_format, "sniff_in_tree", log_format.sniff)(path, head):
                 return log_format
         return None
 
 
-def sources_below(root: Path, formats: Sequence[LogFormat]) -> list[Source]:
+def sources_below(root: Path, formats: Sequence[LogFormat], kept: Kept) -> list[Source]:
     """The sources in a folder and below it: tables one by one, the runs of a tracker together.
 
     Links that lead back are followed once, folders that cannot be read are said, and of a run that was logged in two
@@ -103,7 +106,7 @@ def sources_below(root: Path, formats: Sequence[LogFormat]) -> list[Source]:
     LogFormatError
         There is none.
     """
-    walk = _Walk(formats)
+    walk = _Walk(formats, kept)
     walk.below(root)
     if "trainer" in walk.found:  # what else lies among its logs is told by it, as it may be one that is damaged
         walk.found["trainer"] = sorted([*walk.found["trainer"], *walk.found.pop("jsonl", [])])

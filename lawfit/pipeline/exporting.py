@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from lawfit.errors import LogFormatError
 from lawfit.records import IngestReport, Json, Recipe
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from lawfit.ingest.options import IngestOptions
     from lawfit.storage import Store
     from lawfit.storage.streams import Snapshot
+
+EXPORT: Final = "lawfit export"  # the format of what it writes
+SUFFIXES: Final = (".csv", ".jsonl", ".parquet")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +149,7 @@ def take_back(store: Store, path: str | Path, *, dry_run: bool = False) -> Inges
     changes, of_curves = put.rows, not put.rows.total and bool(put.points)
     return IngestReport(
         file=str(path),
-        format="lawfit export",
+        format=EXPORT,
         rows=put.points if of_curves else changes.total,
         inserted=put.new_points if of_curves else changes.inserted,
         updated=changes.updated,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lawfit.errors import LogFormatError
 from lawfit.findings import finding
-from lawfit.pipeline.exporting import is_export, require_plain, take_back
+from lawfit.pipeline.exporting import EXPORT, SUFFIXES, is_export, require_plain, take_back
 from lawfit.records import (
     Changes,
     Curve,
@@ -22,6 +22,7 @@ from lawfit.units import counted
 
 if TYPE_CHECKING:
     from lawfit.ingest import Ingested
+    from lawfit.ingest.changes import Kept
     from lawfit.ingest.curves import CurveColumns
     from lawfit.ingest.options import IngestOptions
     from lawfit.ingest.source import Source
@@ -51,23 +52,75 @@ class SourceRead:
         return self.targets is not None and bool(self.targets.sweeps)
 
 
-def find_tables(path: str | Path | Source, options: IngestOptions) -> list[Source] | list[Table]:
+def find_tables(path: str | Path | Source, options: IngestOptions, store: Store) -> list[Source] | list[Table]:
     """What there is at a place: sources, where they are several, each to be asked again; otherwise its tables.
+
+    Of a server, what the store does not have.
 
     Raises
     ------
     LogFormatError
         There is nothing that lawfit reads.
     """
-    from lawfit.ingest.formats import find_sources, read_source_tables
     from lawfit.ingest.source import Source
+
+    if isinstance(path, Source):
+        return tables_of(path, store)
+    sources = sources_at(path, options)
+    return sources if len(sources) > 1 or sources[0].format == EXPORT else tables_of(sources[0], store)
+
+
+def sources_at(path: str | Path, options: IngestOptions, kept: Kept | None = None) -> list[Source]:
+    """What there is at a place, files that `export` wrote among it.
+
+    Raises
+    ------
+    LogFormatError
+        There is nothing that lawfit reads.
+    """
+    from lawfit.ingest.formats import find_sources
+    from lawfit.ingest.source import Source
+
+    if is_export(path):
+        return [Source(format=EXPORT, root=Path(path).parent, paths=(Path(path),))]
+    found: list[Source] = []
+    for source in find_sources(path, options.format, kept):
+        own = [each for each in source.paths if each.suffix.lower() in SUFFIXES and is_export(each)]
+        others = tuple(each for each in source.paths if each not in own)
+        found += [Source(format=EXPORT, root=source.root, paths=(each,)) for each in own]
+        found += [dataclasses.replace(source, paths=others)] if others or not own else []
+    return found
+
+
+def tables_of(source: Source, store: Store, kept: Kept | None = None) -> list[Table]:
+    """What a source holds. A file of our own is read while it is stored: it may be larger than memory.
+
+    Of a server, runs that are stored as far as it has them are left out.
+
+    Raises
+    ------
+    LogFormatError
+        It cannot be read.
+    """
+    from lawfit.ingest import wandb_online
+    from lawfit.ingest.formats import read_source_tables
     from lawfit.ingest.table import Table
 
-    one = path.paths[0] if isinstance(path, Source) and len(path.paths) == 1 else path
-    if not isinstance(one, Source) and is_export(one):  # read while it is stored: it may be larger than memory
-        return [Table(name=Path(one).name, format="lawfit export", columns=(), rows=())]
-    sources = [path] if isinstance(path, Source) else find_sources(path, options.format)
-    return sources if len(sources) > 1 else read_source_tables(sources[0])
+    if source.format == EXPORT:
+        return [Table(name=source.paths[0].name, format=EXPORT, columns=(), rows=())]
+    if source.format == wandb_online.FORMAT:
+        stored = (run for summary in store.recipes() for run in store.runs(summary.recipe.key))
+        steps = {run.run_key: wandb_online.known_step(run.extra, source.uri) for run in stored}
+        source = dataclasses.replace(source, known={key: step for key, step in steps.items() if step is not None})
+    return read_source_tables(source, kept)
+
+
+def label_of(path: str | Path | Source, table: Table) -> str:
+    """How a report calls a table: as its file, and as its project where that has another name."""
+    from lawfit.ingest.source import without_password
+
+    name = without_password(str(path))
+    return name if Path(name).name == table.name else f"{name} ({table.name})"
 
 
 def read_source(path: str | Path, options: IngestOptions, table: Table | None = None) -> SourceRead:
@@ -82,6 +135,7 @@ def read_source(path: str | Path, options: IngestOptions, table: Table | None = 
     """
     from lawfit.ingest import interpret, read_table
     from lawfit.ingest.curves import curve_columns, has_rows_of_curves
+    from lawfit.ingest.formats.wandb_chart import FORMAT as CHART
     from lawfit.ingest.targets import is_target_table, read_targets
 
     if is_export(path):
@@ -92,8 +146,9 @@ def read_source(path: str | Path, options: IngestOptions, table: Table | None = 
     asked = options.kind
     if asked is None and options.column_map.keys() & set(table.columns):
         asked = "targets" if is_target_table(table) else "runs"  # what a person maps are fields of runs
-    columns = curve_columns(table) if asked in (None, "curves") else None
-    if columns is not None and (asked == "curves" or has_rows_of_curves(table, columns)):
+    chart = table.format == CHART
+    columns = curve_columns(table, told=chart) if chart or asked in (None, "curves") else None
+    if columns is not None and (chart or asked == "curves" or has_rows_of_curves(table, columns)):
         return SourceRead(path=str(path), options=options, table=table, curves=columns)
     if asked == "curves":
         raise LogFormatError(finding("ingest.no_curves", file=table.name, columns=list(table.columns)))
@@ -186,10 +241,12 @@ def _curve_notes(put: Sequence[CurveChange]) -> list[str]:
 
 def _store_curves(store: Store, table: Table, columns: CurveColumns, options: IngestOptions, file: str) -> IngestReport:
     """Curves for runs that are stored, in the recipe that was named or the only one that has them."""
-    from lawfit.ingest.curves import read_curves
+    from lawfit.ingest.curves import read_curves, with_keys
 
     keys = {str(cells[columns.run]).strip() for _, cells in table.rows}
     homes = _homes(store, keys, options.recipe, table.name)
+    if strange := keys - homes.keys():
+        table = with_keys(table, columns, _keys_of(store, strange, options.recipe, table.name))
     found = read_curves(table, columns, {key: batch_tokens for key, (_, batch_tokens) in homes.items()})
     recipes = {homes[curve.run_key][0].name: homes[curve.run_key][0] for curve in found.curves}
     new: set[tuple[str, int]] = set()  # places (run, step): a row is new when one of its metrics is
@@ -235,6 +292,26 @@ def _homes(store: Store, keys: Set[str], recipe: str | None, file: str) -> dict[
                 raise LogFormatError(f"{file}: run '{key}' is in the recipes {both}; say which with --recipe")
             homes[key] = (candidate, batch_tokens)
     return homes
+
+
+def _keys_of(store: Store, names: Set[str], recipe: str | None, file: str) -> dict[str, str]:
+    """Keys of stored runs by the names that people see, where the tracker has ids of its own.
+
+    Raises
+    ------
+    LogFormatError
+        Two runs have one of the names.
+    """
+    from lawfit.ingest.curves import names_of
+
+    keys: dict[str, str] = {}
+    for candidate in [store.recipe(recipe)] if recipe else [found.recipe for found in store.recipes()]:
+        for run in store.runs(candidate.key):
+            for name in names_of(run) & names:
+                if keys.setdefault(name, run.run_key) != run.run_key:
+                    both = sorted((keys[name], run.run_key))
+                    raise LogFormatError(finding("ingest.two_runs_of_a_name", file=file, name=name, keys=both))
+    return keys
 
 
 def ingest(store: Store, path: str | Path, options: IngestOptions | None = None) -> IngestReport:

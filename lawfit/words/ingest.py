@@ -124,6 +124,39 @@ def _loss_is(data: Mapping[str, Any]) -> str:
     return f"the loss is '{data['column']}'; {others}"
 
 
+def _watched(data: Mapping[str, Any]) -> str:
+    many = {"runs": "run", "curves": "point", "targets": "row", "losses": "row"}[data["of"]]
+    said = [say(f"{{inserted:count {many}}} new", data)] if data["inserted"] else []
+    said += [say(f"{{updated:count {many}}} changed", data)] if data["updated"] else []
+    said += [say("{points:,} points of curves", data)] if data["points"] and data["of"] == "runs" else []
+    if not said:
+        return say("{file}: {rows:count row}, nothing new", data)
+    of = f" of {', '.join(data['recipes'])}" if data["recipes"] else ""
+    runs = "; ".join(
+        f"'{run['name']}' "
+        + ("diverged" if run["loss"] is None else f"{run['loss']:.4g}")
+        + (f" at step {run['steps']:,}" if run["steps"] is not None else "")
+        for run in data["runs"]
+    )
+    return f"{data['file']}: {', '.join(said)}{of}" + (f" ({runs})" if runs else "")
+
+
+def _watched_rejection(data: Mapping[str, Any]) -> str:
+    line = f", line {data['line']}" if data["line"] not in (None, 1) else ""  # logs of runs have no lines
+    column = f"'{data['column']}': " if data["column"] not in (None, "status") else ""
+    return f"{data['file']}{line}: {column}{data['reason']}"
+
+
+def _watched_all(data: Mapping[str, Any]) -> str:
+    said = say("{seconds:time} of watching: {inserted:,} new, {updated:,} changed, {points:,} points of curves", data)
+    waiting = data["waiting"]
+    return said + (
+        say("; {waiting:count file} left, not readable or with open questions", {"waiting": len(waiting)})
+        if waiting
+        else ""
+    )
+
+
 WORDS: Final[Mapping[str, Sentence]] = {
     "asked": _asked,
     "doubted": _doubted,
@@ -182,8 +215,14 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "smoothed_loss": "the loss is '{column}': smoothed, so less noisy than '{raw}' (--map '{raw}=loss' to take that)",
     "few_smoothed": "the loss is '{column}': the smoothed '{smoothed}' stands in only {filled} of {rows} rows",
     "objective": "'{column}' is taken as a loss in nats per token: its name does not say what it measures",
-    "unbounded_score": "'{column}' is a score by its name, of which higher is better, and it has no upper bound that "
-    "would make a loss of it; take a loss or an error instead",
+    "unbounded_score": lambda of: (
+        f"'{of['column']}' is a score by its name, of which higher is better, and "
+        + (
+            "only you know whether it is a share of 1 or of 100 %"
+            if of.get("bounded")
+            else "it has no upper bound that would make a loss of it; take a loss or an error instead"
+        )
+    ),
     "tokens_of_steps": "tokens are steps x batch size: the file has no column for them",
     # units
     "batch_unit": "'{column}' does not say whether it counts tokens or sequences",
@@ -214,8 +253,53 @@ WORDS: Final[Mapping[str, Sentence]] = {
         of,
     ),
     "odd_batch": "'{column}' would be steps of {low:.6g} to {high:.6g} tokens, which hardly anybody trains with",
+    "bits_or_nats": "'{column}' is {ratio:.3g} times '{other}' in every row: in which unit is it?",
     "training_loss": "the loss is '{column}', on training data: a file without validation data says it no better",
     "rising_loss": "'{column}' rises with {by} throughout, and a loss falls: is it a score, of which higher is better?",
+    "no_markdown_table": "{file} holds no table with a rule of dashes below its header",
+    "one_of_tables": "the table of line {line} is read; the file has others, in line {others:join , }",
+    # shapes of tables
+    "pivot": "read as a pivot table: losses by '{rows}' (rows) and '{columns}' (columns {levels:join , }), "
+    "{count:count run}",
+    "pivot_of_what": "{file} looks like a pivot table (rows of '{rows}', columns {columns:join , }, ...), and its "
+    "header does not say what its columns are: write 'lr \\ batch_tokens' into its corner, or batch_tokens=65536 above "
+    "each column",
+    "filled_down": "{columns:join , } stand in the first row of each of {blocks:count block}, and are those of the "
+    "rows below",
+    "empty_below": "'{column}' is empty in {empty} of {rows:count row}: is it as in the row above, or not known?",
+    "last_of_list": "'{column}' holds lists such as {text}: the loss is the last number; the others are not kept, as "
+    "their steps are not said",
+    "percent_cells": "'{column}' is in percent: {text} is read as a share of 1",
+    "sizes_in_names": "the names in '{column}' have sizes in them, such as '{text}' (--map '{column}=params')",
+    "reruns": "{runs:count row} without an id or seed repeat {settings:count setting} of all that the file says: they "
+    "count as seeds of each other",
+    # charts
+    "chart_of_time": "{file} is a chart of W&B along '{axis}': curves are stored by steps; choose Step as its x axis "
+    "and save it again",
+    "chart_alone": lambda of: say(
+        "{file} is a chart of W&B: curves of {runs:count run} ({names:join , }"
+        + (", ...) " if of["runs"] > len(of["names"]) else ") ")
+        + "without any settings, and the store has none of these runs; ingest the runs first (the table of runs, saved "
+        "as CSV; the folder wandb/; or wandb://ENTITY/PROJECT), or all in one command",
+        of,
+    ),
+    "two_runs_of_a_name": "{file}: two runs in the store are called '{name}' ({keys:join , }): write their ids in "
+    "place of the name",
+    # of a server
+    "wandb_uri": "{uri}: a project on W&B's server is named wandb://ENTITY/PROJECT",
+    "wandb_missing": "wandb://: runs on W&B's server need wandb; install it with pip install 'lawfit[wandb]'",
+    "wandb_no_key": "wandb://: there is no key for {host}; say wandb login once, or set WANDB_API_KEY",
+    "wandb_refused": "W&B's server refuses: {why}",
+    "wandb_no_answer": "{uri}: W&B's server gave no answer: {why}",
+    "wandb_empty": "{uri} holds no run",
+    # along a watch
+    "watched": _watched,
+    "watched_note": "{note}",
+    "watched_rejection": _watched_rejection,
+    "watched_rejections": "{file}: {more:count row} more cannot be used",
+    "watched_waits": "{why}",
+    "watch_nowhere": "{place}: there is no such file or folder to watch",
+    "watched_all": _watched_all,
     # settings and seeds
     "settings_or_seeds": _settings,
     "only": "only rows with {column} {level} are read; {left_out:count row} left out, as you said",

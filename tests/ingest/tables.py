@@ -63,6 +63,13 @@ def write_excel(path: Path, table: Sequence[Mapping[str, Any]]) -> Path:
     return path
 
 
+def write_markdown(path: Path, table: Sequence[Mapping[str, Any]]) -> Path:
+    columns = list(dict.fromkeys(name for row in table for name in row))
+    lines = [columns, ["---"] * len(columns), *([str(row.get(name) or "") for name in columns] for row in table)]
+    path.write_text("".join(f"| {' | '.join(cells)} |\n" for cells in lines), encoding="utf-8")
+    return path
+
+
 def read(path: Path, **options: Any) -> Ingested:
     return read_file(path, IngestOptions(**options))
 

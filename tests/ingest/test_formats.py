@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 
 from lawfit.errors import LogFormatError
 from lawfit.ingest import FORMATS, LogFormat, Table, read_table
+from lawfit.ingest.formats.wandb_chart import WANDB_CHART  # which has curves alone
 from lawfit.ingest.run_log import RunLogs
 from lawfit.ingest.source import MAX_LINE_BYTES
-from tests.ingest.tables import csv_text, read, rows, runs, write_csv, write_excel, write_jsonl
+from tests.ingest.tables import csv_text, read, rows, runs, write_csv, write_excel, write_jsonl, write_markdown
 
 TABLE = rows({"learning_rate": "0.001"}, {"optimizer": "adamw", "n_tokens": "2000000000"}, {"final_loss": "nan"})
-SUFFIX = {"csv": ".csv", "tsv": ".tsv", "jsonl": ".jsonl", "parquet": ".parquet", "excel": ".xlsx"}
+SUFFIX = {"csv": ".csv", "tsv": ".tsv", "jsonl": ".jsonl", "parquet": ".parquet", "excel": ".xlsx", "markdown": ".md"}
 
 
 def write(name: str, path: Path, table: list[dict[str, Any]]) -> Path:
@@ -38,13 +39,19 @@ def write(name: str, path: Path, table: list[dict[str, Any]]) -> Path:
             parquet.write_table(pyarrow.Table.from_pylist(table), path)
         case "excel":
             write_excel(path, table)
+        case "markdown":
+            write_markdown(path, table)
         case _:
             pytest.fail(f"write a table of format {name} here, so that the contract is tested")
     return path
 
 
 # Logs hold more than any table of runs: test_trainer_log.py and formats/ ask the same of them.
-TABLE_FORMATS = [found for found in FORMATS if found.name != "trainer" and not isinstance(found, RunLogs)]
+TABLE_FORMATS = [
+    found
+    for found in FORMATS
+    if found.name != "trainer" and not isinstance(found, RunLogs) and found is not WANDB_CHART
+]
 
 
 @pytest.mark.parametrize("log_format", TABLE_FORMATS, ids=lambda f: f.name)
@@ -97,7 +104,7 @@ class TestContract:
                 assert len(runs(found)) + len(found.rejections) == found.rows
 
     def test_lines_are_those_of_the_file(self, log_format: LogFormat, path: Path) -> None:
-        first = {"csv": 2, "tsv": 2, "jsonl": 1, "parquet": 1, "excel": 2}[log_format.name]
+        first = {"csv": 2, "tsv": 2, "jsonl": 1, "parquet": 1, "excel": 2, "markdown": 3}[log_format.name]
         assert [line for line, _ in read_table(path).rows] == [first, first + 1, first + 2]
 
 

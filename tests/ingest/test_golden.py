@@ -10,11 +10,20 @@ from typing import Any
 import pytest
 
 from lawfit.ingest import FORMATS, LogFormat
+from lawfit.ingest.formats.wandb_chart import WANDB_CHART  # which has curves alone
 from lawfit.ingest.run_log import RunLogs
-from tests.ingest.tables import csv_text, read, rows, write_excel, write_jsonl
+from tests.ingest.tables import csv_text, read, rows, write_excel, write_jsonl, write_markdown
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-SUFFIX = {"csv": ".csv", "tsv": ".tsv", "jsonl": ".jsonl", "parquet": ".parquet", "excel": ".xlsx", "trainer": ".jsonl"}
+SUFFIX = {
+    "csv": ".csv",
+    "tsv": ".tsv",
+    "jsonl": ".jsonl",
+    "parquet": ".parquet",
+    "excel": ".xlsx",
+    "trainer": ".jsonl",
+    "markdown": ".md",
+}
 NEEDS = {"parquet": "pyarrow", "excel": "openpyxl"}
 TABLE = rows(
     {"optimizer": "AdamW", "corpus": "Bücher", "seed": "1", "beta2": "0.95", "smooth_loss": "3.2"},
@@ -36,12 +45,16 @@ def write(name: str, path: Path) -> None:
         write_excel(path, full)
     elif name == "jsonl":
         write_jsonl(path, full)
+    elif name == "markdown":
+        write_markdown(path, full)
     else:
         path.write_text(csv_text(TABLE, delimiter="\t" if name == "tsv" else ","), encoding="utf-8")
 
 
 # Logs of trackers are in trackers/, with tests of their own.
-@pytest.mark.parametrize("log_format", [f for f in FORMATS if not isinstance(f, RunLogs)], ids=lambda f: f.name)
+@pytest.mark.parametrize(
+    "log_format", [f for f in FORMATS if not isinstance(f, RunLogs) and f is not WANDB_CHART], ids=lambda f: f.name
+)
 def test_means_what_it_meant(log_format: LogFormat, update_golden: bool) -> None:
     if log_format.name in NEEDS:
         pytest.importorskip(NEEDS[log_format.name])

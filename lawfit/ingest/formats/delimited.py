@@ -11,6 +11,7 @@ from typing import Final
 from lawfit.errors import LogFormatError
 from lawfit.findings import finding
 from lawfit.ingest.numbers import is_number
+from lawfit.ingest.pivots import is_corner
 from lawfit.ingest.source import TextLines, read_head, require_text
 from lawfit.ingest.table import Row, Table, require_distinct
 from lawfit.ingest.unfold import unfolded
@@ -101,7 +102,7 @@ def header_place(rows: Sequence[Sequence[str]]) -> int:
     filled = [sum(bool(cell.strip()) for cell in cells) for cells in rows]
     place = next(at for at, count in enumerate(filled) if 2 * count > max(filled) or not any(filled))
     numbers = sum(is_number(cell) for cell in rows[place])
-    return place if 2 * numbers <= filled[place] else 0
+    return place if 2 * numbers <= filled[place] or is_corner(rows[place]) else 0
 
 
 def _header(lines: TextLines, delimiters: Sequence[str], path: Path) -> tuple[list[str], int, str]:
@@ -136,7 +137,7 @@ def _columns(header: str, line: int, delimiter: str, path: Path) -> tuple[str, .
         raise LogFormatError(f"{path}, line {line}: the header cannot be read ({error})") from None
     while len(cells) > 1 and not cells[-1].strip():
         cells.pop()
-    if sum(is_number(cell) for cell in cells) > len(cells) / 2:
+    if sum(is_number(cell) for cell in cells) > len(cells) / 2 and not is_corner(cells):
         raise LogFormatError(f"{path}: the first line holds numbers; a header with the column names must come first")
     columns = tuple(cell.strip() or f"column {place}" for place, cell in enumerate(cells, start=1))
     require_distinct(columns, path.name)

@@ -14,6 +14,7 @@ from zipfile import BadZipFile
 from lawfit.errors import LogFormatError
 from lawfit.ingest.formats.delimited import MOST_TITLES, header_place, said_of_titles
 from lawfit.ingest.numbers import is_number
+from lawfit.ingest.pivots import is_corner
 from lawfit.ingest.source import read_head
 from lawfit.ingest.table import Cell, Row, Table, require_distinct
 
@@ -71,7 +72,8 @@ def _table(name: str, rows: Sequence[Sequence[Cell]]) -> Table | None:
         return None
     header = [_text(cell) for cell in filled[0][1]]
     places = [place for place, text in enumerate(header) if text]
-    if len(places) < 2 or 2 * sum(is_number(header[place]) for place in places) > len(places):
+    numbers = sum(is_number(header[place]) for place in places)
+    if len(places) < 2 or (2 * numbers > len(places) and not is_corner([header[place] for place in places])):
         return None
     columns = tuple(header[place] for place in places)
     require_distinct(columns, name)

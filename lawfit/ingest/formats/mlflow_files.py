@@ -35,6 +35,9 @@ class MlflowFiles(RunLogs):
     def sniff(self, path: Path, head: bytes) -> bool:
         return path.name == "meta.yaml" and (b"run_id:" in head or b"run_uuid:" in head)
 
+    def parts(self, path: Path) -> Iterable[Path]:
+        return [file for part in ("params", "metrics") for file, _ in _files(path.parent / part)]
+
     def runs(self, path: Path, root: Path) -> Iterable[LoggedRun]:
         meta = read_settings(path)
         folder = path.parent

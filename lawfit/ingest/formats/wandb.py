@@ -49,7 +49,7 @@ class WandbRuns(RunLogs):
     def runs(self, path: Path, root: Path) -> Iterable[LoggedRun]:
         if path.suffix == ".json":
             return [_of_summary(path, root)]
-        run = _Reader(LoggedRun(run_id=path.stem.removeprefix("run-"), file=place(path, root), state=RUNNING))
+        run = Reader(LoggedRun(run_id=path.stem.removeprefix("run-"), file=place(path, root), state=RUNNING))
         try:
             with path.open("rb") as file:
                 for record in records(file):
@@ -115,7 +115,7 @@ def _only_zeros(rest: bytes, file: Any) -> bool:
     return False
 
 
-class _Reader:
+class Reader:
     """One run while its records come."""
 
     def __init__(self, run: LoggedRun) -> None:
@@ -132,7 +132,7 @@ class _Reader:
             if kind != BYTES:
                 continue
             if number == _HISTORY:
-                self._row(items(data))
+                self.row(items(data))
             elif number == _RUN:
                 self._describe(data)
             elif number == _CONFIG:
@@ -162,7 +162,8 @@ class _Reader:
             elif number == 8:
                 self.run.name = text(raw)
 
-    def _row(self, row: dict[str, Any]) -> None:
+    def row(self, row: dict[str, Any]) -> None:
+        """A row of the history: what one call of `log` said."""
         self._rows += 1
         count = row.get("_step", self._rows)
         if not self._axis:

@@ -1,0 +1,152 @@
+"""Cells that hold more than a number: lists of losses along a run, shares in percent, sizes and words in names."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from lawfit.factors import normal, spellings
+from lawfit.findings import Found, finding
+from lawfit.ingest.metrics import kind_of
+from lawfit.ingest.names import NAMES
+from lawfit.ingest.numbers import is_missing
+from lawfit.ingest.options import IngestOptions
+from lawfit.ingest.table import Cell, Table
+from lawfit.units import parse_quantity
+
+_LIST: Final = re.compile(r"\s*[\[(].*[\])]\s*", re.DOTALL)
+_PERCENT: Final = re.compile(r"\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))\s*%\s*")
+_SIZE: Final = re.compile(r"(?<![a-z0-9.])([0-9]+(?:\.[0-9]+)?)\s?([kmbt])(?![a-z0-9])", re.IGNORECASE)
+_WORD: Final = re.compile(r"[a-z][a-z]+")
+# Of names of runs: what tells repeats apart, not what was changed.
+_REPEATS: Final = frozenset(
+    {
+        *("seed", "seeds", "run", "rerun", "rep", "repeat", "replicate", "retry", "try", "trial", "copy", "again"),
+        *("resume", "resumed", "cont", "continued", "first", "second", "third", "final", "new", "old", "test"),
+    }
+)
+_MOST_WORDS: Final = 6  # levels
+WORDS_OF: Final = "words of "
+OPTIMIZERS: Final = frozenset(
+    {
+        *("adam", "adamw", "sgd", "muon", "lion", "shampoo", "soap", "adafactor", "sophia", "lamb", "rmsprop", "mars"),
+        *("adagrad", "ademamix", "momentum", "kron", "psgd", "signum", "nadam", "radam", "adamax", "adopt", "scion"),
+    }
+)
+
+
+def made_numbers(table: Table, options: IngestOptions) -> tuple[Table, list[Found]]:
+    """Results as one number each: the last of a list, and a share of one for percent."""
+    columns: dict[int, list[Cell]] = {}
+    notes: list[Found] = []
+    for place, column in enumerate(table.columns):
+        cells = [cells[place] for _, cells in table.rows]
+        field = options.column_map.get(column)
+        if field == "loss" or (field is None and kind_of(column)):
+            lists = any(isinstance(cell, str) and cell.lstrip()[:1] in ("[", "(") for cell in cells)
+            if lists and (found := _each(cells, _last_of_list)) is not None:
+                columns[place] = found
+                notes.append(finding("ingest.last_of_list", column=column, text=_first(cells)))
+            elif (found := _each(cells, _share)) is not None:
+                columns[place] = found
+                notes.append(finding("ingest.percent_cells", column=column, text=_first(cells)))
+    if not columns:
+        return table, []
+    rows = tuple(
+        (line, tuple(columns[p][at] if p in columns else cell for p, cell in enumerate(cells)))
+        for at, (line, cells) in enumerate(table.rows)
+    )
+    return dataclasses.replace(table, rows=rows), notes
+
+
+def _each(cells: Sequence[Cell], read: Callable[[str], Cell]) -> list[Cell] | None:
+    """All cells read in one way; None where some text cannot be, or nothing has to be."""
+    found: list[Cell] = []
+    changed = False
+    for cell in cells:
+        if isinstance(cell, str) and not is_missing(cell):
+            value = read(cell)
+            if value is None:
+                return None
+            changed = changed or value != cell
+            found.append(value)
+        else:
+            found.append(cell)
+    return found if changed else None
+
+
+def _last_of_list(text: str) -> Cell:
+    """The last number of a list; a plain text stays. None: a list of something else."""
+    if not _LIST.fullmatch(text):
+        return text
+    inner = text.strip()[1:-1].strip().rstrip(",")
+    if not inner:
+        return ""
+    for word in ("NaN", "Infinity"):
+        inner = re.sub(rf"\b{word[:3]}[a-z]*", word, inner, flags=re.IGNORECASE)  # nan, inf: as Python writes them
+    try:
+        values = json.loads(f"[{inner}]")
+    except ValueError:
+        return None
+    plain = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+    return values[-1] if plain else None
+
+
+def _share(text: str) -> Cell:
+    """53.6 % as 0.536."""
+    found = _PERCENT.fullmatch(text)
+    return None if found is None else float(f"{float(found[1]) / 100:.12g}")
+
+
+def _size_in(text: str) -> Cell:
+    """The only size that a name has: pythia-10m, llama-7b-run3."""
+    found = _SIZE.findall(text.replace("_", "-"))
+    return float(f"{parse_quantity(''.join(found[0])):.15g}") if len(found) == 1 else None
+
+
+def _first(cells: Sequence[Cell]) -> str:
+    return next((str(cell).strip() for cell in cells if not is_missing(cell)), "")
+
+
+def sizes_in_names(table: Table, column: str) -> list[Cell] | None:
+    """The size that each name of a column has in it; None where some have none, or several."""
+    place = table.columns.index(column)
+    return _each([cells[place] for _, cells in table.rows], _size_in)
+
+
+def columns_of_sizes(table: Table) -> list[tuple[str, str]]:
+    """Columns of names, each of which has one size in it; and the first of those names."""
+    found = []
+    for place, column in enumerate(table.columns):
+        cells = [cells[place] for _, cells in table.rows if not is_missing(cells[place])]
+        if cells and all(isinstance(cell, str) and _size_in(cell) is not None for cell in cells):
+            found.append((column, _first(cells)))
+    return found
+
+
+def with_words(table: Table, wanted: Callable[[str], bool]) -> Table:
+    """With a column of the words that tell the names of runs apart, for columns of names that are wanted."""
+    for place, column in enumerate(table.columns):
+        if WORDS_OF + column in table.columns or not wanted(column):
+            continue
+        levels = _words([cells[place] for _, cells in table.rows])
+        if levels is not None:
+            rows = tuple((line, (*cells, level)) for (line, cells), level in zip(table.rows, levels, strict=True))
+            table = dataclasses.replace(table, columns=(*table.columns, WORDS_OF + column), rows=rows)
+    return table
+
+
+def is_name_of_runs(column: str) -> bool:
+    return normal(column) in (*NAMES["run_name"], *NAMES["run_id"]) or spellings(column)[-1] in NAMES["run_name"]
+
+
+def _words(cells: Sequence[Cell]) -> list[str] | None:
+    """Of each name the words that not all have, where they make a few levels; None where they do not."""
+    words = [set(_WORD.findall(str(cell).lower())) - _REPEATS if not is_missing(cell) else set() for cell in cells]
+    common = set.intersection(*words) if words else set()
+    levels = ["-".join(sorted(each - common)) for each in words]
+    counts = {level: levels.count(level) for level in set(levels)}
+    return levels if 2 <= len(counts) <= _MOST_WORDS and min(counts.values()) > 1 else None
