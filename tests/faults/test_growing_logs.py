@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 import re
@@ -44,11 +45,13 @@ import random, sys, time
 whole, place, seed = sys.argv[1:]
 rng, data = random.Random(seed), open(whole, "rb").read()
 with open(place, "ab", buffering=0) as file:
-    at = 0
+    at = pieces = 0
     while at < len(data):
         size = rng.randrange(1, max(2, len(data) // 25))
         file.write(data[at : at + size])
-        at += size
+        at, pieces = at + size, pieces + 1
+        if pieces in (4, 9, 14, 19):  # somebody has read it since
+            sys.stdin.readline()
         time.sleep(rng.uniform(0, 0.05))
 """
 
@@ -167,17 +170,22 @@ def test_another_process_writes_it_meanwhile(name: str, tmp_path: Path, capsys: 
     ingested(place, str(tmp_path / "whole.db"), capsys)
     final = stored(str(tmp_path / "whole.db"))
     place.write_bytes(b"")
-    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(aside), str(place), name])
+    words = [sys.executable, "-c", WRITER, str(aside), str(place), name]
+    writer = subprocess.Popen(words, stdin=subprocess.PIPE, bufsize=0)
+    assert writer.stdin is not None
     url, readings = str(tmp_path / "grown.db"), 0
     deadline = time.monotonic() + 60
     while writer.poll() is None:
         assert time.monotonic() < deadline
         ingested(place, url, capsys)
         readings += 1
+        with contextlib.suppress(BrokenPipeError):  # it has just ended
+            writer.stdin.write(b"\n")
         runs, curves = stored(url)
         assert name not in TABLES or runs.items() <= final[0].items()
         assert all(points.items() <= final[1][key].items() for key, points in curves.items())
     assert writer.returncode == 0
+    writer.stdin.close()
     assert readings > 3
     ingested(place, url, capsys)
     assert stored(url) == final

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -62,7 +63,7 @@ def content(store: Store) -> dict[str, Any]:
             for metric in store.curve_metrics(key, run.run_key):
                 steps, numbers = store.curve(key, run.run_key, metric)
                 curves[metric] = steps.tolist(), numbers.tolist()
-            found[run.run_key] = {**vars(run), "source": "", "curves": curves}
+            found[run.run_key] = {**dataclasses.asdict(run), "source": "", "curves": curves}
     return found
 
 
