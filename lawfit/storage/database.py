@@ -212,17 +212,31 @@ def use_wal(engine: sa.Engine) -> None:
 
 @contextmanager
 def explained(location: Location) -> Iterator[None]:
-    """Turn what the database or its driver raises into a `StoreError` with a sentence."""
+    """Turn what the database or its driver raises into a `StoreError` with a sentence.
+
+    A Ctrl-C that falls into a query stays one: what then fails, as the transaction is taken back, is not what happened.
+    """
     try:
         yield
-    except sa.exc.StatementError as error:
-        raise _failure(error, location) from error
-    except sqlite3.Error as error:
-        raise _sqlite_failure(error, location) from error
     except Exception as error:
+        if (interrupt := _interrupt_behind(error)) is not None:
+            raise interrupt from None
+        if isinstance(error, sa.exc.StatementError):
+            raise _failure(error, location) from error
+        if isinstance(error, sqlite3.Error):
+            raise _sqlite_failure(error, location) from error
         if type(error).__module__.partition(".")[0] != "psycopg":  # COPY goes past SQLAlchemy to the driver
             raise
         raise _postgres_failure(error, location, cut=True) from error
+
+
+def _interrupt_behind(error: BaseException) -> BaseException | None:
+    """A Ctrl-C, or another end of the program, that an error came of while it was being handled."""
+    while error.__context__ is not None:
+        error = error.__context__
+        if not isinstance(error, Exception):
+            return error
+    return None
 
 
 def persistently(work: Callable[[], Result]) -> Result:
