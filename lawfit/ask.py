@@ -7,8 +7,8 @@ To ask for something more, add a field with its `About`; the surfaces have it th
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, TypeVar
 
 from lawfit.declared import About, Field, fields_of, is_finite
@@ -131,6 +131,27 @@ class Target(_Settings):
             letter="B", above=0, label="Batch (tokens)", example="advise me",
         ),
     ] = None  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingQuestion(Target):
+    """What the cost of a setting is asked for: a scale, and the setting that somebody means to train with there."""
+
+    lr: Annotated[
+        float,
+        About(
+            "Peak learning rate of a setting of yours: what it costs is told in place of a recommendation.",
+            letter="X", above=0, maximum=1e6,
+        ),
+    ]  # fmt: skip
+    batch_tokens: Annotated[
+        float | None,
+        About("Batch of the setting, in tokens per step; left out: the one that is advised.", letter="B", above=0),
+    ] = None
+    weight_decay: Annotated[
+        float | None,
+        About("Weight decay of the setting, as torch.optim.AdamW takes it.", letter="W", above=0, maximum=1e6),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,7 +306,7 @@ R = TypeVar("R")
 def questions_fields(kind: type[ThirdInputs]) -> tuple[Field, ...]:
     """Fields in the order in which people are asked: what is particular to the question, then what all share."""
     found = {field.name: field for field in fields_of(kind)}
-    own = [name for base in kind.__mro__ for name in inspect.get_annotations(base)]
+    own = dict.fromkeys(name for base in kind.__mro__ for name in inspect.get_annotations(base))
     return tuple(found[name] for name in own)
 
 
@@ -329,13 +350,17 @@ def number(field: Field, value: object) -> float | int:
 
 
 def spread(
-    command: Callable[..., Any], kind: type[ThirdInputs], annotation: Callable[[Field], Any]
+    command: Callable[..., Any],
+    kind: type[ThirdInputs],
+    annotation: Callable[[Field], Any],
+    more: Sequence[Field] = (),
 ) -> inspect.Signature:
     """The signature of a command with the fields of a question in place of its parameter `asked`.
 
     Parameters
     ----------
     annotation : of one field, as the surface has it: an option, a query, a number in a notebook
+    more : fields that another question has besides, which need not be given
     """
     own = inspect.signature(command, eval_str=True)
     fields = [
@@ -345,7 +370,10 @@ def spread(
             annotation=annotation(field),
             default=inspect.Parameter.empty if field.needed else field.default,
         )
-        for field in questions_fields(kind)
+        for field in (
+            *questions_fields(kind),
+            *(replace(field, hint=field.hint | None, default=None) for field in more),
+        )
     ]
     others = [each for each in own.parameters.values() if each.name != "asked"]
     first = [each for each in others if each.default is each.empty and each.kind is not each.KEYWORD_ONLY]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lawfit.ask import Misasked, PlanQuestion, Target, ThirdInputs, questions_fields, spread
+from lawfit.ask import Misasked, PlanQuestion, SettingQuestion, Target, ThirdInputs, questions_fields, spread
 from lawfit.declared import Field
 from lawfit.units import parse_quantity
 
@@ -39,21 +39,36 @@ def quantity(text: str) -> float:
     return value
 
 
-def asks(kind: type[ThirdInputs]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A command whose parameter `asked` is a question: an option for each of its fields, what they say checked."""
+def asks(
+    kind: type[ThirdInputs], narrower: type[ThirdInputs] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A command whose parameter `asked` is a question: an option for each of its fields, what they say checked.
+
+    Parameters
+    ----------
+    narrower : a question of the same fields and more, asked instead where one of those is given
+    """
 
     def of(command: Callable[..., None]) -> Callable[..., None]:
         names = [field.name for field in questions_fields(kind)]
+        more = [field for field in questions_fields(narrower or kind) if field.name not in names]
 
         @wraps(command)
         def made(ctx: typer.Context, **said: Any) -> None:
             given = {name: said.pop(name) for name in names}
+            further = {field.name: said.pop(field.name) for field in more}
             with as_usage():
-                asked = kind(**given)
+                if set(further.values()) <= {None}:
+                    asked = kind(**given)
+                else:
+                    for field in more:
+                        if field.needed and further[field.name] is None:
+                            raise Misasked(field.name, "is missing")
+                    asked = (narrower or kind)(**given, **further)
             command(ctx, asked=asked, **said)
 
         shown: Any = made
-        shown.__signature__ = spread(command, kind, _option)
+        shown.__signature__ = spread(command, kind, _option, more)
         shown.__annotations__ = {each.name: each.annotation for each in shown.__signature__.parameters.values()}
         return made
 
@@ -89,7 +104,9 @@ def option_name(field: str) -> str:
 
 def _in_options(message: str, dashes: str = "") -> str:
     """A message about fields of a question with their names as options have them: ``unique-tokens``."""
-    about = {field.name: field.about for kind in (Target, PlanQuestion) for field in questions_fields(kind)}
+    about = {
+        field.name: field.about for kind in (Target, SettingQuestion, PlanQuestion) for field in questions_fields(kind)
+    }
     for name in sorted((name for name in about if "_" in name), key=len, reverse=True):
         message = re.sub(rf"\b{name}\b", dashes + (about[name].option or option_name(name)), message)
     return message

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lawfit.ask import Target
+from lawfit.ask import SettingQuestion, Target
 from lawfit.cli.brief import answer_card
+from lawfit.cli.cost_card import cost_card
 from lawfit.cli.options import (
     AtOption,
     DatabaseOption,
@@ -21,8 +22,11 @@ from lawfit.cli.options import (
 )
 from lawfit.cli.output import note, print_json, show
 
+if TYPE_CHECKING:
+    from lawfit.storage import Store
 
-@asks(Target)
+
+@asks(Target, SettingQuestion)
 def predict(
     ctx: typer.Context,
     asked: Target,
@@ -50,14 +54,28 @@ def predict(
     Where no learning rate may be given, the law of the loss still answers, with what the runs lack. The expected loss
     is that of fresh tokens and of as many experts as most runs have; --unique-tokens or --epochs, --active-share or
     --experts ask for another, where the runs vary it.
+    With --lr it tells what a setting of yours costs instead: the loss given up over the best setting, whole and by
+    learning rate, batch and weight decay, and the loss of a run there; without --batch-tokens at the advised batch.
     Exit code 4: there is no fit to answer from, or its runs carry no answer: what they lack is said, and which runs
     would mend it.
 
     Example: lawfit predict --params 7B --tokens 1.4T --seq-len 4096 --batch-multiple 64
+    Example: lawfit predict --params 7B --tokens 1.4T --lr 3e-4 --batch-tokens 4M --weight-decay 0.1
     """
     from lawfit import pipeline
 
     store = open_store(ctx, database)
+    if isinstance(asked, SettingQuestion):
+        if report is not None:
+            raise typer.BadParameter("--report shows a recommendation; it does not go with --lr")
+        with as_usage():
+            cost = pipeline.cost_of_setting(store, recipe, asked, fit_id=fit, at=at or ())
+        if as_json:
+            print_json(cost)
+        else:
+            show(*cost_card(cost, verbose=verbose))
+        _note_changes(store, cost["evidence"]["fit_id"])
+        return
     with as_usage():
         document = pipeline.recommend(store, recipe, asked, fit_id=fit, at=at or ())
     if report is not None:
@@ -70,5 +88,11 @@ def predict(
         print_json(document)
     else:
         show(*answer_card(document, verbose=verbose))
-    if pipeline.runs_changed_since(store, document["evidence"]["fit_id"]):
+    _note_changes(store, document["evidence"]["fit_id"])
+
+
+def _note_changes(store: Store, fit_id: str) -> None:
+    from lawfit import pipeline
+
+    if pipeline.runs_changed_since(store, fit_id):
         note("the runs of this recipe have changed since that fit was made; lawfit fit takes them in")

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
 from lawfit.documents.answer import Answer, Recommendation, ValuePart
+from lawfit.documents.cost import SettingCost
 from lawfit.documents.plan import Plan, PlanSettings
 from lawfit.documents.transfer import Transfer
 
-__all__ = ["Answer", "Plan", "PlanSettings", "Transfer", "given", "part_of", "setting_of"]
+__all__ = ["Answer", "Plan", "PlanSettings", "SettingCost", "Transfer", "given", "part_of", "setting_of"]
 
 Part = TypeVar("Part")
 

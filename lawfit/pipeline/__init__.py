@@ -10,13 +10,20 @@ from lawfit.pipeline.ingesting import ingest
 from lawfit.pipeline.launching import launch
 from lawfit.pipeline.opening import open_store
 from lawfit.pipeline.planning import plan
-from lawfit.pipeline.predicting import comes_out_the_same, laws_of, recommend, runs_changed_since
+from lawfit.pipeline.predicting import (
+    comes_out_the_same,
+    cost_of_setting,
+    laws_of,
+    recommend,
+    runs_changed_since,
+)
 from lawfit.pipeline.schedules import refine_schedule, study_schedules
 
 __all__ = [
     "comes_out_the_same",
     "compare_laws",
     "correct",
+    "cost_of_setting",
     "export",
     "ingest",
     "launch",
