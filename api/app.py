@@ -32,7 +32,7 @@ from lawfit.settings import Settings
 from .dashboard import assets, pages, plan_page
 from .deps import StoreHolder
 from .problems import problem
-from .routes import costs, fits, health, plans, predictions, recipes, transfer
+from .routes import configs, costs, fits, health, plans, predictions, recipes, transfer
 
 logger = logging.getLogger("lawfit.api")
 
@@ -96,7 +96,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
     app.include_router(health.router)
-    for routes in (predictions, costs, plans, recipes, fits, transfer):
+    for routes in (predictions, costs, configs, plans, recipes, fits, transfer):
         app.include_router(routes.router, prefix="/v1")
     app.include_router(pages.pages(status_of))
     app.include_router(plan_page.plan_page(status_of))

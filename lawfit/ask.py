@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeVar
 
 from lawfit.declared import About, Field, fields_of, is_finite
@@ -29,7 +29,20 @@ class Misasked(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ThirdInputs:
+class Question:
+    """Fields that say what they may hold."""
+
+    def __post_init__(self) -> None:
+        for asked in fields_of(type(self)):
+            value = getattr(self, asked.name)
+            if not asked.about.allows(value):
+                number = f"{value:g}" if isinstance(value, float) else value
+                allowed = asked.about.allowed if is_finite(value) else "a finite number"
+                raise Misasked(asked.name, f"must be {allowed}, got {number}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThirdInputs(Question):
     """What a loss law may know of a run beside its scale; None: as in ordinary runs (fresh tokens, usual experts)."""
 
     unique_tokens: Annotated[
@@ -62,12 +75,7 @@ class ThirdInputs:
     ] = None  # fmt: skip
 
     def __post_init__(self) -> None:
-        for asked in fields_of(type(self)):
-            value = getattr(self, asked.name)
-            if not asked.about.allows(value):
-                number = f"{value:g}" if isinstance(value, float) else value
-                allowed = asked.about.allowed if is_finite(value) else "a finite number"
-                raise Misasked(asked.name, f"must be {allowed}, got {number}")
+        super().__post_init__()
         if len(self.given()) > 1:
             raise ValueError(f"{' and '.join(self.given())}: a law of the loss takes one of them; give one")
 
@@ -152,6 +160,29 @@ class SettingQuestion(Target):
         float | None,
         About("Weight decay of the setting, as torch.optim.AdamW takes it.", letter="W", above=0, maximum=1e6),
     ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetUp(Question):
+    """What is asked of a run's set-up in a training program: the devices, and what the answer does not say."""
+
+    world_size: Annotated[
+        int, About("Devices that share a batch (data parallel).", letter="W", minimum=1, maximum=10**9)
+    ] = 1
+    per_device_batch: Annotated[
+        int | None,
+        About(
+            "Sequences that a device takes at once; left out: its whole share of the batch.",
+            letter="B", minimum=1, maximum=10**12,
+        ),
+    ] = None  # fmt: skip
+    warmup: Annotated[
+        float | None,
+        About(
+            "Warmup in steps, or below 1 as a share of them; left out: that of the runs.",
+            letter="S", minimum=0, maximum=LARGEST_TARGET,
+        ),
+    ] = None  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,11 +330,11 @@ class PlanQuestion(_Settings):
         }
 
 
-T = TypeVar("T", bound=ThirdInputs)
+T = TypeVar("T", bound=Question)
 R = TypeVar("R")
 
 
-def questions_fields(kind: type[ThirdInputs]) -> tuple[Field, ...]:
+def questions_fields(kind: type[Question]) -> tuple[Field, ...]:
     """Fields in the order in which people are asked: what is particular to the question, then what all share."""
     found = {field.name: field for field in fields_of(kind)}
     own = dict.fromkeys(name for base in kind.__mro__ for name in inspect.get_annotations(base))
@@ -351,16 +382,16 @@ def number(field: Field, value: object) -> float | int:
 
 def spread(
     command: Callable[..., Any],
-    kind: type[ThirdInputs],
+    kind: type[Question],
     annotation: Callable[[Field], Any],
     more: Sequence[Field] = (),
 ) -> inspect.Signature:
-    """The signature of a command with the fields of a question in place of its parameter `asked`.
+    """The signature of a command with the fields of a question in place of its parameters `asked` and `beside`.
 
     Parameters
     ----------
     annotation : of one field, as the surface has it: an option, a query, a number in a notebook
-    more : fields that another question has besides, which need not be given
+    more : fields of other questions besides, which need not be given
     """
     own = inspect.signature(command, eval_str=True)
     fields = [
@@ -370,18 +401,15 @@ def spread(
             annotation=annotation(field),
             default=inspect.Parameter.empty if field.needed else field.default,
         )
-        for field in (
-            *questions_fields(kind),
-            *(replace(field, hint=field.hint | None, default=None) for field in more),
-        )
+        for field in (*questions_fields(kind), *more)
     ]
-    others = [each for each in own.parameters.values() if each.name != "asked"]
+    others = [each for each in own.parameters.values() if each.name not in ("asked", "beside")]
     first = [each for each in others if each.default is each.empty and each.kind is not each.KEYWORD_ONLY]
     rest = [each.replace(kind=each.KEYWORD_ONLY) for each in others if each not in first]
     return own.replace(parameters=[*first, *fields, *rest])
 
 
-def arguments(kind: type[ThirdInputs], annotation: Any) -> Callable[[Callable[..., R]], Callable[..., R]]:
+def arguments(kind: type[Question], annotation: Any) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """A function that takes the fields of a question shows them where its signature is asked for, in a notebook."""
 
     def of(function: Callable[..., R]) -> Callable[..., R]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from lawfit import documents
-from lawfit.ask import PlanQuestion, SettingQuestion, Target, arguments, read
+from lawfit.ask import PlanQuestion, SettingQuestion, SetUp, Target, arguments, read
 from lawfit.documents.answer import ValuePart
 from lawfit.errors import NoFit, Unanswerable
 from lawfit.records import Fit, Recipe, Rejection, Run, RunStatus
@@ -204,10 +204,49 @@ class Answer(_Shown):
             lines += [f"sizes: {text}" for text in sizes["words"]]
         return "\n".join([*lines, *further, *warnings])
 
+    def as_config(self, program: str, **asked: Quantity | None) -> ConfigText:
+        """This answer as settings of a training program: hf, torchtitan, megatron, nanogpt, levanter, litgpt.
+
+        Parameters
+        ----------
+        asked : fields of `lawfit.ask.SetUp`: world_size, per_device_batch (sequences), warmup (steps, or a share)
+
+        Raises
+        ------
+        Unanswerable
+            As `lr` does.
+        ValueError
+            No such program, or a batch that the devices cannot share: ask for one with `batch_multiple`.
+        """
+        from lawfit import configs
+        from lawfit.advise.training import in_common, training_of
+
+        writer, set_up = configs.named(program), read(SetUp, asked)
+        runs = () if self.fitted is None else self.fitted.sweep.runs
+        training = training_of(self.document, set_up, in_common(runs), self._at_batch)
+        return ConfigText(document=configs.config_of(writer, training))
+
+    def _at_batch(self, batch_tokens: float) -> documents.Answer:
+        if self.fitted is None:
+            raise ValueError("the batch of this answer is not one that the devices can share")
+        target = {name: value for name, value in self.document["target"].items() if name != "batch_multiple"}
+        fitted = self.fitted
+        return predict(fitted, fit_id=fitted.fit.id, **{**target, "batch_tokens": batch_tokens}).document
+
     def _figure(self) -> Figure | None:
         if self.fitted is None or self.document["recommendation"]["lr"] is None:
             return None
         return plot(self.fitted, self)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ConfigText(_Shown):
+    """Settings of a training program, to be pasted; `document` is what ``lawfit predict --as --json`` prints."""
+
+    document: documents.Config
+
+    def __str__(self) -> str:
+        return self.document["text"]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -28,7 +28,7 @@ def _room(*rooms: str, third_party: frozenset[str] | set[str] = frozenset()) -> 
     return Room(rooms=frozenset(rooms), third_party=frozenset(third_party))
 
 
-EDGE = ("pipeline", "storage", "plots", "report", "simulate", "words", *GROUND)
+EDGE = ("pipeline", "storage", "plots", "report", "configs", "simulate", "words", *GROUND)
 ROOMS = {
     # The ground floor: each may use those to its left.
     "findings": _room(),
@@ -54,6 +54,7 @@ ROOMS = {
     "launch": _room(*GROUND, "proxy", third_party={"submitit", "ray"}),
     "train": _room(*GROUND, "laws", "proxy", "corpus", third_party={"numpy", "torch", "triton"}),  # nobody imports it
     "plots": _room(*GROUND, "words", "laws", "estimate", "kinds", "advise", third_party={"numpy", "plotly"}),
+    "configs": _room(*GROUND, "words"),
     "report": _room(*GROUND, "words", "laws", "estimate", "kinds", "advise", "plots", third_party={"plotly"}),
     "pipeline": _room(
         *GROUND, "laws", "estimate", "kinds", "advise", "plan", "ingest", "storage", "exchange", "launch", "simulate"

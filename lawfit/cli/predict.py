@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lawfit.ask import SettingQuestion, Target
+from lawfit.ask import SettingQuestion, SetUp, Target
 from lawfit.cli.brief import answer_card
 from lawfit.cli.cost_card import cost_card
 from lawfit.cli.options import (
@@ -20,16 +20,17 @@ from lawfit.cli.options import (
     asks,
     open_store,
 )
-from lawfit.cli.output import note, print_json, show
+from lawfit.cli.output import note, plain, print_json, show
 
 if TYPE_CHECKING:
     from lawfit.storage import Store
 
 
-@asks(Target, SettingQuestion)
+@asks(Target, SettingQuestion, SetUp)
 def predict(
     ctx: typer.Context,
     asked: Target,
+    beside: SetUp,
     recipe: RecipeOption = None,
     at: AtOption = None,
     fit: Annotated[
@@ -40,6 +41,16 @@ def predict(
         Path | None,
         typer.Option(
             metavar="FILE", help="Also write an HTML report with figures; it opens offline.", show_default=False
+        ),
+    ] = None,
+    program: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            metavar="PROGRAM",
+            help="Print settings of a training program instead, ready to be pasted: hf, torchtitan, megatron, nanogpt, "
+            "levanter or litgpt.",
+            show_default=False,
         ),
     ] = None,
     verbose: VerboseOption = False,
@@ -56,15 +67,36 @@ def predict(
     --experts ask for another, where the runs vary it.
     With --lr it tells what a setting of yours costs instead: the loss given up over the best setting, whole and by
     learning rate, batch and weight decay, and the loss of a run there; without --batch-tokens at the advised batch.
+    With --as the answer is printed as settings of a training program: the batch in sequences, per device and pass,
+    steps from tokens, schedule and betas of the runs. Where no batch is given, it is one that the devices can share.
     Exit code 4: there is no fit to answer from, or its runs carry no answer: what they lack is said, and which runs
     would mend it.
 
     Example: lawfit predict --params 7B --tokens 1.4T --seq-len 4096 --batch-multiple 64
     Example: lawfit predict --params 7B --tokens 1.4T --lr 3e-4 --batch-tokens 4M --weight-decay 0.1
+    Example: lawfit predict --params 7B --tokens 1.4T --as torchtitan --world-size 256 --per-device-batch 4
     """
     from lawfit import pipeline
 
+    if program is None and beside != SetUp():
+        raise typer.BadParameter("--world-size, --per-device-batch and --warmup are of settings: give --as PROGRAM")
     store = open_store(ctx, database)
+    if program is not None:
+        if report is not None or isinstance(asked, SettingQuestion):
+            raise typer.BadParameter(
+                "--as writes the settings that are advised; it goes with neither --lr nor --report"
+            )
+        from lawfit import configs
+
+        with as_usage():
+            writer = configs.named(program)
+            training = pipeline.set_up(store, recipe, asked, beside, fit_id=fit, at=at or ())
+        config = configs.config_of(writer, training)
+        if as_json:
+            print_json(config)
+        else:
+            show(*map(plain, config["text"].splitlines()))
+        return
     if isinstance(asked, SettingQuestion):
         if report is not None:
             raise typer.BadParameter("--report shows a recommendation; it does not go with --lr")

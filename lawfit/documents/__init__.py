@@ -13,9 +13,22 @@ from typing import Any, TypeVar, cast
 from lawfit.documents.answer import Answer, Recommendation, ValuePart
 from lawfit.documents.cost import SettingCost
 from lawfit.documents.plan import Plan, PlanSettings
+from lawfit.documents.training import Config, Training, TrainingSchedule
 from lawfit.documents.transfer import Transfer
 
-__all__ = ["Answer", "Plan", "PlanSettings", "SettingCost", "Transfer", "given", "part_of", "setting_of"]
+__all__ = [
+    "Answer",
+    "Config",
+    "Plan",
+    "PlanSettings",
+    "SettingCost",
+    "Training",
+    "TrainingSchedule",
+    "Transfer",
+    "given",
+    "part_of",
+    "setting_of",
+]
 
 Part = TypeVar("Part")
 

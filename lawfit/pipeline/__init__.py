@@ -18,6 +18,7 @@ from lawfit.pipeline.predicting import (
     runs_changed_since,
 )
 from lawfit.pipeline.schedules import refine_schedule, study_schedules
+from lawfit.pipeline.training import set_up
 
 __all__ = [
     "comes_out_the_same",
@@ -35,6 +36,7 @@ __all__ = [
     "refine_schedule",
     "refit",
     "runs_changed_since",
+    "set_up",
     "show_law",
     "study_schedules",
     "token_ratio",
