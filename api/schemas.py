@@ -9,14 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
-from typing_extensions import is_typeddict
 
-from lawfit.documents import Answer, Config, Plan, SettingCost, Transfer, answer, cost, plan, training, transfer
+from lawfit.documents import Answer, Config, Plan, SettingCost, Transfer
 
-for room in (answer, cost, plan, training, transfer):
-    for each in vars(room).values():
-        if is_typeddict(each):
-            each.__pydantic_config__ = ConfigDict(extra="allow", use_attribute_docstrings=True)
 ANSWER, CONFIG, COST, PLAN, TRANSFER = (
     TypeAdapter(document) for document in (Answer, Config, SettingCost, Plan, Transfer)
 )

@@ -67,6 +67,7 @@ ROOMS = {
     # The public names, loaded lazily.
     "__init__": _room("notebook", *EDGE),
     # An edge like cli and api, without a store: DataFrames in, answers and figures out.
+    "agents": _room(*EDGE, third_party={"mcp", "anyio", "pydantic"}),  # another edge, over the same pipeline
     "notebook": _room(*EDGE, "laws", "estimate", "advise", "plan", "ingest", third_party={"pandas", "plotly"}),
     "__main__": _room("cli"),
 }
@@ -88,6 +89,7 @@ EXCEPTIONS = {
     "lawfit/cli/corpus.py": {"corpus"},  # makes corpora, lazily
     "lawfit/cli/ingest.py": {"ingest"},  # the options of an ingest
     "lawfit/cli/questions.py": {"ingest"},  # the same, as answers to questions
+    "lawfit/cli/mcp.py": {"agents"},  # started by it, lazily
     "lawfit/cli/launch.py": {"launch"},  # the options of a launch
     "lawfit/cli/simulate.py": {"numpy"},  # makes the random generator
 }

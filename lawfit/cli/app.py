@@ -18,6 +18,7 @@ from lawfit.cli import (
     ingest,
     launch,
     laws,
+    mcp,
     plan,
     predict,
     predictions,
@@ -46,7 +47,7 @@ ORDER = (
         "transfer",
     ),
     "schedules",
-    *("simulate", "export", "db", "serve", "demo"),
+    *("simulate", "export", "db", "serve", "mcp", "demo"),
 )
 
 
@@ -103,6 +104,7 @@ app.add_typer(corpus.app, name="corpus", short_help="Make the tokenised text tha
 app.command("export", short_help="Write runs and curves to a file, to be ingested anywhere.")(export.export)
 app.add_typer(db.app, name="db", short_help="Upgrade, back up, copy and check the database.")
 app.command("serve", short_help="Serve the API and the page on this machine.")(serve.serve)
+app.command("mcp", short_help="Answer agents over the Model Context Protocol.")(mcp.mcp)
 app.command("demo", short_help="See the whole path on a shipped sweep.")(demo.demo)
 
 

@@ -8,6 +8,7 @@ from lawfit.pipeline.exporting import export
 from lawfit.pipeline.fitting import refit
 from lawfit.pipeline.ingesting import ingest
 from lawfit.pipeline.launching import launch
+from lawfit.pipeline.listing import list_recipes, list_runs
 from lawfit.pipeline.opening import open_store
 from lawfit.pipeline.planning import plan
 from lawfit.pipeline.predicting import (
@@ -30,6 +31,8 @@ __all__ = [
     "launch",
     "laws_of",
     "list_laws",
+    "list_recipes",
+    "list_runs",
     "open_store",
     "plan",
     "recommend",
