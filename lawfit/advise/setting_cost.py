@@ -136,6 +136,10 @@ class _Place:
             doubts=tuple(doubts),
         )
 
+    @property
+    def is_beyond(self) -> bool:
+        return any(self.beyond.values())
+
 
 def _best_log_lr(worlds: Worlds, log_batch: float) -> float:
     """ln of the best learning rate at a batch in the central world."""
@@ -238,13 +242,11 @@ def _regret(
     by_batch = regret_of(place.of_batch)
     by_lr = max(regret_of(place.total) - by_batch, 0.0)
     by_decay, of_decay = (0.0, np.zeros(WORLDS)) if decay is None else (regret_of(decay.cost), decay.cost)
-    untold = any(place.beyond.values()) or (decay is not None and decay.beyond)
+    untold = place.is_beyond or (decay is not None and decay.beyond)
     expected = by_lr + by_batch + by_decay
     whole = share(expected, total + of_decay, beyond=untold, diverges=place.diverges)
     best, slope = answer.get("expected_loss"), model.get("loss_slope_per_log_compute")
     nats = dict(zip(("value", "low", "high"), whole.values(), strict=True))
-    # at a batch that was not tried, the best learning rate is not known either
-    untold_lr = any(place.beyond.values())
     return {
         **whole,
         "level": asked.level,
@@ -252,16 +254,19 @@ def _regret(
         "cap_per_world": math.expm1(CAP),
         "extra_compute_fraction": None if untold else extra_compute(expected, slope),
         "parts": {
-            "lr": share(by_lr, total - of_batch, beyond=untold_lr, diverges=place.diverges),
+            # at a batch that was not tried, the best learning rate is not known either
+            "lr": share(by_lr, total - of_batch, beyond=place.is_beyond, diverges=place.diverges),
             "batch_tokens": share(by_batch, of_batch, beyond=place.beyond["batch_tokens"]),
             WEIGHT_DECAY: None if decay is None else share(by_decay, of_decay, beyond=decay.beyond),
         },
-        "status": "beyond_runs"
-        if untold
-        else "diverges"
-        if place.diverges
-        else given(answer["recommendation"]["lr"])["status"],
+        "status": _status(answer, untold=untold, diverges=place.diverges),
     }
+
+
+def _status(answer: Answer, *, untold: bool, diverges: bool) -> str:
+    if untold:
+        return "beyond_runs"
+    return "diverges" if diverges else given(answer["recommendation"]["lr"])["status"]
 
 
 def _loss(
@@ -271,7 +276,7 @@ def _loss(
     law = stored_law(fit, asked.level, asked_for(fit.payload, asked, asked.tokens))
     further = 0.0 if decay is None else decay.over_held
     said = loss_with(model, law, asked.params, asked.tokens, place.total[None], further)
-    untold = any(place.beyond.values()) or (decay is not None and decay.beyond)
+    untold = place.is_beyond or (decay is not None and decay.beyond)
     return {
         "value": None if untold else six_digits(float(said.value[0])),
         "low": None if said.low is None else six_digits(float(said.low[0])),

@@ -136,7 +136,8 @@ def _sequences(
     here = given(answer["expected_regret"])["loss_fraction"]
     raise ValueError(
         f"{problem}; the nearest that fits is {best:,.0f} tokens ({best / seq_len:,.0f} sequences), expected to cost "
-        f"{format_percent(cost(best))} of the loss where this one costs {format_percent(here)}: batch_tokens {best:.0f}"
+        f"{format_percent(cost(best))} of the loss where this one costs {format_percent(here)}: ask with batch_tokens "
+        f"{best:.0f}"
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,8 +22,12 @@ from lawfit.cli.options import (
     open_store,
 )
 from lawfit.cli.output import note, plain, print_json, show
+from lawfit.configs import PROGRAMS, config_of, named
+from lawfit.words import listed
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from lawfit.storage import Store
 
 
@@ -48,8 +53,8 @@ def predict(
         typer.Option(
             "--as",
             metavar="PROGRAM",
-            help="Print settings of a training program instead, ready to be pasted: hf, torchtitan, megatron, nanogpt, "
-            "levanter or litgpt.",
+            help="Print settings of a training program instead, ready to be pasted: "
+            f"{listed([each.name for each in PROGRAMS], 'or')}.",
             show_default=False,
         ),
     ] = None,
@@ -65,47 +70,42 @@ def predict(
     Where no learning rate may be given, the law of the loss still answers, with what the runs lack. The expected loss
     is that of fresh tokens and of as many experts as most runs have; --unique-tokens or --epochs, --active-share or
     --experts ask for another, where the runs vary it.
+
     With --lr it tells what a setting of yours costs instead: the loss given up over the best setting, whole and by
     learning rate, batch and weight decay, and the loss of a run there; without --batch-tokens at the advised batch.
+
     With --as the answer is printed as settings of a training program: the batch in sequences, per device and pass,
     steps from tokens, schedule and betas of the runs. Where no batch is given, it is one that the devices can share.
+
     Exit code 4: there is no fit to answer from, or its runs carry no answer: what they lack is said, and which runs
     would mend it.
 
     Example: lawfit predict --params 7B --tokens 1.4T --seq-len 4096 --batch-multiple 64
+
     Example: lawfit predict --params 7B --tokens 1.4T --lr 3e-4 --batch-tokens 4M --weight-decay 0.1
+
     Example: lawfit predict --params 7B --tokens 1.4T --as torchtitan --world-size 256 --per-device-batch 4
     """
     from lawfit import pipeline
 
     if program is None and beside != SetUp():
         raise typer.BadParameter("--world-size, --per-device-batch and --warmup are of settings: give --as PROGRAM")
+    if program is not None and (report is not None or isinstance(asked, SettingQuestion)):
+        raise typer.BadParameter("--as writes the settings that are advised; it goes with neither --lr nor --report")
+    if report is not None and isinstance(asked, SettingQuestion):
+        raise typer.BadParameter("--report shows a recommendation; it does not go with --lr")
     store = open_store(ctx, database)
     if program is not None:
-        if report is not None or isinstance(asked, SettingQuestion):
-            raise typer.BadParameter(
-                "--as writes the settings that are advised; it goes with neither --lr nor --report"
-            )
-        from lawfit import configs
-
         with as_usage():
-            writer = configs.named(program)
+            writer = named(program)
             training = pipeline.set_up(store, recipe, asked, beside, fit_id=fit, at=at or ())
-        config = configs.config_of(writer, training)
-        if as_json:
-            print_json(config)
-        else:
-            show(*map(plain, config["text"].splitlines()))
+        config = config_of(writer, training)
+        _show(config, lambda: [plain(line) for line in config["text"].splitlines()], as_json=as_json)
         return
     if isinstance(asked, SettingQuestion):
-        if report is not None:
-            raise typer.BadParameter("--report shows a recommendation; it does not go with --lr")
         with as_usage():
             cost = pipeline.cost_of_setting(store, recipe, asked, fit_id=fit, at=at or ())
-        if as_json:
-            print_json(cost)
-        else:
-            show(*cost_card(cost, verbose=verbose))
+        _show(cost, lambda: cost_card(cost, verbose=verbose), as_json=as_json)
         _note_changes(store, cost["evidence"]["fit_id"])
         return
     with as_usage():
@@ -116,11 +116,15 @@ def predict(
         stored = store.fit(document["evidence"]["fit_id"])
         runs, laws = store.runs(stored.recipe_key), pipeline.laws_of(store, stored)
         note(f"report: {write_report(report, stored, document, runs, laws)}")
+    _show(document, lambda: answer_card(document, verbose=verbose), as_json=as_json)
+    _note_changes(store, document["evidence"]["fit_id"])
+
+
+def _show(document: Mapping[str, Any], card: Callable[[], Sequence[RenderableType]], *, as_json: bool) -> None:
     if as_json:
         print_json(document)
     else:
-        show(*answer_card(document, verbose=verbose))
-    _note_changes(store, document["evidence"]["fit_id"])
+        show(*card())
 
 
 def _note_changes(store: Store, fit_id: str) -> None:

@@ -11,7 +11,7 @@ from lawfit.documents import Training
 
 def _body(training: Training) -> Iterator[str]:
     schedule, shape = training["schedule"], training["schedule"]["shape"]
-    yield "# torchtitan 0.2; from 0.3 on settings are Python and options, with these names: --training.steps"
+    yield "# for torchtitan up to 0.2, which reads such files; from 0.3 on its settings are Python and options"
     yield from _section(
         "optimizer",
         {
