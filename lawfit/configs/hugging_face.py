@@ -7,12 +7,14 @@ from typing import Final
 
 from lawfit.configs.program import Program, floor, not_here, number, pairs
 from lawfit.documents import Training
+from lawfit.units import counted
 
 
 def _body(training: Training) -> Iterator[str]:
     yield "from transformers import TrainingArguments"
     yield ""
-    yield f"# for {training['world_size']} processes, and data packed into sequences of {training['seq_len']:,} tokens"
+    processes = counted(training["world_size"], "process", "processes")
+    yield f"# for {processes}, and data packed into sequences of {training['seq_len']:,} tokens"
     yield "training_args = TrainingArguments("
     for line in pairs(
         {

@@ -7,12 +7,13 @@ from typing import Final
 
 from lawfit.configs.program import Program, not_here, pairs
 from lawfit.documents import Training
+from lawfit.units import counted
 
 
 def _body(training: Training) -> Iterator[str]:
     schedule, shape = training["schedule"], training["schedule"]["shape"]
     falls = shape in ("constant", "linear", "cosine")
-    yield f"# for {training['world_size']} devices, and a model with seq_len: {training['seq_len']}"
+    yield f"# for {counted(training['world_size'], 'device')}, and a model with seq_len: {training['seq_len']}"
     yield "trainer:"
     for line in pairs(
         {

@@ -7,6 +7,7 @@ from typing import Final
 
 from lawfit.configs.program import Program, floor, not_here, pairs
 from lawfit.documents import Training
+from lawfit.units import counted
 
 
 def _body(training: Training) -> Iterator[str]:
@@ -33,7 +34,7 @@ def _body(training: Training) -> Iterator[str]:
         yield from pairs({"lr_decay_iters": training["steps"], "min_lr": floor(training)}, " = ")
     elif shape is not None:
         yield not_here(training, "train.py has cosine and constant rates")
-    yield f"# gradient_accumulation_steps is shared by the {training['world_size']} processes of torchrun"
+    yield f"# gradient_accumulation_steps is of {counted(training['world_size'], 'process', 'processes')} together"
 
 
 NANOGPT: Final = Program(name="nanogpt", title="nanoGPT config", language="python", body=_body)

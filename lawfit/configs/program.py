@@ -11,7 +11,7 @@ from typing import Final
 
 from lawfit import __version__
 from lawfit.documents import Training
-from lawfit.units import format_lr, format_percent, format_quantity, format_scale
+from lawfit.units import counted, format_lr, format_percent, format_quantity, format_scale
 
 Value = str | float | int | None
 
@@ -46,8 +46,8 @@ def _head(training: Training) -> Iterator[str]:
     )
     yield (
         f"batch {training['batch_tokens']:,.0f} tokens = {training['sequences']:,} sequences of "
-        f"{training['seq_len']:,} = {training['per_device_batch']} a device x {training['accumulation']} passes x "
-        f"{training['world_size']} devices"
+        f"{training['seq_len']:,} = {training['per_device_batch']} a device x "
+        f"{counted(training['accumulation'], 'pass', 'passes')} x {counted(training['world_size'], 'device')}"
     )
     yield (
         f"{training['steps']:,} steps of it are "
