@@ -13,8 +13,8 @@ from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BeforeValidator, Field
 
-from lawfit import pipeline
-from lawfit.ask import Misasked, ThirdInputs, number, questions_fields
+from lawfit import ask, pipeline
+from lawfit.ask import Misasked, number, questions_fields
 from lawfit.declared import Field as Declared
 from lawfit.storage.store import Store
 
@@ -93,7 +93,7 @@ Levels = Annotated[
     list[str] | None, Query(description="Level of a setting that varies in the runs, NAME=VALUE; repeatable")
 ]
 
-Question = TypeVar("Question", bound=ThirdInputs)
+Question = TypeVar("Question", bound=ask.Question)
 
 
 def question(kind: type[Question]) -> Callable[..., Question]:

@@ -9,15 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
-from typing_extensions import is_typeddict
 
-from lawfit.documents import Answer, Plan, Transfer, answer, plan, transfer
+from lawfit.documents import Answer, Config, Plan, SettingCost, Transfer
 
-for room in (answer, plan, transfer):
-    for each in vars(room).values():
-        if is_typeddict(each):
-            each.__pydantic_config__ = ConfigDict(extra="allow", use_attribute_docstrings=True)
-ANSWER, PLAN, TRANSFER = TypeAdapter(Answer), TypeAdapter(Plan), TypeAdapter(Transfer)
+ANSWER, CONFIG, COST, PLAN, TRANSFER = (
+    TypeAdapter(document) for document in (Answer, Config, SettingCost, Plan, Transfer)
+)
 
 
 class Document(BaseModel):

@@ -1,6 +1,7 @@
 """lawfit: from run logs to the learning rate and batch size of the next run.
 
-In a notebook: `observe` a DataFrame, `fit`, `predict`, `plot`. With a database: `lawfit.pipeline`. Names load lazily.
+In a notebook: `observe` a DataFrame, `fit`, `predict`, `cost`, `plot`. With a database: `lawfit.pipeline`. Names load
+lazily.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lawfit.notebook import (
         Answer,
+        Cost,
         FittedSweep,
         ObservedSweep,
         Plan,
         TransferAnswer,
+        cost,
         fit,
         observe,
         plan,
@@ -26,11 +29,13 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 __all__ = [
     "Answer",
+    "Cost",
     "FittedSweep",
     "ObservedSweep",
     "Plan",
     "TransferAnswer",
     "__version__",
+    "cost",
     "fit",
     "observe",
     "plan",

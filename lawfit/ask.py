@@ -7,7 +7,7 @@ To ask for something more, add a field with its `About`; the surfaces have it th
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeVar
 
@@ -29,7 +29,20 @@ class Misasked(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ThirdInputs:
+class Question:
+    """Fields that say what they may hold."""
+
+    def __post_init__(self) -> None:
+        for asked in fields_of(type(self)):
+            value = getattr(self, asked.name)
+            if not asked.about.allows(value):
+                number = f"{value:g}" if isinstance(value, float) else value
+                allowed = asked.about.allowed if is_finite(value) else "a finite number"
+                raise Misasked(asked.name, f"must be {allowed}, got {number}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThirdInputs(Question):
     """What a loss law may know of a run beside its scale; None: as in ordinary runs (fresh tokens, usual experts)."""
 
     unique_tokens: Annotated[
@@ -62,12 +75,7 @@ class ThirdInputs:
     ] = None  # fmt: skip
 
     def __post_init__(self) -> None:
-        for asked in fields_of(type(self)):
-            value = getattr(self, asked.name)
-            if not asked.about.allows(value):
-                number = f"{value:g}" if isinstance(value, float) else value
-                allowed = asked.about.allowed if is_finite(value) else "a finite number"
-                raise Misasked(asked.name, f"must be {allowed}, got {number}")
+        super().__post_init__()
         if len(self.given()) > 1:
             raise ValueError(f"{' and '.join(self.given())}: a law of the loss takes one of them; give one")
 
@@ -129,6 +137,50 @@ class Target(_Settings):
         About(
             "Batch in tokens per step, where it is given: only the learning rate is asked.",
             letter="B", above=0, label="Batch (tokens)", example="advise me",
+        ),
+    ] = None  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingQuestion(Target):
+    """What the cost of a setting is asked for: a scale, and the setting that somebody means to train with there."""
+
+    lr: Annotated[
+        float,
+        About(
+            "Peak learning rate of a setting of yours: what it costs is told in place of a recommendation.",
+            letter="X", above=0, maximum=1e6,
+        ),
+    ]  # fmt: skip
+    batch_tokens: Annotated[
+        float | None,
+        About("Batch of the setting, in tokens per step; left out: the one that is advised.", letter="B", above=0),
+    ] = None
+    weight_decay: Annotated[
+        float | None,
+        About("Weight decay of the setting, as torch.optim.AdamW takes it.", letter="W", above=0, maximum=1e6),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetUp(Question):
+    """What is asked of a run's set-up in a training program: the devices, and what the answer does not say."""
+
+    world_size: Annotated[
+        int, About("Devices that share a batch (data parallel).", letter="W", minimum=1, maximum=10**9)
+    ] = 1
+    per_device_batch: Annotated[
+        int | None,
+        About(
+            "Sequences that a device takes at once; left out: its whole share of the batch.",
+            letter="B", minimum=1, maximum=10**12,
+        ),
+    ] = None  # fmt: skip
+    warmup: Annotated[
+        float | None,
+        About(
+            "Warmup in steps, or below 1 as a share of them; left out: that of the runs.",
+            letter="S", minimum=0, maximum=LARGEST_TARGET,
         ),
     ] = None  # fmt: skip
 
@@ -278,14 +330,14 @@ class PlanQuestion(_Settings):
         }
 
 
-T = TypeVar("T", bound=ThirdInputs)
+T = TypeVar("T", bound=Question)
 R = TypeVar("R")
 
 
-def questions_fields(kind: type[ThirdInputs]) -> tuple[Field, ...]:
+def questions_fields(kind: type[Question]) -> tuple[Field, ...]:
     """Fields in the order in which people are asked: what is particular to the question, then what all share."""
     found = {field.name: field for field in fields_of(kind)}
-    own = [name for base in kind.__mro__ for name in inspect.get_annotations(base)]
+    own = dict.fromkeys(name for base in kind.__mro__ for name in inspect.get_annotations(base))
     return tuple(found[name] for name in own)
 
 
@@ -329,13 +381,17 @@ def number(field: Field, value: object) -> float | int:
 
 
 def spread(
-    command: Callable[..., Any], kind: type[ThirdInputs], annotation: Callable[[Field], Any]
+    command: Callable[..., Any],
+    kind: type[Question],
+    annotation: Callable[[Field], Any],
+    more: Sequence[Field] = (),
 ) -> inspect.Signature:
-    """The signature of a command with the fields of a question in place of its parameter `asked`.
+    """The signature of a command with the fields of a question in place of its parameters `asked` and `beside`.
 
     Parameters
     ----------
     annotation : of one field, as the surface has it: an option, a query, a number in a notebook
+    more : fields of other questions besides, which need not be given
     """
     own = inspect.signature(command, eval_str=True)
     fields = [
@@ -345,15 +401,15 @@ def spread(
             annotation=annotation(field),
             default=inspect.Parameter.empty if field.needed else field.default,
         )
-        for field in questions_fields(kind)
+        for field in (*questions_fields(kind), *more)
     ]
-    others = [each for each in own.parameters.values() if each.name != "asked"]
+    others = [each for each in own.parameters.values() if each.name not in ("asked", "beside")]
     first = [each for each in others if each.default is each.empty and each.kind is not each.KEYWORD_ONLY]
     rest = [each.replace(kind=each.KEYWORD_ONLY) for each in others if each not in first]
     return own.replace(parameters=[*first, *fields, *rest])
 
 
-def arguments(kind: type[ThirdInputs], annotation: Any) -> Callable[[Callable[..., R]], Callable[..., R]]:
+def arguments(kind: type[Question], annotation: Any) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """A function that takes the fields of a question shows them where its signature is asked for, in a notebook."""
 
     def of(function: Callable[..., R]) -> Callable[..., R]:

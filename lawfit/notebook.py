@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from lawfit import documents
-from lawfit.ask import PlanQuestion, Target, arguments, read
+from lawfit.ask import PlanQuestion, SettingQuestion, SetUp, Target, arguments, read
 from lawfit.documents.answer import ValuePart
 from lawfit.errors import NoFit, Unanswerable
 from lawfit.records import Fit, Recipe, Rejection, Run, RunStatus
 from lawfit.words import tell, told
 from lawfit.words.answers import at_batch_words, batch_range
+from lawfit.words.costs import cost_rows, setting_words
 from lawfit.words.parts import part_labels, part_words
 
 if TYPE_CHECKING:
@@ -203,10 +204,82 @@ class Answer(_Shown):
             lines += [f"sizes: {text}" for text in sizes["words"]]
         return "\n".join([*lines, *further, *warnings])
 
+    def as_config(self, program: str, **asked: Quantity | None) -> ConfigText:
+        """This answer as settings of a training program: hf, torchtitan, megatron, nanogpt, levanter, litgpt.
+
+        Parameters
+        ----------
+        asked : fields of `lawfit.ask.SetUp`: world_size, per_device_batch (sequences), warmup (steps, or a share)
+
+        Raises
+        ------
+        Unanswerable
+            As `lr` does.
+        ValueError
+            No such program, or a batch that the devices cannot share: ask for one with `batch_multiple`.
+        """
+        from lawfit import configs
+        from lawfit.advise.training import in_common, training_of
+
+        writer, set_up = configs.named(program), read(SetUp, asked)
+        runs = () if self.fitted is None else self.fitted.sweep.runs
+        training = training_of(self.document, set_up, in_common(runs), self._at_batch)
+        return ConfigText(document=configs.config_of(writer, training))
+
+    def _at_batch(self, batch_tokens: float) -> documents.Answer:
+        if self.fitted is None:
+            raise ValueError("the batch of this answer is not one that the devices can share")
+        target = {name: value for name, value in self.document["target"].items() if name != "batch_multiple"}
+        fitted = self.fitted
+        return predict(fitted, fit_id=fitted.fit.id, **{**target, "batch_tokens": batch_tokens}).document
+
     def _figure(self) -> Figure | None:
         if self.fitted is None or self.document["recommendation"]["lr"] is None:
             return None
         return plot(self.fitted, self)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ConfigText(_Shown):
+    """Settings of a training program, to be pasted; `document` is what ``lawfit predict --as --json`` prints."""
+
+    document: documents.Config
+
+    def __str__(self) -> str:
+        return self.document["text"]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Cost(_Shown):
+    """What a setting costs; `document` is exactly what ``lawfit predict --lr --json`` prints."""
+
+    document: documents.SettingCost
+
+    @property
+    def regret(self) -> float | None:
+        """Expected share of the loss given up over the best setting; None beyond what runs tried."""
+        return self.document["regret"]["loss_fraction"]
+
+    @property
+    def regret_interval(self) -> tuple[float, float | None]:
+        """Of the true share; without an upper end beyond what runs tried."""
+        regret = self.document["regret"]
+        return regret["low"], regret["high"]
+
+    @property
+    def expected_loss(self) -> float | None:
+        """Nats per token of a run there; None beyond what runs tried, or as ``document["missing"]`` says."""
+        part = self.document["expected_loss"]
+        return None if part is None else part["value"]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return tuple(self.document["warnings"])
+
+    def __str__(self) -> str:
+        rows = [*setting_words(self.document), *cost_rows(self.document)]
+        lines = [f"{label.lower()}: {words}" if label else f"  {words}" for label, words in rows]
+        return "\n".join([*lines, *(f"warning: {text}" for text in self.warnings)])
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -352,12 +425,39 @@ def predict(fitted: FittedSweep, *, fit_id: str | None = None, **asked: Quantity
     """
     from lawfit.pipeline.answering import answer
 
-    if fit_id is not None and fit_id != fitted.fit.id:
-        raise NoFit(f"this is fit {fitted.fit.id}, not {fit_id}")
+    asked_by_id = _asked_by_id(fitted, fit_id)
     target = read(Target, asked)
-    asked_by_id = fit_id is not None
     document = answer(fitted.fit, fitted.sweep.recipe, target, fitted.laws, asked_by_id=asked_by_id)
     return Answer(document=told(document), fitted=fitted)
+
+
+@arguments(SettingQuestion, Quantity)
+def cost(fitted: FittedSweep, *, fit_id: str | None = None, **asked: Quantity | None) -> Cost:
+    """What a setting costs at a target; arguments as in ``lawfit predict --lr``.
+
+    Parameters
+    ----------
+    fit_id : of this very fit, which then answers though it may not be certified
+    asked : fields of `lawfit.ask.SettingQuestion`: those of `predict`, lr and, where wanted, weight_decay; without
+        batch_tokens it is at the advised batch
+
+    Raises
+    ------
+    Unanswerable
+        The runs carry no learning rate: what they lack, and which runs would mend it.
+    """
+    from lawfit.pipeline.answering import cost as told_by
+
+    asked_by_id = _asked_by_id(fitted, fit_id)
+    question = read(SettingQuestion, asked)
+    document = told_by(fitted.fit, fitted.sweep.recipe, question, fitted.laws, asked_by_id=asked_by_id)
+    return Cost(document=told(document))
+
+
+def _asked_by_id(fitted: FittedSweep, fit_id: str | None) -> bool:
+    if fit_id is not None and fit_id != fitted.fit.id:
+        raise NoFit(f"this is fit {fitted.fit.id}, not {fit_id}")
+    return fit_id is not None
 
 
 def transfer(*sweeps: ObservedSweep, level: float = 0.9) -> TransferAnswer:

@@ -181,6 +181,10 @@ class FurtherTruth:
     def best_timescale(self, params: float, tokens: float) -> float:
         return float(self.timescale * (tokens / params) ** self.timescale_exponent)
 
+    def excess(self, shift: float) -> float:
+        """Excess of log loss at ``shift = ln tau/tau*``."""
+        return self.timescale_stiffness * float(_linex(np.array([shift]), self.timescale_skew)[0])
+
     def doubling_batch_tokens(self, tokens: float) -> float:
         """`tokens` are those that a tiny batch needs."""
         return float(self.doubling_batch * (tokens / REFERENCE_TOKENS) ** self.doubling_exponent)
@@ -195,8 +199,7 @@ def simulate_weight_decay(
         best = further.best_timescale(params, tokens)
         lowest = sweep.truth.lowest_loss(params, tokens)
         for ratio in ratios:
-            shift = np.array([-math.log(ratio)])  # of ln timescale: more weight decay is a shorter memory
-            excess = further.timescale_stiffness * float(_linex(shift, further.timescale_skew)[0])
+            excess = further.excess(-math.log(ratio))  # more weight decay is a shorter memory
             runs.append(
                 Run(
                     run_key=f"sim-wd-{len(runs):05d}",

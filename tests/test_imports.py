@@ -28,7 +28,7 @@ def _room(*rooms: str, third_party: frozenset[str] | set[str] = frozenset()) -> 
     return Room(rooms=frozenset(rooms), third_party=frozenset(third_party))
 
 
-EDGE = ("pipeline", "storage", "plots", "report", "simulate", "words", *GROUND)
+EDGE = ("pipeline", "storage", "plots", "report", "configs", "simulate", "words", *GROUND)
 ROOMS = {
     # The ground floor: each may use those to its left.
     "findings": _room(),
@@ -56,6 +56,7 @@ ROOMS = {
     "launch": _room(*GROUND, "proxy", third_party={"submitit", "ray"}),
     "train": _room(*GROUND, "laws", "proxy", "corpus", third_party={"numpy", "torch", "triton"}),  # nobody imports it
     "plots": _room(*GROUND, "words", "laws", "estimate", "kinds", "advise", third_party={"numpy", "plotly"}),
+    "configs": _room(*GROUND, "words"),
     "report": _room(*GROUND, "words", "laws", "estimate", "kinds", "advise", "plots", third_party={"plotly"}),
     "pipeline": _room(
         *GROUND, "laws", "estimate", "kinds", "advise", "plan", "ingest", "storage", "exchange", "launch", "simulate"
@@ -71,6 +72,7 @@ ROOMS = {
     # The public names, loaded lazily.
     "__init__": _room("notebook", *EDGE),
     # An edge like cli and api, without a store: DataFrames in, answers and figures out.
+    "agents": _room(*EDGE, third_party={"mcp", "anyio", "pydantic"}),  # another edge, over the same pipeline
     "notebook": _room(*EDGE, "laws", "estimate", "advise", "plan", "ingest", third_party={"pandas", "plotly"}),
     "__main__": _room("cli"),
 }
@@ -93,6 +95,7 @@ EXCEPTIONS = {
     "lawfit/cli/ingest.py": {"ingest"},  # the options of an ingest
     "lawfit/cli/watch.py": {"ingest", "launch"},  # answers to questions, and the signals that end a launch
     "lawfit/cli/questions.py": {"ingest"},  # the same, as answers to questions
+    "lawfit/cli/mcp.py": {"agents"},  # started by it, lazily
     "lawfit/cli/launch.py": {"launch"},  # the options of a launch
     "lawfit/cli/simulate.py": {"numpy"},  # makes the random generator
 }

@@ -88,14 +88,14 @@ def level_notes(
     if answer is None or held is None or not held["level"]:
         return []
     advised = float(answer["independent"] if decay_kind == DecayConvention.INDEPENDENT.value else answer["value"])
-    apart = {level: abs(np.log(value / advised)) for level in held["levels"] if (value := _positive(level))}
+    apart = {level: abs(np.log(value / advised)) for level in held["levels"] if (value := positive(level))}
     nearest = min(apart, key=lambda level: apart[level], default="")
     if not nearest or nearest == held["level"]:
         return []
     return [finding("advice.nearer_decay", held=held["level"], weight_decay=six_digits(advised), nearest=nearest)]
 
 
-def _positive(level: str) -> float | None:
+def positive(level: str) -> float | None:
     """The weight decay of a level; None for none at all, and for runs that do not say."""
     try:
         return max(0.0, float(level)) or None

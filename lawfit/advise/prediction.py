@@ -78,7 +78,7 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
         made = {"fit_id": fit.id, "code_version": fit.code_version, "recipe": fit.recipe_name}
         raise NoFit(finding("advice.other_version", **made))
     seq_len = target.seq_len or recipe.seq_len
-    chosen = _chosen(payload, target, seq_len)
+    chosen = chosen_setting(payload, target, seq_len)
     choices = choices_at(
         model,
         target.params,
@@ -117,11 +117,12 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
         )
         kind = recipe.extra.get("weight_decay_kind", "")
         document["warnings"] += level_notes(document["settings"], document["weight_decay"], kind)
-    return _with_id(document)
+    answer: Answer = with_id(document)
+    return answer
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Chosen:
+class ChosenSetting:
     """The setting to use, and the worlds that it was chosen in."""
 
     worlds: Worlds  # moved to the batch
@@ -134,8 +135,18 @@ class _Chosen:
     decades: Mapping[str, float]  # beyond the runs, by input
     notes: Sequence[Finding]  # on the batch
 
+    @property
+    def lr(self) -> float:
+        return six_digits(math.exp(self.log_lr))
 
-def _chosen(payload: Mapping[str, Any], target: Target, seq_len: int | None) -> _Chosen:
+    @property
+    def batch_tokens(self) -> float:
+        """Tokens per step."""
+        exact = math.exp(self.log_batch)
+        return float(round(exact)) if exact >= 1 else exact
+
+
+def chosen_setting(payload: Mapping[str, Any], target: Target, seq_len: int | None) -> ChosenSetting:
     """The setting of least expected cost at the target, as far as the batch is free.
 
     Raises
@@ -151,7 +162,7 @@ def _chosen(payload: Mapping[str, Any], target: Target, seq_len: int | None) -> 
     there = at_batch(worlds, log_batch)
     # never outside the interval that is printed beside it, however narrow a level was asked for
     tail = max((1 - target.level) / 2, PLAUSIBLE[0])
-    return _Chosen(
+    return ChosenSetting(
         worlds=there,
         log_lr=float(np.clip(best_setting(there, log_batch)[0], *np.quantile(rates_there, [tail, 1 - tail]))),
         log_batch=log_batch,
@@ -165,7 +176,7 @@ def _chosen(payload: Mapping[str, Any], target: Target, seq_len: int | None) -> 
 
 
 def _recommendation(
-    chosen: _Chosen, payload: Mapping[str, Any], target: Target, seq_len: int | None
+    chosen: ChosenSetting, payload: Mapping[str, Any], target: Target, seq_len: int | None
 ) -> dict[str, dict[str, Any]]:
     """Learning rate and batch, each with its interval, cheap zones, cost and standing."""
     worlds, decades, yours = chosen.worlds, chosen.decades, chosen.yours
@@ -173,12 +184,10 @@ def _recommendation(
     edge = _at_edge([payload["cells"][place]] if known == "scale" else payload["cells"])
     of_lr, of_batch = split_regret(worlds, chosen.log_lr, chosen.log_batch)
     of_scale = {name: beyond for name, beyond in decades.items() if name != "batch_tokens"}
-    exact = math.exp(chosen.log_batch)
-    batch = float(round(exact)) if exact >= 1 else exact
     lr_status = _status(edge["lr"], yours[0], decades if chosen.imposed else of_scale)
     return {
         "lr": {
-            "value": six_digits(math.exp(chosen.log_lr)),
+            "value": chosen.lr,
             **_interval(chosen.rates, target.level),
             "cheap_zone": {f"{c:g}": _zone(cheap_lr_zone(worlds, chosen.log_batch, c)) for c in CHEAP},
             "expected_regret": of_lr,
@@ -188,27 +197,32 @@ def _recommendation(
             "at_batch": chosen.form,
         },
         "batch_tokens": {
-            "value": batch,
+            "value": chosen.batch_tokens,
             **_interval(worlds.log_batch, target.level),
             "cheap_zone": {f"{c:g}": _zone(cheap_batch_zone(worlds, c)) for c in CHEAP},
             "expected_regret": of_batch,
             "extrapolation_decades": of_scale,
             "status": "given" if target.batch_tokens is not None else _status(edge["batch"], yours[1], of_scale),
             "yours": yours[1],
-            "sequences": None if seq_len is None else _whole(batch / seq_len),
+            "sequences": None if seq_len is None else in_sequences(chosen.batch_tokens, seq_len),
             "imposed": chosen.imposed,  # interval and zones are those of the best batch all the same
         },
     }
 
 
-def _regret(chosen: _Chosen, slope: float | None) -> dict[str, Any]:
+def _regret(chosen: ChosenSetting, slope: float | None) -> dict[str, Any]:
     """What not knowing better costs on average; `slope` of log loss along log compute tells it in compute."""
     total = expected_regret(chosen.worlds, chosen.log_lr, chosen.log_batch)
     return {
         "loss_fraction": total,
         "cap_per_world": math.expm1(CAP),
-        "extra_compute_fraction": None if not slope else math.expm1(min(total / -slope, 50.0)),
+        "extra_compute_fraction": extra_compute(total, slope),
     }
+
+
+def extra_compute(regret: float, slope: float | None) -> float | None:
+    """A share of the loss as the share of compute that it takes to win it; `slope` of log loss along log compute."""
+    return None if not slope else math.expm1(min(regret / -slope, 50.0))
 
 
 def _made(fit: Fit) -> dict[str, Any]:
@@ -292,15 +306,16 @@ def recommend_without_settings(
         "backtest": [],
         "warnings": [finding("advice.no_settings", why=lacking), *as_set, *_status_warning(fit)],
     }
-    return _with_id(document)
+    answer: Answer = with_id(document)
+    return answer
 
 
-def _with_id(document: Mapping[str, Any]) -> Answer:
+def with_id(document: Mapping[str, Any]) -> Any:
     """The document as JSON has it, with a hash of the whole of it: the same fit asked the same by other code may answer
     otherwise, and is another prediction."""
-    answer: Answer = as_json(document)
-    answer["id"] = content_hash(answer)
-    return answer
+    found = as_json(document)
+    found["id"] = content_hash(found)
+    return found
 
 
 def _asked(target: Target, seq_len: int | None) -> dict[str, Any]:
@@ -442,7 +457,9 @@ def _zone(logs: tuple[float, float]) -> list[float]:
     return [six_digits(math.exp(logs[0])), six_digits(math.exp(logs[1]))]
 
 
-def _whole(value: float) -> float | int:
+def in_sequences(batch_tokens: float, seq_len: int) -> float | int:
+    """A batch counted in sequences."""
+    value = batch_tokens / seq_len
     return round(value) if abs(value - round(value)) < 1e-6 * max(value, 1) else six_digits(value)
 
 

@@ -39,10 +39,28 @@ def expected_regret(worlds: Worlds, log_lr: float, log_batch: float) -> float:
 
 def split_regret(worlds: Worlds, log_lr: float, log_batch: float) -> tuple[float, float]:
     """The part of the expected regret that the best learning rate at this batch would save, and the batch's part."""
-    at_best_lr = excess(_shift(worlds, log_batch), log_batch - worlds.log_batch, worlds.valley)
     total = expected_regret(worlds, log_lr, log_batch)
-    of_batch = float(np.mean(np.expm1(np.minimum(at_best_lr, CAP))))
+    of_batch = float(np.mean(np.expm1(np.minimum(excess_of_batch(worlds, log_batch), CAP))))
     return max(total - of_batch, 0.0), of_batch
+
+
+def excess_at(worlds: Worlds, log_lr: float, log_batch: float) -> Floats:
+    """(worlds,) log loss of a setting over that of each world's best one, without a cap."""
+    return excess(log_lr - worlds.log_lr, log_batch - worlds.log_batch, worlds.valley)
+
+
+def excess_of_batch(worlds: Worlds, log_batch: float) -> Floats:
+    """(worlds,) the same of a batch with its own best learning rate."""
+    return excess(_shift(worlds, log_batch), log_batch - worlds.log_batch, worlds.valley)
+
+
+def regret_of(excess_log_loss: Floats) -> float:
+    """Expected share of loss given up, from draws of it in log loss: `CAP` in no world more, as everywhere here.
+
+    A setting that costs more than that in most worlds is told by the middle one instead.
+    """
+    capped = float(np.mean(np.expm1(np.minimum(excess_log_loss, CAP))))
+    return max(capped, float(np.expm1(np.median(excess_log_loss))))
 
 
 def best_setting(worlds: Worlds, log_batch: float | None = None, max_log_batch: float = np.inf) -> tuple[float, float]:

@@ -18,6 +18,7 @@ from lawfit.cli import (
     ingest,
     launch,
     laws,
+    mcp,
     plan,
     predict,
     predictions,
@@ -47,7 +48,7 @@ ORDER = (
         "transfer",
     ),
     "schedules",
-    *("simulate", "export", "db", "serve", "token", "demo"),
+    *("simulate", "export", "db", "serve", "token", "mcp", "demo"),
 )
 
 
@@ -105,6 +106,7 @@ app.command("export", short_help="Write runs and curves to a file, to be ingeste
 app.add_typer(db.app, name="db", short_help="Upgrade, back up, copy and check the database.")
 app.command("serve", short_help="Serve the API and the page on this machine.")(serve.serve)
 app.add_typer(token.app, name="token", short_help="Who may use the service from elsewhere.")
+app.command("mcp", short_help="Answer agents over the Model Context Protocol.")(mcp.mcp)
 app.command("demo", short_help="See the whole path on a shipped sweep.")(demo.demo)
 
 

@@ -48,7 +48,7 @@ def brief_answer(document: Answer) -> list[RenderableType]:
     else:
         rows += list(_standing(document))
     rows += _runs(document.get("runs_that_would_help") or [])
-    parts += [plain(""), pairs([row for row in rows if row[1]]), *_warnings(document.get("warnings") or [])]
+    parts += [plain(""), pairs([row for row in rows if row[1]]), *cut_warnings(document.get("warnings") or [])]
     parts += [plain(""), plain(f"Fit {document['evidence']['fit_id']}; answer {document['id']}; --verbose says all")]
     return parts
 
@@ -91,7 +91,8 @@ def _runs(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
         yield "" if at else "Runs to add", f"{scale}, lr {lr}, batch {batch}: {row['why']}"
 
 
-def _warnings(warnings: Sequence[str]) -> list[RenderableType]:
+def cut_warnings(warnings: Sequence[str]) -> list[RenderableType]:
+    """The first of them, and how many more there are."""
     if not warnings:
         return []
     left = len(warnings) - WARNINGS_SHOWN
@@ -139,4 +140,4 @@ def brief_fit(stored: Fit) -> list[RenderableType]:
     grids = [] if mend else (payload.get("next_grid") or [])
     rows += _runs(grids)
     warnings = [*(payload.get("warnings") or []), *told(answering.remarks(stored))]
-    return [pairs([row for row in rows if row[1]]), *_warnings(warnings)]
+    return [pairs([row for row in rows if row[1]]), *cut_warnings(warnings)]

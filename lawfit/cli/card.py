@@ -18,8 +18,8 @@ from lawfit.cli.output import (
     table,
     warning_list,
 )
-from lawfit.documents import Answer, given, part_of, setting_of
-from lawfit.documents.answer import PublishedRow, Recommendation
+from lawfit.documents import Answer, SettingCost, given, part_of, setting_of
+from lawfit.documents.answer import EvidenceUsed, PublishedRow, Recommendation
 from lawfit.units import counted, format_lr, format_percent, format_quantity
 from lawfit.words import told
 from lawfit.words.answers import (
@@ -73,11 +73,12 @@ def card(document: Answer) -> list[RenderableType]:
     if document.get("backtest"):
         title = heading("Backtest: scales left out of the fit, scored on the runs you made there")
         parts += [plain(""), title, backtest_table(document["backtest"])]
-    parts += [plain(""), _evidence(document)]
+    seen = ("See again", f"lawfit predictions show {document['id']}")
+    parts += [plain(""), pairs([*evidence_lines(document["evidence"]), seen])]
     return parts
 
 
-def target_lines(document: Answer) -> Table:
+def target_lines(document: Answer | SettingCost) -> Table:
     """What was asked, and of which recipe."""
     target, recipe = document["target"], document["recipe"]
     ratio = target["tokens"] / target["params"]
@@ -213,8 +214,8 @@ def _published(published: Sequence[PublishedRow]) -> list[RenderableType]:
     return [*parts, plain(f"{more}lawfit laws show LAW tells what a law is")]
 
 
-def _evidence(document: Answer) -> Table:
-    evidence = document["evidence"]
+def evidence_lines(evidence: EvidenceUsed) -> list[tuple[str, str]]:
+    """What the answer rests on."""
     runs = f"{counted(evidence['runs_used'], 'run')} at {counted(evidence['cells'], 'scale')}"
     if evidence.get("diverged"):
         runs += f", {evidence['diverged']:,} of them diverged"
@@ -227,8 +228,7 @@ def _evidence(document: Answer) -> Table:
         rows += [("", sentence) for sentence in (*found["reasons"], *found["warnings"])]
     made = str(evidence["created_at"])[:16].replace("T", " ")
     rows.append(("Fit", f"{evidence['fit_id']} of {made} UTC, lawfit {evidence['code_version']}"))
-    rows.append(("See again", f"lawfit predictions show {document['id']}"))
-    return pairs(rows)
+    return rows
 
 
 def _bold(text: str) -> Any:

@@ -6,13 +6,13 @@ import gc
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lawfit.ask import Misasked, PlanQuestion, Target, ThirdInputs, questions_fields, spread
+from lawfit.ask import Misasked, PlanQuestion, Question, SettingQuestion, SetUp, Target, questions_fields, spread
 from lawfit.declared import Field
 from lawfit.units import parse_quantity
 
@@ -39,21 +39,46 @@ def quantity(text: str) -> float:
     return value
 
 
-def asks(kind: type[ThirdInputs]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A command whose parameter `asked` is a question: an option for each of its fields, what they say checked."""
+def amount(text: str) -> float:
+    """The same, or nought."""
+    return 0.0 if str(text).strip() in ("0", "0.0") else quantity(text)
+
+
+def asks(
+    kind: type[Question], narrower: type[Question] | None = None, beside: type[Question] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A command whose parameter `asked` is a question: an option for each of its fields, what they say checked.
+
+    Parameters
+    ----------
+    narrower : a question of the same fields and more, asked instead where one of those is given
+    beside : a question of its own, for the command's parameter `beside`
+    """
 
     def of(command: Callable[..., None]) -> Callable[..., None]:
         names = [field.name for field in questions_fields(kind)]
+        more = [field for field in questions_fields(narrower or kind) if field.name not in names]
+        optional = [replace(field, hint=field.hint | None, default=None) for field in more]
+        own = questions_fields(beside) if beside else ()
 
         @wraps(command)
         def made(ctx: typer.Context, **said: Any) -> None:
             given = {name: said.pop(name) for name in names}
+            further = {field.name: said.pop(field.name) for field in more}
             with as_usage():
-                asked = kind(**given)
+                if beside is not None:
+                    said["beside"] = beside(**{field.name: said.pop(field.name) for field in own})
+                if set(further.values()) <= {None}:
+                    asked = kind(**given)
+                else:
+                    for field in more:
+                        if field.needed and further[field.name] is None:
+                            raise Misasked(field.name, "is missing")
+                    asked = (narrower or kind)(**given, **further)
             command(ctx, asked=asked, **said)
 
         shown: Any = made
-        shown.__signature__ = spread(command, kind, _option)
+        shown.__signature__ = spread(command, kind, _option, [*optional, *own])
         shown.__annotations__ = {each.name: each.annotation for each in shown.__signature__.parameters.values()}
         return made
 
@@ -61,7 +86,8 @@ def asks(kind: type[ThirdInputs]) -> Callable[[Callable[..., None]], Callable[..
 
 
 def _option(field: Field) -> Any:
-    parser = quantity if field.real else whole_quantity
+    real = amount if field.about.minimum == 0 else quantity
+    parser = real if field.real else whole_quantity
     shown = field.default is not None and not field.needed
     name = f"--{field.about.option or option_name(field.name)}"
     words = _in_options(field.about.text, "--")
@@ -89,7 +115,11 @@ def option_name(field: str) -> str:
 
 def _in_options(message: str, dashes: str = "") -> str:
     """A message about fields of a question with their names as options have them: ``unique-tokens``."""
-    about = {field.name: field.about for kind in (Target, PlanQuestion) for field in questions_fields(kind)}
+    about = {
+        field.name: field.about
+        for kind in (Target, SettingQuestion, SetUp, PlanQuestion)
+        for field in questions_fields(kind)
+    }
     for name in sorted((name for name in about if "_" in name), key=len, reverse=True):
         message = re.sub(rf"\b{name}\b", dashes + (about[name].option or option_name(name)), message)
     return message

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lawfit.ask import Target
+from lawfit.ask import SettingQuestion, SetUp, Target
 from lawfit.cli.brief import answer_card
+from lawfit.cli.cost_card import cost_card
 from lawfit.cli.options import (
     AtOption,
     DatabaseOption,
@@ -19,13 +21,21 @@ from lawfit.cli.options import (
     asks,
     open_store,
 )
-from lawfit.cli.output import note, print_json, show
+from lawfit.cli.output import note, plain, print_json, show
+from lawfit.configs import PROGRAMS, config_of, named
+from lawfit.words import listed
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from lawfit.storage import Store
 
 
-@asks(Target)
+@asks(Target, SettingQuestion, SetUp)
 def predict(
     ctx: typer.Context,
     asked: Target,
+    beside: SetUp,
     recipe: RecipeOption = None,
     at: AtOption = None,
     fit: Annotated[
@@ -36,6 +46,16 @@ def predict(
         Path | None,
         typer.Option(
             metavar="FILE", help="Also write an HTML report with figures; it opens offline.", show_default=False
+        ),
+    ] = None,
+    program: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            metavar="PROGRAM",
+            help="Print settings of a training program instead, ready to be pasted: "
+            f"{listed([each.name for each in PROGRAMS], 'or')}.",
+            show_default=False,
         ),
     ] = None,
     verbose: VerboseOption = False,
@@ -50,14 +70,44 @@ def predict(
     Where no learning rate may be given, the law of the loss still answers, with what the runs lack. The expected loss
     is that of fresh tokens and of as many experts as most runs have; --unique-tokens or --epochs, --active-share or
     --experts ask for another, where the runs vary it.
+
+    With --lr it tells what a setting of yours costs instead: the loss given up over the best setting, whole and by
+    learning rate, batch and weight decay, and the loss of a run there; without --batch-tokens at the advised batch.
+
+    With --as the answer is printed as settings of a training program: the batch in sequences, per device and pass,
+    steps from tokens, schedule and betas of the runs. Where no batch is given, it is one that the devices can share.
+
     Exit code 4: there is no fit to answer from, or its runs carry no answer: what they lack is said, and which runs
     would mend it.
 
     Example: lawfit predict --params 7B --tokens 1.4T --seq-len 4096 --batch-multiple 64
+
+    Example: lawfit predict --params 7B --tokens 1.4T --lr 3e-4 --batch-tokens 4M --weight-decay 0.1
+
+    Example: lawfit predict --params 7B --tokens 1.4T --as torchtitan --world-size 256 --per-device-batch 4
     """
     from lawfit import pipeline
 
+    if program is None and beside != SetUp():
+        raise typer.BadParameter("--world-size, --per-device-batch and --warmup are of settings: give --as PROGRAM")
+    if program is not None and (report is not None or isinstance(asked, SettingQuestion)):
+        raise typer.BadParameter("--as writes the settings that are advised; it goes with neither --lr nor --report")
+    if report is not None and isinstance(asked, SettingQuestion):
+        raise typer.BadParameter("--report shows a recommendation; it does not go with --lr")
     store = open_store(ctx, database)
+    if program is not None:
+        with as_usage():
+            writer = named(program)
+            training = pipeline.set_up(store, recipe, asked, beside, fit_id=fit, at=at or ())
+        config = config_of(writer, training)
+        _show(config, lambda: [plain(line) for line in config["text"].splitlines()], as_json=as_json)
+        return
+    if isinstance(asked, SettingQuestion):
+        with as_usage():
+            cost = pipeline.cost_of_setting(store, recipe, asked, fit_id=fit, at=at or ())
+        _show(cost, lambda: cost_card(cost, verbose=verbose), as_json=as_json)
+        _note_changes(store, cost["evidence"]["fit_id"])
+        return
     with as_usage():
         document = pipeline.recommend(store, recipe, asked, fit_id=fit, at=at or ())
     if report is not None:
@@ -66,9 +116,19 @@ def predict(
         stored = store.fit(document["evidence"]["fit_id"])
         runs, laws = store.runs(stored.recipe_key), pipeline.laws_of(store, stored)
         note(f"report: {write_report(report, stored, document, runs, laws)}")
+    _show(document, lambda: answer_card(document, verbose=verbose), as_json=as_json)
+    _note_changes(store, document["evidence"]["fit_id"])
+
+
+def _show(document: Mapping[str, Any], card: Callable[[], Sequence[RenderableType]], *, as_json: bool) -> None:
     if as_json:
         print_json(document)
     else:
-        show(*answer_card(document, verbose=verbose))
-    if pipeline.runs_changed_since(store, document["evidence"]["fit_id"]):
+        show(*card())
+
+
+def _note_changes(store: Store, fit_id: str) -> None:
+    from lawfit import pipeline
+
+    if pipeline.runs_changed_since(store, fit_id):
         note("the runs of this recipe have changed since that fit was made; lawfit fit takes them in")

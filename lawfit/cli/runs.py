@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +13,7 @@ from lawfit.cli.output import note, plain, print_json, show, table
 from lawfit.units import counted, format_lr, format_quantity
 
 if TYPE_CHECKING:
-    from lawfit.records import Run
+    pass
 
 app = typer.Typer(
     help="Look at the stored runs; correct them, exclude some from the fits, and restore them.", no_args_is_help=True
@@ -58,28 +57,15 @@ def list_runs(
     database: DatabaseOption = None,
 ) -> None:
     """List the stored runs by scale, batch size and learning rate, after a line for each recipe."""
+    from lawfit import pipeline
+
     store = open_store(ctx, database)
-    summaries = store.recipes()
-    if recipe is not None or not summaries:
-        chosen = store.recipe(recipe).key
-        summaries = [summary for summary in summaries if summary.recipe.key == chosen]
     wanted = limit if limit is not None or as_json else SHOWN_AT_MOST
-    total = 0
-    found: list[tuple[str, Run]] = []
-    for summary in summaries:
-        left = None if wanted is None else wanted - len(found)
-        count, first = store.first_runs(summary.recipe.key, left, only=None if status is None else status.value)
-        total += count
-        found += [(summary.recipe.name, run) for run in first]
+    listed = pipeline.list_runs(store, recipe, most=wanted, status=None if status is None else status.value)
     if as_json:
-        document = {
-            "schema": "lawfit.runs/1",
-            "recipes": [{**dataclasses.asdict(s), "key": s.recipe.key} for s in summaries],
-            "total": total,
-            "runs": [{"recipe": name, **dataclasses.asdict(run)} for name, run in found],
-        }
-        print_json(document)
+        print_json(listed.to_json())
         return
+    summaries, total, found = listed.recipes, listed.total, listed.runs
     counts = [
         (s.recipe.name, f"{s.runs:,}", f"{s.diverged:,}", f"{s.excluded:,}", f"{s.fits:,}", s.recipe.schedule)
         for s in summaries

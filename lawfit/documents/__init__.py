@@ -10,13 +10,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
+from typing_extensions import is_typeddict
+
+from lawfit.documents import answer, cost, plan, training, transfer
 from lawfit.documents.answer import Answer, Recommendation, ValuePart
+from lawfit.documents.cost import SettingCost
 from lawfit.documents.plan import Plan, PlanSettings
+from lawfit.documents.training import Config, Training, TrainingSchedule
 from lawfit.documents.transfer import Transfer
 
-__all__ = ["Answer", "Plan", "PlanSettings", "Transfer", "given", "part_of", "setting_of"]
+__all__ = [
+    "Answer",
+    "Config",
+    "Plan",
+    "PlanSettings",
+    "SettingCost",
+    "Training",
+    "TrainingSchedule",
+    "Transfer",
+    "given",
+    "part_of",
+    "setting_of",
+]
 
 Part = TypeVar("Part")
+
+# What pydantic makes of them: the words below a key are its description, and later versions add keys.
+for _room in (answer, cost, plan, training, transfer):
+    for _each in vars(_room).values():
+        if is_typeddict(_each):
+            _each.__pydantic_config__ = {"extra": "allow", "use_attribute_docstrings": True}
 
 
 def given(part: Part | None) -> Part:

@@ -23,6 +23,8 @@ class RecipeFields(TypedDict):
     params_convention: NotRequired[str]
     loss_kind: NotRequired[str]
     loss_column: NotRequired[str]
+    extra: NotRequired[dict[str, str]]
+    """Further settings held fixed, by name."""
 
 
 class AskedTarget(TypedDict):

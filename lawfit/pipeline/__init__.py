@@ -8,26 +8,38 @@ from lawfit.pipeline.exporting import export
 from lawfit.pipeline.fitting import refit
 from lawfit.pipeline.ingesting import ingest
 from lawfit.pipeline.launching import launch
+from lawfit.pipeline.listing import list_recipes, list_runs
 from lawfit.pipeline.opening import open_store
 from lawfit.pipeline.planning import plan
-from lawfit.pipeline.predicting import comes_out_the_same, laws_of, recommend, runs_changed_since
+from lawfit.pipeline.predicting import (
+    comes_out_the_same,
+    cost_of_setting,
+    laws_of,
+    recommend,
+    runs_changed_since,
+)
 from lawfit.pipeline.schedules import refine_schedule, study_schedules
+from lawfit.pipeline.training import set_up
 
 __all__ = [
     "comes_out_the_same",
     "compare_laws",
     "correct",
+    "cost_of_setting",
     "export",
     "ingest",
     "launch",
     "laws_of",
     "list_laws",
+    "list_recipes",
+    "list_runs",
     "open_store",
     "plan",
     "recommend",
     "refine_schedule",
     "refit",
     "runs_changed_since",
+    "set_up",
     "show_law",
     "study_schedules",
     "token_ratio",

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from lawfit.ask import Target
-from lawfit.documents import Answer
+from lawfit.ask import SettingQuestion, Target
+from lawfit.documents import Answer, SettingCost
 from lawfit.errors import NoFit, Unanswerable
 from lawfit.factors import asked_levels
 from lawfit.findings import Found, finding, joined
@@ -57,6 +57,29 @@ def answer(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit], *,
             usable, recipe, target, refused.finding, missing=fit.payload.get("missing", {}), findings=refused.lacking
         )
     return recommend(fit, recipe, target, laws)
+
+
+def cost(
+    fit: Fit, recipe: Recipe, asked: SettingQuestion, laws: Mapping[str, Fit], *, asked_by_id: bool = False
+) -> SettingCost:
+    """What a setting costs by a fit, stored or in memory; refused where a recommendation of learning rates is.
+
+    Raises
+    ------
+    Unanswerable
+        The runs carry no learning rate: what they lack, and which runs would mend it.
+    NoFit, ValueError
+        As `answer`.
+    """
+    from lawfit.advise.setting_cost import cost_of
+
+    if fit.kind in ALONE:
+        raise Unanswerable(fit.payload.get("no_settings") or NO_SETTINGS[fit.kind])
+    if fit.kind != LR_BATCH:
+        raise NoFit(finding("pipeline.one_law", fit_id=fit.id, kind=fit.kind))
+    if fit.status is FitStatus.UNCERTIFIED and not asked_by_id:
+        raise _refusal(fit)
+    return cost_of(fit, recipe, asked, laws)
 
 
 def require_answering(fit: Fit) -> None:

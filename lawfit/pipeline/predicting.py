@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from lawfit.ask import Target
-from lawfit.documents import Answer, part_of
+from lawfit.ask import SettingQuestion, Target
+from lawfit.documents import Answer, SettingCost, part_of
 from lawfit.errors import NoFit, StoreError
 from lawfit.findings import as_json, finding
 from lawfit.pipeline.answering import (
     ALONE,
     answer,
+    cost,
     latest_answering,
     latest_at,
     laws_beside,
@@ -60,15 +61,7 @@ def recommend(
     UnknownLevel
         No run of the recipe has a level that was asked for; with the levels there are.
     """
-    if fit_id is None:
-        chosen = store.recipe(recipe)
-        fit = latest_at(store, chosen, at) if at else latest_answering(store, chosen)
-    else:
-        fit = store.fit(fit_id)
-        chosen = store.recipe(fit.recipe_name)
-        if recipe is not None and store.recipe(recipe).key != fit.recipe_key:
-            raise NoFit(finding("pipeline.other_recipe", fit_id=fit_id, recipe=fit.recipe_name, asked=recipe))
-        require_at(store, fit, at)
+    fit, chosen = _asked_fit(store, recipe, fit_id, at)
     document = _answer_of(store, fit, chosen, target, by_id=fit_id is not None)
     if fit_id is None and not at and fit.kind == LR_BATCH:
         document["warnings"] = as_json([*newer_doubtful(store, chosen, fit), *document["warnings"]])
@@ -76,6 +69,41 @@ def recommend(
         with suppress(StoreError):  # a read-only database still answers; only the record of the answer is missing
             store.put_prediction(document["id"], fit.id, document["target"], document)
     return document
+
+
+def cost_of_setting(
+    store: Store, recipe: str | None, asked: SettingQuestion, *, fit_id: str | None = None, at: Sequence[str] = ()
+) -> SettingCost:
+    """What a setting costs at a target, from the fit that a recommendation there would come from.
+
+    Parameters
+    ----------
+    at : as in `recommend`
+
+    Raises
+    ------
+    Unanswerable
+        The runs carry no learning rate: what they lack, and which runs would mend it. A fit named by its id answers.
+    NoRecipe, NoFit, UnknownLevel, ValueError
+        As `recommend`.
+    """
+    fit, chosen = _asked_fit(store, recipe, fit_id, at)
+    document = cost(fit, chosen, asked, laws_of(store, fit), asked_by_id=fit_id is not None)
+    if fit_id is None and not at:
+        document["warnings"] = as_json([*newer_doubtful(store, chosen, fit), *document["warnings"]])
+    return document
+
+
+def _asked_fit(store: Store, recipe: str | None, fit_id: str | None, at: Sequence[str]) -> tuple[Fit, Recipe]:
+    """The fit that answers, and its recipe."""
+    if fit_id is None:
+        chosen = store.recipe(recipe)
+        return latest_at(store, chosen, at) if at else latest_answering(store, chosen), chosen
+    fit = store.fit(fit_id)
+    if recipe is not None and store.recipe(recipe).key != fit.recipe_key:
+        raise NoFit(finding("pipeline.other_recipe", fit_id=fit_id, recipe=fit.recipe_name, asked=recipe))
+    require_at(store, fit, at)
+    return fit, store.recipe(fit.recipe_name)
 
 
 def comes_out_the_same(store: Store, prediction: StoredPrediction) -> bool:

@@ -224,6 +224,16 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "of_sister": "measured in recipe {recipe}, which differs in its schedule alone",
     "of_recipe": "{recipe}: {why}",
     "no_rate_moves": "none of {recipes} recipes shows how its best learning rate moves; three or more widths would",
+    # what a setting costs
+    "before_costs": "fit {fit_id} was made before what runs tried was kept, without which the cost of a setting cannot "
+    "be told; run lawfit fit --recipe {recipe}",
+    "untried": named(
+        "the {input} is {times:q} times the best one, and finished runs tried {low:.2g} to "
+        "{high:.2g} times the best of their scale: beyond, no run shows what it costs, only that it is no less",
+        input={"lr": "learning rate", "batch_tokens": "batch", "weight_decay": "weight decay"},
+    ),
+    "diverges": "the learning rate is {times:q} times the best one at its batch: from {above:.2g} times on, half of "
+    "these runs or more diverged",
     # choices of the analysis, and sizes
     "nothing_moves": "{quantity:input}: no choice of the analysis moves it by more than {share:share}",
     "spread_moves": f"{{quantity:input}}: {_CHOICES['spread']} (see the sizes)",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from lawfit.documents import Answer
+from lawfit.documents import Answer, SettingCost
 from lawfit.units import format_lr
 from lawfit.words import tell, told
 from lawfit.words.lr_batch import BENDS
@@ -59,7 +59,7 @@ def other_law_rows(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def settings_words(document: Answer) -> list[str]:
+def settings_words(document: Answer | SettingCost) -> list[str]:
     """A line for each setting that varies in the runs: the level that the answer holds at. Why, its warnings say."""
     lines = []
     for setting in document.get("settings") or []:

@@ -116,9 +116,9 @@ BEYOND = {"minimum": -1, "maximum": 1, "exclusiveMinimum": 0, "exclusiveMaximum"
 
 def test_the_schema_states_real_bounds(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the words that JSON Schema has; a value beyond one is refused, and one inside is not."""
-    for name in ("recommend", "plan", "transfer"):
+    for name in ("recommend", "cost_of_setting", "set_up", "plan", "transfer"):
         monkeypatch.setattr(pipeline, name, lambda *_args, **_named: {})
-    stated = set()
+    stated, usual = set(), {"params": 7e9, "tokens": 1.4e12, "lr": 1e-3}
     for path, verbs in client.get("/openapi.json").json()["paths"].items():
         for parameter in verbs["get"].get("parameters", ()):
             for schema in parameter["schema"].get("anyOf", [parameter["schema"]]):
@@ -132,7 +132,8 @@ def test_the_schema_states_real_bounds(client: TestClient, monkeypatch: pytest.M
                         (schema[word] + BEYOND[word] * step, True),
                         (schema[word] + inwards, False),
                     ):
-                        query = {"params": 7e9, "tokens": 1.4e12} if path == "/v1/predictions" else {}
+                        needed = [each["name"] for each in verbs["get"]["parameters"] if each["required"]]
+                        query = {name: usual[name] for name in needed if name in usual}
                         answer = client.get(path, params={**query, parameter["name"]: value}).json()
                         named = {item["field"] for item in answer.get("errors", ())}
                         assert (parameter["name"] in named) == refused, (path, parameter["name"], value)

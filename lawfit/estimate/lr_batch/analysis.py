@@ -23,6 +23,7 @@ from lawfit.estimate.lr_batch.certificate import certificate_document, certify_s
 from lawfit.estimate.lr_batch.ensemble import INFLATION, MIN_CELLS_TO_CHOOSE, Ensemble, fit_ensemble, left_out_groups
 from lawfit.estimate.lr_batch.misfit import valley_misfit
 from lawfit.estimate.lr_batch.surface import SurfaceFit, fit_surface, under_other_priors
+from lawfit.estimate.lr_batch.tried import tried
 from lawfit.estimate.lr_batch.undetermined import undetermined
 from lawfit.estimate.numerics.law_terms import N_LAW, TERMS, law_design
 from lawfit.estimate.numerics.optima import ESTIMATORS, CellOptimum, SweepOptima, locate_lr_per_batch
@@ -215,6 +216,7 @@ def _model(
             "log_tokens": [float(log_tokens.min()), float(log_tokens.max())],
             "centre_log_tokens": ensemble.centre[1],
             "misfit": valley_misfit(observed, valley),
+            "tried": tried(observed, valley),
         },
         "spread_priors": _under_other_priors(observed, ensemble, options.without_laws),
         "lr_at_batch": at_batch.model(),

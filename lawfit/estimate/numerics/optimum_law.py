@@ -168,12 +168,7 @@ class OptimumLaw:
 
     def predict(self, level: float = 0.9, **inputs: float) -> PredictedOptimum:
         """The optimum at a scale that was not measured."""
-        missing = sorted(set(self.inputs) - set(inputs))
-        if missing:
-            raise ValueError(f"this law also needs {', '.join(missing)}")
-        row = np.array([1.0, *(np.log(inputs[name]) - c for name, c in zip(self.inputs, self.centre, strict=True))])
-        means = self.means @ row
-        spread = np.sqrt(np.einsum("i,sij,j->s", row, self.covariances, row) + self.scatters**2 + self.shared_log_sd**2)
+        means, spread = self._mixture(inputs)
         low, high = (float(np.exp(mixture_quantile(self.weights, means, spread, q))) for q in _tails(level))
         return PredictedOptimum(
             value=float(np.exp(self.weights @ means)),
@@ -182,6 +177,21 @@ class OptimumLaw:
             level=level,
             decades={name: decades_beyond(inputs[name], *self.ranges[name]) for name in self.inputs},
         )
+
+    def log_draws(self, count: int, *, rng: np.random.Generator, **inputs: float) -> Floats:
+        """(count,) draws of ln of that optimum."""
+        means, spread = self._mixture(inputs)
+        which = rng.choice(len(self.weights), count, p=self.weights)
+        return np.asarray(means[which] + spread[which] * rng.standard_normal(count))
+
+    def _mixture(self, inputs: Mapping[str, float]) -> tuple[Floats, Floats]:
+        """(scatters,) mean and sd of ln of the optimum at a scale that was not measured, by each scatter."""
+        missing = sorted(set(self.inputs) - set(inputs))
+        if missing:
+            raise ValueError(f"this law also needs {', '.join(missing)}")
+        row = np.array([1.0, *(np.log(inputs[name]) - c for name, c in zip(self.inputs, self.centre, strict=True))])
+        spread = np.sqrt(np.einsum("i,sij,j->s", row, self.covariances, row) + self.scatters**2 + self.shared_log_sd**2)
+        return self.means @ row, spread
 
     def to_json(self, level: float = 0.9) -> dict[str, Any]:
         """What a stored fit keeps: enough for `from_json` to predict the same."""

@@ -89,6 +89,8 @@ class TimescaleFit:
     batch_slope: tuple[float, float] | None
     skew: float
     stiffness: float
+    log_stiffness_sd: float
+    tried: tuple[float, float] | None  # ln tau over the optimum of its scale: lowest and highest of the runs
     certificate: Certificate | None  # None without a law
     sentences: tuple[Found, ...]
     lent_by: tuple[str, ...] | None = None  # laws that lend the exponent in part; empty: a vague prior; None: its own
@@ -135,6 +137,8 @@ class TimescaleFit:
             "batch_slope": None if self.batch_slope is None else list(self.batch_slope),
             "skew": self.skew,
             "stiffness": self.stiffness,
+            "log_stiffness_sd": self.log_stiffness_sd,
+            "tried": None if self.tried is None else list(self.tried),
             "certificate": None if self.certificate is None else self.certificate.to_json(),
             "sentences": list(self.sentences),
             "lent_by": None if self.lent_by is None else list(self.lent_by),
@@ -218,6 +222,8 @@ def fit_timescale(runs: DecayRuns, without_laws: Sequence[str] = ()) -> Timescal
         batch_slope=None if valley is None else valley.batch_slope,
         skew=float("nan") if valley is None else valley.skew,
         stiffness=float("nan") if valley is None else valley.stiffness,
+        log_stiffness_sd=float("nan") if valley is None else valley.log_stiffness_sd,
+        tried=None if valley is None else valley.tried,
         certificate=report,
         sentences=(*sentences, *runs.notes),
         lent_by=lent.laws if borrowed else None,

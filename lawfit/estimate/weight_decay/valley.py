@@ -52,6 +52,8 @@ class Valley:
     batch_slope: tuple[float, float] | None
     skew: float
     stiffness: float
+    log_stiffness_sd: float
+    tried: tuple[float, float]  # ln tau of runs over the optimum of their scale: lowest and highest
     search: Search
     shared_sd: float = 0.0  # by which the choice of a window moves all scales together
 
@@ -123,7 +125,7 @@ def _points(slices: Sequence[DecaySlice], window: float) -> _Points:
 def fit_windows(slices: Sequence[DecaySlice]) -> Valley:
     fits = [_fit_valley(_points(slices, window)) for window in WINDOWS]
     centres = np.array([fit.centre for fit in fits])
-    first = fits[0]
+    first, log_stiffness = fits[0], [np.log(fit.stiffness) for fit in fits]
     return Valley(
         scales=first.scales,
         centre=centres.mean(axis=0),
@@ -132,7 +134,11 @@ def fit_windows(slices: Sequence[DecaySlice]) -> Valley:
         lr_slope=_pooled([fit.lr_slope for fit in fits]),
         batch_slope=_pooled([fit.batch_slope for fit in fits]),
         skew=float(np.mean([fit.skew for fit in fits])),
-        stiffness=float(np.exp(np.mean([np.log(fit.stiffness) for fit in fits]))),
+        stiffness=float(np.exp(np.mean(log_stiffness))),
+        log_stiffness_sd=float(
+            np.sqrt(np.mean([fit.log_stiffness_sd**2 for fit in fits]) + np.var(log_stiffness, ddof=1))
+        ),
+        tried=(min(fit.tried[0] for fit in fits), max(fit.tried[1] for fit in fits)),
         search=_joined([fit.search for fit in fits]),
         shared_sd=float(centres.mean(axis=1).std(ddof=1)),
     )
@@ -169,6 +175,8 @@ def _fit_valley(points: _Points) -> Valley:
         batch_slope=(float(theta[count + 1]), float(sd[count + 1])) if by_batch else None,
         skew=float(theta[count + 3]),
         stiffness=float(np.exp(theta[count + 2])),
+        log_stiffness_sd=float(sd[count + 2]),
+        tried=_ends(points.x - theta[points.scale]),
         search=Search(
             starts=len(ends),
             agreeing=int(same.sum()),
@@ -295,17 +303,31 @@ def _excess(theta: Floats, points: _Points) -> tuple[Floats, Floats, Floats]:
     by_lr, by_batch = points.varies
     u = points.x - theta[points.scale] - by_lr * lr_slope * points.lr - by_batch * batch_slope * points.batch
     k = float(np.exp(np.clip(log_stiffness, -20.0, 5.0)))
-    z = np.clip(skew * u, -30.0, 8.0)
-    if abs(skew) > 1e-3:
-        grown = np.expm1(z)
-        h, by_u = 2 * (grown - z) / skew**2, 2 * grown / skew
-        by_skew = by_u * u / skew - 2 * h / skew
-    else:  # its series: the formula divides small differences by s^2
-        h, by_u, by_skew = u**2 * (1 + z / 3 + z**2 / 12), u * (2 + z + z**2 / 3), u**3 * (1 / 3 + z / 6)
+    h, by_u, by_skew = _shape(u, skew)
     by_shared = np.column_stack(
         [-k * by_u * by_lr * points.lr, -k * by_u * by_batch * points.batch, k * h, k * by_skew]
     )
     return k * h, -k * by_u, by_shared
+
+
+def cost_of_timescale(u: Floats, stiffness: Floats | float, skew: float) -> Floats:
+    """Excess of log loss at ``u = ln tau/tau*``."""
+    return np.asarray(stiffness * _shape(u, skew)[0])
+
+
+def _shape(u: Floats, skew: float) -> tuple[Floats, Floats, Floats]:
+    """h and its derivatives by u and by the skew."""
+    z = np.clip(skew * u, -30.0, 8.0)
+    if abs(skew) > 1e-3:
+        grown = np.expm1(z)
+        h, by_u = 2 * (grown - z) / skew**2, 2 * grown / skew
+        return h, by_u, by_u * u / skew - 2 * h / skew
+    # its series: the formula divides small differences by s^2
+    return u**2 * (1 + z / 3 + z**2 / 12), u * (2 + z + z**2 / 3), u**3 * (1 / 3 + z / 6)
+
+
+def _ends(values: Floats) -> tuple[float, float]:
+    return float(values.min()), float(values.max())
 
 
 def _without_floors(values: Floats, points: _Points) -> Floats:
