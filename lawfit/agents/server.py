@@ -16,6 +16,7 @@ from mcp.server.stdio import stdio_server
 from lawfit import __version__, pipeline
 from lawfit.agents.tools import TOOLS, Tool
 from lawfit.errors import LawfitError, Unanswerable
+from lawfit.words import over_http
 
 if TYPE_CHECKING:
     from lawfit.storage import Store
@@ -83,6 +84,11 @@ def _described(tool: Tool) -> types.Tool:
 
 
 def _answer(stores: _Stores, name: str, said: Mapping[str, Any]) -> types.CallToolResult:
+    with over_http():  # an agent has no terminal either
+        return _told(stores, name, said)
+
+
+def _told(stores: _Stores, name: str, said: Mapping[str, Any]) -> types.CallToolResult:
     tool = next((each for each in TOOLS if each.name == name), None)
     if tool is None:
         return _refused("ValueError", f"there is no tool '{name}'; there are {', '.join(each.name for each in TOOLS)}")

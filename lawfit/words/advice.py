@@ -226,7 +226,7 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "no_rate_moves": "none of {recipes} recipes shows how its best learning rate moves; three or more widths would",
     # what a setting costs
     "before_costs": "fit {fit_id} was made before what runs tried was kept, without which the cost of a setting cannot "
-    "be told; run lawfit fit --recipe {recipe}",
+    "be told; fit recipe '{recipe}' again",
     "untried": named(
         "the {input} is {times:q} times the best one, and finished runs tried {low:.2g} to "
         "{high:.2g} times the best of their scale: beyond, no run shows what it costs, only that it is no less",

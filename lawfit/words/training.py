@@ -15,7 +15,7 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "held_weight_decay": "weight decay {weight_decay:.4g} is that of the runs: none is advised from them",
     "warmup_share": "the warmup is that of the runs, {share:share} of the steps",
     "warmup_steps": "the warmup is that of the runs, {steps:.0f} steps",
-    "no_warmup": "the warmup is left out: the runs do not say one (--warmup gives it)",
+    "no_warmup": "the warmup is left out: the runs do not say one (give one as warmup)",
     "schedule_unknown": named(
         "the schedule is left out: {said}",
         said=lambda data: "the recipe says '{schedule}'" if data["schedule"] else "the recipe does not say one",

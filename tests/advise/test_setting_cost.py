@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from fastapi.testclient import TestClient
 
 import lawfit
 from lawfit import pipeline
@@ -35,6 +34,7 @@ from lawfit.words import told
 from lawfit_api.app import create_app
 from lawfit_api.schemas import COST
 from tests.benchmarks import setting_cost
+from tests.client import TestClient
 from tests.estimate.simulated import sweep
 
 TRUTH = Truth(scatter_lr=0.03, scatter_batch=0.05)
@@ -260,6 +260,7 @@ def notebook(url: str) -> lawfit.FittedSweep:
     return lawfit.fit(lawfit.observe(frame, recipe="sweep"), backtest=False)
 
 
+@pytest.mark.usefixtures("one_voice")
 class TestEverySurface:
     """Command line, REST and notebook answer field by field alike, or refuse with the same sentence."""
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from fastapi.testclient import TestClient
 
 import lawfit
 from lawfit import configs, pipeline
@@ -26,6 +25,7 @@ from lawfit.simulate import write_csv
 from lawfit.storage import Store
 from lawfit_api.app import create_app
 from lawfit_api.schemas import CONFIG
+from tests.client import TestClient
 from tests.estimate.simulated import sweep
 
 TARGET = Target(params=4e8, tokens=1.2e10)

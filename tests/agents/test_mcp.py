@@ -14,7 +14,6 @@ from typing import Any, Final
 import anyio
 import jsonschema
 import pytest
-from fastapi.testclient import TestClient
 
 from lawfit import pipeline
 from lawfit.agents.tools import TOOLS
@@ -23,6 +22,7 @@ from lawfit.estimate.lr_batch.analysis import FitOptions
 from lawfit.settings import Settings
 from lawfit.simulate import write_csv
 from lawfit_api.app import create_app
+from tests.client import TestClient
 from tests.estimate.simulated import sweep
 
 mcp = pytest.importorskip("mcp", reason="NOT TESTED: the extra mcp is not installed", exc_type=ImportError)
