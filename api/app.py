@@ -46,7 +46,7 @@ from .edge.hosts import Hosts
 from .edge.requests import SECURITY_HEADERS, Counts, Requests
 from .edge.watch import Watch
 from .problems import problem
-from .routes import fits, health, plans, predictions, recipes, transfer
+from .routes import fits, health, laws, plans, predictions, recipes, runs, transfer
 
 logger = logging.getLogger("lawfit.api")
 
@@ -123,7 +123,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
     app.include_router(health.router)
-    for routes in (predictions, plans, recipes, fits, transfer):
+    for routes in (predictions, plans, recipes, runs, fits, laws, transfer):
         app.include_router(routes.router, prefix="/v1", dependencies=[Depends(known_query)])
     app.include_router(pages.pages(status_of))
     app.include_router(plan_page.plan_page(status_of))

@@ -78,3 +78,177 @@ class HealthOut(Document):
 
     status: str
     version: str
+
+
+class RunRow(Document):
+    """A stored run."""
+
+    run_key: str
+    params: float
+    tokens: float
+    batch_tokens: float = Field(description="Tokens per step")
+    lr: float = Field(description="Peak")
+    status: str = Field(description="finished or diverged")
+    loss: float | None = Field(description="In the recipe's unit, mostly nats per token; null exactly when diverged")
+    weight_decay: float | None
+    steps: int | None
+    seed: int | None
+    extra: dict[str, Any] = Field(description="Columns that were not recognised")
+    source: str = Field(description="File and line it came from")
+    excluded: str | None = Field(description="Why a person took it out of the fits")
+
+
+class CurveListed(Document):
+    """A metric along a run."""
+
+    metric: str
+    points: int
+    first_step: int
+    last_step: int
+
+
+class RunOut(RunRow):
+    """A stored run with what was logged along it."""
+
+    recipe: str
+    curves: list[CurveListed]
+
+
+class RunsOut(Document):
+    """A page of the runs of a recipe."""
+
+    recipe: str
+    total: int = Field(description="Runs that meet what was asked, on all pages")
+    runs: list[RunRow]
+    next: str | None = Field(description="`cursor` of the next page; null: this was the last")
+
+
+class CurvesOut(Document):
+    """The metrics of a run."""
+
+    recipe: str
+    run_key: str
+    curves: list[CurveListed]
+
+
+class CurveOut(Document):
+    """One metric of a run."""
+
+    recipe: str
+    run_key: str
+    metric: str
+    points: int = Field(description="That are stored; fewer may be shown")
+    steps: list[int]
+    values: list[float]
+
+
+class RunsExcluded(BaseModel):
+    """Which runs to take out of later fits, and why."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    recipe: str | None = Field(default=None, description="Name or key; needed when the store has several")
+    run_keys: list[str] = Field(min_length=1, max_length=10_000, description="Keys; * and ? match any text")
+    reason: str = Field(min_length=1, max_length=1000, pattern=r"\S", description="Shown beside every fit without them")
+
+
+class RunsRestored(BaseModel):
+    """Which runs to put back."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    recipe: str | None = Field(default=None, description="Name or key; needed when the store has several")
+    run_keys: list[str] | None = Field(
+        default=None, min_length=1, max_length=10_000, description="Keys; left out: all that are excluded"
+    )
+
+
+class Marked(Document):
+    """Which runs were meant, and how many were not so already."""
+
+    recipe: str
+    matched: list[str]
+    changed: int
+
+
+class FitListed(Document):
+    """A stored fit, without its numbers."""
+
+    id: str
+    recipe_name: str
+    recipe_key: str
+    kind: str
+    status: str
+    data_hash: str
+    code_version: str
+    created_at: str
+    made_at: str = Field(description="Last; the same data, options and code give the same fit again")
+    runs: int | None = Field(description="That it rests on, where its kind says so")
+
+
+class FitsOut(Document):
+    """A page of stored fits."""
+
+    fits: list[FitListed]
+    next: str | None = Field(description="`cursor` of the next page; null: this was the last")
+
+
+class FitsComparedOut(Document):
+    """Two fits side by side."""
+
+    a: dict[str, Any]
+    b: dict[str, Any]
+    numbers: list[dict[str, Any]] = Field(description="name, a, b: exponents, levels and their intervals")
+    certificate: dict[str, Any]
+    further_laws: list[dict[str, Any]] = Field(description="Those that are not the same")
+    data: dict[str, Any] = Field(description="runs, scales, exclusions and options that are not the same")
+
+
+class OptimumOut(Document):
+    """The best setting of one scale, as one estimator sees it."""
+
+    params: float
+    tokens: float
+    estimator: str
+    status: str
+    lr: float | None
+    batch_tokens: float | None
+    loss: float | None
+    detail: dict[str, Any]
+
+
+class OptimaOut(Document):
+    """The optima that a fit used."""
+
+    fit: str
+    optima: list[OptimumOut]
+
+
+class LawOut(Document):
+    """A published law."""
+
+    id: str
+    label: str
+    cite: str
+    kind: str
+    verified: bool = Field(description="False: from memory or an abstract alone; shown, and lends nothing")
+    at_batch: str
+    needs: list[str]
+    caveats: list[str]
+    context: dict[str, str] = Field(description="What was held fixed where it was measured")
+    inputs: dict[str, Any] = Field(description="What each counts, and where it was measured")
+    formulas: dict[str, Any]
+
+
+class LawsOut(Document):
+    """The catalogue."""
+
+    laws: list[LawOut]
+
+
+class LawAtOut(LawOut):
+    """A published law at a target."""
+
+    at: dict[str, float]
+    values: dict[str, Any] = Field(description="quantity -> value in plain units, and what it needs that was not given")
+    ranges: dict[str, Any] = Field(description="input -> where it was measured, and how many decades beyond it is")

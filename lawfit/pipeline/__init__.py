@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from lawfit.pipeline.comparing import compare_laws, list_laws, show_law, token_ratio, transfer
+from lawfit.pipeline.comparing import (
+    compare_fits,
+    compare_laws,
+    law_at,
+    list_laws,
+    show_law,
+    token_ratio,
+    transfer,
+)
 from lawfit.pipeline.correcting import correct
 from lawfit.pipeline.exporting import export
 from lawfit.pipeline.fitting import refit
@@ -15,11 +23,13 @@ from lawfit.pipeline.schedules import refine_schedule, study_schedules
 
 __all__ = [
     "comes_out_the_same",
+    "compare_fits",
     "compare_laws",
     "correct",
     "export",
     "ingest",
     "launch",
+    "law_at",
     "laws_of",
     "list_laws",
     "open_store",
