@@ -33,6 +33,7 @@ from lawfit.errors import (
     UnknownLaw,
     WrongToken,
 )
+from lawfit.jobs import Runner
 from lawfit.settings import Settings
 
 from .dashboard import assets, pages, plan_page
@@ -46,7 +47,7 @@ from .edge.hosts import Hosts
 from .edge.requests import SECURITY_HEADERS, Counts, Requests
 from .edge.watch import Watch
 from .problems import problem
-from .routes import fits, health, laws, plans, predictions, recipes, runs, transfer
+from .routes import fits, health, jobs, laws, plans, predictions, recipes, runs, transfer
 
 logger = logging.getLogger("lawfit.api")
 
@@ -85,11 +86,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     settings = settings or Settings.load()
     holder, counts = StoreHolder(settings.database_url), Counts()
-    watch = Watch(holder)
+    watch, runner = Watch(holder), Runner(holder.get, settings.database_url)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        runner.start()
         yield
+        runner.stop()
         watch.close()
         holder.close()
 
@@ -101,7 +104,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.state.store, app.state.counts = holder, counts
+    app.state.store, app.state.counts, app.state.runner = holder, counts, runner
     names = None if settings.tokens_needed and not settings.allowed_hosts else settings.allowed_hosts
     # The last added is the first that a request meets.
     app.add_middleware(Admission, costly=_is_costly, counts=counts, at_once=max(1, (os.cpu_count() or 1)))
@@ -123,7 +126,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
     app.include_router(health.router)
-    for routes in (predictions, plans, recipes, runs, fits, laws, transfer):
+    for routes in (predictions, plans, recipes, runs, fits, jobs, laws, transfer):
         app.include_router(routes.router, prefix="/v1", dependencies=[Depends(known_query)])
     app.include_router(pages.pages(status_of))
     app.include_router(plan_page.plan_page(status_of))

@@ -252,3 +252,43 @@ class LawAtOut(LawOut):
     at: dict[str, float]
     values: dict[str, Any] = Field(description="quantity -> value in plain units, and what it needs that was not given")
     ranges: dict[str, Any] = Field(description="input -> where it was measured, and how many decades beyond it is")
+
+
+class FitAsked(BaseModel):
+    """What to fit, and how: the options of `lawfit fit`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    recipe: str | None = Field(default=None, description="Name or key; needed when the store has several")
+    at: list[str] = Field(default=[], max_length=100, description="Levels of settings that vary, each NAME=VALUE")
+    without_law: list[str] = Field(
+        default=[], max_length=100, description="Published laws that must lend nothing: they were fitted on these runs"
+    )
+    critical_definition: str = Field(
+        default="zhang", max_length=200, description="A critical batch is also stated by it"
+    )
+    three_term: bool = Field(default=False, description="Also fit the loss in parameters, batch and steps (seconds)")
+
+
+class JobOut(Document):
+    """Work in the background."""
+
+    id: str
+    kind: str
+    state: str = Field(description="queued, running, cancelling, done, failed or cancelled")
+    asked: dict[str, Any]
+    result: dict[str, Any] | None = Field(description="Of a fit: fit, kind, status, further_fits (ids)")
+    problem: str | None = Field(description="Why it failed")
+    progress: float = Field(description="Share that is done")
+    doing: str
+    attempts: int = Field(description="Workers that took it; more than one where a process was killed")
+    who: str = Field(description="Name of the token that asked for it")
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+
+
+class JobsOut(Document):
+    """Jobs."""
+
+    jobs: list[JobOut]

@@ -59,9 +59,11 @@ ROOMS = {
         *GROUND, "laws", "estimate", "kinds", "advise", "plan", "ingest", "storage", "exchange", "launch", "simulate"
     ),
     "simulate": _room(*GROUND, "laws", third_party={"numpy"}),
+    "jobs": _room(*GROUND, "words", "storage", "pipeline"),  # threads and processes of the service
     "cli": _room(*EDGE, third_party={"typer", "rich", "uvicorn"}),
     "api": _room(
         *EDGE,
+        "jobs",
         third_party={"fastapi", "starlette", "pydantic", "jinja2", "typing_extensions", "prometheus_client", "uvicorn"},
     ),
     "migrations": _room(*EDGE, third_party={"alembic", "sqlalchemy"}),

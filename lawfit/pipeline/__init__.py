@@ -13,7 +13,7 @@ from lawfit.pipeline.comparing import (
 )
 from lawfit.pipeline.correcting import correct
 from lawfit.pipeline.exporting import export
-from lawfit.pipeline.fitting import refit
+from lawfit.pipeline.fitting import refit, require_askable
 from lawfit.pipeline.ingesting import ingest
 from lawfit.pipeline.launching import launch
 from lawfit.pipeline.opening import open_store
@@ -37,6 +37,7 @@ __all__ = [
     "recommend",
     "refine_schedule",
     "refit",
+    "require_askable",
     "runs_changed_since",
     "show_law",
     "study_schedules",

@@ -40,6 +40,7 @@ WORDS: Final[Mapping[str, Sentence]] = {
         terminal="no stored {which} for recipe '{recipe}'; run lawfit fit --recipe {recipe}",
         http="there is no {which} for recipe '{recipe}' yet; POST /v1/fits makes one",
     ),
+    "no_job": "there is no job '{job}'; GET /v1/jobs lists them",
     "no_prediction": Spoken(
         terminal="no prediction '{prediction_id}' in {database}; lawfit predict prints the id of each",
         http="there is no prediction '{prediction_id}'; POST /v1/predictions keeps one and says its id",
