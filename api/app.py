@@ -18,6 +18,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from lawfit import __version__
 from lawfit.errors import (
+    Doubted,
     FitError,
     LawfitError,
     LogFormatError,
@@ -27,6 +28,7 @@ from lawfit.errors import (
     NoRun,
     NoToken,
     RecipeConflict,
+    RunEnded,
     SchemaOutOfDate,
     StoreError,
     Unanswerable,
@@ -47,7 +49,8 @@ from .edge.hosts import Hosts
 from .edge.requests import SECURITY_HEADERS, Counts, Requests
 from .edge.watch import Watch
 from .problems import problem
-from .routes import fits, health, jobs, laws, plans, predictions, recipes, runs, transfer
+from .questions import questions_of
+from .routes import fits, health, jobs, laws, live, plans, predictions, recipes, runs, transfer
 
 logger = logging.getLogger("lawfit.api")
 
@@ -65,6 +68,7 @@ STATUS_OF: Mapping[type[Exception], int] = MappingProxyType(
         LogFormatError: 422,
         FitError: 409,  # NotEnoughData too: the question is fine, the store cannot answer it yet
         RecipeConflict: 409,
+        RunEnded: 409,
         SchemaOutOfDate: 503,
         StoreError: 503,
         LawfitError: 500,
@@ -126,7 +130,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
     app.include_router(health.router)
-    for routes in (predictions, plans, recipes, runs, fits, jobs, laws, transfer):
+    for routes in (predictions, plans, recipes, runs, fits, jobs, laws, live, transfer):
         app.include_router(routes.router, prefix="/v1", dependencies=[Depends(known_query)])
     app.include_router(pages.pages(status_of))
     app.include_router(plan_page.plan_page(status_of))
@@ -155,7 +159,8 @@ def _lawfit_error(request: Request, error: Exception) -> Response:
         detail = f"the database cannot be used at the moment; the server's log says why, at request {request_id}"
         return problem(503, detail, kind=type(error).__name__, headers={"Retry-After": "5"})
     lacking = error.lacking if isinstance(error, Unanswerable) else ()
-    return problem(status_of(error), str(error), kind=type(error).__name__, lacking=lacking)
+    questions = questions_of(error) if isinstance(error, Doubted) else ()
+    return problem(status_of(error), str(error), kind=type(error).__name__, lacking=lacking, questions=questions)
 
 
 def _invalid_request(_request: Request, error: Exception) -> Response:

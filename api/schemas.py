@@ -6,9 +6,9 @@ what stands below a key there is its description.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 from typing_extensions import is_typeddict
 
 from lawfit.documents import Answer, Plan, Transfer, answer, plan, transfer
@@ -292,3 +292,122 @@ class JobsOut(Document):
     """Jobs."""
 
     jobs: list[JobOut]
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable() or not text.strip():
+        raise ValueError("takes characters that print")
+    return text
+
+
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+
+
+class AnswerGiven(BaseModel):
+    """An answer to a question, as its choices have it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    option: str = Field(max_length=100)
+    value: str = Field(max_length=1000)
+
+
+class LiveRunBegun(BaseModel):
+    """A run that a training loop begins to log."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    project: Name = Field(description="Runs of one sweep have one; it is the recipe's name")
+    run_key: Name = Field(description="Its name within the project")
+    config: dict[str, Any] = Field(
+        default={}, description="Settings: params, tokens, batch_tokens, lr, weight_decay, optimizer, seq_len, ..."
+    )
+
+
+class LivePointsOfRun(BaseModel):
+    """Points of one run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    project: Name
+    run_key: Name
+    points: list[tuple[Name, Annotated[int, Field(ge=0, lt=2**63)], float]] = Field(
+        max_length=100_000, description='[metric, step, value]; "NaN", "Infinity" and "-Infinity" are values, too'
+    )
+
+
+class LivePoints(BaseModel):
+    """Points of runs, as many as fit into a request."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    runs: list[LivePointsOfRun] = Field(min_length=1, max_length=1000)
+
+
+class LiveRunFinished(BaseModel):
+    """The end of a run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    project: Name
+    run_key: Name
+    state: Literal["finished", "diverged", "crashed"] = Field(
+        default="finished", description="A crashed run is not stored, and may go on"
+    )
+    summary: dict[str, Any] = Field(default={}, description="Of the run as a whole, such as its final loss")
+    answers: list[AnswerGiven] = Field(
+        default=[], max_length=100, description="To questions that were open; kept for later runs of the project"
+    )
+
+
+class LiveRunOut(Document):
+    """A run that is, or was, logged."""
+
+    project: str
+    run_key: str
+    state: str = Field(description="running, finished, crashed or diverged")
+    config: dict[str, Any]
+    began_at: str
+    beat_at: str = Field(description="When it was last heard of")
+    stored_at: str | None = Field(description="When it became a stored run, which /v1/runs lists")
+    points: int = Field(description="That wait to be stored")
+    last_step: int | None = Field(description="Of those")
+
+
+class LiveRunsOut(Document):
+    """Runs that are, or were, logged."""
+
+    runs: list[LiveRunOut]
+
+
+class LivePointsKept(Document):
+    """What was committed."""
+
+    kept: int
+
+
+class IngestedOut(Document):
+    """What one file, or the runs of a project, did to the store."""
+
+    file: str
+    format: str
+    rows: int
+    inserted: int
+    updated: int
+    unchanged: int
+    diverged: int
+    rejections: list[dict[str, Any]] = Field(description="file, line, column and reason of each row not taken")
+    columns: dict[str, str] = Field(description="field -> column it was read from")
+    recipes: list[str]
+    notes: list[str]
+    dry_run: bool
+    curve_points: int
+    of: str = Field(description="What a row is: runs, curves, targets or losses")
+
+
+class LiveRunEnded(Document):
+    """How a run ended, and what storing it did."""
+
+    state: str
+    stored: bool
+    report: IngestedOut | None = Field(description="null where nothing was stored")

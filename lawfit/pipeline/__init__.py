@@ -16,17 +16,20 @@ from lawfit.pipeline.exporting import export
 from lawfit.pipeline.fitting import refit, require_askable
 from lawfit.pipeline.ingesting import ingest
 from lawfit.pipeline.launching import launch
+from lawfit.pipeline.live import answered, finish_run
 from lawfit.pipeline.opening import open_store
 from lawfit.pipeline.planning import plan
 from lawfit.pipeline.predicting import comes_out_the_same, laws_of, recommend, runs_changed_since
 from lawfit.pipeline.schedules import refine_schedule, study_schedules
 
 __all__ = [
+    "answered",
     "comes_out_the_same",
     "compare_fits",
     "compare_laws",
     "correct",
     "export",
+    "finish_run",
     "ingest",
     "launch",
     "law_at",

@@ -142,6 +142,7 @@ WORDS: Final[Mapping[str, Sentence]] = {
         close_one=lambda of: f"did you mean '{of['close'][0]}'? " if of["close"] else "",
     ),
     "no_family": "'{family}' is no family whose parameters are counted; there are {families:join , }",
+    "no_live_run": "run '{run}' cannot be stored: {why}",
     "no_size": "{file}: {why}",
     "no_such_level": "{file}: no row has {column} {level}",
     "no_curves": "{file} is no table of curves: that has a run, a step and a loss in each row, and its columns are "

@@ -40,6 +40,9 @@ WORDS: Final[Mapping[str, Sentence]] = {
         terminal="no stored {which} for recipe '{recipe}'; run lawfit fit --recipe {recipe}",
         http="there is no {which} for recipe '{recipe}' yet; POST /v1/fits makes one",
     ),
+    "no_live_run": "run '{run}' of project '{project}' has not begun; POST /v1/live/runs begins it",
+    "run_ended": "run '{run}' of project '{project}' has ended and is stored; log one that goes on under another key",
+    "run_too_long": "run '{run}' of project '{project}' would have more than {most:q} points; log every tenth step",
     "no_job": "there is no job '{job}'; GET /v1/jobs lists them",
     "no_prediction": Spoken(
         terminal="no prediction '{prediction_id}' in {database}; lawfit predict prints the id of each",
