@@ -72,6 +72,7 @@ ROOMS = {
     "__init__": _room("notebook", *EDGE),
     # An edge like cli and api, without a store: DataFrames in, answers and figures out.
     "notebook": _room(*EDGE, "laws", "estimate", "advise", "plan", "ingest", third_party={"pandas", "plotly"}),
+    "client": _room(),  # what a training loop imports: the standard library alone
     "__main__": _room("cli"),
 }
 # Inside estimate: each quantity stands on these; what joins them all lies beside them.
