@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
@@ -50,7 +51,7 @@ from .edge.requests import SECURITY_HEADERS, Counts, Requests
 from .edge.watch import Watch
 from .problems import problem
 from .questions import questions_of
-from .routes import fits, health, jobs, laws, live, plans, predictions, recipes, runs, transfer
+from .routes import fits, health, jobs, laws, live, plans, predictions, recipes, runs, transfer, uploads
 
 logger = logging.getLogger("lawfit.api")
 
@@ -109,6 +110,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.store, app.state.counts, app.state.runner = holder, counts, runner
+    app.state.uploads = asyncio.Semaphore(2)  # files that are read at once: each may take much memory
     names = None if settings.tokens_needed and not settings.allowed_hosts else settings.allowed_hosts
     # The last added is the first that a request meets.
     app.add_middleware(Admission, costly=_is_costly, counts=counts, at_once=max(1, (os.cpu_count() or 1)))
@@ -130,7 +132,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
     app.include_router(health.router)
-    for routes in (predictions, plans, recipes, runs, fits, jobs, laws, live, transfer):
+    for routes in (predictions, plans, recipes, runs, fits, jobs, laws, live, uploads, transfer):
         app.include_router(routes.router, prefix="/v1", dependencies=[Depends(known_query)])
     app.include_router(pages.pages(status_of))
     app.include_router(plan_page.plan_page(status_of))

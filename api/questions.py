@@ -42,7 +42,7 @@ def answers_of(given: Iterable[AnswerGiven]) -> list[tuple[str, str]]:
 
     answers = [(each.option.replace("_", "-"), each.value) for each in given]
     try:
-        pipeline.answered((), answers)
+        pipeline.answered(answers)
     except ValueError as error:
         raise contradiction(error) from None
     return answers

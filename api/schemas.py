@@ -405,6 +405,12 @@ class IngestedOut(Document):
     of: str = Field(description="What a row is: runs, curves, targets or losses")
 
 
+class UploadedOut(Document):
+    """What an upload did, table by table."""
+
+    files: list[IngestedOut]
+
+
 class LiveRunEnded(Document):
     """How a run ended, and what storing it did."""
 

@@ -21,6 +21,7 @@ from lawfit.pipeline.opening import open_store
 from lawfit.pipeline.planning import plan
 from lawfit.pipeline.predicting import comes_out_the_same, laws_of, recommend, runs_changed_since
 from lawfit.pipeline.schedules import refine_schedule, study_schedules
+from lawfit.pipeline.uploading import ingest_upload
 
 __all__ = [
     "answered",
@@ -31,6 +32,7 @@ __all__ = [
     "export",
     "finish_run",
     "ingest",
+    "ingest_upload",
     "launch",
     "law_at",
     "laws_of",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lawfit.errors import LogFormatError
 from lawfit.findings import finding
@@ -56,7 +56,7 @@ def finish_run(
     if state == "crashed":
         return None
     live = [(run, points) for run, points in runs_of_project(store, project) if run.ended]
-    options = answered([answer for run, _ in live for answer in run.answers], answers)
+    options = answered([*(answer for run, _ in live for answer in run.answers), *answers])
     table = _table(project, live)
     report, refused = _stored(store, table, options)
     waiting = {run.run_key for run, _ in live if run.stored_at is None} - refused.keys()
@@ -67,8 +67,12 @@ def finish_run(
     return report
 
 
-def answered(before: Sequence[tuple[str, str]], answers: Sequence[tuple[str, str]]) -> IngestOptions:
+def answered(answers: Sequence[tuple[str, str]], **stated: Any) -> IngestOptions:
     """The options of an ingest after some answers, the later ones counting where two are of one thing.
+
+    Parameters
+    ----------
+    stated : fields of the options beside them
 
     Raises
     ------
@@ -77,8 +81,8 @@ def answered(before: Sequence[tuple[str, str]], answers: Sequence[tuple[str, str
     """
     from lawfit.ingest.options import IngestOptions
 
-    options = IngestOptions()
-    for option, value in (*before, *answers):
+    options = IngestOptions(**stated)
+    for option, value in answers:
         options = options.answered(option, value)
     return options
 

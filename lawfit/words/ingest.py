@@ -240,6 +240,12 @@ WORDS: Final[Mapping[str, Sentence]] = {
         http="inside a recipe these settings vary too: {names:join , }; a fit holds at one level of each, which `at` "
         "of POST /v1/fits chooses",
     ),
+    "no_pair": Spoken(
+        terminal="--{option} takes NAME=VALUE, got '{value}'", http="{option} takes NAME=VALUE, got '{value}'"
+    ),
+    "packed": "{file} is packed with gzip; send what is in it",
+    "not_sent": "{file} is of the format {format}, which is not taken so; there are {formats:join , }",
+    "too_large": "{file} would be too large when it is unpacked",
     "several_sources": named(
         "{place} holds {count} sources: {names:join , }; name one of them, or {say}",
         say=lambda _: option("format", "NAME"),
