@@ -73,7 +73,7 @@ def _require_bounded(path: Path, format_name: str, name: str) -> None:
             from pyarrow.parquet import read_metadata
 
             about = read_metadata(path)
-        except (ImportError, ArrowException, OSError):
+        except (ImportError, ArrowException, OSError, UnicodeDecodeError):
             return
         size, most = about.num_rows * about.num_columns, _MOST_CELLS
     if size > most:
