@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 
 from lawfit import pipeline
 
-from ..deps import Quantity
 from ..problems import documented
+from ..queries import LawTarget
 from ..schemas import LawAtOut, LawsOut
 from ..told import Told
 
 router = APIRouter(tags=["laws"])
-
-
-def _inputs(
-    params: Annotated[Quantity | None, Query(description="Parameters, counted as the law counts them")] = None,
-    tokens: Annotated[Quantity | None, Query(description="Training tokens")] = None,
-    batch_tokens: Annotated[Quantity | None, Query(description="Tokens per step")] = None,
-    flops: Annotated[Quantity | None, Query(description="Training FLOPs; left out: 6 x params x tokens")] = None,
-    width: Annotated[Quantity | None, Query(description="Hidden width")] = None,
-    loss: Annotated[Quantity | None, Query(description="Nats per token, at the end of the run")] = None,
-    steps: Annotated[Quantity | None, Query(description="Optimizer steps")] = None,
-    unique_tokens: Annotated[Quantity | None, Query(description="Different tokens among those of the run")] = None,
-    active_fraction: Annotated[
-        Quantity | None, Query(description="Share of a mixture's experts that a token meets")
-    ] = None,
-) -> dict[str, float]:
-    return {name: value for name, value in locals().items() if value is not None}
 
 
 @router.get("/laws", response_model=LawsOut)
@@ -39,6 +23,6 @@ def list_laws() -> Told:
 
 
 @router.get("/laws/{law}", response_model=LawAtOut, responses=documented(404, 422))
-def read_law(law: str, inputs: Annotated[dict[str, Any], Depends(_inputs)]) -> Told:
+def read_law(law: str, at: Annotated[LawTarget, Query()]) -> Told:
     """One published law; with a target (params, tokens, ...) what it says there, and whether it was measured there."""
-    return Told(pipeline.law_at(law, inputs))
+    return Told(pipeline.law_at(law, at.model_dump(exclude_none=True)))

@@ -3,71 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Path, Query
 
-from lawfit.records import RunStatus
 from lawfit.storage.listing import RunsAsked, one_run, page_of_runs
 
 from ..cursors import cursor_of, place_of
-from ..deps import Quantity, RecipeName, StoreDep, contradiction
+from ..deps import StoreDep, contradiction
 from ..problems import documented
+from ..queries import RunsQuery
 from ..schemas import CurveOut, CurvesOut, Marked, RunOut, RunsExcluded, RunsOut, RunsRestored
 
 router = APIRouter(tags=["runs"])
 
-MOST_RUNS = 1000
 MOST_POINTS = 100_000
 RecipeInPath = Annotated[str, Path(description="Recipe, by name or key")]
 KeyInPath = Annotated[str, Path(description="Key of the run; slashes in it may stand as they are")]
-Low = Annotated[Quantity | None, Query(description="The least of it")]
-High = Annotated[Quantity | None, Query(description="The most of it")]
-
-
-def _asked(
-    status: Annotated[RunStatus | None, Query(description="finished, or diverged (without a loss)")] = None,
-    excluded: Annotated[bool | None, Query(description="Whether a person took it out of the fits")] = None,
-    run_key: Annotated[str | None, Query(description="Key; * and ? stand for any text and any character")] = None,
-    params_from: Low = None,
-    params_to: High = None,
-    tokens_from: Low = None,
-    tokens_to: High = None,
-    batch_tokens_from: Low = None,
-    batch_tokens_to: High = None,
-    lr_from: Low = None,
-    lr_to: High = None,
-    loss_from: Low = None,
-    loss_to: High = None,
-    sort: Annotated[
-        Literal["params", "tokens", "batch_tokens", "lr", "loss", "weight_decay", "steps", "seed"] | None,
-        Query(description="Number to sort by; runs without it come last. Left out: as they were stored"),
-    ] = None,
-    descending: Annotated[bool, Query(description="The largest first")] = False,
-) -> RunsAsked:
-    ranges = {
-        "params": (params_from, params_to),
-        "tokens": (tokens_from, tokens_to),
-        "batch_tokens": (batch_tokens_from, batch_tokens_to),
-        "lr": (lr_from, lr_to),
-        "loss": (loss_from, loss_to),
-    }
-    return RunsAsked(status=status, excluded=excluded, run_key=run_key, ranges=ranges, sort=sort, descending=descending)
 
 
 @router.get("/runs", response_model=RunsOut, responses=documented(404, 422, 503))
-def list_runs(
-    store: StoreDep,
-    asked: Annotated[RunsAsked, Depends(_asked)],
-    recipe: RecipeName = None,
-    limit: Annotated[int, Query(ge=1, le=MOST_RUNS, description="Runs on a page")] = 100,
-    cursor: Annotated[str | None, Query(description="`next` of the page before; all else as it was asked then")] = None,
-) -> dict[str, Any]:
+def list_runs(store: StoreDep, query: Annotated[RunsQuery, Query()]) -> dict[str, Any]:
     """Stored runs of a recipe, filtered and sorted, page by page."""
-    chosen = store.recipe(recipe)
+    chosen = store.recipe(query.recipe)
+    asked = RunsAsked(
+        status=query.status, excluded=query.excluded, run_key=query.run_key, ranges=query.ranges, sort=query.sort,
+        descending=query.descending,
+    )  # fmt: skip
     question = [chosen.key, dataclasses.asdict(asked)]
-    after = None if cursor is None else place_of(question, cursor)
-    page = page_of_runs(store, chosen.key, asked, after=after, limit=limit)
+    after = None if query.cursor is None else place_of(question, query.cursor)
+    page = page_of_runs(store, chosen.key, asked, after=after, limit=query.limit)
     return {
         "recipe": chosen.name,
         "total": page.total,
