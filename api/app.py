@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
@@ -18,6 +19,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from lawfit import __version__
 from lawfit.errors import (
+    Doubted,
     FitError,
     LawfitError,
     LogFormatError,
@@ -27,12 +29,14 @@ from lawfit.errors import (
     NoRun,
     NoToken,
     RecipeConflict,
+    RunEnded,
     SchemaOutOfDate,
     StoreError,
     Unanswerable,
     UnknownLaw,
     WrongToken,
 )
+from lawfit.jobs import Runner
 from lawfit.settings import Settings
 
 from .dashboard import assets, pages, plan_page
@@ -46,7 +50,22 @@ from .edge.hosts import Hosts
 from .edge.requests import SECURITY_HEADERS, Counts, Requests
 from .edge.watch import Watch
 from .problems import problem
-from .routes import configs, costs, fits, health, plans, predictions, recipes, transfer
+from .questions import questions_of
+from .routes import (
+    configs,
+    costs,
+    fits,
+    health,
+    jobs,
+    laws,
+    live,
+    plans,
+    predictions,
+    recipes,
+    runs,
+    transfer,
+    uploads,
+)
 
 logger = logging.getLogger("lawfit.api")
 
@@ -64,6 +83,7 @@ STATUS_OF: Mapping[type[Exception], int] = MappingProxyType(
         LogFormatError: 422,
         FitError: 409,  # NotEnoughData too: the question is fine, the store cannot answer it yet
         RecipeConflict: 409,
+        RunEnded: 409,
         SchemaOutOfDate: 503,
         StoreError: 503,
         LawfitError: 500,
@@ -85,11 +105,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     settings = settings or Settings.load()
     holder, counts = StoreHolder(settings.database_url), Counts()
-    watch = Watch(holder)
+    watch, runner = Watch(holder), Runner(holder.get, settings.database_url)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        runner.start()
         yield
+        runner.stop()
         watch.close()
         holder.close()
 
@@ -101,7 +123,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.state.store, app.state.counts = holder, counts
+    app.state.store, app.state.counts, app.state.runner = holder, counts, runner
+    app.state.uploads = asyncio.Semaphore(2)  # files that are read at once: each may take much memory
     names = None if settings.tokens_needed and not settings.allowed_hosts else settings.allowed_hosts
     # The last added is the first that a request meets.
     app.add_middleware(Admission, costly=_is_costly, counts=counts, at_once=max(1, (os.cpu_count() or 1)))
@@ -123,7 +146,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
     app.include_router(health.router)
-    for routes in (predictions, costs, configs, plans, recipes, fits, transfer):
+    answering = (predictions, costs, configs, plans, laws, transfer)
+    for routes in (*answering, recipes, runs, fits, jobs, live, uploads):
         app.include_router(routes.router, prefix="/v1", dependencies=[Depends(known_query)])
     app.include_router(pages.pages(status_of))
     app.include_router(plan_page.plan_page(status_of))
@@ -152,7 +176,8 @@ def _lawfit_error(request: Request, error: Exception) -> Response:
         detail = f"the database cannot be used at the moment; the server's log says why, at request {request_id}"
         return problem(503, detail, kind=type(error).__name__, headers={"Retry-After": "5"})
     lacking = error.lacking if isinstance(error, Unanswerable) else ()
-    return problem(status_of(error), str(error), kind=type(error).__name__, lacking=lacking)
+    questions = questions_of(error) if isinstance(error, Doubted) else ()
+    return problem(status_of(error), str(error), kind=type(error).__name__, lacking=lacking, questions=questions)
 
 
 def _invalid_request(_request: Request, error: Exception) -> Response:

@@ -17,6 +17,7 @@ from lawfit import ask, pipeline
 from lawfit.ask import Misasked, number, questions_fields
 from lawfit.declared import Field as Declared
 from lawfit.storage.store import Store
+from lawfit.units import parse_quantity
 
 from .edge.messages import template_of
 
@@ -92,6 +93,9 @@ FitId = Annotated[str | None, Query(description="Answer from this stored fit ins
 Levels = Annotated[
     list[str] | None, Query(description="Level of a setting that varies in the runs, NAME=VALUE; repeatable")
 ]
+
+# a positive number as people write it: 7e9 or 7B
+Quantity = Annotated[float, Field(gt=0, lt=1e300), BeforeValidator(lambda value: parse_quantity(str(value)))]
 
 Question = TypeVar("Question", bound=ask.Question)
 

@@ -23,6 +23,9 @@ class Problem(BaseModel):
     lacking: list[dict[str, Any]] = Field(
         default=[], description="Where a fit may not be used: what its runs lack (code, numbers), and runs to add"
     )
+    questions: list[dict[str, Any]] = Field(
+        default=[], description="What a table or a run leaves open: columns, the sentence, and choices of answers"
+    )
 
 
 def problem(
@@ -32,6 +35,7 @@ def problem(
     kind: str = "about:blank",
     errors: Sequence[Mapping[str, str]] = (),
     lacking: Sequence[Mapping[str, Any]] = (),
+    questions: Sequence[Mapping[str, Any]] = (),
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """A problem+json answer."""
@@ -42,8 +46,10 @@ def problem(
         detail=detail,
         errors=[dict(item) for item in errors],
         lacking=[dict(item) for item in lacking],
+        questions=[dict(item) for item in questions],
     )
-    content = body.model_dump(exclude={name for name in ("errors", "lacking") if not getattr(body, name)})
+    said = ("errors", "lacking", "questions")
+    content = body.model_dump(exclude={name for name in said if not getattr(body, name)})
     return JSONResponse(content, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
 
 

@@ -6,9 +6,9 @@ what stands below a key there is its description.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from lawfit.documents import Answer, Config, Plan, SettingCost, Transfer
 
@@ -75,3 +75,342 @@ class HealthOut(Document):
 
     status: str
     version: str
+
+
+class RunRow(Document):
+    """A stored run."""
+
+    run_key: str
+    params: float
+    tokens: float
+    batch_tokens: float = Field(description="Tokens per step")
+    lr: float = Field(description="Peak")
+    status: str = Field(description="finished or diverged")
+    loss: float | None = Field(description="In the recipe's unit, mostly nats per token; null exactly when diverged")
+    weight_decay: float | None
+    steps: int | None
+    seed: int | None
+    extra: dict[str, Any] = Field(description="Columns that were not recognised")
+    source: str = Field(description="File and line it came from")
+    excluded: str | None = Field(description="Why a person took it out of the fits")
+
+
+class CurveListed(Document):
+    """A metric along a run."""
+
+    metric: str
+    points: int
+    first_step: int
+    last_step: int
+
+
+class RunOut(RunRow):
+    """A stored run with what was logged along it."""
+
+    recipe: str
+    curves: list[CurveListed]
+
+
+class RunsOut(Document):
+    """A page of the runs of a recipe."""
+
+    recipe: str
+    total: int = Field(description="Runs that meet what was asked, on all pages")
+    runs: list[RunRow]
+    next: str | None = Field(description="`cursor` of the next page; null: this was the last")
+
+
+class CurvesOut(Document):
+    """The metrics of a run."""
+
+    recipe: str
+    run_key: str
+    curves: list[CurveListed]
+
+
+class CurveOut(Document):
+    """One metric of a run."""
+
+    recipe: str
+    run_key: str
+    metric: str
+    points: int = Field(description="That are stored; fewer may be shown")
+    steps: list[int]
+    values: list[float]
+
+
+class RunsExcluded(BaseModel):
+    """Which runs to take out of later fits, and why."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    recipe: str | None = Field(default=None, description="Name or key; needed when the store has several")
+    run_keys: list[str] = Field(min_length=1, max_length=10_000, description="Keys; * and ? match any text")
+    reason: str = Field(min_length=1, max_length=1000, pattern=r"\S", description="Shown beside every fit without them")
+
+
+class RunsRestored(BaseModel):
+    """Which runs to put back."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    recipe: str | None = Field(default=None, description="Name or key; needed when the store has several")
+    run_keys: list[str] | None = Field(
+        default=None, min_length=1, max_length=10_000, description="Keys; left out: all that are excluded"
+    )
+
+
+class Marked(Document):
+    """Which runs were meant, and how many were not so already."""
+
+    recipe: str
+    matched: list[str]
+    changed: int
+
+
+class FitListed(Document):
+    """A stored fit, without its numbers."""
+
+    id: str
+    recipe_name: str
+    recipe_key: str
+    kind: str
+    status: str
+    data_hash: str
+    code_version: str
+    created_at: str
+    made_at: str = Field(description="Last; the same data, options and code give the same fit again")
+    runs: int | None = Field(description="That it rests on, where its kind says so")
+
+
+class FitsOut(Document):
+    """A page of stored fits."""
+
+    fits: list[FitListed]
+    next: str | None = Field(description="`cursor` of the next page; null: this was the last")
+
+
+class FitsComparedOut(Document):
+    """Two fits side by side."""
+
+    a: dict[str, Any]
+    b: dict[str, Any]
+    numbers: list[dict[str, Any]] = Field(description="name, a, b: exponents, levels and their intervals")
+    certificate: dict[str, Any]
+    further_laws: list[dict[str, Any]] = Field(description="Those that are not the same")
+    data: dict[str, Any] = Field(description="runs, scales, exclusions and options that are not the same")
+
+
+class OptimumOut(Document):
+    """The best setting of one scale, as one estimator sees it."""
+
+    params: float
+    tokens: float
+    estimator: str
+    status: str
+    lr: float | None
+    batch_tokens: float | None
+    loss: float | None
+    detail: dict[str, Any]
+
+
+class OptimaOut(Document):
+    """The optima that a fit used."""
+
+    fit: str
+    optima: list[OptimumOut]
+
+
+class LawOut(Document):
+    """A published law."""
+
+    id: str
+    label: str
+    cite: str
+    kind: str
+    verified: bool = Field(description="False: from memory or an abstract alone; shown, and lends nothing")
+    at_batch: str
+    needs: list[str]
+    caveats: list[str]
+    context: dict[str, str] = Field(description="What was held fixed where it was measured")
+    inputs: dict[str, Any] = Field(description="What each counts, and where it was measured")
+    formulas: dict[str, Any]
+
+
+class LawsOut(Document):
+    """The catalogue."""
+
+    laws: list[LawOut]
+
+
+class LawAtOut(LawOut):
+    """A published law at a target."""
+
+    at: dict[str, float]
+    values: dict[str, Any] = Field(description="quantity -> value in plain units, and what it needs that was not given")
+    ranges: dict[str, Any] = Field(description="input -> where it was measured, and how many decades beyond it is")
+
+
+class FitAsked(BaseModel):
+    """What to fit, and how: the options of `lawfit fit`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    recipe: str | None = Field(default=None, description="Name or key; needed when the store has several")
+    at: list[str] = Field(default=[], max_length=100, description="Levels of settings that vary, each NAME=VALUE")
+    without_law: list[str] = Field(
+        default=[], max_length=100, description="Published laws that must lend nothing: they were fitted on these runs"
+    )
+    critical_definition: str = Field(
+        default="zhang", max_length=200, description="A critical batch is also stated by it"
+    )
+    three_term: bool = Field(default=False, description="Also fit the loss in parameters, batch and steps (seconds)")
+
+
+class JobOut(Document):
+    """Work in the background."""
+
+    id: str
+    kind: str
+    state: str = Field(description="queued, running, cancelling, done, failed or cancelled")
+    asked: dict[str, Any]
+    result: dict[str, Any] | None = Field(description="Of a fit: fit, kind, status, further_fits (ids)")
+    problem: str | None = Field(description="Why it failed")
+    progress: float = Field(description="Share that is done")
+    doing: str
+    attempts: int = Field(description="Workers that took it; more than one where a process was killed")
+    who: str = Field(description="Name of the token that asked for it")
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+
+
+class JobsOut(Document):
+    """Jobs."""
+
+    jobs: list[JobOut]
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable() or not text.strip():
+        raise ValueError("takes characters that print")
+    return text
+
+
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+
+
+class AnswerGiven(BaseModel):
+    """An answer to a question, as its choices have it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    option: str = Field(max_length=100)
+    value: str = Field(max_length=1000)
+
+
+class LiveRunBegun(BaseModel):
+    """A run that a training loop begins to log."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    project: Name = Field(description="Runs of one sweep have one; it is the recipe's name")
+    run_key: Name = Field(description="Its name within the project")
+    config: dict[str, Any] = Field(
+        default={}, description="Settings: params, tokens, batch_tokens, lr, weight_decay, optimizer, seq_len, ..."
+    )
+
+
+class LivePointsOfRun(BaseModel):
+    """Points of one run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    project: Name
+    run_key: Name
+    points: list[tuple[Name, Annotated[int, Field(ge=0, lt=2**63)], float]] = Field(
+        max_length=100_000, description='[metric, step, value]; "NaN", "Infinity" and "-Infinity" are values, too'
+    )
+
+
+class LivePoints(BaseModel):
+    """Points of runs, as many as fit into a request."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    runs: list[LivePointsOfRun] = Field(min_length=1, max_length=1000)
+
+
+class LiveRunFinished(BaseModel):
+    """The end of a run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    project: Name
+    run_key: Name
+    state: Literal["finished", "diverged", "crashed"] = Field(
+        default="finished", description="A crashed run is not stored, and may go on"
+    )
+    summary: dict[str, Any] = Field(default={}, description="Of the run as a whole, such as its final loss")
+    answers: list[AnswerGiven] = Field(
+        default=[], max_length=100, description="To questions that were open; kept for later runs of the project"
+    )
+
+
+class LiveRunOut(Document):
+    """A run that is, or was, logged."""
+
+    project: str
+    run_key: str
+    state: str = Field(description="running, finished, crashed or diverged")
+    config: dict[str, Any]
+    began_at: str
+    beat_at: str = Field(description="When it was last heard of")
+    stored_at: str | None = Field(description="When it became a stored run, which /v1/runs lists")
+    points: int = Field(description="That wait to be stored")
+    last_step: int | None = Field(description="Of those")
+
+
+class LiveRunsOut(Document):
+    """Runs that are, or were, logged."""
+
+    runs: list[LiveRunOut]
+
+
+class LivePointsKept(Document):
+    """What was committed."""
+
+    kept: int
+
+
+class IngestedOut(Document):
+    """What one file, or the runs of a project, did to the store."""
+
+    file: str
+    format: str
+    rows: int
+    inserted: int
+    updated: int
+    unchanged: int
+    diverged: int
+    rejections: list[dict[str, Any]] = Field(description="file, line, column and reason of each row not taken")
+    columns: dict[str, str] = Field(description="field -> column it was read from")
+    recipes: list[str]
+    notes: list[str]
+    dry_run: bool
+    curve_points: int
+    of: str = Field(description="What a row is: runs, curves, targets or losses")
+
+
+class UploadedOut(Document):
+    """What an upload did, table by table."""
+
+    files: list[IngestedOut]
+
+
+class LiveRunEnded(Document):
+    """How a run ended, and what storing it did."""
+
+    state: str
+    stored: bool
+    report: IngestedOut | None = Field(description="null where nothing was stored")

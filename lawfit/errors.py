@@ -83,6 +83,10 @@ class NoRun(LawfitError):
     """The store has no such run."""
 
 
+class RunEnded(LawfitError):
+    """A run that is being logged takes no more points: it is stored already, or too long."""
+
+
 class StoreError(LawfitError):
     """The database cannot be opened, read or written (missing folder, read-only, disk full, locked)."""
 

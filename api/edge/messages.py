@@ -26,7 +26,8 @@ def header(scope: Scope, name: str) -> str:
 
 def template_of(scope: Scope) -> str:
     """The path of the route that took a request, as it is described: ``/v1/fits/{fit_id}``; "" without one."""
-    path: str = getattr(scope.get("route"), "path", "")
+    route = scope.get("route")
+    path: str = getattr(route, "path_format", getattr(route, "path", ""))
     # Some versions of FastAPI keep the prefix of an included router in its path, others beside it.
     return f"/v1{path}" if path and scope["path"].startswith("/v1/") and not path.startswith("/v1/") else path
 

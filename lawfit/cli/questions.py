@@ -12,8 +12,8 @@ import typer
 
 from lawfit.errors import Doubted
 from lawfit.findings import Finding
-from lawfit.words import tell
-from lawfit.words.ingest import PLACEHOLDERS, flags
+from lawfit.words import PLACEHOLDERS, tell
+from lawfit.words.ingest import flags
 
 if TYPE_CHECKING:
     from lawfit.ingest.options import IngestOptions

@@ -105,7 +105,7 @@ def _parquet_names(path: Path) -> list[str]:
         return []
     try:
         return [str(name) for name in read_schema(path).names]
-    except (ArrowException, OSError):
+    except (ArrowException, OSError, UnicodeDecodeError):
         return []  # damaged: what reads it as a table of somebody's says so
 
 
@@ -165,7 +165,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
                 for row in batch.to_pylist():
                     number += 1
                     yield number, _decoded(path, number, {n: cell for n, cell in row.items() if cell is not None})
-    except ArrowException as error:
+    except (ArrowException, OSError, UnicodeDecodeError) as error:
         raise LogFormatError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lawfit.factors import normal, spellings
+from lawfit.findings import finding
 from lawfit.ingest.names import NAMES
 from lawfit.units import counted
 
@@ -129,8 +130,8 @@ def derive(
     if any("final_val_loss" in row for row in rows):
         said.append(f"final_val_loss is the last number of '{chosen.validation}', not smoothed")
         if chosen.others:
-            named = ", ".join(f"'{metric}'" for metric in chosen.others[:5])
-            said.append(f"further validation losses: {named} (--map 'summary.{chosen.others[0]}=loss' takes that one)")
+            quoted = [f"'{metric}'" for metric in chosen.others[:5]]
+            said.append(str(finding("ingest.further_losses", columns=quoted, first=f"summary.{chosen.others[0]}")))
     early = [row for row in rows if row.pop("_early", False)]
     if early:
         first = early[0]

@@ -63,10 +63,7 @@ def notes_on(readings: Sequence[Reading], sweeps: Sequence[Sweep], columns: Colu
         notes.append(f"the file does not say: {', '.join(silent)} (allowed; but sweeps that differ there look alike)")
     varying = _varying(sweeps)
     if varying:
-        notes.append(
-            f"inside a recipe these settings vary too: {', '.join(varying)}; "
-            "a fit holds at one level of each, which lawfit fit --at NAME=VALUE chooses"
-        )
+        notes.append(str(finding("ingest.varies_inside", names=varying)))
     return notes
 
 

@@ -99,7 +99,7 @@ class IngestOptions:
         if option in _PAIRS:
             name, sign, given = value.rpartition("=")
             if not (name.strip() and sign and given.strip()):
-                raise ValueError(f"--{option} takes NAME=VALUE, got '{value}'")
+                raise ValueError(str(finding("ingest.no_pair", option=option, value=value)))
             held: dict[str, str] = {**getattr(self, _PAIRS[option]), name.strip(): given.strip()}
             return self._with(_PAIRS[option], held)
         if option in _COLUMNS:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from lawfit.pipeline.comparing import compare_laws, list_laws, show_law, token_ratio, transfer
+from lawfit.pipeline.comparing import (
+    compare_fits,
+    compare_laws,
+    law_at,
+    list_laws,
+    show_law,
+    token_ratio,
+    transfer,
+)
 from lawfit.pipeline.correcting import correct
 from lawfit.pipeline.exporting import export
-from lawfit.pipeline.fitting import refit
+from lawfit.pipeline.fitting import refit, require_askable
 from lawfit.pipeline.ingesting import ingest
 from lawfit.pipeline.launching import launch
 from lawfit.pipeline.listing import list_recipes, list_runs
+from lawfit.pipeline.live import answered, finish_run
 from lawfit.pipeline.opening import open_store
 from lawfit.pipeline.planning import plan
 from lawfit.pipeline.predicting import (
@@ -20,15 +29,21 @@ from lawfit.pipeline.predicting import (
 )
 from lawfit.pipeline.schedules import refine_schedule, study_schedules
 from lawfit.pipeline.training import set_up
+from lawfit.pipeline.uploading import ingest_upload
 
 __all__ = [
+    "answered",
     "comes_out_the_same",
+    "compare_fits",
     "compare_laws",
     "correct",
     "cost_of_setting",
     "export",
+    "finish_run",
     "ingest",
+    "ingest_upload",
     "launch",
+    "law_at",
     "laws_of",
     "list_laws",
     "list_recipes",
@@ -38,6 +53,7 @@ __all__ = [
     "recommend",
     "refine_schedule",
     "refit",
+    "require_askable",
     "runs_changed_since",
     "set_up",
     "show_law",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lawfit.errors import LogFormatError
+from lawfit.findings import finding
 from lawfit.records import IngestReport, Json, Recipe
 
 if TYPE_CHECKING:
@@ -118,10 +119,7 @@ def require_plain(path: str | Path, options: IngestOptions) -> None:
     from lawfit.ingest.options import IngestOptions as Options
 
     if options != Options(dry_run=options.dry_run, yes=options.yes):
-        raise LogFormatError(
-            f"{path} was written by lawfit export and says itself what its columns, recipes and units are; "
-            "leave out all options but --dry-run"
-        )
+        raise LogFormatError(finding("ingest.of_export", file=str(path)))
 
 
 def take_back(store: Store, path: str | Path, *, dry_run: bool = False) -> IngestReport:

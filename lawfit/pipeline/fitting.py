@@ -109,6 +109,26 @@ def refit(
     return store.fit((fitted.fit or fitted.laws[0]).id)
 
 
+def require_askable(at: Sequence[str], without_laws: Sequence[str], critical_definition: str) -> None:
+    """Refuse what no `refit` could be asked, whatever its runs.
+
+    Raises
+    ------
+    UnknownLaw
+        `without_laws` names a law that is not in the catalogue.
+    ValueError
+        `at` contradicts itself, or `critical_definition` is none.
+    """
+    from lawfit.laws.critical_batch import Definition
+    from lawfit.laws.published import published_law
+
+    asked_levels(at)
+    if critical_definition:
+        Definition.parse(critical_definition)
+    for law in without_laws:
+        published_law(law)
+
+
 def evidence_of(store: Store, recipe: Recipe) -> Evidence:
     """All that the store holds of one recipe."""
     from lawfit.estimate.evidence import CURVE_METRICS, Evidence

@@ -288,8 +288,8 @@ def _homes(store: Store, keys: Set[str], recipe: str | None, file: str) -> dict[
         stored = store.run_columns(candidate.key)
         for key, batch_tokens in zip(stored["run_key"], stored["batch_tokens"].tolist(), strict=True):
             if key in homes and key in keys:
-                both = f"{homes[key][0].name}, {candidate.name}"
-                raise LogFormatError(f"{file}: run '{key}' is in the recipes {both}; say which with --recipe")
+                both = [homes[key][0].name, candidate.name]
+                raise LogFormatError(finding("ingest.in_several_recipes", file=file, run=key, recipes=both))
             homes[key] = (candidate, batch_tokens)
     return homes
 

@@ -16,6 +16,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from lawfit.errors import RecipeConflict
+from lawfit.findings import finding
 from lawfit.records import Recipe, Run, Sweep
 from lawfit.storage.tables import corrections, recipes, runs
 
@@ -73,8 +74,7 @@ def home(connection: sa.Connection, sweep: Sweep, *, named: bool) -> tuple[Recip
     overlap = _overlap(connection, namesake[0], sweep.runs)
     if not overlap.contradicts:
         note = (
-            f"these runs joined the {overlap.stored} that recipe '{wanted.name}' has: name and settings are the same, "
-            "and no run is repeated; if they are another sweep, name it with --recipe"
+            str(finding("store.joined_runs", stored=overlap.stored, recipe=wanted.name))
             if overlap.stored and sweep.runs and not overlap.shared
             else ""
         )
@@ -82,10 +82,7 @@ def home(connection: sa.Connection, sweep: Sweep, *, named: bool) -> tuple[Recip
     for row_id, recipe in numbered:
         if _overlap(connection, row_id, sweep.runs).repeats:
             return recipe, row_id, f"these runs belong to recipe '{recipe.name}'"
-    note = (
-        f"recipe '{wanted.name}' has {overlap.shared} runs with the settings of these and other losses: taken as "
-        f"another sweep, '{free}'; to correct '{wanted.name}' instead, ingest with --recipe {wanted.name}"
-    )
+    note = str(finding("store.another_sweep", recipe=wanted.name, shared=overlap.shared, free=free))
     return _apart(dataclasses.replace(wanted, name=free), alike), None, note
 
 

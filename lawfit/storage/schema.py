@@ -6,6 +6,7 @@ import logging
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from threading import Lock
 from typing import Final
 from urllib.parse import quote
 
@@ -22,6 +23,7 @@ log = logging.getLogger("lawfit")
 REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
 _VERSION_TABLE: Final = "alembic_version"
 _LOCK_KEY: Final = 0x6C617766  # "lawf", for PostgreSQL's advisory lock
+_MIGRATING: Final = Lock()  # Alembic keeps in the module what it works on: one database at a time in a process
 
 
 def revision_of(connection: sa.Connection, location: Location) -> str | None:
@@ -156,4 +158,5 @@ def _run_alembic(connection: sa.Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
     config.attributes["connection"] = connection  # env.py then uses it, inside our transaction
-    command.upgrade(config, "head")
+    with _MIGRATING:
+        command.upgrade(config, "head")

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from lawfit.findings import finding
 from lawfit.records import Changes, Recipe, Run, Sweep
 from lawfit.storage.bulk import insert_many, json_text
 from lawfit.storage.corrections import corrected_fields, keep
@@ -103,9 +104,7 @@ def write_runs(
     notes = [note for part in written for note in part.notes]
     if kept := sum(part.kept for part in written):
         whose = counted(kept, f"run of '{recipe.name}' keeps", f"runs of '{recipe.name}' keep")
-        notes.append(
-            f"{whose} what a person corrected, though the file says otherwise (lawfit runs history; lawfit runs undo)"
-        )
+        notes.append(str(finding("store.corrections_kept", whose=whose)))
     return Written(
         inserted=sum(part.inserted for part in written),
         changed=tuple(text for part in written for text in part.changed),
@@ -153,10 +152,7 @@ def _write_part(
             connection.execute(statement, rows)
     notes = []
     if unlike:
-        notes.append(
-            f"runs that joined recipe '{recipe.name}' are unlike all that it had: {unlike}; "
-            "to keep them apart, give them another name with --recipe"
-        )
+        notes.append(str(finding("store.unlike_all", recipe=recipe.name, why=unlike)))
     return Written(inserted=len(new), changed=tuple(changed), kept=kept, notes=tuple(notes))
 
 

@@ -19,6 +19,7 @@ A finding among the data is told where it stands. Sentences begin in lower case 
 
 from __future__ import annotations
 
+import shlex
 import string
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -43,6 +44,7 @@ class Spoken:
 Sentence = str | Callable[[Mapping[str, Any]], str] | Spoken
 _OVER_HTTP: Final = ContextVar("over_http", default=False)
 
+PLACEHOLDERS: Final = ("COLUMN", "FIELD", "VALUE", "RATE", "FACTOR", "T")  # in the value of an option
 MOST_NAMED: Final = 6  # levels of a setting, of which all are named
 INPUTS: Final[Mapping[str, str]] = {"params": "parameters", "lr": "learning rate", "batch_tokens": "batch"}
 QUANTITIES: Final[Mapping[str, str]] = {"lr": "learning rate", "batch_tokens": "batch size"}
@@ -90,6 +92,17 @@ def over_http() -> Iterator[None]:
         yield
     finally:
         _OVER_HTTP.reset(token)
+
+
+def option(name: str, value: str) -> str:
+    """An option with its value, as whoever reads the sentence gives it: ``--size-from gpt``, or ``size_from=gpt``."""
+    return f"{name.replace('-', '_')}={value}" if _OVER_HTTP.get() else f"--{name} {typed(value)}"
+
+
+def typed(value: str) -> str:
+    """As a shell takes it; ``lr (e-4)=RATE`` too, of which a person fills in the second half."""
+    column, equals, rest = value.rpartition("=")
+    return shlex.quote(column) + equals + rest if rest in PLACEHOLDERS and equals else shlex.quote(value)
 
 
 def told(value: Any) -> Any:

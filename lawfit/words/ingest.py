@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from lawfit.words import Sentence, named, say, tell
+from lawfit.words import Sentence, Spoken, named, option, say, tell
 
 _FIELDS: Final = {
     "lr": "learning rate (lr)",
@@ -37,18 +36,16 @@ _TURNED: Final = {
     "score": "1 - '{column}', a score of which higher is better",
     "percent_score": "1 - '{column}' / 100, a score of which higher is better",
 }
-PLACEHOLDERS: Final = ("COLUMN", "FIELD", "VALUE", "RATE", "FACTOR", "T")
 
 
 def flags(choice: Sequence[Mapping[str, str]]) -> str:
-    """A choice as it is typed."""
-    return " ".join(f"--{each['option']} {_typed(each['value'])}" for each in choice)
+    """A choice as it is given."""
+    return " ".join(option(each["option"], each["value"]) for each in choice)
 
 
-def _typed(value: str) -> str:
-    """As a shell takes it; ``lr (e-4)=RATE`` too, of which a person fills in the second half."""
-    column, equals, rest = value.rpartition("=")
-    return shlex.quote(column) + equals + rest if rest in PLACEHOLDERS and equals else shlex.quote(value)
+def _take(column: str, field: str = "loss") -> str:
+    """How a column is taken as a field."""
+    return option("map", f"{column}={field}")
 
 
 def _asked(data: Mapping[str, Any]) -> str:
@@ -120,7 +117,7 @@ def _odd_sizes(data: Mapping[str, Any]) -> str:
 
 
 def _loss_is(data: Mapping[str, Any]) -> str:
-    others = f"the file also has {_names(data['others'])} (--map COLUMN=loss to take another)"
+    others = f"the file also has {_names(data['others'])} ({_take('COLUMN')} to take another)"
     return f"the loss is '{data['column']}'; {others}"
 
 
@@ -175,6 +172,7 @@ WORDS: Final[Mapping[str, Sentence]] = {
         close_one=lambda of: f"did you mean '{of['close'][0]}'? " if of["close"] else "",
     ),
     "no_family": "'{family}' is no family whose parameters are counted; there are {families:join , }",
+    "no_live_run": "run '{run}' cannot be stored: {why}",
     "no_size": "{file}: {why}",
     "no_such_level": "{file}: no row has {column} {level}",
     "no_curves": "{file} is no table of curves: that has a run, a step and a loss in each row, and its columns are "
@@ -189,8 +187,10 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "points_or_runs": "rows under one '{column}' ({names} of them) differ in nothing but '{by}' and what came of it: "
     "points of one run, of which the last counts (run_id), or runs of their own (extra)?",
     "points_of_runs": "the last row of each run ('{column}'): {left_out:,} rows on the way of {runs:,} are left out",
-    "could_be_too": "{field} is '{column}'; '{other}' could be it too and holds other values "
-    "(--map '{other}={field}' to take that)",
+    "could_be_too": named(
+        "{field} is '{column}'; '{other}' could be it too and holds other values ({take} to take that)",
+        take=lambda of: _take(of["other"], of["field"]),
+    ),
     "which_lr": _votes,
     "lr_is": _lr_is,
     "lr_decayed": named(
@@ -206,13 +206,22 @@ WORDS: Final[Mapping[str, Sentence]] = {
     ),
     "batch_of_one_device": "'{column}' is the same as '{other}', one device's share: is it the whole batch?",
     "accumulated": "'{column}' stands beside '{accumulation}' ({factor:g}): is it the batch of a step, or one part?",
-    "sizes_in": "'{column}' holds sizes such as {size} (--map '{column}=params')",
+    "sizes_in": named("'{column}' holds sizes such as {size} ({take})", take=lambda of: _take(of["column"], "params")),
     "n_d_l": "'{column}' is taken as the loss, as it stands beside N and D",
-    "active_params": "params is '{column}', the active ones: '{other}' counts experts that do not work on a token "
-    "(--map '{other}=params' to take that)",
+    "active_params": named(
+        "params is '{column}', the active ones: '{other}' counts experts that do not work on a token ({take} to take "
+        "that)",
+        take=lambda of: _take(of["other"], "params"),
+    ),
     "loss_is": _loss_is,
     "loss_by_its_words": "'{column}' is taken as the loss by its words ('{words:join _}' is not known)",
-    "smoothed_loss": "the loss is '{column}': smoothed, so less noisy than '{raw}' (--map '{raw}=loss' to take that)",
+    "smoothed_loss": named(
+        "the loss is '{column}': smoothed, so less noisy than '{raw}' ({take} to take that)",
+        take=lambda of: _take(of["raw"]),
+    ),
+    "further_losses": named(
+        "further validation losses: {columns:join , } ({take} takes that one)", take=lambda of: _take(of["first"])
+    ),
     "few_smoothed": "the loss is '{column}': the smoothed '{smoothed}' stands in only {filled} of {rows} rows",
     "objective": "'{column}' is taken as a loss in nats per token: its name does not say what it measures",
     "unbounded_score": lambda of: (
@@ -309,11 +318,41 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "unreadable": "cannot be read: {reason}",
     "unreadable_folder": "this folder cannot be read, and what is in it is missing: {reason}",
     "links_to_nowhere": "{links:count link} passed over, with nothing at the other end: {names}",
-    "losses_alone": "no learning rate was logged, so these rows are evidence for laws of the loss alone: there will be "
-    "no law of the learning rate or the batch (--map COLUMN=lr, or --set lr=RATE, if there was one)",
+    "losses_alone": named(
+        "no learning rate was logged, so these rows are evidence for laws of the loss alone: there will be no law of "
+        "the learning rate or the batch ({take}, or {fixed}, if there was one)",
+        take=lambda _: _take("COLUMN", "lr"),
+        fixed=lambda _: option("set", "lr=RATE"),
+    ),
+    "varies_inside": Spoken(
+        terminal="inside a recipe these settings vary too: {names:join , }; a fit holds at one level of each, which "
+        "lawfit fit --at NAME=VALUE chooses",
+        http="inside a recipe these settings vary too: {names:join , }; a fit holds at one level of each, which `at` "
+        "of POST /v1/fits chooses",
+    ),
+    "no_pair": Spoken(
+        terminal="--{option} takes NAME=VALUE, got '{value}'", http="{option} takes NAME=VALUE, got '{value}'"
+    ),
+    "packed": "{file} is packed with gzip; send what is in it",
+    "not_sent": "{file} is of the format {format}, which is not taken so; there are {formats:join , }",
+    "too_large": "{file} would be too large when it is unpacked",
+    "several_sources": named(
+        "{place} holds {count} sources: {names:join , }; name one of them, or {say}",
+        say=lambda _: option("format", "NAME"),
+    ),
+    "of_export": Spoken(
+        terminal="{file} was written by lawfit export and says itself what its columns, recipes and units are; leave "
+        "out all options but --dry-run",
+        http="{file} is an export, which says itself what its columns, recipes and units are; leave out all parameters "
+        "but dry_run",
+    ),
+    "in_several_recipes": named(
+        "{file}: run '{run}' is in the recipes {recipes:join , }; say which with {say}",
+        say=lambda _: option("recipe", "NAME"),
+    ),
     "partly_said": lambda of: say(
         "'{column}' is empty in {empty:count row}, which are kept apart from those with {level}; "
-        f"if they are the same, say --{of['option']} {shlex.quote(of['level'])}",
+        f"if they are the same, say {option(of['option'], of['level'])}",
         of,
     ),
     "unread": "columns that nothing was read from: {columns:join , }",

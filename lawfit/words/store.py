@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from lawfit.words import Sentence, Spoken, say
+from lawfit.words import Sentence, Spoken, named, option, say
 
 _RUN: Final = "no run '{run}' in this recipe"
 
@@ -40,6 +40,30 @@ WORDS: Final[Mapping[str, Sentence]] = {
         terminal="no stored {which} for recipe '{recipe}'; run lawfit fit --recipe {recipe}",
         http="there is no {which} for recipe '{recipe}' yet; POST /v1/fits makes one",
     ),
+    "joined_runs": named(
+        "these runs joined the {stored} that recipe '{recipe}' has: name and settings are the same, and no run is "
+        "repeated; if they are another sweep, name it with {option}",
+        option=lambda _: option("recipe", "NAME"),
+    ),
+    "another_sweep": named(
+        "recipe '{recipe}' has {shared} runs with the settings of these and other losses: taken as another sweep, "
+        "'{free}'; to correct '{recipe}' instead, ingest with {option}",
+        option=lambda of: option("recipe", of["recipe"]),
+    ),
+    "unlike_all": named(
+        "runs that joined recipe '{recipe}' are unlike all that it had: {why}; to keep them apart, give them another "
+        "name with {option}",
+        option=lambda _: option("recipe", "NAME"),
+    ),
+    "corrections_kept": Spoken(
+        terminal="{whose} what a person corrected, though the file says otherwise (lawfit runs history; lawfit runs "
+        "undo)",
+        http="{whose} what a person corrected, though the file says otherwise",
+    ),
+    "no_live_run": "run '{run}' of project '{project}' has not begun; POST /v1/live/runs begins it",
+    "run_ended": "run '{run}' of project '{project}' has ended and is stored; log one that goes on under another key",
+    "run_too_long": "run '{run}' of project '{project}' would have more than {most:q} points; log every tenth step",
+    "no_job": "there is no job '{job}'; GET /v1/jobs lists them",
     "no_prediction": Spoken(
         terminal="no prediction '{prediction_id}' in {database}; lawfit predict prints the id of each",
         http="there is no prediction '{prediction_id}'; POST /v1/predictions keeps one and says its id",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from lawfit.errors import LogFormatError
+from lawfit.findings import finding
 from lawfit.ingest.changes import Kept, Stamp
 from lawfit.ingest.database import DatabaseLogs, is_uri, open_postgres
 from lawfit.ingest.formats.delimited import CSV, TSV
@@ -170,8 +171,8 @@ def read_table(path: str | Path, format_name: str | None = None) -> Table:
     """
     sources = find_sources(path, format_name)
     if len(sources) > 1:
-        named = ", ".join(f"{source} ({source.format})" for source in sources[:6])
-        raise LogFormatError(f"{path} holds {len(sources)} sources: {named}; name one of them, or --format")
+        names = [f"{source} ({source.format})" for source in sources[:6]]
+        raise LogFormatError(finding("ingest.several_sources", place=str(path), count=len(sources), names=names))
     tables = read_source_tables(sources[0])
     return tables[0] if len(tables) == 1 else joined(tables, sources[0].name)
 

@@ -1,0 +1,42 @@
+"""A small model that asks a service of lawfit for its settings and logs itself: python docs/train_and_log.py"""
+
+import torch
+from torch import nn
+
+import lawfit.client
+
+CONTEXT, VOCABULARY, WIDTH, STEPS, BATCH_TOKENS = 8, 64, 32, 300, 512
+torch.manual_seed(0)
+model = nn.Sequential(
+    nn.Embedding(VOCABULARY, WIDTH), nn.Flatten(), nn.Linear(CONTEXT * WIDTH, 4 * WIDTH), nn.GELU(),
+    nn.Linear(4 * WIDTH, VOCABULARY),
+)  # fmt: skip
+params, tokens = sum(p.numel() for p in model.parameters()), STEPS * BATCH_TOKENS
+
+
+def batch():
+    """Sequences in which each token follows from the one before, mostly."""
+    steps = torch.randint(1, 4, (BATCH_TOKENS, CONTEXT + 1)).cumsum(1)
+    tokens_seen = (steps + torch.randint(0, VOCABULARY, (BATCH_TOKENS, 1))) % VOCABULARY
+    return tokens_seen[:, :-1], tokens_seen[:, -1]
+
+
+try:  # the best learning rate at this scale, from the runs that the service knows
+    answer = lawfit.client.ask(params=params, tokens=tokens, batch_tokens=BATCH_TOKENS)["lr"]
+    lr = answer["value"] if answer else 3e-3
+except lawfit.client.ClientError as error:
+    print(f"settings of our own: {error}")
+    lr = 3e-3
+config = {"params": params, "tokens": tokens, "batch_tokens": BATCH_TOKENS, "lr": lr, "seq_len": CONTEXT}
+optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
+with lawfit.client.start("tiny", {**config, "optimizer": "adamw", "schedule": "constant"}) as run:
+    for step in range(1, STEPS + 1):
+        inputs, targets = batch()
+        loss = nn.functional.cross_entropy(model(inputs), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        run.log(step, train_loss=loss, lr=lr)
+    with torch.no_grad():
+        inputs, targets = batch()
+        run.finish(val_loss=float(nn.functional.cross_entropy(model(inputs), targets)))

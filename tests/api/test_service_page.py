@@ -1,0 +1,54 @@
+"""docs/service.md works as it stands: its lines against a real service, and the script that it points at."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lawfit.settings import data_folder
+from tests.api.serving import serving
+
+DOCS = Path(__file__).parents[2] / "docs"
+ADDRESS = "http://127.0.0.1:8765"
+
+
+@pytest.mark.slow
+def test_the_lines_of_the_page_work(tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("needs curl")
+    shutil.copy(data_folder() / "proxy_held_back.csv", tmp_path / "sweep.csv")
+    blocks = re.findall(r"```sh\n(.*?)```", (DOCS / "service.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert len(blocks) == 5
+    with serving(tmp_path) as served:
+        for block in blocks:
+            lines = "set -euo pipefail\n" + block.replace(ADDRESS, served.address)
+            done = subprocess.run(["bash", "-c", lines], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+            assert done.returncode == 0, (block, done.stdout[-3000:], done.stderr)
+        assert served.http.get("/v1/runs/mine/a").json()["batch_tokens"] == 65536
+        assert len(served.http.get("/v1/fits?recipe=sweep").json()["fits"]) >= 1
+        assert served.http.get("/v1/runs?recipe=sweep&excluded=true").json()["total"] == 0
+
+
+@pytest.mark.slow
+def test_the_script_asks_and_logs_itself(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    script = (DOCS / "train_and_log.py").read_text(encoding="utf-8")
+    assert len(script.splitlines()) <= 45
+    with serving(tmp_path) as served:
+        environment = {**os.environ, "LAWFIT_URL": served.address, "LAWFIT_SPOOL": str(tmp_path / "spool")}
+        for _ in range(2):
+            command = [sys.executable, str(DOCS / "train_and_log.py")]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+            assert done.returncode == 0, done.stderr
+            assert "settings of our own" in done.stdout  # there is no fit yet
+        found = served.http.get("/v1/runs?recipe=tiny").json()
+        assert [run["lr"] for run in found["runs"]] == [3e-3, 3e-3]
+        assert all(0 < run["loss"] < 3 for run in found["runs"])
+        curve = served.http.get(f"/v1/curves/tiny/{found['runs'][0]['run_key']}?metric=train_loss").json()
+        assert curve["points"] == 300
