@@ -154,8 +154,10 @@ class TestServed:
             assert len(served.http.get("/v1/fits").json()["fits"]) == 1
 
     def test_stopped_it_waits_and_cancelled_it_leaves_nothing(self, swept: Path) -> None:
+        with pipeline.open_store(swept / "lawfit.db") as store:  # which takes long enough to be stopped
+            pipeline.ingest(store, data_folder() / "proxy_sweep.csv")
         with serving(swept) as served:
-            job = begin(served)
+            job = begin(served, recipe="proxy_sweep")
             wait_for(served, job["id"], "running")
             served.process.send_signal(signal.SIGTERM)
             served.process.wait(60)
@@ -163,7 +165,7 @@ class TestServed:
             stopped = jobs.read_job(store, job["id"])
             assert (stopped.state, stopped.attempts) == ("queued", 0)
         with serving(swept) as served:
-            wait_for(served, job["id"], "running", "done")
+            wait_for(served, job["id"], "running")
             assert served.http.post(f"/v1/jobs/{job['id']}/cancel").status_code == 200
             assert wait_for(served, job["id"], "cancelled", "done")["state"] == "cancelled"
             assert served.http.get("/v1/fits").json()["fits"] == []

@@ -102,8 +102,8 @@ class TestRuns:
         for name in ("", "a\nb", "\ud800", "x" * 201):
             content = json.dumps({"project": "p", "run_key": name})
             problem_of(client.post("/v1/live/runs", content=content, headers={"Content-Type": "application/json"}), 422)
-        doubted = problem_of(finish(client, "a", state="diverged"), 422)  # no run of the project has a loss yet
-        assert doubted["type"] == "Doubted"
+        alone = problem_of(finish(client, "a", state="diverged"), 422)  # no run of the project has a loss yet
+        assert alone["type"] == "LogFormatError"
         begin(client, "b", **CONFIG, schedule="constant")
         log(client, "b", points_of(2))
         report = finish(client, "b").json()["report"]
