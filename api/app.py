@@ -108,7 +108,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     watch, runner = Watch(holder), Runner(holder.get, settings.database_url)
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.openapi()  # kept from here on: FastAPI makes it at the first call, which several threads must not be at once
         runner.start()
         yield
         runner.stop()

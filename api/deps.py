@@ -75,10 +75,14 @@ def known_query(request: Request) -> None:
         raise RequestValidationError([{"loc": ("query", name), "msg": problem} for name, problem in wrong])
 
 
+_describing = threading.Lock()
+
+
 @cache
 def _query_of(app: FastAPI, path: str, method: str) -> dict[str, bool]:
     """The parameters of a route, as its description has them, and whether each takes several values."""
-    parameters = app.openapi()["paths"][path][method].get("parameters", [])
+    with _describing:  # FastAPI makes it at the first call, and two at once would meet half of it
+        parameters = app.openapi()["paths"][path][method].get("parameters", [])
     found = {}
     for each in parameters:
         kinds = {kind.get("type") for kind in each["schema"].get("anyOf", [each["schema"]])}

@@ -291,6 +291,13 @@ class TestRequests:
         }
         assert client.get(f"{ASKED}&at=beta2=0.9&at=clip=1").status_code == 200
 
+    def test_first_requests_may_come_all_at_once(self, database: str) -> None:
+        """The description of the parameters is made once, whoever asks for it first."""
+        client = TestClient(create_app(Settings(database_url=database)))  # not started: nothing is prepared
+        with ThreadPoolExecutor(8) as threads:
+            paths = ["/v1/recipes", "/v1/runs", "/v1/fits", "/v1/jobs"] * 4
+            assert {each.status_code for each in threads.map(client.get, paths)} == {200}
+
     def test_long_documents_are_packed(self, client: TestClient) -> None:
         packed = client.get("/openapi.json", headers={"Accept-Encoding": "gzip"})
         assert packed.headers["content-encoding"] == "gzip"
