@@ -109,7 +109,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.openapi()  # kept from here on: FastAPI makes it at the first call, which several threads must not be at once
+        app.openapi()  # made at the first call, and kept: several threads at once would meet half of it
         runner.start()
         yield
         runner.stop()

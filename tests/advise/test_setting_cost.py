@@ -226,7 +226,7 @@ class TestWhatIsMissing:
         assert fit is not None
         valley = {name: value for name, value in fit.payload["model"]["valley"].items() if name != "tried"}
         old = replace(fit, payload={**fit.payload, "model": {**fit.payload["model"], "valley": valley}})
-        with pytest.raises(NoFit, match="fit recipe .* again"):
+        with pytest.raises(NoFit, match=r"fit recipe .* again"):
             cost(asked(lr=1e-3), fit=old)
 
     def test_what_refuses_a_learning_rate_refuses_its_cost(self) -> None:
