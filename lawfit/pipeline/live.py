@@ -59,8 +59,12 @@ def finish_run(
     options = answered([*(answer for run, _ in live for answer in run.answers), *answers])
     table = _table(project, live)
     report, refused = _stored(store, table, options)
-    waiting = {run.run_key for run, _ in live if run.stored_at is None} - refused.keys()
-    facts = {key: found for key, found in _facts(table).items() if key in waiting}
+    waiting = {
+        run.run_key: sum(len(steps) for steps, _ in points.values())
+        for run, points in live
+        if run.stored_at is None and run.run_key not in refused
+    }
+    facts = {key: (waiting[key], found) for key, found in _facts(table).items() if key in waiting}
     mark_stored(store, project, facts, answers, run_key)
     if run_key in refused:
         raise LogFormatError(finding("ingest.no_live_run", run=run_key, why=refused[run_key]))

@@ -143,7 +143,7 @@ def runs_of_project(store: Store, project: str) -> list[tuple[LiveRun, dict[str,
 def mark_stored(
     store: Store,
     project: str,
-    facts: Mapping[str, Mapping[str, Json]],
+    facts: Mapping[str, tuple[int, Mapping[str, Json]]],
     answers: Sequence[tuple[str, str]] = (),
     answered: str = "",
 ) -> None:
@@ -151,13 +151,16 @@ def mark_stored(
 
     Parameters
     ----------
-    facts : of each run, by its key
+    facts : of each run, by its key, with the number of its points that are stored; one that has more meanwhile waits
     answers : that it took to store the run of key `answered`; later runs of the project have them too
     """
     with store.writing() as connection:
-        for run_key, found in sorted(facts.items()):
+        for run_key, (points, found) in sorted(facts.items()):
             row = _locked(connection, project, run_key)
-            connection.execute(sa.delete(live_points).where(live_points.c.live_run_id == row["id"]))
+            mine = live_points.c.live_run_id == row["id"]
+            if connection.execute(sa.select(sa.func.count()).where(mine)).scalar_one() != points:
+                continue
+            connection.execute(sa.delete(live_points).where(mine))
             summary = {**row["summary"], _FACTS: dict(found)}
             if run_key == answered and answers:
                 summary[_ANSWERS] = [list(answer) for answer in answers]
