@@ -49,13 +49,13 @@ def finish_run(
     LogFormatError
         It cannot be taken as a run: a setting is missing, or its loss is.
     """
-    from lawfit.storage.live import end_live_run, mark_stored, runs_of_project
+    from lawfit.storage.live import end_live_run, ended_runs, mark_stored
 
     answers = [*answers]
     end_live_run(store, project, run_key, state, said or {})
     if state == "crashed":
         return None
-    live = [(run, points) for run, points in runs_of_project(store, project) if run.ended]
+    live = ended_runs(store, project)
     options = answered([*(answer for run, _ in live for answer in run.answers), *answers])
     table = _table(project, live)
     report, refused = _stored(store, table, options)
