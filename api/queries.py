@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lawfit.records import RunStatus
 
@@ -90,6 +90,14 @@ class UploadQuery(BaseModel):
     format_name: str | None = Field(default=None, alias="format", description="Where neither name nor content tell")
     yes: bool = Field(default=False, description="Take the safe answer to each question that has one")
     dry_run: bool = Field(default=False, description="Say what would happen, and store nothing")
+
+    @model_validator(mode="after")
+    def _storable(self) -> Self:
+        for name, value in self.model_dump(by_alias=True).items():
+            texts = value if isinstance(value, list) else [value]
+            if any(isinstance(text, str) and "\x00" in text for text in texts):
+                raise ValueError(f"{name} holds NUL, which no text has")
+        return self
 
     @property
     def answers(self) -> list[tuple[str, str]]:

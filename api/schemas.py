@@ -77,6 +77,22 @@ class HealthOut(Document):
     version: str
 
 
+def _printable(text: str) -> str:
+    if not text.isprintable() or not text.strip():
+        raise ValueError("takes characters that print")
+    return text
+
+
+def _storable(text: str) -> str:
+    if "\x00" in text or text != text.encode("utf-8", "replace").decode():
+        raise ValueError("holds characters that no text has")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_storable)]
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+
+
 class RunRow(Document):
     """A stored run."""
 
@@ -144,9 +160,11 @@ class RunsExcluded(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    recipe: str | None = Field(default=None, description="Name or key; needed when the store has several")
-    run_keys: list[str] = Field(min_length=1, max_length=10_000, description="Keys; * and ? match any text")
-    reason: str = Field(min_length=1, max_length=1000, pattern=r"\S", description="Shown beside every fit without them")
+    recipe: Text | None = Field(default=None, description="Name or key; needed when the store has several")
+    run_keys: list[Text] = Field(min_length=1, max_length=10_000, description="Keys; * and ? match any text")
+    reason: Text = Field(
+        min_length=1, max_length=1000, pattern=r"\S", description="Shown beside every fit without them"
+    )
 
 
 class RunsRestored(BaseModel):
@@ -154,8 +172,8 @@ class RunsRestored(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    recipe: str | None = Field(default=None, description="Name or key; needed when the store has several")
-    run_keys: list[str] | None = Field(
+    recipe: Text | None = Field(default=None, description="Name or key; needed when the store has several")
+    run_keys: list[Text] | None = Field(
         default=None, min_length=1, max_length=10_000, description="Keys; left out: all that are excluded"
     )
 
@@ -256,12 +274,12 @@ class FitAsked(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    recipe: str | None = Field(default=None, description="Name or key; needed when the store has several")
-    at: list[str] = Field(default=[], max_length=100, description="Levels of settings that vary, each NAME=VALUE")
-    without_law: list[str] = Field(
+    recipe: Text | None = Field(default=None, description="Name or key; needed when the store has several")
+    at: list[Text] = Field(default=[], max_length=100, description="Levels of settings that vary, each NAME=VALUE")
+    without_law: list[Text] = Field(
         default=[], max_length=100, description="Published laws that must lend nothing: they were fitted on these runs"
     )
-    critical_definition: str = Field(
+    critical_definition: Text = Field(
         default="zhang", max_length=200, description="A critical batch is also stated by it"
     )
     three_term: bool = Field(default=False, description="Also fit the loss in parameters, batch and steps (seconds)")
@@ -291,22 +309,13 @@ class JobsOut(Document):
     jobs: list[JobOut]
 
 
-def _printable(text: str) -> str:
-    if not text.isprintable() or not text.strip():
-        raise ValueError("takes characters that print")
-    return text
-
-
-Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
-
-
 class AnswerGiven(BaseModel):
     """An answer to a question, as its choices have it."""
 
     model_config = ConfigDict(extra="forbid")
 
-    option: str = Field(max_length=100)
-    value: str = Field(max_length=1000)
+    option: Text = Field(max_length=100)
+    value: Text = Field(max_length=1000)
 
 
 class LiveRunBegun(BaseModel):

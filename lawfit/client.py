@@ -310,7 +310,7 @@ class _Sender:
                 _post(self._service, request)
                 return
             except ClientError as error:
-                log.info("%s; what is logged goes to %s meanwhile", error, self._spool.path)
+                log.warning("%s; what is logged goes to %s meanwhile", error, self._spool.path)
         self._spool.write(request)
 
     def _catch_up(self) -> bool:

@@ -28,6 +28,8 @@ def list_fits(
     cursor: Annotated[str | None, Query(description="`next` of the page before; all else as it was asked then")] = None,
 ) -> dict[str, Any]:
     """Stored fits without their numbers, the one made last first."""
+    if "\x00" in (kind or ""):
+        return {"fits": [], "next": None}
     question = [None if recipe is None else store.recipe(recipe).key, kind]
     before = None if cursor is None else place_of(question, cursor)[1]
     found = page_of_fits(store, *question, before=before, limit=limit + 1)

@@ -19,7 +19,7 @@ from ..schemas import LivePoints, LivePointsKept, LiveRunBegun, LiveRunEnded, Li
 router = APIRouter(tags=["live"])
 
 MOST_BYTES = 1 << 18  # of the settings of a run
-MOST_POINTS = 20_000_000  # of a run that has not ended
+MOST_POINTS = 5_000_000  # of a run that has not ended
 
 
 @router.post("/live/runs", response_model=LiveRunOut, responses=documented(422, 503))

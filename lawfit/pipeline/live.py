@@ -49,18 +49,22 @@ def finish_run(
     LogFormatError
         It cannot be taken as a run: a setting is missing, or its loss is.
     """
-    from lawfit.storage.live import end_live_run, mark_stored, runs_of_project
+    from lawfit.storage.live import end_live_run, ended_runs, mark_stored
 
     answers = [*answers]
     end_live_run(store, project, run_key, state, said or {})
     if state == "crashed":
         return None
-    live = [(run, points) for run, points in runs_of_project(store, project) if run.ended]
+    live = ended_runs(store, project)
     options = answered([*(answer for run, _ in live for answer in run.answers), *answers])
     table = _table(project, live)
     report, refused = _stored(store, table, options)
-    waiting = {run.run_key for run, _ in live if run.stored_at is None} - refused.keys()
-    facts = {key: found for key, found in _facts(table).items() if key in waiting}
+    waiting = {
+        run.run_key: sum(len(steps) for steps, _ in points.values())
+        for run, points in live
+        if run.stored_at is None and run.run_key not in refused
+    }
+    facts = {key: (waiting[key], found) for key, found in _facts(table).items() if key in waiting}
     mark_stored(store, project, facts, answers, run_key)
     if run_key in refused:
         raise LogFormatError(finding("ingest.no_live_run", run=run_key, why=refused[run_key]))

@@ -21,7 +21,6 @@ from lawfit.storage.database import now
 from lawfit.storage.store import Store
 from lawfit.storage.tables import jobs
 
-STATES: Final = ("queued", "running", "cancelling", "done", "failed", "cancelled")
 LOST_SECONDS: Final = 15.0  # without a beat: the worker is gone
 MOST_ATTEMPTS: Final = 3  # a job whose workers die so often is what kills them
 _KEPT: Final = 10_000
@@ -33,7 +32,7 @@ class Job:
 
     id: str
     kind: str
-    state: str  # one of STATES
+    state: str  # queued, running, cancelling, done, failed or cancelled
     asked: Mapping[str, Json]
     result: Mapping[str, Json] | None
     problem: str | None  # why it failed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,6 @@ from lawfit.storage.database import now
 from lawfit.storage.store import Store
 from lawfit.storage.tables import live_points, live_runs
 
-STATES: Final = ("running", "finished", "crashed", "diverged")
 _SAID, _FACTS, _ANSWERS = "said", "facts", "answers"  # parts of the column `summary`
 
 Numbers = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
@@ -29,7 +28,7 @@ class LiveRun:
 
     project: str
     run_key: str
-    state: str  # one of STATES
+    state: str  # running, finished, crashed or diverged
     config: Mapping[str, Json]
     said: Mapping[str, Json] = field(default_factory=dict)  # about it at its end, such as its loss
     facts: Mapping[str, Json] = field(default_factory=dict)  # that its points gave, once those are stored with the run
@@ -39,11 +38,6 @@ class LiveRun:
     stored_at: str | None
     points: int = 0  # that wait to be stored
     last_step: int | None = None  # of those
-
-    @property
-    def ended(self) -> bool:
-        """Whether it can be stored as a run."""
-        return self.state in ("finished", "diverged")
 
 
 def begin_live_run(store: Store, project: str, run_key: str, config: Mapping[str, Json]) -> LiveRun:
@@ -116,9 +110,9 @@ def end_live_run(store: Store, project: str, run_key: str, state: str, said: Map
             connection.execute(sa.update(live_runs).where(live_runs.c.id == row["id"]).values(changed))
 
 
-def runs_of_project(store: Store, project: str) -> list[tuple[LiveRun, dict[str, Numbers]]]:
-    """The runs of a project in the order in which they began, each with its points that are not stored yet."""
-    mine = live_runs.c.project == project
+def ended_runs(store: Store, project: str) -> list[tuple[LiveRun, dict[str, Numbers]]]:
+    """The ended runs of a project in the order in which they began, each with its points that are not stored yet."""
+    mine = (live_runs.c.project == project) & live_runs.c.state.in_(("finished", "diverged"))
     points = sa.select(live_points).join(live_runs).where(mine)
     points = points.order_by(live_points.c.live_run_id, live_points.c.metric, live_points.c.step)
     pieces: dict[int, dict[str, tuple[list[int], list[float]]]] = {}
@@ -143,7 +137,7 @@ def runs_of_project(store: Store, project: str) -> list[tuple[LiveRun, dict[str,
 def mark_stored(
     store: Store,
     project: str,
-    facts: Mapping[str, Mapping[str, Json]],
+    facts: Mapping[str, tuple[int, Mapping[str, Json]]],
     answers: Sequence[tuple[str, str]] = (),
     answered: str = "",
 ) -> None:
@@ -151,13 +145,16 @@ def mark_stored(
 
     Parameters
     ----------
-    facts : of each run, by its key
+    facts : of each run, by its key, with the number of its points that are stored; one that has more meanwhile waits
     answers : that it took to store the run of key `answered`; later runs of the project have them too
     """
     with store.writing() as connection:
-        for run_key, found in sorted(facts.items()):
+        for run_key, (points, found) in sorted(facts.items()):
             row = _locked(connection, project, run_key)
-            connection.execute(sa.delete(live_points).where(live_points.c.live_run_id == row["id"]))
+            mine = live_points.c.live_run_id == row["id"]
+            if connection.execute(sa.select(sa.func.count()).where(mine)).scalar_one() != points:
+                continue
+            connection.execute(sa.delete(live_points).where(mine))
             summary = {**row["summary"], _FACTS: dict(found)}
             if run_key == answered and answers:
                 summary[_ANSWERS] = [list(answer) for answer in answers]

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -308,3 +309,29 @@ def test_acknowledged_is_committed(tmp_path: Path) -> None:
     with pipeline.open_store(tmp_path / "lawfit.db") as store:
         (run,) = stored.list_live_runs(store, limit=10)
     assert run.points in (kept, kept + 50)  # the last may have been committed, and not answered
+
+
+def test_runs_that_end_at_once(database_url: str) -> None:
+    """Each of them is stored once, whoever stores it."""
+    with TestClient(create_app(Settings(database_url=database_url))) as client:
+        for number in range(8):
+            begin(client, f"r{number}", **{**CONFIG, "lr": 1e-3 * (number + 1)})
+            log(client, f"r{number}", points_of(2, 1e-3 * (number + 1)))
+        with ThreadPoolExecutor(8) as threads:
+            ended = list(threads.map(lambda number: finish(client, f"r{number}"), range(8)))
+        assert [answer.status_code for answer in ended] == [200] * 8
+        assert client.get("/v1/runs").json()["total"] == 8
+        assert {run["points"] for run in client.get("/v1/live/runs").json()["runs"]} == {0}
+        for number in range(8):
+            assert client.get(f"/v1/curves/p/r{number}?metric=train_loss").json()["points"] == len(STEPS)
+
+
+def test_a_point_that_comes_while_its_run_is_stored_waits(store: Store) -> None:
+    stored.begin_live_run(store, "p", "a", {})
+    stored.put_points(store, {("p", "a"): [("loss", 1, 1.0), ("loss", 2, 1.0)]}, most_unstored=10)
+    stored.mark_stored(store, "p", {"a": (1, {})})
+    (run,) = stored.list_live_runs(store, limit=1)
+    assert (run.points, run.stored_at) == (2, None)
+    stored.mark_stored(store, "p", {"a": (2, {})})
+    (run,) = stored.list_live_runs(store, limit=1)
+    assert (run.points, run.stored_at is None) == (0, False)

@@ -222,3 +222,30 @@ class TestLaws:
 def test_a_run_is_told_whole(client: TestClient) -> None:
     shown = client.get("/v1/runs?run_key=r000").json()["runs"][0]
     assert shown == {**dataclasses.asdict(made_runs()[0]), "status": "finished"}
+
+
+def test_texts_that_no_database_holds_are_answers_all_the_same(client: TestClient) -> None:
+    for status, paths in (
+        (200, ("/v1/fits?kind=%00", "/v1/runs?run_key=%00", "/v1/live/runs?project=%00")),
+        (404, ("/v1/runs?recipe=%00", "/v1/fits?recipe=%00", "/v1/optima?fit=%00", "/v1/fits/compare?a=%00&b=f1")),
+        (404, ("/v1/jobs/%00", "/v1/laws/%00")),
+        (422, ("/v1/curves/tiny/a/b/curves?metric=%00",)),
+    ):
+        assert [client.get(path).status_code for path in paths] == [status] * len(paths), paths
+    as_json = {"Content-Type": "application/json"}
+    for path, body, status in (
+        ("/v1/runs/exclude", '{"run_keys": ["r001"], "reason": "a\\u0000"}', 422),
+        ("/v1/runs/exclude", '{"run_keys": ["r001"], "reason": "\\ud800"}', 422),
+        ("/v1/runs/exclude", '{"run_keys": ["r\\u0000"], "reason": "a"}', 422),
+        ("/v1/fits", '{"at": ["a=\\u0000"]}', 422),
+        ("/v1/fits", '{"recipe": "\\ud800"}', 422),
+        ("/v1/uploads?name=x.csv&recipe=%00", "a,b\n1,2\n", 422),
+        ("/v1/uploads?name=x.csv&metric=%00", "a,b\n1,2\n", 422),
+        ("/v1/runs/exclude", '{"run_keys": ["r001"], "reason": ' + "[" * 100_000, 400),
+    ):
+        assert client.post(path, content=body, headers=as_json).status_code == status, (path, body[:60])
+    line = '{"run_id": "a\\u0000b", "params": 1e8, "tokens": 2e9, "batch_tokens": 65536, "lr": 1e-3, "loss": 3'
+    line += ', "n": "\\u0000", "m": "\\ud800"}'
+    answer = client.post("/v1/uploads?name=x.jsonl", content=line)
+    (rejection,) = answer.json()["files"][0]["rejections"]
+    assert rejection["column"] == "run_id"
