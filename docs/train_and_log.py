@@ -22,9 +22,9 @@ def batch():
 
 
 try:  # the best learning rate at this scale, from the runs that the service knows
-    answer = lawfit.client.ask(params=params, tokens=tokens, batch_tokens=BATCH_TOKENS)["lr"]
-    lr = answer["value"] if answer else 3e-3
-except lawfit.client.ClientError as error:
+    answer = lawfit.client.ask(params=params, tokens=tokens, batch_tokens=BATCH_TOKENS)
+    lr = answer["recommendation"]["lr"]["value"]
+except (lawfit.client.ClientError, TypeError) as error:  # no service, or its runs tell no learning rate
     print(f"settings of our own: {error}")
     lr = 3e-3
 config = {"params": params, "tokens": tokens, "batch_tokens": BATCH_TOKENS, "lr": lr, "seq_len": CONTEXT}

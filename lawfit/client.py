@@ -6,7 +6,9 @@ Three lines in a training loop::
     run.log(step, loss=loss, lr=rate)  # in the loop
     run.finish(loss=validation_loss)
 
-and one for the settings of a run: ``lawfit.client.ask(params=1.2e8, tokens=2.4e9)["lr"]["value"]``.
+and one for the settings of a run::
+
+    lr = lawfit.client.ask(params=1.2e8, tokens=2.4e9)["recommendation"]["lr"]["value"]
 
 Where the service is stands in LAWFIT_URL, the token in LAWFIT_TOKEN. Logging never stops or breaks the loop: points are
 sent by a thread; what cannot be sent goes to a file (in LAWFIT_SPOOL, or ~/.lawfit/spool), which the next `start` or

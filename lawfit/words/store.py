@@ -38,7 +38,7 @@ WORDS: Final[Mapping[str, Sentence]] = {
     ),
     "no_fit_yet": Spoken(
         terminal="no stored {which} for recipe '{recipe}'; run lawfit fit --recipe {recipe}",
-        http="there is no {which} for recipe '{recipe}' yet; POST /v1/fits makes one",
+        http="there is no {which} for recipe '{recipe}' yet; fit it first (POST /v1/fits)",
     ),
     "joined_runs": named(
         "these runs joined the {stored} that recipe '{recipe}' has: name and settings are the same, and no run is "

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from lawfit import pipeline
 from lawfit.settings import data_folder
 from tests.api.serving import serving
 
@@ -36,19 +37,23 @@ def test_the_lines_of_the_page_work(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_script_asks_and_logs_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fitted", [False, True])
+def test_the_script_asks_and_logs_itself(tmp_path: Path, fitted: bool) -> None:
     pytest.importorskip("torch")
     script = (DOCS / "train_and_log.py").read_text(encoding="utf-8")
     assert len(script.splitlines()) <= 45
+    if fitted:
+        with pipeline.open_store(tmp_path / "lawfit.db") as store:
+            pipeline.ingest(store, data_folder() / "proxy_held_back.csv")
+            pipeline.refit(store)
     with serving(tmp_path) as served:
         environment = {**os.environ, "LAWFIT_URL": served.address, "LAWFIT_SPOOL": str(tmp_path / "spool")}
-        for _ in range(2):
-            command = [sys.executable, str(DOCS / "train_and_log.py")]
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-            assert done.returncode == 0, done.stderr
-            assert "settings of our own" in done.stdout  # there is no fit yet
-        found = served.http.get("/v1/runs?recipe=tiny").json()
-        assert [run["lr"] for run in found["runs"]] == [3e-3, 3e-3]
-        assert all(0 < run["loss"] < 3 for run in found["runs"])
-        curve = served.http.get(f"/v1/curves/tiny/{found['runs'][0]['run_key']}?metric=train_loss").json()
+        command = [sys.executable, str(DOCS / "train_and_log.py")]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr
+        assert ("settings of our own" in done.stdout) != fitted, done.stdout
+        (run,) = served.http.get("/v1/runs?recipe=tiny").json()["runs"]
+        assert (run["lr"] == 3e-3) != fitted
+        assert 0 < run["loss"] < 4
+        curve = served.http.get(f"/v1/curves/tiny/{run['run_key']}?metric=train_loss").json()
         assert curve["points"] == 300

@@ -124,7 +124,7 @@ def test_without_a_fit_it_says_what_to_run(tmp_path: Path) -> None:
     with TestClient(create_app(Settings(database_url=str(tmp_path / "x.db")))) as client:
         page = client.get("/", params=ASKED)
     assert page.status_code == 404
-    assert "lawfit fit" in page.text
+    assert "fit it first" in page.text
     assert "no fit yet" in page.text
 
 
