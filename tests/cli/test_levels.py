@@ -127,7 +127,7 @@ def test_over_http_too(database: Path, at: str, status: int) -> None:
     [
         ("attention=gqa", 200, "this answer holds at attention gqa"),
         ("attention = GQA", 200, "this answer holds at attention gqa"),
-        ("attention=mla", 404, "run lawfit fit --recipe attention --at attention=mla"),
+        ("attention=mla", 404, "holds at attention mla; POST /v1/fits"),
         ("attention=mha", 409, "no run has attention mha; there is gqa and mla"),
         ("beta2=0.9", 409, "no run says its 'beta2'"),
         ("attention", 422, "Level of a setting: a level is asked for as NAME=VALUE"),
@@ -155,7 +155,7 @@ def test_a_plan_over_http_is_refused_for_the_level_alone(database: Path) -> None
         unfitted = client.get("/v1/plans", params={"flops": 1e19, "at": "attention=mla"})
     assert (unknown.status_code, unfitted.status_code) == (409, 404)
     assert "there is gqa and mla" in unknown.json()["detail"]
-    assert "lawfit fit --recipe attention --at attention=mla" in unfitted.json()["detail"]
+    assert "no fit of recipe 'attention' holds at attention mla" in unfitted.json()["detail"]
 
 
 def test_several_levels_in_one_field_are_parted_by_commas() -> None:
