@@ -20,6 +20,7 @@ _NOUNS: Final = {"toks": "tokens", "tok": "tokens", "token": "tokens", "seqs": "
 _GLUED: Final = re.compile(
     r"^(k|m|b|g|t|thousands?|millions?|billions?)[ -]?(tok\w*|seqs?|sequences|samples)$", re.IGNORECASE
 )
+LONGEST_NAME: Final = 300  # characters
 _BRACKET: Final = re.compile(r"^(?P<bare>.+?)[\s_]*[\[(]\s*(?:in\s+)?(?P<unit>[^\])]+?)\s*[\])]\s*$")
 _TIMES: Final = re.compile(r"^(?P<bare>.+?)[\s_]*(?:[x*×]|times)[\s_]*(?P<unit>1e-?\d+|10\^-?\d+|10+)$", re.IGNORECASE)
 _SPELT: Final = re.compile(
@@ -97,6 +98,8 @@ def bare_names(column: str) -> list[tuple[str, Unit]]:
     """The names that a header may stand for, each with the unit that is then said; the plain name comes first."""
     name = column.strip()
     found = [(name, PLAIN)]
+    if len(name) > LONGEST_NAME:  # no header of a person's; patterns would look for a unit for seconds
+        return found
     if match := _BRACKET.match(name):
         said = _GLUED.sub(r"\1 \2", match["unit"].strip())  # ktok, Mtokens
         word = re.sub(rf"\b(of|{_COUNTS})\b", "", said, flags=re.IGNORECASE).strip()

@@ -9,7 +9,7 @@ from typing import Final
 
 from lawfit.errors import LogFormatError
 from lawfit.findings import Found, finding
-from lawfit.ingest.headers import bare_names
+from lawfit.ingest.headers import LONGEST_NAME, bare_names
 from lawfit.ingest.metrics import kind_of
 from lawfit.ingest.names import NAMES, rank_of
 from lawfit.ingest.numbers import is_missing, is_number, number, read_otherwise
@@ -27,7 +27,12 @@ LOSS: Final = "loss"
 
 def is_corner(header: Sequence[str]) -> bool:
     """Whether a header that holds numbers is that of a pivot table: they stand behind the name of a setting."""
-    return bool(header) and (_field(header[0]) != "" or _CORNER.fullmatch(header[0].strip()) is not None)
+    return bool(header) and (_field(header[0]) != "" or _corner(header[0]) is not None)
+
+
+def _corner(name: str) -> re.Match[str] | None:
+    """What a corner says of rows and columns; None where it says one name, or is too long to be a person's."""
+    return None if len(name) > LONGEST_NAME else _CORNER.fullmatch(name.strip())
 
 
 def unpivoted(table: Table) -> tuple[Table, list[Found]]:
@@ -48,7 +53,7 @@ def unpivoted(table: Table) -> tuple[Table, list[Found]]:
     if len(plain) < 2 or len(plain) < len(table.columns) - 1 or not is_corner(table.columns):
         return table, []
     corner = table.columns[0].strip()
-    both = _CORNER.fullmatch(corner)
+    both = _corner(corner)
     if both is None or not (_field(both["rows"]) and _field(both["columns"])):
         shown = list(plain.values())[:_SHOWN]
         raise LogFormatError(finding("ingest.pivot_of_what", file=table.name, rows=corner, columns=shown))

@@ -31,8 +31,9 @@ def test_killed_while_it_writes(database_url: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
-def test_killed_fifty_times_while_it_writes(database_url: str, tmp_path: Path) -> None:
-    kills(database_url, tmp_path, SOAK)
+def test_killed_many_times_while_it_writes(database_url: str, tmp_path: Path) -> None:
+    """Fifty times on SQLite; each on PostgreSQL takes six times as long."""
+    kills(database_url, tmp_path, SOAK // 2 if "://" in database_url else SOAK)
 
 
 def kills(url: str, folder: Path, count: int) -> None:

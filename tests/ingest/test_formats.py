@@ -7,6 +7,7 @@ import gzip
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -445,3 +446,12 @@ class TestExcel:
         monkeypatch.setitem(sys.modules, "openpyxl", None)
         with pytest.raises(LogFormatError, match=r"pip install 'lawfit\[excel\]'"):
             read(tmp_path / "sweep.xlsx")
+
+
+@pytest.mark.parametrize("text", ["[" * 8000, "a" * 8000 + " (", "x " * 4000, "by " * 3000, "(k" * 4000])
+def test_a_name_of_thousands_of_characters_takes_no_time(text: str, tmp_path: Path) -> None:
+    """Patterns that look for a unit in a name try each of its brackets with each other."""
+    table = rows(*({"learning_rate": f"{n}e-3", text: n} for n in (1, 2, 3)))
+    began = time.perf_counter()
+    read(write_csv(tmp_path / "long.csv", table))
+    assert time.perf_counter() - began < 2
