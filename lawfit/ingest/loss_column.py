@@ -8,7 +8,7 @@ from typing import Final
 
 from lawfit.factors import normal, spellings
 from lawfit.findings import Finding, finding
-from lawfit.ingest.metrics import UNBOUNDED, data_of, is_score, kind_of
+from lawfit.ingest.metrics import UNBOUNDED, data_of, is_endless, is_score, kind_of
 from lawfit.ingest.names import LOSSES, is_smoothed_loss, is_training_loss, section
 from lawfit.ingest.questions import Choice, Question
 from lawfit.ingest.view import View, differs
@@ -187,7 +187,7 @@ def unbounded(view: View, place: int) -> Question:
     """Asked of a score that may have no upper bound; where its numbers are shares or percent, it may have one."""
     column, values = view.table.columns[place], view.values(place)
     choices: tuple[Choice, ...] = ((("map", "COLUMN=loss"),),)
-    bounded = bool(values) and values[0] >= 0 and values[-1] <= _MOST_PERCENT
+    bounded = bool(values) and values[0] >= 0 and values[-1] <= _MOST_PERCENT and not is_endless(column)
     if bounded:
         choices = ((("map", f"{column}=loss"), ("metric", "score")), *choices)
     found = finding("ingest.unbounded_score", column=column, bounded=bounded)

@@ -63,9 +63,8 @@ _SCORES: Final = frozenset(
         *("precision", "mcc", "winrate", "miou", "iou", "map", "em", "passrate"),
     }
 )
-_UNBOUNDED: Final = frozenset(
-    {"reward", "return", "returns", "psnr", "score", "scores", "bleu", "rouge", "meteor", "r2", "elo"}
-)
+_ENDLESS: Final = frozenset({"reward", "return", "returns", "psnr", "elo"})  # whatever their numbers are
+_UNBOUNDED: Final = _ENDLESS | {"score", "scores", "bleu", "rouge", "meteor", "r2"}
 _KINDS: Final = (
     ("bits_per_byte", re.compile(r"(^|_)(bpb|bpc|bits?_per_(byte|char|character))(_|$)")),
     ("bits", re.compile(r"(^|_)(bits?|bpt)(_|$)")),
@@ -98,6 +97,11 @@ def kind_of(name: str) -> str:
     if not words.isdisjoint(_SCORES):
         return "score"
     return UNBOUNDED if not words.isdisjoint(_UNBOUNDED) else ""
+
+
+def is_endless(name: str) -> bool:
+    """Whether a score has no upper bound, even where all of its numbers could be shares."""
+    return not _ENDLESS.isdisjoint(normal(name).split("_"))
 
 
 def is_unit_said(name: str) -> bool:

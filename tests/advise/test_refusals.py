@@ -368,7 +368,13 @@ class TestScores:
         assert sweep.recipe.loss_kind == "1 - score"
         assert f"the loss is 1 - '{column}', a score of which higher is better" in sweep.notes
 
-    @pytest.mark.parametrize("column", ["Score", "reward", "mean_return", "eval/psnr"])
+    @pytest.mark.parametrize("mapped", [False, True], ids=["by its name", "mapped"])
+    def test_one_that_may_be_a_share_is_asked_about(self, mapped: bool) -> None:
+        frame = pd.DataFrame({"lr": [0.1], "params": [1e6], "tokens": [1e8], "batch_tokens": [1e4], "Score": [0.9]})
+        with pytest.raises(LogFormatError, match=r"'Score' is a score by its name, .* a share of 1 or of 100 %"):
+            lawfit.observe(frame, column_map={"Score": "loss"} if mapped else None)
+
+    @pytest.mark.parametrize("column", ["reward", "mean_return", "eval/psnr"])
     @pytest.mark.parametrize("mapped", [False, True], ids=["by its name", "mapped"])
     def test_one_without_bounds_is_refused(self, column: str, mapped: bool) -> None:
         frame = pd.DataFrame({"lr": [0.1], "params": [1e6], "tokens": [1e8], "batch_tokens": [1e4], column: [0.9]})

@@ -145,7 +145,7 @@ class TestByATruth:
         assert (np.diff([each["regret"]["high"] - each["regret"]["low"] for each in said]) > 0).all()
         assert (np.diff([each["expected_loss"]["value"] for each in said]) > 0).all()
 
-    @pytest.mark.slow
+    @pytest.mark.soak
     def test_intervals_hold_what_they_say(self) -> None:
         """Twelve sweeps of the benchmark, which has the figures; here that nothing broke."""
         rows = [row for seed in range(20_000, 20_012) for row in setting_cost.rows_of(seed)]

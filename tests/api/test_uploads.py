@@ -194,7 +194,7 @@ def fuzz(client: TestClient, database: str, count: int, seed: int) -> None:
 
 @pytest.mark.one_database
 def test_damaged_files(client: TestClient, database_url: str, request: pytest.FixtureRequest) -> None:
-    fuzz(client, database_url, 200, request.config.getoption("--seed"))
+    fuzz(client, database_url, 100, request.config.getoption("--seed"))
 
 
 @pytest.mark.soak

@@ -185,6 +185,7 @@ def test_a_cell_gives_back_its_value(value: object) -> None:
     assert (bits(back), type(back)) == (bits(value), type(value))
 
 
+@pytest.mark.soak
 @pytest.mark.one_database
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_memory_does_not_grow_with_the_store(

@@ -146,6 +146,7 @@ def test_a_launcher_that_is_killed_or_stopped_goes_on(store: Store, corpus: Path
         return process
 
     with launch_until_it_trains() as process:
+        wait_for(lambda: bool(list(logs.glob("*.checkpoint"))), "a checkpoint")  # lines come sooner than the first
         process.kill()
     wait_for(lambda: not trainers(logs), "the end of the trainer whose launcher was killed")
     assert list(logs.glob("*.checkpoint"))
