@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Final
 
 from lawfit.factors import spellings
@@ -232,13 +232,11 @@ def _rises(numbers: Mapping[str, list[float | None]]) -> str:
     if len(best) < _FEWEST_SCALES:
         return ""
     for name, at, other in (("tokens", 1, 0), ("params", 0, 1)):
-        steps = [
-            (lowest[b] - lowest[a], highest[b] - highest[a])
-            for a in best
-            for b in best
-            if a[other] == b[other] and a[at] < b[at]
-        ]
-        if len(steps) >= _FEWEST_SCALES - 1 and all(low > 0 and high > 0 for low, high in steps):
+        ordered = sorted(best, key=lambda scale: (scale[other], scale[at]))
+        alone = [list(scales) for _, scales in groupby(ordered, key=lambda scale: scale[other])]
+        steps = [step for scales in alone for step in pairwise(scales)]
+        compared = sum(len(scales) * (len(scales) - 1) // 2 for scales in alone)  # what rises step by step rises in all
+        if compared >= _FEWEST_SCALES - 1 and all(lowest[a] < lowest[b] and highest[a] < highest[b] for a, b in steps):
             return name
     by_compute = sorted(best, key=lambda scale: scale[0] * scale[1])
     values = [lowest[scale] for scale in by_compute]
