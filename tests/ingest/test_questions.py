@@ -163,6 +163,12 @@ class TestLearningRate:
         write_csv(path, grid(learning_rate="lr-AdamW/pg1"))
         assert asked(path)["lr_by_its_words"]["columns"] == ["lr-AdamW/pg1"]
 
+    def test_two_low_rates_of_a_sweep_are_no_floor(self, path: Path) -> None:
+        write_csv(
+            path, rows(*({"learning_rate": lr, "seed": n} for n, lr in enumerate(("1e-5", "1e-5", "2e-3", "4e-3"))))
+        )
+        assert len(runs(read(path))) == 4
+
     def test_base_rates(self, path: Path) -> None:
         write_csv(path, grid(learning_rate="mup_base_lr"))
         assert "base_rate" in asked(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -211,3 +212,10 @@ def test_runs_are_parted_once_at_each_place_and_never_with_nothing_held_back() -
         cuts(log_flops[:12], np.arange(12))
     needed = {"smaller": 8, "larger": 3, "beyond": 10**0.05}
     assert caught.value.finding == finding("loss.few_budgets", scales=12, budgets=1, **needed)
+
+
+def test_the_noise_of_a_run_is_added_as_it_is(ensemble: LossEnsemble) -> None:
+    """Residuals that all lie above the law put a run above it, by so much."""
+    above = tuple(replace(fit, residuals=np.full_like(fit.residuals, 0.1)) for fit in ensemble.fits)
+    law, run = replace(ensemble, fits=above).mixed_log_draws(1e9, 2e10)
+    np.testing.assert_allclose(run - law, 0.1, atol=1e-12)

@@ -9,6 +9,7 @@ import pytest
 
 from lawfit.errors import LogFormatError
 from lawfit.ingest import read_table
+from lawfit.ingest.formats import step_lines
 from tests.ingest.formats.logs import GOLDEN, copied, curves, one_table, rows
 
 
@@ -196,3 +197,13 @@ class TestTextLogs:
         (source,) = find_sources(GOLDEN / "text")
         names = {table.name for table in read_source_tables(source)}
         assert names == {"text-nanoGPT", "text-Megatron-LM", "text-torchtitan", "text-litgpt"}
+
+
+def test_numbers_five_levels_deep_are_read_and_no_deeper() -> None:
+    """Each level counts once; what is deeper is no metric of a person's."""
+    row: dict[str, object] = {"x": 1.0}
+    for level in "fedcba":
+        row = {level: row, f"n{level}": 2}
+    found = step_lines._flat(row)
+    assert found["a/b/c/d/e/nf"] == 2.0
+    assert "a/b/c/d/e/f/x" not in found
