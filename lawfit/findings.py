@@ -66,8 +66,13 @@ def code_of(found: Finding | Mapping[str, Any] | str) -> str:
     return str(found["code"]) if isinstance(found, Mapping) else ""
 
 
+_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
+
+
 def as_json(value: Any) -> Any:
     """The same value as JSON has it: findings, errors, enums and numpy numbers wherever they stand in it."""
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, Finding):
         return value.to_json()
     if isinstance(value, Exception):

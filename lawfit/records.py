@@ -246,9 +246,9 @@ class Fit:
     data_hash: str  # of the runs it saw
     code_version: str
     created_at: str  # ISO 8601, UTC
-    options: Mapping[str, Json]
-    exclusions: Mapping[str, Json]  # run_key -> reason
-    payload: Mapping[str, Json]  # parameters, ensemble, backtest, diagnostics
+    options: Mapping[str, Json] = dataclasses.field(hash=False)
+    exclusions: Mapping[str, Json] = dataclasses.field(hash=False)  # run_key -> reason
+    payload: Mapping[str, Json] = dataclasses.field(hash=False)  # parameters, ensemble, backtest, diagnostics
 
     def to_json(self) -> dict[str, Json]:
         return dataclasses.asdict(self)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import tempfile
 import uuid
 from collections.abc import Iterator
 from functools import cache
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from lawfit.storage import Store
+from tests.made_once import FOLDER
 
 DEFAULT_POSTGRES = "postgresql+psycopg://root@127.0.0.1:5432/test"
 
@@ -24,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite the files in tests/golden")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """No test reads or writes what a user's environment names: a database, a server, a folder of packs.
 
     Started with `&` or nohup, a command ignores Ctrl-C or the hangup, and so do its children; tests send both.
@@ -32,6 +34,10 @@ def pytest_configure() -> None:
     for name in [name for name in os.environ if name.startswith("LAWFIT_")]:
         if not name.startswith("LAWFIT_TEST_") and name != "LAWFIT_SHARED_DATA":
             del os.environ[name]
+    if not hasattr(config, "workerinput"):  # not one of its workers: the run itself, also inside another's test
+        made = tempfile.TemporaryDirectory(prefix="lawfit-tests-")
+        os.environ[FOLDER] = made.name
+        config.add_cleanup(made.cleanup)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -33,9 +33,9 @@ from tests.estimate.further_runs import dense_and_sparse, repeated, same_input, 
 from tests.estimate.loss import test_isoflop
 from tests.estimate.made_levels import DECAYS, Level, made
 from tests.estimate.simulated import sweep
-from tests.steps import Steps, watched
+from tests.made_once import made_once
+from tests.steps import ASKED, Steps, watched
 
-FOLDER: Final = tempfile.TemporaryDirectory()
 QUICK: Final = FitOptions(backtest=False)
 RECIPE: Final = Recipe(name="made", loss_kind="cross entropy, nats per token", data="text")
 
@@ -190,14 +190,19 @@ STORES: Final[dict[str, Callable[[Store], None]]] = {
 @cache
 def watched_fit(name: str) -> tuple[Path, Steps]:
     """The file of a recipe, and what every function gave while it was fitted."""
-    path = Path(FOLDER.name) / f"{name}.db"
-    with Store.open(str(path)) as store, watched() as steps:
-        STORES[name](store)
-    return path, steps
+    steps = Steps()
+
+    def make(path: Path) -> None:
+        nonlocal steps
+        with Store.open(str(path)) as store, watched() as steps:
+            STORES[name](store)
+
+    # watched fits are made by each process, as what is watched goes with the process
+    return made_once(f"{name}{os.getpid() if ASKED else ''}.db", make), steps
 
 
 @contextmanager
 def fitted(name: str) -> Iterator[Store]:
-    """The store of a recipe; fitted once in a process."""
+    """The store of a recipe; fitted once in a run of the tests."""
     with Store.open(str(watched_fit(name)[0])) as store:
         yield store

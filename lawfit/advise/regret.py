@@ -24,6 +24,7 @@ CHEAP: Final = (0.001, 0.0025)  # shares of loss that bound the cheap zones
 CAP: Final = 0.05  # of log loss: a run that goes worse than this is noticed early and started again
 _SEARCH_WORLDS: Final = 400  # the search needs the shape of the mean, the reported number uses every world
 _GRID: Final = 21
+_STRIDE: Final = 4  # of the places on a grid that are looked at first
 _REFINE: Final = np.linspace(-1.0, 1.0, _GRID)
 PLAUSIBLE: Final = (0.05, 0.95)
 _PARTS: Final = np.arange(1, 65) / 64  # of a span that holds the end of a zone
@@ -70,7 +71,7 @@ def best_setting(worlds: Worlds, log_batch: float | None = None, max_log_batch: 
     batch has one best learning rate.
     """
     at = best_batch(worlds, max_log_batch) if log_batch is None else log_batch
-    return _best_lr(at_batch(worlds, at), at), at
+    return _best_lr(worlds, at), at
 
 
 def best_batch(worlds: Worlds, max_log_batch: float = np.inf) -> float:
@@ -88,9 +89,9 @@ def best_batch(worlds: Worlds, max_log_batch: float = np.inf) -> float:
 
 @lru_cache(maxsize=_KEPT)
 def _best_lr(worlds: Worlds, log_batch: float) -> float:
-    rates = _plausible(_along_floor(worlds, log_batch))
-    log_lr, _ = _lowest(_thin(worlds), rates, np.array([log_batch]))
-    return float(np.clip(log_lr, *cheap_lr_zone(worlds, log_batch, CHEAP[0])))
+    rates, there = _plausible(lr_given_batch(worlds, log_batch)), at_batch(worlds, log_batch)
+    log_lr, _ = _lowest(_thin(there), rates, np.array([log_batch]))
+    return float(np.clip(log_lr, *cheap_lr_zone(there, log_batch, CHEAP[0])))
 
 
 def _lowest(worlds: Worlds, rates: Floats, batches: Floats) -> tuple[float, float]:
@@ -99,13 +100,34 @@ def _lowest(worlds: Worlds, rates: Floats, batches: Floats) -> tuple[float, floa
     bounds = (rates[0], rates[-1]), (batches[0], batches[-1])
     best = float(rates[0]), float(batches[0])
     for _ in range(3):
-        mean = _mean_excess(worlds, rates, batches)
-        i, j = np.unravel_index(int(np.argmin(mean)), mean.shape)
+        i, j = _lowest_place(worlds, rates, batches)
         best = float(rates[i]), float(batches[j])
         rates = np.clip(best[0] + 1.5 * lr_step * _REFINE, *bounds[0])
         batches = np.unique(np.clip(best[1] + 1.5 * batch_step * _REFINE, *bounds[1]))
         lr_step, batch_step = lr_step * 3 / (_GRID - 1), batch_step * 3 / (_GRID - 1)
     return best
+
+
+def _lowest_place(worlds: Worlds, rates: Floats, batches: Floats) -> tuple[int, int]:
+    """Where on a grid the expected regret is lowest: among some places first, then around the best of them for as long
+    as it falls further. The mean over hundreds of worlds is smooth at the step of such a grid."""
+    if len(batches) == 1:
+        return _argmin(worlds, rates, batches, range(len(rates)), range(1))
+    i, j = _argmin(worlds, rates, batches, range(0, len(rates), _STRIDE), range(0, len(batches), _STRIDE))
+    while True:
+        around = [
+            range(max(at - _STRIDE, 0), min(at + _STRIDE + 1, count))
+            for at, count in ((i, len(rates)), (j, len(batches)))
+        ]
+        before, (i, j) = (i, j), _argmin(worlds, rates, batches, *around)
+        if max(abs(i - before[0]), abs(j - before[1])) < _STRIDE:
+            return i, j
+
+
+def _argmin(worlds: Worlds, rates: Floats, batches: Floats, some: range, others: range) -> tuple[int, int]:
+    mean = _mean_excess(worlds, rates[some], batches[others])
+    i, j = np.unravel_index(int(np.argmin(mean)), mean.shape)
+    return some[i], others[j]
 
 
 @lru_cache(maxsize=_KEPT)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -270,6 +270,7 @@ def loss_at_third(fit: Fit, asked: Asked, level: float) -> LossAtThird:
     )
 
 
+@lru_cache(maxsize=16)
 def ordinary_law(fit: Fit, level: float) -> LossEnsemble | LossFit:
     """The loss of ordinary runs: the average of forms where there is one, else the additive law alone."""
     if forms := fit.payload.get("forms"):

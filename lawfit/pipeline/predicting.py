@@ -136,7 +136,9 @@ def laws_of(store: Store, fit: Fit) -> dict[str, Fit]:
     """The further fits that a fit names: kind -> fit."""
     if fit.kind != LR_BATCH:
         return {fit.kind: fit}
-    return {kind: store.fit(law["fit_id"]) for kind, law in fit.payload.get("laws", {}).items()}
+    named = fit.payload.get("laws", {})
+    found = store.fits_of([law["fit_id"] for law in named.values()]) if named else []
+    return dict(zip(named, found, strict=True))
 
 
 def runs_changed_since(store: Store, fit_id: str) -> bool:

@@ -686,6 +686,20 @@ class Store:
             raise NoFit(finding("store.no_fit", fit_id=fit_id, database=str(self.location)))
         return found[0]
 
+    def fits_of(self, fit_ids: Sequence[str]) -> list[Fit]:
+        """The fits of those ids, in their order.
+
+        Raises
+        ------
+        NoFit
+            One of them is not there.
+        """
+        with self.reading() as connection:
+            found = {fit.id: fit for fit in self._fits.select(connection, tables.fits.c.id.in_(fit_ids))}
+        if lacking := [fit_id for fit_id in fit_ids if fit_id not in found]:
+            raise NoFit(finding("store.no_fit", fit_id=lacking[0], database=str(self.location)))
+        return [found[fit_id] for fit_id in fit_ids]
+
     def latest_fit(self, recipe_key: str, kind: str, *, usable_only: bool = True) -> Fit:
         """The fit of a recipe that was made (or made again, with the same result) last.
 

@@ -168,7 +168,7 @@ class LossEnsemble:
         for fit, weight, own in zip(self.fits, weights, logs.tolist(), strict=True):
             draws = fit.widened_log_draws(params, tokens)
             if len(draws) and weight > 0 and np.isfinite(own):
-                within += weight * np.quantile(draws - own, shares)
+                within += weight * np.interp(shares * (len(draws) - 1), np.arange(len(draws)), np.sort(draws - own))
                 apart.append(own - value)
                 counts.append(weight)
         if not counts:

@@ -19,6 +19,7 @@ Floats = NDArray[np.float64]
 FAR_SHARE: Final = 0.5  # of a law along the batch, far from the best batch
 FLOOR_AT: Final = (-1.0, -0.75, -0.5, -0.25, 0.25, 0.5, 0.75, 1.0)  # ln of a batch over the best one
 _NEWTON_STEPS: Final = 40
+_TOGETHER: Final = 6  # after which nearly all have arrived
 
 
 def excess(u: Floats, v: Floats, q: Floats) -> Floats:
@@ -34,18 +35,33 @@ def best_lr_shift(v: Floats, q: Floats) -> Floats:
     """``ln lr`` that is best at ``v = ln batch - b``, relative to a. Newton on a convex function, with halved steps."""
     v = np.asarray(v, dtype=float)
     u = np.zeros(np.broadcast_shapes(v.shape, q.shape[:-1]))
+    u, moving = _newton(u, v, q, _TOGETHER)
+    if not moving.any():
+        return u
+    if u.ndim != 1:
+        return _newton(u, v, q, _NEWTON_STEPS)[0]
+    far = np.flatnonzero(moving)  # worlds that take many more steps: a few of thousands, which go on alone
+    there = np.broadcast_to(v, u.shape)[far], np.broadcast_to(q, (*u.shape, q.shape[-1]))[far]
+    u[far] = _newton(u[far], *there, _NEWTON_STEPS)[0]
+    return u
+
+
+def _newton(u: Floats, v: Floats, q: Floats, most: int) -> tuple[Floats, NDArray[np.bool_]]:
+    """After some steps, and which still move."""
+    moving = np.ones(u.shape, dtype=bool)
     terms = [(np.exp(q[..., k]) * q[..., k + 1], q[..., k + 1], q[..., k + 2] * v) for k in range(0, 9, 3)]
     level = terms[0][0] + terms[1][0] + terms[2][0]
-    for _ in range(_NEWTON_STEPS):
+    for _ in range(most):
         slope, bend = -level, np.full_like(u, 1e-9)
         for pull, p, of_batch in terms:
             grown = pull * np.exp(np.minimum(p * u + of_batch, STRAIGHT_BEYOND))
             slope, bend = slope + grown, bend + p * grown
         step = np.clip(-slope / bend, -0.5, 0.5)
         u = u + step
-        if float(np.max(np.abs(step), initial=0.0)) < 1e-6:
+        moving = np.abs(step) >= 1e-6
+        if not moving.any():
             break
-    return u
+    return u, moving
 
 
 def steepened(valley: Mapping[str, Any], tokens: float) -> tuple[Floats, Floats]:

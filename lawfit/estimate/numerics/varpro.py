@@ -71,12 +71,20 @@ class PowerSum:
         ends = np.cumsum([0, *(z.shape[1] for z in self.features)])
         self.parts = [slice(int(a), int(b)) for a, b in itertools.pairwise(ends)]
         self.size = int(ends[-1])
-        # a constant below 1/200 of the smallest y is none, a power below 1/10000 at the centre neither; and no term
-        # is larger there than twice the largest y
-        least, most = float(log_y.min()), float(log_y.max()) + np.log(2)
+
+    @cached_property
+    def low(self) -> Floats:
+        """Bounds of theta, for a fit: a constant below 1/200 of the smallest y is none, a power below 1/10000 at the
+        centre neither."""
+        least = float(self.log_y.min())
         faint = [least - np.log(1e4 if term.low else 200) for term in self.terms]
-        self.low = np.concatenate([[floor, *term.low] for floor, term in zip(faint, self.terms, strict=True)])
-        self.high = np.concatenate([[most, *term.high] for term in self.terms])
+        return np.concatenate([[floor, *term.low] for floor, term in zip(faint, self.terms, strict=True)])
+
+    @cached_property
+    def high(self) -> Floats:
+        """The others: no term is larger at the centre than twice the largest y."""
+        most = float(self.log_y.max()) + np.log(2)
+        return np.concatenate([[most, *term.high] for term in self.terms])
 
     @cached_property
     def pairs(self) -> dict[tuple[int, int], Floats]:
