@@ -1,8 +1,9 @@
 """Our own sweep against whole grids at sizes that no fit has seen: what its advice costs, and what its intervals hold.
 
-    python -m tests.benchmarks.own_unseen [--window 0.03] [--resamples 2000] [--seed 0] [--from-32m] [--json FILE]
+    python -m tests.benchmarks.own_unseen [--window 0.03] [--resamples 2000] [--seed 0] [--fit RUNS] [--json FILE]
 
-The fit sees data/proxy_sweep.csv alone (`--from-32m`: its runs and those of data/proxy_sweep_more.csv from 32M tokens).
+The fit sees data/proxy_sweep.csv alone: all of it, or with `--fit 32m` what reads 32M tokens or more, with `--fit 0.8m`
+sizes of 0.8M parameters or more; with `--fit both-32m` also data/proxy_sweep_more.csv from 32M tokens.
 The runs of data/proxy_unseen.csv are 10M and 16M parameters on 64M and 120M tokens, learning rate x batch, and four
 learning rates at one batch of 13M; where they were put was decided once the fit had spoken (data/README.md).
 
@@ -43,6 +44,7 @@ from tests.benchmarks.shared import Floats, mean_and_error
 DATA = Path(__file__).parents[2] / "data"
 WEIGHT_DECAY = 0.1
 FEWEST_TOKENS = 31e6  # before, runs end in the noisy phase of data/README.md
+FEWEST_PARAMS = 7e5
 FEWEST_RUNS = 10  # of a scale with an optimum of its own
 SCALE = ["n_params", "n_tokens"]
 SLICE = [*SCALE, "batch_size_tokens"]
@@ -118,12 +120,15 @@ def slices(runs: pd.DataFrame, window: float) -> pd.DataFrame:
     return table.assign(inside=(table["best"] > tried["min"]) & (table["best"] < tried["max"]))
 
 
-def evidence(*, from_32m: bool) -> pd.DataFrame:
+def evidence(which: str) -> pd.DataFrame:
+    """Runs to fit; beyond the whole sweep those of the weight decay that its grids have."""
     sweep = pd.read_csv(DATA / "proxy_sweep.csv")
-    if not from_32m:
+    if which == "sweep":
         return sweep
-    both = pd.concat([sweep, pd.read_csv(DATA / "proxy_sweep_more.csv")], ignore_index=True)
-    return both[(both["n_tokens"] > FEWEST_TOKENS) & (both["weight_decay"] == WEIGHT_DECAY)]
+    if which == "both-32m":
+        sweep = pd.concat([sweep, pd.read_csv(DATA / "proxy_sweep_more.csv")], ignore_index=True)
+    large = sweep["n_params"] > FEWEST_PARAMS if which == "0.8m" else sweep["n_tokens"] > FEWEST_TOKENS
+    return sweep[large & (sweep["weight_decay"] == WEIGHT_DECAY)]
 
 
 def choices(answer: Any, laws: Mapping[str, Any], params: float, tokens: float) -> dict[str, Setting]:
@@ -216,10 +221,10 @@ def main() -> None:
     parser.add_argument("--window", type=float, default=0.03, help="of ln loss above the lowest setting of a scale")
     parser.add_argument("--resamples", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--from-32m", action="store_true", help="fit both tables of the sweep from 32M tokens")
+    parser.add_argument("--fit", choices=["sweep", "32m", "0.8m", "both-32m"], default="sweep", help="which runs")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
-    sweep = lawfit.observe(evidence(from_32m=options.from_32m))
+    sweep = lawfit.observe(evidence(options.fit))
     fit, columns = lawfit.fit(sweep), columns_of(observe(sweep.runs))
     laws = {ARGMIN: fit_argmin_ols(columns), E1: fit_e1(columns)}
     unseen = pd.read_csv(DATA / "proxy_unseen.csv")
