@@ -144,7 +144,7 @@ def test_a_bad_grid_is_refused(content: Any, message: str) -> None:
     [
         *(("sweep", 709), ("critical_batch", 82), ("mup", 30), ("wsd", 12), ("held_back", 34)),
         *(("shapes", 328), ("few_tokens", 132), ("repeated", 248), ("weight_decay", 198)),
-        ("wsd_sweep", 581),
+        *(("wsd_sweep", 581), ("wsd_warmup", 360), ("sweep_more", 411), ("unseen", 88)),
     ],
 )
 def test_shipped_runs_come_from_the_shipped_grids(table: str, fewest: int) -> None:

@@ -214,7 +214,11 @@ def test_attention_kernels_of_more_heads_than_a_grid_has_rows() -> None:
 
 @pytest.mark.parametrize("width", [48, 128, 768])
 @pytest.mark.parametrize("last", [False, True], ids=["on the way", "last layer"])
-def test_add_norm_kernels_are_plain_torch(width: int, last: bool) -> None:
+@pytest.mark.parametrize("programs", [1, 1024], ids=["many lines a program", "few"])
+def test_add_norm_kernels_are_plain_torch(
+    width: int, last: bool, programs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lawfit.train.kernels.GRADIENT_PROGRAMS", programs)
     torch.manual_seed(0)
     x = torch.randn(3, 150, width, device="cuda").requires_grad_()
     branch = torch.randn(3, 150, width, device="cuda").bfloat16().requires_grad_()
