@@ -13,7 +13,8 @@ from lawfit.words.lr_batch import BENDS
 
 STATUS_WORDS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "ok": "inside the range of your runs",
+        "ok": "your runs lie near",
+        "between": "between your runs, none of which lies near: trust the interval, not the digits",
         "extrapolated": "beyond your runs: trust the interval, not the digits",
         "at_edge": "your best runs lie at the edge of what was tried",
         "borrowed": "mostly from published laws, or a vague prior where none lends: few runs of yours bear on it",
@@ -23,6 +24,7 @@ STATUS_WORDS: Final[Mapping[str, str]] = MappingProxyType(
 LAW_STATUS_WORDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         **STATUS_WORDS,
+        "ok": "inside the range that your runs measured",
         "borrowed": "in part from published laws, or a vague prior where none lends; your runs set the level",
     }
 )

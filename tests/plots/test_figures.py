@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from lawfit.estimate.lr_batch.valley import excess
+from lawfit.estimate.lr_batch.valley import excess, steepened
 from lawfit.estimate.observe.observations import observe
 from lawfit.laws.published import published_laws
 from lawfit.plots import notebook
@@ -16,7 +16,7 @@ from lawfit.plots.backtest import backtest_figure, backtest_numbers
 from lawfit.plots.costs import cost_numbers
 from lawfit.plots.scaling import LAWS_SHOWN, scaling_figure, scaling_numbers, short_label
 from lawfit.plots.style import COLOURS, GOOD_TO_BAD, SMALL_TO_LARGE, dark_partners, log_ticks, scale_colours
-from lawfit.plots.surface import ZONE_COSTS, best_shown_cell, surface_figure, surface_numbers
+from lawfit.plots.surface import CONTOUR_COSTS, ZONE_COSTS, best_shown_cell, surface_figure, surface_numbers
 from lawfit.records import RunStatus
 from tests.plots.samples import TARGET, sample
 
@@ -48,11 +48,13 @@ class TestSurface:
         payload = sample().fit.payload
         found = surface_numbers(payload, sample().observed, cell)
         assert [zone.cost for zone in found.zones] == list(ZONE_COSTS)
-        for zone in found.zones:
+        assert [contour.cost for contour in found.contours] == list(CONTOUR_COSTS)
+        valley, _ = steepened(payload["model"]["valley"], found.tokens)  # as steep as it is at this horizon
+        for zone in (*found.zones, *found.contours):
             there = np.isfinite(zone.lr)
             u = np.log(zone.lr[there] / found.optimum_lr)
             v = np.log(zone.batch_tokens[there] / found.optimum_batch_tokens)
-            cost = np.expm1(excess(u, v, np.array(payload["model"]["valley"]["q"])))
+            cost = np.expm1(excess(u, v, valley))
             assert cost == pytest.approx(np.full(there.sum(), zone.cost), rel=1e-6)  # bisection, 50 halvings
             assert there.mean() > 0.5
 
