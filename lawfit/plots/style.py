@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,14 +46,32 @@ GOOD_TO_BAD: Final = (
     ("#d9d6b0", "#35586f"),
     ("#f1e6cf", "#2d3b4d"),
 )
-# Sizes of model (or amounts of tokens), small to large.
-SMALL_TO_LARGE: Final = (
+# Sizes of model (or amounts of tokens), small to large; what lies between is mixed of neighbours.
+_SIZE_STOPS: Final = (
     ("#8fc3dd", "#5286ba"),
     ("#55a0a8", "#4fa3a8"),
     ("#477f6b", "#74b58d"),
     ("#6b6a35", "#c4c56a"),
     ("#7c4a21", "#f2b872"),
 )
+
+
+def _mixed_stops(stops: Sequence[tuple[str, str]], between: int) -> tuple[tuple[str, str], ...]:
+    """Each stop, and `between` mixtures of it and the next, on light paper and on dark."""
+
+    def mixture(first: str, second: str, share: float) -> str:
+        parts = [(int(first[i : i + 2], 16), int(second[i : i + 2], 16)) for i in (1, 3, 5)]
+        return "#" + "".join(f"{round(a + share * (b - a)):02x}" for a, b in parts)
+
+    mixed = [
+        (mixture(one[0], two[0], k / (between + 1)), mixture(one[1], two[1], k / (between + 1)))
+        for one, two in pairwise(stops)
+        for k in range(between + 1)
+    ]
+    return (*mixed, stops[-1])
+
+
+SMALL_TO_LARGE: Final = _mixed_stops(_SIZE_STOPS, between=7)
 DASHES: Final = ("dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
@@ -67,10 +86,10 @@ def dark_partners() -> dict[str, str]:
 
 
 def scale_colours(count: int) -> list[str]:
-    """`count` colours from small to large, spread over `SMALL_TO_LARGE`; more values than colours share neighbours."""
-    if count == 1:
-        return [SMALL_TO_LARGE[2][0]]
+    """`count` colours from small to large, spread over `SMALL_TO_LARGE`: no two alike up to 33, neighbours beyond."""
     last = len(SMALL_TO_LARGE) - 1
+    if count == 1:
+        return [SMALL_TO_LARGE[last // 2][0]]
     return [SMALL_TO_LARGE[round(i * last / (count - 1))][0] for i in range(count)]
 
 

@@ -1,7 +1,8 @@
 """Small pieces of HTML: escaped text, tables, and charts with their data table under them.
 
-A chart is a `<figure>` whose data lies in a JSON block; `assets/charts.js` draws it. No inline script and no inline
-handler, so a strict Content-Security-Policy holds.
+A chart is a `<figure>` whose data lies in a JSON block of the page, or behind an address of the dashboard;
+`assets/charts.js` draws it when it comes into view. No inline script and no inline handler, so a strict
+Content-Security-Policy holds.
 """
 
 from __future__ import annotations
@@ -11,13 +12,9 @@ from collections.abc import Sequence
 from functools import cache
 from html import escape
 from importlib import resources
-from typing import TYPE_CHECKING
 
 from lawfit.plots.shown import Chart, Choice, Table
-from lawfit.plots.style import dark_partners
-
-if TYPE_CHECKING:
-    pass
+from lawfit.plots.style import HEIGHT, dark_partners
 
 
 def tag(name: str, content: str, **attributes: str | None) -> str:
@@ -57,14 +54,47 @@ def table_html(table: Table, caption: str) -> str:
 def chart_html(chart: Chart) -> str:
     """A figure: title, caption, the place where it is drawn, its data, and the numbers to read."""
     name = text(chart.id)
+    inside = (
+        f'<div class="plot" data-figure="{name}-data" style="min-height:{chart.figure.layout.height}px">'
+        '<p class="needs-script">The drawing needs JavaScript; its numbers are below.</p></div>'
+        f'<script type="application/json" id="{name}-data">{json_block(chart.figure.to_json())}</script>'
+        f'<details class="numbers"><summary>The numbers</summary>{table_html(chart.table, chart.title)}</details>'
+    )
+    return _figure_html(chart.id, chart.title, chart.caption, inside)
+
+
+def chart_place(id_: str, title: str, caption: str, source: str, height: int = HEIGHT) -> str:
+    """A figure that is fetched when it comes into view; nothing is worked out before.
+
+    Parameters
+    ----------
+    source : address that answers `chart_json`
+    height : px that it takes, so that nothing jumps when it is there
+    """
+    inside = (
+        f'<div class="plot" data-source="{text(source)}" style="min-height:{height}px">'
+        f'<noscript><a href="{text(source)}">The numbers, as JSON</a></noscript></div>'
+        '<details class="numbers" hidden><summary>The numbers</summary></details>'
+    )
+    return _figure_html(id_, title, caption, inside)
+
+
+def chart_json(chart: Chart) -> str:
+    """What the address of a figure answers: the figure, and the table of its numbers, as `charts.js` reads them."""
+    table = {
+        "caption": chart.title,
+        "columns": chart.table.columns,
+        "rows": chart.table.rows,
+        "numbers": chart.table.numbers,
+    }
+    return f'{{"figure": {chart.figure.to_json()}, "table": {json.dumps(table)}}}'
+
+
+def _figure_html(id_: str, title: str, caption: str, inside: str) -> str:
+    name = text(id_)
     return (
         f'<figure class="chart" id="{name}" aria-labelledby="{name}-title">'
-        f'<figcaption><h3 id="{name}-title">{text(chart.title)}</h3><p>{text(chart.caption)}</p></figcaption>'
-        f'<div class="plot" data-figure="{name}-data"><p class="needs-script">The drawing needs JavaScript; its '
-        "numbers are below.</p></div>"
-        f'<script type="application/json" id="{name}-data">{json_block(chart.figure.to_json())}</script>'
-        f"<details><summary>The numbers</summary>{table_html(chart.table, chart.title)}</details>"
-        "</figure>"
+        f'<figcaption><h3 id="{name}-title">{text(title)}</h3><p>{text(caption)}</p></figcaption>{inside}</figure>'
     )
 
 

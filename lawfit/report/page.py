@@ -58,7 +58,7 @@ def _page(title: str, heading: str, sections: str) -> str:
         '<header class="top"><p class="brand">lawfit</p>'
         f"<h1>{text(heading)}</h1></header>\n"
         f"<main>{sections}</main>\n{dark_block()}\n"
-        f"<script>{plotly_js()}</script>\n<script>\n{asset('charts.js')}</script>\n</body>\n</html>\n"
+        f'<script>{plotly_js()}</script>\n<script type="module">\n{asset("charts.js")}</script>\n</body>\n</html>\n'
     )
 
 

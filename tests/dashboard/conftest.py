@@ -1,9 +1,11 @@
-"""A folder with a fitted database, and a client of the application over it."""
+"""A fitted database with a client of the application over it; one server and one browser for all tests of pages."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,8 +14,13 @@ from lawfit.records import Sweep
 from lawfit.settings import Settings
 from lawfit.storage import Store
 from lawfit_api.app import create_app
+from tests.browser import chromium
+from tests.cli.serving import served
 from tests.client import TestClient
 from tests.plots.samples import sample, sweep
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +44,16 @@ def client(folder: Path) -> Iterator[TestClient]:
 def empty(tmp_path: Path) -> Iterator[TestClient]:
     with TestClient(create_app(Settings(database_url=str(tmp_path / "empty.db")))) as opened:
         yield opened
+
+
+@pytest.fixture(scope="package")  # not the session: while it is open, no other test could have an event loop
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def site(folder: Path) -> Iterator[str]:
+    """Address of a server over `folder`."""
+    with served([sys.executable, "-m", "lawfit"], folder) as url:
+        yield url
