@@ -104,14 +104,18 @@ def curves_figure(found: Curves) -> Figure:
     keys: list[Any] = sizes if by_size else [curve.run.run_key for curve in found.curves]
     ink = dict(zip(keys, style.scale_colours(max(len(keys), 1)), strict=False))
     traces = []
-    for index, curve in enumerate(found.curves):
+    named: set[Any] = set()
+    for curve in found.curves:
         key: Any = curve.run.params if by_size else curve.run.run_key
+        first = key not in named and (by_size or len(named) < _NAMED)
+        named |= {key} if first else set()
         traces.append(
             {
-                "type": "scatter", "mode": "lines", "name": _short(curve.run.run_key), "showlegend": index < _NAMED,
+                "type": "scatter", "mode": "lines", "legendgroup": str(key), "showlegend": first,
+                "name": f"{format_quantity(curve.run.params)} parameters" if by_size else _short(curve.run.run_key),
                 "x": _places(curve, found.along).tolist(), "y": [v if np.isfinite(v) else None for v in curve.values],
                 "line": {"color": ink[key], "width": 1.4},
-                "meta": curve.run.run_key, "customdata": [curve.run.run_key] * len(curve.steps),
+                "customdata": [curve.run.run_key] * len(curve.steps),
                 "hovertemplate": f"run {escape(curve.run.run_key)}<br>{run_settings(curve.run)}<br>"
                 "%{x:,}: %{y:.4f}<extra></extra>",
             }

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lawfit.plots import style
 from lawfit.plots.shown import Table
-from lawfit.units import format_lr, format_quantity
+from lawfit.units import format_quantity
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -83,7 +83,7 @@ _COLUMNS: Final[tuple[tuple[str, str, bool, Callable[[float], str]], ...]] = (
     ("params", "parameters", True, format_quantity),
     ("tokens", "tokens", True, format_quantity),
     ("batch_tokens", "batch (tokens)", True, format_quantity),
-    ("lr", "learning rate", True, format_lr),
+    ("lr", "learning rate", True, style.tick_lr),
     ("weight_decay", "weight decay", True, lambda value: f"{value:g}"),
     ("loss", "loss (nats per token)", False, lambda value: f"{value:.4g}"),
 )
@@ -154,7 +154,7 @@ def parallel_figure(found: Parallel) -> Figure:
                 "customdata": [key for line in mine for key in (*[line.key] * len(x), None)],
                 "line": {"color": ink, "width": 1.1 if band else 1.5},
                 "marker": {"color": ink, "size": 4},
-                "opacity": 0.85 if band == 0 else 0.45,
+                "opacity": 0.6 if band == 0 else 0.4,
                 "hovertemplate": "run %{customdata}<br>%{x} %{text}<extra></extra>",
             }
         )  # fmt: skip

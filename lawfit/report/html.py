@@ -87,7 +87,9 @@ def chart_json(chart: Chart) -> str:
         "rows": chart.table.rows,
         "numbers": chart.table.numbers,
     }
-    return f'{{"figure": {chart.figure.to_json()}, "table": {json.dumps(table)}}}'
+    return (
+        f'{{"figure": {chart.figure.to_json()}, "caption": {json.dumps(chart.caption)}, "table": {json.dumps(table)}}}'
+    )
 
 
 def _figure_html(id_: str, title: str, caption: str, inside: str) -> str:

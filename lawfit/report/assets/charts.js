@@ -50,6 +50,8 @@ const figureOf = async (place) => {
     if (!answer.ok) throw new Error(said.detail);
     figure = said.figure;
     showTable(place, said.table);
+    const caption = place.closest("figure").querySelector("figcaption p");
+    if (caption && said.caption) caption.textContent = said.caption; // what is shown is known only now
   } else {
     const block = document.getElementById(place.dataset.figure);
     figure = block ? JSON.parse(block.textContent) : (await packedFigures())[place.dataset.figure];
