@@ -39,7 +39,7 @@ from lawfit.errors import (
 from lawfit.jobs import Runner
 from lawfit.settings import Settings
 
-from .dashboard import advisor_page, assets, home_page, plan_page, run_page, runs_page
+from .dashboard import advisor_page, assets, home_page, plan_page, run_page, runs_page, scale_page, scales_page
 from .dashboard.common import failure, is_page
 from .deps import StoreHolder, known_query
 from .edge.access import Access
@@ -156,6 +156,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(plan_page.plan_page(status_of))
     app.include_router(runs_page.router)
     app.include_router(run_page.router)
+    app.include_router(scales_page.router)
+    app.include_router(scale_page.router)
     app.include_router(assets.router)
     return app
 

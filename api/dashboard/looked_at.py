@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
-from lawfit.errors import NoRecipe
-from lawfit.records import Recipe, RecipeSummary
+from lawfit.errors import NoFit, NoRecipe
+from lawfit.records import Fit, Recipe, RecipeSummary
 from lawfit.storage.store import Store
 
 from .common import templates
@@ -54,6 +54,16 @@ def looked_at(store: Store, name: str) -> LookedAt:
     return LookedAt(recipes=recipes, summary=best)
 
 
+def fit_of(store: Store, found: LookedAt, kind: str = "lr_batch") -> Fit | None:
+    """The newest fit of that kind of the recipe that is looked at; None where there is none."""
+    if found.summary is None:
+        return None
+    try:
+        return store.latest_fit(found.recipe.key, kind, usable_only=False)
+    except NoFit:
+        return None
+
+
 def run_address(recipe: str, run_key: str) -> str:
     """Path of a run's page, below the root of the service; slashes of a key stay what they are."""
     return f"/runs/{quote(recipe, safe='')}/{quote(run_key, safe='/')}"
@@ -61,7 +71,7 @@ def run_address(recipe: str, run_key: str) -> str:
 
 def scale_address(recipe: str, params: float, tokens: float) -> str:
     """Path of the page of one scale."""
-    return f"/scales?{urlencode({'recipe': recipe, 'params': f'{params:.12g}', 'tokens': f'{tokens:.12g}'})}"
+    return f"/scales/one?{urlencode({'recipe': recipe, 'params': f'{params:.12g}', 'tokens': f'{tokens:.12g}'})}"
 
 
 def with_query(path: str, *parts: Mapping[str, object]) -> str:

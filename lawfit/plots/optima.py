@@ -1,23 +1,19 @@
-"""Where each scale of a fit has its best setting, with an interval, and whether runs lie near it."""
+"""Where each scale of a fit has its best setting, with an interval."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.advise.draws import draw_worlds
 
-if TYPE_CHECKING:
-    from lawfit.estimate.observe.observations import Observations
-
 Floats = NDArray[np.float64]
 
 LEVEL: Final = 0.9
-NEAR: Final = float(np.log(2.0)) * 1.05  # ln units: a step of a usual grid, with room for rounding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +31,12 @@ class ScaleOptimum:
     status: str  # records.OptimumStatus
     edges: tuple[str, ...]
     batch_swept: bool
+    near: int | None  # settings tried near it; None in fits of before they were counted
+
+    @property
+    def shown(self) -> bool:
+        """Whether the runs bracket it, and lie near."""
+        return self.status == "inside" and self.near != 0
 
     def interval(self, quantity: str) -> tuple[float, float, float]:
         """Value, low and high of "lr" or "batch_tokens"."""
@@ -68,17 +70,5 @@ def scale_optimum(model: Mapping[str, Any], cell: Mapping[str, Any], level: floa
         status=found["status"],
         edges=tuple(found.get("edges", ())),
         batch_swept=bool(found.get("batch_swept", True)),
+        near=found.get("near"),
     )
-
-
-def runs_near(observed: Observations, cell: int, lr: float, batch_tokens: float) -> int:
-    """Settings of a scale that were tried within about a factor of 2 of a place, diverged ones among them.
-
-    A place between the least and the largest values tried may still have no run near it, where learning rates and
-    batches were not crossed.
-    """
-    rows, gone = observed.rows_of(cell), observed.diverged_cell == cell
-    log_lr = np.concatenate([observed.log_lr[rows], observed.diverged_log_lr[gone]])
-    log_batch = np.concatenate([observed.log_batch[rows], observed.diverged_log_batch[gone]])
-    near = (np.abs(log_lr - np.log(lr)) < NEAR) & (np.abs(log_batch - np.log(batch_tokens)) < NEAR)
-    return int(near.sum())

@@ -14,7 +14,7 @@ from lawfit.estimate.numerics.quantiles import normal_quantile
 from lawfit.plots import style
 from lawfit.plots.shown import Table
 from lawfit.units import format_lr, format_quantity, format_scale
-from lawfit.words.answers import INPUT_WORDS, OPTIMUM_WORDS, QUANTITY_WORDS
+from lawfit.words.answers import INPUT_WORDS, QUANTITY_WORDS, optimum_words
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -39,6 +39,7 @@ class ScaleResidual:
     low: float  # of a `LEVEL` interval of that factor, by what the scale's own runs leave open
     high: float
     status: str  # records.OptimumStatus
+    near: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +91,7 @@ def residual_numbers(payload: Mapping[str, Any], quantity: str) -> Residuals:
                 low=float(np.exp(own - law - half * sd)),
                 high=float(np.exp(own - law + half * sd)),
                 status=cell["optimum"]["status"],
+                near=cell["optimum"].get("near"),
             )
         )
     influence = (payload.get("certificate") or {}).get("influence") or []
@@ -160,7 +162,7 @@ def _dots(found: Residuals, scales: list[ScaleResidual], along: str, ink: str, n
         "marker": {"symbol": ["circle" if each else "circle-open" for each in inside], "size": 9, "color": ink,
                    "line": {"color": [style.colour("paper") if each else ink for each in inside], "width": 1.2}},
         "text": [
-            f"{format_scale(scale.params, scale.tokens)} ({OPTIMUM_WORDS.get(scale.status, scale.status)})<br>own "
+            f"{format_scale(scale.params, scale.tokens)} ({optimum_words(scale.status, scale.near)})<br>own "
             f"{write(scale.own)}, law {write(scale.law)}: factor {scale.factor:.2f} ({scale.low:.2f} to "
             f"{scale.high:.2f})"
             for scale in scales
@@ -199,7 +201,7 @@ def residual_table(found: Residuals) -> Table:
             write(scale.law),
             f"{scale.factor:.2f}",
             f"{scale.low:.2f} to {scale.high:.2f}" if np.isfinite(scale.low) else "-",
-            OPTIMUM_WORDS.get(scale.status, scale.status),
+            optimum_words(scale.status, scale.near),
         )
         for scale in sorted(found.scales, key=lambda scale: -abs(np.log(scale.factor)))
     ]

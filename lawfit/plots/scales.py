@@ -16,7 +16,7 @@ from lawfit.plots import style
 from lawfit.plots.optima import ScaleOptimum, scale_optima
 from lawfit.plots.surface import COLOUR_FULL, CellSurface, run_words, surface_numbers
 from lawfit.units import format_lr, format_quantity, format_scale
-from lawfit.words.answers import OPTIMUM_WORDS
+from lawfit.words.answers import optimum_words
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -161,18 +161,18 @@ def _range(scales: Scales, quantity: str) -> tuple[float, float]:
 
 def _title(panel: Panel, x: list[float], y: list[float]) -> dict[str, Any]:
     name = f"{format_quantity(panel.surface.params)} · {format_quantity(panel.surface.tokens)}"
-    at_edge = panel.optimum.status != "inside"
+    at_edge = not panel.optimum.shown
     return {
         "text": f"<b>{name}</b>" + (" ⚠" if at_edge else ""),
-        "hovertext": f"{panel.surface.name}: {optimum_words(panel.optimum)}",
+        "hovertext": f"{panel.surface.name}: {shown_words(panel.optimum)}",
         "xref": "paper", "yref": "paper", "x": x[0], "y": y[1], "xanchor": "left", "yanchor": "bottom",
         "showarrow": False, "font": {"size": 11, "color": style.colour("target" if at_edge else "ink")},
     }  # fmt: skip
 
 
-def optimum_words(optimum: ScaleOptimum) -> str:
+def shown_words(optimum: ScaleOptimum) -> str:
     """Whether a scale shows its optimum, and what was not tried where it does not."""
-    words = OPTIMUM_WORDS.get(optimum.status, optimum.status)
+    words = optimum_words(optimum.status, optimum.near)
     edges = [EDGE_WORDS[edge] for edge in optimum.edges]
     if not optimum.batch_swept:
         edges.append("one batch alone")
@@ -183,7 +183,7 @@ def _axis_titles(height: int) -> list[dict[str, Any]]:
     common = {"xref": "paper", "yref": "paper", "showarrow": False, "font": {"size": 13, "color": style.colour("ink")}}
     return [
         {**common, "text": "Peak learning rate", "x": 0.5, "y": 6 / height, "yanchor": "top"},
-        {**common, "text": "Batch size (tokens per step)", "x": 0, "xshift": -50, "y": 0.5, "xanchor": "center",
+        {**common, "text": "Batch size (tokens per step)", "x": 0, "xshift": -42, "y": 0.5, "xanchor": "center",
          "textangle": -90},
     ]  # fmt: skip
 
@@ -254,6 +254,6 @@ def _optimum(surface: CellSurface, optimum: ScaleOptimum, *, first: bool) -> dic
         "error_y": bar(optimum.batch_tokens, optimum.batch_low, optimum.batch_high),
         "marker": {"symbol": "star" if optimum.status == "inside" else "star-open", "size": 10, "color": ink,
                    "line": {"color": style.colour("paper" if optimum.status == "inside" else "target"), "width": 1}},
-        "hovertemplate": f"{format_scale(surface.params, surface.tokens)}<br>fitted optimum: {optimum_words(optimum)}"
+        "hovertemplate": f"{format_scale(surface.params, surface.tokens)}<br>fitted optimum: {shown_words(optimum)}"
         f"<br>{where}<extra></extra>",
     }  # fmt: skip

@@ -171,8 +171,7 @@ def figure(traces: Sequence[Mapping[str, Any]], layout: Mapping[str, Any]) -> Fi
             "bgcolor": "rgba(0,0,0,0)",
             "itemsizing": "trace",
         },
-        "xaxis": axis,
-        "yaxis": axis,
+        **dict.fromkeys(("xaxis", "yaxis", *(name for name in layout if name[1:5] == "axis")), axis),
     }
     return go.Figure(data=[dict(trace) for trace in traces], layout=_merged(base, layout))
 

@@ -15,7 +15,7 @@ from lawfit.plots import style
 from lawfit.plots.optima import ScaleOptimum, scale_optimum
 from lawfit.plots.run_keys import Keys, RunKeys
 from lawfit.units import format_lr, format_percent, format_quantity, format_scale
-from lawfit.words.answers import OPTIMUM_WORDS
+from lawfit.words.answers import optimum_words
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -295,7 +295,7 @@ def _diverged(surface: CellSurface) -> dict[str, Any]:
 
 def _optimum(surface: CellSurface) -> dict[str, Any]:
     inside = surface.status == "inside"
-    words = OPTIMUM_WORDS.get(surface.status, surface.status)
+    words = optimum_words(surface.status, surface.interval.near)
     return {
         "type": "scatter",
         "mode": "markers",

@@ -13,12 +13,12 @@ from lawfit.units import counted, format_lr, format_percent, format_quantity, fo
 from lawfit.words import tell
 from lawfit.words.answers import (
     LAW_STATUS_WORDS,
-    OPTIMUM_WORDS,
     QUANTITY_WORDS,
     STATUS_WORDS,
     at_batch_words,
     batch_range,
     is_simulated,
+    optimum_words,
     other_law_rows,
     recipe_words,
 )
@@ -175,7 +175,7 @@ def _cells_table(cells: Sequence[Mapping[str, Any]]) -> Table:
             f"{cell['best']['loss']:.4f}",
             format_lr(cell["optimum"]["lr"]),
             format_quantity(cell["optimum"]["batch_tokens"]),
-            OPTIMUM_WORDS.get(cell["optimum"]["status"], cell["optimum"]["status"]),
+            optimum_words(cell["optimum"]["status"], cell["optimum"].get("near")),
         )
         for cell in cells
     )

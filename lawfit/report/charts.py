@@ -13,7 +13,7 @@ from lawfit.plots.scaling import Scaling, scaling_figure, scaling_numbers
 from lawfit.plots.shown import Chart, Choice, Table
 from lawfit.plots.surface import CellSurface, best_shown_cell, surface_figure, surface_numbers
 from lawfit.units import format_lr, format_percent, format_quantity
-from lawfit.words.answers import INPUT_WORDS, OPTIMUM_WORDS, QUANTITY_WORDS
+from lawfit.words.answers import INPUT_WORDS, QUANTITY_WORDS, optimum_words
 
 if TYPE_CHECKING:
     from lawfit.estimate.observe.observations import Observations
@@ -84,8 +84,8 @@ def surface_choice(fit: Fit, observed: Observations) -> Choice:
                 caption=f"Each dot is a setting that was run ({count} here), coloured by its loss above the best of "
                 f"them.{best} The lines bound what costs less than 0.1 % and 0.25 % in the fitted valley.{swept}",
                 figure=surface_figure(surface),
-                table=_surface_table(surface),
-                option=f"{surface.name} ({OPTIMUM_WORDS.get(surface.status, surface.status)})",
+                table=surface_table(surface),
+                option=f"{surface.name} ({optimum_words(surface.status, surface.interval.near)})",
             )
         )
     return Choice(id="cells", label="Scale", charts=tuple(charts))
@@ -149,7 +149,7 @@ def _scaling_table(scaling: Scaling) -> Table:
             format_quantity(cell.params),
             format_quantity(cell.tokens),
             write(cell.value),
-            OPTIMUM_WORDS.get(cell.status, cell.status),
+            optimum_words(cell.status, cell.near),
         )
         for cell in scaling.cells
     ]
@@ -180,7 +180,7 @@ def _cost_table(costs: Costs) -> Table:
     return Table(columns=columns, rows=tuple(rows), numbers=columns, strong=at)
 
 
-def _surface_table(surface: CellSurface) -> Table:
+def surface_table(surface: CellSurface) -> Table:
     """The fitted optimum, then every run, best first."""
     rows = [("fitted optimum", format_lr(surface.optimum_lr), format_quantity(surface.optimum_batch_tokens), "-", "-")]
     rows += [

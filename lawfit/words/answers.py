@@ -36,6 +36,20 @@ OPTIMUM_WORDS: Final[Mapping[str, str]] = MappingProxyType(
         "too_few": "too few runs to say",
     }
 )
+NONE_NEAR: Final = "between the settings tried, none of which lies near"
+
+
+def optimum_words(status: str, near: int | None = None) -> str:
+    """Whether the runs of a scale show its optimum.
+
+    Parameters
+    ----------
+    status : records.OptimumStatus
+    near : settings that were tried near it; None in fits of before they were counted
+    """
+    return NONE_NEAR if status == "inside" and near == 0 else OPTIMUM_WORDS.get(status, status)
+
+
 QUANTITY_WORDS: Final[Mapping[str, str]] = MappingProxyType({"lr": "Peak learning rate", "batch_tokens": "Batch size"})
 INPUT_WORDS: Final[Mapping[str, str]] = MappingProxyType(
     {"params": "parameters", "tokens": "tokens", "batch_tokens": "batch"}
