@@ -72,12 +72,12 @@ def page(
     content = templates.get_template(template).render(
         title=f"{title} · lawfit",
         heading=heading or title,
-        root=_root(request),
+        root=root_of(request),
         menu=MENU,
         current=current,
         recipe=recipe,
         dark=dark_block(),
-        css=[address_of("lawfit.css"), address_of("page.css")],
+        css=[address_of(name) for name in ("lawfit.css", "page.css", "tables.css")],
         scripts=[address_of("page.js"), *map(address_of, scripts)],
         plotly=address_of("plotly.js"),
         version=__version__,
@@ -88,7 +88,7 @@ def page(
 
 def fragment(request: Request, template: str, *, status: int = 200, **more: Any) -> HTMLResponse:
     """A part of a page, which `swap` of `page.js` puts into its place."""
-    content = templates.get_template(template).render(root=_root(request), **more)
+    content = templates.get_template(template).render(root=root_of(request), **more)
     return HTMLResponse(content, status_code=status, headers={"Cache-Control": "no-store"})
 
 
@@ -111,13 +111,13 @@ def only_recipe(recipes: list[RecipeSummary]) -> str:
     return recipes[0].recipe.name if len(recipes) == 1 else ""
 
 
-def _root(request: Request) -> str:
+def root_of(request: Request) -> str:
     """Path below which a proxy shows the service."""
     return str(request.scope.get("root_path", "")).rstrip("/")
 
 
 def _path(request: Request) -> str:
-    return request.url.path.removeprefix(_root(request)) or "/"
+    return request.url.path.removeprefix(root_of(request)) or "/"
 
 
 def _below(request: Request, path: str) -> bool:

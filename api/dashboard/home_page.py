@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+
+from lawfit.report.html import json_block
+from lawfit.words.choices import FIELD_WORDS, FILL_IN
 
 from ..deps import StoreDep
-from .common import page
+from .cards import cards, kept_answers
+from .common import fragment, page, root_of
 
 router = APIRouter(include_in_schema=False)
 
@@ -17,6 +22,21 @@ router = APIRouter(include_in_schema=False)
 def home(store: StoreDep, request: Request) -> Response:
     """Recipes, answers, a place to drop a sweep. Targets were asked for here once: such links go to the advisor."""
     if request.query_params:
-        root = request.scope.get("root_path", "")
-        return RedirectResponse(f"{root}/advisor?{urlencode(request.query_params.multi_items())}", status_code=307)
-    return page(request, "home.html", title="Home", heading="Your sweeps", recipes=store.recipes())
+        query = urlencode(request.query_params.multi_items())
+        return RedirectResponse(f"{root_of(request)}/advisor?{query}", status_code=307)
+    return page(
+        request,
+        "home.html",
+        title="Home",
+        heading="Your sweeps",
+        scripts=("home.js",),
+        cards=cards(store),
+        answers=kept_answers(store),
+        words=json_block(json.dumps({"fields": dict(FIELD_WORDS), "fill_in": dict(FILL_IN)})),
+    )
+
+
+@router.get("/home/cards", response_class=HTMLResponse)
+def home_cards(store: StoreDep, request: Request) -> HTMLResponse:
+    """The recipes alone, as they are now."""
+    return fragment(request, "cards.html", cards=cards(store))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from lawfit.documents import Answer
 from lawfit.plots.backtest import Backtest, backtest_figure, backtest_numbers
@@ -12,12 +12,20 @@ from lawfit.plots.law import law_figure, law_numbers, law_rows
 from lawfit.plots.scaling import Scaling, scaling_figure, scaling_numbers
 from lawfit.plots.shown import Chart, Choice, Table
 from lawfit.plots.surface import CellSurface, best_shown_cell, surface_figure, surface_numbers
+from lawfit.plots.valley import Valley, valley_figure, valley_numbers
 from lawfit.units import format_lr, format_percent, format_quantity
 from lawfit.words.answers import INPUT_WORDS, QUANTITY_WORDS, optimum_words
 
 if TYPE_CHECKING:
     from lawfit.estimate.observe.observations import Observations
     from lawfit.records import Fit
+
+
+VALLEY_TITLE: Final = "What any other setting would cost"
+VALLEY_CAPTION: Final = (
+    "Expected share of the loss given up at the target, over all that is not known; it doubles from band to band. "
+    "Diamond: recommended, with its intervals. Grey: what published laws would use."
+)
 
 
 def scaling_choice(fit: Fit, document: Answer, quantity: str) -> Choice:
@@ -65,6 +73,38 @@ def cost_charts(fit: Fit, document: Answer) -> tuple[Chart, ...]:
             )
         )
     return tuple(charts)
+
+
+def valley_chart(fit: Fit, document: Answer) -> Chart:
+    """What any learning rate and batch is expected to cost at the target."""
+    valley = valley_numbers(fit, document)
+    rows = [("recommended", format_lr(valley.recommended[0]), format_quantity(valley.recommended[1]), _cost_at(valley))]
+    rows += [
+        (law.label, format_lr(law.lr), format_quantity(law.batch_tokens), _cost_at(valley, law.lr, law.batch_tokens))
+        for law in valley.laws
+    ]
+    rows += [
+        ("", format_lr(valley.lr[i]), format_quantity(valley.batch_tokens[j]), format_percent(valley.cost[j, i]))
+        for j in range(0, len(valley.batch_tokens), 5)
+        for i in range(0, len(valley.lr), 4)
+    ]
+    columns = ("from", "learning rate", "batch", "expected cost")
+    return Chart(
+        id="valley",
+        title=VALLEY_TITLE,
+        caption=VALLEY_CAPTION,
+        figure=valley_figure(valley),
+        table=Table(columns=columns, rows=tuple(rows), numbers=columns[1:], strong=0),
+    )
+
+
+def _cost_at(valley: Valley, lr: float | None = None, batch_tokens: float | None = None) -> str:
+    """Expected cost at the place of the grid that is nearest; of the recommendation without a place."""
+    lr, batch_tokens = lr or valley.recommended[0], batch_tokens or valley.recommended[1]
+    if not (valley.lr[0] <= lr <= valley.lr[-1] and valley.batch_tokens[0] <= batch_tokens <= valley.batch_tokens[-1]):
+        return "beyond this figure"
+    j, i = int(abs(valley.batch_tokens - batch_tokens).argmin()), int(abs(valley.lr - lr).argmin())
+    return format_percent(valley.cost[j, i])
 
 
 def surface_choice(fit: Fit, observed: Observations) -> Choice:

@@ -32,8 +32,8 @@ def text(words: object) -> str:
     return escape(str(words), quote=True)
 
 
-def table_html(table: Table, caption: str) -> str:
-    """A table that scrolls inside its own box on a narrow screen."""
+def table_html(table: Table, caption: str, *, folds: bool = False) -> str:
+    """A table that scrolls inside its own box on a narrow screen, or (`folds`) shows a row below the other there."""
     right = [column in table.numbers for column in table.columns]
     head = "".join(
         tag("th", text(column), scope="col", class_="number" if number else None)
@@ -42,13 +42,13 @@ def table_html(table: Table, caption: str) -> str:
     rows = []
     for index, row in enumerate(table.rows):
         cells = "".join(
-            tag("td", text(cell), class_="number" if number else None) for cell, number in zip(row, right, strict=True)
+            tag("td", text(cell), class_="number" if number else None, data_label=column if folds else None)
+            for column, cell, number in zip(table.columns, row, right, strict=True)
         )
         rows.append(tag("tr", cells, class_="strong" if index == table.strong else None))
     body = tag("caption", text(caption)) + tag("thead", tag("tr", head)) + tag("tbody", "".join(rows))
-    return tag(
-        "div", tag("table", body), class_="scroll", tabindex="0", role="region", aria_label=f"{caption}, as a table"
-    )
+    inside = tag("table", body, class_="folds" if folds else None)
+    return tag("div", inside, class_="scroll", tabindex="0", role="region", aria_label=f"{caption}, as a table")
 
 
 def chart_html(chart: Chart) -> str:

@@ -28,6 +28,13 @@ LAW_STATUS_WORDS: Final[Mapping[str, str]] = MappingProxyType(
         "borrowed": "in part from published laws, or a vague prior where none lends; your runs set the level",
     }
 )
+FIT_STATUS_WORDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "ok": "rests on these runs",
+        "sparse": "exponents come (in part) from published laws or a vague prior; these runs set the level",
+        "uncertified": "kept for inspection, not used for predictions",
+    }
+)
 OPTIMUM_WORDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "inside": "inside the sweep",
@@ -51,6 +58,7 @@ def optimum_words(status: str, near: int | None = None) -> str:
 
 
 QUANTITY_WORDS: Final[Mapping[str, str]] = MappingProxyType({"lr": "Peak learning rate", "batch_tokens": "Batch size"})
+BACKTEST_METHODS: Final = ("lawfit", "argmin + OLS")  # ours, and the usual way beside it
 INPUT_WORDS: Final[Mapping[str, str]] = MappingProxyType(
     {"params": "parameters", "tokens": "tokens", "batch_tokens": "batch"}
 )
