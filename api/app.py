@@ -39,7 +39,17 @@ from lawfit.errors import (
 from lawfit.jobs import Runner
 from lawfit.settings import Settings
 
-from .dashboard import advisor_page, assets, home_page, plan_page, run_page, runs_page, scale_page, scales_page
+from .dashboard import (
+    advisor_page,
+    assets,
+    home_page,
+    laws_page,
+    plan_page,
+    run_page,
+    runs_page,
+    scale_page,
+    scales_page,
+)
 from .dashboard.common import failure, is_page
 from .deps import StoreHolder, known_query
 from .edge.access import Access
@@ -157,6 +167,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(runs_page.router)
     app.include_router(run_page.router)
     app.include_router(scales_page.router)
+    app.include_router(laws_page.router)
     app.include_router(scale_page.router)
     app.include_router(assets.router)
     return app

@@ -13,7 +13,7 @@ from lawfit.units import format_percent, format_quantity, format_scale
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-_LEAST: Final = 1e-5  # share of the loss: below it, runs do not tell costs apart
+_LEAST: Final = 1e-4  # share of the loss: below it, runs do not tell costs apart
 _SIZES_NAMED: Final = 8  # in a legend
 
 
@@ -95,7 +95,7 @@ def promise_figure(found: Promises) -> Figure:
     mean = f"mean: stated {format_percent(found.stated)}, realised {format_percent(found.realised)}"
     traces.append(
         {
-            "type": "scatter", "mode": "markers", "name": mean,
+            "type": "scatter", "mode": "markers", "name": "mean of all scales",
             "x": [100 * max(found.stated, _LEAST)], "y": [100 * max(found.realised, _LEAST)],
             "marker": {"symbol": "cross", "size": 13, "color": style.colour("target"),
                        "line": {"color": style.colour("paper"), "width": 1.2}},

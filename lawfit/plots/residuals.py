@@ -25,6 +25,7 @@ LEVEL: Final = 0.9
 _AXIS: Final[Mapping[str, int]] = {"lr": 0, "batch_tokens": 1}
 _LEAST_ROOM: Final = 1.15  # factor that the axis goes up and down at least
 _SIZES_NAMED: Final = 8  # in a legend
+_APART: Final = 0.045  # share of the axis over which dots of one place are set side by side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,17 +129,19 @@ def residual_figure(found: Residuals, along: str = "params") -> Figure:
     values = sorted({float(f"{getattr(scale, other):.3g}") for scale in found.scales})
     colours = dict(zip(values, style.scale_colours(len(values)), strict=True))
     named = {round(i * (len(values) - 1) / (min(_SIZES_NAMED, len(values)) - 1 or 1)) for i in range(_SIZES_NAMED)}
+    x = [getattr(scale, along) for scale in found.scales]
     traces: list[dict[str, Any]] = [_size_bars(found)] if along == "params" else []
     for index, value in enumerate(values):
         mine = [scale for scale in found.scales if float(f"{getattr(scale, other):.3g}") == value]
-        traces.append(_dots(found, mine, along, colours[value], f"{format_quantity(value)} {INPUT_WORDS[other]}"))
+        aside = (max(x) / min(x)) ** (_APART * (index - (len(values) - 1) / 2) / max(len(values), 1))
+        name = f"{format_quantity(value)} {INPUT_WORDS[other]}"
+        traces.append(_dots(found, mine, along, colours[value], name, aside))
         traces[-1]["showlegend"] = index in named
     ends = [end for scale in found.scales for end in (scale.factor, scale.low, scale.high) if np.isfinite(end)]
     room = max(_LEAST_ROOM, *(max(end, 1 / end) for end in ends))
-    x = [getattr(scale, along) for scale in found.scales]
-    title = f"Own best {QUANTITY_WORDS[found.quantity].lower()} over the law's (factor)"
+    title = "Own best over the law's (factor)"
     line = {"type": "line", "xref": "paper", "yref": "y", "x0": 0, "x1": 1, "y0": 1, "y1": 1, "layer": "below"}
-    line |= {"line": {"color": style.colour("ours"), "width": 1.6}}
+    line |= {"line": {"color": style.quantity_colours(found.quantity)[0], "width": 1.6}}
     layout = {
         "xaxis": style.log_axis("Parameters" if along == "params" else "Training tokens", min(x), max(x)),
         "yaxis": style.log_axis(title, 1 / room, room, write=lambda tick: f"{tick:g}"),
@@ -148,12 +151,14 @@ def residual_figure(found: Residuals, along: str = "params") -> Figure:
     return style.figure(traces, layout)
 
 
-def _dots(found: Residuals, scales: list[ScaleResidual], along: str, ink: str, name: str) -> dict[str, Any]:
+def _dots(
+    found: Residuals, scales: list[ScaleResidual], along: str, ink: str, name: str, aside: float
+) -> dict[str, Any]:
     write = format_lr if found.quantity == "lr" else format_quantity
     inside = [scale.status == "inside" for scale in scales]
     return {
         "type": "scatter", "mode": "markers", "name": name,
-        "x": [getattr(scale, along) for scale in scales], "y": [scale.factor for scale in scales],
+        "x": [getattr(scale, along) * aside for scale in scales], "y": [scale.factor for scale in scales],
         "error_y": {
             "type": "data", "symmetric": False, "color": ink, "thickness": 1.2, "width": 0,
             "array": [scale.high - scale.factor if np.isfinite(scale.high) else 0.0 for scale in scales],
@@ -173,10 +178,11 @@ def _dots(found: Residuals, scales: list[ScaleResidual], along: str, ink: str, n
 
 def _size_bars(found: Residuals) -> dict[str, Any]:
     return {
-        "type": "scatter", "mode": "markers", "name": "deviation of the size, 90 % interval",
+        "type": "scatter", "mode": "markers", "name": "all of a size",
         "x": [size.params for size in found.sizes], "y": [size.factor for size in found.sizes],
         "error_y": {
-            "type": "data", "symmetric": False, "color": style.colour("band"), "thickness": 16, "width": 0,
+            "type": "data", "symmetric": False, "thickness": 16, "width": 0,
+            "color": style.quantity_colours(found.quantity)[1],
             "array": [size.high - size.factor for size in found.sizes],
             "arrayminus": [size.factor - size.low for size in found.sizes],
         },

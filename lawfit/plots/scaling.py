@@ -279,12 +279,13 @@ def _law_traces(scaling: Scaling) -> list[dict[str, Any]]:
     x, name = scaling.x.tolist(), f"{INPUT_WORDS[scaling.other]}"
     other = format_quantity(scaling.target[scaling.other])
     line = {"type": "scatter", "mode": "lines", "hoverinfo": "skip", "x": x}
+    ink, shade = style.quantity_colours(scaling.quantity)
     level = f"{100 * scaling.level:g} %"
     main = {
         **line,
         "y": scaling.value.tolist(),
         "name": f"your law at {other}, {level}",
-        "line": {"color": style.colour("ours"), "width": 2.4},
+        "line": {"color": ink, "width": 2.4},
         "hoverinfo": "text",
         "text": [
             f"your law at {other} {name}, {format_quantity(at)} {INPUT_WORDS[scaling.along]}<br>"
@@ -293,7 +294,7 @@ def _law_traces(scaling: Scaling) -> list[dict[str, Any]]:
         ],
     }
     low = {**line, "y": scaling.low.tolist(), "line": {"width": 0}, "showlegend": False}
-    band = {**low, "y": scaling.high.tolist(), "fill": "tonexty", "fillcolor": style.colour("band")}
+    band = {**low, "y": scaling.high.tolist(), "fill": "tonexty", "fillcolor": shade}
     value, bounds = scaling.recommended, (scaling.recommended_low, scaling.recommended_high)
     what = "given batch" if scaling.given else "recommended"
     target = {

@@ -36,6 +36,23 @@ COLOURS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "others": ("#7f8a97", "#8793a1"),
         "lost": ("#8c2f5c", "#e58bb6"),
         "beyond": ("rgba(91,104,118,0.07)", "rgba(154,167,181,0.08)"),
+        "batch": ("#6b3fa0", "#b79ae8"),
+        "batch_band": ("rgba(107,63,160,0.13)", "rgba(183,154,232,0.17)"),
+        "decay": ("#1d7a5a", "#6fcfa3"),
+        "decay_band": ("rgba(29,122,90,0.13)", "rgba(111,207,163,0.17)"),
+        "critical": ("#8a5a00", "#e0b060"),
+        "critical_band": ("rgba(138,90,0,0.13)", "rgba(224,176,96,0.17)"),
+        "loss": ("#00717d", "#5cc9d4"),
+        "loss_band": ("rgba(0,113,125,0.13)", "rgba(92,201,212,0.17)"),
+    }
+)
+# What is asked for -> its one colour on every figure, of its line and of its band; anything else has that of "ours".
+_OF_QUANTITY: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        "batch_tokens": ("batch", "batch_band"),
+        "weight_decay": ("decay", "decay_band"),
+        "critical_batch": ("critical", "critical_band"),
+        "expected_loss": ("loss", "loss_band"),
     }
 )
 # Best runs stand out most, on either paper; monotone in lightness.
@@ -78,6 +95,12 @@ DASHES: Final = ("dash", "dot", "dashdot", "longdash", "longdashdot")
 def colour(name: str) -> str:
     """A colour by what it stands for."""
     return COLOURS[name][0]
+
+
+def quantity_colours(quantity: str) -> tuple[str, str]:
+    """Colour of the line and of the band of "lr", "batch_tokens", or a part of an answer ("weight_decay", ...)."""
+    line, band = _OF_QUANTITY.get(quantity, ("ours", "band"))
+    return colour(line), colour(band)
 
 
 def dark_partners() -> dict[str, str]:

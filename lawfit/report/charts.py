@@ -30,28 +30,29 @@ VALLEY_CAPTION: Final = (
 
 def scaling_choice(fit: Fit, document: Answer, quantity: str) -> Choice:
     """Best learning rate, or batch, against tokens and against parameters."""
-    charts = []
-    for along in ("tokens", "params"):
-        scaling = scaling_numbers(fit, document, quantity, along)
-        other = format_quantity(scaling.target[scaling.other])
-        caption = (
-            "Dots: the fitted optimum of each of your scales (open where it lies at the edge of the sweep). Thick line "
-            f"and band: your law at the target's {other} {INPUT_WORDS[scaling.other]}. Diamond: what costs least on "
-            "average, which may lie off the line. Thin grey: published laws."
-        )
-        if document["target"].get("batch_tokens") and quantity == "lr":
-            caption += " The line holds at the batch you gave; the dots at each scale's own best batch."
-        charts.append(
-            Chart(
-                id=f"scaling-{quantity.replace('_', '-')}-{along}",
-                title=f"Best {_lower(quantity)} against {INPUT_WORDS[along]}",
-                caption=caption,
-                figure=scaling_figure(scaling),
-                table=_scaling_table(scaling),
-                option=f"{INPUT_WORDS[along]} ({other} {INPUT_WORDS[scaling.other]})",
-            )
-        )
-    return Choice(id=f"along-{quantity.replace('_', '-')}", label="Against", charts=tuple(charts))
+    charts = tuple(scaling_chart(fit, document, quantity, along) for along in ("tokens", "params"))
+    return Choice(id=f"along-{quantity.replace('_', '-')}", label="Against", charts=charts)
+
+
+def scaling_chart(fit: Fit, document: Answer, quantity: str, along: str) -> Chart:
+    """Best learning rate, or batch, along "tokens" or "params"."""
+    scaling = scaling_numbers(fit, document, quantity, along)
+    other = format_quantity(scaling.target[scaling.other])
+    caption = (
+        "Dots: the fitted optimum of each of your scales with its 90 % interval (open where it lies at the edge of the "
+        f"sweep). Thick line and band: your law at the target's {other} {INPUT_WORDS[scaling.other]}. Diamond: what "
+        "costs least on average, which may lie off the line. Thin grey: published laws."
+    )
+    if document["target"].get("batch_tokens") and quantity == "lr":
+        caption += " The line holds at the batch you gave; the dots at each scale's own best batch."
+    return Chart(
+        id=f"scaling-{quantity.replace('_', '-')}-{along}",
+        title=f"Best {_lower(quantity)} against {INPUT_WORDS[along]}",
+        caption=caption,
+        figure=scaling_figure(scaling),
+        table=_scaling_table(scaling),
+        option=f"{INPUT_WORDS[along]} ({other} {INPUT_WORDS[scaling.other]})",
+    )
 
 
 def cost_charts(fit: Fit, document: Answer) -> tuple[Chart, ...]:
