@@ -77,7 +77,7 @@ def lr_curves_numbers(payload: Mapping[str, Any], surface: CellSurface) -> LrCur
 
 
 def lr_curves_figure(found: LrCurves) -> Figure:
-    """Loss against learning rate; small batches light, large ones dark, dotted lines the fitted surface."""
+    """Loss against learning rate, a colour for each batch, dotted lines the fitted surface."""
     colours = style.scale_colours(len(found.curves)) if found.curves else []
     traces: list[dict[str, Any]] = []
     for curve, ink in zip(found.curves, colours, strict=True):

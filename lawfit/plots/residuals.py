@@ -14,7 +14,7 @@ from lawfit.estimate.numerics.quantiles import normal_quantile
 from lawfit.plots import style
 from lawfit.plots.shown import Table
 from lawfit.units import format_lr, format_quantity, format_scale
-from lawfit.words.answers import INPUT_WORDS, QUANTITY_WORDS, optimum_words
+from lawfit.words.answers import INPUT_WORDS, optimum_words
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

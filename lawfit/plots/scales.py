@@ -221,7 +221,7 @@ def _runs(surface: CellSurface, *, first: bool) -> dict[str, Any]:
     order = np.argsort(-surface.excess)  # the good ones on top
     stops = style.GOOD_TO_BAD
     return {
-        "type": "scatter", "mode": "markers", "name": "run (dark: lowest loss of its scale)", "showlegend": first,
+        "type": "scatter", "mode": "markers", "name": "run (the stronger, the lower its loss)", "showlegend": first,
         "legendgroup": "runs",
         "x": surface.lr[order].tolist(), "y": surface.batch_tokens[order].tolist(),
         "marker": {

@@ -23,7 +23,7 @@ def curves_chart(logged: Sequence[tuple[Run, Ints, Floats]], metric: str, along:
     """One metric along some runs, as `plots.curves.curve_numbers` takes them."""
     found = curve_numbers(logged, metric, along)
     sizes = len({curve.run.params for curve in found.curves})
-    colours = " Light: small models, dark: large ones." if sizes > 1 else ""
+    colours = " From blue, small models, to brown, large ones." if sizes > 1 else ""
     several = "" if len(found.curves) == 1 else f"{len(found.curves)} runs; a click on a line opens its run. "
     return Chart(
         id="curves",

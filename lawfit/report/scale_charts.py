@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from lawfit.records import Run
 
 CAPTION = (
-    "Every panel is a scale, a row for each size where horizons repeat: its runs (dark: lowest loss), the zone that "
+    "Every panel is a scale, a row for each size where horizons repeat: its runs (the stronger the colour, the lower the "
+    "loss), the zone that "
     "costs less than 0.25 %, the fitted optimum with its interval. A title in orange marks an optimum that the runs "
     "do not bracket. A click on a dot opens its run."
 )
@@ -103,8 +104,8 @@ def scale_charts(
             Chart(
                 id="lr-curves",
                 title="Loss along the learning rate",
-                caption="A line for each batch size, light small, dark large; dotted: the joint surface. Shaded: the "
-                "interval of the best learning rate. The axis ends at 6 % above the best run.",
+                caption="A line for each batch size, from blue, small, to brown, large; dotted: the joint surface. "
+                "Shaded: the interval of the best learning rate. The axis ends at 6 % above the best run.",
                 figure=lr_curves_figure(curves),
                 table=lr_curves_table(curves),
             )
