@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from lawfit.records import Run
 
 CAPTION = (
-    "Every panel is a scale, a row for each size where horizons repeat: its runs (the stronger the colour, the lower the "
-    "loss), the zone that "
+    "Every panel is a scale, a row for each size where horizons repeat: its runs (the stronger the colour, the lower "
+    "the loss), the zone that "
     "costs less than 0.25 %, the fitted optimum with its interval. A title in orange marks an optimum that the runs "
     "do not bracket. A click on a dot opens its run."
 )
