@@ -105,7 +105,10 @@ def _asked(typed: Mapping[str, str]) -> Asked:
     try:
         query = RunsQuery.model_validate({**fields, "cursor": typed.get("cursor") or None})
     except ValidationError as error:
-        problems = {str(item["loc"][-1]): item["msg"].removeprefix("Value error, ") for item in error.errors()}
+        problems = {
+            str(item["loc"][-1]): item["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+            for item in error.errors()
+        }
         if "status" in problems:
             problems["state"] = problems.pop("status")
         return Asked(said=said, query=RunsQuery(), problems=problems)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +12,13 @@ import pytest
 
 from lawfit import pipeline
 from lawfit.records import Sweep
-from lawfit.settings import Settings
+from lawfit.settings import Settings, data_folder
 from lawfit.storage import Store
 from lawfit_api.app import create_app
 from tests.browser import chromium
 from tests.cli.serving import served
 from tests.client import TestClient
+from tests.dashboard.views import fill
 from tests.plots.samples import sample, sweep
 
 if TYPE_CHECKING:
@@ -56,4 +58,43 @@ def browser() -> Iterator[Browser]:
 def site(folder: Path) -> Iterator[str]:
     """Address of a server over `folder`."""
     with served([sys.executable, "-m", "lawfit"], folder) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def shipped_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Holds lawfit.db: the shipped sweep with its curves, fitted."""
+    path = tmp_path_factory.mktemp("shipped")
+    fill(path, data_folder() / "proxy_sweep.csv", data_folder() / "proxy_curves.csv")
+    return path
+
+
+@pytest.fixture
+def shipped(shipped_folder: Path) -> Iterator[TestClient]:
+    with TestClient(create_app(Settings(database_url=str(shipped_folder / "lawfit.db")))) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def shipped_site(shipped_folder: Path) -> Iterator[str]:
+    """Address of a server over `shipped_folder`."""
+    with served([sys.executable, "-m", "lawfit"], shipped_folder) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def step_law_site(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Iterator[str]:
+    """Address of a server over the Step Law grid, fitted."""
+    path = tmp_path_factory.mktemp("step_law")
+    fill(path, next(shared_data.rglob("step_law_dense.csv")))
+    with served([sys.executable, "-m", "lawfit"], path) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def own_site(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[str]:
+    """Address of a server over a copy of `folder`, for tests that change what is stored."""
+    path = tmp_path_factory.mktemp("own")
+    shutil.copy(folder / "lawfit.db", path / "lawfit.db")
+    with served([sys.executable, "-m", "lawfit"], path) as url:
         yield url
