@@ -57,7 +57,7 @@ class Row:
 class Advice:
     """All that is shown of an answer."""
 
-    document: Answer
+    document: Answer  # its findings told
     trust: str
     beyond: bool
     rows: tuple[Row, ...]
