@@ -118,6 +118,11 @@ class Side:
         return self.document["recommendation"]["lr"] is not None
 
     @property
+    def counts_sequences(self) -> bool:
+        """Whether a training program, which counts batches in sequences, can be told the batch."""
+        return self.has_setting and self.document["target"].get("seq_len") is not None
+
+    @property
     def valley_id(self) -> str:
         return f"valley{self.suffix}"
 
