@@ -25,7 +25,7 @@ QUERY = "params=1B&tokens=20B"
 
 
 def rest(site: str, path: str, **query: str) -> Any:
-    answer = httpx.get(f"{site}/v1/{path}", params=query)
+    answer = httpx.get(f"{site}/v1/{path}", params=query, timeout=60)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -163,8 +163,7 @@ class TestInChromium:
             assert page.locator(".valley svg.main-svg").count() >= 2
             looks_right(seen)
 
-    @pytest.mark.parametrize("width", [1280, 390])
-    @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+    @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)], ids=["wide and light", "narrow and dark"])
     @pytest.mark.parametrize(
         "path", ["", f"advisor?{QUERY}&seq_len=1000", "advisor?params=x&tokens=20B", "plan?flops=1e20"]
     )
