@@ -57,7 +57,7 @@ class Row:
 class Advice:
     """All that is shown of an answer."""
 
-    document: Answer
+    document: Answer  # its findings told
     trust: str
     beyond: bool
     rows: tuple[Row, ...]
@@ -91,7 +91,7 @@ def advice_of(document: Answer, cells: Sequence[Mapping[str, Any]]) -> Advice:
         trust=trust_words(document, cells) if known else f"No learning rate: {document['missing'].get('lr', '')}",
         beyond=any(part is not None and part["status"] == BEYOND for part in parts.values()),
         rows=rows,
-        span=f"{math.exp(2 * span):.2g}",
+        span=f"{math.exp(2 * span):,.0f}",
         warnings=warnings,
         simulated=is_simulated(document["recipe"]),
         held=tuple(settings_words(document)),

@@ -20,7 +20,6 @@ from lawfit.report.charts import VALLEY_CAPTION, VALLEY_TITLE
 from lawfit.report.html import chart_place, table_html
 from lawfit.storage.store import Store
 from lawfit.units import counted, format_lr, format_percent, format_quantity, format_scale
-from lawfit.words import told
 from lawfit.words.answers import BACKTEST_METHODS, QUANTITY_WORDS
 
 from .advice import Advice, advice_of
@@ -64,7 +63,6 @@ class Side:
     asked: Asked
     target: Target
     fit: Fit
-    document: Answer  # told
     advice: Advice
     root: str  # below which the service is shown
 
@@ -87,10 +85,13 @@ class Side:
             asked=question,
             target=target,
             fit=fit,
-            document=told(document),
             advice=advice_of(document, fit.payload.get("cells") or []),
             root=root,
         )
+
+    @property
+    def document(self) -> Answer:
+        return self.advice.document
 
     @property
     def suffix(self) -> str:
@@ -115,6 +116,11 @@ class Side:
     def has_setting(self) -> bool:
         """Whether a learning rate and batch are recommended."""
         return self.document["recommendation"]["lr"] is not None
+
+    @property
+    def counts_sequences(self) -> bool:
+        """Whether a training program, which counts batches in sequences, can be told the batch."""
+        return self.has_setting and self.document["target"].get("seq_len") is not None
 
     @property
     def valley_id(self) -> str:

@@ -147,13 +147,12 @@ def parallel_figure(found: Parallel) -> Figure:
         ink = style.colour("lost") if band is None else style.GOOD_TO_BAD[band][0]
         traces.append(
             {
-                "type": "scatter", "mode": "lines+markers", "name": _band_name(band),
+                "type": "scatter", "mode": "lines", "name": _band_name(band),
                 "x": [at for _ in mine for at in (*x, None)],
                 "y": [height for line in mine for height in (*line.heights, None)],
                 "text": [text for line in mine for text in (*line.words, "")],
                 "customdata": [key for line in mine for key in (*[line.key] * len(x), None)],
                 "line": {"color": ink, "width": 1.1 if band else 1.5},
-                "marker": {"color": ink, "size": 4},
                 "opacity": 0.6 if band == 0 else 0.4,
                 "hovertemplate": "run %{customdata}<br>%{x} %{text}<extra></extra>",
             }

@@ -27,7 +27,8 @@ _RATES: Final = 33
 _BATCHES: Final = 21
 _ROOM: Final = 1.6  # the axes go this factor beyond the intervals
 _LEAST_ROOM: Final = 3.0  # and at least this factor away from the recommendation
-_COSTS: Final = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032)  # shares of the loss at which a band begins
+_COSTS: Final = (0.001, 0.0015, 0.002, 0.003, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.045)  # shares of the loss
+_MOST_BANDS: Final = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +91,7 @@ def _span(part: Any, count: int) -> Floats:
 
 
 def valley_figure(valley: Valley) -> Figure:
-    """Bands of cost that double from line to line, the recommendation with its intervals, and published laws."""
+    """Bands of cost, the recommendation with its intervals, and published laws."""
     rates, batches = ((float(axis[0]), float(axis[-1])) for axis in (valley.lr, valley.batch_tokens))
     layout = {
         # to the very ends of what was worked out
@@ -103,9 +104,19 @@ def valley_figure(valley: Valley) -> Figure:
     return style.figure([_bands(valley), *_laws(valley), _recommended(valley)], layout)
 
 
+def _levels(cost: Floats) -> Floats:
+    """Round costs at which bands begin: few, and the first of them above the cheapest setting."""
+    inside = [share for share in _COSTS if cost.min() < share < cost.max()] or [float(cost.max())]
+    return np.array(inside[:: math.ceil(len(inside) / _MOST_BANDS)])
+
+
 def _bands(valley: Valley) -> dict[str, Any]:
-    stops, first, last = style.GOOD_TO_BAD, math.log2(_COSTS[0]), math.log2(_COSTS[-1])
-    cost = np.maximum(valley.cost, _COSTS[0] / 2)
+    levels, stops = _levels(valley.cost), style.GOOD_TO_BAD
+    # bands of one width, whatever the costs at their edges
+    edges = np.concatenate(
+        [[min(valley.cost.min(), levels[0] / 2)], levels, [max(valley.cost.max(), levels[-1] * 1.01)]]
+    )
+    band = np.interp(np.log(valley.cost), np.log(edges), np.arange(len(edges)))
     hover = [
         [
             f"{format_percent(share)} of the loss expected to be lost<br>learning rate {format_lr(lr)}, "
@@ -119,18 +130,18 @@ def _bands(valley: Valley) -> dict[str, Any]:
         "name": "expected cost",
         "x": [float(f"{lr:.4g}") for lr in valley.lr],
         "y": [float(f"{batch:.5g}") for batch in valley.batch_tokens],
-        "z": np.log2(cost).round(3).tolist(),
-        "contours": {"start": first, "end": last, "size": 1, "coloring": "fill"},
+        "z": band.round(3).tolist(),
+        "contours": {"start": 1, "end": len(levels), "size": 1, "coloring": "fill"},
         "colorscale": [[i / (len(stops) - 1), pair[0]] for i, pair in enumerate(stops)],
-        "zmin": first - 1,
-        "zmax": last + 1,
+        "zmin": 0,
+        "zmax": len(levels) + 1,
         "line": {"width": 0.7, "color": style.colour("paper"), "smoothing": 0.9},
         "text": hover,
         "hoverinfo": "text",
         "colorbar": {
             "title": {"text": "share of<br>the loss<br> ", "font": {"size": 12, "color": style.colour("muted")}},
-            "tickvals": [math.log2(share) for share in _COSTS],
-            "ticktext": [f"{100 * share:g} %" for share in _COSTS],
+            "tickvals": list(range(1, len(levels) + 1)),
+            "ticktext": [f"{100 * share:g} %" for share in levels],
             "tickfont": {"size": 11, "color": style.colour("muted")},
             "thickness": 10,
             "outlinewidth": 0,

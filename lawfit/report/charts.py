@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 VALLEY_TITLE: Final = "What any other setting would cost"
 VALLEY_CAPTION: Final = (
-    "Expected share of the loss given up at the target, over all that is not known; it doubles from band to band. "
+    "Expected share of the loss given up at the target, over all that is not known. "
     "Diamond: recommended, with its intervals. Grey: what published laws would use."
 )
 

@@ -35,7 +35,7 @@ def trust_words(document: Answer, cells: Sequence[Mapping[str, Any]]) -> str:
     status = {name: part["status"] for name, part in parts.items() if part["status"] != "given"}
     if BEYOND in status.values():
         far = {k: v for part in parts.values() for k, v in part["extrapolation_decades"].items() if v >= 0.005}
-        away = listed([f"{10**decades:.2g}x in {INPUT_WORDS.get(name, name)}" for name, decades in far.items()])
+        away = listed([f"{_times(10**decades)} in {INPUT_WORDS.get(name, name)}" for name, decades in far.items()])
         return f"Beyond your runs, {away}: read the intervals, not the digits"
     if set(status.values()) <= {"ok"}:
         return _nearest(document["target"]["params"], document["target"]["tokens"], cells)
@@ -43,6 +43,10 @@ def trust_words(document: Answer, cells: Sequence[Mapping[str, Any]]) -> str:
     if len(set(said.values())) == 1:
         return next(iter(said.values()))
     return f"Learning rate {said['lr']}; batch {said['batch_tokens']}"
+
+
+def _times(factor: float) -> str:
+    return f"{factor:,.0f}x" if factor >= 10 else f"{factor:.2g}x"
 
 
 def _nearest(params: float, tokens: float, cells: Sequence[Mapping[str, Any]]) -> str:
@@ -61,7 +65,7 @@ def _nearest(params: float, tokens: float, cells: Sequence[Mapping[str, Any]]) -
     scale = format_scale(nearest["params"], nearest["tokens"])
     if not away:
         return f"Among your runs: the nearest were made at {scale}"
-    words = listed([f"{factor:.2g}x in {INPUT_WORDS[name]}" for name, factor in away.items()])
+    words = listed([f"{_times(factor)} in {INPUT_WORDS[name]}" for name, factor in away.items()])
     return f"Between your runs: the nearest were made at {scale}, {words} from here"
 
 

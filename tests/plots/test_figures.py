@@ -8,6 +8,10 @@ import math
 import numpy as np
 import pytest
 
+from lawfit.advise.draws import draw_worlds
+from lawfit.advise.regret import expected_regrets
+from lawfit.advise.setting_cost import cost_of
+from lawfit.ask import SettingQuestion
 from lawfit.estimate.lr_batch.valley import excess, steepened
 from lawfit.estimate.observe.observations import observe
 from lawfit.laws.published import published_laws
@@ -17,8 +21,9 @@ from lawfit.plots.costs import cost_numbers
 from lawfit.plots.scaling import LAWS_SHOWN, scaling_figure, scaling_numbers, short_label
 from lawfit.plots.style import COLOURS, GOOD_TO_BAD, SMALL_TO_LARGE, dark_partners, log_ticks, scale_colours
 from lawfit.plots.surface import CONTOUR_COSTS, ZONE_COSTS, best_shown_cell, surface_figure, surface_numbers
+from lawfit.plots.valley import valley_figure, valley_numbers
 from lawfit.records import RunStatus
-from tests.plots.samples import TARGET, sample
+from tests.plots.samples import TARGET, sample, sweep
 
 QUANTITIES = ("lr", "batch_tokens")
 
@@ -231,10 +236,37 @@ class TestStyle:
     def test_every_colour_has_one_partner_on_dark_paper(self) -> None:
         assert len(dark_partners()) == len(COLOURS) + len(GOOD_TO_BAD) + len(SMALL_TO_LARGE)
 
-    @pytest.mark.parametrize("count", [1, 2, 5, 12])
-    def test_as_many_scale_colours_as_asked(self, count: int) -> None:
-        assert len(scale_colours(count)) == count
+    @pytest.mark.parametrize("count", [1, 2, 5, 12, 33])
+    def test_as_many_scale_colours_as_asked_and_none_twice(self, count: int) -> None:
+        assert len(set(scale_colours(count))) == count
 
     def test_long_labels_are_cut_for_the_legend(self) -> None:
         assert short_label("Step Law") == "Step Law"
         assert short_label("Video diffusion transformers (Yin et al.)").endswith("…")
+
+
+class TestValley:
+    def test_the_recommendation_is_the_cheapest_place_about(self) -> None:
+        valley = valley_numbers(sample().fit, sample().document)
+        lr, batch = valley.recommended
+        worlds = draw_worlds(sample().fit.payload["model"], 1e9, 2e10)
+        here = float(expected_regrets(worlds, np.log([lr]), np.log([batch]))[0, 0])
+        # shading for risk is bounded, and the batch is a whole number of sequences: not exactly the least
+        assert valley.cost.min() <= here <= valley.cost.min() + 0.001
+        assert valley.cost.max() > 4 * here
+        assert valley.lr[0] < valley.lr_interval[0] < lr < valley.lr_interval[1] < valley.lr[-1]
+
+    def test_it_agrees_with_what_another_setting_costs(self) -> None:
+        valley = valley_numbers(sample().fit, sample().document)
+        for i, j in ((8, 5), (16, 10), (20, 14)):
+            lr, batch = float(valley.lr[i]), float(valley.batch_tokens[j])
+            asked = SettingQuestion(params=1e9, tokens=2e10, seq_len=1024, lr=lr, batch_tokens=batch)
+            said = cost_of(sample().fit, sweep().recipe, asked, {})["regret"]["loss_fraction"]
+            assert valley.cost[j, i] == pytest.approx(said, rel=0.02)  # the middle world's best rate, not each one's
+
+    def test_bands_are_few_and_begin_above_the_cheapest(self) -> None:
+        figure = valley_figure(valley_numbers(sample().fit, sample().document))
+        bands = figure.data[0]
+        assert 1 <= len(bands.colorbar.ticktext) <= 6
+        assert np.min(bands.z) < 1  # some setting lies in the best band
+        assert [trace.name for trace in figure.data[1:]][-1].startswith("recommended")

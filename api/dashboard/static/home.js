@@ -96,6 +96,7 @@ const stored = async (files) => {
   const count = files.reduce((sum, told) => sum + told.inserted + told.updated, 0);
   await swap(cards, "/home/cards");
   reveal();
+  for (const element of document.querySelectorAll(".only-empty")) element.remove();
   const buttons = recipes.map((recipe) => make("button", { type: "button", class: "main", "data-fit": recipe, id: `fit-stored-${recipe}` }, recipes.length > 1 ? `Fit ${recipe}` : "Fit it"));
   show(title(`${counted(count, "run")} stored`), make("p", {}, "Next, lawfit finds the law that these runs follow. It takes seconds to a few minutes, and goes on if you leave this page."),
     make("p", { class: "actions" }, ...buttons), make("div", { class: "job", "aria-live": "polite" }));
@@ -107,7 +108,7 @@ const stored = async (files) => {
 // A choice with an input for each part that a person has to fill in.
 const choiceOf = (name, question, index) => {
   const id = `${name}-${index}`;
-  const radio = make("input", { type: "radio", name, id, value: String(index), required: true, checked: question.safe === index });
+  const radio = make("input", { type: "radio", name, id, required: true, checked: question.safe === index });
   const label = make("label", { for: id });
   const fills = [];
   for (const part of question.words[index].split(/(\{[A-Z]+\})/)) {
@@ -117,7 +118,7 @@ const choiceOf = (name, question, index) => {
       continue;
     }
     const input = make("input", { type: "text", class: "fill", "aria-label": words.fill_in[blank], placeholder: words.fill_in[blank] });
-    input.addEventListener("focus", () => (radio.checked = true));
+    input.addEventListener("input", () => (radio.checked = true));
     fills.push([blank, input]);
     label.append(input);
   }
@@ -132,6 +133,11 @@ const askAbout = (file, answers, questions) => {
   });
   const form = make("form", { class: "questions" }, ...asked.map((each) => each.set),
     make("p", { class: "actions" }, make("button", { type: "submit", class: "main", id: "answered" }, "Read it so")));
+  // What is chosen has to be filled in.
+  form.addEventListener("change", () => {
+    for (const choice of asked.flatMap((each) => each.choices))
+      for (const [, input] of choice.fills) input.required = choice.radio.checked;
+  });
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const given = [];
@@ -192,7 +198,8 @@ const fit = async (pressed) => {
     if (job.state !== "done") throw new Error(job.problem || "the fit was cancelled");
     const link = make("a", { class: "main", id: "to-advisor", href: at(`/advisor?recipe=${encodeURIComponent(recipe)}`) }, "Ask the advisor");
     place.replaceChildren(make("p", {}, `${recipe} is fitted. `, link));
-    if (!cards.contains(pressed)) await swap(cards, "/home/cards");
+    pressed.remove();
+    if (!cards.contains(place)) await swap(cards, "/home/cards");
     reveal();
     link.focus();
   } catch (error) {
