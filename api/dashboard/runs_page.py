@@ -12,9 +12,9 @@ from fastapi.responses import Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from lawfit.plots.curves import ALONG
+from lawfit.plots.curves import ALONG, Logged
 from lawfit.plots.parallel import MOST as MOST_LINES
-from lawfit.records import Recipe, Run, content_hash
+from lawfit.records import Recipe, content_hash
 from lawfit.report.html import chart_json, chart_place
 from lawfit.report.run_charts import curves_chart, parallel_chart
 from lawfit.storage.listing import RunsAsked, one_run, page_of_runs
@@ -206,7 +206,7 @@ def curves_figure(
 ) -> Response:
     """The figure of some runs' curves."""
     found = looked_at(store, recipe)
-    logged: list[tuple[Run, Any, Any]] = []
+    logged: list[Logged] = []
     for key in run:
         steps, values = store.curve(found.recipe.key, key, metric)
         if len(steps):

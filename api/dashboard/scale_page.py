@@ -87,16 +87,11 @@ def _cell_at(cells: Sequence[Mapping[str, Any]], params: float, tokens: float) -
 
 
 def _charts(store: Store, recipe: Recipe, fit: Fit, at: int, runs: Sequence[Run]) -> list[str]:
-    from lawfit.estimate.observe.observations import observe
-
     try:
-        timescale: Mapping[str, Any] | None = store.latest_fit(recipe.key, "timescale").payload
+        timescale = store.latest_fit(recipe.key, "timescale")
     except NoFit:
         timescale = None
-    seen = [run for run in runs if run.run_key not in fit.exclusions]  # at the levels that the fit holds at
-    if not any(run.loss is not None for run in seen):
-        return []  # its runs were excluded since
-    return [chart_html(chart) for chart in scale_charts(fit.payload, at, observe(seen), runs, timescale)]
+    return [chart_html(chart) for chart in scale_charts(fit, at, runs, timescale)]
 
 
 def _best(runs: Sequence[Run], fit: Fit) -> list[dict[str, Any]]:

@@ -84,15 +84,11 @@ def all_scales(
     store: StoreDep, fit: Annotated[str, Query(max_length=64)], columns: Annotated[int, Query(ge=1, le=12)] = COLUMNS
 ) -> Response:
     """The figure of all scales."""
-    from lawfit.estimate.observe.observations import observe
-
     stored = store.fit(fit)
     if "cells" not in stored.payload:
         raise HTTPException(404, f"fit {fit} is none of learning rate and batch, and has no scales")
-    seen = [run for run in store.runs(stored.recipe_key) if run.run_key not in stored.exclusions]
-    return Response(
-        chart_json(scales_chart(stored.payload, observe(seen), seen, columns=columns)), media_type="application/json"
-    )
+    chart = scales_chart(stored, store.runs(stored.recipe_key), columns=columns)
+    return Response(chart_json(chart), media_type="application/json")
 
 
 @router.get("/scales/next-grid.json")

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+Logged = tuple["Run", Ints, Floats]  # a run, its steps and the values there
+
 MOST_POINTS: Final = 24_000  # of all curves together: an SVG of more is slow to pan
 FEWEST_EACH: Final = 200
 ALONG: Final[Mapping[str, str]] = {"step": "Step", "tokens": "Tokens seen", "share": "Share of the run"}
@@ -66,9 +68,7 @@ class Curves:
         )
 
 
-def curve_numbers(
-    logged: Sequence[tuple[Run, Ints, Floats]], metric: str, along: str = "step", *, most: int = MOST_POINTS
-) -> Curves:
+def curve_numbers(logged: Sequence[Logged], metric: str, along: str = "step", *, most: int = MOST_POINTS) -> Curves:
     """The curves of some runs, thinned to `most` points together.
 
     Parameters

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from lawfit.documents import Answer, Plan
 from lawfit.plots.backtest import backtest_figure, backtest_numbers
 from lawfit.plots.costs import cost_figure, cost_numbers
-from lawfit.plots.curves import curve_numbers, curves_figure
+from lawfit.plots.curves import Logged, curve_numbers, curves_figure
 from lawfit.plots.decay_valley import decay_figure, decay_numbers
 from lawfit.plots.lr_curves import lr_curves_figure, lr_curves_numbers
 from lawfit.plots.parallel import parallel_figure, parallel_numbers
@@ -115,7 +115,7 @@ def plot_promises(fit: Fit) -> Figure:
     return promise_figure(found)
 
 
-def plot_curves(logged: Sequence[tuple[Run, Any, Any]], metric: str = "train_loss", along: str = "step") -> Figure:
+def plot_curves(logged: Sequence[Logged], metric: str = "train_loss", along: str = "step") -> Figure:
     """Curves over each other: of each run its steps and the values there; along "step", "tokens" or "share"."""
     return curves_figure(curve_numbers(logged, metric, along))
 

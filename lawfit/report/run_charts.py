@@ -5,21 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lawfit.plots.curves import ALONG, curve_numbers, curves_figure, curves_table
+from lawfit.plots.curves import ALONG, Logged, curve_numbers, curves_figure, curves_table
 from lawfit.plots.parallel import parallel_figure, parallel_numbers, parallel_table
 from lawfit.plots.shown import Chart
 
 if TYPE_CHECKING:
     from lawfit.records import Run
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
-
-def curves_chart(logged: Sequence[tuple[Run, Ints, Floats]], metric: str, along: str = "step") -> Chart:
+def curves_chart(logged: Sequence[Logged], metric: str, along: str = "step") -> Chart:
     """One metric along some runs, as `plots.curves.curve_numbers` takes them."""
     found = curve_numbers(logged, metric, along)
     sizes = len({curve.run.params for curve in found.curves})

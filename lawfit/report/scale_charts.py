@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from lawfit.estimate.observe.observations import observe
 from lawfit.plots.decay_valley import decay_figure, decay_numbers, decay_table
 from lawfit.plots.lr_curves import lr_curves_figure, lr_curves_numbers, lr_curves_table
 from lawfit.plots.run_keys import run_keys
@@ -15,8 +16,7 @@ from lawfit.report.charts import surface_table
 from lawfit.units import counted, format_lr, format_quantity
 
 if TYPE_CHECKING:
-    from lawfit.estimate.observe.observations import Observations
-    from lawfit.records import Run
+    from lawfit.records import Fit, Run
 
 CAPTION = (
     "Every panel is a scale, a row for each size where horizons repeat: its runs (the stronger the colour, the lower "
@@ -26,17 +26,17 @@ CAPTION = (
 )
 
 
-def scales_chart(
-    payload: Mapping[str, Any], observed: Observations, runs: Sequence[Run], *, columns: int = COLUMNS
-) -> Chart:
+def scales_chart(fit: Fit, runs: Sequence[Run], *, columns: int = COLUMNS) -> Chart:
     """All scales of a fit in small.
 
     Parameters
     ----------
-    runs : that were observed
+    runs : of the recipe
     columns : panels side by side
     """
-    found = scales_numbers(payload, observed, run_keys(observed, runs), columns=columns)
+    payload, seen = fit.payload, _seen(fit, runs)
+    observed = observe(seen)
+    found = scales_numbers(payload, observed, run_keys(observed, seen), columns=columns)
     left_out = f" The {len(found.panels)} scales with most runs, of {len(payload['cells'])}." if found.left_out else ""
     return Chart(
         id="scales",
@@ -67,24 +67,27 @@ def _scales_table(found: Scales) -> Table:
     return Table(columns=columns, rows=tuple(rows), numbers=columns[:7])
 
 
-def scale_charts(
-    payload: Mapping[str, Any],
-    cell: int,
-    observed: Observations,
-    runs: Sequence[Run],
-    timescale: Mapping[str, Any] | None = None,
-) -> tuple[Chart, ...]:
+def _seen(fit: Fit, runs: Sequence[Run]) -> list[Run]:
+    """At the levels of settings that the fit holds at."""
+    return [run for run in runs if run.run_key not in fit.exclusions and run.excluded is None]
+
+
+def scale_charts(fit: Fit, cell: int, runs: Sequence[Run], timescale: Fit | None = None) -> tuple[Chart, ...]:
     """One scale whole: surface, losses along the learning rate, and along the weight decay where it was swept.
+
+    None where no run of it that finished is in the fit any more.
 
     Parameters
     ----------
-    cell : index into ``payload["cells"]``
-    observed : runs at the levels of settings that the fit holds at
-    runs : all of the recipe; those at other weight decays show its valley
-    timescale : payload of the fit of the AdamW timescale
+    cell : index into ``fit.payload["cells"]``
+    runs : of the scale, or of the recipe; those at other weight decays show its valley
+    timescale : the fit of the AdamW timescale
     """
-    rejected = {key for key, _ in observed.rejected}
-    keys = run_keys(observed, [run for run in runs if run.run_key not in rejected])
+    payload, seen = fit.payload, _seen(fit, runs)
+    if not any(run.loss is not None for run in seen):
+        return ()
+    observed = observe(seen)
+    keys = run_keys(observed, seen)
     surface = surface_numbers(payload, observed, cell, keys)
     settings = len(surface.lr) + len(surface.diverged_lr)
     charts = [
@@ -110,7 +113,7 @@ def scale_charts(
                 table=lr_curves_table(curves),
             )
         )
-    valley = decay_numbers(runs, surface.params, surface.tokens, timescale)
+    valley = decay_numbers(runs, surface.params, surface.tokens, None if timescale is None else timescale.payload)
     if valley is not None:
         more = f" {counted(valley.left_out, 'further pair')} not drawn." if valley.left_out else ""
         charts.append(
