@@ -10,7 +10,16 @@ from typing import Any, Final
 from lawfit.documents import Answer, part_of, setting_of
 from lawfit.units import format_lr, format_percent, format_quantity
 from lawfit.words import tell, told
-from lawfit.words.advisor import BEYOND, MEANING, SAID_ONCE, leads_with_interval, outside_zone_words, trust_words
+from lawfit.words.advisor import (
+    BEYOND,
+    BEYOND_ITS_RUNS,
+    MEANING,
+    SAID_ONCE,
+    VERBS,
+    leads_with_interval,
+    outside_zone_words,
+    trust_words,
+)
 from lawfit.words.answers import (
     LAW_STATUS_WORDS,
     QUANTITY_WORDS,
@@ -46,6 +55,8 @@ class Row:
     interval: str
     level: str  # of the interval: "90 %"
     leads: bool  # the interval is the answer
+    verb: str  # before the value, where the interval leads
+    standing: str  # of a number that lies beyond its own runs, where the settings do not
     cheap: str  # settings that cost little; empty: none are known
     facts: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
@@ -89,7 +100,7 @@ def advice_of(document: Answer, cells: Sequence[Mapping[str, Any]]) -> Advice:
     return Advice(
         document=document,
         trust=trust_words(document, cells) if known else f"No learning rate: {document['missing'].get('lr', '')}",
-        beyond=any(part is not None and part["status"] == BEYOND for part in parts.values()),
+        beyond=any(row.leads for row in rows if row.name in QUANTITY_WORDS),
         rows=rows,
         span=f"{math.exp(2 * span):,.0f}",
         warnings=warnings,
@@ -109,8 +120,10 @@ def _row(document: Answer, name: str, part: Mapping[str, Any] | None, span: floa
     label = QUANTITY_WORDS[name] if of_setting else part_labels()[name]
     if part is None:
         missing = document["missing"].get(name) or "this fit has no law for it"
-        return Row(name=name, label=label, meaning=MEANING.get(name, ""), value="", interval="", level="", leads=False,
-                   cheap="", facts=(), notes=(), missing=missing, bar=None)  # fmt: skip
+        return Row(
+            name=name, label=label, meaning=MEANING.get(name, ""), value="", interval="", level="", leads=False,
+            verb="", standing="", cheap="", facts=(), notes=(), missing=missing, bar=None,
+        )  # fmt: skip
     zones = sorted((part.get("cheap_zone") or {}).items(), key=lambda item: float(item[0]))
     zone = zones[0][1] if zones else None
     write = _writer(name)
@@ -130,7 +143,9 @@ def _row(document: Answer, name: str, part: Mapping[str, Any] | None, span: floa
         value=f"{part['value']:,.0f}" if name == "batch_tokens" else write(part["value"]),
         interval=interval,
         level=f"{100 * part['level']:g} %",
-        leads=leads_with_interval(document, name),
+        leads=leads_with_interval(part),
+        verb=VERBS.get(name, "best guess"),
+        standing=BEYOND_ITS_RUNS if leads_with_interval(part) and not of_setting else "",
         cheap="" if zone is None else f"{write(zone[0])} to {write(zone[1])}",
         facts=facts,
         notes=notes,

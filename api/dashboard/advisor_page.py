@@ -24,6 +24,7 @@ from lawfit.records import RecipeSummary
 from lawfit.report.charts import valley_chart
 from lawfit.report.html import chart_json
 from lawfit.report.page import report_html
+from lawfit.storage.listing import values_among_runs
 from lawfit.storage.store import Store
 from lawfit.units import format_quantity, format_scale, parse_quantity
 from lawfit.words import told
@@ -181,9 +182,9 @@ def _to_begin_with(store: Store, recipes: Sequence[RecipeSummary], first: Asked)
 def _ranges(store: Store, recipe: str) -> dict[str, tuple[float, float]]:
     """Smallest and largest parameters and tokens of a recipe's runs; empty where there are none."""
     with suppress(NoRecipe):
-        columns = store.run_columns(store.recipe(recipe).key)
-        found = {name: columns[name] for name in ENDS}
-        return {name: (float(values.min()), float(values.max())) for name, values in found.items() if len(values)}
+        key = store.recipe(recipe).key
+        found = {name: values_among_runs(store, key, name) for name in ENDS}
+        return {name: (values[0], values[-1]) for name, values in found.items() if values}
     return {}
 
 

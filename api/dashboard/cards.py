@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
 from lawfit import pipeline
 from lawfit.records import RecipeSummary
-from lawfit.storage.listing import FitListed, PredictionListed, latest_predictions, page_of_fits
+from lawfit.storage.listing import FitListed, PredictionListed, latest_predictions, page_of_fits, values_among_runs
 from lawfit.storage.store import Store
 from lawfit.units import counted, format_lr, format_percent, format_quantity, format_scale
 from lawfit.words.answers import BACKTEST_METHODS, FIT_STATUS_WORDS, is_simulated, recipe_words
@@ -27,6 +28,7 @@ class Card:
     rows: tuple[tuple[str, str], ...]
     has_fit: bool
     changed: bool  # runs have changed since the fit
+    compared: bool  # whether that was looked at
     simulated: bool
 
 
@@ -43,9 +45,17 @@ class KeptAnswer:
     when: str
 
 
-def cards(store: Store) -> list[Card]:
-    """A card for each recipe, in the order of the store."""
-    return [_card(store, summary) for summary in store.recipes()]
+def cards(store: Store, most_compared: float = math.inf) -> list[Card]:
+    """A card for each recipe, in the order of the store.
+
+    Parameters
+    ----------
+    most_compared : whether runs have changed since a fit is looked at among so many runs in all, and left open where
+        there are more, as it takes long
+    """
+    summaries = store.recipes()
+    compared = sum(summary.runs for summary in summaries if summary.fits) <= most_compared
+    return [_card(store, summary, compared=compared) for summary in summaries]
 
 
 def kept_answers(store: Store) -> list[KeptAnswer]:
@@ -53,21 +63,21 @@ def kept_answers(store: Store) -> list[KeptAnswer]:
     return [_kept(found) for found in latest_predictions(store, limit=ANSWERS_SHOWN)]
 
 
-def _card(store: Store, summary: RecipeSummary) -> Card:
+def _card(store: Store, summary: RecipeSummary, *, compared: bool) -> Card:
     recipe = summary.recipe
-    columns = store.run_columns(recipe.key)
     rows = [("Runs", _runs_words(summary))]
     for label, name, unit in (("Sizes", "params", "parameters"), ("Horizons", "tokens", "tokens")):
-        if values := sorted({float(value) for value in columns[name]}):
+        if values := values_among_runs(store, recipe.key, name):
             rows.append((label, _spread(values, unit)))
     newest = _newest_fit(store, recipe.key)
-    changed = newest is not None and pipeline.runs_changed_since(store, newest.id)
+    changed = newest is not None and compared and pipeline.runs_changed_since(store, newest.id)
     if newest is None:
         rows.append(("Fit", "none yet"))
     else:
         rows.append(("Last fit", f"{newest.made_at[:WHEN].replace('T', ' ')} UTC"))
         rows.append(("Trust", _trust(store, newest)))
-        rows.append(("Since then", "runs have changed: fit again to use them" if changed else "no run has changed"))
+        unchanged = "no run has changed" if compared else "..."
+        rows.append(("Since then", "runs have changed: fit again to use them" if changed else unchanged))
     fields: dict[str, Any] = vars(recipe)
     return Card(
         name=recipe.name,
@@ -75,6 +85,7 @@ def _card(store: Store, summary: RecipeSummary) -> Card:
         rows=tuple(rows),
         has_fit=newest is not None,
         changed=changed,
+        compared=compared,
         simulated=is_simulated(fields),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Final
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
@@ -14,6 +15,8 @@ from lawfit.words.choices import FIELD_WORDS, FILL_IN
 from ..deps import StoreDep
 from .cards import cards, kept_answers
 from .common import fragment, page, root_of
+
+MOST_COMPARED: Final = 1000  # runs; more are compared with their fits once the page is there
 
 router = APIRouter(include_in_schema=False)
 
@@ -30,7 +33,7 @@ def home(store: StoreDep, request: Request) -> Response:
         title="Home",
         heading="Your sweeps",
         scripts=("home.js",),
-        cards=cards(store),
+        cards=cards(store, MOST_COMPARED),
         answers=kept_answers(store),
         words=json_block(json.dumps({"fields": dict(FIELD_WORDS), "fill_in": dict(FILL_IN)})),
     )

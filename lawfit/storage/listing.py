@@ -94,6 +94,14 @@ def latest_predictions(store: Store, *, limit: int) -> list[PredictionListed]:
     ]  # fmt: skip
 
 
+def values_among_runs(store: Store, recipe_key: str, column: str) -> list[float]:
+    """What the runs of a recipe have in a column of numbers, each once, from small to large."""
+    home = sa.select(recipes.c.id).where(recipes.c.key == recipe_key).scalar_subquery()
+    query = sa.select(runs.c[column]).where(runs.c.recipe_id == home, runs.c[column].is_not(None)).distinct()
+    with store.reading() as connection:
+        return sorted(float(value) for value in connection.execute(query).scalars())
+
+
 def page_of_runs(store: Store, recipe_key: str, asked: RunsAsked, *, after: Position | None, limit: int) -> RunsPage:
     """One page of a recipe's runs.
 

@@ -6,13 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from lawfit.documents import Answer, part_of, setting_of
+from lawfit.documents import Answer, setting_of
 from lawfit.units import format_scale
 from lawfit.words import listed
 from lawfit.words.answers import INPUT_WORDS, STATUS_WORDS
 
 NEAR: Final = 1.5  # a scale within this factor of the target, in parameters and in tokens, is as good as there
 BEYOND: Final = "extrapolated"
+BEYOND_ITS_RUNS: Final = "beyond the runs that measured it"
+LEAST_BEYOND: Final = 0.005  # powers of ten
+VERBS: Final[Mapping[str, str]] = {"lr": "use", "batch_tokens": "use", "weight_decay": "use"}
 SAID_ONCE: Final = frozenset({"advice.beyond_runs"})  # warnings that `trust_words` says
 
 MEANING: Final[Mapping[str, str]] = {
@@ -34,7 +37,7 @@ def trust_words(document: Answer, cells: Sequence[Mapping[str, Any]]) -> str:
     parts = {name: setting_of(document["recommendation"], name) for name in ("lr", "batch_tokens")}
     status = {name: part["status"] for name, part in parts.items() if part["status"] != "given"}
     if BEYOND in status.values():
-        far = {k: v for part in parts.values() for k, v in part["extrapolation_decades"].items() if v >= 0.005}
+        far = {k: v for part in parts.values() for k, v in part["extrapolation_decades"].items() if v >= LEAST_BEYOND}
         away = listed([f"{_times(10**decades)} in {INPUT_WORDS.get(name, name)}" for name, decades in far.items()])
         return f"Beyond your runs, {away}: read the intervals, not the digits"
     if set(status.values()) <= {"ok"}:
@@ -69,12 +72,10 @@ def _nearest(params: float, tokens: float, cells: Sequence[Mapping[str, Any]]) -
     return f"Between your runs: the nearest were made at {scale}, {words} from here"
 
 
-def leads_with_interval(document: Answer, name: str) -> bool:
-    """Whether the interval of a quantity is the answer, and its value one number inside."""
-    part: Mapping[str, Any] | None = (
-        setting_of(document["recommendation"], name) if name in ("lr", "batch_tokens") else part_of(document, name)
-    )
-    return part is not None and part["status"] == BEYOND and part.get("low") is not None
+def leads_with_interval(part: Mapping[str, Any]) -> bool:
+    """Whether the interval of a number is the answer, as the target lies beyond its runs."""
+    beyond = any(part["extrapolation_decades"].get(name, 0.0) >= LEAST_BEYOND for name in ("params", "tokens"))
+    return part.get("low") is not None and part["status"] != "given" and (beyond or part["status"] == BEYOND)
 
 
 def outside_zone_words(value: float, zone: Sequence[float] | None) -> str:

@@ -1,4 +1,4 @@
-"""Answers to the questions of an ingest in words, for a page where one is picked: the same choices as flags.
+"""Answers to the questions of an ingest in words, for a page where one is picked; `words.ingest.flags` has the flags.
 
 What a person has to fill in stands in braces: ``sequences of {T} tokens``.
 """
@@ -50,7 +50,9 @@ _KINDS: Final[Mapping[str, str]] = {
 
 def choice_words(choice: Sequence[Mapping[str, str]]) -> str:
     """All answers of one choice as one phrase."""
-    return ", ".join(_WORDS.get(each["option"], _plain)(each["option"], each["value"]) for each in choice)
+    return ", ".join(
+        _WORDS.get(each["option"].replace("-", "_"), _plain)(each["option"], each["value"]) for each in choice
+    )
 
 
 def _blank(value: str) -> str:
@@ -80,20 +82,20 @@ def _constant(_: str, value: str) -> str:
 
 
 def _plain(option: str, value: str) -> str:
-    return f"{option.replace('-', ' ')}: {_blank(value)}"
+    return f"{option.replace('-', ' ').replace('_', ' ')}: {_blank(value)}"
 
 
 _WORDS: Final[Mapping[str, Callable[[str, str], str]]] = {
     "map": _read_as,
     "unit": _unit,
     "set": _constant,
-    "batch-unit": lambda _, value: f"the batch counts {value}",
-    "seq-len": lambda _, value: f"of {_blank(value)} tokens each",
+    "batch_unit": lambda _, value: f"the batch counts {value}",
+    "seq_len": lambda _, value: f"of {_blank(value)} tokens each",
     "metric": lambda _, value: (
         f"the loss is in {value.replace('_', ' ')}" if value != "nats" else "the loss is in nats"
     ),
     "kind": lambda _, value: _KINDS.get(value, value),
-    "size-from": lambda _, value: f"count the parameters from the shape, as in {value}",
+    "size_from": lambda _, value: f"count the parameters from the shape, as in {value}",
     "split": lambda _, value: f"each level of '{value}' is a recipe of its own",
     "pool": lambda _, value: f"runs that differ in '{value}' are seeds of each other",
     "only": lambda _, value: f"only the rows where {value}",

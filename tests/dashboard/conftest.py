@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from lawfit import pipeline
 from lawfit.records import Sweep
 from lawfit.settings import Settings, data_folder
+from lawfit.simulate import Design, Truth, simulate_sweep
 from lawfit.storage import Store
 from lawfit_api.app import create_app
 from tests.browser import chromium
@@ -92,9 +93,13 @@ def step_law_site(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -
 
 
 @pytest.fixture(scope="session")
-def own_site(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[str]:
-    """Address of a server over a copy of `folder`, for tests that change what is stored."""
+def own_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a server over a small sweep, fitted, for tests that change what is stored."""
     path = tmp_path_factory.mktemp("own")
-    shutil.copy(folder / "lawfit.db", path / "lawfit.db")
+    design = Design(scales=[(n, n * ratio) for n in (2e7, 8e7) for ratio in (10, 40)], lr_steps=5, batch_steps=3)
+    small = simulate_sweep(Truth(), design, rng=np.random.default_rng(5))
+    with Store.open(str(path / "lawfit.db")) as store:
+        store.put_sweeps([Sweep(recipe=small.recipe, runs=small.runs)])
+        pipeline.refit(store)
     with served([sys.executable, "-m", "lawfit"], path) as url:
         yield url

@@ -207,7 +207,14 @@ class TestBacktest:
 class TestNotebook:
     def test_surface_takes_runs_or_observations(self) -> None:
         fit, runs, observed = sample().fit, sample().runs, sample().observed
-        assert notebook.plot_surface(fit, runs) == notebook.plot_surface(fit, observed)
+        one, other = notebook.plot_surface(fit, runs), notebook.plot_surface(fit, observed)
+        assert one.layout == other.layout
+        for of_runs, of_observations in zip(one.data, other.data, strict=True):  # only runs have names
+            assert (of_runs.x, of_runs.y, of_runs.marker) == (
+                of_observations.x,
+                of_observations.y,
+                of_observations.marker,
+            )
 
     @pytest.mark.parametrize("cell", [-1, 99])
     def test_a_scale_that_is_not_there_is_refused(self, cell: int) -> None:

@@ -96,6 +96,7 @@ const stored = async (files) => {
   const count = files.reduce((sum, told) => sum + told.inserted + told.updated, 0);
   await swap(cards, "/home/cards");
   reveal();
+if (cards.hasAttribute("data-later")) swap(cards, "/home/cards").then(reveal); // compares runs with their fits
   for (const element of document.querySelectorAll(".only-empty")) element.remove();
   const buttons = recipes.map((recipe) => make("button", { type: "button", class: "main", "data-fit": recipe, id: `fit-stored-${recipe}` }, recipes.length > 1 ? `Fit ${recipe}` : "Fit it"));
   show(title(`${counted(count, "run")} stored`), make("p", {}, "Next, lawfit finds the law that these runs follow. It takes seconds to a few minutes, and goes on if you leave this page."),
@@ -201,6 +202,7 @@ const fit = async (pressed) => {
     pressed.remove();
     if (!cards.contains(place)) await swap(cards, "/home/cards");
     reveal();
+if (cards.hasAttribute("data-later")) swap(cards, "/home/cards").then(reveal); // compares runs with their fits
     link.focus();
   } catch (error) {
     pressed.disabled = false;
@@ -214,3 +216,4 @@ document.addEventListener("click", (event) => {
 });
 
 reveal();
+if (cards.hasAttribute("data-later")) swap(cards, "/home/cards").then(reveal); // compares runs with their fits
