@@ -40,7 +40,7 @@ def trust_words(document: Answer, cells: Sequence[Mapping[str, Any]]) -> str:
         far = {k: v for part in parts.values() for k, v in part["extrapolation_decades"].items() if v >= LEAST_BEYOND}
         away = listed([f"{_times(10**decades)} in {INPUT_WORDS.get(name, name)}" for name, decades in far.items()])
         return f"Beyond your runs, {away}: read the intervals, not the digits"
-    if set(status.values()) <= {"ok"}:
+    if set(status.values()) <= {"ok", "between"}:
         return _nearest(document["target"]["params"], document["target"]["tokens"], cells)
     said = {name: STATUS_WORDS.get(each, each) for name, each in status.items()}
     if len(set(said.values())) == 1:

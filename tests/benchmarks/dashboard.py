@@ -1,4 +1,4 @@
-"""How quick the dashboard's pages are in Chromium, 10,000 runs in the store: python -m tests.benchmarks.dashboard
+"""How quick the dashboard's pages are in Chromium, with 10,000 runs: python -m tests.benchmarks.dashboard [RUNS]
 
 On loopback, each page with a cold cache: first paint, first figure, nodes, bytes that came (compressed; without
 plotly.js, which is kept for good). The next page, with what the browser kept. A slider's move until the answer stands.
@@ -23,10 +23,15 @@ from tests.benchmarks.run_pages import made
 from tests.browser import Watched, chromium, watched_page
 from tests.cli.serving import served
 
-OTHERS = 10_000 - 709  # runs of a recipe beside the shipped sweep
+RUNS = 10_000  # in the store, if not said otherwise
+SHIPPED = 709  # of them, in the shipped sweep
 TIMES = 5
 ADVISOR = "advisor?params=50M&tokens=500M&recipe=proxy_sweep"
-PAGES = ("", ADVISOR, "plan?flops=1e17&recipe=proxy_sweep")
+SCALE = "scales/one?recipe=proxy_sweep&params=804224&tokens=31997952"
+PAGES = (
+    "", ADVISOR, "plan?flops=1e17&recipe=proxy_sweep", "scales?recipe=proxy_sweep", SCALE, "laws?recipe=proxy_sweep",
+    "runs?recipe=others", "runs?recipe=others&sort=loss&params_from=1e8",
+)  # fmt: skip
 PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null"
 SENT = """performance.getEntries().filter(each => !each.name.includes("plotly"))
   .reduce((sum, each) => sum + (each.transferSize || 0), 0)"""
@@ -62,14 +67,14 @@ def middle(values: Sequence[Any]) -> str:
     return f"{statistics.median(found):6.0f}" if found else "     -"
 
 
-def main() -> None:
+def main(runs: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with Store.open(str(folder / "lawfit.db")) as store:
             recipe = pipeline.ingest(store, data_folder() / "proxy_sweep.csv").recipes[0]
             pipeline.refit(store, recipe)
             rng = random.Random(1)
-            store.put_runs(Recipe(name="others"), [made(number, rng) for number in range(OTHERS)])
+            store.put_runs(Recipe(name="others"), [made(number, rng) for number in range(runs - SHIPPED)])
         with served([sys.executable, "-m", "lawfit"], folder) as site, chromium() as browser:
             for path in PAGES:
                 rows = []
@@ -95,4 +100,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else RUNS)

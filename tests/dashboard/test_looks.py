@@ -24,6 +24,9 @@ PAGES = {
     "home, narrow and dark": ("", 390, True),
     "advisor": ("advisor?params=1B&tokens=20B", 1280, False),
     "advisor, narrow and dark": ("advisor?params=1B&tokens=20B", 390, True),
+    "scales": ("scales", 1280, False),
+    "laws": ("laws", 1280, False),
+    "runs": ("runs?sort=loss", 1280, False),
 }
 
 
