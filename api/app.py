@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -39,7 +39,18 @@ from lawfit.errors import (
 from lawfit.jobs import Runner
 from lawfit.settings import Settings
 
-from .dashboard import assets, pages, plan_page
+from .dashboard import (
+    advisor_page,
+    assets,
+    home_page,
+    laws_page,
+    plan_page,
+    run_page,
+    runs_page,
+    scale_page,
+    scales_page,
+)
+from .dashboard.common import failure, is_page
 from .deps import StoreHolder, known_query
 from .edge.access import Access
 from .edge.admission import Admission
@@ -91,7 +102,7 @@ STATUS_OF: Mapping[type[Exception], int] = MappingProxyType(
 )
 
 # Paths whose answers take a processor for long, and those that rest on nothing but what `Watch` sees.
-_COSTLY = re.compile(r"/|/plan|/v1/(predictions|plans|transfer|settings|schedules|configs)(/.*)?")
+_COSTLY = re.compile(r"/advisor(/.*)?|/plan|/v1/(predictions|plans|transfer|settings|schedules|configs)(/.*)?")
 _LASTING = re.compile(r"/v1/(predictions|plans|transfer|settings|configs)(/.*)?|/v1/(fits|laws)/[^/]+")
 
 
@@ -150,8 +161,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     answering = (predictions, costs, configs, plans, laws, transfer)
     for routes in (*answering, recipes, runs, fits, jobs, live, uploads):
         app.include_router(routes.router, prefix="/v1", dependencies=[Depends(known_query)])
-    app.include_router(pages.pages(status_of))
+    app.include_router(home_page.router)
+    app.include_router(advisor_page.advisor_page(status_of))
     app.include_router(plan_page.plan_page(status_of))
+    app.include_router(runs_page.router)
+    app.include_router(run_page.router)
+    app.include_router(scales_page.router)
+    app.include_router(laws_page.router)
+    app.include_router(scale_page.router)
     app.include_router(assets.router)
     return app
 
@@ -175,17 +192,23 @@ def _lawfit_error(request: Request, error: Exception) -> Response:
         request_id = request.scope["state"]["request_id"]
         logger.error("%s %s (request %s): %s", request.method, request.url.path, request_id, error)
         detail = f"the database cannot be used at the moment; the server's log says why, at request {request_id}"
+        if is_page(request):
+            return failure(request, 503, detail)
         return problem(503, detail, kind=type(error).__name__, headers={"Retry-After": "5"})
+    if is_page(request):
+        return failure(request, status_of(error), str(error))
     lacking = error.lacking if isinstance(error, Unanswerable) else ()
     questions = questions_of(error) if isinstance(error, Doubted) else ()
     return problem(status_of(error), str(error), kind=type(error).__name__, lacking=lacking, questions=questions)
 
 
-def _invalid_request(_request: Request, error: Exception) -> Response:
+def _invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     # The input itself is not echoed: it may be NaN, which JSON does not have.
     errors = [{"field": str(item["loc"][-1]), "message": _sentence(item["msg"])} for item in error.errors()]
     detail = "; ".join(f"{item['field']}: {item['message']}" for item in errors)
+    if is_page(request):
+        return failure(request, 422, detail)
     return problem(422, detail, kind="InvalidRequest", errors=errors)
 
 
@@ -193,12 +216,20 @@ def _sentence(message: str) -> str:
     return message.removeprefix("Value error, ").removeprefix("Input should be ")
 
 
-def _http_error(_request: Request, error: Exception) -> Response:
+def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if is_page(request):
+        no_page = error.status_code == 404 and error.detail == "Not Found"  # what the router says of any path
+        words = "there is no such page; the menu has those that there are" if no_page else error.detail
+        return failure(request, error.status_code, words)
     return problem(error.status_code, error.detail, headers=error.headers)
 
 
-def _unexpected(request: Request, error: Exception) -> JSONResponse:
+def _unexpected(request: Request, error: Exception) -> Response:
     logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
     detail = "lawfit failed in a way it does not know; the server's log has the traceback"
-    return problem(500, detail, kind="Unexpected", headers=SECURITY_HEADERS)  # made outside the middlewares
+    if is_page(request):
+        answer = failure(request, 500, detail)
+        answer.headers.update(SECURITY_HEADERS)  # made outside the middlewares
+        return answer
+    return problem(500, detail, kind="Unexpected", headers=SECURITY_HEADERS)

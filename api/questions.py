@@ -8,13 +8,14 @@ from typing import Any
 from lawfit.errors import Doubted
 from lawfit.findings import Finding
 from lawfit.words import tell
+from lawfit.words.choices import choice_words
 
 from .deps import contradiction
 from .schemas import AnswerGiven
 
 
 def questions_of(doubted: Doubted) -> list[dict[str, Any]]:
-    """Each with its columns, the sentence, and choices; all answers of one choice go together."""
+    """Each with its columns, the sentence, and choices with their words; all answers of one choice go together."""
     return [
         {
             "code": question["code"],
@@ -24,6 +25,7 @@ def questions_of(doubted: Doubted) -> list[dict[str, Any]]:
                 [{"option": each["option"].replace("-", "_"), "value": each["value"]} for each in choice]
                 for choice in question["choices"]
             ],
+            "words": [choice_words(choice) for choice in question["choices"]],
             "safe": question["safe"],
         }
         for question in doubted.questions

@@ -99,19 +99,23 @@ class _Settings(ThirdInputs):
         int | None,
         About(
             "The batch must be a multiple of M sequences (of M tokens without a sequence length).",
-            letter="M", above=0, maximum=10**12,
+            letter="M", above=0, maximum=10**12, label="Batch a multiple of (sequences)", example="any",
         ),
     ] = None  # fmt: skip
     max_batch_tokens: Annotated[
         float | None,
         About(
             "Largest batch that can be run, in tokens per step; the learning rate is then the best one at that batch.",
-            letter="B", option="max-batch", above=0,
+            letter="B", option="max-batch", above=0, label="Largest batch (tokens)", example="no limit",
         ),
     ] = None  # fmt: skip
     level: Annotated[
-        float, About("Probability that an interval holds the optimum.", letter="P", minimum=0.5, below=1)
-    ] = 0.9
+        float,
+        About(
+            "Probability that an interval holds the optimum.",
+            letter="P", minimum=0.5, below=1, label="Probability of intervals", example="0.9",
+        ),
+    ] = 0.9  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

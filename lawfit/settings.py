@@ -13,6 +13,7 @@ from pathlib import Path
 from lawfit.errors import LawfitError
 
 CONFIG_FILE = "lawfit.toml"
+SHIPPED_SWEEP = "proxy_sweep.csv"  # in `data_folder`: our own runs, to begin with
 REQUIRE_TOKENS = ("auto", "always", "never")
 
 

@@ -49,6 +49,9 @@ class Watched:
     complaints: list[str] = field(default_factory=list)
 
     def wait_for_charts(self) -> None:
+        """Until every figure is drawn, those below the fold as well."""
+        self.page.wait_for_selector("html[data-charts]", state="attached", timeout=30_000)
+        self.page.evaluate("window.dispatchEvent(new Event('lawfit:draw-all'))")
         self.page.wait_for_selector("html[data-charts=drawn]", state="attached", timeout=30_000)
 
 

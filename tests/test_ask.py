@@ -28,7 +28,7 @@ from lawfit.records import Recipe, Run, RunStatus, Sweep
 from lawfit.settings import Settings
 from lawfit.storage import Store
 from lawfit_api.app import create_app
-from lawfit_api.dashboard.common import form_fields
+from lawfit_api.dashboard.forms import form_fields
 from lawfit_api.deps import question
 from tests.client import TestClient
 
@@ -77,7 +77,7 @@ class TestEverySurfaceHasEveryField:
     def test_the_page(self, kind: type[ThirdInputs], client: TestClient) -> None:
         if kind is SettingQuestion:
             pytest.skip("no page asks for the cost of a setting")
-        page = client.get("/" if kind is Target else "/plan").text
+        page = client.get("/advisor" if kind is Target else "/plan").text
         assert len(form_fields(kind)) >= 8
         for field in form_fields(kind):
             assert f'name="{field.name}"' in page

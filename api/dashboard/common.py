@@ -1,56 +1,109 @@
-"""What every page is made with: inputs, templates, and how a number that was typed can be wrong."""
+"""What every page is made with: the template around it, a part of it, and the recipe that is looked at."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
+from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from lawfit import __version__
-from lawfit.ask import Misasked, ThirdInputs, number, questions_fields, read
-from lawfit.declared import Field as Declared
-from lawfit.factors import asked_levels, levels_typed
 from lawfit.records import RecipeSummary
 from lawfit.report.html import dark_block
+from lawfit.units import counted, format_lr, format_percent, format_quantity, format_scale
 
 from .assets import address_of
 
+MENU: Final = (
+    ("/", "Home"),
+    ("/advisor", "Advisor"),
+    ("/scales", "Scales"),
+    ("/laws", "Laws"),
+    ("/runs", "Runs"),
+    ("/plan", "Plan"),
+)
+MOST_OF_A_NAME: Final = 200  # characters of a recipe's name in a query
+
 templates = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
 )
 
 
-Question = TypeVar("Question", bound=ThirdInputs)
+def sentence(words: str) -> str:
+    """Words of a finding as a sentence of their own."""
+    return words[:1].upper() + words[1:] + ("" if words.endswith((".", "!", "?")) else ".")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Field:
-    """One input of the form as it is shown again."""
-
-    name: str
-    label: str
-    value: str
-    placeholder: str
-    needed: bool
-    problem: str
+templates.filters.update(
+    quantity=format_quantity, lr=format_lr, percent=format_percent, counted=counted, sentence=sentence
+)
+templates.globals.update(scale=format_scale)
 
 
-def rendered(name: str, *, status: int, failure: str, body: str, **more: Any) -> HTMLResponse:
-    """A page from its template, with what every page has."""
-    content = templates.get_template(name).render(
-        failure=failure[:1].upper() + failure[1:],
-        body=body,
+def page(
+    request: Request,
+    template: str,
+    *,
+    title: str,
+    heading: str = "",
+    status: int = 200,
+    scripts: Sequence[str] = (),
+    recipe: str = "",
+    **more: Any,
+) -> HTMLResponse:
+    """A whole page.
+
+    Parameters
+    ----------
+    template : extends `base.html`
+    title : of the window, behind which "lawfit" is put
+    heading : its h1; left out: the title
+    scripts : further modules of `static`; `page.js`, which draws figures too, is there already
+    recipe : the one that is looked at, which links of the menu keep
+    more : what the template shows
+    """
+    current = next((path for path, _ in MENU[1:] if _below(request, path)), "/" if _path(request) == "/" else "")
+    content = templates.get_template(template).render(
+        title=f"{title} · lawfit",
+        heading=heading or title,
+        root=root_of(request),
+        menu=MENU,
+        current=current,
+        recipe=recipe,
         dark=dark_block(),
-        css=[address_of("lawfit.css"), address_of("page.css")],
-        scripts=[address_of("plotly.js"), address_of("charts.js")] if body else [],
+        css=[address_of(name) for name in ("lawfit.css", "page.css", "tables.css")],
+        scripts=[address_of("page.js"), *map(address_of, scripts)],
+        plotly=address_of("plotly.js"),
         version=__version__,
         **more,
     )
     return HTMLResponse(content, status_code=status, headers={"Cache-Control": "no-store"})
+
+
+def fragment(request: Request, template: str, *, status: int = 200, **more: Any) -> HTMLResponse:
+    """A part of a page, which `swap` of `page.js` puts into its place."""
+    content = templates.get_template(template).render(root=root_of(request), **more)
+    return HTMLResponse(content, status_code=status, headers={"Cache-Control": "no-store"})
+
+
+def is_page(request: Request) -> bool:
+    """Whether a person looks at what is asked for, so that a failure is a page with a sentence."""
+    path = _path(request)
+    return not path.startswith(("/v1/", "/assets/")) and "text/html" in request.headers.get("accept", "")
+
+
+def failure(request: Request, status: int, words: str) -> HTMLResponse:
+    """A failure as a page, or as a part of one where a part was asked for."""
+    if "x-fragment" in request.headers:
+        return fragment(request, "refusal.html", status=status, failure=words)
+    heading = {404: "Not found", 503: "Not available at the moment"}.get(status, "This could not be shown")
+    return page(request, "failure.html", title=heading, status=status, failure=sentence(words))
 
 
 def only_recipe(recipes: list[RecipeSummary]) -> str:
@@ -58,82 +111,14 @@ def only_recipe(recipes: list[RecipeSummary]) -> str:
     return recipes[0].recipe.name if len(recipes) == 1 else ""
 
 
-LONGEST: Final = 60  # characters of a number that is typed
+def root_of(request: Request) -> str:
+    """Path below which a proxy shows the service."""
+    return str(request.scope.get("root_path", "")).rstrip("/")
 
 
-def typed(kind: type[ThirdInputs], query: Mapping[str, str]) -> dict[str, str]:
-    """What was typed into each input of a form, and the levels of settings."""
-    names = [field.name for field in form_fields(kind)]
-    return {name: query.get(name, "").strip() for name in [*names, "at"]}
+def _path(request: Request) -> str:
+    return request.url.path.removeprefix(root_of(request)) or "/"
 
 
-def form_fields(kind: type[ThirdInputs]) -> list[Declared]:
-    """Of a question: those that its form has."""
-    return [field for field in questions_fields(kind) if field.about.label]
-
-
-def inputs(kind: type[ThirdInputs], said: Mapping[str, str], problems: Mapping[str, str]) -> list[Field]:
-    """The inputs of the form of a question as they are shown again, levels of settings last."""
-    numbers = [
-        Field(
-            name=field.name,
-            label=field.about.label,
-            value=said.get(field.name, ""),
-            placeholder=field.about.example,
-            needed=field.needed,
-            problem=problems.get(field.name, ""),
-        )
-        for field in form_fields(kind)
-    ]
-    return [*numbers, level_field(said.get("at", ""), problems.get("at", ""))]
-
-
-def problems_of(kind: type[ThirdInputs], said: Mapping[str, str]) -> dict[str, str]:
-    """Input -> what is wrong with it, as a sentence; empty when all is well."""
-    found = {}
-    for field in form_fields(kind):
-        if problem := _problem(field, said[field.name]):
-            found[field.name] = f"{field.about.label}: {problem}."
-    if problem := level_problem(said["at"]):
-        found["at"] = problem
-    return found
-
-
-def _problem(field: Declared, text: str) -> str:
-    if not text:
-        return f"a number is needed, for instance {field.about.example}" if field.needed else ""
-    if len(text) > LONGEST:
-        return f"longer than {LONGEST} characters"
-    try:
-        value = number(field, text)
-    except Misasked as error:
-        return error.problem
-    return "" if field.about.allows(value) else f"{text} is not {field.about.allowed}"
-
-
-def asked(kind: type[Question], said: Mapping[str, str]) -> Question:
-    """The question that was typed.
-
-    Raises
-    ------
-    ValueError
-        It contradicts itself.
-    """
-    return read(kind, {name: text for name, text in said.items() if name != "at"})
-
-
-AT_LABEL, AT_EXAMPLE = "Level of a setting", "beta2=0.95"
-
-
-def level_problem(text: str) -> str:
-    """What is wrong with the levels that were typed, as a sentence; empty when nothing is."""
-    try:
-        asked_levels(levels_typed(text))
-    except ValueError as error:
-        return f"{AT_LABEL}: {error}."
-    return ""
-
-
-def level_field(value: str, problem: str) -> Field:
-    """The input for levels of settings that vary in the runs, on every form."""
-    return Field(name="at", label=AT_LABEL, value=value, placeholder=AT_EXAMPLE, needed=False, problem=problem)
+def _below(request: Request, path: str) -> bool:
+    return _path(request) == path or _path(request).startswith(f"{path}/")

@@ -17,7 +17,8 @@ from lawfit.storage.store import Store
 from lawfit.units import format_scale
 
 from ..deps import StoreDep
-from .common import asked, inputs, only_recipe, problems_of, rendered, typed
+from .common import MOST_OF_A_NAME, only_recipe, page
+from .forms import asked, inputs, problems_of, typed
 
 
 def plan_page(status_of: Callable[[Exception], int]) -> APIRouter:
@@ -28,17 +29,19 @@ def plan_page(status_of: Callable[[Exception], int]) -> APIRouter:
     def plan(
         store: StoreDep,
         request: Request,
-        recipe: Annotated[str, Query(max_length=200)] = "",
+        recipe: Annotated[str, Query(max_length=MOST_OF_A_NAME)] = "",
     ) -> HTMLResponse:
         """Enter a budget, see the plan."""
-        return _page(store, typed(PlanQuestion, request.query_params), recipe, status_of)
+        return _plan(store, request, typed(PlanQuestion, request.query_params), recipe, status_of)
 
     return router
 
 
-def _page(store: Store, said: Mapping[str, str], recipe: str, status_of: Callable[[Exception], int]) -> HTMLResponse:
+def _plan(
+    store: Store, request: Request, said: Mapping[str, str], recipe: str, status_of: Callable[[Exception], int]
+) -> HTMLResponse:
     problems = problems_of(PlanQuestion, said)
-    status, failure, body, title = 200, "", "", "lawfit: plan a budget"
+    status, failure, body, title = 200, "", "", "Plan"
     if problems:
         status = 422
     elif any(said.values()):
@@ -46,18 +49,21 @@ def _page(store: Store, said: Mapping[str, str], recipe: str, status_of: Callabl
             question, at = asked(PlanQuestion, said), levels_typed(said["at"])
             document = pipeline.plan(store, recipe or None, question, at=at, keep=False)
             body = plan_sections(store.fit(document["evidence"]["loss_fit_id"]), document)
-            title = f"lawfit: plan of {format_scale(document['plan']['params'], document['plan']['tokens'])}"
+            title = f"Plan of {format_scale(document['plan']['params'], document['plan']['tokens'])}"
         except LawfitError as error:
             status, failure = status_of(error), str(error)
         except ValueError as error:  # a question that contradicts itself
             status, failure = 422, str(error)
     recipes = store.recipes()
-    return rendered(
+    return page(
+        request,
         "plan.html",
+        title=title,
+        heading="How to spend a training budget",
         status=status,
+        recipe=recipe,
         failure=failure,
         body=body,
-        title=title,
         fields=inputs(PlanQuestion, said, problems),
         recipes=recipes,
         chosen=recipe or only_recipe(recipes),

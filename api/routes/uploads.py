@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from lawfit import pipeline
+from lawfit.settings import SHIPPED_SWEEP, data_folder
 
 from ..bodies import sent_file
 from ..deps import StoreDep, contradiction
@@ -51,3 +52,17 @@ async def upload(
     if asked.dry_run or not any(file["inserted"] or file["updated"] or file["curve_points"] for file in files):
         response.status_code = 200
     return {"files": files}
+
+
+@router.post(
+    "/uploads/shipped",
+    status_code=201,
+    response_model=UploadedOut,
+    responses={200: {"model": UploadedOut, "description": "Nothing was new"}, **documented(404, 409, 422, 503)},
+)
+def store_shipped(store: StoreDep, response: Response) -> dict[str, Any]:
+    """Store the sweep that lawfit ships, 709 runs of its own, to see what it makes of one."""
+    report = pipeline.ingest(store, data_folder() / SHIPPED_SWEEP)
+    if not report.inserted:
+        response.status_code = 200
+    return {"files": [{**report.to_json(), "file": SHIPPED_SWEEP}]}

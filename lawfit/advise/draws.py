@@ -24,6 +24,7 @@ Floats = NDArray[np.float64]
 WORLDS: Final = 2000
 SAME_SIZE: Final = 0.01  # of ln params: sizes of one shape differ by no more (a norm layer, an embedding counted)
 SAME_HORIZON: Final = 0.02  # of ln tokens
+NEAR: Final = 2.5  # factor: from the middle between neighbours of a grid in steps of 4, and a little more
 _SEED: Final = 20250304  # fixed: the same fit and target give the same answer, digit for digit
 
 
@@ -152,6 +153,15 @@ def known_of(model: Mapping[str, Any], params: float, tokens: float) -> tuple[st
     if len(here):
         return "scale", int(here[np.argmin(apart[here].sum(axis=1))])
     return "size", int(near[0])
+
+
+def runs_near(model: Mapping[str, Any], params: float, tokens: float) -> bool:
+    """Whether a scale with runs lies within a factor `NEAR` in parameters and in tokens at once.
+
+    The ranges of each alone also hold a large model on few tokens where only small ones saw few.
+    """
+    away = np.abs(np.log(np.array(model["scales"])) - np.log([params, tokens]))
+    return bool((away <= np.log(NEAR)).all(axis=1).any())
 
 
 def _draw_bends(law: Mapping[str, Any] | None, params: float, tokens: float) -> Bends | None:

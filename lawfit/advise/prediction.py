@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from lawfit.advise.choices import choices_at
-from lawfit.advise.draws import Worlds, draw_worlds, known_of
+from lawfit.advise.draws import Worlds, draw_worlds, known_of, runs_near
 from lawfit.advise.further import further_answers, level_notes, no_law_for
 from lawfit.advise.helpful import runs_that_would_help
 from lawfit.advise.refusal import doubts, noted
@@ -184,7 +184,8 @@ def _recommendation(
     edge = _at_edge([payload["cells"][place]] if known == "scale" else payload["cells"])
     of_lr, of_batch = split_regret(worlds, chosen.log_lr, chosen.log_batch)
     of_scale = {name: beyond for name, beyond in decades.items() if name != "batch_tokens"}
-    lr_status = _status(edge["lr"], yours[0], decades if chosen.imposed else of_scale)
+    near = runs_near(payload["model"], target.params, target.tokens)
+    lr_status = _status(edge["lr"], yours[0], decades if chosen.imposed else of_scale, near=near)
     return {
         "lr": {
             "value": chosen.lr,
@@ -202,7 +203,9 @@ def _recommendation(
             "cheap_zone": {f"{c:g}": _zone(cheap_batch_zone(worlds, c)) for c in CHEAP},
             "expected_regret": of_batch,
             "extrapolation_decades": of_scale,
-            "status": "given" if target.batch_tokens is not None else _status(edge["batch"], yours[1], of_scale),
+            "status": "given"
+            if target.batch_tokens is not None
+            else _status(edge["batch"], yours[1], of_scale, near=near),
             "yours": yours[1],
             "sequences": None if seq_len is None else in_sequences(chosen.batch_tokens, seq_len),
             "imposed": chosen.imposed,  # interval and zones are those of the best batch all the same
@@ -481,12 +484,14 @@ def _at_edge(cells: Sequence[Mapping[str, Any]]) -> dict[str, bool]:
     }
 
 
-def _status(edge: bool, yours: float, decades: Mapping[str, float]) -> str:
+def _status(edge: bool, yours: float, decades: Mapping[str, float], *, near: bool) -> str:
     if edge:
         return "at_edge"
     if yours < 1 - BORROWED_SHARE:
         return "borrowed"
-    return "extrapolated" if max(decades.values()) > FAR_DECADES else "ok"
+    if max(decades.values()) > FAR_DECADES:
+        return "extrapolated"
+    return "ok" if near else "between"
 
 
 def _recipe_fields(recipe: Recipe) -> dict[str, Any]:

@@ -38,6 +38,12 @@ def expected_regret(worlds: Worlds, log_lr: float, log_batch: float) -> float:
     return float(np.mean(_excess_at(worlds, np.array(log_lr), np.array(log_batch))))
 
 
+def expected_regrets(worlds: Worlds, log_lr: Floats, log_batch: Floats) -> Floats:
+    """(rates, batches) the same for every pair of them, each batch by its own best learning rate as in `at_batch`."""
+    columns = [_mean_excess(at_batch(worlds, float(at)), log_lr, np.array([at])) for at in log_batch]
+    return np.concatenate(columns, axis=1)
+
+
 def split_regret(worlds: Worlds, log_lr: float, log_batch: float) -> tuple[float, float]:
     """The part of the expected regret that the best learning rate at this batch would save, and the batch's part."""
     total = expected_regret(worlds, log_lr, log_batch)

@@ -55,7 +55,8 @@ def sizes_of(
         if kept
         else finding("advice.not_checked")
     )
-    return {**spread, "bends": most, "prior": prior or None, "promises": kept, "words": words}
+    short = kept and {name: value for name, value in kept.items() if name != "each"}  # scale by scale: in the fit
+    return {**spread, "bends": most, "prior": prior or None, "promises": short, "words": words}
 
 
 def _sizes_shown(cells: Sequence[Mapping[str, Any]]) -> int:

@@ -188,7 +188,7 @@ def _distance(recommendation: Recommendation) -> str:
         for name, decades in farthest.items()
         if decades >= 0.005
     ]
-    return f"{', '.join(outside)} beyond your runs" if outside else "inside the range of your runs"
+    return f"{', '.join(outside)} beyond your runs" if outside else "within the range of your runs in each"
 
 
 def _published(published: Sequence[PublishedRow]) -> list[RenderableType]:

@@ -80,14 +80,14 @@ def history(
     as_json: JsonOption = False,
     database: DatabaseOption = None,
 ) -> None:
-    """Show what was corrected in stored runs, by which change and why, the latest first."""
+    """Show what was corrected, excluded and restored in stored runs, by which change and why, the latest first."""
     store = open_store(ctx, database)
     found = store.history(None if recipe is None else store.recipe(recipe).key)
     if as_json:
         print_json({"schema": "lawfit.runs/1", "corrections": [dataclasses.asdict(each) for each in found]})
         return
     if not found:
-        show(plain("no run was corrected"))
+        show(plain("no run was corrected, excluded or restored"))
         return
     rows = [_row(list(group)) for _, group in groupby(found, key=lambda each: (each.change, each.recipe, each.field))]
     columns = ("change", "made", "recipe", "runs", "field", "before", "now", "because", "undone")

@@ -11,12 +11,12 @@ from lawfit.ask import Target
 from lawfit.cli.options import JsonOption, open_at
 from lawfit.cli.output import note, plain, print_json, progress, show
 from lawfit.errors import LawfitError
+from lawfit.settings import SHIPPED_SWEEP
 from lawfit.units import counted
 
 if TYPE_CHECKING:
     from lawfit.storage import Store
 
-SHIPPED = "proxy_sweep.csv"  # our own runs, in data/
 STEP = 5.0  # the demo's target has this many times the parameters and tokens of the largest run
 
 
@@ -88,7 +88,7 @@ def _sweep(folder: Path) -> Path:
     from lawfit.settings import data_folder
     from lawfit.simulate import demo_sweep, write_csv
 
-    shipped = data_folder() / SHIPPED
+    shipped = data_folder() / SHIPPED_SWEEP
     if shipped.is_file():
         return shipped
     path = folder / "simulated_sweep.csv"

@@ -29,7 +29,7 @@ from lawfit.factors import asked_levels
 from lawfit.records import FitStatus
 from lawfit.units import counted, format_lr, format_quantity
 from lawfit.words import tell, told
-from lawfit.words.answers import other_law_rows
+from lawfit.words.answers import FIT_STATUS_WORDS, other_law_rows
 from lawfit.words.parts import law_labels
 
 if TYPE_CHECKING:
@@ -268,16 +268,9 @@ def _lent(law: Mapping[str, Any]) -> str:
     return "; in part from " + (f"published laws ({', '.join(law['lent_by'])})" if law["lent_by"] else "a vague prior")
 
 
-_STATUS_WORDS = {
-    "ok": "rests on these runs",
-    "sparse": "exponents come (in part) from published laws or a vague prior; these runs set the level",
-    "uncertified": "kept for inspection, not used for predictions",
-}
-
-
 def status_words(status: FitStatus) -> str:
     """How far a fit may be used."""
-    return _STATUS_WORDS.get(str(status), str(status))
+    return FIT_STATUS_WORDS.get(str(status), str(status))
 
 
 def law_words(law: Mapping[str, Any]) -> str:

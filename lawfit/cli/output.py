@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lawfit.units import format_percent, format_quantity
 from lawfit.words import told
+from lawfit.words.answers import BACKTEST_METHODS
 from lawfit.words.glossary import terms_in
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 MAX_WIDTH = 104  # wider lines are harder to read, however wide the terminal
 METHODS_SHOWN = 6  # of a backtest
-OURS, PLAIN = "lawfit", "argmin + OLS"  # rows there
+OURS, PLAIN = BACKTEST_METHODS  # rows there
 PIPE_WIDTH = 1000  # in a pipe nothing is wrapped
 
 _printed_document = False  # by this command: --json promises exactly one

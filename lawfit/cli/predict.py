@@ -115,7 +115,8 @@ def predict(
 
         stored = store.fit(document["evidence"]["fit_id"])
         runs, laws = store.runs(stored.recipe_key), pipeline.laws_of(store, stored)
-        note(f"report: {write_report(report, stored, document, runs, laws)}")
+        project = Path.cwd().name  # a sweep has a folder of its own
+        note(f"report: {write_report(report, stored, document, runs, laws, project)}")
     _show(document, lambda: answer_card(document, verbose=verbose), as_json=as_json)
     _note_changes(store, document["evidence"]["fit_id"])
 

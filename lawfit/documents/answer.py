@@ -58,7 +58,8 @@ class ValuePart(TypedDict):
     extrapolation_decades: dict[str, float]
     """Per input, powers of ten beyond the runs; 0 inside."""
     status: str
-    """ok, extrapolated, at_edge, borrowed, or undetermined: tied to the batch in the runs."""
+    """ok: runs lie near; between: inside their ranges, and none near; extrapolated, at_edge, borrowed, or undetermined:
+    tied to the batch in the runs."""
     yours: NotRequired[float]
     """Share of the answer that comes from these runs."""
 

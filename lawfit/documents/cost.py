@@ -76,9 +76,9 @@ class SettingRegret(Share):
     """The compute that would be lost as well."""
     parts: CostParts
     status: str
-    """ok, extrapolated, at_edge, borrowed or undetermined as the advised learning rate; beyond_runs: no finished run
-    lies so far from the best setting, and only a lower bound rests on runs; diverges: half of the runs with so high a
-    rate did, or more, and what is expected is of a run that does not."""
+    """ok, between, extrapolated, at_edge, borrowed or undetermined as the advised learning rate; beyond_runs: no
+    finished run lies so far from the best setting, and only a lower bound rests on runs; diverges: half of the runs
+    with so high a rate did, or more, and what is expected is of a run that does not."""
 
 
 class LossThere(TypedDict):

@@ -64,7 +64,8 @@ class BestSplit(TypedDict):
     params_exponent: Interval
     """a of params* ~ flops^a around this budget."""
     cheap_zone: dict[str, list[float]]
-    """Share of the loss -> parameters within which the central fit gives up less."""
+    """Share of the loss -> parameters that give up less than the value does and this share, on average over the laws
+    that fit: they hold the value."""
     expected_regret: float
     """Share of the loss given up on average at the value."""
     params_by_forms: NotRequired[dict[str, float | None]]

@@ -18,6 +18,7 @@ from lawfit.pipeline.ingesting import ingest
 from lawfit.pipeline.launching import launch
 from lawfit.pipeline.listing import list_recipes, list_runs
 from lawfit.pipeline.live import answered, finish_run
+from lawfit.pipeline.next_runs import next_grid
 from lawfit.pipeline.opening import open_store
 from lawfit.pipeline.planning import plan
 from lawfit.pipeline.predicting import (
@@ -48,6 +49,7 @@ __all__ = [
     "list_laws",
     "list_recipes",
     "list_runs",
+    "next_grid",
     "open_store",
     "plan",
     "recommend",

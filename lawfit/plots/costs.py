@@ -158,10 +158,9 @@ def _traces(costs: Costs, write: Any) -> list[dict[str, Any]]:
         "hovertemplate": f"recommended: {write(costs.recommended)}<br>expected cost "
         f"{format_percent(costs.recommended_cost)} of the loss<extra></extra>",
     }
+    ink, _ = style.quantity_colours(costs.quantity)
     return [
-        line(
-            "if the fitted optimum is right", costs.fitted, {"color": style.colour("ours"), "width": 1.6, "dash": "dot"}
-        ),
-        line("expected, all doubt included", costs.expected, {"color": style.colour("ours"), "width": 2.6}),
+        line("if the fitted optimum is right", costs.fitted, {"color": ink, "width": 1.6, "dash": "dot"}),
+        line("expected, all doubt included", costs.expected, {"color": ink, "width": 2.6}),
         recommended,
     ]

@@ -51,22 +51,23 @@ def law_figure(chart: LawChart) -> Figure:
 
 def _traces(chart: LawChart) -> list[dict[str, Any]]:
     level = f"{100 * chart.level:g} %"
+    ink, shade = style.quantity_colours(chart.name)
     line = {"type": "scatter", "mode": "lines", "x": chart.x.tolist(), "hoverinfo": "skip"}
     traces: list[dict[str, Any]] = []
     if np.isfinite(chart.low).all() and np.isfinite(chart.high).all():
         low = {**line, "y": chart.low.tolist(), "line": {"width": 0}, "showlegend": False}
-        traces += [low, {**low, "y": chart.high.tolist(), "fill": "tonexty", "fillcolor": style.colour("band")}]
+        traces += [low, {**low, "y": chart.high.tolist(), "fill": "tonexty", "fillcolor": shade}]
     traces.append(
         {
             **line,
             "y": chart.value.tolist(),
             "name": f"{chart.line}, {level}",
-            "line": {"color": style.colour("ours"), "width": 2.4},
+            "line": {"color": ink, "width": 2.4},
         }
     )
     dot = {"symbol": "circle", "size": 8}
     if not chart.sizes:
-        traces.append(_dots(chart, "your runs", chart.measured, dot, style.colour("ours")))
+        traces.append(_dots(chart, "your runs", chart.measured, dot, ink))
     colours = style.scale_colours(len(chart.sizes)) if chart.sizes else []
     named = {round(i * (len(colours) - 1) / (SIZES_NAMED - 1)) for i in range(SIZES_NAMED)}
     for index, (size, colour) in enumerate(zip(chart.sizes, colours, strict=True)):

@@ -10,10 +10,18 @@ from typing import TYPE_CHECKING, Final
 from lawfit.documents import Answer, Plan
 from lawfit.plots.backtest import backtest_figure, backtest_numbers
 from lawfit.plots.costs import cost_figure, cost_numbers
+from lawfit.plots.curves import Logged, curve_numbers, curves_figure
+from lawfit.plots.decay_valley import decay_figure, decay_numbers
+from lawfit.plots.lr_curves import lr_curves_figure, lr_curves_numbers
+from lawfit.plots.parallel import parallel_figure, parallel_numbers
+from lawfit.plots.promises import promise_figure, promise_numbers
+from lawfit.plots.residuals import residual_figure, residual_numbers
+from lawfit.plots.run_keys import run_keys
+from lawfit.plots.scales import COLUMNS, scales_figure, scales_numbers
 from lawfit.plots.scaling import scaling_figure, scaling_numbers
 from lawfit.plots.style import figure, log_axis, scale_colours, tick_lr
 from lawfit.plots.surface import best_shown_cell, surface_figure, surface_numbers
-from lawfit.units import format_quantity, training_flops
+from lawfit.units import format_quantity, format_scale, training_flops
 from lawfit.words import tell
 
 if TYPE_CHECKING:
@@ -35,14 +43,95 @@ def plot_surface(fit: Fit, runs: Observations | Sequence[Run], cell: int | None 
     from lawfit.estimate.observe.observations import Observations, observe
 
     if isinstance(runs, Observations):
-        observed = runs
-    else:  # at the levels of settings that the fit holds at
-        observed = observe([run for run in runs if run.run_key not in fit.exclusions])
+        return surface_figure(surface_numbers(fit.payload, runs, _chosen(fit, cell)))
+    seen = _seen(fit, runs)
+    observed = observe(seen)
+    return surface_figure(surface_numbers(fit.payload, observed, _chosen(fit, cell), run_keys(observed, seen)))
+
+
+def _seen(fit: Fit, runs: Sequence[Run]) -> list[Run]:
+    """At the levels of settings that the fit holds at."""
+    return [run for run in runs if run.run_key not in fit.exclusions]
+
+
+def _chosen(fit: Fit, cell: int | None) -> int:
+    """Index of a scale; of none, the largest that shows its optimum."""
     count = len(fit.payload["cells"])
     chosen = best_shown_cell(fit.payload) if cell is None else cell
     if not 0 <= chosen < count:
         raise ValueError(f"no scale {cell}; this fit has {count}, numbered from 0")
-    return surface_figure(surface_numbers(fit.payload, observed, chosen))
+    return chosen
+
+
+def plot_scales(fit: Fit, runs: Sequence[Run], columns: int = COLUMNS) -> Figure:
+    """Every scale of a fit in small, `columns` side by side: runs, what costs little, the optimum with its interval."""
+    from lawfit.estimate.observe.observations import observe
+
+    seen = _seen(fit, runs)
+    observed = observe(seen)
+    return scales_figure(scales_numbers(fit.payload, observed, run_keys(observed, seen), columns=columns))
+
+
+def plot_lr_curves(fit: Fit, runs: Sequence[Run], cell: int | None = None) -> Figure:
+    """The losses of one scale along the learning rate, a line for each batch; `cell` as of `plot_surface`."""
+    from lawfit.estimate.observe.observations import observe
+
+    seen = _seen(fit, runs)
+    observed = observe(seen)
+    surface = surface_numbers(fit.payload, observed, _chosen(fit, cell), run_keys(observed, seen))
+    return lr_curves_figure(lr_curves_numbers(fit.payload, surface))
+
+
+def plot_weight_decay(runs: Sequence[Run], params: float, tokens: float, timescale: Fit | None = None) -> Figure:
+    """The losses of one scale along the weight decay, with the best values of a fit of the timescale.
+
+    Raises
+    ------
+    ValueError
+        No learning rate and batch of that scale has three weight decays.
+    """
+    valley = decay_numbers(runs, params, tokens, None if timescale is None else timescale.payload)
+    if valley is None:
+        raise ValueError(f"no sweep of weight decay at {format_scale(params, tokens)}: it takes three values of it")
+    return decay_figure(valley)
+
+
+def plot_residuals(fit: Fit, quantity: str = "lr", along: str = "params") -> Figure:
+    """How far each scale's own best "lr" or "batch_tokens" lies off the law, along "params" or "tokens"."""
+    return residual_figure(residual_numbers(fit.payload, quantity), along)
+
+
+def plot_promises(fit: Fit) -> Figure:
+    """What a fit said its advice would cost at sizes left out, against what it did.
+
+    Raises
+    ------
+    ValueError
+        It has too few sizes, or no backtest.
+    """
+    found = promise_numbers(fit.payload)
+    if found is None:
+        raise ValueError("this fit left no size out: it takes two sizes with scored scales, and a backtest")
+    return promise_figure(found)
+
+
+def plot_curves(logged: Sequence[Logged], metric: str = "train_loss", along: str = "step") -> Figure:
+    """Curves over each other: of each run its steps and the values there; along "step", "tokens" or "share"."""
+    return curves_figure(curve_numbers(logged, metric, along))
+
+
+def plot_settings(runs: Sequence[Run]) -> Figure:
+    """Settings and losses of runs as lines through parallel axes.
+
+    Raises
+    ------
+    ValueError
+        There are no runs.
+    """
+    found = parallel_numbers(runs)
+    if found is None:
+        raise ValueError("there are no runs to draw")
+    return parallel_figure(found)
 
 
 def plot_scaling(fit: Fit, prediction: Answer, quantity: str = "lr", along: str = "tokens") -> Figure:

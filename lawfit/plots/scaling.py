@@ -18,8 +18,9 @@ from lawfit.advise.regret import best_batch, lr_given_batch
 from lawfit.documents import Answer, given, setting_of
 from lawfit.laws.published import published_laws
 from lawfit.plots import style
+from lawfit.plots.optima import scale_optimum
 from lawfit.units import format_lr, format_percent, format_quantity, format_scale
-from lawfit.words.answers import INPUT_WORDS, OPTIMUM_WORDS, QUANTITY_WORDS
+from lawfit.words.answers import INPUT_WORDS, QUANTITY_WORDS, optimum_words
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -46,7 +47,10 @@ class CellOptimum:
     params: float
     tokens: float
     value: float
+    low: float  # of a 90 % interval
+    high: float
     status: str  # records.OptimumStatus
+    near: int | None  # settings tried near it; None in fits of before they were counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,14 +130,7 @@ def scaling_numbers(fit: Fit, document: Answer, quantity: str, along: str = "tok
         along=along,
         level=said["level"],
         cells=tuple(
-            CellOptimum(
-                params=cell["params"],
-                tokens=cell["tokens"],
-                value=cell["optimum"][quantity],
-                status=cell["optimum"]["status"],
-            )
-            for cell in fit.payload["cells"]
-            if cell["optimum"][quantity] is not None
+            _cell(model, cell, quantity) for cell in fit.payload["cells"] if cell["optimum"][quantity] is not None
         ),
         families=_families(model, fit.payload["cells"], quantity, along),
         x=x,
@@ -148,6 +145,13 @@ def scaling_numbers(fit: Fit, document: Answer, quantity: str, along: str = "tok
         measured=measured,
         published=_published(document, scales, np.exp(batches), quantity, x),
     )
+
+
+def _cell(model: Mapping[str, Any], cell: Mapping[str, Any], quantity: str) -> CellOptimum:
+    found = scale_optimum(model, cell)
+    value, low, high = found.interval(quantity)
+    scale = {"params": found.params, "tokens": found.tokens}
+    return CellOptimum(**scale, value=value, low=low, high=high, status=found.status, near=found.near)
 
 
 def _plausible(quantity: str, worlds: Worlds, log_batch: float, imposed: bool) -> Floats:
@@ -275,12 +279,13 @@ def _law_traces(scaling: Scaling) -> list[dict[str, Any]]:
     x, name = scaling.x.tolist(), f"{INPUT_WORDS[scaling.other]}"
     other = format_quantity(scaling.target[scaling.other])
     line = {"type": "scatter", "mode": "lines", "hoverinfo": "skip", "x": x}
+    ink, shade = style.quantity_colours(scaling.quantity)
     level = f"{100 * scaling.level:g} %"
     main = {
         **line,
         "y": scaling.value.tolist(),
         "name": f"your law at {other}, {level}",
-        "line": {"color": style.colour("ours"), "width": 2.4},
+        "line": {"color": ink, "width": 2.4},
         "hoverinfo": "text",
         "text": [
             f"your law at {other} {name}, {format_quantity(at)} {INPUT_WORDS[scaling.along]}<br>"
@@ -289,7 +294,7 @@ def _law_traces(scaling: Scaling) -> list[dict[str, Any]]:
         ],
     }
     low = {**line, "y": scaling.low.tolist(), "line": {"width": 0}, "showlegend": False}
-    band = {**low, "y": scaling.high.tolist(), "fill": "tonexty", "fillcolor": style.colour("band")}
+    band = {**low, "y": scaling.high.tolist(), "fill": "tonexty", "fillcolor": shade}
     value, bounds = scaling.recommended, (scaling.recommended_low, scaling.recommended_high)
     what = "given batch" if scaling.given else "recommended"
     target = {
@@ -351,6 +356,15 @@ def _cell_traces(scaling: Scaling) -> list[dict[str, Any]]:
                 "showlegend": other in named,
                 "x": [_of(cell, scaling.along) for cell in cells],
                 "y": [cell.value for cell in cells],
+                "error_y": {
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [cell.high - cell.value for cell in cells],
+                    "arrayminus": [cell.value - cell.low for cell in cells],
+                    "color": colours[other],
+                    "thickness": 1,
+                    "width": 0,
+                },
                 "marker": {
                     "symbol": ["circle" if cell.status == "inside" else "circle-open" for cell in cells],
                     "size": 9,
@@ -358,8 +372,9 @@ def _cell_traces(scaling: Scaling) -> list[dict[str, Any]]:
                     "line": {"color": [_outline(cell, colours[other]) for cell in cells], "width": 1.2},
                 },
                 "text": [
-                    f"{format_scale(cell.params, cell.tokens)}<br>best {_written(scaling, cell.value)}, "
-                    f"{OPTIMUM_WORDS.get(cell.status, cell.status)}"
+                    f"{format_scale(cell.params, cell.tokens)}<br>best {_written(scaling, cell.value)} "
+                    f"({_written(scaling, cell.low)} to {_written(scaling, cell.high)}), "
+                    f"{optimum_words(cell.status, cell.near)}"
                     for cell in cells
                 ],
                 "hovertemplate": "%{text}<extra></extra>",

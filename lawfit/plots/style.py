@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,6 +36,23 @@ COLOURS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "others": ("#7f8a97", "#8793a1"),
         "lost": ("#8c2f5c", "#e58bb6"),
         "beyond": ("rgba(91,104,118,0.07)", "rgba(154,167,181,0.08)"),
+        "batch": ("#6b3fa0", "#b79ae8"),
+        "batch_band": ("rgba(107,63,160,0.13)", "rgba(183,154,232,0.17)"),
+        "decay": ("#1d7a5a", "#6fcfa3"),
+        "decay_band": ("rgba(29,122,90,0.13)", "rgba(111,207,163,0.17)"),
+        "critical": ("#8a5a00", "#e0b060"),
+        "critical_band": ("rgba(138,90,0,0.13)", "rgba(224,176,96,0.17)"),
+        "loss": ("#00717d", "#5cc9d4"),
+        "loss_band": ("rgba(0,113,125,0.13)", "rgba(92,201,212,0.17)"),
+    }
+)
+# What is asked for -> its one colour on every figure, of its line and of its band; anything else has that of "ours".
+_OF_QUANTITY: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        "batch_tokens": ("batch", "batch_band"),
+        "weight_decay": ("decay", "decay_band"),
+        "critical_batch": ("critical", "critical_band"),
+        "expected_loss": ("loss", "loss_band"),
     }
 )
 # Best runs stand out most, on either paper; monotone in lightness.
@@ -45,14 +63,32 @@ GOOD_TO_BAD: Final = (
     ("#d9d6b0", "#35586f"),
     ("#f1e6cf", "#2d3b4d"),
 )
-# Sizes of model (or amounts of tokens), small to large.
-SMALL_TO_LARGE: Final = (
+# Sizes of model (or amounts of tokens), small to large; what lies between is mixed of neighbours.
+_SIZE_STOPS: Final = (
     ("#8fc3dd", "#5286ba"),
     ("#55a0a8", "#4fa3a8"),
     ("#477f6b", "#74b58d"),
     ("#6b6a35", "#c4c56a"),
     ("#7c4a21", "#f2b872"),
 )
+
+
+def _mixed_stops(stops: Sequence[tuple[str, str]], between: int) -> tuple[tuple[str, str], ...]:
+    """Each stop, and `between` mixtures of it and the next, on light paper and on dark."""
+
+    def mixture(first: str, second: str, share: float) -> str:
+        parts = [(int(first[i : i + 2], 16), int(second[i : i + 2], 16)) for i in (1, 3, 5)]
+        return "#" + "".join(f"{round(a + share * (b - a)):02x}" for a, b in parts)
+
+    mixed = [
+        (mixture(one[0], two[0], k / (between + 1)), mixture(one[1], two[1], k / (between + 1)))
+        for one, two in pairwise(stops)
+        for k in range(between + 1)
+    ]
+    return (*mixed, stops[-1])
+
+
+SMALL_TO_LARGE: Final = _mixed_stops(_SIZE_STOPS, between=7)
 DASHES: Final = ("dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
@@ -61,16 +97,22 @@ def colour(name: str) -> str:
     return COLOURS[name][0]
 
 
+def quantity_colours(quantity: str) -> tuple[str, str]:
+    """Colour of the line and of the band of "lr", "batch_tokens", or a part of an answer ("weight_decay", ...)."""
+    line, band = _OF_QUANTITY.get(quantity, ("ours", "band"))
+    return colour(line), colour(band)
+
+
 def dark_partners() -> dict[str, str]:
     """Light colour -> its partner on dark paper, for the page."""
     return dict([*COLOURS.values(), *GOOD_TO_BAD, *SMALL_TO_LARGE])
 
 
 def scale_colours(count: int) -> list[str]:
-    """`count` colours from small to large, spread over `SMALL_TO_LARGE`; more values than colours share neighbours."""
-    if count == 1:
-        return [SMALL_TO_LARGE[2][0]]
+    """`count` colours from small to large, spread over `SMALL_TO_LARGE`: no two alike up to 33, neighbours beyond."""
     last = len(SMALL_TO_LARGE) - 1
+    if count == 1:
+        return [SMALL_TO_LARGE[last // 2][0]]
     return [SMALL_TO_LARGE[round(i * last / (count - 1))][0] for i in range(count)]
 
 
@@ -152,8 +194,7 @@ def figure(traces: Sequence[Mapping[str, Any]], layout: Mapping[str, Any]) -> Fi
             "bgcolor": "rgba(0,0,0,0)",
             "itemsizing": "trace",
         },
-        "xaxis": axis,
-        "yaxis": axis,
+        **dict.fromkeys(("xaxis", "yaxis", *(name for name in layout if name[1:5] == "axis")), axis),
     }
     return go.Figure(data=[dict(trace) for trace in traces], layout=_merged(base, layout))
 

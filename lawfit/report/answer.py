@@ -13,12 +13,12 @@ from lawfit.units import counted, format_lr, format_percent, format_quantity, fo
 from lawfit.words import tell
 from lawfit.words.answers import (
     LAW_STATUS_WORDS,
-    OPTIMUM_WORDS,
     QUANTITY_WORDS,
     STATUS_WORDS,
     at_batch_words,
     batch_range,
     is_simulated,
+    optimum_words,
     other_law_rows,
     recipe_words,
 )
@@ -175,7 +175,7 @@ def _cells_table(cells: Sequence[Mapping[str, Any]]) -> Table:
             f"{cell['best']['loss']:.4f}",
             format_lr(cell["optimum"]["lr"]),
             format_quantity(cell["optimum"]["batch_tokens"]),
-            OPTIMUM_WORDS.get(cell["optimum"]["status"], cell["optimum"]["status"]),
+            optimum_words(cell["optimum"]["status"], cell["optimum"].get("near")),
         )
         for cell in cells
     )
@@ -218,8 +218,8 @@ def _further_html(document: Answer, name: str) -> str:
     return tag("div", head + pairs_html(said.rows(document, part)) + (rest if notes else ""), class_="quantity")
 
 
-def others_section(document: Answer) -> str:
-    """What published laws would use at the target, and what each costs on the user's runs."""
+def published_table(document: Answer) -> Table | None:
+    """What published laws would use at the target, and what each costs on the user's runs; None without any."""
     rows = tuple(
         (
             law.get("label") or law["law"],
@@ -232,13 +232,19 @@ def others_section(document: Answer) -> str:
         )
         for law in document.get("published") or []
     )
-    if not rows:
-        return ""
     columns = ("law", "learning rate", "batch", "cost on your runs", "scales", "target in its range", "source")
+    return Table(columns=columns, rows=rows, numbers=columns[1:5]) if rows else None
+
+
+def others_section(document: Answer) -> str:
+    """`published_table`, with what it is."""
+    table = published_table(document)
+    if table is None:
+        return ""
     body = tag("h2", "What others would say", id="others-title")
     words = "Published laws at your target, cheapest on your own runs first. A dash: not given, or it cannot be scored."
     body += tag("p", text(words), class_="lead")
-    body += table_html(Table(columns=columns, rows=rows, numbers=columns[1:5]), "Published laws at your target")
+    body += table_html(table, "Published laws at your target")
     return tag("section", body, aria_labelledby="others-title")
 
 
@@ -271,7 +277,7 @@ def next_section(fit: Fit) -> str:
     return tag("section", body, aria_labelledby="next-title")
 
 
-def evidence_section(document: Answer, notes: Sequence[str] = ()) -> str:
+def evidence_pairs(document: Answer, notes: Sequence[str] = ()) -> list[tuple[str, str]]:
     """What the answer rests on, so that it can be made again."""
     evidence, recipe = document["evidence"], document["recipe"]
     runs = f"{counted(evidence['runs_used'], 'run')} at {counted(evidence['cells'], 'scale')}"
@@ -294,7 +300,12 @@ def evidence_section(document: Answer, notes: Sequence[str] = ()) -> str:
         ("Data", f"hash {evidence['data_hash']}"),
         ("Recommendation", str(document["id"])),
     ]
-    body = tag("h2", "Evidence", id="evidence-title") + pairs_html(pairs)
+    return pairs
+
+
+def evidence_section(document: Answer, notes: Sequence[str] = ()) -> str:
+    """`evidence_pairs`, as a section."""
+    body = tag("h2", "Evidence", id="evidence-title") + pairs_html(evidence_pairs(document, notes))
     return tag("section", body, aria_labelledby="evidence-title", class_="evidence")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from lawfit.documents import Answer
 from lawfit.plots.backtest import Backtest, backtest_figure, backtest_numbers
@@ -12,38 +12,47 @@ from lawfit.plots.law import law_figure, law_numbers, law_rows
 from lawfit.plots.scaling import Scaling, scaling_figure, scaling_numbers
 from lawfit.plots.shown import Chart, Choice, Table
 from lawfit.plots.surface import CellSurface, best_shown_cell, surface_figure, surface_numbers
+from lawfit.plots.valley import Valley, valley_figure, valley_numbers
 from lawfit.units import format_lr, format_percent, format_quantity
-from lawfit.words.answers import INPUT_WORDS, OPTIMUM_WORDS, QUANTITY_WORDS
+from lawfit.words.answers import INPUT_WORDS, QUANTITY_WORDS, optimum_words
 
 if TYPE_CHECKING:
     from lawfit.estimate.observe.observations import Observations
     from lawfit.records import Fit
 
 
+VALLEY_TITLE: Final = "What any other setting would cost"
+VALLEY_CAPTION: Final = (
+    "Expected share of the loss given up at the target, over all that is not known. "
+    "Diamond: recommended, with its intervals. Grey: what published laws would use."
+)
+
+
 def scaling_choice(fit: Fit, document: Answer, quantity: str) -> Choice:
     """Best learning rate, or batch, against tokens and against parameters."""
-    charts = []
-    for along in ("tokens", "params"):
-        scaling = scaling_numbers(fit, document, quantity, along)
-        other = format_quantity(scaling.target[scaling.other])
-        caption = (
-            "Dots: the fitted optimum of each of your scales (open where it lies at the edge of the sweep). Thick line "
-            f"and band: your law at the target's {other} {INPUT_WORDS[scaling.other]}. Diamond: what costs least on "
-            "average, which may lie off the line. Thin grey: published laws."
-        )
-        if document["target"].get("batch_tokens") and quantity == "lr":
-            caption += " The line holds at the batch you gave; the dots at each scale's own best batch."
-        charts.append(
-            Chart(
-                id=f"scaling-{quantity.replace('_', '-')}-{along}",
-                title=f"Best {_lower(quantity)} against {INPUT_WORDS[along]}",
-                caption=caption,
-                figure=scaling_figure(scaling),
-                table=_scaling_table(scaling),
-                option=f"{INPUT_WORDS[along]} ({other} {INPUT_WORDS[scaling.other]})",
-            )
-        )
-    return Choice(id=f"along-{quantity.replace('_', '-')}", label="Against", charts=tuple(charts))
+    charts = tuple(scaling_chart(fit, document, quantity, along) for along in ("tokens", "params"))
+    return Choice(id=f"along-{quantity.replace('_', '-')}", label="Against", charts=charts)
+
+
+def scaling_chart(fit: Fit, document: Answer, quantity: str, along: str) -> Chart:
+    """Best learning rate, or batch, along "tokens" or "params"."""
+    scaling = scaling_numbers(fit, document, quantity, along)
+    other = format_quantity(scaling.target[scaling.other])
+    caption = (
+        "Dots: the fitted optimum of each of your scales with its 90 % interval (open where it lies at the edge of the "
+        f"sweep). Thick line and band: your law at the target's {other} {INPUT_WORDS[scaling.other]}. Diamond: what "
+        "costs least on average, which may lie off the line. Thin grey: published laws."
+    )
+    if document["target"].get("batch_tokens") and quantity == "lr":
+        caption += " The line holds at the batch you gave; the dots at each scale's own best batch."
+    return Chart(
+        id=f"scaling-{quantity.replace('_', '-')}-{along}",
+        title=f"Best {_lower(quantity)} against {INPUT_WORDS[along]}",
+        caption=caption,
+        figure=scaling_figure(scaling),
+        table=_scaling_table(scaling),
+        option=f"{INPUT_WORDS[along]} ({other} {INPUT_WORDS[scaling.other]})",
+    )
 
 
 def cost_charts(fit: Fit, document: Answer) -> tuple[Chart, ...]:
@@ -67,6 +76,38 @@ def cost_charts(fit: Fit, document: Answer) -> tuple[Chart, ...]:
     return tuple(charts)
 
 
+def valley_chart(fit: Fit, document: Answer) -> Chart:
+    """What any learning rate and batch is expected to cost at the target."""
+    valley = valley_numbers(fit, document)
+    rows = [("recommended", format_lr(valley.recommended[0]), format_quantity(valley.recommended[1]), _cost_at(valley))]
+    rows += [
+        (law.label, format_lr(law.lr), format_quantity(law.batch_tokens), _cost_at(valley, law.lr, law.batch_tokens))
+        for law in valley.laws
+    ]
+    rows += [
+        ("", format_lr(valley.lr[i]), format_quantity(valley.batch_tokens[j]), format_percent(valley.cost[j, i]))
+        for j in range(0, len(valley.batch_tokens), 5)
+        for i in range(0, len(valley.lr), 4)
+    ]
+    columns = ("from", "learning rate", "batch", "expected cost")
+    return Chart(
+        id="valley",
+        title=VALLEY_TITLE,
+        caption=VALLEY_CAPTION,
+        figure=valley_figure(valley),
+        table=Table(columns=columns, rows=tuple(rows), numbers=columns[1:], strong=0),
+    )
+
+
+def _cost_at(valley: Valley, lr: float | None = None, batch_tokens: float | None = None) -> str:
+    """Expected cost at the place of the grid that is nearest; of the recommendation without a place."""
+    lr, batch_tokens = lr or valley.recommended[0], batch_tokens or valley.recommended[1]
+    if not (valley.lr[0] <= lr <= valley.lr[-1] and valley.batch_tokens[0] <= batch_tokens <= valley.batch_tokens[-1]):
+        return "beyond this figure"
+    j, i = int(abs(valley.batch_tokens - batch_tokens).argmin()), int(abs(valley.lr - lr).argmin())
+    return format_percent(valley.cost[j, i])
+
+
 def surface_choice(fit: Fit, observed: Observations) -> Choice:
     """The loss surface of every cell; the one that shows most comes first."""
     first = best_shown_cell(fit.payload)
@@ -84,8 +125,8 @@ def surface_choice(fit: Fit, observed: Observations) -> Choice:
                 caption=f"Each dot is a setting that was run ({count} here), coloured by its loss above the best of "
                 f"them.{best} The lines bound what costs less than 0.1 % and 0.25 % in the fitted valley.{swept}",
                 figure=surface_figure(surface),
-                table=_surface_table(surface),
-                option=f"{surface.name} ({OPTIMUM_WORDS.get(surface.status, surface.status)})",
+                table=surface_table(surface),
+                option=f"{surface.name} ({optimum_words(surface.status, surface.interval.near)})",
             )
         )
     return Choice(id="cells", label="Scale", charts=tuple(charts))
@@ -149,7 +190,7 @@ def _scaling_table(scaling: Scaling) -> Table:
             format_quantity(cell.params),
             format_quantity(cell.tokens),
             write(cell.value),
-            OPTIMUM_WORDS.get(cell.status, cell.status),
+            optimum_words(cell.status, cell.near),
         )
         for cell in scaling.cells
     ]
@@ -180,7 +221,7 @@ def _cost_table(costs: Costs) -> Table:
     return Table(columns=columns, rows=tuple(rows), numbers=columns, strong=at)
 
 
-def _surface_table(surface: CellSurface) -> Table:
+def surface_table(surface: CellSurface) -> Table:
     """The fitted optimum, then every run, best first."""
     rows = [("fitted optimum", format_lr(surface.optimum_lr), format_quantity(surface.optimum_batch_tokens), "-", "-")]
     rows += [

@@ -1,7 +1,8 @@
 """Small pieces of HTML: escaped text, tables, and charts with their data table under them.
 
-A chart is a `<figure>` whose data lies in a JSON block; `assets/charts.js` draws it. No inline script and no inline
-handler, so a strict Content-Security-Policy holds.
+A chart is a `<figure>` whose data lies in a JSON block of the page, or behind an address of the dashboard;
+`assets/charts.js` draws it when it comes into view. No inline script and no inline handler, so a strict
+Content-Security-Policy holds.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from lawfit.plots.shown import Chart, Choice, Table
-from lawfit.plots.style import dark_partners
+from lawfit.plots.style import HEIGHT, dark_partners
+from lawfit.units import six_digits
 
 if TYPE_CHECKING:
-    pass
+    from plotly.graph_objects import Figure
 
 
 def tag(name: str, content: str, **attributes: str | None) -> str:
@@ -35,8 +37,8 @@ def text(words: object) -> str:
     return escape(str(words), quote=True)
 
 
-def table_html(table: Table, caption: str) -> str:
-    """A table that scrolls inside its own box on a narrow screen."""
+def table_html(table: Table, caption: str, *, folds: bool = False) -> str:
+    """A table that scrolls inside its own box on a narrow screen, or (`folds`) shows a row below the other there."""
     right = [column in table.numbers for column in table.columns]
     head = "".join(
         tag("th", text(column), scope="col", class_="number" if number else None)
@@ -45,26 +47,66 @@ def table_html(table: Table, caption: str) -> str:
     rows = []
     for index, row in enumerate(table.rows):
         cells = "".join(
-            tag("td", text(cell), class_="number" if number else None) for cell, number in zip(row, right, strict=True)
+            tag("td", text(cell), class_="number" if number else None, data_label=column if folds else None)
+            for column, cell, number in zip(table.columns, row, right, strict=True)
         )
         rows.append(tag("tr", cells, class_="strong" if index == table.strong else None))
     body = tag("caption", text(caption)) + tag("thead", tag("tr", head)) + tag("tbody", "".join(rows))
-    return tag(
-        "div", tag("table", body), class_="scroll", tabindex="0", role="region", aria_label=f"{caption}, as a table"
-    )
+    inside = tag("table", body, class_="folds" if folds else None)
+    return tag("div", inside, class_="scroll", tabindex="0", role="region", aria_label=f"{caption}, as a table")
 
 
 def chart_html(chart: Chart) -> str:
     """A figure: title, caption, the place where it is drawn, its data, and the numbers to read."""
     name = text(chart.id)
+    inside = (
+        f'<div class="plot" data-figure="{name}-data" style="min-height:{chart.figure.layout.height}px">'
+        '<p class="needs-script">The drawing needs JavaScript; its numbers are below.</p></div>'
+        f'<script type="application/json" id="{name}-data">{json_block(figure_json(chart.figure))}</script>'
+        f'<details class="numbers"><summary>The numbers</summary>{table_html(chart.table, chart.title)}</details>'
+    )
+    return _figure_html(chart.id, chart.title, chart.caption, inside)
+
+
+def chart_place(id_: str, title: str, caption: str, source: str, height: int = HEIGHT) -> str:
+    """A figure that is fetched when it comes into view; nothing is worked out before.
+
+    Parameters
+    ----------
+    source : address that answers `chart_json`
+    height : px that it takes, so that nothing jumps when it is there
+    """
+    inside = (
+        f'<div class="plot" data-source="{text(source)}" style="min-height:{height}px">'
+        f'<noscript><a href="{text(source)}">The numbers, as JSON</a></noscript></div>'
+        '<details class="numbers" hidden><summary>The numbers</summary></details>'
+    )
+    return _figure_html(id_, title, caption, inside)
+
+
+def chart_json(chart: Chart) -> str:
+    """What the address of a figure answers: the figure, and the table of its numbers, as `charts.js` reads them."""
+    table = {
+        "caption": chart.title,
+        "columns": chart.table.columns,
+        "rows": chart.table.rows,
+        "numbers": chart.table.numbers,
+    }
+    caption = json.dumps(chart.caption)
+    return f'{{"figure": {figure_json(chart.figure)}, "caption": {caption}, "table": {json.dumps(table)}}}'
+
+
+def figure_json(figure: Figure) -> str:
+    """A figure as `charts.js` reads it, its numbers to six digits: nobody sees more, and they are half of its size."""
+    given = json.loads(figure.to_json(), parse_float=lambda digits: six_digits(float(digits)))
+    return json.dumps(given, separators=(",", ":"), ensure_ascii=False)
+
+
+def _figure_html(id_: str, title: str, caption: str, inside: str) -> str:
+    name = text(id_)
     return (
         f'<figure class="chart" id="{name}" aria-labelledby="{name}-title">'
-        f'<figcaption><h3 id="{name}-title">{text(chart.title)}</h3><p>{text(chart.caption)}</p></figcaption>'
-        f'<div class="plot" data-figure="{name}-data"><p class="needs-script">The drawing needs JavaScript; its '
-        "numbers are below.</p></div>"
-        f'<script type="application/json" id="{name}-data">{json_block(chart.figure.to_json())}</script>'
-        f"<details><summary>The numbers</summary>{table_html(chart.table, chart.title)}</details>"
-        "</figure>"
+        f'<figcaption><h3 id="{name}-title">{text(title)}</h3><p>{text(caption)}</p></figcaption>{inside}</figure>'
     )
 
 

@@ -105,7 +105,7 @@ def _settings(document: Plan) -> list[tuple[str, str]]:
     if optimum is not None:
         for share, words in (("0.001", "Costs < 0.1 %"), ("0.01", "Costs < 1 %")):
             low, high = (format_quantity(end) for end in optimum["cheap_zone"][share])
-            rows.append((words, f"{low} to {high} parameters at this budget, if the fitted law is right"))
+            rows.append((words, f"{low} to {high} parameters at this budget, on average over the laws that fit"))
     rows.append(("Expected cost", cost_words(document)))
     rows += third_rows(document)
     if lr is not None:
@@ -123,7 +123,11 @@ def plan_charts(fit: Fit, document: Plan) -> tuple[Chart, ...]:
     valley, plane = valley_numbers(fit, document), plane_numbers(fit, document)
     level = f"{100 * valley.level:g} %"
     known = document["optimum"] is not None
-    shaded = " Shaded: sizes that cost less than 0.1 % and 1 %, if the line is right." if known else ""
+    shaded = (
+        " Shaded: sizes that cost less than 0.1 % and 1 % against the best, on average over the laws that fit."
+        if known
+        else ""
+    )
     path = f" Thick line and band: the best split of each compute, {level} interval." if known else ""
     charts = [
         Chart(

@@ -1,4 +1,7 @@
-"""Fields of runs that a person changed: made, kept with the reason, undone, and not overwritten by the log."""
+"""Fields of runs that a person changed: made, kept with the reason, undone, and not overwritten by the log.
+
+That a run was excluded from fits, or restored, is kept among them.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,8 @@ from lawfit.storage.tables import corrections, recipes, runs
 
 EXTRA: Final = "extra."
 FIELDS: Final = ("params", "tokens", "batch_tokens", "lr", "loss", "weight_decay", "steps", "seed", "status")
+EXCLUDED: Final = "excluded"  # no field that a log has: the reason why a person took the run out of the fits
+RESTORED: Final = "restored"  # the reason that is kept of a run that was put back
 _OPTIONAL: Final = ("loss", "weight_decay", "steps", "seed")
 
 Change = Callable[[Json], Json]  # from what is stored to what is right
@@ -33,8 +38,7 @@ def correct(
     """Number of the change, and how many runs it changed; see `Store.correct`."""
     stored = _rows(connection, runs.c.recipe_id == recipe_id)
     by_key = {row["run_key"]: row for row in stored}
-    last = connection.execute(sa.select(sa.func.max(corrections.c.change))).scalar()
-    number, made_at = int(last or 0) + 1, now()
+    number, made_at = _next_change(connection), now()
     history: list[dict[str, Any]] = []
     changed: list[Mapping[str, Any]] = []
     for key in run_keys:
@@ -51,6 +55,30 @@ def correct(
         _update(connection, changed)
         connection.execute(sa.insert(corrections), history)
     return number, len(changed)
+
+
+def mark(connection: sa.Connection, recipe_id: int, run_keys: Sequence[str], reason: str | None) -> int:
+    """Exclude runs for a reason, or put them back (None); how many were not so already."""
+    query = sa.select(runs.c.run_key, runs.c.id, runs.c.excluded).where(runs.c.recipe_id == recipe_id)
+    known = {row["run_key"]: row for row in connection.execute(query).mappings()}
+    if missing := [key for key in run_keys if key not in known]:
+        raise NoRun(finding("store.no_run", run=missing[0]))
+    changed = [known[key] for key in dict.fromkeys(run_keys) if known[key][EXCLUDED] != reason]
+    if changed:
+        about = {"change": _next_change(connection), "reason": reason or RESTORED, "made_at": now(), "field": EXCLUDED}
+        rows = [
+            about | {"run_id": row["id"], "before": json_text(row[EXCLUDED]), "after": json_text(reason)}
+            for row in changed
+        ]
+        connection.execute(sa.insert(corrections), rows)
+        statement = sa.update(runs).where(runs.c.id == sa.bindparam("row_id")).values(excluded=reason)
+        connection.execute(statement, [{"row_id": row["id"]} for row in changed])
+    return len(changed)
+
+
+def _next_change(connection: sa.Connection) -> int:
+    last = connection.execute(sa.select(sa.func.max(corrections.c.change))).scalar()
+    return int(last or 0) + 1
 
 
 def undo(connection: sa.Connection, number: int | None) -> tuple[int, list[Correction]]:
@@ -100,7 +128,7 @@ def corrected_fields(connection: sa.Connection, recipe_id: int) -> dict[int, set
     query = sa.select(corrections.c.run_id, corrections.c.field).join(runs, corrections.c.run_id == runs.c.id)
     found: dict[int, set[str]] = {}
     for run_id, field in connection.execute(
-        query.where(runs.c.recipe_id == recipe_id, corrections.c.undone_at.is_(None))
+        query.where(runs.c.recipe_id == recipe_id, corrections.c.undone_at.is_(None), corrections.c.field != EXCLUDED)
     ):
         found.setdefault(run_id, set()).add(field)
     return found
@@ -116,7 +144,7 @@ def keep(row: dict[str, Any], stored: Mapping[str, Any], fields: Iterable[str]) 
 
 
 def _rows(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[dict[str, Any]]:
-    columns = (runs.c.id, runs.c.run_key, runs.c.extra, *(runs.c[name] for name in FIELDS))
+    columns = (runs.c.id, runs.c.run_key, runs.c.extra, *(runs.c[name] for name in (*FIELDS, EXCLUDED)))
     return [dict(row) for row in connection.execute(sa.select(*columns).where(condition)).mappings()]
 
 
@@ -162,7 +190,7 @@ def _set(row: dict[str, Any], field: str, value: Json) -> None:
 
 
 def _update(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    names = ("extra", *FIELDS)
+    names = ("extra", EXCLUDED, *FIELDS)
     statement = sa.update(runs).where(runs.c.id == sa.bindparam("row_id"))
     statement = statement.values({name: sa.bindparam(name) for name in names})
     connection.execute(statement, [{"row_id": row["id"]} | {name: row[name] for name in names} for row in rows])

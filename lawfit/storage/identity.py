@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from lawfit.errors import RecipeConflict
 from lawfit.findings import finding
 from lawfit.records import Recipe, Run, Sweep
+from lawfit.storage.corrections import EXCLUDED
 from lawfit.storage.tables import corrections, recipes, runs
 
 APART: Final = "sweep"  # key in Recipe.extra that tells two recipes with the same stated settings apart
@@ -137,7 +138,8 @@ def _overlap(connection: sa.Connection, recipe_id: int, given: Sequence[Run]) ->
     found = connection.execute(sa.select(*columns).where(runs.c.recipe_id == recipe_id))
     stored = {row[0]: tuple(row[1:]) for row in found}
     changed = sa.select(runs.c.run_key).join(corrections, corrections.c.run_id == runs.c.id)
-    changed = changed.where(runs.c.recipe_id == recipe_id, corrections.c.undone_at.is_(None))
+    numbers = corrections.c.field != EXCLUDED
+    changed = changed.where(runs.c.recipe_id == recipe_id, corrections.c.undone_at.is_(None), numbers)
     corrected = set(connection.execute(changed).scalars())  # by a person: that the log says otherwise is no wonder
     shared = [run for run in given if run.run_key in stored]
     return Overlap(

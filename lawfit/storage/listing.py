@@ -14,7 +14,7 @@ from lawfit.records import FitStatus, Run, RunStatus
 from lawfit.storage.moves import family
 from lawfit.storage.store import Store
 from lawfit.storage.streams import run_of
-from lawfit.storage.tables import curves, fits, recipes, refits, runs
+from lawfit.storage.tables import curves, fits, predictions, recipes, refits, runs
 
 Position = tuple[float | int | None, int]  # value that a page ended at (None: there is none), and the row's number
 
@@ -65,6 +65,41 @@ class FitListed:
     made_at: str  # last: the same fit may be made again
     runs: int | None  # that it rests on; None where its kind does not say
     number: int  # of the making, which orders them
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionListed:
+    """An answer that was kept, without its reasons."""
+
+    id: str
+    recipe_name: str
+    created_at: str
+    target: Mapping[str, Any]
+    recommendation: Mapping[str, Any]
+
+
+def latest_predictions(store: Store, *, limit: int) -> list[PredictionListed]:
+    """Answers that were kept, the newest first."""
+    column = predictions.c
+    query = sa.select(column.id, column.created_at, column.target, column.answer, fits.c.recipe_name)
+    query = query.join_from(predictions, fits).order_by(column.created_at.desc(), column.id).limit(limit)
+    with store.reading() as connection:
+        rows = connection.execute(query).mappings().all()
+    return [
+        PredictionListed(
+            id=row["id"], recipe_name=row["recipe_name"], created_at=row["created_at"], target=row["target"],
+            recommendation=row["answer"]["recommendation"],
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+def values_among_runs(store: Store, recipe_key: str, column: str) -> list[float]:
+    """What the runs of a recipe have in a column of numbers, each once, from small to large."""
+    home = sa.select(recipes.c.id).where(recipes.c.key == recipe_key).scalar_subquery()
+    query = sa.select(runs.c[column]).where(runs.c.recipe_id == home, runs.c[column].is_not(None)).distinct()
+    with store.reading() as connection:
+        return sorted(float(value) for value in connection.execute(query).scalars())
 
 
 def page_of_runs(store: Store, recipe_key: str, asked: RunsAsked, *, after: Position | None, limit: int) -> RunsPage:

@@ -365,7 +365,7 @@ class Store:
         return list(matched)
 
     def exclude(self, recipe_key: str, run_keys: Iterable[str], reason: str) -> int:
-        """Take runs out of every later fit; how many were not out already for that reason.
+        """Take runs out of every later fit; how many were not out already for that reason. `history` keeps it.
 
         Raises
         ------
@@ -386,18 +386,9 @@ class Store:
 
     def _mark(self, recipe_key: str, run_keys: Iterable[str], reason: str | None) -> int:
         wanted = list(dict.fromkeys(run_keys))
-        column = tables.runs.c
         with self.writing() as connection:
-            query = sa.select(column.run_key, column.id, column.excluded)
-            query = query.where(column.recipe_id == _recipe_id(recipe_key))
-            known = {row.run_key: row for row in connection.execute(query)}
-            if missing := [key for key in wanted if key not in known]:
-                raise NoRun(finding("store.no_run", run=missing[0]))
-            changed = [known[key].id for key in wanted if known[key].excluded != reason]
-            if changed:
-                statement = sa.update(tables.runs).where(column.id == sa.bindparam("row_id")).values(excluded=reason)
-                connection.execute(statement, [{"row_id": row_id} for row_id in changed])
-        return len(changed)
+            home = connection.execute(sa.select(_recipe_id(recipe_key))).scalar()
+            return corrections.mark(connection, -1 if home is None else home, wanted, reason)
 
     def correct(
         self, recipe_key: str, run_keys: Sequence[str], changes: Mapping[str, Change], reason: str
@@ -439,7 +430,7 @@ class Store:
             return corrections.undo(connection, change)
 
     def history(self, recipe_key: str | None = None) -> list[Correction]:
-        """Corrections of runs, the latest first, those that were undone among them."""
+        """Corrections, exclusions and restorations of runs, the latest first, those that were undone among them."""
         conditions = [] if recipe_key is None else [tables.recipes.c.key == recipe_key]
         with self.reading() as connection:
             return corrections.history(connection, *conditions)

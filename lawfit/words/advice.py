@@ -180,6 +180,12 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "nearer_size": "a size nearer to the target shows how far sizes lie off the law",
     "nearer_horizon": "a horizon nearer to the target shows whether the law bends",
     "open_exponent": "it would tell an exponent that is open",
+    "nothing_asked": "every scale shows its optimum between the settings tried: no further run is asked for",
+    "shape_unsaid": named(
+        "a grid holds the shape of each model, and no run of {sizes} parameters states its own (layers, width, heads, "
+        "hidden): write those into a grid by hand, or bring the runs in with these columns",
+        sizes=lambda data: listed([format_quantity(size) for size in data["sizes"]]),
+    ),
     # an answer and its runs
     "other_version": Spoken(
         terminal=_OTHER_VERSION + "; run lawfit fit --recipe {recipe}",

@@ -13,7 +13,8 @@ from lawfit.words.lr_batch import BENDS
 
 STATUS_WORDS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "ok": "inside the range of your runs",
+        "ok": "your runs lie near",
+        "between": "between your runs, none of which lies near: trust the interval, not the digits",
         "extrapolated": "beyond your runs: trust the interval, not the digits",
         "at_edge": "your best runs lie at the edge of what was tried",
         "borrowed": "mostly from published laws, or a vague prior where none lends: few runs of yours bear on it",
@@ -23,7 +24,15 @@ STATUS_WORDS: Final[Mapping[str, str]] = MappingProxyType(
 LAW_STATUS_WORDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         **STATUS_WORDS,
+        "ok": "inside the range that your runs measured",
         "borrowed": "in part from published laws, or a vague prior where none lends; your runs set the level",
+    }
+)
+FIT_STATUS_WORDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "ok": "rests on these runs",
+        "sparse": "exponents come (in part) from published laws or a vague prior; these runs set the level",
+        "uncertified": "kept for inspection, not used for predictions",
     }
 )
 OPTIMUM_WORDS: Final[Mapping[str, str]] = MappingProxyType(
@@ -34,7 +43,22 @@ OPTIMUM_WORDS: Final[Mapping[str, str]] = MappingProxyType(
         "too_few": "too few runs to say",
     }
 )
+NONE_NEAR: Final = "between the settings tried, none of which lies near"
+
+
+def optimum_words(status: str, near: int | None = None) -> str:
+    """Whether the runs of a scale show its optimum.
+
+    Parameters
+    ----------
+    status : records.OptimumStatus
+    near : settings that were tried near it; None in fits of before they were counted
+    """
+    return NONE_NEAR if status == "inside" and near == 0 else OPTIMUM_WORDS.get(status, status)
+
+
 QUANTITY_WORDS: Final[Mapping[str, str]] = MappingProxyType({"lr": "Peak learning rate", "batch_tokens": "Batch size"})
+BACKTEST_METHODS: Final = ("lawfit", "argmin + OLS")  # ours, and the usual way beside it
 INPUT_WORDS: Final[Mapping[str, str]] = MappingProxyType(
     {"params": "parameters", "tokens": "tokens", "batch_tokens": "batch"}
 )

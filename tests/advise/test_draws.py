@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
-from lawfit.advise.draws import WORLDS, draw_worlds
+from lawfit.advise.draws import WORLDS, draw_worlds, runs_near
 from lawfit.estimate.lr_batch.ensemble import INFLATION
 from lawfit.estimate.numerics.law_terms import TERMS, law_design
 from tests.estimate.simulated import nine_fit
@@ -110,3 +110,22 @@ def weights_of(model: Any) -> np.ndarray:
 def test_runs_of_ones_own_narrow_what_laws_say() -> None:
     worlds = draw_worlds(nine_fit().payload[MODEL], 6e7, 1.8e9)
     assert np.all(np.diag(worlds.posterior_cov) < 0.3**2 * np.diag(worlds.prior_cov))
+
+
+class TestRunsNear:
+    """Sizes with few tokens each, and one with many: a large model on few tokens lies inside both ranges."""
+
+    MODEL: ClassVar = {"scales": [[1e8, 2e9], [4e8, 8e9], [1.6e9, 3.2e10]]}
+
+    @pytest.mark.parametrize(
+        ("params", "tokens", "near"),
+        [
+            pytest.param(1e8, 2e9, True, id="a scale of the runs"),
+            pytest.param(2e8, 4e9, True, id="between neighbours"),
+            pytest.param(1.6e9, 2e9, False, id="inside both ranges, far from every run"),
+            pytest.param(1e8, 3.2e10, False, id="the other corner"),
+            pytest.param(4e8, 2.1e10, False, id="of a size with runs, at a horizon of none"),
+        ],
+    )
+    def test_is_asked_of_both_inputs_at_once(self, params: float, tokens: float, near: bool) -> None:
+        assert runs_near(self.MODEL, params, tokens) is near

@@ -77,7 +77,17 @@ class TestOptimum:
             (wanted.params.low, wanted.params.high), rel=GRID
         )
 
-    def test_the_zone_costs_what_it_says(self) -> None:
+    def test_the_zone_holds_the_chosen_size_and_costs_what_it_says(self) -> None:
+        """Of the same average as the choice: zones of the centre alone would lie beside the plan."""
+        best = best_split(LossBelief.of(chinchilla(0.02), 0.9), 1e22)
+        x = best.valley.log_params
+        regret = np.minimum(np.expm1(best.valley.each - best.log_loss_each[:, None]), 0.05).mean(axis=0)
+        for share, (low, high) in best.zones.items():
+            assert low < np.exp(best.chosen) < high
+            there = np.interp(np.log([low, high]), x, regret)
+            assert there - best.regret == pytest.approx([share, share], rel=0.02)
+
+    def test_of_one_law_the_zone_is_its_own(self) -> None:
         belief = exact(CHINCHILLA)
         best = best_split(belief, 1e21)
         for share, ends in best.zones.items():

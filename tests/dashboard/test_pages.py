@@ -1,4 +1,4 @@
-"""The page at `/` as a server gives it, without a browser."""
+"""Pages as a server gives them, without a browser."""
 
 from __future__ import annotations
 
@@ -21,27 +21,64 @@ ASKED = {"params": "1B", "tokens": "20B"}
 
 
 def addresses(page: str) -> list[str]:
-    """Everything that a browser would fetch for the page."""
+    """Everything that a browser fetches for the page at once."""
     return re.findall(r'<(?:script|link|img)[^>]* (?:src|href)="([^"]+)"', page)
 
 
-def test_an_empty_database_explains_the_first_commands(empty: TestClient) -> None:
-    page = empty.get("/")
+@pytest.mark.parametrize("path", ["/advisor", "/plan"])
+def test_an_empty_database_leads_to_the_first_page(empty: TestClient, path: str) -> None:
+    page = empty.get(path)
     assert page.status_code == 200
-    assert "lawfit ingest sweep.csv" in page.text
+    assert "There are no runs yet" in page.text
     assert "<form" not in page.text
 
 
-def test_the_form_comes_first_and_nothing_is_recommended(client: TestClient) -> None:
-    page = client.get("/")
-    assert page.status_code == 200
-    assert 'name="params"' in page.text
-    assert "Recommendation" not in page.text
-    assert not any("plotly" in address for address in addresses(page.text))  # 1.5 MB that nothing needs yet
+def test_a_target_at_the_old_address_is_sent_to_the_advisor(client: TestClient) -> None:
+    moved = client.get("/", params={**ASKED, "recipe": "a b"}, follow_redirects=False)
+    assert moved.status_code == 307
+    assert moved.headers["location"] == "/advisor?params=1B&tokens=20B&recipe=a+b"
+
+
+HTML = {"Accept": "text/html"}
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "sentence"),
+    [
+        pytest.param("/nothing", 404, "There is no such page", id="no such page"),
+        pytest.param("/advisor?recipe=" + "x" * 300, 422, "at most 200 characters", id="a name too long"),
+    ],
+)
+def test_a_failure_is_a_page_for_people_and_a_problem_for_programs(
+    client: TestClient, path: str, status: int, sentence: str
+) -> None:
+    page = client.get(path, headers=HTML)
+    assert (page.status_code, page.headers["content-type"]) == (status, "text/html; charset=utf-8")
+    assert sentence in page.text
+    assert 'aria-label="Pages"' in page.text
+    plain = client.get(path)
+    assert (plain.status_code, plain.headers["content-type"]) == (status, "application/problem+json")
+
+
+def test_a_database_that_is_away_is_a_page_that_names_no_file(tmp_path: Path) -> None:
+    (tmp_path / "broken.db").write_text("no database at all, but long enough to be looked at" * 100)
+    with TestClient(create_app(Settings(database_url=str(tmp_path / "broken.db")))) as client:
+        page = client.get("/advisor", headers=HTML)
+    assert page.status_code == 503
+    assert "The database cannot be used at the moment" in page.text
+    assert "broken.db" not in page.text
+
+
+def test_below_a_proxy_every_address_has_its_path(tmp_path: Path) -> None:
+    with TestClient(create_app(Settings(database_url=str(tmp_path / "x.db"), root_path="/lawfit"))) as client:
+        page = client.get("/advisor").text
+    own = re.findall(r'(?:href|src|action|data-plotly)="(/[^"]*)"', page)
+    assert len(own) > 8
+    assert [address for address in own if not address.startswith("/lawfit/")] == []
 
 
 def test_shows_what_the_api_says(client: TestClient) -> None:
-    page = client.get("/", params=ASKED)
+    page = client.get("/advisor", params=ASKED)
     said = client.get("/v1/predictions", params=ASKED).json()
     lr, batch = said["recommendation"]["lr"], said["recommendation"]["batch_tokens"]
     assert page.status_code == 200
@@ -53,12 +90,11 @@ def test_shows_what_the_api_says(client: TestClient) -> None:
 
 
 def test_a_given_batch_and_sequence_length_are_used(client: TestClient) -> None:
-    page = client.get("/", params={**ASKED, "batch_tokens": "512k", "seq_len": "1000"})
+    page = client.get("/advisor", params={**ASKED, "batch_tokens": "512k", "seq_len": "1000"})
     assert "512,000" in page.text
     assert "512 of 1,000 tokens" in page.text
     assert "given by you" in page.text
-    assert "cost-lr" in page.text
-    assert "cost-batch-tokens" not in page.text
+    assert "best batch: " in page.text
 
 
 @pytest.mark.parametrize(
@@ -77,7 +113,7 @@ def test_a_given_batch_and_sequence_length_are_used(client: TestClient) -> None:
 def test_bad_input_is_answered_in_a_sentence_beside_what_was_typed(
     client: TestClient, said: dict[str, str], sentence: str
 ) -> None:
-    page = client.get("/", params=said)
+    page = client.get("/advisor", params=said)
     assert page.status_code == 422
     assert page.headers["content-type"].startswith("text/html")
     assert sentence in page.text
@@ -86,7 +122,7 @@ def test_bad_input_is_answered_in_a_sentence_beside_what_was_typed(
 
 @pytest.mark.parametrize(("params", "tokens"), [("1", "1"), ("1e15", "1e15"), ("1e-3", "1e30"), ("2e7", "2e8")])
 def test_any_target_is_drawn_or_refused_in_a_sentence(client: TestClient, params: str, tokens: str) -> None:
-    page = client.get("/", params={"params": params, "tokens": tokens})
+    page = client.get("/advisor", params={"params": params, "tokens": tokens})
     assert page.status_code == 200 or (
         page.status_code == 422 and ('role="alert"' in page.text or "is not between" in page.text)
     )
@@ -112,7 +148,7 @@ def test_a_plan_is_drawn_or_refused_with_the_right_code(
 
 
 def test_an_unknown_recipe_is_a_sentence_and_a_404(client: TestClient) -> None:
-    page = client.get("/", params={**ASKED, "recipe": "nowhere"})
+    page = client.get("/advisor", params={**ASKED, "recipe": "nowhere"})
     assert page.status_code == 404
     assert "nowhere" in page.text
     assert 'role="alert"' in page.text
@@ -122,7 +158,7 @@ def test_without_a_fit_it_says_what_to_run(tmp_path: Path) -> None:
     with Store.open(str(tmp_path / "x.db")) as store:
         store.put_sweeps([Sweep(recipe=sweep().recipe, runs=sweep().runs)])
     with TestClient(create_app(Settings(database_url=str(tmp_path / "x.db")))) as client:
-        page = client.get("/", params=ASKED)
+        page = client.get("/advisor", params=ASKED)
     assert page.status_code == 404
     assert "fit it first" in page.text
     assert "no fit yet" in page.text
@@ -133,16 +169,17 @@ def test_with_several_recipes_one_has_to_be_chosen(tmp_path: Path) -> None:
     with Store.open(str(tmp_path / "x.db")) as store:
         store.put_sweeps([Sweep(recipe=recipe, runs=sweep().runs) for recipe in (sweep().recipe, evil)])
     with TestClient(create_app(Settings(database_url=str(tmp_path / "x.db")))) as client:
-        page = client.get("/", params=ASKED)
+        page = client.get("/advisor", params=ASKED)
     assert page.status_code == 404
     assert "choose one" in page.text
     assert "<script>alert" not in page.text  # names are shown, never run
 
 
 def test_everything_comes_from_here_and_stays_in_the_browser(client: TestClient) -> None:
-    page = client.get("/", params=ASKED)
+    page = client.get("/advisor", params=ASKED)
     found = [address for address in addresses(page.text) if not address.startswith("data:")]
-    assert len(found) == 4
+    assert len(found) == 4  # plotly.js comes with the first figure that is seen
+    found.append(re.findall('data-plotly="([^"]+)"', page.text)[0])
     for address in found:
         assert address.startswith("/assets/")
         answer = client.get(address)
@@ -152,11 +189,11 @@ def test_everything_comes_from_here_and_stays_in_the_browser(client: TestClient)
         plain = client.get(address, headers={"Accept-Encoding": "identity"})
         assert plain.content == answer.content
         assert gzip.compress(b"") != plain.content
-    assert client.get("/assets/plotly.0000000000.js").status_code == 404
+    assert client.get("/assets/0000000000/plotly.js").status_code == 404
 
 
 def test_no_inline_script_runs_and_the_policy_forbids_it(client: TestClient) -> None:
-    page = client.get("/", params=ASKED)
+    page = client.get("/advisor", params=ASKED)
     policy = page.headers["content-security-policy"]
     assert "default-src 'self'" in policy
     assert "script-src" not in policy or "unsafe" not in policy.split("script-src")[1].split(";")[0]

@@ -8,7 +8,11 @@ import math
 import numpy as np
 import pytest
 
-from lawfit.estimate.lr_batch.valley import excess
+from lawfit.advise.draws import draw_worlds
+from lawfit.advise.regret import expected_regrets
+from lawfit.advise.setting_cost import cost_of
+from lawfit.ask import SettingQuestion
+from lawfit.estimate.lr_batch.valley import excess, steepened
 from lawfit.estimate.observe.observations import observe
 from lawfit.laws.published import published_laws
 from lawfit.plots import notebook
@@ -16,9 +20,10 @@ from lawfit.plots.backtest import backtest_figure, backtest_numbers
 from lawfit.plots.costs import cost_numbers
 from lawfit.plots.scaling import LAWS_SHOWN, scaling_figure, scaling_numbers, short_label
 from lawfit.plots.style import COLOURS, GOOD_TO_BAD, SMALL_TO_LARGE, dark_partners, log_ticks, scale_colours
-from lawfit.plots.surface import ZONE_COSTS, best_shown_cell, surface_figure, surface_numbers
+from lawfit.plots.surface import CONTOUR_COSTS, ZONE_COSTS, best_shown_cell, surface_figure, surface_numbers
+from lawfit.plots.valley import valley_figure, valley_numbers
 from lawfit.records import RunStatus
-from tests.plots.samples import TARGET, sample
+from tests.plots.samples import TARGET, sample, sweep
 
 QUANTITIES = ("lr", "batch_tokens")
 
@@ -48,11 +53,13 @@ class TestSurface:
         payload = sample().fit.payload
         found = surface_numbers(payload, sample().observed, cell)
         assert [zone.cost for zone in found.zones] == list(ZONE_COSTS)
-        for zone in found.zones:
+        assert [contour.cost for contour in found.contours] == list(CONTOUR_COSTS)
+        valley, _ = steepened(payload["model"]["valley"], found.tokens)  # as steep as it is at this horizon
+        for zone in (*found.zones, *found.contours):
             there = np.isfinite(zone.lr)
             u = np.log(zone.lr[there] / found.optimum_lr)
             v = np.log(zone.batch_tokens[there] / found.optimum_batch_tokens)
-            cost = np.expm1(excess(u, v, np.array(payload["model"]["valley"]["q"])))
+            cost = np.expm1(excess(u, v, valley))
             assert cost == pytest.approx(np.full(there.sum(), zone.cost), rel=1e-6)  # bisection, 50 halvings
             assert there.mean() > 0.5
 
@@ -200,7 +207,14 @@ class TestBacktest:
 class TestNotebook:
     def test_surface_takes_runs_or_observations(self) -> None:
         fit, runs, observed = sample().fit, sample().runs, sample().observed
-        assert notebook.plot_surface(fit, runs) == notebook.plot_surface(fit, observed)
+        one, other = notebook.plot_surface(fit, runs), notebook.plot_surface(fit, observed)
+        assert one.layout == other.layout
+        for of_runs, of_observations in zip(one.data, other.data, strict=True):  # only runs have names
+            assert (of_runs.x, of_runs.y, of_runs.marker) == (
+                of_observations.x,
+                of_observations.y,
+                of_observations.marker,
+            )
 
     @pytest.mark.parametrize("cell", [-1, 99])
     def test_a_scale_that_is_not_there_is_refused(self, cell: int) -> None:
@@ -229,10 +243,37 @@ class TestStyle:
     def test_every_colour_has_one_partner_on_dark_paper(self) -> None:
         assert len(dark_partners()) == len(COLOURS) + len(GOOD_TO_BAD) + len(SMALL_TO_LARGE)
 
-    @pytest.mark.parametrize("count", [1, 2, 5, 12])
-    def test_as_many_scale_colours_as_asked(self, count: int) -> None:
-        assert len(scale_colours(count)) == count
+    @pytest.mark.parametrize("count", [1, 2, 5, 12, 33])
+    def test_as_many_scale_colours_as_asked_and_none_twice(self, count: int) -> None:
+        assert len(set(scale_colours(count))) == count
 
     def test_long_labels_are_cut_for_the_legend(self) -> None:
         assert short_label("Step Law") == "Step Law"
         assert short_label("Video diffusion transformers (Yin et al.)").endswith("…")
+
+
+class TestValley:
+    def test_the_recommendation_is_the_cheapest_place_about(self) -> None:
+        valley = valley_numbers(sample().fit, sample().document)
+        lr, batch = valley.recommended
+        worlds = draw_worlds(sample().fit.payload["model"], 1e9, 2e10)
+        here = float(expected_regrets(worlds, np.log([lr]), np.log([batch]))[0, 0])
+        # shading for risk is bounded, and the batch is a whole number of sequences: not exactly the least
+        assert valley.cost.min() <= here <= valley.cost.min() + 0.001
+        assert valley.cost.max() > 4 * here
+        assert valley.lr[0] < valley.lr_interval[0] < lr < valley.lr_interval[1] < valley.lr[-1]
+
+    def test_it_agrees_with_what_another_setting_costs(self) -> None:
+        valley = valley_numbers(sample().fit, sample().document)
+        for i, j in ((8, 5), (16, 10), (20, 14)):
+            lr, batch = float(valley.lr[i]), float(valley.batch_tokens[j])
+            asked = SettingQuestion(params=1e9, tokens=2e10, seq_len=1024, lr=lr, batch_tokens=batch)
+            said = cost_of(sample().fit, sweep().recipe, asked, {})["regret"]["loss_fraction"]
+            assert valley.cost[j, i] == pytest.approx(said, rel=0.02)  # the middle world's best rate, not each one's
+
+    def test_bands_are_few_and_begin_above_the_cheapest(self) -> None:
+        figure = valley_figure(valley_numbers(sample().fit, sample().document))
+        bands = figure.data[0]
+        assert 1 <= len(bands.colorbar.ticktext) <= 6
+        assert np.min(bands.z) < 1  # some setting lies in the best band
+        assert [trace.name for trace in figure.data[1:]][-1].startswith("recommended")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from lawfit import __version__
 from lawfit.errors import LawfitError
 from lawfit.report.answer import simulated_banner
 from lawfit.report.html import json_block
@@ -69,7 +73,26 @@ def test_every_warning_and_every_law_is_there(page: str) -> None:
 def test_every_chart_has_its_numbers_as_a_table(page: str) -> None:
     charts = re.findall(r'<figure class="chart".*?</figure>', page, flags=re.DOTALL)
     assert len(charts) >= 4 + 2 + 6 + 1  # scaling, costs, six cells, backtest
-    assert all("<table>" in chart and 'type="application/json"' in chart for chart in charts)
+    assert all("<table>" in chart for chart in charts)
+    drawn = re.findall(r'data-figure="([^"]+)"', page)
+    assert len(drawn) == len(charts)
+    assert set(drawn) == packed_figures(page).keys()
+
+
+def packed_figures(page: str) -> dict[str, Any]:
+    """The data of the figures of a report, by id."""
+    block = re.findall(r'<script type="text/plain" id="packed-figures">(.*?)</script>', page)[0]
+    return dict(json.loads(gzip.decompress(base64.b64decode(block))))
+
+
+def test_its_head_says_what_it_is_and_it_is_small(page: str) -> None:
+    named = report_html(sample().fit, sample().document, sample().runs, project="my <runs>")
+    today = datetime.now(UTC).date().isoformat()
+    facts = f"project my &lt;runs&gt; · recipe simulated · {today} · lawfit {__version__}"
+    assert f"<title>Settings for a run of 1B parameters, 20B tokens · {facts}</title>" in named
+    assert f'<p class="facts">{facts}</p>' in named
+    assert "project" not in re.findall("<title>(.*?)</title>", page)[0]
+    assert 1_500_000 < len(page.encode()) < 2_500_000  # bytes, plotly.js among them
 
 
 def test_ids_are_unique(page: str) -> None:
@@ -87,6 +110,7 @@ def test_text_of_the_data_cannot_become_markup() -> None:
     assert "<b>mine" not in page
     assert "alert(2)</script>" not in page
     assert "alert(3)</script>" not in page
+    assert label in json.dumps(packed_figures(page))  # there it is data
 
 
 def test_a_data_block_cannot_end_its_script() -> None:

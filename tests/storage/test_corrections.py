@@ -75,6 +75,45 @@ def test_a_run_turns_out_to_have_diverged(store: Store, key: str) -> None:
     assert stored(store, key)["b"].loss == 2.75
 
 
+class TestExclusions:
+    def test_are_kept_with_what_was_before_and_undone(self, store: Store, key: str) -> None:
+        store.exclude(key, ["a1", "b"], "node failure")
+        store.exclude(key, ["a1"], "loss spike")
+        store.restore(key, ["b"])
+        kept = [(c.change, c.run_key, c.field, c.before, c.after, c.reason) for c in store.history(key)]
+        assert kept == [
+            (3, "b", "excluded", "node failure", None, "restored"),
+            (2, "a1", "excluded", "node failure", "loss spike", "loss spike"),
+            (1, "a1", "excluded", None, "node failure", "node failure"),
+            (1, "b", "excluded", None, "node failure", "node failure"),
+        ]
+        with pytest.raises(WrongCorrection, match="change 3 changed the same excluded later"):
+            store.undo(1)
+        assert store.undo()[0] == 3
+        assert stored(store, key)["b"].excluded == "node failure"
+        store.undo(2)
+        store.undo(1)
+        assert all(run.excluded is None for run in store.runs(key))
+
+    def test_what_changes_nothing_is_not_kept(self, store: Store, key: str) -> None:
+        assert store.restore(key) == 0
+        store.exclude(key, ["b"], "node failure")
+        assert store.exclude(key, ["b"], "node failure") == 0
+        assert len(store.history(key)) == 1
+
+    def test_the_log_of_an_excluded_run_still_changes_its_numbers(self, store: Store, key: str) -> None:
+        store.exclude(key, ["b"], "node failure")
+        store.put_runs(recipe(), [run("b", lr=0.008)])
+        assert (stored(store, key)["b"].lr, stored(store, key)["b"].excluded) == (0.008, "node failure")
+
+    def test_a_corrected_run_that_is_excluded_keeps_both(self, store: Store, key: str) -> None:
+        store.exclude(key, ["b"], "node failure")
+        correct(store, ["b"], values={"lr": "0.5"}, factors={}, reason=WHY)
+        assert (stored(store, key)["b"].lr, stored(store, key)["b"].excluded) == (0.5, "node failure")
+        store.undo()
+        assert (stored(store, key)["b"].lr, stored(store, key)["b"].excluded) == (0.004, "node failure")
+
+
 def test_what_is_so_already_makes_no_change(store: Store, key: str) -> None:
     done = correct(store, ["b"], values={"lr": "0.004"}, factors={}, reason=WHY)
     assert (done.matched, done.changed, store.history(key)) == (1, 0, [])

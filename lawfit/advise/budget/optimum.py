@@ -58,7 +58,7 @@ class Best:
     open_high: float
     chosen: float  # ln params of least expected regret
     regret: float  # expected there: share of the loss
-    zones: Mapping[float, tuple[float, float]]  # share of the loss -> params within which the centre costs no more
+    zones: Mapping[float, tuple[float, float]]  # share of the loss -> params that cost no more than `chosen`, expected
 
     @property
     def log_tokens(self) -> float:
@@ -112,7 +112,12 @@ def best_split(belief: LossBelief, flops: float, *, served: float = 0.0) -> Best
     x = along.log_params
     at, lowest = (found[0] for found in lowest_along(x, along.centre[None, :]))
     each_at, each_lowest = lowest_along(x, along.each)
-    chosen, regret = _least_regret(along, each_lowest) if len(along.each) else (float(at), 0.0)
+    if len(along.each):
+        excess = np.clip(along.each - each_lowest[:, None], 0.0, np.log1p(WORST))  # before expm1, which overflows
+        costs = np.expm1(excess).mean(axis=0)
+    else:
+        costs = np.expm1(np.clip(along.centre - lowest, 0.0, np.log1p(WORST)))
+    chosen, regret = (float(found[0]) for found in lowest_along(x, costs[None, :]))
     return Best(
         valley=along,
         log_params=float(at),
@@ -122,26 +127,26 @@ def best_split(belief: LossBelief, flops: float, *, served: float = 0.0) -> Best
         open_low=float((each_at <= x[0]).mean()) if len(each_at) else 0.0,
         open_high=float((each_at >= x[-1]).mean()) if len(each_at) else 0.0,
         chosen=chosen,
-        regret=regret,
-        zones={share: _zone(along, float(lowest), share) for share in CHEAP},
+        regret=max(regret, 0.0) if len(along.each) else 0.0,
+        zones={share: _zone(x, costs, (chosen, regret), share) for share in CHEAP},
     )
 
 
-def _least_regret(along: Valley, lowest: Floats) -> tuple[float, float]:
-    """ln params with the smallest expected regret, and that regret."""
-    excess = np.clip(along.each - lowest[:, None], 0.0, np.log1p(WORST))  # before expm1, which overflows
-    regret = np.expm1(excess).mean(axis=0)
-    at, least = lowest_along(along.log_params, regret[None, :])
-    return float(at[0]), max(float(least[0]), 0.0)
+def _zone(x: Floats, costs: Floats, best: tuple[float, float], share: float) -> tuple[float, float]:
+    """Sizes that give up no more than that share of the loss against the best one, on average over the worlds.
 
+    Of the same average as the choice, so that the zone holds what was chosen; the centre alone may be lowest elsewhere.
 
-def _zone(along: Valley, lowest: float, share: float) -> tuple[float, float]:
-    """Sizes within which the centre loses no more than that share of the loss."""
-    x, left = along.log_params, along.centre - lowest - math.log1p(share)
+    Parameters
+    ----------
+    x, costs : (n,) ln params, and the expected share of the loss given up there
+    best : ln params of least cost, and that cost
+    """
+    at, least = best
+    left = costs - least - share
     cheap = np.flatnonzero(left <= 0)
     if not len(cheap):  # narrower than the grid
-        at = float(np.exp(x[along.centre.argmin()]))
-        return at, at
+        return math.exp(at), math.exp(at)
     ends = []
     for inner, outer in ((cheap[0], cheap[0] - 1), (cheap[-1], cheap[-1] + 1)):
         if not 0 <= outer < len(x):
@@ -149,7 +154,7 @@ def _zone(along: Valley, lowest: float, share: float) -> tuple[float, float]:
             continue
         share_out = left[inner] / (left[inner] - left[outer])
         ends.append(float(np.exp(x[inner] + share_out * (x[outer] - x[inner]))))
-    return ends[0], ends[1]
+    return min(ends[0], math.exp(at)), max(ends[1], math.exp(at))
 
 
 @dataclass(frozen=True, kw_only=True)

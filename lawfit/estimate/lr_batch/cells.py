@@ -19,6 +19,7 @@ Floats = NDArray[np.float64]
 MIN_ROWS: Final = 4
 EDGE_SLACK: Final = 0.05  # ln units: an optimum this close to the last setting tried has not been bracketed
 FLAT_NOISE: Final = 3.0  # losses of a cell within so many noise sd of each other do not show a valley
+NEAR: Final = 2.1  # factor: one step of a usual grid. Between the ends of what was tried there may be no run near
 STEP: Final = float(np.log(2))  # between settings to add, whatever the sweep's own: steps of 4 overshoot, of 2 % crawl
 STEPS_BEYOND: Final = (2, 4)  # fewest, most
 
@@ -37,6 +38,7 @@ class CellReport:
     status: OptimumStatus
     edges: tuple[str, ...]  # "lr_low", "lr_high", "batch_low", "batch_high"
     batch_swept: bool
+    near: int  # settings that were tried, and may have diverged, within a factor `NEAR` of it in both
 
     @property
     def seen_lr(self) -> float:
@@ -56,6 +58,7 @@ class CellReport:
                 "status": self.status.value,
                 "edges": list(self.edges),
                 "batch_swept": self.batch_swept,
+                "near": self.near,
             },
         }
 
@@ -165,7 +168,16 @@ def _locate(observed: Observations, cell: int, log_lr: float, log_batch: float, 
         status=status,
         edges=tuple(edges),
         batch_swept=batch_swept,
+        near=_settings_near(
+            np.concatenate([x, observed.diverged_log_lr[gone]]) - seen,
+            np.concatenate([z, observed.diverged_log_batch[gone]]) - (log_batch if batch_swept else z[best]),
+        ),
     )
+
+
+def _settings_near(log_lr: Floats, log_batch: Floats) -> int:
+    """How many settings lie near an optimum; logs are relative to it."""
+    return int(((np.abs(log_lr) < np.log(NEAR)) & (np.abs(log_batch) < np.log(NEAR))).sum())
 
 
 def _beyond(tried: Floats, edge: str, optimum: float) -> Floats:

@@ -72,10 +72,23 @@ class Kept:
             "stated_cost": float(costs[:, 0].mean()) if len(costs) else None,
             "realised_cost": float(costs[:, 1].mean()) if len(costs) else None,
             "factor": {name: self.factors[axis] for axis, name in _AXES},
+            "each": [_of_scale(promise) for promise in each],
         }
 
 
 _AXES: Final = ((0, "lr"), (1, "batch_tokens"))
+
+
+def _of_scale(promise: Promise) -> dict[str, Any]:
+    realised = promise.realised_cost
+    return {
+        "params": promise.params,
+        "tokens": promise.tokens,
+        "inside": {name: promise.inside[axis] for axis, name in _AXES},
+        "miss_in_sd": {name: promise.miss[axis] / promise.sd[axis] for axis, name in _AXES},
+        "stated_cost": promise.stated_cost,
+        "realised_cost": realised if np.isfinite(realised) else None,
+    }
 
 
 def check_promises(

@@ -1,0 +1,136 @@
+"""What the first page shows of the store: a card for each recipe, and the answers that were kept last."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from lawfit import pipeline
+from lawfit.records import RecipeSummary
+from lawfit.storage.listing import FitListed, PredictionListed, latest_predictions, page_of_fits, values_among_runs
+from lawfit.storage.store import Store
+from lawfit.units import counted, format_lr, format_percent, format_quantity, format_scale
+from lawfit.words.answers import BACKTEST_METHODS, FIT_STATUS_WORDS, is_simulated, recipe_words
+
+MAIN_KIND = "lr_batch"  # of the fit that answers about learning rate and batch
+ANSWERS_SHOWN = 6
+WHEN = 16  # characters of a time: to the minute
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """One recipe."""
+
+    name: str
+    about: str  # what it holds fixed
+    rows: tuple[tuple[str, str], ...]
+    has_fit: bool
+    changed: bool  # runs have changed since the fit
+    compared: bool  # whether that was looked at
+    simulated: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptAnswer:
+    """An answer that was kept, in a line."""
+
+    id: str
+    query: str  # that asks the same again
+    scale: str
+    recipe: str
+    lr: str
+    batch: str
+    when: str
+
+
+def cards(store: Store, most_compared: float = math.inf) -> list[Card]:
+    """A card for each recipe, in the order of the store.
+
+    Parameters
+    ----------
+    most_compared : whether runs have changed since a fit is looked at among so many runs in all, and left open where
+        there are more, as it takes long
+    """
+    summaries = store.recipes()
+    compared = sum(summary.runs for summary in summaries if summary.fits) <= most_compared
+    return [_card(store, summary, compared=compared) for summary in summaries]
+
+
+def kept_answers(store: Store) -> list[KeptAnswer]:
+    """The latest answers that were kept."""
+    return [_kept(found) for found in latest_predictions(store, limit=ANSWERS_SHOWN)]
+
+
+def _card(store: Store, summary: RecipeSummary, *, compared: bool) -> Card:
+    recipe = summary.recipe
+    rows = [("Runs", _runs_words(summary))]
+    for label, name, unit in (("Sizes", "params", "parameters"), ("Horizons", "tokens", "tokens")):
+        if values := values_among_runs(store, recipe.key, name):
+            rows.append((label, _spread(values, unit)))
+    newest = _newest_fit(store, recipe.key)
+    changed = newest is not None and compared and pipeline.runs_changed_since(store, newest.id)
+    if newest is None:
+        rows.append(("Fit", "none yet"))
+    else:
+        rows.append(("Last fit", f"{newest.made_at[:WHEN].replace('T', ' ')} UTC"))
+        rows.append(("Trust", _trust(store, newest)))
+        unchanged = "no run has changed" if compared else "..."
+        rows.append(("Since then", "runs have changed: fit again to use them" if changed else unchanged))
+    fields: dict[str, Any] = vars(recipe)
+    return Card(
+        name=recipe.name,
+        about=recipe_words(fields),
+        rows=tuple(rows),
+        has_fit=newest is not None,
+        changed=changed,
+        compared=compared,
+        simulated=is_simulated(fields),
+    )
+
+
+def _runs_words(summary: RecipeSummary) -> str:
+    apart = {"diverged": summary.diverged, "excluded": summary.excluded}
+    more = [f"{number:,} {what}" for what, number in apart.items() if number]
+    return f"{summary.runs:,}" + (f" ({', '.join(more)})" if more else "")
+
+
+def _spread(values: list[float], unit: str) -> str:
+    """``6, from 202k to 6.04M parameters``; values that are written alike count once."""
+    written = list(dict.fromkeys(format_quantity(value) for value in values))
+    return f"{written[0]} {unit}" if len(written) == 1 else f"{len(written)}, from {written[0]} to {written[-1]} {unit}"
+
+
+def _newest_fit(store: Store, recipe_key: str) -> FitListed | None:
+    """Of learning rate and batch, or else of any kind."""
+    for kind in (MAIN_KIND, None):
+        if found := page_of_fits(store, recipe_key, kind, before=None, limit=1):
+            return found[0]
+    return None
+
+
+def _trust(store: Store, newest: FitListed) -> str:
+    """How far the fit may be used, and what it cost where it could be checked."""
+    words = FIT_STATUS_WORDS.get(str(newest.status), str(newest.status))
+    splits = (store.fit(newest.id).payload.get("backtest") or {}).get("splits") or []
+    rows = {row["method"]: row for row in (splits[0]["rows"] if splits else ())}
+    ours = rows.get(BACKTEST_METHODS[0])
+    if ours is None or ours["mean_regret"] is None:
+        return words
+    cost = format_percent(ours["mean_regret"])
+    return f"{words}; at {counted(ours['cells'], 'scale')} left out it cost {cost} of the loss"
+
+
+def _kept(found: PredictionListed) -> KeptAnswer:
+    target, said = found.target, found.recommendation
+    given = {name: f"{value:g}" for name, value in target.items() if isinstance(value, int | float)}
+    return KeptAnswer(
+        id=found.id,
+        query=urlencode({**given, "recipe": found.recipe_name}),
+        scale=format_scale(target["params"], target["tokens"]),
+        recipe=found.recipe_name,
+        lr="-" if said["lr"] is None else format_lr(said["lr"]["value"]),
+        batch="-" if said["batch_tokens"] is None else f"{format_quantity(said['batch_tokens']['value'])} tokens",
+        when=f"{found.created_at[:WHEN].replace('T', ' ')} UTC",
+    )
