@@ -49,7 +49,7 @@ from .edge.bodies import Bodies
 from .edge.hosts import Hosts
 from .edge.requests import SECURITY_HEADERS, Counts, Requests
 from .edge.watch import Watch
-from .problems import problem
+from .problems import Described, any_problem, problem
 from .questions import questions_of
 from .routes import (
     configs,
@@ -116,12 +116,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         watch.close()
         holder.close()
 
-    app = FastAPI(
+    app = Described(
         title="lawfit",
         version=__version__,
         summary="From run logs to the learning rate and batch size of the next run.",
         docs_url=None,  # the usual documentation pages fetch their scripts from elsewhere
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,  # what clients that are generated call it
         lifespan=lifespan,
     )
     app.state.store, app.state.counts, app.state.runner = holder, counts, runner
@@ -146,10 +147,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
-    app.include_router(health.router)
+    app.include_router(health.router, responses=any_problem())
     answering = (predictions, costs, configs, plans, laws, transfer)
     for routes in (*answering, recipes, runs, fits, jobs, live, uploads):
-        app.include_router(routes.router, prefix="/v1", dependencies=[Depends(known_query)])
+        app.include_router(routes.router, prefix="/v1", dependencies=[Depends(known_query)], responses=any_problem())
     app.include_router(pages.pages(status_of))
     app.include_router(plan_page.plan_page(status_of))
     app.include_router(assets.router)

@@ -99,7 +99,8 @@ Levels = Annotated[
 ]
 
 # a positive number as people write it: 7e9 or 7B
-Quantity = Annotated[float, Field(gt=0, lt=1e300), BeforeValidator(lambda value: parse_quantity(str(value)))]
+AS_TYPED = BeforeValidator(lambda value: parse_quantity(str(value)))
+Quantity = Annotated[float, Field(gt=0, lt=1e300), AS_TYPED]
 
 Question = TypeVar("Question", bound=ask.Question)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
+from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
@@ -53,10 +55,24 @@ def problem(
     return JSONResponse(content, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
 
 
+class Described(FastAPI):
+    """An application whose OpenAPI document has `Problem` once, for all that `documented` and `any_problem` say."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            super().openapi()["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+        return super().openapi()
+
+
+_CONTENT: Mapping[str, Any] = MappingProxyType({MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}})
+
+
+def any_problem() -> dict[int | str, dict[str, Any]]:
+    """The `responses` that all routes have: what may come before a route is reached, or of a body that is no JSON."""
+    said = "Another problem: 400 no JSON, 401 and 403 tokens, 405, 408 and 413 bodies, 421 hosts, 422 input, 503 busy"
+    return {"default": {"description": said, "content": dict(_CONTENT)}}
+
+
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route, so that OpenAPI tells which problems to expect."""
-    schema = Problem.model_json_schema()
-    return {
-        status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": schema}}}
-        for status in statuses
-    }
+    return {status: {"description": HTTPStatus(status).phrase, "content": dict(_CONTENT)} for status in statuses}
