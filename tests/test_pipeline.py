@@ -168,7 +168,18 @@ def test_changed_runs_are_noticed(filled: Store, hashed: int, monkeypatch: pytes
     assert now["evidence"]["runs_changed"] == 12
     assert code_of(now["warnings"][0]) == "pipeline.runs_changed"
     assert now["recommendation"] == said["recommendation"]
-    filled.restore(fit.recipe_key, [runs[0].run_key, "1 more"])
+
+
+def test_exclusions_are_noticed_however_many_runs_there_are(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "HASHED_RUNS", 0)
+    key = filled.recipe(None).key
+    first, second, *_ = (run.run_key for run in filled.runs(key))
+    filled.exclude(key, [first], "bad node")
+    fit = pipeline.refit(filled, options=QUICK)
+    assert pipeline.runs_changed_since(filled, fit.id) == 0
+    filled.exclude(key, [second], "bad node")
+    filled.restore(key, [first])
+    assert pipeline.runs_changed_since(filled, fit.id) == 2
 
 
 def test_a_run_that_its_file_changed_is_noticed(filled: Store) -> None:

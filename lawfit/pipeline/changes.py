@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
-from lawfit.findings import as_json, finding
+from lawfit.findings import as_json, code_of, finding
 from lawfit.pipeline.fitting import LR_BATCH, evidence_of
 from lawfit.records import Fit
 
@@ -21,8 +21,8 @@ def runs_changed_since(store: Store, fit_id: str) -> int:
     """At least so many runs were ingested, corrected, excluded or restored since a fit; 0: they are those that it saw.
 
     Steps to targets count as well, and curves where they are read. Beyond `HASHED_RUNS` runs only their number is
-    compared, and which of them a person corrected, so that a quick answer stays quick; a row that its file changed is
-    then missed. So it is, until runs come or are corrected, by a store that was asked before.
+    compared, and which of them a person corrected or excluded, so that a quick answer stays quick; a row that its file
+    changed is then missed. So it is, until runs come or are corrected, by a store that was asked before.
     """
     from lawfit.storage.version import answers_version
 
@@ -51,8 +51,10 @@ def _count(store: Store, fit: Fit) -> int:
         return int(evidence_hash(evidence_of(store, store.recipe(fit.recipe_key))) != fit.data_hash)
     summary = next(found for found in store.recipes() if found.recipe.key == fit.recipe_key)
     seen = int(fit.payload["runs_used"]) + int(fit.payload["runs_rejected"])
-    # Not their sum: a run that came and was corrected is one.
-    counted = max(abs(summary.runs - seen), store.corrected_since(fit.recipe_key, fit.created_at))
+    out = {key for key, why in fit.exclusions.items() if code_of(why) == "observe.excluded"}
+    marked = len(out ^ store.excluded(fit.recipe_key))
+    # Not their sum: a run that came and was excluded is one.
+    counted = max(abs(summary.runs - seen), store.corrected_since(fit.recipe_key, fit.created_at), marked)
     if summary.runs > HASHED_RUNS:
         return counted
     if "evidence_hash" not in fit.payload:  # stored by a version that did not keep it

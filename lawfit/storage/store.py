@@ -384,6 +384,15 @@ class Store:
             run_keys = [run.run_key for run in self.runs(recipe_key) if run.excluded is not None]
         return self._mark(recipe_key, run_keys, None)
 
+    def excluded(self, recipe_key: str) -> set[str]:
+        """Keys of the runs that are taken out of later fits."""
+        column = tables.runs.c
+        query = sa.select(column.run_key).where(
+            column.recipe_id == _recipe_id(recipe_key), column.excluded.is_not(None)
+        )
+        with self.reading() as connection:
+            return set(connection.execute(query).scalars())
+
     def _mark(self, recipe_key: str, run_keys: Iterable[str], reason: str | None) -> int:
         wanted = list(dict.fromkeys(run_keys))
         column = tables.runs.c

@@ -1,4 +1,5 @@
-"""A number for what answers rest on: recipes, their fits, and which of them were merged; and runs, by their number."""
+"""A number for what answers rest on: recipes, their fits, and which of them were merged; and runs, by their number
+and which of them a person excluded or put right."""
 
 from __future__ import annotations
 
@@ -15,5 +16,9 @@ def answers_version(store: Store) -> tuple[int | str, ...]:
         for column in (refits.c.id, recipes.c.id, moves.c.id, corrections.c.id, runs.c.id, targets.c.id, losses.c.id)
     ]
     counts = [sa.select(sa.func.count()).select_from(table).scalar_subquery() for table in (recipes, moves)]
+    marked = [
+        sa.select(sa.func.coalesce(sa.func.sum(column.table.c.id), 0)).where(column.is_not(None)).scalar_subquery()
+        for column in (runs.c.excluded, corrections.c.undone_at)
+    ]
     with store.reading() as connection:
-        return tuple(connection.execute(sa.select(*numbers, *counts)).one())
+        return tuple(connection.execute(sa.select(*numbers, *counts, *marked)).one())
