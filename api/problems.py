@@ -29,8 +29,12 @@ class Problem(BaseModel):
         default=[], description="What a table or a run leaves open: columns, the sentence, and choices of answers"
     )
 
+    def plain(self) -> dict[str, Any]:
+        """As JSON, without lists that are empty."""
+        return self.model_dump(exclude={name for name in ("errors", "lacking", "questions") if not getattr(self, name)})
 
-def problem(
+
+def problem_document(
     status: int,
     detail: str,
     *,
@@ -38,10 +42,9 @@ def problem(
     errors: Sequence[Mapping[str, str]] = (),
     lacking: Sequence[Mapping[str, Any]] = (),
     questions: Sequence[Mapping[str, Any]] = (),
-    headers: Mapping[str, str] | None = None,
-) -> JSONResponse:
-    """A problem+json answer."""
-    body = Problem(
+) -> Problem:
+    """A problem, with the title of its status."""
+    return Problem(
         type=kind,
         title=HTTPStatus(status).phrase,
         status=status,
@@ -50,9 +53,18 @@ def problem(
         lacking=[dict(item) for item in lacking],
         questions=[dict(item) for item in questions],
     )
-    said = ("errors", "lacking", "questions")
-    content = body.model_dump(exclude={name for name in said if not getattr(body, name)})
-    return JSONResponse(content, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
+
+
+def problem(
+    status: int, detail: str, *, kind: str = "about:blank", headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """A problem+json answer."""
+    return answered(problem_document(status, detail, kind=kind), headers)
+
+
+def answered(said: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """A problem as an answer."""
+    return JSONResponse(said.plain(), status_code=said.status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
 
 
 class Described(FastAPI):

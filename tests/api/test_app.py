@@ -14,7 +14,8 @@ from lawfit.ask import Target
 from lawfit.records import Fit, FitStatus, Recipe, Run, RunStatus
 from lawfit.settings import Settings
 from lawfit.words import told
-from lawfit_api.app import STATUS_OF, create_app, status_of
+from lawfit_api.app import create_app
+from lawfit_api.failures import STATUS_OF, status_of
 from lawfit_api.schemas import ANSWER
 from tests.cli.samples import PREDICTION
 from tests.client import TestClient

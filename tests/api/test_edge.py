@@ -20,8 +20,10 @@ from lawfit.settings import Settings, is_loopback
 from lawfit.storage import Store
 from lawfit.storage.tokens import SCOPES, audit_rows, create_token, list_tokens, revoke_token
 from lawfit_api.app import create_app
+from lawfit_api.deps import StoreHolder
 from lawfit_api.edge import access, answers
 from lawfit_api.edge.admission import Admission
+from lawfit_api.edge.again import Again
 from lawfit_api.edge.bodies import Bodies
 from lawfit_api.edge.requests import Counts
 from tests.api.test_app import ASKED, FIT, problem_of
@@ -251,6 +253,21 @@ class TestAgain:
             patched.setattr(pipeline, "recommend", away)
             assert client.post(ASKED, headers=key).status_code == 503
         assert client.post(ASKED, headers=key).status_code == 201
+
+    def test_a_client_that_went_away_may_try_again(self, database: str) -> None:
+        async def says_nothing(_scope: Scope, _receive: Receive, _send: Send) -> None:
+            """As where nobody waits any more."""
+
+        app = Again(says_nothing, StoreHolder(database))
+        scope = scope_of("/slow", "POST", idempotency_key="k") | {"state": {"who": ""}}
+        for _ in range(2):
+            sent: Answered = []
+
+            async def send(message: Message, to: Answered = sent) -> None:
+                to.append(message)
+
+            asyncio.run(app(scope, pieces(), send))
+            assert sent == []  # not 409: nothing is being worked on
 
     def test_a_key_is_one_of_characters_that_print(self, client: TestClient) -> None:
         problem_of(client.post(ASKED, headers={"Idempotency-Key": "x" * 201}), 422)

@@ -93,6 +93,7 @@ def swept_service(
             "/v1/live/runs/finish": {"project": "p", "run_key": "a", "state": "crashed"},
             "/v1/runs/exclude": {"run_keys": [run], "reason": "spike"},
         }
+        bodies["/v1/predictions/bulk"] = {"targets": [{"params": "50M", "tokens": 5e8}, {"params": 1, "tokens": 1}]}
         yield served.address, Known(path={**ids, "law": "step_law", "program": "hf"}, query=query, bodies=bodies)
 
 

@@ -18,21 +18,22 @@ import sys
 from lawfit_client import Client
 from lawfit_client.api.jobs import read_job
 from lawfit_client.api.live import begin_run, finish_run, log_points
-from lawfit_client.api.predictions import keep_prediction, predict, read_prediction
+from lawfit_client.api.predictions import predict_many, read_prediction
 from lawfit_client.api.runs import read_run
 from lawfit_client.api.uploads import upload
 from lawfit_client import models
 from lawfit_client.types import File
 
 client = Client(base_url=sys.argv[1], raise_on_unexpected_status=True)
-answer = predict.sync(client=client, params=50e6, tokens=500e6)
-assert isinstance(answer, models.Answer), answer
+# Its functions cannot send a query parameter called `params`, which is a variable of theirs; models can.
+asked = [{"params": 50e6, "tokens": 500e6}, {"params": 50e6, "tokens": -1}]
+said = predict_many.sync(client=client, body=models.BulkAsked.from_dict({"targets": asked, "keep": True}))
+assert isinstance(said, models.BulkAnswers), said
+answer, refused = said.answers[0].answer, said.answers[1].problem
+assert isinstance(answer, models.Answer) and isinstance(refused, models.Problem) and refused.status == 422
 lr = answer.recommendation.lr.value
 assert 1e-4 < lr < 1e-1
-kept = keep_prediction.sync(client=client, params=50e6, tokens=500e6)
-assert read_prediction.sync(kept.id, client=client).recommendation.lr.value == lr
-refused = predict.sync(client=client, params=50e6, tokens=500e6, recipe="none")
-assert isinstance(refused, models.Problem) and refused.status == 404 and "no recipe 'none'" in refused.detail
+assert read_prediction.sync(answer.id, client=client).recommendation.lr.value == lr
 assert isinstance(read_job.sync("none", client=client), models.Problem)
 
 config = {"params": 5e7, "tokens": 5e8, "batch_tokens": 65536, "lr": lr, "seq_len": 1024, "schedule": "constant"}
