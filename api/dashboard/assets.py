@@ -44,9 +44,9 @@ def assets() -> dict[str, Asset]:
 
 
 def address_of(stem: str) -> str:
-    """Path of an asset: ``address_of("lawfit.css")``."""
+    """Address of an asset, seen from a page: ``address_of("lawfit.css")``; a proxy may show both below a path."""
     start, _, end = stem.rpartition(".")
-    return next(f"/assets/{name}" for name in assets() if name.startswith(f"{start}.") and name.endswith(f".{end}"))
+    return next(f"assets/{name}" for name in assets() if name.startswith(f"{start}.") and name.endswith(f".{end}"))
 
 
 @router.get("/assets/{name}")

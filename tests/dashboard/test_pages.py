@@ -144,7 +144,7 @@ def test_everything_comes_from_here_and_stays_in_the_browser(client: TestClient)
     found = [address for address in addresses(page.text) if not address.startswith("data:")]
     assert len(found) == 4
     for address in found:
-        assert address.startswith("/assets/")
+        assert address.startswith("assets/")
         answer = client.get(address)
         assert answer.status_code == 200
         assert "immutable" in answer.headers["cache-control"]
