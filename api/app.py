@@ -96,7 +96,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Again, holder=holder)
     app.add_middleware(Access, holder=holder, needed=settings.tokens_needed)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
-    app.add_middleware(Bodies, most=settings.max_body_mb << 20)
+    app.add_middleware(Bodies, most=settings.max_body_mb << 20, streamed=lambda path: path == "/v1/uploads")
     app.add_middleware(Hosts, names=None if "*" in (names or ()) else names, origins=settings.cors_origins)
     if settings.cors_origins:
         allowed = ["Authorization", "Content-Type", "Idempotency-Key", "If-None-Match"]
