@@ -121,7 +121,7 @@ def test_the_same_change_from_many_at_once_is_done_once(database_url: str, tmp_p
             headers = {"Idempotency-Key": f"k{number % 5}"}
             asked = {"without_law": ["step_law"] if number % 5 else []}
             while True:
-                answer = httpx.post(f"{served.address}/v1/fits", json=asked, headers=headers, timeout=30)
+                answer = served.http.post("/v1/fits", json=asked, headers=headers)
                 if answer.status_code != 409:
                     return number % 5, answer.json()["id"]
                 time.sleep(0.05)
@@ -178,7 +178,7 @@ def _begin_runs(served: Served) -> None:
 def _log(served: Served, key: str, step: int) -> bool:
     """Whether a point was acknowledged."""
     said: dict[str, Any] = {"runs": [{"project": "p", "run_key": key, "points": [["loss", step, 1.0]]}]}
-    answer = httpx.post(f"{served.address}/v1/live/points", json=said, timeout=30)
+    answer = served.http.post("/v1/live/points", json=said)
     return answer.status_code == 200 and answer.json() == {"kept": 1}
 
 
