@@ -107,6 +107,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Requests, counts=counts, root_path=settings.root_path)
     app.add_exception_handler(LawfitError, _lawfit_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(UnicodeEncodeError, _no_text)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
     app.include_router(health.router, responses=any_problem())
@@ -139,6 +140,13 @@ def _lawfit_error(request: Request, error: Exception) -> Response:
 
 def _invalid_request(_request: Request, error: Exception) -> Response:
     return answered(problem_of(error))
+
+
+def _no_text(_request: Request, _error: Exception) -> Response:
+    """Half a character (a lone surrogate) in a key, of which neither pydantic nor a database makes a text."""
+    return problem(
+        422, "the request holds half a character (a lone surrogate), which no text has", kind="InvalidRequest"
+    )
 
 
 def _http_error(_request: Request, error: Exception) -> Response:

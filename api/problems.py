@@ -11,6 +11,8 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
+from .told import Told
+
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -48,11 +50,16 @@ def problem_document(
         type=kind,
         title=HTTPStatus(status).phrase,
         status=status,
-        detail=detail,
-        errors=[dict(item) for item in errors],
+        detail=_whole(detail),
+        errors=[{name: _whole(text) for name, text in item.items()} for item in errors],
         lacking=[dict(item) for item in lacking],
         questions=[dict(item) for item in questions],
     )
+
+
+def _whole(text: str) -> str:
+    """Without half characters, which a sentence may quote from a request and no JSON has."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def problem(
@@ -64,7 +71,7 @@ def problem(
 
 def answered(said: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """A problem as an answer."""
-    return JSONResponse(said.plain(), status_code=said.status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
+    return Told(said.plain(), status_code=said.status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
 
 
 class Described(FastAPI):
