@@ -1,4 +1,4 @@
-"""The application: routes, the one table from errors to HTTP codes, and headers."""
+"""The application: routes, middlewares in their order, and what a failure answers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from types import MappingProxyType
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -18,24 +17,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
 from lawfit import __version__
-from lawfit.errors import (
-    Doubted,
-    FitError,
-    LawfitError,
-    LogFormatError,
-    NoFit,
-    NoJob,
-    NoRecipe,
-    NoRun,
-    NoToken,
-    RecipeConflict,
-    RunEnded,
-    SchemaOutOfDate,
-    StoreError,
-    Unanswerable,
-    UnknownLaw,
-    WrongToken,
-)
+from lawfit.errors import LawfitError, StoreError
 from lawfit.jobs import Runner
 from lawfit.settings import Settings
 
@@ -60,9 +42,10 @@ from .edge.bodies import Bodies
 from .edge.hosts import Hosts
 from .edge.requests import SECURITY_HEADERS, Counts, Requests
 from .edge.watch import Watch
-from .problems import problem
-from .questions import questions_of
+from .failures import problem_of, status_of
+from .problems import Described, answered, any_problem, problem
 from .routes import (
+    bulk,
     configs,
     costs,
     fits,
@@ -79,27 +62,6 @@ from .routes import (
 )
 
 logger = logging.getLogger("lawfit.api")
-
-# The most specific class in an error's ancestry decides.
-STATUS_OF: Mapping[type[Exception], int] = MappingProxyType(
-    {
-        NoRecipe: 404,
-        NoFit: 404,
-        Unanswerable: 409,  # a fit is there, and its runs cannot answer yet
-        NoRun: 404,
-        NoToken: 404,
-        NoJob: 404,
-        UnknownLaw: 404,
-        WrongToken: 422,
-        LogFormatError: 422,
-        FitError: 409,  # NotEnoughData too: the question is fine, the store cannot answer it yet
-        RecipeConflict: 409,
-        RunEnded: 409,
-        SchemaOutOfDate: 503,
-        StoreError: 503,
-        LawfitError: 500,
-    }
-)
 
 # Paths whose answers take a processor for long, and those that rest on nothing but what `Watch` sees.
 _COSTLY = re.compile(r"/advisor(/.*)?|/plan|/v1/(predictions|plans|transfer|settings|schedules|configs)(/.*)?")
@@ -127,12 +89,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         watch.close()
         holder.close()
 
-    app = FastAPI(
+    app = Described(
         title="lawfit",
         version=__version__,
         summary="From run logs to the learning rate and batch size of the next run.",
         docs_url=None,  # the usual documentation pages fetch their scripts from elsewhere
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,  # what clients that are generated call it
         lifespan=lifespan,
     )
     app.state.store, app.state.counts, app.state.runner = holder, counts, runner
@@ -144,7 +107,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Again, holder=holder)
     app.add_middleware(Access, holder=holder, needed=settings.tokens_needed)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
-    app.add_middleware(Bodies, most=settings.max_body_mb << 20)
+    app.add_middleware(Bodies, most=settings.max_body_mb << 20, streamed=lambda path: path == "/v1/uploads")
     app.add_middleware(Hosts, names=None if "*" in (names or ()) else names, origins=settings.cors_origins)
     if settings.cors_origins:
         allowed = ["Authorization", "Content-Type", "Idempotency-Key", "If-None-Match"]
@@ -155,12 +118,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Requests, counts=counts, root_path=settings.root_path)
     app.add_exception_handler(LawfitError, _lawfit_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(UnicodeEncodeError, _no_text)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
-    app.include_router(health.router)
-    answering = (predictions, costs, configs, plans, laws, transfer)
+    app.include_router(health.router, responses=any_problem())
+    answering = (bulk, predictions, costs, configs, plans, laws, transfer)
     for routes in (*answering, recipes, runs, fits, jobs, live, uploads):
-        app.include_router(routes.router, prefix="/v1", dependencies=[Depends(known_query)])
+        app.include_router(routes.router, prefix="/v1", dependencies=[Depends(known_query)], responses=any_problem())
     app.include_router(home_page.router)
     app.include_router(advisor_page.advisor_page(status_of))
     app.include_router(plan_page.plan_page(status_of))
@@ -182,11 +146,6 @@ def _lasts(path: str, query: bytes) -> bool:
     return _LASTING.fullmatch(path) is not None and b"at=" not in query
 
 
-def status_of(error: Exception) -> int:
-    """The HTTP status of a failure, by the table above."""
-    return next(STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF)
-
-
 def _lawfit_error(request: Request, error: Exception) -> Response:
     if isinstance(error, StoreError):  # its sentence names files, hosts and users: for the log alone
         request_id = request.scope["state"]["request_id"]
@@ -195,25 +154,20 @@ def _lawfit_error(request: Request, error: Exception) -> Response:
         if is_page(request):
             return failure(request, 503, detail)
         return problem(503, detail, kind=type(error).__name__, headers={"Retry-After": "5"})
-    if is_page(request):
-        return failure(request, status_of(error), str(error))
-    lacking = error.lacking if isinstance(error, Unanswerable) else ()
-    questions = questions_of(error) if isinstance(error, Doubted) else ()
-    return problem(status_of(error), str(error), kind=type(error).__name__, lacking=lacking, questions=questions)
+    found = problem_of(error)
+    return failure(request, found.status, found.detail) if is_page(request) else answered(found)
 
 
 def _invalid_request(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    # The input itself is not echoed: it may be NaN, which JSON does not have.
-    errors = [{"field": str(item["loc"][-1]), "message": _sentence(item["msg"])} for item in error.errors()]
-    detail = "; ".join(f"{item['field']}: {item['message']}" for item in errors)
-    if is_page(request):
-        return failure(request, 422, detail)
-    return problem(422, detail, kind="InvalidRequest", errors=errors)
+    found = problem_of(error)
+    return failure(request, found.status, found.detail) if is_page(request) else answered(found)
 
 
-def _sentence(message: str) -> str:
-    return message.removeprefix("Value error, ").removeprefix("Input should be ")
+def _no_text(_request: Request, _error: Exception) -> Response:
+    """Half a character (a lone surrogate) in a key, of which neither pydantic nor a database makes a text."""
+    return problem(
+        422, "the request holds half a character (a lone surrogate), which no text has", kind="InvalidRequest"
+    )
 
 
 def _http_error(request: Request, error: Exception) -> Response:

@@ -99,7 +99,8 @@ Levels = Annotated[
 ]
 
 # a positive number as people write it: 7e9 or 7B
-Quantity = Annotated[float, Field(gt=0, lt=1e300), BeforeValidator(lambda value: parse_quantity(str(value)))]
+AS_TYPED = BeforeValidator(lambda value: parse_quantity(str(value)))
+Quantity = Annotated[float, Field(gt=0, lt=1e300), AS_TYPED]
 
 Question = TypeVar("Question", bound=ask.Question)
 
@@ -111,9 +112,9 @@ def question(kind: type[Question]) -> Callable[..., Question]:
         try:
             return kind(**said)
         except Misasked as error:
-            raise _invalid(error.field, error.problem) from None
+            raise invalid(error.field, error.problem) from None
         except ValueError as error:  # a question that contradicts itself
-            raise _invalid("question", str(error)) from None
+            raise invalid("question", str(error)) from None
 
     shown: Any = read
     shown.__signature__ = inspect.Signature(
@@ -132,10 +133,11 @@ def question(kind: type[Question]) -> Callable[..., Question]:
 
 def contradiction(error: ValueError) -> RequestValidationError:
     """What the answer to a request says of a question that cannot be."""
-    return _invalid("question", str(error))
+    return invalid("question", str(error))
 
 
-def _invalid(field: str, problem: str) -> RequestValidationError:
+def invalid(field: str, problem: str) -> RequestValidationError:
+    """What the answer to a request says of one of its fields."""
     return RequestValidationError([{"loc": ("query", field), "msg": problem}])
 
 

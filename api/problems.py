@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
+from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+
+from .told import Told
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -27,8 +31,12 @@ class Problem(BaseModel):
         default=[], description="What a table or a run leaves open: columns, the sentence, and choices of answers"
     )
 
+    def plain(self) -> dict[str, Any]:
+        """As JSON, without lists that are empty."""
+        return self.model_dump(exclude={name for name in ("errors", "lacking", "questions") if not getattr(self, name)})
 
-def problem(
+
+def problem_document(
     status: int,
     detail: str,
     *,
@@ -36,27 +44,54 @@ def problem(
     errors: Sequence[Mapping[str, str]] = (),
     lacking: Sequence[Mapping[str, Any]] = (),
     questions: Sequence[Mapping[str, Any]] = (),
-    headers: Mapping[str, str] | None = None,
-) -> JSONResponse:
-    """A problem+json answer."""
-    body = Problem(
+) -> Problem:
+    """A problem, with the title of its status."""
+    return Problem(
         type=kind,
         title=HTTPStatus(status).phrase,
         status=status,
-        detail=detail,
-        errors=[dict(item) for item in errors],
+        detail=_whole(detail),
+        errors=[{name: _whole(text) for name, text in item.items()} for item in errors],
         lacking=[dict(item) for item in lacking],
         questions=[dict(item) for item in questions],
     )
-    said = ("errors", "lacking", "questions")
-    content = body.model_dump(exclude={name for name in said if not getattr(body, name)})
-    return JSONResponse(content, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
+
+
+def _whole(text: str) -> str:
+    """Without half characters, which a sentence may quote from a request and no JSON has."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def problem(
+    status: int, detail: str, *, kind: str = "about:blank", headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """A problem+json answer."""
+    return answered(problem_document(status, detail, kind=kind), headers)
+
+
+def answered(said: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """A problem as an answer."""
+    return Told(said.plain(), status_code=said.status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
+
+
+class Described(FastAPI):
+    """An application whose OpenAPI document has `Problem` once, for all that `documented` and `any_problem` say."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            super().openapi()["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+        return super().openapi()
+
+
+_CONTENT: Mapping[str, Any] = MappingProxyType({MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}})
+
+
+def any_problem() -> dict[int | str, dict[str, Any]]:
+    """The `responses` that all routes have: what may come before a route is reached, or of a body that is no JSON."""
+    said = "Another problem: 400 no JSON, 401 and 403 tokens, 405, 408 and 413 bodies, 421 hosts, 422 input, 503 busy"
+    return {"default": {"description": said, "content": dict(_CONTENT)}}
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route, so that OpenAPI tells which problems to expect."""
-    schema = Problem.model_json_schema()
-    return {
-        status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": schema}}}
-        for status in statuses
-    }
+    return {status: {"description": HTTPStatus(status).phrase, "content": dict(_CONTENT)} for status in statuses}

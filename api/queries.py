@@ -6,10 +6,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from lawfit.ask import LARGEST_TARGET
 from lawfit.records import RunStatus
 
-from .deps import Quantity
+from .deps import AS_TYPED, Quantity
 
+# As far as `lawfit.ask` goes: beyond it, products and ratios of them leave the range of floats.
+Count = Annotated[float, Field(ge=1, le=LARGEST_TARGET), AS_TYPED]
 Least = Annotated[Quantity | None, Field(description="The least of it")]
 Most = Annotated[Quantity | None, Field(description="The most of it")]
 Texts = Annotated[list[str], Field(max_length=1000)]
@@ -49,15 +52,21 @@ class RunsQuery(BaseModel):
 class LawTarget(BaseModel):
     """Where a published law is asked."""
 
-    params: Quantity | None = Field(default=None, description="Parameters, counted as the law counts them")
-    tokens: Quantity | None = Field(default=None, description="Training tokens")
-    batch_tokens: Quantity | None = Field(default=None, description="Tokens per step")
-    flops: Quantity | None = Field(default=None, description="Training FLOPs; left out: 6 x params x tokens")
-    width: Quantity | None = Field(default=None, description="Hidden width")
-    loss: Quantity | None = Field(default=None, description="Nats per token, at the end of the run")
-    steps: Quantity | None = Field(default=None, description="Optimizer steps")
-    unique_tokens: Quantity | None = Field(default=None, description="Different tokens among those of the run")
-    active_fraction: Quantity | None = Field(default=None, description="Share of experts that a token meets")
+    params: Count | None = Field(default=None, description="Parameters, counted as the law counts them")
+    tokens: Count | None = Field(default=None, description="Training tokens")
+    batch_tokens: Count | None = Field(default=None, description="Tokens per step")
+    flops: Annotated[float, Field(ge=1, le=6 * LARGEST_TARGET**2), AS_TYPED] | None = Field(
+        default=None, description="Training FLOPs; left out: 6 x params x tokens"
+    )
+    width: Count | None = Field(default=None, description="Hidden width")
+    loss: Annotated[float, Field(ge=1e-9, le=1e6), AS_TYPED] | None = Field(
+        default=None, description="Nats per token, at the end of the run"
+    )
+    steps: Count | None = Field(default=None, description="Optimizer steps")
+    unique_tokens: Count | None = Field(default=None, description="Different tokens among those of the run")
+    active_fraction: Annotated[float, Field(ge=1e-9, le=1), AS_TYPED] | None = Field(
+        default=None, description="Share of experts that a token meets"
+    )
 
 
 class UploadQuery(BaseModel):

@@ -7,6 +7,7 @@ To ask for something more, add a field with its `About`; the surfaces have it th
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeVar
@@ -377,6 +378,8 @@ def number(field: Field, value: object) -> float | int:
         raise Misasked(field.name, f"must be a number, got {value!r}") from None
     except ValueError as error:
         raise Misasked(field.name, str(error)) from None
+    if not math.isfinite(found):
+        raise Misasked(field.name, f"must be a finite number, got {value}")
     if field.real:
         return found
     if found != int(found):

@@ -12,6 +12,8 @@ from lawfit import pipeline
 from lawfit.ask import Target
 from lawfit.errors import NoFit, NoRecipe, NotEnoughData
 from lawfit.estimate.lr_batch.analysis import FitOptions
+from lawfit.findings import code_of
+from lawfit.pipeline import changes
 from lawfit.pipeline.fitting import code_version
 from lawfit.records import FitStatus, Recipe, Sweep
 from lawfit.simulate import Truth, write_csv
@@ -69,7 +71,10 @@ def test_a_prediction_comes_back_from_its_fit(filled: Store) -> None:
     second = pipeline.refit(filled, options=QUICK)
     assert second.id != first.id
     assert set(second.exclusions) >= {SMALL.runs[0].run_key, SMALL.runs[7].run_key}
-    assert pipeline.recommend(filled, None, TARGET, fit_id=first.id) == answer
+    then = pipeline.recommend(filled, None, TARGET, fit_id=first.id)
+    assert (then["evidence"].pop("runs_changed"), code_of(then["warnings"].pop(0))) == (2, "pipeline.runs_changed")
+    assert answer["evidence"].pop("runs_changed") == 0
+    assert then == answer
     again = pipeline.recommend(filled, None, TARGET, fit_id=second.id)
     assert again["id"] != answer["id"]
     assert again["evidence"]["runs_rejected"] == 2
@@ -151,9 +156,34 @@ def test_code_version_names_the_version() -> None:
 @pytest.mark.parametrize("hashed", [0, 5000])
 def test_changed_runs_are_noticed(filled: Store, hashed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """By their hash, or beyond so many runs by their number."""
-    monkeypatch.setattr(pipeline.predicting, "HASHED_RUNS", hashed)
+    monkeypatch.setattr(changes, "HASHED_RUNS", hashed)
     fit = pipeline.refit(filled, options=QUICK)
-    assert not pipeline.runs_changed_since(filled, fit.id)
+    said = pipeline.recommend(filled, None, TARGET, fit_id=fit.id)
+    assert said["evidence"]["runs_changed"] == pipeline.runs_changed_since(filled, fit.id) == 0
     runs = filled.runs(fit.recipe_key)
-    filled.put_runs(filled.recipe(None), [replace(runs[0], run_key="one more")])
-    assert pipeline.runs_changed_since(filled, fit.id)
+    filled.put_runs(filled.recipe(None), [replace(runs[0], run_key=f"{number} more") for number in range(12)])
+    assert pipeline.runs_changed_since(filled, fit.id) == 12
+    filled.exclude(fit.recipe_key, [runs[0].run_key, "1 more"], "bad node")
+    now = pipeline.recommend(filled, None, TARGET, fit_id=fit.id)
+    assert now["evidence"]["runs_changed"] == 12
+    assert code_of(now["warnings"][0]) == "pipeline.runs_changed"
+    assert now["recommendation"] == said["recommendation"]
+
+
+def test_exclusions_are_noticed_however_many_runs_there_are(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "HASHED_RUNS", 0)
+    key = filled.recipe(None).key
+    first, second, *_ = (run.run_key for run in filled.runs(key))
+    filled.exclude(key, [first], "bad node")
+    fit = pipeline.refit(filled, options=QUICK)
+    assert pipeline.runs_changed_since(filled, fit.id) == 0
+    filled.exclude(key, [second], "bad node")
+    filled.restore(key, [first])
+    assert pipeline.runs_changed_since(filled, fit.id) == 2
+
+
+def test_a_run_that_its_file_changed_is_noticed(filled: Store) -> None:
+    fit = pipeline.refit(filled, options=QUICK)
+    runs = filled.runs(fit.recipe_key)
+    filled.put_runs(filled.recipe(None), [replace(runs[0], loss=(runs[0].loss or 3) + 0.1)])
+    assert pipeline.runs_changed_since(filled, fit.id) == 1

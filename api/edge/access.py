@@ -23,7 +23,7 @@ KNOWN_SECONDS: Final = 2.0  # a token that was revoked opens for so long still
 _OPEN: Final = frozenset({"/healthz", "/readyz"})  # for whoever watches over the process
 # Method and path -> the scope that it takes, the first that fits; reading takes `read`, any other change `admin`.
 _SCOPES: Final = (
-    ("POST", re.compile(r"/v1/predictions"), "read"),  # keeps an answer, and changes none
+    ("POST", re.compile(r"/v1/predictions(/bulk)?"), "read"),  # keeps answers, and changes none
     ("POST", re.compile(r"/v1/fits|/v1/jobs/[^/]+/cancel"), "fit"),
     ("POST", re.compile(r"/v1/(uploads|live)(/.*)?|/v1/runs/(exclude|restore)"), "ingest"),
 )

@@ -15,6 +15,35 @@ MOST_WAITING: Final = 256
 WAIT_SECONDS: Final = 30.0
 
 
+class Gone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+class Turn:
+    """A processor's turn of one request, which work in many pieces gives back between two of them."""
+
+    def __init__(self, admission: Admission, held: Held) -> None:
+        self._admission, self._held, self._mine = admission, held, True
+
+    async def give_way(self) -> None:
+        """Let those go first that wait.
+
+        Raises
+        ------
+        Gone
+            The client went away.
+        """
+        self.end()
+        self._mine = await self._admission.turn(self._held, None)
+        if not self._mine or self._held.gone().done():
+            raise Gone
+
+    def end(self) -> None:
+        if self._mine:
+            self._admission.end_turn()
+        self._mine = False
+
+
 class Admission:
     """ASGI middleware: costly requests take turns; one whose client has gone meanwhile is not worked on.
 
@@ -50,14 +79,18 @@ class Admission:
                 return
             if not await held.read():
                 return
-            if not await self._turn(held):
+            if not await self.turn(held, self.wait_seconds):
                 if not held.gone().done():
                     await self._busy(scope, held.receive, send, f"no turn came within {self.wait_seconds:g} seconds")
                 return
+            turn = Turn(self, held)
+            scope.setdefault("state", {})["give_way"] = turn.give_way
             try:
                 await self.app(scope, held.receive, send)
             finally:
-                self._turns.release()
+                turn.end()
+        except Gone:
+            return
         except TooLarge:
             await refuse(
                 scope, receive, send, 413, "the body of a question is longer than a question can be", "TooLarge"
@@ -65,7 +98,7 @@ class Admission:
         finally:
             held.end()
 
-    async def _turn(self, held: Held) -> bool:
+    async def turn(self, held: Held, wait_seconds: float | None) -> bool:
         """Whether a turn was taken; not where the client went or it took too long."""
         if not self._turns.locked():
             await self._turns.acquire()
@@ -74,7 +107,7 @@ class Admission:
         self.counts.waiting.inc()
         mine = asyncio.ensure_future(self._turns.acquire())
         try:
-            await asyncio.wait({mine, held.gone()}, timeout=self.wait_seconds, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({mine, held.gone()}, timeout=wait_seconds, return_when=asyncio.FIRST_COMPLETED)
             if held.gone().done() and mine.done():
                 self._turns.release()
                 return False
@@ -84,6 +117,9 @@ class Admission:
                 mine.cancel()
             self._waiting -= 1
             self.counts.waiting.dec()
+
+    def end_turn(self) -> None:
+        self._turns.release()
 
     async def _busy(self, scope: Scope, receive: Receive, send: Send, why: str) -> None:
         detail = f"the service is busy: {why}; ask again in a few seconds"

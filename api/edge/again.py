@@ -80,6 +80,8 @@ class Again:
 
         try:
             await self.app(scope, held.receive, noticed)
+            if not media_type:  # the client went away, and nothing was answered
+                await run_in_threadpool(finish, self.holder.get(), who, key, None)
         except BaseException:
             await run_in_threadpool(finish, self.holder.get(), who, key, None)
             raise

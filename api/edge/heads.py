@@ -7,6 +7,9 @@ from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from ..problems import MEDIA_TYPE, problem
+from .requests import SECURITY_HEADERS
+
 HEAD_SECONDS: Final = 15.0  # for the first line and the headers of a request
 
 
@@ -30,6 +33,15 @@ class Heads(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop()
         super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002
+        # In the form of all problems, which uvicorn's own words in plain text are not.
+        said = problem(400, "this is no HTTP that can be read: a line is malformed, or too long; send it otherwise")
+        headers = {**SECURITY_HEADERS, "Content-Type": MEDIA_TYPE, "Connection": "close"}
+        lines = ["HTTP/1.1 400 Bad Request", f"Content-Length: {len(said.body)}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        self.transport.write("\r\n".join([*lines, "", ""]).encode() + bytes(said.body))
+        self.transport.close()
 
     def _wait(self) -> None:
         self._stop()

@@ -36,7 +36,7 @@ def begin_fit(store: StoreDep, request: Request, response: Response, asked: FitA
     return _told(job)
 
 
-@router.get("/jobs", response_model=JobsOut, responses=documented(422, 503))
+@router.get("/jobs", name="list_jobs", response_model=JobsOut, responses=documented(422, 503))
 def list_all(
     store: StoreDep,
     state: Annotated[
@@ -49,13 +49,13 @@ def list_all(
     return {"jobs": [_told(job) for job in list_jobs(store, state, limit=limit)]}
 
 
-@router.get("/jobs/{job_id}", response_model=JobOut, responses=documented(404, 503))
+@router.get("/jobs/{job_id}", name="read_job", response_model=JobOut, responses=documented(404, 503))
 def read(store: StoreDep, job_id: str) -> dict[str, Any]:
     """One job: its state, how far it is, what it is doing, and what came of it."""
     return _told(read_job(store, job_id))
 
 
-@router.post("/jobs/{job_id}/cancel", response_model=JobOut, responses=documented(404, 503))
+@router.post("/jobs/{job_id}/cancel", name="cancel_job", response_model=JobOut, responses=documented(404, 503))
 def cancel(store: StoreDep, request: Request, job_id: str) -> dict[str, Any]:
     """End a job: its process is ended, and nothing of it is stored. One that has ended stays as it is."""
     job = cancel_job(store, job_id)

@@ -22,13 +22,13 @@ MOST_BYTES = 1 << 18  # of the settings of a run
 MOST_POINTS = 5_000_000  # of a run that has not ended
 
 
-@router.post("/live/runs", response_model=LiveRunOut, responses=documented(422, 503))
+@router.post("/live/runs", name="begin_run", response_model=LiveRunOut, responses=documented(422, 503))
 def begin(store: StoreDep, asked: LiveRunBegun) -> dict[str, Any]:
     """Begin to log a run, or go on with it: settings are added to those that it has."""
     return _told(begin_live_run(store, asked.project, asked.run_key, _plain(asked.config, "config")))
 
 
-@router.get("/live/runs", response_model=LiveRunsOut, responses=documented(422, 503))
+@router.get("/live/runs", name="list_live_runs", response_model=LiveRunsOut, responses=documented(422, 503))
 def list_all(
     store: StoreDep,
     project: Annotated[str | None, Query(description="Of this project; left out: of all")] = None,
@@ -52,7 +52,9 @@ def log_points(store: StoreDep, asked: LivePoints) -> dict[str, Any]:
     return {"kept": put_points(store, points, most_unstored=MOST_POINTS)}
 
 
-@router.post("/live/runs/finish", response_model=LiveRunEnded, responses=documented(404, 409, 422, 503))
+@router.post(
+    "/live/runs/finish", name="finish_run", response_model=LiveRunEnded, responses=documented(404, 409, 422, 503)
+)
 def finish(store: StoreDep, asked: LiveRunFinished) -> dict[str, Any]:
     """End a run and store it with its curves; its project is the recipe's name.
 

@@ -78,7 +78,7 @@ def read_curves(
     }
 
 
-@router.post("/runs/exclude", response_model=Marked, responses=documented(404, 422, 503))
+@router.post("/runs/exclude", name="exclude_runs", response_model=Marked, responses=documented(404, 422, 503))
 def exclude(store: StoreDep, asked: RunsExcluded) -> dict[str, Any]:
     """Take runs out of every later fit, with a reason that is shown beside each of them. Nothing is deleted."""
     chosen = store.recipe(asked.recipe)
@@ -87,7 +87,7 @@ def exclude(store: StoreDep, asked: RunsExcluded) -> dict[str, Any]:
     return {"recipe": chosen.name, "matched": matched, "changed": changed}
 
 
-@router.post("/runs/restore", response_model=Marked, responses=documented(404, 422, 503))
+@router.post("/runs/restore", name="restore_runs", response_model=Marked, responses=documented(404, 422, 503))
 def restore(store: StoreDep, asked: RunsRestored) -> dict[str, Any]:
     """Put excluded runs back, so that later fits use them again. Without keys: all that are excluded."""
     chosen = store.recipe(asked.recipe)

@@ -1,4 +1,4 @@
-"""`lawfit db`: upgrade, back up, restore, copy, compact and check the database."""
+"""`lawfit db`: upgrade, back up, restore, copy, compact, prune and check the database."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import typer
 
 from lawfit.cli.options import DatabaseOption, JsonOption, settings_for
 from lawfit.cli.output import pairs, plain, print_json, progress, show, table, warning_list
+from lawfit.units import counted
 
-app = typer.Typer(help="Upgrade, back up, restore, copy, compact and check the database.", no_args_is_help=True)
+app = typer.Typer(help="Upgrade, back up, restore, copy, compact, prune and check the database.", no_args_is_help=True)
 
 
 @app.command("upgrade")
@@ -104,6 +105,30 @@ def compact(ctx: typer.Context, as_json: JsonOption = False, database: DatabaseO
     chunks = f"; {done.chunks_before:,} chunks of curves are {done.chunks_after:,}" if done.chunks_before else ""
     sizes = f"{done.bytes_before / 1e6:.1f} MB to {done.bytes_after / 1e6:.1f} MB"
     show(plain(f"compacted {done.database}: {sizes}{chunks}"))
+
+
+@app.command("prune")
+def prune(
+    ctx: typer.Context,
+    days: Annotated[float, typer.Option("--days", min=0, help="Answers that were kept longer ago than this go.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say how many, and change nothing.")] = False,
+    as_json: JsonOption = False,
+    database: DatabaseOption = None,
+) -> None:
+    """Forget answers that were kept long ago (each is kept under its id). Runs, curves and fits stay.
+
+    The same question to the same fit (lawfit predict --fit) gives the same numbers again.
+    """
+    from lawfit.storage import maintenance
+
+    try:
+        gone = maintenance.prune(settings_for(ctx, database).database_url, older_than_days=days, dry_run=dry_run)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    if as_json:
+        print_json({"schema": "lawfit.db/1", "answers": gone, "dry_run": dry_run})
+    else:
+        show(plain(f"{'would forget' if dry_run else 'forgot'} {counted(gone, 'answer')} older than {days:g} days"))
 
 
 @app.command("check")

@@ -58,5 +58,3 @@ def plan(
         from lawfit.cli.plan_card import plan_card
 
         show(*plan_card(document))
-    if pipeline.runs_changed_since(store, document["evidence"]["prediction_fit_id"]):
-        note("the runs of this recipe have changed since that fit was made; lawfit fit takes them in")

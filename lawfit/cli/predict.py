@@ -28,8 +28,6 @@ from lawfit.words import listed
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from lawfit.storage import Store
-
 
 @asks(Target, SettingQuestion, SetUp)
 def predict(
@@ -106,7 +104,6 @@ def predict(
         with as_usage():
             cost = pipeline.cost_of_setting(store, recipe, asked, fit_id=fit, at=at or ())
         _show(cost, lambda: cost_card(cost, verbose=verbose), as_json=as_json)
-        _note_changes(store, cost["evidence"]["fit_id"])
         return
     with as_usage():
         document = pipeline.recommend(store, recipe, asked, fit_id=fit, at=at or ())
@@ -118,7 +115,6 @@ def predict(
         project = Path.cwd().name  # a sweep has a folder of its own
         note(f"report: {write_report(report, stored, document, runs, laws, project)}")
     _show(document, lambda: answer_card(document, verbose=verbose), as_json=as_json)
-    _note_changes(store, document["evidence"]["fit_id"])
 
 
 def _show(document: Mapping[str, Any], card: Callable[[], Sequence[RenderableType]], *, as_json: bool) -> None:
@@ -126,10 +122,3 @@ def _show(document: Mapping[str, Any], card: Callable[[], Sequence[RenderableTyp
         print_json(document)
     else:
         show(*card())
-
-
-def _note_changes(store: Store, fit_id: str) -> None:
-    from lawfit import pipeline
-
-    if pipeline.runs_changed_since(store, fit_id):
-        note("the runs of this recipe have changed since that fit was made; lawfit fit takes them in")

@@ -14,6 +14,7 @@ from lawfit.errors import LawfitError, SchemaOutOfDate, StoreError
 
 _SHUTDOWN_SECONDS: Final = 20  # for requests that are under way
 _KEEP_ALIVE_SECONDS: Final = 15
+_MOST_FILES: Final = 65_536  # open at once, connections among them
 
 
 def serve(
@@ -62,6 +63,7 @@ def serve(
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
     )
+    _allow_connections()
     with _listen(host, port) as listener:
         address, bound_port = listener.getsockname()[:2]
         shown = f"[{address}]" if ":" in address else address
@@ -75,6 +77,18 @@ def serve(
         except KeyboardInterrupt:  # the usual way to end; uvicorn has finished what was under way
             pass
         note("stopped")
+
+
+def _allow_connections() -> None:
+    """Each connection takes a file: as many as the machine allows, where a shell or a service manager allows fewer."""
+    try:
+        import resource
+    except ImportError:  # Windows, which has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _look_at(ctx: typer.Context, database: str | None) -> None:

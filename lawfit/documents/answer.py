@@ -149,6 +149,8 @@ class EvidenceUsed(TypedDict):
     """Whether the fit is certified, the examination in one line, reasons and warnings."""
     borrowed: list[str]
     """What comes from published laws, in plain sentences."""
+    runs_changed: NotRequired[int]
+    """At least so many runs came, went or were corrected since the fit; 0: none. Of a stored fit alone."""
     not_lent: NotRequired[list[str]]
     """Published laws that lend nothing, with the reason: withheld, or of another kind of recipe."""
 

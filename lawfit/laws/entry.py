@@ -250,7 +250,8 @@ class PublishedLaw:
             for name, value in inputs.items()
         }
         try:
-            value = formula.of(scaled)
+            with np.errstate(over="ignore"):  # far beyond all runs: infinite, which is no answer either
+                value = formula.of(scaled)
         except ValueError as error:
             raise ValueError(f"{self.id}, {target}: {error}") from None
         if formula.output_unit == "sequences":

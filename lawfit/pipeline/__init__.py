@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lawfit.pipeline.changes import runs_changed_since
 from lawfit.pipeline.comparing import (
     compare_fits,
     compare_laws,
@@ -26,7 +27,6 @@ from lawfit.pipeline.predicting import (
     cost_of_setting,
     laws_of,
     recommend,
-    runs_changed_since,
 )
 from lawfit.pipeline.schedules import refine_schedule, study_schedules
 from lawfit.pipeline.training import set_up

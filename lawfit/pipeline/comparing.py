@@ -133,11 +133,12 @@ def law_at(law_id: str, inputs: Mapping[str, float]) -> dict[str, Json]:
     ranges = {}
     for name, spec in law.inputs.items():
         if name in given:
-            below, above = (spec.low or 0.0) / given[name], given[name] / (spec.high or math.inf)
-            beyond = max(below, above)
+            at = math.log10(given[name])  # decades are differences of logs: ratios leave the range of floats
+            below = 0.0 if spec.low is None else math.log10(spec.low) - at
+            above = 0.0 if spec.high is None else at - math.log10(spec.high)
             ranges[name] = {
                 "value": given[name], "low": spec.low, "high": spec.high, "convention": spec.convention,
-                "decades_outside": None if spec.low is None and spec.high is None else math.log10(max(beyond, 1.0)),
+                "decades_outside": None if spec.low is None and spec.high is None else max(below, above, 0.0),
             }  # fmt: skip
     values = {target: _value(law, target, given) for target in law.targets}
     return {**show_law(law_id), "at": dict(inputs), "values": values, "ranges": ranges}

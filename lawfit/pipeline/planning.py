@@ -16,6 +16,7 @@ from lawfit.pipeline.answering import (
     laws_beside,
     require_at,
 )
+from lawfit.pipeline.changes import runs_changed_since
 from lawfit.pipeline.fitting import (
     LOSS,
     LR_BATCH,
@@ -69,10 +70,13 @@ def plan(
     # settings of the very fit that is planned with; one that may not be used answers as it does unasked
     usable = fit.kind == LR_BATCH and fit.status is not FitStatus.UNCERTIFIED
     settings_of = fit.id if usable else fit_id
-    return advise(
+    document = advise(
         question,
         store.recipe(fit.recipe_name),
         laws_beside(store, fit) if fit.kind in ALONE and fit_id is None else laws_of(store, fit),
         fit.payload.get("missing", {}),
         lambda target: recommend(store, recipe, target, fit_id=settings_of, at=at, keep=keep),
     )
+    changed = runs_changed_since(store, document["evidence"]["prediction_fit_id"])  # its settings warn of it
+    document["evidence"]["runs_changed"] = changed
+    return document

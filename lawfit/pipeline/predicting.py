@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from lawfit.ask import SettingQuestion, Target
 from lawfit.documents import Answer, SettingCost, part_of
@@ -20,17 +20,12 @@ from lawfit.pipeline.answering import (
     newer_doubtful,
     require_at,
 )
-from lawfit.pipeline.fitting import (
-    LR_BATCH,
-    evidence_of,
-)
+from lawfit.pipeline.changes import note_changes
+from lawfit.pipeline.fitting import LR_BATCH
 from lawfit.records import Fit, Recipe, StoredPrediction
 
 if TYPE_CHECKING:
     from lawfit.storage import Store
-
-
-HASHED_RUNS: Final = 5000
 
 
 def recommend(
@@ -65,6 +60,7 @@ def recommend(
     document = _answer_of(store, fit, chosen, target, by_id=fit_id is not None)
     if fit_id is None and not at and fit.kind == LR_BATCH:
         document["warnings"] = as_json([*newer_doubtful(store, chosen, fit), *document["warnings"]])
+    note_changes(store, fit.id, document)
     if keep:
         with suppress(StoreError):  # a read-only database still answers; only the record of the answer is missing
             store.put_prediction(document["id"], fit.id, document["target"], document)
@@ -91,6 +87,7 @@ def cost_of_setting(
     document = cost(fit, chosen, asked, laws_of(store, fit), asked_by_id=fit_id is not None)
     if fit_id is None and not at:
         document["warnings"] = as_json([*newer_doubtful(store, chosen, fit), *document["warnings"]])
+    note_changes(store, fit.id, document)
     return document
 
 
@@ -139,25 +136,3 @@ def laws_of(store: Store, fit: Fit) -> dict[str, Fit]:
     named = fit.payload.get("laws", {})
     found = store.fits_of([law["fit_id"] for law in named.values()]) if named else []
     return dict(zip(named, found, strict=True))
-
-
-def runs_changed_since(store: Store, fit_id: str) -> bool:
-    """Whether a recipe's runs are no longer those that a fit saw: ingested, corrected, excluded or restored since.
-
-    Steps to targets count as well, and curves where they are read. Beyond `HASHED_RUNS` runs only their number is
-    compared, and whether a person corrected some, so that a quick answer stays quick; a row that its file changed is
-    then missed.
-    """
-    from lawfit.estimate.evidence import evidence_hash
-    from lawfit.estimate.observe.observations import data_hash
-
-    fit = store.fit(fit_id)
-    if fit.kind != LR_BATCH:
-        return evidence_hash(evidence_of(store, store.recipe(fit.recipe_key))) != fit.data_hash
-    summary = next(found for found in store.recipes() if found.recipe.key == fit.recipe_key)
-    if summary.runs > HASHED_RUNS:
-        seen = int(fit.payload["runs_used"]) + int(fit.payload["runs_rejected"])
-        return summary.runs != seen or store.corrected_since(fit.recipe_key, fit.created_at)
-    if "evidence_hash" not in fit.payload:  # stored by a version that did not keep it
-        return data_hash(store.runs(fit.recipe_key)) != fit.data_hash
-    return evidence_hash(evidence_of(store, summary.recipe)) != str(fit.payload["evidence_hash"])

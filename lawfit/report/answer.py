@@ -338,7 +338,7 @@ def recommendation_sections(
     fit, the evidence says so.
     """
     notes = []
-    if data_hash != fit.data_hash:
+    if data_hash != fit.data_hash and not document["evidence"].get("runs_changed"):  # of which its warnings tell
         notes.append("the runs in the database have changed since this fit: run lawfit fit to use them")
     return "".join(
         (

@@ -1,8 +1,9 @@
-"""`lawfit db upgrade | backup | restore | compact | check`."""
+"""`lawfit db upgrade | backup | restore | compact | prune | check`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -123,6 +124,24 @@ def compact(url: str | Path) -> Compacted:
     return Compacted(
         database=str(store.location), bytes_before=before, bytes_after=after, chunks_before=chunks, chunks_after=joined
     )
+
+
+def prune(url: str | Path, *, older_than_days: float, dry_run: bool = False) -> int:
+    """Forget answers that were kept before so many days; how many. Fits stay, and give each of them again.
+
+    Raises
+    ------
+    ValueError
+        The number of days is negative or none.
+    """
+    if not 0 <= older_than_days < 1e6:
+        raise ValueError(f"days are a number from 0 to 1e6, got {older_than_days:g}")
+    before = (datetime.now(UTC) - timedelta(days=older_than_days)).isoformat(timespec="seconds")
+    old = tables.predictions.c.created_at < before
+    with Store.open(url, create=False) as store, store.writing() as connection:
+        if not dry_run:
+            return connection.execute(sa.delete(tables.predictions).where(old)).rowcount
+        return int(connection.execute(sa.select(sa.func.count()).where(old)).scalar_one())
 
 
 def _size(store: Store) -> int:

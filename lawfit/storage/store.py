@@ -384,6 +384,15 @@ class Store:
             run_keys = [run.run_key for run in self.runs(recipe_key) if run.excluded is not None]
         return self._mark(recipe_key, run_keys, None)
 
+    def excluded(self, recipe_key: str) -> set[str]:
+        """Keys of the runs that are taken out of later fits."""
+        column = tables.runs.c
+        query = sa.select(column.run_key).where(
+            column.recipe_id == _recipe_id(recipe_key), column.excluded.is_not(None)
+        )
+        with self.reading() as connection:
+            return set(connection.execute(query).scalars())
+
     def _mark(self, recipe_key: str, run_keys: Iterable[str], reason: str | None) -> int:
         wanted = list(dict.fromkeys(run_keys))
         with self.writing() as connection:
@@ -435,17 +444,17 @@ class Store:
         with self.reading() as connection:
             return corrections.history(connection, *conditions)
 
-    def corrected_since(self, recipe_key: str, moment: str) -> bool:
-        """Whether a person's corrections make the runs of a recipe other than they were at a moment (ISO 8601, UTC)."""
+    def corrected_since(self, recipe_key: str, moment: str) -> int:
+        """How many runs of a recipe a person's corrections make other than at a moment (ISO 8601, UTC)."""
         column = tables.corrections.c
         stands, stood = column.undone_at.is_(None), sa.or_(column.undone_at.is_(None), column.undone_at > moment)
-        query = sa.select(column.id).join(tables.runs, column.run_id == tables.runs.c.id)
+        query = sa.select(sa.func.count(column.run_id.distinct())).join(tables.runs, column.run_id == tables.runs.c.id)
         query = query.where(tables.runs.c.recipe_id == _recipe_id(recipe_key))
         query = query.where(
             sa.or_(sa.and_(column.made_at > moment, stands), sa.and_(column.made_at <= moment, stood, ~stands))
         )
         with self.reading() as connection:
-            return connection.execute(query.limit(1)).scalar() is not None
+            return int(connection.execute(query).scalar_one())
 
     def parting(self, recipe_keys: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
         """Settings that are not the same in all recipes (of those keys): name -> recipe key -> what it holds fixed."""

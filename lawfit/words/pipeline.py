@@ -40,6 +40,10 @@ WORDS: Final[Mapping[str, Sentence]] = {
         http=lambda data: f"fit {data['fit_id']} does not hold at {_at(data['levels'])}; leave one of the two out",
     ),
     "older_fit": "this answer is of an older fit: the newest, {newest}, is not certified ({why}) and is not used",
+    "runs_changed": Spoken(
+        terminal="at least {runs:count run} changed since this fit was made; lawfit fit takes them in",
+        http="at least {runs:count run} changed since this fit was made; POST /v1/fits takes them in",
+    ),
     "only_targets": "steps to a target are all that this recipe has, and {why}",
     "recipes_differ": "the recipes differ in {fields} too, so their losses may not be comparable",
     "no_usable_row": "no row of {path} can be used, of {rows:,} with a loss",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,15 +30,19 @@ def serving(folder: Path, *options: str, port: int = 0, database: str = "lawfit.
     words = [sys.executable, "-m", "lawfit", "--database", database, "serve", "--port", str(port), *options]
     log = (folder / "serve.log").open("a+")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LAWFIT_")}
-    process = subprocess.Popen(words, cwd=folder, stdout=log, stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        words, cwd=folder, stdout=log, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
     assert process.stderr is not None
     try:
         line = process.stderr.readline()
-        address = re.search(r"http://127\.0\.0\.1:\d+", line)
-        assert address, line + process.stderr.read()
-        with httpx.Client(base_url=address[0], timeout=60) as client:
-            yield Served(process=process, address=address[0], http=client)
+        found = re.search(r"http://(?:127\.0\.0\.1|0\.0\.0\.0):(\d+)", line)
+        assert found, line
+        address = f"http://127.0.0.1:{found[1]}"
+        with httpx.Client(base_url=address, timeout=60) as client:
+            yield Served(process=process, address=address, http=client)
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):  # its workers, too
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         log.close()

@@ -14,7 +14,8 @@ from lawfit.ask import Target
 from lawfit.records import Fit, FitStatus, Recipe, Run, RunStatus
 from lawfit.settings import Settings
 from lawfit.words import told
-from lawfit_api.app import STATUS_OF, create_app, status_of
+from lawfit_api.app import create_app
+from lawfit_api.failures import STATUS_OF, status_of
 from lawfit_api.schemas import ANSWER
 from tests.cli.samples import PREDICTION
 from tests.client import TestClient
@@ -308,6 +309,18 @@ def test_openapi_describes_answers_and_problems(client: TestClient) -> None:
         assert set(predict["responses"][status]["content"]) == {"application/problem+json"}
     assert {parameter["name"] for parameter in predict["parameters"] if parameter["required"]} == {"params", "tokens"}
     assert all(parameter.get("description") for parameter in predict["parameters"])
+
+
+def test_every_operation_says_how_it_may_fail(client: TestClient) -> None:
+    """A body that is no JSON, a token that lacks a scope, a host that is foreign: problems of any route."""
+    for path, verbs in client.get("/openapi.json").json()["paths"].items():
+        for method, operation in verbs.items():
+            failures = {status: said for status, said in operation["responses"].items() if not status.startswith("2")}
+            assert "default" in failures, (method, path)
+            assert all(set(said["content"]) == {"application/problem+json"} for said in failures.values()), (
+                method,
+                path,
+            )
 
 
 def test_what_the_routes_are_said_to_take_and_give_does_not_move(client: TestClient, update_golden: bool) -> None:

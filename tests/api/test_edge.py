@@ -20,8 +20,10 @@ from lawfit.settings import Settings, is_loopback
 from lawfit.storage import Store
 from lawfit.storage.tokens import SCOPES, audit_rows, create_token, list_tokens, revoke_token
 from lawfit_api.app import create_app
-from lawfit_api.edge import access, answers
+from lawfit_api.deps import StoreHolder
+from lawfit_api.edge import access, answers, bodies
 from lawfit_api.edge.admission import Admission
+from lawfit_api.edge.again import Again
 from lawfit_api.edge.bodies import Bodies
 from lawfit_api.edge.requests import Counts
 from tests.api.test_app import ASKED, FIT, problem_of
@@ -252,6 +254,21 @@ class TestAgain:
             assert client.post(ASKED, headers=key).status_code == 503
         assert client.post(ASKED, headers=key).status_code == 201
 
+    def test_a_client_that_went_away_may_try_again(self, database: str) -> None:
+        async def says_nothing(_scope: Scope, _receive: Receive, _send: Send) -> None:
+            """As where nobody waits any more."""
+
+        app = Again(says_nothing, StoreHolder(database))
+        scope = scope_of("/slow", "POST", idempotency_key="k") | {"state": {"who": ""}}
+        for _ in range(2):
+            sent: Answered = []
+
+            async def send(message: Message, to: Answered = sent) -> None:
+                to.append(message)
+
+            asyncio.run(app(scope, pieces(), send))
+            assert sent == []  # not 409: nothing is being worked on
+
     def test_a_key_is_one_of_characters_that_print(self, client: TestClient) -> None:
         problem_of(client.post(ASKED, headers={"Idempotency-Key": "x" * 201}), 422)
 
@@ -350,14 +367,50 @@ def pieces(*bodies: bytes, then: Callable[[], Any] | None = None) -> Receive:
 
 class TestBodies:
     def test_too_long_is_told_at_once_or_when_it_is(self) -> None:
-        app = Bodies(reads_all, most=100)
+        app = Bodies(reads_all, 100, lambda _path: True)
         assert call(app, pieces(b"x" * 100))[0]["status"] == 200
         assert call(app, pieces(b"x" * 60, b"x" * 60))[0]["status"] == 413
         never = pieces(then=lambda: pytest.fail("read all the same"))
         assert call(app, never, content_length="101")[0]["status"] == 413
 
+    @pytest.mark.parametrize(("piece", "status"), [(b"x" * 60, 413), (b"x", 408)])
+    def test_an_application_that_makes_something_else_of_it_is_not_heard(self, piece: bytes, status: int) -> None:
+        """FastAPI answers 400 to whatever fails while it reads."""
+
+        async def bad_request(scope: Scope, receive: Receive, send: Send) -> None:
+            try:
+                await reads_all(scope, receive, send)
+            except Exception:
+                await send({"type": "http.response.start", "status": 400, "headers": []})
+                await send({"type": "http.response.body", "body": b""})
+
+        app = Bodies(bad_request, 100, lambda _path: True, piece_seconds=0.05)
+        sent = call(app, pieces(piece, piece, then=lambda: asyncio.sleep(5)), transfer_encoding="chunked")
+        assert sent[0]["status"] == status
+        assert (b"connection", b"close") in sent[0]["headers"]
+
+    def test_an_answer_before_the_end_of_the_body_ends_the_connection(self) -> None:
+        async def no(_scope: Scope, _receive: Receive, send: Send) -> None:
+            await send({"type": "http.response.start", "status": 401, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+
+        for headers, closes in (
+            ({"content_length": "50"}, True),
+            ({"transfer_encoding": "chunked"}, True),
+            ({}, False),
+        ):
+            sent = call(Bodies(no, 100, lambda _path: True), pieces(b"x"), **headers)
+            assert ((b"connection", b"close") in sent[0]["headers"]) is closes
+
+    def test_what_is_held_in_memory_is_shorter(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(bodies, "MOST_HELD", 50)
+        app = Bodies(reads_all, 100, lambda path: path == "/uploads")
+        for path, status in (("/uploads", 200), ("/points", 413)):
+            assert call(app, pieces(b"x" * 60), path=path)[0]["status"] == status
+            assert call(app, pieces(b"x" * 60), path=path, content_length="60")[0]["status"] == status
+
     def test_too_slow(self) -> None:
-        app = Bodies(reads_all, most=100, piece_seconds=0.05)
+        app = Bodies(reads_all, 100, lambda _path: True, piece_seconds=0.05)
         assert call(app, pieces(b"x", then=lambda: asyncio.sleep(5)))[0]["status"] == 408
 
 

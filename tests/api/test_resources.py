@@ -212,6 +212,19 @@ class TestLaws:
             ).json()
             assert all((value["value"] is None) or value["value"] > 0 for value in found["values"].values()), law["id"]
 
+    @pytest.mark.one_database
+    def test_every_law_at_the_ends_of_what_can_be_asked(self, client: TestClient) -> None:
+        ends = {"least": {"params": 1, "tokens": 1}, "most": {"params": 1e18, "tokens": 1e18}}
+        ends |= {"mixed": {"params": 1, "tokens": 1e18, "loss": 1e-9, "flops": 1, "active_fraction": 1e-9}}
+        ends["least"] |= {"batch_tokens": 1, "loss": 1e-9, "width": 1, "steps": 1, "unique_tokens": 1}
+        ends["most"] |= {"batch_tokens": 1e18, "loss": 1e6, "width": 1e18, "flops": 6e36, "steps": 1e18}
+        for law in pipeline.list_laws():
+            for name, at in ends.items():
+                assert client.get(f"/v1/laws/{law['id']}", params=at).status_code == 200, (law["id"], name)
+        for name, beyond in (("params", 1e19), ("tokens", 0.5), ("active_fraction", 1.5), ("flops", 1e38)):
+            told = problem_of(client.get(f"/v1/laws/step_law?{name}={beyond}"), 422)
+            assert [item["field"] for item in told["errors"]] == [name]
+
     def test_unknown(self, client: TestClient) -> None:
         problem_of(client.get("/v1/laws/none"), 404)
         problem_of(client.get("/v1/laws/step_law?params=big"), 422)

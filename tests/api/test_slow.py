@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import sys
 import time
@@ -9,6 +10,7 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tests.api.serving import serving
 from tests.cli.serving import served
 
 QUICK = """
@@ -40,6 +42,18 @@ def test_half_a_request_is_closed_and_others_are_answered(tmp_path: Path) -> Non
         assert not _still_open(kept)
         for each in (*halves, kept):
             each.close()
+
+
+def test_what_is_no_http_is_told_in_the_form_of_all_problems(tmp_path: Path) -> None:
+    with serving(tmp_path) as found:
+        place = (urlsplit(found.address).hostname, urlsplit(found.address).port)
+        for wrong in (b"GET / HTTP/1.1\r\nHost 127.0.0.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00"):  # the last: TLS
+            with socket.create_connection(place, timeout=20) as strange:
+                strange.sendall(wrong)
+                head, _, body = strange.makefile("rb").read().partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 400")
+            assert b"Content-Type: application/problem+json" in head
+            assert json.loads(body)["status"] == 400
 
 
 def _still_open(connection: socket.socket) -> bool:

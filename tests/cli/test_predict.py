@@ -170,7 +170,10 @@ def test_excluded_runs_are_left_out_of_the_next_fit(database: str, call: Call) -
     assert all("bad node" in reason for reason in fit["exclusions"].values())
     after = call("predict", *TARGET)
     assert after["evidence"]["fit_id"] == fit["id"] != before["evidence"]["fit_id"]
-    assert call("predict", *TARGET, "--fit", before["evidence"]["fit_id"]) == before
+    then = call("predict", *TARGET, "--fit", before["evidence"]["fit_id"])
+    assert (then["evidence"].pop("runs_changed"), before["evidence"].pop("runs_changed")) == (10, 0)
+    assert "10 runs changed since this fit" in then["warnings"].pop(0)
+    assert then == before
 
 
 def test_laws_are_compared_on_these_runs(database: str, call: Call, text: Call) -> None:
@@ -211,9 +214,10 @@ def _lawfit(*words: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_fit_older_than_its_runs_says_so(database: str) -> None:
     """An answer from before an exclusion must not pass for one that heeds it."""
-    assert "have changed" not in _lawfit("predict", *TARGET).stderr
+    assert "since this fit" not in _lawfit("predict", *TARGET).stdout
     assert _lawfit("runs", "exclude", "sim-00003", "--reason", "wrong data").returncode == 0
-    assert "have changed since that fit" in _lawfit("predict", *TARGET).stderr
+    assert "at least 1 run changed since this fit" in " ".join(_lawfit("predict", *TARGET).stdout.split())
+    assert json.loads(_lawfit("predict", *TARGET, "--json").stdout)["evidence"]["runs_changed"] == 1
 
 
 def test_a_law_fitted_on_these_runs_lends_nothing(database: str) -> None:
