@@ -18,6 +18,7 @@ from lawfit.pipeline.ingesting import ingest
 from lawfit.pipeline.launching import launch
 from lawfit.pipeline.listing import list_recipes, list_runs
 from lawfit.pipeline.live import answered, finish_run
+from lawfit.pipeline.next_planning import plan_next
 from lawfit.pipeline.opening import open_store
 from lawfit.pipeline.planning import plan
 from lawfit.pipeline.predicting import (
@@ -50,6 +51,7 @@ __all__ = [
     "list_runs",
     "open_store",
     "plan",
+    "plan_next",
     "recommend",
     "refine_schedule",
     "refit",
