@@ -74,7 +74,7 @@ def plan_next(
     with as_usage():
         means = read_means(budget, flops_per_second, price)
         target = Target(params=params, tokens=tokens, level=level)
-    store = open_store(ctx, database)
+    store = open_store(ctx, database, dry_run=True)  # without a database a first sweep is planned, and none is made
     document = pipeline.plan_next(store, recipe, target, means, fit_id=fit, max_params=max_params)
     if runs is not None:
         note(f"runs: {_write(runs, document)}")
@@ -116,7 +116,7 @@ def _card(document: NextRuns) -> list[RenderableType]:
             " ".join(format_quantity(batch) for batch in grid["batch_tokens"]),
             str(len(grid["seeds"])),
             str(grid["runs"]),
-            format_percent(grid["after"]["expected_regret"]),
+            f"{100 * grid['after']['expected_regret']:.3f} %",
             grid["why"],
         ]
         for grid in document["grids"]

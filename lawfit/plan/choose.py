@@ -139,11 +139,12 @@ def scales_in_reach(asked: Asked, known: Sequence[Scale], largest: float | None,
 
 def _between(low: float, high: float, own: Sequence[float]) -> list[float]:
     """Those of the runs, and between and beyond them others, `FINER` apart; two digits are enough for those."""
-    own = [x for k, x in enumerate(sorted(own)) if k == 0 or np.log(x / sorted(own)[k - 1]) > SAME]
+    own = sorted(x for x in own if x <= high)
+    own = [x for k, x in enumerate(own) if k == 0 or np.log(x / own[k - 1]) > SAME]
     steps = max(0, int(np.log(high / low) / np.log(FINER) + 1e-9))
     made = [float(f"{low * FINER**k:.2g}") for k in range(steps + 1)]
     apart = 0.4 * np.log(FINER)
-    return sorted({*own, *(x for x in made if all(abs(np.log(x / y)) > apart for y in own) and x <= high)})
+    return sorted({*own, *(x for x in made if all(abs(np.log(x / y)) > apart for y in own))})
 
 
 def _greedy(asked: Asked, state: State, scales: Sequence[Scale], power: float) -> tuple[list[Chosen], State]:
