@@ -70,21 +70,23 @@ def _card(store: Store, summary: RecipeSummary, *, compared: bool) -> Card:
         if values := values_among_runs(store, recipe.key, name):
             rows.append((label, _spread(values, unit)))
     newest = _newest_fit(store, recipe.key)
-    changed = newest is not None and compared and pipeline.runs_changed_since(store, newest.id)
+    changed = pipeline.runs_changed_since(store, newest.id) if newest is not None and compared else 0
     if newest is None:
         rows.append(("Fit", "none yet"))
     else:
         rows.append(("Last fit", f"{newest.made_at[:WHEN].replace('T', ' ')} UTC"))
         rows.append(("Trust", _trust(store, newest)))
         unchanged = "no run has changed" if compared else "..."
-        rows.append(("Since then", "runs have changed: fit again to use them" if changed else unchanged))
+        rows.append(
+            ("Since then", f"{counted(changed, 'run')} changed: fit again to use them" if changed else unchanged)
+        )
     fields: dict[str, Any] = vars(recipe)
     return Card(
         name=recipe.name,
         about=recipe_words(fields),
         rows=tuple(rows),
         has_fit=newest is not None,
-        changed=changed,
+        changed=changed > 0,
         compared=compared,
         simulated=is_simulated(fields),
     )

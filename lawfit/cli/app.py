@@ -20,6 +20,7 @@ from lawfit.cli import (
     laws,
     mcp,
     plan,
+    plan_next,
     predict,
     predictions,
     recipes,
@@ -93,7 +94,10 @@ app.add_typer(runs.app, name="runs", short_help="Look at the stored runs; correc
 app.add_typer(recipes.app, name="recipes", short_help="What parts the recipes; merge and split them.")
 app.command("fit", short_help="Fit how the best lr and batch size move with scale.")(fit.fit)
 app.command("predict", short_help="Recommend lr and batch size for a target.")(predict.predict)
-app.command("plan", short_help="Spend a budget: model size, tokens, settings, time.")(plan.plan)
+plans = typer.Typer(invoke_without_command=True)
+plans.callback()(plan.plan)
+plans.command("next", short_help="Which small runs would tell most about a target.")(plan_next.plan_next)
+app.add_typer(plans, name="plan", short_help="Spend a budget on a run; or plan next: on runs that tell most.")
 app.add_typer(predictions.app, name="predictions", short_help="Show a recommendation given before.")
 app.command("launch", short_help="Train grids of small models on this machine's GPUs.")(launch.launch)
 app.add_typer(laws.app, name="laws", short_help="Published laws, and what each costs on your runs.")

@@ -63,6 +63,8 @@ def asks(
 
         @wraps(command)
         def made(ctx: typer.Context, **said: Any) -> None:
+            if ctx.invoked_subcommand is not None:
+                return
             given = {name: said.pop(name) for name in names}
             further = {field.name: said.pop(field.name) for field in more}
             with as_usage():

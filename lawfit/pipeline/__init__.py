@@ -19,6 +19,7 @@ from lawfit.pipeline.ingesting import ingest
 from lawfit.pipeline.launching import launch
 from lawfit.pipeline.listing import list_recipes, list_runs
 from lawfit.pipeline.live import answered, finish_run
+from lawfit.pipeline.next_planning import plan_next
 from lawfit.pipeline.next_runs import next_grid
 from lawfit.pipeline.opening import open_store
 from lawfit.pipeline.planning import plan
@@ -52,6 +53,7 @@ __all__ = [
     "next_grid",
     "open_store",
     "plan",
+    "plan_next",
     "recommend",
     "refine_schedule",
     "refit",

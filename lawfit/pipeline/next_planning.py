@@ -1,0 +1,49 @@
+"""From a stored fit, a target and a budget to the runs to make next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lawfit.ask import Target
+from lawfit.documents.next_runs import NextRuns
+from lawfit.errors import NoFit, Unanswerable
+from lawfit.pipeline.answering import latest_certified
+from lawfit.records import Fit
+
+if TYPE_CHECKING:
+    from lawfit.plan.means import Means
+    from lawfit.storage import Store
+
+
+def plan_next(
+    store: Store,
+    recipe: str | None,
+    target: Target,
+    means: Means,
+    *,
+    fit_id: str | None = None,
+    max_params: float | None = None,
+) -> NextRuns:
+    """Which runs would help a target most for a budget; without a usable fit, the first sweep by published laws.
+
+    Raises
+    ------
+    NoRecipe, NoFit
+        A recipe, or a fit, was named and is not there.
+    NotEnoughData
+        No run is worth making: why.
+    """
+    from lawfit.plan.next_runs import next_runs
+
+    fit = store.fit(fit_id) if fit_id is not None else _usable(store, recipe)
+    seq_len = None if fit is None else store.recipe(fit.recipe_name).seq_len
+    return next_runs(fit, target, means, max_params=max_params, seq_len=target.seq_len or seq_len)
+
+
+def _usable(store: Store, recipe: str | None) -> Fit | None:
+    if recipe is None and not store.recipes():
+        return None
+    try:
+        return latest_certified(store, store.recipe(recipe))
+    except (NoFit, Unanswerable):
+        return None

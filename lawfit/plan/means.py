@@ -1,0 +1,73 @@
+"""What is there to spend: a budget as people write it, and what runs cost of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from lawfit.units import parse_quantity
+
+UNITS: Final = ("flops", "gpu-hours", "runs", "$")
+_WRITTEN: Final = re.compile(
+    r"(?P<dollars>\$)?\s*(?P<amount>[\d.,_]+(?:e[+-]?\d+)?\s*[kKMBT]?)\s*(?P<unit>flops?|gpu-?\s?hours?|gpu-?h|runs?)?",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Means:
+    """A budget in one unit, and what turns FLOPs into it."""
+
+    amount: float
+    unit: str  # of `UNITS`
+    flops_per_second: float | None = None  # that one GPU sustains in training
+    dollars_per_gpu_hour: float | None = None
+
+    def cost(self, flops: float, runs: int) -> float:
+        """Of the budget, in its unit."""
+        if self.unit == "runs":
+            return float(runs)
+        if self.unit == "flops":
+            return flops
+        hours = self.gpu_hours(flops)
+        assert hours is not None
+        return hours if self.unit == "gpu-hours" else hours * (self.dollars_per_gpu_hour or 0.0)
+
+    def gpu_hours(self, flops: float) -> float | None:
+        """None where no speed is known."""
+        return None if self.flops_per_second is None else flops / self.flops_per_second / 3600
+
+    def dollars(self, flops: float) -> float | None:
+        """None where speed or price is not known."""
+        hours = self.gpu_hours(flops)
+        return None if hours is None or self.dollars_per_gpu_hour is None else hours * self.dollars_per_gpu_hour
+
+
+def read_means(budget: str, flops_per_second: float | None = None, dollars_per_gpu_hour: float | None = None) -> Means:
+    """``20gpu-hours``, ``1e19flops``, ``64runs`` or ``$200``.
+
+    Raises
+    ------
+    ValueError
+        It is none of these, or lacks what turns FLOPs into it: what to say.
+    """
+    found = _WRITTEN.fullmatch(budget.strip())
+    if found is None or bool(found["dollars"]) == bool(found["unit"]):
+        raise ValueError(f"the budget '{budget}' is none: write 1e19flops, 20gpu-hours, 64runs or $200")
+    word = (found["unit"] or "$").lower()
+    unit = next(
+        name for name, start in (("$", "$"), ("flops", "f"), ("gpu-hours", "g"), ("runs", "r")) if word[0] == start
+    )
+    amount = parse_quantity(found["amount"].replace(",", "").replace("_", ""))
+    if not amount > 0:
+        raise ValueError(f"the budget '{budget}' buys nothing")
+    if unit in ("gpu-hours", "$") and flops_per_second is None:
+        raise ValueError(
+            f"a budget in {'dollars' if unit == '$' else unit} needs flops_per_second: what one GPU sustains"
+        )
+    if unit == "$" and dollars_per_gpu_hour is None:
+        raise ValueError("a budget in dollars needs dollars_per_gpu_hour")
+    if unit != "$" and dollars_per_gpu_hour is not None and flops_per_second is None:
+        raise ValueError("a price for each GPU-hour needs flops_per_second: what one GPU sustains")
+    return Means(amount=amount, unit=unit, flops_per_second=flops_per_second, dollars_per_gpu_hour=dollars_per_gpu_hour)

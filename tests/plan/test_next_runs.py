@@ -1,0 +1,190 @@
+"""The planner: its algebra against brute force, what it promises of runs against simulated ones, and its refusals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.optimize import least_squares
+
+from lawfit import pipeline
+from lawfit.advise.draws import known_of, law_row, moments
+from lawfit.ask import Target
+from lawfit.errors import NotEnoughData
+from lawfit.estimate.lr_batch.valley import excess
+from lawfit.estimate.numerics.shapes import Exponentials
+from lawfit.plan import information as told_by
+from lawfit.plan.choose import Asked, State, told_by_fit
+from lawfit.plan.information import Design, Valley, information, seen_through
+from lawfit.plan.knowledge import PARTS, Knowledge, of_fit, of_nothing
+from lawfit.plan.means import read_means
+from lawfit.plan.next_runs import next_runs, rows_of
+from lawfit.records import Fit
+from lawfit.storage import Store
+from lawfit.units import training_flops
+from tests.golden_stores import fitted
+
+TARGET = Target(params=2e9, tokens=6e10)
+
+
+@pytest.fixture(scope="module")
+def fit() -> Fit:
+    """Of five sizes that deviate, two seeds each."""
+    with fitted("five_sizes") as store:
+        return next(each for each in store.fits() if each.kind == "lr_batch")
+
+
+@pytest.mark.parametrize("scale", [(2e9, 6e10), (4e7, 1e9)])
+def test_a_fit_is_known_as_its_answers_know_it(fit: Fit, scale: tuple[float, float]) -> None:
+    """Mean and covariance of a scale's optimum: those of the choices, mixed, as `advise.draws` has them."""
+    model = fit.payload["model"]
+    known = of_fit(model)
+    weights = np.array([member["weight"] for member in model["members"]])
+    weights = weights / weights.sum()
+    x, (where, place) = law_row(model, *scale), known_of(model, *scale)
+    each = [moments(member, x, where, place) for member in model["members"]]
+    centres = np.array([centre for centre, _, _ in each])
+    mean = weights @ centres
+    cov = np.tensordot(weights, np.array([of_law + own for _, of_law, own in each]), axes=1)
+    cov += ((centres - mean).T * weights) @ (centres - mean)
+    row = known.row(*scale)
+    assert known.optimum(*scale) == pytest.approx(mean, abs=1e-9)
+    assert row @ known.cov @ row.T + known.own_var(scale[0]) == pytest.approx(cov, abs=1e-9)
+
+
+def test_what_is_told_is_what_conditioning_says() -> None:
+    """Two measurements of rows of a Gaussian, against the textbook's formula through the precision matrix."""
+    known = of_nothing(1e9, 2e10).with_sizes([1e7, 3e7])
+    precision = np.linalg.inv(known.cov)
+    for scale, sd in (((1e7, 4e8), 0.1), ((3e7, 2e9), 0.2)):
+        row, told = known.row(*scale), np.array([[1.0, 0.3], [0.3, 2.0]]) / sd**2
+        known = known.told(row, told)
+        precision = precision + row.T @ told @ row
+    assert known.cov == pytest.approx(np.linalg.inv(precision), rel=1e-6, abs=1e-9)
+
+
+def test_a_scale_of_its_own_hides_what_its_runs_tell() -> None:
+    """However many runs, of the law a scale tells no more than its own deviation lets through."""
+    own = np.diag([0.04, 0.09])
+    assert seen_through(1e9 * np.eye(2), own) == pytest.approx(np.linalg.inv(own), rel=1e-5)
+    assert seen_through(np.zeros((2, 2)), own) == pytest.approx(np.zeros((2, 2)))
+    told = np.array([[5.0, 1.0], [1.0, 3.0]])
+    assert np.linalg.inv(seen_through(told, own)) == pytest.approx(np.linalg.inv(told) + own)
+
+
+@pytest.mark.parametrize(
+    "design",
+    [
+        Design(rates=5, batches=4, lr_step=2.0, batch_step=2.0),
+        Design(rates=3, batches=3, lr_step=1.5, batch_step=1.5, seeds=2),
+    ],
+)
+def test_information_is_what_simulated_grids_leave(
+    design: Design, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The spread of the place that least squares finds, valley known and level free, over 300 simulated grids."""
+    monkeypatch.setattr(told_by, "APART", (1e-6, 1e-6, 1e-6))
+    q, noise = Exponentials().prior_mean, 0.0003  # so little that the place moves where slopes hardly do
+    (told,) = information(q[None], design, np.full((1, 2, 2), 0.0), noise=noise, misfit=0.0)
+    u, v = (np.tile(axis.ravel(), design.seeds) for axis in np.meshgrid(*design.offsets(), indexing="ij"))
+    kept = excess(u, v, q) < told_by.FAR
+    u, v = u[kept], v[kept]
+    found = []
+    for _ in range(300):
+        loss = excess(u, v, q) + noise * rng.standard_normal(len(u))
+        off = least_squares(lambda x, loss=loss: excess(u - x[0], v - x[1], q) + x[2] - loss, np.zeros(3))
+        found.append(off.x[:2])
+    assert np.cov(np.transpose(found)) == pytest.approx(np.linalg.inv(told), rel=0.3)
+
+
+def test_more_seeds_tell_more_and_doubt_of_the_valley_less() -> None:
+    q, spread = Exponentials().prior_mean[None], np.diag([0.04, 0.04])[None]
+    one, two = (
+        information(q, Design(rates=4, batches=4, lr_step=2, batch_step=2, seeds=seeds), spread) for seeds in (1, 2)
+    )
+    assert np.all(np.linalg.eigvalsh(two - one) > 0)
+    assert np.all(np.linalg.eigvalsh(2 * one - two) >= -1e-9)  # what is not known of the valley stays
+    wide = information(q, Design(rates=4, batches=4, lr_step=2, batch_step=2), spread, misfit=0.8)
+    assert np.trace(wide[0]) < np.trace(one[0])
+
+
+def test_runs_of_a_fit_are_what_its_scales_know_more_than_the_laws(fit: Fit) -> None:
+    """Known at a scale: by the laws and by its own runs, together."""
+    model = fit.payload["model"]
+    known = of_fit(model)
+    weights = np.array([member["weight"] for member in model["members"]])
+    for k, (scale, own) in enumerate(told_by_fit(known, model).items()):
+        assert np.all(np.linalg.eigvalsh(own) >= 0)
+        row = known.row(*scale)
+        laws = np.linalg.inv(row @ known.cov @ row.T + known.own_var(scale[0]))
+        stored = np.tensordot(weights, np.array([m["scales"]["cov"][k] for m in model["members"]]), axes=1)
+        assert np.linalg.det(np.linalg.inv(laws + own)) == pytest.approx(np.linalg.det(stored / weights.sum()), rel=0.1)
+
+
+@pytest.mark.parametrize("budget", ["1e20flops", "36runs", "5gpu-hours", "$40"])
+def test_the_budget_holds_and_each_grid_helps(fit: Fit, budget: str) -> None:
+    means = read_means(budget, 4e14, 2.0)
+    found = next_runs(fit, TARGET, means, max_params=1.5e8)
+    assert 0 < found["budget"]["spent"] <= means.amount
+    flops = sum(training_flops(row["params"], row["tokens"]) for row in rows_of(found))
+    assert means.cost(flops, len(rows_of(found))) == pytest.approx(found["budget"]["spent"], rel=1e-5)
+    regrets = [found["now"]["expected_regret"], *(grid["after"]["expected_regret"] for grid in found["grids"])]
+    assert regrets == sorted(regrets, reverse=True)
+    assert regrets[-1] == found["after"]["expected_regret"] > found["now"]["floor"]
+    assert max(grid["params"] for grid in found["grids"]) <= 1.5e8
+    assert found == next_runs(fit, TARGET, means, max_params=1.5e8)
+
+
+def test_a_larger_budget_leaves_less_open(fit: Fit) -> None:
+    left = [next_runs(fit, TARGET, read_means(f"{flops}flops"))["after"] for flops in ("1e19", "1e20", "1e21")]
+    for name in ("expected_regret", "lr_factor", "batch_factor"):
+        values = [after[name] for after in left]  # type: ignore[literal-required]
+        assert values == sorted(values, reverse=True)
+        assert values[-1] < 0.9 * values[0]
+
+
+def test_what_is_open_names_why(fit: Fit) -> None:
+    """Where one exponent alone is open, grids are said to tell that one; a size of its own is new."""
+    known = of_fit(fit.payload["model"])
+    cov = 1e-6 * np.eye(len(known.cov))
+    at = PARTS.index("tokens")
+    cov[at, at] = cov[at + len(PARTS), at + len(PARTS)] = 0.01
+    state = State(knowledge=Knowledge(**{**vars(known), "cov": cov}))
+    from lawfit.plan.choose import choose
+
+    asked = Asked(target=TARGET, valley=Valley.of_fit(fit.payload["model"]), means=read_means("30runs"))
+    grids, _ = choose(asked, state, [(4e7, 4e7 * ratio) for ratio in (5, 20, 80)])
+    assert {grid.part for grid in grids} == {"tokens"}
+    assert grids[0].scale == (4e7, 3.2e9)  # the far horizon
+
+
+@pytest.mark.parametrize(
+    ("budget", "words"),
+    [("a lot", "write 1e19flops"), ("20", "write 1e19flops"), ("$20flops", "write"), ("0runs", "buys nothing"),
+     ("3gpu-hours", "flops_per_second"), ("$200", "flops_per_second")],
+)  # fmt: skip
+def test_budgets_that_are_none(budget: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        read_means(budget)
+
+
+@pytest.mark.parametrize("budget", ["64runs", "64 runs", "1e19 FLOPs", "20 gpu-hours", "20gpuh", "$1,200", "1.5k runs"])
+def test_budgets_as_people_write_them(budget: str) -> None:
+    assert read_means(budget, 4e14, 2.0).amount in (64, 1e19, 20, 1200, 1500)
+
+
+def test_nothing_to_buy_and_nothing_to_learn(fit: Fit) -> None:
+    with pytest.raises(NotEnoughData, match="buys no grid"):
+        next_runs(fit, TARGET, read_means("5runs"))
+    inside = Target(params=4e7, tokens=2e8)
+    with pytest.raises(NotEnoughData, match=r"nothing worth running|buys no grid"):
+        next_runs(fit, inside, read_means("1e17flops"))
+
+
+def test_a_plan_comes_from_the_newest_usable_fit(fit: Fit) -> None:
+    with fitted("five_sizes") as store:
+        (recipe,) = store.recipes()
+        document = pipeline.plan_next(store, recipe.recipe.name, TARGET, read_means("1e20flops"))
+        assert document["fit_id"] == fit.id
+        assert document["warnings"] == []
+    with Store.open(":memory:") as empty:
+        assert pipeline.plan_next(empty, None, TARGET, read_means("1e20flops"))["fit_id"] is None
