@@ -73,7 +73,7 @@ def test_a_file_with_an_open_question_by_keyboard_alone(browser: Browser, empty_
         page.goto(empty_site)
         reach(seen, "#file")
         with page.expect_file_chooser() as chooser:
-            page.keyboard.press("Enter")
+            page.keyboard.press("Space")  # of Enter, a Chromium without a window opens it every other time
         chooser.value.set_files(file)
         expect(page.get_by_role("heading", name="1 question about open.csv")).to_be_focused()
         looks_right(seen, refused=True)
