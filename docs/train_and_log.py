@@ -1,11 +1,14 @@
-"""A small model that asks a service of lawfit for its settings and logs itself: python docs/train_and_log.py"""
+"""A small model that asks a service of lawfit for its settings and logs itself: train_and_log.py [WIDTH [RATE]]"""
+
+import sys
 
 import torch
 from torch import nn
 
 import lawfit.client
 
-CONTEXT, VOCABULARY, WIDTH, STEPS, BATCH_TOKENS = 8, 64, 32, 300, 512
+CONTEXT, VOCABULARY, STEPS, BATCH_TOKENS = 8, 64, 300, 512
+WIDTH, OWN_LR = int([*sys.argv, "32"][1]), float([*sys.argv, "32", "3e-3"][2])
 torch.manual_seed(0)
 model = nn.Sequential(
     nn.Embedding(VOCABULARY, WIDTH), nn.Flatten(), nn.Linear(CONTEXT * WIDTH, 4 * WIDTH), nn.GELU(),
@@ -26,7 +29,7 @@ try:  # the best learning rate at this scale, from the runs that the service kno
     lr = answer["recommendation"]["lr"]["value"]
 except (lawfit.client.ClientError, TypeError) as error:  # no service, or its runs tell no learning rate
     print(f"settings of our own: {error}")
-    lr = 3e-3
+    lr = OWN_LR
 config = {"params": params, "tokens": tokens, "batch_tokens": BATCH_TOKENS, "lr": lr, "seq_len": CONTEXT}
 optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
 with lawfit.client.start("tiny", {**config, "optimizer": "adamw", "schedule": "constant"}) as run:

@@ -183,7 +183,7 @@ class Run:
         points = []
         for metric, value in metrics.items():
             try:
-                points.append((metric, int(step), float(value)))
+                points.append((metric, int(step), _number(value)))
             except (TypeError, ValueError, OverflowError, RuntimeError) as error:
                 self._tell_once(metric, f"'{metric}' at step {step} cannot be logged: {error}")
         if points and not self._sender.add(points):
@@ -448,7 +448,13 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, (str, bool, int)):
         return value
     try:
-        number = float(value)
+        number = _number(value)
     except (TypeError, ValueError, RuntimeError):
         return str(value)
     return number if math.isfinite(number) else str(number)
+
+
+def _number(value: Any) -> float:
+    """A number, or an array or tensor of one; of a loss that has gradients its value, without torch's warning."""
+    detach = getattr(value, "detach", None)
+    return float(value if detach is None else detach())

@@ -51,8 +51,9 @@ def begin(store: Store, who: str, key: str, asked: str) -> Reply | None:
         abandoned = replies.c.status.is_(None) & (replies.c.began_at < moment - ABANDONED_SECONDS)
         connection.execute(sa.delete(replies).where(mine, abandoned))
         row = {"who": who, "key": key, "asked": asked, "began_at": moment}
-        insert = _insert(store).values(row).on_conflict_do_nothing()
-        if connection.execute(insert).rowcount == 1:
+        # Not `rowcount`, which PostgreSQL's driver does not say of an INSERT.
+        insert = _insert(store).values(row).on_conflict_do_nothing().returning(replies.c.key)
+        if connection.execute(insert).first() is not None:
             return None
         found = connection.execute(sa.select(replies).where(mine)).mappings().one()
     if found["asked"] != asked:

@@ -257,6 +257,13 @@ class TestClientModule:
         with pytest.raises(ValueError, match="http://"):
             lawfit_client.start("p", url="ftp://x")
 
+    def test_a_loss_with_gradients_is_logged_without_a_warning(self, spool: Path) -> None:
+        torch = pytest.importorskip("torch")
+        run = lawfit_client.start("p", CONFIG, url="http://127.0.0.1:9")
+        run.log(1, loss=torch.tensor(2.5, requires_grad=True))
+        assert not run.finish(timeout=0.5, loss=torch.tensor([2.5], requires_grad=True))
+        assert left_in(spool) >= 2
+
     def test_logging_takes_microseconds(self, spool: Path) -> None:
         run = lawfit_client.start("p", CONFIG, url="http://127.0.0.1:9")
         began = time.process_time()

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,33 @@ def test_the_script_asks_and_logs_itself(tmp_path: Path, fitted: bool) -> None:
         assert 0 < run["loss"] < 4
         curve = served.http.get(f"/v1/curves/tiny/{run['run_key']}?metric=train_loss").json()
         assert curve["points"] == 300
+
+
+@pytest.mark.soak
+def test_after_ten_runs_it_gets_a_better_answer(database_url: str, tmp_path: Path) -> None:
+    """With rates of its own it trains ten times; then the service has a fit, and the next one is told its rate."""
+    pytest.importorskip("torch")
+    with serving(tmp_path, "--workers", "2", database=database_url) as served:
+        environment = {**os.environ, "LAWFIT_URL": served.address, "LAWFIT_SPOOL": str(tmp_path / "spool")}
+
+        def train(*said: object) -> str:
+            command = [sys.executable, str(DOCS / "train_and_log.py"), *map(str, said)]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=True)
+            assert done.stderr == ""
+            return done.stdout
+
+        for width in (16, 32):
+            for lr in (4e-4, 1.5e-3, 5e-3, 1.5e-2, 5e-2):
+                assert "settings of our own" in train(width, lr)
+        own = {run["run_key"]: run for run in served.http.get("/v1/runs?recipe=tiny").json()["runs"]}
+        job = served.http.post("/v1/fits", json={"recipe": "tiny"}).json()
+        while job["state"] in ("queued", "running"):
+            time.sleep(0.2)
+            job = served.http.get(f"/v1/jobs/{job['id']}").json()
+        assert job["state"] == "done", job
+        assert train(32) == ""  # it had an answer
+        runs = served.http.get("/v1/runs?recipe=tiny").json()["runs"]
+        (advised,) = [run for run in runs if run["run_key"] not in own]
+        losses = sorted(run["loss"] for run in own.values() if run["params"] == advised["params"])
+        assert advised["loss"] <= losses[1]
+        assert advised["loss"] < 1.02 * losses[0]
