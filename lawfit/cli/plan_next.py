@@ -69,10 +69,9 @@ def plan_next(
     Example: lawfit plan next --params 1B --tokens 20B --budget 1e19flops
     """
     from lawfit import pipeline
-    from lawfit.plan.means import read_means
 
     with as_usage():
-        means = read_means(budget, flops_per_second, price)
+        means = pipeline.read_means(budget, flops_per_second, price)
         target = Target(params=params, tokens=tokens, level=level)
     store = open_store(ctx, database, dry_run=True)  # without a database a first sweep is planned, and none is made
     document = pipeline.plan_next(store, recipe, target, means, fit_id=fit, max_params=max_params)
@@ -85,9 +84,9 @@ def plan_next(
 
 
 def _write(path: Path, document: NextRuns) -> Path:
-    from lawfit.plan.next_runs import rows_of
+    from lawfit import pipeline
 
-    rows = rows_of(document)
+    rows = pipeline.run_rows(document)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()

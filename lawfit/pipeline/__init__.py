@@ -19,7 +19,7 @@ from lawfit.pipeline.ingesting import ingest
 from lawfit.pipeline.launching import launch
 from lawfit.pipeline.listing import list_recipes, list_runs
 from lawfit.pipeline.live import answered, finish_run
-from lawfit.pipeline.next_planning import plan_next
+from lawfit.pipeline.next_planning import plan_next, read_means, run_rows
 from lawfit.pipeline.next_runs import next_grid
 from lawfit.pipeline.opening import open_store
 from lawfit.pipeline.planning import plan
@@ -54,10 +54,12 @@ __all__ = [
     "open_store",
     "plan",
     "plan_next",
+    "read_means",
     "recommend",
     "refine_schedule",
     "refit",
     "require_askable",
+    "run_rows",
     "runs_changed_since",
     "set_up",
     "show_law",

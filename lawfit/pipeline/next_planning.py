@@ -15,6 +15,20 @@ if TYPE_CHECKING:
     from lawfit.storage import Store
 
 
+def read_means(budget: str, flops_per_second: float | None = None, dollars_per_gpu_hour: float | None = None) -> Means:
+    """A budget as people write it; see `lawfit.plan.means.read_means`."""
+    from lawfit.plan.means import read_means as read
+
+    return read(budget, flops_per_second, dollars_per_gpu_hour)
+
+
+def run_rows(document: NextRuns) -> list[dict[str, float]]:
+    """The runs of a plan, one row each; see `lawfit.plan.next_runs.rows_of`."""
+    from lawfit.plan.next_runs import rows_of
+
+    return rows_of(document)
+
+
 def plan_next(
     store: Store,
     recipe: str | None,

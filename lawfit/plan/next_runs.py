@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -128,7 +127,7 @@ def _warnings(fit: Fit | None, asked: Asked, grids: list[Chosen]) -> list[Found]
     return found
 
 
-def rows_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+def rows_of(document: NextRuns) -> list[dict[str, float]]:
     """One row a run, in the order in which to make them: for a table, or for a launcher of one's own."""
     return [
         {"params": grid["params"], "tokens": grid["tokens"], "batch_tokens": batch, "lr": lr, "seed": seed}
