@@ -115,6 +115,7 @@ def test_an_install_works_away_from_the_checkout(how: str, request: pytest.Fixtu
     assert re.search(r"\blaws\.toml\b", run(python, "-c", code, cwd=tmp_path))
 
 
+@pytest.mark.soak
 def test_without_the_trainers_packages_its_tests_are_skipped_and_all_others_collected() -> None:
     """What `make test` meets on a newcomer's machine: no torch, no tokenizers."""
     code = (

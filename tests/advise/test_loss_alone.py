@@ -60,6 +60,7 @@ def stored(store: Store, fitted: FittedRecipe) -> None:
         store.put_fit(law)
 
 
+@pytest.mark.soak
 def test_a_recipe_without_learning_rates_has_a_loss_a_plan_and_no_settings(store: Store) -> None:
     fitted = fit_evidence(RECIPE, Evidence(runs=(), losses=table(5)))
     assert fitted.fit is None
@@ -222,6 +223,7 @@ def cli(*arguments: str) -> tuple[int, str]:
 
 
 @pytest.mark.one_database
+@pytest.mark.soak
 def test_losses_that_look_like_a_score_are_no_law_of_a_loss(store: Store) -> None:
     runs = [
         replace(
@@ -248,6 +250,7 @@ def test_losses_that_look_like_a_score_are_no_law_of_a_loss(store: Store) -> Non
 
 @pytest.mark.parametrize("error", [FitError, NotEnoughData])
 @pytest.mark.one_database
+@pytest.mark.soak
 def test_no_fit_of_the_learning_rate_loses_no_law_of_the_loss(
     store: Store, monkeypatch: pytest.MonkeyPatch, error: type[FitError]
 ) -> None:
@@ -275,6 +278,7 @@ def test_a_notebook_plans_without_a_fit_of_the_learning_rate(monkeypatch: pytest
     assert lawfit.plan(fitted, flops=1e22).params > 1e9
 
 
+@pytest.mark.soak
 def test_a_squared_error_with_a_tenth_of_noise_has_a_law(rng: np.random.Generator) -> None:
     """Losses far below what laws of text lend, scattered by 14 %: the runs alone carry it, and two searches agree."""
     rows = [

@@ -175,6 +175,7 @@ class TestRefine:
         assert run(["schedules", "refine", str(other), "--column", "norm"]) == ExitCode.NOT_ENOUGH
 
 
+@pytest.mark.soak
 def test_a_file_is_told_with_and_without_the_word(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [str(file), "--runs", "small/*", "--warmup-steps", "2160", "--schedule", "linear", "--json"]
     documents = []

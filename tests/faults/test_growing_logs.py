@@ -151,6 +151,7 @@ def drawn(name: str, folder: Path, count: int) -> Iterator[int]:
 
 @pytest.mark.one_database
 @pytest.mark.parametrize("name", [*FILES, *TABLES])
+@pytest.mark.soak
 def test_cut_at_any_byte(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     grows(name, tmp_path, drawn(name, tmp_path, QUICK), capsys)
 
@@ -162,6 +163,7 @@ def test_cut_at_many_bytes(name: str, tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize("name", LIVE)
+@pytest.mark.soak
 def test_another_process_writes_it_meanwhile(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Read again and again while it comes in pieces that end anywhere; at the end all of it is there."""
     place = material(name, tmp_path / "logs")

@@ -156,6 +156,7 @@ print(time.process_time())
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_a_hundred_thousand_rows(tmp_path: Path) -> None:
     changes = (
         {"learning_rate": f"{n % 97 + 1}e-4", "beta2": str(n % 7 / 10), "note": f"run {n}"} for n in range(100_000)

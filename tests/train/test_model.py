@@ -75,6 +75,7 @@ def test_one_step_moves_the_output_as_far_at_any_width(mup: bool, low: float, hi
     assert low < moved[1] / moved[0] < high
 
 
+@pytest.mark.soak
 def test_more_shapes_than_torch_compiles_by_default(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process trains packs of any number of shapes: here of nine, one more than torch's limit."""
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))  # traced, not compiled

@@ -185,6 +185,7 @@ def test_what_a_shared_trunk_saves(model: Model, corpus: Corpus, tmp_path: Path)
     assert np.isfinite(trainer.loss_table.numpy()).all()
 
 
+@pytest.mark.soak
 def test_kill_9_on_a_detour(model: Model, corpus: Corpus, tmp_path: Path) -> None:
     write_corpus(corpus, tmp_path / "corpus")
     runs = tuple(replace(WSD, steps=steps, average_half_life_tokens=500.0) for steps in (400, 300))

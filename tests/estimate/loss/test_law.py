@@ -158,6 +158,7 @@ def test_runs_with_fewer_active_experts_do_not_enter_the_additive_law(rng: np.ra
     assert tell(alike) == "sparsity of experts: fewer than 3 scales have another share of active experts than most runs"
 
 
+@pytest.mark.soak
 def test_what_active_experts_are_worth_is_printed_with_numbers_and_intervals(rng: np.random.Generator) -> None:
     law = published_law("moe_sparsity")
     runs = []
@@ -203,6 +204,7 @@ def test_an_asymptote_is_not_lent_to_losses_that_are_all_below_it(rng: np.random
         pytest.param(("chinchilla", "epoch", "data_constrained"), FitStatus.UNCERTIFIED, id="nobody lends one"),
     ],
 )
+@pytest.mark.soak
 def test_the_status_hears_what_resamples_say(
     rng: np.random.Generator,
     monkeypatch: pytest.MonkeyPatch,

@@ -71,6 +71,7 @@ def test_where_the_truth_is_a_power_the_power_wins() -> None:
 
 
 @pytest.mark.parametrize("groups", [16, 4], ids=["scales", "sizes"])
+@pytest.mark.soak
 def test_intervals_cover_with_noise_that_is_shared(groups: int, rng: np.random.Generator) -> None:
     """1,000 sweeps whose scales, or sizes, move as one, where resampling rows would be too narrow."""
     params, tokens, batch = grid()

@@ -75,6 +75,7 @@ def test_the_law_that_tells_curves_left_out_better_answers(study: dict[str, Any]
     assert None not in [row["left_out_error"] for row in study["curves"]]
 
 
+@pytest.mark.soak
 def test_real_curves_tell_a_longer_run(shared_data: Path) -> None:
     """Cosine of 72,000 steps from runs of a third: 0.6 % off, which misses at 24,000 steps do not foretell."""
     runs = read_curves(shared_data, "25M")
@@ -150,6 +151,7 @@ def test_power_is_told_from_its_first_token() -> None:
     assert found["schedules"][0]["by_law"]["multi_power"] == pytest.approx(truth, rel=2e-3)
 
 
+@pytest.mark.soak
 def test_constant_rates_left_out_say_nothing_about_a_falling_one(rng: np.random.Generator) -> None:
     """The one curve that falls cannot be left out, so no miss of a falling rate was ever seen."""
     constants = [

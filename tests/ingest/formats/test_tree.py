@@ -161,6 +161,7 @@ def test_several_sources_are_named_where_one_table_is_wanted(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_ten_thousand_tiny_logs(tmp_path: Path) -> None:
     for number in range(10_000):
         folder = tmp_path / f"{number // 100}"
