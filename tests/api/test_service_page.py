@@ -73,8 +73,8 @@ def test_after_ten_runs_it_gets_a_better_answer(database_url: str, tmp_path: Pat
             assert done.stderr == ""
             return done.stdout
 
-        for width in (16, 32):
-            for lr in (4e-4, 1.5e-3, 5e-3, 1.5e-2, 5e-2):
+        for width, rates in ((16, (1e-3, 2.5e-3, 5e-3, 1e-2, 2e-2)), (32, (2e-3, 5e-3, 1e-2, 2e-2, 4e-2))):
+            for lr in rates:
                 assert "settings of our own" in train(width, lr)
         own = {run["run_key"]: run for run in served.http.get("/v1/runs?recipe=tiny").json()["runs"]}
         job = served.http.post("/v1/fits", json={"recipe": "tiny"}).json()
