@@ -10,7 +10,7 @@ from scipy.optimize import curve_fit
 
 from lawfit.errors import FitError
 from lawfit.estimate.critical.batch import CriticalStatus, measured_optima
-from lawfit.estimate.critical.hyperbola import fit_hyperbola, share_bends
+from lawfit.estimate.critical.hyperbola import _status, fit_hyperbola, share_bends
 from lawfit.findings import code_of, finding
 from lawfit.laws.critical_batch import DOUBLING, ZHANG, Hyperbola
 
@@ -166,3 +166,12 @@ def test_another_bend_is_inside_the_interval() -> None:
     assert sum(bend.weight for bend in shared.bends) == pytest.approx(1.0)
     again = share_bends([fit, fit])[0]  # a second target of the same size is no second piece of evidence
     assert [b.weight for b in again.bends] == pytest.approx([b.weight for b in fit.bends], abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "status"),
+    [(0.0, np.inf, "TOO_FEW"), (-1.0, np.inf, "TOO_FEW"), (1e4, np.inf, "ABOVE_TRIED"), (0.0, 1e6, "BELOW_TRIED")],
+)
+def test_an_interval_that_is_open_on_a_side_says_which(low: float, high: float, status: str) -> None:
+    """Nought is no bound of a batch: an interval that begins there is open below."""
+    assert _status(2e5, low, high, BATCHES)[0] is CriticalStatus[status]
