@@ -19,11 +19,12 @@ from lawfit.estimate.evidence import Evidence
 from lawfit.estimate.loss import law as loss_law
 from lawfit.estimate.loss import third as loss_third
 from lawfit.estimate.lr_batch.analysis import FitOptions
+from lawfit.findings import as_json
 from lawfit.laws.loss import CHINCHILLA
 from lawfit.laws.lr_batch import AcrossScales
 from lawfit.laws.published import published_law, published_laws
 from lawfit.pipeline.fitting import fit_evidence
-from lawfit.records import Recipe, Run, RunStatus, SizedLoss, Sweep
+from lawfit.records import LossSweep, Recipe, Run, RunStatus, SizedLoss, Sweep
 from lawfit.settings import data_folder
 from lawfit.simulate import Truth
 from lawfit.storage import Store
@@ -136,11 +137,14 @@ def _curves(store: Store) -> None:
     constant_runs(store, table=False)
 
 
-def _losses(rows: list[SizedLoss]) -> Callable[[Store], None]:
+def _losses(made_up: list[SizedLoss]) -> Callable[[Store], None]:
+    # as a file gives them: plain numbers
+    rows = [replace(row, extra={name: as_json(value) for name, value in row.extra.items()}) for row in made_up]
+
     def put(store: Store) -> None:
         with mock.patch.object(loss_law, "LOSS_RESAMPLES", 40), mock.patch.object(loss_third, "FURTHER_RESAMPLES", 40):
             found = fit_evidence(RECIPE, Evidence(runs=(), losses=rows))
-        store.put_sweeps([Sweep(recipe=RECIPE, runs=())], named=True)
+        store.put_losses([LossSweep(recipe=RECIPE, rows=tuple(rows))], named=True)
         for law in found.laws:
             store.put_fit(law)
 
