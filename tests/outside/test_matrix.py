@@ -17,7 +17,10 @@ from lawfit_api.app import create_app
 from tests.client import TestClient
 
 READ: Final = (
-    "/", "/plan", "/assets/{name}", "/metrics", "/openapi.json",
+    "/", "/advisor", "/advisor/answer", "/advisor/more", "/advisor/report", "/advisor/setting", "/advisor/valley",
+    "/assets/{folder}/{name}", "/home/cards", "/laws", "/laws/figure.json", "/metrics", "/openapi.json", "/plan",
+    "/runs", "/runs/curves", "/runs/curves.json", "/runs/parallel.json", "/runs/{recipe}/{run_key}", "/scales",
+    "/scales/all.json", "/scales/next-grid.json", "/scales/one",
     "/v1/configs/{program}", "/v1/curves/{recipe}/{run_key}", "/v1/fits", "/v1/fits/compare", "/v1/fits/{fit_id}",
     "/v1/jobs", "/v1/jobs/{job_id}", "/v1/laws", "/v1/laws/{law}", "/v1/live/runs", "/v1/optima", "/v1/plans",
     "/v1/predictions", "/v1/predictions/{prediction_id}", "/v1/recipes", "/v1/runs", "/v1/runs/{recipe}/{run_key}",
@@ -38,6 +41,7 @@ OPENS: Final = {
     ("POST", "/v1/runs/exclude"): "ingest",
     ("POST", "/v1/runs/restore"): "ingest",
     ("POST", "/v1/uploads"): "ingest",
+    ("POST", "/v1/uploads/shipped"): "ingest",
 }
 
 

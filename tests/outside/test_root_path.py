@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from urllib.parse import urljoin, urlsplit
 
@@ -25,7 +26,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize("root", ["", "/lawfit", "/team/lawfit"])
-@pytest.mark.parametrize("page", ["/", f"/{FILLED}", "/plan"])
+@pytest.mark.parametrize("page", ["/", f"/advisor{FILLED}", "/plan", "/runs", "/laws"])
 def test_pages_point_at_what_is_there(database: str, root: str, page: str) -> None:
     with TestClient(create_app(Settings(database_url=database, root_path=root))) as client:
         here = f"http://lawfit.example{root}{page}"
@@ -35,8 +36,9 @@ def test_pages_point_at_what_is_there(database: str, root: str, page: str) -> No
         assert len(ours) > (6 if page.endswith(FILLED) else 3)
         for link in ours:
             assert link.startswith(f"http://lawfit.example{root}/"), link
-            path = urlsplit(link).path.removeprefix(root)  # as the proxy asks for it
-            assert client.get(path).status_code == 200, link
+            asked = urlsplit(html.unescape(link))
+            path = asked.path.removeprefix(root)  # as the proxy asks for it
+            assert client.get(f"{path}?{asked.query}").status_code == 200, link
 
 
 def test_answers_point_below_it(database: str) -> None:
