@@ -45,7 +45,7 @@ ROOMS = {
     "estimate": _room(*GROUND, "laws", third_party=ANALYSIS),
     "kinds": _room(*GROUND, "laws", "estimate", third_party={"numpy"}),
     "advise": _room(*GROUND, "laws", "estimate", "kinds", third_party=ANALYSIS),
-    "plan": _room(*GROUND, "laws", "estimate", "kinds", "advise", third_party=ANALYSIS),
+    "planner": _room(*GROUND, "laws", "estimate", "kinds", "advise", third_party=ANALYSIS),
     "ingest": _room(
         *GROUND, "proxy", third_party={"numpy", "pandas", "pyarrow", "openpyxl", "yaml", "sqlalchemy", "wandb"}
     ),
@@ -59,7 +59,7 @@ ROOMS = {
     "configs": _room(*GROUND, "words"),
     "report": _room(*GROUND, "words", "laws", "estimate", "kinds", "advise", "plots", third_party={"plotly"}),
     "pipeline": _room(
-        *GROUND, "laws", "estimate", "kinds", "advise", "plan", "ingest", "storage", "exchange", "launch", "simulate"
+        *GROUND, "laws", "estimate", "kinds", "advise", "planner", "ingest", "storage", "exchange", "launch", "simulate"
     ),
     "simulate": _room(*GROUND, "laws", third_party={"numpy"}),
     "jobs": _room(*GROUND, "words", "storage", "pipeline"),  # threads and processes of the service
@@ -75,7 +75,7 @@ ROOMS = {
     "__init__": _room("notebook", *EDGE),
     # An edge like cli and api, without a store: DataFrames in, answers and figures out.
     "agents": _room(*EDGE, third_party={"mcp", "anyio", "pydantic"}),  # another edge, over the same pipeline
-    "notebook": _room(*EDGE, "laws", "estimate", "advise", "plan", "ingest", third_party={"pandas", "plotly"}),
+    "notebook": _room(*EDGE, "laws", "estimate", "advise", "planner", "ingest", third_party={"pandas", "plotly"}),
     "client": _room(),  # what a training loop imports: the standard library alone
     "__main__": _room("cli"),
 }

@@ -50,7 +50,7 @@ def _count(store: Store, fit: Fit) -> int:
     if fit.kind != LR_BATCH:
         return int(evidence_hash(evidence_of(store, store.recipe(fit.recipe_key))) != fit.data_hash)
     summary = next(found for found in store.recipes() if found.recipe.key == fit.recipe_key)
-    seen = int(fit.payload["runs_used"]) + int(fit.payload["runs_rejected"])
+    seen = sum(int(fit.payload.get(name, 0)) for name in ("runs_used", "runs_rejected")) or summary.runs
     out = {key for key, why in fit.exclusions.items() if code_of(why) == "observe.excluded"}
     marked = len(out ^ store.excluded(fit.recipe_key))
     # Not their sum: a run that came and was excluded is one.

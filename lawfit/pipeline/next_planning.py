@@ -11,20 +11,20 @@ from lawfit.pipeline.answering import latest_certified
 from lawfit.records import Fit
 
 if TYPE_CHECKING:
-    from lawfit.plan.means import Means
+    from lawfit.planner.means import Means
     from lawfit.storage import Store
 
 
 def read_means(budget: str, flops_per_second: float | None = None, dollars_per_gpu_hour: float | None = None) -> Means:
-    """A budget as people write it; see `lawfit.plan.means.read_means`."""
-    from lawfit.plan.means import read_means as read
+    """A budget as people write it; see `lawfit.planner.means.read_means`."""
+    from lawfit.planner.means import read_means as read
 
     return read(budget, flops_per_second, dollars_per_gpu_hour)
 
 
 def run_rows(document: NextRuns) -> list[dict[str, float]]:
-    """The runs of a plan, one row each; see `lawfit.plan.next_runs.rows_of`."""
-    from lawfit.plan.next_runs import rows_of
+    """The runs of a plan, one row each; see `lawfit.planner.next_runs.rows_of`."""
+    from lawfit.planner.next_runs import rows_of
 
     return rows_of(document)
 
@@ -47,7 +47,7 @@ def plan_next(
     NotEnoughData
         No run is worth making: why.
     """
-    from lawfit.plan.next_runs import next_runs
+    from lawfit.planner.next_runs import next_runs
 
     fit = store.fit(fit_id) if fit_id is not None else _usable(store, recipe)
     seq_len = None if fit is None else store.recipe(fit.recipe_name).seq_len

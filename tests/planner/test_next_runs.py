@@ -12,12 +12,12 @@ from lawfit.ask import Target
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.lr_batch.valley import excess
 from lawfit.estimate.numerics.shapes import Exponentials
-from lawfit.plan import information as told_by
-from lawfit.plan.choose import Asked, State, told_by_fit
-from lawfit.plan.information import Design, Valley, information, seen_through
-from lawfit.plan.knowledge import PARTS, Knowledge, of_fit, of_nothing
-from lawfit.plan.means import read_means
-from lawfit.plan.next_runs import next_runs, rows_of
+from lawfit.planner import information as told_by
+from lawfit.planner.choose import Asked, State, told_by_fit
+from lawfit.planner.information import Design, Valley, information, seen_through
+from lawfit.planner.knowledge import PARTS, Knowledge, of_fit, of_nothing
+from lawfit.planner.means import read_means
+from lawfit.planner.next_runs import next_runs, rows_of
 from lawfit.records import Fit
 from lawfit.storage import Store
 from lawfit.units import training_flops
@@ -149,7 +149,7 @@ def test_what_is_open_names_why(fit: Fit) -> None:
     at = PARTS.index("tokens")
     cov[at, at] = cov[at + len(PARTS), at + len(PARTS)] = 0.01
     state = State(knowledge=Knowledge(**{**vars(known), "cov": cov}))
-    from lawfit.plan.choose import choose
+    from lawfit.planner.choose import choose
 
     asked = Asked(target=TARGET, valley=Valley.of_fit(fit.payload["model"]), means=read_means("30runs"))
     grids, _ = choose(asked, state, [(4e7, 4e7 * ratio) for ratio in (5, 20, 80)])

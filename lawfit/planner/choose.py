@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from lawfit.advise.regret import CAP
 from lawfit.ask import Target
 from lawfit.estimate.lr_batch.valley import excess
-from lawfit.plan.information import Design, Valley, information, seen_through, symmetric_root
-from lawfit.plan.knowledge import SAME, Knowledge
-from lawfit.plan.means import Means
+from lawfit.planner.information import Design, Valley, information, seen_through, symmetric_root
+from lawfit.planner.knowledge import SAME, Knowledge
+from lawfit.planner.means import Means
 from lawfit.units import training_flops
 
 Floats = NDArray[np.float64]

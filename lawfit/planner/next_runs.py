@@ -10,10 +10,10 @@ from lawfit.ask import Target
 from lawfit.documents.next_runs import ExpectedThere, NextGrid, NextRuns
 from lawfit.errors import NotEnoughData
 from lawfit.findings import Found, as_json, finding
-from lawfit.plan.choose import LEAST_GAIN, Asked, Chosen, Outlook, State, choose, scales_in_reach, told_by_fit
-from lawfit.plan.information import Valley
-from lawfit.plan.knowledge import of_fit, of_nothing
-from lawfit.plan.means import Means
+from lawfit.planner.choose import LEAST_GAIN, Asked, Chosen, Outlook, State, choose, scales_in_reach, told_by_fit
+from lawfit.planner.information import Valley
+from lawfit.planner.knowledge import of_fit, of_nothing
+from lawfit.planner.means import Means
 from lawfit.records import Fit, content_hash
 from lawfit.units import six_digits
 
