@@ -17,16 +17,20 @@ HASHED_RUNS: Final = 5000
 _found: WeakKeyDictionary[Store, dict[str, tuple[tuple[int | str, ...], int]]] = WeakKeyDictionary()
 
 
-def runs_changed_since(store: Store, fit_id: str) -> int:
+def runs_changed_since(store: Store, fit_id: str, *, growing: bool = True) -> int:
     """At least so many runs were ingested, corrected, excluded or restored since a fit; 0: they are those that it saw.
 
     Steps to targets count as well, and curves where they are read. Beyond `HASHED_RUNS` runs only their number is
     compared, and which of them a person corrected or excluded, so that a quick answer stays quick; a row that its file
     changed is then missed. So it is, until runs come or are corrected, by a store that was asked before.
-    """
-    from lawfit.storage.version import answers_version
 
-    version = answers_version(store)
+    Parameters
+    ----------
+    growing : curves that only grew since this was asked last are looked at, too
+    """
+    from lawfit.storage.version import answers_version, curves_version
+
+    version = (*answers_version(store), *(curves_version(store) if growing else ()))
     known = _found.setdefault(store, {})
     before, count = known.get(fit_id, (None, 0))
     if before != version:
@@ -37,7 +41,8 @@ def runs_changed_since(store: Store, fit_id: str) -> int:
 
 def note_changes(store: Store, fit_id: str, document: Any) -> None:
     """Say in the evidence of an answer, a cost or a plan, and first among its warnings, whether runs have changed."""
-    changed = runs_changed_since(store, fit_id)
+    # answers are asked for while runs are logged: not for each of their points are all runs looked through
+    changed = runs_changed_since(store, fit_id, growing=False)
     document["evidence"]["runs_changed"] = changed
     if changed:
         document["warnings"] = as_json([finding("pipeline.runs_changed", runs=changed), *document["warnings"]])

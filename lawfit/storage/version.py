@@ -6,7 +6,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from lawfit.storage.store import Store
-from lawfit.storage.tables import corrections, losses, moves, recipes, refits, runs, targets
+from lawfit.storage.tables import corrections, curves, losses, moves, recipes, refits, runs, targets
 
 
 def answers_version(store: Store) -> tuple[int | str, ...]:
@@ -22,3 +22,11 @@ def answers_version(store: Store) -> tuple[int | str, ...]:
     ]
     with store.reading() as connection:
         return tuple(connection.execute(sa.select(*numbers, *counts, *marked)).one())
+
+
+def curves_version(store: Store) -> tuple[int, int]:
+    """The same for the curves of runs, which grow while runs are logged: pieces, and points in them."""
+    query = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(curves.c.points), 0)).select_from(curves)
+    with store.reading() as connection:
+        pieces, points = connection.execute(query).one()
+    return int(pieces), int(points)

@@ -95,7 +95,10 @@ def test_the_same_evidence_is_the_same_fits_and_more_of_it_is_others(store: Stor
     other = pipeline.refit(store, options=QUICK)  # the runs are the same, the steps to targets are not
     assert other.id != one.id
     assert other.payload["laws"]["critical_batch"]["fit_id"] != one.payload["laws"]["critical_batch"]["fit_id"]
-    assert pipeline.recommend(store, None, TARGET, fit_id=one.id) == answer  # a fit answers as it did
+    later = pipeline.recommend(store, None, TARGET, fit_id=one.id)  # a fit answers as it did, and says what came since
+    assert (answer["evidence"].pop("runs_changed"), later["evidence"].pop("runs_changed")) == (0, 1)
+    assert code_of(later["warnings"].pop(0)) == "pipeline.runs_changed"
+    assert later == answer
 
 
 @pytest.mark.one_database

@@ -208,6 +208,7 @@ def without_place(document: dict[str, Any]) -> dict[str, Any]:
     """Less what names the moment and the store: ids of fits, of answers, and when they were made."""
     if isinstance(document, dict):
         left_out = ("created_at", "id", "fit_id", "loss_fit_id", "prediction_fit_id", "prediction_id", "source")
+        left_out += ("runs_changed",)  # that needs a store
         return {name: without_place(value) for name, value in document.items() if name not in left_out}
     if isinstance(document, str):
         return re.sub(r"\b[0-9a-f]{16}\b", "ID", document)

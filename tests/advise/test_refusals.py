@@ -258,8 +258,11 @@ class TestOlderFits:
             assert pipeline.refit(store, options=QUICK).status is FitStatus.UNCERTIFIED
             document = pipeline.recommend(store, None, TARGET)
             assert document["evidence"]["fit_id"] == old.id
-            assert code_of(document["warnings"][0]) == "pipeline.older_fit"
-            assert "do not tell learning rates apart" in tell(document["warnings"][0])
+            assert [code_of(each) for each in document["warnings"][:2]] == [
+                "pipeline.runs_changed",
+                "pipeline.older_fit",
+            ]
+            assert "do not tell learning rates apart" in tell(document["warnings"][1])
 
     def test_one_of_the_same_runs_by_older_code_does_not(self, refused: Store) -> None:
         """It was certified before anybody looked at what the runs lack."""

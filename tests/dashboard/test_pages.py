@@ -181,7 +181,7 @@ def test_everything_comes_from_here_and_stays_in_the_browser(client: TestClient)
     assert len(found) == 5  # plotly.js comes with the first figure that is seen
     found.append(re.findall('data-plotly="([^"]+)"', page.text)[0])
     for address in found:
-        assert address.startswith("assets/")
+        assert address.startswith("/assets/")
         answer = client.get(address)
         assert answer.status_code == 200
         assert "immutable" in answer.headers["cache-control"]

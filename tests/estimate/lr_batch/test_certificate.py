@@ -199,9 +199,9 @@ def test_an_older_fit_that_answers_says_so(monkeypatch: pytest.MonkeyPatch) -> N
         assert new.status is FitStatus.UNCERTIFIED
         answer = pipeline.recommend(store, None, Target(params=1e9, tokens=2e10))
         assert answer["evidence"]["fit_id"] == old.id
-        assert code_of(answer["warnings"][0]) == "pipeline.older_fit"
-        assert answer["warnings"][0]["data"]["newest"] == new.id
-        assert f"older fit: the newest, {new.id}, is not certified" in tell(answer["warnings"][0])
+        assert [code_of(each) for each in answer["warnings"][:2]] == ["pipeline.runs_changed", "pipeline.older_fit"]
+        assert answer["warnings"][1]["data"]["newest"] == new.id
+        assert f"older fit: the newest, {new.id}, is not certified" in tell(answer["warnings"][1])
 
 
 def test_a_plan_says_why_a_fit_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
