@@ -208,13 +208,15 @@ class TestALaw:
         with TestClient(create_app(Settings(database_url=database))) as client:
             query = {"params": 4e8, "tokens": 2e10, "seq_len": 2048}
             assert client.get("/v1/predictions", params=query).json()[MEMORY.part] == told(answer[MEMORY.part])
-            shown.append(client.get("/", params=query).text)
+            shown.append(client.get("/advisor", params=query).text)
+            shown.append(client.get("/laws").text)
         with Store.open(database) as store:
             laws, runs = pipeline.laws_of(store, fit), store.runs(fit.recipe_key)
         shown += [report_html(fit, answer, runs, laws), str(Answer(document=told(answer)))]
         for text in shown:
             assert re.search(re.escape(MEMORY.label), text, re.IGNORECASE), text[:2000]
-        assert all("1 - beta2 against batch tokens" in page for page in shown[3:5])  # with its figure
+        assert 'id="law-one_minus_beta2"' in shown[4]  # with its figure
+        assert "1 - beta2 against batch tokens" in shown[5]
 
     def test_says_what_it_lacks(self) -> None:
         with pytest.MonkeyPatch.context() as patch:
