@@ -194,6 +194,7 @@ def test_predict_loads_nothing_slow(database: str) -> None:
     assert done.stderr.splitlines()[-1] == "[]"
 
 
+@pytest.mark.soak
 def test_demo_ends_with_a_recommendation(away: Path, text: Call, call: Call) -> None:
     out, err = text("demo")
     assert "Peak learning rate" in out
