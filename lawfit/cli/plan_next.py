@@ -12,6 +12,7 @@ from lawfit.ask import Target
 from lawfit.cli.options import DatabaseOption, JsonOption, RecipeOption, as_usage, open_store, quantity
 from lawfit.cli.output import heading, note, pairs, plain, print_json, show, table, warning_list
 from lawfit.documents.next_runs import ExpectedThere, NextRuns
+from lawfit.errors import LawfitError
 from lawfit.units import counted, format_flops, format_lr, format_percent, format_quantity, format_scale
 from lawfit.words import told
 from lawfit.words.plan_next import budget_words, scale_words
@@ -86,11 +87,15 @@ def plan_next(
 def _write(path: Path, document: NextRuns) -> Path:
     from lawfit import pipeline
 
-    rows = pipeline.run_rows(document)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    rows, part = pipeline.run_rows(document), path.with_name(f".{path.name}.part")
+    try:
+        with part.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        part.replace(path)
+    except OSError as error:
+        raise LawfitError(f"the runs cannot be written to {path}: {error.strerror or error}") from None
     return path
 
 

@@ -37,8 +37,8 @@ def _too_little(data: Mapping[str, Any]) -> str:
 WORDS: Final[Mapping[str, Sentence]] = {
     "why": lambda data: f"{'a new size: ' if data['new_size'] else ''}{_TELLS[data['part']]}",
     "too_little": _too_little,
-    "nothing_to_learn": "nothing worth running: the runs know this target about as well as runs at other scales can "
-    "tell it (expected regret {regret:pct}, of which {floor:pct} is the target's own deviation)",
+    "nothing_to_learn": "nothing worth running: no grid within this budget and these sizes cuts the expected regret at "
+    "the target noticeably ({regret:pct}, of which {floor:pct} is the target's own deviation)",
     "nothing_yet": "there is no fit that may be used, so this is a first sweep, around what published laws say; fit "
     "after it and plan again",
     "one_grid": "the budget buys little more than one grid; a larger one would spread over several scales",

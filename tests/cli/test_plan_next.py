@@ -25,3 +25,8 @@ def test_an_empty_store_gets_its_first_sweep(tmp_path: Path, call: Call, text: C
     assert "2 runs buys no grid" in document["error"]["message"]
     document = call(*words, "--budget", "much", code=ExitCode.USAGE)
     assert "write 1e19flops" in document["error"]["message"]
+    document = call(*words, "--budget", "64runs", "--max-params", "10", code=ExitCode.NOT_ENOUGH)
+    assert "within this budget and these sizes" in document["error"]["message"]
+    there = tmp_path / "no folder" / "runs.csv"
+    document = call(*words, "--budget", "64runs", "--runs", there, code=ExitCode.FAILED)
+    assert f"the runs cannot be written to {there}: No such file" in document["error"]["message"]
