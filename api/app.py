@@ -8,15 +8,19 @@ import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
+from typing import Any
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.routing import BaseRoute
 
-from lawfit import __version__
+from lawfit import __version__, pipeline
 from lawfit.errors import LawfitError, StoreError
 from lawfit.jobs import Runner
 from lawfit.settings import Settings
@@ -26,11 +30,13 @@ from .dashboard import (
     assets,
     home_page,
     laws_page,
+    next_page,
     plan_page,
     run_page,
     runs_page,
     scale_page,
     scales_page,
+    study_page,
 )
 from .dashboard.common import failure, is_page
 from .deps import StoreHolder, known_query
@@ -43,7 +49,7 @@ from .edge.hosts import Hosts
 from .edge.requests import SECURITY_HEADERS, Counts, Requests
 from .edge.watch import Watch
 from .failures import problem_of, status_of
-from .problems import Described, answered, any_problem, problem
+from .problems import Problem, answered, any_problem, problem
 from .routes import (
     bulk,
     configs,
@@ -53,10 +59,13 @@ from .routes import (
     jobs,
     laws,
     live,
+    next_runs,
     plans,
     predictions,
     recipes,
     runs,
+    studies,
+    training_jobs,
     transfer,
     uploads,
 )
@@ -64,8 +73,10 @@ from .routes import (
 logger = logging.getLogger("lawfit.api")
 
 # Paths whose answers take a processor for long, and those that rest on nothing but what `Watch` sees.
-_COSTLY = re.compile(r"/advisor(/.*)?|/plan|/v1/(predictions|plans|transfer|settings|schedules|configs)(/.*)?")
-_LASTING = re.compile(r"/v1/(predictions|plans|transfer|settings|configs)(/.*)?|/v1/(fits|laws)/[^/]+")
+_COSTLY = re.compile(
+    r"/advisor(/.*)?|/plan|/next(/.*)?|/v1/(predictions|plans|transfer|settings|schedules|configs)(/.*)?"
+)
+_LASTING = re.compile(r"/v1/(predictions|transfer|settings|configs)(/.*)?|/v1/plans|/v1/(fits|laws)/[^/]+")
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -75,30 +86,35 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     ----------
     settings : Settings, optional
         Where the database is, and who may ask. Left out: read from the environment and lawfit.toml.
+
+    Raises
+    ------
+    LaunchError
+        The file of training templates that they name cannot be used.
     """
     settings = settings or Settings.load()
     holder, counts = StoreHolder(settings.database_url), Counts()
-    watch, runner = Watch(holder), Runner(holder.get, settings.database_url)
+    templates = pipeline.read_training_templates(settings.training_templates) if settings.training_templates else {}
+    watch, runner = Watch(holder), Runner(holder.get, settings.database_url, templates)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.openapi()  # made at the first call, and kept: several threads at once would meet half of it
+        app.openapi()  # takes long at the first call: not while somebody waits
         runner.start()
         yield
         runner.stop()
         watch.close()
         holder.close()
 
-    app = Described(
+    app = _Described(
         title="lawfit",
         version=__version__,
-        summary="From run logs to the learning rate and batch size of the next run.",
         docs_url=None,  # the usual documentation pages fetch their scripts from elsewhere
         redoc_url=None,
-        generate_unique_id_function=lambda route: route.name,  # what clients that are generated call it
+        routes=list(_routes()),
         lifespan=lifespan,
     )
-    app.state.store, app.state.counts, app.state.runner = holder, counts, runner
+    app.state.store, app.state.counts, app.state.runner, app.state.templates = holder, counts, runner, templates
     app.state.uploads = asyncio.Semaphore(2)  # files that are read at once: each may take much memory
     names = None if settings.tokens_needed and not settings.allowed_hosts else settings.allowed_hosts
     # The last added is the first that a request meets.
@@ -121,24 +137,50 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_exception_handler(UnicodeEncodeError, _no_text)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
-    app.include_router(health.router, responses=any_problem())
-    answering = (bulk, predictions, costs, configs, plans, laws, transfer)
-    for routes in (*answering, recipes, runs, fits, jobs, live, uploads):
-        app.include_router(routes.router, prefix="/v1", dependencies=[Depends(known_query)], responses=any_problem())
-    app.include_router(home_page.router)
-    app.include_router(advisor_page.advisor_page(status_of))
-    app.include_router(plan_page.plan_page(status_of))
-    app.include_router(runs_page.router)
-    app.include_router(run_page.router)
-    app.include_router(scales_page.router)
-    app.include_router(laws_page.router)
-    app.include_router(scale_page.router)
-    app.include_router(assets.router)
     return app
 
 
-def _is_costly(path: str) -> bool:
-    return _COSTLY.fullmatch(path) is not None
+class _Described(FastAPI):
+    """An application with the description that all share."""
+
+    def openapi(self) -> dict[str, Any]:
+        return _description()
+
+
+@cache
+def _description() -> dict[str, Any]:
+    """The OpenAPI document, with `Problem` once for all that `documented` and `any_problem` say."""
+    summary = "From run logs to the learning rate and batch size of the next run."
+    made = get_openapi(title="lawfit", version=__version__, summary=summary, routes=_routes())
+    made["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+    return made
+
+
+@cache
+def _routes() -> tuple[BaseRoute, ...]:
+    """What every application answers: once in a process, as making it of the types of what routes take is slow."""
+    made = APIRouter(generate_unique_id_function=lambda route: route.name)  # what clients that are generated call it
+    made.include_router(health.router, responses=any_problem())
+    answering = (bulk, predictions, costs, configs, plans, next_runs, laws, transfer)
+    for routes in (*answering, recipes, runs, fits, jobs, training_jobs, studies, live, uploads):
+        made.include_router(routes.router, prefix="/v1", dependencies=[Depends(known_query)], responses=any_problem())
+    made.include_router(home_page.router)
+    made.include_router(advisor_page.advisor_page(status_of))
+    made.include_router(next_page.next_page(status_of))
+    made.include_router(plan_page.plan_page(status_of))
+    made.include_router(runs_page.router)
+    made.include_router(run_page.router)
+    made.include_router(scales_page.router)
+    made.include_router(laws_page.router)
+    made.include_router(scale_page.router)
+    made.include_router(study_page.router)
+    made.include_router(assets.router)
+    return tuple(made.routes)
+
+
+def _is_costly(method: str, path: str) -> bool:
+    begins_launch = method == "POST" and path == "/v1/training-jobs"  # grids are checked run by run; lists are cheap
+    return begins_launch or _COSTLY.fullmatch(path) is not None
 
 
 def _lasts(path: str, query: bytes) -> bool:

@@ -31,6 +31,6 @@ def place_of(question: object, cursor: str) -> Position:
         asked, value, number = "", None, None
     sound = type(value) in (float, int, type(None)) and type(number) is int and abs(number) < 2**63
     if asked != content_hash(question, 12) or not sound or (type(value) is int and abs(value) >= 2**63):
-        problem = "is of another question; take the one that the page before this gave, and ask all else as then"
+        problem = "comes from another question; take the one that the page before this gave, and ask all else as then"
         raise RequestValidationError([{"loc": ("query", "cursor"), "msg": problem}])
     return value, number

@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BeforeValidator, Field
 
 from lawfit import ask, pipeline
-from lawfit.ask import Misasked, number, questions_fields
+from lawfit.ask import Misasked, questions_fields, value_of
 from lawfit.declared import Field as Declared
 from lawfit.storage.store import Store
 from lawfit.units import parse_quantity
@@ -75,14 +75,10 @@ def known_query(request: Request) -> None:
         raise RequestValidationError([{"loc": ("query", name), "msg": problem} for name, problem in wrong])
 
 
-_describing = threading.Lock()
-
-
 @cache
 def _query_of(app: FastAPI, path: str, method: str) -> dict[str, bool]:
     """The parameters of a route, as its description has them, and whether each takes several values."""
-    with _describing:  # FastAPI makes it at the first call, and two at once would meet half of it
-        parameters = app.openapi()["paths"][path][method].get("parameters", [])
+    parameters = app.openapi()["paths"][path][method].get("parameters", [])
     found = {}
     for each in parameters:
         kinds = {kind.get("type") for kind in each["schema"].get("anyOf", [each["schema"]])}
@@ -142,14 +138,14 @@ def invalid(field: str, problem: str) -> RequestValidationError:
 
 
 def _read_as(field: Declared) -> Any:
-    """The type of a parameter: numbers as people write them; bounds are told here and checked by the question."""
+    """The type of a parameter, numbers as people write them; bounds are told here and checked by the question."""
 
-    def read(value: object) -> float | int:
+    def read(value: object) -> float | int | str:
         try:
-            return number(field, value)
+            return value_of(field, value)
         except Misasked as error:
             raise ValueError(error.problem) from None
 
-    kind: Any = float if field.real else int
+    kind: Any = str if field.text else float if field.real else int
     found: Any = Annotated[kind, Field(json_schema_extra=dict(field.about.bounds)), BeforeValidator(read)]
     return found if field.needed or field.default is not None else found | None

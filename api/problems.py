@@ -7,7 +7,6 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
 
-from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
@@ -72,15 +71,6 @@ def problem(
 def answered(said: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """A problem as an answer."""
     return Told(said.plain(), status_code=said.status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
-
-
-class Described(FastAPI):
-    """An application whose OpenAPI document has `Problem` once, for all that `documented` and `any_problem` say."""
-
-    def openapi(self) -> dict[str, Any]:
-        if self.openapi_schema is None:
-            super().openapi()["components"]["schemas"]["Problem"] = Problem.model_json_schema()
-        return super().openapi()
 
 
 _CONTENT: Mapping[str, Any] = MappingProxyType({MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}})

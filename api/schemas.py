@@ -285,6 +285,15 @@ class FitAsked(BaseModel):
     three_term: bool = Field(default=False, description="Also fit the loss in parameters, batch and steps (seconds)")
 
 
+class RehearsalAsked(BaseModel):
+    """How to play a plan."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    worlds: int | None = Field(default=None, ge=2, le=1000, description="Left out: 100, or 20 with refit")
+    refit: bool = Field(default=False, strict=True, description="Fit all runs anew in each world: seconds each")
+
+
 class JobOut(Document):
     """Work in the background."""
 
@@ -292,7 +301,10 @@ class JobOut(Document):
     kind: str
     state: str = Field(description="queued, running, cancelling, done, failed or cancelled")
     asked: dict[str, Any]
-    result: dict[str, Any] | None = Field(description="Of a fit: fit, kind, status, further_fits (ids)")
+    result: dict[str, Any] | None = Field(
+        description="Of a fit: fit, kind, status, further_fits (ids). Of a plan: its id. Of a rehearsal: promised, ... "
+        "Of a launch: recipes, new, known, finished, diverged, failures, ..."
+    )
     problem: str | None = Field(description="Why it failed")
     progress: float = Field(description="Share that is done")
     doing: str
@@ -307,6 +319,82 @@ class JobsOut(Document):
     """Jobs."""
 
     jobs: list[JobOut]
+
+
+class LaunchAsked(BaseModel):
+    """What to train, and with what: a template of the service, and a grid or a plan that has one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    template: Name = Field(description="Name of a template of the service: a command line, or its own trainer")
+    recipe: Name | None = Field(
+        default=None, description="What to call the sweep where it is a new one; left out: as the template"
+    )
+    grid: dict[str, Any] | None = Field(
+        default=None, description="What to train: `grid_file` of a plan, or a grid as `lawfit launch` takes it"
+    )
+    plan: Text | None = Field(default=None, description="Instead of grid: id of a plan of /v1/plans/next that was kept")
+
+
+class LaunchBegunOut(Document):
+    """A launch that was begun, or goes on."""
+
+    job: JobOut = Field(description="Of the service; its result counts what came of the runs")
+    runs: list[str] = Field(description="Ids of all runs that were asked for")
+    known: list[str] = Field(description="Of these, those that are there already: they are not trained again")
+    caveats: list[str] = Field(description="What will not go as the grid says")
+
+
+class AttemptOut(Document):
+    """One time that a job of a launch was started."""
+
+    launch_id: str
+    host: str
+    place: str = Field(description="gpu 0, cpu, ...")
+    began_at: str
+    ended_at: str | None = Field(description="Null: it runs, or nobody saw its end")
+    reason: str = Field(
+        description="done, out_of_memory, preempted, killed, bad_node, walltime, hung, own_error, died, stopped, "
+        "cancelled or launcher_lost; empty while it runs"
+    )
+    said: str = Field(description="The same in words")
+    seconds: float = Field(description="Wall time")
+    gpus: float = Field(description="How many it had, or which share of one")
+    kwh: float | None = Field(description="Energy of its GPUs; null where they do not tell it")
+
+
+class TrainingJobOut(Document):
+    """What a launch trains as one job: a pack of runs, or one run of a trainer of the user's own."""
+
+    id: str
+    name: str
+    launch_id: str
+    backend: str
+    host: str = Field(description="Of the launch")
+    runs: list[str] = Field(description="Ids")
+    state: str = Field(
+        description="queued, running, cancelling, lost (its launch was killed: the same command goes on), ended, "
+        "stopped, split, failed, given_up or cancelled"
+    )
+    place: str
+    attempts: list[AttemptOut]
+    tokens: float = Field(description="Trained")
+    tokens_total: float
+    problem: str | None = Field(description="Why it failed")
+    tail: str = Field(description="What it said last")
+    gpu_hours: float
+    dollars_per_gpu_hour: float | None
+    dollars: float | None
+    kwh: float | None
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+
+
+class TrainingJobsOut(Document):
+    """Jobs of launches."""
+
+    jobs: list[TrainingJobOut]
 
 
 class AnswerGiven(BaseModel):

@@ -262,7 +262,7 @@ class PlanQuestion(_Settings):
         float | None,
         About(
             "Nats per token to reach, as cheaply as can be.",
-            letter="L", above=0, label="Loss to reach", example="as low as can be",
+            letter="L", above=0, label="Loss to reach", example="the lowest",
         ),
     ] = None  # fmt: skip
     inference_tokens: Annotated[
@@ -335,6 +335,141 @@ class PlanQuestion(_Settings):
         }
 
 
+# What is asked of a plan of further runs and of a study alike.
+_TargetParams = Annotated[
+    float,
+    About(
+        "Parameters of the target, counted as in the recipe; 7e9 or 7B.",
+        letter="N", minimum=1, maximum=LARGEST_TARGET, label="Target parameters", example="1B",
+    ),
+]  # fmt: skip
+_TargetTokens = Annotated[
+    float,
+    About(
+        "Training tokens of the target; 1.4e12 or 1.4T.",
+        letter="D", minimum=1, maximum=LARGEST_TARGET, label="Target tokens", example="20B",
+    ),
+]  # fmt: skip
+_Budget = Annotated[
+    str,
+    About(
+        "What the runs may cost together: 1e19flops, 20gpu-hours, 64runs or $200.",
+        letter="AMOUNT", label="Budget", example="1e18flops or 64runs",
+    ),
+]  # fmt: skip
+_GpuSpeed = Annotated[
+    float | None,
+    About(
+        "What one GPU sustains in training, its peak x its utilisation: turns FLOPs into GPU-hours; 4e14.",
+        letter="F", above=0, label="FLOP/s of one GPU", example="4e14",
+    ),
+]  # fmt: skip
+_GpuPrice = Annotated[
+    float | None,
+    About(
+        "Dollars for a GPU-hour; with flops_per_second.",
+        letter="USD", above=0, label="Dollars a GPU-hour", example="2.50",
+    ),
+]  # fmt: skip
+_LargestSize = Annotated[
+    float | None,
+    About(
+        "The largest size that can be trained; left out: sixteen times the largest of the runs.",
+        letter="N", minimum=1, maximum=LARGEST_TARGET, label="Largest size", example="16 times the runs'",
+    ),
+]  # fmt: skip
+_LongestHorizon = Annotated[
+    float | None,
+    About(
+        "The longest horizon that a run can have, as of the text at hand; otherwise the target's.",
+        letter="D", minimum=1, maximum=LARGEST_TARGET, label="Longest horizon", example="120M",
+    ),
+]  # fmt: skip
+_SeqLen = Annotated[
+    int | None,
+    About(
+        "Tokens per sequence; left out: the recipe's, and 256 in a first sweep.",
+        letter="T", above=0, maximum=10**12, label="Sequence length", example="as in the recipe",
+    ),
+]  # fmt: skip
+_Level = Annotated[
+    float,
+    About(
+        "Probability that an interval holds the optimum.",
+        letter="P", minimum=0.5, below=1, label="Probability of intervals", example="0.9",
+    ),
+]  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class NextQuestion(Question):
+    """What is asked of the runs to make next: a target, what they may cost, and what can be trained."""
+
+    params: _TargetParams
+    tokens: _TargetTokens
+    budget: _Budget
+    flops_per_second: _GpuSpeed = None
+    price: _GpuPrice = None
+    max_params: _LargestSize = None
+    max_tokens: _LongestHorizon = None
+    under_way: Annotated[
+        str | None,
+        About(
+            "Ids of plans, with commas between, whose runs are under way: those that are not there yet count as made.",
+            letter="ID", label="Plans under way", example="none",
+        ),
+    ] = None  # fmt: skip
+    seq_len: _SeqLen = None
+    level: _Level = 0.9
+
+    @property
+    def target(self) -> Target:
+        """What the runs are for."""
+        return Target(params=self.params, tokens=self.tokens, seq_len=self.seq_len, level=self.level)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyQuestion(Question):
+    """What is asked of a study: a target, what all its runs may cost together, and when it is known well enough."""
+
+    params: _TargetParams
+    tokens: _TargetTokens
+    budget: _Budget
+    until: Annotated[
+        str | None,
+        About(
+            "When to stop before the budget is spent: regret=0.1% (the share of the loss that the advised setting is "
+            "expected to give up) or lr=x1.3 (the interval of the learning rate).",
+            letter="WHEN", label="Until", example="the budget is spent",
+        ),
+    ] = None  # fmt: skip
+    rounds: Annotated[
+        int | None,
+        About(
+            "Rounds at most; what is left of the budget is spread evenly over those that are left. Left out: 4.",
+            letter="K", minimum=1, maximum=100, label="Rounds", example="4",
+        ),
+    ] = None  # fmt: skip
+    flops_per_second: _GpuSpeed = None
+    price: _GpuPrice = None
+    max_params: _LargestSize = None
+    max_tokens: _LongestHorizon = None
+    seq_len: _SeqLen = None
+    level: _Level = 0.9
+
+    @property
+    def target(self) -> Target:
+        """What the runs are for."""
+        return Target(params=self.params, tokens=self.tokens, seq_len=self.seq_len, level=self.level)
+
+    def next_runs(self, budget: str, **limits: float | int | None) -> NextQuestion:
+        """What is asked of one round: the same target for a part of the budget."""
+        return NextQuestion(
+            params=self.params, tokens=self.tokens, budget=budget, level=self.level, price=self.price,
+            **{"seq_len": self.seq_len, "max_params": self.max_params, **limits},  # type: ignore[arg-type]
+        )  # fmt: skip
+
+
 T = TypeVar("T", bound=Question)
 R = TypeVar("R")
 
@@ -357,15 +492,20 @@ def read(kind: type[T], values: Mapping[str, object]) -> T:
     declared = {field.name: field for field in fields_of(kind)}
     if unknown := sorted(values.keys() - declared.keys()):
         raise ValueError(f"nothing is known of {', '.join(unknown)}; it can be {', '.join(sorted(declared))}")
-    given = {name: number(declared[name], value) for name, value in values.items() if value not in (None, "")}
+    given = {name: value_of(declared[name], value) for name, value in values.items() if value not in (None, "")}
     for field in declared.values():
         if field.needed and field.name not in given:
             raise Misasked(field.name, "is missing")
     return kind(**given)
 
 
+def value_of(field: Field, value: object) -> float | int | str:
+    """One value of a field, as people write it: a number, or a text where it holds one."""
+    return str(value) if field.text else number(field, value)
+
+
 def number(field: Field, value: object) -> float | int:
-    """One value of a field, as people write it.
+    """One number of a field, as people write it.
 
     Raises
     ------

@@ -35,7 +35,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Self
 
-__all__ = ["ClientError", "Run", "ask", "flush", "start"]
+__all__ = ["ClientError", "Run", "ask", "flush", "launch", "plan_next", "start"]
 
 log = logging.getLogger("lawfit.client")
 
@@ -43,6 +43,7 @@ DEFAULT_URL: Final = "http://127.0.0.1:8765"
 SEND_SECONDS: Final = 1.0  # points of so long go out together
 _TIMEOUT_SECONDS: Final = 10.0
 _FINISH_SECONDS: Final = 60.0  # for the service to store a run
+_PLAN_SECONDS: Final = 60.0
 _BACK_OFF_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 _MOST_POINTS: Final = 20_000  # in a request
 _MOST_WAITING: Final = 1_000_000  # points in memory; a loop that logs more is told so
@@ -125,6 +126,59 @@ def ask(
     """
     asked = {"params": params, "tokens": tokens, **{name: value for name, value in more.items() if value is not None}}
     found: dict[str, Any] = _Service(url, token).call(f"/v1/predictions?{urllib.parse.urlencode(asked, doseq=True)}")
+    return found
+
+
+def plan_next(
+    *, params: float, tokens: float, budget: str, url: str | None = None, token: str | None = None, **more: Any
+) -> dict[str, Any]:
+    """Which runs to make next for a target: the document of POST /v1/plans/next, kept under its ``id``.
+
+    Parameters
+    ----------
+    params, tokens : of the target; texts such as "7B" do as well
+    budget : "1e19flops", "20gpu-hours", "64runs" or "$200"
+    more : anything else that can be asked: recipe, flops_per_second, price, max_params, seq_len, level, ...
+
+    Raises
+    ------
+    ClientError
+        There is no plan; its sentence says why.
+    """
+    asked = {"params": params, "tokens": tokens, "budget": budget}
+    asked |= {name: value for name, value in more.items() if value is not None}
+    query = urllib.parse.urlencode(asked, doseq=True)
+    found: dict[str, Any] = _Service(url, token).call(f"/v1/plans/next?{query}", {}, seconds=_PLAN_SECONDS)
+    return found
+
+
+def launch(
+    template: str,
+    *,
+    plan: str | None = None,
+    grid: Mapping[str, Any] | None = None,
+    recipe: str | None = None,
+    url: str | None = None,
+    token: str | None = None,
+) -> dict[str, Any]:
+    """Have runs trained by the service: the document of POST /v1/training-jobs, with its ``job``.
+
+    The same call goes on with what an earlier one left; runs that are there are not trained again.
+
+    Parameters
+    ----------
+    template : of the service, by name
+    plan, grid : one of them: the ``id`` of a plan of `plan_next`, or a grid, such as its ``grid_file``
+    recipe : what to call the sweep where it is a new one
+
+    Raises
+    ------
+    ClientError
+        Nothing was begun; its sentence says why.
+    """
+    said = {"template": template, "plan": plan, "grid": None if grid is None else dict(grid), "recipe": recipe}
+    body = {name: value for name, value in said.items() if value is not None}
+    found: dict[str, Any] = _Service(url, token).call("/v1/training-jobs", body, seconds=_PLAN_SECONDS)
     return found
 
 

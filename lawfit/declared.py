@@ -86,6 +86,11 @@ class Field:
         return float in (self.hint, *get_args(self.hint))
 
     @property
+    def text(self) -> bool:
+        """Words or ids, not a number."""
+        return str in (self.hint, *get_args(self.hint))
+
+    @property
     def needed(self) -> bool:
         return self.default is dataclasses.MISSING
 

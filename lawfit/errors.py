@@ -115,5 +115,17 @@ class WrongToken(LawfitError, ValueError):
     """A token that cannot be made: its name, its scopes or its end."""
 
 
+class MissingScope(LawfitError):
+    """Who asks may not do that."""
+
+
+class NotEnabled(LawfitError):
+    """A service was asked for what whoever started it did not allow it to do."""
+
+
+class TooManyJobs(LawfitError):
+    """So much waits already that nothing more is taken; later it may be."""
+
+
 class NoJob(LawfitError):
     """The store has no such job."""

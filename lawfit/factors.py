@@ -12,6 +12,13 @@ from typing import Final
 
 WEIGHT_DECAY: Final = "weight_decay"
 DECAY_NAMES: Final = (WEIGHT_DECAY, "wd")
+# Further inputs of a loss law: by what a run differs from one of the same size on the same number of tokens.
+UNIQUE: Final = ("unique_tokens",)
+EPOCHS: Final = ("epochs", "num_epochs", "n_epochs")
+SHARE: Final = ("active_fraction", "active_share")
+SPARSITY: Final = ("sparsity",)
+EXPERTS: Final = ("num_experts", "n_experts", "experts", "number_of_experts", "moe_num_experts")
+_FURTHER: Final = frozenset((*UNIQUE, *EPOCHS, *SHARE, *SPARSITY, *EXPERTS))
 
 # Columns that are choices and not results: they tell two runs apart when the file has no run ids.
 _SETTING: Final = re.compile(
@@ -30,13 +37,23 @@ _PREFIXES: Final = (
     *("user_attrs_", "results_", "training_args_", "model_config_", "train_config_"),
 )
 
+# As papers head their columns. A delta is a difference, and what it is one of is told by its sign: `ingest.metrics`.
+_GREEK: Final = str.maketrans({"η": "eta", "λ": "lambda", "β": "beta", "ε": "eps", "ϵ": "eps"})
 
+
+_REMEMBERED: Final = 65_536  # names: a table is asked about each of its columns hundreds of times
+
+
+@lru_cache(maxsize=_REMEMBERED)
 def normal(name: str) -> str:
     """A column name in the form in which names are compared."""
+    if not name.isascii():
+        name = name.translate(_GREEK)
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip())
     return re.sub(r"[^a-z0-9]+", "_", spaced.lower()).strip("_")
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def spellings(name: str) -> tuple[str, ...]:
     """Forms to look up: the whole name, less a wrapper such as `config.`, and the last part of a dotted path."""
     whole = normal(name)
@@ -150,3 +167,8 @@ def same_level(one: str, other: str) -> bool:
         return float(one) == float(other)
     except ValueError:
         return one.strip().lower() == other.strip().lower()
+
+
+def is_further_input(name: str) -> bool:
+    """Whether a column of the runs is a further input of a loss law, and no setting that a law of it has to hold."""
+    return not _FURTHER.isdisjoint(spellings(name))

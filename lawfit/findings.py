@@ -73,6 +73,8 @@ def as_json(value: Any) -> Any:
     """The same value as JSON has it: findings, errors, enums and numpy numbers wherever they stand in it."""
     if type(value) in _PLAIN:
         return value
+    if type(value) is dict:  # nearly all that is not plain: told without asking for more
+        return {str(key): inner if type(inner) in _PLAIN else as_json(inner) for key, inner in value.items()}
     if isinstance(value, Finding):
         return value.to_json()
     if isinstance(value, Exception):

@@ -266,6 +266,81 @@ class StoredPrediction:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Launch:
+    """One command that trains runs, from its start to its end."""
+
+    id: str
+    backend: str
+    host: str
+    process: str  # tells it from all other processes of its machine; "" where that cannot be
+    logs: str  # folder
+    command: str  # template of a trainer of the user's own; "": lawfit's
+    began_at: str  # ISO 8601, UTC
+    ended_at: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One time that a job was started."""
+
+    launch_id: str
+    host: str
+    place: str  # "gpu 0", "cpu"
+    began_at: str  # ISO 8601, UTC
+    ended_at: str | None = None  # None: it runs, or nobody saw its end
+    reason: str = ""  # why it ended: done, out_of_memory, killed, ... (launch/endings.py), launcher_lost
+    said: str = ""  # the same in words
+    seconds: float = 0.0  # wall time
+    gpus: float = 0.0  # how many, or which share of one
+    kwh: float | None = None  # of its GPUs, where they tell it
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingJob:
+    """What a launch starts: a pack of runs, or one run of a trainer of the user's own."""
+
+    id: str  # hash of its runs
+    launch: Launch  # the last that had it
+    name: str
+    runs: tuple[str, ...]  # ids
+    state: str  # queued, running, cancelling, ended, stopped, split, failed, given_up or cancelled
+    created_at: str  # ISO 8601, UTC, as all times here
+    place: str = ""
+    attempts: tuple[Attempt, ...] = ()
+    tokens: float = 0.0  # trained
+    tokens_total: float = 0.0
+    problem: str | None = None  # why it failed
+    tail: str = ""  # of what it said last
+    dollars_per_gpu_hour: float | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    lost: bool = False  # its launch was killed: the same command goes on with it
+
+    @property
+    def gpu_hours(self) -> float:
+        """Wall time of all attempts, times GPUs."""
+        return sum(attempt.seconds * attempt.gpus for attempt in self.attempts) / 3600
+
+    @property
+    def dollars(self) -> float | None:
+        return None if self.dollars_per_gpu_hour is None else self.gpu_hours * self.dollars_per_gpu_hour
+
+    @property
+    def kwh(self) -> float | None:
+        """Energy of its GPUs; None where no attempt tells."""
+        told = [attempt.kwh for attempt in self.attempts if attempt.kwh is not None]
+        return sum(told) if told else None
+
+    def to_json(self) -> dict[str, Json]:
+        """As documents show it: with what it cost, and `lost` for a state."""
+        document = dataclasses.asdict(self)
+        lost, launch = document.pop("lost"), document.pop("launch")
+        document["state"] = "lost" if lost else self.state
+        document |= {"launch_id": launch["id"], **{name: launch[name] for name in ("backend", "host", "logs")}}
+        return document | {"gpu_hours": self.gpu_hours, "dollars": self.dollars, "kwh": self.kwh}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rejection:
     """One row (or file) that was not taken, and why."""
 

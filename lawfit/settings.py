@@ -33,6 +33,7 @@ class Settings:
     cors_origins: tuple[str, ...] = ()  # pages of other sites that may ask, such as https://team.example
     root_path: str = ""  # below which a proxy shows the service, such as /lawfit
     max_body_mb: int = 256  # of an upload
+    training_templates: str = ""  # a file of what clients may have trained, by name; empty: nothing
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, folder: Path | None = None) -> Settings:

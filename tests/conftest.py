@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sqlite3
 import tempfile
 import uuid
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from lawfit.storage import Store
+from tests import fits_once as shared_fits
+from tests import schemas_once as shared_schemas
 from tests.made_once import FOLDER
+from tests.turns import scheduler, sorted_by_turn
 
 DEFAULT_POSTGRES = "postgresql+psycopg://root@127.0.0.1:5432/test"
 
@@ -44,12 +50,19 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    return scheduler(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if (seed := config.getoption("--shuffle")) is not None:
         order = random.Random(seed)
         place = {path: order.random() for path in sorted({item.path for item in items})}
         order.shuffle(items)
         items.sort(key=lambda item: place[item.path])  # files stay together: what a module makes is made once
+    elif hasattr(config, "workerinput"):
+        items[:] = sorted_by_turn(items)
     if "soak" not in config.option.markexpr:
         items[:] = [item for item in items if not item.get_closest_marker("soak")]
     if any(item.get_closest_marker("gpu") for item in items) and not _has_cuda():
@@ -68,6 +81,48 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
 @pytest.fixture
 def update_golden(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--update-golden"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fits_once() -> Iterator[None]:
+    """The same fit is computed once in a run."""
+    with shared_fits.fits_once():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def schemas_once() -> Iterator[None]:
+    """What makes a new database is worked out once in a process."""
+    with shared_schemas.schemas_once():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_disks() -> Iterator[None]:
+    """Databases that this process writes need not outlive a power cut: most of a commit is waiting for the disk."""
+
+    def hurry(connection: Any, _: Any) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous = OFF")
+        else:
+            connection.execute("SET synchronous_commit TO off")
+            connection.commit()
+
+    sa.event.listen(sa.Engine, "connect", hurry)
+    yield
+    sa.event.remove(sa.Engine, "connect", hurry)
+
+
+@pytest.fixture
+def schemas_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Migrations are run in this test."""
+    monkeypatch.setattr(shared_schemas, "KEEPS", False)
+
+
+@pytest.fixture
+def fits_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fits are computed in this test."""
+    monkeypatch.setattr(shared_fits, "KEEPS", False)
 
 
 @pytest.fixture(scope="session")
@@ -121,7 +176,7 @@ def own_postgres_schema() -> Iterator[str]:
 
     schema = f"lawfit_test_{uuid.uuid4().hex[:12]}"
     plain = url.replace("postgresql+psycopg://", "postgresql://")
-    with psycopg.connect(plain, autocommit=True) as connection:
+    with psycopg.connect(plain, autocommit=True, options="-c synchronous_commit=off") as connection:
         connection.execute(f"CREATE SCHEMA {schema}")
         try:
             yield f"{url}{'&' if '?' in url else '?'}options=-csearch_path%3D{schema}"

@@ -30,7 +30,7 @@ from lawfit.ingest.run_log import LoggedRun, RunLogs, place
 from lawfit.ingest.table import Table, table_of_objects
 from lawfit.kinds.fitting import fit_all_laws
 from lawfit.kinds.measured import MeasuredLaw
-from lawfit.launch import Job, JobState, JobStatus, LaunchOptions, backends, options
+from lawfit.launch import Job, JobState, JobStatus, LaunchOptions, Resources, backends, options
 from lawfit.notebook import Answer
 from lawfit.records import Fit, FitStatus, OptimumStatus, Sweep
 from lawfit.report.page import report_html
@@ -90,9 +90,9 @@ class Prints(RunLogs):
 class AtOnce:
     """A backend: each job runs to its end when it is submitted."""
 
-    name, places = "at-once", 1
+    name, honours, elsewhere, places = "at-once", frozenset[str](), False, 1
 
-    def __init__(self, gpus: Sequence[str] = (), *, workers: int = 1) -> None:
+    def __init__(self, gpus: Sequence[str] = (), *, workers: int = 1, resources: Resources | None = None) -> None:
         self.ended: dict[str, subprocess.CompletedProcess[str]] = {}
 
     def submit(self, job: Job) -> None:
@@ -269,7 +269,7 @@ def test_a_backend_is_chosen_by_its_name(tmp_path: Path, monkeypatch: pytest.Mon
     known = {**backends.BACKENDS, AtOnce.name: AtOnce}  # the one line
     monkeypatch.setattr(options, "BACKENDS", known)
     assert LaunchOptions(backend="at-once").backend == "at-once"
-    with pytest.raises(ValueError, match="there are local, debug, at-once"):
+    with pytest.raises(ValueError, match="there are local, debug, slurm, ray, at-once"):
         LaunchOptions(backend="elsewhere")
     launcher = known["at-once"]()
     code = "import sys; sys.stderr.write('said'); sys.exit(3)"

@@ -53,13 +53,24 @@ ROOMS = {
     "exchange": _room(*GROUND, third_party={"numpy", "pyarrow"}),  # files of our own
     "corpus": _room(*GROUND, third_party={"numpy", "tokenizers"}),
     "proxy": _room(*GROUND, "laws", "corpus", third_party={"numpy"}),
-    "launch": _room(*GROUND, "proxy", third_party={"submitit", "ray"}),
+    "launch": _room(*GROUND, "proxy", third_party={"ray"}),
     "train": _room(*GROUND, "laws", "proxy", "corpus", third_party={"numpy", "torch", "triton"}),  # nobody imports it
     "plots": _room(*GROUND, "words", "laws", "estimate", "kinds", "advise", third_party={"numpy", "plotly"}),
     "configs": _room(*GROUND, "words"),
     "report": _room(*GROUND, "words", "laws", "estimate", "kinds", "advise", "plots", third_party={"plotly"}),
     "pipeline": _room(
-        *GROUND, "laws", "estimate", "kinds", "advise", "planner", "ingest", "storage", "exchange", "launch", "simulate"
+        *GROUND,
+        "laws",
+        "estimate",
+        "kinds",
+        "advise",
+        "planner",
+        "ingest",
+        "storage",
+        "exchange",
+        "proxy",
+        "launch",
+        "simulate",
     ),
     "simulate": _room(*GROUND, "laws", third_party={"numpy"}),
     "jobs": _room(*GROUND, "words", "storage", "pipeline"),  # threads and processes of the service
@@ -101,6 +112,7 @@ EXCEPTIONS = {
     "lawfit/cli/questions.py": {"ingest"},  # the same, as answers to questions
     "lawfit/cli/mcp.py": {"agents"},  # started by it, lazily
     "lawfit/cli/launch.py": {"launch"},  # the options of a launch
+    "lawfit/cli/study.py": {"launch"},  # how far its launches are
     "lawfit/cli/simulate.py": {"numpy"},  # makes the random generator
 }
 SOURCES = sorted(

@@ -65,6 +65,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("*.whl"))
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_wheel_claims_only_our_names(wheel: Path) -> None:
     source = wheel.parent / "source"
@@ -81,15 +82,17 @@ def test_wheel_claims_only_our_names(wheel: Path) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["wheel", "editable"])
 def test_an_install_works_away_from_the_checkout(how: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     environment = tmp_path / "env"
-    venv.create(environment, with_pip=True)
+    venv.create(environment)
     python = environment / "bin" / "python"
     what = [request.getfixturevalue("wheel")] if how == "wheel" else ["-e", ROOT]
     # Our own files come through pip; the dependencies are taken from this environment, which has them already.
-    run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check", *what, cwd=tmp_path)
+    pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check"]  # one less to be made
+    run(*pip, "install", "--quiet", "--no-deps", *what, cwd=tmp_path)
     site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path).strip())
     assert {name for name in FOLDERS if name != "lawfit" and (site / name).exists()} == set()
     here = Path(

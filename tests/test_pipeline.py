@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from lawfit import pipeline
 from lawfit.ask import Target
 from lawfit.errors import NoFit, NoRecipe, NotEnoughData
 from lawfit.estimate.lr_batch.analysis import FitOptions
 from lawfit.findings import code_of
-from lawfit.pipeline import changes
+from lawfit.pipeline import asked, changes
 from lawfit.pipeline.fitting import code_version
 from lawfit.records import FitStatus, Recipe, Sweep
 from lawfit.simulate import Truth, write_csv
@@ -47,6 +48,7 @@ def test_from_a_file_to_a_recommendation(filled: Store) -> None:
         assert abs(np.log(found["value"] / value)) < 0.7
 
 
+@pytest.mark.usefixtures("fits_anew")
 def test_the_same_runs_are_one_fit(filled: Store) -> None:
     one, other = pipeline.refit(filled, options=QUICK), pipeline.refit(filled, options=QUICK)
     assert one.id == other.id
@@ -145,6 +147,32 @@ class TestMissing:
         with pytest.raises(NotEnoughData, match="all 3 runs diverged"):
             pipeline.refit(store)
         assert store.fits() == []
+
+
+class TestAskedAgain:
+    def test_one_look_at_the_database(self, filled: Store) -> None:
+        pipeline.refit(filled, options=QUICK)
+        first = pipeline.recommend(filled, None, TARGET, keep=False)
+        statements: list[str] = []
+        sa.event.listen(filled._engine, "before_cursor_execute", lambda *at: statements.append(at[2]))
+        other = pipeline.recommend(filled, None, replace(TARGET, params=2e9), keep=False)
+        assert other["evidence"]["fit_id"] == first["evidence"]["fit_id"]
+        assert len([said for said in statements if said.startswith("SELECT")]) == 1
+
+    def test_a_new_fit_answers_at_once(self, filled: Store) -> None:
+        before = pipeline.refit(filled, options=QUICK)
+        assert pipeline.recommend(filled, None, TARGET)["evidence"]["fit_id"] == before.id
+        filled.exclude(before.recipe_key, [filled.runs(before.recipe_key)[0].run_key], "bad node")
+        now = pipeline.refit(filled, options=QUICK)
+        assert pipeline.recommend(filled, None, TARGET)["evidence"]["fit_id"] == now.id != before.id
+
+    def test_no_more_questions_are_kept_than_stated(self, filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(asked, "KEPT", 1)
+        fit = pipeline.refit(filled, options=QUICK)
+        for question in ({}, {"fit_id": fit.id}, {}):
+            assert asked.asked_fit(filled, None, **question).fit.id == fit.id
+            (kept,) = asked._found[filled][1].values()
+            assert kept.by_id is bool(question)
 
 
 def test_code_version_names_the_version() -> None:

@@ -100,6 +100,7 @@ def advisor_page(status_of: Callable[[Exception], int]) -> APIRouter:
         return page(
             request, "advisor.html", title=title, heading="Settings for your next run", status=outcome.status,
             scripts=("advisor.js",), recipe=first.recipe, recipes=recipes, chosen=first.recipe,
+            unfitted=_unfitted(recipes, first) if not problems else "",
             **_form(store, request, first, problems), **outcome.shown,
         )  # fmt: skip
 
@@ -124,7 +125,7 @@ def advisor_page(status_of: Callable[[Exception], int]) -> APIRouter:
     @router.get("/advisor/setting", response_class=HTMLResponse)
     def setting(store: StoreDep, request: Request, first: AskedDep) -> HTMLResponse:
         """What a setting of somebody's costs, in words: GET /v1/settings/cost has its numbers."""
-        own = {name: request.query_params.get(name, "")[:LONGEST] for name in ("lr", "batch_tokens")}
+        own = {name: request.query_params.get(name, "")[:LONGEST] for name in ("lr", "batch_tokens", "weight_decay")}
         said = {name: text for name, text in first.said.items() if name != "at"}
         try:
             question = read(SettingQuestion, {**said, **own})
@@ -171,12 +172,18 @@ def _outcome(store: Store, request: Request, first: Asked, status_of: Callable[[
 def _to_begin_with(store: Store, recipes: Sequence[RecipeSummary], first: Asked) -> Asked:
     """Where nothing was typed: the recipe that there is, and a run a few times as large as its largest."""
     fitted = [each.recipe.name for each in recipes if each.fits]
-    recipe = first.recipe or (fitted[0] if len(recipes) == 1 and fitted else only_recipe(list(recipes)))
+    recipe = first.recipe or only_recipe(recipes)
     if recipe not in fitted or any(first.said.values()):
         return replace(first, recipe=recipe)
     ranges = _ranges(store, recipe)
     target = {name: format_quantity(STEP * high) for name, (_, high) in ranges.items()}
     return replace(first, recipe=recipe, said={**first.said, **target})
+
+
+def _unfitted(recipes: Sequence[RecipeSummary], first: Asked) -> str:
+    """The recipe that is looked at, where nothing was asked yet and it has no fit to answer from."""
+    waiting = [each.recipe.name for each in recipes if not each.fits]
+    return first.recipe if first.recipe in waiting and not any(first.said.values()) else ""
 
 
 def _ranges(store: Store, recipe: str) -> dict[str, tuple[float, float]]:
@@ -229,5 +236,5 @@ def _slider(field: Field, runs: tuple[float, float] | None) -> Slider:
         high=high,
         at=round(min(max(at, low), high), 2),
         runs=covered,
-        runs_words="" if runs is None else " to ".join(format_quantity(end) for end in runs),
+        runs_words="" if runs is None else " to ".join(dict.fromkeys(format_quantity(end) for end in runs)),
     )

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
 from lawfit import pipeline
+from lawfit.errors import NoFit, NoRecipe
 from lawfit.records import RecipeSummary
 from lawfit.storage.listing import FitListed, PredictionListed, latest_predictions, page_of_fits, values_among_runs
 from lawfit.storage.store import Store
 from lawfit.units import counted, format_lr, format_percent, format_quantity, format_scale
 from lawfit.words.answers import BACKTEST_METHODS, FIT_STATUS_WORDS, is_simulated, recipe_words
+
+from .forms import typed_number
+from .looked_at import with_query
 
 MAIN_KIND = "lr_batch"  # of the fit that answers about learning rate and batch
 ANSWERS_SHOWN = 6
@@ -24,8 +30,10 @@ class Card:
     """One recipe."""
 
     name: str
+    key: str
     about: str  # what it holds fixed
     rows: tuple[tuple[str, str], ...]
+    ways: tuple[tuple[str, str], ...]  # to its pages: words and addresses
     has_fit: bool
     changed: bool  # runs have changed since the fit
     compared: bool  # whether that was looked at
@@ -33,15 +41,24 @@ class Card:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Number:
+    """A number of an answer, and its interval; empty where it has none."""
+
+    value: str
+    interval: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class KeptAnswer:
     """An answer that was kept, in a line."""
 
     id: str
-    query: str  # that asks the same again
+    then: str  # query: the same from the fit that answered then
+    now: str  # query: the same from the newest fit; empty where that is the one that answered
     scale: str
     recipe: str
-    lr: str
-    batch: str
+    lr: Number
+    batch: Number
     when: str
 
 
@@ -60,7 +77,20 @@ def cards(store: Store, most_compared: float = math.inf) -> list[Card]:
 
 def kept_answers(store: Store) -> list[KeptAnswer]:
     """The latest answers that were kept."""
-    return [_kept(found) for found in latest_predictions(store, limit=ANSWERS_SHOWN)]
+    newest: dict[str, str] = {}  # recipe -> its newest fit
+    kept = []
+    for found in latest_predictions(store, limit=ANSWERS_SHOWN):
+        if found.recipe_name not in newest:
+            newest[found.recipe_name] = _answering_fit(store, found.recipe_name)
+        kept.append(_kept(found, newest[found.recipe_name]))
+    return kept
+
+
+def _answering_fit(store: Store, recipe: str) -> str:
+    """The fit that answers now; empty where there is none, as after the recipe was renamed."""
+    with suppress(NoRecipe, NoFit):
+        return store.latest_fit(store.recipe(recipe).key, MAIN_KIND).id
+    return ""
 
 
 def _card(store: Store, summary: RecipeSummary, *, compared: bool) -> Card:
@@ -78,18 +108,32 @@ def _card(store: Store, summary: RecipeSummary, *, compared: bool) -> Card:
         rows.append(("Trust", _trust(store, newest)))
         unchanged = "no run has changed" if compared else "..."
         rows.append(
-            ("Since then", f"{counted(changed, 'run')} changed: fit again to use them" if changed else unchanged)
+            ("Since then", f"{counted(changed, 'run')} changed: fit again to count that" if changed else unchanged)
         )
     fields: dict[str, Any] = vars(recipe)
     return Card(
         name=recipe.name,
+        key=recipe.key,
         about=recipe_words(fields),
         rows=tuple(rows),
+        ways=tuple(_ways(summary)),
         has_fit=newest is not None,
         changed=changed > 0,
         compared=compared,
         simulated=is_simulated(fields),
     )
+
+
+def _ways(summary: RecipeSummary) -> Iterator[tuple[str, str]]:
+    """To the pages of a recipe: its runs, those that are apart among them, and what its fit shows."""
+    here = {"recipe": summary.recipe.name}
+    yield "Runs", with_query("/runs", here)
+    for state, number in (("diverged", summary.diverged), ("excluded", summary.excluded)):
+        if number:
+            yield f"{number:,} {state}", with_query("/runs", here, {"state": state})
+    if summary.fits:
+        yield "Scales", with_query("/scales", here)
+        yield "Laws", with_query("/laws", here)
 
 
 def _runs_words(summary: RecipeSummary) -> str:
@@ -124,15 +168,28 @@ def _trust(store: Store, newest: FitListed) -> str:
     return f"{words}; at {counted(ours['cells'], 'scale')} left out it cost {cost} of the loss"
 
 
-def _kept(found: PredictionListed) -> KeptAnswer:
+def _kept(found: PredictionListed, newest: str) -> KeptAnswer:
     target, said = found.target, found.recommendation
-    given = {name: f"{value:g}" for name, value in target.items() if isinstance(value, int | float)}
+    given = {name: typed_number(value) for name, value in target.items() if isinstance(value, int | float)}
+    again = {**given, "recipe": found.recipe_name}
+    scale = format_scale(target["params"], target["tokens"])
+    if batch := target.get("batch_tokens"):
+        scale += f", batch {format_quantity(batch)} given"
     return KeptAnswer(
         id=found.id,
-        query=urlencode({**given, "recipe": found.recipe_name}),
-        scale=format_scale(target["params"], target["tokens"]),
+        then=urlencode({**again, "fit": found.fit_id}),
+        now="" if newest in ("", found.fit_id) else urlencode(again),
+        scale=scale,
         recipe=found.recipe_name,
-        lr="-" if said["lr"] is None else format_lr(said["lr"]["value"]),
-        batch="-" if said["batch_tokens"] is None else f"{format_quantity(said['batch_tokens']['value'])} tokens",
+        lr=_number(said["lr"], format_lr, ""),
+        batch=_number(said["batch_tokens"], format_quantity, " tokens"),
         when=f"{found.created_at[:WHEN].replace('T', ' ')} UTC",
     )
+
+
+def _number(part: Mapping[str, Any] | None, write: Callable[[float], str], unit: str) -> Number:
+    if part is None:
+        return Number(value="-")
+    known = part.get("low") is not None and part.get("status") != "given"
+    interval = "" if not known else f"{write(part['low'])} to {write(part['high'])}"
+    return Number(value=f"{write(part['value'])}{unit}", interval=interval)

@@ -23,6 +23,7 @@ MENU: Final = (
     ("/scales", "Scales"),
     ("/laws", "Laws"),
     ("/runs", "Runs"),
+    ("/next", "Next"),
     ("/plan", "Plan"),
 )
 MOST_OF_A_NAME: Final = 200  # characters of a recipe's name in a query
@@ -106,9 +107,10 @@ def failure(request: Request, status: int, words: str) -> HTMLResponse:
     return page(request, "failure.html", title=heading, status=status, failure=sentence(words))
 
 
-def only_recipe(recipes: list[RecipeSummary]) -> str:
-    """The recipe that needs no choosing."""
-    return recipes[0].recipe.name if len(recipes) == 1 else ""
+def only_recipe(recipes: Sequence[RecipeSummary]) -> str:
+    """The recipe that needs no choosing: the only one, or the only one with a fit."""
+    fitted = [each for each in recipes if each.fits] if len(recipes) > 1 else recipes
+    return fitted[0].recipe.name if len(fitted) == 1 else ""
 
 
 def root_of(request: Request) -> str:

@@ -16,6 +16,7 @@ from lawfit.errors import LawfitError
 from lawfit.pipeline.answering import size_words
 from lawfit.plots.residuals import influence_table, residual_numbers
 from lawfit.records import Fit
+from lawfit.report.answer import glossary_section
 from lawfit.report.fit_charts import FitCharts, Named
 from lawfit.report.html import chart_json, chart_place, table_html, text
 from lawfit.report.law_tables import changed_numbers, coefficients_table, covariance_table, formula, published_table
@@ -117,6 +118,8 @@ def _law(store: Store, request: Request, fit: Fit, params: float | None, tokens:
         "optima": [places(charts.scaling(quantity)) for quantity in ("lr", "batch_tokens")] if charts.document else [],
         "further": [places([each]) for each in charts.further()] if charts.document else [],
         "missing": payload.get("missing") or {},
+        "left_out": [(item["count"], item["reason"]) for item in payload.get("rejected") or []],
+        "glossary": glossary_section(),
         "residuals": [places(charts.residuals(quantity)) for quantity in ("lr", "batch_tokens")],
         "influence": sorted(influence, key=lambda row: -float(row[4]))[:6],
         "sizes": told(size_words(fit)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
@@ -18,7 +18,9 @@ from lawfit.units import format_scale
 
 from ..deps import StoreDep
 from .common import MOST_OF_A_NAME, only_recipe, page
-from .forms import asked, inputs, problems_of, typed
+from .forms import asked, folded, inputs, problems_of, typed
+
+FIRST: Final = ("flops", "gpus", "days", "flops_per_second", "loss")
 
 
 def plan_page(status_of: Callable[[Exception], int]) -> APIRouter:
@@ -64,7 +66,7 @@ def _plan(
         recipe=recipe,
         failure=failure,
         body=body,
-        fields=inputs(PlanQuestion, said, problems),
+        **folded(inputs(PlanQuestion, said, problems), FIRST),
         recipes=recipes,
         chosen=recipe or only_recipe(recipes),
     )

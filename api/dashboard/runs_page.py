@@ -17,14 +17,14 @@ from lawfit.plots.parallel import MOST as MOST_LINES
 from lawfit.records import Recipe, content_hash
 from lawfit.report.html import chart_json, chart_place
 from lawfit.report.run_charts import curves_chart, parallel_chart
-from lawfit.storage.listing import RunsAsked, one_run, page_of_runs
+from lawfit.storage.listing import Position, RunsAsked, one_run, page_of_runs, start_of_page_before
 from lawfit.storage.store import Store
 
 from ..cursors import cursor_of, place_of
 from ..deps import StoreDep
 from ..queries import RunsQuery
 from .common import MOST_OF_A_NAME, page
-from .looked_at import looked_at, with_query
+from .looked_at import LookedAt, looked_at, with_query
 
 ON_A_PAGE: Final = 50
 MOST_CURVES: Final = 60
@@ -64,7 +64,7 @@ def runs(store: StoreDep, request: Request, recipe: Annotated[str, Query(max_len
     """Runs of a recipe, filtered and sorted by the database, page by page."""
     found = looked_at(store, recipe)
     asked = _asked(request.query_params)
-    more: dict[str, Any] = {"total": 0, "shown": [], "following": "", "place": ""}
+    more: dict[str, Any] = {"total": 0, "shown": [], "before": "", "following": "", "place": ""}
     if found.summary is not None and not asked.problems:
         question = content_hash([found.recipe.key, dict(asked.said)], 16)
         after = None if asked.query.cursor is None else place_of(question, asked.query.cursor)
@@ -73,6 +73,7 @@ def runs(store: StoreDep, request: Request, recipe: Annotated[str, Query(max_len
         more = {
             "total": listed.total,
             "shown": listed.runs,
+            "before": "" if after is None else _page_before(store, found, asked, question, after),
             "following": with_query("/runs", here, {"cursor": cursor_of(question, listed.end)}) if listed.end else "",
             "place": _parallel_place(request, here) if listed.runs and after is None else "",
         }
@@ -93,6 +94,13 @@ def runs(store: StoreDep, request: Request, recipe: Annotated[str, Query(max_len
         most_curves=MOST_CURVES,
         **more,
     )
+
+
+def _page_before(store: Store, found: LookedAt, asked: Asked, question: str, after: Position) -> str:
+    """Address of the page before one that goes on after a place; the first has none to go on from."""
+    start = start_of_page_before(store, found.recipe.key, asked.runs, after=after, limit=ON_A_PAGE)
+    cursor = {} if start is None else {"cursor": cursor_of(question, start)}
+    return with_query("/runs", {"recipe": found.name, **asked.said}, cursor)
 
 
 def _asked(typed: Mapping[str, str]) -> Asked:

@@ -79,7 +79,9 @@ def _away(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
 
 def _cell_at(cells: Sequence[Mapping[str, Any]], params: float, tokens: float) -> int:
     asked = {"params": params, "tokens": tokens}
-    nearest = min(range(len(cells)), key=lambda i: _away(cells[i], asked))
+    nearest = min(
+        range(len(cells)), key=lambda i: math.dist(*([math.log(x[n]) for n in asked] for x in (cells[i], asked)))
+    )
     if _away(cells[nearest], asked) > SAME_SCALE:
         there = format_scale(cells[nearest]["params"], cells[nearest]["tokens"])
         raise HTTPException(404, f"the fit has no scale of {format_scale(params, tokens)}; the nearest is {there}")

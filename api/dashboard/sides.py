@@ -143,8 +143,9 @@ class Side:
 
     @property
     def yours_batch(self) -> str:
+        """The advised one, so that a learning rate that is typed alone is all that differs."""
         part = setting_of(self.document["recommendation"], "batch_tokens")
-        return format_quantity((part["value"] * part["low"]) ** 0.5)
+        return format_quantity(part["value"])
 
     @property
     def reasons(self) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lawfit.errors import StoreError
 from lawfit.storage.database import now
-from lawfit.storage.tokens import AuditRow, Token, valid_token, write_audit
+from lawfit.storage.tokens import SCOPES, AuditRow, Token, valid_token, write_audit
 
 from ..deps import StoreHolder
 from .hosts import SAFE
@@ -21,11 +21,13 @@ from .messages import header, refuse
 
 KNOWN_SECONDS: Final = 2.0  # a token that was revoked opens for so long still
 _OPEN: Final = frozenset({"/healthz", "/readyz"})  # for whoever watches over the process
-# Method and path -> the scope that it takes, the first that fits; reading takes `read`, any other change `admin`.
+# Method and path -> the scopes of which it takes one, the first that fits; reading takes `read`, other changes `admin`.
 _SCOPES: Final = (
-    ("POST", re.compile(r"/v1/predictions(/bulk)?"), "read"),  # keeps answers, and changes none
-    ("POST", re.compile(r"/v1/fits|/v1/jobs/[^/]+/cancel"), "fit"),
-    ("POST", re.compile(r"/v1/(uploads|live)(/.*)?|/v1/runs/(exclude|restore)"), "ingest"),
+    ("POST", re.compile(r"/v1/predictions(/bulk)?|/v1/plans/next"), ("read",)),  # keeps answers, and changes none
+    ("POST", re.compile(r"/v1/fits|/v1/plans/next/(jobs|[^/]+/rehearsals)"), ("fit",)),
+    ("POST", re.compile(r"/v1/jobs/[^/]+/cancel"), ("fit", "launch")),  # which of them, the job says
+    ("POST", re.compile(r"/v1/training-jobs(/[^/]+/cancel)?"), ("launch",)),
+    ("POST", re.compile(r"/v1/(uploads|live)(/.*)?|/v1/runs/(exclude|restore)"), ("ingest",)),
 )
 _MOST_KNOWN: Final = 1000
 
@@ -47,7 +49,8 @@ class Access:
         if scope["type"] != "http" or scope["path"] in _OPEN or scope["method"] == "OPTIONS":
             await self.app(scope, receive, send)
             return
-        given, wanted = _given(header(scope, "authorization")), scope_of(scope["method"], scope["path"])
+        given, wanted = _given(header(scope, "authorization")), scopes_of(scope["method"], scope["path"])
+        scope["state"]["holds"] = frozenset(SCOPES)
         if given is not None or self.needed:
             try:
                 token = None if given is None else await self._token(given)
@@ -62,8 +65,10 @@ class Access:
                 await refuse(scope, receive, send, 401, detail, "NoToken", headers)
                 return
             scope["state"]["who"] = token.name
-            if wanted not in token.holds:
-                detail = f"token '{token.name}' has the scopes {', '.join(token.scopes)}; this takes '{wanted}'"
+            scope["state"]["holds"] = token.holds
+            if token.holds.isdisjoint(wanted):
+                needed = " or ".join(f"'{each}'" for each in wanted)
+                detail = f"token '{token.name}' has the scopes {', '.join(token.scopes)}; this takes {needed}"
                 await refuse(scope, receive, send, 403, detail, "MissingScope")
                 return
         if scope["method"] in SAFE:
@@ -104,11 +109,11 @@ class Access:
         write_audit(self.holder.get(), row)
 
 
-def scope_of(method: str, path: str) -> str:
-    """The scope that a request takes."""
+def scopes_of(method: str, path: str) -> tuple[str, ...]:
+    """The scopes of which a request takes one."""
     if method in SAFE:
-        return "read"
-    return next((scope for verb, which, scope in _SCOPES if verb == method and which.fullmatch(path)), "admin")
+        return ("read",)
+    return next((scopes for verb, which, scopes in _SCOPES if verb == method and which.fullmatch(path)), ("admin",))
 
 
 def _given(authorization: str) -> str | None:

@@ -49,14 +49,14 @@ class Admission:
 
     Parameters
     ----------
-    costly : whether a path takes a processor for long
+    costly : whether a request takes a processor for long, told from its method and its path
     at_once : how many of them run at a time
     """
 
     def __init__(
         self,
         app: ASGIApp,
-        costly: Callable[[str], bool],
+        costly: Callable[[str, str], bool],
         counts: Counts,
         *,
         at_once: int,
@@ -69,7 +69,7 @@ class Admission:
         self._waiting = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not self.costly(scope["path"]):
+        if scope["type"] != "http" or not self.costly(scope["method"], scope["path"]):
             await self.app(scope, receive, send)
             return
         held = Held(receive)

@@ -94,7 +94,7 @@ class Requests:
 
         self.counts.now.inc()
         try:
-            with over_http():
+            with over_http(on_page="/v1/" not in scope["path"]):
                 await self.app(scope, receive, send_with_headers)
         except BaseException:
             status = 500

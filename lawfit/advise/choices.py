@@ -9,13 +9,14 @@ count.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.advise.draws import centres, known_of, law_row
+from lawfit.advise.members import CHOICES, Members, members_of
 from lawfit.estimate.lr_batch.valley import along_floor, steepened
 from lawfit.findings import Finding, finding
 from lawfit.units import six_digits
@@ -43,23 +44,22 @@ def choices_at(
     imposed_log_batch : the learning rate is asked for at this batch, and no batch is
     forms : form of the law -> learning rate, where several forms answer at an imposed batch
     """
-    members = model["members"]
-    if not all("choice" in member for member in members):
+    if not all("choice" in member for member in model["members"]):
         return None
-    weights = np.array([member["weight"] for member in members])
+    members = members_of(model)
     log_lr, log_batch = centres(model, params, tokens).T
     if imposed_log_batch is not None:
         q, _ = steepened(model["valley"], tokens)
-        floor = np.array([member["floor"] for member in members])
-        log_lr = log_lr + along_floor(imposed_log_batch - log_batch, floor, np.tile(q, (len(members), 1)), q)
-    found: dict[str, Any] = {"lr": _moves(members, weights, log_lr)}
+        floor = members.floor
+        log_lr = log_lr + along_floor(imposed_log_batch - log_batch, floor, np.tile(q, (len(floor), 1)), q)
+    found: dict[str, Any] = {"lr": _moves(members, log_lr)}
     spreads = _under_spread_priors(model, params, tokens, imposed_log_batch)
     found["lr"] = _ranked([*found["lr"], *spreads[:1]])
     if forms and len(forms) > 1:
         each = [{"choice": name, "value": value, "weight": None} for name, value in forms.items()]
         found["lr"] = _ranked([*found["lr"], {"name": "form", "factor": _factor(each), "answers": each}])
     if imposed_log_batch is None:
-        found["batch_tokens"] = _ranked([*_moves(members, weights, log_batch), *spreads[1:]])
+        found["batch_tokens"] = _ranked([*_moves(members, log_batch), *spreads[1:]])
     found["words"] = _words(found)
     return found
 
@@ -75,23 +75,18 @@ def _under_spread_priors(
     if not model["spread_priors"] or known_of(model, params, tokens)[0]:
         return []
     both = np.kron(np.eye(2), law_row(model, params, tokens))  # a row for ln lr, one for ln batch
-    top = max(model["members"], key=lambda member: member["weight"])
-    q, _ = steepened(model["valley"], tokens)
-
-    def along(r: float) -> float:
-        return float(along_floor(np.array([r]), np.array([top["floor"]]), q[None], q)[0])
-
+    members = members_of(model)
     values: dict[str, NDArray[np.float64]] = {}
     sds: dict[str, NDArray[np.float64]] = {}
-    for under in model["spread_priors"]:
-        centre, rows = both @ np.array(under["law"]), np.eye(2)
+    for under in members.spread_priors:
+        centre, rows = both @ under.law, np.eye(2)
         if imposed_log_batch is not None:
+            along = _floor_of_leading(members, tokens)
             r = imposed_log_batch - centre[1]
             centre[0] += along(r)
             rows[0, 1] = -(along(r + _STEP) - along(r - _STEP)) / (2 * _STEP)
-        cov = both @ np.array(under["cov"]) @ both.T + np.diag(np.add(under["size_var"], under["scatter_var"]))
-        name = f"{under['prior_scale']:g}"
-        values[name], sds[name] = np.exp(centre), np.sqrt(np.diag(rows @ cov @ rows.T))
+        cov = both @ under.cov @ both.T + under.own
+        values[under.name], sds[under.name] = np.exp(centre), np.sqrt(np.diag(rows @ cov @ rows.T))
     found = []
     for axis in (0, 1) if imposed_log_batch is None else (0,):
         each = [
@@ -107,14 +102,19 @@ def _under_spread_priors(
     return found
 
 
-def _moves(members: Sequence[Mapping[str, Any]], weights: Floats, logs: Floats) -> list[dict[str, Any]]:
+def _floor_of_leading(members: Members, tokens: float) -> Callable[[float], float]:
+    """By how much ln lr moves along the floor of the leading choice, at ln of a batch over the best one."""
+    q, _ = steepened(members.stored["valley"], tokens)
+    floor = members.floor[[int(np.argmax(members.stored_weights))]]
+    return lambda r: float(along_floor(np.array([r]), floor, q[None], q)[0])
+
+
+def _moves(members: Members, logs: Floats) -> list[dict[str, Any]]:
     """The choices of the ensemble with the answers of their levels, the one that moves most first."""
-    rows = []
-    for name in ("window", "shape", "prior"):
-        levels = sorted({member["choice"][name] for member in members})
+    weights, rows = members.stored_weights, []
+    for name in CHOICES:
         each = []
-        for level in levels:
-            mine = np.array([member["choice"][name] == level for member in members])
+        for level, mine in members.groups[name]:
             share = float(weights[mine].sum() / weights.sum())
             if share >= REJECTED:
                 value = math.exp(float(weights[mine] @ logs[mine] / weights[mine].sum()))

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from lawfit.advise.draws import centres
+from lawfit.advise.members import members_of
 from lawfit.ask import Target
 from lawfit.findings import finding
 
@@ -52,7 +53,7 @@ def _nearer(payload: Mapping[str, Any], target: Target) -> list[tuple[float, flo
 
 
 def _sweep(model: Mapping[str, Any], params: float, tokens: float, code: str) -> dict[str, Any]:
-    weights = np.array([member["weight"] for member in model["members"]])
+    weights = members_of(model).stored_weights
     lr, batch = np.exp(weights @ centres(model, params, tokens) / weights.sum())
     why = {
         "advice.open_exponent": finding("advice.open_exponent"),

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from lawfit.advise.batch_choice import check_batch, choose_batch, in_sequences
+from lawfit.advise.cautions import borrowed, nothing_of_ones_own, status_of, status_warning, target_warnings
 from lawfit.advise.choices import choices_at
 from lawfit.advise.draws import Worlds, draw_worlds, known_of, runs_near
 from lawfit.advise.further import further_answers, level_notes, no_law_for
@@ -23,7 +25,6 @@ from lawfit.advise.regret import (
     PLAUSIBLE,
     at_batch,
     bends_share,
-    best_batch,
     best_setting,
     cheap_batch_zone,
     cheap_lr_zone,
@@ -37,20 +38,14 @@ from lawfit.advise.sizes import sizes_of
 from lawfit.ask import Target
 from lawfit.documents import Answer
 from lawfit.errors import NoFit
-from lawfit.estimate.lr_batch.valley import best_lr_shift, excess
-from lawfit.findings import Finding, Found, as_json, finding, joined
+from lawfit.findings import Finding, Found, as_json, finding
 from lawfit.kinds import Setting, answering
-from lawfit.kinds.kind import FAR_DECADES
-from lawfit.kinds.third_input import Asked, settings_note
+from lawfit.kinds.third_input import Asked
 from lawfit.laws.published import published_laws
 from lawfit.records import MODEL_VERSION, Fit, FitStatus, Recipe, content_hash
 from lawfit.units import decades_beyond, six_digits
 
 SCHEMA: Final = "lawfit.prediction/1"
-VERY_FAR_DECADES: Final = 2.0
-BORROWED_SHARE: Final = 0.5
-FEW_STEPS: Final = 100
-_NOTHING: Final = 0.02  # share of what is known that comes from the runs
 
 
 def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] | None = None) -> Answer:
@@ -73,7 +68,7 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
         The batch constraints contradict each other or the target.
     """
     payload = fit.payload
-    model = payload["model"]
+    model = payload.get("model", {})  # of the first versions there is none
     if model.get("version") != MODEL_VERSION:
         made = {"fit_id": fit.id, "code_version": fit.code_version, "recipe": fit.recipe_name}
         raise NoFit(finding("advice.other_version", **made))
@@ -102,12 +97,12 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
         "runs_that_would_help": runs_that_would_help(payload, target),
         "backtest": (payload["backtest"]["splits"][0]["rows"] if payload["backtest"]["splits"] else []),
         "warnings": [
-            *_nothing_of_ones_own(payload, chosen.yours[:1] if target.batch_tokens is not None else chosen.yours),
-            *_target_warnings(payload, target, chosen.decades, chosen.yours, recommendation, recipe),
+            *nothing_of_ones_own(payload, chosen.yours[:1] if target.batch_tokens is not None else chosen.yours),
+            *target_warnings(payload, target, chosen.decades, chosen.yours, recommendation, recipe),
             *chosen.notes,
             *payload["warnings"],
             *noted(payload),
-            *_status_warning(fit),
+            *status_warning(fit),
         ],
     }
     if "laws" in payload:  # a fit of before there were further laws answers as it did
@@ -154,9 +149,9 @@ def chosen_setting(payload: Mapping[str, Any], target: Target, seq_len: int | No
     ValueError
         The batch constraints contradict each other or the target.
     """
-    _check_batch(target, seq_len)
+    check_batch(target, seq_len)
     worlds = draw_worlds(payload["model"], target.params, target.tokens)
-    log_batch, imposed, notes = _choose_batch(worlds, target, seq_len)
+    log_batch, imposed, notes = choose_batch(worlds, target, seq_len)
     # the estimand: the optimum itself where the batch is free, the best learning rate at the batch where it is imposed
     rates_there = lr_given_batch(worlds, log_batch)
     there = at_batch(worlds, log_batch)
@@ -185,7 +180,7 @@ def _recommendation(
     of_lr, of_batch = split_regret(worlds, chosen.log_lr, chosen.log_batch)
     of_scale = {name: beyond for name, beyond in decades.items() if name != "batch_tokens"}
     near = runs_near(payload["model"], target.params, target.tokens)
-    lr_status = _status(edge["lr"], yours[0], decades if chosen.imposed else of_scale, near=near)
+    lr_status = status_of(edge["lr"], yours[0], decades if chosen.imposed else of_scale, near=near)
     return {
         "lr": {
             "value": chosen.lr,
@@ -205,7 +200,7 @@ def _recommendation(
             "extrapolation_decades": of_scale,
             "status": "given"
             if target.batch_tokens is not None
-            else _status(edge["batch"], yours[1], of_scale, near=near),
+            else status_of(edge["batch"], yours[1], of_scale, near=near),
             "yours": yours[1],
             "sequences": None if seq_len is None else in_sequences(chosen.batch_tokens, seq_len),
             "imposed": chosen.imposed,  # interval and zones are those of the best batch all the same
@@ -245,7 +240,7 @@ def _evidence(fit: Fit, yours: Sequence[float], *, batch_given: bool) -> dict[st
         "cells": len(payload["cells"]),
         "sizes": len(payload["model"]["sizes"]),
         "certificate": _certificate(fit),
-        "borrowed": _borrowed(payload, yours, batch_given=batch_given),
+        "borrowed": borrowed(payload, yours, batch_given=batch_given),
         "not_lent": list(payload.get("not_lent", [])),
     }
 
@@ -307,7 +302,7 @@ def recommend_without_settings(
             "not_lent": [],
         },
         "backtest": [],
-        "warnings": [finding("advice.no_settings", why=lacking), *as_set, *_status_warning(fit)],
+        "warnings": [finding("advice.no_settings", why=lacking), *as_set, *status_warning(fit)],
     }
     answer: Answer = with_id(document)
     return answer
@@ -333,85 +328,6 @@ def _asked(target: Target, seq_len: int | None) -> dict[str, Any]:
     }
 
 
-def _check_batch(target: Target, seq_len: int | None) -> None:
-    """Refuse a batch that cannot be run, with the number."""
-    if target.batch_tokens is not None and seq_len is not None and 1 <= target.batch_tokens < seq_len:
-        raise ValueError(
-            f"the given batch, {target.batch_tokens:g} tokens, is less than one sequence of {seq_len:,} tokens; "
-            "batches are counted in tokens per step"
-        )
-    for name, words in (("batch_tokens", "the given batch"), ("max_batch_tokens", "the largest batch allowed")):
-        asked = getattr(target, name)
-        if asked is not None and asked < 1:
-            raise ValueError(
-                f"{words}, {asked:g} tokens, is less than one token; batches are counted in tokens per step"
-            )
-    if target.batch_tokens is None:
-        return
-    if target.batch_tokens > target.tokens:
-        raise ValueError(
-            f"the given batch, {target.batch_tokens:g} tokens, is larger than the whole run of {target.tokens:g} tokens"
-        )
-    if target.max_batch_tokens is not None and target.batch_tokens > target.max_batch_tokens:
-        raise ValueError(
-            f"the given batch, {target.batch_tokens:g} tokens, is larger than the largest allowed, "
-            f"{target.max_batch_tokens:g}"
-        )
-
-
-def _choose_batch(worlds: Worlds, target: Target, seq_len: int | None) -> tuple[float, bool, list[Finding]]:
-    """ln of the batch to run, in tokens per step; whether it was imposed (given or capped); and what had to give."""
-    unit = float(target.batch_multiple or 1) * (seq_len or 1) if target.batch_multiple or seq_len else None
-    notes: list[Finding] = []
-    if target.batch_tokens is not None:
-        count = target.batch_tokens / unit if unit is not None and target.batch_multiple is not None else 1.0
-        if abs(count - round(count)) > 1e-6:
-            notes.append(finding("advice.no_multiple", unit_tokens=unit))
-        return math.log(target.batch_tokens), True, notes
-    cap = target.max_batch_tokens
-    if unit is not None and unit > target.tokens:
-        raise ValueError(f"one step's unit of {unit:g} tokens is larger than the whole run of {target.tokens:g} tokens")
-    if cap is not None and unit is not None and cap < unit:
-        raise ValueError(
-            f"the largest batch allowed, {cap:g} tokens, is smaller than one step's unit of {unit:g} tokens"
-        )
-    cap = min(cap or math.inf, target.tokens)  # a step cannot hold more than the whole run
-    free = best_batch(worlds)
-    chosen = max(free, 0.0)
-    capped = free > math.log(cap)
-    if capped:
-        chosen = math.log(cap)
-        notes.append(finding("advice.batch_capped", best_tokens=math.exp(free), most_tokens=cap))
-    if unit is not None:
-        chosen, dear = _whole_units(worlds, chosen, unit, cap)
-        notes += dear
-    return chosen, capped, notes
-
-
-def _whole_units(worlds: Worlds, log_batch: float, unit: float, cap: float) -> tuple[float, list[Finding]]:
-    """ln of the multiple of `unit` tokens to run instead, and a note where no multiple is cheap.
-
-    Of the neighbours, one within the zone that costs less than the smallest of `CHEAP`, and there the one with the
-    smaller expected regret, its own best learning rate included. The zone is an interval around the batch (unless a cap
-    forbids it), so where both neighbours lie outside so does every other multiple.
-    """
-    count = math.exp(log_batch) / unit
-    options = {max(1, math.floor(count + 1e-9)), max(1, math.ceil(count - 1e-9))}
-    allowed = [math.log(n * unit) for n in sorted(options) if n * unit <= cap * (1 + 1e-9)] or [math.log(unit)]
-    low, high = cheap_batch_zone(worlds, CHEAP[0])
-    cheap = [z for z in allowed if low <= z <= high]
-    several = len(cheap or allowed) > 1
-    chosen = min(
-        cheap or allowed, key=lambda z: expected_regret(worlds, best_setting(worlds, z)[0], z) if several else 0.0
-    )
-    if cheap or not low <= log_batch <= high:  # outside before: by its cap, which is said
-        return chosen, []
-    v = np.array(chosen - worlds.centre_log_batch)
-    cost = math.expm1(float(excess(best_lr_shift(v, worlds.centre_valley), v, worlds.centre_valley)))
-    ends = {"low_tokens": math.exp(low), "high_tokens": math.exp(high), "batch_tokens": math.exp(chosen)}
-    return chosen, [finding("advice.no_cheap_multiple", unit_tokens=unit, share=CHEAP[0], **ends, cost=cost)]
-
-
 def _form_at_batch(payload: Mapping[str, Any], worlds: Worlds, log_batch: float) -> dict[str, Any]:
     """Which form the learning rate at an imposed batch comes from and why, and what each says."""
     chosen = payload.get("lr_at_batch")
@@ -424,24 +340,6 @@ def _form_at_batch(payload: Mapping[str, Any], worlds: Worlds, log_batch: float)
         "surface": six_digits(math.exp(floor_log_lr(worlds, log_batch))),
         "by_law": None if bends is None else six_digits(math.exp(bends.centre_log_lr(log_batch))),
     }
-
-
-# Of what published laws lend, what the answer's two numbers rest on.
-_LENT: Final = {"lr": ("lr", "lr_joint"), "batch_tokens": ("batch_tokens", "batch")}
-
-
-def _lender(payload: Mapping[str, Any], name: str) -> str:
-    """What stands beside the runs in an answer's lr or batch, "laws" or a "vague" prior; once it was always laws."""
-    found = payload.get("lending")
-    lent = found is None or any(found["lenders"][quantity] for quantity in _LENT[name])
-    return "laws" if lent else "vague"
-
-
-def _nothing_of_ones_own(payload: Mapping[str, Any], yours: Sequence[float]) -> list[Finding]:
-    if max(yours) >= _NOTHING:
-        return []
-    rest = list(dict.fromkeys(_lender(payload, name) for name, _ in zip(_LENT, yours, strict=False)))
-    return [finding("advice.nothing_of_yours", batch_given=len(yours) == 1, lenders=rest)]
 
 
 def _forms(form: Mapping[str, Any] | None) -> dict[str, float]:
@@ -460,12 +358,6 @@ def _zone(logs: tuple[float, float]) -> list[float]:
     return [six_digits(math.exp(logs[0])), six_digits(math.exp(logs[1]))]
 
 
-def in_sequences(batch_tokens: float, seq_len: int) -> float | int:
-    """A batch counted in sequences."""
-    value = batch_tokens / seq_len
-    return round(value) if abs(value - round(value)) < 1e-6 * max(value, 1) else six_digits(value)
-
-
 def _decades(ranges: Mapping[str, Sequence[float]], target: Target, batch_tokens: float) -> dict[str, float]:
     """How far each input lies beyond the runs, in powers of ten; 0 inside."""
     at = {"params": target.params, "tokens": target.tokens, "batch_tokens": batch_tokens}
@@ -482,16 +374,6 @@ def _at_edge(cells: Sequence[Mapping[str, Any]]) -> dict[str, bool]:
     return {
         name: sum(any(e.startswith(name) for e in cell) for cell in edges) * 2 > len(swept) for name in ("lr", "batch")
     }
-
-
-def _status(edge: bool, yours: float, decades: Mapping[str, float], *, near: bool) -> str:
-    if edge:
-        return "at_edge"
-    if yours < 1 - BORROWED_SHARE:
-        return "borrowed"
-    if max(decades.values()) > FAR_DECADES:
-        return "extrapolated"
-    return "ok" if near else "between"
 
 
 def _recipe_fields(recipe: Recipe) -> dict[str, Any]:
@@ -513,6 +395,8 @@ def _published(payload: Mapping[str, Any], target: Target, batch_tokens: float) 
     """Every published law that answers here, cheapest on these runs first."""
     rows = []
     for law in published_laws().values():
+        if law.kind != "lr_batch":
+            continue
         said = law.predict(target.params, target.tokens, batch_tokens if "batch_tokens" in law.inputs else None)
         lr = _finite(said.lr)
         batch = _finite(said.batch_tokens)
@@ -543,67 +427,6 @@ def _finite(value: Any) -> float | None:
     return six_digits(float(value))
 
 
-def _borrowed(payload: Mapping[str, Any], yours: Sequence[float], *, batch_given: bool) -> list[Found]:
-    """Where the rest comes from; of a batch that was given nothing is said, as nothing was asked."""
-    asked = {"lr_at_batch": yours[0]} if batch_given else {"lr": yours[0], "batch_tokens": yours[1]}
-    said: list[Found] = []
-    for quantity, share in asked.items():
-        if share < 0.95:
-            lender = _lender(payload, quantity.removesuffix("_at_batch"))
-            said.append(finding("advice.share_of_runs", quantity=quantity, share=share, lender=lender))
-    return [*said, *(payload.get("borrowed", []) if said else [])]
-
-
-def _assumed(payload: Mapping[str, Any], yours: Sequence[float]) -> list[Found]:
-    """What was taken for granted about the recipe so that published laws could lend, where that matters here."""
-    if yours[0] >= 0.95 or payload.get("lending") is None:
-        return []
-    assumed = payload["lending"]["assumed"].get("lr_joint", [])
-    return [said for said in assumed if said not in payload["warnings"]]
-
-
-def _target_warnings(
-    payload: Mapping[str, Any],
-    target: Target,
-    decades: Mapping[str, float],
-    yours: Sequence[float],
-    recommendation: Mapping[str, Any],
-    recipe: Recipe,
-) -> list[Found]:
-    said: list[Found] = [*settings_note(target, target.tokens), *_assumed(payload, yours)]
-    ranges = payload["model"]["ranges"]
-    far = [
-        finding(
-            "advice.beyond",
-            input=name,
-            factor=10 ** decades[name],
-            side="below" if getattr(target, name) < low else "beyond",
-            low=low,
-            high=high,
-        )
-        for name, (low, high) in ((name, ranges[name]) for name in ("params", "tokens"))
-        if decades[name] > FAR_DECADES
-    ]
-    if far:
-        said.append(finding("advice.beyond_runs", parts=far))
-    if max(decades["params"], decades["tokens"]) > VERY_FAR_DECADES:
-        said.append(finding("advice.very_far"))
-    constrained = target.batch_tokens or target.max_batch_tokens or target.batch_multiple
-    if constrained is not None and decades["batch_tokens"] > FAR_DECADES:
-        said.append(finding("advice.batch_outside", factor=10 ** decades["batch_tokens"]))
-    for name, share in zip(_LENT, yours, strict=True):
-        told = recommendation[name]["status"] in ("given", "undetermined")  # the latter in a warning of its own
-        if share < 1 - BORROWED_SHARE and not told:
-            rest = {"share": 1 - share, "lender": _lender(payload, name)}
-            said.append(finding("advice.rests_on_others", quantity=name, **rest))
-    steps = target.tokens / recommendation["batch_tokens"]["value"]
-    if steps < FEW_STEPS:
-        said.append(finding("advice.few_steps", steps=steps))
-    if not recipe.params_convention:
-        said.append(finding("advice.params_unsaid"))
-    return said
-
-
 def _certificate(fit: Fit) -> dict[str, Any] | None:
     """The examination of the fit in short; None for one of before there was any."""
     found = fit.payload.get("certificate")
@@ -613,9 +436,3 @@ def _certificate(fit: Fit) -> dict[str, Any] | None:
     reasons = [] if used else doubts(fit.payload)
     warnings = list(found["warnings"])  # a tuple until the fit was stored
     return {"certified": used, "words": found["words"], "reasons": reasons, "warnings": warnings}
-
-
-def _status_warning(fit: Fit) -> list[Finding]:
-    if fit.status is not FitStatus.UNCERTIFIED:
-        return []
-    return [finding("advice.not_certified", why=joined(doubts(fit.payload)))]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.advise.draws import Worlds
-from lawfit.estimate.lr_batch.valley import FAR_SHARE, along_floor, best_lr_shift, excess, law_share
+from lawfit.estimate.lr_batch.valley import FAR_SHARE, along_floor, best_lr_shift, excess, excess_of, law_share
 from lawfit.estimate.numerics.shapes import STRAIGHT_BEYOND
 
 Floats = NDArray[np.float64]
@@ -33,6 +33,7 @@ _KEPT: Final = 16  # of an answer's worlds, which are asked the same several tim
 _ZONE_LIMIT: Final = 12.0  # ln units: a zone wider than e^12 is unbounded for every purpose
 
 
+@lru_cache(maxsize=_KEPT)
 def expected_regret(worlds: Worlds, log_lr: float, log_batch: float) -> float:
     """Mean share of loss given up over the worlds at one setting."""
     return float(np.mean(_excess_at(worlds, np.array(log_lr), np.array(log_batch))))
@@ -109,7 +110,8 @@ def _lowest(worlds: Worlds, rates: Floats, batches: Floats) -> tuple[float, floa
         i, j = _lowest_place(worlds, rates, batches)
         best = float(rates[i]), float(batches[j])
         rates = np.clip(best[0] + 1.5 * lr_step * _REFINE, *bounds[0])
-        batches = np.unique(np.clip(best[1] + 1.5 * batch_step * _REFINE, *bounds[1]))
+        if batch_step:
+            batches = np.unique(np.clip(best[1] + 1.5 * batch_step * _REFINE, *bounds[1]))
         lr_step, batch_step = lr_step * 3 / (_GRID - 1), batch_step * 3 / (_GRID - 1)
     return best
 
@@ -202,10 +204,14 @@ def at_batch(worlds: Worlds, log_batch: float) -> Worlds:
     return replace(worlds, log_lr=moved, centre_log_lr=centre, floor=None, centre_floor=None, bends=None)
 
 
-@lru_cache(maxsize=_KEPT)
 def _shift(worlds: Worlds, log_batch: float) -> Floats:
     """(worlds,) ln of the learning rate that is best at this batch by each valley, less that of its optimum."""
-    return best_lr_shift(log_batch - worlds.log_batch, worlds.valley)
+    found = worlds.shifts.get(log_batch)
+    if found is None:
+        if len(worlds.shifts) >= _KEPT:
+            worlds.shifts.clear()
+        found = worlds.shifts[log_batch] = best_lr_shift(log_batch - worlds.log_batch, worlds.valley)
+    return found
 
 
 def _along_floor(worlds: Worlds, log_batch: float) -> Floats:
@@ -220,8 +226,8 @@ def cheap_lr_zone(worlds: Worlds, log_batch: float, share: float) -> tuple[float
     """ln lr between which the loss stays within `share` of the best at this batch, in the central world."""
     q, v = worlds.centre_valley, np.array(log_batch - worlds.centre_log_batch)
     middle = float(best_lr_shift(v, q))
-    least = float(excess(np.array(middle), v, q))
-    low, high = _zone(lambda u: excess(u, v, q) - least, middle, float(np.log1p(share)))
+    least, at = float(excess(np.array(middle), v, q)), excess_of(q, 2)
+    low, high = _zone(lambda u: at(u, v) - least, middle, float(np.log1p(share)))
     return worlds.centre_log_lr + low, worlds.centre_log_lr + high
 
 
@@ -245,13 +251,19 @@ def _excess_at(worlds: Worlds, log_lr: Floats, log_batch: Floats) -> Floats:
 def _mean_excess(worlds: Worlds, rates: Floats, batches: Floats) -> Floats:
     """(rates, batches) mean over the worlds of `_excess_at`."""
     q = worlds.valley.T.reshape(3, 3, -1)  # terms x (ln amplitude, by u, by v) x worlds
+    far = (_reach(q[:, 1], rates, worlds.log_lr) + _reach(q[:, 2], batches, worlds.log_batch)).max(axis=0)
+    near, total = far <= STRAIGHT_BEYOND, np.zeros((len(rates), len(batches)))
+    if not near.all():
+        total += _excess_at(_some(worlds, ~near), rates[:, None, None], batches[None, :, None]).sum(axis=-1)
+        worlds = _some(worlds, near)
+        q = worlds.valley.T.reshape(3, 3, -1)
     by_u, by_v = q[:, 1, None] * (rates[:, None] - worlds.log_lr), q[:, 2, None] * (batches[:, None] - worlds.log_batch)
-    far = (by_u.max(axis=1) + by_v.max(axis=1)).max(axis=0) > STRAIGHT_BEYOND
-    total = np.zeros((len(rates), len(batches)))
-    if far.any():
-        total += _excess_at(_some(worlds, far), rates[:, None, None], batches[None, :, None]).sum(axis=-1)
-        q, by_u, by_v = q[..., ~far], by_u[..., ~far], by_v[..., ~far]
     return (total + _sum_near(np.exp(q[:, :1]), by_u, by_v)) / len(far)
+
+
+def _reach(slope: Floats, places: Floats, best: Floats) -> Floats:
+    """(terms, worlds) the largest part of an exponent at any of some places: it is at an end of them."""
+    return np.asarray(np.maximum(slope * (places.min() - best), slope * (places.max() - best)))
 
 
 def _sum_near(amplitude: Floats, by_u: Floats, by_v: Floats) -> Floats:
@@ -260,22 +272,22 @@ def _sum_near(amplitude: Floats, by_u: Floats, by_v: Floats) -> Floats:
     An exponential of a sum is a product of two, of which there are far fewer than places on the grid.
     """
     of_rates, of_batches = amplitude * np.exp(by_u), np.exp(by_v)
-    level, tilt = (amplitude * (1 + by_u)).sum(axis=0), (amplitude * by_v).sum(axis=0)
-    found = np.empty((by_u.shape[1], by_v.shape[1]))
-    total, grown = np.empty_like(level), np.empty_like(level)  # (rates, worlds), which stay in a processor's cache
-    for j in range(by_v.shape[1]):
-        np.multiply(of_rates[0], of_batches[0, j], out=total)
-        for k in (1, 2):
-            total += np.multiply(of_rates[k], of_batches[k, j], out=grown)
-        total -= level
-        total -= tilt[j]
-        np.minimum(total, CAP, out=total)
-        np.divide(total, 120, out=grown)  # expm1 of at most `CAP`, to ten digits
-        for share in (1 / 24, 1 / 6, 1 / 2, 1.0):
-            grown += share
-            grown *= total
-        grown.sum(axis=-1, out=found[:, j])
-    return found
+    first, second, third = amplitude * (1 + by_u)
+    level = first + second + third
+    first, second, third = amplitude * by_v
+    tilt = first + second + third
+    total = of_rates[0, :, None] * of_batches[0]  # (rates, batches, worlds)
+    grown = np.empty_like(total)
+    for k in (1, 2):
+        total += np.multiply(of_rates[k, :, None], of_batches[k], out=grown)
+    total -= level[:, None]
+    total -= tilt
+    np.minimum(total, CAP, out=total)
+    np.divide(total, 120, out=grown)  # expm1 of at most `CAP`, to ten digits
+    for share in (1 / 24, 1 / 6, 1 / 2, 1.0):
+        grown += share
+        grown *= total
+    return np.asarray(grown.sum(axis=-1))
 
 
 def _plausible(logs: Floats) -> Floats:
@@ -285,14 +297,25 @@ def _plausible(logs: Floats) -> Floats:
 
 def _thin(worlds: Worlds) -> Worlds:
     """Some of the worlds, mirrored pairs kept together."""
-    step = max(1, len(worlds.log_lr) // _SEARCH_WORLDS)
-    return _some(worlds, (np.arange(len(worlds.log_lr)) // 2) % step == 0)
+    return _some(worlds, _pairs(len(worlds.log_lr)))
 
 
-def _some(worlds: Worlds, some: NDArray[np.bool_]) -> Worlds:
+@lru_cache(maxsize=_KEPT)
+def _pairs(count: int) -> NDArray[np.intp]:
+    """Places of some of so many worlds."""
+    step = max(1, count // _SEARCH_WORLDS)
+    return np.flatnonzero((np.arange(count) // 2) % step == 0)
+
+
+def _some(worlds: Worlds, some: NDArray[np.bool_] | NDArray[np.intp]) -> Worlds:
     floor = None if worlds.floor is None else worlds.floor[some]
     return replace(
-        worlds, log_lr=worlds.log_lr[some], log_batch=worlds.log_batch[some], valley=worlds.valley[some], floor=floor
+        worlds,
+        log_lr=worlds.log_lr[some],
+        log_batch=worlds.log_batch[some],
+        valley=worlds.valley.T[:, some].T,
+        floor=floor,
+        shifts={},
     )
 
 

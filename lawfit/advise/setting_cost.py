@@ -15,10 +15,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.advise.draws import WORLDS, Worlds, draw_worlds
+from lawfit.advise.batch_choice import in_sequences
+from lawfit.advise.draws import Worlds, draw_worlds
 from lawfit.advise.further import positive
 from lawfit.advise.loss_at_setting import loss_with, off_by_a_share
-from lawfit.advise.prediction import ChosenSetting, chosen_setting, extra_compute, in_sequences, recommend, with_id
+from lawfit.advise.members import WORLDS
+from lawfit.advise.prediction import ChosenSetting, chosen_setting, extra_compute, recommend, with_id
 from lawfit.advise.regret import CAP, at_batch, excess_at, excess_of_batch, regret_of
 from lawfit.ask import SettingQuestion
 from lawfit.documents import Answer, SettingCost, given

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +17,7 @@ from lawfit.cli import (
     export,
     fit,
     ingest,
+    jobs,
     launch,
     laws,
     mcp,
@@ -28,6 +30,7 @@ from lawfit.cli import (
     schedules,
     serve,
     simulate,
+    study,
     token,
     transfer,
 )
@@ -44,6 +47,8 @@ ORDER = (
         "predictions",
         "corpus",
         "launch",
+        "jobs",
+        "study",
         "laws",
         "convert",
         "transfer",
@@ -100,6 +105,8 @@ plans.command("next", short_help="Which small runs would tell most about a targe
 app.add_typer(plans, name="plan", short_help="Spend a budget on a run; or plan next: on runs that tell most.")
 app.add_typer(predictions.app, name="predictions", short_help="Show a recommendation given before.")
 app.command("launch", short_help="Train grids of small models on this machine's GPUs.")(launch.launch)
+app.add_typer(jobs.app, name="jobs", short_help="What launches train: list, watch, show, cancel.")
+app.add_typer(study.app, name="study", short_help="Plan, launch and fit in rounds until a target is known.")
 app.add_typer(laws.app, name="laws", short_help="Published laws, and what each costs on your runs.")
 app.command("transfer", short_help="Does the best lr stay put with width and horizon?")(transfer.transfer)
 app.add_typer(schedules.app, name="schedules", short_help="The loss that other lr schedules would end at.")
@@ -114,6 +121,7 @@ app.command("mcp", short_help="Answer agents over the Model Context Protocol.")(
 app.command("demo", short_help="See the whole path on a shipped sweep.")(demo.demo)
 
 
+@cache
 def command() -> Any:
-    """The command that `main` calls with the words of one command line."""
+    """The command that `main` calls with the words of one command line; making it takes longer than most commands."""
     return typer.main.get_command(app)

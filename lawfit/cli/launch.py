@@ -1,4 +1,4 @@
-"""`lawfit launch`: train grids and packs on this machine, follow them, and store each run as it ends."""
+"""`lawfit launch`: train grids and packs here or on a cluster, follow them, and store each run as it ends."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lawfit.cli.launch_options import launches
 from lawfit.cli.main import ExitCode
-from lawfit.cli.options import DatabaseOption, JsonOption, open_store, quantity, settings_for, whole_quantity
+from lawfit.cli.options import DatabaseOption, JsonOption, open_store, quantity, settings_for
 from lawfit.cli.output import heading, note, pairs, plain, print_json, show, table
 from lawfit.units import format_quantity
 
@@ -24,38 +25,13 @@ PACKS_SHOWN = 20
 LINE_SECONDS = 30.0  # between two lines where no terminal shows bars
 
 
+@launches
 def launch(
     ctx: typer.Context,
     files: Annotated[
         list[Path], typer.Argument(metavar="GRID_OR_PACK...", help="Grid files and pack files (JSON), in any mixture.")
     ],
-    gpus: Annotated[
-        str | None,
-        typer.Option(metavar="0,1", help="GPUs to use. [default: all of this machine]", show_default=False),
-    ] = None,
-    cpu: Annotated[bool, typer.Option("--cpu", help="Train on the CPU: for tiny models.")] = False,
-    workers_per_gpu: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            metavar="K",
-            help="Packs that train at a time on each GPU (or on the CPU). Small models do not fill a GPU: "
-            "try 2 to 8 there.",
-        ),
-    ] = 1,
-    backend: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="How packs are run: local, as many at a time as there is room for; or debug, one at a time with its "
-            "command line and all that it says shown.",
-        ),
-    ] = "local",
-    logs: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the log of each run.")] = Path("runs"),
-    corpus: Annotated[
-        str | None,
-        typer.Option(metavar="DIR", help="Folder of the corpus. [default: as the files say]", show_default=False),
-    ] = None,
+    given: dict[str, Any],
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -64,40 +40,48 @@ def launch(
             show_default=False,
         ),
     ] = None,
-    max_runs: Annotated[
-        int | None,
+    template: Annotated[
+        str | None,
         typer.Option(
-            "--runs-per-pack",
-            parser=whole_quantity,
-            metavar="K",
-            help="Cut packs with more runs than this. [default: 48; and so that no GPU stands idle]",
+            "--template",
+            metavar="COMMAND",
+            help="Train with a command of your own, a job for each run: 'torchrun train.py --lr {lr} --steps {steps} "
+            "--out {folder}', or a file NAME.toml that holds it (docs/own-trainer.md).",
             show_default=False,
         ),
     ] = None,
-    deadline: Annotated[
+    template_format: Annotated[
+        str | None,
+        typer.Option(
+            "--template-format",
+            metavar="NAME",
+            help="Format of the log that it writes, as of lawfit ingest --format. [default: auto, told from the log]",
+            show_default=False,
+        ),
+    ] = None,
+    trial: Annotated[
+        bool, typer.Option("--trial", help="Run one short job of the template first, and read its log.")
+    ] = False,
+    dollars_per_gpu_hour: Annotated[
         float | None,
         typer.Option(
+            "--dollars-per-gpu-hour",
             parser=quantity,
-            metavar="SECONDS",
-            help="Stop then, with checkpoints; the same command goes on. The packs with least work go first.",
+            metavar="X",
+            help="What a GPU costs an hour: lawfit jobs then says what jobs cost.",
             show_default=False,
         ),
     ] = None,
-    checkpoint: Annotated[
-        float,
-        typer.Option(
-            "--checkpoint-seconds", parser=quantity, metavar="SECONDS", help="Time between two checkpoints of a pack."
-        ),
-    ] = 120,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and train nothing.")] = False,
     as_json: JsonOption = False,
     database: DatabaseOption = None,
 ) -> None:
-    """Train the runs of grid and pack files on this machine, and store each as it ends.
+    """Train the runs of grid and pack files, with lawfit's trainer or your own, here or on a cluster, and store each.
 
-    Runs that the database has are left out. It can be stopped at any time (Ctrl-C: packs leave a checkpoint; twice:
-    at once) and killed in any way: the same command goes on where the logs end. A pack that dies is tried again,
-    smaller; one that keeps failing is listed with what it said. A grid file lists what to combine:
+    Runs that the database has, or that another launch trains, are left out. It can be stopped at any time (Ctrl-C:
+    packs leave a checkpoint; twice: at once) and killed in any way: the same command goes on where the logs end. A pack
+    that dies is tried again, smaller; one that keeps failing is listed with what it said. lawfit jobs shows all of it
+    from any terminal. A grid file lists what to combine:
 
     \b
       {"base": {"seq_len": 256, "corpus": "corpus", "eval_sequences": 4096},
@@ -119,21 +103,16 @@ def launch(
     Exit code 3: some runs failed, the rest is stored. 5: the deadline came first. 130: stopped by a signal.
     """
     from lawfit import pipeline
-    from lawfit.launch import LaunchOptions, make_plan
+    from lawfit.launch import LaunchOptions, make_plan, read_template
     from lawfit.storage.database import Location
 
     try:
-        options = LaunchOptions(
-            logs=logs,
-            corpus=corpus,
-            gpus=None if gpus is None else tuple(word.strip() for word in gpus.split(",") if word.strip()),
-            cpu=cpu,
-            workers=workers_per_gpu,
-            backend=backend,
-            **({} if max_runs is None else {"max_runs": max_runs}),
-            deadline_seconds=deadline,
-            checkpoint_seconds=checkpoint,
+        options = LaunchOptions.of(
+            given,
             recipe=recipe,
+            dollars_per_gpu_hour=dollars_per_gpu_hour,
+            template=None if template is None else read_template(template, template_format),
+            trial=trial,
             dry_run=dry_run,
         )
     except ValueError as error:
@@ -142,7 +121,7 @@ def launch(
     if not dry_run and path is not None and not path.exists():
         make_plan(files, lambda _: (), options)  # what stands against a launch is said before there is a new file
     store = open_store(ctx, database, create=True, dry_run=dry_run)
-    with _shown(quiet=as_json) as progress:
+    with shown(quiet=as_json) as progress:
         report = pipeline.launch(store, files, options, progress=progress)
     code = _exit_code(report)
     if as_json:
@@ -160,7 +139,7 @@ def _exit_code(report: LaunchReport) -> ExitCode:
         return ExitCode.OK
     if result.stopped_by == "signal":
         return ExitCode.INTERRUPTED
-    if report.not_stored:
+    if report.not_stored or result.stopped_by == "failing":
         return ExitCode.FAILED
     if result.failures or report.rejections:
         return ExitCode.REJECTED if result.finished or result.diverged else ExitCode.FAILED
@@ -170,13 +149,20 @@ def _exit_code(report: LaunchReport) -> ExitCode:
 def _document(report: LaunchReport, code: ExitCode) -> dict[str, Any]:
     document = {"schema": "lawfit.launch/1", **report.to_json()}
     if code is ExitCode.FAILED and report.result is not None:
-        message = report.not_stored or f"no run ended: {report.result.failures[0].reason}"
+        message = report.not_stored or _why_nothing(report)
         document["error"] = {"type": "LaunchError", "message": message, "exit_code": int(code)}
     return document
 
 
+def _why_nothing(report: LaunchReport) -> str:
+    """Why nothing more was trained, from what failed first."""
+    failures = [failure.reason for failure in report.result.failures] if report.result else []
+    first = next(iter([*failures, *(rejection.reason for rejection in report.rejections)]), "nothing is known of it")
+    return f"no run ended: {first}"
+
+
 @contextlib.contextmanager
-def _shown(*, quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
+def shown(*, quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
     """How progress is shown: bars on a terminal, lines elsewhere, on stderr."""
     if quiet:
         yield None
@@ -265,7 +251,9 @@ def _summary(report: LaunchReport) -> None:
     asked = f"{len(plan.asked):,} asked for"
     there = len({*plan.known, *plan.in_logs})
     asked += f", {there:,} there already" if there else ""
-    rows = [("Corpus", f"{plan.corpus.folder} ({plan.corpus.hash})"), ("Runs", asked)]
+    template = plan.options.template
+    source = ("Corpus", f"{plan.corpus.folder} ({plan.corpus.hash})")
+    rows = [source if template is None else ("Command", template.text), ("Runs", asked)]
     if result is None:
         tokens = sum(pack.tokens for pack in plan.packs)
         rows.append(("Packs", f"{len(plan.packs):,} to train, {format_quantity(tokens)} tokens"))
@@ -309,6 +297,7 @@ def _outcome(result: Result) -> str:
     parts = [f"{len(result.finished):,} finished", f"{len(result.diverged):,} diverged"]
     parts += [f"{failed:,} failed"] if failed else []
     parts += [f"{len(result.unfinished):,} not done"] if result.unfinished else []
+    parts += [f"{len(result.elsewhere):,} trained by another launch"] if result.elsewhere else []
     return f"{', '.join(parts)}; {format_quantity(result.tokens)} tokens in {_time(result.seconds)}, start-up included"
 
 
@@ -335,9 +324,11 @@ def _advise(report: LaunchReport) -> None:
     if result is None:
         return
     _warn(report)
-    if report.not_stored:
+    if result.stopped_by == "failing":
+        note(f"stopped: the first jobs all failed alike, and so would the rest; {_why_nothing(report)}")
+    elif report.not_stored and report.plan.options.template is None:
         note(f"next: lawfit ingest {shlex.quote(str(report.plan.options.logs))}")
-    elif result.stopped_by or result.unfinished:
+    elif report.not_stored or result.stopped_by or result.unfinished:
         note("next: the same command again; it goes on from there")
     elif result.failures:
         note("next: see what failed above; the same command tries only that again")

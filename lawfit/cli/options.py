@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lawfit.ask import Misasked, PlanQuestion, Question, SettingQuestion, SetUp, Target, questions_fields, spread
+from lawfit.ask import (
+    Misasked,
+    NextQuestion,
+    PlanQuestion,
+    Question,
+    SettingQuestion,
+    SetUp,
+    StudyQuestion,
+    Target,
+    questions_fields,
+    spread,
+)
 from lawfit.declared import Field
 from lawfit.units import parse_quantity
 
@@ -89,7 +100,7 @@ def asks(
 
 def _option(field: Field) -> Any:
     real = amount if field.about.minimum == 0 else quantity
-    parser = real if field.real else whole_quantity
+    parser = str if field.text else real if field.real else whole_quantity
     shown = field.default is not None and not field.needed
     name = f"--{field.about.option or option_name(field.name)}"
     words = _in_options(field.about.text, "--")
@@ -119,7 +130,7 @@ def _in_options(message: str, dashes: str = "") -> str:
     """A message about fields of a question with their names as options have them: ``unique-tokens``."""
     about = {
         field.name: field.about
-        for kind in (Target, SettingQuestion, SetUp, PlanQuestion)
+        for kind in (Target, SettingQuestion, SetUp, PlanQuestion, NextQuestion, StudyQuestion)
         for field in questions_fields(kind)
     }
     for name in sorted((name for name in about if "_" in name), key=len, reverse=True):

@@ -3,55 +3,63 @@
 from __future__ import annotations
 
 import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lawfit.ask import Target
-from lawfit.cli.options import DatabaseOption, JsonOption, RecipeOption, as_usage, open_store, quantity
-from lawfit.cli.output import heading, note, pairs, plain, print_json, show, table, warning_list
-from lawfit.documents.next_runs import ExpectedThere, NextRuns
-from lawfit.errors import LawfitError
-from lawfit.units import counted, format_flops, format_lr, format_percent, format_quantity, format_scale
+from lawfit.ask import NextQuestion
+from lawfit.cli.options import DatabaseOption, JsonOption, RecipeOption, as_usage, asks, open_store
+from lawfit.cli.output import heading, note, pairs, plain, print_json, progress, show, table, warning_list
+from lawfit.documents.next_runs import NextRuns
+from lawfit.errors import LawfitError, NotEnoughData
+from lawfit.findings import found_of
+from lawfit.units import format_lr, format_quantity, format_scale
 from lawfit.words import told
-from lawfit.words.plan_next import budget_words, scale_words
+from lawfit.words.plan_next import budget_words, expected_words, scale_words, spent_words
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
+@asks(NextQuestion)
 def plan_next(
     ctx: typer.Context,
-    params: Annotated[
-        float,
-        typer.Option(parser=quantity, metavar="N", help="Parameters of the target, counted as in the recipe; 7B."),
-    ],
-    tokens: Annotated[float, typer.Option(parser=quantity, metavar="D", help="Training tokens of the target; 1.4T.")],
-    budget: Annotated[
-        str, typer.Option(metavar="AMOUNT", help="What the runs may cost: 1e19flops, 20gpu-hours, 64runs or $200.")
-    ],
-    flops_per_second: Annotated[
-        float | None,
-        typer.Option(parser=quantity, metavar="F", help="What one GPU sustains in training; 4e14.", show_default=False),
+    asked: NextQuestion,
+    grid: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write the grid file that lawfit launch takes.", show_default=False),
     ] = None,
-    price: Annotated[
-        float | None,
-        typer.Option(parser=quantity, metavar="USD", help="Dollars for a GPU-hour.", show_default=False),
-    ] = None,
-    max_params: Annotated[
-        float | None,
-        typer.Option(
-            parser=quantity,
-            metavar="N",
-            help="The largest size that can be trained; otherwise sixteen times the largest of the runs.",
-            show_default=False,
-        ),
-    ] = None,
-    level: Annotated[float, typer.Option(metavar="P", help="Probability that an interval holds the optimum.")] = 0.9,
     runs: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Also write the runs as a CSV, one row each.", show_default=False),
+    ] = None,
+    rehearse: Annotated[
+        bool,
+        typer.Option(
+            "--rehearse",
+            help="Also play the plan in 100 worlds drawn from what is known, each run's loss made: what it would bring "
+            "there, beside what it promises.",
+        ),
+    ] = False,
+    rehearse_fits: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            metavar="K",
+            help="The same in K worlds, with all runs fitted anew in each: nearer to the truth, and seconds a world.",
+            show_default=False,
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Also write an HTML report with figures; it opens offline.", show_default=False
+        ),
     ] = None,
     fit: Annotated[
         str | None,
@@ -71,47 +79,61 @@ def plan_next(
     """
     from lawfit import pipeline
 
-    with as_usage():
-        means = pipeline.read_means(budget, flops_per_second, price)
-        target = Target(params=params, tokens=tokens, level=level)
     store = open_store(ctx, database, dry_run=True)  # without a database a first sweep is planned, and none is made
-    document = pipeline.plan_next(store, recipe, target, means, fit_id=fit, max_params=max_params)
+    with as_usage():
+        document = pipeline.plan_next(store, recipe, asked, fit_id=fit)
+    if grid is not None and document["grid_file"] is None:
+        raise NotEnoughData(found_of(document["missing"]["grid_file"]))
     if runs is not None:
-        note(f"runs: {_write(runs, document)}")
+        note(f"runs: {_write(runs, _table(pipeline.run_rows(document)))}")
+    if grid is not None:
+        note(
+            f"grid: {_write(grid, json.dumps(document['grid_file'], indent=1))}; next: lawfit launch {quote(str(grid))}"
+        )
+    if rehearse or rehearse_fits is not None:
+        with progress("rehearsing", quiet=as_json) as advance:
+            document["rehearsal"] = pipeline.rehearse(
+                store, document, worlds=rehearse_fits, refit=rehearse_fits is not None, progress=advance
+            )
+    if report is not None:
+        from lawfit.report.page import write_next_report
+
+        note(f"report: {write_next_report(report, document)}")
     if as_json:
         print_json(document)
     else:
         show(*_card(document))
 
 
-def _write(path: Path, document: NextRuns) -> Path:
-    from lawfit import pipeline
+def _table(rows: Sequence[Mapping[str, float]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
-    rows, part = pipeline.run_rows(document), path.with_name(f".{path.name}.part")
+
+def _write(path: Path, content: str) -> Path:
+    part = path.with_name(f".{path.name}.part")
     try:
-        with part.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        part.write_text(content, encoding="utf-8")
         part.replace(path)
     except OSError as error:
-        raise LawfitError(f"the runs cannot be written to {path}: {error.strerror or error}") from None
+        part.unlink(missing_ok=True)
+        raise LawfitError(f"the plan cannot be written to {path}: {error.strerror or error}") from None
     return path
 
 
 def _card(document: NextRuns) -> list[RenderableType]:
     document = told(document)
     target, budget = document["target"], document["budget"]
-    spent = [counted(budget["runs"], "run"), f"{format_flops(budget['flops'])} FLOPs"]
-    if budget["gpu_hours"] is not None:
-        spent.append(f"{budget['gpu_hours']:.3g} GPU-hours")
-    if budget["dollars"] is not None:
-        spent.append(f"${budget['dollars']:,.2f}")
     rows = [
         ("Target", format_scale(target["params"], target["tokens"])),
-        ("Budget", f"{budget_words(budget['amount'], budget['unit'])}; spent: {', '.join(spent)}"),
-        ("Now", _expected(document["now"])),
-        ("With these", f"{_expected(document['after'])} (expected)"),
+        ("Budget", f"{budget_words(budget['amount'], budget['unit'])}; spent: {spent_words(document)}"),
+        *([("Under way", f"{len(document['under_way'])} runs, which count as made")] if document["under_way"] else []),
+        ("Now", expected_words(document["now"])),
+        ("With these", f"{expected_words(document['after'])} (expected)"),
+        *([("Kept as", document["id"])] if document["kept"] else []),
     ]
     grids = [
         [
@@ -127,13 +149,12 @@ def _card(document: NextRuns) -> list[RenderableType]:
     ]
     parts: list[RenderableType] = [pairs(rows), plain(""), heading("The runs, in the order in which to make them")]
     parts.append(table(["size, tokens", "lr", "batch (tokens)", "seeds", "runs", "regret after", "why"], grids))
+    if (decay := document.get("weight_decay")) is not None:
+        words = decay["words"]
+        parts += [plain(""), heading("Weight decay"), plain(f"{words[:1].upper()}{words[1:]}.")]
+    if (rehearsal := document.get("rehearsal")) is not None:
+        words = rehearsal["words"]
+        parts += [plain(""), heading("Rehearsed"), plain(f"{words[:1].upper()}{words[1:]}.")]
     if document["warnings"]:
         parts += [plain(""), warning_list(document["warnings"])]
     return parts
-
-
-def _expected(there: ExpectedThere) -> str:
-    return (
-        f"lr within x{there['lr_factor']:.2f}, batch within x{there['batch_factor']:.2f}, "
-        f"expected regret {format_percent(there['expected_regret'])}"
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -32,6 +33,16 @@ def serve(
         int | None,
         typer.Option(min=1, max=64, help="Processes. [default: LAWFIT_WORKERS or 1]", show_default=False),
     ] = None,
+    training_templates: Annotated[
+        Path | None,
+        typer.Option(
+            "--training-templates",
+            metavar="FILE",
+            help="Let clients train with these templates, by name (docs/own-trainer.md). "
+            "[default: LAWFIT_TRAINING_TEMPLATES or none: nothing is trained]",
+            show_default=False,
+        ),
+    ] = None,
     access_log: Annotated[
         bool, typer.Option("--access-log", help="Write a JSON line for each request to standard output.")
     ] = False,
@@ -45,12 +56,18 @@ def serve(
     import uvicorn
     from uvicorn.supervisors import Multiprocess
 
+    from lawfit import pipeline
+
     settings = settings_for(ctx, database)
     host = settings.host if host is None else host
     port = settings.port if port is None else port
+    templates = settings.training_templates if training_templates is None else str(training_templates)
+    if templates:
+        pipeline.read_training_templates(templates)  # what stands against one is said here
     _look_at(ctx, database)
     # The app is made from its name, in each process, and reads its settings.
     os.environ |= {"LAWFIT_DATABASE_URL": settings.database_url, "LAWFIT_HOST": host}
+    os.environ["LAWFIT_TRAINING_TEMPLATES"] = templates
     config = uvicorn.Config(
         "lawfit_api.app:create_app",
         factory=True,

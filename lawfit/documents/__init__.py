@@ -8,23 +8,30 @@ made from these types. Sentences are findings (`findings`) until they are told a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from typing_extensions import is_typeddict
 
-from lawfit.documents import answer, cost, plan, training, transfer
+from lawfit.documents import answer, cost, next_runs, plan, study, training, transfer
 from lawfit.documents.answer import Answer, Recommendation, ValuePart
 from lawfit.documents.cost import SettingCost
+from lawfit.documents.described import described
+from lawfit.documents.next_runs import NextRuns
 from lawfit.documents.plan import Plan, PlanSettings
+from lawfit.documents.study import Studies, Study
 from lawfit.documents.training import Config, Training, TrainingSchedule
 from lawfit.documents.transfer import Transfer
 
 __all__ = [
     "Answer",
     "Config",
+    "NextRuns",
     "Plan",
     "PlanSettings",
     "SettingCost",
+    "Studies",
+    "Study",
     "Training",
     "TrainingSchedule",
     "Transfer",
@@ -35,11 +42,13 @@ __all__ = [
 
 Part = TypeVar("Part")
 
-# What pydantic makes of them: the words below a key are its description, and later versions add keys.
-for _room in (answer, cost, plan, training, transfer):
+# What pydantic makes of them: later versions add keys, and the words below a key are its description. pydantic's own
+# `use_attribute_docstrings` reads the whole module again for each type, which took half of the service's start.
+for _room in (answer, cost, next_runs, plan, study, training, transfer):
     for _each in vars(_room).values():
         if is_typeddict(_each):
-            _each.__pydantic_config__ = {"extra": "allow", "use_attribute_docstrings": True}
+            _each.__pydantic_config__ = {"extra": "allow"}
+            _each.__get_pydantic_json_schema__ = partial(described, _each)
 
 
 def given(part: Part | None) -> Part:

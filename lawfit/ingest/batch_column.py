@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -10,7 +9,7 @@ from typing import Final
 from lawfit.factors import normal
 from lawfit.findings import Finding, finding
 from lawfit.ingest.headers import Unit
-from lawfit.ingest.names import DATA_UNITS
+from lawfit.ingest.names import DATA_UNITS, says_whole
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.questions import Choice, Question
 from lawfit.ingest.view import View, differs, median, pairs
@@ -21,7 +20,6 @@ _SHORT: Final = 512  # tokens of a sequence, where nothing says it
 _MANY: Final = 8192  # sequences in a step
 _SAMPLES: Final = 4096  # a batch below is counted in samples: a step of so few tokens is rare
 
-_WHOLE: Final = re.compile(r"(^|_)(global|total|effective|all|full|gbs)(_|$)")
 FACTORS: Final = ("micro_batch", "accumulation", "devices")
 
 
@@ -45,7 +43,9 @@ def unit_of_batch(
     batch = view.numbers(place, units.get("batch_unstated"))
     column = {field: view.table.columns[places[field]] for field in places}
     if "tokens" in places:
-        words = [DATA_UNITS[word] for word in normal(column["tokens"]).split("_") if word in DATA_UNITS]
+        multiplied = " x " in column["tokens"]  # samples of so many tokens each
+        names = "" if multiplied else normal(column["tokens"])
+        words = [DATA_UNITS[word] for word in names.split("_") if word in DATA_UNITS]
         if words:
             said = finding("ingest.batch_of_samples", column=name, tokens=column["tokens"], unit=words[0])
             return BatchUnit(unit="tokens", notes=(said,), data_unit=words[0])
@@ -72,11 +72,6 @@ def unit_of_batch(
     return BatchUnit(unit=None, question=_ask(asked, name, None, lengths))
 
 
-def says_whole(name: str) -> bool:
-    """Whether a name says that the batch is that of all devices and all accumulation steps."""
-    return bool(_WHOLE.search(normal(name)))
-
-
 def accumulated(
     view: View, places: Mapping[str, int], units: Mapping[str, Unit], options: IngestOptions
 ) -> Question | None:
@@ -95,15 +90,25 @@ def accumulated(
         missing = [factor for factor in ("accumulation", "devices") if factor not in places]
         part: Choice = (("map", f"{name}=extra"), *(("set", f"{factor}=FACTOR") for factor in missing))
         return Question(found=found, columns=(name, column), choices=(whole, part))
-    steps = view.values(places["accumulation"]) if "accumulation" in places else []
-    if not steps or steps[-1] <= 1:
+    if median(view.values(places["batch_unstated"], units.get("batch_unstated")) or [0.0]) >= _MANY:
+        return None  # tokens; one device's share of them is hardly logged
+    parts = [
+        field for field in ("accumulation", "devices") if field in places and max(_values(view, places, field)) > 1
+    ]
+    if not parts:
         return None
-    column = view.table.columns[places["accumulation"]]
+    column = view.table.columns[places[parts[0]]]
+    steps = view.values(places[parts[0]])
     found = finding("ingest.accumulated", column=name, accumulation=column, factor=median(steps))
     choices: tuple[Choice, ...] = (whole, (("map", f"{name}=micro_batch"),))
-    if "devices" not in places:
-        choices = (choices[0], (*choices[1], ("set", "devices=1")))
+    for field in ("devices", "accumulation"):
+        if field not in places:
+            choices = (choices[0], (*choices[1], ("set", f"{field}=1")))
     return Question(found=found, columns=(name, column), choices=choices)
+
+
+def _values(view: View, places: Mapping[str, int], field: str) -> list[float]:
+    return view.values(places[field]) or [0.0]
 
 
 def _ask(found: Finding, name: str, safe: str | None, lengths: list[float]) -> Question:

@@ -12,14 +12,22 @@ from lawfit.factors import normal, spellings
 from lawfit.findings import Found, finding
 from lawfit.ingest.metrics import kind_of
 from lawfit.ingest.names import NAMES
-from lawfit.ingest.numbers import is_missing
+from lawfit.ingest.numbers import is_missing, is_number
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.table import Cell, Table
 from lawfit.units import parse_quantity
 
 _LIST: Final = re.compile(r"\s*[\[(].*[\])]\s*", re.DOTALL)
 _PERCENT: Final = re.compile(r"\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))\s*%\s*")
+_SPREAD: Final = re.compile(
+    r"\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))\s*(?:(?:±|\+/-|\+-|\\pm)\s*[0-9.]+|[(]\s*±?\s*[0-9.]+\s*[)])\s*"
+)
+_EMPHASIS: Final = re.compile(r"\\(?:textbf|mathbf|textit|bf|it|underline)\{(.*)\}")
 _SIZE: Final = re.compile(r"(?<![a-z0-9.])([0-9]+(?:\.[0-9]+)?)\s?([kmbt])(?![a-z0-9])", re.IGNORECASE)
+# Behind it, an x makes it a multiple of another rate.
+_RATE: Final = re.compile(
+    r"(?<![a-z0-9])(?:lr|learning[-_ ]?rate)[-_=: ]{0,2}([0-9]+(?:[.p][0-9]+)?(?:e[-+]?[0-9]+)?)(?![0-9.x×])"
+)
 _WORD: Final = re.compile(r"[a-z][a-z]+")
 # Of names of runs: what tells repeats apart, not what was changed.
 _REPEATS: Final = frozenset(
@@ -28,6 +36,8 @@ _REPEATS: Final = frozenset(
         *("resume", "resumed", "cont", "continued", "first", "second", "third", "final", "new", "old", "test"),
     }
 )
+_MARKS: Final = frozenset("*_`$†‡\\} ")
+_LONGEST_NUMBER: Final = 60  # characters of a cell
 _MOST_WORDS: Final = 6  # levels
 WORDS_OF: Final = "words of "
 OPTIMIZERS: Final = frozenset(
@@ -50,6 +60,9 @@ def made_numbers(table: Table, options: IngestOptions) -> tuple[Table, list[Foun
             if lists and (found := _each(cells, _last_of_list)) is not None:
                 columns[place] = found
                 notes.append(finding("ingest.last_of_list", column=column, text=_first(cells)))
+            elif (found := _each(cells, _without_spread)) is not None:
+                columns[place] = found
+                notes.append(finding("ingest.spread_left_out", column=column, text=_first(cells)))
             elif (found := _each(cells, _share)) is not None:
                 columns[place] = found
                 notes.append(finding("ingest.percent_cells", column=column, text=_first(cells)))
@@ -95,6 +108,41 @@ def _last_of_list(text: str) -> Cell:
     return values[-1] if plain else None
 
 
+def _without_spread(text: str) -> Cell:
+    """3.21 of ``3.21 ± 0.02`` and ``3.21 (0.02)``; a plain number stays."""
+    found = _SPREAD.fullmatch(text)
+    return found[1] if found else text if is_number(text) else None
+
+
+def plainly_written(table: Table) -> tuple[Table, list[Found]]:
+    """Numbers without the marks by which papers show the best one: ``**3.21**``, ``\\textbf{3.21}``, ``3.21*``."""
+    columns: dict[int, dict[Cell, Cell]] = {}
+    notes: list[Found] = []
+    for place, column in enumerate(table.columns):
+        marked = {cell: found for cell in table.levels(place) if (found := _unmarked(cell))}
+        if not marked:
+            continue
+        others = [cell for cell in table.levels(place) if cell not in marked and not is_missing(cell)]
+        if all(is_number(cell) or _SPREAD.fullmatch(str(cell)) for cell in others):
+            columns[place] = dict(marked)
+            notes.append(finding("ingest.marks_left_out", column=column, text=str(next(iter(marked)))))
+    if not columns:
+        return table, []
+    rows = tuple(
+        (line, tuple(columns[p].get(cell, cell) if p in columns else cell for p, cell in enumerate(cells)))
+        for line, cells in table.rows
+    )
+    return dataclasses.replace(table, rows=rows), notes
+
+
+def _unmarked(cell: Cell) -> str:
+    """A number that has marks around it, without them; "" of any other cell."""
+    if not isinstance(cell, str) or len(cell) > _LONGEST_NUMBER or not _MARKS.intersection(cell[:1] + cell[-1:]):
+        return ""  # this is asked of every cell of a file
+    bare = _EMPHASIS.sub(r"\1", cell.strip().strip("*_`$†‡ ")).strip("*_`$†‡ ")
+    return bare if bare != cell.strip() and (is_number(bare) or _SPREAD.fullmatch(bare)) else ""
+
+
 def _share(text: str) -> Cell:
     """53.6 % as 0.536."""
     found = _PERCENT.fullmatch(text)
@@ -115,6 +163,31 @@ def sizes_in_names(table: Table, column: str) -> list[Cell] | None:
     """The size that each name of a column has in it; None where some have none, or several."""
     place = table.columns.index(column)
     return _each([cells[place] for _, cells in table.rows], _size_in)
+
+
+def rates_in_names(table: Table, column: str) -> list[Cell] | None:
+    """The learning rate that each name of a column has in it; None where some have none, or several."""
+    place = table.columns.index(column)
+    return _each([cells[place] for _, cells in table.rows], _rate_in)
+
+
+def columns_of_rates(table: Table) -> list[tuple[str, str]]:
+    """Columns of texts that have one learning rate each, not always the same; and the first of the texts."""
+    found = []
+    for place, column in enumerate(table.columns):
+        cells = [cell for cell in table.levels(place) if not is_missing(cell)]
+        if not cells or not isinstance(cells[0], str) or _rate_in(cells[0]) is None:
+            continue
+        rates = {_rate_in(cell) if isinstance(cell, str) else None for cell in cells}
+        if len(rates) > 1 and None not in rates:
+            found.append((column, _first(cells)))
+    return found
+
+
+def _rate_in(text: str) -> Cell:
+    """The only learning rate that a name has: gpt-lr1e-3-s0, lr=0.002, wd=0.1."""
+    found = {float(each.replace("p", ".")) for each in _RATE.findall(text.lower())}
+    return found.pop() if len(found) == 1 else None
 
 
 def columns_of_sizes(table: Table) -> list[tuple[str, str]]:

@@ -56,12 +56,18 @@ class Recognised:
     table: Table  # with the columns that were stated or multiplied
 
 
+_EMBEDDINGS: Final = frozenset(
+    f"{less}{word}" for less in ("", "non") for word in ("embedding", "embeddings", "embed", "emb")
+)
+
+
 def convention_of(column: str) -> str:
     """Which parameters a count counts, as far as the name of its column says."""
     name = normal(column)
     words = set(name.split("_"))
-    if not words.isdisjoint({"embedding", "embed", "nonembedding"}):
-        return "non_embedding"
+    if not words.isdisjoint(_EMBEDDINGS):
+        told = words & {"with", "incl", "including", "plus"} or ("w" in words and "o" not in words)  # w/o is without
+        return "total" if told else "non_embedding"
     if not words.isdisjoint({"active", "activated", "act"}) or spellings(column)[-1] in ("na", "n_a"):
         return "active"
     return "total" if "total" in words else ""

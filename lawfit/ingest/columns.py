@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import re
 from typing import Final
 
 from lawfit.errors import LogFormatError
-from lawfit.factors import spellings
+from lawfit.factors import normal, spellings
 from lawfit.findings import Found, finding
 from lawfit.ingest import batch_column, loss_column, lr_column
+from lawfit.ingest.cell_texts import columns_of_rates, rates_in_names
 from lawfit.ingest.column_map import (
     CONVENTION_BY_ROW,
     COUNTS,
@@ -22,15 +24,16 @@ from lawfit.ingest.column_map import (
     Recognised,
     convention_of,
 )
+from lawfit.ingest.endings import SEEN
 from lawfit.ingest.headers import PLAIN, Unit, bare_names, for_rates
-from lawfit.ingest.metrics import METRICS, UNBOUNDED, data_of, is_score, kind_of
+from lawfit.ingest.metrics import METRICS, UNBOUNDED, data_of, is_percent, is_score, kind_of
 from lawfit.ingest.missing import missing_question, require_numbers
-from lawfit.ingest.names import MULTIPLIERS, NAMES, rank_of
+from lawfit.ingest.names import MULTIPLIERS, NAMES, is_logged_step, rank_of
 from lawfit.ingest.numbers import CellError, flag, is_missing, is_number, number
 from lawfit.ingest.options import IngestOptions
-from lawfit.ingest.points import points_question
+from lawfit.ingest.points import points_question, unnamed_points
 from lawfit.ingest.questions import Question, doubted
-from lawfit.ingest.stated import IN_NAMES, is_ratio, place_of, with_stated
+from lawfit.ingest.stated import IN_NAMES, RATE_IN_NAMES, is_ratio, place_of, with_stated
 from lawfit.ingest.table import Table
 from lawfit.ingest.view import View, differs, median, pairs
 
@@ -86,18 +89,27 @@ class _Recogniser:
         self._settle_run_id()
         require_numbers(self.view)
         kind = self._kind()
+        self._ask_of_points()
         if kind == "runs" and (lr := self.places.get("lr")) is not None and self.evidence["lr"] != "as you said":
             candidate = lr_column.Candidate(place=lr, rank=(0, 0), unit=self.units.get("lr", PLAIN))
-            asked = lr_column.base_rate(self.view, candidate) or lr_column.looks_decayed(self.view, candidate)
+            texts = [(column, rates_in_names(self.table, column) or []) for column, _ in columns_of_rates(self.table)]
+            asked = (
+                lr_column.base_rate(self.view, candidate)
+                or lr_column.looks_decayed(self.view, candidate)
+                or lr_column.texts_disagree(self.view, candidate, texts)
+            )
             clear = self._codes().isdisjoint(("ingest.which_lr", "ingest.lr_by_its_words"))
             self.questions += [asked] if asked and clear else []
         unbounded = "ingest.unbounded_score" in self._codes()
         known = {**self.places, **({"loss": -1} if unbounded else {})}
         self.questions += [ask for ask in [missing_question(self.view, known, kind, self.options)] if ask]
+        if kind == "losses" and self.options.kind is None:
+            self._ask_rate_elsewhere()
         if kind == "losses":
             for name in ("lr", "batch_tokens", "batch_sequences", "batch_unstated"):
                 self.places.pop(name, None)
             self.questions = [ask for ask in self.questions if ask.found.code not in _OF_BATCH]
+        self._ask_of_copies()
         self._ask_units()
         columns = self._columns(kind)
         return Recognised(columns=columns, questions=tuple(self.questions), table=self.table)
@@ -145,7 +157,7 @@ class _Recogniser:
             self._take(name, place, evidence)
         for column, name in self.options.column_map.items():
             place = place_of(self.table, column)
-            if IN_NAMES + column in self.table.columns and name == "params":
+            if {IN_NAMES + column, RATE_IN_NAMES + column} & set(self.table.columns) and name in ("params", "lr"):
                 continue  # its names stay names
             if name == EXTRA or (name == "tokens" and is_ratio(column)):  # a ratio was multiplied
                 self.kept_out.add(place)
@@ -169,7 +181,7 @@ class _Recogniser:
         if (stated := self.options.unit(column)) is not None:
             return stated
         units = [unit for _, unit in bare_names(column) if not unit.plain and unit.sure]
-        return for_rates(units[0]) if units and name == "lr" else units[0] if units and name in COUNTS else PLAIN
+        return for_rates(units[0]) if units and name in _SMALL else units[0] if units and name in COUNTS else PLAIN
 
     def _candidates(self, name: str) -> list[lr_column.Candidate]:
         """Columns whose name can stand for a field, best first."""
@@ -177,10 +189,12 @@ class _Recogniser:
         for place, column in enumerate(self.table.columns):
             if place in self.kept_out or place in self.places.values() or not self.view.filled(place):
                 continue
+            if name == "steps" and is_logged_step(column) and "tokens" in self.places:
+                continue  # how often something was logged
             ranks = [
-                (rank, not unit.plain, self.options.unit(column) or (for_rates(unit) if name == "lr" else unit))
+                (rank, not unit.plain, self.options.unit(column) or (for_rates(unit) if name in _SMALL else unit))
                 for bare, unit in bare_names(column)
-                if (unit.plain or name in COUNTS or name == "lr") and (rank := rank_of(bare, name)) is not None
+                if (unit.plain or name in COUNTS or name in _SMALL) and (rank := rank_of(bare, name)) is not None
             ]
             if ranks:
                 rank, united, unit = min(ranks, key=lambda each: each[:2])
@@ -206,9 +220,14 @@ class _Recogniser:
             self._take("lr", best.place, "")
             self.units["lr"] = best.unit
             self._doubt_multiplied_rate()
+            others = lr_column.rivals(self.view, best, self._free())
+            if others and not questions:
+                self._ask_which("lr", [self.table.columns[best.place], *others])
             return
         if name == "params":
             found = self._active_first(found)
+        if name == "tokens":
+            found = self._seen_first(found)
         first = found[0]
         columns = self.table.columns
         stated = "batch_sequences" if name == "batch_unstated" else name  # as --map has it
@@ -224,6 +243,14 @@ class _Recogniser:
             if other not in alike and self._differs(name, first, other):
                 pair = {"column": columns[first.place], "other": columns[other.place]}
                 self.notes.append(finding("ingest.could_be_too", field=stated, **pair))
+
+    def _free(self) -> list[int]:
+        return [place for place in range(len(self.table.columns)) if place not in self.kept_out]
+
+    def _ask_which(self, name: str, columns: list[str]) -> None:
+        asked = finding("ingest.two_columns", columns=columns, field=name)
+        choices = tuple((("map", f"{column}={name}"),) for column in columns)
+        self.questions.append(Question(found=asked, columns=tuple(columns), choices=choices))
 
     def _take_multiples(self) -> None:
         """Where there is no learning rate, multiples of one."""
@@ -246,7 +273,11 @@ class _Recogniser:
                 continue
             both = pairs(self.view.numbers(self.places["lr"], self.units["lr"]), self.view.numbers(place))
             multiples = {multiple for _, multiple in both}
-            if multiples <= {1.0} or len({f"{lr / multiple:.3g}" for lr, multiple in both if multiple}) == 1:
+            if (
+                multiples <= {1.0}
+                or (len(multiples) == 1 and normal(other).endswith("ratio"))
+                or len({f"{lr / multiple:.3g}" for lr, multiple in both if multiple}) == 1
+            ):
                 continue
             asked = finding("ingest.multiplied_rate", column=column, other=other)
             choices = ((("map", f"{column}=lr"),),)
@@ -266,6 +297,16 @@ class _Recogniser:
             choices = (*((("map", f"{name}=lr"),) for name in names), (("kind", "losses"),))
             self.questions.append(Question(found=asked, columns=tuple(names), choices=choices))
 
+    def _ask_rate_elsewhere(self) -> None:
+        """Rows without a learning rate, where another column shows that it was varied."""
+        near = lr_column.schedule_rates(self.view, self._free())
+        named = [] if near else columns_of_rates(self.table)
+        if near or named:
+            column = near[0] if near else named[0][0]
+            asked = finding("ingest.rate_elsewhere", column=column, text="" if near else named[0][1])
+            choices = ((("map", f"{column}=lr"),), (("set", "lr=RATE"),), (("kind", "losses"),))
+            self.questions.append(Question(found=asked, columns=(column,), choices=choices))
+
     def _active_first(self, found: list[lr_column.Candidate]) -> list[lr_column.Candidate]:
         """Experts that do not work on a token cost nothing: of two counts that differ, the active one sizes a run."""
         active = [c for c in found if convention_of(self.table.columns[c.place]) == "active"]
@@ -278,6 +319,17 @@ class _Recogniser:
         pair = {"column": columns[active[0].place], "other": columns[found[0].place]}
         self.notes.append(finding("ingest.active_params", **pair))
         return [active[0]]
+
+    def _seen_first(self, found: list[lr_column.Candidate]) -> list[lr_column.Candidate]:
+        """Tokens that were trained on before those that there were, but where most runs came to their plan's end."""
+        columns = self.table.columns
+        seen = [c for c in found if not SEEN.isdisjoint(normal(columns[c.place]).split("_"))]
+        if not seen or found[0] in seen:
+            return found
+        both = pairs(*(self.view.numbers(c.place, c.unit) for c in (seen[0], found[0])))
+        if not both or any(math.isclose(a, b, rel_tol=0.02) for a, b in both):
+            return found  # a row that fell short of its plan is left out: `endings`
+        return [seen[0], *(c for c in found if c is not seen[0])]
 
     def _is_flag(self, place: int) -> bool:
         try:
@@ -358,16 +410,26 @@ class _Recogniser:
                 return
             self._take("loss", found.place, found.evidence)
             self._doubt_training_loss(free)
-        if self.options.metric == "score" and max(self.view.values(self.places["loss"]), default=0.0) > 1:
-            self.metric = METRICS["percent_score"]
-        if self.options.metric is None:
-            column = self.table.columns[self.places["loss"]]
-            kind = kind_of(column)
-            if kind == UNBOUNDED or (is_score(column) and not self._bounded()):
-                self.questions.append(loss_column.unbounded(self.view, self.places["loss"]))
-            elif kind:
-                percent = kind == "score" and max(self.view.values(self.places["loss"]), default=0.0) > 1
-                self.metric = METRICS["percent_score" if percent else kind]
+        self._settle_metric()
+
+    def _settle_metric(self) -> None:
+        """What the loss column measures, as a person or its name says."""
+        column, values = self.table.columns[self.places["loss"]], self.view.values(self.places["loss"])
+        highest = max(values, default=0.0)
+        if self.options.metric is not None:
+            percent = self.options.metric == "score" and highest > 1
+            self.metric = METRICS["percent_score" if percent else self.options.metric]
+            return
+        kind = kind_of(column)
+        if kind == UNBOUNDED or (is_score(column) and not self._bounded()):
+            self.questions.append(loss_column.unbounded(self.view, self.places["loss"]))
+            return
+        self.metric = METRICS["percent_score" if kind == "score" and highest > 1 else kind or "nats"]
+        if is_percent(column) and column not in self.options.units and kind in ("score", "error"):
+            if highest <= 1:
+                self.questions.append(loss_column.percent_or_share(column, values, kind))
+            elif kind == "error":
+                self.units["loss"] = Unit(factor=0.01, as_written="as a share of 1")
 
     def _bounded(self) -> bool:
         values = self.view.values(self.places["loss"])
@@ -387,6 +449,23 @@ class _Recogniser:
             self.kept_out.discard(place)
             if "run_id" not in self.places and (asked := points_question(self.view, self.places, place)):
                 self.questions.append(asked)
+
+    def _ask_of_points(self) -> None:
+        if "run_id" not in self.places and "ingest.points_or_runs" not in self._codes():
+            asked = unnamed_points(self.view, self.places, self.options.column_map)
+            self.questions += [asked] if asked else []
+
+    def _ask_of_copies(self) -> None:
+        """A header that stood there twice, as pandas tells the second from the first: `loss` and `loss.1`."""
+        for name, place in self.places.items():
+            if name not in NUMERIC or self.evidence[name] or place >= len(self.table.columns):
+                continue
+            column = self.table.columns[place]
+            bare = _COPY.sub("", column)
+            copies = [at for at, other in enumerate(self.table.columns) if at != place and _COPY.sub("", other) == bare]
+            alike = [at for at in copies if not differs(self.view.numbers(place), self.view.numbers(at))]
+            if len(alike) < len(copies):
+                self._ask_which(name, [column, *(self.table.columns[at] for at in copies)])
 
     def _ask_units(self) -> None:
         """A unit that a name hints at and does not say."""
@@ -447,4 +526,6 @@ class _Recogniser:
         return f"{column} ({'; '.join(known)})" if known else column
 
 
+_SMALL: Final = frozenset({"lr", "weight_decay"})  # far below one
+_COPY: Final = re.compile(r"\.\d{1,2}$")
 _OF_BATCH: Final = frozenset({f"ingest.{code}" for code in ("batch_unit", "batch_below_sequence", "batch_too_many")})

@@ -7,32 +7,46 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby, pairwise
 from typing import Final
 
-from lawfit.factors import spellings
+from lawfit.factors import EPOCHS, normal, spellings
 from lawfit.findings import finding
 from lawfit.ingest.column_map import ColumnMap
+from lawfit.ingest.endings import SEEN
 from lawfit.ingest.headers import PLAIN
 from lawfit.ingest.metrics import is_score, is_unit_said, kind_of
-from lawfit.ingest.names import MULTIPLIERS
+from lawfit.ingest.names import MULTIPLIERS, is_logged_step
 from lawfit.ingest.numbers import MULTIPLE
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.questions import Choice, Question
+from lawfit.ingest.rows import HIGH_LOSS
 from lawfit.ingest.table import Cell
 from lawfit.ingest.view import View, median, pairs, same
 
-_HIGH_LOSS: Final = 15.0  # nats: guessing among three million tokens costs as much
 _FEW_PARAMS: Final = 300  # fewer than the smallest toy model has
 _MOST_TOKENS_EACH: Final = 1e5  # per parameter
 _LEAST_TOKENS_EACH: Final = 1e-3
+_MANY_EACH: Final = 2e3  # tokens per parameter: more than almost anybody trains on
+_STEP_EACH: Final = 4.0  # tokens of a batch per parameter
 _GOOD_TOKENS_EACH: Final = (0.1, 2e4)
 _USUAL_TOKENS_EACH: Final = 20.0
+_FEWEST_STEPS: Final = 20  # of a run that somebody would compare with others
+_FEW_EACH: Final = 0.1  # tokens per parameter: as few as fine-tuning has, which takes some
+_FEW_STEPS: Final = 100
+_FEWEST_RUNS: Final = 6  # that are as short, for a unit to be likelier than a few trials
 _MOST_UNITS: Final = 3  # that are offered, the likeliest first
 _PREFIXES: Final = {"K": 1e3, "M": 1e6, "B": 1e9}
 _WHOLE_BATCH: Final = 1e4  # tokens: from here on a fraction of one is rounding
 _MOST_STEPS: Final = 2e6  # of a run that somebody would train
 _FEW_TOKENS: Final = 128  # of a step: fewer than a short sequence has
 _MOST_STEPS_OF_FEW: Final = 2e4
+_HIGH_RATE: Final = 0.1
+_TORN: Final = 100.0  # between two rates that are next to each other
+_OF_STEPS: Final = frozenset({"steps", "tokens", "batch_tokens", "batch_sequences", "seq_len"})
+_ROUNDED: Final = 0.05
+_SAMPLES: Final = frozenset({"samples", "examples", "sequences", "seqs"})
+_OF_ALL: Final = SEEN | {"total", "train", "training", "budget", "all"}
 _DIVERGED: Final = 1e300
 _FEWEST_SCALES: Final = 4
+_OTHER_SCALE: Final = 1.05
 _SAME_RATIO: Final = 1.03  # largest over smallest: one column is the other in another unit
 _NEAR: Final = 0.03
 _MOST_NATS_A_BIT: Final = 3.2  # nats per token over bits per byte, at 4.6 bytes to a token: few vocabularies have more
@@ -49,6 +63,10 @@ def doubts(view: View, columns: ColumnMap, options: IngestOptions) -> list[Quest
     found = _of_sizes(numbers, names, columns, options)
     if "batch_tokens" in numbers and not columns.data_unit:
         found += _of_batch(numbers, names["batch_tokens"], options)
+    found += _of_samples(names, options)
+    found += _of_steps(view, columns, options)
+    found += _of_passes(view, names, columns, options)
+    found += _of_data(numbers, names, columns, options)
     if "lr" in numbers:
         found += _of_rates(numbers["lr"], view.cells(columns.places["lr"]), names["lr"], options)
     if "loss" in numbers and options.metric is None:
@@ -73,8 +91,16 @@ def _of_sizes(
     odd = middle is not None and not _LEAST_TOKENS_EACH < middle < _MOST_TOKENS_EACH
     few = median(params) < _FEW_PARAMS
     batches = sorted(value for value in numbers.get("batch_tokens", []) if value is not None)
+    # a step of more tokens than the model has parameters, by far, is of parameters in thousands
+    odd = odd or (
+        middle is not None and middle > _MANY_EACH and bool(batches) and median(batches) > _STEP_EACH * median(params)
+    )
     tokens = sorted(value for value in numbers.get("tokens", []) if value is not None)
-    short = bool(batches and tokens) and median(tokens) < median(batches) / 2
+    short = bool(batches and tokens) and (
+        median(tokens) < (_FEWEST_STEPS if middle is None or middle > _FEW_EACH else _FEW_STEPS) * median(batches)
+    )
+    short = short and len(tokens) >= _FEWEST_RUNS and "steps" not in columns.places and not columns.data_unit
+    short = short or (bool(batches and tokens) and median(tokens) < median(batches) / 2)
     if not (odd or few or short) or {"params", "tokens"} & stated >= {"params", "tokens"} & names.keys():
         return []
     if stated and middle is not None and not odd and not short:
@@ -104,6 +130,91 @@ def _of_batch(numbers: Mapping[str, list[float | None]], name: str, options: Ing
     if not fractions:
         choices.insert(2, (("map", f"{name}=batch_sequences"), ("seq-len", "T")))
     return [Question(found=asked, columns=(name,), choices=tuple(choices))]
+
+
+def _of_steps(view: View, columns: ColumnMap, options: IngestOptions) -> list[Question]:
+    """Tokens that are not steps x batch in most rows: of another batch, of passes over the data, or of a plan."""
+    places, units = columns.places, columns.units
+    names = {name: view.table.columns[place] for name, place in places.items()}
+    if "steps" in places and "tokens" not in places and is_logged_step(names["steps"]) and columns.kind == "runs":
+        asked = finding("ingest.steps_logged", column=names["steps"])
+        choices: list[Choice] = [(("map", f"{names['steps']}=steps"),), (("map", "COLUMN=tokens"),)]
+        return (
+            []
+            if names["steps"] in options.column_map
+            else [Question(found=asked, columns=(names["steps"],), choices=tuple(choices))]
+        )
+    if not {"steps", "tokens"} <= places.keys() or columns.data_unit or columns.kind != "runs":
+        return []
+    read = {name: view.numbers(place, units.get(name, PLAIN)) for name, place in places.items() if name in _OF_STEPS}
+    batches = read.get("batch_tokens")
+    if batches is None and "batch_sequences" in read:
+        length = options.seq_len or columns.seq_len
+        one: list[float | None] = [length] * len(view.table.rows)
+        lengths = read.get("seq_len", one)
+        batches = [a * b if a and b else None for a, b in zip(read["batch_sequences"], lengths, strict=True)]
+    if batches is None:
+        return []
+    made = [s * b if s and b else None for s, b in zip(read["steps"], batches, strict=True)]
+    ratios = sorted(tokens / product for product, tokens in pairs(made, read["tokens"]))
+    off = [ratio for ratio in ratios if not same(ratio, 1.0, _ROUNDED)]
+    if len(ratios) < 2 or 2 * len(off) <= len(ratios):
+        return []
+    asked = finding("ingest.steps_disagree", column=names["tokens"], steps=names["steps"], ratio=median(ratios))
+    choices = [(("map", f"{names[name]}=extra"),) for name in ("tokens", "steps") if names[name] in view.table.columns]
+    return [Question(found=asked, columns=(names["tokens"], names["steps"]), choices=tuple(choices))]
+
+
+def _of_samples(names: Mapping[str, str], options: IngestOptions) -> list[Question]:
+    """A run counted in samples whose steps are counted in tokens: of how many tokens is a sample?"""
+    name, batch = names.get("tokens", ""), normal(names.get("batch_tokens", ""))
+    in_samples = not _SAMPLES.isdisjoint(normal(name).split("_")) and " x " not in name
+    if not in_samples or "token" not in batch or {name, names["batch_tokens"]} & {*options.column_map, *options.units}:
+        return []
+    asked = finding("ingest.samples_and_tokens", column=name, other=names["batch_tokens"])
+    choices: tuple[Choice, ...] = ((("seq-len", "T"),), (("unit", f"{name}=T"),), (("map", f"{name}=tokens"),))
+    return [Question(found=asked, columns=(name, names["batch_tokens"]), choices=choices)]
+
+
+def _of_passes(
+    view: View,
+    names: Mapping[str, str],
+    columns: ColumnMap,
+    options: IngestOptions,
+) -> list[Question]:
+    """Tokens beside passes over them: those of one pass, or of all?"""
+    name = names.get("tokens", "")
+    if " x " in name or name in {*options.column_map, *options.units} or "steps" in columns.places:
+        return []
+    if not _OF_ALL.isdisjoint(normal(name).split("_")) or any("unique" in normal(each) for each in view.table.columns):
+        return []
+    for place, column in enumerate(view.table.columns):
+        passes = view.values(place) if spellings(column)[-1] in EPOCHS else []
+        if passes and passes[-1] > 1 and not any(value % 1 for value in passes):
+            asked = finding("ingest.tokens_of_pass", column=name, other=column, high=passes[-1])
+            choices: list[Choice] = [(("map", f"{name}=tokens"),)]
+            choices += [(("unit", f"{name}={passes[0]:g}"),)] if passes[0] == passes[-1] else []
+            return [Question(found=asked, columns=(name, column), choices=tuple(choices))]
+    return []
+
+
+def _of_data(
+    numbers: Mapping[str, list[float | None]], names: Mapping[str, str], columns: ColumnMap, options: IngestOptions
+) -> list[Question]:
+    """Tokens that are those of the data, by their name and as they are the same for each size of model."""
+    name = names.get("tokens", "")
+    if "params" not in numbers or "steps" in columns.places or name in options.column_map:
+        return []
+    if not {"dataset", "corpus"} & set(normal(name).split("_")):
+        return []
+    tokens, params = ({f"{each:.3g}" for each in numbers[field] if each is not None} for field in ("tokens", "params"))
+    if len(tokens) != 1 or len(params) < 2:
+        return []
+    asked = finding(
+        "ingest.tokens_of_data", column=name, low=next(each for each in numbers["tokens"] if each is not None)
+    )
+    choices: tuple[Choice, ...] = ((("map", f"{name}=tokens"),), (("map", f"{name}=extra"), ("map", "COLUMN=tokens")))
+    return [Question(found=asked, columns=(name,), choices=choices)]
 
 
 def _likely_units(
@@ -156,7 +267,9 @@ def _of_rates(
     if any(MULTIPLE.fullmatch(str(cell).strip()) for cell in cells):
         asked = finding("ingest.rate_multiples", column=name, low=low, high=high)
         return [Question(found=asked, columns=(name,), choices=((("unit", f"{name}=RATE"),),))]
-    if median(rates) >= 1:
+    in_units = [rate for rate in rates if 1 <= rate < _TORN]  # as some rows are written 3, for 3e-4
+    torn = len(in_units) > 1 and any(b > _TORN * a > 0 for a, b in pairwise(rates))
+    if median(rates) >= 1 or (high >= 1 and median(rates) >= _HIGH_RATE) or torn:
         asked = finding("ingest.high_rates", column=name, low=low, high=high)
         choices = tuple((("unit", f"{name}={unit}"),) for unit in ("RATE", "1e-3", "1"))
         return [Question(found=asked, columns=(name,), choices=choices)]
@@ -168,7 +281,7 @@ def _of_loss(view: View, columns: ColumnMap, name: str, numbers: Mapping[str, li
     losses = sorted(value for value in numbers["loss"] if value is not None and abs(value) < _DIVERGED)
     kind = columns.metric.kind
     found: list[Question] = []
-    if losses and kind == "nats" and median(losses) > _HIGH_LOSS:
+    if losses and kind == "nats" and median(losses) > HIGH_LOSS:
         others = [
             column
             for place, column in enumerate(view.table.columns)
@@ -180,6 +293,10 @@ def _of_loss(view: View, columns: ColumnMap, name: str, numbers: Mapping[str, li
         found.append(Question(found=asked, columns=(name, *others), choices=tuple(choices)))
     elif kind == "nats" and (of_bits := _bits(view, columns, name, numbers["loss"])):
         found.append(of_bits)
+    elif len(losses) >= _FEWEST_SCALES and losses[0] == losses[-1] and (others := _varying(view, name, numbers)):
+        asked = finding("ingest.constant_loss", column=name, low=losses[0], others=others)
+        choices = [*((("map", f"{other}=loss"),) for other in others), (("metric", kind),)]
+        found.append(Question(found=asked, columns=(name, *others), choices=tuple(choices)))
     elif not is_score(name) and kind not in ("score", "percent_score") and (by := _rises(numbers)):
         highest = losses[-1]
         metric = "score" if highest <= 1 else "percent_score"
@@ -188,6 +305,14 @@ def _of_loss(view: View, columns: ColumnMap, name: str, numbers: Mapping[str, li
         choices += [(("metric", metric),)] if highest <= 100 else []
         found.append(Question(found=asked, columns=(name,), choices=tuple(choices)))
     return found
+
+
+def _varying(view: View, name: str, numbers: Mapping[str, list[float | None]]) -> list[str]:
+    """Other losses that are not the same in all of the runs, where those had several learning rates."""
+    if len(set(numbers.get("lr", ()))) < 2:
+        return []
+    others = [at for at, other in enumerate(view.table.columns) if other != name and kind_of(other) == kind_of(name)]
+    return [view.table.columns[at] for at in others if len(set(view.values(at))) > 1]
 
 
 def _bits(view: View, columns: ColumnMap, name: str, losses: list[float | None]) -> Question | None:
@@ -216,7 +341,7 @@ def _bits(view: View, columns: ColumnMap, name: str, losses: list[float | None])
 
 
 def _fits(values: Sequence[float]) -> bool:
-    return bool(values) and values[0] > 0 and median(values) <= _HIGH_LOSS
+    return bool(values) and values[0] > 0 and median(values) <= HIGH_LOSS
 
 
 def _rises(numbers: Mapping[str, list[float | None]]) -> str:
@@ -235,6 +360,8 @@ def _rises(numbers: Mapping[str, list[float | None]]) -> str:
         ordered = sorted(best, key=lambda scale: (scale[other], scale[at]))
         alone = [list(scales) for _, scales in groupby(ordered, key=lambda scale: scale[other])]
         steps = [step for scales in alone for step in pairwise(scales)]
+        if any(b[at] < a[at] * _OTHER_SCALE for a, b in steps):
+            continue  # the same but for rounding to whole steps
         compared = sum(len(scales) * (len(scales) - 1) // 2 for scales in alone)  # what rises step by step rises in all
         if compared >= _FEWEST_SCALES - 1 and all(lowest[a] < lowest[b] and highest[a] < highest[b] for a, b in steps):
             return name

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
+from lawfit.ingest.numbers import raised
 from lawfit.units import parse_quantity
 
 _WORDS: Final = {
@@ -14,6 +16,7 @@ _WORDS: Final = {
     **dict.fromkeys(("m", "mio", "mln", "million", "millions"), 1e6),
     **dict.fromkeys(("b", "g", "bn", "billion", "billions"), 1e9),
     **dict.fromkeys(("t", "tn", "trillion", "trillions"), 1e12),
+    **dict.fromkeys(("%", "percent"), 0.01),
 }
 _COUNTS: Final = r"params|parameters|tokens|toks|token|tok|samples|steps|seqs|sequences"
 _NOUNS: Final = {"toks": "tokens", "tok": "tokens", "token": "tokens", "seqs": "sequences"}
@@ -22,9 +25,17 @@ _GLUED: Final = re.compile(
 )
 LONGEST_NAME: Final = 300  # characters
 _BRACKET: Final = re.compile(r"^(?P<bare>.+?)[\s_]*[\[(]\s*(?:in\s+)?(?P<unit>[^\])]+?)\s*[\])]\s*$")
-_TIMES: Final = re.compile(r"^(?P<bare>.+?)[\s_]*(?:[x*×]|times)[\s_]*(?P<unit>1e-?\d+|10\^-?\d+|10+)$", re.IGNORECASE)
+# What a bracket says that makes another quantity of the name before it: tokens (per GPU), lr (mean), batch (start).
+_OTHER: Final = re.compile(
+    r"\bper\b(?!\s*(?:optimi[sz]er\s*)?(?:step|batch|update|iter|run|model))"
+    r"|\b(?:mean|avg|average|std|min|minimum|last|final|initial|first|start|end|best|rank|index|idx|level)\b",
+    re.IGNORECASE,
+)
+_TIMES: Final = re.compile(
+    r"^(?P<bare>.+?)[\s_]*(?:[x*×·]|times)[\s_]*(?P<unit>1e-?\d+|10\^-?\d+|10[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+|10+)$", re.IGNORECASE
+)
 _SPELT: Final = re.compile(
-    r"^(?P<bare>.+?)[\s_.]+(?:in[\s_]+)?(?P<unit>thousands|millions?|billions?|trillions?|mln|mio)$", re.I
+    r"^(?P<bare>.+?)[\s_.]+(?:in[\s_]+)?(?P<unit>thousands|millions?|billions?|trillions?|mln|mio|bn)$", re.I
 )
 _CAPITAL: Final = re.compile(r"^(?P<bare>.+?)[\s_](?P<unit>[KMBT])$")
 _SMALL: Final = re.compile(rf"^(?P<bare>.*?(?:{_COUNTS}|size))[\s_]*(?P<unit>[kmbt])$")
@@ -94,38 +105,44 @@ def _shown(factor: float) -> str:
     return f"in units of {factor:g}".replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
 
 
-def bare_names(column: str) -> list[tuple[str, Unit]]:
+@lru_cache(maxsize=16_384)  # asked of each column again for each field
+def bare_names(column: str) -> tuple[tuple[str, Unit], ...]:
     """The names that a header may stand for, each with the unit that is then said; the plain name comes first."""
     name = column.strip()
     found = [(name, PLAIN)]
     if len(name) > LONGEST_NAME:  # no header of a person's; patterns would look for a unit for seconds
-        return found
+        return tuple(found)
     if match := _BRACKET.match(name):
+        if _OTHER.search(match["unit"]):
+            return tuple(found)
         said = _GLUED.sub(r"\1 \2", match["unit"].strip())  # ktok, Mtokens
         word = re.sub(rf"\b(of|{_COUNTS})\b", "", said, flags=re.IGNORECASE).strip()
         if unit := _stated(word.lstrip("x×* ")):
             counted = re.search(rf"\b({_COUNTS})\b", said, flags=re.IGNORECASE)
             noun = "" if counted is None else _NOUNS.get(counted[1].lower(), counted[1])
             more = [(f"{match['bare']} {noun}", unit)] if noun else []
-            return [*more, (match["bare"], unit)]  # the bracket is a unit, so the whole is no name
+            return (*more, (match["bare"], unit))  # the bracket is a unit, so the whole is no name
         if not _LOG.match(name):  # lr (log10) is no lr
             found.append((match["bare"], PLAIN))
     for pattern, sure in ((_TIMES, True), (_SPELT, True), (_CAPITAL, True), (_SMALL, False)):
         if (match := pattern.match(name)) and (unit := _stated(match["unit"], sure=sure)):
             found.append((match["bare"], unit))
             break
-    if (match := _BEFORE.match(name)) and (unit := _stated(match["unit"], sure=False)):
+    glued = name[-4:].lower() in ("ktok", "mtok")
+    if (match := _BEFORE.match(name)) and (unit := _stated(match["unit"], sure=glued)):
         found.append((match["before"] + match["after"], unit))
     if match := _LOG.match(name):
         base = (match["base"] or match["base2"]).lower().replace("_", "")
         bare = (match["bare"] or match["bare2"]).strip("_ .")
         powers = {"log10": 10.0, "log2": 2.0, "ln": math.e, "log": 10.0}
         found.append((bare, Unit(power_of=powers[base], as_written=f"{base} of the value", sure=base != "log")))
-    return found
+    return tuple(found)
 
 
 def _stated(word: str, *, sure: bool = True) -> Unit | None:
-    word = re.sub(r"^10\^", "1e", word.strip())
+    word = raised(word.strip()).lower()
+    word = re.sub(r"^(10\s*(\^|\*\*)\s*\{?|10(?=-)|(?=e-?\d))", "1e", word)
+    word = word.replace("1ee", "1e").rstrip("}")
     if word.lower() in _WORDS:
         factor = _WORDS[word.lower()]
     elif re.fullmatch(r"1e-?\d+|10+", word):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from lawfit.factors import normal, spellings
@@ -15,7 +16,15 @@ from lawfit.ingest.view import View, differs
 
 _MOST_PERCENT: Final = 100.0
 _SMOOTHED_ENOUGH: Final = 0.9  # share of the rows with a raw loss that must have the smoothed one
+_FEWEST: Final = 3  # numbers, to tell from them what a column measures
 _KIND_ORDER: Final = ("nats", "bits", "bits_per_byte", "perplexity", "squared_error", "error", "score")
+# What trainers add to a cross-entropy, and the words that say that nothing was added.
+_TERM: Final = re.compile(
+    r"(^|_)(aux|auxiliary|z|balance|balancing|router|load_balancing|kd|distill|distillation|mtp)(_\w+)?_loss(_|$)|(^|_)loss_(aux|auxiliary|z|balance|router)(_|$)"
+)
+_IN_NATS: Final = re.compile(r"[\s_]*[\[(]\s*nats?\b[^\])]*[\])]\s*$", re.IGNORECASE)
+_PURE: Final = frozenset({"ce", "lm", "nll", "xent", "cross", "crossentropy", "token"})
+_ON_THE_WAY: Final = frozenset({"best", "min", "lowest", "minimum"})
 _OVER_ALL: Final = frozenset({"macro", "micro", "mean", "avg", "average", "overall", "total", "all", "combined"})
 _COMMON: Final = frozenset(
     {
@@ -63,24 +72,59 @@ def choose(view: View, free: list[int], metric: str | None = None) -> LossChoice
     metric : what a person says that it measures
     """
     scores = [place for place in free if is_score(view.table.columns[place]) and view.holds_numbers(place)]
+    free = _without_sums(view, free)
     if metric in ("score", "percent_score") and len(scores) == 1:
         return LossChoice(place=scores[0], evidence="the only score")
     exact = view.table.exact
     named = [place for place in free if _is_known(view.table.columns[place]) and (exact or view.filled(place))]
     # Validation data under other words still goes before training data under the usual ones.
     trained = named and all(data_of(view.table.columns[place]) == "training" for place in named)
+    if (letter := _letter(view, free)) is not None and (trained or not named):
+        if trained:
+            return LossChoice(place=letter, questions=tuple(filter(None, [_which(view, letter, named)])))
+        return _taken(letter, finding("ingest.n_d_l", column=view.table.columns[letter]), view.table.columns[letter])
     bare = named and all(_is_bare(view.table.columns[place]) for place in named)
     if trained or bare or not named:
         loose = _loose(view, [place for place in free if place not in named])
         if loose.place is not None and (not named or data_of(view.table.columns[loose.place]) == "validation"):
-            return loose
+            return loose if named else _instead_of_empty(view, free, loose)
         if not named:
             return loose
     return _by_name(view, named)
 
 
+def _instead_of_empty(view: View, free: list[int], loose: LossChoice) -> LossChoice:
+    """The same, said where a loss under a usual name is there and holds no number in any row."""
+    columns = view.table.columns
+    empty = [columns[place] for place in free if _is_known(columns[place]) and place != loose.place]
+    if not empty:
+        return loose
+    said = finding("ingest.loss_instead", column=columns[loose.place or 0], empty=empty)
+    return replace(loose, notes=(said, *loose.notes))
+
+
+def _without_sums(view: View, free: list[int]) -> list[int]:
+    """Without losses that have other terms in them: where a column holds such a term, the cross-entropy is the loss."""
+    columns = view.table.columns
+    if not any(_TERM.search(normal(column)) and view.holds_numbers(at) for at, column in enumerate(columns)):
+        return free
+    pure = [place for place in free if _is_pure(columns[place]) and view.holds_numbers(place)]
+    of_data = {data_of(columns[place]) for place in pure}
+    sums = {at for at in free if kind_of(columns[at]) == "nats" and at not in pure and data_of(columns[at]) in of_data}
+    return [place for place in free if place not in sums]
+
+
+def _is_pure(column: str) -> bool:
+    return kind_of(column) == "nats" and not _PURE.isdisjoint(normal(column).split("_"))
+
+
 def _is_known(column: str) -> bool:
-    return kind_of(column) != "" and (is_smoothed_loss(column) or not set(LOSSES).isdisjoint(spellings(column)[:2]))
+    return kind_of(column) != "" and (is_smoothed_loss(column) or not set(LOSSES).isdisjoint(_forms(column)))
+
+
+def _forms(column: str) -> tuple[str, ...]:
+    """How a column may stand in `LOSSES`; nats are the unit of all of them."""
+    return spellings(_IN_NATS.sub("", column))[:2]
 
 
 def _is_bare(column: str) -> bool:
@@ -94,7 +138,7 @@ def _by_name(view: View, named: list[int]) -> LossChoice:
     ranked = sorted(
         (data_of(columns[place]) == "training", LOSSES.index(form), data_of(columns[place]) != "validation", place)
         for place in named
-        for form in spellings(columns[place])[:2]
+        for form in _forms(columns[place])
         if form in LOSSES
     )
     raw = ranked[0][-1] if ranked else None
@@ -164,13 +208,23 @@ def _which(view: View, place: int, alike: list[int]) -> Question | None:
     return Question(found=found, columns=tuple(names), choices=choices)
 
 
-def _rank(column: str, kind: str) -> tuple[int, int, int, int]:
-    """Validation before unsaid before training; nats first; the plainest name; means over data sets before one."""
+def _rank(column: str, kind: str) -> tuple[int, int, int, int, bool, bool]:
+    """Validation before unsaid before training; nats first; the plainest name; means over data sets before one.
+
+    What a run ended with goes before the best that it had on its way.
+    """
     words = normal(column).split("_")
     data = ("validation", "", "training").index(data_of(column))
     strange = [word for word in words if word not in _COMMON]
     over_all = not _OVER_ALL.isdisjoint(words)
-    return data == 2, _KIND_ORDER.index(kind), data, 0 if over_all else 1 + (len(strange) > 0)
+    return (
+        data == 2,
+        _KIND_ORDER.index(kind),
+        data,
+        0 if over_all else 1 + (len(strange) > 0),
+        not _ON_THE_WAY.isdisjoint(words),
+        "test" in words,
+    )
 
 
 def _own_words(column: str) -> list[str]:
@@ -194,13 +248,20 @@ def unbounded(view: View, place: int) -> Question:
     return Question(found=found, columns=(column,), choices=choices)
 
 
+def percent_or_share(column: str, values: Sequence[float], kind: str) -> Question:
+    """Asked where a name says percent and no number is above one."""
+    found = finding(
+        "ingest.percent_or_share", column=column, low=min(values, default=0.0), high=max(values, default=0.0)
+    )
+    choices: tuple[Choice, ...] = ((("metric", "percent_score"),), (("metric", "score"),))
+    if kind == "error":
+        choices = ((("unit", f"{column}=0.01"),), (("unit", f"{column}=1"),))
+    return Question(found=found, columns=(column,), choices=choices)
+
+
 def _objective(view: View, free: list[int]) -> LossChoice:
     """`value` of a study, or `objective` of a search: a result whose name does not say what it measures."""
     columns = view.table.columns
-    names = [normal(column) for column in columns]
-    if {"n", "d", "l"} <= set(names) and (place := names.index("l")) in free and view.holds_numbers(place):
-        asked = finding("ingest.n_d_l", column=columns[place])
-        return _taken(place, asked, columns[place], ((("map", f"{columns[place]}=loss"),),))
     for place in free:
         named = normal(columns[place]).removeprefix("values_") in (
             "value",
@@ -214,10 +275,26 @@ def _objective(view: View, free: list[int]) -> LossChoice:
             choices = tuple(
                 (("map", f"{columns[place]}=loss"), ("metric", kind)) for kind in ("nats", "error", "score")
             )
-            return _taken(place, asked, columns[place], choices)
+            values = view.values(place)
+            if len(values) >= _FEWEST and values[-1] <= 1:  # no loss of a language model: an accuracy, or an error
+                shares = finding("ingest.shares", column=columns[place], low=values[0], high=values[-1])
+                ask = Question(found=shares, columns=(columns[place],), choices=choices)
+                return LossChoice(place=place, questions=(ask,))
+            ask = Question(found=asked, columns=(columns[place],), choices=choices, safe=0, assumed=True)
+            return LossChoice(place=place, questions=(ask,))
     return LossChoice(place=None)
 
 
-def _taken(place: int, asked: Finding, column: str, choices: tuple[Choice, ...]) -> LossChoice:
-    ask = Question(found=asked, columns=(column,), choices=choices, safe=0, assumed=True)
-    return LossChoice(place=place, questions=(ask,))
+def _letter(view: View, free: list[int]) -> int | None:
+    """The column `L`, which papers call the loss so; of whole numbers, it counts layers."""
+    for place in free:
+        if normal(view.table.columns[place]) == "l" and any(value % 1 for value in view.values(place)):
+            return place
+    return None
+
+
+def _taken(place: int, asked: Finding, column: str) -> LossChoice:
+    choices = ((("map", f"{column}=loss"),),)
+    return LossChoice(
+        place=place, questions=(Question(found=asked, columns=(column,), choices=choices, safe=0, assumed=True),)
+    )

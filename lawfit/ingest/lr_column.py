@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from lawfit.factors import normal
@@ -11,10 +13,20 @@ from lawfit.findings import Finding, finding
 from lawfit.ingest.headers import Unit
 from lawfit.ingest.names import section
 from lawfit.ingest.questions import Question
-from lawfit.ingest.view import View, pairs, same
+from lawfit.ingest.table import Cell
+from lawfit.ingest.view import View, differs, pairs, same
 
 _FLOOR: Final = 5e-5  # a rate this low in all rows is what schedules end at, hardly what all runs began with
 _LOW: Final = 3e-4  # beside a schedule: a tenth of a peak that is common
+_TINY: Final = 2e-5  # the highest rate of a sweep is hardly as low, even of fine-tuning
+_DIGITS: Final = 3
+_EQUAL: Final = 1e-9
+_NEARLY: Final = 0.02  # relative: rates of one heap
+_APART: Final = 0.15  # likewise: rates of two
+_HEAP: Final = 0.03  # width of one
+_NO_RATE: Final = frozenset({"ratio", "steps", "step", "fraction", "frac", "scheduler", "schedule", "type", "decay"})
+_OF_ONE: Final = frozenset({"adam", "adamw", "muon", "sgd", "lion", "shampoo", "soap"})
+_PARTS: Final = frozenset({"embed", "embedding", "embeddings", "head", "scalar", "bias", "norm", "unembed"})
 _ENOUGH: Final = 2  # rows, for their numbers to tell one column from another
 _MINIMA: Final = frozenset(
     {"min_lr", "lr_min", "final_lr", "end_lr", "min_learning_rate", "final_learning_rate", "eta_min", "lr_final"}
@@ -38,6 +50,8 @@ _OF_SCHEDULES: Final = frozenset(
         *("type", "style", "name", "shape", "fraction", "cooldown", "text", "label", "rule", "law", "optimal", "best"),
     }
 )
+_FIRSTS: Final = frozenset({"initial", "init", "start"})
+_RISES: Final = frozenset({"warmup", "div"})  # words of columns that say that a schedule begins below its peak
 _BASES: Final = frozenset({"base", "mup"})
 _PEAKS: Final = frozenset({"peak", "max", "maximum"})
 
@@ -53,7 +67,11 @@ class Candidate:
 
 def choose(view: View, found: Sequence[Candidate]) -> tuple[Candidate, list[Finding], list[Question]]:
     """The peak among the candidates, best name first; what to say of the others, and what to ask."""
-    best, notes, questions = found[0], [], []
+    small = [c for c in found if (values := view.values(c.place, c.unit)) and values[0] < 1]
+    found = small or found  # a step size of 1000 is one of a schedule
+    best = found[0]
+    notes: list[Finding] = []
+    questions: list[Question] = []
     for other in found[1:]:
         one, two = view.numbers(best.place, best.unit), view.numbers(other.place, other.unit)
         if all(same(a, b, 0.01) for a, b in pairs(one, two)) and pairs(one, two) and best.rank != other.rank:
@@ -119,17 +137,58 @@ def may_be_rate(column: str) -> bool:
 def base_rate(view: View, candidate: Candidate) -> Question | None:
     """Whether the only column of learning rates is a base rate, of muP or for another batch."""
     name = view.table.columns[candidate.place]
-    if not candidate.unit.plain or _BASES.isdisjoint(normal(name).split("_")):
+    words = normal(name).split("_")
+    if candidate.unit.plain and not _FIRSTS.isdisjoint(words) and (rises := _rises(view)):
+        choices = ((("map", f"{name}=lr"),), (("unit", f"{name}=FACTOR"),), (("set", "lr=RATE"),))
+        found = finding("ingest.first_rate", column=name, other=rises)
+        return Question(found=found, columns=(name, rises), choices=choices)
+    if not candidate.unit.plain or _BASES.isdisjoint(words):
         return None
     choices = ((("map", f"{name}=lr"),), (("unit", f"{name}=FACTOR"),), (("set", "lr=RATE"),))
     return Question(found=finding("ingest.base_rate", column=name), columns=(name,), choices=choices)
+
+
+def _is_first_rate(words: set[str]) -> bool:
+    return not words.isdisjoint(_FIRSTS) and not words.isdisjoint({"lr", "rate"})
+
+
+def _rises(view: View) -> str:
+    """A column that says that the rate rises from where it begins: warmup, or the factor of a one-cycle schedule."""
+    for place, column in enumerate(view.table.columns):
+        words = set(normal(column).split("_"))
+        if (
+            words & _RISES
+            and "final" not in words
+            and not _is_first_rate(words)
+            and (values := view.values(place))
+            and values[-1] > 0
+        ):
+            return column
+    return ""
+
+
+def texts_disagree(view: View, candidate: Candidate, texts: Sequence[tuple[str, list[Cell]]]) -> Question | None:
+    """Asked where texts of the runs (a command line, a name) have another rate in them than the column, in most rows.
+
+    Parameters
+    ----------
+    texts : columns of texts, and the rate in each
+    """
+    name, rates = view.table.columns[candidate.place], view.numbers(candidate.place, candidate.unit)
+    for column, told in texts:
+        both = [(a, float(b)) for a, b in zip(rates, told, strict=True) if a is not None and isinstance(b, float)]
+        if 2 * sum(not same(a, b, _NEARLY) for a, b in both) > len(both):
+            choices = ((("map", f"{column}=lr"),), (("map", f"{name}=lr"),))
+            found = finding("ingest.two_columns", columns=[column, name], field="lr")
+            return Question(found=found, columns=(column, name), choices=choices)
+    return None
 
 
 def looks_decayed(view: View, candidate: Candidate) -> Question | None:
     """Whether the only column of learning rates may hold what was logged last."""
     name = view.table.columns[candidate.place]
     values = view.values(candidate.place, candidate.unit)
-    if not values:
+    if not values or view.table.exact:  # a trainer that says what it was told
         return None
     constant = same(values[0], values[-1])
     sign = ""
@@ -139,6 +198,10 @@ def looks_decayed(view: View, candidate: Candidate) -> Question | None:
         sign = "zero"
     elif constant and len(values) >= _ENOUGH and values[0] <= _FLOOR:
         sign = "floor"
+    elif not constant and 0 < values[-1] <= _TINY:
+        sign = "low"
+    elif not constant and values[0] > 0 and _are_nearly_equal(values):
+        sign = "nearly"
     else:
         for place, column in enumerate(view.table.columns):
             if place == candidate.place or normal(column).removeprefix("optimizer_") not in _MINIMA:
@@ -154,6 +217,55 @@ def looks_decayed(view: View, candidate: Candidate) -> Question | None:
     found = finding("ingest.lr_decayed", column=name, sign=sign, low=low, high=high)
     choices = ((("map", f"{name}=lr"),), (("set", "lr=RATE"),), (("kind", "losses"),))
     return Question(found=found, columns=(name,), choices=choices)
+
+
+def _are_nearly_equal(values: Sequence[float]) -> bool:
+    """Whether rates stand in a few heaps of values that are not quite the same, as last values of one schedule do.
+
+    Rates that were drawn by chance, or in small steps, lie close too; they leave no gaps between heaps, or are round.
+    """
+    if all(value == float(f"{value:.{_DIGITS}g}") for value in values):
+        return False
+    levels = sorted(set(values))
+    gaps = [b / a - 1 if a > 0 else math.inf for a, b in pairwise(levels)]
+    ends = [k + 1 for k, gap in enumerate(gaps) if gap > _NEARLY]
+    heaps = [levels[a:b] for a, b in pairwise([0, *ends, len(levels)])]
+    apart = all(gap > _APART for gap in gaps if gap > _NEARLY)
+    narrow = all(heap[-1] <= heap[0] * (1 + _HEAP) for heap in heaps)
+    same_twice = any(gap <= _EQUAL for gap in gaps)
+    many = len(levels) > _DIGITS and 2 * len(levels) >= len(values) and len(levels) >= 2 * len(heaps)
+    return many and apart and narrow and not same_twice
+
+
+def schedule_rates(view: View, free: Sequence[int]) -> list[str]:
+    """Columns of what is no peak rate and differs between runs, as it does where the peak was varied."""
+    found = []
+    for place in free:
+        column = view.table.columns[place]
+        words = normal(column).split("_")
+        named = "lr" in words or "learning_rate" in normal(column)
+        values = view.values(place) if named and _NO_RATE.isdisjoint(words) else []
+        if values and values[-1] < 1 and not same(values[0], values[-1], _NEARLY):
+            found.append(column)
+    return found
+
+
+def rivals(view: View, chosen: Candidate, free: Sequence[int]) -> list[str]:
+    """Rates of other names that differ from the one chosen, where its own name says that it is one optimizer's."""
+    column = view.table.columns[chosen.place]
+    if not set(normal(column).split("_")) & _OF_ONE:
+        return []
+    one = view.numbers(chosen.place, chosen.unit)
+    loose = [place for place in free if place != chosen.place and may_be_rate(view.table.columns[place])]
+    return [
+        view.table.columns[place]
+        for place in loose
+        if view.holds_numbers(place) and differs(one, view.numbers(place)) and not _is_part(view.table.columns[place])
+    ]
+
+
+def _is_part(column: str) -> bool:
+    return not _PARTS.isdisjoint(normal(column).split("_"))
 
 
 def _schedules(view: View) -> bool:

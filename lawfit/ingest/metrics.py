@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from lawfit.factors import normal
@@ -73,23 +74,60 @@ _KINDS: Final = (
     ("nats", re.compile(r"(^|_)(loss|losses|nll|cross_entropy|crossentropy|xent|ce|lm_?loss|entropy)(_|$)")),
     ("error", re.compile(r"(^|_)(error|err|errors|wer|cer|mae|rmse|error_rate|top1_err)(_|$)")),
 )
+# The logarithm of a perplexity or of a likelihood with its sign turned is a loss.
+_LOG_OF: Final = re.compile(
+    r"(?:^|_)(log2|log|ln)_?(?:\w+_)?(?:ppl|perplexity)(?:_|$)|(?:^|_)(?:neg|negative)_log_?(?:likelihood|lik|prob)(?:_|$)"
+)
 # A loss by its name that is no result to fit: of a part, a constant, a setting, or of before the training.
 _NO_RESULT: Final = re.compile(
     r"(^|_)(init|initial|aux|auxiliary|z|balance|balancing|router|scale|scaler|kind|type|name|column|weight|coef|coeff"
     r"|lambda|target|goal|predicted|prediction|fitted|residual|delta|std|stderr|var|variance|spike|spikes|smoothing|fn"
-    r"|function|reduction|gap|change|diff|improvement|step|steps|time|nan|clip)(_|$)"
+    r"|function|reduction|gap|change|diff|improvement|step|steps|step_?[01]|start|starting|first|before|half|halfway|mid|at_[0-9]\w*|time|nan|clip)(_|$)"
 )
+# A loss by its name that something was done to: what is left has another shape in data and size.
+_ALTERED: Final = re.compile(
+    r"(^|_)(excess|reducible|relative|rel|regret|delta|minus|neg|negative|baseline|vs|log10|log2|ln|normali[sz]ed|scaled|ratio)(_|$)"
+)
+_UNITS: Final = r"(words?|chars?|characters?|bytes?|seqs?|sequences?|samples?|examples?|docs?|documents?|sentences?)"
+# Of another unit of text than a token.
+_OF_UNIT: Final = re.compile(
+    rf"(^|_)(loss|nll|nats|perplexity|ppl)_(per_)?{_UNITS}(_|$)|(^|_){_UNITS}_(level_)?(loss|nll|perplexity|ppl)(_|$)"
+)
+_LESS: Final = re.compile(
+    r"\s[-\u2013\u2212]\s*\d|[-\u2212]\d+\.\d|(?<!cross)[-\u2212]\s*(best|min|floor|entropy)\b|[\u0394\u2206]|\b(ln|log)\s*\("
+    r"|^log[_ ]\w*loss$",
+    re.IGNORECASE,
+)
+_LOG_LOSS: Final = frozenset({"log_loss", "logloss"})  # the usual name of a classifier's cross-entropy
+_PERCENT: Final = re.compile(r"%|(^|[^a-z])(percent|percentage|pct)([^a-z]|$)", re.IGNORECASE)
 _VALIDATION: Final = frozenset(
     {"val", "valid", "validation", "eval", "evaluation", "test", "dev", "heldout", "holdout"}
 )
 _TRAINING: Final = frozenset({"train", "training", "trn"})
 
 
+def is_altered(name: str) -> bool:
+    """Whether a name says that a loss was changed: its logarithm, less a constant, over another, of the other sign."""
+    plain = normal(name)
+    if plain in _LOG_LOSS or _LOG_OF.search(plain):
+        return False
+    of_loss = any(kind in ("nats", "bits", "perplexity") and pattern.search(plain) for kind, pattern in _KINDS)
+    return of_loss and bool(_ALTERED.search(plain) or _OF_UNIT.search(plain) or _LESS.search(name))
+
+
+def is_percent(name: str) -> bool:
+    """Whether a name says that its numbers are of 100."""
+    return bool(_PERCENT.search(name))
+
+
+@lru_cache(maxsize=16_384)  # asked of each column by several readers
 def kind_of(name: str) -> str:
     """``nats``, another kind of `METRICS`, `UNBOUNDED`; "" where the name says no result that can be fitted."""
     plain = normal(name)
-    if _NO_RESULT.search(plain):
+    if _NO_RESULT.search(plain) or is_altered(name):
         return ""
+    if found := _LOG_OF.search(plain):
+        return "bits" if found[1] == "log2" else "nats"
     for kind, pattern in _KINDS:
         if pattern.search(plain):
             return kind
@@ -116,7 +154,7 @@ def is_score(name: str) -> bool:
 
 def data_of(name: str) -> str:
     """``validation``, ``training`` or "": of which data a name says that it is."""
-    words = set(normal(name).split("_"))
+    words = set(normal(name).replace("held_out", "heldout").split("_"))
     if not words.isdisjoint(_VALIDATION):
         return "validation"
     return "training" if not words.isdisjoint(_TRAINING) else ""

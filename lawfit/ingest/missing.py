@@ -10,12 +10,13 @@ from lawfit.errors import LogFormatError
 from lawfit.factors import is_shape, normal, spellings
 from lawfit.findings import Finding, finding
 from lawfit.ingest.cell_texts import columns_of_sizes
-from lawfit.ingest.metrics import kind_of
-from lawfit.ingest.names import LOSSES, NAMES, PER_DEVICE, is_smoothed_loss
+from lawfit.ingest.metrics import is_altered, kind_of
+from lawfit.ingest.names import LOSSES, NAMES, PER_DEVICE, is_smoothed_loss, rank_of
 from lawfit.ingest.numbers import is_missing
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.questions import Choice, Question
 from lawfit.ingest.sizes import families_of
+from lawfit.ingest.stated import not_all_devices
 from lawfit.ingest.view import View
 
 MOST_COLUMNS: Final = 40
@@ -27,7 +28,6 @@ _WORDS_OF: Final = {
     "batch": {"batch", "batchsize", "bs", "bsz"},
     "loss": {"loss", "nll", "entropy"},
 }
-_FIELD_OF: Final = {"batch": "batch_tokens"}
 _LARGE: Final = 1e5  # a count of parameters or tokens
 
 
@@ -91,6 +91,10 @@ def missing_question(view: View, places: Mapping[str, int], kind: str, options: 
     return None
 
 
+def _lacking(places: Mapping[str, int]) -> set[str]:
+    return set() if {"batch_tokens", "batch_sequences"} & set(places) else {"batch"}
+
+
 def _suggests(view: View, places: Mapping[str, int]) -> bool:
     """Whether some column could be the size or the length under a name that is not known: a large number."""
     free = [place for place in range(len(view.table.columns)) if place not in places.values()]
@@ -108,6 +112,11 @@ def _hints(view: View, places: Mapping[str, int]) -> list[Finding]:
     shares = [column for name, column in normals.items() if name in PER_DEVICE]
     if shares and not {"batch_tokens", "batch_sequences"} & set(places):
         hints.append(finding("ingest.one_devices_share", column=shares[0]))
+    for column in columns:
+        devices = rank_of(column, "devices") is not None
+        if devices and "batch" in _lacking(places) and (other := not_all_devices(view.table, column)):
+            hints.append(finding("ingest.devices_unclear", column=column, other=other))
+            break
     empty = [c for place, c in enumerate(columns) if not view.filled(place) and (is_smoothed_loss(c) or _is_known(c))]
     if empty:
         hints.append(finding("ingest.empty_columns", columns=empty))
@@ -120,6 +129,8 @@ def _hints(view: View, places: Mapping[str, int]) -> list[Finding]:
         hints.append(finding("ingest.shape_is_no_count", columns=shape))
     if "loss" not in places and (scores := [column for column in columns if kind_of(column) in ("score", "unbounded")]):
         hints.append(finding("ingest.score_column", column=scores[0]))
+    if "loss" not in places and (altered := [column for column in columns if is_altered(column)]):
+        hints.append(finding("ingest.altered_loss", column=altered[0]))
     if "step" in normals:
         hints.append(finding("ingest.looks_like_a_curve"))
     return hints
@@ -133,8 +144,15 @@ def _likely(view: View, places: Mapping[str, int], missing: Sequence[str]) -> li
             continue
         words = set(normal(column).split("_"))
         fields = [name for name in missing if not words.isdisjoint(_WORDS_OF.get(name, ()))]
-        found += [(_FIELD_OF.get(name, name), column) for name in fields]
+        found += [(each, column) for name in fields for each in _fields_of(name, words)]
     return found[:_MOST_LIKELY]
+
+
+def _fields_of(name: str, words: set[str]) -> tuple[str, ...]:
+    """What a column may be mapped to: of a batch, nothing but a word says in which unit it is."""
+    if name != "batch":
+        return (name,)
+    return ("batch_tokens",) if words & _WORDS_OF["tokens"] else ("batch_sequences", "batch_tokens")
 
 
 def _sizes_in(view: View, places: Mapping[str, int]) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ Names are compared in lower case with every run of other characters as one under
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from lawfit.factors import normal, spellings
@@ -60,12 +61,14 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
         *("data_tokens", "dataset_tokens"),
         # Of what is no text: see DATA_UNITS.
         *("samples_seen", "samples", "n_samples", "num_samples", "train_samples", "consumed_samples", "examples"),
+        *("consumed_train_samples", "sequences_seen", "seqs_seen", "num_sequences", "n_sequences"),
         *("examples_seen", "n_examples", "num_examples", "images_seen", "n_images"),
     ),
     "batch_tokens": (
         *("batch_tokens", "batch_size_tokens", "batch_size_in_tokens", "tokens_per_batch", "tokens_per_step"),
         *("global_batch_tokens", "global_batch_size_tokens", "total_batch_tokens", "total_batch_size_tokens"),
         *("train_batch_tokens", "num_tokens_per_train_step", "training_num_tokens_per_train_step", "batch_n_tokens"),
+        *("tokens_step", "tokens_per_update", "tokens_per_iteration", "tokens_per_iter", "tokens_per_optimizer_step"),
     ),
     "batch_sequences": (
         *("batch_sequences", "batch_size_sequences", "batch_size_in_sequences", "sequences_per_batch"),
@@ -94,7 +97,7 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "weight_decay": (
         *("weight_decay", "wd", "optimizer_weight_decay", "optim_weight_decay", "optimizer_wd", "wdecay"),
-        *("weightdecay", "adamw_weight_decay", "adam_weight_decay"),
+        *("weightdecay", "adamw_weight_decay", "adam_weight_decay", "lambda", "lambda_wd"),
     ),
     # Multiplied where all three are there.
     "micro_batch": (
@@ -125,7 +128,7 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "diverged": ("diverged", "is_diverged", "has_diverged", "did_diverge", "divergent", "exploded", "is_nan"),
     "status": ("status", "state", "run_status", "run_state", "job_state", "trial_state", "job_status"),
-    "completed": ("completed", "finished", "is_complete", "is_finished", "complete"),
+    "completed": ("completed", "finished", "is_complete", "is_finished", "complete", "done", "is_done"),
     "run_id": ("run_id", "run_key", "run_uuid", "uuid", "trial_id", "wandb_id"),
     "run_name": (
         "id",
@@ -201,6 +204,11 @@ def section(name: str) -> str:
     return "config" if wrapper in _CONFIG else ""
 
 
+def is_logged_step(name: str) -> bool:
+    """Whether a column is W&B's count of what was logged, which need not be steps of the optimizer."""
+    return re.split(r"[./:|]", name.strip())[-1] == "_step"
+
+
 def is_training_loss(name: str) -> bool:
     """Whether the name says that the loss is that of training data."""
     return not {"train", "training"}.isdisjoint(normal(name).split("_"))
@@ -220,6 +228,73 @@ _OVER_WHAT: Final = frozenset({"global", "rank", "ranks", "dp", "macro", "micro"
 _LAST: Final = re.compile(r"last_?[0-9]+|(mean|avg)_last|last_mean")
 
 _OWNERS: Final = {form: name for name, forms in NAMES.items() for form in forms}
+# Words that people write in several ways, and one of them for all.
+_WAYS: Final = {
+    **dict.fromkeys(("tok", "toks", "token"), "tokens"),
+    **dict.fromkeys(("param", "parameter", "parameters"), "params"),
+    **dict.fromkeys(("emb", "embed", "embeddings"), "embedding"),
+    **dict.fromkeys(("nonemb", "nonembed", "nonembedding", "nonembeddings"), "non_embedding"),
+    **dict.fromkeys(("num", "number", "nb"), "n"),
+    "activated": "active",
+    "batchsize": "batch_size",
+    "learningrate": "learning_rate",
+    "tot": "total",
+    "wt": "weight",
+}
+
+
+@lru_cache(maxsize=4096)
+def _one_way(form: str) -> str:
+    """A name in its one way: `num_nonemb_param` and `n_params_no_embed` name non-embedding parameters."""
+    if "_" not in form:
+        return form
+    joined = "_".join(_WAYS.get(word, word) for word in form.split("_"))
+    joined = joined.replace("no_embedding", "non_embedding").replace("n_of_", "n_")
+    return joined.replace("bs_tokens", "batch_size_tokens")
+
+
+_WRITTEN: Final = {
+    name: {_one_way(form): at for at, form in reversed([*enumerate(forms)])} for name, forms in NAMES.items()
+}
+# What has to stand in a name beside words that say nothing more, for a field; the first that fits.
+_FILLERS: Final = frozenset(
+    {"n", "of", "the", "in", "on", "for", "value", "count", "total", "train", "training", "run", "all"}
+)
+_OF_OPTIMIZER: Final = frozenset(
+    {"optimizer", "optim", "opt", "adam", "adamw", "w", "lambda", "coef", "coefficient", "rate"}
+)
+_OF_RATE: Final = frozenset({"optimizer", "optim", "opt", "adam", "adamw", "peak", "max", "maximum"})
+_A_RATE: Final = "(lr|wd|learning_rate|weight_decay)"
+_COUNTS: Final = re.compile(f"(n|count)_(of_)?{_A_RATE}|{_A_RATE}_count")  # how many were tried
+_BY_WORDS: Final[tuple[tuple[str, frozenset[str], frozenset[str]], ...]] = (
+    ("params", frozenset({"params"}), frozenset({"model", "size", "trainable"})),
+    ("params", frozenset({"params", "non", "embedding"}), frozenset({"model"})),
+    ("tokens", frozenset({"tokens"}), frozenset({"seen", "processed", "consumed", "trained", "set", "d"})),
+    ("batch_tokens", frozenset({"tokens", "batch"}), frozenset({"per", "size", "global", "effective"})),
+    ("batch_tokens", frozenset({"tokens", "step"}), frozenset({"per", "global", "optimizer", "update"})),
+    ("lr", frozenset({"lr"}), _OF_RATE),
+    ("lr", frozenset({"learning", "rate"}), _OF_RATE),
+    ("weight_decay", frozenset({"wd"}), _OF_OPTIMIZER),
+    ("weight_decay", frozenset({"weight", "decay"}), _OF_OPTIMIZER),
+    ("weight_decay", frozenset({"w", "decay"}), _OF_OPTIMIZER),
+    ("steps", frozenset({"steps"}), frozenset({"max"})),
+)
+
+
+@lru_cache(maxsize=4096)
+def _by_words(form: str) -> str:
+    """The field whose words a name has, in any order and beside words that say nothing more; "" for none."""
+    if _COUNTS.fullmatch(_one_way(form)):
+        return ""
+    words = {*_one_way(form).split("_")}
+    if "embedding" in words and (words & {"excl", "excluding", "without", "wo"} or {"w", "o"} <= words):
+        words = words - {"excl", "excluding", "without", "wo", "w", "o"} | {"non"}
+    for name, needed, more in _BY_WORDS:
+        if needed <= words and words - needed <= more | _FILLERS:
+            return name
+    return ""
+
+
 _TAIL_FIELDS: Final = frozenset(NAMES) - {
     "batch_unstated",
     "batch_sequences",
@@ -228,7 +303,16 @@ _TAIL_FIELDS: Final = frozenset(NAMES) - {
     "status",
     "completed",
 }
+_OF_A_RUN: Final = frozenset({"lr", "params", "tokens", "weight_decay"})  # over one another they are another quantity
+# Of these, what is last in a path is not that of the run: val/tokens, warmup.steps, head.params.
+_OTHERS: Final = frozenset({"val", "valid", "validation", "eval", "test", "warmup", "head", "embedding", "teacher"})
+_WHOLE: Final = re.compile(r"(^|_)(global|total|effective|all|full|gbs)(_|$)")
 _PLANNED_LAST: Final = 1000  # behind every name that says nothing of a plan
+
+
+def says_whole(name: str) -> bool:
+    """Whether a name says that a batch is that of all devices and all accumulation steps."""
+    return bool(_WHOLE.search(normal(name)))
 
 
 def is_wrapper(column: str) -> bool:
@@ -236,18 +320,28 @@ def is_wrapper(column: str) -> bool:
     return normal(column) in _CONFIG | _RESULT
 
 
+@lru_cache(maxsize=65_536)  # asked of each column for each field, by several readers
 def rank_of(bare: str, name: str) -> tuple[int, int] | None:
     """Place of a name in the list of a field, and how literally it stands there; None where it does not."""
     parts = re.split(r"[./:|]", bare.strip())
+    over = [_OWNERS.get(normal(part.split("(")[0])) for part in bare.split("/")]
+    if len(over) == 2 and None not in over and {*over} <= _OF_A_RUN and not is_wrapper(bare.split("/")[0]):
+        return None
+    if len(parts) > 1 and name in _OF_A_RUN | {"steps"} and not _OTHERS.isdisjoint(map(normal, parts[:-1])):
+        return None
     forms = [*spellings(bare)]
     forms[-1:-1] = [normal("_".join(parts[at:])) for at in range(1, len(parts) - 1)]
     tracked = normal(TRACKERS.sub("", bare.strip(), count=1))  # `params.batch_size` is no last part of a path
     for literal, form in enumerate(forms):
         last_part_only = literal == len(forms) - 1 and literal > 0
-        if last_part_only and name not in _TAIL_FIELDS and form != tracked:
+        if last_part_only and name not in _TAIL_FIELDS and form != tracked and not says_whole(form):
             continue
         if form in NAMES[name]:
             return NAMES[name].index(form), literal
+        if form not in _OWNERS and (place := _WRITTEN[name].get(_one_way(form))) is not None:
+            return place, literal
+        if form not in _OWNERS and (owner := _by_words(form)):
+            return (len(NAMES[name]), literal) if owner == name else None
         if form in _OWNERS:  # training.batch.tokens is the batch, whatever its last part
             return None
         words = form.split("_")

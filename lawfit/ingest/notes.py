@@ -10,13 +10,13 @@ from lawfit.factors import is_factor
 from lawfit.findings import Found, finding
 from lawfit.ingest.cell_texts import WORDS_OF
 from lawfit.ingest.column_map import ColumnMap
-from lawfit.ingest.numbers import is_missing
+from lawfit.ingest.numbers import is_missing, is_number, number
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.rows import Reading
-from lawfit.ingest.stated import IN_NAMES
+from lawfit.ingest.stated import IN_NAMES, RATE_IN_NAMES
 from lawfit.ingest.table import Table
 from lawfit.ingest.view import View
-from lawfit.records import RunStatus, Sweep
+from lawfit.records import Json, RunStatus, Sweep
 from lawfit.units import counted
 
 RECIPE_TEXTS: Final = (
@@ -29,6 +29,7 @@ RECIPE_TEXTS: Final = (
     "loss_kind",
 )
 _STATED: Final = ("optimizer", "schedule", "data", "tokenizer", "parametrization", "params_convention")
+_FINITE: Final = 1e300
 RARELY_SAID: Final = ("n_params_kind", "weight_decay_kind")  # empty is the usual, not the unknown
 
 
@@ -39,7 +40,13 @@ def notes_on(readings: Sequence[Reading], sweeps: Sequence[Sweep], columns: Colu
     not_finite = sum(r.status is RunStatus.DIVERGED for r in readings) - flagged
     if flagged or not_finite:
         ways = [f"{flagged} marked so in {_marks(columns)}"] if flagged else []
-        ways += [f"{not_finite} with a loss that is not finite"] if not_finite else []
+        high = sum(
+            _is_high(r.extra.get(columns.loss_column))
+            for r in readings
+            if r.status is RunStatus.DIVERGED and not r.flagged
+        )
+        ways += [f"{not_finite - high} with a loss that is not finite"] if not_finite > high else []
+        ways += [f"{high} with a loss far higher than guessing costs"] if high else []
         notes.append(
             f"{counted(flagged + not_finite, 'run')} diverged ({', '.join(ways)}): counted as such; what "
             f"'{columns.loss_column}' says there is kept, but not used as a loss"
@@ -65,6 +72,11 @@ def notes_on(readings: Sequence[Reading], sweeps: Sequence[Sweep], columns: Colu
     if varying:
         notes.append(str(finding("ingest.varies_inside", names=varying)))
     return notes
+
+
+def _is_high(raw: Json) -> bool:
+    """Whether a run that counts as diverged has a finite loss, which says that it is no loss."""
+    return is_number(raw) and abs(number(raw)) < _FINITE if isinstance(raw, (str, int, float)) else False
 
 
 def reruns(keyed: Sequence[tuple[str, Reading]]) -> list[Found]:
@@ -125,7 +137,7 @@ def unread(table: Table, columns: ColumnMap, options: IngestOptions) -> list[Fou
     """Every column that nothing was read from, once."""
     taken = {place for place in columns.places.values() if place < len(table.columns)}
     parts = {part for place in taken for part in table.columns[place].split(" x ")}  # of a batch that was multiplied
-    parts |= {part.removeprefix(IN_NAMES).removeprefix(WORDS_OF) for part in parts}
+    parts |= {part.removeprefix(IN_NAMES).removeprefix(RATE_IN_NAMES).removeprefix(WORDS_OF) for part in parts}
     taken |= {place for place, name in enumerate(table.columns) if name in parts}
     names = [name for place, name in enumerate(table.columns) if place not in taken and name not in options.held]
     view = View(table)

@@ -17,16 +17,30 @@ _MISSING: Final = frozenset(
 )
 _PLAIN: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _NOT_FINITE: Final = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
-_THOUSANDS: Final = re.compile(r"[+-]?[0-9]{1,3}(?:[,' \u00a0\u202f_][0-9]{3})+(?:\.[0-9]+)?")
+_THOUSANDS: Final = re.compile(r"[+-]?[0-9]{1,3}(?:[,'’ \u00a0\u202f_][0-9]{3})+(?:\.[0-9]+)?")
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?[0-9]+,[0-9]+(?:[eE][+-]?[0-9]+)?")
 GROUPED: Final = re.compile(
-    r"[+-]?[1-9][0-9]{0,2}(?:([,.' \u00a0\u202f_])[0-9]{3})(?:\1[0-9]{3})+"
+    r"[+-]?[1-9][0-9]{0,2}(?:([,.'’ \u00a0\u202f_])[0-9]{3})(?:\1[0-9]{3})+"
 )  # two groups or more
-_ONE_GROUP: Final = re.compile(r"[+-]?[1-9][0-9]{0,2}[,' \u00a0\u202f_][0-9]{3}")
+_ONE_GROUP: Final = re.compile(r"[+-]?[1-9][0-9]{0,2}[,'’ \u00a0\u202f_][0-9]{3}")
 _DOTTED: Final = re.compile(r"[+-]?[1-9][0-9]{0,2}\.[0-9]{3}")  # a count in a column where dots part thousands
 _DOTTED_TWICE: Final = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:\.[0-9]{3}){2,}")
 MULTIPLE: Final = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)[xX×]")  # of another rate: 0.25x
 _QUANTITY: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s?[kKmMbBgGtT]")
+_LAKHS: Final = re.compile(r"[1-9][0-9]?(?:,[0-9]{2})+,[0-9]{3}")  # as thousands are grouped in India
+_SPELT: Final = re.compile(
+    r"([0-9]+(?:[.,][0-9]+)?)\s?(thousand|mio\.?|mln|million|millions|bn|billion|billions|trillion|万|亿)",
+    re.IGNORECASE,
+)
+_SPELT_FACTORS: Final = {"t": 1e3, "m": 1e6, "b": 1e9, "万": 1e4, "亿": 1e8}
+# 3×10^-4, 3·10⁻⁴, 10^-3, 2^-8, 1/512
+_TIMES_TEN: Final = re.compile(
+    r"([0-9]+(?:[.,][0-9]+)?)\s?[xX×*·]\s?10\s?(?:(?:\^|\*\*)\s?[({]?(-?[0-9]{1,2})[)}]?|(-[0-9]{1,2}))"
+)
+_POWER: Final = re.compile(r"(10|2)\s?(?:\^|\*\*)\s?[({]?(-?[0-9]{1,2})[)}]?")
+_OF_ONE: Final = re.compile(r"1/([1-9][0-9]{1,6})")
+_SUPERSCRIPT: Final = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+")
+_SIGNS: Final = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻−–", "0123456789---")
 _LARGEST_INTEGER: Final = 2**63 - 1  # what SQL holds
 
 
@@ -62,9 +76,19 @@ def read_otherwise(text: str, *, count: bool) -> float | None:
     """A number that is no plain one and can mean one thing only; None for all others.
 
     ``1,9e-3``, ``0,002`` and ``3,25`` have decimal commas (``3,125`` may have a thousands separator), ``20,000,000``
-    has separators. In a column of counts, ``20M`` has a unit and ``1,200`` is no fraction.
+    has separators; ``3·10⁻⁴``, ``2^-8`` and ``1/512`` are powers and fractions, ``~3`` is 3. In a column of counts,
+    ``20M`` and ``20 million`` have a unit and ``1,200`` is no fraction.
     """
-    text = text.strip()
+    text = raised(text.strip()).lstrip("~≈").strip()
+    if is_number(text):
+        return float(text)
+    if (found := _power(text)) is not None:
+        return found
+    if count and (spelt := _SPELT.fullmatch(text)):
+        factor = 1e12 if spelt[2].lower().startswith("tr") else _SPELT_FACTORS[spelt[2][0].lower()]
+        return float(f"{float(spelt[1].replace(',', '.')) * factor:.15g}")
+    if count and _LAKHS.fullmatch(text):
+        return float(text.replace(",", ""))
     if GROUPED.fullmatch(text) or (count and _ONE_GROUP.fullmatch(text)):
         return float(re.sub(r"[^0-9+-]", "", text))
     if _DECIMAL_COMMA.fullmatch(text) and not _ONE_GROUP.fullmatch(text) and not count:
@@ -72,6 +96,23 @@ def read_otherwise(text: str, *, count: bool) -> float | None:
     if count and _QUANTITY.fullmatch(text):
         return float(f"{parse_quantity(text):.15g}")
     return None
+
+
+def raised(text: str) -> str:
+    """With exponents behind a ``^`` and minus signs of ASCII: ``10⁻³`` as ``10^-3``."""
+    if text.isascii():
+        return text
+    return _SUPERSCRIPT.sub(lambda found: "^" + found[0], text).translate(_SIGNS)
+
+
+def _power(text: str) -> float | None:
+    """A number with its power of ten or two written out, or one over a number."""
+    if times := _TIMES_TEN.fullmatch(text):
+        return float(f"{times[1].replace(',', '.')}e{times[2] or times[3]}")
+    if power := _POWER.fullmatch(text):
+        return float(power[1]) ** int(power[2])
+    over = _OF_ONE.fullmatch(text)
+    return 1 / float(over[1]) if over else None
 
 
 def number(cell: Cell) -> float:

@@ -19,7 +19,10 @@ _FIELDS: Final = (
     *("lr", "params", "tokens", "steps", "batch_tokens", "batch_sequences", "batch_unstated", "seq_len"),
     "weight_decay",
 )
-_NAMED: Final = re.compile(r"(?P<name>[^=:@]+?)\s*[=:@]\s*(?P<level>[^=:@]+)")
+# `lr=0.001`, `lr 0.001`: without a sign between them, the level must be a fraction, as `lr 2` may be a second rate.
+_NAMED: Final = re.compile(
+    r"(?P<name>[^=:@]+?)(?:\s*[=:@]\s*(?P<level>[^=:@]+)|[\s_]+(?P<fraction>[0-9]*\.[0-9]+(?:e-?[0-9]+)?|[0-9]+e-[0-9]+))"
+)
 _CORNER: Final = re.compile(r"(?P<rows>.+?)\s*(?:\\|/|\||→|->|\bvs\.?\s|\bby\s)\s*(?P<columns>.+)", re.IGNORECASE)
 _SHOWN: Final = 4
 LOSS: Final = "loss"
@@ -81,7 +84,7 @@ def _named_levels(columns: Sequence[str]) -> tuple[str, dict[int, str]] | None:
     """`batch=65536`, `batch=131072`: the setting, and its level by the place of its column."""
     found = [(at, each) for at, column in enumerate(columns) if (each := _NAMED.fullmatch(column.strip()))]
     names = {each["name"].strip() for _, each in found}
-    levels = {at: each["level"].strip() for at, each in found}
+    levels = {at: (each["level"] or each["fraction"]).strip() for at, each in found}
     if len(found) < 2 or len(names) > 1 or not all(_level(level) is not None for level in levels.values()):
         return None
     (name,) = names

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from lawfit.factors import is_setting
+from lawfit.factors import is_factor, is_setting, normal, spellings
 from lawfit.findings import Found, finding
+from lawfit.ingest.endings import SEEN, STEPS_DONE
 from lawfit.ingest.questions import Question
 from lawfit.ingest.rows import Reading
 from lawfit.ingest.view import View
 
 _SETTINGS: Final = ("params", "lr", "batch_tokens", "batch_sequences", "batch_unstated", "weight_decay", "seed")
+_FEWEST_NAMES: Final = 5  # of which some repeat, for the others to be names of runs
 _PROGRESS: Final = ("tokens", "steps")
 
 
@@ -25,7 +27,7 @@ def points_question(view: View, places: Mapping[str, int], place: int) -> Questi
     for row, name in enumerate(view.cells(place)):
         groups.setdefault(name, []).append(row)
     several = [rows for rows in groups.values() if len(rows) > 1]
-    if len(several) < 2 or 2 * sum(map(len, several)) < len(view.table.rows):
+    if not several or (len(groups) < _FEWEST_NAMES and len(several) < len(groups)):
         return None
     progress = view.numbers(far)
     for rows in several:
@@ -37,6 +39,42 @@ def points_question(view: View, places: Mapping[str, int], place: int) -> Questi
     asked = finding("ingest.points_or_runs", column=column, by=view.table.columns[far], names=len(groups))
     choices = ((("map", f"{column}=run_id"),), (("map", f"{column}=extra"),))
     return Question(found=asked, columns=(column,), choices=choices)
+
+
+def unnamed_points(view: View, places: Mapping[str, int], mapped: Mapping[str, str]) -> Question | None:
+    """Asked where no column names the runs, and rows of equal settings differ in how far they were at that row.
+
+    A column that says how far (`step`, `tokens_seen`) is of points on the way; a plan (`max_steps`) is of runs.
+
+    Parameters
+    ----------
+    mapped : what a person says that columns are; names that are no ids (extra) say that rows are runs
+    """
+    if "extra" in mapped.values():
+        return None
+    columns = view.table.columns
+    far = [name for name in ("steps", "tokens") if name in places and _says_how_far(columns[places[name]], name)]
+    if not far or not {"lr", "params"} <= places.keys() or view.table.exact or columns[places[far[0]]] in mapped:
+        return None
+    place = places[far[0]]
+    known = {at for name, at in places.items() if name not in (*_PROGRESS, "loss")}
+    known |= {at for at, column in enumerate(columns) if is_factor(column)}
+    progress = view.numbers(place)
+    groups: dict[tuple[object, ...], list[float | None]] = {}
+    for (_, cells), made in zip(view.table.rows, progress, strict=True):
+        groups.setdefault(tuple(cells[at] for at in sorted(known)), []).append(made)
+    several = [made for made in groups.values() if len(set(made)) > 1]
+    if 2 * len(several) <= len(groups) or any(len(set(made)) < len(made) for made in several):
+        return None
+    column = columns[place]
+    asked = finding("ingest.unnamed_points", column=column, runs=len(groups), rows=len(progress))
+    choices = ((("map", "COLUMN=run_id"),), (("map", f"{column}={far[0]}"),))
+    return Question(found=asked, columns=(column,), choices=choices)
+
+
+def _says_how_far(column: str, field: str) -> bool:
+    words = normal(column).split("_")
+    return spellings(column)[-1] in STEPS_DONE if field == "steps" else not SEEN.isdisjoint(words)
 
 
 def last_of_each(readings: Sequence[Reading], column: str) -> tuple[list[Reading], list[Found]]:

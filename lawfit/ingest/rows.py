@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from lawfit.factors import normal
 from lawfit.ingest.column_map import ColumnMap
+from lawfit.ingest.endings import FINISHED, STEPS_DONE, STOPPED, Endings
 from lawfit.ingest.numbers import (
     CellError,
     at_least_one,
     flag,
     is_missing,
-    is_number,
     not_negative,
     number,
     positive,
@@ -24,14 +24,11 @@ from lawfit.ingest.numbers import (
 )
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.table import Cell, Table
+from lawfit.ingest.view import View, median, pairs
 from lawfit.records import Json, Rejection, RunStatus
 from lawfit.units import PARAMS_CONVENTIONS, sequences_to_tokens
 
 SPLIT: Final = "split by "  # before the name of a column whose levels are recipes of their own
-STOPPED: Final = 0.98  # share of its steps that a run must have come to
-_DONE: Final = frozenset(
-    {"step", "global_step", "current_step", "last_step", "steps_done", "completed_steps", "iteration"}
-)
 BATCH_TOLERANCE: Final = 5e-3  # tokens and sequences x length: 1.05e6 may be printed for 1048576
 STEPS_TOLERANCE: Final = 0.05  # tokens and steps x batch: beyond, one of the units is probably wrong
 
@@ -49,8 +46,33 @@ _MUP_FLAGS: Final = {
     **dict.fromkeys(("true", "yes", "1", "1.0"), "mup"),
     **dict.fromkeys(("false", "no", "0", "0.0"), "standard"),
 }
-_FINISHED: Final = frozenset({"finished", "completed", "complete", "success", "succeeded", "ok", "done"})
 _DIVERGED: Final = frozenset({"diverged", "nan", "exploded", "divergence", "inf"})
+_IN_PLACE_OF_LOSS: Final = {
+    *(
+        "diverged",
+        "divergence",
+        "exploded",
+        "diverge",
+        "divergent",
+        "div",
+        "blew up",
+        "blow up",
+        "blown up",
+        "unstable",
+        "✗",
+        "×",
+        "∞",
+        "+∞",
+        "overflow",
+    ),
+    *("divergiert", "divergé", "发散", "nan (diverged", "diverged at start"),
+}
+HIGH_LOSS: Final = 15.0  # nats: guessing among three million tokens costs as much
+_LEAST_EACH: Final = 1e-3  # tokens for a parameter
+_MOST_EACH: Final = 1e5
+_FAR: Final = 30.0
+_TIMES_USUAL: Final = 4.0
+_TIMES_NEXT: Final = 1.5
 _NOT_FINISHED: Final = "the status is '{}', not finished (or diverged)"
 _FINAL_LOSSES: Final = frozenset({"final_val_loss", "final_train_loss"})  # of `curve_facts`
 
@@ -95,7 +117,11 @@ class RowReader:
         self._options = options
         self._seq_len = options.seq_len or columns.seq_len
         self._split = [(name, table.columns.index(name)) for name in options.held]
-        self._done = None if table.exact else _done_place(table, columns)
+        self._endings = Endings(table, columns)
+        steps_name = normal(table.columns[columns.places["steps"]]) if "steps" in columns.places else ""
+        self._steps_are_done = not table.exact and steps_name in STEPS_DONE
+        self._usual = None if table.exact else _usual(table, columns)
+        self._highest = math.inf if table.exact else _highest_loss(table, columns)
         self._stated = {k: v.strip() for k, v in options.recipe_fields.items() if v.strip()}
         self._caches: dict[str, dict[Cell, Any]] = {field: {} for field in columns.places}
         consumed = set(columns.places.values())
@@ -117,6 +143,8 @@ class RowReader:
         RowError
             It cannot be taken.
         """
+        if summed := self._endings.of_any(cells):
+            raise RowError(*summed)
         self._require_finished(cells)
         steps = self._get("steps", cells, self._steps)
         seq_len = self._get("seq_len", cells, positive_whole)
@@ -136,9 +164,10 @@ class RowReader:
         if tokens < batch_tokens * (1 - BATCH_TOLERANCE):
             shown = f"{tokens:g} tokens are less than one batch of {batch_tokens:g}"
             raise RowError(self._name("tokens"), f"{shown}; write both as plain token counts (not in billions)")
+        self._require_usual(params, tokens)
         status, loss, flagged = self._outcome(cells)
         if status is RunStatus.FINISHED:
-            self._require_whole(cells, steps)
+            self._require_whole(cells, steps, steps * batch_tokens / tokens if steps is not None else None)
         extra = self._extra(cells)
         if status is RunStatus.DIVERGED and not is_missing(raw := cells[self._columns.places["loss"]]):
             extra[self._columns.loss_column] = self._extra_value(raw)  # what the log says is kept, unused
@@ -159,6 +188,19 @@ class RowReader:
             flagged=flagged,
             steps_disagree=steps_disagree,
         )
+
+    def _require_usual(self, params: float, tokens: float) -> None:
+        """Refuse a row of another unit than the others.
+
+        Raises
+        ------
+        RowError
+            So many tokens for each parameter as no run has, and sizes far from those of rows with a usual number.
+        """
+        if self._usual is None or _LEAST_EACH < tokens / params < _MOST_EACH or self._usual.holds(params, tokens):
+            return
+        reason = f"{tokens:g} tokens for {params:g} parameters are {tokens / params:.3g} for each, and other rows have "
+        raise RowError(None, f"{reason}about {self._usual.each:.3g}; is the row in another unit?")
 
     def _name(self, field: str) -> str | None:
         place = self._columns.places.get(field)
@@ -218,12 +260,18 @@ class RowReader:
             raise RowError(self._name("batch_tokens"), reason)
         return float(in_tokens)
 
-    def _require_whole(self, cells: tuple[Cell, ...], steps: float | None) -> None:
-        if self._done is None or steps is None or not is_number(cells[self._done]):
-            return
-        if (done := number(cells[self._done])) < STOPPED * steps:
-            reason = f"the run stands at step {done:g} of {steps:g}, so its loss is not that of its token count"
-            raise RowError(self._names[self._done], reason)
+    def _require_whole(self, cells: tuple[Cell, ...], steps: float | None, made: float | None) -> None:
+        """Refuse a run that stopped on its way.
+
+        Parameters
+        ----------
+        made : tokens of its steps, as a share of what its row says
+        """
+        if stopped := self._endings.of_finished(cells):
+            raise RowError(*stopped)
+        if made is not None and made < STOPPED and self._steps_are_done:
+            reason = f"the run stands at step {steps:g}, which are {made:.2g} of its tokens: its loss is not theirs"
+            raise RowError(self._name("steps"), reason)
 
     def _require_finished(self, cells: tuple[Cell, ...]) -> None:
         if self._get("completed", cells, flag) is False:
@@ -236,18 +284,27 @@ class RowReader:
         said = self._text("status", cells).lower()
         if said in _DIVERGED:
             flagged = True
-        elif said and said not in _FINISHED:
+        elif said and said not in FINISHED:
             raise RowError(self._name("status"), _NOT_FINISHED.format(said))
         if flagged:  # whatever stands there for its loss: >10, blew up
             return RunStatus.DIVERGED, None, True
+        if self._says_diverged(cells):
+            return RunStatus.DIVERGED, None, False
         loss = self._get("loss", cells, number)
         if loss is None:
             raise RowError(self._columns.loss_column, "no loss (and nothing says that the run diverged)")
         if not math.isfinite(loss) or abs(loss) >= 1e300:
             return RunStatus.DIVERGED, None, False
+        if loss > self._highest:
+            return RunStatus.DIVERGED, None, False
         if loss <= 0:
             raise RowError(self._columns.loss_column, f"the loss is {loss:g}; a loss in nats per token is above zero")
         return RunStatus.FINISHED, loss, False
+
+    def _says_diverged(self, cells: tuple[Cell, ...]) -> bool:
+        cell = cells[self._columns.places["loss"]]
+        said = cell.strip().lower() if isinstance(cell, str) else ""
+        return (said != (bare := said.strip("*!.() ")) and bare in ("nan", "inf")) or bare in _IN_PLACE_OF_LOSS
 
     def _facts(self, cells: tuple[Cell, ...], seq_len: int | None) -> tuple[tuple[str, Any], ...]:
         key = (seq_len, *(cells[place] for place in self._fact_places))
@@ -296,6 +353,46 @@ class RowReader:
         return self._extra_cache[cell]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Usual:
+    """The sizes of rows that have a usual number of tokens for each parameter."""
+
+    each: float  # in the median row
+    params: tuple[float, float]  # lowest and highest
+    tokens: tuple[float, float]
+
+    def holds(self, params: float, tokens: float) -> bool:
+        """Whether sizes are not much beyond those of the other rows."""
+        sizes = ((params, self.params), (tokens, self.tokens))
+        return all(low / _FAR < value < high * _FAR for value, (low, high) in sizes)
+
+
+def _usual(table: Table, columns: ColumnMap) -> _Usual | None:
+    """Of a table in which most rows have a usual number of tokens for each parameter."""
+    if not {"params", "tokens"} <= columns.places.keys():
+        return None
+    both = pairs(*(View(table).numbers(columns.places[name]) for name in ("params", "tokens")))
+    usual = [(n, d) for n, d in both if n > 0 and _LEAST_EACH < d / n < _MOST_EACH]
+    if 2 * len(usual) <= len(both):
+        return None
+    params, tokens = zip(*usual, strict=True)
+    each = median(sorted(d / n for n, d in usual))
+    return _Usual(each=each, params=(min(params), max(params)), tokens=(min(tokens), max(tokens)))
+
+
+def _highest_loss(table: Table, columns: ColumnMap) -> float:
+    """More than guessing costs: beyond it stand runs that blew up, and what some write in their place, 999 or 1e9."""
+    if columns.metric.kind not in ("nats", "bits") or "loss" not in columns.places:
+        return math.inf
+    losses = View(table).values(columns.places["loss"])
+    if not losses or median(losses) > HIGH_LOSS:
+        return math.inf
+    below = [value for value in losses if value < losses[-1]]
+    if len(losses) - len(below) > 1 and len(below) > 1 and losses[-1] > _TIMES_NEXT * below[-1]:
+        return below[-1]  # the same number several times, far above all others
+    return max(2 * HIGH_LOSS, _TIMES_USUAL * median(losses))
+
+
 def unfinished(table: Table) -> list[Rejection] | None:
     """A rejection for each run of a table in which none has come to a loss; None of any other table."""
     if not table.rows:
@@ -310,19 +407,6 @@ def unfinished(table: Table) -> list[Rejection] | None:
         return None
     spots = [(*table.place(line), reasons[str(cells[place])]) for line, cells in table.rows]
     return [Rejection(file=file, line=line, column="status", reason=reason) for file, line, reason in spots]
-
-
-def _done_place(table: Table, columns: ColumnMap) -> int | None:
-    """The column of the step that a run has come to, beside that of its steps; None without one."""
-    steps = columns.places.get("steps")
-    for place, name in enumerate(table.columns):
-        if steps is None or place in columns.places.values() or normal(name) not in _DONE:
-            continue
-        cells = [(row[place], row[steps]) for _, row in table.rows]
-        both = [(number(a), number(b)) for a, b in cells if is_number(a) and is_number(b)]
-        if both and all(a <= b * (2 - STOPPED) for a, b in both) and any(a >= b * STOPPED for a, b in both):
-            return place
-    return None
 
 
 def _as_number(text: str) -> Json:

@@ -11,14 +11,15 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from statistics import fmean, stdev
 from typing import Final
 
-from lawfit.factors import is_factor, is_record, normal, spellings
+from lawfit.factors import is_factor, is_further_input, is_record, normal, spellings
 from lawfit.findings import finding
 from lawfit.ingest.cell_texts import OPTIMIZERS, WORDS_OF, is_name_of_runs, with_words
-from lawfit.ingest.metrics import kind_of
+from lawfit.ingest.metrics import data_of, kind_of
 from lawfit.ingest.names import NAMES, section
-from lawfit.ingest.numbers import is_missing, is_number
+from lawfit.ingest.numbers import is_missing, is_number, number
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.questions import MOST_LEVELS, Choice, Question
 from lawfit.ingest.table import Cell, Table
@@ -67,13 +68,17 @@ _RECORDS: Final = frozenset(
 )
 _MANY_DIGITS: Final = 4
 _MOST_OF_A_KIND: Final = 20  # levels of a choice
+_FEWEST_PAIRS: Final = 4  # settings, to tell chance from a choice
+_TIMES_ERROR: Final = 4.0
+_MOST_BETWEEN_SEEDS: Final = 0.03  # of the loss; seeds of a language model differ by less than one percent
 _A_SWEEP: Final = 3  # learning rates
 
 
 def setting_questions(table: Table, places: Mapping[str, int], options: IngestOptions) -> list[Question]:
     """Columns of unknown meaning in which runs of equal settings differ, each with its levels."""
     table = with_words(table, lambda column: is_name_of_runs(column) and column not in options.pool)
-    taken = set(places.values()) | {table.columns.index(column) for column in _answered(table, options)}
+    answered = {table.columns.index(column) for column in _answered(table, options)}
+    taken = set(places.values()) | answered
     free = [place for place in range(len(table.columns)) if place not in taken]
     known = [place for place in free if _is_known_setting(table.columns[place])]
     rows = _finished(table, places)
@@ -88,7 +93,15 @@ def setting_questions(table: Table, places: Mapping[str, int], options: IngestOp
     unknown = [place for place in free if place not in known]
     found = [place for place in unknown if _may_be_setting(table, place, rows, several)]
     found += [place for place in unknown if place not in found and _has_own_rates(table, place, rows, places)]
+    of_data = {places[name] for name in ("data",) if name in places} - answered
+    found += [at for at in (*free, *of_data) if at not in (*found, *known) and _says_which_data(table, at)]
+    loss = places.get("loss", -1)
+    rest = [place for place in free if place not in found and place not in known]
+    found += [place for place in rest if loss >= 0 and _moves_loss(table, place, several, loss)]
     questions: list[Question] = []
+    alike = not (found or options.kind or options.pool or any(map(is_further_input, table.columns)))
+    if alike and loss >= 0 and (asked := _unlike_seeds(table, places, several)):
+        questions.append(asked)
     while found:
         first, rest = found[0], found[1:]
         also = [place for place in rest if _goes_with(rows, first, place)]
@@ -132,7 +145,7 @@ def _may_be_setting(
     if len(distinct) >= len(rows) > 1 and (not numeric or len(several) > 1):
         # Different in every row: a name or a measurement, unless all of the rows are one comparison.
         return len(several) == 1 and len(several[0]) == len(rows) and not is_record(column) and not numeric
-    if numeric and _measured(distinct, most, len(several)):
+    if numeric and _measured(distinct, most, levels):
         return False
     if len(distinct) > 2 * most and len(several) > 1 and not _come_back(levels):
         return False
@@ -159,6 +172,62 @@ def _has_own_rates(table: Table, place: int, rows: Sequence[tuple[Cell, ...]], p
     return bool(shared) and apart and all(len(each) >= _A_SWEEP for rates in shared for each in rates)
 
 
+def _says_which_data(table: Table, place: int) -> bool:
+    """Whether a column says of each row that its loss is on training or on validation data, and has both."""
+    levels = [cell for cell in table.levels(place) if not is_missing(cell)]
+    return 2 <= len(levels) <= MOST_LEVELS and {data_of(str(cell)) for cell in levels} == {"training", "validation"}
+
+
+def _moves_loss(table: Table, place: int, several: Sequence[Sequence[tuple[Cell, ...]]], loss: int) -> bool:
+    """Whether a column of words parts equal runs into better and worse ones, everywhere: then it is no record.
+
+    As a branch, a project or a note does that names what was changed.
+    """
+    column = table.columns[place]
+    if section(column) == "result" or kind_of(column) or _names_field(column, ("seed", "status", "completed")):
+        return False
+    levels = {_text(cells[place]) for group in several for cells in group}
+    if not 2 <= len(levels) <= MOST_LEVELS or all(is_number(level) for level in levels if level):
+        return False
+    one, other = sorted(levels)[:2]
+    steps: list[float] = []
+    for group in several:
+        sides = [[_loss(cells[loss]) for cells in group if _text(cells[place]) == level] for level in (one, other)]
+        if all(sides) and all(math.isfinite(value) for side in sides for value in side):
+            steps.append(fmean(sides[1]) - fmean(sides[0]))
+    if len(steps) < _FEWEST_PAIRS or not (all(step > 0 for step in steps) or all(step < 0 for step in steps)):
+        return False
+    return abs(fmean(steps)) > _TIMES_ERROR * stdev(steps) / math.sqrt(len(steps))
+
+
+def _unlike_seeds(
+    table: Table, places: Mapping[str, int], several: Sequence[Sequence[tuple[Cell, ...]]]
+) -> Question | None:
+    """Asked where runs of which all settings are equal differ far more in loss than seeds do."""
+    column = table.columns[places["loss"]]
+    if kind_of(column) not in ("nats", "bits", "bits_per_byte") or "seed" in places:
+        return None
+    spreads = []
+    for group in several:
+        losses = sorted(value for cells in group if 0 < (value := _loss(cells[places["loss"]])) < math.inf)
+        if len(losses) > 1:
+            spreads.append(losses[-1] / losses[0] - 1)
+    if len(spreads) < _FEWEST_PAIRS - 1 or (middle := sorted(spreads)[len(spreads) // 2]) < _MOST_BETWEEN_SEEDS:
+        return None
+    kind = "runs" if "lr" in places else "losses"
+    found = finding("ingest.unlike_seeds", column=column, settings=len(spreads), percent=100 * middle)
+    choices: tuple[Choice, ...] = ((("map", "COLUMN=FIELD"),), (("split", "COLUMN"),), (("kind", kind),))
+    return Question(found=found, columns=(column,), choices=choices)
+
+
+def _loss(cell: Cell) -> float:
+    return number(cell) if is_number(cell) else math.nan
+
+
+def _names_field(column: str, fields: Sequence[str]) -> bool:
+    return any(form in NAMES[name] for name in fields for form in spellings(column))
+
+
 def is_known_record(column: str) -> bool:
     """Whether a column is a result or bookkeeping by its name, whatever it holds."""
     words = set(normal(column).split("_"))
@@ -166,7 +235,7 @@ def is_known_record(column: str) -> bool:
         return True
     if not words.isdisjoint(_RECORDS):
         return True
-    if any(form in NAMES[name] for name in ("seed", "run_id", "status", "completed") for form in spellings(column)):
+    if _names_field(column, ("seed", "run_id", "status", "completed")):
         return True
     return is_record(column) and not _only_ambiguous(column)
 
@@ -182,11 +251,13 @@ def _is_mark(text: str) -> bool:
     )
 
 
-def _measured(levels: set[str], most: int, groups: int) -> bool:
+def _measured(distinct: set[str], most: int, levels: Sequence[set[str]]) -> bool:
     """Whether numbers are as results are: they do not come back, and have more digits than people choose."""
-    digits = sorted(len(re.sub(r"[eE].*$|[^0-9]", "", text).strip("0")) for text in levels)
-    long = digits[len(digits) // 2] > _MANY_DIGITS
-    return (len(levels) > 2 * most and groups > 1) or long
+    if len(distinct) > 2 * most and len(levels) > 1:
+        return True
+    digits = sorted(len(re.sub(r"[eE].*$|[^0-9]", "", text).strip("0")) for text in distinct)
+    several = len(levels) > 1 and _come_back(levels) and len(distinct) <= most
+    return digits[len(digits) // 2] > _MANY_DIGITS and not several
 
 
 def _come_back(levels: Sequence[set[str]]) -> bool:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from lawfit.errors import LogFormatError
-from lawfit.factors import spellings
+from lawfit.factors import normal, spellings
 from lawfit.findings import finding
-from lawfit.ingest.batch_column import FACTORS, says_whole
-from lawfit.ingest.cell_texts import sizes_in_names
+from lawfit.ingest.batch_column import FACTORS
+from lawfit.ingest.cell_texts import rates_in_names, sizes_in_names
 from lawfit.ingest.headers import Unit, bare_names
-from lawfit.ingest.names import rank_of
+from lawfit.ingest.names import is_logged_step, rank_of, says_whole
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.sizes import counted_params
 from lawfit.ingest.table import Cell, Table
@@ -33,7 +34,10 @@ _CONSTANTS: Final = (
     *FACTORS,
 )
 _OF_DATA: Final = frozenset(
-    {"dataset_tokens", "dataset_size_tokens", "n_dataset_tokens", "tokens_in_dataset", "unique_tokens", "corpus_tokens"}
+    {
+        *("dataset_tokens", "dataset_size_tokens", "n_dataset_tokens", "tokens_in_dataset", "unique_tokens"),
+        *("corpus_tokens", "train_set_tokens", "training_set_tokens", "tokens_in_train_set", "tokens_in_training_set"),
+    }
 )
 _PASSES: Final = frozenset(
     {"epochs", "n_epochs", "num_epochs", "num_train_epochs", "epoch", "max_epochs", "train_epochs"}
@@ -45,8 +49,16 @@ _RATIOS: Final = frozenset(
         *("d_n_ratio", "tokens_per_n", "tokens_params", "tpp", "token_param_ratio", "chinchilla_ratio"),
     }
 )
+_SEQUENCES: Final = re.compile(r"(^|_)(samples|examples|sequences|seqs)(_|$)")
+_NODES: Final = frozenset({"nodes", "num_nodes", "n_nodes", "nnodes", "node_count", "hosts", "num_hosts"})
+_MODEL_PARALLEL: Final = re.compile(
+    r"(tp|pp|cp|tensor|pipeline|context|sequence|model|tensor_model|pipeline_model|tensor_parallel|pipeline_parallel)"
+    r"(_parallel)?(_size|_degree)?|(tensor|pipeline|context)_(model_)?parallel(_size|_degree)?"
+)
+_LEAST_SEQUENCE: Final = 64  # tokens, of which a batch is a multiple
 _LENGTH: Final = ("tokens", "steps")
 IN_NAMES: Final = "size in "  # before the name of a column of names
+RATE_IN_NAMES: Final = "rate in "
 _WHOLE: Final = ("batch_tokens", "batch_sequences")
 
 Stated = Mapping[str, tuple[int, str]]  # field -> place, and where it comes from
@@ -73,10 +85,16 @@ def with_stated(table: Table, options: IngestOptions) -> tuple[Table, Stated]:
     for column, name in options.column_map.items():
         if name == "params" and column in table.columns and (sizes := sizes_in_names(table, column)) is not None:
             added.append(("params", IN_NAMES + column, "as you said", sizes))
+        if name == "lr" and column in table.columns and (rates := rates_in_names(table, column)) is not None:
+            added.append(("lr", RATE_IN_NAMES + column, "as you said", rates))
     taken = {name for name, *_ in added} | set(options.column_map.values())
     if not taken & {*_WHOLE, "batch_unstated"} and (product := _product(table, options)):
         added.append(("batch_sequences", product[0], "multiplied", product[1]))
-    if not taken & {"tokens", "steps"} and (passes := _passes(table, options)):
+    elif not taken & {*_WHOLE, "batch_unstated", *_LENGTH} and (quotient := _quotient(table, options)):
+        added.append(("batch_tokens", quotient[0], "divided", quotient[1]))
+    if not taken & {"tokens", "steps"} and (whole := _of_sequences(table, options)):
+        added.append(("tokens", whole[0], "multiplied", whole[1]))
+    elif not taken & {"tokens", "steps"} and (passes := _passes(table, options)):
         added.append(("tokens", passes[0], "multiplied", passes[1]))
     elif ratio := _ratio(table, options, [cells for name, _, _, cells in added if name == "params"]):
         added.append(("tokens", ratio[0], "multiplied", ratio[1]))
@@ -101,6 +119,8 @@ def _product(table: Table, options: IngestOptions) -> tuple[str, list[Cell]] | N
         found += [column for column in table.columns if rank_of(column, name) is not None]
         if not found:
             return None
+        if name == "devices" and found[0] not in options.column_map and not_all_devices(table, found[0]):
+            return None
         names.append(found[0])
     bare = [column for column in table.columns if options.column_map.get(column) != "micro_batch"]
     if any(rank_of(column, "batch_unstated") is not None and says_whole(column) for column in bare):
@@ -114,6 +134,59 @@ def _product(table: Table, options: IngestOptions) -> tuple[str, list[Cell]] | N
         for values in zip(*columns, strict=True)
     ]
     return " x ".join(names), cells
+
+
+def _quotient(table: Table, options: IngestOptions) -> tuple[str, list[Cell]] | None:
+    """Tokens of a run by its steps, where no column has a batch and each row makes whole sequences of them."""
+    ranked: dict[str, list[tuple[tuple[int, int], str, Unit]]] = {name: [] for name in _LENGTH}
+    for column in table.columns:
+        for bare, unit in bare_names(column):
+            if any(rank_of(bare, name) is not None for name in (*_WHOLE, "batch_unstated", *FACTORS)):
+                return None
+            for name, found in ranked.items():
+                if (rank := rank_of(bare, name)) is not None and not is_logged_step(column):
+                    found.append((rank, column, options.unit(column) or unit))
+    if not all(ranked.values()) or set(options.constants) & set(FACTORS):
+        return None
+    (_, tokens, unit), (_, steps, of_steps) = (min(found, key=lambda each: each[0]) for found in ranked.values())
+    view = View(table)
+    total, made = view.numbers(table.columns.index(tokens), unit), view.numbers(table.columns.index(steps), of_steps)
+    cells: list[Cell] = [d / s if d and s else None for d, s in zip(total, made, strict=True)]
+    whole = all(isinstance(cell, float) and cell % _LEAST_SEQUENCE == 0 for cell in cells)
+    return (f"{tokens} / {steps}", cells) if whole and len(cells) > 1 else None
+
+
+def _of_sequences(table: Table, options: IngestOptions) -> tuple[str, list[Cell]] | None:
+    """Samples x sequence length, where the samples of a run are sequences of tokens; None where tokens are there."""
+    ranked = [(rank, column) for column in table.columns if (rank := rank_of(column, "tokens")) is not None]
+    if not ranked or not all(_SEQUENCES.search(normal(column)) for _, column in ranked):
+        return None
+    samples = min(ranked)[1]
+    lengths = [column for column, name in options.column_map.items() if name == "seq_len" and column in table.columns]
+    lengths += [column for column in table.columns if rank_of(column, "seq_len") is not None]
+    if samples in options.column_map or (not lengths and options.seq_len is None):
+        return None
+    view = View(table)
+    length = view.numbers(table.columns.index(lengths[0])) if lengths else [options.seq_len] * len(table.rows)
+    both = zip(view.numbers(table.columns.index(samples)), length, strict=True)
+    name = f"{samples} x {lengths[0] if lengths else options.seq_len}"
+    return name, [None if a is None or b is None else a * b for a, b in both]
+
+
+def not_all_devices(table: Table, column: str) -> str:
+    """A column beside one of devices that says that a step's batch is spread over fewer, or more, of them; "" if none.
+
+    Devices of one node have to be multiplied by the nodes, and those that share one copy of the model divided out.
+    """
+    if normal(column).startswith(("dp", "data_parallel")):
+        return ""
+    view, of_all = View(table), "world" in normal(column) or "total" in normal(column)
+    for place, other in enumerate(table.columns):
+        shared = bool(_MODEL_PARALLEL.fullmatch(spellings(other)[-1]))
+        nodes = spellings(other)[-1] in _NODES and not of_all
+        if (shared or nodes) and (values := view.values(place)) and values[-1] > 1:
+            return other
+    return ""
 
 
 def _passes(table: Table, options: IngestOptions) -> tuple[str, list[Cell]] | None:

@@ -3,7 +3,7 @@ analysis moves it most."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +13,7 @@ from lawfit.ask import Target
 from lawfit.estimate.loss.ensemble import LossEnsemble
 from lawfit.estimate.loss.fit import LossFit
 from lawfit.estimate.loss.law import asymptote_cases
+from lawfit.estimate.loss.result import LossPrediction
 from lawfit.findings import Found, finding
 from lawfit.kinds.third_input import (
     Asked,
@@ -183,6 +184,13 @@ def loss_along(
     law: LossEnsemble | LossFit | LossAtThird, params: float, tokens: Floats
 ) -> tuple[Floats, Floats, Floats]:
     """Expected loss at one size along tokens, with its interval; NaN where it has none."""
-    said = [law.predict(params, float(at)).expected for at in tokens]
+    said = [each.expected for each in predictions(law, np.full(len(tokens), params), tokens)]
     value, low, high = np.array([(each.value, each.low, each.high) for each in said], dtype=float).T
     return value, low, high
+
+
+def predictions(law: LossEnsemble | LossFit | LossAtThird, params: Floats, tokens: Floats) -> Sequence[LossPrediction]:
+    """What a law says at each of many scales."""
+    if isinstance(law, LossEnsemble):
+        return law.predictions(params, tokens)
+    return [law.predict(float(n), float(d)) for n, d in zip(params, tokens, strict=True)]

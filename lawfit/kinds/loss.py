@@ -10,10 +10,9 @@ from lawfit.ask import THIRD_INPUTS, Target, ThirdInputs
 from lawfit.documents import Answer, given
 from lawfit.estimate.evidence import Prepared
 from lawfit.estimate.loss.law import loss_law
-from lawfit.estimate.loss.third import is_third
 from lawfit.estimate.observe.held import hold_settings
 from lawfit.estimate.observe.observations import usable
-from lawfit.factors import asked_levels
+from lawfit.factors import asked_levels, is_further_input
 from lawfit.findings import finite
 from lawfit.kinds.expected_loss import choice_lines, expected_loss, loss_along, loss_line, stored_law
 from lawfit.kinds.kind import Dot, FittedLaw, LawChart, LawKind, Outcome, Setting, SizeLine, axis, standing
@@ -101,12 +100,12 @@ def at_any_third(prepared: Prepared) -> Sequence[Run]:
     """
     held, evidence = prepared.held, prepared.evidence
     asked = [name for name, _ in asked_levels(prepared.at)]
-    third = [each for each in held.settings if any(map(is_third, (each.name, *each.also)))]
-    if any(map(is_third, asked)) or not third:
+    third = [each for each in held.settings if any(map(is_further_input, (each.name, *each.also)))]
+    if any(map(is_further_input, asked)) or not third:
         return held.runs
     others = [f"{each.name}={each.level}" for each in held.settings if each.level and each not in third]
     runs, _ = usable(evidence.runs)
-    free = {column for run in runs for column in run.extra if is_third(column)}
+    free = {column for run in runs for column in run.extra if is_further_input(column)}
     free.update(name for each in third for name in (each.name, *each.also))
     kind, law = evidence.weight_decay_kind, prepared.decay.fit
     return hold_settings(runs, others, free=free, decay_kind=kind, decay_law=law).runs

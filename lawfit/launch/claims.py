@@ -1,7 +1,10 @@
 """Claims on runs: of all processes that train into one folder of logs, only one trains a given run at a time.
 
 A claim is a locked file. The lock belongs to the training process itself, so it ends with it and with nothing else:
-not when its launcher dies, and never later than itself.
+not when its launcher dies, and never later than itself. Between machines it holds where the file system they share
+carries locks from one to the other, as NFS and most parallel ones do; `backends.ledger` does not count on that.
+
+Jobs on machines of a cluster load this file by its path (see `backends.node`): it imports the standard library alone.
 """
 
 from __future__ import annotations
@@ -9,12 +12,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-from lawfit.errors import LawfitError
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +26,11 @@ class Holder:
 
     job: str
     launcher: int  # process id
+    host: str
+
+    def __str__(self) -> str:
+        on = "" if self.host == socket.gethostname() else f" on {self.host}"
+        return f"job {self.job} of process {self.launcher}{on}"
 
 
 def take(folder: Path, job: str, names: frozenset[str]) -> int | Holder:
@@ -37,7 +45,18 @@ def take(folder: Path, job: str, names: frozenset[str]) -> int | Holder:
             holder = _holder(path, names)
             if holder is not None:
                 return holder
-        return _lock_new(folder / f"{job}.claim", {"launcher": os.getpid(), "claims": sorted(names)})
+        content = {"launcher": os.getpid(), "host": socket.gethostname(), "claims": sorted(names)}
+        return _lock_new(folder / f"{job}.claim", content)
+
+
+def taken(folder: Path) -> dict[str, Holder]:
+    """Who holds what, of all that is claimed now."""
+    with _alone(folder):
+        found: dict[str, Holder] = {}
+        for path in folder.glob("*.claim"):
+            if (content := _content(path)) is not None:
+                found |= dict.fromkeys(content["claims"], _of(path, content))
+        return found
 
 
 def clean(folder: Path) -> None:
@@ -49,13 +68,22 @@ def clean(folder: Path) -> None:
 
 def _holder(path: Path, names: frozenset[str]) -> Holder | None:
     """Who holds one of the names by this file; a file that nobody holds is removed."""
+    content = _content(path)
+    return None if content is None or names.isdisjoint(content["claims"]) else _of(path, content)
+
+
+def _of(path: Path, content: dict[str, Any]) -> Holder:
+    return Holder(job=path.stem, launcher=content["launcher"], host=content["host"])
+
+
+def _content(path: Path) -> dict[str, Any] | None:
+    """Of a claim that is held; a file that nobody holds is removed."""
     with path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            content = json.loads(file.read())
-            taken = not names.isdisjoint(content["claims"])
-            return Holder(job=path.stem, launcher=content["launcher"]) if taken else None
+            content: dict[str, Any] = json.loads(file.read())
+            return content
         path.unlink()
     return None
 
@@ -73,11 +101,7 @@ def _lock_new(path: Path, content: object) -> int:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """No other launcher looks at or makes claims meanwhile."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "claims.lock").open("a")
-    except OSError as error:
-        raise LawfitError(f"{folder} cannot be written: {error.strerror}; choose another folder for the logs") from None
-    with file:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "claims.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

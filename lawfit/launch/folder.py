@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,8 +50,49 @@ def checkpoint_of(task: Task, logs: Path) -> Path:
 
 
 def log_of(run_id: str, logs: Path) -> Path:
-    """The log of a run; see lawfit.proxy.log."""
+    """The log of a run (see lawfit.proxy.log); of one of the user's own trainer, what says that it began and ended.
+
+    Whoever removes the folder of such a run wants it trained again.
+    """
+    marker = own_marker(run_id, logs)
+    if marker.exists() and own_folder(run_id, logs).is_dir():
+        return marker
     return logs / f"{run_id}.jsonl"
+
+
+def own_folder(run_id: str, logs: Path) -> Path:
+    """Where a trainer of the user's own writes the log of a run."""
+    return logs / run_id
+
+
+def own_marker(run_id: str, logs: Path) -> Path:
+    """What is known of a run of such a trainer; see lawfit.launch.own_run."""
+    return logs / ".launch" / f"{run_id}.own"
+
+
+def written_at(run_id: str, logs: Path) -> float:
+    """When anything was last written of a run, in seconds since 1970; 0 where nothing is there."""
+    places = [log_of(run_id, logs), own_folder(run_id, logs)]
+    latest = 0.0
+    for place in places:
+        try:
+            entries = [place, *place.iterdir()] if place.is_dir() else [place]
+            latest = max([latest, *(entry.stat().st_mtime for entry in entries)])
+        except OSError:
+            continue
+    return latest
+
+
+def adopt(run_id: str, theirs: Path, logs: Path) -> None:
+    """Take the log of a run that has ended from another folder of logs."""
+    source = log_of(run_id, theirs)
+    target = own_marker(run_id, logs) if source == own_marker(run_id, theirs) else log_of(run_id, logs)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if own_folder(run_id, theirs).is_dir():
+        shutil.copytree(own_folder(run_id, theirs), own_folder(run_id, logs), dirs_exist_ok=True)
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    shutil.copyfile(source, part)
+    part.replace(target)
 
 
 def pack_file(task: Task, logs: Path) -> Path:

@@ -25,11 +25,13 @@ import dataclasses
 import difflib
 import itertools
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from lawfit.proxy.declared import build
+from lawfit.declared import is_finite
+from lawfit.proxy.declared import QUOTED, build, shortened
 from lawfit.proxy.pack import Model, Pack, PackError, RunSettings, parse_pack
 from lawfit.proxy.trunks import SHARING
 from lawfit.records import Json
@@ -44,17 +46,66 @@ _PACK: Final = frozenset(field.name for field in dataclasses.fields(Pack)) - _BY
 _BLOCK: Final = tuple(dict.fromkeys((*_OWN, *sorted(_PACK), *sorted(_MODEL), *sorted(_RUN))))
 
 MOST_TOKENS: Final = 1e18  # beyond anybody's means: a slip of the pen
+_DEEPEST: Final = 20  # levels: a grid has five
+_SHAPES_SAID: Final = 20  # of those that there are
 
 Block = Mapping[str, Any]
 
 
-def packs(grid: Json, *, vocab: int | None = None) -> Iterator[Pack]:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """The most that somebody else's grid may ask for."""
+
+    steps: int  # of a run
+    tokens: float  # likewise
+    params: float  # of a model, embeddings and head included
+
+
+def require_json(grid: Json) -> None:
+    """Refuse what Python reads as JSON and no database or file keeps.
+
+    Raises
+    ------
+    PackError
+        A number that is NaN or infinite, half a character (a lone surrogate) or NUL in a text or a name, too many
+        levels: where.
+    """
+    left: list[tuple[str, Json, int]] = [("", grid, 0)]
+    while left:
+        where, value, depth = left.pop()
+        said = f" in {shortened(where).lstrip('.')}" if where else ""
+        if depth > _DEEPEST:
+            raise PackError(f"more than {_DEEPEST} levels, one within the other{said}")
+        if isinstance(value, Mapping):
+            for name in value:
+                _require_text(name, f" in a name{said}")
+            left += [(f"{where}.{shortened(name)}"[: 2 * QUOTED], each, depth + 1) for name, each in value.items()]
+        elif isinstance(value, list):
+            left += [(f"{where}[{number}]"[: 2 * QUOTED], each, depth + 1) for number, each in enumerate(value)]
+        elif isinstance(value, str):
+            _require_text(value, said)
+        elif isinstance(value, float) and not is_finite(value):
+            raise PackError(f"{value}{said} is no number that JSON has")
+
+
+def _require_text(text: str, said: str) -> None:
+    if "\0" in text:
+        raise PackError(f"a NUL character{said}: texts are of characters that print")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise PackError(f"half a character (a lone surrogate){said}: texts are what UTF-8 holds") from None
+
+
+def packs(grid: Json, *, vocab: int | None = None, bounds: Bounds | None = None) -> Iterator[Pack]:
     """The packs of a grid, in the order of its blocks; batches from large to small, since large ones end sooner.
 
     Parameters
     ----------
     vocab : int
         Of the corpus, for a grid that does not say it.
+    bounds : Bounds
+        More is refused before anything is worked out of so many.
 
     Raises
     ------
@@ -65,7 +116,24 @@ def packs(grid: Json, *, vocab: int | None = None) -> Iterator[Pack]:
     for number, block in enumerate(grid["blocks"]):
         where = f"blocks[{number}]"
         _check_block(grid, block, where)
-        yield from _block_packs(grid, block, number, where, vocab)
+        yield from _block_packs(grid, block, number, where, vocab, bounds)
+
+
+def most_runs(grid: Json) -> int:
+    """How many runs a grid can name, told from the lengths of its lists alone: before any of them is made.
+
+    Raises
+    ------
+    PackError
+        It is no grid.
+    """
+    _check_top(grid)
+    total = 0
+    for number, block in enumerate(grid["blocks"]):
+        _check_block(grid, block, f"blocks[{number}]")
+        silent = {name: value for name, value in grid.get("run", {}).items() if name not in block}
+        total += math.prod(len(value) for value in {**silent, **block}.values() if isinstance(value, list))
+    return total
 
 
 def _check_top(grid: Json) -> None:
@@ -84,7 +152,7 @@ def _check_top(grid: Json) -> None:
     if not isinstance(shapes, Mapping) or not all(isinstance(shape, Mapping) for shape in shapes.values()):
         raise PackError('shapes must be an object such as {"0.8M": {"layers": 4, "width": 128, ...}}')
     for name, shape in shapes.items():
-        _require_known(shape, sorted(_MODEL), f"shapes[{name!r}].")
+        _require_known(shape, sorted(_MODEL), f"shapes[{shortened(repr(name))}].")
 
 
 def _require_single(run: Block) -> None:
@@ -101,6 +169,7 @@ def _require_known(given: Iterable[str], known: Sequence[str], where: str) -> No
         if name not in known:
             if name in _RUN and where == "base.":
                 raise PackError(f"{where}{name}: it is a field of runs, and belongs in run or in a block")
+            name = shortened(name)
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]}? The" if close else "the"
             raise PackError(f"unknown field {where}{name}; {hint} fields are {', '.join(known)}")
@@ -109,7 +178,7 @@ def _require_known(given: Iterable[str], known: Sequence[str], where: str) -> No
 def _require_fraction(given: Block, where: str) -> None:
     fraction = given.get("warmup_fraction", 0)
     if not _is_number(fraction) or not 0 <= fraction < 1:
-        raise PackError(f"{where}warmup_fraction must be a number in [0, 1), got {fraction!r}")
+        raise PackError(f"{where}warmup_fraction must be a number in [0, 1), got {shortened(repr(fraction))}")
 
 
 def _check_block(grid: Block, block: Json, where: str) -> None:
@@ -124,26 +193,39 @@ def _check_block(grid: Block, block: Json, where: str) -> None:
         raise PackError(f"{where}: {missing[0]} is missing")
     for name in _list(block["shape"]) or [""]:
         if not isinstance(name, str) or name not in grid["shapes"]:
-            raise PackError(f"{where}: no shape {name!r}; the shapes are {', '.join(grid['shapes'])}")
+            there = [shortened(shape) for shape in itertools.islice(grid["shapes"], _SHAPES_SAID)]
+            more = ", ..." if len(grid["shapes"]) > _SHAPES_SAID else ""
+            raise PackError(f"{where}: no shape {shortened(repr(name))}; the shapes are {', '.join(there)}{more}")
     for name in ("tokens", "tokens_per_param", "batch_tokens", "lr", "weight_decay", "seeds"):
         values = _list(block.get(name, [1]))
         if not values:
             raise PackError(f"{where}: {name} is an empty list")
         if not all(_is_number(value) for value in values):
-            raise PackError(f"{where}: {name} must be a number, or a list of numbers, got {block[name]!r}")
+            raise PackError(
+                f"{where}: {name} must be a number, or a list of numbers, got {shortened(repr(block[name]))}"
+            )
         if name in ("tokens", "tokens_per_param", "batch_tokens") and not all(
             0 < value < MOST_TOKENS for value in values
         ):
-            raise PackError(f"{where}: {name} must be a number above 0 and below {MOST_TOKENS:g}, got {block[name]!r}")
+            got = shortened(repr(block[name]))
+            raise PackError(f"{where}: {name} must be a number above 0 and below {MOST_TOKENS:g}, got {got}")
 
 
 def _is_number(value: Json) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _block_packs(grid: Block, block: Block, number: int, where: str, vocab: int | None) -> Iterator[Pack]:
+def _block_packs(
+    grid: Block, block: Block, number: int, where: str, vocab: int | None, bounds: Bounds | None
+) -> Iterator[Pack]:
     for shape in _list(block["shape"]):
         model = _model(grid, block, shape, where, vocab)
+        params = sum(model.params.values())
+        if bounds is not None and params > bounds.params:
+            raise PackError(
+                f"{where}: a model of shape {shortened(repr(shape))} has {_counted(params)} parameters, embeddings and "
+                f"head included; {_counted(bounds.params)} is the most here"
+            )
         horizons = _horizons(block, model)
         run, lists = _run_fields(grid, block)
         shares = {str(schedule) for schedule in _list(block.get("schedule", run.get("schedule", "linear")))} <= {
@@ -158,6 +240,16 @@ def _block_packs(grid: Block, block: Block, number: int, where: str, vocab: int 
                     f"{where}: batch_tokens {batch_tokens} is not a multiple of seq_len {model.seq_len}; {above} is"
                 )
             steps = [max(1, round(tokens / batch_tokens)) for tokens in group]
+            if bounds is not None and max(steps) > bounds.steps:
+                raise PackError(
+                    f"{where}: {max(group):g} tokens in batches of {batch_tokens:g} are {max(steps):,} steps; "
+                    f"{bounds.steps:,} is the most here"
+                )
+            if bounds is not None and max(steps) * batch_tokens > bounds.tokens:
+                raise PackError(
+                    f"{where}: {max(steps):,} steps of {batch_tokens:g} tokens are a run of "
+                    f"{max(steps) * batch_tokens:g} tokens; {bounds.tokens:g} is the most here"
+                )
             fraction = block.get("warmup_fraction", grid.get("warmup_fraction", 0.0))
             warmup = (
                 {}
@@ -186,6 +278,11 @@ def _block_packs(grid: Block, block: Block, number: int, where: str, vocab: int 
                 yield parse_pack(content)
             except PackError as error:
                 raise PackError(f"{where}: {error}") from None
+
+
+def _counted(params: float) -> str:
+    """A count that no float need hold."""
+    return f"{params:g}" if is_finite(params) else "more than 1e308"
 
 
 def _model(grid: Block, block: Block, shape: str, where: str, vocab: int | None) -> Model:

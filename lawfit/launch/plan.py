@@ -117,6 +117,7 @@ def _file_packs(path: Path, corpus_folder: str | None) -> list[Pack]:
         if not grid.is_grid(content):
             _require_pack(content)
             return [parse_pack(content)]
+        grid.require_json(content)
         return list(grid.packs(content, vocab=_vocab_for(content, corpus_folder)))
     except PackError as error:
         raise PackError(f"{path}: {error}") from None

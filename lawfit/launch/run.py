@@ -1,4 +1,4 @@
-"""One launch: read the packs, see what is left to train, train it on this machine, say how it went."""
+"""One launch: read the packs, see what is left to train, have it trained by a backend, say how it went."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from lawfit.findings import finding
 from lawfit.launch.backends import BACKENDS
+from lawfit.launch.book import Book, Rows
 from lawfit.launch.campaign import DEADLINE, Campaign, Progress, Result
-from lawfit.launch.caveats import caveats
+from lawfit.launch.caveats import caveats, split_horizons
 from lawfit.launch.devices import choose_gpus
+from lawfit.launch.energy import EnergyMeter
 from lawfit.launch.folder import Task, forget, log_of, saved, task_of
 from lawfit.launch.follow import ended_runs
 from lawfit.launch.interrupt import stop_on_signal
 from lawfit.launch.names import recipe_names
 from lawfit.launch.options import LaunchOptions
+from lawfit.launch.own import Trial, read_own_packs, run_trial
 from lawfit.launch.plan import Corpus, LaunchError, read_packs, tasks
+from lawfit.launch.template import check
 from lawfit.proxy.log import on_another_corpus
 from lawfit.proxy.pack import Pack
 from lawfit.proxy.trunks import trained_tokens
@@ -49,12 +54,18 @@ class Plan:
     places: tuple[str, ...]  # GPUs; empty: the CPU
     names: Mapping[str, str]  # of the recipe, by run, where the store does not have it yet
     machine: str = ""  # why the places are not there, on a dry run
+    ended_packs: Mapping[str, Pack] = dataclasses.field(default_factory=dict)  # of runs of a template whose logs ended
 
     @property
     def caveats(self) -> tuple[str, ...]:
         """Sentences about what will not go as the packs say."""
         machine = (f"planned for {_gpus(self.places)}, but {self.machine}",) if self.machine else ()
-        return (*machine, *caveats(self.corpus, self.tasks))
+        own = self.options.template
+        if own is None:
+            return (*machine, *caveats(self.corpus, self.tasks))
+        silent = "the template does not name {folder}: a run's log is what its command prints"
+        said = (split_horizons(self.tasks), "" if "folder" in own.fields else silent)
+        return (*machine, *filter(None, said))
 
     @property
     def packs(self) -> tuple[PlannedPack, ...]:
@@ -84,8 +95,11 @@ def make_plan(
     PackError, LaunchError
         What is wrong with a file, the corpus, the machine or the folder of logs.
     """
-    named, corpus = read_packs(sources, options.corpus)
+    own = options.template
+    named, corpus = read_packs(sources, options.corpus) if own is None else read_own_packs(sources, own)
     packs = [pack for _, pack in named]
+    if own is not None:
+        check(own, packs, here=not options.elsewhere)
     asked = tuple(dict.fromkeys(run_id for pack in packs for run_id in task_of(pack).ids))
     _require_same_corpus(options.logs, corpus)
     in_logs = ended_runs(asked, options.logs)
@@ -93,14 +107,13 @@ def make_plan(
     have = {*known, *in_logs}
     gpus: tuple[str, ...] = ()
     machine = ""
-    if not options.cpu and len(have) < len(asked):
+    if not options.cpu and not options.elsewhere and len(have) < len(asked):
         try:
             gpus = choose_gpus(options.gpus)
         except LaunchError as error:
             if not options.dry_run:
                 raise
             gpus, machine = options.gpus or ("0",), str(error)
-    places = max(1, len(gpus)) * options.workers
     return Plan(
         options=options,
         corpus=corpus,
@@ -112,7 +125,7 @@ def make_plan(
                 packs,
                 have,
                 options.logs,
-                places=places,
+                places=options.places(len(gpus)),
                 max_runs=options.max_runs,
                 shortest_first=options.deadline_seconds is not None,
             )
@@ -120,6 +133,7 @@ def make_plan(
         places=gpus,
         names=recipe_names(named, options.recipe),
         machine=machine,
+        ended_packs={i: pack for pack in packs if own is not None for i in task_of(pack).ids if i in in_logs},
     )
 
 
@@ -127,35 +141,51 @@ def _gpus(places: Sequence[str]) -> str:
     return f"GPU{'s' * (len(places) > 1)} {', '.join(places)}"
 
 
-def execute(plan: Plan, *, ended: Callable[[Sequence[Path]], None], report: Callable[[Progress], None]) -> Result:
+def execute(
+    plan: Plan,
+    *,
+    ended: Callable[[Sequence[Path]], None],
+    report: Callable[[Progress], None],
+    book: Book | None = None,
+    stop: Callable[[], str] = lambda: "",
+    news: Sequence[str] = (),
+    steps: Callable[[str], int | None] | None = None,
+) -> Result:
     """Train what is planned.
 
     Parameters
     ----------
     ended : called with the logs of runs that have ended, also those that had before
     report : called several times a second
+    book : who keeps what becomes of jobs, and knows what other launches train
+    stop : says why to stop before all is done, beside signals and the deadline
+    news : sentences that the first report brings
+    steps : the step that the log of a run has come to, where it is no log of lawfit's trainer
     """
     options = plan.options
-    if plan.tasks:
-        _require_trainer()
+    if plan.tasks and options.template is None:
+        require_trainer()
     _tidy(options.logs)
     if plan.in_logs:
         ended([log_of(run_id, options.logs) for run_id in plan.in_logs])
     deadline = None if options.deadline_seconds is None else time.time() + options.deadline_seconds
     with stop_on_signal() as signalled:
 
-        def stop() -> str:
-            return signalled() or (DEADLINE if deadline is not None and time.time() > deadline else "")
+        def why_stop() -> str:
+            return signalled() or stop() or (DEADLINE if deadline is not None and time.time() > deadline else "")
 
         campaign = Campaign(
             plan.tasks,
-            BACKENDS[options.backend](plan.places, workers=options.workers),
+            BACKENDS[options.backend](plan.places, workers=options.workers, resources=options.per_job),
             options.logs,
             command=options.command(deadline),
             ended=ended,
             report=report,
-            stop=stop,
-            news=[f"! {sentence}" for sentence in plan.caveats],
+            stop=why_stop,
+            news=[*(f"! {sentence}" for sentence in plan.caveats), *news],
+            rows=_rows(plan, book),
+            fails_alike=options.template is not None,
+            steps=steps,
         )
         try:
             return campaign.run()
@@ -165,6 +195,24 @@ def execute(plan: Plan, *, ended: Callable[[Sequence[Path]], None], report: Call
             ) from None
 
 
+def try_out(plan: Plan) -> Trial | None:
+    """One short job of the user's own command, where there is something to train."""
+    options = plan.options
+    if options.template is None or not plan.tasks:
+        return None
+    launcher = BACKENDS[options.backend](plan.places, workers=1, resources=options.per_job)
+    with stop_on_signal() as signalled:
+        return run_trial(options.template, [task.pack for task in plan.tasks], options.logs, launcher, signalled)
+
+
+def _rows(plan: Plan, book: Book | None) -> Rows:
+    """Of jobs that have GPUs of their own, or share one."""
+    each = plan.options.per_job.gpus_per_job or 0
+    gpus = float(each) if plan.options.elsewhere else each / plan.options.workers if plan.places else 0.0
+    meter = EnergyMeter() if plan.places else None
+    return Rows(book, gpus=gpus, dollars_per_gpu_hour=plan.options.dollars_per_gpu_hour, meter=meter)
+
+
 def _tidy(logs: Path) -> None:
     """Forget what earlier launches began and what has ended since."""
     for task in saved(logs):
@@ -172,7 +220,14 @@ def _tidy(logs: Path) -> None:
             forget(task, logs)
 
 
-def _require_trainer() -> None:
+def require_trainer() -> None:
+    """Refuse to train with lawfit's own trainer where that cannot be.
+
+    Raises
+    ------
+    LaunchError
+        torch or tokenizers are not installed.
+    """
     missing = [name for name in ("torch", "tokenizers") if find_spec(name) is None]
     if missing:
         raise LaunchError(
@@ -185,10 +240,11 @@ def _require_same_corpus(logs: Path, corpus: Corpus) -> None:
     if (other := on_another_corpus(logs, corpus.hash)) is not None:
         path, its_hash = other
         raise LaunchError(
-            f"{logs} holds runs on corpus {its_hash} ({path.name}), and {corpus.folder} holds {corpus.hash}; losses "
-            "on different corpora cannot be compared. Name another folder with --logs, or the right corpus with "
-            "--corpus"
-        )
+            finding(
+                "launch.other_corpus", logs=str(logs), theirs=its_hash, file=path.name, folder=corpus.folder,
+                ours=corpus.hash,
+            )
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -179,7 +180,7 @@ class PublishedLaw:
     def targets(self) -> tuple[str, ...]:
         return tuple(self.formulas)
 
-    @property
+    @cached_property
     def kind(self) -> str:
         """What it is about: one of KINDS."""
         return next(kind for kind, targets in KINDS.items() if set(targets) & set(self.formulas))
@@ -248,6 +249,7 @@ class PublishedLaw:
         scaled = {
             name: np.asarray(value, dtype=float) / (self.inputs[name].unit if name in self.inputs else 1.0)
             for name, value in inputs.items()
+            if name in formula.inputs
         }
         try:
             with np.errstate(over="ignore"):  # far beyond all runs: infinite, which is no answer either
@@ -292,6 +294,11 @@ class PublishedLaw:
         lacking = (*(name for name in formula.inputs if name not in given), *more)
         return ("anchor", *lacking) if formula.needs_anchor else lacking
 
+    @cached_property
+    def _lacking(self) -> Mapping[bool, Mapping[str, tuple[str, ...]]]:
+        """Whether a batch is given -> target -> what is `missing`."""
+        return {given: {each: self.missing(each, has_batch=given) for each in self.formulas} for given in (False, True)}
+
     def predict(self, params: ArrayLike, tokens: ArrayLike, batch_tokens: ArrayLike | None = None) -> LawPrediction:
         """Learning rate and batch (tokens per step) at a scale, vectorised over arrays that broadcast.
 
@@ -304,11 +311,12 @@ class PublishedLaw:
         shape = np.broadcast_shapes(*(np.shape(value) for value in inputs.values()))
         values: dict[str, Floats | None] = dict.fromkeys(TARGETS)
         needs: list[str] = []
-        for target in self.formulas:
-            if lacking := self.missing(target, has_batch=batch_tokens is not None):
+        for target, lacking in self._lacking[batch_tokens is not None].items():
+            if lacking:
                 needs += [name for name in lacking if name not in needs]
             elif target in values:
-                values[target] = np.broadcast_to(self.evaluate(target, **inputs), shape).copy()
+                found = self.evaluate(target, **inputs)
+                values[target] = found if found.shape == shape else np.broadcast_to(found, shape).copy()
         return LawPrediction(lr=values["lr"], batch_tokens=values["batch_tokens"], needs=tuple(needs))
 
     def outside_range(self, params: float, tokens: float, batch_tokens: float | None = None) -> dict[str, float]:

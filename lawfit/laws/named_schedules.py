@@ -6,6 +6,7 @@ One spelling for conversions, for what is told from loss curves, and for the tra
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -34,10 +35,17 @@ CHECKED: Final[Mapping[str, str]] = MappingProxyType(dict.fromkeys(SHAPES, "V1")
 # Progress through these counts from the first step: warmup is a part of it, not something that stands before.
 FROM_FIRST_STEP: Final = ("power", "wsd_s", "table")
 ENDS: Final = "/"  # between the shares in ends=0.25/0.5/1
+MOST_CHARACTERS: Final = 200  # of a schedule: it becomes a word of command lines
+_SAID: Final = re.compile(r"[a-z_]+(:[a-z_]+=[A-Za-z0-9.+/-]+(,[a-z_]+=[A-Za-z0-9.+/-]+)*)?")
+_NUMBER: Final = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
-def named_shape(text: str) -> Shape:
+def named_shape(text: str, **more: float) -> Shape:
     """A shape from its name and its numbers.
+
+    Parameters
+    ----------
+    more : numbers beside those in the text
 
     Raises
     ------
@@ -46,7 +54,7 @@ def named_shape(text: str) -> Shape:
     """
     name, words = split(text)
     function = SHAPES[name]
-    given = {key: _read(key, value, text) for key, value in words.items()}
+    given = {key: _read(key, value, text) for key, value in words.items()} | more
     if missing := [key for key, p in parameters(name).items() if p.default is p.empty and key not in given]:
         raise ValueError(f"{name} also needs {', '.join(missing)}: {name}:{missing[0]}={_EXAMPLES[missing[0]]}")
     if name == "table":
@@ -62,19 +70,25 @@ def split(text: str) -> tuple[str, dict[str, str]]:
     Raises
     ------
     ValueError
-        No such shape, or a number that it does not have.
+        It is not said as a schedule is, no such shape, or a number that it does not have or has twice.
     """
     name, _, words = text.partition(":")
+    if name != "table" and (len(text) > MOST_CHARACTERS or not _SAID.fullmatch(text)):
+        raise ValueError(
+            f"{text[:_QUOTED]!r} is not how a schedule is said: a name, or a name and its numbers as in "
+            f"rex:beta=0.9 or {_LONGEST}, without spaces, at most {MOST_CHARACTERS} characters"
+        )
     if name not in SHAPES:
         raise ValueError(f"no schedule '{name}'; there are {', '.join(SHAPES)}")
     wanted = parameters(name)
-    # a file's name may hold commas
-    pieces = [words] if name == "table" else [word for word in words.split(",") if word]
-    given = {}
+    pieces = [words] if name == "table" else words.split(",")  # a file's name may hold commas
+    given: dict[str, str] = {}
     for word in filter(None, pieces):
         key, _, value = word.partition("=")
         if key not in wanted:
             raise ValueError(f"{name} has no '{key}'; it takes {', '.join(wanted) or 'nothing'}")
+        if key in given:
+            raise ValueError(f"the schedule {text} says {key} twice")
         given[key] = value
     return name, given
 
@@ -112,18 +126,29 @@ _EXAMPLES: Final = {
 }  # fmt: skip
 
 
+_QUOTED: Final = 100  # characters of what is no schedule
+_LONGEST: Final = "wsd_s:ends=0.25/0.5/1,cooldown=0.1"
+
+
 def _read(key: str, value: str, text: str) -> Any:
     try:
         if key == "fall":
             return Fall(value)
         if key == "ends":
-            return tuple(float(part) for part in value.split(ENDS))
-        return value if key == "file" else float(value)
+            return tuple(_number(part) for part in value.split(ENDS))
+        return value if key == "file" else _number(value)
     except ValueError:
         kinds = {"fall": ", ".join(Fall), "ends": "shares of the run such as 0.25/0.5/1"}.get(
             key, "a number such as 0.1"
         )
         raise ValueError(f"'{key}={value}' in the schedule {text}: {key} is {kinds}") from None
+
+
+def _number(text: str) -> float:
+    """Of ASCII digits: `float` also takes 1_000, nan and the digits of other scripts."""
+    if not _NUMBER.fullmatch(text):
+        raise ValueError
+    return float(text)
 
 
 def _read_table(path: Path) -> tuple[Floats, Floats]:

@@ -48,13 +48,13 @@ class Law:
         ValueError
             An input is missing, unknown to lawfit, or not positive.
         """
-        if unknown := sorted(set(exponents) - set(INPUTS)):
-            raise ValueError(f"a law cannot depend on {', '.join(unknown)}; inputs are {', '.join(INPUTS)}")
-        if missing := sorted(set(exponents) - set(inputs)):
-            raise ValueError(f"this law also needs {', '.join(missing)}")
+        if unknown := exponents.keys() - INPUTS.keys():
+            raise ValueError(f"a law cannot depend on {', '.join(sorted(unknown))}; inputs are {', '.join(INPUTS)}")
+        if missing := exponents.keys() - inputs.keys():
+            raise ValueError(f"this law also needs {', '.join(sorted(missing))}")
         arrays = {name: np.asarray(value, dtype=float) for name, value in inputs.items() if name in exponents}
         for name, value in arrays.items():
-            if not np.all((value > 0) & np.isfinite(value)):
+            if not ((value > 0) & (value < np.inf)).all():
                 raise ValueError(f"{name} must be positive and finite")
         return self.evaluate(const, exponents, arrays)
 

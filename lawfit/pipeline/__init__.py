@@ -1,7 +1,8 @@
-"""THE MAIN PATH, one verb a file: ingest -> refit -> recommend -> plan -> launch. Start reading here."""
+"""THE MAIN PATH, one verb a file: ingest -> refit -> recommend -> plan -> launch -> again. Start reading here."""
 
 from __future__ import annotations
 
+from lawfit.pipeline.asked import laws_of
 from lawfit.pipeline.changes import runs_changed_since
 from lawfit.pipeline.comparing import (
     compare_fits,
@@ -19,21 +20,32 @@ from lawfit.pipeline.ingesting import ingest
 from lawfit.pipeline.launching import launch
 from lawfit.pipeline.listing import list_recipes, list_runs
 from lawfit.pipeline.live import answered, finish_run
-from lawfit.pipeline.next_planning import plan_next, read_means, run_rows
+from lawfit.pipeline.next_planning import kept_plan, plan_next, require_plannable, run_rows
 from lawfit.pipeline.next_runs import next_grid
 from lawfit.pipeline.opening import open_store
 from lawfit.pipeline.planning import plan
 from lawfit.pipeline.predicting import (
     comes_out_the_same,
     cost_of_setting,
-    laws_of,
     recommend,
 )
+from lawfit.pipeline.rehearsing import rehearse
 from lawfit.pipeline.schedules import refine_schedule, study_schedules
+from lawfit.pipeline.served_launches import launch_asked, read_training_templates, require_launchable
+from lawfit.pipeline.studying import (
+    Watch,
+    all_studies,
+    require_study,
+    resume_study,
+    run_study,
+    show_study,
+)
 from lawfit.pipeline.training import set_up
 from lawfit.pipeline.uploading import ingest_upload
 
 __all__ = [
+    "Watch",
+    "all_studies",
     "answered",
     "comes_out_the_same",
     "compare_fits",
@@ -44,7 +56,9 @@ __all__ = [
     "finish_run",
     "ingest",
     "ingest_upload",
+    "kept_plan",
     "launch",
+    "launch_asked",
     "law_at",
     "laws_of",
     "list_laws",
@@ -54,15 +68,22 @@ __all__ = [
     "open_store",
     "plan",
     "plan_next",
-    "read_means",
+    "read_training_templates",
     "recommend",
     "refine_schedule",
     "refit",
+    "rehearse",
     "require_askable",
+    "require_launchable",
+    "require_plannable",
+    "require_study",
+    "resume_study",
     "run_rows",
+    "run_study",
     "runs_changed_since",
     "set_up",
     "show_law",
+    "show_study",
     "study_schedules",
     "token_ratio",
     "transfer",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
-from lawfit.findings import as_json, code_of, finding
+from lawfit.findings import code_of
 from lawfit.pipeline.fitting import LR_BATCH, evidence_of
 from lawfit.records import Fit
 
@@ -37,15 +37,6 @@ def runs_changed_since(store: Store, fit_id: str, *, growing: bool = True) -> in
         count = _count(store, store.fit(fit_id))
         known[fit_id] = (version, count)
     return count
-
-
-def note_changes(store: Store, fit_id: str, document: Any) -> None:
-    """Say in the evidence of an answer, a cost or a plan, and first among its warnings, whether runs have changed."""
-    # answers are asked for while runs are logged: not for each of their points are all runs looked through
-    changed = runs_changed_since(store, fit_id, growing=False)
-    document["evidence"]["runs_changed"] = changed
-    if changed:
-        document["warnings"] = as_json([finding("pipeline.runs_changed", runs=changed), *document["warnings"]])
 
 
 def _count(store: Store, fit: Fit) -> int:

@@ -9,19 +9,13 @@ from lawfit.ask import PlanQuestion
 from lawfit.documents import Plan
 from lawfit.errors import NoFit
 from lawfit.findings import finding
-from lawfit.pipeline.answering import (
-    ALONE,
-    latest_answering,
-    latest_at,
-    laws_beside,
-    require_at,
-)
+from lawfit.pipeline.asked import asked_fit
 from lawfit.pipeline.changes import runs_changed_since
 from lawfit.pipeline.fitting import (
     LOSS,
     LR_BATCH,
 )
-from lawfit.pipeline.predicting import laws_of, recommend
+from lawfit.pipeline.predicting import recommend
 from lawfit.records import FitStatus
 
 if TYPE_CHECKING:
@@ -59,21 +53,17 @@ def plan(
     """
     from lawfit.advise.budget.plan import plan as advise
 
-    chosen = store.recipe(recipe)
-    if fit_id is not None:
-        fit = store.fit(fit_id)
-        require_at(store, fit, at)
-        if fit.kind not in (LR_BATCH, LOSS):
-            raise NoFit(finding("pipeline.one_law", fit_id=fit_id, kind=fit.kind))
-    else:
-        fit = latest_at(store, chosen, at) if at else latest_answering(store, chosen)
+    asked = asked_fit(store, recipe, fit_id, at)
+    fit = asked.fit
+    if fit_id is not None and fit.kind not in (LR_BATCH, LOSS):
+        raise NoFit(finding("pipeline.one_law", fit_id=fit_id, kind=fit.kind))
     # settings of the very fit that is planned with; one that may not be used answers as it does unasked
     usable = fit.kind == LR_BATCH and fit.status is not FitStatus.UNCERTIFIED
     settings_of = fit.id if usable else fit_id
     document = advise(
         question,
-        store.recipe(fit.recipe_name),
-        laws_beside(store, fit) if fit.kind in ALONE and fit_id is None else laws_of(store, fit),
+        asked.recipe,
+        asked.laws,
         fit.payload.get("missing", {}),
         lambda target: recommend(store, recipe, target, fit_id=settings_of, at=at, keep=keep),
     )

@@ -10,19 +10,9 @@ from lawfit.ask import SettingQuestion, Target
 from lawfit.documents import Answer, SettingCost, part_of
 from lawfit.errors import NoFit, StoreError
 from lawfit.findings import as_json, finding
-from lawfit.pipeline.answering import (
-    ALONE,
-    answer,
-    cost,
-    latest_answering,
-    latest_at,
-    laws_beside,
-    newer_doubtful,
-    require_at,
-)
-from lawfit.pipeline.changes import note_changes
-from lawfit.pipeline.fitting import LR_BATCH
-from lawfit.records import Fit, Recipe, StoredPrediction
+from lawfit.pipeline.answering import answer, cost
+from lawfit.pipeline.asked import AskedFit, asked_fit, laws_beside_or_named
+from lawfit.records import StoredPrediction
 
 if TYPE_CHECKING:
     from lawfit.storage import Store
@@ -56,14 +46,12 @@ def recommend(
     UnknownLevel
         No run of the recipe has a level that was asked for; with the levels there are.
     """
-    fit, chosen = _asked_fit(store, recipe, fit_id, at)
-    document = _answer_of(store, fit, chosen, target, by_id=fit_id is not None)
-    if fit_id is None and not at and fit.kind == LR_BATCH:
-        document["warnings"] = as_json([*newer_doubtful(store, chosen, fit), *document["warnings"]])
-    note_changes(store, fit.id, document)
+    asked = asked_fit(store, recipe, fit_id, at)
+    document = answer(asked.fit, asked.recipe, target, asked.laws, asked_by_id=asked.by_id)
+    _note(asked, document)
     if keep:
         with suppress(StoreError):  # a read-only database still answers; only the record of the answer is missing
-            store.put_prediction(document["id"], fit.id, document["target"], document)
+            store.put_prediction(document["id"], asked.fit.id, document["target"], document)
     return document
 
 
@@ -83,24 +71,18 @@ def cost_of_setting(
     NoRecipe, NoFit, UnknownLevel, ValueError
         As `recommend`.
     """
-    fit, chosen = _asked_fit(store, recipe, fit_id, at)
-    document = cost(fit, chosen, asked, laws_of(store, fit), asked_by_id=fit_id is not None)
-    if fit_id is None and not at:
-        document["warnings"] = as_json([*newer_doubtful(store, chosen, fit), *document["warnings"]])
-    note_changes(store, fit.id, document)
+    found = asked_fit(store, recipe, fit_id, at)
+    document = cost(found.fit, found.recipe, asked, found.laws, asked_by_id=found.by_id)
+    _note(found, document)
     return document
 
 
-def _asked_fit(store: Store, recipe: str | None, fit_id: str | None, at: Sequence[str]) -> tuple[Fit, Recipe]:
-    """The fit that answers, and its recipe."""
-    if fit_id is None:
-        chosen = store.recipe(recipe)
-        return latest_at(store, chosen, at) if at else latest_answering(store, chosen), chosen
-    fit = store.fit(fit_id)
-    if recipe is not None and store.recipe(recipe).key != fit.recipe_key:
-        raise NoFit(finding("pipeline.other_recipe", fit_id=fit_id, recipe=fit.recipe_name, asked=recipe))
-    require_at(store, fit, at)
-    return fit, store.recipe(fit.recipe_name)
+def _note(asked: AskedFit, document: Any) -> None:
+    """Say in an answer, or a cost, what came after its fit: other runs, and a newer fit that was refused."""
+    changed = asked.runs_changed
+    document["evidence"]["runs_changed"] = changed
+    later = [finding("pipeline.runs_changed", runs=changed)] if changed else []
+    document["warnings"] = [*as_json([*later, *asked.newer]), *document["warnings"]]
 
 
 def comes_out_the_same(store: Store, prediction: StoredPrediction) -> bool:
@@ -112,7 +94,8 @@ def comes_out_the_same(store: Store, prediction: StoredPrediction) -> bool:
     chosen = store.recipe(fit.recipe_name)
     for by_id in (True, False):
         with suppress(NoFit):
-            if _answer_of(store, fit, chosen, target, by_id=by_id)["id"] == prediction.answer["id"]:
+            laws = laws_beside_or_named(store, fit, by_id=by_id)
+            if answer(fit, chosen, target, laws, asked_by_id=by_id)["id"] == prediction.answer["id"]:
                 return True
     return False
 
@@ -122,17 +105,3 @@ def _parts_with_level(answer: Answer) -> Iterator[Mapping[str, Any]]:
     for part in (answer["recommendation"]["lr"], *parts):
         if part is not None and "level" in part:
             yield part
-
-
-def _answer_of(store: Store, fit: Fit, recipe: Recipe, target: Target, *, by_id: bool) -> Answer:
-    laws = laws_beside(store, fit) if fit.kind in ALONE and not by_id else laws_of(store, fit)
-    return answer(fit, recipe, target, laws, asked_by_id=by_id)
-
-
-def laws_of(store: Store, fit: Fit) -> dict[str, Fit]:
-    """The further fits that a fit names: kind -> fit."""
-    if fit.kind != LR_BATCH:
-        return {fit.kind: fit}
-    named = fit.payload.get("laws", {})
-    found = store.fits_of([law["fit_id"] for law in named.values()]) if named else []
-    return dict(zip(named, found, strict=True))

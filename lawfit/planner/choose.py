@@ -24,6 +24,7 @@ from lawfit.units import training_flops
 
 Floats = NDArray[np.float64]
 Scale = tuple[float, float]  # params, tokens
+_Path = tuple[tuple[Scale, Design], ...]
 
 # Three of each is the least that shows a minimum inside; finer steps tell more where the optimum is known well.
 DESIGNS: Final = tuple(
@@ -37,6 +38,9 @@ FINER: Final = 2.0  # between neighbouring sizes, and horizons
 TOKENS_PER_PARAM: Final = (2.0, 1000.0)
 COST_POWERS: Final = (1.0, 0.5, 0.0)  # by which a gain is divided: each is tried
 LEAST_GAIN: Final = 0.01  # of what could be gained at all: less is not worth a grid
+# Where no grid brings that much: a single run more or less must not make a plan a refusal, so less is named, too, and
+# said to be little.
+LEAST_GAINS: Final = (LEAST_GAIN, LEAST_GAIN / 10)
 _NORMALS: Final = 128
 
 
@@ -62,6 +66,7 @@ class Chosen:
     part: str  # of what is open, the one that it tells most of
     new_size: bool
     after: Outlook  # with all that were chosen before
+    then: State  # likewise: what would be known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,11 +75,22 @@ class State:
 
     knowledge: Knowledge
     told: Mapping[Scale, Floats] = field(default_factory=dict)  # information of the runs at each scale so far
+    found: Mapping[Scale, Floats] = field(default_factory=dict)  # (2,) ln lr and ln batch that are best by all runs
+
+    def optimum(self, scale: Scale) -> Floats:
+        """(2,) ln lr and ln batch: a scale's own where it has runs, else what the laws say."""
+        near = [best for each, best in self.found.items() if _one(each, scale)]
+        return near[0] if near else self.knowledge.optimum(*scale)
 
     def told_at(self, scale: Scale) -> Floats:
         """(2, 2) of the scale's own runs, and of those at scales that differ by a hair."""
-        near = [found for each, found in self.told.items() if np.max(np.abs(np.log(np.divide(each, scale)))) < SAME]
+        near = [found for each, found in self.told.items() if _one(each, scale)]
         return np.asarray(sum(near, np.zeros((2, 2))))
+
+
+def _one(scale: Scale, other: Scale) -> bool:
+    """Whether scales differ by a hair at most."""
+    return bool(np.max(np.abs(np.log(np.divide(scale, other)))) < SAME)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,51 +98,112 @@ class Asked:
     """The target and all that judges a grid."""
 
     target: Target
+    further: tuple[Target, ...] = ()  # whose regret counts alike; intervals are told of `target` alone
     valley: Valley
     means: Means
+    least_batch: float = 0.0  # tokens per step: one sequence
 
-    def outlook(self, knowledge: Knowledge) -> Outlook:
-        row = knowledge.row(self.target.params, self.target.tokens)
-        law, own = row @ knowledge.cov @ row.T, knowledge.own_var(self.target.params)
-        wider = knowledge.inflation**2
-        factor = np.exp(_z(self.target.level) * np.sqrt(wider * np.diag(law + own)))
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        return (self.target, *self.further)
+
+    def covariance(self, state: State) -> Floats:
+        """(2, 2) of (ln lr, ln batch) that are best at the target, as wide as promises are."""
+        wider: float = state.knowledge.inflation**2
+        return np.asarray(wider * _Targets(self, state).covariances(0, np.zeros((1, 2, 2)))[0])
+
+    def outlook(self, state: State) -> Outlook:
+        at = _Targets(self, state)
+        spread = at.covariances(0, np.zeros((1, 2, 2)))[0]
+        factor = np.exp(_z(self.target.level) * state.knowledge.inflation * np.sqrt(np.diag(spread)))
         return Outlook(
-            regret=self._regret(wider * (law + own)),
-            floor=self._regret(wider * own),
+            regret=float(at.regrets(np.zeros_like(at.law[:, None]))[0]),
+            floor=float(at.regrets(at.law[:, None])[0]),
             lr_factor=float(factor[0]),
             batch_factor=float(factor[1]),
         )
 
-    def _regret(self, cov: Floats) -> float:
-        return float(self.regrets(cov[None])[0])
 
-    def regrets(self, covariances: Floats) -> Floats:
-        """(many,) expected share of loss given up, for covariances (many, 2, 2) of where the optimum is."""
-        away = _normals() @ symmetric_root(covariances)  # (many, normals, 2)
-        lost = excess(away[..., 0], away[..., 1], self.valley.at(self.target.tokens))
-        return np.asarray(np.expm1(np.minimum(lost, CAP)).mean(axis=1))
+class _Targets:
+    """What a state knows of the targets."""
+
+    def __init__(self, asked: Asked, state: State) -> None:
+        knowledge = state.knowledge
+        self.rows = np.array([knowledge.row(each.params, each.tokens) for each in asked.targets])  # (targets, 2, dim)
+        self.law = self.rows @ knowledge.cov @ np.swapaxes(self.rows, 1, 2)  # (targets, 2, 2), as `own`
+        self.own = np.array([knowledge.own_var(each.params) for each in asked.targets])
+        self.told = np.array([state.told_at((each.params, each.tokens)) for each in asked.targets])
+        self.wider = knowledge.inflation**2
+        self.valleys = [asked.valley.at(each.tokens) for each in asked.targets]
+
+    def regrets(self, less: Floats) -> Floats:
+        """(many,) expected share of loss given up, on average of the targets, for what would be known more there
+        (targets, many, 2, 2), by which the covariances of their optima shrink."""
+        each = [
+            _regrets(self.wider * self.covariances(k, fewer), valley)
+            for k, (fewer, valley) in enumerate(zip(less, self.valleys, strict=True))
+        ]
+        return np.asarray(np.mean(each, axis=0))
+
+    def covariances(self, k: int, less: Floats) -> Floats:
+        """(many, 2, 2) of a target's optimum, for covariances (many, 2, 2) by which that of its law shrinks."""
+        there = self.law[k] + self.own[k] - (less + np.swapaxes(less, 1, 2)) / 2
+        if not self.told[k].any():
+            return np.asarray(there)
+        known = there - there @ np.linalg.solve(np.eye(2) + self.told[k] @ there, self.told[k]) @ there
+        return np.asarray((known + np.swapaxes(known, 1, 2)) / 2)
 
 
-def choose(asked: Asked, state: State, scales: Sequence[Scale]) -> tuple[list[Chosen], State]:
-    """The grids to make, in the order in which they were chosen, and what would then be known.
+def _regrets(covariances: Floats, valley: Floats) -> Floats:
+    """(many,) expected share of loss given up, for covariances (many, 2, 2) of where the optimum is."""
+    away = _normals() @ symmetric_root(covariances)  # (many, normals, 2)
+    lost = excess(away[..., 0], away[..., 1], valley)
+    return np.asarray(np.expm1(np.minimum(lost, CAP)).mean(axis=1))
+
+
+def choose(asked: Asked, state: State, scales: Sequence[Scale]) -> list[Chosen]:
+    """The grids to make, in the order in which they were chosen; none where none brings the least of `LEAST_GAINS`.
 
     Parameters
     ----------
     scales : where runs can be made
     """
-    begun = replace(state, knowledge=state.knowledge.with_sizes(sorted({size for size, _ in scales})))
-    ends = [_greedy(asked, begun, scales, power) for power in COST_POWERS] if scales else [([], begun)]
-    return min(ends, key=lambda end: end[0][-1].after.regret if end[0] else np.inf)
+    begun = _with_sizes(state, scales)
+    seen: dict[_Path, list[_Option]] = {}
+    for least in LEAST_GAINS if scales else ():
+        ends = [_greedy(asked, begun, scales, power, seen, least) for power in COST_POWERS]
+        if any(ends):
+            return min(ends, key=lambda end: end[-1].after.regret if end else np.inf)
+    return []
 
 
-def scales_in_reach(asked: Asked, known: Sequence[Scale], largest: float | None, smallest: float) -> list[Scale]:
-    """Sizes and horizons at which a first grid is within the budget, those of the runs among them."""
-    target = asked.target
-    most = MOST_SHARE * training_flops(target.params, target.tokens)
-    sizes = _between(smallest, min(largest or np.inf, target.params), [size for size, _ in known])
-    horizons = _between(
-        min([tokens for _, tokens in known] or [smallest * 10]), target.tokens, [tokens for _, tokens in known]
-    )
+def most_of_one(asked: Asked, state: State, scales: Sequence[Scale]) -> float:
+    """By how much the best single grid would cut the expected regret; 0 where none can be made."""
+    begun = _with_sizes(state, scales)
+    options = _options(asked, begun, scales, asked.means.amount)
+    return max((asked.outlook(begun).regret - each.regret for each in options), default=0.0)
+
+
+def _with_sizes(state: State, scales: Sequence[Scale]) -> State:
+    return replace(state, knowledge=state.knowledge.with_sizes(sorted({size for size, _ in scales})))
+
+
+def scales_in_reach(
+    asked: Asked, known: Sequence[Scale], largest: float | None, smallest: float, longest: float
+) -> list[Scale]:
+    """Sizes and horizons at which a first grid is within the budget, those of the runs among them.
+
+    Parameters
+    ----------
+    known : of the runs
+    largest, smallest : params
+    longest : tokens
+    """
+    most = MOST_SHARE * max(training_flops(each.params, each.tokens) for each in asked.targets)
+    top = max(each.params for each in asked.targets)
+    sizes = _between(smallest, min(largest or np.inf, top), [size for size, _ in known])
+    shortest = min([*(tokens for _, tokens in known), longest] if known else [smallest * 10, longest])
+    horizons = _between(shortest, longest, [tokens for _, tokens in known])
     least = min(design.runs for design in DESIGNS)
     return [
         (size, tokens)
@@ -147,16 +224,27 @@ def _between(low: float, high: float, own: Sequence[float]) -> list[float]:
     return sorted({*own, *(x for x in made if all(abs(np.log(x / y)) > apart for y in own))})
 
 
-def _greedy(asked: Asked, state: State, scales: Sequence[Scale], power: float) -> tuple[list[Chosen], State]:
+def _greedy(
+    asked: Asked,
+    state: State,
+    scales: Sequence[Scale],
+    power: float,
+    seen: dict[_Path, list[_Option]],
+    least: float,
+) -> list[Chosen]:
+    """`seen` has the options that other orders met, after the same grids."""
     left, found = asked.means.amount, list[Chosen]()
-    before = asked.outlook(state.knowledge)
-    worth = LEAST_GAIN * (before.regret - before.floor)
+    before = asked.outlook(state)
+    worth = least * (before.regret - before.floor)
     while True:
-        options = _options(asked, state, scales, left)
+        path = tuple((each.scale, each.design) for each in found)
+        if path not in seen:
+            seen[path] = _options(asked, state, scales, left)
+        options = seen[path]
         gains = [before.regret - each.regret for each in options]
         values = [gain / each.cost**power for gain, each in zip(gains, options, strict=True)]
         if not options or max(gains) < worth:
-            return found, state
+            return found
         # of those that bring something: a grid that tells next to nothing is cheap, too
         best = max((k for k, gain in enumerate(gains) if gain >= worth), key=values.__getitem__)
         one = options[best]
@@ -178,41 +266,40 @@ class _Option:
     def then(self, state: State) -> State:
         before = state.told.get(self.scale, np.zeros((2, 2)))
         told = {**state.told, self.scale: before + self.of_runs}
-        return State(knowledge=state.knowledge.told(self.row, self.more), told=told)
+        return replace(state, knowledge=state.knowledge.told(self.row, self.more), told=told)
 
 
 def _options(asked: Asked, state: State, scales: Sequence[Scale], left: float) -> list[_Option]:
     """Every design at every scale that is still within the budget, with the expected regret after it."""
-    knowledge, target = state.knowledge, asked.target
-    at = knowledge.row(target.params, target.tokens)
-    law, own = at @ knowledge.cov @ at.T, knowledge.own_var(target.params)
+    knowledge = state.knowledge
+    at = _Targets(asked, state)
     rows = np.array([knowledge.row(*scale) for scale in scales])  # (scales, 2, dim)
     own_there = np.array([knowledge.own_var(size) for size, _ in scales])
     there = rows @ knowledge.cov @ np.swapaxes(rows, 1, 2)
-    beside = at @ knowledge.cov @ np.swapaxes(rows, 1, 2)  # (scales, 2, 2)
+    beside = at.rows[:, None] @ knowledge.cov @ np.swapaxes(rows, 1, 2)  # (targets, scales, 2, 2)
     known = np.array([state.told_at(scale) for scale in scales])
     spread = np.linalg.inv(np.linalg.inv(there + own_there) + known)
     valley = np.array([asked.valley.at(tokens) for _, tokens in scales])
+    batches = rows[:, 1] @ knowledge.mean  # (scales,) ln of those that are foretold
     found: list[_Option] = []
     for design in DESIGNS:
-        costs = [asked.means.cost(design.runs * training_flops(*scale), design.runs) for scale in scales]
-        brought = information(valley, design, spread, noise=asked.valley.noise, misfit=asked.valley.misfit)
-        more = seen_through(known + brought, own_there) - seen_through(known, own_there)
-        less = beside @ np.linalg.solve(np.eye(2) + more @ there, more) @ np.swapaxes(beside, 1, 2)
-        regrets = asked.regrets(knowledge.inflation**2 * (law + own - (less + np.swapaxes(less, 1, 2)) / 2))
-        found += [
-            _Option(
-                scale=scale,
-                design=design,
-                row=rows[k],
-                of_runs=brought[k],
-                more=more[k],
-                cost=costs[k],
-                regret=float(regrets[k]),
-            )
-            for k, scale in enumerate(scales)
-            if costs[k] <= left
-        ]
+        lowest = np.exp(batches + design.offsets()[1].min())  # below one sequence there is no batch
+        costs = np.array([asked.means.cost(design.runs * training_flops(*scale), design.runs) for scale in scales])
+        can = np.flatnonzero((costs <= left) & (lowest > asked.least_batch / 2))
+        if not len(can):
+            continue
+        noise, misfit = asked.valley.noise, asked.valley.misfit
+        brought = information(valley[can], design, spread[can], noise=noise, misfit=misfit)
+        more = seen_through(known[can] + brought, own_there[can]) - seen_through(known[can], own_there[can])
+        to = beside[:, can]
+        less = to @ np.linalg.solve(np.eye(2) + more @ there[can], more) @ np.swapaxes(to, 2, 3)
+        for k, of_runs, adds, cost, regret in zip(can, brought, more, costs[can], at.regrets(less), strict=True):
+            found.append(
+                _Option(
+                    scale=scales[int(k)], design=design, row=rows[k], of_runs=of_runs, more=adds, cost=float(cost),
+                    regret=float(regret),
+                )
+            )  # fmt: skip
     return found
 
 
@@ -230,7 +317,8 @@ def _chosen(asked: Asked, one: _Option, before: State, after: State) -> Chosen:
         cost=one.cost,
         part=max(fell, key=fell.__getitem__),
         new_size=one.scale[0] not in known,
-        after=asked.outlook(after.knowledge),
+        after=asked.outlook(after),
+        then=after,
     )
 
 
@@ -247,6 +335,16 @@ def told_by_fit(knowledge: Knowledge, model: Mapping[str, Any]) -> dict[Scale, F
         value, vector = np.linalg.eigh(np.linalg.inv(cov) - np.linalg.inv(others))
         found[(float(params), float(tokens))] = np.asarray((vector * np.maximum(value, 0.0)) @ vector.T)
     return found
+
+
+def found_by_fit(model: Mapping[str, Any]) -> dict[Scale, Floats]:
+    """Scale -> (2,) ln lr and ln batch that a fit has as best there, its choices averaged."""
+    weights = np.array([member["weight"] for member in model["members"]])
+    at = np.tensordot(weights / weights.sum(), np.array([m["scales"]["at"] for m in model["members"]]), axes=1)
+    return {
+        (float(params), float(tokens)): np.asarray(best)
+        for (params, tokens), best in zip(model["scales"], at, strict=True)
+    }
 
 
 def _normals() -> Floats:

@@ -84,11 +84,31 @@ def information(
     noise, misfit : of a run's log loss; share (ln) of its excess
     """
     u, v = (axis.ravel() for axis in np.meshgrid(*design.offsets(), indexing="ij"))
+    return information_of(valley, u, v, spread, seeds=design.seeds, noise=noise, misfit=misfit)
+
+
+def information_of(
+    valley: Floats,
+    u: Floats,
+    v: Floats,
+    spread: Floats,
+    *,
+    seeds: int = 1,
+    noise: float = NOISE,
+    misfit: float = MISFIT,
+) -> Floats:
+    """As `information`, of any settings.
+
+    Parameters
+    ----------
+    u, v : (runs,)
+        ln of learning rates and of batches over where the optimum is foretold.
+    """
     places = _places() @ symmetric_root(spread)  # (scales, places, 2)
     away = u - places[..., :1], v - places[..., 1:]
     excess, slopes = _excess(valley, *away)
     excess = excess - excess.min(axis=-1, keepdims=True)
-    weight = np.where(excess < FAR, design.seeds / (noise**2 + (misfit * excess) ** 2), 0.0)
+    weight = np.where(excess < FAR, seeds / (noise**2 + (misfit * excess) ** 2), 0.0)
     # what is not known beside the place: the level, how steep this scale's valley is, and how it leans
     beside = np.stack([np.ones_like(excess), excess, excess * away[0], excess * away[1]], axis=-1)
     weighted = weight[..., None] * beside

@@ -111,9 +111,9 @@ def of_fit(model: Mapping[str, Any]) -> Knowledge:
     )
 
 
-def of_nothing(params: float, tokens: float) -> Knowledge:
-    """What published laws alone say, at a scale: the prior of a first sweep."""
-    prior = law_prior("published", (float(np.log(params)), float(np.log(tokens))))
+def of_nothing(params: float, tokens: float, without: Sequence[str] = ()) -> Knowledge:
+    """What published laws alone say, at a scale: the prior of a first sweep; laws `without` these ids."""
+    prior = law_prior("published", (float(np.log(params)), float(np.log(tokens))), without)
     return Knowledge(
         centre=prior.centre,
         mean=prior.mean,

@@ -9,6 +9,7 @@ from typing import Final
 from lawfit.units import parse_quantity
 
 UNITS: Final = ("flops", "gpu-hours", "runs", "$")
+LONGEST: Final = 60  # characters
 _WRITTEN: Final = re.compile(
     r"(?P<dollars>\$)?\s*(?P<amount>[\d.,_]+(?:e[+-]?\d+)?\s*[kKMBT]?)\s*(?P<unit>flops?|gpu-?\s?hours?|gpu-?h|runs?)?",
     re.IGNORECASE,
@@ -52,9 +53,11 @@ def read_means(budget: str, flops_per_second: float | None = None, dollars_per_g
     ValueError
         It is none of these, or lacks what turns FLOPs into it: what to say.
     """
-    found = _WRITTEN.fullmatch(budget.strip())
+    found = None if len(budget) > LONGEST else _WRITTEN.fullmatch(budget.strip())
     if found is None or bool(found["dollars"]) == bool(found["unit"]):
-        raise ValueError(f"the budget '{budget}' is none: write 1e19flops, 20gpu-hours, 64runs or $200")
+        raise ValueError(
+            f"the budget '{budget[:LONGEST]}' has no unit or is no amount: write 1e19flops, 20gpu-hours, 64runs or $200"
+        )
     word = (found["unit"] or "$").lower()
     unit = next(
         name for name, start in (("$", "$"), ("flops", "f"), ("gpu-hours", "g"), ("runs", "r")) if word[0] == start

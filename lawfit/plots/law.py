@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from lawfit.records import Fit
 
-SIZES_NAMED: Final = 4  # in a legend
+SIZES_NAMED: Final = 8  # in a legend
 
 
 def law_numbers(laws: Mapping[str, Fit], document: Answer) -> tuple[LawChart, ...]:

@@ -52,6 +52,10 @@ def member_name(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> st
     return form_name(row["form"]) + (", larger runs" if larger else "")
 
 
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
 def shares_words(document: Plan) -> str:
     """What the shares of the routes go by."""
     if any(row["error_factor"] is not None for row in given(document["optimum"])["forms"]):
@@ -68,7 +72,7 @@ def members_table(document: Plan) -> Table:
     rows = [
         (
             member_name(row, optimum["forms"]),
-            f"{row['share']:.0%}",
+            _percent(row["share"]),
             "-" if row["error_factor"] is None else f"{row['error_factor']:.2f}x",
             format_quantity(row["params"]),
             "",
@@ -80,7 +84,7 @@ def members_table(document: Plan) -> Table:
     if len(rows) > 1:
         alone = optimum["params_by_forms"]
         share = sum(row["share"] for row in optimum["forms"] if row["form"] != ISOFLOP)
-        rows.append(("forms together", f"{share:.0%}", "", format_quantity(given(alone["value"])), _ends(alone), ""))
+        rows.append(("forms together", _percent(share), "", format_quantity(given(alone["value"])), _ends(alone), ""))
     if part := document.get("isoflop"):
         own = next((row for row in optimum["forms"] if row["form"] == ISOFLOP), None)
         factor = None if own is None else own["error_factor"]
@@ -88,7 +92,7 @@ def members_table(document: Plan) -> Table:
         rows.append(
             (
                 "IsoFLOP profiles",
-                "beside" if own is None else f"{own['share']:.0%}",
+                "beside" if own is None else _percent(own["share"]),
                 "-" if factor is None else f"{factor:.2f}x",
                 format_quantity(part["params"]["value"]),
                 _ends(part["params"]),
@@ -141,7 +145,7 @@ def routes_numbers(fit: Fit, document: Plan) -> RoutesChart:
         (
             member_name(row, optimum["forms"]),
             row["share"],
-            np.exp(optimal_path(belief.alone(i), served=served, budgets=flops).log_params[0]),
+            np.exp(optimal_path(belief.alone[i], served=served, budgets=flops).log_params[0]),
         )
         for i, row in enumerate(optimum["forms"])
         if row["form"] != ISOFLOP
@@ -188,7 +192,7 @@ def routes_figure(chart: RoutesChart) -> Figure:
                 **base,
                 "x": x,
                 "y": sizes.tolist(),
-                "name": f"{name} ({share:.0%})",
+                "name": f"{name} ({_percent(share)})",
                 "line": {
                     "color": style.colour("others"),
                     "width": 0.8 + 3 * share,

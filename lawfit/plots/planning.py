@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.advise.budget.belief import LossBelief
-from lawfit.advise.budget.optimum import FLOPS_PER_SERVED_TOKEN, OptimalPath, optimal_path, tokens_for
+from lawfit.advise.budget.optimum import FLOPS_PER_SERVED_TOKEN, OptimalPath, optimal_path, tokens_for_each
 from lawfit.ask import THIRD_INPUTS, ThirdInputs
 from lawfit.documents import Plan
 from lawfit.documents.plan import TimePart, TimeRow
+from lawfit.kinds.expected_loss import predictions
 from lawfit.kinds.third_input import asked_for
 from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
 from lawfit.plots import style
@@ -75,8 +76,8 @@ def valley_numbers(fit: Fit, document: Plan) -> ValleyChart:
     served = document["asked"].get("inference_tokens", 0.0)
     tokens = (document["budget"]["flops"] / params - FLOPS_PER_SERVED_TOKEN * served) / FLOPS_PER_PARAM_TOKEN
     params, tokens = params[tokens >= 1], tokens[tokens >= 1]
-    said = [belief.predict(float(n), float(d)) for n, d in zip(params, tokens, strict=True)]
-    low, high = np.array([(each.low, each.high) for each in said], dtype=float).T
+    said = predictions(belief.source, params, tokens)
+    low, high = np.array([(each.expected.low, each.expected.high) for each in said], dtype=float).T
     ends = None if optimum is None or "budget" in optimum else (optimum["params"]["low"], optimum["params"]["high"])
     stated = belief.predict(plan["params"], plan["tokens"]).value  # the plan's; other sizes are told beside it
     level = np.log(stated) - belief.centre([plan["params"]], [plan["tokens"]])[0]
@@ -101,7 +102,9 @@ def plane_numbers(fit: Fit, document: Plan) -> PlaneChart:
     x, y = ((float(c.min() / _SPARE), float(c.max() * _SPARE)) for c in shown.T)
     params = np.geomspace(*x, _POINTS)
     losses = np.exp(belief.centre(*shown.T))
-    lines = tuple((level, params, tokens_for(belief.centre, belief.scales, level, params)) for level in _levels(losses))
+    levels = _levels(losses)
+    reached = tokens_for_each(belief.centre, belief.scales, levels, params)
+    lines = tuple((level, params, tokens) for level, tokens in zip(levels, reached, strict=True))
     served = document["asked"].get("inference_tokens", 0.0)
     path, low, high = None, np.zeros(0), np.zeros(0)
     if document["optimum"] is not None:

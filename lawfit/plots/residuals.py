@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.advise.draws import known_of, law_row, moments
+from lawfit.advise.members import members_of
 from lawfit.estimate.numerics.quantiles import normal_quantile
 from lawfit.plots import style
 from lawfit.plots.shown import Table
@@ -74,7 +75,7 @@ def residual_numbers(payload: Mapping[str, Any], quantity: str) -> Residuals:
     scales = []
     for cell in payload["cells"]:
         x = law_row(model, cell["params"], cell["tokens"])
-        law = float(weights @ [moments(member, x, "", -1)[0][axis] for member in model["members"]])
+        law = float(weights @ moments(members_of(model), x)[0][:, axis])
         known, place = known_of(model, cell["params"], cell["tokens"])
         if known == "scale":
             at = np.array([member["scales"]["at"][place][axis] for member in model["members"]])

@@ -34,6 +34,7 @@ LAWS_SHOWN: Final = 5  # sources, the cheapest on the user's runs; the others ca
 FIRST_IN_LEGEND: Final = 1
 LAST_IN_LEGEND: Final = 2000  # plotly's own entries rank 1000
 MOST_FAMILIES: Final = 5
+MOST_NAMED: Final = 8  # of the values that dots are coloured by, in the legend
 _POINTS: Final = 25
 _BEYOND_TARGET: Final = 1.6
 _LABEL: Final = 25
@@ -343,7 +344,9 @@ def _cell_traces(scaling: Scaling) -> list[dict[str, Any]]:
                 "hoverinfo": "skip",
             }
         )
-    named = {min(others, key=lambda value: abs(math.log(value / line.other))) for line in scaling.families}
+    named = set(others)
+    if len(others) > MOST_NAMED:
+        named = {min(others, key=lambda value: abs(math.log(value / line.other))) for line in scaling.families}
     for other in others:
         # filled symbols first: the legend shows the first one
         cells = [cell for cell in scaling.cells if _of(cell, scaling.other) == other]

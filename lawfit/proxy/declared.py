@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, Final, TypeVar, Union, get_args, get_origin
 
 from lawfit.declared import fields_of, is_finite
 from lawfit.errors import LawfitError
@@ -16,9 +16,17 @@ class PackError(LawfitError):
     """A pack says something that cannot be trained: which field, what it holds, what it may hold."""
 
 
+QUOTED: Final = 100  # characters of a name or a value, where it is told what is wrong with it
+
+
+def shortened(text: str) -> str:
+    """What somebody sent, as far as a sentence says it again."""
+    return text if len(text) <= QUOTED else f"{text[:QUOTED]}..."
+
+
 def demand(holds: bool, name: str, value: object, allowed: str) -> None:
     if not holds:
-        raise PackError(f"{name} must be {allowed}, got {value}")
+        raise PackError(f"{name} must be {allowed}, got {shortened(str(value))}")
 
 
 def check(instance: Any, prefix: str = "") -> None:
@@ -41,13 +49,14 @@ def build(kind: type[T], content: Json, where: str) -> T:
     declared = fields_of(kind)
     if unknown := sorted(set(content) - {field.name for field in declared}):
         names = ", ".join(field.name for field in declared)
-        raise PackError(f"unknown field {dot}{unknown[0]}; the fields are {names}")
+        raise PackError(f"unknown field {dot}{shortened(unknown[0])}; the fields are {names}")
     for field in declared:
         if field.name not in content:
             if field.default is dataclasses.MISSING:
                 raise PackError(f"{dot}{field.name} is missing")
         elif not _fits(content[field.name], field.hint):
-            raise PackError(f"{dot}{field.name} must be {_kind_name(field.hint)}, got {content[field.name]!r}")
+            got = shortened(repr(content[field.name]))
+            raise PackError(f"{dot}{field.name} must be {_kind_name(field.hint)}, got {got}")
     try:
         return kind(**content)
     except PackError as error:

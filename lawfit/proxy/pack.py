@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
@@ -13,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lawfit.declared import About, fields_of
-from lawfit.proxy.declared import PackError, build, check, demand, object_schema
-from lawfit.proxy.schedules import NAMED, SCHEDULES, multipliers
+from lawfit.proxy.declared import PackError, build, check, demand, object_schema, shortened
+from lawfit.proxy.schedules import NAMED, SCHEDULES, multipliers, named
 from lawfit.records import Json, content_hash
 
 __all__ = ["Model", "Pack", "PackError", "RunSettings", "load_pack", "pack_schema", "parse_pack"]
@@ -139,17 +140,30 @@ class RunSettings:
         demand(self.warmup_steps < self.steps, "warmup_steps", self.warmup_steps, f"in [0, steps = {self.steps})")
         demand(self.final_lr is None or self.final_lr <= self.lr, "final_lr", self.final_lr, f"in [0, lr = {self.lr}]")
         if self.schedule not in SCHEDULES:
-            try:
-                self.rates()
-            except ValueError as error:
-                raise PackError(f"schedule {self.schedule}: {error}") from None
+            problem = _unfollowable(self.schedule, self.steps, self.warmup_steps, self._floor)
+            if problem:
+                raise PackError(f"schedule {shortened(repr(self.schedule)[1:-1])}: {problem}")
+
+    @property
+    def _floor(self) -> float:
+        return self.final_fraction if self.final_lr is None else self.final_lr / self.lr
 
     def rates(self) -> npt.NDArray[np.float64]:
         """(steps,) learning rate of each step."""
-        floor = self.final_fraction if self.final_lr is None else self.final_lr / self.lr
         return self.lr * multipliers(
-            self.schedule, self.steps, warmup_steps=self.warmup_steps, floor=floor, cooldown=self.cooldown_fraction
-        )
+            self.schedule, self.steps, warmup_steps=self.warmup_steps, floor=self._floor,
+            cooldown=self.cooldown_fraction,
+        )  # fmt: skip
+
+
+@lru_cache(maxsize=256)  # the runs of a grid differ in little of this
+def _unfollowable(schedule: str, steps: int, warmup_steps: int, floor: float) -> str:
+    """Why no rates follow from a schedule; empty where they do."""
+    try:
+        named(schedule, steps, warmup_steps=warmup_steps, floor=floor)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lawfit.laws import named_schedules
+from lawfit.laws.schedules import Shape
 
 Floats = npt.NDArray[np.float64]
 
@@ -88,7 +89,16 @@ def ends_on_the_way(name: str, steps: int) -> tuple[int, ...]:
     return tuple(round(float(end) * steps) for end in ends[:-1])
 
 
-def _named(text: str, steps: int, warmup_steps: int, floor: float) -> Floats:
+def named(text: str, steps: int, *, warmup_steps: int = 0, floor: float = 0.0) -> Shape:
+    """The shape of a schedule of `NAMED` that a run can follow, at a cost that does not grow with its steps.
+
+    Raises
+    ------
+    ValueError
+        As of `multipliers`.
+    """
+    if not 0 <= warmup_steps < steps:
+        raise ValueError(f"warmup of {warmup_steps} steps does not fit into {steps} steps")
     name, words = named_schedules.split(text)
     if name in SCHEDULES:
         raise ValueError(f"{name} has its numbers as settings of the run (final_fraction, cooldown_fraction)")
@@ -96,12 +106,24 @@ def _named(text: str, steps: int, warmup_steps: int, floor: float) -> Floats:
         raise ValueError("the floor of a run is its final_fraction or final_lr: leave it out of the schedule")
     if name == "wsd_s" and floor == 0:
         raise ValueError("its decays never reach 0: give them a floor by final_fraction or final_lr")
-    shape = named_schedules.named_shape(f"{text}{',' if words else ':'}floor={floor:.17g}")
+    shape = named_schedules.named_shape(text, floor=floor)
+    if name == "wsd_s":  # a decay is lowest where it ends: of all steps of the warmup these tell whether one began
+        ends = np.array([*(float(end) for end in words["ends"].split(named_schedules.ENDS)), warmup_steps / steps])
+        around = np.floor(ends * steps)[:, None] + np.arange(-2, 3)
+        if np.any(shape(_begun(np.clip(around, 0, warmup_steps), steps)) < 1):
+            raise ValueError(f"its first decay begins before the warmup of {warmup_steps} steps is over")
+    return shape
+
+
+def _begun(step: Floats, steps: int) -> Floats:
+    """Progress at the first instant of a step: one that begins where a decay ends is the first one back at the peak."""
+    return np.minimum(np.nextafter(step / steps, 2), 1)
+
+
+def _named(text: str, steps: int, warmup_steps: int, floor: float) -> Floats:
+    shape = named(text, steps, warmup_steps=warmup_steps, floor=floor)
     rise = np.arange(1, warmup_steps + 1, dtype=np.float64) / (warmup_steps + 1)
-    if name not in named_schedules.FROM_FIRST_STEP:
+    if text.partition(":")[0] not in named_schedules.FROM_FIRST_STEP:
         return np.concatenate([rise, shape(np.arange(steps - warmup_steps) / (steps - warmup_steps))])
-    # a step that begins where a decay ends is the first one back at the peak
-    f = shape(np.minimum(np.nextafter(np.arange(steps) / steps, 2), 1))
-    if name == "wsd_s" and np.any(f[: warmup_steps + 1] < 1):
-        raise ValueError(f"its first decay begins before the warmup of {warmup_steps} steps is over")
+    f = shape(_begun(np.arange(steps, dtype=np.float64), steps))
     return np.concatenate([rise * f[warmup_steps], f[warmup_steps:]])

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from lawfit.errors import LawfitError
-from lawfit.proxy.pack import Model, RunSettings
+from lawfit.proxy.pack import Model, Pack, RunSettings
 from lawfit.records import Json
 
 CURVE_POINTS = 20  # per run
@@ -131,9 +131,13 @@ def _unusual(start: Mapping[str, Json]) -> dict[str, Json]:
     columns = {name: stated[name] for name in _HARDLY_CHANGED if stated.get(name, usual[name]) != usual[name]}
     if start["schedule"] == "wsd":
         columns["cooldown_fraction"] = start["cooldown_fraction"]
+    evaluated = start.get("eval_tokens", 0) // start["model"]["seq_len"]
+    if evaluated not in (0, _EVAL_SEQUENCES):
+        columns["eval_sequences"] = evaluated
     return columns
 
 
+_EVAL_SEQUENCES = next(field.default for field in dataclasses.fields(Pack) if field.name == "eval_sequences")
 _HARDLY_CHANGED = ("clip", "eps", "momentum", "rope_base")
 
 

@@ -56,7 +56,7 @@ class FitCharts:
         return [
             Named(
                 name=f"residuals.{quantity}.{along}",
-                title=f"Own best {QUANTITY_WORDS[quantity].lower()} over the law's, by {INPUT_WORDS[along]}",
+                title=f"{QUANTITY_WORDS[quantity]} over the law's, by {INPUT_WORDS[along]}",
                 option=INPUT_WORDS[along],
             )
             for along in ("params", "tokens")
@@ -106,7 +106,7 @@ class FitCharts:
         )
         return Chart(
             id=f"residuals-{quantity.replace('_', '-')}-{along}",
-            title=f"Own best {QUANTITY_WORDS[quantity].lower()} over the law's, by {INPUT_WORDS[along]}",
+            title=f"{QUANTITY_WORDS[quantity]} over the law's, by {INPUT_WORDS[along]}",
             caption="A dot for each scale with what its own runs leave open (90 %); on the line, law and runs agree."
             f"{bars} A size that bends the law has all its dots on one side.",
             figure=residual_figure(found, along),

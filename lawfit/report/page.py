@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lawfit import __version__
-from lawfit.documents import Answer, Plan, Transfer
+from lawfit.documents import Answer, NextRuns, Plan, Study, Transfer
 from lawfit.errors import LawfitError
 from lawfit.report.answer import laws_alone_sections, recommendation_sections
 from lawfit.report.html import asset, dark_block, plotly_js, text
@@ -136,6 +136,24 @@ def write_report(
 def write_plan_report(path: Path, fit: Fit, document: Plan, project: str = "") -> Path:
     """Write the report of a plan, likewise."""
     return _write(path, plan_html(fit, document, project))
+
+
+def write_next_report(path: Path, document: NextRuns) -> Path:
+    """Write the report of a plan of further runs (`pipeline.plan_next`), likewise."""
+    from lawfit.report.next_runs import next_sections
+
+    target = document["target"]
+    question = f"What to run next for {format_scale(target['params'], target['tokens'])}"
+    return _write(path, _page(question, _facts(document["recipe"] or "", ""), next_sections(document)))
+
+
+def write_study_report(path: Path, document: Study) -> Path:
+    """Write the history of a study (`pipeline.show_study`), likewise."""
+    from lawfit.report.study import study_sections
+
+    target = document["target"]
+    question = f"A study for {format_scale(target['params'], target['tokens'])}"
+    return _write(path, _page(question, _facts(document["recipe"], ""), study_sections(document)))
 
 
 def write_transfer_report(path: Path, document: Transfer) -> Path:

@@ -37,7 +37,7 @@ def insert_fit(connection: sa.Connection, fit: Fit, its_optima: Iterable[Optimum
         "exclusions": _plain(fit.exclusions),
         "payload": _plain(fit.payload),
     }
-    inserted = _insert_or_ignore(connection, fits, values)
+    inserted = insert_or_ignore(connection, fits, values)
     rows = [
         {**vars(optimum), "status": optimum.status.value, "detail": _plain(optimum.detail), "fit_id": fit.id}
         for optimum in its_optima
@@ -96,11 +96,11 @@ def insert_prediction(
         "answer": _plain(answer),
         "created_at": now(),
     }
-    return _insert_or_ignore(connection, predictions, values)
+    return insert_or_ignore(connection, predictions, values)
 
 
-def _insert_or_ignore(connection: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> bool:
-    """Insert a row unless its id is there; True when it was inserted. Two processes may try at once."""
+def insert_or_ignore(connection: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> bool:
+    """Insert a row unless its key is there; True when it was inserted. Two processes may try at once."""
     statement: Any
     if connection.dialect.name == "sqlite":
         from sqlalchemy.dialects.sqlite import insert as sqlite_insert
@@ -110,8 +110,9 @@ def _insert_or_ignore(connection: sa.Connection, table: sa.Table, values: Mappin
         from sqlalchemy.dialects.postgresql import insert as postgres_insert
 
         statement = postgres_insert(table)
-    statement = statement.values(values).on_conflict_do_nothing(index_elements=["id"]).returning(table.c.id)
-    return connection.execute(statement).scalar() is not None
+    key = list(table.primary_key)
+    statement = statement.values(values).on_conflict_do_nothing(index_elements=key).returning(*key)
+    return connection.execute(statement).first() is not None
 
 
 def _plain(value: Mapping[str, Json]) -> dict[str, Json]:

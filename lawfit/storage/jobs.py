@@ -7,6 +7,7 @@ machines of one service agree to within `LOST_SECONDS`.
 from __future__ import annotations
 
 import secrets
+import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,16 +15,21 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from lawfit.errors import NoJob
+from lawfit.errors import NoJob, TooManyJobs
 from lawfit.findings import finding
 from lawfit.records import Json
 from lawfit.storage.database import now
+from lawfit.storage.processes import is_gone, this_process
 from lawfit.storage.store import Store
 from lawfit.storage.tables import jobs
 
 LOST_SECONDS: Final = 15.0  # without a beat: the worker is gone
+LAUNCH_LOST_SECONDS: Final = 120.0  # the same of one that works on a launch, where its process cannot be seen
 MOST_ATTEMPTS: Final = 3  # a job whose workers die so often is what kills them
+LAUNCH: Final = "launch"  # a kind that takes hours, and a machine
+MOST_WAITING: Final = 200  # of a kind: each of them is looked at when another one comes
 _KEPT: Final = 10_000
+_CREATE_LOCK: Final = 0x6C61776A  # any number that nothing else takes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,17 +57,34 @@ class Job:
         return self.state in ("done", "failed", "cancelled")
 
 
-def create_job(store: Store, kind: str, asked: Mapping[str, Json], *, who: str) -> Job:
-    """Queue a job; one that asks the same and waits still is that job."""
+def create_job(store: Store, kind: str, asked: Mapping[str, Json], *, who: str, while_it_runs: bool = False) -> Job:
+    """Queue a job; one that asks the same and waits still is that job.
+
+    Raises
+    ------
+    TooManyJobs
+        `MOST_WAITING` of its kind wait or are worked on.
+
+    Parameters
+    ----------
+    while_it_runs : also one that is being worked on: it would do the same once more
+    """
     row = {
         "id": secrets.token_hex(8), "kind": kind, "state": "queued", "asked": dict(asked), "progress": 0.0,
         "doing": "", "attempts": 0, "who": who, "created_at": now(),
     }  # fmt: skip
     with store.writing() as connection:
-        waiting = sa.select(jobs).where(jobs.c.state == "queued", jobs.c.kind == kind)
+        if connection.dialect.name != "sqlite":  # which has one writer anyway: two that ask the same get one job
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CREATE_LOCK)))
+        states = ("queued", "running") if while_it_runs else ("queued",)
+        waiting = sa.select(jobs).where(jobs.c.state.in_(states), jobs.c.kind == kind)
+        there = 0
         for found in connection.execute(waiting).mappings():
             if found["asked"] == row["asked"]:
                 return _job(found)
+            there += 1
+        if there >= MOST_WAITING:
+            raise TooManyJobs(finding("store.many_waiting", waiting=there))
         last = sa.select(jobs.c.created_at).order_by(jobs.c.created_at.desc()).offset(_KEPT).limit(1)
         ended = jobs.c.state.in_(("done", "failed", "cancelled"))
         connection.execute(sa.delete(jobs).where(ended, jobs.c.created_at <= last.scalar_subquery()))
@@ -90,32 +113,95 @@ def list_jobs(store: Store, state: str | None = None, *, limit: int = 100) -> li
         return [_job(row) for row in connection.execute(query).mappings()]
 
 
-def claim(store: Store, worker: str) -> Job | None:
+@dataclass(frozen=True, kw_only=True)
+class Lane:
+    """Which jobs a worker takes."""
+
+    launches: bool = False  # those, of which a machine does one at a time, or all others
+    templates: frozenset[str] = frozenset()  # that launches may name
+
+    def takes(self, job: Job) -> bool:
+        """Whether it is for this lane."""
+        return (job.kind == LAUNCH and job.asked["template"] in self.templates) if self.launches else job.kind != LAUNCH
+
+    @property
+    def where(self) -> sa.ColumnElement[bool]:
+        """The same, for a query."""
+        if not self.launches:
+            return jobs.c.kind != LAUNCH
+        template = jobs.c.asked["template"].as_string()
+        return sa.and_(jobs.c.kind == LAUNCH, template.in_(sorted(self.templates)))
+
+
+def worker_name() -> str:
+    """A name that tells a worker from all others, on which machine it is, and in which process."""
+    return f"{socket.gethostname()}:{this_process()}:{secrets.token_hex(4)}"
+
+
+def claim(store: Store, worker: str, lane: Lane = Lane()) -> Job | None:
     """Take the job that has waited longest, or one whose worker is gone; None: there is nothing to do.
 
-    A job that was being cancelled when its worker went is cancelled, and one that ended several workers has failed.
+    A job that was being cancelled when its worker went is cancelled, and one that ended several workers has failed. A
+    launch that nobody here may take up waits again, for whoever has its template.
+
+    Parameters
+    ----------
+    worker : name, as `worker_name` makes it
     """
     moment = time.time()
-    lost = jobs.c.state.in_(("running", "cancelling")) & (jobs.c.beat_at < moment - LOST_SECONDS)
-    open_ones = sa.select(jobs.c.id).where((jobs.c.state == "queued") | lost)
+    under_way = jobs.c.state.in_(("running", "cancelling"))
+    quiet = under_way & (jobs.c.beat_at < moment - LOST_SECONDS)
+    open_ones = sa.select(jobs.c.id).where(((jobs.c.state == "queued") & lane.where) | quiet)
+    if lane.launches:
+        open_ones = open_ones.where(lane.where)
+    launches = sa.select(jobs.c.worker, jobs.c.beat_at).where(jobs.c.kind == LAUNCH, under_way)
+
+    def busy(connection: sa.Connection) -> bool:
+        """Whether a launch is being worked on here."""
+        here = f"{worker.partition(':')[0]}:"
+        rows = connection.execute(launches).all() if lane.launches else []
+        return any(row.worker.startswith(here) and not _gone(LAUNCH, row, moment) for row in rows)
+
     with store.reading() as connection:  # a look that takes no lock: there is mostly nothing
-        if connection.execute(open_ones.limit(1)).first() is None:
+        if connection.execute(open_ones.limit(1)).first() is None or busy(connection):
             return None
     with store.writing() as connection:
-        order = open_ones.order_by(jobs.c.created_at, jobs.c.id).with_for_update(skip_locked=True)
+        # Workers that look for launches wait for each other here, so that each sees what the one before it took.
+        order = open_ones.order_by(jobs.c.created_at, jobs.c.id).with_for_update(skip_locked=not lane.launches)
         for job_id in connection.execute(order).scalars().all():
+            if busy(connection):
+                return None
+            beaten = connection.execute(sa.select(jobs.c.worker, jobs.c.beat_at).where(jobs.c.id == job_id)).one()
             found = _found(connection, job_id)
+            if found.state != "queued" and not _gone(found.kind, beaten, moment):
+                continue
             if found.state == "cancelling":
                 _end(connection, job_id, {"state": "cancelled"})
             elif found.attempts >= MOST_ATTEMPTS:
                 problem = f"the processes that worked on it ended {found.attempts} times without a word"
+                if found.kind == LAUNCH:
+                    problem += "; the same request goes on with what it left"
                 _end(connection, job_id, {"state": "failed", "problem": problem})
+            elif not lane.takes(found):
+                gone = {"state": "queued", "worker": None, "beat_at": None, "doing": "its process is gone; it waits"}
+                connection.execute(sa.update(jobs).where(jobs.c.id == job_id).values(gone))
             else:
                 begun = {"state": "running", "worker": worker, "beat_at": moment, "attempts": found.attempts + 1}
                 begun |= {"started_at": now(), "progress": 0.0, "doing": ""}
                 connection.execute(sa.update(jobs).where(jobs.c.id == job_id).values(begun))
                 return _found(connection, job_id)
     return None
+
+
+def _gone(kind: str, beaten: Any, moment: float) -> bool:
+    """Whether nobody works any more on a job that somebody took.
+
+    A launch is not begun anew for a database that was away for a while: its process tells, where it can be seen.
+    """
+    if kind != LAUNCH:
+        return bool(beaten.beat_at < moment - LOST_SECONDS)
+    process = beaten.worker.partition(":")[2].rpartition(":")[0]
+    return bool(beaten.beat_at < moment - LAUNCH_LOST_SECONDS) or is_gone(process)
 
 
 def beat(store: Store, job_id: str, worker: str, progress: float, doing: str) -> str:
@@ -143,15 +229,20 @@ def end_job(
     return True
 
 
-def put_back(store: Store, job_id: str, worker: str) -> None:
-    """The worker stops, and the job waits for another one; where it is being cancelled it is that."""
+def put_back(store: Store, job_id: str, worker: str, *, own_fault: bool = False) -> None:
+    """The worker stops, and the job waits for another one; where it is being cancelled it is that.
+
+    Parameters
+    ----------
+    own_fault : this may be what happens to it each time: it counts as an attempt
+    """
     with store.writing() as connection:
         state = connection.execute(sa.select(jobs.c.state).where(_mine(job_id, worker)).with_for_update()).scalar()
         if state == "cancelling":
             _end(connection, job_id, {"state": "cancelled"})
         elif state is not None:
             row = {"state": "queued", "worker": None, "beat_at": None, "progress": 0.0, "doing": ""}
-            attempts = {"attempts": jobs.c.attempts - 1}  # nothing was wrong with it
+            attempts = {} if own_fault else {"attempts": jobs.c.attempts - 1}
             connection.execute(sa.update(jobs).where(jobs.c.id == job_id).values(row | attempts))
 
 

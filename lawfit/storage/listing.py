@@ -72,6 +72,7 @@ class PredictionListed:
     """An answer that was kept, without its reasons."""
 
     id: str
+    fit_id: str
     recipe_name: str
     created_at: str
     target: Mapping[str, Any]
@@ -81,14 +82,14 @@ class PredictionListed:
 def latest_predictions(store: Store, *, limit: int) -> list[PredictionListed]:
     """Answers that were kept, the newest first."""
     column = predictions.c
-    query = sa.select(column.id, column.created_at, column.target, column.answer, fits.c.recipe_name)
+    query = sa.select(column.id, column.fit_id, column.created_at, column.target, column.answer, fits.c.recipe_name)
     query = query.join_from(predictions, fits).order_by(column.created_at.desc(), column.id).limit(limit)
     with store.reading() as connection:
         rows = connection.execute(query).mappings().all()
     return [
         PredictionListed(
-            id=row["id"], recipe_name=row["recipe_name"], created_at=row["created_at"], target=row["target"],
-            recommendation=row["answer"]["recommendation"],
+            id=row["id"], fit_id=row["fit_id"], recipe_name=row["recipe_name"], created_at=row["created_at"],
+            target=row["target"], recommendation=row["answer"]["recommendation"],
         )
         for row in rows
     ]  # fmt: skip
@@ -128,6 +129,31 @@ def page_of_runs(store: Store, recipe_key: str, asked: RunsAsked, *, after: Posi
     if len(rows) > limit:
         end = (None if asked.sort is None else shown[-1][asked.sort], shown[-1]["id"])
     return RunsPage(total=total, runs=tuple(run_of(row) for row in shown), end=end)
+
+
+def start_of_page_before(
+    store: Store, recipe_key: str, asked: RunsAsked, *, after: Position, limit: int
+) -> Position | None:
+    """From where the page before goes on, as `page_of_runs` takes it; None: it is the first.
+
+    Parameters
+    ----------
+    after : from where the page goes on whose predecessor is looked for
+    limit : rows of a page
+    """
+    column = runs.c
+    home = sa.select(recipes.c.id).where(recipes.c.key == recipe_key).scalar_subquery()
+    wanted = [column.recipe_id == home, *_conditions(asked, sqlite=store.location.is_sqlite)]
+    by = None if asked.sort is None else column[asked.sort]
+    order: list[Any] = [column.id if by is None and asked.descending else column.id.desc()]
+    if by is not None:
+        order = [by.is_(None).desc(), by if asked.descending else by.desc(), column.id.desc()]
+    upto = sa.not_(_behind(by, after, descending=asked.descending))
+    value = sa.null() if by is None else by
+    query = sa.select(value, column.id).where(*wanted, upto).order_by(*order).offset(limit).limit(1)
+    with store.reading() as connection:
+        row = connection.execute(query).first()
+    return None if row is None else (row[0], row[1])
 
 
 def one_run(store: Store, recipe_key: str, run_key: str) -> tuple[Run, list[CurveListed]]:

@@ -127,7 +127,7 @@ def compact(url: str | Path) -> Compacted:
 
 
 def prune(url: str | Path, *, older_than_days: float, dry_run: bool = False) -> int:
-    """Forget answers that were kept before so many days; how many. Fits stay, and give each of them again.
+    """Forget answers and plans that were kept before so many days; how many. Fits stay, and give each of them again.
 
     Raises
     ------
@@ -137,11 +137,12 @@ def prune(url: str | Path, *, older_than_days: float, dry_run: bool = False) -> 
     if not 0 <= older_than_days < 1e6:
         raise ValueError(f"days are a number from 0 to 1e6, got {older_than_days:g}")
     before = (datetime.now(UTC) - timedelta(days=older_than_days)).isoformat(timespec="seconds")
-    old = tables.predictions.c.created_at < before
+    kept = (tables.predictions, tables.next_plans)
     with Store.open(url, create=False) as store, store.writing() as connection:
         if not dry_run:
-            return connection.execute(sa.delete(tables.predictions).where(old)).rowcount
-        return int(connection.execute(sa.select(sa.func.count()).where(old)).scalar_one())
+            return sum(connection.execute(sa.delete(t).where(t.c.created_at < before)).rowcount for t in kept)
+        counts = [sa.select(sa.func.count()).where(t.c.created_at < before) for t in kept]
+        return sum(int(connection.execute(count).scalar_one()) for count in counts)
 
 
 def _size(store: Store) -> int:

@@ -20,7 +20,7 @@ from lawfit.storage.database import WRITE, Location
 log = logging.getLogger("lawfit")
 
 # Oldest first. Written down here so that opening a database need not import Alembic (0.2 s); a test compares.
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
 _VERSION_TABLE: Final = "alembic_version"
 _LOCK_KEY: Final = 0x6C617766  # "lawf", for PostgreSQL's advisory lock
 _MIGRATING: Final = Lock()  # Alembic keeps in the module what it works on: one database at a time in a process

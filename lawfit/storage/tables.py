@@ -1,5 +1,6 @@
 """The tables: recipes, runs, curves, targets, losses, corrections, moves, optima, fits (and when each was made),
-predictions; of the service: tokens, audit, jobs, replies, and runs that are being logged."""
+predictions, plans of further runs, studies; of launches: jobs, and who trains which run; of the service: tokens, audit,
+jobs, replies, and runs that are being logged."""
 
 from __future__ import annotations
 
@@ -216,6 +217,91 @@ predictions = sa.Table(
     sa.Column("target", sa.JSON, nullable=False),
     sa.Column("answer", sa.JSON, nullable=False),
     sa.Column("created_at", sa.Text, nullable=False),
+)
+
+# What to run next, as it was planned: without a fit where nothing was run yet.
+next_plans = sa.Table(
+    "next_plans",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("fit_id", sa.ForeignKey("fits.id"), index=True),
+    sa.Column("document", sa.JSON, nullable=False),
+    sa.Column("created_at", sa.Text, nullable=False),
+)
+
+# Commands that train runs, while they live and afterwards. One that is killed stops beating.
+launches = sa.Table(
+    "launches",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("backend", sa.Text, nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("process", sa.Text, nullable=False),  # tells it from all others of its machine; "" where that cannot be
+    sa.Column("logs", sa.Text, nullable=False),  # folder
+    sa.Column("command", sa.Text, nullable=False),  # template of a trainer of the user's own; "": lawfit's
+    sa.Column("began_at", sa.Text, nullable=False),
+    sa.Column("beat_at", sa.Double, nullable=False),  # seconds since 1970
+    sa.Column("ended_at", sa.Text),
+)
+
+# What launches start: a pack of runs each, or one run of a trainer of the user's own. Not the service's `jobs` below.
+training_jobs = sa.Table(
+    "training_jobs",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),  # hash of its runs: a launch that goes on with it has the same
+    sa.Column("launch_id", sa.ForeignKey("launches.id"), nullable=False, index=True),  # the last that had it
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("runs", sa.JSON, nullable=False),  # ids
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("place", sa.Text, nullable=False),
+    sa.Column("attempts", sa.JSON, nullable=False),  # of all launches: when, where, how each ended and what it cost
+    sa.Column("tokens", sa.Double, nullable=False),  # trained
+    sa.Column("tokens_total", sa.Double, nullable=False),
+    sa.Column("problem", sa.Text),  # why it failed
+    sa.Column("tail", sa.Text, nullable=False),  # of what it said last
+    sa.Column("dollars_per_gpu_hour", sa.Double),
+    sa.Column("created_at", sa.Text, nullable=False),
+    sa.Column("started_at", sa.Text),
+    sa.Column("finished_at", sa.Text),
+    sa.CheckConstraint(
+        "state IN ('queued', 'running', 'cancelling', 'ended', 'stopped', 'split', 'failed', 'given_up', 'cancelled')",
+        name="state_known",
+    ),
+)
+
+# Of all launches on one store, only one trains a run at a time.
+training_claims = sa.Table(
+    "training_claims",
+    metadata,
+    sa.Column("run_id", sa.Text, primary_key=True),
+    sa.Column("launch_id", sa.ForeignKey("launches.id"), nullable=False, index=True),
+)
+
+# A study: a question, how its runs are made, and why it ended (a finding; NULL while it can go on).
+studies = sa.Table(
+    "studies",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("recipe", sa.Text, nullable=False),
+    sa.Column("asked", sa.JSON, nullable=False),
+    sa.Column("launch", sa.JSON, nullable=False),
+    sa.Column("stopped", sa.JSON(none_as_null=True)),
+    sa.Column("created_at", sa.Text, nullable=False),
+    sa.Column("updated_at", sa.Text, nullable=False),
+)
+
+# A round of a study: each step of it is one change of the phase, so that no round counts twice.
+study_rounds = sa.Table(
+    "study_rounds",
+    metadata,
+    sa.Column("study_id", sa.ForeignKey("studies.id"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("phase", sa.Text, nullable=False),
+    sa.Column("document", sa.JSON, nullable=False),
+    sa.Column("grid", sa.JSON, nullable=False),  # as `lawfit launch` takes it
+    sa.Column("seconds", sa.Double, nullable=False),  # of its launches so far
+    sa.Column("gpu_seconds", sa.Double, nullable=False),
+    sa.CheckConstraint("phase IN ('planned', 'trained', 'fitted')", name="phase_known"),
 )
 
 # What opens the service to whom. The token itself is nowhere: what stands here does not give it back.

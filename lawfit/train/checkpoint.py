@@ -1,7 +1,8 @@
 """Where a pack was interrupted, in one file beside its logs: exact, so that nothing tells a resumed run from another.
 
-On a CPU a resumed pack gives the logs of an uninterrupted one bit for bit; on a GPU, where sums may be taken in any
-order, its losses are as close as those of two uninterrupted packs (1e-4 in fp32 over the 60 steps of the test).
+On a CPU with as many threads a resumed pack gives the logs of an uninterrupted one bit for bit; with others, and on a
+GPU, where sums may be taken in any order, its losses are as close as those of two uninterrupted packs (1e-4 in fp32
+over the 60 steps of the test).
 
 Its size is 12 bytes per parameter and row of the stack (weights and two moments in fp32), 4 more where weights are
 averaged, and 8 bytes per step and row; on a detour from a trunk twice that. A row that was let go of takes none. Every

@@ -39,10 +39,12 @@ class Spoken:
 
     terminal: str | Callable[[Mapping[str, Any]], str]
     http: str | Callable[[Mapping[str, Any]], str]
+    page: str | Callable[[Mapping[str, Any]], str] | None = None  # where a person reads it, to whom a route says little
 
 
 Sentence = str | Callable[[Mapping[str, Any]], str] | Spoken
 _OVER_HTTP: Final = ContextVar("over_http", default=False)
+_ON_PAGE: Final = ContextVar("on_page", default=False)
 
 PLACEHOLDERS: Final = ("COLUMN", "FIELD", "VALUE", "RATE", "FACTOR", "T")  # in the value of an option
 MOST_NAMED: Final = 6  # levels of a setting, of which all are named
@@ -80,18 +82,30 @@ def tell(found: Finding | Mapping[str, Any] | str) -> str:
     if sentence is None:  # of a later version of lawfit
         return f"{code} ({', '.join(f'{name} {value}' for name, value in data.items())})"
     if isinstance(sentence, Spoken):
-        sentence = sentence.http if _OVER_HTTP.get() else sentence.terminal
+        sentence = _spoken(sentence)
     return sentence(data) if callable(sentence) else say(sentence, data)
 
 
+def _spoken(sentence: Spoken) -> str | Callable[[Mapping[str, Any]], str]:
+    if not _OVER_HTTP.get():
+        return sentence.terminal
+    return sentence.page if _ON_PAGE.get() and sentence.page is not None else sentence.http
+
+
 @contextmanager
-def over_http() -> Iterator[None]:
-    """Sentences are told to a client of the service: no commands, no options, no places on this machine."""
-    token = _OVER_HTTP.set(True)
+def over_http(*, on_page: bool = False) -> Iterator[None]:
+    """Sentences are told to a client of the service: no commands, no options, no places on this machine.
+
+    Parameters
+    ----------
+    on_page : they are read on a page of it: no routes either
+    """
+    tokens = _OVER_HTTP.set(True), _ON_PAGE.set(on_page)
     try:
         yield
     finally:
-        _OVER_HTTP.reset(token)
+        _OVER_HTTP.reset(tokens[0])
+        _ON_PAGE.reset(tokens[1])
 
 
 def option(name: str, value: str) -> str:

@@ -28,6 +28,8 @@ _SIGNS: Final = {
     "zero": "is zero in every row, as at the end of a schedule",
     "floor": "is {low:lr} in every row, where schedules end and few runs begin",
     "minimum": "is the lowest rate of the schedule in every row",
+    "low": "holds {low:lr} to {high:lr}, where schedules end and few runs begin",
+    "nearly": "holds rates that are nearly and not quite the same ({low:lr} to {high:lr}), as last values are",
     "constant": "is {low:lr} in every row beside a column of schedules",
 }
 _TURNED: Final = {
@@ -163,9 +165,13 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "nothing_to_fit": _nothing,
     "no_sequence_length": "the batch size '{column}' is in sequences, and no column says how many tokens one has",
     "one_devices_share": "'{column}' is one device's share: add the accumulation steps and devices, or the whole batch",
+    "devices_unclear": "'{other}' beside '{column}': the devices that share a step's batch are not known (--set "
+    "devices=N, or --map '{column}=devices')",
     "empty_columns": "empty in every row: {columns:join , }",
     "shape_is_no_count": "the shape of a model ({columns:join , }) is no parameter count",
     "score_column": "'{column}' is a score, of which higher is better",
+    "altered_loss": "'{column}' is a loss that something was done to, by its name: give the loss itself, or say with "
+    "--unit that it is a logarithm",
     "looks_like_a_curve": "a column 'step' suggests a training curve; runs have one row each, not one per step",
     "no_constant": named(
         "'{name}' cannot be set; {close_one}there are {fields:join , }",
@@ -184,8 +190,11 @@ WORDS: Final[Mapping[str, Sentence]] = {
         f"both {_names(of['columns'][:2], ' and ')} can be the {of['field']}"
         + (f" (and {_names(of['columns'][2:])})" if of["columns"][2:] else "")
     ),
+    "headers_between": "{count:count header} between the rows: cells are read under the names above them",
     "points_or_runs": "rows under one '{column}' ({names} of them) differ in nothing but '{by}' and what came of it: "
     "points of one run, of which the last counts (run_id), or runs of their own (extra)?",
+    "unnamed_points": "'{column}' says how far a run was, and rows of equal settings differ in nothing else "
+    "({rows} rows, {runs} settings): which column names the runs, if they are points on the way of some?",
     "points_of_runs": "the last row of each run ('{column}'): {left_out:,} rows on the way of {runs:,} are left out",
     "could_be_too": named(
         "{field} is '{column}'; '{other}' could be it too and holds other values ({take} to take that)",
@@ -199,10 +208,17 @@ WORDS: Final[Mapping[str, Sentence]] = {
     ),
     "base_rate": "'{column}' is a base rate: is it the learning rate itself (in muP it is what carries over), or is it "
     "multiplied by a factor?",
+    "first_rate": "'{column}' is where the schedule begins, and '{other}' says that it rises from there: is it "
+    "the peak, or is the peak a multiple of it?",
     "multiplied_rate": "'{column}' may have to be multiplied by '{other}' beside it; if it is the rate already",
     "rate_multiples": "'{column}' holds multiples ({low:g} to {high:g}) of a learning rate that it does not say",
     "lr_by_its_words": lambda of: (
         f"{_names(of['columns'])} may hold learning rates: is one of them the configured peak?"
+    ),
+    "rate_elsewhere": lambda of: (
+        f"no column is the learning rate, and '{of['column']}' shows that it was varied"
+        + (f" ('{of['text']}')" if of["text"] else "")
+        + ": is the peak in it?"
     ),
     "batch_of_one_device": "'{column}' is the same as '{other}', one device's share: is it the whole batch?",
     "accumulated": "'{column}' stands beside '{accumulation}' ({factor:g}): is it the batch of a step, or one part?",
@@ -222,6 +238,7 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "further_losses": named(
         "further validation losses: {columns:join , } ({take} takes that one)", take=lambda of: _take(of["first"])
     ),
+    "loss_instead": "the loss is read from '{column}', as {empty:join and } holds no number in any row",
     "few_smoothed": "the loss is '{column}': the smoothed '{smoothed}' stands in only {filled} of {rows} rows",
     "objective": "'{column}' is taken as a loss in nats per token: its name does not say what it measures",
     "unbounded_score": lambda of: (
@@ -252,6 +269,9 @@ WORDS: Final[Mapping[str, Sentence]] = {
         "{count:count cell} of '{column}': '{text}' is read as {number:.10g}, first at line {line}", of
     ),
     "metric_turned": named("the loss is {turned}", turned=lambda of: _TURNED[of["kind"]]),
+    "steps_disagree": "'{column}' is {ratio:.3g} times '{steps}' x batch in the median row: which of them is the run's "
+    "(extra leaves one out), or is the batch one device's, or in another unit?",
+    "steps_logged": "tokens would be '{column}' x batch: does it count steps of the optimizer, or what was logged?",
     "odd_sizes": _odd_sizes,
     "negative_rates": "'{column}' holds {low:g} to {high:g}: are they logarithms of learning rates?",
     "high_rates": "'{column}' holds {low:g} to {high:g}, and few peak learning rates are 1 or more: are they multiples "
@@ -261,7 +281,16 @@ WORDS: Final[Mapping[str, Sentence]] = {
         + (f"; {_names(of['others'])} would fit" if of["others"] else ": is it a perplexity?"),
         of,
     ),
+    "constant_loss": "'{column}' is {low:.4g} in every row, and {others:join , } is not: which one is the runs' loss?",
+    "samples_and_tokens": "'{column}' counts samples, and '{other}' tokens: how many tokens has a sample?",
+    "tokens_of_pass": "'{column}' stands beside '{other}' of up to {high:g}: does it count the tokens of all passes, "
+    "or of one?",
+    "tokens_of_data": "'{column}' is {low:q} in every row, whatever the size of the model: did each run see all of "
+    "them, once?",
     "odd_batch": "'{column}' would be steps of {low:.6g} to {high:.6g} tokens, which hardly anybody trains with",
+    "percent_or_share": "'{column}' says percent and holds {low:.4g} to {high:.4g}: are they of 100, or shares of 1?",
+    "shares": "'{column}' holds {low:.4g} to {high:.4g}, and a loss in nats is hardly below one in all runs: what does "
+    "it measure?",
     "bits_or_nats": "'{column}' is {ratio:.3g} times '{other}' in every row: in which unit is it?",
     "training_loss": "the loss is '{column}', on training data: a file without validation data says it no better",
     "rising_loss": "'{column}' rises with {by} throughout, and a loss falls: is it a score, of which higher is better?",
@@ -278,6 +307,8 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "empty_below": "'{column}' is empty in {empty} of {rows:count row}: is it as in the row above, or not known?",
     "last_of_list": "'{column}' holds lists such as {text}: the loss is the last number; the others are not kept, as "
     "their steps are not said",
+    "spread_left_out": "'{column}' holds numbers with their spread: of {text} the number before it is read",
+    "marks_left_out": "'{column}' has marks around numbers: {text} is read without them",
     "percent_cells": "'{column}' is in percent: {text} is read as a share of 1",
     "sizes_in_names": "the names in '{column}' have sizes in them, such as '{text}' (--map '{column}=params')",
     "reruns": "{runs:count row} without an id or seed repeat {settings:count setting} of all that the file says: they "
@@ -311,6 +342,8 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "watched_all": _watched_all,
     # settings and seeds
     "settings_or_seeds": _settings,
+    "unlike_seeds": "rows of which all settings are equal, in {settings:count setting}, differ by {percent:.2g} % in "
+    "'{column}' in the median, far more than seeds do: which column says what was varied?",
     "only": "only rows with {column} {level} are read; {left_out:count row} left out, as you said",
     "line_in_writing": "the line has no end, and a process has the file open to write: half may be missing; it is "
     "taken once it is whole",

@@ -43,6 +43,7 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "runs_changed": Spoken(
         terminal="at least {runs:count run} changed since this fit was made; lawfit fit takes them in",
         http="at least {runs:count run} changed since this fit was made; POST /v1/fits takes them in",
+        page="at least {runs:count run} changed since this fit was made; 'Fit again' on the first page takes that in",
     ),
     "only_targets": "steps to a target are all that this recipe has, and {why}",
     "recipes_differ": "the recipes differ in {fields} too, so their losses may not be comparable",

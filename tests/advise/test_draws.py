@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from lawfit.advise.draws import WORLDS, draw_worlds, runs_near
+from lawfit.advise.draws import draw_worlds, runs_near
+from lawfit.advise.members import WORLDS
 from lawfit.estimate.lr_batch.ensemble import INFLATION
 from lawfit.estimate.numerics.law_terms import TERMS, law_design
 from tests.estimate.simulated import nine_fit
@@ -76,7 +77,7 @@ def test_worlds_are_as_wide_as_the_parts_of_their_variance_add_up_to(
     target: tuple[float, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Choices, coefficients, deviations of size and scale; then the factors. Student's t is scaled to that variance."""
-    monkeypatch.setattr("lawfit.advise.draws.WORLDS", 100_000)
+    monkeypatch.setattr("lawfit.advise.members.WORLDS", 100_000)
     model = {**nine_fit().payload[MODEL], "calibration": [1.2, 1.1]}
     worlds = draw_worlds(model, *target)
     x = law_design(np.array([target[0]]), np.array([target[1]]), tuple(model["centre"]))[0]

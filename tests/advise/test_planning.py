@@ -506,6 +506,19 @@ class TestRoutes:
         served = asked(flops=1e21, inference_tokens=1e12)
         assert code_of(served["missing"]["isoflop"]) == "plan.profiles_of_training"
 
+    def test_other_sizes_pay_for_what_is_served(self) -> None:
+        """6 FLOPs per parameter and training token, 2 per parameter and served one, of every size in the table."""
+        served = 1e12
+        document = asked(flops=1e22, inference_tokens=served)
+        assert len(document["alternatives"]) > 2
+        for row in document["alternatives"]:
+            spent = row["params"] * (6 * row["tokens"] + 2 * served)
+            assert spent == pytest.approx(1e22, rel=1e-4)
+            if (needed := row["same_loss"]["tokens"]) is not None:
+                total = row["params"] * (6 * needed + 2 * served)
+                assert row["same_loss"]["flops"] == pytest.approx(total, rel=1e-4)
+                assert row["same_loss"]["compute_ratio"] == pytest.approx(total / 1e22, rel=1e-4)
+
     def test_each_form_has_its_own_size(self) -> None:
         _, belief = of_two_forms()
         rows = each_form(belief, 1e22, 0.0)

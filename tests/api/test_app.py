@@ -117,9 +117,9 @@ BEYOND = {"minimum": -1, "maximum": 1, "exclusiveMinimum": 0, "exclusiveMaximum"
 
 def test_the_schema_states_real_bounds(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the words that JSON Schema has; a value beyond one is refused, and one inside is not."""
-    for name in ("recommend", "cost_of_setting", "set_up", "plan", "transfer"):
+    for name in ("recommend", "cost_of_setting", "set_up", "plan", "plan_next", "transfer"):
         monkeypatch.setattr(pipeline, name, lambda *_args, **_named: {})
-    stated, usual = set(), {"params": 7e9, "tokens": 1.4e12, "lr": 1e-3}
+    stated, usual = set(), {"params": 7e9, "tokens": 1.4e12, "lr": 1e-3, "budget": "1e19flops"}
     for path, verbs in client.get("/openapi.json").json()["paths"].items():
         for parameter in verbs.get("get", {}).get("parameters", ()):
             for schema in parameter["schema"].get("anyOf", [parameter["schema"]]):

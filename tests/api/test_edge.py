@@ -63,6 +63,8 @@ class TestTokens:
             tokens = {scope: create_token(store, scope, [scope]) for scope in SCOPES}
         asked = (
             ("GET", "/v1/recipes", "read"), ("GET", "/", "read"), ("GET", "/metrics", "read"), ("POST", ASKED, "read"),
+            ("POST", "/v1/plans/next", "read"), ("POST", "/v1/plans/next/x/rehearsals", "fit"),
+            ("POST", "/v1/plans/next/jobs", "fit"),
             ("POST", "/v1/fits", "fit"), ("POST", "/v1/uploads", "ingest"), ("POST", "/v1/live/runs", "ingest"),
             ("DELETE", "/v1/recipes", "admin"), ("PUT", "/v1/anything", "admin"),
         )  # fmt: skip
@@ -424,7 +426,7 @@ class TestAdmission:
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b""})
 
-        return Admission(app, lambda path: path != "/quick", Counts(), **{"at_once": 1, **limits}), worked
+        return Admission(app, lambda _method, path: path != "/quick", Counts(), **{"at_once": 1, **limits}), worked
 
     def ask(self, app: ASGIApp, path: str, gone: asyncio.Event) -> asyncio.Task[list[int]]:
         async def receive() -> Message:

@@ -139,6 +139,7 @@ class TestServed:
             assert "unique_tokens" in failed["problem"]
             assert "--" not in failed["problem"]
 
+    @pytest.mark.soak
     def test_killed_in_the_middle_and_started_again(self, swept: Path) -> None:
         with serving(swept) as served:
             job = begin(served)

@@ -224,6 +224,7 @@ class TestClientModule:
             assert lawfit_client.flush(url=served.address) == 0
         assert left_in(spool) == 0
 
+    @pytest.mark.soak
     def test_a_service_that_is_killed_and_comes_back_loses_nothing(self, tmp_path: Path, spool: Path) -> None:
         with serving(tmp_path) as served:
             port = int(served.address.rpartition(":")[2])
@@ -272,6 +273,7 @@ class TestClientModule:
         assert (time.process_time() - began) / 20_000 < 100e-6
         run.finish(timeout=0.1)
 
+    @pytest.mark.soak
     def test_a_program_that_ends_or_is_killed_leaves_what_it_logged(self, tmp_path: Path, spool: Path) -> None:
         program = (
             "import lawfit.client, os, sys, time\n"

@@ -26,7 +26,7 @@ def test_the_lines_of_the_page_work(tmp_path: Path) -> None:
         pytest.skip("needs curl")
     shutil.copy(data_folder() / "proxy_held_back.csv", tmp_path / "sweep.csv")
     blocks = re.findall(r"```sh\n(.*?)```", (DOCS / "service.md").read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     with serving(tmp_path) as served:
         for block in blocks:
             lines = "set -euo pipefail\n" + block.replace(ADDRESS, served.address)
@@ -37,6 +37,7 @@ def test_the_lines_of_the_page_work(tmp_path: Path) -> None:
         assert served.http.get("/v1/runs?recipe=sweep&excluded=true").json()["total"] == 0
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 @pytest.mark.parametrize("fitted", [False, True])
 def test_the_script_asks_and_logs_itself(tmp_path: Path, fitted: bool) -> None:
@@ -73,8 +74,8 @@ def test_after_ten_runs_it_gets_a_better_answer(database_url: str, tmp_path: Pat
             assert done.stderr == ""
             return done.stdout
 
-        for width, rates in ((16, (1e-3, 2.5e-3, 5e-3, 1e-2, 2e-2)), (32, (2e-3, 5e-3, 1e-2, 2e-2, 4e-2))):
-            for lr in rates:
+        for width in (16, 32):
+            for lr in (5e-3, 1e-2, 2e-2, 4e-2, 8e-2):
                 assert "settings of our own" in train(width, lr)
         own = {run["run_key"]: run for run in served.http.get("/v1/runs?recipe=tiny").json()["runs"]}
         job = served.http.post("/v1/fits", json={"recipe": "tiny"}).json()
@@ -86,5 +87,5 @@ def test_after_ten_runs_it_gets_a_better_answer(database_url: str, tmp_path: Pat
         runs = served.http.get("/v1/runs?recipe=tiny").json()["runs"]
         (advised,) = [run for run in runs if run["run_key"] not in own]
         losses = sorted(run["loss"] for run in own.values() if run["params"] == advised["params"])
-        assert advised["loss"] <= losses[1]
-        assert advised["loss"] < 1.02 * losses[0]
+        assert advised["loss"] < losses[2]  # better than most of its own tries
+        assert advised["loss"] < 1.01 * losses[0]

@@ -156,14 +156,14 @@ def stored(params: Floats, tokens: Floats, loss: Floats) -> Fit:
 
 def routes(belief: LossBelief) -> dict[str, LossBelief]:
     """The plan's belief, and others made of the same fits."""
-    forms = belief.without_profiles()
+    forms = belief.without_profiles
     counts = tuple(round(400 * w) if len(f.draws) else 0 for f, w in zip(forms.fits, forms.loss_weights, strict=True))
     found = {"plan": belief, "loss weights": replace(forms, weights=forms.loss_weights, counts=counts)}
     first = min(fit.scales["flops"][0] for fit in forms.fits if not isinstance(fit, ProfileLaw))
     for i, fit in enumerate(belief.fits):
         if isinstance(fit, ProfileLaw) or (fit.form == "additive" and fit.scales["flops"][0] <= first):  # on all runs
             name = "profiles" if isinstance(fit, ProfileLaw) else fit.form
-            found[name] = replace(belief.alone(i), counts=(len(fit.draws),))
+            found[name] = replace(belief.alone[i], counts=(len(fit.draws),))
     return found
 
 

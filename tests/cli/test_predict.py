@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
 import sys
+from contextlib import chdir, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lawfit.cli.main import ExitCode
+from lawfit.cli.main import ExitCode, run
 from lawfit.settings import Settings
 from lawfit.words.glossary import GLOSSARY, terms_in
 from lawfit_api.app import create_app
@@ -33,10 +35,12 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["ingest", "sweep.csv"],
         ["fit", "--json"],
     )
-    for words in commands:
-        done = subprocess.run([sys.executable, "-m", "lawfit", *words], cwd=folder, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    (folder / "fit.json").write_text(done.stdout)
+    with chdir(folder):
+        for words in commands:
+            printed = io.StringIO()
+            with redirect_stdout(printed):
+                assert run(words) == ExitCode.OK
+    (folder / "fit.json").write_text(printed.getvalue())
     return folder
 
 
@@ -221,12 +225,12 @@ def test_a_fit_older_than_its_runs_says_so(database: str) -> None:
     assert json.loads(_lawfit("predict", *TARGET, "--json").stdout)["evidence"]["runs_changed"] == 1
 
 
-def test_a_law_fitted_on_these_runs_lends_nothing(database: str) -> None:
-    without = _lawfit("fit", "--without-law", "step_law", "--json")
-    assert json.loads(without.stdout)["options"]["without_laws"] == ["step_law"]
-    unknown = _lawfit("fit", "--without-law", "my_law")
-    assert unknown.returncode == ExitCode.FAILED
-    assert "no published law 'my_law'" in unknown.stderr
+def test_a_law_fitted_on_these_runs_lends_nothing(away: Path, call: Call, text: Call) -> None:
+    call("simulate", away / "s.csv", "--lr-steps", "4", "--batch-steps", "3")
+    call("ingest", away / "s.csv")
+    assert call("fit", "--without-law", "step_law")["options"]["without_laws"] == ["step_law"]
+    _, err = text("fit", "--without-law", "my_law", code=ExitCode.FAILED)
+    assert "no published law 'my_law'" in err
 
 
 @pytest.mark.parametrize("command", [("fit",), ("predict", *TARGET)], ids=["fit", "predict"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,18 @@ import pytest
 
 from lawfit.cli.main import ExitCode, run
 from tests.estimate.schedules.test_multi_power import CONSTANT, COSINE, LAW, WSD
+from tests.estimate.schedules.test_study import study_fits_once
 from tests.laws.test_refinement import algorithm_1
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 
 COURSES = {"cosine": COSINE, "constant": CONSTANT, "wsd": WSD}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fitted_once() -> Iterator[None]:
+    with study_fits_once():
+        yield
 
 
 @pytest.fixture

@@ -64,3 +64,12 @@ def test_a_database_that_cannot_be_used_is_said_before_serving(away: Path, text:
     (away / "x.db").write_bytes(b"not a database at all")
     _, err = text("--database", "x.db", "serve", "--port", "0", code=ExitCode.FAILED)
     assert "not a SQLite file" in err
+
+
+def test_templates_that_cannot_be_used_are_said(away: Path, text: Call) -> None:
+    (away / "t.toml").write_text('[mine]\ncommand = "true --lr {rl}"\n')
+    _, err = text("serve", "--port", 0, "--training-templates", "t.toml", code=ExitCode.FAILED)
+    assert "t.toml: template 'mine': the template names {rl}, which is no field of a run" in err
+    _, err = text("serve", "--port", 0, "--training-templates", "none.toml", code=ExitCode.FAILED)
+    assert "there is no file of training templates none.toml" in err
+    assert list(away.glob("*.db")) == []

@@ -163,6 +163,7 @@ class TestInChromium:
             assert page.locator(".valley svg.main-svg").count() >= 2
             looks_right(seen)
 
+    @pytest.mark.soak
     @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)], ids=["wide and light", "narrow and dark"])
     @pytest.mark.parametrize(
         "path", ["", f"advisor?{QUERY}&seq_len=1000", "advisor?params=x&tokens=20B", "plan?flops=1e20"]

@@ -112,3 +112,28 @@ def test_the_next_grid_of_the_shipped_sweep_is_one_that_can_be_trained(shipped: 
     assert sum(len(pack.runs) for pack in trained) == sum(len(row["lr"]) * len(row["batch_tokens"]) for row in asked)
     one = {"recipe": "proxy_sweep", "params": asked[0]["params"], "tokens": asked[0]["tokens"]}
     assert len(shipped.get("/scales/next-grid.json", params=one).json()["blocks"]) == 1
+
+
+def test_what_the_fit_left_out_is_said_with_the_reason(shipped: TestClient) -> None:
+    fit = shipped.get("/v1/fits", params={"recipe": "proxy_sweep", "kind": "lr_batch"}).json()["fits"][0]["id"]
+    left_out = shipped.get(f"/v1/fits/{fit}").json()["payload"]["rejected"]
+    page = shipped.get("/laws").text
+    assert sum(item["count"] for item in left_out) > 0
+    for item in left_out:
+        assert f"<li>{item['count']:,}: {item['reason']}</li>" in page
+    assert 'href="#left-out"' in page
+
+
+def test_every_size_of_the_runs_is_named_in_the_legend(shipped: TestClient) -> None:
+    fit = shipped.get("/v1/fits", params={"recipe": "proxy_sweep", "kind": "lr_batch"}).json()["fits"][0]["id"]
+    for name in ("scaling.lr.tokens", "law.expected_loss."):
+        figure = shipped.get("/laws/figure.json", params={"fit": fit, "name": name}).json()
+        named = {trace.get("name") for trace in figure["figure"]["data"] if trace.get("showlegend", True)}
+        assert {f"{size} parameters" for size in ("202k", "443k", "804k", "1.77M", "3.21M", "6.04M")} <= named
+
+
+def test_the_nearest_scale_is_near_in_parameters_as_well(shipped: TestClient) -> None:
+    asked = {"params": "7M", "tokens": "1B"}  # as far in tokens from every size's longest
+    page = shipped.get("/scales/one", params=asked, headers={"Accept": "text/html"})
+    assert page.status_code == 404
+    assert "the nearest is 6.04M parameters, 120M tokens" in page.text

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from lawfit.records import Sweep
+from lawfit.records import RecipeSummary, Sweep
 from lawfit.settings import Settings
 from lawfit.storage import Store
 from lawfit.units import format_lr
 from lawfit_api.app import create_app
+from lawfit_api.dashboard.common import only_recipe
 from tests.client import TestClient
 from tests.plots.samples import sweep
 
@@ -160,7 +161,7 @@ def test_without_a_fit_it_says_what_to_run(tmp_path: Path) -> None:
     with TestClient(create_app(Settings(database_url=str(tmp_path / "x.db")))) as client:
         page = client.get("/advisor", params=ASKED)
     assert page.status_code == 404
-    assert "fit it first" in page.text
+    assert "yet; fit it on the first page" in page.text
     assert "no fit yet" in page.text
 
 
@@ -200,3 +201,42 @@ def test_no_inline_script_runs_and_the_policy_forbids_it(client: TestClient) -> 
     scripts = re.findall(r"<script[^>]*>", page.text)
     assert all("src=" in script or 'type="application/json"' in script for script in scripts)
     assert not re.search(r"<[^>]+ on[a-z]+=", page.text)
+
+
+def test_a_recipe_without_a_fit_is_said_to_have_none(tmp_path: Path) -> None:
+    with Store.open(str(tmp_path / "x.db")) as store:
+        store.put_sweeps([Sweep(recipe=sweep().recipe, runs=sweep().runs)])
+    name = sweep().recipe.name
+    with TestClient(create_app(Settings(database_url=str(tmp_path / "x.db")))) as client:
+        page = client.get("/advisor", params={"recipe": name})
+        home = client.get("/").text
+    assert page.status_code == 200
+    assert f"{name} has no fit yet, and so no answers" in page.text
+    assert f'href="/runs?recipe={name}"' in home
+    assert 'href="/scales?' not in home.split("</nav>")[1]  # nothing to see there yet
+
+
+def test_ways_from_a_card_lead_to_what_they_count(client: TestClient) -> None:
+    home = client.get("/").text
+    address, number = re.findall(r'href="(/runs[^"]+state=diverged)">(\d+) diverged', home)[0]
+    assert f"{number} runs found" in client.get(address.replace("&amp;", "&")).text
+    for path in ("scales", "laws"):
+        assert re.search(rf'<a href="/{path}\?recipe=[^"]+">{path.capitalize()}<', home)
+
+
+def test_sentences_on_a_page_name_no_route(client: TestClient) -> None:
+    page = client.get("/laws", params={"fit": "nowhere"}, headers={"Accept": "text/html"})
+    assert page.status_code == 404
+    assert "the page of laws lists them" in page.text
+    assert "/v1/" not in page.text
+    assert "GET /v1/fits lists them" in client.get("/v1/fits/nowhere").json()["detail"]
+
+
+def test_the_only_recipe_with_a_fit_needs_no_choosing() -> None:
+    fitted, waiting = (
+        RecipeSummary(recipe=dataclasses.replace(sweep().recipe, name=name), runs=9, diverged=0, excluded=0, fits=fits)
+        for name, fits in (("fitted", 3), ("waiting", 0))
+    )
+    assert only_recipe([fitted, waiting]) == only_recipe([fitted]) == "fitted"
+    assert only_recipe([waiting]) == "waiting"
+    assert only_recipe([waiting, waiting]) == only_recipe([fitted, fitted]) == ""

@@ -38,21 +38,29 @@ class TestTable:
             pytest.param({}, id="as stored"),
             pytest.param({"sort": "loss"}, id="lowest loss"),
             pytest.param({"sort": "lr", "descending": "true"}, id="largest rate"),
+            pytest.param({"descending": "true"}, id="stored last first"),
+            pytest.param({"sort": "loss", "descending": "true"}, id="largest loss, those without one last"),
             pytest.param({"params_from": "50M", "params_to": "1e8"}, id="of a size"),
             pytest.param({"loss_to": "3.2", "sort": "batch_tokens"}, id="low losses by batch"),
         ],
     )
     def test_pages_together_are_what_the_api_finds(self, client: TestClient, asked: dict[str, str]) -> None:
-        address, found = "/runs", []
+        address, pages = "/runs", list[list[str]]()
         page = client.get(address, params=asked)
         while True:
             assert page.status_code == 200
             assert is_light(page.content, nodes_of(page.text))
-            found += keys_of(page.text)
+            pages.append(keys_of(page.text))
+            before = re.search(r'id="before" rel="prev" href="([^"]+)"', page.text)
+            assert (before is None) == (len(pages) == 1)
+            if before is not None:
+                back = client.get(before[1].replace("&amp;", "&"))
+                assert keys_of(back.text) == pages[-2]
             following = re.search(r'id="following" rel="next" href="([^"]+)"', page.text)
             if following is None:
                 break
             page = client.get(following[1].replace("&amp;", "&"))
+        found = [key for keys in pages for key in keys]
         assert found == said(client, **asked)
         assert f"{len(found):,} run" in page.text
 
@@ -87,7 +95,7 @@ class TestTable:
     def test_a_cursor_of_another_question_is_refused(self, client: TestClient) -> None:
         page = client.get("/runs", params={"cursor": "abc"}, headers={"Accept": "text/html"})
         assert page.status_code == 422
-        assert "of another question" in page.text
+        assert "from another question" in page.text
 
     def test_settings_in_parallel_are_those_of_the_filter(self, client: TestClient) -> None:
         page = client.get("/runs", params={"state": "diverged"}).text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 SCALE = "/scales/one?params=804224&tokens=31997952"
-PAGES = ["/runs", "/runs/curves?sort=loss&params_to=500k", "/scales", SCALE, "/laws"]
+NEXT = "/next?params=1B&tokens=20B&budget=1e17flops"
+PAGES = ["/runs", "/runs/curves?sort=loss&params_to=500k", "/scales", SCALE, "/laws", NEXT]
 
 
 def keys(page: Page) -> list[str]:
@@ -34,6 +36,7 @@ def drawn(seen: Watched) -> None:
     assert seen.page.evaluate("document.documentElement.scrollWidth") <= seen.page.viewport_size["width"]  # type: ignore[index]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("path", PAGES)
 def test_looks_right_wide_and_narrow_light_and_dark(browser: Browser, shipped_site: str, path: str) -> None:
     for width, dark in ((1280, False), (390, True)):
@@ -45,6 +48,7 @@ def test_looks_right_wide_and_narrow_light_and_dark(browser: Browser, shipped_si
             assert (paper == "#161b22") is dark
 
 
+@pytest.mark.soak
 def test_the_step_law_grid_is_drawn(browser: Browser, step_law_site: str) -> None:
     for path in ("/runs?sort=loss", "/scales", "/laws"):
         with watched_page(browser) as seen:
@@ -142,6 +146,26 @@ def test_exclude_with_a_reason_fit_again_and_see_what_changed(browser: Browser, 
         page.get_by_text("1 of 1 restored").wait_for()
 
 
+def test_a_plan_is_rehearsed_with_progress_and_says_what_the_job_says(browser: Browser, own_site: str) -> None:
+    with watched_page(browser) as seen:
+        page = seen.page
+        page.goto(f"{own_site}/next?params=1B&tokens=20B&budget=40runs")
+        page.locator("#rehearse").click()
+        assert page.locator("#rehearse").is_disabled()
+        page.locator("#rehearsed", has_text=re.compile(r"^playing the plan .*: \d+ %$")).wait_for()
+        page.get_by_text("Played in 100 worlds drawn from what is known").wait_for(timeout=120_000)
+        jobs = page.evaluate("fetch('/v1/jobs').then((said) => said.json())")["jobs"]
+        (job,) = [job for job in jobs if job["kind"] == "rehearse"]
+        words = job["result"]["words"]
+        assert page.locator("#rehearsed").text_content() == f"{words[:1].upper()}{words[1:]}."
+        assert page.locator("#rehearse").is_enabled()
+        assert page.locator("#stop-rehearsal").is_hidden()
+        page.locator("#rehearse-fits").click()
+        page.locator("#stop-rehearsal").click()
+        page.get_by_text("It was not rehearsed: the rehearsal was cancelled").wait_for(timeout=60_000)
+        assert seen.complaints == []
+
+
 def test_by_keyboard_alone_from_the_menu_to_the_lowest_loss(browser: Browser, shipped_site: str) -> None:
     with watched_page(browser) as seen:
         page = seen.page
@@ -179,3 +203,21 @@ def test_pages_work_without_javascript(browser: Browser, shipped_site: str, tmp_
             page.locator("#grid").click()
         begun.value.save_as(tmp_path / "grid.json")
         assert "blocks" in (tmp_path / "grid.json").read_text()
+
+
+def test_what_to_run_next_is_asked_on_the_page(browser: Browser, shipped_site: str) -> None:
+    with watched_page(browser, width=390) as seen:
+        page = seen.page
+        page.goto(shipped_site)
+        page.get_by_role("link", name="Next", exact=True).click()
+        for name, text in (("params", "1B"), ("tokens", "20B"), ("budget", "64runs")):
+            page.fill(f"#{name}", text)
+        page.click("#go")
+        page.wait_for_selector("#next-title")
+        drawn(seen)
+        with page.expect_download() as found:
+            page.click("#grid")
+        assert json.loads(Path(found.value.path()).read_text())["blocks"]
+        page.fill("#budget", "$5")
+        page.click("#go")
+        assert "needs 'FLOP/s of one GPU'" in page.inner_text(".failure")

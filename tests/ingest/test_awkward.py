@@ -13,8 +13,10 @@ from typing import Any, Final
 import pandas as pd
 import pytest
 
+from lawfit import pipeline
 from lawfit.errors import Doubted
 from lawfit.ingest import IngestOptions, read_file
+from lawfit.words import told
 
 SCALES: Final = ((2e7, 4e8), (6e7, 1.2e9), (1.2e8, 2.4e9))
 RATES: Final = (1e-3, 2e-3, 4e-3, 8e-3)
@@ -520,3 +522,15 @@ class TestPointsOfRuns:
         )
         (sweep,) = read_file(path).sweeps
         assert len(sweep.runs) == len(TRUTH)
+
+
+@pytest.mark.parametrize("name", ["final_loss", "val_loss", "loss"])
+def test_a_loss_that_is_empty_is_not_replaced_in_silence(name: str, tmp_path: Path) -> None:
+    """What stands in for it is said."""
+    settings = [(params, lr) for params in (1e8, 2e8) for lr in (1e-3, 2e-3)]
+    rows = [f"{params},2e9,65536,{lr},,{1.2 + k / 100}" for k, (params, lr) in enumerate(settings)]
+    path = tmp_path / "runs.csv"
+    path.write_text("\n".join([f"params,tokens,batch_tokens,lr,{name},bits_per_byte", *rows]) + "\n", encoding="utf-8")
+    with pipeline.open_store("sqlite://") as store:
+        report = pipeline.ingest(store, path)
+    assert f"the loss is read from 'bits_per_byte', as {name} holds no number in any row" in str(told(report.notes))

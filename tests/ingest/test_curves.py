@@ -11,7 +11,7 @@ from lawfit import pipeline
 from lawfit.errors import LogFormatError, NoRun
 from lawfit.ingest import IngestOptions
 from lawfit.storage import Store
-from tests.ingest.tables import rows, write_csv
+from tests.ingest.tables import GOOD, rows, write_csv
 
 
 def points(*changes: dict[str, Any]) -> list[dict[str, Any]]:
@@ -101,7 +101,8 @@ def test_runs_that_are_nowhere_or_in_two_recipes(store: Store, sweep: str, tmp_p
 
 
 def test_a_table_of_runs_with_a_step_column_stays_one(store: Store, tmp_path: Path) -> None:
-    report = pipeline.ingest(store, write_csv(tmp_path / "sweep.csv", rows({"step": 5}, {"step": 6})))
+    steps = round(float(GOOD["n_tokens"]) / float(GOOD["batch_size_tokens"]))
+    report = pipeline.ingest(store, write_csv(tmp_path / "sweep.csv", rows({"step": steps}, {"step": steps + 1})))
     assert (report.of, report.inserted) == ("runs", 2)
 
 

@@ -254,7 +254,7 @@ class TestJson:
         (run,) = runs(found)
         assert (run.params, run.lr, run.weight_decay, run.batch_tokens) == (6e7, 0.002, 0.1, 512 * 1024)
         assert (run.loss, run.run_key) == (3.25, "x1")
-        assert run.extra == {"optimizer.betas": "[0.9, 0.95]", "done": True}
+        assert run.extra == {"optimizer.betas": "[0.9, 0.95]"}  # it is done, so it is a run
         assert found.sweeps[0].recipe.optimizer == "adamw"
         assert found.columns["loss"] == "eval.loss"
 

@@ -364,6 +364,8 @@ class TestLists:
 
 
 class TestWordsOfNames:
+    apart = 0.1  # losses of two levels
+
     def path(self, folder: Path, sweep: Sweep, form: str, levels: Sequence[str], column: str, order: int) -> Path:
         rows = [
             shuffled(
@@ -373,7 +375,7 @@ class TestWordsOfNames:
                     "tokens": d,
                     "batch_tokens": BATCH,
                     "lr": lr,
-                    "loss": round(y + 0.1 * at, 4),
+                    "loss": round(y + self.apart * at, 4),
                 },
                 order,
             )
@@ -404,6 +406,7 @@ class TestWordsOfNames:
 
     @pytest.mark.parametrize("levels", [("seed1", "seed2"), ("run", "rerun"), ("a", "b"), ("s0", "s1")])
     def test_repeats_are_seeds(self, tmp_path: Path, sweep: Sweep, levels: Sequence[str]) -> None:
+        self.apart = 0.005
         path = self.path(tmp_path, sweep, "{n}-{lr}-{level}", levels, "run", 2)
         assert len(read(path).sweeps) == 1
 

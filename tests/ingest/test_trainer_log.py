@@ -199,3 +199,14 @@ def test_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     words[1] = str(folder / "only")
     assert run(words) == 1
     assert "no run can be taken; a.jsonl, line 21: the run has not ended" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("rate", [1e-9, 2e-6, 3e-3])
+def test_the_trainer_says_what_rate_it_was_told(tmp_path: Path, rate: float) -> None:
+    """Where every rate is as low as schedules end, a table is asked about it; a log of ours holds the peak."""
+    lines = [
+        json.dumps({**event, "lr": rate} if (event := json.loads(line))["event"] == "start" else event)
+        for section in (sections()[0], sections()[3])
+        for line in section
+    ]
+    assert {run.lr for run in runs(read(write(tmp_path / "log.jsonl", lines)))} == {rate}

@@ -31,6 +31,7 @@ def runs_of(loss_params: float, rng: np.random.Generator) -> list[Run]:
     ]
 
 
+@pytest.mark.soak
 def test_a_loss_law_is_a_formula_only_where_every_parameter_is_determined(
     rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import numpy as np
 import pytest
 
 from lawfit.proxy.pack import Pack, parse_pack
+from tests.launch import slurm_cluster
+from tests.launch.slurm_cluster import SlurmCluster
 
 MODEL = {"layers": 1, "width": 8, "heads": 1, "hidden": 8, "vocab": 61, "seq_len": 8}
 GRID: dict[str, Any] = {
@@ -148,3 +151,47 @@ def fake_trainer(folder: Path, pack: Pack, ids: tuple[str, ...], **behaviour: An
 def calls(folder: Path) -> list[list[float]]:
     """The learning rates of each start of the fake trainer."""
     return [json.loads(line) for line in (folder / "behaviour.json.calls").read_text().splitlines()]
+
+
+def absent(what: str) -> None:
+    """Skip, or fail where everything was to be there."""
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def slurm_running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
+    """Two virtual nodes, for all tests that do not break them."""
+    if reason := slurm_cluster.missing():
+        absent(reason)
+    with slurm_cluster.cluster(tmp_path_factory.mktemp("slurm")) as made:
+        yield made
+
+
+@pytest.fixture
+def slurm(slurm_running: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> SlurmCluster:
+    """Slurm, with its commands on PATH."""
+    for name in ("SLURM_CONF", "PATH"):
+        monkeypatch.setenv(name, slurm_running.environment[name])
+    return slurm_running
+
+
+@pytest.fixture(scope="session")
+def ray_running() -> Iterator[None]:
+    """Ray on this machine, joined by this process."""
+    if find_spec("ray") is None:
+        absent("Ray is not installed: pip install 'lawfit[ray]'")
+    before = dict(os.environ)
+    os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    import ray
+
+    ray.init(
+        address="local", num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
+        _node_ip_address="127.0.0.1",
+    )  # fmt: skip
+    yield
+    ray.shutdown()
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ |= before

@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 
 from lawfit.launch import (
+    Ending,
     Job,
+    JobState,
+    JobStatus,
     LaunchError,
     LaunchOptions,
     LocalLauncher,
@@ -119,6 +122,49 @@ def test_a_pack_that_dies_at_the_same_token_is_given_up(tmp_path: Path) -> None:
     result, _, _ = run_campaign(tmp_path, made, command)
     assert [failure.runs for failure in result.failures] == [made.ids]
     assert len(calls(tmp_path)) == 3
+
+
+class Moody(LocalLauncher):
+    """Says of the first job that ends that it was ended in a certain way."""
+
+    ending: Ending | None = None
+
+    def state(self, name: str) -> JobState:
+        found = super().state(name)
+        if found.status is JobStatus.ENDED and self.ending is not None:
+            found, self.ending = dataclasses.replace(found, ending=self.ending), None
+        return found
+
+
+@pytest.mark.parametrize(
+    ("ending", "said", "sizes"),
+    [
+        pytest.param(Ending.WALLTIME, "its walltime was over); it is tried again", [4, 4], id="walltime"),
+        pytest.param(
+            Ending.PREEMPTED, "it had to make room for another job); it is tried again", [4, 4], id="preempted"
+        ),
+        pytest.param(Ending.NODE, "its machine was lost); it is tried again", [4, 4], id="node"),
+        pytest.param(Ending.MEMORY, "more memory than it was given); it is tried again in two", [4, 2, 2], id="memory"),
+        pytest.param(Ending.HUNG, "no log of it grew for too long); it is tried again in two", [4, 2, 2], id="hung"),
+    ],
+)
+def test_only_what_may_be_the_packs_fault_makes_it_smaller(
+    tmp_path: Path, ending: Ending, said: str, sizes: list[int]
+) -> None:
+    made = task()
+    (tmp_path / "runs").mkdir()
+    launcher = Moody()
+    launcher.ending = ending
+    news: list[str] = []
+    trains = fake_trainer(tmp_path, made.pack, made.ids)
+    first = [["sh", "-c", f"echo '[1, 2, 3, 4]' >> {tmp_path / 'behaviour.json.calls'}"]]
+    result = Campaign(
+        [made], launcher, tmp_path / "runs", command=lambda path: first.pop() if first else trains(path),
+        ended=lambda _: None, report=lambda progress: news.extend(progress.news),
+    ).run()  # fmt: skip
+    assert set(result.finished) == set(made.ids)
+    assert list(map(len, calls(tmp_path))) == sizes
+    assert sum(said in sentence for sentence in news) == 1, news
 
 
 def test_the_deadline_stops_what_waits_and_then_what_runs(tmp_path: Path) -> None:

@@ -116,6 +116,7 @@ def test_runs_that_join_a_sweep_and_are_unlike_it_are_said(store: Store, corpus:
 
 
 @needs_proc
+@pytest.mark.soak
 def test_a_trainer_that_is_killed_goes_on(store: Store, corpus: Path, tmp_path: Path) -> None:
     killed: list[int] = []
     logs, steps = tmp_path / "runs", 600
@@ -134,6 +135,7 @@ def test_a_trainer_that_is_killed_goes_on(store: Store, corpus: Path, tmp_path: 
 
 
 @needs_proc
+@pytest.mark.soak
 def test_a_launcher_that_is_killed_or_stopped_goes_on(store: Store, corpus: Path, tmp_path: Path) -> None:
     logs, steps = tmp_path / "runs", 600
     (tmp_path / "pack.json").write_text(json.dumps(make_pack(corpus, lrs=(0.01, 1e30), steps=steps).to_json()))

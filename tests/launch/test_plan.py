@@ -184,6 +184,8 @@ class TestRefused:
             ("{", "cannot be read as a grid or a pack"),
             ('{"blocks": []}', "a grid is .*|shapes"),
             ("{}", "neither a grid, which has .* nor a pack"),
+            ('{"shapes": {"x": {"layers": NaN}}, "blocks": []}', "x.json: nan in shapes.x.layers is no number that"),
+            ('{"shapes": {"\\ud800": {}}, "blocks": []}', "x.json: half a character .* in a name in shapes"),
             ('{"shapes": {}, "block": []}', "unknown field block; did you mean blocks"),
             ('{"shapes": {}}', 'a grid is .* a list of "blocks"'),
             ("[]", "a pack is a JSON object, not list"),

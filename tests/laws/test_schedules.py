@@ -263,6 +263,20 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
     "power told twice": (lambda: schedules.power(0.5, capped=0.1, sequences=1, tokens=1), "one of the two"),
     "no ends": (lambda: named_shape("wsd_s:cooldown=0.1,floor=0.1"), "wsd_s also needs ends: wsd_s:ends=0.25/0.5/1"),
     "ends of words": (lambda: named_shape("wsd_s:ends=a/1,cooldown=0.1,floor=0.1"), "ends is shares of the run"),
+    "said twice": (lambda: named_shape("rex:beta=0.9,beta=0.8"), "the schedule rex:beta=0.9,beta=0.8 says beta twice"),
+    "endless": (lambda: named_shape("rex:" + ",".join(["beta=0.9"] * 30)), "at most 200 characters"),
+    "nan": (lambda: named_shape("rex:beta=nan"), "beta is a number such as 0.1"),
+    **{
+        f"words {text!a}": (partial(named_shape, text), "is not how a schedule is said: a name, or a name and its")
+        for text in (
+            "rex:beta= 0.9",
+            "rex:beta=0.9\n",
+            "rex:beta=\uff10.9",
+            "rex:beta=0.9\u2028",
+            "rex:beta=1_0",
+            "rex:",
+        )
+    },
     "no such file": (lambda: named_shape("table:file=/nowhere/s.csv"), "cannot be read"),
 }
 

@@ -39,6 +39,15 @@ BODIES: Final[Mapping[str, Any]] = {
         "project": "p", "run_key": "a", "state": "finished", "summary": {"note": "x"},
         "answers": [{"option": "batch_unit", "value": "tokens"}],
     },
+    "/v1/plans/next/{plan_id}/rehearsals": {"worlds": 2, "refit": False},
+    "/v1/training-jobs": {
+        "template": "tiny", "recipe": "tiny",
+        "grid": {
+            "base": {"seq_len": 8, "corpus": "corpus"}, "run": {"schedule": "linear"},
+            "shapes": {"tiny": {"layers": 1, "width": 8, "heads": 1, "hidden": 8}},
+            "blocks": [{"shape": "tiny", "tokens": [640], "batch_tokens": [32], "lr": [0.001], "optimizer": "adamw"}],
+        },
+    },
     "/v1/runs/exclude": {"recipe": "tiny", "run_keys": ["r001"], "reason": "bad node"},
     "/v1/runs/restore": {"recipe": "tiny", "run_keys": ["r001"]},
 }  # fmt: skip
@@ -51,7 +60,9 @@ def client(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         store.put_runs(RECIPE, made_runs()[:5])
         store.put_runs(Recipe(name="<script>alert(1)</script>'\"&"), made_runs()[:1])
         store.put_fit(FIT)
-    with TestClient(create_app(Settings(database_url=database_url)), raise_server_exceptions=False) as served:
+    (templates := tmp_path / "templates.toml").write_text('[tiny]\ncommand = "true {lr}"\ncpu = true\n')
+    settings = Settings(database_url=database_url, training_templates=str(templates))
+    with TestClient(create_app(settings), raise_server_exceptions=False) as served:
         yield served
 
 
@@ -88,7 +99,9 @@ def test_they_are_texts(client: TestClient, database_url: str, text: str) -> Non
             for each in parameters:
                 if each["in"] == "path":
                     path = path.replace(f"{{{each['name']}}}", sent)
-            needed = {"params": "1B", "tokens": "2B", "lr": "1e-3", "a": "f1", "b": "f1", "fit": "f1"}
+            needed = {"params": "1B", "tokens": "2B", "lr": "1e-3", "a": "f1", "b": "f1", "fit": "f1"} | {
+                "budget": "9runs"
+            }
             base = {each["name"]: needed.get(each["name"], "x") for each in parameters if each.get("required")}
             base = {name: value for name, value in base.items() if f"{{{name}}}" not in template}
             content = b"a,b\n1,2\n" if template == "/v1/uploads" else None

@@ -18,28 +18,36 @@ from tests.client import TestClient
 
 READ: Final = (
     "/", "/advisor", "/advisor/answer", "/advisor/more", "/advisor/report", "/advisor/setting", "/advisor/valley",
-    "/assets/{folder}/{name}", "/home/cards", "/laws", "/laws/figure.json", "/metrics", "/openapi.json", "/plan",
+    "/assets/{folder}/{name}", "/home/cards", "/laws", "/laws/figure.json", "/metrics",
+    "/next", "/next/grid.json", "/next/runs.csv", "/openapi.json", "/plan",
     "/runs", "/runs/curves", "/runs/curves.json", "/runs/parallel.json", "/runs/{recipe}/{run_key}", "/scales",
-    "/scales/all.json", "/scales/next-grid.json", "/scales/one",
+    "/scales/all.json", "/scales/next-grid.json", "/scales/one", "/studies", "/studies/{study_id}",
     "/v1/configs/{program}", "/v1/curves/{recipe}/{run_key}", "/v1/fits", "/v1/fits/compare", "/v1/fits/{fit_id}",
     "/v1/jobs", "/v1/jobs/{job_id}", "/v1/laws", "/v1/laws/{law}", "/v1/live/runs", "/v1/optima", "/v1/plans",
+    "/v1/plans/next", "/v1/plans/next/{plan_id}",
     "/v1/predictions", "/v1/predictions/{prediction_id}", "/v1/recipes", "/v1/runs", "/v1/runs/{recipe}/{run_key}",
-    "/v1/settings/cost", "/v1/transfer",
+    "/v1/settings/cost", "/v1/studies", "/v1/studies/{study_id}", "/v1/training-jobs", "/v1/training-jobs/{job_id}",
+    "/v1/transfer",
 )  # fmt: skip
-# Method and path -> the scope that opens it, beside admin; "" is open to everybody.
+# Method and path -> the scopes that open it, beside admin; "" is open to everybody.
 OPENS: Final = {
     ("GET", "/healthz"): "",
     ("GET", "/readyz"): "",
     **{("GET", path): "read" for path in READ},
     ("POST", "/v1/predictions"): "read",
     ("POST", "/v1/predictions/bulk"): "read",
+    ("POST", "/v1/plans/next"): "read",
+    ("POST", "/v1/plans/next/jobs"): "fit",
+    ("POST", "/v1/plans/next/{plan_id}/rehearsals"): "fit",
     ("POST", "/v1/fits"): "fit",
-    ("POST", "/v1/jobs/{job_id}/cancel"): "fit",
+    ("POST", "/v1/jobs/{job_id}/cancel"): "fit launch",  # one of them, as the job is one
     ("POST", "/v1/live/points"): "ingest",
     ("POST", "/v1/live/runs"): "ingest",
     ("POST", "/v1/live/runs/finish"): "ingest",
     ("POST", "/v1/runs/exclude"): "ingest",
     ("POST", "/v1/runs/restore"): "ingest",
+    ("POST", "/v1/training-jobs"): "launch",
+    ("POST", "/v1/training-jobs/{job_id}/cancel"): "launch",
     ("POST", "/v1/uploads"): "ingest",
     ("POST", "/v1/uploads/shipped"): "ingest",
 }
@@ -67,7 +75,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TestClie
         tokens["revoked"] = create_token(store, "revoked", ["admin"])
         revoke_token(store, "revoked")
     tokens |= {"none": "", "guessed": "lawfit_" + "A" * 43, "of a part": tokens["admin"][:-1]}
-    with TestClient(create_app(Settings(database_url=str(url), host="0.0.0.0"))) as client:
+    (templates := url.with_name("templates.toml")).write_text('[tiny]\ncommand = "true {lr}"\ncpu = true\n')
+    settings = Settings(database_url=str(url), host="0.0.0.0", training_templates=str(templates))
+    with TestClient(create_app(settings)) as client:
         yield client, tokens
 
 
@@ -81,9 +91,9 @@ def test_who_gets_where(service: tuple[TestClient, dict[str, str]], kind: str) -
     headers = {"Authorization": f"Bearer {tokens[kind]}"} if tokens[kind] else {}
     holds = {"admin": set(SCOPES), "two": {"read", "ingest", "fit"}, **{s: {"read", s} for s in SCOPES[:-1]}}
     wanted, found = {}, {}
-    for (method, template), scope in OPENS.items():
-        refusal = 401 if kind not in holds else 403 if scope not in holds[kind] else None
-        wanted[method, template] = refusal if scope else None
+    for (method, template), scopes in OPENS.items():
+        refusal = 401 if kind not in holds else 403 if holds[kind].isdisjoint(scopes.split()) else None
+        wanted[method, template] = refusal if scopes else None
         status = client.request(method, re.sub(r"{\w+}", "none", template), headers=headers).status_code
         assert status < 500, (method, template)
         found[method, template] = status if status in (401, 403) else None

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
 from lawfit import pipeline
 from lawfit.advise.draws import known_of, law_row, moments
-from lawfit.ask import Target
+from lawfit.advise.members import members_of
+from lawfit.ask import NextQuestion, Target
+from lawfit.documents.next_runs import NextRuns
 from lawfit.errors import NotEnoughData
 from lawfit.estimate.lr_batch.valley import excess
 from lawfit.estimate.numerics.shapes import Exponentials
+from lawfit.findings import Finding
+from lawfit.planner import choose as choosing
 from lawfit.planner import information as told_by
 from lawfit.planner.choose import Asked, State, told_by_fit
 from lawfit.planner.information import Design, Valley, information, seen_through
 from lawfit.planner.knowledge import PARTS, Knowledge, of_fit, of_nothing
 from lawfit.planner.means import read_means
-from lawfit.planner.next_runs import next_runs, rows_of
-from lawfit.records import Fit
+from lawfit.planner.next_runs import LITTLE, next_runs, what_is_known
+from lawfit.planner.planned import not_there, planned_of, rows_of, with_runs
+from lawfit.records import Fit, Run, RunStatus
 from lawfit.storage import Store
 from lawfit.units import training_flops
+from lawfit.words import tell
 from tests.golden_stores import fitted
 
 TARGET = Target(params=2e9, tokens=6e10)
@@ -41,10 +49,9 @@ def test_a_fit_is_known_as_its_answers_know_it(fit: Fit, scale: tuple[float, flo
     weights = np.array([member["weight"] for member in model["members"]])
     weights = weights / weights.sum()
     x, (where, place) = law_row(model, *scale), known_of(model, *scale)
-    each = [moments(member, x, where, place) for member in model["members"]]
-    centres = np.array([centre for centre, _, _ in each])
+    centres, of_law, own = moments(members_of(model), x, where, place)
     mean = weights @ centres
-    cov = np.tensordot(weights, np.array([of_law + own for _, of_law, own in each]), axes=1)
+    cov = np.tensordot(weights, of_law + own, axes=1)
     cov += ((centres - mean).T * weights) @ (centres - mean)
     row = known.row(*scale)
     assert known.optimum(*scale) == pytest.approx(mean, abs=1e-9)
@@ -125,8 +132,8 @@ def test_the_budget_holds_and_each_grid_helps(fit: Fit, budget: str) -> None:
     means = read_means(budget, 4e14, 2.0)
     found = next_runs(fit, TARGET, means, max_params=1.5e8)
     assert 0 < found["budget"]["spent"] <= means.amount
-    flops = sum(training_flops(row["params"], row["tokens"]) for row in rows_of(found))
-    assert means.cost(flops, len(rows_of(found))) == pytest.approx(found["budget"]["spent"], rel=1e-5)
+    flops = sum(training_flops(row["params"], row["tokens"]) for row in rows_of(found["grids"]))
+    assert means.cost(flops, len(rows_of(found["grids"]))) == pytest.approx(found["budget"]["spent"], rel=1e-5)
     regrets = [found["now"]["expected_regret"], *(grid["after"]["expected_regret"] for grid in found["grids"])]
     assert regrets == sorted(regrets, reverse=True)
     assert regrets[-1] == found["after"]["expected_regret"] > found["now"]["floor"]
@@ -152,7 +159,7 @@ def test_what_is_open_names_why(fit: Fit) -> None:
     from lawfit.planner.choose import choose
 
     asked = Asked(target=TARGET, valley=Valley.of_fit(fit.payload["model"]), means=read_means("30runs"))
-    grids, _ = choose(asked, state, [(4e7, 4e7 * ratio) for ratio in (5, 20, 80)])
+    grids = choose(asked, state, [(4e7, 4e7 * ratio) for ratio in (5, 20, 80)])
     assert {grid.part for grid in grids} == {"tokens"}
     assert grids[0].scale == (4e7, 3.2e9)  # the far horizon
 
@@ -181,10 +188,142 @@ def test_nothing_to_buy_and_nothing_to_learn(fit: Fit) -> None:
 
 
 def test_a_plan_comes_from_the_newest_usable_fit(fit: Fit) -> None:
+    asked = NextQuestion(params=TARGET.params, tokens=TARGET.tokens, budget="1e20flops")
     with fitted("five_sizes") as store:
         (recipe,) = store.recipes()
-        document = pipeline.plan_next(store, recipe.recipe.name, TARGET, read_means("1e20flops"))
+        document = pipeline.plan_next(store, recipe.recipe.name, asked, keep=False)
         assert document["fit_id"] == fit.id
         assert document["warnings"] == []
     with Store.open(":memory:") as empty:
-        assert pipeline.plan_next(empty, None, TARGET, read_means("1e20flops"))["fit_id"] is None
+        assert pipeline.plan_next(empty, None, asked)["fit_id"] is None
+
+
+def test_runs_under_way_count_as_made(fit: Fit) -> None:
+    """What a plan promised is where the next one begins; and the same runs are not named again."""
+    means = read_means("40runs")
+    first = next_runs(fit, TARGET, means)
+    second = next_runs(fit, TARGET, means, under_way=rows_of(first["grids"]))
+    for name in ("expected_regret", "lr_factor", "batch_factor"):
+        assert second["now"][name] == pytest.approx(first["after"][name], rel=0.02)
+    assert second["after"]["expected_regret"] < second["now"]["expected_regret"]
+    assert second["under_way"] == rows_of(first["grids"])
+    settings = [{tuple(row.values())[:4] for row in rows_of(plan["grids"])} for plan in (first, second)]
+    assert not settings[0] & settings[1]
+
+
+def test_runs_tell_what_their_grid_tells(fit: Fit) -> None:
+    model = fit.payload["model"]
+    known = of_fit(model).with_sizes([1e8])
+    state, valley = State(knowledge=known, told=told_by_fit(known, model)), Valley.of_fit(model)
+    scale, design = (1e8, 3e9), Design(rates=4, batches=3, lr_step=2, batch_step=2)
+    lr, batch = np.exp(known.optimum(*scale))
+    of_lr, of_batch = (np.exp(axis) for axis in design.offsets())
+    rows = [
+        {"params": scale[0], "tokens": scale[1], "lr": lr * u, "batch_tokens": batch * v}
+        for u in of_lr
+        for v in of_batch
+    ]
+    after = with_runs(state, valley, planned_of(rows)).knowledge
+    row, own = known.row(*scale), known.own_var(scale[0])
+    (told,) = information(
+        valley.at(scale[1])[None],
+        design,
+        (row @ known.cov @ row.T + own)[None],
+        noise=valley.noise,
+        misfit=valley.misfit,
+    )
+    assert after.cov == pytest.approx(known.told(row, seen_through(told, own)).cov, rel=1e-6, abs=1e-12)
+    assert np.array_equal(with_runs(state, valley, []).knowledge.cov, known.cov)
+
+
+def test_no_batch_below_a_sequence(fit: Fit) -> None:
+    """Grids are made where all of their batches can be; where none can, that is said."""
+    means = read_means("60runs")
+    free = next_runs(fit, TARGET, means)
+    seq_len = int(2.1 * min(batch for grid in free["grids"] for batch in grid["batch_tokens"]))
+    held = next_runs(fit, TARGET, means, seq_len=seq_len)
+    for grid in held["grids"]:
+        steps = np.diff(np.log(grid["batch_tokens"]))
+        assert min(grid["batch_tokens"]) >= seq_len
+        assert max(steps) < np.log(4.5), "three at a factor of 3 at most, moved by whole sequences"
+    with pytest.raises(NotEnoughData, match="shorter sequences"):
+        next_runs(fit, TARGET, means, seq_len=10**8)
+
+
+def test_no_run_is_named_that_is_there(fit: Fit) -> None:
+    """The same settings and seed are the same run, which a launcher leaves out: a grid that comes again has other
+    seeds, whether its first is under way or made."""
+    means = read_means("60runs")
+    rows = rows_of(next_runs(fit, TARGET, means)["grids"])
+    made = [
+        Run(run_key=str(k), status=RunStatus.FINISHED, loss=3.0, **{**row, "seed": int(row["seed"])})
+        for k, row in enumerate(rows)
+    ]
+    for again in (next_runs(fit, TARGET, means, there=made), next_runs(None, TARGET, means, under_way=rows)):
+        named = rows_of(again["grids"])
+        assert len({tuple(row.values()) for row in named}) == len(named)
+        assert not_there(named, rows) == named
+    seedless = [dict(row, seed=None) for row in rows]
+    assert not_there(rows, seedless) == []
+
+
+@pytest.mark.parametrize("budget", ["1" + " " * 60_000 + "x", "$" * 500, "1e18" + "0" * 5000 + "flops"])
+def test_a_long_budget_is_refused_at_once(budget: str) -> None:
+    with pytest.raises(ValueError, match="is no amount"):
+        read_means(budget)
+
+
+def test_one_grid_less_than_worth_it_is_a_plan_that_says_so(fit: Fit) -> None:
+    """As the budget falls a plan brings less, then says that it is little, and only far below is refused with numbers:
+    what a run more or less moves by a few percent turns no plan into a refusal."""
+    said = []
+    for flops in np.geomspace(1e19, 1e15, 7):
+        try:
+            document = next_runs(fit, TARGET, read_means(f"{flops:.3g}flops"))
+        except NotEnoughData as error:
+            said.append(str(error))
+            continue
+        share = 1 - document["after"]["expected_regret"] / document["now"]["expected_regret"]
+        little = any("little is to be had" in tell(warning) for warning in document["warnings"])
+        assert little == (share * document["now"]["expected_regret"] < LITTLE * gainable(document))
+        said.append("little" if little else "plan")
+    kinds = [kind for kind, _ in itertools.groupby("refused" if len(each) > 6 else each for each in said)]
+    assert kinds == ["plan", "little", "refused"]
+
+
+def gainable(document: NextRuns) -> float:
+    return document["now"]["expected_regret"] - document["now"]["floor"]
+
+
+def test_a_grid_too_small_to_count_is_refused_with_what_it_would_bring(
+    fit: Fit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choosing, "LEAST_GAINS", (0.99,))
+    with pytest.raises(NotEnoughData, match="by 0") as refused:
+        next_runs(fit, TARGET, read_means("12runs"))
+    found = refused.value.finding
+    assert isinstance(found, Finding)
+    assert 0 < found.data["gain"] < found.data["regret"] - found.data["floor"]
+
+
+@pytest.mark.parametrize("off", [1.0, 1.01])
+def test_a_target_with_runs_of_its_own_is_known_by_them(fit: Fit, off: float) -> None:
+    """What a plan begins with at a scale of the fit is what the answer there rests on: mean and covariance of that
+    scale by all runs, not of the laws alone."""
+    model = fit.payload["model"]
+    k = len(model["scales"]) // 2
+    params, tokens = model["scales"][k][0], off * model["scales"][k][1]
+    target = Target(params=params, tokens=tokens)
+    state, valley = what_is_known(fit, target)
+    asked = Asked(target=target, valley=valley, means=read_means("1runs"))
+    outlook = asked.outlook(state)
+    assert outlook.regret < 0.9 * asked.outlook(State(knowledge=state.knowledge)).regret
+    weights = np.array([member["weight"] for member in model["members"]])
+    weights = weights / weights.sum()
+    cov = np.tensordot(weights, np.array([m["scales"]["cov"][k] for m in model["members"]]), axes=1)
+    factor = np.exp(1.6448536 * state.knowledge.inflation * np.sqrt(np.diag(cov)))
+    # at the scale itself they are the same; a hair beside it the laws say a hair more or less
+    assert [outlook.lr_factor, outlook.batch_factor] == pytest.approx(factor, rel=0.02)
+    x, (where, place) = law_row(model, params, tokens), known_of(model, params, tokens)
+    assert where == "scale"
+    assert state.optimum((params, tokens)) == pytest.approx(weights @ moments(members_of(model), x, where, place)[0])

@@ -46,6 +46,7 @@ def started(code: str, url: str, count: int) -> list[subprocess.Popen[str]]:
     return [subprocess.Popen([*words, str(n)], stdout=pipe, stderr=pipe, text=True) for n in range(count)]
 
 
+@pytest.mark.soak
 def test_overlapping_writers_lose_and_double_nothing(database_url: str) -> None:
     """Four processes that open a database which is not there yet, and write runs of which others write some too."""
     processes = started(WRITER, database_url, 4)
@@ -59,6 +60,7 @@ def test_overlapping_writers_lose_and_double_nothing(database_url: str) -> None:
     assert maintenance.check(database_url).problems == ()
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("revision", ["0001", "0003"])
 def test_processes_that_upgrade_an_old_database_at_once(database_url: str, revision: str) -> None:
     golden = GOLDEN / f"store_{revision}.sqlite"

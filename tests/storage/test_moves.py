@@ -10,6 +10,7 @@ import pytest
 from lawfit.errors import NoRecipe, RecipeConflict
 from lawfit.records import Curve, LossSweep, SizedLoss, StepsToTarget, Sweep, TargetSweep
 from lawfit.storage import Store
+from lawfit.storage.version import answers_version
 from tests.storage.builders import diverged, fit, recipe, run
 
 A = recipe("a", optimizer="adamw", extra={"beta2": "0.95"})
@@ -122,6 +123,19 @@ class TestMerge:
         store.split_recipe(A.key, "attention")
         with pytest.raises(RecipeConflict, match="'a' was split by attention; merge its parts instead"):
             store.merge_recipes(A.key, B.key)
+
+
+def test_recipes_that_part_again_are_another_version_of_answers(store: Store) -> None:
+    """The row of the merge is deleted, and where a database gives its id again, another one has it."""
+    one, other = recipe("one", optimizer="adamw"), recipe("other", optimizer="muon")
+    store.put_runs(one, [run("1", extra={})])
+    store.put_runs(other, [run("2", extra={})])
+    store.merge_recipes(one.key, other.key)
+    merged = answers_version(store)
+    assert answers_version(store) == merged
+    store.split_recipe(one.key, "optimizer")
+    assert [each.run_key for each in store.runs(other.key)] == ["2"]
+    assert answers_version(store) != merged
 
 
 class TestSplit:

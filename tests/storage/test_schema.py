@@ -22,6 +22,8 @@ from lawfit.storage import Store, schema
 from lawfit.storage.database import Location, create_engine
 from tests.storage.builders import recipe, run
 
+pytestmark = pytest.mark.usefixtures("schemas_anew")
+
 HEAD = schema.REVISIONS[-1]
 NEXT_REVISION = """
 import sqlalchemy as sa

@@ -71,6 +71,28 @@ def test_stopped_at_every_line_and_resumed(model: Model, corpus: Corpus, tmp_pat
     assert not list((tmp_path / "parts").glob("*.checkpoint"))
 
 
+def test_as_many_threads_give_the_same_bits_and_others_the_same_up_to_rounding(corpus: Corpus, tmp_path: Path) -> None:
+    model = Model(layers=1, width=64, heads=2, hidden=176, vocab=61, seq_len=16)  # matrices that threads share
+    runs = (RunSettings(lr=3e-3, steps=6), RunSettings(lr=1e-2, steps=6))
+    pack = dataclasses.replace(make(model, batch_sequences=32), runs=runs)
+    before, losses = torch.get_num_threads(), {}
+    try:
+        for name, threads in (("one", 1), ("again", 1), ("two", 2)):
+            torch.set_num_threads(threads)
+            run_pack(pack, corpus, tmp_path / name)
+            losses[name] = {
+                (log, line["step"]): line["loss"]
+                for log, lines in logs_of(tmp_path / name).items()
+                for line in lines
+                if line["event"] == "train"
+            }
+    finally:
+        torch.set_num_threads(before)
+    assert losses["one"] == losses["again"]
+    assert losses["one"].keys() == losses["two"].keys()
+    assert list(losses["two"].values()) == pytest.approx(list(losses["one"].values()), rel=1e-3)
+
+
 def test_lines_after_the_checkpoint_are_not_doubled(model: Model, corpus: Corpus, tmp_path: Path) -> None:
     pack = make(model)
     run_pack(pack, corpus, tmp_path / "whole")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from lawfit.corpus import Corpus
 from lawfit.laws import schedules
 from lawfit.proxy.pack import Model, Pack, RunSettings
-from lawfit.proxy.schedules import SCHEDULES, ends_on_the_way, multipliers
+from lawfit.proxy.schedules import SCHEDULES, ends_on_the_way, multipliers, named
 
 X = np.arange(100) / 100
 WSD_S = "wsd_s:ends=0.25/0.5/1,cooldown=0.2"
@@ -53,6 +54,24 @@ def test_each_decay_of_wsd_s_ends_where_a_model_is_kept() -> None:
         assert f[end - 1] < 0.2  # one step before the floor
         assert (np.diff(f[round(0.8 * end) : end]) < 0).all()
     assert f[50] == f[100] == 1
+
+
+def test_a_decay_within_the_warmup_is_found_without_looking_at_every_step(rng: np.random.Generator) -> None:
+    said = {True: 0, False: 0}
+    for _ in range(500):
+        steps = int(rng.choice([3, 50, 333, 1000]))
+        warmup, ends = int(rng.integers(steps)), [*np.unique(rng.integers(1, 1000, 3) / 1000).tolist(), 1]
+        cooldown = float(rng.uniform(0.001, 0.3))
+        begun = np.minimum(np.nextafter(np.arange(warmup + 1) / steps, 2), 1)
+        try:
+            begins = bool((schedules.wsd_s(begun, ends=ends, cooldown=cooldown, floor=0.1) < 1).any())
+        except ValueError:  # decays that overlap
+            continue
+        said[begins] += 1
+        text = f"wsd_s:ends={'/'.join(map(str, ends))},cooldown={cooldown!r}"
+        with pytest.raises(ValueError, match="its first decay begins before") if begins else nullcontext():
+            named(text, steps, warmup_steps=warmup, floor=0.1)
+    assert min(said.values()) > 50
 
 
 def test_wsd_s_is_trained_and_evaluated_at_each_end(model: Model, corpus: Corpus, tmp_path: Path) -> None:

@@ -56,7 +56,11 @@ const changed = () => {
   history.replaceState(null, "", `${at("/advisor")}?${query}`);
   clearTimeout(resting);
   more.classList.add("stale");
-  first((signal) => swap(answer, `/advisor/answer?${query}`, { signal })).then(offer);
+  first((signal) => swap(answer, `/advisor/answer?${query}`, { signal })).then(() => {
+    offer();
+    const title = answer.querySelector("h2")?.textContent;
+    if (title) document.title = `${title} · lawfit`;
+  });
   resting = setTimeout(() => {
     rest((signal) => busy(swap(more, `/advisor/more?${query}`, { signal }))).then((came) => {
       if (came === undefined) return;
@@ -105,8 +109,16 @@ const askCost = (yours) => {
   query.delete("batch_tokens");
   query.set("lr", document.getElementById("your-lr").value);
   query.set("batch_tokens", document.getElementById("your-batch").value);
+  const decay = document.getElementById("your-decay").value.trim();
+  if (decay) query.set("weight_decay", decay);
   return cost((signal) => swap(document.getElementById("your-cost"), `/advisor/setting?${query}`, { signal }));
 };
+
+// Typed, whether or not the figure is there yet.
+document.addEventListener("change", (event) => {
+  const yours = event.target.closest(".yours");
+  if (yours) askCost(yours);
+});
 
 // A ring over the figure: dragged, or moved by arrow keys; the inputs say where it is.
 const giveRing = (yours, place) => {
@@ -151,11 +163,7 @@ const giveRing = (yours, place) => {
     event.preventDefault();
     move(parseFloat(ring.style.left) + step[0], parseFloat(ring.style.top) + step[1]);
   });
-  for (const field of [lr, batch])
-    field.addEventListener("change", () => {
-      put();
-      askCost(yours);
-    });
+  for (const field of [lr, batch]) field.addEventListener("change", put);
   place.on("plotly_afterplot", put);
   put();
 };
@@ -179,8 +187,10 @@ const showConfig = async () => {
     const program = document.getElementById("program").value;
     const told = await config((signal) => ask(`/v1/configs/${program}?${query}`, { signal }));
     if (told) text.textContent = told.text;
+    text.classList.remove("says");
   } catch (error) {
     text.textContent = error.message;
+    text.classList.add("says"); // a sentence, which is read whole
   }
 };
 

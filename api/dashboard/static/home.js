@@ -96,7 +96,6 @@ const stored = async (files) => {
   const count = files.reduce((sum, told) => sum + told.inserted + told.updated, 0);
   await swap(cards, "/home/cards");
   reveal();
-if (cards.hasAttribute("data-later")) swap(cards, "/home/cards").then(reveal); // compares runs with their fits
   for (const element of document.querySelectorAll(".only-empty")) element.remove();
   const buttons = recipes.map((recipe) => make("button", { type: "button", class: "main", "data-fit": recipe, id: `fit-stored-${recipe}` }, recipes.length > 1 ? `Fit ${recipe}` : "Fit it"));
   show(title(`${counted(count, "run")} stored`), make("p", {}, "Next, lawfit finds the law that these runs follow. It takes seconds to a few minutes, and goes on if you leave this page."),
@@ -183,7 +182,7 @@ document.getElementById("shipped")?.addEventListener("click", async (event) => {
 
 // ---- a fit ----
 
-const fit = async (pressed) => {
+const fit = async (pressed, going) => {
   const recipe = pressed.dataset.fit;
   const place = pressed.closest("section").querySelector(".job");
   pressed.disabled = true;
@@ -191,7 +190,7 @@ const fit = async (pressed) => {
   const doing = make("span", {}, "waiting for its turn");
   place.replaceChildren(make("p", { class: "fitting" }, line, doing));
   try {
-    const begun = await ask("/v1/fits", { method: "POST", headers: { "Content-Type": "application/json", Accept: "application/json" }, body: JSON.stringify({ recipe }) });
+    const begun = going ?? await ask("/v1/fits", { method: "POST", headers: { "Content-Type": "application/json", Accept: "application/json" }, body: JSON.stringify({ recipe }) });
     const job = await busy(jobEnded(begun.id, (told) => {
       line.value = told.progress;
       doing.textContent = told.state === "queued" ? "waiting for its turn" : `${Math.round(100 * told.progress)} %${told.doing ? `, ${told.doing}` : ""}`;
@@ -202,8 +201,7 @@ const fit = async (pressed) => {
     pressed.remove();
     if (!cards.contains(place)) await swap(cards, "/home/cards");
     reveal();
-if (cards.hasAttribute("data-later")) swap(cards, "/home/cards").then(reveal); // compares runs with their fits
-    link.focus();
+    if (!going) link.focus();
   } catch (error) {
     pressed.disabled = false;
     place.replaceChildren(failure(error));
@@ -215,5 +213,15 @@ document.addEventListener("click", (event) => {
   if (pressed) fit(pressed);
 });
 
+// Fits that were begun before this page was opened, here or elsewhere.
+const follow = async () => {
+  const { jobs } = await ask("/v1/jobs");
+  for (const job of jobs.filter((each) => each.kind === "fit" && ["queued", "running"].includes(each.state))) {
+    const button = cards.querySelector(`[data-key="${CSS.escape(job.asked.recipe)}"]:not(:disabled)`);
+    if (button) fit(button, job);
+  }
+};
+
 reveal();
-if (cards.hasAttribute("data-later")) swap(cards, "/home/cards").then(reveal); // compares runs with their fits
+if (cards.hasAttribute("data-later")) await swap(cards, "/home/cards").then(reveal); // compares runs with their fits
+if (cards.querySelector("[data-fit]")) await follow();

@@ -24,7 +24,7 @@ from lawfit.estimate.loss.result import Interval, LossFit
 from lawfit.estimate.loss.split_backtest import NO_SPLIT, SplitBacktest
 from lawfit.estimate.numerics.resample import tail
 from lawfit.findings import Found, finding
-from lawfit.kinds.third_input import Asked, LossAtThird, loss_at_third
+from lawfit.kinds.third_input import Asked, LossAtThird, loss_at_third, ordinary_law
 from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
 from lawfit.records import Fit
 from lawfit.units import six_digits
@@ -35,11 +35,12 @@ WORLDS: Final = 400  # shared by the forms as they count
 RATIOS: Final = (1e-4, 1e8)  # tokens per parameter among which a best split is looked for
 LEVELS: Final = 97  # computes, and ratios at each, at which the best splits of members are compared
 REACH: Final = np.log(100.0)  # ln of how far beyond the losses of the runs a law is believed, either way
+_KEPT: Final = 16
 STEEPEST: Final = 0.05  # rise of ln loss over one step; a steeper one is a cliff of the form, and no parabola is
 _TAILS: Final = np.concatenate([[1e-5, 1e-4, 3e-4], np.geomspace(1e-3, 0.5, 60)])
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)  # two are the same where they are one
 class LossBelief:
     """Losses by the centre of a fit and by each of its resamples."""
 
@@ -53,8 +54,9 @@ class LossBelief:
     level: float
     third: LossAtThird | None = None  # what a further input of every run does
 
-    @classmethod
-    def of(cls, fit: Fit, level: float, third: Asked | None = None) -> LossBelief:
+    @staticmethod
+    @lru_cache(maxsize=_KEPT)
+    def of(fit: Fit, level: float, third: Asked | None = None) -> LossBelief:
         """Of a stored fit, with intervals of `level`; with a further input given, moved by the form that has it.
 
         Raises
@@ -70,15 +72,15 @@ class LossBelief:
             source = loss_at_third(fit, third, level)
             own = source.stored.get("points", scales)  # a fit of before does not keep those of the form
             if source.ordinary is not None:
-                return cls.of(fit, level).moved(source, own)
+                return LossBelief.of(fit, level).moved(source, own)
             members, scales = [(source.fit, 1.0, 1.0, np.nan)], own
         elif fit.payload.get("forms") is not None:
-            found = LossEnsemble.from_json(fit.payload["forms"]).at_level(level)
-            if several := _members(found, additive, profiles(fit)):
+            found = ordinary_law(fit, level)
+            if isinstance(found, LossEnsemble) and (several := _members(found, additive, profiles(fit))):
                 source, members = found, several
         fits, weights, loss_weights, errors = (tuple(column) for column in zip(*members, strict=True))
         most = WORLDS if len(fits) > 1 else len(fits[0].draws)
-        return cls(
+        return LossBelief(
             fits=fits,
             weights=_shares(weights),
             loss_weights=_shares(loss_weights),
@@ -96,10 +98,12 @@ class LossBelief:
         counts = self.counts if _has_draws(third.fit) else (0,) * len(self.counts)
         return replace(self, source=third, third=third, points=points, counts=counts)
 
-    def alone(self, i: int) -> LossBelief:
-        """One member, without doubt."""
-        return replace(
-            self, fits=(self.fits[i],), weights=(1.0,), loss_weights=(1.0,), errors=(self.errors[i],), counts=(0,)
+    @cached_property
+    def alone(self) -> tuple[LossBelief, ...]:
+        """Each member by itself, without doubt."""
+        return tuple(
+            replace(self, fits=(fit,), weights=(1.0,), loss_weights=(1.0,), errors=(error,), counts=(0,))
+            for fit, error in zip(self.fits, self.errors, strict=True)
         )
 
     def at(self, value: float) -> LossBelief:
@@ -108,9 +112,12 @@ class LossBelief:
         third = replace(self.third, asked=replace(self.third.asked, value=value))
         return replace(self, source=third, third=third)
 
+    @cached_property
     def without_profiles(self) -> LossBelief:
         """The forms alone."""
         kept = [i for i, fit in enumerate(self.fits) if not isinstance(fit, ProfileLaw)]
+        if len(kept) == len(self.fits):
+            return self
         return replace(
             self,
             fits=tuple(self.fits[i] for i in kept),

@@ -8,7 +8,7 @@ is served later (arXiv 2001.08361, 2401.00448).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -257,17 +257,26 @@ def tokens_for(law: LogLoss, scales: Mapping[str, tuple[float, float]], loss: fl
     law : ln loss at params and tokens
     scales : smallest and largest of what was fitted
     """
-    return _reach(law, scales["tokens"], loss, np.atleast_1d(np.asarray(params, dtype=float)), swapped=False)
+    return tokens_for_each(law, scales, [loss], params)[0]
+
+
+def tokens_for_each(
+    law: LogLoss, scales: Mapping[str, tuple[float, float]], losses: Sequence[float] | Floats, params: Floats | float
+) -> list[Floats]:
+    """`tokens_for` of several losses, between which the law is asked once."""
+    return _reach(law, scales["tokens"], losses, np.atleast_1d(np.asarray(params, dtype=float)), swapped=False)
 
 
 def params_for(law: LogLoss, scales: Mapping[str, tuple[float, float]], loss: float, tokens: float) -> float:
     """Parameters that reach a loss on so many tokens; inf where none do."""
-    return float(_reach(law, scales["params"], loss, np.array([tokens]), swapped=True)[0])
+    return float(_reach(law, scales["params"], [loss], np.array([tokens]), swapped=True)[0][0])
 
 
-def _reach(law: LogLoss, tried: tuple[float, float], loss: float, given: Floats, *, swapped: bool) -> Floats:
+def _reach(
+    law: LogLoss, tried: tuple[float, float], losses: Sequence[float] | Floats, given: Floats, *, swapped: bool
+) -> list[Floats]:
     axis = np.log(np.geomspace(1.0, 1e20, 900))
     held, free = (grid.ravel() for grid in np.meshgrid(given, np.exp(axis), indexing="ij"))
     rows = (law(free, held) if swapped else law(held, free)).reshape(len(given), -1)
     near = int(np.abs(axis - np.log(tried[1])).argmin())
-    return np.exp([_crossing(axis, -row, -math.log(loss), near) for row in rows])
+    return [np.exp([_crossing(axis, -row, -math.log(loss), near) for row in rows]) for loss in losses]

@@ -188,7 +188,7 @@ def _optimum(belief: LossBelief, choice: Choice) -> dict[str, Any]:
         "params_exponent": {"value": finite(exponent), **_finite_ends(exponent, slopes), "level": level},
         "cheap_zone": {f"{share:g}": [finite(end) for end in zone] for share, zone in best.zones.items()},
         "expected_regret": finite(best.regret),
-        "params_by_forms": forms_alone(belief, choice.total, choice.served),
+        "params_by_forms": forms_alone(belief, best, choice.served),
         "forms": each_form(belief, choice.total, choice.served),
     }
     if choice.own_budget is not None:  # the budget is part of the answer: each world has its own

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from lawfit.advise.budget.belief import LossBelief, finite
-from lawfit.advise.budget.optimum import best_split, optimal_path
+from lawfit.advise.budget.optimum import Best, best_split, optimal_path
 from lawfit.advise.budget.runs import WIDEST
 from lawfit.estimate.loss.isoflop import IsoFlop, ProfileLaw
 from lawfit.findings import Finding, finding
@@ -20,8 +20,8 @@ EXPONENTS: Final = 1.0  # from no compute that goes into size to all of it: an i
 def each_form(belief: LossBelief, flops: float, served: float) -> list[dict[str, Any]]:
     """What each member that the plan averages says alone: its best size, and how that moves with the budget."""
     found = []
-    for i, (fit, weight, error) in enumerate(zip(belief.fits, belief.weights, belief.errors, strict=True)):
-        alone = belief.alone(i)
+    members = zip(belief.alone, belief.fits, belief.weights, belief.errors, strict=True)
+    for alone, fit, weight, error in members:
         around = optimal_path(alone, served=served, budgets=np.array([flops / math.e, flops * math.e]))
         begins = fit.found.profiles[0].flops if isinstance(fit, ProfileLaw) else fit.scales["flops"][0]
         found.append(
@@ -37,10 +37,14 @@ def each_form(belief: LossBelief, flops: float, served: float) -> list[dict[str,
     return found
 
 
-def forms_alone(belief: LossBelief, flops: float, served: float) -> dict[str, Any]:
-    """The best size by the forms of the law together, without the law of profiles."""
-    forms = belief.without_profiles()
-    best = best_split(forms, flops, served=served)
+def forms_alone(belief: LossBelief, best: Best, served: float) -> dict[str, Any]:
+    """The best size by the forms of the law together, without the law of profiles.
+
+    `best` is the best split by all together.
+    """
+    forms = belief.without_profiles
+    if forms is not belief:
+        best = best_split(forms, best.valley.flops, served=served)
     low, high = np.exp(forms.bounds(best.opened(best.log_params_each)) or (np.nan, np.nan))
     return {"value": finite(math.exp(best.chosen)), "low": finite(low), "high": finite(high), "level": belief.level}
 

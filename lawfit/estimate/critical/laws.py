@@ -90,7 +90,7 @@ class AveragedLaw:
             means.append(law.means @ row)
             spread = np.einsum("i,sij,j->s", row, law.covariances, row)
             sds.append(np.sqrt(spread + law.scatters**2 + law.shared_log_sd**2))
-            decades |= law.predict(level, **{x: inputs[x] for x in law.inputs}).decades
+            decades |= law.decades(**inputs)
         w, m, s = (np.concatenate(parts) for parts in (weights, means, sds))
         low, high = (float(np.exp(mixture_quantile(w, m, s, q))) for q in (0.5 - level / 2, 0.5 + level / 2))
         return PredictedOptimum(value=float(np.exp(w @ m)), low=low, high=high, level=level, decades=decades)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from lawfit.errors import FitError
 from lawfit.estimate.loss.backtest import (
@@ -59,6 +60,16 @@ SEEN_FREEDOM: Final = 2.0  # the cuts of one study are one or two extrapolations
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Chance:
+    """What the draws of an average need of chance, the same at all scales where the members count alike."""
+
+    order: NDArray[np.intp]  # (draws,)
+    member: NDArray[np.intp]  # (draws,) which of those that have draws
+    drift: Floats  # (draws,) Student's t
+    noise: Floats  # (draws,) of one more run
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)  # two are the same where they are one: what is asked of it is kept
 class LossEnsemble:
     """Fits of the candidates that were not rejected."""
 
@@ -69,7 +80,7 @@ class LossEnsemble:
     # how each of `fits`, and the law of profiles where there is one, foretold the split; empty where nothing says it
     split: tuple[SplitBacktest, ...] = ()
 
-    @property
+    @cached_property
     def weights(self) -> Floats:
         """(fits,) of the average at the largest runs and beyond, summing to one."""
         found = np.array([backtest.weight for backtest in self.backtests if not backtest.rejected])
@@ -81,7 +92,7 @@ class LossEnsemble:
         Its weight falls from where its own runs begin, in log compute, to nothing at the smallest run.
         """
         log_flops = np.log(params) + np.log(tokens) + np.log(6.0)
-        begins = np.log([fit.scales["flops"][0] for fit in self.fits])
+        begins = self._log_flops_begin
         span = begins - begins.min()
         ramp = [
             np.clip((log_flops - begins.min()) / s, 0.0, 1.0) if s > SAME_COMPUTE else np.ones_like(log_flops)
@@ -92,6 +103,11 @@ class LossEnsemble:
         equal = self.weights.reshape(-1, *[1] * log_flops.ndim) * np.ones_like(found)
         return np.asarray(np.where(total > 0, found / np.where(total > 0, total, 1.0), equal), dtype=float)
 
+    @cached_property
+    def _log_flops_begin(self) -> Floats:
+        """(fits,) of the smallest run that each was made with."""
+        return np.log([fit.scales["flops"][0] for fit in self.fits])
+
     def log_loss(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
         """Weighted mean of the log losses of those that have one."""
         return self._mean_of(self._logs(params, tokens), params, tokens)
@@ -101,6 +117,11 @@ class LossEnsemble:
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.stack([np.log(fit.loss(params, tokens)) for fit in self.fits])
 
+    def _logs_at(self, params: float, tokens: float) -> Floats:
+        """The same at one scale."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.log(_losses(self, params, tokens))
+
     def _mean_of(self, logs: Floats, params: ArrayLike, tokens: ArrayLike) -> Floats:
         weights = np.where(np.isfinite(logs), self.weights_at(params, tokens), 0.0)
         total = weights.sum(axis=0)
@@ -109,10 +130,11 @@ class LossEnsemble:
 
     def each(self, params: float, tokens: float) -> dict[str, float]:
         """Loss that each kept form expects at one scale, its windows averaged."""
-        weights = self.weights_at(params, tokens)
         found: dict[str, list[tuple[float, float]]] = {}
-        for fit, weight in zip(self.fits, weights, strict=True):
-            found.setdefault(fit.form, []).append((float(fit.loss(params, tokens)), float(weight)))
+        for fit, loss, weight in zip(
+            self.fits, _losses(self, params, tokens), self.weights_at(params, tokens), strict=True
+        ):
+            found.setdefault(fit.form, []).append((loss, float(weight)))
         return {
             form: float(np.exp(_mean(np.log([v for v, _ in own]), [w for _, w in own]))) for form, own in found.items()
         }
@@ -128,7 +150,7 @@ class LossEnsemble:
                 forms[each.form] = each
         return tuple(forms.values())
 
-    @property
+    @cached_property
     def scales(self) -> Mapping[str, tuple[float, float]]:
         """Smallest and largest params, tokens and flops that were fitted, by any."""
         return {
@@ -138,15 +160,30 @@ class LossEnsemble:
 
     def predict(self, params: float, tokens: float) -> LossPrediction:
         """Loss at one scale, with an interval that knows of the choice of form and of how it fared before."""
-        logs = self._logs(params, tokens)
+        return self._predicted(self._logs_at(params, tokens), self._draws(params, tokens), params, tokens)
+
+    def predictions(self, params: Floats, tokens: Floats) -> list[LossPrediction]:
+        """`predict` at many scales (n,), of which each form is asked once."""
+        logs, draws = self._logs(params, tokens), self._draws(params, tokens)
+        return [
+            self._predicted(logs[:, k], [each[:, [k]] for each in draws], float(n), float(d))
+            for k, (n, d) in enumerate(zip(params, tokens, strict=True))
+        ]
+
+    def _predicted(self, logs: Floats, draws: Sequence[Floats], params: float, tokens: float) -> LossPrediction:
         value = float(self._mean_of(logs, params, tokens))
-        law, run = self._mixed(logs, value, params, tokens)
+        law, run = self._mixed(logs, draws, value, params, tokens)
         none = Interval(value=float(np.exp(value)), low=None, high=None)
         return LossPrediction(
             expected=self._interval(value, law) if len(law) else none,
             run=self._interval(value, run) if len(law) else none,
             extrapolation_decades=self._beyond(params, tokens),
         )
+
+    def _draws(self, params: ArrayLike, tokens: ArrayLike) -> list[Floats]:
+        """(resamples, scales) log losses by the resamples of each fit."""
+        none = np.empty((0, np.size(params)))
+        return [fit.log_draws(params, tokens) if len(fit.draws) else none for fit in self.fits]
 
     def _beyond(self, params: float, tokens: float) -> dict[str, float]:
         at = {"params": params, "tokens": tokens, "flops": 6.0 * params * tokens}
@@ -157,31 +194,29 @@ class LossEnsemble:
 
         Errors of the members go together, as they share their runs: the average's quantile is that of their quantiles.
         """
-        logs = self._logs(params, tokens)
-        return self._mixed(logs, float(self._mean_of(logs, params, tokens)), params, tokens)
+        logs = self._logs_at(params, tokens)
+        draws = self._draws(params, tokens)
+        return self._mixed(logs, draws, float(self._mean_of(logs, params, tokens)), params, tokens)
 
-    def _mixed(self, logs: Floats, value: float, params: float, tokens: float) -> tuple[Floats, Floats]:
-        rng = np.random.default_rng(0)
+    def _mixed(
+        self, logs: Floats, each: Sequence[Floats], value: float, params: float, tokens: float
+    ) -> tuple[Floats, Floats]:
+        """See `mixed_log_draws`; `each` are the (resamples, 1) log losses by each fit."""
         weights = self.weights_at(params, tokens)
         shares = (np.arange(MIXED) + 0.5) / MIXED
         within, apart, counts = np.zeros(MIXED), [], []
-        for fit, weight, own in zip(self.fits, weights, logs.tolist(), strict=True):
-            draws = fit.widened_log_draws(params, tokens)
+        for fit, weight, own, of_fit in zip(self.fits, weights, logs.tolist(), each, strict=True):
+            draws = fit.widened(of_fit[:, 0])
             if len(draws) and weight > 0 and np.isfinite(own):
                 within += weight * np.interp(shares * (len(draws) - 1), np.arange(len(draws)), np.sort(draws - own))
                 apart.append(own - value)
                 counts.append(weight)
         if not counts:
             return np.empty(0), np.empty(0)
-        total = sum(counts)
-        law = value + rng.permutation(within) / total + APART * rng.choice(apart, MIXED, p=np.array(counts) / total)
-        beyond = self._beyond(params, tokens)["flops"]
-        law = law + self.drift.sd * beyond * rng.standard_t(self.drift.freedom, len(law))
-        pick = rng.choice(len(self.fits), len(law), p=weights)
-        noise = np.empty(len(law))
-        for i, fit in enumerate(self.fits):
-            noise[pick == i] = rng.choice(fit.residuals, int((pick == i).sum()))
-        return law, law + noise
+        chance = _chance(self, tuple(counts), tuple(weights.tolist()))
+        law = value + within[chance.order] / sum(counts) + APART * np.array(apart)[chance.member]
+        law = law + self.drift.sd * self._beyond(params, tokens)["flops"] * chance.drift
+        return law, law + chance.noise
 
     def _interval(self, value: float, draws: Floats) -> Interval:
         low, high = np.exp(np.quantile(draws, [0.5 - self.level / 2, 0.5 + self.level / 2]))
@@ -220,6 +255,31 @@ class LossEnsemble:
                 for found in content.get("split", ())  # fits of before were not judged by it
             ),
         )
+
+
+@lru_cache(maxsize=16)
+def _losses(law: LossEnsemble, params: float, tokens: float) -> tuple[float, ...]:
+    """Loss that each fit expects at one scale, which an answer asks for several times."""
+    return tuple(float(fit.loss(params, tokens)) for fit in law.fits)
+
+
+@lru_cache(maxsize=16)
+def _chance(law: LossEnsemble, counts: tuple[float, ...], weights: tuple[float, ...]) -> _Chance:
+    """The draws of `LossEnsemble._mixed`.
+
+    Parameters
+    ----------
+    counts : weights of those members that have draws
+    weights : of all
+    """
+    rng = np.random.default_rng(0)
+    order = rng.permutation(MIXED)
+    member = rng.choice(len(counts), MIXED, p=np.array(counts) / sum(counts))
+    drift = rng.standard_t(law.drift.freedom, MIXED)
+    pick, noise = rng.choice(len(law.fits), MIXED, p=np.array(weights)), np.empty(MIXED)
+    for i, fit in enumerate(law.fits):
+        noise[pick == i] = rng.choice(fit.residuals, int((pick == i).sum()))
+    return _Chance(order=order, member=member, drift=drift, noise=noise)
 
 
 def fit_ensemble(

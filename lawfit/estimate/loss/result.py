@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike
 from lawfit.errors import FitError
 from lawfit.estimate.loss.forms_further import EVERY_FORM
 from lawfit.estimate.numerics.certificate import Certificate
+from lawfit.estimate.numerics.kept import once_for_each
 from lawfit.estimate.numerics.newton import Floats
 from lawfit.estimate.numerics.quantiles import normal_quantile
 from lawfit.estimate.numerics.resample import interval, tail
@@ -97,7 +99,7 @@ class FormDraws:
         return self._log_loss(self.draws, *np.broadcast_arrays(np.log(params), np.log(tokens), np.log(third)))
 
     def _log_loss(self, theta: Floats, n: Floats, d: Floats, third: Floats | float = 0.0) -> Floats:
-        logs = np.column_stack([np.ravel(n), np.ravel(d)]) - self.centre
+        logs = np.stack([np.ravel(n), np.ravel(d)], axis=1) - self.centre
         if EVERY_FORM[self.form].third:
             logs = np.column_stack([logs, np.broadcast_to(np.ravel(third), len(logs))])
         with np.errstate(over="ignore", invalid="ignore"):  # a form may run away far from its runs
@@ -152,9 +154,13 @@ class LossFit(FormDraws):
             return np.empty(0)
         draws = draws[np.isfinite(draws)]
         middle = np.median(draws)
+        return np.asarray(middle + self._wider * (draws - middle), dtype=float)
+
+    @cached_property
+    def _wider(self) -> float:
+        """By what draws are widened for the few clusters."""
         few = tail(self.level, self.certificate.clusters, self.fitted)
-        wider = normal_quantile(few) / normal_quantile(0.5 - self.level / 2)
-        return np.asarray(middle + wider * (draws - middle), dtype=float)
+        return normal_quantile(few) / normal_quantile(0.5 - self.level / 2)
 
     def mixed_log_draws(self, params: float, tokens: float) -> tuple[Floats, Floats]:
         """(draws,) log losses of the law at one scale, and of one more run there; empty without an interval."""
@@ -201,11 +207,12 @@ class LossFit(FormDraws):
             "certificate": self.certificate.to_json(),
         }
 
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> LossFit:
+    @staticmethod
+    @once_for_each
+    def from_json(content: Mapping[str, Any]) -> LossFit:
         """The fit that `to_json` wrote, also after a trip through JSON text."""
         centre = content["centre"]
-        return cls(
+        return LossFit(
             **{
                 **content,
                 "centre": (float(centre[0]), float(centre[1])),

@@ -18,8 +18,8 @@ from lawfit.estimate.loss.fit import AsymptotePrior, LossFit, fit_loss
 from lawfit.estimate.loss.forms import SAME_INPUT
 from lawfit.estimate.loss.forms_further import EVERY_FORM, form_varying
 from lawfit.estimate.numerics.certificate import search_is_sound
-from lawfit.estimate.observe.repeated import EPOCHS, REPEATED, UNIQUE, is_repeated, number, repeats
-from lawfit.factors import spellings
+from lawfit.estimate.observe.repeated import REPEATED, is_repeated, number, repeats
+from lawfit.factors import EPOCHS, EXPERTS, SHARE, SPARSITY, UNIQUE
 from lawfit.findings import Finding, Found, finding
 from lawfit.laws.lent import excess_params_scale
 from lawfit.records import FitStatus, Run, RunStatus, SizedLoss
@@ -29,20 +29,11 @@ AnyRun = TypeVar("AnyRun", bound=Run | SizedLoss)
 
 FEWEST: Final = 3  # scales that are not ordinary
 FURTHER_RESAMPLES: Final = 100
-_SHARE: Final = ("active_fraction", "active_share")
-_SPARSITY: Final = ("sparsity",)
-_EXPERTS: Final = ("num_experts", "n_experts", "experts", "number_of_experts", "moe_num_experts")
-COLUMNS: Final = frozenset((*UNIQUE, *EPOCHS, *_SHARE, *_SPARSITY, *_EXPERTS))
-
-
-def is_third(name: str) -> bool:
-    """Whether a column of the runs is a further input of a loss law, and no setting that a law of it has to hold."""
-    return not COLUMNS.isdisjoint(spellings(name))
 
 
 def _active(run: Measured) -> float | None:
     """Share of experts (or parameters) that work on a token."""
-    share, sparsity = number(run, _SHARE), number(run, _SPARSITY)
+    share, sparsity = number(run, SHARE), number(run, SPARSITY)
     if share is None and sparsity is not None:
         share = 1 - sparsity
     return share if share is not None and 0 < share <= 1 else None
@@ -50,7 +41,7 @@ def _active(run: Measured) -> float | None:
 
 def _experts(run: Measured) -> float | None:
     """Number of experts, 1 of a dense model, which some logs write as 0."""
-    count = number(run, _EXPERTS)
+    count = number(run, EXPERTS)
     return None if count is None or count < 0 else max(count, 1.0)
 
 
@@ -65,8 +56,8 @@ class Third:
 REPEATS: Final = "data_constrained"
 THIRDS: Final[Mapping[str, Third]] = {
     REPEATS: Third(of=repeats, columns=(UNIQUE[0], EPOCHS[0])),
-    "moe_sparsity": Third(of=_active, columns=(_SHARE[0], _SPARSITY[0])),
-    "experts": Third(of=_experts, columns=(_EXPERTS[0],)),
+    "moe_sparsity": Third(of=_active, columns=(SHARE[0], SPARSITY[0])),
+    "experts": Third(of=_experts, columns=(EXPERTS[0],)),
 }
 _OTHERS: Final = tuple(name for name in THIRDS if name != REPEATS)
 

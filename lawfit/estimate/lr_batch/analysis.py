@@ -95,7 +95,7 @@ def analyse(
     sweeps = locate_lr_per_batch(columns_of(observed))
     at_batch = choose_lr_at_batch(observed, ensemble, valley, sweeps, level=LAW_LEVEL)
     others = {name: locate(columns_of(observed)) for name, locate in ESTIMATORS.items()}
-    certificate = certify_surface(observed, ensemble, without_laws=options.without_laws)
+    certificate = certify_surface(observed, ensemble, valley, without_laws=options.without_laws)
     report("leaving scales out", 0.3)
     backtest, promises = (
         run_backtest(
@@ -145,7 +145,7 @@ def analyse(
     report("done", 1.0)
     status = FitStatus.SPARSE if sparse else FitStatus.OK
     return Analysis(
-        status=status if valley.converged and certificate.certified else FitStatus.UNCERTIFIED,
+        status=status if certificate.certified else FitStatus.UNCERTIFIED,
         payload=payload,
         optima=(*(cell.to_optimum() for cell in cells), *_other_optima(others)),
     )

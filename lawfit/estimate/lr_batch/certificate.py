@@ -65,11 +65,14 @@ _FEWEST_SCALES: Final = 3
 _OPEN: Final = 1e6  # stands for an infinite standard error
 
 
-def certify_surface(observed: Observations, ensemble: Ensemble, *, without_laws: Sequence[str] = ()) -> Certificate:
+def certify_surface(
+    observed: Observations, ensemble: Ensemble, valley: SurfaceFit, *, without_laws: Sequence[str] = ()
+) -> Certificate:
     """Examine a fitted ensemble.
 
     Parameters
     ----------
+    valley : what mistakes are priced by
     without_laws : published laws that lent nothing to it
     """
     top = max(ensemble.members, key=lambda m: m.weight)
@@ -81,7 +84,7 @@ def certify_surface(observed: Observations, ensemble: Ensemble, *, without_laws:
     influence = _influence(observed, ensemble)
     structure = _steepness(observed, top)
     return Certificate(
-        reasons=tuple(_reasons(search, above)),
+        reasons=tuple(_reasons(search, above, valley)),
         warnings=tuple(
             _warnings(
                 search,
@@ -287,11 +290,13 @@ def _factors(observed: Observations, fit: SurfaceFit, shape: str, window: float)
     return factor, np.where(usable, squares, 0.0), float(np.std(centred))
 
 
-def _reasons(search: Search, above: float) -> list[Found]:
+def _reasons(search: Search, above: float, valley: SurfaceFit) -> list[Found]:
     """What forbids using the fit."""
     found: list[Found] = []
     if not search.converged:
         found.append(finding("numerics.not_converged", gradient_norm=search.gradient_norm))
+    elif not valley.converged:
+        found.append(finding("numerics.not_converged", gradient_norm=valley.gradient_norm))
     if search.agreeing < 2:
         found.append(finding("lr_batch.few_starts_agree", agreeing=search.agreeing, starts=search.starts))
     if above > BETTER:

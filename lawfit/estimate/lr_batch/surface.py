@@ -55,7 +55,7 @@ CELL_NOISE_WEIGHT: Final = 10.0  # runs that the typical noise counts for agains
 # runs near the best one lies two below the floor. Of 4 to 12, 8 and more cost least on our own sweep.
 WINDOW_PER_SEED_SD: Final = 8.0
 _ROBUST: Final = 1.0  # residuals beyond one noise sd count less than squared
-_MAX_STEPS: Final = 60
+_MAX_STEPS: Final = 400  # few are needed, but along the valley of a noisy sweep of one batch size
 _ROUNDS: Final = 2  # of the variances
 _GAIN: Final = 1e-4  # of the objective, which is in units of squared standard errors: far below any interval
 _ROUGH_GAIN: Final = 1e-2  # while the noise is not yet known
@@ -368,11 +368,12 @@ class _Problem:
     ) -> SurfaceFit:
         """Search with noise and spread of valleys known, and average over that of places, of which `var` is near."""
         steps = 0
-        for enough in (_GAIN, _GAIN / 100):
+        for enough in (_GAIN, _GAIN / 100, _GAIN / 10_000):
             at, valley, converged, taken = self.descend(at, valley, var, noise, enough)
             steps += taken
             system = _System(self, valley, at, noise)
             if system.given(var).gradient_norm() < _NEAR:
+                converged = True
                 break  # else small gains of damped steps, as along a valley that hardly slopes
         plausible = self.weigh(system, var)
         without, foretold = left_out(system.given(var), groups)

@@ -6,7 +6,7 @@ One world is one draw: an optimum (a, b) in (ln lr, ln batch) and the nine coeff
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -24,11 +24,25 @@ _TOGETHER: Final = 6  # after which nearly all have arrived
 
 def excess(u: Floats, v: Floats, q: Floats) -> Floats:
     """Excess of log loss at displacement (u, v); q is (..., 9), broadcast against u and v."""
-    total = np.zeros(np.broadcast_shapes(np.shape(u), np.shape(v), q.shape[:-1]))
-    for k in range(3):
-        amplitude, e = np.exp(q[..., 3 * k]), q[..., 3 * k + 1] * u + q[..., 3 * k + 2] * v
-        total = total + amplitude * bent_exponential(e)[0]
-    return total
+    return excess_of(q, max(np.ndim(u), np.ndim(v)))(u, v)
+
+
+def excess_of(q: Floats, axes: int) -> Callable[[Floats, Floats], Floats]:
+    """`excess` of the same valleys, to be asked often, at displacements of so many axes."""
+    log_amplitude, by_u, by_v = _terms(q, axes)
+    amplitude = np.exp(log_amplitude)
+
+    def at(u: Floats, v: Floats) -> Floats:
+        first, second, third = amplitude * bent_exponential(by_u * u + by_v * v)[0]
+        return np.asarray(first + second + third)
+
+    return at
+
+
+def _terms(q: Floats, axes: int) -> tuple[Floats, Floats, Floats]:
+    """(3, ...) ln amplitude of each term, and what its exponent is by u and by v, to meet arrays of so many axes."""
+    each = np.moveaxis(q.reshape(*[1] * (axes + 1 - q.ndim), *q.shape), -1, 0)
+    return each[0::3], each[1::3], each[2::3]
 
 
 def best_lr_shift(v: Floats, q: Floats) -> Floats:
@@ -49,15 +63,20 @@ def best_lr_shift(v: Floats, q: Floats) -> Floats:
 def _newton(u: Floats, v: Floats, q: Floats, most: int) -> tuple[Floats, NDArray[np.bool_]]:
     """After some steps, and which still move."""
     moving = np.ones(u.shape, dtype=bool)
-    terms = [(np.exp(q[..., k]) * q[..., k + 1], q[..., k + 1], q[..., k + 2] * v) for k in range(0, 9, 3)]
-    level = terms[0][0] + terms[1][0] + terms[2][0]
+    log_amplitude, by_u, by_v = _terms(q, u.ndim)
+    pull, of_batch = np.exp(log_amplitude) * by_u, by_v * v
+    level = pull[0] + pull[1] + pull[2]
+    grown = np.empty(np.broadcast_shapes(pull.shape, of_batch.shape, u.shape))
     for _ in range(most):
-        slope, bend = -level, np.full_like(u, 1e-9)
-        for pull, p, of_batch in terms:
-            grown = pull * np.exp(np.minimum(p * u + of_batch, STRAIGHT_BEYOND))
-            slope, bend = slope + grown, bend + p * grown
-        step = np.clip(-slope / bend, -0.5, 0.5)
-        u = u + step
+        np.multiply(by_u, u, out=grown)
+        grown += of_batch
+        np.minimum(grown, STRAIGHT_BEYOND, out=grown)
+        np.exp(grown, out=grown)
+        grown *= pull
+        slope = grown[0] - level + grown[1] + grown[2]
+        grown *= by_u
+        step = slope / (grown[0] + 1e-9 + grown[1] + grown[2])
+        u = u - np.maximum(np.minimum(step, 0.5), -0.5)
         moving = np.abs(step) >= 1e-6
         if not moving.any():
             break
@@ -65,15 +84,24 @@ def _newton(u: Floats, v: Floats, q: Floats, most: int) -> tuple[Floats, NDArray
 
 
 def steepened(valley: Mapping[str, Any], tokens: float) -> tuple[Floats, Floats]:
-    """((9,), (9, 9)) the stored valley at a horizon, and its covariance.
+    """((9,), (9, 9)) the stored valley at a horizon, and its covariance."""
+    return steepened_by(valley, horizon_of(valley, tokens))
 
-    Its steepness moves as a power of the horizon within the horizons of the runs, and stays what it is beyond.
+
+def horizon_of(valley: Mapping[str, Any], tokens: float) -> float:
+    """ln of a horizon over that in the middle of the runs; of one beyond the runs' that of the nearest of theirs.
+
+    The steepness moves as a power of the horizon within the horizons of the runs, and stays what it is beyond.
     """
+    return float(np.clip(np.log(tokens), *valley["log_tokens"])) - float(valley["centre_log_tokens"])
+
+
+def steepened_by(valley: Mapping[str, Any], horizon: float) -> tuple[Floats, Floats]:
+    """`steepened` at what `horizon_of` says."""
     q, cov = np.array(valley["q"]), np.array(valley["cov"])
-    away = float(np.clip(np.log(tokens), *valley["log_tokens"])) - float(valley["centre_log_tokens"])
     moved = np.zeros((len(q), len(q) + 1))
     moved[:, :-1] = np.eye(len(q))
-    moved[::3, -1] = away  # ln amplitudes
+    moved[::3, -1] = horizon  # ln amplitudes
     return q + moved[:, -1] * float(valley["steepness"]), moved @ cov @ moved.T
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lawfit.errors import FitError
+from lawfit.estimate.numerics.kept import once_for_each
 from lawfit.estimate.numerics.quantiles import normal_cdf, normal_quantile
 from lawfit.findings import Found, finding
 from lawfit.units import decades_beyond
@@ -175,8 +176,12 @@ class OptimumLaw:
             low=low,
             high=high,
             level=level,
-            decades={name: decades_beyond(inputs[name], *self.ranges[name]) for name in self.inputs},
+            decades=self.decades(**inputs),
         )
+
+    def decades(self, **inputs: float) -> dict[str, float]:
+        """How far beyond the fitted scales each of its inputs lies, in powers of ten; 0 inside."""
+        return {name: decades_beyond(inputs[name], *self.ranges[name]) for name in self.inputs}
 
     def log_draws(self, count: int, *, rng: np.random.Generator, **inputs: float) -> Floats:
         """(count,) draws of ln of that optimum."""
@@ -216,14 +221,15 @@ class OptimumLaw:
             },
         }
 
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> OptimumLaw:
+    @staticmethod
+    @once_for_each
+    def from_json(document: Mapping[str, Any]) -> OptimumLaw:
         posterior = document["posterior"]
         arrays = {
             name: np.asarray(posterior[name], dtype=float)
             for name in ("centre", "weights", "scatters", "means", "covariances")
         }
-        return cls(
+        return OptimumLaw(
             inputs=tuple(posterior["inputs"]),
             ranges={name: (float(low), float(high)) for name, (low, high) in document["ranges"].items()},
             points=int(document["points"]),

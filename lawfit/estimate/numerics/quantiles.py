@@ -14,12 +14,12 @@ Floats = NDArray[np.float64]
 MUCH_FREEDOM = 1000
 
 _NORMAL = NormalDist()
-_erfc = np.vectorize(math.erfc, otypes=[float])
 
 
 def normal_cdf(z: ArrayLike) -> Floats:
     """P(Z <= z) of a standard normal Z."""
-    return np.asarray(0.5 * _erfc(-np.asarray(z, dtype=float) / math.sqrt(2)), dtype=float)
+    at = -np.asarray(z, dtype=float) / math.sqrt(2)
+    return np.asarray(0.5 * np.array(list(map(math.erfc, at.ravel().tolist()))).reshape(at.shape))
 
 
 def normal_quantile(probability: float) -> float:

@@ -18,7 +18,7 @@ from lawfit.errors import FitError, UnknownLevel
 from lawfit.estimate.numerics.snapping import Places, distinct, indexed
 from lawfit.estimate.numerics.sweeps import FLAT_BAND, MIN_SWEEP
 from lawfit.estimate.observe.level_comparison import count_tried, effects_on_loss, run_widely, with_runs_enough
-from lawfit.estimate.observe.repeated import UNIQUE, is_repeated, is_repetition, says_no_number
+from lawfit.estimate.observe.repeated import is_repeated, is_repetition, says_no_number
 from lawfit.estimate.observe.setting_columns import (
     SWEEP,
     UNKNOWN,
@@ -27,7 +27,7 @@ from lawfit.estimate.observe.setting_columns import (
     scales_at,
     setting_columns,
 )
-from lawfit.factors import DECAY_NAMES, WEIGHT_DECAY, asked_levels, normal, same_level, spellings
+from lawfit.factors import DECAY_NAMES, UNIQUE, WEIGHT_DECAY, asked_levels, normal, same_level, spellings
 from lawfit.findings import Finding, Found, finding, joined
 from lawfit.laws.timescale import DecayConvention
 from lawfit.records import FitStatus, Run

@@ -8,14 +8,12 @@ from typing import Final
 
 import numpy as np
 
-from lawfit.factors import spellings
+from lawfit.factors import EPOCHS, UNIQUE, spellings
 from lawfit.records import Run, SizedLoss
 from lawfit.units import parse_quantity
 
 REPEATED: Final = 1.05  # tokens per unique token, from which a run repeats
-UNIQUE: Final = ("unique_tokens",)
 BLANK: Final = ("", "nan", "none", "null", "<na>")
-EPOCHS: Final = ("epochs", "num_epochs", "n_epochs")
 
 
 def repeats(run: Run | SizedLoss) -> float | None:

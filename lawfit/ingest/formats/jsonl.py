@@ -86,7 +86,7 @@ def _of_one_line(path: Path, head: bytes) -> list[dict[str, Any]] | None:
 
 
 def _of_object(document: dict[str, Any]) -> list[dict[str, Any]] | None:
-    """Runs by their names, or a data frame as pandas writes it (orient "columns", "index", "split", "table")."""
+    """Runs by their names, or a data frame as pandas writes it (orient "columns", "list", "index", ...)."""
     columns, data = document.get("columns"), document.get("data")
     if isinstance(columns, list) and isinstance(data, list) and all(isinstance(row, list) for row in data):
         if len({len(row) for row in data} | {len(columns)}) == 1:
@@ -95,6 +95,10 @@ def _of_object(document: dict[str, Any]) -> list[dict[str, Any]] | None:
     if isinstance(document.get("schema"), dict) and _is_array_of_objects(data):
         return [{name: cell for name, cell in row.items() if name != "index"} for row in document["data"]]
     inner = list(document.values())
+    if len(inner) > 1 and all(isinstance(value, list) and len(value) > 1 for value in inner):
+        if len({len(value) for value in inner}) == 1:
+            return [dict(zip(document, cells, strict=True)) for cells in zip(*inner, strict=True)]
+        return None
     within = [value for value in inner if isinstance(value, dict) and len(value) > 2]
     if len(within) == 1 and all(isinstance(value, dict) and value for value in within[0].values()):
         return _of_object(within[0])

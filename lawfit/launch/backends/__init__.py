@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
 from lawfit.launch.backends.debug import DebugLauncher
 from lawfit.launch.backends.local import LocalLauncher
+from lawfit.launch.backends.ray import RayLauncher
+from lawfit.launch.backends.slurm import SlurmLauncher
 from lawfit.launch.launcher import Launcher
 
-# Each takes the GPUs of this machine that may be used (none: the CPU) and `workers`, the processes on each.
-BACKENDS: Final[Mapping[str, Callable[..., Launcher]]] = MappingProxyType(
-    {backend.name: backend for backend in (LocalLauncher, DebugLauncher)}
+BACKENDS: Final[Mapping[str, type[Launcher]]] = MappingProxyType(
+    {backend.name: backend for backend in (LocalLauncher, DebugLauncher, SlurmLauncher, RayLauncher)}
 )

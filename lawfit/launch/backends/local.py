@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
-from lawfit.launch import claims
-from lawfit.launch.launcher import Job, JobState, JobStatus
+from lawfit.launch import claims, cpu
+from lawfit.launch.backends.files import GRACE_SECONDS, own_folder, stderr_of, tail
+from lawfit.launch.backends.node import Pulse
+from lawfit.launch.launcher import Ending, Job, JobState, JobStatus
+from lawfit.launch.plan import LaunchError
+from lawfit.launch.resources import Resources
 
-GRACE_SECONDS: Final = 60.0  # from the request to stop to the end without asking: time for a checkpoint
-TAIL_BYTES: Final = 4000
 CHILD: Final = Path(__file__).with_name("child.py")
 
 Process = subprocess.Popen[bytes]
@@ -28,6 +31,8 @@ class _Entry:
     slot: int | None = None
     state: JobState = field(default_factory=lambda: JobState(status=JobStatus.QUEUED))
     kill_at: float | None = None  # when the request to stop has been ignored for long enough
+    stop_at: float | None = None  # shortly before its walltime
+    pulse: Pulse | None = None
 
 
 class LocalLauncher:
@@ -41,21 +46,31 @@ class LocalLauncher:
         Processes at a time on each GPU (or on the CPU).
     """
 
-    name = "local"
+    name: ClassVar[str] = "local"
+    honours: ClassVar[frozenset[str]] = frozenset(
+        {"workers", "gpus_per_job", "cpus_per_job", "walltime_minutes", "jobs_at_a_time"}
+    )
+    elsewhere: ClassVar[bool] = False
 
     def __init__(
         self,
         gpus: Sequence[str] = (),
         *,
         workers: int = 1,
+        resources: Resources = Resources(),  # noqa: B008 - frozen
         grace_seconds: float = GRACE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if workers < 1:
             raise ValueError(f"one process or more per GPU, got {workers}")
-        devices = list(gpus) or [""]
-        self._slots = [device for _ in range(workers) for device in devices]  # every GPU gets one before any gets two
-        self._workers, self._grace, self._clock = workers, grace_seconds, clock
+        each = resources.gpus_per_job or 1
+        devices = [",".join(gpus[at : at + each]) for at in range(0, len(gpus) - each + 1, each)]
+        if gpus and not devices:
+            raise LaunchError(f"a job asks for {each} GPUs, and this machine has {len(gpus)} for it; ask for fewer")
+        slots = [device for _ in range(workers) for device in devices or [""]]  # every GPU gets one before any gets two
+        self._slots = slots[: resources.jobs_at_a_time]
+        self._workers, self._resources, self._grace, self._clock = workers, resources, grace_seconds, clock
+        self._cores: cpu.Cores | None = None  # as they were before the first job on the CPU
         self._entries: dict[str, _Entry] = {}  # all there ever were
         self._waiting: dict[str, _Entry] = {}  # in the order of submission
         self._running: dict[str, tuple[_Entry, Process]] = {}
@@ -81,17 +96,11 @@ class LocalLauncher:
         if self._waiting.pop(name, None):
             entry.state = JobState(status=JobStatus.ENDED, cancelled=True)
         elif name in self._running and entry.kill_at is None:
-            entry.kill_at = self._clock() + self._grace
-            entry.state = JobState(status=JobStatus.RUNNING, place=entry.state.place, cancelled=True)
-            self._running[name][1].terminate()
+            self._ask(entry, self._running[name][1])
+            entry.state = replace(entry.state, cancelled=True)
 
     def logs(self, name: str) -> str:
-        path = _stderr(self._entries[name].job)
-        if not path.exists():
-            return ""
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
-            return file.read().decode("utf-8", "replace")
+        return tail(stderr_of(self._entries[name].job))
 
     def close(self) -> None:
         for entry in self._waiting.values():
@@ -101,7 +110,7 @@ class LocalLauncher:
             _kill(process)
             process.wait()
         self._tend()
-        for folder in {_own_folder(entry.job) for entry in self._entries.values()}:
+        for folder in {own_folder(entry.job.folder) for entry in self._entries.values()}:
             claims.clean(folder)
 
     def _tend(self) -> None:
@@ -111,13 +120,14 @@ class LocalLauncher:
             if code is not None:
                 del self._running[name]
                 _kill(process)  # helpers that it left behind: compilers
-                if not _stderr(entry.job).stat().st_size:
-                    _stderr(entry.job).unlink()
-                entry.state = JobState(
-                    status=JobStatus.ENDED, place=entry.state.place, exit_code=code, cancelled=entry.state.cancelled
-                )
-            elif entry.kill_at is not None and self._clock() > entry.kill_at:
-                _kill(process)
+                _tidy(stderr_of(entry.job))
+                entry.state = replace(entry.state, status=JobStatus.ENDED, exit_code=code)
+            elif entry.kill_at is not None:
+                if self._clock() > entry.kill_at:
+                    _kill(process)
+            elif (why := self._overdue(entry)) is not None:
+                self._ask(entry, process)
+                entry.state = replace(entry.state, ending=why)
         taken = {entry.slot for entry, _ in self._running.values()}
         free = [slot for slot in range(len(self._slots)) if slot not in taken]
         for name, entry in list(self._waiting.items()) if free else ():
@@ -127,17 +137,27 @@ class LocalLauncher:
                 self._running[name] = (self._waiting.pop(name), started)
                 free.pop(0)
 
+    def _ask(self, entry: _Entry, process: Process) -> None:
+        """Ask a job to stop, in good time."""
+        entry.kill_at = self._clock() + self._grace
+        process.terminate()
+
+    def _overdue(self, entry: _Entry) -> Ending | None:
+        """Why a job is to end now, if it is."""
+        if entry.stop_at is not None and self._clock() > entry.stop_at:
+            return Ending.WALLTIME
+        return Ending.HUNG if entry.pulse is not None and entry.pulse.stopped else None
+
     def _start(self, entry: _Entry, slot: int) -> Process | None:
         """Start a job, unless something that it claims is taken."""
         job = entry.job
-        claim = claims.take(_own_folder(job), job.name, job.claims)
+        claim = claims.take(own_folder(job.folder), job.name, job.claims)
         if isinstance(claim, claims.Holder):
-            who = f"job {claim.job} of process {claim.launcher}"
-            entry.state = JobState(status=JobStatus.QUEUED, waits_for=who)
+            entry.state = JobState(status=JobStatus.QUEUED, waits_for=str(claim))
             return None
         device = self._slots[slot]
         try:
-            with _stderr(job).open("wb") as errors:
+            with stderr_of(job).open("wb") as errors:
                 process = subprocess.Popen(
                     [sys.executable, "-IS", str(CHILD), str(os.getpid()), *job.command],
                     env={**os.environ, **self._environment(device)},
@@ -149,23 +169,48 @@ class LocalLauncher:
                 )
         finally:
             os.close(claim)
-        place = f"gpu {device}" if device else "cpu"
-        entry.slot, entry.state = slot, JobState(status=JobStatus.RUNNING, place=place)
+        place = f"gpu {device}" if device else self._cpu_words()
+        entry.slot = slot
+        entry.state = JobState(status=JobStatus.RUNNING, place=place, host=socket.gethostname())
+        if (seconds := self._resources.stop_after_seconds) is not None:
+            entry.stop_at = self._clock() + seconds
+        entry.pulse = Pulse([*job.watched, stderr_of(job)], self._resources.hung_after_seconds) if job.watched else None
         return process
 
     def _environment(self, device: str) -> dict[str, str]:
         made = {"CUDA_VISIBLE_DEVICES": device}
-        if not device and "OMP_NUM_THREADS" not in os.environ:
-            made["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self._workers))
+        if self._resources.cpus_per_job is not None:
+            made["OMP_NUM_THREADS"] = str(self._resources.cpus_per_job)
+        elif not device and "OMP_NUM_THREADS" not in os.environ:
+            made["OMP_NUM_THREADS"] = str(self._idle().threads(self._workers))
         return made
 
+    def _cpu_words(self) -> str:
+        if self._resources.cpus_per_job is not None or "OMP_NUM_THREADS" in os.environ:
+            return "cpu"
+        return f"cpu ({self._idle().words(self._workers)})"
 
-def _own_folder(job: Job) -> Path:
-    return job.folder / ".launch"
+    def _idle(self) -> cpu.Cores:
+        """Looked at once: later our own jobs are at work, and all of a launch's runs have as many threads."""
+        if self._cores is None:
+            self._cores = cpu.look()
+        return self._cores
 
 
-def _stderr(job: Job) -> Path:
-    return _own_folder(job) / f"{job.name}.err"
+def _tidy(errors: Path) -> None:
+    """Forget a file of stderr that holds nothing.
+
+    Raises
+    ------
+    FileNotFoundError
+        Its folder is gone, and with it all that the launch wrote.
+    """
+    try:
+        if not errors.stat().st_size:
+            errors.unlink()
+    except FileNotFoundError:  # another launcher had a job of that name, and was first
+        if not errors.parent.is_dir():
+            raise
 
 
 def _kill(process: Process) -> None:

@@ -80,7 +80,9 @@ def test_a_curve_that_does_not_bend_is_open_on_one_side(
     assert (fit.doubling_high == np.inf) == above
     assert (fit.doubling_low == 0) == (not above)
     assert all(batch > batches.max() if above else batch < batches.min() for batch in fit.next_batch_tokens)
-    assert fit.next_batch_tokens
+    ratio = batches[1] / batches[0]  # the next two in the same steps, from small to large
+    steps = batches.max() * ratio ** np.array([1, 2]) if above else batches.min() / ratio ** np.array([2, 1])
+    assert sorted(fit.next_batch_tokens) == pytest.approx(steps)
     document = json.loads(json.dumps(fit.critical(ZHANG).to_json(), allow_nan=False))
     assert document["status"] == status.value
     assert (document["high_tokens"] is None) == above

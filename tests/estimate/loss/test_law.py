@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -65,8 +65,15 @@ def stored(payload: Mapping[str, Any]) -> Fit:
     )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_resamples() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "LOSS_RESAMPLES", 100)
+        yield
+
+
 @pytest.fixture(scope="module")
-def payload() -> Mapping[str, Any]:
+def payload(few_resamples: None) -> Mapping[str, Any]:
     rng = np.random.default_rng(3)
     return loss_law(grid(rng), rng).payload
 

@@ -199,6 +199,7 @@ def test_one_amount_of_tokens_that_repeat_tells_what_others_cost() -> None:
     assert code_of(caught.value.finding) == "advice.one_amount"
 
 
+@pytest.mark.soak
 def test_an_open_number_of_a_form_is_lent_and_hides_nothing() -> None:
     """Runs of many tokens for their size: no model is too large for its data, so nothing shows what that would cost."""
     frame = repeated(2, ratio=1000.0, passes_of=(4.0, 10.0, 20.0, 40.0))
@@ -240,8 +241,11 @@ def test_an_open_worth_of_repeated_tokens_is_in_the_interval() -> None:
     assert 1.003 < said.high / said.low < 1.1
 
 
-@pytest.mark.parametrize("name", ["num_experts", "nExperts", "moe_num_experts"])
-@pytest.mark.parametrize("tokens", [None, 2e10], ids=["tokens vary", "one amount of tokens"])
+@pytest.mark.parametrize(
+    ("name", "tokens"),
+    [("num_experts", None), ("nExperts", None), ("moe_num_experts", None), ("num_experts", 2e10)],
+    ids=["num_experts", "nExperts", "moe_num_experts", "one amount of tokens"],
+)
 def test_a_number_of_experts_has_a_form_of_its_own(name: str, tokens: float | None) -> None:
     rows = experts(5, name, tokens=tokens)
     found = fit_further_forms(rows, np.random.default_rng(0))[0]["experts"]

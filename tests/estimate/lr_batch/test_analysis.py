@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 
 from lawfit.errors import FitError, NotEnoughData
-from lawfit.estimate.lr_batch.analysis import FitOptions, analyse
+from lawfit.estimate.lr_batch.analysis import Analysis, FitOptions, analyse
 from lawfit.estimate.numerics.law_terms import law_design
 from lawfit.estimate.observe.observations import observe
 from lawfit.findings import code_of, finding
@@ -20,6 +21,13 @@ from lawfit.simulate import Truth
 from tests.estimate.simulated import COMPUTE_PATH, NINE, fit_of, nine_fit, nine_scales, run, sweep
 
 QUICK = FitOptions(backtest=False)
+
+
+@cache
+def nine_analysis() -> Analysis:
+    return analyse(nine_scales(), QUICK)
+
+
 KEYS = {
     "model", "law", "curvature", "choices", "cells", "backtest", "published", "borrowed", "next_grid", "runs_used",
     "runs_rejected", "rejected", "diverged", "seed_sd", "warnings",
@@ -84,7 +92,7 @@ class TestFullGrid:
         assert said(fit, "lr_batch.bends") == {"quantity": "lr"}
 
     def test_optima_are_those_of_the_cells(self) -> None:
-        analysis = analyse(nine_scales(), QUICK)
+        analysis = nine_analysis()
         ours = [optimum for optimum in analysis.optima if optimum.estimator == "surface"]
         assert len(ours) == 9
         for optimum, cell in zip(ours, analysis.payload["cells"], strict=True):
@@ -92,7 +100,7 @@ class TestFullGrid:
 
     @pytest.mark.parametrize("name", ["argmin", "near_optimal", "akima", "parabola"])
     def test_other_estimators_are_kept_beside_it(self, name: str) -> None:
-        analysis = analyse(nine_scales(), QUICK)
+        analysis = nine_analysis()
         assert sum(optimum.estimator == name for optimum in analysis.optima) == 9
         found = analysis.payload["estimators"][name]
         assert found["lr"]["params"] == pytest.approx(analysis.payload["law"]["lr"]["params"], abs=0.4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -20,6 +22,11 @@ TRUTH = Truth()
 def located(runs: list[Run] | tuple[Run, ...]) -> tuple[Observations, list[CellReport]]:
     observed = observe(runs)
     return observed, locate_cells(observed, fit_ensemble(observed, observed_surfaces_of(observed)))
+
+
+@cache
+def located_where(keep: str, share: float) -> tuple[Observations, list[CellReport]]:
+    return located(where(keep, share))
 
 
 def where(keep: str, share: float) -> list[Run]:
@@ -58,7 +65,7 @@ def test_a_centred_grid_shows_its_optima() -> None:
     ],
 )
 def test_an_optimum_outside_the_sweep_is_at_its_edge(keep: str, share: float, edge: str) -> None:
-    observed, cells = located(where(keep, share))
+    observed, cells = located_where(keep, share)
     assert all(edge in c.edges and c.status is OptimumStatus.AT_EDGE for c in cells)
     grids = next_grids(observed, cells)
     assert len(grids) == len(cells)
@@ -125,7 +132,7 @@ def test_next_grid_of_random_search_leaves_the_runs_behind() -> None:
 
 @pytest.mark.parametrize("seq_len", [1024, 4096, 2**16])
 def test_batches_to_add_are_whole_sequences_that_were_not_tried(seq_len: int) -> None:
-    observed, cells = located(where("batch above", 1.6))
+    observed, cells = located_where("batch above", 1.6)
     grids = next_grids(observed, cells, seq_len)
     assert grids
     for grid in grids:

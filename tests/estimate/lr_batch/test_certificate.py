@@ -13,11 +13,11 @@ from lawfit import pipeline
 from lawfit.ask import PlanQuestion, Target
 from lawfit.errors import NoFit
 from lawfit.estimate.lr_batch import certificate as surface_certificate
-from lawfit.estimate.lr_batch.analysis import FitOptions
+from lawfit.estimate.lr_batch.analysis import FitOptions, fit_valley
 from lawfit.estimate.lr_batch.backtest import observed_surfaces_of
 from lawfit.estimate.lr_batch.certificate import LOOSE, NAMES, certify_surface
 from lawfit.estimate.lr_batch.ensemble import Ensemble, fit_ensemble
-from lawfit.estimate.lr_batch.surface import Ending
+from lawfit.estimate.lr_batch.surface import Ending, SurfaceFit
 from lawfit.estimate.numerics.certificate import Certificate
 from lawfit.estimate.observe.observations import observe
 from lawfit.findings import code_of, finding
@@ -31,7 +31,8 @@ OF_TOKENS = "exponent of tokens in the best lr"
 
 def certify(runs: tuple[Run, ...] | list[Run]) -> Certificate:
     observed = observe(runs)
-    return certify_surface(observed, fit_ensemble(observed, observed_surfaces_of(observed)))
+    ensemble = fit_ensemble(observed, observed_surfaces_of(observed))
+    return certify_surface(observed, ensemble, fit_valley(observed, ensemble, ()))
 
 
 @cache
@@ -39,9 +40,14 @@ def nine_ensemble() -> Ensemble:
     return fit_ensemble(nine_scales(), observed_surfaces_of(nine_scales()))
 
 
+@cache
+def nine_valley() -> SurfaceFit:
+    return fit_valley(nine_scales(), nine_ensemble(), ())
+
+
 @pytest.fixture(scope="module")
 def dense() -> Certificate:
-    return certify_surface(nine_scales(), nine_ensemble())
+    return certify_surface(nine_scales(), nine_ensemble(), nine_valley())
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +126,7 @@ class TestWhatIsRefused:
             return [end, replace(end, objective=90.0), replace(end, objective=90.0)]
 
         monkeypatch.setattr(surface_certificate, "search_again", found_better)
-        found = certify_surface(nine_scales(), nine_ensemble())
+        found = certify_surface(nine_scales(), nine_ensemble(), nine_valley())
         assert not found.certified
         assert finding("lr_batch.better_minimum", above=10.0) in found.reasons
 
@@ -131,7 +137,7 @@ class TestWhatIsRefused:
             return [replace(end, objective=100.0, converged=False), end, end]
 
         monkeypatch.setattr(surface_certificate, "search_again", fell_off)
-        found = certify_surface(nine_scales(), nine_ensemble())
+        found = certify_surface(nine_scales(), nine_ensemble(), nine_valley())
         assert code_of(found.reasons[0]) == "numerics.not_converged"
 
     def test_no_other_start_ends_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +146,7 @@ class TestWhatIsRefused:
             return [Ending(law=fit.law, shape=fit.shape, objective=100.0, converged=True)]  # type: ignore[attr-defined]
 
         monkeypatch.setattr(surface_certificate, "search_again", alone)
-        found = certify_surface(nine_scales(), nine_ensemble())
+        found = certify_surface(nine_scales(), nine_ensemble(), nine_valley())
         assert found.reasons[0] == finding("lr_batch.few_starts_agree", agreeing=1, starts=5)
 
     def test_a_gradient_that_has_not_vanished(self) -> None:
@@ -148,8 +154,13 @@ class TestWhatIsRefused:
         top = max(ensemble.members, key=lambda m: m.weight)
         away = replace(top, fit=replace(top.fit, gradient_norm=2.0))
         members = tuple(away if m is top else m for m in ensemble.members)
-        found = certify_surface(nine_scales(), replace(ensemble, members=members))
+        found = certify_surface(nine_scales(), replace(ensemble, members=members), nine_valley())
         assert found.reasons[0] == finding("numerics.not_converged", gradient_norm=2.0)
+
+    def test_a_price_of_mistakes_that_was_not_found(self) -> None:
+        unfound = replace(nine_valley(), converged=False, gradient_norm=3.0)
+        found = certify_surface(nine_scales(), nine_ensemble(), unfound)
+        assert found.reasons == (finding("numerics.not_converged", gradient_norm=3.0),)
 
     def test_it_is_stored_not_used_and_says_why(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(surface_certificate, "NEAR", 0.0)  # nothing is near enough

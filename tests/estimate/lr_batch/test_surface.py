@@ -10,13 +10,17 @@ import pytest
 from scipy.optimize import least_squares
 
 from lawfit.errors import FitError
+from lawfit.estimate.lr_batch.analysis import fit_valley
+from lawfit.estimate.lr_batch.backtest import observed_surfaces_of
 from lawfit.estimate.lr_batch.borrowed import PRIOR_FORMS, law_prior
+from lawfit.estimate.lr_batch.ensemble import fit_ensemble
 from lawfit.estimate.lr_batch.surface import STEEPNESS_SD, SurfaceFit, fit_surface, search_again
 from lawfit.estimate.numerics.elimination import LawPrior
 from lawfit.estimate.numerics.law_terms import N_LAW, TERMS, law_design
 from lawfit.estimate.numerics.shapes import SHAPES, Shape
 from lawfit.estimate.observe.observations import Observations, observe
 from lawfit.findings import finding
+from lawfit.records import Run, RunStatus
 from lawfit.simulate import Truth
 from tests.estimate.simulated import NINE, nine_scales, sweep
 
@@ -243,6 +247,31 @@ def test_gradient_is_small_where_it_says_converged(name: str, form: str) -> None
     assert fit.converged
     assert fit.gradient_norm < 0.01  # length of the Newton step in standard errors
     assert np.all(np.linalg.eigvalsh(fit.cov) > 0)
+
+
+@pytest.mark.parametrize("draw", [16, 17, 18, 19])
+def test_arrives_along_the_valley_of_a_noisy_sweep_of_one_batch_size(draw: int) -> None:
+    """Losses that differ between rates by little more than by noise: hundreds of steps, where ten are usual."""
+    rates = {13440.0: (1e-3, 2.5e-3, 5e-3, 1e-2, 2e-2), 43200.0: (2e-3, 5e-3, 1e-2, 2e-2, 4e-2)}
+    losses = (1.2899, 1.1658, 1.1638, 1.1671, 1.1717, 1.1583, 1.1587, 1.1579, 1.1587, 1.1617)
+    noise = np.exp(0.008 * np.random.default_rng(5).standard_normal((20, len(losses)))[draw])
+    settings = [(params, lr) for params, tried in rates.items() for lr in tried]
+    runs = [
+        Run(
+            run_key=f"{params:g}/{lr:g}",
+            params=params,
+            tokens=153600.0,
+            batch_tokens=512.0,
+            lr=lr,
+            status=RunStatus.FINISHED,
+            loss=loss * wrong,
+        )
+        for (params, lr), loss, wrong in zip(settings, losses, noise, strict=True)
+    ]
+    observed = observe(runs)
+    valley = fit_valley(observed, fit_ensemble(observed, observed_surfaces_of(observed)), ())
+    assert valley.converged
+    assert valley.gradient_norm < 0.05
 
 
 def test_nothing_in_the_window_is_an_error() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ NOISE = 1e-3
 COURSES = {"cosine": COSINE, "constant": CONSTANT, "two stages": TWO_STAGES, "wsd": WSD}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def fitted_once() -> Iterator[None]:
+@contextmanager
+def study_fits_once() -> Iterator[None]:
     """Laws of the same curves, each with some left out, are asked for by many tests: they are fitted once."""
     known: dict[object, Any] = {}
 
@@ -39,6 +40,12 @@ def fitted_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, fit in schedule_study._FITS.items():
             patch.setitem(schedule_study._FITS, name, once(fit))  # type: ignore[index]
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fitted_once() -> Iterator[None]:
+    with study_fits_once():
         yield
 
 
@@ -129,6 +136,7 @@ class TestBestNumbers:
             study_schedules(curves(), schedules=(text,))
 
 
+@pytest.mark.soak
 def test_a_rate_that_rises_again_has_no_interval_unless_a_curve_shows_one() -> None:
     wanted = ("wsd_s:ends=0.5/1,cooldown=0.2,floor=0.1", "power:capped=0.2,cooldown=0.1", "linear")
     found = study_schedules(curves(), schedules=wanted)
@@ -143,6 +151,7 @@ def test_a_rate_that_rises_again_has_no_interval_unless_a_curve_shows_one() -> N
     assert found["schedules"][0]["low"] is not None
 
 
+@pytest.mark.soak
 def test_power_is_told_from_its_first_token() -> None:
     """With a warmup past its cap it never reaches its peak: the law is told the rates that such a run has."""
     found = study_schedules(curves(noise=0.0), schedules=("power:capped=0.02",), lr=3e-4, steps=24000)

@@ -163,6 +163,7 @@ def test_damage_is_survived_two_thousand_times(place: Path, name: str) -> None:
     tries(place, name, SOAK)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(("place", "name"), [(name, name) for name in FILES], indirect=["place"], ids=list(FILES))
 def test_cut_anywhere_it_never_says_finished_with_fewer_numbers(place: Path, name: str) -> None:
     """A log that is cut is one of a run that goes on, or is refused; but for text, whose last digits may be missing."""
