@@ -50,7 +50,7 @@ check: $(DEV_STAMP)
 	@$(PYTEST) -q -m "not slow" $(PYTEST_ARGS)
 
 soak: $(DEV_STAMP)
-	@$(PYTEST) -q -m soak -n 3 $(PYTEST_ARGS) $$(grep -rlE --include='test_*.py' 'mark\.soak' tests)
+	@$(PYTEST) -q -m soak -n 3 --timeout 900 $(PYTEST_ARGS) $$(grep -rlE --include='test_*.py' 'mark\.soak' tests)
 	@$(MAKE) mutants PATIENCE=90 LEAST=0.25
 
 mutants: $(DEV_STAMP)

@@ -181,6 +181,7 @@ def own_postgres_schema() -> Iterator[str]:
         try:
             yield f"{url}{'&' if '?' in url else '?'}options=-csearch_path%3D{schema}"
         finally:
+            connection.execute("SET lock_timeout = '60s'")  # a connection that a test left in a transaction is said
             connection.execute(f"DROP SCHEMA {schema} CASCADE")
 
 
