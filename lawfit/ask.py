@@ -360,7 +360,8 @@ _Budget = Annotated[
 _GpuSpeed = Annotated[
     float | None,
     About(
-        "What one GPU sustains in training, its peak x its utilisation: turns FLOPs into GPU-hours; 4e14.",
+        "What one GPU sustains in training, its peak x its utilisation: turns FLOPs into GPU-hours; 4e14. Left out: as "
+        "the packs of the recipe measured it that were trained from this database.",
         letter="F", above=0, label="FLOP/s of one GPU", example="4e14",
     ),
 ]  # fmt: skip
@@ -450,7 +451,14 @@ class StudyQuestion(Question):
             letter="K", minimum=1, maximum=100, label="Rounds", example="4",
         ),
     ] = None  # fmt: skip
-    flops_per_second: _GpuSpeed = None
+    flops_per_second: Annotated[
+        float | None,
+        About(
+            "What one GPU sustains in training, its peak x its utilisation: turns FLOPs into GPU-hours in the first round; "
+            "4e14. Later ones have what the packs took.",
+            letter="F", above=0, label="FLOP/s of one GPU", example="4e14",
+        ),
+    ] = None  # fmt: skip
     price: _GpuPrice = None
     max_params: _LargestSize = None
     max_tokens: _LongestHorizon = None

@@ -27,6 +27,18 @@ class KnownScale(TypedDict):
     runs: int
 
 
+class NextPace(TypedDict):
+    """GPU-seconds of a pack (runs of one size, horizon and batch): to start, of a step, a token, and arithmetic."""
+
+    flops_per_second: float
+    """That is left where start, steps and tokens are counted apart; otherwise what somebody said."""
+    start_seconds: float
+    step_seconds: float
+    token_seconds: float
+    packs: int
+    """That were measured, trained here earlier; 0: the FLOP/s were said."""
+
+
 class NextBudget(TypedDict):
     """What there is to spend, and what is spent."""
 
@@ -38,6 +50,8 @@ class NextBudget(TypedDict):
     flops: float
     gpu_hours: float | None
     dollars: float | None
+    pace: NextPace | None
+    """What turns runs into GPU-hours; null: nothing does."""
 
 
 class ExpectedThere(TypedDict):

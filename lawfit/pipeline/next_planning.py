@@ -14,6 +14,7 @@ from lawfit.findings import Finding, Found, as_json, finding
 from lawfit.pipeline.answering import latest_certified
 from lawfit.pipeline.changes import runs_changed_since
 from lawfit.pipeline.fitting import LR_BATCH
+from lawfit.pipeline.pacing import pace_of
 from lawfit.pipeline.trainable import FIRST_SEQ_LEN, grid_of, shapes_of
 from lawfit.records import Fit, FitStatus, Recipe, Run, content_hash
 from lawfit.storage.next_plans import keep_plan, read_plan
@@ -24,6 +25,7 @@ TIMESCALE: Final = "timescale"
 if TYPE_CHECKING:
     from lawfit.planner.means import Means
     from lawfit.planner.next_runs import HeldDecay
+    from lawfit.planner.pace import Pace
     from lawfit.proxy.shapes import Shapes
     from lawfit.storage import Store
 
@@ -57,6 +59,7 @@ def plan_next(
     keep: bool = True,
     anew: bool = False,
     sweep_decay: bool = True,
+    pace: Pace | None = None,
 ) -> NextRuns:
     """Which runs would help a target most for a budget; without a usable fit, the first sweep by published laws.
 
@@ -68,6 +71,8 @@ def plan_next(
     keep : under its id, which brings it back
     anew : the first sweep of a recipe that is not there yet, whatever others are
     sweep_decay : also sweep weight decay, where all runs have one value and it pays
+    pace : of a GPU, where the question does not say its FLOP/s; otherwise by the packs of the recipe that were trained
+        from this store
 
     Raises
     ------
@@ -80,9 +85,9 @@ def plan_next(
     """
     from lawfit.planner.next_runs import next_runs
 
-    means = _means(question)
     fit, held, warnings = (None, None, []) if anew else _begin(store, recipe, fit_id)
     runs = [] if held is None else store.runs(held.key, excluded=False)
+    means = _means(question, pace or pace_of(store, runs))
     shapes, no_grid = _shapes(held, runs)
     seq_len = question.seq_len or (None if held is None else held.seq_len) or (FIRST_SEQ_LEN if shapes else None)
     as_made = None if shapes is None else shapes.params
@@ -139,15 +144,15 @@ def _under_way(store: Store, ids: str | None, held: Recipe | None, runs: Sequenc
 
 def require_plannable(store: Store, recipe: str | None, question: NextQuestion, fit_id: str | None = None) -> None:
     """Raise what `plan_next` would at once: of a budget that is none, and of a recipe or a fit that is not there."""
-    _means(question)
-    _begin(store, recipe, fit_id)
+    _, held, _ = _begin(store, recipe, fit_id)
+    _means(question, None if held is None else pace_of(store, store.runs(held.key, excluded=False)))
 
 
-def _means(question: NextQuestion) -> Means:
+def _means(question: NextQuestion, pace: Pace | None) -> Means:
     from lawfit.planner.means import read_means
 
     try:
-        return read_means(question.budget, question.flops_per_second, question.price)
+        return read_means(question.budget, question.flops_per_second, question.price, pace)
     except ValueError as error:
         raise ValueError(str(error).replace("dollars_per_gpu_hour", "price")) from None
 

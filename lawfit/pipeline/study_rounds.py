@@ -15,11 +15,11 @@ from lawfit.findings import finding, found_of
 from lawfit.pipeline.fitting import LR_BATCH
 from lawfit.pipeline.next_planning import plan_next
 from lawfit.records import FitStatus, Json, Recipe, Run, RunStatus
-from lawfit.units import training_flops
 
 if TYPE_CHECKING:
     from lawfit.launch.plan import Corpus
     from lawfit.planner.means import Means
+    from lawfit.planner.pace import Packs
     from lawfit.storage import Store
 
 LOWER: Final = 3.0  # between learning rates that are tried below those at which every run diverged
@@ -76,13 +76,14 @@ def _planned(store: Store, place: Place) -> NextRound:
     for share in shares(place.left, place.rounds_left):
         question = place.asked.next_runs(
             _written(share, place.means.unit),
-            flops_per_second=place.means.flops_per_second,
             max_tokens=place.asked.max_tokens or min(place.asked.tokens, place.corpus.train_tokens),
         )
         try:
             name = None if place.recipe is None else place.recipe.key
             # rounds are of grids: each counts what it cost and taught of learning rate and batch
-            document = plan_next(store, name, question, anew=place.recipe is None, sweep_decay=False)
+            document = plan_next(
+                store, name, question, anew=place.recipe is None, sweep_decay=False, pace=place.means.pace
+            )
         except NotEnoughData as error:
             failed = error
             continue
@@ -136,8 +137,7 @@ def _of_rows(place: Place, rows: Sequence[Mapping[str, Any]], kind: str) -> Next
     chosen: list[Mapping[str, Any]] = []
     share, spent = place.left / place.rounds_left, 0.0
     for row in _unmade(rows, place.runs):
-        runs = len(row["lr"]) * len(row["batch_tokens"])
-        cost = place.means.cost(runs * training_flops(row["params"], row["tokens"]), runs)
+        cost = place.means.cost(packs_of_scale(_scale(row, [0])))
         if spent + cost <= (share if chosen else place.left) * _HUNDREDTH:
             chosen.append(row)
             spent += cost
@@ -166,6 +166,14 @@ def _scale(row: Mapping[str, Any], seeds: Sequence[int]) -> RoundScale:
         "params": row["params"], "tokens": row["tokens"], "runs": runs, "lr": list(row["lr"]),
         "batch_tokens": list(row["batch_tokens"]), "seeds": list(seeds),
     }  # fmt: skip
+
+
+def packs_of_scale(scale: RoundScale) -> Packs:
+    """As the trainer makes them."""
+    from lawfit.planner.pace import Packs
+
+    runs = len(scale["lr"]) * len(scale["seeds"])
+    return Packs(params=scale["params"], tokens=scale["tokens"], batches=tuple(scale["batch_tokens"]), runs=runs)
 
 
 def _for_corpus(grid: Mapping[str, Json], place: Place) -> dict[str, Json]:

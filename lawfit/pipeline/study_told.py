@@ -14,6 +14,7 @@ from lawfit.units import six_digits, training_flops
 
 if TYPE_CHECKING:
     from lawfit.planner.means import Means
+    from lawfit.planner.pace import Pace
     from lawfit.storage import Store
 
 SCHEMA: Final = "lawfit.study/1"
@@ -74,12 +75,12 @@ def question_of(study: StoredStudy) -> StudyQuestion:
     return StudyQuestion(**study.asked)
 
 
-def means_of(asked: StudyQuestion, measured: float | None = None) -> Means:
+def means_of(asked: StudyQuestion, measured: Pace | None = None) -> Means:
     """The whole budget.
 
     Parameters
     ----------
-    measured : FLOP/s of one GPU, which then stands for what was assumed
+    measured : of one GPU, which then stands for what was assumed
 
     Raises
     ------
@@ -89,7 +90,7 @@ def means_of(asked: StudyQuestion, measured: float | None = None) -> Means:
     from lawfit.planner.means import read_means
 
     try:
-        return read_means(asked.budget, measured or asked.flops_per_second, asked.price)
+        return read_means(asked.budget, asked.flops_per_second if measured is None else None, asked.price, measured)
     except ValueError as error:
         raise ValueError(str(error).replace("dollars_per_gpu_hour", "price")) from None
 

@@ -20,8 +20,9 @@ from lawfit.findings import Found, code_of, finding, joined
 from lawfit.pipeline.answering import doubts, latest_certified, newer_doubtful
 from lawfit.pipeline.fitting import LR_BATCH, refit
 from lawfit.pipeline.launching import launch
+from lawfit.pipeline.pacing import study_pace
 from lawfit.pipeline.predicting import recommend
-from lawfit.pipeline.study_rounds import NextRound, Place, next_round
+from lawfit.pipeline.study_rounds import NextRound, Place, next_round, packs_of_scale
 from lawfit.pipeline.study_told import (
     SCHEMA,
     made_of,
@@ -291,11 +292,12 @@ def _place(call: _Call, study: StoredStudy) -> Place:
     document = study_document(call.store, study)
     recipe = next((s.recipe for s in call.store.recipes() if study.recipe in (s.recipe.name, s.recipe.key)), None)
     asked = question_of(study)
+    runs = () if recipe is None else call.store.runs(recipe.key, excluded=False)
     return Place(
         asked=asked,
         recipe=recipe,
-        runs=() if recipe is None else call.store.runs(recipe.key, excluded=False),
-        means=means_of(asked, document["budget"]["flops_per_second"]),
+        runs=runs,
+        means=means_of(asked, study_pace(call.store, study, document["budget"], runs)),
         left=document["budget"]["left"],
         rounds_left=document["most_rounds"] - len(study.rounds),
         lowered=sum(each.document["kind"] == "lowered" for each in study.rounds),
@@ -307,13 +309,14 @@ def _place(call: _Call, study: StoredStudy) -> Place:
 def _planned(following: NextRound, place: Place, packs: list[Pack], corpus: str) -> dict[str, Json]:
     """The document of a round that is about to be made."""
     ids = list(dict.fromkeys(pack.run_id(i, corpus) for pack in packs for i in range(len(pack.runs))))
-    flops = sum(6.0 * scale["params"] * scale["tokens"] * scale["runs"] for scale in following.scales)
+    planned = [packs_of_scale(scale) for scale in following.scales]
+    flops, cost = sum(each.flops for each in planned), sum(place.means.cost(each) for each in planned)
     plan = following.plan
     return {
         "kind": following.kind,
         "plan_id": None if plan is None else plan["id"],
         "plan": {
-            "runs": len(ids), "flops": flops, "cost": place.means.cost(flops, len(ids)), "share": following.share,
+            "runs": len(ids), "flops": flops, "cost": cost, "share": following.share,
         },
         "scales": following.scales,
         "run_ids": ids,

@@ -20,6 +20,7 @@ from lawfit.estimate.lr_batch.valley import excess
 from lawfit.planner.information import Design, Valley, information, seen_through, symmetric_root
 from lawfit.planner.knowledge import SAME, Knowledge
 from lawfit.planner.means import Means
+from lawfit.planner.pace import Packs
 from lawfit.units import training_flops
 
 Floats = NDArray[np.float64]
@@ -61,7 +62,7 @@ class Chosen:
     scale: Scale
     design: Design
     centre: tuple[float, float]  # ln lr, ln batch
-    flops: float
+    packs: Packs
     cost: float  # of the budget
     part: str  # of what is open, the one that it tells most of
     new_size: bool
@@ -188,30 +189,34 @@ def _with_sizes(state: State, scales: Sequence[Scale]) -> State:
     return replace(state, knowledge=state.knowledge.with_sizes(sorted({size for size, _ in scales})))
 
 
-def scales_in_reach(
-    asked: Asked, known: Sequence[Scale], largest: float | None, smallest: float, longest: float
-) -> list[Scale]:
+def scales_in_reach(asked: Asked, state: State, largest: float | None, smallest: float, longest: float) -> list[Scale]:
     """Sizes and horizons at which a first grid is within the budget, those of the runs among them.
 
     Parameters
     ----------
-    known : of the runs
     largest, smallest : params
     longest : tokens
     """
+    known = list(state.told)
     most = MOST_SHARE * max(training_flops(each.params, each.tokens) for each in asked.targets)
     top = max(each.params for each in asked.targets)
     sizes = _between(smallest, min(largest or np.inf, top), [size for size, _ in known])
     shortest = min([*(tokens for _, tokens in known), longest] if known else [smallest * 10, longest])
     horizons = _between(shortest, longest, [tokens for _, tokens in known])
-    least = min(design.runs for design in DESIGNS)
+    least = min(DESIGNS, key=lambda design: design.runs)
     return [
         (size, tokens)
         for size, tokens in itertools.product(sizes, horizons)
         if TOKENS_PER_PARAM[0] <= tokens / size <= TOKENS_PER_PARAM[1]
         and training_flops(size, tokens) <= most
-        and asked.means.cost(least * training_flops(size, tokens), least) <= asked.means.amount
+        and asked.means.cost(packs_of((size, tokens), least, state.optimum((size, tokens))[1])) <= asked.means.amount
     ]
+
+
+def packs_of(scale: Scale, design: Design, log_batch: float) -> Packs:
+    """What a design is made of at a scale, around a batch."""
+    batches = np.exp(log_batch + design.offsets()[1]).tolist()
+    return Packs(params=scale[0], tokens=scale[1], batches=tuple(batches), runs=design.rates * design.seeds)
 
 
 def _between(low: float, high: float, own: Sequence[float]) -> list[float]:
@@ -257,6 +262,7 @@ def _greedy(
 class _Option:
     scale: Scale
     design: Design
+    packs: Packs
     row: Floats
     of_runs: Floats  # information at the scale that these runs bring
     more: Floats  # what that adds for the laws
@@ -284,7 +290,8 @@ def _options(asked: Asked, state: State, scales: Sequence[Scale], left: float) -
     found: list[_Option] = []
     for design in DESIGNS:
         lowest = np.exp(batches + design.offsets()[1].min())  # below one sequence there is no batch
-        costs = np.array([asked.means.cost(design.runs * training_flops(*scale), design.runs) for scale in scales])
+        packs = [packs_of(scale, design, batch) for scale, batch in zip(scales, batches, strict=True)]
+        costs = np.array([asked.means.cost(each) for each in packs])
         can = np.flatnonzero((costs <= left) & (lowest > asked.least_batch / 2))
         if not len(can):
             continue
@@ -296,8 +303,8 @@ def _options(asked: Asked, state: State, scales: Sequence[Scale], left: float) -
         for k, of_runs, adds, cost, regret in zip(can, brought, more, costs[can], at.regrets(less), strict=True):
             found.append(
                 _Option(
-                    scale=scales[int(k)], design=design, row=rows[k], of_runs=of_runs, more=adds, cost=float(cost),
-                    regret=float(regret),
+                    scale=scales[int(k)], design=design, packs=packs[int(k)], row=rows[k], of_runs=of_runs, more=adds,
+                    cost=float(cost), regret=float(regret),
                 )
             )  # fmt: skip
     return found
@@ -313,7 +320,7 @@ def _chosen(asked: Asked, one: _Option, before: State, after: State) -> Chosen:
         scale=one.scale,
         design=one.design,
         centre=(float(lr), float(batch)),
-        flops=one.design.runs * training_flops(*one.scale),
+        packs=one.packs,
         cost=one.cost,
         part=max(fell, key=fell.__getitem__),
         new_size=one.scale[0] not in known,

@@ -28,7 +28,7 @@ from lawfit.laws.lent import TIMESCALE_SD, published_timescale
 from lawfit.laws.timescale import timescale
 from lawfit.planner.choose import LEAST_GAIN, Asked, Chosen, Scale, State, choose
 from lawfit.planner.information import Valley
-from lawfit.units import training_flops
+from lawfit.planner.pace import Packs
 
 Floats = NDArray[np.float64]
 
@@ -65,12 +65,12 @@ class DecaySweep:
     batch_tokens: float
     weight_decays: tuple[float, ...]  # coupled to the learning rate
     seeds: int
-    flops: float
+    packs: Packs
     cost: float  # of the budget
 
     @property
     def runs(self) -> int:
-        return len(self.weight_decays) * self.seeds
+        return self.packs.all_runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,11 +203,10 @@ def best_sweeps(
 
 def _sweep(asked: Asked, setting: tuple[Scale, float, float], values: tuple[float, ...], seeds: int) -> DecaySweep:
     scale, lr, batch = setting
-    runs = len(values) * seeds
-    flops = runs * training_flops(*scale)
-    cost = asked.means.cost(flops, runs)
+    packs = Packs(params=scale[0], tokens=scale[1], batches=(batch,), runs=len(values) * seeds)
+    cost = asked.means.cost(packs)
     return DecaySweep(
-        scale=scale, lr=lr, batch_tokens=batch, weight_decays=values, seeds=seeds, flops=flops, cost=cost
+        scale=scale, lr=lr, batch_tokens=batch, weight_decays=values, seeds=seeds, packs=packs, cost=cost
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What is there to spend: a budget as people write it, and what runs cost of it."""
+"""What is there to spend: a budget as people write it, and what packs of runs cost of it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from lawfit.planner.pace import Pace, Packs
 from lawfit.units import parse_quantity
 
 UNITS: Final = ("flops", "gpu-hours", "runs", "$")
@@ -18,40 +19,45 @@ _WRITTEN: Final = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Means:
-    """A budget in one unit, and what turns FLOPs into it."""
+    """A budget in one unit, and what turns runs into it."""
 
     amount: float
     unit: str  # of `UNITS`
-    flops_per_second: float | None = None  # that one GPU sustains in training
+    pace: Pace | None = None  # of one GPU
     dollars_per_gpu_hour: float | None = None
 
-    def cost(self, flops: float, runs: int) -> float:
+    def cost(self, packs: Packs) -> float:
         """Of the budget, in its unit."""
         if self.unit == "runs":
-            return float(runs)
+            return float(packs.all_runs)
         if self.unit == "flops":
-            return flops
-        hours = self.gpu_hours(flops)
+            return packs.flops
+        hours = self.gpu_hours(packs)
         assert hours is not None
         return hours if self.unit == "gpu-hours" else hours * (self.dollars_per_gpu_hour or 0.0)
 
-    def gpu_hours(self, flops: float) -> float | None:
-        """None where no speed is known."""
-        return None if self.flops_per_second is None else flops / self.flops_per_second / 3600
-
-    def dollars(self, flops: float) -> float | None:
-        """None where speed or price is not known."""
-        hours = self.gpu_hours(flops)
-        return None if hours is None or self.dollars_per_gpu_hour is None else hours * self.dollars_per_gpu_hour
+    def gpu_hours(self, packs: Packs) -> float | None:
+        """None where no pace is known."""
+        return None if self.pace is None else self.pace.seconds(packs) / 3600
 
 
-def read_means(budget: str, flops_per_second: float | None = None, dollars_per_gpu_hour: float | None = None) -> Means:
+def read_means(
+    budget: str,
+    flops_per_second: float | None = None,
+    dollars_per_gpu_hour: float | None = None,
+    pace: Pace | None = None,
+) -> Means:
     """``20gpu-hours``, ``1e19flops``, ``64runs`` or ``$200``.
+
+    Parameters
+    ----------
+    flops_per_second : that one GPU sustains, where somebody says it
+    pace : as it was measured, where nobody does
 
     Raises
     ------
     ValueError
-        It is none of these, or lacks what turns FLOPs into it: what to say.
+        It is none of these, or lacks what turns runs into it: what to say.
     """
     found = None if len(budget) > LONGEST else _WRITTEN.fullmatch(budget.strip())
     if found is None or bool(found["dollars"]) == bool(found["unit"]):
@@ -65,12 +71,14 @@ def read_means(budget: str, flops_per_second: float | None = None, dollars_per_g
     amount = parse_quantity(found["amount"].replace(",", "").replace("_", ""))
     if not amount > 0:
         raise ValueError(f"the budget '{budget}' buys nothing")
-    if unit in ("gpu-hours", "$") and flops_per_second is None:
+    if flops_per_second is not None:
+        pace = Pace(flops_per_second=flops_per_second)
+    if unit in ("gpu-hours", "$") and pace is None:
         raise ValueError(
             f"a budget in {'dollars' if unit == '$' else unit} needs flops_per_second: what one GPU sustains"
         )
     if unit == "$" and dollars_per_gpu_hour is None:
         raise ValueError("a budget in dollars needs dollars_per_gpu_hour")
-    if unit != "$" and dollars_per_gpu_hour is not None and flops_per_second is None:
+    if unit != "$" and dollars_per_gpu_hour is not None and pace is None:
         raise ValueError("a price for each GPU-hour needs flops_per_second: what one GPU sustains")
-    return Means(amount=amount, unit=unit, flops_per_second=flops_per_second, dollars_per_gpu_hour=dollars_per_gpu_hour)
+    return Means(amount=amount, unit=unit, pace=pace, dollars_per_gpu_hour=dollars_per_gpu_hour)

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from lawfit.ask import Target
-from lawfit.documents.next_runs import ExpectedThere, NextDecay, NextGrid, NextRuns
+from lawfit.documents.next_runs import ExpectedThere, NextDecay, NextGrid, NextPace, NextRuns
 from lawfit.errors import NotEnoughData
 from lawfit.findings import Found, as_json, finding
 from lawfit.planner.choose import (
@@ -31,6 +31,7 @@ from lawfit.planner.decay import LEVEL_SD, Decay, DecaySweep, decay_beside
 from lawfit.planner.information import Valley
 from lawfit.planner.knowledge import SAME, of_fit, of_nothing
 from lawfit.planner.means import Means
+from lawfit.planner.pace import Pace
 from lawfit.planner.planned import not_there, planned_of, row_of, rows_of, with_runs
 from lawfit.records import Fit, Run
 from lawfit.units import six_digits
@@ -93,7 +94,7 @@ def next_runs(
     if now.regret < WORTH and among:
         raise NotEnoughData(finding("plan_next.inside", regret=now.regret, worth=WORTH))
     reach = _Reach(
-        known=list(state.told),
+        state=state,
         smallest=min(smallest, most or smallest),
         largest=most,
         longest=min(max_tokens or target.tokens, target.tokens),
@@ -162,13 +163,13 @@ def _among(target: Target, scales: list[tuple[float, float]]) -> bool:
 class _Reach:
     """What can be trained."""
 
-    known: list[tuple[float, float]]  # scales of the runs
+    state: State
     smallest: float  # params
     largest: float | None
     longest: float  # tokens
 
     def scales(self, asked: Asked) -> list[tuple[float, float]]:
-        return scales_in_reach(asked, self.known, self.largest, self.smallest, self.longest)
+        return scales_in_reach(asked, self.state, self.largest, self.smallest, self.longest)
 
 
 def _makeable(asked: Asked, reach: _Reach, as_made: Callable[[float], float] | None) -> list[tuple[float, float]]:
@@ -257,7 +258,7 @@ def _told_of_decay(decay: Decay, held: HeldDecay) -> NextDecay:
             "seeds": list(range(sweep.seeds)),
             "runs": sweep.runs,
             "shape": None,
-            "flops": six_digits(sweep.flops),
+            "flops": six_digits(sweep.packs.flops),
             "cost": six_digits(sweep.cost),
         }
         for sweep in decay.sweeps
@@ -267,16 +268,30 @@ def _told_of_decay(decay: Decay, held: HeldDecay) -> NextDecay:
 
 
 def _spent(means: Means, grids: list[Chosen], sweeps: Sequence[DecaySweep]) -> dict[str, Any]:
-    flops = sum(each.flops for each in grids) + sum(each.flops for each in sweeps)
-    hours, dollars = means.gpu_hours(flops), means.dollars(flops)
+    packs = [*(each.packs for each in grids), *(each.packs for each in sweeps)]
+    hours = [hours for each in packs if (hours := means.gpu_hours(each)) is not None]
+    gpu_hours = sum(hours) if hours else None
+    price = means.dollars_per_gpu_hour
     return {
         "amount": means.amount,
         "unit": means.unit,
         "spent": six_digits(sum(each.cost for each in grids) + sum(each.cost for each in sweeps)),
-        "runs": sum(each.design.runs for each in grids) + sum(each.runs for each in sweeps),
-        "flops": six_digits(flops),
-        "gpu_hours": None if hours is None else six_digits(hours),
-        "dollars": None if dollars is None else six_digits(dollars),
+        "runs": sum(each.all_runs for each in packs),
+        "flops": six_digits(sum(each.flops for each in packs)),
+        "gpu_hours": None if gpu_hours is None else six_digits(gpu_hours),
+        "dollars": None if gpu_hours is None or price is None else six_digits(gpu_hours * price),
+        "pace": None if means.pace is None else pace_document(means.pace),
+    }
+
+
+def pace_document(pace: Pace) -> NextPace:
+    """As plans and studies show it."""
+    return {
+        "flops_per_second": six_digits(pace.flops_per_second),
+        "start_seconds": six_digits(pace.start_seconds),
+        "step_seconds": six_digits(pace.step_seconds),
+        "token_seconds": six_digits(pace.token_seconds),
+        "packs": pace.packs,
     }
 
 
@@ -312,7 +327,7 @@ def _grid(chosen: Chosen, seq_len: int | None, seed: int) -> NextGrid:
         "seeds": list(range(seed, seed + design.seeds)),
         "runs": design.runs,
         "shape": None,
-        "flops": six_digits(chosen.flops),
+        "flops": six_digits(chosen.packs.flops),
         "why": finding("plan_next.why", part=chosen.part, new_size=chosen.new_size),  # type: ignore[typeddict-item]
         "after": _expected(chosen.after),
     }

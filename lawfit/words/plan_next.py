@@ -149,7 +149,9 @@ def spent_words(document: Mapping[str, Any]) -> str:
     among = f" ({of_decay} of them of weight decay)" if of_decay else ""
     parts = [counted(budget["runs"], "run") + among, f"{format_flops(budget['flops'])} FLOPs"]
     if budget["gpu_hours"] is not None:
-        parts.append(f"{budget['gpu_hours']:.3g} GPU-hours")
+        packs = (budget.get("pace") or {}).get("packs")
+        as_measured = f" (by {packs} packs measured here)" if packs else ""
+        parts.append(f"{budget['gpu_hours']:.3g} GPU-hours{as_measured}")
     if budget["dollars"] is not None:
         parts.append(f"${budget['dollars']:,.2f}")
     return ", ".join(parts)

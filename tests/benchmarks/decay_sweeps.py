@@ -91,7 +91,7 @@ def main() -> None:
         state, valley = what_is_known(fit, target)
         asked = Asked(target=target, valley=valley, means=read_means(budget))
         largest = STRETCH * max(state.knowledge.sizes)
-        scales = scales_in_reach(asked, list(state.told), largest, min(state.knowledge.sizes), tokens)
+        scales = scales_in_reach(asked, state, largest, min(state.knowledge.sizes), tokens)
         without = choose(asked, state, scales)
         settings = [(scale, *np.exp(best).tolist()) for scale, best in state.found.items()]
         found = decay_beside(asked, state, scales, without, HELD, settings)

@@ -32,7 +32,7 @@ def planned(fit: Fit, target: Target, decay: float = 0.1, known: float = 1.0) ->
     state = State(knowledge=knowledge, told=state.told, found=state.found)
     asked = Asked(target=target, valley=Valley(shape=valley.shape), means=read_means("3e19flops"))
     sizes = state.knowledge.sizes
-    scales = scales_in_reach(asked, list(state.told), 2 * max(sizes), min(sizes), target.tokens)
+    scales = scales_in_reach(asked, state, 2 * max(sizes), min(sizes), target.tokens)
     grids = choose(asked, state, scales)
     settings = [(scale, *np.exp(best).tolist()) for scale, best in state.found.items()]
     found = decay_beside(asked, state, scales, grids, decay, settings)

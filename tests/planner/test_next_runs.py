@@ -24,6 +24,7 @@ from lawfit.planner.information import Design, Valley, information, seen_through
 from lawfit.planner.knowledge import PARTS, Knowledge, of_fit, of_nothing
 from lawfit.planner.means import read_means
 from lawfit.planner.next_runs import LITTLE, next_runs, what_is_known
+from lawfit.planner.pace import START_SECONDS
 from lawfit.planner.planned import not_there, planned_of, rows_of, with_runs
 from lawfit.records import Fit, Run, RunStatus
 from lawfit.storage import Store
@@ -132,8 +133,13 @@ def test_the_budget_holds_and_each_grid_helps(fit: Fit, budget: str) -> None:
     means = read_means(budget, 4e14, 2.0)
     found = next_runs(fit, TARGET, means, max_params=1.5e8)
     assert 0 < found["budget"]["spent"] <= means.amount
-    flops = sum(training_flops(row["params"], row["tokens"]) for row in rows_of(found["grids"]))
-    assert means.cost(flops, len(rows_of(found["grids"]))) == pytest.approx(found["budget"]["spent"], rel=1e-5)
+    rows = rows_of(found["grids"])
+    flops = sum(training_flops(row["params"], row["tokens"]) for row in rows)
+    packs = [(grid, batch) for grid in found["grids"] for batch in grid["batch_tokens"]]
+    hours = (len(packs) * START_SECONDS + flops / 4e14) / 3600  # a start for each batch of each scale
+    spent = {"flops": flops, "runs": len(rows), "gpu-hours": hours, "$": 2 * hours}[means.unit]
+    assert found["budget"]["spent"] == pytest.approx(spent, rel=1e-5)
+    assert found["budget"]["gpu_hours"] == pytest.approx(hours, rel=1e-5)
     regrets = [found["now"]["expected_regret"], *(grid["after"]["expected_regret"] for grid in found["grids"])]
     assert regrets == sorted(regrets, reverse=True)
     assert regrets[-1] == found["after"]["expected_regret"] > found["now"]["floor"]

@@ -244,7 +244,8 @@ def test_hours_are_counted_at_the_speed_that_was_measured(
         document = pipeline.resume_study(store, "abc", {"corpus": "corpus", "cpu": True})
     (place,) = places
     speed = MADE["flops"] / MADE["gpu_hours"] / 3600
-    assert place.means.flops_per_second == pytest.approx(speed, rel=1e-5)
+    assert place.means.pace.flops_per_second == pytest.approx(speed, rel=1e-5)
+    assert place.means.pace.start_seconds == 0  # starts are among the hours
     assert (place.left, place.rounds_left) == (pytest.approx(0.98), 3)
     assert (document["state"], document["stopped"]) == (
         "ended",
