@@ -454,8 +454,8 @@ class StudyQuestion(Question):
     flops_per_second: Annotated[
         float | None,
         About(
-            "What one GPU sustains in training, its peak x its utilisation: turns FLOPs into GPU-hours in the first round; "
-            "4e14. Later ones have what the packs took.",
+            "What one GPU sustains in training, its peak x its utilisation: turns FLOPs into GPU-hours in the first "
+            "round; 4e14. Later ones have what the packs took.",
             letter="F", above=0, label="FLOP/s of one GPU", example="4e14",
         ),
     ] = None  # fmt: skip
