@@ -167,6 +167,11 @@ class Campaign:
         self.until(lambda: list(self.logs.glob("*.checkpoint")) and trainers(self.logs), "a checkpoint")
         return trainers(self.logs)[0]
 
+    def farthest(self) -> int:
+        """Steps of the run that has most of them."""
+        whole = [path.read_text().rpartition("\n")[0].splitlines() for path in self.logs.glob("*.jsonl")]
+        return max(json.loads(log[-1]).get("step", 0) for log in whole if log)
+
     def finish(self, process: subprocess.Popen[bytes], seconds: float = 900) -> str:
         """Wait for the launch's end; nothing lost, nothing twice. What it said."""
         self.until(lambda: process.poll() is not None, "the end of the launch", seconds)
@@ -223,15 +228,17 @@ def test_the_launcher_is_killed(campaign: Campaign) -> None:
 
 @ON_SLURM
 def test_the_walltime_comes(campaign: Campaign) -> None:
-    """One that leaves three seconds for training beside what the start takes on this machine today."""
-    campaign.of(5 * STEPS)
+    """One that leaves time for half of what is to do, at the pace of this machine today, beside the start."""
+    campaign.of(20 * STEPS)
     began = time.monotonic()
     process = campaign.start()
     campaign.until_training()
-    seconds = (time.monotonic() - began + 3) / 0.75
+    start, before = time.monotonic() - began, campaign.farthest()
+    campaign.until(lambda: campaign.farthest() >= before + 2 * STEPS, "two tenths of a run")
+    left = (18 * STEPS - before) * (time.monotonic() - began - start) / (2 * STEPS)
     process.terminate()
     process.wait()
-    said = campaign.finish(campaign.start("--walltime-minutes", str(seconds / 60)))
+    said = campaign.finish(campaign.start("--walltime-minutes", str((start + left / 2) / 0.75 / 60)))
     assert "stopped (its walltime was over); it goes on from its checkpoint" in said
 
 
