@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.estimate.lr_batch.borrowed import law_prior
+from lawfit.estimate.lr_batch.ensemble import INFLATION
 from lawfit.estimate.numerics.law_terms import law_design
 from lawfit.estimate.numerics.spread import ANY_SHAPE, SCATTER_SD
 
@@ -121,7 +122,7 @@ def of_nothing(params: float, tokens: float, without: Sequence[str] = ()) -> Kno
         sizes=(),
         size_var=np.square(ANY_SHAPE.median) * np.exp(2 * ANY_SHAPE.log_sd**2),
         scatter_var=np.square(SCATTER_SD),
-        inflation=1.0,
+        inflation=INFLATION,
     )
 
 

@@ -39,6 +39,7 @@ from lawfit.units import six_digits
 SCHEMA: Final = "lawfit.next_runs/1"
 SMALLEST_SHARE: Final = 1e-3  # of the target's size: the smallest of a first sweep, and not below `SMALLEST`
 SMALLEST: Final = 1e6
+USUAL_TOKENS: Final = 20.0  # per parameter
 FIRST_SPAN: Final = 16.0  # at least, between the sizes of a first sweep
 WORTH: Final = 0.001  # of the loss: what costs less is cheap everywhere here; among the runs nothing is worth it then
 # Among the runs, up to here a plan says that it is hardly worth it: one run moves what is expected by a few percent.
@@ -78,11 +79,10 @@ def next_runs(
     NotEnoughData
         The budget buys no grid that helps, or the target is known as well as it can be: which.
     """
-    state, valley = what_is_known(fit, target)
+    state, valley = what_is_known(fit, target, max_params, max_tokens)
     most = max_params
     if fit is None:
-        smallest = max(SMALLEST, SMALLEST_SHARE * target.params)
-        smallest = min(smallest, (most or target.params) / FIRST_SPAN)
+        smallest = _smallest_of_first(target, max_params)
     else:
         smallest = min(state.knowledge.sizes)
         most = most or STRETCH * max(state.knowledge.sizes)
@@ -140,14 +140,32 @@ def expected_at(fit: Fit, target: Target) -> ExpectedThere:
     return _expected(Asked(target=target, valley=valley, means=free).outlook(state))
 
 
-def what_is_known(fit: Fit | None, target: Target) -> tuple[State, Valley]:
-    """Of the laws and the runs at each scale, and of the valley; without a fit, by published laws."""
+def what_is_known(
+    fit: Fit | None, target: Target, max_params: float | None = None, max_tokens: float | None = None
+) -> tuple[State, Valley]:
+    """Of the laws and the runs at each scale, and of the valley; without a fit, by published laws.
+
+    Without a fit that is what the fit of a first sweep will begin with: the level that these laws lend where its runs
+    lie, and from there to the target their exponents. What they say at the target itself no fit will hear.
+    """
     if fit is None:
-        return State(knowledge=of_nothing(target.params, target.tokens)), Valley(shape=None)
+        return State(knowledge=of_nothing(*middle_of_first(target, max_params, max_tokens))), Valley(shape=None)
     model = fit.payload["model"]
     knowledge = of_fit(model)
     state = State(knowledge=knowledge, told=told_by_fit(knowledge, model), found=found_by_fit(model))
     return state, Valley.of_fit(model)
+
+
+def _smallest_of_first(target: Target, max_params: float | None) -> float:
+    smallest = max(SMALLEST, SMALLEST_SHARE * target.params)
+    return min(smallest, (max_params or target.params) / FIRST_SPAN)
+
+
+def middle_of_first(target: Target, max_params: float | None, max_tokens: float | None) -> tuple[float, float]:
+    """About where the runs of a first sweep lie: between its smallest size and the largest of usual length in reach."""
+    largest = min(max_params or math.inf, target.params * math.sqrt(MOST_SHARE))
+    params = math.sqrt(_smallest_of_first(target, max_params) * max(largest, 1.0))
+    return params, min(USUAL_TOKENS * params, max_tokens or math.inf, target.tokens)
 
 
 def _among(target: Target, scales: list[tuple[float, float]]) -> bool:

@@ -59,7 +59,8 @@ def rehearsal_of(
     """
     said = document["target"]
     target = Target(params=said["params"], tokens=said["tokens"], level=said["level"])
-    state, valley = what_is_known(fit, target)
+    asked = document["asked"]
+    state, valley = what_is_known(fit, target, asked.get("max_params"), asked.get("max_tokens"))
     # what is under way is played, too: nobody knows yet what comes of it
     scale, planned = (target.params, target.tokens), planned_of([*document["under_way"], *rows_of(document["grids"])])
     made = draw_worlds(state, valley, scale, planned, worlds, rng=np.random.default_rng(seed))

@@ -42,7 +42,7 @@ from lawfit.planner.choose import Asked, Chosen, State, choose, told_by_fit
 from lawfit.planner.information import Valley
 from lawfit.planner.knowledge import of_fit, of_nothing
 from lawfit.planner.means import Means
-from tests.benchmarks.replay_rules import POOLS, ROUNDS, RULES, Pool, fit_of, flops_of, log_setting
+from tests.benchmarks.replay_rules import POOLS, ROUNDS, RULES, Pool, before_any, fit_of, flops_of, log_setting
 from tests.benchmarks.shared import (
     answer_at,
     mean_and_error,
@@ -85,7 +85,7 @@ class Played:
 def planned(pool: Pool, budget: float, rng: np.random.Generator, rounds: list[Round]) -> list[int]:
     """Rounds of plan, runs, fit, until nothing is left or nothing helps."""
     target, *further = (Target(params=params, tokens=tokens) for params, tokens in pool.targets)
-    state = State(knowledge=of_nothing(*pool.targets[0], without=pool.without))
+    state = State(knowledge=of_nothing(*before_any(pool), without=pool.without))
     valley, spent, found = Valley(shape=None), 0.0, list[int]()
     for turn in range(ROUNDS):
         means = Means(amount=budget - spent, unit="flops")
@@ -95,7 +95,7 @@ def planned(pool: Pool, budget: float, rng: np.random.Generator, rounds: list[Ro
         until = spent + (budget - spent) / (ROUNDS - turn)
         before, made, last = asked.outlook(state), list[int](), None
         for grid in grids:
-            if made and spent + grid.flops > until:
+            if made and spent + grid.packs.flops > until:
                 break
             more = nearest(pool, [k for k in left[grid.scale] if k not in made], grid)
             if not more:

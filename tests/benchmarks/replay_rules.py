@@ -10,12 +10,14 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from lawfit.ask import Target
 from lawfit.errors import LawfitError
 from lawfit.estimate.lr_batch.valley import excess
 from lawfit.estimate.observe.observations import observe
 from lawfit.planner.choose import State, told_by_fit
 from lawfit.planner.information import APART, FAR, PLACES, Valley, seen_through, symmetric_root
 from lawfit.planner.knowledge import Knowledge, of_fit, of_nothing
+from lawfit.planner.next_runs import middle_of_first
 from lawfit.records import Run, RunStatus
 from lawfit.units import training_flops
 from tests.benchmarks.own_unseen import DATA, FEWEST_TOKENS, WEIGHT_DECAY, fit_bowls, near
@@ -240,13 +242,19 @@ def fit_of(pool: Pool, chosen: Sequence[int]) -> Mapping[str, Any] | None:
         return None
 
 
+def before_any(pool: Pool) -> tuple[float, float]:
+    """About where a first sweep's runs would lie."""
+    params, tokens = pool.targets[0]
+    return middle_of_first(Target(params=params, tokens=tokens), max(run.params for run in pool.runs), None)
+
+
 def v_optimal(pool: Pool, budget: float, rng: np.random.Generator) -> list[int]:
     """One run after the other: that which cuts the variance of (ln lr*, ln batch*) at the target most for its cost."""
 
     def pick(made: list[int], amount: float) -> list[int]:
         fitted = fit_of(pool, made) if made else None
         if fitted is None:
-            known, valley = of_nothing(*pool.targets[0], without=pool.without), Valley(shape=None)
+            known, valley = of_nothing(*before_any(pool), without=pool.without), Valley(shape=None)
             told: Mapping[Scale, Floats] = {}
         else:
             known, valley = of_fit(fitted), Valley.of_fit(fitted)
