@@ -3,8 +3,8 @@
     python -m tests.benchmarks.first_sweeps [--worlds 24] [--seed 3]
 
 Without a fit `lawfit plan next` plans around what published laws say. In each drawn world every planned run gets a
-loss, all of them are fitted as a fit of a database is, and the setting advised at the target is charged with what it costs
-there. Intervals are compared by the ln of their half-widths, regrets by their means.
+loss, all of them are fitted as a fit of a database is, and the setting advised at the target is charged with what it
+costs there. Intervals are compared by the ln of their half-widths, regrets by their means.
 """
 
 from __future__ import annotations
