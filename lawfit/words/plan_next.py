@@ -150,7 +150,7 @@ def spent_words(document: Mapping[str, Any]) -> str:
     parts = [counted(budget["runs"], "run") + among, f"{format_flops(budget['flops'])} FLOPs"]
     if budget["gpu_hours"] is not None:
         packs = (budget.get("pace") or {}).get("packs")
-        as_measured = f" (by {packs} packs measured here)" if packs else ""
+        as_measured = f" (at the pace of {packs} packs of runs trained here)" if packs else ""
         parts.append(f"{budget['gpu_hours']:.3g} GPU-hours{as_measured}")
     if budget["dollars"] is not None:
         parts.append(f"${budget['dollars']:,.2f}")
