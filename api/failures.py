@@ -32,6 +32,9 @@ from lawfit.errors import (
 from .problems import Problem, problem_document
 from .questions import questions_of
 
+MOST_ERRORS = 20  # of one request that are named: whoever sends what is no request need not get it back
+LONGEST_NAME = 100  # characters of a field that is not there
+
 # The most specific class in an error's ancestry decides.
 STATUS_OF: Mapping[type[Exception], int] = MappingProxyType(
     {
@@ -66,8 +69,11 @@ def problem_of(error: Exception) -> Problem:
     """What a client is told of a failure, other than of the database's, whose sentences name files, hosts and users."""
     if isinstance(error, RequestValidationError):
         # The input itself is not echoed: it may be NaN, which JSON does not have.
-        errors = [{"field": _field(item["loc"]), "message": _sentence(item["msg"])} for item in error.errors()]
+        all_errors = error.errors()
+        errors = [{"field": _field(e["loc"]), "message": _sentence(e["msg"])} for e in all_errors[:MOST_ERRORS]]
+        further = len(all_errors) - len(errors)
         detail = "; ".join(f"{item['field']}: {item['message']}" for item in errors)
+        detail += f"; and {further:,} more such errors" if further else ""
         return problem_document(422, detail, kind="InvalidRequest", errors=errors)
     lacking = error.lacking if isinstance(error, Unanswerable) else ()
     questions = questions_of(error) if isinstance(error, Doubted) else ()
@@ -79,7 +85,8 @@ def problem_of(error: Exception) -> Problem:
 def _field(place: Sequence[int | str]) -> str:
     """As the request has it: `lr`; within the lists of a body `targets.3.lr`."""
     within = place[1:] if place[0] == "body" else place[-1:]
-    return ".".join(str(step) for step in within) or str(place[-1])
+    name = ".".join(str(step) for step in within) or str(place[-1])
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
 
 
 def _sentence(message: str) -> str:
