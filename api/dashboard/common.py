@@ -26,6 +26,12 @@ MENU: Final = (
     ("/next", "Next"),
     ("/plan", "Plan"),
 )
+_HEADINGS: Final = {
+    401: "A token is needed",
+    404: "Not found",
+    421: "Another machine was asked for",
+    503: "Not available at the moment",
+}
 MOST_OF_A_NAME: Final = 200  # characters of a recipe's name in a query
 
 templates = Environment(
@@ -103,8 +109,15 @@ def failure(request: Request, status: int, words: str) -> HTMLResponse:
     """A failure as a page, or as a part of one where a part was asked for."""
     if "x-fragment" in request.headers:
         return fragment(request, "refusal.html", status=status, failure=words)
-    heading = {404: "Not found", 503: "Not available at the moment"}.get(status, "This could not be shown")
+    heading = _HEADINGS.get(status, "This could not be shown")
     return page(request, "failure.html", title=heading, status=status, failure=sentence(words))
+
+
+def bare_failure(status: int, words: str) -> HTMLResponse:
+    """A failure as a page that asks for nothing further: of whom nothing is served, scripts and styles neither."""
+    heading = _HEADINGS.get(status, "This could not be shown")
+    content = templates.get_template("bare.html").render(heading=heading, failure=sentence(words))
+    return HTMLResponse(content, status_code=status, headers={"Cache-Control": "no-store"})
 
 
 def only_recipe(recipes: Sequence[RecipeSummary]) -> str:

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from typing import Final
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from ..dashboard.common import bare_failure, failure, is_page
 from ..problems import problem
 
 SMALL_BODY: Final = 1 << 20  # bytes of a request that a middleware may hold
@@ -46,8 +49,15 @@ async def refuse(
     kind: str,
     headers: Mapping[str, str] | None = None,
 ) -> None:
-    """Answer with a problem."""
-    await problem(status, detail, kind=kind, headers=headers)(scope, receive, send)
+    """Answer with a problem; whoever looks at a page is told on one."""
+    request = Request(scope)
+    if is_page(request):
+        unserved = status in (401, 421)  # nor would what a page is made with be
+        told: Response = bare_failure(status, detail) if unserved else failure(request, status, detail)
+        told.headers.update(headers or {})
+    else:
+        told = problem(status, detail, kind=kind, headers=headers)
+    await told(scope, receive, send)
 
 
 class Held:

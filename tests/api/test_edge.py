@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -82,6 +83,21 @@ class TestTokens:
             as_browser = client.get("/v1/recipes", auth=("anybody", tokens["read"]))
             assert as_browser.status_code == 200
             assert "Basic" in client.get("/").headers["www-authenticate"]
+
+    def test_a_browser_is_told_on_a_page(self, database: str) -> None:
+        """That asks for nothing further, which would be refused as well; programs get a problem as ever."""
+        looks = {"Accept": "text/html,application/xhtml+xml"}
+        with TestClient(create_app(Settings(database_url=database, **AWAY))) as client:
+            answer = client.get("/runs", headers=looks)
+            assert (answer.status_code, answer.headers["content-type"]) == (401, "text/html; charset=utf-8")
+            assert "No token was given; send Authorization: Bearer TOKEN" in answer.text
+            assert "Basic" in answer.headers["www-authenticate"]
+            assert not re.findall(r"(?:src|href)=", answer.text)
+            problem_of(client.get("/v1/runs", headers=looks), 401)
+            problem_of(client.get("/runs"), 401)
+        with TestClient(create_app(Settings(database_url=database))) as client:
+            answer = client.get("/", headers={**looks, "Host": "evil.example"})
+            assert (answer.status_code, answer.headers["content-type"]) == (421, "text/html; charset=utf-8")
 
     def test_expired_and_revoked_ones_open_nothing(self, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(access, "KNOWN_SECONDS", 0.0)
