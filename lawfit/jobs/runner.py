@@ -13,17 +13,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from lawfit.errors import LawfitError, StoreError
+from lawfit.findings import finding
 from lawfit.records import Json
 from lawfit.storage import Store
-from lawfit.storage.jobs import LAUNCH, Job, Lane, beat, claim, end_job, put_back, worker_name
+from lawfit.storage.jobs import LAUNCH, Job, Lane, beat, claim, end_job, launches_without, put_back, worker_name
+from lawfit.words import tell
 
 log = logging.getLogger("lawfit.api")
 
 LOOK_SECONDS: Final = 1.0  # between looks for a job that another process queued
+WAITING_SECONDS: Final = 60.0  # between looks for launches that nobody here can begin
 BEAT_SECONDS: Final = 1.0
 _END_SECONDS: Final = 5.0  # for a killed process to be gone
 _GRACE_SECONDS: Final = 90.0  # for a launch whose end was asked for: its trainers have 60 s for a checkpoint
@@ -49,6 +52,7 @@ class Runner:
         if templates:
             lanes.append(Lane(launches=True, templates=frozenset(templates)))
         self._workers = [_Worker(store, database_url, lane, templates or {}) for lane in lanes]
+        self._workers[0].looks = _Waiting(templates or ()).look
 
     def start(self) -> None:
         for worker in self._workers:
@@ -67,6 +71,23 @@ class Runner:
             worker.join()
 
 
+class _Waiting:
+    """Says in the log, once of each, which launches wait for a template that this service does not have."""
+
+    def __init__(self, templates: Collection[str]) -> None:
+        self._templates, self._said, self._next = frozenset(templates), set[str](), 0.0
+
+    def look(self, store: Store) -> None:
+        if time.monotonic() < self._next:
+            return
+        for job in launches_without(store, self._templates):
+            if job.id not in self._said:
+                found = finding("launch.no_template", template=job.asked["template"], job=job.id)
+                log.warning("job %s (launch): %s", job.id, tell(found))
+            self._said.add(job.id)
+        self._next = time.monotonic() + WAITING_SECONDS
+
+
 class _Worker:
     """One job at a time, of those that its lane takes."""
 
@@ -79,6 +100,7 @@ class _Worker:
         name = "lawfit-launches" if lane.launches else "lawfit-jobs"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self.start, self.join = self._thread.start, self._thread.join
+        self.looks: Callable[[Store], None] = lambda _: None
 
     def ask_to_stop(self) -> None:
         self._stopping.set()
@@ -87,6 +109,7 @@ class _Worker:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
+                self.looks(self._store())
                 job = claim(self._store(), self._name, self._lane)
                 if job is not None:
                     self._work_on(job)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -111,6 +111,15 @@ def list_jobs(store: Store, state: str | None = None, *, limit: int = 100) -> li
         query = query.where(jobs.c.state == state)
     with store.reading() as connection:
         return [_job(row) for row in connection.execute(query).mappings()]
+
+
+def launches_without(store: Store, templates: Collection[str]) -> list[Job]:
+    """Launches that wait, and none of these templates is theirs: those begun first, first."""
+    waiting = (jobs.c.state == "queued") & (jobs.c.kind == LAUNCH)
+    query = sa.select(jobs).where(waiting).order_by(jobs.c.created_at, jobs.c.id)
+    with store.reading() as connection:
+        found = [_job(row) for row in connection.execute(query).mappings()]
+    return [job for job in found if job.asked["template"] not in templates]
 
 
 @dataclass(frozen=True, kw_only=True)

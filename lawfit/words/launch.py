@@ -30,6 +30,8 @@ WORDS: Final[Mapping[str, Sentence]] = {
     ),
     "unread_log": "{reason}; once it can be read, the same request stores it: to have it trained again, whoever runs "
     "the service has to delete the folder {run} of its logs",
+    "no_template": "it waits: this service was started without its template '{template}'. It begins when a service is "
+    "started with that template again; POST /v1/jobs/{job}/cancel ends it",
     "no_launch": "the template cannot be launched here at the moment; the server's log says why",
     "other_corpus": Spoken(
         terminal="{logs} holds runs on corpus {theirs} ({file}), and {folder} holds {ours}; losses on different "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -534,6 +535,39 @@ def test_from_a_client_to_the_store(database_url: str, tmp_path: Path) -> None:
         third = lawfit_client.launch("tiny", grid=GRID, recipe="mine", url=served.address)
         assert sorted(third["known"]) == sorted(third["runs"])
     assert set(trainer.counts("end").values()) == {1}
+
+
+@pytest.mark.slow
+@pytest.mark.one_database
+def test_a_launch_without_its_template_says_what_it_waits_for(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service is started without the template, without any, and with it again; each time as real processes."""
+    path, other = templates(tmp_path), tmp_path / "other.toml"
+    other.write_text(path.read_text().replace("[tiny]", "[other]"))
+    asked = {"template": "tiny", "grid": GRID, "recipe": "mine"}
+    with monkeypatch.context() as patched:
+        patched.setattr("lawfit.jobs.runner.claim", lambda *_: None)
+        with TestClient(create_app(Settings(database_url=database_url, training_templates=str(path)))) as served:
+            job = served.post(PATH, json=asked).json()["job"]
+            assert served.get(f"/v1/jobs/{job['id']}").json()["doing"] == ""
+    said = (
+        f"it waits: this service was started without its template 'tiny'. It begins when .*{job['id']}/cancel ends it"
+    )
+    for options, code in ((["--training-templates", str(other)], 422), ([], 403)):
+        with serving(tmp_path, *options, database=database_url) as service:
+            shown = service.http.get(f"/v1/jobs/{job['id']}").json()
+            assert shown["state"] == "queued"
+            assert re.fullmatch(said, shown["doing"])
+            assert [each["doing"] for each in service.http.get("/v1/jobs").json()["jobs"]] == [shown["doing"]]
+            assert service.http.post(PATH, json=asked).status_code == code
+            service.process.terminate()
+            _, log = service.process.communicate(timeout=60)
+            assert re.search(f"WARNING lawfit.api: job {job['id']} .launch.: {said}", log)
+    with serving(tmp_path, "--training-templates", str(path), database=database_url) as service:
+        again = service.http.post(PATH, json=asked).json()["job"]
+        assert (again["id"], again["doing"]) == (job["id"], "")  # the same launch
+        assert wait(service.http.get, job["id"], ended)["state"] == "done"
 
 
 @pytest.mark.one_database
