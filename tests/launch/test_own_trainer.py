@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from lawfit import pipeline
+from lawfit.ingest.one_run import logged_step
 from lawfit.launch import LaunchError, LaunchOptions, LaunchReport, Progress, read_template
 from lawfit.records import RunStatus
 from lawfit.storage import Store
 from lawfit.storage.training_jobs import list_training_jobs
+from tests.ingest.formats.logs import GOLDEN
 from tests.launch.own_trainer import OwnTrainer
 
 
@@ -177,8 +179,32 @@ def test_a_folder_that_is_deleted_is_trained_again(store: Store, trainer: OwnTra
     assert trainer.counts("start")[folder.name] == 2
 
 
+TRACKED = {
+    "tensorboard": "tensorboard/low/events.out.tfevents.1795980620.vm.14759.0",
+    "wandb": "wandb-0.31.0/wandb/offline-run-20261129_192941-idlow/run-idlow.wandb",
+    "trainer-state": "huggingface/low/trainer_state.json",
+}
+
+
+def tracked(trainer: OwnTrainer, folder: Path, kind: str) -> None:
+    """What a real writer logged of 40 steps, and the beginning of it with 20, for the trainer to copy."""
+    source = GOLDEN / TRACKED[kind]
+    whole = source.read_bytes()
+    half = source.with_name("checkpoint-20") / source.name
+    content = half.read_bytes() if half.exists() else whole
+    path = folder / "half" / source.name
+    path.parent.mkdir()
+    path.write_bytes(content)
+    while logged_step(path.parent) > 20:
+        content = content[:-40]
+        path.write_bytes(content)
+    for part, said in (("name", source.name.encode()), ("half", content), ("whole", whole)):
+        (trainer.folder / f"journal.{part}").write_bytes(said)
+
+
+@pytest.mark.parametrize("kind", ["csv", *TRACKED])
 def test_how_far_a_run_is_is_read_from_its_log(
-    store: Store, trainer: OwnTrainer, monkeypatch: pytest.MonkeyPatch
+    store: Store, trainer: OwnTrainer, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, seconds in (("LOOK", 0.1), ("TELL", 0.1)):
         monkeypatch.setattr(f"lawfit.launch.campaign.{name}_SECONDS", seconds)
@@ -191,7 +217,9 @@ def test_how_far_a_run_is_is_read_from_its_log(
             told.append(progress.tokens)
             (trainer.folder / "journal.seen").touch()
 
-    template = read_template(trainer.template(how="grows"))
+    if kind in TRACKED:
+        tracked(trainer, tmp_path, kind)
+    template = read_template(trainer.template(how="copies" if kind in TRACKED else "grows"))
     options = LaunchOptions(cpu=True, workers=2, logs=trainer.folder / "runs", template=template)
     report = pipeline.launch(store, [trainer.grid(lr=[0.001, 0.01], batch_tokens=[16])], options, progress=watch)
     assert (report.new, report.result is not None and report.result.tokens) == (2, 1280)
