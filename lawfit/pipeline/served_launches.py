@@ -125,7 +125,7 @@ def require_launchable(
         asked=asked,
         runs=made.asked,
         known=tuple(run_id for run_id in made.asked if run_id in known),
-        caveats=made.caveats,
+        caveats=tuple(str(each) for each in made.caveats),
     )
 
 
@@ -197,7 +197,7 @@ def launch_asked(
             for failure in result.failures[:_MOST_SAID]
         ],
         "rejections": [{"run": run, "reason": reason} for run, reason in [*refused.items()][:_MOST_SAID]],
-        "caveats": list(report.plan.caveats),
+        "caveats": [str(each) for each in report.plan.caveats],
     }
 
 

@@ -537,6 +537,15 @@ def test_from_a_client_to_the_store(database_url: str, tmp_path: Path) -> None:
     assert set(trainer.counts("end").values()) == {1}
 
 
+def test_runs_that_are_left_out_for_another_recipe_are_said(queueing: TestClient, database_url: str) -> None:
+    asked = {"template": "tiny", "grid": GRID, "recipe": "mine"}
+    ids = queueing.post(PATH, json=asked).json()["runs"]
+    with Store.open(database_url) as store:
+        store.put_runs(recipe(), [run(ids[0]), run(ids[1])])
+    (said,) = queueing.post(PATH, json=asked).json()["caveats"]
+    assert f"under another recipe than 'mine': 2 runs under '{recipe().name}'; what is trained now" in said
+
+
 @pytest.mark.slow
 @pytest.mark.one_database
 def test_a_launch_without_its_template_says_what_it_waits_for(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 
 from lawfit import pipeline
+from lawfit.cli.main import run
+from lawfit.findings import code_of
 from lawfit.ingest.one_run import logged_step
 from lawfit.launch import LaunchError, LaunchOptions, LaunchReport, Progress, read_template
 from lawfit.records import RunStatus
@@ -225,6 +228,31 @@ def test_how_far_a_run_is_is_read_from_its_log(
     assert (report.new, report.result is not None and report.result.tokens) == (2, 1280)
     assert told
     assert {(job.tokens, job.tokens_total) for job in list_training_jobs(store)} == {(640.0, 640.0)}
+
+
+def test_runs_that_are_left_out_for_another_recipe_are_said(
+    store: Store, trainer: OwnTrainer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    launch(store, trainer, trainer.grid(lr=[0.001, 0.01]), recipe="first")
+    grid = trainer.grid(lr=[0.001, 0.01, 0.02])
+    said = (
+        "left out, as the database has them under another recipe than 'second': 4 runs under 'first'; what is trained "
+        "now with the same settings joins them there"
+    )
+    words = ["launch", str(grid), "--cpu", "--dry-run", "--logs", str(trainer.folder / "runs"), "--template"]
+    words += [trainer.template(), "--database", str(trainer.folder / "lawfit.db"), "--recipe"]
+    assert run([*words, "second"]) == 0
+    assert f"! {said}\n" in capsys.readouterr().err
+    assert run([*words, "second", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["caveats"], document["other_recipes"]) == ([said], {"first": 4})
+    report = launch(store, trainer, grid, recipe="second")
+    (caveat,) = report.plan.caveats
+    assert code_of(caveat) == "launch.other_recipes"
+    assert (report.new, report.recipes) == (2, ("first",))
+    for same in ("first", "first-lion"):  # what tells recipes of one file apart is named as it comes up
+        assert run([*words, same, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["other_recipes"] == {}
 
 
 def test_a_format_that_there_is_not_is_refused(store: Store, trainer: OwnTrainer) -> None:
