@@ -307,7 +307,7 @@ class JobOut(Document):
     )
     problem: str | None = Field(description="Why it failed")
     progress: float = Field(description="Share that is done")
-    doing: str
+    doing: str = Field(description="What it is doing, or what a launch waits for")
     attempts: int = Field(description="Workers that took it; more than one where a process was killed")
     who: str = Field(description="Name of the token that asked for it")
     created_at: str

@@ -67,10 +67,11 @@ def test_the_templates_of_the_page_can_be_served(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus")
     path = tmp_path / "templates.toml"
     here = file.replace("/data/corpus", str(corpus)).replace('"python ', f'"{sys.executable} ')
-    path.write_text(here.replace('gpus = "0,1"', "cpu = true"))  # GPUs are to be there
+    here = here.replace('gpus = "0,1"', "cpu = true").replace('backend = "slurm"', "cpu = true")  # they are to be there
+    path.write_text(here.replace("/shared/runs", str(tmp_path / "runs")))
     found = {name: served(name, table) for name, table in pipeline.read_training_templates(path).items()}
-    assert {name: (each.options.template is None, each.most_runs) for name, each in found.items()} == {
-        "mine": (False, 1000), "proxy": (True, 200),
+    assert {name: (each.options.template is None, each.most_runs, each.at_a_time) for name, each in found.items()} == {
+        "mine": (False, 1000, None), "proxy": (True, 200, None), "cluster": (False, 1000, 8),
     }  # fmt: skip
     (grid,) = blocks("json")
     packs = packs_of(found["mine"], json.loads(grid))

@@ -9,8 +9,10 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from lawfit import pipeline
 from lawfit.ask import NextQuestion
 from lawfit.errors import MissingScope
+from lawfit.findings import finding
 from lawfit.storage.jobs import LAUNCH, Job, cancel_job, create_job, list_jobs, read_job
 from lawfit.storage.store import Store
+from lawfit.words import tell
 
 from ..deps import FitId, RecipeName, StoreDep, contradiction, question
 from ..problems import documented
@@ -93,12 +95,13 @@ def begun(
     job = create_job(store, kind, asked, who=request.state.who, while_it_runs=while_it_runs)
     request.app.state.runner.wake()
     response.headers["Location"] = f"{request.scope.get('root_path', '')}/v1/jobs/{job.id}"
-    return _told(job)
+    return _told(job, request)
 
 
 @router.get("/jobs", name="list_jobs", response_model=JobsOut, responses=documented(422, 503))
 def list_all(
     store: StoreDep,
+    request: Request,
     state: Annotated[
         Literal["queued", "running", "cancelling", "done", "failed", "cancelled"] | None,
         Query(description="Only these"),
@@ -106,13 +109,17 @@ def list_all(
     limit: Annotated[int, Query(ge=1, le=1000, description="At most so many")] = 100,
 ) -> dict[str, Any]:
     """Jobs, those begun last first; of launches without their grids."""
-    return {"jobs": [_told(job) | {"asked": _short(job)} for job in list_jobs(store, state, limit=limit)]}
+    found = list_jobs(store, state, limit=limit)
+    return {"jobs": [_told(job, request) | {"asked": _short(job)} for job in found]}
 
 
 @router.get("/jobs/{job_id}", name="read_job", response_model=JobOut, responses=documented(404, 503))
-def read(store: StoreDep, job_id: str) -> dict[str, Any]:
-    """One job: its state, how far it is, what it is doing, and what came of it."""
-    return _told(read_job(store, job_id))
+def read(store: StoreDep, request: Request, job_id: str) -> dict[str, Any]:
+    """One job: its state, how far it is, what it is doing, and what came of it.
+
+    A launch whose template this service does not have waits, and says so.
+    """
+    return _told(read_job(store, job_id), request)
 
 
 @router.post("/jobs/{job_id}/cancel", name="cancel_job", response_model=JobOut, responses=documented(403, 404, 503))
@@ -126,11 +133,14 @@ def cancel(store: StoreDep, request: Request, job_id: str) -> dict[str, Any]:
         raise MissingScope(f"the job {job_id} takes a token with the scope '{needed}' to end it")
     job = cancel_job(store, job_id)
     request.app.state.runner.wake()
-    return _told(job)
+    return _told(job, request)
 
 
-def _told(job: Job) -> dict[str, Any]:
-    return {name: value for name, value in vars(job).items() if name != "worker"}
+def _told(job: Job, request: Request) -> dict[str, Any]:
+    said = {name: value for name, value in vars(job).items() if name != "worker"}
+    if job.kind == LAUNCH and job.state == "queued" and job.asked["template"] not in request.app.state.templates:
+        said["doing"] = tell(finding("launch.no_template", template=job.asked["template"], job=job.id))
+    return said
 
 
 def _short(job: Job) -> dict[str, Any]:

@@ -119,7 +119,7 @@ def launch(
         raise typer.BadParameter(str(error)) from None
     path = Location.parse(settings_for(ctx, database).database_url).path
     if not dry_run and path is not None and not path.exists():
-        make_plan(files, lambda _: (), options)  # what stands against a launch is said before there is a new file
+        make_plan(files, lambda _: {}, options)  # what stands against a launch is said before there is a new file
     store = open_store(ctx, database, create=True, dry_run=dry_run)
     with shown(quiet=as_json) as progress:
         report = pipeline.launch(store, files, options, progress=progress)

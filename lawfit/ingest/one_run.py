@@ -26,6 +26,7 @@ _NOT_MEASURED: Final = frozenset(
     {*_AXES, "epoch", "time", "timestamp", "_timestamp", "_runtime", "wall_time", "tokens"}
 )
 _FACTS: Final = (("final_val_loss", "validation loss"), ("final_train_loss", "training loss"))
+_LOSSES: Final = frozenset({"train_loss", "validation_loss"})  # as curves are called
 _MOST_SAID: Final = 3
 
 
@@ -86,20 +87,40 @@ def read_one_run(folder: Path, run_key: str, *, format_name: str | None = None, 
     raise LogFormatError(f"no loss was found in the logs in {folder}{why}")
 
 
+def logged_step(folder: Path, *, format_name: str | None = None) -> int:
+    """The last step that the logs in a folder have, of a run that may go on; 0 where they have no loss along steps.
+
+    Raises
+    ------
+    LogFormatError
+        There is no log.
+    """
+    sources = find_sources(folder, format_name)
+    curves = [curve for source in sources for table in _tables(source, []) for curve in table.curves]
+    if not any(curve.metric in _LOSSES for curve in curves):
+        return 0
+    return max((int(curve.steps[-1]) for curve in curves if len(curve.steps)), default=0)
+
+
 def _runs(source: Source, run_key: str, problems: list[str]) -> Iterator[OneRun]:
+    for table in _tables(source, problems):
+        yield from _of_table(table, run_key)
+
+
+def _tables(source: Source, problems: list[str]) -> Iterator[Table]:
+    """Its tables of runs; of what has a row for each step, the run that it is."""
     try:
-        tables = read_source_tables(source)
-        for table in tables:
+        for table in read_source_tables(source):
             problems += [f"{rejection.file}: {rejection.reason}" for rejection in table.rejections]
-            for each in tables_of(table.format, [_logged(table)], [], table.name) if _has_steps(table) else [table]:
-                yield from _of_table(each, run_key)
+            yield from tables_of(table.format, [_logged(table)], [], table.name) if _has_steps(table) else [table]
     except LogFormatError as error:
         problems.append(str(error).removeprefix(f"{source.root}/"))
 
 
 def _has_steps(table: Table) -> bool:
-    """Whether a table has a row for each step of one run, as no format of logs does."""
-    return _axis(table) is not None and not any(name for name, _ in _FACTS if name in table.columns)
+    """Whether a table has a row for each step of one run, as no format of logs does: those have curves."""
+    facts = any(name for name, _ in _FACTS if name in table.columns)
+    return not table.curves and not facts and _axis(table) is not None
 
 
 def _axis(table: Table) -> int | None:

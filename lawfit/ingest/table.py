@@ -65,6 +65,22 @@ class Table:
         return cls(name=name, format="dataframe", columns=tuple(columns), rows=tuple(rows))
 
 
+@runtime_checkable
+class GrowingFormat(Protocol):
+    """A format whose logs grow, and are no lines of text: a look at how far they are takes their ends alone."""
+
+    def sniff(self, path: Path, head: bytes) -> bool: ...
+
+    def ends(self, path: Path) -> bytes | None:
+        """A short log of the same format, of the first and last records; None where it has no ends that tell.
+
+        Raises
+        ------
+        OSError
+            It cannot be read.
+        """
+
+
 class LogFormat(Protocol):
     """One way in which logs come. To add one: a module with such an object, and a line in `formats.FORMATS`."""
 

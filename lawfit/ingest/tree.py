@@ -24,7 +24,7 @@ _SKIPPED: Final = frozenset({"__pycache__", "node_modules", "site-packages"})
 _TABLES: Final = frozenset({".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".parquet", ".pq"})
 _GENERIC: Final = frozenset({"csv", "tsv", "jsonl", "parquet"})
 _MOST_NAMED: Final = 5  # where nothing else is found
-_WEIGHTS: Final = frozenset({".pt", ".pth", ".bin", ".safetensors", ".ckpt", ".npy", ".npz", ".pkl", ".png", ".zip"})
+WEIGHTS: Final = frozenset({".pt", ".pth", ".bin", ".safetensors", ".ckpt", ".npy", ".npz", ".pkl", ".png", ".zip"})
 
 
 @dataclass
@@ -76,7 +76,7 @@ class _Walk:
 
     def _format(self, path: Path, root: Path) -> LogFormat | None:
         suffix = path.suffix.lower()
-        if suffix in _WEIGHTS:
+        if suffix in WEIGHTS:
             return None
         try:
             head = read_head(path)

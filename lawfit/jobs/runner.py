@@ -1,6 +1,6 @@
 """Threads of the service that claim jobs, have each done by a process of its own, and beat while that works.
 
-One takes launches, which may go on for days; the other one takes all else.
+Launches, which may go on for days, have places of their own; all else is done one at a time.
 """
 
 from __future__ import annotations
@@ -13,17 +13,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final
 
 from lawfit.errors import LawfitError, StoreError
+from lawfit.findings import finding
+from lawfit.pipeline import launch_places
 from lawfit.records import Json
 from lawfit.storage import Store
-from lawfit.storage.jobs import LAUNCH, Job, Lane, beat, claim, end_job, put_back, worker_name
+from lawfit.storage.jobs import LAUNCH, Job, Lane, beat, claim, end_job, launches_without, put_back, worker_name
+from lawfit.words import tell
 
 log = logging.getLogger("lawfit.api")
 
 LOOK_SECONDS: Final = 1.0  # between looks for a job that another process queued
+WAITING_SECONDS: Final = 60.0  # between looks for launches that nobody here can begin
 BEAT_SECONDS: Final = 1.0
 _END_SECONDS: Final = 5.0  # for a killed process to be gone
 _GRACE_SECONDS: Final = 90.0  # for a launch whose end was asked for: its trainers have 60 s for a checkpoint
@@ -45,10 +49,9 @@ class Runner:
     def __init__(
         self, store: Callable[[], Store], database_url: str, templates: Mapping[str, Json] | None = None
     ) -> None:
-        lanes = [Lane()]
-        if templates:
-            lanes.append(Lane(launches=True, templates=frozenset(templates)))
+        lanes = [Lane(), *_lanes(launch_places(templates) if templates else {})]
         self._workers = [_Worker(store, database_url, lane, templates or {}) for lane in lanes]
+        self._workers[0].looks = _Waiting(templates or ()).look
 
     def start(self) -> None:
         for worker in self._workers:
@@ -67,8 +70,34 @@ class Runner:
             worker.join()
 
 
+def _lanes(places: Mapping[str, int | None]) -> Iterator[Lane]:
+    """Of launches: one for each template that has places of its own, and one for all that share the machine."""
+    own = {name: count for name, count in places.items() if count is not None}
+    for name, count in own.items():
+        yield Lane(launches=True, templates=frozenset({name}), at_a_time=count)
+    if sharing := places.keys() - own.keys():
+        yield Lane(launches=True, templates=frozenset(sharing), beside=frozenset(own))
+
+
+class _Waiting:
+    """Says in the log, once of each, which launches wait for a template that this service does not have."""
+
+    def __init__(self, templates: Collection[str]) -> None:
+        self._templates, self._said, self._next = frozenset(templates), set[str](), 0.0
+
+    def look(self, store: Store) -> None:
+        if time.monotonic() < self._next:
+            return
+        for job in launches_without(store, self._templates):
+            if job.id not in self._said:
+                found = finding("launch.no_template", template=job.asked["template"], job=job.id)
+                log.warning("job %s (launch): %s", job.id, tell(found))
+            self._said.add(job.id)
+        self._next = time.monotonic() + WAITING_SECONDS
+
+
 class _Worker:
-    """One job at a time, of those that its lane takes."""
+    """The jobs of one lane: one thread claims them, and each is worked on by a thread of its own."""
 
     def __init__(
         self, store: Callable[[], Store], database_url: str, lane: Lane, templates: Mapping[str, Json]
@@ -76,9 +105,10 @@ class _Worker:
         self._store, self._url, self._lane, self._templates = store, database_url, lane, templates
         self._name = worker_name()
         self._stopping, self.look = threading.Event(), threading.Event()
-        name = "lawfit-launches" if lane.launches else "lawfit-jobs"
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._run, name="lawfit-jobs", daemon=True)
+        self._working: set[threading.Thread] = set()
         self.start, self.join = self._thread.start, self._thread.join
+        self.looks: Callable[[Store], None] = lambda _: None
 
     def ask_to_stop(self) -> None:
         self._stopping.set()
@@ -87,9 +117,12 @@ class _Worker:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                job = claim(self._store(), self._name, self._lane)
+                self.looks(self._store())
+                job = None
+                if len(self._working) < self._lane.at_a_time:
+                    job = claim(self._store(), self._name, self._lane)
                 if job is not None:
-                    self._work_on(job)
+                    self._begin(job)
                     continue
             except LawfitError as error:  # the database is away: its requests say so, too
                 log.debug("no job can be claimed: %s", error)
@@ -97,6 +130,28 @@ class _Worker:
                 log.exception("the thread that runs jobs failed, and goes on")
             self.look.wait(LOOK_SECONDS)
             self.look.clear()
+        for thread in [*self._working]:
+            thread.join()
+
+    def _begin(self, job: Job) -> None:
+        thread = threading.Thread(target=self._work, args=[job], name=f"lawfit-job-{job.id}", daemon=True)
+        self._working.add(thread)
+        try:
+            thread.start()
+        except RuntimeError:  # no more threads: the job is claimed again once its beat is missed
+            self._working.discard(thread)
+            raise
+
+    def _work(self, job: Job) -> None:
+        try:
+            self._work_on(job)
+        except StoreError as error:  # its beat stops, and it is claimed again
+            log.warning("job %s: its end could not be written down: %s", job.id, error)
+        except Exception:
+            log.exception("the thread of job %s failed", job.id)
+        finally:
+            self._working.discard(threading.current_thread())
+            self.look.set()
 
     def _work_on(self, job: Job) -> None:
         child = _Child(job, self._url, self._templates)

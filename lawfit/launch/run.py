@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from lawfit.findings import finding
+from lawfit.findings import Found, finding
 from lawfit.launch.backends import BACKENDS
 from lawfit.launch.book import Book, Rows
 from lawfit.launch.campaign import DEADLINE, Campaign, Progress, Result
@@ -55,17 +56,23 @@ class Plan:
     names: Mapping[str, str]  # of the recipe, by run, where the store does not have it yet
     machine: str = ""  # why the places are not there, on a dry run
     ended_packs: Mapping[str, Pack] = dataclasses.field(default_factory=dict)  # of runs of a template whose logs ended
+    other_recipes: Mapping[str, int] = dataclasses.field(
+        default_factory=dict
+    )  # names -> known runs that only they have
 
     @property
-    def caveats(self) -> tuple[str, ...]:
-        """Sentences about what will not go as the packs say."""
-        machine = (f"planned for {_gpus(self.places)}, but {self.machine}",) if self.machine else ()
+    def caveats(self) -> tuple[Found, ...]:
+        """What will not go as the packs say."""
+        first: list[Found] = [f"planned for {_gpus(self.places)}, but {self.machine}"] if self.machine else []
+        if self.other_recipes:
+            asked = sorted({self.names[run_id] for run_id in self.known})
+            first.append(finding("launch.other_recipes", asked=asked, recipes=self.other_recipes))
         own = self.options.template
         if own is None:
-            return (*machine, *caveats(self.corpus, self.tasks))
+            return (*first, *caveats(self.corpus, self.tasks))
         silent = "the template does not name {folder}: a run's log is what its command prints"
         said = (split_horizons(self.tasks), "" if "folder" in own.fields else silent)
-        return (*machine, *filter(None, said))
+        return (*first, *filter(None, said))
 
     @property
     def packs(self) -> tuple[PlannedPack, ...]:
@@ -82,13 +89,15 @@ class Plan:
 
 
 def make_plan(
-    sources: Sequence[Path | Pack], stored: Callable[[Sequence[str]], Collection[str]], options: LaunchOptions
+    sources: Sequence[Path | Pack],
+    stored: Callable[[Sequence[str]], Mapping[str, Collection[str]]],
+    options: LaunchOptions,
 ) -> Plan:
     """What is left to do; touches nothing.
 
     Parameters
     ----------
-    stored : of ids of runs, those that are stored already
+    stored : of ids of runs, those that are stored already, with the names of their recipes
 
     Raises
     ------
@@ -103,7 +112,8 @@ def make_plan(
     asked = tuple(dict.fromkeys(run_id for pack in packs for run_id in task_of(pack).ids))
     _require_same_corpus(options.logs, corpus)
     in_logs = ended_runs(asked, options.logs)
-    known = set(stored(asked))
+    known = stored(asked)
+    names = recipe_names(named, options.recipe)
     have = {*known, *in_logs}
     gpus: tuple[str, ...] = ()
     machine = ""
@@ -131,10 +141,23 @@ def make_plan(
             )
         ),
         places=gpus,
-        names=recipe_names(named, options.recipe),
+        names=names,
         machine=machine,
         ended_packs={i: pack for pack in packs if own is not None for i in task_of(pack).ids if i in in_logs},
+        other_recipes=_other_recipes(known, names),
     )
+
+
+def _other_recipes(known: Mapping[str, Collection[str]], names: Mapping[str, str]) -> dict[str, int]:
+    """Of runs that are stored, how many are under a recipe of another name than they would get; by that name.
+
+    One that is called as the file alone is the same: what tells recipes of a file apart is named as it comes up.
+    """
+    found = Counter[str]()
+    for run_id, recipes in known.items():
+        if not any(f"{names[run_id]}-".startswith(f"{name}-") for name in recipes):
+            found[next(iter(recipes))] += 1
+    return dict(sorted(found.items()))
 
 
 def _gpus(places: Sequence[str]) -> str:
@@ -269,7 +292,8 @@ class LaunchReport:
             "known": len(plan.known),
             "in_logs": len(plan.in_logs),
             "packs": [dataclasses.asdict(pack) for pack in plan.packs],
-            "caveats": list(plan.caveats),
+            "caveats": [str(each) for each in plan.caveats],
+            "other_recipes": dict(plan.other_recipes),
             "dry_run": result is None,
             **({} if result is None else result.to_json()),
             "recipes": list(self.recipes),

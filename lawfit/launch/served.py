@@ -11,13 +11,15 @@ A TOML file with a table for each::
     trainer = "lawfit"
     corpus = "/data/corpus"
 
-Beside these each may hold options of a launch, named as on the command line: `cpu`, `gpus`, `backend`, ...
+Beside these each may hold options of a launch, named as on the command line: `cpu`, `gpus`, `backend`, ...; and
+`at_a_time`, how many launches of it go on beside each other.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import re
 import tempfile
 import tomllib
@@ -30,6 +32,8 @@ from lawfit.declared import is_finite
 from lawfit.launch import grid
 from lawfit.launch.backends import BACKENDS
 from lawfit.launch.backends.cluster import ClusterLauncher
+from lawfit.launch.backends.ray import RayLauncher
+from lawfit.launch.backends.slurm import SlurmLauncher
 from lawfit.launch.devices import choose_gpus
 from lawfit.launch.options import LaunchOptions
 from lawfit.launch.plan import LaunchError, read_corpus
@@ -44,11 +48,15 @@ MOST_RUNS: Final = 1000  # of one request, where the template says nothing
 MOST_STEPS: Final = 2_000_000  # of a run
 MOST_TOKENS: Final = 1e15  # of a run, where the template says nothing: beyond anybody's means
 MOST_PARAMS: Final = 1e13  # of a model, likewise
+MOST_AT_A_TIME: Final = 32  # launches of a template: each is a process of the service's machine
+ON_A_CLUSTER: Final = 4  # at a time, where the template says nothing
 _CORPUS: Final = "corpus"  # what a grid that names none is read as
 _OURS: Final = "lawfit"  # the trainer that comes with it
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _SHAPE: Final = re.compile(r"[\w.+=-][\w.+= -]{0,99}")  # they become names of jobs
-_OF_TEMPLATE: Final = ("command", "format", "recipe", "trainer", "corpus", "most_runs", "most_params", "most_tokens")
+_OF_TEMPLATE: Final = (
+    *("command", "format", "recipe", "trainer", "corpus", "most_runs", "most_params", "most_tokens", "at_a_time"),
+)
 _OF_A_CALL: Final = frozenset({"resources", "recipe", "template", "trial", "dry_run", "corpus"})
 _OPTIONS: Final = {
     each.name: str(each.type)
@@ -68,6 +76,7 @@ class Served:
     corpus: str  # which a grid cannot choose: a name, or of lawfit's own trainer a folder
     most_runs: int
     bounds: grid.Bounds  # of each run
+    at_a_time: int | None  # see `at_a_time`
 
 
 def read_served(path: Path) -> dict[str, Json]:
@@ -130,12 +139,33 @@ def served(name: str, table: Json) -> Served:
         raise LaunchError(str(error)) from None
     if options.template is not None:
         check(options.template, [], here=not options.elsewhere)
+    beside = at_a_time(table)
     bounds = grid.Bounds(
         steps=MOST_STEPS,
         tokens=_most(table, "most_tokens", MOST_TOKENS),
         params=_most(table, "most_params", MOST_PARAMS),
     )
-    return Served(name=name, options=options, corpus=corpus, most_runs=most_runs, bounds=bounds)
+    return Served(name=name, options=options, corpus=corpus, most_runs=most_runs, bounds=bounds, at_a_time=beside)
+
+
+def at_a_time(table: Mapping[str, Json]) -> int | None:
+    """How many launches of a template go on at a time on a machine; None: one, of all templates that say nothing.
+
+    A cluster has a queue of its own. A Ray that no address names may be one on this machine, which trains itself.
+
+    Raises
+    ------
+    LaunchError
+        The table says no such number.
+    """
+    said = table.get("at_a_time")
+    if said is None:
+        backend = table.get("backend")
+        named = bool(table.get("ray_address") or os.environ.get("RAY_ADDRESS"))
+        return ON_A_CLUSTER if backend == SlurmLauncher.name or (backend == RayLauncher.name and named) else None
+    if not isinstance(said, int) or isinstance(said, bool) or not 1 <= said <= MOST_AT_A_TIME:
+        raise LaunchError(f"at_a_time is a whole number from 1 to {MOST_AT_A_TIME}, got {said!r}")
+    return said
 
 
 def _most(table: Mapping[str, Any], key: str, most: float) -> float:

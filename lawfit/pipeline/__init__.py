@@ -31,7 +31,12 @@ from lawfit.pipeline.predicting import (
 )
 from lawfit.pipeline.rehearsing import rehearse
 from lawfit.pipeline.schedules import refine_schedule, study_schedules
-from lawfit.pipeline.served_launches import launch_asked, read_training_templates, require_launchable
+from lawfit.pipeline.served_launches import (
+    launch_asked,
+    launch_places,
+    read_training_templates,
+    require_launchable,
+)
 from lawfit.pipeline.studying import (
     Watch,
     all_studies,
@@ -59,6 +64,7 @@ __all__ = [
     "kept_plan",
     "launch",
     "launch_asked",
+    "launch_places",
     "law_at",
     "laws_of",
     "list_laws",

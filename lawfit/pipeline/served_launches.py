@@ -53,6 +53,18 @@ def read_training_templates(path: str | Path) -> dict[str, Json]:
     return tables
 
 
+def launch_places(templates: Mapping[str, Json]) -> dict[str, int | None]:
+    """How many launches of each template go on at a time on a machine; None: one, of all that have no such number."""
+    from lawfit.launch.served import at_a_time
+
+    return {name: at_a_time(table) for name, table in templates.items()}
+
+
+def _trains(table: Mapping[str, Json]) -> str:
+    """A hash of what a template trains with."""
+    return content_hash({name: value for name, value in table.items() if name != "at_a_time"})
+
+
 @dataclass(frozen=True, kw_only=True)
 class AskedLaunch:
     """A launch that can be begun."""
@@ -109,7 +121,7 @@ def require_launchable(
     size = len(json.dumps(grid))
     if size > MOST_BYTES:
         raise Misasked("grid", f"is {size:,} characters of JSON, and {MOST_BYTES:,} is the most; send it in parts")
-    trains = content_hash(templates[template])
+    trains = _trains(templates[template])
     asked: dict[str, Json] = {"template": template, "trains": trains, "recipe": recipe or template, "grid": grid}
     try:
         packs, found = _packs(templates, asked)
@@ -125,7 +137,7 @@ def require_launchable(
         asked=asked,
         runs=made.asked,
         known=tuple(run_id for run_id in made.asked if run_id in known),
-        caveats=made.caveats,
+        caveats=tuple(str(each) for each in made.caveats),
     )
 
 
@@ -161,7 +173,7 @@ def launch_asked(
 
     if asked["template"] not in templates:
         raise LawfitError(f"there is no template '{asked['template']}' here any more")
-    if content_hash(templates[asked["template"]]) != asked["trains"]:
+    if _trains(templates[asked["template"]]) != asked["trains"]:
         raise LawfitError(f"the template '{asked['template']}' has changed since this was asked for; ask again")
     told = -_TELL_SECONDS
 
@@ -197,7 +209,7 @@ def launch_asked(
             for failure in result.failures[:_MOST_SAID]
         ],
         "rejections": [{"run": run, "reason": reason} for run, reason in [*refused.items()][:_MOST_SAID]],
-        "caveats": list(report.plan.caveats),
+        "caveats": [str(each) for each in report.plan.caveats],
     }
 
 

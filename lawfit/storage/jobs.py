@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -113,12 +113,23 @@ def list_jobs(store: Store, state: str | None = None, *, limit: int = 100) -> li
         return [_job(row) for row in connection.execute(query).mappings()]
 
 
+def launches_without(store: Store, templates: Collection[str]) -> list[Job]:
+    """Launches that wait, and none of these templates is theirs: those begun first, first."""
+    waiting = (jobs.c.state == "queued") & (jobs.c.kind == LAUNCH)
+    query = sa.select(jobs).where(waiting).order_by(jobs.c.created_at, jobs.c.id)
+    with store.reading() as connection:
+        found = [_job(row) for row in connection.execute(query).mappings()]
+    return [job for job in found if job.asked["template"] not in templates]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Lane:
     """Which jobs a worker takes."""
 
-    launches: bool = False  # those, of which a machine does one at a time, or all others
+    launches: bool = False  # those, or all others
     templates: frozenset[str] = frozenset()  # that launches may name
+    at_a_time: int = 1  # jobs; of launches on one machine, whichever of its processes have them
+    beside: frozenset[str] | None = None  # templates whose launches do not count as that; None: all but its own
 
     def takes(self, job: Job) -> bool:
         """Whether it is for this lane."""
@@ -131,6 +142,13 @@ class Lane:
             return jobs.c.kind != LAUNCH
         template = jobs.c.asked["template"].as_string()
         return sa.and_(jobs.c.kind == LAUNCH, template.in_(sorted(self.templates)))
+
+    @property
+    def counts(self) -> sa.ColumnElement[bool]:
+        """Which launches take a place of this lane, for a query."""
+        template = jobs.c.asked["template"].as_string()
+        mine = template.in_(self.templates) if self.beside is None else template.not_in(self.beside)
+        return sa.and_(jobs.c.kind == LAUNCH, mine)
 
 
 def worker_name() -> str:
@@ -154,13 +172,14 @@ def claim(store: Store, worker: str, lane: Lane = Lane()) -> Job | None:
     open_ones = sa.select(jobs.c.id).where(((jobs.c.state == "queued") & lane.where) | quiet)
     if lane.launches:
         open_ones = open_ones.where(lane.where)
-    launches = sa.select(jobs.c.worker, jobs.c.beat_at).where(jobs.c.kind == LAUNCH, under_way)
+    launches = sa.select(jobs.c.worker, jobs.c.beat_at).where(lane.counts, under_way)
 
     def busy(connection: sa.Connection) -> bool:
-        """Whether a launch is being worked on here."""
+        """Whether as many launches of this lane as may be are being worked on here."""
         here = f"{worker.partition(':')[0]}:"
         rows = connection.execute(launches).all() if lane.launches else []
-        return any(row.worker.startswith(here) and not _gone(LAUNCH, row, moment) for row in rows)
+        working = [row for row in rows if row.worker.startswith(here) and not _gone(LAUNCH, row, moment)]
+        return lane.launches and len(working) >= lane.at_a_time
 
     with store.reading() as connection:  # a look that takes no lock: there is mostly nothing
         if connection.execute(open_ones.limit(1)).first() is None or busy(connection):

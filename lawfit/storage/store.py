@@ -333,13 +333,16 @@ class Store:
         columns["excluded"] = np.array([row.excluded is not None for row in rows], dtype=bool)
         return columns
 
-    def stored_of(self, run_keys: Sequence[str]) -> set[str]:
-        """Those of the keys that are stored, in any recipe."""
-        column, found = tables.runs.c.run_key, set[str]()
+    def stored_of(self, run_keys: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """Those of the keys that are stored, with the names of the recipes that have them."""
+        column, found = tables.runs.c.run_key, dict[str, tuple[str, ...]]()
+        with_names = tables.runs.join(tables.recipes, tables.recipes.c.id == tables.runs.c.recipe_id)
+        query = sa.select(column, tables.recipes.c.name).select_from(with_names).order_by(tables.recipes.c.name)
         with self.reading() as connection:
             for begin in range(0, len(run_keys), _KEYS_AT_ONCE):
                 some = run_keys[begin : begin + _KEYS_AT_ONCE]
-                found.update(connection.execute(sa.select(column).where(column.in_(some))).scalars())
+                for run_key, name in connection.execute(query.where(column.in_(some))):
+                    found[run_key] = (*found.get(run_key, ()), name)
         return found
 
     def match_runs(self, recipe_key: str, patterns: Iterable[str]) -> list[str]:

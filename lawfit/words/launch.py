@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
+from lawfit.units import counted
 from lawfit.words import Sentence, Spoken
 
 _ANEW_HTTP: Final = "begin a new one, with another recipe"
+
+
+def _other_recipes(data: Mapping[str, Any]) -> str:
+    names = " or ".join(f"'{name}'" for name in data["asked"])
+    there = ", ".join(f"{counted(count, 'run')} under '{name}'" for name, count in data["recipes"].items())
+    return (
+        f"left out, as the database has them under another recipe than {names}: {there}; what is trained now with the "
+        "same settings joins them there"
+    )
+
 
 WORDS: Final[Mapping[str, Sentence]] = {
     "other_command": Spoken(
@@ -30,6 +41,9 @@ WORDS: Final[Mapping[str, Sentence]] = {
     ),
     "unread_log": "{reason}; once it can be read, the same request stores it: to have it trained again, whoever runs "
     "the service has to delete the folder {run} of its logs",
+    "other_recipes": _other_recipes,
+    "no_template": "it waits: this service was started without its template '{template}'. It begins when a service is "
+    "started with that template again; POST /v1/jobs/{job}/cancel ends it",
     "no_launch": "the template cannot be launched here at the moment; the server's log says why",
     "other_corpus": Spoken(
         terminal="{logs} holds runs on corpus {theirs} ({file}), and {folder} holds {ours}; losses on different "

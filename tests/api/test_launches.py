@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import secrets
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -25,7 +28,7 @@ from lawfit.errors import LawfitError
 from lawfit.jobs import runner
 from lawfit.launch import LaunchError
 from lawfit.launch.devices import visible_gpus
-from lawfit.launch.served import packs_of, served
+from lawfit.launch.served import at_a_time, packs_of, served
 from lawfit.proxy.pack import PackError
 from lawfit.settings import Settings
 from lawfit.storage import Store, jobs
@@ -102,6 +105,8 @@ def test_a_template_that_has_changed_is_not_trained(database_url: str, tmp_path:
     before = pipeline.read_training_templates(templates(tmp_path))
     with Store.open(database_url) as store:
         asked = pipeline.require_launchable(store, before, template="tiny", recipe=None, grid=GRID, plan=None).asked
+        places = {"tiny": {**before["tiny"], "at_a_time": 3}}  # which is nothing that it trains with
+        assert pipeline.launch_asked(store, places, asked, tell=lambda *_: None, stop=lambda: True) is None
         after = {"tiny": {**before["tiny"], "command": before["tiny"]["command"] + " --more"}}
         with pytest.raises(LawfitError, match="'tiny' has changed since this was asked for"):
             pipeline.launch_asked(store, after, asked, tell=lambda *_: None, stop=lambda: False)
@@ -192,6 +197,69 @@ def test_of_many_workers_of_a_machine_one_takes_a_launch(store: Store) -> None:
         found = list(pool.map(lambda number: jobs.claim(store, f"here::{number}", lane), range(8)))
     assert len([job for job in found if job]) == 1
     assert [job.state for job in jobs.list_jobs(store)].count("running") == 1
+
+
+def test_a_template_has_as_many_places_on_a_machine_as_it_says(store: Store) -> None:
+    """Whoever looks: several processes of a service, and a service on the same machine with other templates."""
+    cluster, local = runner._lanes({"tiny": None, "other": None, "cluster": 3})
+    for template in ("cluster", "tiny", "other", "cluster", "cluster", "cluster", "tiny"):
+        jobs.create_job(store, jobs.LAUNCH, {"template": template, "grid": secrets.token_hex(4)}, who="")
+    with ThreadPoolExecutor(8) as pool:
+        took = list(pool.map(lambda number: jobs.claim(store, f"here::{number}", cluster), range(8)))
+        took += list(pool.map(lambda number: jobs.claim(store, f"here::{number}", local), range(8)))
+    assert sorted(job.asked["template"] == "cluster" for job in took if job) == [False, True, True, True]
+    stranger = jobs.Lane(launches=True, templates=frozenset({"stranger"}), beside=frozenset())
+    jobs.create_job(store, jobs.LAUNCH, {"template": "stranger"}, who="")
+    assert jobs.claim(store, "here::9", stranger) is None  # it does not know that the others are elsewhere
+    there = [jobs.claim(store, f"there::{number}", lane) for number in range(2) for lane in (cluster, local)]
+    assert [job.asked["template"] == "cluster" for job in there if job] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("table", "count"),
+    [
+        ({}, None),
+        ({"backend": "debug"}, None),
+        ({"backend": "slurm"}, 4),
+        ({"backend": "slurm", "at_a_time": 1}, 1),
+        ({"backend": "ray"}, None),  # it may be one on this machine
+        ({"backend": "ray", "ray_address": "10.0.0.5:6379"}, 4),
+        ({"at_a_time": 2}, 2),
+    ],
+)
+def test_launches_at_a_time(table: dict[str, Any], count: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert at_a_time(table) == count
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.5:6379")
+    assert at_a_time(table) == (4 if table == {"backend": "ray"} else count)
+
+
+@pytest.mark.slow
+@pytest.mark.one_database
+def test_launches_go_on_beside_each_other(database_url: str, tmp_path: Path) -> None:
+    """Two of a template that has two places, one of all others; each is a process, with its trainers."""
+    path = templates(tmp_path, workers=4, sleep=4.0)
+    text = path.read_text()
+    path.write_text(f"{text}at_a_time = 2\n{text.replace('[tiny]', '[other]')}{text.replace('[tiny]', '[third]')}")
+    states: list[dict[str, str]] = []
+    with TestClient(create_app(Settings(database_url=database_url, training_templates=str(path)))) as served:
+        begun = {
+            (template, lr): served.post(PATH, json={"template": template, "grid": block(lr=[lr])}).json()["job"]["id"]
+            for template, lr in [("tiny", 0.1), ("tiny", 0.2), ("tiny", 0.3), ("other", 0.4), ("third", 0.5)]
+        }
+        asked = {job_id: name for (name, _), job_id in begun.items()}
+        until = time.monotonic() + 120
+        while not states or not {"queued", "running"}.isdisjoint(states[-1].values()):
+            assert time.monotonic() < until, states[-1]
+            states.append({job["id"]: job["state"] for job in served.get("/v1/jobs").json()["jobs"]})
+            time.sleep(0.05)
+        seen = [Counter(asked[job_id] for job_id, state in each.items() if state == "running") for each in states]
+        assert max(found["tiny"] for found in seen) == 2
+        assert max(found["other"] + found["third"] for found in seen) == 1
+        assert max(found.total() for found in seen) == 3
+        assert set(states[-1].values()) == {"done"}
+    assert set(OwnTrainer(tmp_path).counts("end").values()) == {1}
+    assert len(OwnTrainer(tmp_path).counts("end")) == 10
 
 
 @pytest.mark.parametrize(("process", "taken"), [("lives", False), ("gone", True), ("unseen", False)])
@@ -429,6 +497,10 @@ def test_who_may_begin_and_end_one(database_url: str, tmp_path: Path, monkeypatc
         ('[tiny]\ncommand = "true {lr}"\ncpu = true\nlogs = "a\\u0000b"', "logs is a text, got 'a"),
         ('[tiny]\ncommand = "true {lr}"\nbackend = "slurm"', "Slurm is not here: sbatch, squeue, scancel not found"),
         ('[tiny]\ncommand = "true {lr}"\nbackend = "ray"', "backend ray needs the package ray"),
+        *(
+            (f'[tiny]\ncommand = "true {{lr}}"\ncpu = true\nat_a_time = {wrong}', "at_a_time is a whole number from 1")
+            for wrong in ("0", "33", "true", "2.0", '"2"')
+        ),
         ('[tiny]\ntrainer = "mine"', 'trainer is "lawfit"'),
         ('[tiny]\ntrainer = "lawfit"\ncorpus = "/no/corpus"', "there is no corpus in /no/corpus"),
     ],
@@ -534,6 +606,48 @@ def test_from_a_client_to_the_store(database_url: str, tmp_path: Path) -> None:
         third = lawfit_client.launch("tiny", grid=GRID, recipe="mine", url=served.address)
         assert sorted(third["known"]) == sorted(third["runs"])
     assert set(trainer.counts("end").values()) == {1}
+
+
+def test_runs_that_are_left_out_for_another_recipe_are_said(queueing: TestClient, database_url: str) -> None:
+    asked = {"template": "tiny", "grid": GRID, "recipe": "mine"}
+    ids = queueing.post(PATH, json=asked).json()["runs"]
+    with Store.open(database_url) as store:
+        store.put_runs(recipe(), [run(ids[0]), run(ids[1])])
+    (said,) = queueing.post(PATH, json=asked).json()["caveats"]
+    assert f"under another recipe than 'mine': 2 runs under '{recipe().name}'; what is trained now" in said
+
+
+@pytest.mark.slow
+@pytest.mark.one_database
+def test_a_launch_without_its_template_says_what_it_waits_for(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service is started without the template, without any, and with it again; each time as real processes."""
+    path, other = templates(tmp_path), tmp_path / "other.toml"
+    other.write_text(path.read_text().replace("[tiny]", "[other]"))
+    asked = {"template": "tiny", "grid": GRID, "recipe": "mine"}
+    with monkeypatch.context() as patched:
+        patched.setattr("lawfit.jobs.runner.claim", lambda *_: None)
+        with TestClient(create_app(Settings(database_url=database_url, training_templates=str(path)))) as served:
+            job = served.post(PATH, json=asked).json()["job"]
+            assert served.get(f"/v1/jobs/{job['id']}").json()["doing"] == ""
+    said = (
+        f"it waits: this service was started without its template 'tiny'. It begins when .*{job['id']}/cancel ends it"
+    )
+    for options, code in ((["--training-templates", str(other)], 422), ([], 403)):
+        with serving(tmp_path, *options, database=database_url) as service:
+            shown = service.http.get(f"/v1/jobs/{job['id']}").json()
+            assert shown["state"] == "queued"
+            assert re.fullmatch(said, shown["doing"])
+            assert [each["doing"] for each in service.http.get("/v1/jobs").json()["jobs"]] == [shown["doing"]]
+            assert service.http.post(PATH, json=asked).status_code == code
+            service.process.terminate()
+            _, log = service.process.communicate(timeout=60)
+            assert re.search(f"WARNING lawfit.api: job {job['id']} .launch.: {said}", log)
+    with serving(tmp_path, "--training-templates", str(path), database=database_url) as service:
+        again = service.http.post(PATH, json=asked).json()["job"]
+        assert (again["id"], again["doing"]) == (job["id"], "")  # the same launch
+        assert wait(service.http.get, job["id"], ended)["state"] == "done"
 
 
 @pytest.mark.one_database

@@ -31,9 +31,9 @@ GRID: dict[str, Any] = {
 }
 
 
-def nothing_stored(run_ids: Sequence[str]) -> Sequence[str]:
+def nothing_stored(run_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Of runs, those that the store has: none."""
-    return ()
+    return {}
 
 
 def make_pack(

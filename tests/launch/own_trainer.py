@@ -32,9 +32,19 @@ if how == "grows":  # half of it, and the rest when somebody has seen that
     text = "step,loss\\n" + "".join(f"{i},{loss}\\n" for i, loss in enumerate(losses, 1))
     with open(os.path.join(out, "log.csv"), "w") as log:
         log.writelines(text.splitlines(True)[: 1 + steps // 2])
+if how == "copies":  # what a tracker wrote, half of it first
+    name, half, whole = (open(said["--journal"] + part, "rb").read() for part in (".name", ".half", ".whole"))
+    path = os.path.join(out, name.decode())
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as log:
+        log.write(half)
+if how in ("grows", "copies"):
     until = time.monotonic() + 20
     while not os.path.exists(said["--journal"] + ".seen") and time.monotonic() < until:
         time.sleep(0.02)
+if how == "copies":
+    with open(path, "wb") as log:
+        log.write(whole)
 if how == "csv":
     text = "step,loss\\n" + "".join(f"{i},{loss}\\n" for i, loss in enumerate(losses, 1))
 elif how == "json":
@@ -50,7 +60,7 @@ elif how == "garbage":
 if how == "prints":
     for i, loss in enumerate(losses):
         print(f"iter {i}: loss {loss:.4f}, time 10.00ms, mfu 1.00%")
-elif how != "silent":
+elif how not in ("silent", "copies"):
     with open(os.path.join(out, "log.jsonl" if how == "json" else "log.csv"), "w") as log:
         log.write(text)
 sys.stdout.flush()

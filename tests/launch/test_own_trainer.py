@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,14 @@ from typing import Any
 import pytest
 
 from lawfit import pipeline
+from lawfit.cli.main import run
+from lawfit.findings import code_of
+from lawfit.ingest.one_run import logged_step
 from lawfit.launch import LaunchError, LaunchOptions, LaunchReport, Progress, read_template
 from lawfit.records import RunStatus
 from lawfit.storage import Store
 from lawfit.storage.training_jobs import list_training_jobs
+from tests.ingest.formats.logs import GOLDEN
 from tests.launch.own_trainer import OwnTrainer
 
 
@@ -177,8 +182,32 @@ def test_a_folder_that_is_deleted_is_trained_again(store: Store, trainer: OwnTra
     assert trainer.counts("start")[folder.name] == 2
 
 
+TRACKED = {
+    "tensorboard": "tensorboard/low/events.out.tfevents.1795980620.vm.14759.0",
+    "wandb": "wandb-0.31.0/wandb/offline-run-20261129_192941-idlow/run-idlow.wandb",
+    "trainer-state": "huggingface/low/trainer_state.json",
+}
+
+
+def tracked(trainer: OwnTrainer, folder: Path, kind: str) -> None:
+    """What a real writer logged of 40 steps, and the beginning of it with 20, for the trainer to copy."""
+    source = GOLDEN / TRACKED[kind]
+    whole = source.read_bytes()
+    half = source.with_name("checkpoint-20") / source.name
+    content = half.read_bytes() if half.exists() else whole
+    path = folder / "half" / source.name
+    path.parent.mkdir()
+    path.write_bytes(content)
+    while logged_step(path.parent) > 20:
+        content = content[:-40]
+        path.write_bytes(content)
+    for part, said in (("name", source.name.encode()), ("half", content), ("whole", whole)):
+        (trainer.folder / f"journal.{part}").write_bytes(said)
+
+
+@pytest.mark.parametrize("kind", ["csv", *TRACKED])
 def test_how_far_a_run_is_is_read_from_its_log(
-    store: Store, trainer: OwnTrainer, monkeypatch: pytest.MonkeyPatch
+    store: Store, trainer: OwnTrainer, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, seconds in (("LOOK", 0.1), ("TELL", 0.1)):
         monkeypatch.setattr(f"lawfit.launch.campaign.{name}_SECONDS", seconds)
@@ -191,12 +220,39 @@ def test_how_far_a_run_is_is_read_from_its_log(
             told.append(progress.tokens)
             (trainer.folder / "journal.seen").touch()
 
-    template = read_template(trainer.template(how="grows"))
+    if kind in TRACKED:
+        tracked(trainer, tmp_path, kind)
+    template = read_template(trainer.template(how="copies" if kind in TRACKED else "grows"))
     options = LaunchOptions(cpu=True, workers=2, logs=trainer.folder / "runs", template=template)
     report = pipeline.launch(store, [trainer.grid(lr=[0.001, 0.01], batch_tokens=[16])], options, progress=watch)
     assert (report.new, report.result is not None and report.result.tokens) == (2, 1280)
     assert told
     assert {(job.tokens, job.tokens_total) for job in list_training_jobs(store)} == {(640.0, 640.0)}
+
+
+def test_runs_that_are_left_out_for_another_recipe_are_said(
+    store: Store, trainer: OwnTrainer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    launch(store, trainer, trainer.grid(lr=[0.001, 0.01]), recipe="first")
+    grid = trainer.grid(lr=[0.001, 0.01, 0.02])
+    said = (
+        "left out, as the database has them under another recipe than 'second': 4 runs under 'first'; what is trained "
+        "now with the same settings joins them there"
+    )
+    words = ["launch", str(grid), "--cpu", "--dry-run", "--logs", str(trainer.folder / "runs"), "--template"]
+    words += [trainer.template(), "--database", str(trainer.folder / "lawfit.db"), "--recipe"]
+    assert run([*words, "second"]) == 0
+    assert f"! {said}\n" in capsys.readouterr().err
+    assert run([*words, "second", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["caveats"], document["other_recipes"]) == ([said], {"first": 4})
+    report = launch(store, trainer, grid, recipe="second")
+    (caveat,) = report.plan.caveats
+    assert code_of(caveat) == "launch.other_recipes"
+    assert (report.new, report.recipes) == (2, ("first",))
+    for same in ("first", "first-lion"):  # what tells recipes of one file apart is named as it comes up
+        assert run([*words, same, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["other_recipes"] == {}
 
 
 def test_a_format_that_there_is_not_is_refused(store: Store, trainer: OwnTrainer) -> None:

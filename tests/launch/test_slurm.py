@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -17,8 +18,12 @@ from lawfit.launch import Ending, Job, JobStatus, LaunchError, Resources
 from lawfit.launch.backends import cluster
 from lawfit.launch.backends import slurm as backend
 from lawfit.launch.backends.slurm import SlurmLauncher
+from lawfit.settings import Settings
+from lawfit_api.app import create_app
+from tests.client import TestClient
 from tests.launch import slurm_cluster
 from tests.launch.conftest import absent, wait_for
+from tests.launch.own_trainer import OwnTrainer
 from tests.launch.slurm_cluster import SlurmCluster
 
 SLEEP = "import time; time.sleep(60)"
@@ -339,3 +344,31 @@ def test_a_job_that_slurm_has_forgotten_is_looked_up_or_taken_for_lost(
         launcher._asked_at = None
         assert ends(launcher, "a", 60) == ended
         launcher.close()
+
+
+@pytest.mark.soak
+def test_launches_of_a_service_go_on_beside_each_other(slurm: SlurmCluster, tmp_path: Path) -> None:
+    """The cluster is where they wait: two launches of one template train at once, into one folder of logs."""
+    trainer = OwnTrainer.written(tmp_path)
+    path = tmp_path / "templates.toml"
+    said = {"command": trainer.template(sleep=8.0), "logs": str(tmp_path / "runs"), "backend": "slurm"}
+    path.write_text("[tiny]\ncpu = true\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in said.items()))
+    settings = Settings(database_url=str(tmp_path / "lawfit.db"), training_templates=str(path))
+    with TestClient(create_app(settings)) as served:
+
+        def begin(lr: float) -> str:
+            grid = json.loads(trainer.grid(lr=[lr]).read_text())
+            answer = served.post("/v1/training-jobs", json={"template": "tiny", "grid": grid, "recipe": "mine"})
+            return str(answer.json()["job"]["id"])
+
+        def jobs() -> list[dict[str, Any]]:
+            return [served.get(f"/v1/jobs/{job_id}").json() for job_id in ids]
+
+        ids = [begin(lr) for lr in (0.001, 0.002)]
+        wait_for(lambda: len(trainer.counts("start")) == 4, "two runs of each launch to train", 90)
+        assert len(trainer.running()) >= 3  # the first may end while the last begins
+        assert [job["state"] for job in jobs()] == ["running", "running"]
+        wait_for(lambda: all(job["state"] == "done" for job in jobs()), "both to end", 120)
+        assert [job["result"]["new"] for job in jobs()] == [2, 2]
+    assert trainer.counts("end") == trainer.counts("start")
+    assert set(trainer.counts("end").values()) == {1}

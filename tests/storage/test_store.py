@@ -329,8 +329,11 @@ class TestWhatIsAskedOften:
         store.put_runs(recipe(), [run(f"r{k}") for k in range(1201)])
         store.put_runs(replace(recipe(), name="other", optimizer="lion"), [run("elsewhere")])
         asked = [f"r{k}" for k in range(0, 2400, 2)]
-        assert store.stored_of([*asked, "elsewhere"]) == {*asked[:601], "elsewhere"}
-        assert store.stored_of([]) == set()
+        right = {**dict.fromkeys(asked[:601], (recipe().name,)), "elsewhere": ("other",)}
+        assert store.stored_of([*asked, "elsewhere"]) == right
+        store.put_runs(replace(recipe(), name="twice", optimizer="muon"), [run("elsewhere")])
+        assert store.stored_of(["elsewhere"]) == {"elsewhere": ("other", "twice")}
+        assert store.stored_of([]) == {}
 
     def test_a_fit_is_read_once(self, store: Store) -> None:
         store.put_runs(recipe(), [run("a")])

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from lawfit.errors import LogFormatError
 from lawfit.ingest.companions import beside
-from lawfit.ingest.events import Damaged, Events, hparams, read_events
+from lawfit.ingest.events import Damaged, Events, ends, hparams, read_events
 from lawfit.ingest.run_log import LoggedRun, RunLogs, place
 from lawfit.ingest.wire import WireError
 
@@ -57,6 +57,12 @@ class TensorBoard(RunLogs):
         if not self.verify:
             run.notes.append(_UNVERIFIED)
         return [run]
+
+    def ends(self, path: Path) -> bytes | None:
+        try:
+            return ends(path)
+        except Damaged:
+            return None
 
 
 def _event_files(folder: Path) -> list[str]:

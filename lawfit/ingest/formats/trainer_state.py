@@ -20,6 +20,9 @@ from lawfit.ingest.run_log import FINISHED, RUNNING, LoggedRun, RunLogs, place, 
 NAME: Final = "trainer_state.json"
 CHECKPOINT: Final = re.compile(r"checkpoint-\d+")
 _MOST_BYTES: Final = 1 << 28
+_WHOLE: Final = 1 << 20  # bytes that are read as they are
+_TAIL: Final = 1 << 16
+_FLAT: Final = re.compile(r"\{[^{}]*\}")
 _NOT_MEASURED: Final = frozenset({"step", "epoch", "total_flos"})
 _STOPPED: Final = "stopped"  # training ended, at another step than planned
 _PICKLE: Final = (
@@ -60,6 +63,17 @@ class TrainerState(RunLogs):
         for row in state["log_history"]:
             _log(run, row)
         return [run]
+
+    def ends(self, path: Path) -> bytes | None:
+        """It is written anew each time. Of a long one the last rows: it ends in settings of some kilobytes."""
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - _TAIL) if size > _WHOLE else 0)
+            text = file.read()
+        if size <= _WHOLE:
+            return text
+        rows = [json.loads(found) for found in _FLAT.findall(text.decode("ascii", "replace")) if '"step"' in found]
+        return json.dumps({"log_history": rows}).encode() if rows else None
 
 
 def _folder(path: Path) -> Path:

@@ -12,6 +12,7 @@ import math
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +22,10 @@ from lawfit.ingest.run_log import CRASHED, FINISHED, RUNNING, LoggedRun, RunLogs
 from lawfit.ingest.wire import BYTES, WireError, double, fields, signed, text, zigzag
 
 _MAGIC: Final = b":W&B"
+_HEAD: Final = _MAGIC + struct.pack("<HB", 0xBEE1, 0)
 _BLOCK: Final = 1 << 15
+_HEAD_BLOCKS: Final = 2  # of a file that is looked at by its ends
+_TAIL_BLOCKS: Final = (4, 128)  # the second where the first hold no row of the history
 _HEADER: Final = struct.Struct("<IHB")  # crc32 of type and payload, length, type
 _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 _CRC_OF_TYPE: Final = {kind: zlib.crc32(bytes([kind])) for kind in (_FULL, _FIRST, _MIDDLE, _LAST)}
@@ -62,9 +66,31 @@ class WandbRuns(RunLogs):
             raise LogFormatError(f"{path} cannot be read: {error.strerror or error}") from None
         return [run.done()]
 
+    def ends(self, path: Path) -> bytes | None:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(0)
+            if path.suffix == ".json" or size <= _BLOCK * (_HEAD_BLOCKS + _TAIL_BLOCKS[0]):
+                return file.read()
+            blocks = -(-size // _BLOCK)
+            try:
+                head = list(records(BytesIO(file.read(_HEAD_BLOCKS * _BLOCK))))
+                for reach in _TAIL_BLOCKS:
+                    file.seek(_BLOCK * max(_HEAD_BLOCKS, blocks - reach))
+                    tail = list(records(BytesIO(file.read(reach * _BLOCK)), inside=True))
+                    if any(number == _HISTORY for record in tail for number, *_ in fields(record)):
+                        return framed([*head, *tail])
+            except (Damaged, WireError):
+                pass
+        return None
 
-def records(file: Any) -> Iterator[bytes]:
+
+def records(file: Any, *, inside: bool = False) -> Iterator[bytes]:
     """The records of a file, one in memory at a time; a cut tail ends them.
+
+    Parameters
+    ----------
+    inside : it begins with a later block of a log; what is left there of a record that began before is passed over
 
     Raises
     ------
@@ -72,9 +98,9 @@ def records(file: Any) -> Iterator[bytes]:
         No header, a wrong checksum, or a record out of place.
     """
     block, offset = file.read(_BLOCK), 0
-    if block and not block.startswith(_MAGIC):
+    if block and not inside and not block.startswith(_MAGIC):
         raise Damaged("it does not begin with ':W&B'")
-    at, parts = 7, list[bytes]()
+    at, parts = 0 if inside else len(_HEAD), list[bytes]()
     while block:
         while at + 7 <= len(block):
             crc, length, kind = _HEADER.unpack_from(block, at)
@@ -88,6 +114,10 @@ def records(file: Any) -> Iterator[bytes]:
                 return  # cut
             if zlib.crc32(payload, _CRC_OF_TYPE[kind]) != crc:
                 raise Damaged(f"the checksum of the record at {where} is wrong")
+            if inside and kind in (_MIDDLE, _LAST):
+                at += 7 + length
+                continue
+            inside = False
             if (kind in (_FULL, _FIRST)) == bool(parts):
                 raise Damaged(f"the record at {where} is out of place")
             at += 7 + length
@@ -104,6 +134,23 @@ def records(file: Any) -> Iterator[bytes]:
             return
         offset += _BLOCK
         block, at = file.read(_BLOCK), 0
+
+
+def framed(written: Iterable[bytes]) -> bytes:
+    """A file of these records, as `records` gives them."""
+    made = bytearray(_HEAD)
+    for record in written:
+        left, begun = record, False
+        while left or not begun:
+            room = _BLOCK - len(made) % _BLOCK - _HEADER.size
+            if room < 0:
+                made += bytes(room + _HEADER.size)
+                continue
+            piece, left = left[:room], left[room:]
+            kind = (_LAST if begun else _FULL) if not left else (_MIDDLE if begun else _FIRST)
+            made += _HEADER.pack(zlib.crc32(piece, _CRC_OF_TYPE[kind]), len(piece), kind) + piece
+            begun = True
+    return bytes(made)
 
 
 def _only_zeros(rest: bytes, file: Any) -> bool:
