@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from .told import Told
 
+LONGEST = 4000  # characters of a sentence: what it quotes of a request may be anything
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -57,8 +58,9 @@ def problem_document(
 
 
 def _whole(text: str) -> str:
-    """Without half characters, which a sentence may quote from a request and no JSON has."""
-    return text.encode("utf-8", "replace").decode()
+    """Without half characters, which a sentence may quote from a request and no JSON has; and no longer than a page."""
+    whole = text.encode("utf-8", "replace").decode()
+    return whole if len(whole) <= LONGEST else f"{whole[:LONGEST]}..."
 
 
 def problem(

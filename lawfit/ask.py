@@ -241,7 +241,7 @@ class PlanQuestion(_Settings):
         float | None,
         About(
             "What one GPU sustains in training: its peak x its utilisation; 4e14.",
-            letter="F", above=0, label="FLOP/s of one GPU", example="4e14",
+            letter="F", minimum=1, maximum=1e18, label="FLOP/s of one GPU", example="4e14",
         ),
     ] = None  # fmt: skip
     params: Annotated[
@@ -362,13 +362,13 @@ _GpuSpeed = Annotated[
     About(
         "What one GPU sustains in training, its peak x its utilisation: turns FLOPs into GPU-hours; 4e14. Left out: as "
         "the packs of the recipe measured it that were trained from this database.",
-        letter="F", above=0, label="FLOP/s of one GPU", example="4e14",
+        letter="F", minimum=1, maximum=1e18, label="FLOP/s of one GPU", example="4e14",
     ),
 ]  # fmt: skip
 _GpuPrice = Annotated[
     float | None,
     About(
-        "Dollars for a GPU-hour; with flops_per_second.",
+        "Dollars for a GPU-hour; with flops_per_second, or where packs were measured.",
         letter="USD", above=0, label="Dollars a GPU-hour", example="2.50",
     ),
 ]  # fmt: skip
@@ -456,7 +456,7 @@ class StudyQuestion(Question):
         About(
             "What one GPU sustains in training, its peak x its utilisation: turns FLOPs into GPU-hours in the first "
             "round; 4e14. Later ones have what the packs took.",
-            letter="F", above=0, label="FLOP/s of one GPU", example="4e14",
+            letter="F", minimum=1, maximum=1e18, label="FLOP/s of one GPU", example="4e14",
         ),
     ] = None  # fmt: skip
     price: _GpuPrice = None

@@ -36,7 +36,11 @@ class NextPace(TypedDict):
     step_seconds: float
     token_seconds: float
     packs: int
-    """That were measured, trained here earlier; 0: the FLOP/s were said."""
+    """That were measured, trained here earlier; 0: FLOP/s alone are known, said or what a study's rounds came to."""
+    at_a_time: float
+    """Packs that trained beside each other on one GPU, on average: so many at a time cost what is said."""
+    alone: bool
+    """Each run is a pack of its own, as other trainers make them."""
 
 
 class NextBudget(TypedDict):

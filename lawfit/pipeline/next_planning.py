@@ -87,7 +87,7 @@ def plan_next(
 
     fit, held, warnings = (None, None, []) if anew else _begin(store, recipe, fit_id)
     runs = [] if held is None else store.runs(held.key, excluded=False)
-    means = _means(question, pace or pace_of(store, runs))
+    means = _means(question, pace or pace_of(store, held))
     shapes, no_grid = _shapes(held, runs)
     seq_len = question.seq_len or (None if held is None else held.seq_len) or (FIRST_SEQ_LEN if shapes else None)
     as_made = None if shapes is None else shapes.params
@@ -145,7 +145,7 @@ def _under_way(store: Store, ids: str | None, held: Recipe | None, runs: Sequenc
 def require_plannable(store: Store, recipe: str | None, question: NextQuestion, fit_id: str | None = None) -> None:
     """Raise what `plan_next` would at once: of a budget that is none, and of a recipe or a fit that is not there."""
     _, held, _ = _begin(store, recipe, fit_id)
-    _means(question, None if held is None else pace_of(store, store.runs(held.key, excluded=False)))
+    _means(question, pace_of(store, held))
 
 
 def _means(question: NextQuestion, pace: Pace | None) -> Means:

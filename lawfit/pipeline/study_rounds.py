@@ -45,7 +45,8 @@ class Place:
     asked: StudyQuestion
     recipe: Recipe | None  # None: nothing was run yet
     runs: Sequence[Run]
-    means: Means  # of the whole study, with the speed that was measured
+    means: Means  # of the whole study
+    measured: bool  # how long packs take; otherwise that is as was said
     left: float  # of the budget
     rounds_left: int  # with the next
     lowered: int  # rounds so far that only lowered learning rates
@@ -76,6 +77,7 @@ def _planned(store: Store, place: Place) -> NextRound:
     for share in shares(place.left, place.rounds_left):
         question = place.asked.next_runs(
             _written(share, place.means.unit),
+            flops_per_second=None if place.measured else place.asked.flops_per_second,
             max_tokens=place.asked.max_tokens or min(place.asked.tokens, place.corpus.train_tokens),
         )
         try:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from lawfit.ask import StudyQuestion
 from lawfit.documents.study import RoundMade, Study, StudyBudget, StudyRound, StudySummary
 from lawfit.findings import Found, as_json
-from lawfit.records import Run, RunStatus
+from lawfit.pipeline.pacing import share_done
+from lawfit.records import RunStatus
 from lawfit.storage.studies import FITTED, StoredRound, StoredStudy, runs_of
 from lawfit.units import six_digits, training_flops
 
@@ -126,7 +127,7 @@ def made_of(store: Store, found: StoredRound, means: Means) -> RoundMade:
     """What is stored of the runs of a round, and what it took."""
     runs, _ = runs_of(store, found.document["run_ids"])
     diverged = sum(run.status is RunStatus.DIVERGED for run in runs)
-    flops = sum(training_flops(run.params, run.tokens * _share_done(run)) for run in runs)
+    flops = sum(training_flops(run.params, run.tokens * share_done(run)) for run in runs)
     hours = found.gpu_seconds / 3600
     measured: Mapping[str, float] = {
         "runs": float(len(runs)),
@@ -145,10 +146,3 @@ def made_of(store: Store, found: StoredRound, means: Means) -> RoundMade:
         "cost": six_digits(measured[means.unit]),
         "failures": list(found.document.get("failures", [])),
     }
-
-
-def _share_done(run: Run) -> float:
-    done = run.extra.get("steps_done")
-    if run.status is RunStatus.FINISHED or not run.steps or not isinstance(done, int | float):
-        return 1.0
-    return min(1.0, done / run.steps)

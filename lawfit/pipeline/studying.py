@@ -20,7 +20,7 @@ from lawfit.findings import Found, code_of, finding, joined
 from lawfit.pipeline.answering import doubts, latest_certified, newer_doubtful
 from lawfit.pipeline.fitting import LR_BATCH, refit
 from lawfit.pipeline.launching import launch
-from lawfit.pipeline.pacing import study_pace
+from lawfit.pipeline.pacing import gpus_at, study_pace
 from lawfit.pipeline.predicting import recommend
 from lawfit.pipeline.study_rounds import NextRound, Place, next_round, packs_of_scale
 from lawfit.pipeline.study_told import (
@@ -293,11 +293,13 @@ def _place(call: _Call, study: StoredStudy) -> Place:
     recipe = next((s.recipe for s in call.store.recipes() if study.recipe in (s.recipe.name, s.recipe.key)), None)
     asked = question_of(study)
     runs = () if recipe is None else call.store.runs(recipe.key, excluded=False)
+    pace = study_pace(call.store, study, document["budget"], recipe)
     return Place(
         asked=asked,
         recipe=recipe,
         runs=runs,
-        means=means_of(asked, study_pace(call.store, study, document["budget"], runs)),
+        means=means_of(asked, pace),
+        measured=pace is not None,
         left=document["budget"]["left"],
         rounds_left=document["most_rounds"] - len(study.rounds),
         lowered=sum(each.document["kind"] == "lowered" for each in study.rounds),
@@ -405,7 +407,7 @@ class _Clock:
         if not progress.running and progress.packs_waiting:  # in a queue, or another launcher makes them, and counts
             self._noted = time.monotonic()
         places = {running.place for running in progress.running}
-        self._gpus = max(self._gpus, len(places))
+        self._gpus = max(self._gpus, sum(map(gpus_at, places)))
         if time.monotonic() - self._noted >= BEAT_SECONDS:
             self.note()
 

@@ -75,10 +75,11 @@ def read_means(
         pace = Pace(flops_per_second=flops_per_second)
     if unit in ("gpu-hours", "$") and pace is None:
         raise ValueError(
-            f"a budget in {'dollars' if unit == '$' else unit} needs flops_per_second: what one GPU sustains"
+            f"a budget in {'dollars' if unit == '$' else unit} needs flops_per_second (what one GPU sustains), or six "
+            "packs of the recipe's runs that were trained on GPUs from this database, each at one go"
         )
     if unit == "$" and dollars_per_gpu_hour is None:
-        raise ValueError("a budget in dollars needs dollars_per_gpu_hour")
+        raise ValueError("a budget in dollars needs dollars_per_gpu_hour: the price of a GPU-hour")
     if unit != "$" and dollars_per_gpu_hour is not None and pace is None:
-        raise ValueError("a price for each GPU-hour needs flops_per_second: what one GPU sustains")
+        raise ValueError("a price for each GPU-hour needs flops_per_second: what one GPU sustains (or measured packs)")
     return Means(amount=amount, unit=unit, pace=pace, dollars_per_gpu_hour=dollars_per_gpu_hour)

@@ -107,6 +107,10 @@ def next_runs(
         gain, least = most_of_one(asked, state, scales), min(LEAST_GAINS) * (now.regret - now.floor)
         said = {"regret": now.regret, "floor": now.floor, "gain": gain, "least": least}
         raise NotEnoughData(finding("plan_next.nothing_to_learn", **said))
+    shown = now
+    if fit is None and not (made or under_way):  # what the laws say there themselves, which a fit of small runs forgets
+        at_target = State(knowledge=of_nothing(target.params, target.tokens))
+        shown = asked.outlook(at_target)
     decay = None if fit is None or held_decay is None else _decay(asked, state, scales, grids, held_decay, there)
     sweeps: Sequence[DecaySweep] = ()
     if decay is not None and decay.pays:
@@ -120,7 +124,7 @@ def next_runs(
         "asked": {},
         "target": _target(target, state),
         "budget": _spent(means, grids, sweeps),
-        "now": _expected(now),
+        "now": _expected(shown),
         "after": _expected(grids[-1].after),
         "known": [] if fit is None else [_known(cell) for cell in fit.payload["cells"]],
         "under_way": [dict(row) for row in under_way],
@@ -128,7 +132,7 @@ def next_runs(
         **({} if decay is None or held_decay is None else {"weight_decay": _told_of_decay(decay, held_decay)}),
         "grid_file": None,
         "missing": {},
-        "warnings": list(_warnings(fit, asked, now, grids, among=among)),
+        "warnings": list(_warnings(fit, asked, now, shown, grids, among=among)),
     }
     return as_json(document)  # type: ignore[no-any-return]
 
@@ -303,13 +307,15 @@ def _spent(means: Means, grids: list[Chosen], sweeps: Sequence[DecaySweep]) -> d
 
 
 def pace_document(pace: Pace) -> NextPace:
-    """As plans and studies show it."""
+    """As plans show it."""
     return {
         "flops_per_second": six_digits(pace.flops_per_second),
         "start_seconds": six_digits(pace.start_seconds),
         "step_seconds": six_digits(pace.step_seconds),
         "token_seconds": six_digits(pace.token_seconds),
         "packs": pace.packs,
+        "at_a_time": six_digits(pace.at_a_time),
+        "alone": pace.alone,
     }
 
 
@@ -359,10 +365,14 @@ def _whole(batches: list[float], unit: int) -> list[float]:
     return found
 
 
-def _warnings(fit: Fit | None, asked: Asked, now: Outlook, grids: list[Chosen], *, among: bool) -> list[Found]:
+def _warnings(
+    fit: Fit | None, asked: Asked, now: Outlook, shown: Outlook, grids: list[Chosen], *, among: bool
+) -> list[Found]:
     found: list[Found] = []
     if fit is None:
         found.append(finding("plan_next.nothing_yet"))
+        if grids[-1].after.regret > shown.regret:
+            found.append(finding("plan_next.laws_know_more", now=shown.regret, after=grids[-1].after.regret))
     if among and now.regret < HARDLY:
         found.append(finding("plan_next.hardly", regret=now.regret, worth=HARDLY))
     gain, most = now.regret - grids[-1].after.regret, now.regret - now.floor

@@ -45,9 +45,11 @@ class MeasuredPack:
     """What one pack took."""
 
     params: float
-    steps: float  # of its longest run
-    tokens: float  # of all its runs together
-    gpu_seconds: float  # its share of the GPU where others trained beside it
+    runs: int
+    steps: float  # done, of its longest run
+    tokens: float  # done, of all its runs together
+    seconds: float  # wall time
+    gpu_seconds: float  # on all its GPUs; its share of each moment where others trained there beside it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,17 +60,28 @@ class Pace:
     start_seconds: float = START_SECONDS
     step_seconds: float = 0.0
     token_seconds: float = 0.0
-    packs: int = 0  # that were measured; 0: somebody said the FLOP/s
+    packs: int = 0  # that were measured; 0: FLOP/s alone are known
+    at_a_time: float = 1.0  # packs that trained beside each other on one GPU, on average
+    alone: bool = False  # each run is a pack of its own, as of other trainers
 
     def seconds(self, packs: Packs) -> float:
         """GPU-seconds that packs take."""
         steps = sum(packs.tokens / batch for batch in packs.batches) if self.step_seconds else 0.0
-        tokens = packs.all_runs * packs.tokens
+        cut = packs.runs if self.alone else 1
+        return self._seconds(
+            len(packs.batches) * cut, steps * cut, packs.all_runs * packs.tokens, packs.flops
+        )  # fmt: skip
+
+    def seconds_of(self, pack: MeasuredPack) -> float:
+        """GPU-seconds that a pack would have taken by this."""
+        return self._seconds(1, pack.steps, pack.tokens, training_flops(pack.params, pack.tokens))
+
+    def _seconds(self, starts: float, steps: float, tokens: float, flops: float) -> float:
         return (
-            len(packs.batches) * self.start_seconds
+            starts * self.start_seconds
             + steps * self.step_seconds
             + tokens * self.token_seconds
-            + packs.flops / self.flops_per_second
+            + flops / self.flops_per_second
         )
 
     def times(self, factor: float) -> Pace:
@@ -98,5 +111,11 @@ def measured_pace(packs: Sequence[MeasuredPack]) -> Pace | None:
     least = np.array([0.0, 0.0, 0.0, 1 / FASTEST]) / scale
     start, step, token, flop = (lsq_linear(rows, right, bounds=(least, np.inf)).x * scale).tolist()
     return Pace(
-        flops_per_second=1 / flop, start_seconds=start, step_seconds=step, token_seconds=token, packs=len(told)
-    )  # fmt: skip
+        flops_per_second=1 / flop,
+        start_seconds=start,
+        step_seconds=step,
+        token_seconds=token,
+        packs=len(told),
+        at_a_time=max(1.0, sum(pack.seconds for pack in told) / took.sum()),
+        alone=all(pack.runs == 1 for pack in told),
+    )

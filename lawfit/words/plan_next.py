@@ -18,6 +18,9 @@ _TELLS: Final[Mapping[str, str]] = {
 }
 
 
+_BESIDE: Final = 1.05  # packs at a time: as good as one
+
+
 def budget_words(amount: float, unit: str) -> str:
     """``1e19 FLOPs``, ``20 GPU-hours``, ``64 runs``, ``$200``."""
     if unit == "$":
@@ -101,6 +104,8 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "nothing_to_learn": "nothing worth running: the best grid within this budget and these sizes would cut the "
     "expected regret at the target ({regret:pct}, of which {floor:pct} is the target's own deviation) by {gain:pct}, "
     "and less than {least:pct} is not worth one; a larger budget or larger sizes would tell more",
+    "laws_know_more": "published laws alone are expected to give up {now:pct} at this target, and a fit of these runs "
+    "{after:pct}, as they lie far below it: until larger ones are made, rather take what the laws say",
     "little": "little is to be had for this budget: these runs are expected to cut {regret:pct} of the loss by "
     "{gain:pct}, {share:pct} of what runs could gain at all (below {least:pct} this is said); a larger budget or "
     "larger sizes would tell more",
@@ -142,6 +147,17 @@ def scale_words(params: float, tokens: float) -> str:
     return f"{format_quantity(params)} on {format_quantity(tokens)}"
 
 
+def _measured(pace: Mapping[str, Any] | None) -> str:
+    """By what GPU-hours are counted, where earlier runs tell it."""
+    if pace is None or not pace["packs"]:
+        return ""
+    beside = pace.get("at_a_time", 1.0)
+    at_a_time = f", {beside:.1f} at a time on a GPU" if beside >= _BESIDE else ""
+    return (
+        f" (at the pace of {pace['packs']} {'runs' if pace.get('alone') else 'packs of runs'} trained here{at_a_time})"
+    )
+
+
 def spent_words(document: Mapping[str, Any]) -> str:
     """``202 runs (16 of them of weight decay), 1.96e18 FLOPs, 3.1 GPU-hours, $7.75``, as far as it is known."""
     budget = document["budget"]
@@ -149,9 +165,7 @@ def spent_words(document: Mapping[str, Any]) -> str:
     among = f" ({of_decay} of them of weight decay)" if of_decay else ""
     parts = [counted(budget["runs"], "run") + among, f"{format_flops(budget['flops'])} FLOPs"]
     if budget["gpu_hours"] is not None:
-        packs = (budget.get("pace") or {}).get("packs")
-        as_measured = f" (at the pace of {packs} packs of runs trained here)" if packs else ""
-        parts.append(f"{budget['gpu_hours']:.3g} GPU-hours{as_measured}")
+        parts.append(f"{budget['gpu_hours']:.3g} GPU-hours{_measured(budget.get('pace'))}")
     if budget["dollars"] is not None:
         parts.append(f"${budget['dollars']:,.2f}")
     return ", ".join(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Final
 
 import numpy as np
 import pytest
@@ -333,3 +334,51 @@ def test_a_target_with_runs_of_its_own_is_known_by_them(fit: Fit, off: float) ->
     x, (where, place) = law_row(model, params, tokens), known_of(model, params, tokens)
     assert where == "scale"
     assert state.optimum((params, tokens)) == pytest.approx(weights @ moments(members_of(model), x, where, place)[0])
+
+
+class TestFirstSweep:
+    """What is planned where nothing was run: from what its fit will begin with."""
+
+    ASKED: Final = NextQuestion(params=1.2e7, tokens=2e8, budget="54runs", max_params=3.5e6)
+
+    def test_it_begins_in_the_middle_of_its_runs(self) -> None:
+        target = Target(params=1.2e7, tokens=2e8)
+        state, _ = what_is_known(None, target, 3.5e6, None)
+        smallest, largest = 3.5e6 / 16, target.params * 0.05**0.5
+        middle = (smallest * largest) ** 0.5
+        assert state.knowledge.centre == pytest.approx(np.log([middle, 20 * middle]))
+        short, _ = what_is_known(None, target, 3.5e6, 5e6)
+        assert short.knowledge.centre == pytest.approx(np.log([middle, 5e6]))
+        with Store.open("sqlite://") as store:
+            plan = pipeline.plan_next(store, None, self.ASKED)
+        sizes = np.log([grid["params"] for grid in plan["grids"]])
+        assert abs(sizes.mean() - np.log(middle)) < np.log(3)
+
+    def test_now_is_what_published_laws_say_at_the_target(self) -> None:
+        with Store.open("sqlite://") as store:
+            plans = [
+                pipeline.plan_next(store, None, NextQuestion(params=1e9, tokens=2e10, budget="45runs", max_params=most))
+                for most in (1e8, 3e6)
+            ]
+        valley = Valley(shape=None)
+        asked = Asked(target=Target(params=1e9, tokens=2e10), valley=valley, means=read_means("45runs"))
+        there = asked.outlook(State(knowledge=of_nothing(1e9, 2e10)))
+        for plan in plans:
+            assert plan["now"]["expected_regret"] == pytest.approx(there.regret, rel=1e-4)
+        near, far = (plan["after"]["expected_regret"] < plan["now"]["expected_regret"] for plan in plans)
+        assert (near, far) == (True, False)  # a fit of runs so far below knows less than the laws
+        said = [[tell(warning) for warning in plan["warnings"]] for plan in plans]
+        assert not any("rather take what the laws say" in warning for warning in said[0])
+        assert any("rather take what the laws say" in warning for warning in said[1])
+
+    @pytest.mark.slow
+    def test_it_promises_what_fits_of_it_know(self) -> None:
+        """In drawn worlds (`tests.benchmarks.first_sweeps` has more of them): by the ln of half the intervals."""
+        with Store.open("sqlite://") as store:
+            plan = pipeline.plan_next(store, None, self.ASKED)
+            played = pipeline.rehearse(store, plan, worlds=8, refit=True, seed=1)
+        for name in ("lr_factor", "batch_factor"):
+            promised, got = np.log(plan["after"][name]), np.log(played[name])  # type: ignore[literal-required]
+            assert got / promised < 1.5  # where published laws are believed at the target: 1.4 to 2
+            assert got / promised > 0.75
+        assert played["realised"] < 2.5 * played["promised"]

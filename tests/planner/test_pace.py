@@ -5,15 +5,20 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pytest
 
+from lawfit import pipeline
+from lawfit.ask import NextQuestion
 from lawfit.pipeline.pacing import measured_packs, study_pace
 from lawfit.planner.means import read_means
 from lawfit.planner.pace import FASTEST, LEAST_PACKS, MeasuredPack, Pace, Packs, measured_pace
-from lawfit.records import Attempt, Launch, Run, RunStatus, TrainingJob
+from lawfit.records import Attempt, Launch, Recipe, Run, RunStatus, TrainingJob
+from lawfit.storage import Store
+from lawfit.storage.training_jobs import beat
+from lawfit.words.plan_next import spent_words
 
 TRUTH = Pace(flops_per_second=2.8e14, start_seconds=14.0, step_seconds=1.1e-3, token_seconds=5e-8, packs=40)
 
@@ -26,7 +31,8 @@ def made(pace: Pace, rng: np.random.Generator, count: int, scatter: float) -> li
         tokens, batch = params * math.exp(rng.uniform(1.5, 4.5)), math.exp(rng.uniform(7, 10.5))
         packs = Packs(params=params, tokens=tokens, batches=(batch,), runs=runs)
         seconds = pace.seconds(packs) * math.exp(scatter * rng.standard_normal())
-        found.append(MeasuredPack(params=params, steps=tokens / batch, tokens=runs * tokens, gpu_seconds=seconds))
+        took = {"seconds": 3 * seconds, "gpu_seconds": seconds}  # three at a time
+        found.append(MeasuredPack(params=params, runs=runs, steps=tokens / batch, tokens=runs * tokens, **took))
     return found
 
 
@@ -50,7 +56,7 @@ def test_seconds_add_up() -> None:
 def test_a_known_pace_is_found_again(rng: np.random.Generator, scatter: float) -> None:
     found = measured_pace(made(TRUTH, rng, 60, scatter))
     assert found is not None
-    assert found.packs == 60
+    assert (found.packs, found.alone, found.at_a_time) == (60, False, pytest.approx(3.0))
     assert found.start_seconds == pytest.approx(14.0, rel=0.01 + scatter)
     assert found.token_seconds == pytest.approx(5e-8, rel=0.06 + 2 * scatter)  # belief is as much as a pack
     for params, tokens in ((3e5, 3e6), (3e6, 6e7), (2.5e7, 5e8)):  # the last beyond what was measured
@@ -88,8 +94,9 @@ def test_one_size_puts_all_into_arithmetic_and_nothing_is_below_zero(rng: np.ran
     assert found.seconds(larger) == pytest.approx(2.0 + 4 * 1e8 * 6e7 / 5e13, rel=0.1)
     still = measured_pace([replace(pack, gpu_seconds=8.0 + 1e-7 * pack.tokens) for pack in made(TRUTH, rng, 30, 0.0)])
     assert still is not None
-    assert still.flops_per_second <= FASTEST * (1 + 1e-9)
-    assert min(still.start_seconds, still.step_seconds, still.token_seconds) >= 0
+    far = Packs(params=1e10, tokens=2e11, batches=(4e6,), runs=1)  # whose arithmetic no pack showed
+    assert still.seconds(far) > far.flops / FASTEST
+    assert still.step_seconds == pytest.approx(0.0, abs=1e-4)
 
 
 def job(name: str, runs: tuple[str, ...], began: int, seconds: float, **given: object) -> TrainingJob:
@@ -99,7 +106,7 @@ def job(name: str, runs: tuple[str, ...], began: int, seconds: float, **given: o
     launch = Launch(id="x", backend="local", host="a", process="", logs="", command="", began_at=moment)
     return TrainingJob(
         id=name, launch=launch, name=name, runs=runs, state="ended", created_at=moment, attempts=(attempt,),
-        tokens=2e6 * len(runs),
+        tokens=2e6 * len(runs), tokens_total=2e6 * len(runs),
     )  # fmt: skip
 
 
@@ -136,23 +143,94 @@ def test_what_does_not_tell_how_long_a_pack_takes_is_left_out() -> None:
     assert not list(measured_packs(jobs, runs))
 
 
-def test_rounds_of_a_study_took_what_they_took(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
-    """GPUs that wait between packs are paid for: further packs are counted so that those made come to the hours."""
-    jobs, runs = [], []
-    for k in range(8):
-        batch = 1e4 * 1.2**k
-        own = [replace(run(f"{k}-{i}", params=4e5 * 1.6**k), batch_tokens=batch) for i in range(3)]
-        packs = Packs(params=own[0].params, tokens=2e6, batches=(batch,), runs=3)
-        seconds = TRUTH.seconds(packs) * math.exp(0.02 * rng.standard_normal())
-        jobs.append(job(str(k), tuple(each.run_key for each in own), 0, seconds, gpus=1.0))
-        runs += own
-    monkeypatch.setattr("lawfit.storage.training_jobs.list_training_jobs", lambda *_, **__: jobs)
-    took = sum(each.attempts[0].seconds for each in jobs)
-    rounds: Any = [SimpleNamespace(document={"run_ids": [each.run_key for each in runs]})]
-    budget: Any = {"flops_per_second": 1e12, "gpu_hours": 1.3 * took / 3600}
-    found = study_pace(None, SimpleNamespace(rounds=rounds), budget, runs)  # type: ignore[arg-type]
+def test_two_gpus_that_jobs_share_are_two() -> None:
+    jobs = [job("1", ("a",), 0, 10.0, place="gpu 0,1", gpus=1.0), job("2", ("b",), 0, 10.0, place="gpu 0,1", gpus=1.0)]
+    found = list(measured_packs(jobs, [run("a"), run("b")]))
+    assert [pack.gpu_seconds for pack in found] == pytest.approx([10.0, 10.0])  # two GPUs for ten seconds
+
+
+def test_a_diverged_run_counts_as_far_as_it_was_trained() -> None:
+    left = replace(run("a"), status=RunStatus.DIVERGED, loss=None, steps=200, extra={"steps_done": 50})
+    (both,) = measured_packs([job("1", ("a", "b"), 0, 10.0)], [left, run("b")])
+    assert (both.steps, both.tokens) == (200, 0.25 * 2e6 + 2e6)
+    (alone,) = measured_packs([job("1", ("a",), 0, 10.0)], [left])
+    assert (alone.steps, alone.tokens) == (50, 0.25 * 2e6)
+
+
+def test_trainers_that_make_each_run_alone_start_each_run(rng: np.random.Generator) -> None:
+    packs = Packs(params=1e6, tokens=2e7, batches=(1e4, 4e4), runs=3)
+    each = replace(packs, runs=1)
+    alone = replace(TRUTH, alone=True)
+    assert alone.seconds(packs) == pytest.approx(3 * TRUTH.seconds(each), rel=1e-12)
+    found = measured_pace([replace(pack, runs=1) for pack in made(TRUTH, rng, 20, 0.0)])
     assert found is not None
-    assert found.packs == 8
-    packs = [Packs(params=r.params, tokens=2e6, batches=(r.batch_tokens,), runs=3) for r in runs[::3]]
-    assert sum(found.seconds(each) for each in packs) == pytest.approx(1.3 * took, rel=1e-6)
-    assert study_pace(None, SimpleNamespace(rounds=rounds), {**budget, "flops_per_second": None}, runs) is None  # type: ignore[arg-type]
+    assert found.alone
+
+
+class TestInAStore:
+    """Eight packs of three runs each, trained one by one on a GPU; a run of each is excluded since."""
+
+    RECIPE: Final = Recipe(name="measured", seq_len=256)
+
+    @pytest.fixture
+    def measured(self, store: Store) -> Store:
+        jobs, runs = list[TrainingJob](), list[Run]()
+        for k in range(8):
+            own = [
+                replace(run(f"{k}-{i}", 4e5 * 1.6**k), batch_tokens=1e4 * 1.2**k, lr=1e-3 * (i + 1)) for i in range(3)
+            ]
+            packs = Packs(params=own[0].params, tokens=2e6, batches=(own[0].batch_tokens,), runs=3)
+            jobs.append(job(str(k), tuple(each.run_key for each in own), 0, TRUTH.seconds(packs), gpus=1.0))
+            runs += own
+        store.put_runs(self.RECIPE, runs)
+        beat(store, jobs[0].launch, jobs)
+        store.exclude(self.RECIPE.key, [each.run_key for each in runs[::3]], "a whim")
+        return store
+
+    def test_plans_count_hours_by_them(self, measured: Store) -> None:
+        asked = {"params": 1e8, "tokens": 2e9, "budget": "0.2gpu-hours", "max_params": 1e7}
+        plan = pipeline.plan_next(measured, None, NextQuestion(**asked))
+        budget, pace = plan["budget"], plan["budget"]["pace"]
+        assert pace is not None
+        assert (pace["packs"], pace["at_a_time"], pace["alone"]) == (8, 1.0, False)
+        assert pace["start_seconds"] == pytest.approx(TRUTH.start_seconds, rel=0.2)
+        grids = [
+            Packs(
+                params=g["params"], tokens=g["tokens"], batches=tuple(g["batch_tokens"]),
+                runs=len(g["lr"]) * len(g["seeds"]),
+            )
+            for g in plan["grids"]
+        ]  # fmt: skip
+        assert budget["gpu_hours"] == pytest.approx(sum(map(Pace(**pace).seconds, grids)) / 3600, rel=0.01)
+        assert budget["spent"] == budget["gpu_hours"] <= 0.2
+        assert "(at the pace of 8 packs of runs trained here)" in spent_words(plan)
+        pipeline.require_plannable(measured, None, NextQuestion(**asked))
+        said = pipeline.plan_next(measured, None, NextQuestion(**asked, flops_per_second=1e14))
+        assert said["budget"]["pace"] == {**pace, "packs": 0, **SAID}
+        assert "at the pace" not in spent_words(said)
+
+    def test_without_them_hours_cannot_be_counted(self, store: Store) -> None:
+        store.put_runs(self.RECIPE, [run("a")])
+        asked = NextQuestion(params=1e8, tokens=2e9, budget="0.2gpu-hours")
+        for ask in (pipeline.plan_next, pipeline.require_plannable):
+            with pytest.raises(ValueError, match="six packs of the recipe's runs that were trained on GPUs"):
+                ask(store, None, asked)  # type: ignore[operator]
+
+    def test_rounds_of_a_study_took_what_they_took(self, measured: Store) -> None:
+        """GPUs that wait between packs are paid for: further packs are counted so that those made come to the hours."""
+        runs = measured.runs(self.RECIPE.key)
+        rounds: Any = [SimpleNamespace(document={"run_ids": [each.run_key for each in runs]})]
+        packs = [Packs(params=r.params, tokens=2e6, batches=(r.batch_tokens,), runs=3) for r in runs[::3]]
+        took = sum(map(TRUTH.seconds, packs))
+        budget: Any = {"flops_per_second": 1e12, "gpu_hours": 1.3 * took / 3600}
+        study: Any = SimpleNamespace(rounds=rounds)
+        found = study_pace(measured, study, budget, self.RECIPE)
+        assert found is not None
+        assert found.packs == 8
+        assert sum(map(found.seconds, packs)) == pytest.approx(1.3 * took, rel=1e-6)
+        assert study_pace(measured, study, {**budget, "flops_per_second": None}, self.RECIPE) is None
+        few: Any = SimpleNamespace(rounds=[SimpleNamespace(document={"run_ids": [runs[0].run_key]})])
+        assert study_pace(measured, few, budget, self.RECIPE) == Pace(flops_per_second=1e12, start_seconds=0.0)
+
+
+SAID = {"flops_per_second": 1e14, "start_seconds": 10.0, "step_seconds": 0.0, "token_seconds": 0.0}

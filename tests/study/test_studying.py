@@ -15,7 +15,9 @@ from lawfit.ask import StudyQuestion
 from lawfit.cli.main import ExitCode, run
 from lawfit.errors import NotEnoughData
 from lawfit.findings import finding
-from lawfit.pipeline import studying
+from lawfit.launch import LaunchOptions
+from lawfit.pipeline import study_rounds, studying
+from lawfit.planner.pace import Pace, Packs
 from lawfit.records import Run, RunStatus
 from lawfit.report.page import write_study_report
 from lawfit.storage import Store
@@ -251,6 +253,50 @@ def test_hours_are_counted_at_the_speed_that_was_measured(
         "ended",
         finding("study.nothing_left", why="enough was seen").to_json(),
     )
+
+
+@pytest.mark.parametrize("measured", [False, True])
+def test_a_round_is_planned_by_what_packs_take(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, measured: bool
+) -> None:
+    """First by what was said, which the plan keeps among what it was asked; later by what the packs took."""
+    asked, kept = list[dict[str, Any]](), list[dict[str, Any]]()
+    pace = Pace(flops_per_second=3e9, start_seconds=2.0, packs=9)
+    monkeypatch.setattr(studying, "study_pace", lambda *_: pace if measured else None)
+    whole = study_rounds.plan_next
+
+    def look(store: Store, recipe: str | None, question: Any, **given: Any) -> Any:
+        asked.append({"flops_per_second": question.flops_per_second, "pace": given["pace"]})
+        return whole(store, recipe, question, **given)
+
+    def keep_no_round(_store: Store, _study: Any, _number: int, *, document: Any, grid: Any) -> None:
+        kept.append(document)
+        raise NotEnoughData("enough was seen")
+
+    monkeypatch.setattr(study_rounds, "plan_next", look)
+    monkeypatch.setattr(studying, "begin_round", keep_no_round)
+    question = StudyQuestion(
+        params=3e4,
+        tokens=3e5,
+        budget="0.01gpu-hours",
+        flops_per_second=1e9,
+        max_params=3e3,
+        max_tokens=3e4,
+        rounds=1,
+        seq_len=16,
+    )
+    with Store.open(tmp_path / "paced.db") as store, pytest.raises(NotEnoughData, match="enough was seen"):
+        pipeline.run_study(store, question, LaunchOptions(corpus="corpus", cpu=True))
+    said = Pace(flops_per_second=1e9)
+    assert asked == [{"flops_per_second": None if measured else 1e9, "pace": pace if measured else said}]
+    (document,) = kept
+    by = pace if measured else said
+    packs = [
+        Packs(params=s["params"], tokens=s["tokens"], batches=tuple(s["batch_tokens"]),
+              runs=len(s["lr"]) * len(s["seeds"]))
+        for s in document["scales"]
+    ]  # fmt: skip
+    assert 0 < document["plan"]["cost"] == pytest.approx(sum(map(by.seconds, packs)) / 3600)
 
 
 def test_a_report_of_a_study_under_way(
