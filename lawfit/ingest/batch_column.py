@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -124,7 +124,7 @@ def _by_product(
     view: View,
     places: Mapping[str, int],
     units: Mapping[str, Unit],
-    batch: list[float | None],
+    batch: Sequence[float | None],
     lengths: list[float],
 ) -> BatchUnit | None:
     """Tokens over steps x batch: one for a batch in tokens, the length of a sequence for one in sequences."""

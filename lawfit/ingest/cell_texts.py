@@ -53,9 +53,9 @@ def made_numbers(table: Table, options: IngestOptions) -> tuple[Table, list[Foun
     columns: dict[int, list[Cell]] = {}
     notes: list[Found] = []
     for place, column in enumerate(table.columns):
-        cells = [cells[place] for _, cells in table.rows]
         field = options.column_map.get(column)
         if field == "loss" or (field is None and kind_of(column)):
+            cells = table.cells(place)
             lists = any(isinstance(cell, str) and cell.lstrip()[:1] in ("[", "(") for cell in cells)
             if lists and (found := _each(cells, _last_of_list)) is not None:
                 columns[place] = found
@@ -110,8 +110,10 @@ def _last_of_list(text: str) -> Cell:
 
 def _without_spread(text: str) -> Cell:
     """3.21 of ``3.21 ± 0.02`` and ``3.21 (0.02)``; a plain number stays."""
+    if is_number(text):
+        return text
     found = _SPREAD.fullmatch(text)
-    return found[1] if found else text if is_number(text) else None
+    return found[1] if found else None
 
 
 def plainly_written(table: Table) -> tuple[Table, list[Found]]:
@@ -194,7 +196,7 @@ def columns_of_sizes(table: Table) -> list[tuple[str, str]]:
     """Columns of names, each of which has one size in it; and the first of those names."""
     found = []
     for place, column in enumerate(table.columns):
-        cells = [cells[place] for _, cells in table.rows if not is_missing(cells[place])]
+        cells = [cell for cell in table.levels(place) if not is_missing(cell)]
         if cells and all(isinstance(cell, str) and _size_in(cell) is not None for cell in cells):
             found.append((column, _first(cells)))
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,6 +16,7 @@ from lawfit.ingest.numbers import (
     at_least_one,
     flag,
     is_missing,
+    is_number,
     not_negative,
     number,
     positive,
@@ -74,6 +76,9 @@ _FAR: Final = 30.0
 _TIMES_USUAL: Final = 4.0
 _TIMES_NEXT: Final = 1.5
 _NOT_FINISHED: Final = "the status is '{}', not finished (or diverged)"
+_SIZES: Final = ("steps", "seq_len", "params", "lr", "batch_tokens", "batch_sequences", "tokens")
+_MOST_KNOWN: Final = 10_000  # different cells (or sizes) of which it is kept what they are read as
+_DIGITS: Final = re.compile(r"[-+.e0-9]+")
 _FINAL_LOSSES: Final = frozenset({"final_val_loss", "final_train_loss"})  # of `curve_facts`
 
 
@@ -107,6 +112,19 @@ class Reading:
     steps_disagree: bool  # tokens is not steps x batch
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Sizes:
+    """What a row says of size, learning rate and length."""
+
+    params: float
+    tokens: float
+    batch_tokens: float
+    lr: float
+    steps: float | None
+    seq_len: int | None
+    steps_disagree: bool
+
+
 class RowReader:
     """Reads the rows of one table."""
 
@@ -132,6 +150,10 @@ class RowReader:
             places[field] for field in (*_FACT_TEXTS, "params_convention", "weight_decay_kind") if field in places
         ]
         self._fact_places += [place for _, place in self._split]
+        self._size_places = [places[field] for field in _SIZES if field in places]
+        self._sizes_cache: dict[tuple[Cell, ...], _Sizes] = {}
+        # Yes is no 1, but the cache would find one for the other.
+        self._caches_sizes = not any(bool in set(map(type, table.cells(place))) for place in self._size_places)
         self._facts_cache: dict[tuple[Any, ...], tuple[tuple[str, Any], ...]] = {}
         self._extra_cache: dict[Cell, Json] = {}
 
@@ -146,6 +168,43 @@ class RowReader:
         if summed := self._endings.of_any(cells):
             raise RowError(*summed)
         self._require_finished(cells)
+        sizes = self._sizes(cells)
+        status, loss, flagged = self._outcome(cells)
+        if status is RunStatus.FINISHED:
+            self._require_whole(cells, sizes)
+        extra = self._extra(cells)
+        if status is RunStatus.DIVERGED and not is_missing(raw := cells[self._columns.places["loss"]]):
+            extra[self._columns.loss_column] = self._extra_value(raw)  # what the log says is kept, unused
+        return Reading(
+            line=line,
+            run_id=self._text("run_id", cells),
+            params=sizes.params,
+            tokens=sizes.tokens,
+            batch_tokens=sizes.batch_tokens,
+            lr=sizes.lr,
+            status=status,
+            loss=loss,
+            weight_decay=self._get("weight_decay", cells, not_negative),
+            steps=sizes.steps,
+            seed=self._get("seed", cells, whole),
+            facts=self._facts(cells, sizes.seq_len),
+            extra=extra,
+            flagged=flagged,
+            steps_disagree=sizes.steps_disagree,
+        )
+
+    def _sizes(self, cells: tuple[Cell, ...]) -> _Sizes:
+        """Sizes, learning rate and length, which many rows have in common."""
+        if not self._caches_sizes:
+            return self._read_sizes(cells)
+        key = tuple([cells[place] for place in self._size_places])
+        if (sizes := self._sizes_cache.get(key)) is None:
+            sizes = self._read_sizes(cells)
+            if len(self._sizes_cache) < _MOST_KNOWN:
+                self._sizes_cache[key] = sizes
+        return sizes
+
+    def _read_sizes(self, cells: tuple[Cell, ...]) -> _Sizes:
         steps = self._get("steps", cells, self._steps)
         seq_len = self._get("seq_len", cells, positive_whole)
         if seq_len is None:
@@ -165,27 +224,13 @@ class RowReader:
             shown = f"{tokens:g} tokens are less than one batch of {batch_tokens:g}"
             raise RowError(self._name("tokens"), f"{shown}; write both as plain token counts (not in billions)")
         self._require_usual(params, tokens)
-        status, loss, flagged = self._outcome(cells)
-        if status is RunStatus.FINISHED:
-            self._require_whole(cells, steps, steps * batch_tokens / tokens if steps is not None else None)
-        extra = self._extra(cells)
-        if status is RunStatus.DIVERGED and not is_missing(raw := cells[self._columns.places["loss"]]):
-            extra[self._columns.loss_column] = self._extra_value(raw)  # what the log says is kept, unused
-        return Reading(
-            line=line,
-            run_id=self._text("run_id", cells),
+        return _Sizes(
             params=params,
             tokens=tokens,
             batch_tokens=batch_tokens,
             lr=lr,
-            status=status,
-            loss=loss,
-            weight_decay=self._get("weight_decay", cells, not_negative),
             steps=steps,
-            seed=self._get("seed", cells, whole),
-            facts=self._facts(cells, seq_len),
-            extra=extra,
-            flagged=flagged,
+            seq_len=seq_len,
             steps_disagree=steps_disagree,
         )
 
@@ -222,7 +267,7 @@ class RowReader:
                 value = parse(cell)
             except CellError as error:
                 raise RowError(self._names[place], str(error)) from None
-        if not isinstance(cell, bool):
+        if not isinstance(cell, bool) and len(cache) < _MOST_KNOWN:
             cache[cell] = value
         return value
 
@@ -260,18 +305,16 @@ class RowReader:
             raise RowError(self._name("batch_tokens"), reason)
         return float(in_tokens)
 
-    def _require_whole(self, cells: tuple[Cell, ...], steps: float | None, made: float | None) -> None:
-        """Refuse a run that stopped on its way.
-
-        Parameters
-        ----------
-        made : tokens of its steps, as a share of what its row says
-        """
+    def _require_whole(self, cells: tuple[Cell, ...], sizes: _Sizes) -> None:
+        """Refuse a run that stopped on its way."""
         if stopped := self._endings.of_finished(cells):
             raise RowError(*stopped)
-        if made is not None and made < STOPPED and self._steps_are_done:
-            reason = f"the run stands at step {steps:g}, which are {made:.2g} of its tokens: its loss is not theirs"
-            raise RowError(self._name("steps"), reason)
+        if sizes.steps is None or not self._steps_are_done:
+            return
+        made = sizes.steps * sizes.batch_tokens / sizes.tokens  # tokens of its steps, as a share of what its row says
+        if made < STOPPED:
+            said = f"the run stands at step {sizes.steps:g}, which are {made:.2g} of its tokens: its loss is not theirs"
+            raise RowError(self._name("steps"), said)
 
     def _require_finished(self, cells: tuple[Cell, ...]) -> None:
         if self._get("completed", cells, flag) is False:
@@ -288,9 +331,13 @@ class RowReader:
             raise RowError(self._name("status"), _NOT_FINISHED.format(said))
         if flagged:  # whatever stands there for its loss: >10, blew up
             return RunStatus.DIVERGED, None, True
-        if self._says_diverged(cells):
+        cell = cells[self._columns.places["loss"]]
+        if not is_number(cell) and _says_diverged(cell):
             return RunStatus.DIVERGED, None, False
-        loss = self._get("loss", cells, number)
+        try:
+            loss = None if is_missing(cell) else number(cell)
+        except CellError as error:
+            raise RowError(self._name("loss"), str(error)) from None
         if loss is None:
             raise RowError(self._columns.loss_column, "no loss (and nothing says that the run diverged)")
         if not math.isfinite(loss) or abs(loss) >= 1e300:
@@ -301,13 +348,8 @@ class RowReader:
             raise RowError(self._columns.loss_column, f"the loss is {loss:g}; a loss in nats per token is above zero")
         return RunStatus.FINISHED, loss, False
 
-    def _says_diverged(self, cells: tuple[Cell, ...]) -> bool:
-        cell = cells[self._columns.places["loss"]]
-        said = cell.strip().lower() if isinstance(cell, str) else ""
-        return (said != (bare := said.strip("*!.() ")) and bare in ("nan", "inf")) or bare in _IN_PLACE_OF_LOSS
-
     def _facts(self, cells: tuple[Cell, ...], seq_len: int | None) -> tuple[tuple[str, Any], ...]:
-        key = (seq_len, *(cells[place] for place in self._fact_places))
+        key = (seq_len, *[cells[place] for place in self._fact_places])
         if (known_facts := self._facts_cache.get(key)) is not None:
             return known_facts
         facts: dict[str, Any] = {}
@@ -348,9 +390,17 @@ class RowReader:
             return str(cell)
         if not isinstance(cell, str):
             return cell
-        if cell not in self._extra_cache:
-            self._extra_cache[cell] = None if is_missing(cell) else _as_number(cell)
-        return self._extra_cache[cell]
+        if cell in self._extra_cache:
+            return self._extra_cache[cell]
+        value = None if is_missing(cell) else _as_number(cell)
+        if len(self._extra_cache) < _MOST_KNOWN:
+            self._extra_cache[cell] = value
+        return value
+
+
+def _says_diverged(cell: Cell) -> bool:
+    said = cell.strip().lower() if isinstance(cell, str) else ""
+    return (said != (bare := said.strip("*!.() ")) and bare in ("nan", "inf")) or bare in _IN_PLACE_OF_LOSS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -413,6 +463,8 @@ def _as_number(text: str) -> Json:
     text = text.strip().replace("\x00", "")
     if not _encodable(text):
         return text.encode("ascii", "backslashreplace").decode()
+    if not _DIGITS.fullmatch(text):
+        return text
     for kind in (int, float):
         try:
             value = kind(text)

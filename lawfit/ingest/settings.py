@@ -11,6 +11,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import repeat
+from operator import itemgetter
 from statistics import fmean, stdev
 from typing import Final
 
@@ -86,9 +88,10 @@ def setting_questions(table: Table, places: Mapping[str, int], options: IngestOp
     key += [table.columns.index(column) for column in options.split]
     if "tokens" not in places and "steps" in places:
         key.append(places["steps"])
+    said = [map(_text, map(itemgetter(place), rows)) for place in key]
     groups: dict[tuple[str, ...], list[tuple[Cell, ...]]] = {}
-    for cells in rows:
-        groups.setdefault(tuple(_text(cells[place]) for place in key), []).append(cells)
+    for of, cells in zip(zip(*said, strict=True) if key else repeat((), len(rows)), rows, strict=True):
+        groups.setdefault(of, []).append(cells)
     several = [group for group in groups.values() if len(group) > 1]
     unknown = [place for place in free if place not in known]
     found = [place for place in unknown if _may_be_setting(table, place, rows, several)]
