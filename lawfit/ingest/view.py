@@ -55,9 +55,13 @@ class View:
         texts = {cell: _number(cell.replace(".", "") if dots else cell, self._commas) for cell in distinct}
         return [texts[cell] if isinstance(cell, str) else _number(cell, self._commas) for cell in self.cells(place)]
 
-    def values(self, place: int, unit: Unit | None = None) -> list[float]:
+    def values(self, place: int, unit: Unit | None = None) -> Sequence[float]:
         """The numbers of a column, ascending, without rows that hold none."""
-        return sorted(value for value in self.numbers(place, unit) if value is not None and math.isfinite(value))
+
+        def ascending() -> list[float]:
+            return sorted(value for value in self.numbers(place, unit) if value is not None and math.isfinite(value))
+
+        return self.table.once(("values", place), ascending) if unit is None or unit.plain else ascending()
 
     def holds_numbers(self, place: int) -> bool:
         """Whether some cell is a number."""
