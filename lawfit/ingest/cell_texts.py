@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -220,8 +221,15 @@ def is_name_of_runs(column: str) -> bool:
 
 def _words(cells: Sequence[Cell]) -> list[str] | None:
     """Of each name the words that not all have, where they make a few levels; None where they do not."""
-    words = [set(_WORD.findall(str(cell).lower())) - _REPEATS if not is_missing(cell) else set() for cell in cells]
-    common = set.intersection(*words) if words else set()
-    levels = ["-".join(sorted(each - common)) for each in words]
-    counts = {level: levels.count(level) for level in set(levels)}
-    return levels if 2 <= len(counts) <= _MOST_WORDS and min(counts.values()) > 1 else None
+    kinds: dict[frozenset[str], frozenset[str]] = {}
+    words: list[frozenset[str]] = []
+    for cell in cells:
+        each = frozenset() if is_missing(cell) else frozenset(_WORD.findall(str(cell).lower())) - _REPEATS
+        words.append(kinds.setdefault(each, each))
+        if len(kinds) > _MOST_WORDS:
+            return None  # names of their own, as trackers give: there may be as many as rows
+    if len(kinds) < 2 or min(Counter(words).values()) < 2:
+        return None
+    common = frozenset.intersection(*kinds)
+    levels = {each: "-".join(sorted(each - common)) for each in kinds}
+    return [levels[each] for each in words]

@@ -425,8 +425,8 @@ def _usual(table: Table, columns: ColumnMap) -> _Usual | None:
     usual = [(n, d) for n, d in both if n > 0 and _LEAST_EACH < d / n < _MOST_EACH]
     if 2 * len(usual) <= len(both):
         return None
-    params, tokens = zip(*usual, strict=True)
-    each = median(sorted(d / n for n, d in usual))
+    params, tokens = [n for n, _ in usual], [d for _, d in usual]
+    each = median(sorted([d / n for n, d in usual]))
     return _Usual(each=each, params=(min(params), max(params)), tokens=(min(tokens), max(tokens)))
 
 

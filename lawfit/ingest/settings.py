@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from itertools import repeat
+from itertools import islice, repeat
 from operator import itemgetter
 from statistics import fmean, stdev
 from typing import Final
@@ -160,8 +160,10 @@ def _has_own_rates(table: Table, place: int, rows: Sequence[tuple[Cell, ...]], p
 
     As a second optimizer is, whose best rate is another: its runs are nobody's seeds, and no rate of the other's sweep.
     """
+    if "lr" not in places or is_known_record(table.columns[place]):
+        return False
     levels = {_text(cells[place]) for cells in rows}
-    if "lr" not in places or not 2 <= len(levels) <= _MOST_OF_A_KIND or is_known_record(table.columns[place]):
+    if not 2 <= len(levels) <= _MOST_OF_A_KIND:
         return False
     if all(_is_mark(text) for text in levels - {""}):
         return False
@@ -177,7 +179,7 @@ def _has_own_rates(table: Table, place: int, rows: Sequence[tuple[Cell, ...]], p
 
 def _says_which_data(table: Table, place: int) -> bool:
     """Whether a column says of each row that its loss is on training or on validation data, and has both."""
-    levels = [cell for cell in table.levels(place) if not is_missing(cell)]
+    levels = [*islice((cell for cell in table.levels(place) if not is_missing(cell)), MOST_LEVELS + 1)]
     return 2 <= len(levels) <= MOST_LEVELS and {data_of(str(cell)) for cell in levels} == {"training", "validation"}
 
 
