@@ -57,6 +57,8 @@ def made_numbers(table: Table, options: IngestOptions) -> tuple[Table, list[Foun
         field = options.column_map.get(column)
         if field == "loss" or (field is None and kind_of(column)):
             cells = table.cells(place)
+            if all(is_number(cell) for cell in table.levels(place) if not is_missing(cell)):
+                continue
             lists = any(isinstance(cell, str) and cell.lstrip()[:1] in ("[", "(") for cell in cells)
             if lists and (found := _each(cells, _last_of_list)) is not None:
                 columns[place] = found

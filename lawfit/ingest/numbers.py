@@ -63,6 +63,13 @@ def is_number(cell: Cell) -> bool:
     return isinstance(cell, (int, float)) and not isinstance(cell, bool)
 
 
+def plain_number(cell: Cell) -> float | None:
+    """The cell as `number` has it where it is a plain one (`is_number`), else None."""
+    if isinstance(cell, str):
+        return float(text) if _PLAIN.fullmatch(text := cell.strip()) else None
+    return number(cell) if is_number(cell) else None
+
+
 def thousands_by_dots(text: str) -> bool:
     """Whether a cell is a number with dots between its thousands and can be nothing else: ``10.240.000``."""
     return bool(_DOTTED_TWICE.fullmatch(text.strip()))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Any, Final
 
 from lawfit.factors import normal
@@ -16,9 +18,9 @@ from lawfit.ingest.numbers import (
     at_least_one,
     flag,
     is_missing,
-    is_number,
     not_negative,
     number,
+    plain_number,
     positive,
     positive_steps,
     positive_whole,
@@ -332,14 +334,15 @@ class RowReader:
         if flagged:  # whatever stands there for its loss: >10, blew up
             return RunStatus.DIVERGED, None, True
         cell = cells[self._columns.places["loss"]]
-        if not is_number(cell) and _says_diverged(cell):
-            return RunStatus.DIVERGED, None, False
-        try:
-            loss = None if is_missing(cell) else number(cell)
-        except CellError as error:
-            raise RowError(self._name("loss"), str(error)) from None
-        if loss is None:
-            raise RowError(self._columns.loss_column, "no loss (and nothing says that the run diverged)")
+        if (loss := plain_number(cell)) is None:
+            if _says_diverged(cell):
+                return RunStatus.DIVERGED, None, False
+            if is_missing(cell):
+                raise RowError(self._columns.loss_column, "no loss (and nothing says that the run diverged)")
+            try:
+                loss = number(cell)
+            except CellError as error:
+                raise RowError(self._name("loss"), str(error)) from None
         if not math.isfinite(loss) or abs(loss) >= 1e300:
             return RunStatus.DIVERGED, None, False
         if loss > self._highest:
@@ -382,7 +385,14 @@ class RowReader:
         return stated or value
 
     def _extra(self, cells: tuple[Cell, ...]) -> dict[str, Json]:
-        return {name: value for place, name in self._rest if (value := self._extra_value(cells[place])) is not None}
+        extra: dict[str, Json] = {}
+        known = self._extra_cache  # of texts alone: a number is not looked up, as yes would be found for 1
+        for place, name in self._rest:
+            cell = cells[place]
+            value = known[cell] if isinstance(cell, str) and cell in known else self._extra_value(cell)
+            if value is not None:
+                extra[name] = value
+        return extra
 
     def _extra_value(self, cell: Cell) -> Json:
         """Numbers as numbers where that loses nothing of the text; JSON has no nan, so that stays a word."""
@@ -422,11 +432,11 @@ def _usual(table: Table, columns: ColumnMap) -> _Usual | None:
     if not {"params", "tokens"} <= columns.places.keys():
         return None
     both = pairs(*(View(table).numbers(columns.places[name]) for name in ("params", "tokens")))
-    usual = [(n, d) for n, d in both if n > 0 and _LEAST_EACH < d / n < _MOST_EACH]
-    if 2 * len(usual) <= len(both):
+    sizes = {(n, d): count for (n, d), count in Counter(both).items() if n > 0 and _LEAST_EACH < d / n < _MOST_EACH}
+    if 2 * sum(sizes.values()) <= len(both):
         return None
-    params, tokens = [n for n, _ in usual], [d for _, d in usual]
-    each = median(sorted([d / n for n, d in usual]))
+    params, tokens = [n for n, _ in sizes], [d for _, d in sizes]
+    each = median(sorted(chain.from_iterable(repeat(d / n, count) for (n, d), count in sizes.items())))
     return _Usual(each=each, params=(min(params), max(params)), tokens=(min(tokens), max(tokens)))
 
 

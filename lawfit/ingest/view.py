@@ -15,6 +15,7 @@ from lawfit.ingest.numbers import (
     is_number,
     may_be_dotted,
     number,
+    plain_number,
     read_otherwise,
     thousands_by_dots,
 )
@@ -59,7 +60,7 @@ class View:
         """The numbers of a column, ascending, without rows that hold none."""
 
         def ascending() -> list[float]:
-            return sorted(value for value in self.numbers(place, unit) if value is not None and math.isfinite(value))
+            return sorted([value for value in self.numbers(place, unit) if value is not None and math.isfinite(value)])
 
         return self.table.once(("values", place), ascending) if unit is None or unit.plain else ascending()
 
@@ -69,8 +70,7 @@ class View:
 
 
 def _number(cell: Cell, commas: bool) -> float | None:
-    if is_number(cell):
-        value = number(cell)
+    if (value := plain_number(cell)) is not None:
         return value if math.isfinite(value) else None
     if not isinstance(cell, str) or cell.lstrip()[:1] in _LETTERS:
         return None  # no number begins with a letter: names of runs and of settings are done with here
