@@ -142,7 +142,7 @@ def plainly_written(table: Table) -> tuple[Table, list[Found]]:
 
 def _unmarked(cell: Cell) -> str:
     """A number that has marks around it, without them; "" of any other cell."""
-    if not isinstance(cell, str) or len(cell) > _LONGEST_NUMBER or not _MARKS.intersection(cell[:1] + cell[-1:]):
+    if not isinstance(cell, str) or not (cell[:1] in _MARKS or cell[-1:] in _MARKS) or len(cell) > _LONGEST_NUMBER:
         return ""  # this is asked of every cell of a file
     bare = _EMPHASIS.sub(r"\1", cell.strip().strip("*_`$†‡ ")).strip("*_`$†‡ ")
     return bare if bare != cell.strip() and (is_number(bare) or _SPREAD.fullmatch(bare)) else ""

@@ -51,10 +51,8 @@ class View:
         return [None if value is None else unit.of(value) for value in plain]
 
     def _read(self, place: int) -> list[float | None]:
-        distinct = (cell for cell in self.table.levels(place) if isinstance(cell, str))
-        dots = place in self._dotted
-        texts = {cell: _number(cell.replace(".", "") if dots else cell, self._commas) for cell in distinct}
-        return [texts[cell] if isinstance(cell, str) else _number(cell, self._commas) for cell in self.cells(place)]
+        texts = {cell: self._number(place, cell) for cell in self.table.levels(place) if isinstance(cell, str)}
+        return [texts[cell] if isinstance(cell, str) else self._number(place, cell) for cell in self.cells(place)]
 
     def values(self, place: int, unit: Unit | None = None) -> Sequence[float]:
         """The numbers of a column, ascending, without rows that hold none."""
@@ -66,7 +64,17 @@ class View:
 
     def holds_numbers(self, place: int) -> bool:
         """Whether some cell is a number."""
-        return any(value is not None for value in self.numbers(place))
+        return self.table.once(("holds numbers", place), lambda: self._holds_numbers(place))
+
+    def _holds_numbers(self, place: int) -> bool:
+        if any(isinstance(cell, str) and self._number(place, cell) is not None for cell in self.table.levels(place)):
+            return True
+        return any(not isinstance(cell, str) and self._number(place, cell) is not None for cell in self.cells(place))
+
+    def _number(self, place: int, cell: Cell) -> float | None:
+        if isinstance(cell, str) and place in self._dotted:
+            cell = cell.replace(".", "")
+        return _number(cell, self._commas)
 
 
 def _number(cell: Cell, commas: bool) -> float | None:
