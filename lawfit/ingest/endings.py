@@ -186,11 +186,13 @@ class Endings:
         loss = own[-1]
         if len(varying) < 2 or loss is None or all(each == rest[-1][0] for each in rest[-1]):
             return None
+        if own in zip(*rest, strict=True):
+            return None  # the same run again is another matter
         for said, (made, tolerance) in _MADE_OF_OTHERS.items():
             if tolerance == _COPIED and loss == round(loss, 2):
                 continue  # of so few digits, the losses of two runs are one by chance
             if all(math.isclose(value, made(others), rel_tol=tolerance) for value, others in varying):
-                return None if own in zip(*rest, strict=True) else said  # the same run again is another matter
+                return said
         return None
 
     def _check_of(self, place: int, name: str) -> Check | None:

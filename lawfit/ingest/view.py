@@ -40,8 +40,9 @@ class View:
     def filled(self, place: int) -> int:
         """How many rows say something."""
         levels = self.table.levels(place)
-        count = (count for cell, count in levels.items() if not is_missing(cell))
-        return self.table.once(("filled", place), lambda: sum(count))
+        return self.table.once(
+            ("filled", place), lambda: sum(count for cell, count in levels.items() if not is_missing(cell))
+        )
 
     def numbers(self, place: int, unit: Unit | None = None) -> Sequence[float | None]:
         """One column as finite numbers in the unit that is meant; None where a cell holds none."""
