@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -107,11 +107,11 @@ def accumulated(
     return Question(found=found, columns=(name, column), choices=choices)
 
 
-def _values(view: View, places: Mapping[str, int], field: str) -> list[float]:
+def _values(view: View, places: Mapping[str, int], field: str) -> Sequence[float]:
     return view.values(places[field]) or [0.0]
 
 
-def _ask(found: Finding, name: str, safe: str | None, lengths: list[float]) -> Question:
+def _ask(found: Finding, name: str, safe: str | None, lengths: Sequence[float]) -> Question:
     in_sequences: Choice = (("batch-unit", "sequences"),)
     if not lengths:
         in_sequences = (*in_sequences, ("seq-len", "T"))
@@ -124,8 +124,8 @@ def _by_product(
     view: View,
     places: Mapping[str, int],
     units: Mapping[str, Unit],
-    batch: list[float | None],
-    lengths: list[float],
+    batch: Sequence[float | None],
+    lengths: Sequence[float],
 ) -> BatchUnit | None:
     """Tokens over steps x batch: one for a batch in tokens, the length of a sequence for one in sequences."""
     name = view.table.columns[places["batch_unstated"]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -53,9 +54,11 @@ def made_numbers(table: Table, options: IngestOptions) -> tuple[Table, list[Foun
     columns: dict[int, list[Cell]] = {}
     notes: list[Found] = []
     for place, column in enumerate(table.columns):
-        cells = [cells[place] for _, cells in table.rows]
         field = options.column_map.get(column)
         if field == "loss" or (field is None and kind_of(column)):
+            cells = table.cells(place)
+            if all(is_number(cell) for cell in table.levels(place) if not is_missing(cell)):
+                continue
             lists = any(isinstance(cell, str) and cell.lstrip()[:1] in ("[", "(") for cell in cells)
             if lists and (found := _each(cells, _last_of_list)) is not None:
                 columns[place] = found
@@ -110,8 +113,10 @@ def _last_of_list(text: str) -> Cell:
 
 def _without_spread(text: str) -> Cell:
     """3.21 of ``3.21 ± 0.02`` and ``3.21 (0.02)``; a plain number stays."""
+    if is_number(text):
+        return text
     found = _SPREAD.fullmatch(text)
-    return found[1] if found else text if is_number(text) else None
+    return found[1] if found else None
 
 
 def plainly_written(table: Table) -> tuple[Table, list[Found]]:
@@ -137,7 +142,7 @@ def plainly_written(table: Table) -> tuple[Table, list[Found]]:
 
 def _unmarked(cell: Cell) -> str:
     """A number that has marks around it, without them; "" of any other cell."""
-    if not isinstance(cell, str) or len(cell) > _LONGEST_NUMBER or not _MARKS.intersection(cell[:1] + cell[-1:]):
+    if not isinstance(cell, str) or not (cell[:1] in _MARKS or cell[-1:] in _MARKS) or len(cell) > _LONGEST_NUMBER:
         return ""  # this is asked of every cell of a file
     bare = _EMPHASIS.sub(r"\1", cell.strip().strip("*_`$†‡ ")).strip("*_`$†‡ ")
     return bare if bare != cell.strip() and (is_number(bare) or _SPREAD.fullmatch(bare)) else ""
@@ -194,7 +199,7 @@ def columns_of_sizes(table: Table) -> list[tuple[str, str]]:
     """Columns of names, each of which has one size in it; and the first of those names."""
     found = []
     for place, column in enumerate(table.columns):
-        cells = [cells[place] for _, cells in table.rows if not is_missing(cells[place])]
+        cells = [cell for cell in table.levels(place) if not is_missing(cell)]
         if cells and all(isinstance(cell, str) and _size_in(cell) is not None for cell in cells):
             found.append((column, _first(cells)))
     return found
@@ -218,8 +223,15 @@ def is_name_of_runs(column: str) -> bool:
 
 def _words(cells: Sequence[Cell]) -> list[str] | None:
     """Of each name the words that not all have, where they make a few levels; None where they do not."""
-    words = [set(_WORD.findall(str(cell).lower())) - _REPEATS if not is_missing(cell) else set() for cell in cells]
-    common = set.intersection(*words) if words else set()
-    levels = ["-".join(sorted(each - common)) for each in words]
-    counts = {level: levels.count(level) for level in set(levels)}
-    return levels if 2 <= len(counts) <= _MOST_WORDS and min(counts.values()) > 1 else None
+    kinds: dict[frozenset[str], frozenset[str]] = {}
+    words: list[frozenset[str]] = []
+    for cell in cells:
+        each = frozenset() if is_missing(cell) else frozenset(_WORD.findall(str(cell).lower())) - _REPEATS
+        words.append(kinds.setdefault(each, each))
+        if len(kinds) > _MOST_WORDS:
+            return None  # names of their own, as trackers give: there may be as many as rows
+    if len(kinds) < 2 or min(Counter(words).values()) < 2:
+        return None
+    common = frozenset.intersection(*kinds)
+    levels = {each: "-".join(sorted(each - common)) for each in kinds}
+    return [levels[each] for each in words]

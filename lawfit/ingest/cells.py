@@ -40,7 +40,8 @@ def made_plain(table: Table, columns: ColumnMap) -> tuple[Table, list[Found]]:
     said = {place: said[place] for place in turned}
     for each in said.values():
         each.count = 0
-    rows = tuple(_row(row, turned) for row in table.rows) if turned else table.rows
+    if turned:
+        table = dataclasses.replace(table, rows=tuple(_row(row, turned) for row in table.rows))
     notes: list[Found] = [
         finding(
             "ingest.read_as",
@@ -55,7 +56,7 @@ def made_plain(table: Table, columns: ColumnMap) -> tuple[Table, list[Found]]:
     ]
     if columns.metric.said:
         notes.append(finding("ingest.metric_turned", column=columns.loss_column, kind=columns.metric.kind))
-    return dataclasses.replace(table, rows=rows), notes
+    return table, notes
 
 
 def _turns(table: Table, place: int, turn: Callable[[Cell, int], Cell]) -> bool:

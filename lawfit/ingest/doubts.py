@@ -75,7 +75,7 @@ def doubts(view: View, columns: ColumnMap, options: IngestOptions) -> list[Quest
 
 
 def _of_sizes(
-    numbers: Mapping[str, list[float | None]], names: Mapping[str, str], columns: ColumnMap, options: IngestOptions
+    numbers: Mapping[str, Sequence[float | None]], names: Mapping[str, str], columns: ColumnMap, options: IngestOptions
 ) -> list[Question]:
     """Parameters and tokens that do not go together, or tokens that are less than a batch."""
     stated = {name for name in names if names[name] in options.units or names[name].startswith(f"{name} = ")}
@@ -114,7 +114,7 @@ def _of_sizes(
     return [Question(found=asked, columns=tuple(of), choices=(*choices, plain), safe=0 if len(choices) == 1 else None)]
 
 
-def _of_batch(numbers: Mapping[str, list[float | None]], name: str, options: IngestOptions) -> list[Question]:
+def _of_batch(numbers: Mapping[str, Sequence[float | None]], name: str, options: IngestOptions) -> list[Question]:
     """Steps of fractions of a token, or so small that a run would take millions: thousands, by the looks of it."""
     sizes = sorted(value for value in numbers["batch_tokens"] if value is not None)
     if not sizes or name in options.units or name.startswith("batch_tokens = "):
@@ -150,7 +150,7 @@ def _of_steps(view: View, columns: ColumnMap, options: IngestOptions) -> list[Qu
     batches = read.get("batch_tokens")
     if batches is None and "batch_sequences" in read:
         length = options.seq_len or columns.seq_len
-        one: list[float | None] = [length] * len(view.table.rows)
+        one: Sequence[float | None] = [length] * len(view.table.rows)
         lengths = read.get("seq_len", one)
         batches = [a * b if a and b else None for a, b in zip(read["batch_sequences"], lengths, strict=True)]
     if batches is None:
@@ -199,7 +199,7 @@ def _of_passes(
 
 
 def _of_data(
-    numbers: Mapping[str, list[float | None]], names: Mapping[str, str], columns: ColumnMap, options: IngestOptions
+    numbers: Mapping[str, Sequence[float | None]], names: Mapping[str, str], columns: ColumnMap, options: IngestOptions
 ) -> list[Question]:
     """Tokens that are those of the data, by their name and as they are the same for each size of model."""
     name = names.get("tokens", "")
@@ -276,7 +276,9 @@ def _of_rates(
     return []
 
 
-def _of_loss(view: View, columns: ColumnMap, name: str, numbers: Mapping[str, list[float | None]]) -> list[Question]:
+def _of_loss(
+    view: View, columns: ColumnMap, name: str, numbers: Mapping[str, Sequence[float | None]]
+) -> list[Question]:
     """A loss that is too high to be one, or that grows with everything that should lower it."""
     losses = sorted(value for value in numbers["loss"] if value is not None and abs(value) < _DIVERGED)
     kind = columns.metric.kind
@@ -307,7 +309,7 @@ def _of_loss(view: View, columns: ColumnMap, name: str, numbers: Mapping[str, li
     return found
 
 
-def _varying(view: View, name: str, numbers: Mapping[str, list[float | None]]) -> list[str]:
+def _varying(view: View, name: str, numbers: Mapping[str, Sequence[float | None]]) -> list[str]:
     """Other losses that are not the same in all of the runs, where those had several learning rates."""
     if len(set(numbers.get("lr", ()))) < 2:
         return []
@@ -315,7 +317,7 @@ def _varying(view: View, name: str, numbers: Mapping[str, list[float | None]]) -
     return [view.table.columns[at] for at in others if len(set(view.values(at))) > 1]
 
 
-def _bits(view: View, columns: ColumnMap, name: str, losses: list[float | None]) -> Question | None:
+def _bits(view: View, columns: ColumnMap, name: str, losses: Sequence[float | None]) -> Question | None:
     """A loss without a unit that goes with a column of bits as bits do, and not as nats."""
     if is_unit_said(name):
         return None
@@ -344,7 +346,7 @@ def _fits(values: Sequence[float]) -> bool:
     return bool(values) and values[0] > 0 and median(values) <= HIGH_LOSS
 
 
-def _rises(numbers: Mapping[str, list[float | None]]) -> str:
+def _rises(numbers: Mapping[str, Sequence[float | None]]) -> str:
     """The input with which even the best loss of each scale rises throughout; "" where there is none."""
     if "tokens" not in numbers or "params" not in numbers:
         return ""

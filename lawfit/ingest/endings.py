@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, median
 from typing import Final, cast
 
@@ -139,11 +139,10 @@ class Endings:
 
         Below the last block may stand one row more, the mean of everything.
         """
-        rows = self._numbers()
         found: list[int] = []
         sums: list[float] = []
         block: list[tuple[float, ...]] = []
-        for at, own in enumerate(rows):
+        for at, own in enumerate(zip(*self._numbers(), strict=True)):
             if None in own:
                 return []
             made = cast("tuple[float, ...]", own)
@@ -160,31 +159,34 @@ class Endings:
                 return []
         if len(found) < 2 or len(block) > 1:
             return []
-        return [*found, *([len(rows) - 1] if block else [])]
+        return [*found, *([len(self._table.rows) - 1] if block else [])]
 
-    def _numbers(self) -> list[tuple[float | None, ...]]:
-        """Of each row its settings, and its loss as the last; none where no column is one of losses."""
+    def _numbers(self) -> list[Sequence[float | None]]:
+        """Columns of settings, and of the loss as the last; none where no column is one of losses."""
         names = [name for name in ("lr", "params", "tokens", "batch_tokens", "loss") if name in self._columns.places]
         if "loss" not in names:
             return []
-        return [*zip(*(self._view.numbers(self._columns.places[name]) for name in names), strict=True)]
+        return [self._view.numbers(self._columns.places[name]) for name in names]
 
     def _sums_up(self, at: int) -> str | None:
         """What a row without a name has of the others in each column that varies: their mean, sum, ..., or nothing."""
         if len(self._table.rows) <= _FEWEST_ROWS:
             return None
-        if not (rows := self._numbers()):
+        if not (columns := self._numbers()):
             return None
-        own = rows.pop(at)
+        own = tuple(column[at] for column in columns)
+        rest = [[*column[:at], *column[at + 1 :]] for column in columns]
         varying: list[tuple[float, list[float]]] = []
-        for value, column in zip(own, zip(*rows, strict=True), strict=True):
+        for value, column in zip(own, rest, strict=True):
             others = [each for each in column if each is not None]
             if value is None or not others:
                 return None
-            if len(set(others)) > 1:
+            if any(each != others[0] for each in others):
                 varying.append((value, others))
         loss = own[-1]
-        if len(varying) < 2 or loss is None or len({row[-1] for row in rows}) < 2 or own in rows:
+        if len(varying) < 2 or loss is None or all(each == rest[-1][0] for each in rest[-1]):
+            return None
+        if own in zip(*rest, strict=True):
             return None  # the same run again is another matter
         for said, (made, tolerance) in _MADE_OF_OTHERS.items():
             if tolerance == _COPIED and loss == round(loss, 2):

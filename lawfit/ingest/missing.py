@@ -40,7 +40,8 @@ def require_numbers(view: View) -> None:
         It does not.
     """
     table = view.table
-    if table.rows and not any(view.holds_numbers(place) for place in range(len(table.columns))):
+    places = sorted(range(len(table.columns)), key=lambda place: len(table.levels(place)))  # the soonest looked at
+    if table.rows and not any(view.holds_numbers(place) for place in places):
         raise LogFormatError(f"{table.name}: no column holds numbers; this is not a table of runs")
 
 

@@ -103,6 +103,9 @@ def _varying(sweeps: Sequence[Sweep]) -> list[str]:
     for sweep in sweeps:
         settings = dict.fromkeys(name for run in sweep.runs for name in run.extra)
         settings = {name: None for name in settings if is_factor(name) and not shape.fullmatch(name)}
+        settings = {name: None for name in settings if len({str(run.extra.get(name)) for run in sweep.runs}) > 1}
+        if not settings and len({str(run.weight_decay) for run in sweep.runs}) < 2:
+            continue
         seen: dict[tuple[float, float, str], set[tuple[str, float]]] = {}
         for run in sweep.runs:
             stated = {name: run.extra.get(name) for name in settings}
@@ -124,9 +127,10 @@ def partly_said(table: Table, columns: ColumnMap) -> list[Found]:
     for name in _STATED:
         if name not in columns.places:
             continue
-        cells = [cells[columns.places[name]] for _, cells in table.rows]
-        levels = {str(cell).strip() for cell in cells if not is_missing(cell)}
-        if len(levels) == 1 and (empty := sum(is_missing(cell) for cell in cells)):
+        place = columns.places[name]
+        empty = sum(count for cell, count in table.levels(place).items() if is_missing(cell))
+        levels = {str(cell).strip() for cell in table.cells(place) if not is_missing(cell)} if empty else set()
+        if len(levels) == 1:
             column = table.columns[columns.places[name]]
             option = name.replace("_", "-")
             found.append(finding("ingest.partly_said", column=column, empty=empty, level=levels.pop(), option=option))

@@ -50,8 +50,10 @@ class CellError(ValueError):
 
 def is_missing(cell: Cell) -> bool:
     """Whether the source says nothing here."""
-    # The length first: this is asked of every cell of a file.
-    return cell is None or (isinstance(cell, str) and len(cell) < 16 and cell.strip().lower() in _MISSING)
+    if not isinstance(cell, str):
+        return cell is None
+    # Length and first character before all: this is asked of every cell of a file.
+    return len(cell) < 16 and not "0" <= cell[:1] <= "9" and cell.strip().lower() in _MISSING
 
 
 def is_number(cell: Cell) -> bool:
@@ -59,6 +61,13 @@ def is_number(cell: Cell) -> bool:
     if isinstance(cell, str):
         return _PLAIN.fullmatch(cell.strip()) is not None
     return isinstance(cell, (int, float)) and not isinstance(cell, bool)
+
+
+def plain_number(cell: Cell) -> float | None:
+    """The cell as `number` has it where it is a plain one (`is_number`), else None."""
+    if isinstance(cell, str):
+        return float(text) if _PLAIN.fullmatch(text := cell.strip()) else None
+    return number(cell) if is_number(cell) else None
 
 
 def thousands_by_dots(text: str) -> bool:

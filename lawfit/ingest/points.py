@@ -79,6 +79,9 @@ def _says_how_far(column: str, field: str) -> bool:
 
 def last_of_each(readings: Sequence[Reading], column: str) -> tuple[list[Reading], list[Found]]:
     """Of rows under one id that differ in nothing but how far they are, the farthest; others stay as they are."""
+    ids = [reading.run_id for reading in readings if reading.run_id]
+    if len(set(ids)) == len(ids):
+        return list(readings), []
     groups: dict[tuple[object, str], list[Reading]] = {}
     for reading in readings:
         if reading.run_id:

@@ -78,7 +78,7 @@ def interpret(table: Table, options: IngestOptions | None = None, *, whole_steps
     LogFormatError
         The table as a whole cannot be taken.
     """
-    options = options or IngestOptions()
+    options, given = options or IngestOptions(), table
     if not table.rows and table.rejections:
         first = table.rejections[0]
         if first.file != table.name:
@@ -93,8 +93,12 @@ def interpret(table: Table, options: IngestOptions | None = None, *, whole_steps
     plain, read_as = made_plain(table, columns)
     if columns.kind == "losses":
         plain, columns = with_stand_ins(plain, columns)
+    of_columns = [] if table.exact else [*partly_said(table, columns), *unread(table, columns, options)]
+    reader = RowReader(plain, columns, options, whole_steps=whole_steps)
+    for each in (given, table, plain):
+        each.forget()  # from here on it goes row by row
     rejections = list(table.rejections)
-    readings = _readings(RowReader(plain, columns, options, whole_steps=whole_steps), plain, rejections)
+    readings = _readings(reader, plain, rejections)
     readings, points = last_of_each(
         readings, table.columns[columns.places["run_id"]] if "run_id" in columns.places else ""
     )
@@ -110,8 +114,8 @@ def interpret(table: Table, options: IngestOptions | None = None, *, whole_steps
         *points,
         *notes_on([reading for _, reading in keyed], sweeps, columns),
         *reruns(keyed),
+        *of_columns,
     ]
-    said += [] if table.exact else [*partly_said(table, columns), *unread(table, columns, options)]
     if columns.kind == "losses":
         said.append(finding("ingest.losses_alone"))
     return Ingested(

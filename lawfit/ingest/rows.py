@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Any, Final
 
 from lawfit.factors import normal
@@ -17,6 +20,7 @@ from lawfit.ingest.numbers import (
     is_missing,
     not_negative,
     number,
+    plain_number,
     positive,
     positive_steps,
     positive_whole,
@@ -74,6 +78,9 @@ _FAR: Final = 30.0
 _TIMES_USUAL: Final = 4.0
 _TIMES_NEXT: Final = 1.5
 _NOT_FINISHED: Final = "the status is '{}', not finished (or diverged)"
+_SIZES: Final = ("steps", "seq_len", "params", "lr", "batch_tokens", "batch_sequences", "tokens")
+_MOST_KNOWN: Final = 10_000  # different cells (or sizes) of which it is kept what they are read as
+_DIGITS: Final = re.compile(r"[-+.e0-9]+")
 _FINAL_LOSSES: Final = frozenset({"final_val_loss", "final_train_loss"})  # of `curve_facts`
 
 
@@ -107,6 +114,19 @@ class Reading:
     steps_disagree: bool  # tokens is not steps x batch
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Sizes:
+    """What a row says of size, learning rate and length."""
+
+    params: float
+    tokens: float
+    batch_tokens: float
+    lr: float
+    steps: float | None
+    seq_len: int | None
+    steps_disagree: bool
+
+
 class RowReader:
     """Reads the rows of one table."""
 
@@ -132,6 +152,10 @@ class RowReader:
             places[field] for field in (*_FACT_TEXTS, "params_convention", "weight_decay_kind") if field in places
         ]
         self._fact_places += [place for _, place in self._split]
+        self._size_places = [places[field] for field in _SIZES if field in places]
+        self._sizes_cache: dict[tuple[Cell, ...], _Sizes] = {}
+        # Yes is no 1, but the cache would find one for the other.
+        self._caches_sizes = not any(bool in set(map(type, table.cells(place))) for place in self._size_places)
         self._facts_cache: dict[tuple[Any, ...], tuple[tuple[str, Any], ...]] = {}
         self._extra_cache: dict[Cell, Json] = {}
 
@@ -146,6 +170,43 @@ class RowReader:
         if summed := self._endings.of_any(cells):
             raise RowError(*summed)
         self._require_finished(cells)
+        sizes = self._sizes(cells)
+        status, loss, flagged = self._outcome(cells)
+        if status is RunStatus.FINISHED:
+            self._require_whole(cells, sizes)
+        extra = self._extra(cells)
+        if status is RunStatus.DIVERGED and not is_missing(raw := cells[self._columns.places["loss"]]):
+            extra[self._columns.loss_column] = self._extra_value(raw)  # what the log says is kept, unused
+        return Reading(
+            line=line,
+            run_id=self._text("run_id", cells),
+            params=sizes.params,
+            tokens=sizes.tokens,
+            batch_tokens=sizes.batch_tokens,
+            lr=sizes.lr,
+            status=status,
+            loss=loss,
+            weight_decay=self._get("weight_decay", cells, not_negative),
+            steps=sizes.steps,
+            seed=self._get("seed", cells, whole),
+            facts=self._facts(cells, sizes.seq_len),
+            extra=extra,
+            flagged=flagged,
+            steps_disagree=sizes.steps_disagree,
+        )
+
+    def _sizes(self, cells: tuple[Cell, ...]) -> _Sizes:
+        """Sizes, learning rate and length, which many rows have in common."""
+        if not self._caches_sizes:
+            return self._read_sizes(cells)
+        key = tuple([cells[place] for place in self._size_places])
+        if (sizes := self._sizes_cache.get(key)) is None:
+            sizes = self._read_sizes(cells)
+            if len(self._sizes_cache) < _MOST_KNOWN:
+                self._sizes_cache[key] = sizes
+        return sizes
+
+    def _read_sizes(self, cells: tuple[Cell, ...]) -> _Sizes:
         steps = self._get("steps", cells, self._steps)
         seq_len = self._get("seq_len", cells, positive_whole)
         if seq_len is None:
@@ -165,27 +226,13 @@ class RowReader:
             shown = f"{tokens:g} tokens are less than one batch of {batch_tokens:g}"
             raise RowError(self._name("tokens"), f"{shown}; write both as plain token counts (not in billions)")
         self._require_usual(params, tokens)
-        status, loss, flagged = self._outcome(cells)
-        if status is RunStatus.FINISHED:
-            self._require_whole(cells, steps, steps * batch_tokens / tokens if steps is not None else None)
-        extra = self._extra(cells)
-        if status is RunStatus.DIVERGED and not is_missing(raw := cells[self._columns.places["loss"]]):
-            extra[self._columns.loss_column] = self._extra_value(raw)  # what the log says is kept, unused
-        return Reading(
-            line=line,
-            run_id=self._text("run_id", cells),
+        return _Sizes(
             params=params,
             tokens=tokens,
             batch_tokens=batch_tokens,
             lr=lr,
-            status=status,
-            loss=loss,
-            weight_decay=self._get("weight_decay", cells, not_negative),
             steps=steps,
-            seed=self._get("seed", cells, whole),
-            facts=self._facts(cells, seq_len),
-            extra=extra,
-            flagged=flagged,
+            seq_len=seq_len,
             steps_disagree=steps_disagree,
         )
 
@@ -222,7 +269,7 @@ class RowReader:
                 value = parse(cell)
             except CellError as error:
                 raise RowError(self._names[place], str(error)) from None
-        if not isinstance(cell, bool):
+        if not isinstance(cell, bool) and len(cache) < _MOST_KNOWN:
             cache[cell] = value
         return value
 
@@ -260,18 +307,16 @@ class RowReader:
             raise RowError(self._name("batch_tokens"), reason)
         return float(in_tokens)
 
-    def _require_whole(self, cells: tuple[Cell, ...], steps: float | None, made: float | None) -> None:
-        """Refuse a run that stopped on its way.
-
-        Parameters
-        ----------
-        made : tokens of its steps, as a share of what its row says
-        """
+    def _require_whole(self, cells: tuple[Cell, ...], sizes: _Sizes) -> None:
+        """Refuse a run that stopped on its way."""
         if stopped := self._endings.of_finished(cells):
             raise RowError(*stopped)
-        if made is not None and made < STOPPED and self._steps_are_done:
-            reason = f"the run stands at step {steps:g}, which are {made:.2g} of its tokens: its loss is not theirs"
-            raise RowError(self._name("steps"), reason)
+        if sizes.steps is None or not self._steps_are_done:
+            return
+        made = sizes.steps * sizes.batch_tokens / sizes.tokens  # tokens of its steps, as a share of what its row says
+        if made < STOPPED:
+            said = f"the run stands at step {sizes.steps:g}, which are {made:.2g} of its tokens: its loss is not theirs"
+            raise RowError(self._name("steps"), said)
 
     def _require_finished(self, cells: tuple[Cell, ...]) -> None:
         if self._get("completed", cells, flag) is False:
@@ -288,11 +333,16 @@ class RowReader:
             raise RowError(self._name("status"), _NOT_FINISHED.format(said))
         if flagged:  # whatever stands there for its loss: >10, blew up
             return RunStatus.DIVERGED, None, True
-        if self._says_diverged(cells):
-            return RunStatus.DIVERGED, None, False
-        loss = self._get("loss", cells, number)
-        if loss is None:
-            raise RowError(self._columns.loss_column, "no loss (and nothing says that the run diverged)")
+        cell = cells[self._columns.places["loss"]]
+        if (loss := plain_number(cell)) is None:
+            if _says_diverged(cell):
+                return RunStatus.DIVERGED, None, False
+            if is_missing(cell):
+                raise RowError(self._columns.loss_column, "no loss (and nothing says that the run diverged)")
+            try:
+                loss = number(cell)
+            except CellError as error:
+                raise RowError(self._name("loss"), str(error)) from None
         if not math.isfinite(loss) or abs(loss) >= 1e300:
             return RunStatus.DIVERGED, None, False
         if loss > self._highest:
@@ -301,13 +351,8 @@ class RowReader:
             raise RowError(self._columns.loss_column, f"the loss is {loss:g}; a loss in nats per token is above zero")
         return RunStatus.FINISHED, loss, False
 
-    def _says_diverged(self, cells: tuple[Cell, ...]) -> bool:
-        cell = cells[self._columns.places["loss"]]
-        said = cell.strip().lower() if isinstance(cell, str) else ""
-        return (said != (bare := said.strip("*!.() ")) and bare in ("nan", "inf")) or bare in _IN_PLACE_OF_LOSS
-
     def _facts(self, cells: tuple[Cell, ...], seq_len: int | None) -> tuple[tuple[str, Any], ...]:
-        key = (seq_len, *(cells[place] for place in self._fact_places))
+        key = (seq_len, *[cells[place] for place in self._fact_places])
         if (known_facts := self._facts_cache.get(key)) is not None:
             return known_facts
         facts: dict[str, Any] = {}
@@ -340,7 +385,14 @@ class RowReader:
         return stated or value
 
     def _extra(self, cells: tuple[Cell, ...]) -> dict[str, Json]:
-        return {name: value for place, name in self._rest if (value := self._extra_value(cells[place])) is not None}
+        extra: dict[str, Json] = {}
+        known = self._extra_cache  # of texts alone: a number is not looked up, as yes would be found for 1
+        for place, name in self._rest:
+            cell = cells[place]
+            value = known[cell] if isinstance(cell, str) and cell in known else self._extra_value(cell)
+            if value is not None:
+                extra[name] = value
+        return extra
 
     def _extra_value(self, cell: Cell) -> Json:
         """Numbers as numbers where that loses nothing of the text; JSON has no nan, so that stays a word."""
@@ -348,9 +400,17 @@ class RowReader:
             return str(cell)
         if not isinstance(cell, str):
             return cell
-        if cell not in self._extra_cache:
-            self._extra_cache[cell] = None if is_missing(cell) else _as_number(cell)
-        return self._extra_cache[cell]
+        if cell in self._extra_cache:
+            return self._extra_cache[cell]
+        value = None if is_missing(cell) else _as_number(cell)
+        if len(self._extra_cache) < _MOST_KNOWN:
+            self._extra_cache[cell] = value
+        return value
+
+
+def _says_diverged(cell: Cell) -> bool:
+    said = cell.strip().lower() if isinstance(cell, str) else ""
+    return (said != (bare := said.strip("*!.() ")) and bare in ("nan", "inf")) or bare in _IN_PLACE_OF_LOSS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -372,11 +432,11 @@ def _usual(table: Table, columns: ColumnMap) -> _Usual | None:
     if not {"params", "tokens"} <= columns.places.keys():
         return None
     both = pairs(*(View(table).numbers(columns.places[name]) for name in ("params", "tokens")))
-    usual = [(n, d) for n, d in both if n > 0 and _LEAST_EACH < d / n < _MOST_EACH]
-    if 2 * len(usual) <= len(both):
+    sizes = {(n, d): count for (n, d), count in Counter(both).items() if n > 0 and _LEAST_EACH < d / n < _MOST_EACH}
+    if 2 * sum(sizes.values()) <= len(both):
         return None
-    params, tokens = zip(*usual, strict=True)
-    each = median(sorted(d / n for n, d in usual))
+    params, tokens = [n for n, _ in sizes], [d for _, d in sizes]
+    each = median(sorted(chain.from_iterable(repeat(d / n, count) for (n, d), count in sizes.items())))
     return _Usual(each=each, params=(min(params), max(params)), tokens=(min(tokens), max(tokens)))
 
 
@@ -413,6 +473,8 @@ def _as_number(text: str) -> Json:
     text = text.strip().replace("\x00", "")
     if not _encodable(text):
         return text.encode("ascii", "backslashreplace").decode()
+    if not _DIGITS.fullmatch(text):
+        return text
     for kind in (int, float):
         try:
             value = kind(text)

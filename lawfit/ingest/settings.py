@@ -11,6 +11,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import islice, repeat
+from operator import itemgetter
 from statistics import fmean, stdev
 from typing import Final
 
@@ -86,9 +88,10 @@ def setting_questions(table: Table, places: Mapping[str, int], options: IngestOp
     key += [table.columns.index(column) for column in options.split]
     if "tokens" not in places and "steps" in places:
         key.append(places["steps"])
+    said = [map(_text, map(itemgetter(place), rows)) for place in key]
     groups: dict[tuple[str, ...], list[tuple[Cell, ...]]] = {}
-    for cells in rows:
-        groups.setdefault(tuple(_text(cells[place]) for place in key), []).append(cells)
+    for of, cells in zip(zip(*said, strict=True) if key else repeat((), len(rows)), rows, strict=True):
+        groups.setdefault(of, []).append(cells)
     several = [group for group in groups.values() if len(group) > 1]
     unknown = [place for place in free if place not in known]
     found = [place for place in unknown if _may_be_setting(table, place, rows, several)]
@@ -157,8 +160,10 @@ def _has_own_rates(table: Table, place: int, rows: Sequence[tuple[Cell, ...]], p
 
     As a second optimizer is, whose best rate is another: its runs are nobody's seeds, and no rate of the other's sweep.
     """
+    if "lr" not in places or is_known_record(table.columns[place]):
+        return False
     levels = {_text(cells[place]) for cells in rows}
-    if "lr" not in places or not 2 <= len(levels) <= _MOST_OF_A_KIND or is_known_record(table.columns[place]):
+    if not 2 <= len(levels) <= _MOST_OF_A_KIND:
         return False
     if all(_is_mark(text) for text in levels - {""}):
         return False
@@ -174,7 +179,7 @@ def _has_own_rates(table: Table, place: int, rows: Sequence[tuple[Cell, ...]], p
 
 def _says_which_data(table: Table, place: int) -> bool:
     """Whether a column says of each row that its loss is on training or on validation data, and has both."""
-    levels = [cell for cell in table.levels(place) if not is_missing(cell)]
+    levels = [*islice((cell for cell in table.levels(place) if not is_missing(cell)), MOST_LEVELS + 1)]
     return 2 <= len(levels) <= MOST_LEVELS and {data_of(str(cell)) for cell in levels} == {"training", "validation"}
 
 

@@ -126,7 +126,7 @@ def _product(table: Table, options: IngestOptions) -> tuple[str, list[Cell]] | N
     if any(rank_of(column, "batch_unstated") is not None and says_whole(column) for column in bare):
         return None  # a global, total or effective batch is there
     view = View(table)
-    columns: list[list[float | None]] = [view.numbers(table.columns.index(name)) for name in names]
+    columns: list[Sequence[float | None]] = [view.numbers(table.columns.index(name)) for name in names]
     columns += [[value] * len(table.rows) for value in stated.values()]
     names += [f"{value:g}" for value in stated.values()]
     cells: list[Cell] = [
@@ -226,7 +226,8 @@ def _ratio(table: Table, options: IngestOptions, counted: Sequence[list[Cell]]) 
     if len(ratios) != 1 or others & set(_LENGTH) or (told and not mapped):
         return None
     view, name = View(table), "params"
-    sizes = [cell if isinstance(cell, float) else None for cell in counted[0]] if counted else []
+    shapes = counted[0] if counted else []
+    sizes: Sequence[float | None] = [cell if isinstance(cell, float) else None for cell in shapes]
     if not sizes and (column := _size_column(table, options)):
         units = [unit for bare, unit in bare_names(column) if rank_of(bare, "params") is not None]
         sizes = view.numbers(place_of(table, column), options.unit(column) or next(iter(units), None))

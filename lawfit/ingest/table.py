@@ -49,6 +49,10 @@ class Table:
         made: Made = self._known[name]
         return made
 
+    def forget(self) -> None:
+        """Let go of what was worked out, which takes as much memory as the rows."""
+        self._known.clear()
+
     def place(self, line: int) -> tuple[str, int]:
         """File and line of a row."""
         return self.places.get(line, (self.name, line))

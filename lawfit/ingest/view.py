@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import string
 from collections.abc import Sequence
 from typing import Final
 
@@ -14,12 +15,14 @@ from lawfit.ingest.numbers import (
     is_number,
     may_be_dotted,
     number,
+    plain_number,
     read_otherwise,
     thousands_by_dots,
 )
 from lawfit.ingest.table import Cell, Table
 
 _SAME: Final = 1e-9
+_LETTERS: Final = frozenset(string.ascii_letters)
 
 
 class View:
@@ -29,8 +32,6 @@ class View:
         self.table = table
         self._commas = has_decimal_commas(table)
         self._dotted = dotted_columns(table)
-        self._numbers: dict[int, list[float | None]] = {}
-        self._filled: dict[int, int] = {}
 
     def cells(self, place: int) -> list[Cell]:
         """One column, row by row."""
@@ -38,41 +39,50 @@ class View:
 
     def filled(self, place: int) -> int:
         """How many rows say something."""
-        if place not in self._filled:
-            levels = self.table.levels(place)
-            self._filled[place] = sum(count for cell, count in levels.items() if not is_missing(cell))
-        return self._filled[place]
+        levels = self.table.levels(place)
+        return self.table.once(
+            ("filled", place), lambda: sum(count for cell, count in levels.items() if not is_missing(cell))
+        )
 
-    def numbers(self, place: int, unit: Unit | None = None) -> list[float | None]:
+    def numbers(self, place: int, unit: Unit | None = None) -> Sequence[float | None]:
         """One column as finite numbers in the unit that is meant; None where a cell holds none."""
-        if place not in self._numbers:
-            cells = self.cells(place)
-            distinct = (cell for cell in self.table.levels(place) if isinstance(cell, str))
-            dots = place in self._dotted
-            texts = {cell: _number(cell.replace(".", "") if dots else cell, self._commas) for cell in distinct}
-            self._numbers[place] = [
-                texts[cell] if isinstance(cell, str) else _number(cell, self._commas) for cell in cells
-            ]
-        plain = self._numbers[place]
+        plain = self.table.once(("numbers", place), lambda: self._read(place))
         if unit is None or unit.plain:
             return plain
         return [None if value is None else unit.of(value) for value in plain]
 
-    def values(self, place: int, unit: Unit | None = None) -> list[float]:
+    def _read(self, place: int) -> list[float | None]:
+        texts = {cell: self._number(place, cell) for cell in self.table.levels(place) if isinstance(cell, str)}
+        return [texts[cell] if isinstance(cell, str) else self._number(place, cell) for cell in self.cells(place)]
+
+    def values(self, place: int, unit: Unit | None = None) -> Sequence[float]:
         """The numbers of a column, ascending, without rows that hold none."""
-        return sorted(value for value in self.numbers(place, unit) if value is not None and math.isfinite(value))
+
+        def ascending() -> list[float]:
+            return sorted([value for value in self.numbers(place, unit) if value is not None and math.isfinite(value)])
+
+        return self.table.once(("values", place), ascending) if unit is None or unit.plain else ascending()
 
     def holds_numbers(self, place: int) -> bool:
         """Whether some cell is a number."""
-        return any(value is not None for value in self.numbers(place))
+        return self.table.once(("holds numbers", place), lambda: self._holds_numbers(place))
+
+    def _holds_numbers(self, place: int) -> bool:
+        if any(isinstance(cell, str) and self._number(place, cell) is not None for cell in self.table.levels(place)):
+            return True
+        return any(not isinstance(cell, str) and self._number(place, cell) is not None for cell in self.cells(place))
+
+    def _number(self, place: int, cell: Cell) -> float | None:
+        if isinstance(cell, str) and place in self._dotted:
+            cell = cell.replace(".", "")
+        return _number(cell, self._commas)
 
 
 def _number(cell: Cell, commas: bool) -> float | None:
-    if is_number(cell):
-        value = number(cell)
+    if (value := plain_number(cell)) is not None:
         return value if math.isfinite(value) else None
-    if not isinstance(cell, str):
-        return None
+    if not isinstance(cell, str) or cell.lstrip()[:1] in _LETTERS:
+        return None  # no number begins with a letter: names of runs and of settings are done with here
     if commas and is_number(text := cell.strip().replace(",", ".", 1)):
         return number(text)
     if MULTIPLE.fullmatch(cell.strip()):

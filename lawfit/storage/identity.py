@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -31,6 +31,8 @@ Stored = tuple[int, Recipe]  # row id and record
 
 
 _KEYS_AT_ONCE = 500  # in one query: SQLite takes 999 parameters in its older builds
+_ASKED_BY_KEY = 5_000
+_ROWS_AT_ONCE = 100  # of recipes, of which mostly the first is the one
 
 
 def recipe_of(row: sa.RowMapping) -> Recipe:
@@ -47,29 +49,24 @@ def home(connection: sa.Connection, sweep: Sweep, *, named: bool) -> tuple[Recip
         A person chose the name (`named`), and it holds other settings.
     """
     wanted = sweep.recipe
-    known: list[Stored] = [(row["id"], recipe_of(row)) for row in connection.execute(sa.select(recipes)).mappings()]
-    content = _content(wanted)
-    alike = [stored for stored in known if _content(stored[1]) == content]
-    if sweep.exact and alike and not named:
-        row_id, recipe = next((stored for stored in alike if stored[1].name == wanted.name), alike[0])
-        return recipe, row_id, ""
-    by_name = {recipe.name: (row_id, recipe) for row_id, recipe in known}
-    if wanted.name not in by_name:
-        return _under_a_new_name(connection, sweep, alike, named=named)
-    namesake = by_name[wanted.name]
-    numbered = [stored for stored in alike if re.fullmatch(re.escape(wanted.name) + "-[0-9]+", stored[1].name)]
-    free = free_name(wanted.name, set(by_name))
-    if namesake not in alike:
+    namesake = _namesake(connection, wanted.name)
+    same = namesake is not None and _content(namesake[1]) == _content(wanted)
+    if sweep.exact and not named and (own := namesake if same else next(_alike(connection, wanted), None)) is not None:
+        return own[1], own[0], ""
+    if namesake is None:
+        return _under_a_new_name(connection, sweep, named=named)
+    if not same:
         difference = _difference(namesake[1], wanted)
         if named:
             raise RecipeConflict(
                 f"recipe '{wanted.name}' in the store is another one: {difference}. Nothing was written; "
                 "give these runs another recipe name, or state what the file leaves out"
             )
-        for row_id, recipe in numbered:
+        for row_id, recipe in _numbered(connection, wanted):
             return recipe, row_id, f"these runs belong to recipe '{recipe.name}'"
-        note = f"recipe '{wanted.name}' in the store is another one ({difference}); these runs went to '{free}'"
-        return _apart(dataclasses.replace(wanted, name=free), alike), None, note
+        apart = _apart(connection, wanted, _free_name(connection, wanted.name))
+        note = f"recipe '{wanted.name}' in the store is another one ({difference}); these runs went to '{apart.name}'"
+        return apart, None, note
     if named:
         return namesake[1], namesake[0], ""
     overlap = _overlap(connection, namesake[0], sweep.runs)
@@ -80,38 +77,70 @@ def home(connection: sa.Connection, sweep: Sweep, *, named: bool) -> tuple[Recip
             else ""
         )
         return namesake[1], namesake[0], note
-    for row_id, recipe in numbered:
+    for row_id, recipe in _numbered(connection, wanted):
         if _overlap(connection, row_id, sweep.runs).repeats:
             return recipe, row_id, f"these runs belong to recipe '{recipe.name}'"
-    note = str(finding("store.another_sweep", recipe=wanted.name, shared=overlap.shared, free=free))
-    return _apart(dataclasses.replace(wanted, name=free), alike), None, note
+    apart = _apart(connection, wanted, _free_name(connection, wanted.name))
+    note = str(finding("store.another_sweep", recipe=wanted.name, shared=overlap.shared, free=apart.name))
+    return apart, None, note
 
 
-def _under_a_new_name(
-    connection: sa.Connection, sweep: Sweep, alike: Sequence[Stored], *, named: bool
-) -> tuple[Recipe, int | None, str]:
-    name = sweep.recipe.name
+def _under_a_new_name(connection: sa.Connection, sweep: Sweep, *, named: bool) -> tuple[Recipe, int | None, str]:
+    wanted = sweep.recipe
     if not named:
-        for row_id, recipe in _sharing(connection, alike, sweep.runs):
+        for row_id, recipe in _sharing(connection, wanted, sweep.runs):
             if _overlap(connection, row_id, sweep.runs).repeats:
                 return recipe, row_id, f"taken as the same sweep as recipe '{recipe.name}', whose runs it repeats"
     note = ""
-    if alike:
-        other = alike[0][1].name
+    if like := next(_alike(connection, wanted), None):
         note = (
-            f"recipe '{name}' states the same settings as '{other}', but the two are kept apart: runs under two names "
-            "are not pooled"
+            f"recipe '{wanted.name}' states the same settings as '{like[1].name}', but the two are kept apart: runs "
+            "under two names are not pooled"
         )
-    return _apart(sweep.recipe, alike), None, note
+    return _apart(connection, wanted, wanted.name), None, note
 
 
-def _sharing(connection: sa.Connection, alike: Sequence[Stored], given: Sequence[Run]) -> Sequence[Stored]:
-    """Those of the recipes that have a run of these keys, or all where one query cannot ask for so many."""
+# A store may hold thousands of recipes, and each table of a folder is looked up among them: by queries, never by
+# reading them all.
+
+
+def _namesake(connection: sa.Connection, name: str) -> Stored | None:
+    row = connection.execute(sa.select(recipes).where(recipes.c.name == name)).mappings().first()
+    return None if row is None else (row["id"], recipe_of(row))
+
+
+def _alike(connection: sa.Connection, wanted: Recipe, *conditions: sa.ColumnElement[bool]) -> Iterator[Stored]:
+    """Recipes that state the same settings, the first stored first; who wants the first alone reads no other."""
+    content = _content(wanted)
+    said = [recipes.c[name] == getattr(wanted, name) for name in RECIPE_FIELDS if name not in ("name", "extra")]
+    query = sa.select(recipes).where(*said, *conditions).order_by(recipes.c.id)
+    with connection.execute(query, execution_options={"yield_per": _ROWS_AT_ONCE}) as found:
+        for row in found.mappings():
+            recipe = recipe_of(row)
+            if _content(recipe) == content:
+                yield row["id"], recipe
+
+
+def _numbered(connection: sa.Connection, wanted: Recipe) -> list[Stored]:
+    """Recipes alike whose name is the wanted one with a number behind it."""
+    found = _alike(connection, wanted, recipes.c.name.startswith(f"{wanted.name}-", autoescape=True))
+    return [stored for stored in found if re.fullmatch(re.escape(wanted.name) + "-[0-9]+", stored[1].name)]
+
+
+def _sharing(connection: sa.Connection, wanted: Recipe, given: Sequence[Run]) -> list[Stored]:
+    """Recipes alike that have a run of these keys, or all of them where one query cannot ask for so many."""
     if len(given) > _KEYS_AT_ONCE:
-        return alike
-    query = sa.select(runs.c.recipe_id).where(runs.c.run_key.in_([run.run_key for run in given])).distinct()
-    homes = set(connection.execute(query).scalars())
-    return [stored for stored in alike if stored[0] in homes]
+        return list(_alike(connection, wanted))
+    homes = sa.select(runs.c.recipe_id).where(runs.c.run_key.in_([run.run_key for run in given]))
+    return list(_alike(connection, wanted, recipes.c.id.in_(homes)))
+
+
+def of_keys(query: sa.Select[Any], keys: Sequence[str]) -> list[sa.Select[Any]]:
+    """Queries for the runs of these keys. Few are asked for by key, many by reading all that the query gives."""
+    if len(keys) > _ASKED_BY_KEY:
+        return [query]
+    some = (keys[begin : begin + _KEYS_AT_ONCE] for begin in range(0, len(keys), _KEYS_AT_ONCE))
+    return [query.where(runs.c.run_key.in_(each)) for each in some]
 
 
 @dataclass(frozen=True)
@@ -135,15 +164,16 @@ class Overlap:
 
 def _overlap(connection: sa.Connection, recipe_id: int, given: Sequence[Run]) -> Overlap:
     columns = (runs.c.run_key, runs.c.params, runs.c.tokens, runs.c.batch_tokens, runs.c.lr, runs.c.loss)
-    found = connection.execute(sa.select(*columns).where(runs.c.recipe_id == recipe_id))
-    stored = {row[0]: tuple(row[1:]) for row in found}
+    queries = of_keys(sa.select(*columns).where(runs.c.recipe_id == recipe_id), [run.run_key for run in given])
+    stored = {row[0]: tuple(row[1:]) for query in queries for row in connection.execute(query)}
+    count = sa.select(sa.func.count()).select_from(runs).where(runs.c.recipe_id == recipe_id)
     changed = sa.select(runs.c.run_key).join(corrections, corrections.c.run_id == runs.c.id)
     numbers = corrections.c.field != EXCLUDED
     changed = changed.where(runs.c.recipe_id == recipe_id, corrections.c.undone_at.is_(None), numbers)
     corrected = set(connection.execute(changed).scalars())  # by a person: that the log says otherwise is no wonder
     shared = [run for run in given if run.run_key in stored]
     return Overlap(
-        stored=len(stored),
+        stored=connection.execute(count).scalar_one(),
         shared=len(shared),
         same=sum(
             r.run_key in corrected or stored[r.run_key] == (r.params, r.tokens, r.batch_tokens, r.lr, r.loss)
@@ -159,8 +189,10 @@ def _content(recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, name="", extra=extra)
 
 
-def _apart(recipe: Recipe, alike: Sequence[Stored]) -> Recipe:
-    return dataclasses.replace(recipe, extra={**recipe.extra, APART: recipe.name}) if alike else recipe
+def _apart(connection: sa.Connection, recipe: Recipe, name: str) -> Recipe:
+    """The recipe under a name, told from those that state the same settings where there are any."""
+    alike = next(_alike(connection, recipe), None)
+    return dataclasses.replace(recipe, name=name, extra={**recipe.extra, APART: name} if alike else recipe.extra)
 
 
 def _difference(old: Recipe, new: Recipe) -> str:
@@ -174,6 +206,11 @@ def _difference(old: Recipe, new: Recipe) -> str:
 
 def _or_unknown(value: object) -> str:
     return "unknown" if value in ("", None) else repr(value)
+
+
+def _free_name(connection: sa.Connection, name: str) -> str:
+    like = sa.select(recipes.c.name).where(recipes.c.name.startswith(f"{name}-", autoescape=True))
+    return free_name(name, set(connection.execute(like).scalars()))
 
 
 def free_name(name: str, taken: set[str]) -> str:

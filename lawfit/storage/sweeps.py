@@ -14,7 +14,7 @@ from lawfit.records import Changes, Recipe, Run, Sweep
 from lawfit.storage.bulk import insert_many, json_text
 from lawfit.storage.corrections import corrected_fields, keep
 from lawfit.storage.database import now
-from lawfit.storage.identity import RECIPE_FIELDS, home
+from lawfit.storage.identity import RECIPE_FIELDS, home, of_keys
 from lawfit.storage.moves import route
 from lawfit.storage.tables import recipes, runs
 from lawfit.units import counted
@@ -37,8 +37,6 @@ _PLAIN_FIELDS = (
         "excluded",
     ),
 )
-_KEYS_AT_ONCE = 500  # in one query: SQLite takes 999 parameters in its older builds
-_ASKED_BY_KEY = 5_000
 
 Stored = dict[str, dict[str, Any]]  # run_key -> row of the table
 
@@ -209,16 +207,11 @@ def _insert_runs(connection: sa.Connection, recipe_id: int, new: Iterable[Run]) 
 
 
 def _stored_runs(connection: sa.Connection, recipe_id: int, keys: Sequence[str]) -> Stored:
-    """The runs of these keys. Few are asked for by key, many by reading the recipe once."""
+    """The runs of these keys, and others of the recipe where they are many."""
     columns = (runs.c.id, runs.c.run_key, runs.c.source, *(runs.c[name] for name in _RUN_FIELDS))
     query = sa.select(*columns).where(runs.c.recipe_id == recipe_id)
-    if len(keys) > _ASKED_BY_KEY:
-        return {row["run_key"]: dict(row) for row in connection.execute(query).mappings()}
-    found: Stored = {}
-    for begin in range(0, len(keys), _KEYS_AT_ONCE):
-        some = query.where(runs.c.run_key.in_(keys[begin : begin + _KEYS_AT_ONCE]))
-        found |= {row["run_key"]: dict(row) for row in connection.execute(some).mappings()}
-    return found
+    found = (row for each in of_keys(query, keys) for row in connection.execute(each).mappings())
+    return {row["run_key"]: dict(row) for row in found}
 
 
 def _row(run: Run) -> dict[str, Any]:

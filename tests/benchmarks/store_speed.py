@@ -1,12 +1,16 @@
-"""How quick the store is beside bare SQL of the same rows, in one run: `python -m tests.benchmarks.store_speed`.
+"""How quick store and ingest are beside bare SQL of the same rows: `python -m tests.benchmarks.store_speed`.
 
 Runs into an empty store, points of curves (acknowledged: committed), a list of the first runs by a new process, and a
 recipe for fitting. PostgreSQL is measured too where LAWFIT_TEST_POSTGRES_URL names a server.
+
+Then `lawfit ingest`, cold, of a table of many rows, and of many tables of a few rows with one recipe or one each:
+`--runs 0 --rows 1000000 --tables 3000` measures that alone. Seconds of ingest are those of the processor.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import os
 import resource
 import sqlite3
@@ -14,8 +18,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
+from itertools import chain
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +30,7 @@ import numpy as np
 
 from lawfit.records import Curve, Recipe, Run, RunStatus
 from lawfit.storage import Store
+from tests.benchmarks.main_path import LAWFIT, run
 from tests.conftest import own_postgres_schema
 
 RECIPE = Recipe(name="many")
@@ -165,13 +173,75 @@ def measure(runs: int, curve_runs: int, folder: Path) -> None:
     print(f"{'peak memory of all this':42} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:7.2f} GB")
 
 
+COLUMNS = (
+    *("run_id", "n_params", "n_tokens", "batch_size_tokens", "learning_rate", "weight_decay", "seed", "final_loss"),
+    *("optimizer", "dataset", "schedule", "beta2", "width", "warmup_steps", "dropout", "created_at"),
+)
+Line = tuple[str | int | float, ...]
+
+
+def many_lines(count: int) -> Iterator[Line]:
+    """Rows of a table as trackers export it: settings that come back, and ids, losses and times that do not."""
+    noise = np.random.default_rng(3).normal(0, 0.01, count).tolist()
+    return (
+        (
+            f"run-{n:07d}", params := round(1e7 * 2 ** (n % 8 / 2)), params * (10, 20, 40, 80, 160)[n // 8 % 5],
+            2 ** (15 + n // 40 % 6), float(f"{1e-4 * 2 ** (n // 240 % 16 / 2):.6g}"), 0.1, n // 3840,
+            float(f"{2 + 300 * params**-0.25 + 0.02 * (n // 240 % 16 - 8) ** 2 + noise[n]:.6f}"),
+            "adamw", "c4", "cosine", 0.95, 512 * (n % 8 + 1), 2000, 0.0,
+            f"2025-11-{1 + n % 28:02d}T{n // 7 % 24:02d}:{n % 60:02d}:{n * 7 % 60:02d}Z",
+        )
+        for n in range(count)
+    )  # fmt: skip
+
+
+def write_table(path: Path, columns: tuple[str, ...], lines: Iterable[Line]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(chain([columns], lines))
+
+
+def bare_lines(path: Path, count: int) -> float:
+    """Seconds of the processor."""
+    lines = list(many_lines(count))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"CREATE TABLE runs ({', '.join(COLUMNS)})")
+        before = time.process_time()
+        connection.executemany(f"INSERT INTO runs VALUES ({','.join('?' * len(COLUMNS))})", lines)
+        connection.commit()
+        return time.process_time() - before
+
+
+def measure_ingest(rows: int, tables: int, folder: Path) -> None:
+    write_table(folder / "sweep.csv", COLUMNS, many_lines(rows))
+    # In a process of its own: what this one holds counts as the peak of those it starts.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        bare = pool.submit(bare_lines, folder / "lines.db", rows).result()
+    _, cpu, peak = run([*LAWFIT, "ingest", "sweep.csv"], folder)
+    report(f"{rows:,} rows of a CSV, peak {peak:,.0f} MB", cpu, bare, rows)
+    for name, data in (("one recipe each", "c4-{}"), ("the same settings", "c4")):
+        own = folder / name.replace(" ", "-")
+        own.mkdir()
+        for n in range(tables):
+            some = [(f"r{n}-{k}", 10**8, 2 * 10**9, 2**19, 1e-4 * 2**k, 3 + k / 10, data.format(n)) for k in range(6)]
+            columns = (*COLUMNS[:5], "final_loss", "dataset")
+            write_table(own / f"sweep{n:05d}.csv", columns, some)
+        _, cpu, _ = run([*LAWFIT, "--database", f"{own.name}.db", "ingest", own.name], folder)
+        print(f"{f'{tables:,} tables of 6 rows, {name}':42} {cpu:7.2f} s", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=1_000_000)
     parser.add_argument("--curve-runs", type=int, default=1_000)
+    parser.add_argument("--rows", type=int, default=100_000, help="of a table; 0 leaves ingest out")
+    parser.add_argument("--tables", type=int, default=1_500)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        measure(asked.runs, asked.curve_runs, Path(folder))
+        if asked.runs:
+            measure(asked.runs, asked.curve_runs, Path(folder))
+        if asked.rows:
+            measure_ingest(asked.rows, asked.tables, Path(folder))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lawfit.errors import LogFormatError
+from lawfit.ingest.formats.delimited import CSV
 from lawfit.ingest.numbers import CellError, number
 from lawfit.records import RunStatus
-from tests.ingest.tables import csv_text, only_rejection, read, rows, runs, write_csv
+from tests.ingest.tables import GOOD, csv_text, only_rejection, read, rows, runs, write_csv, write_jsonl
 
 
 @pytest.fixture
@@ -91,6 +93,33 @@ def test_a_cell_is_a_number_or_has_a_reason(text: str) -> None:
         assert str(error)  # noqa: PT017
     else:
         assert value == float(text.strip()) or value != value  # float takes fewer kinds of blanks
+
+
+@pytest.mark.parametrize("column", ["learning_rate", "n_params", "n_tokens", "batch_size_tokens"])
+def test_what_is_known_of_like_rows_is_not_taken_for_others(tmp_path: Path, column: str) -> None:
+    """Sizes and rate are read once for all rows that share them, and yes is no 1, which Python would find for it."""
+    numbers = {name: float(cell) for name, cell in GOOD.items() if name != "run_id"}
+    table = rows(*[numbers] * 8, numbers | {column: 1}, numbers | {column: True}, numbers | {column: "x"}, numbers)
+    found = read(write_jsonl(tmp_path / "sweep.jsonl", table), yes=True)
+    reasons = {each.line: each.reason for each in found.rejections if each.column == column}
+    assert reasons[10] == "'true' is not a number"
+    assert reasons[11] == "'x' is not a number"
+    assert [run.run_key for run in runs(found)][-1] == "r12"
+
+
+@pytest.mark.parametrize("cell", ['"a,b"', '"a ""b"""', "a\rb", "a;b", " a ", "", "x" * 140_000])
+def test_a_line_without_quotes_is_parted_as_csv_parts_it(tmp_path: Path, cell: str) -> None:
+    text = f"{','.join(GOOD)},note\n{','.join(map(str, GOOD.values()))},{cell}\n"
+    path = tmp_path / "sweep.csv"
+    path.write_bytes(text.encode())
+    table, refused = CSV.read(path), list[str]()
+    lines: list[list[str]] = []
+    try:
+        lines += csv.reader([line + "\n" for line in text.split("\n")[1:-1]], strict=True)
+    except csv.Error as error:
+        refused.append(f"not readable: {error}")
+    assert [list(cells) for _, cells in table.rows] == lines
+    assert [each.reason for each in table.rejections] == refused
 
 
 class TestOutcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Any, Final
 import pytest
 
 from lawfit.errors import Doubted, LogFormatError
-from lawfit.ingest import Ingested, IngestOptions
+from lawfit.ingest import Ingested, IngestOptions, read_table
+from lawfit.ingest.cell_texts import with_words
 from tests.ingest.tables import csv_text, read, runs, write_csv, write_excel, write_markdown
 
 BATCH: Final = 131072
@@ -403,6 +405,19 @@ class TestWordsOfNames:
         path = self.path(tmp_path, sweep, "{level}_{n}_{k}", levels, "run", 1)
         found = read(path, **with_answer(asked(path)["settings_or_seeds"], 0))
         assert {each.recipe.extra["words of run"] for each in found.sweeps} == set(levels)
+
+    def test_names_of_their_own_are_told_so_at_once(self, tmp_path: Path, sweep: Sweep) -> None:
+        """Each name was looked for among all others: 20,000 of them took 3 s, five times as many 25 times as long."""
+        word = ["".join(chr(97 + n // 26**k % 26) for k in range(4)) for n in range(20_000)]
+        n, d, lr, y = sweep.truth[0]
+        rows = [
+            {"run": f"{w}-{w}", "params": n, "tokens": d, "batch": BATCH, "lr": lr, "loss": y + k * 1e-9}
+            for k, w in enumerate(word)
+        ]
+        table = read_table(write_csv(tmp_path / "a.csv", rows))
+        before = time.process_time()
+        assert with_words(table, lambda column: column == "run") is table
+        assert time.process_time() - before < 0.5
 
     @pytest.mark.parametrize("levels", [("seed1", "seed2"), ("run", "rerun"), ("a", "b"), ("s0", "s1")])
     def test_repeats_are_seeds(self, tmp_path: Path, sweep: Sweep, levels: Sequence[str]) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from lawfit.errors import RecipeConflict
 from lawfit.records import Changes, Json, Recipe, Run, Sweep
-from lawfit.storage import Store
+from lawfit.storage import Store, identity
+from lawfit.storage.identity import recipe_of
 from tests.storage.builders import recipe, run
 
 
@@ -34,6 +35,21 @@ def test_unknown_settings_under_two_names_stay_apart(store: Store) -> None:
     assert "--recipe" not in changes.notes[0]  # joining them may pool runs that were held back on purpose
     assert put(store, recipe("pile"), run("b")).unchanged == 1  # and the same file again finds its own
     assert len({s.recipe.key for s in store.recipes()}) == 2
+
+
+@pytest.mark.parametrize("data", ["", "c4-{}"], ids=["alike", "of other data"])
+def test_a_table_is_looked_up_among_many_recipes_without_reading_them(
+    store: Store, data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of tables with a recipe each grew with the square of the recipes: each was compared with all."""
+    for n in range(40):
+        put(store, recipe(f"s{n}", data=data.format(n)), run(f"r{n}"))
+    read: list[Recipe] = []
+    monkeypatch.setattr(identity, "recipe_of", lambda row: read.append(recipe_of(row)) or read[-1])
+    assert put(store, recipe("s40", data=data.format(40)), run("r40")).inserted == 1
+    assert put(store, recipe("s39", data=data.format(39)), run("r39")).unchanged == 1
+    assert put(store, recipe("again", data=data.format(7)), run("r7")).recipes[0].name == "s7"
+    assert len(read) < 10
 
 
 def test_a_grid_tried_on_other_data_stays_apart(store: Store) -> None:

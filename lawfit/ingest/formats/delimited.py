@@ -20,6 +20,7 @@ from lawfit.units import counted
 
 MOST_TITLES: Final = 5
 _MOST_KNOWN: Final = 10_000
+_MAX_CELL: Final = csv.field_size_limit()  # characters
 _MAX_RECORD_LINES: Final = 200  # of one quoted cell with line ends in it
 
 
@@ -148,6 +149,9 @@ def _records(lines: TextLines, delimiter: str, path: Path) -> Iterator[tuple[int
     """Records with the line where each starts. An odd number of quotes means that a cell goes on in the next line."""
     for number, text in lines:
         if not text.strip():
+            continue
+        if '"' not in text and "\r" not in text and len(text) < _MAX_CELL:
+            yield number, text.split(delimiter)  # as csv parts it
             continue
         taken = [(number, text)]
         quotes = text.count('"')
