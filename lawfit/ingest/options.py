@@ -18,6 +18,7 @@ from lawfit.units import PARAMS_CONVENTIONS, parse_quantity
 BATCH_UNITS: Final = ("tokens", "sequences")
 KINDS: Final = ("runs", "curves", "targets", "losses")
 FILLS: Final = ("down", "no")
+LONGEST_SEQUENCE: Final = 10**12  # tokens: beyond any; a database has no number for it
 MAPPING_SCHEMA: Final = "lawfit.mapping/1"
 # Options that an answer may set, and the fields that hold them.
 _PAIRS: Final = {"map": "column_map", "unit": "units", "only": "only", "set": "constants", "fill": "fill"}
@@ -54,8 +55,8 @@ class IngestOptions:
             raise ValueError("the recipe name is empty")
         if self.batch_unit is not None and self.batch_unit not in BATCH_UNITS:
             raise ValueError(f"the batch unit is 'tokens' or 'sequences', got '{self.batch_unit}'")
-        if self.seq_len is not None and self.seq_len <= 0:
-            raise ValueError(f"the sequence length must be positive, got {self.seq_len}")
+        if self.seq_len is not None and not 0 < self.seq_len <= LONGEST_SEQUENCE:
+            raise ValueError(f"the sequence length must be from 1 to {LONGEST_SEQUENCE:,} tokens, got {self.seq_len:g}")
         convention = self.recipe_fields.get("params_convention")
         if convention and convention not in PARAMS_CONVENTIONS:
             raise ValueError(f"params_convention is one of {', '.join(PARAMS_CONVENTIONS)}, got '{convention}'")

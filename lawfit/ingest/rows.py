@@ -352,7 +352,7 @@ class RowReader:
         return RunStatus.FINISHED, loss, False
 
     def _facts(self, cells: tuple[Cell, ...], seq_len: int | None) -> tuple[tuple[str, Any], ...]:
-        key = (seq_len, *[cells[place] for place in self._fact_places])
+        key = (seq_len, *[(cells[place].__class__ is bool, cells[place]) for place in self._fact_places])  # True == 1
         if (known_facts := self._facts_cache.get(key)) is not None:
             return known_facts
         facts: dict[str, Any] = {}

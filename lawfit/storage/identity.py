@@ -64,7 +64,8 @@ def home(connection: sa.Connection, sweep: Sweep, *, named: bool) -> tuple[Recip
             )
         for row_id, recipe in _numbered(connection, wanted):
             return recipe, row_id, f"these runs belong to recipe '{recipe.name}'"
-        apart = _apart(connection, wanted, _free_name(connection, wanted.name))
+        alike = next(_alike(connection, wanted), None) is not None
+        apart = _apart(wanted, _free_name(connection, wanted.name), alike=alike)
         note = f"recipe '{wanted.name}' in the store is another one ({difference}); these runs went to '{apart.name}'"
         return apart, None, note
     if named:
@@ -80,7 +81,7 @@ def home(connection: sa.Connection, sweep: Sweep, *, named: bool) -> tuple[Recip
     for row_id, recipe in _numbered(connection, wanted):
         if _overlap(connection, row_id, sweep.runs).repeats:
             return recipe, row_id, f"these runs belong to recipe '{recipe.name}'"
-    apart = _apart(connection, wanted, _free_name(connection, wanted.name))
+    apart = _apart(wanted, _free_name(connection, wanted.name), alike=True)  # its namesake is
     note = str(finding("store.another_sweep", recipe=wanted.name, shared=overlap.shared, free=apart.name))
     return apart, None, note
 
@@ -91,13 +92,13 @@ def _under_a_new_name(connection: sa.Connection, sweep: Sweep, *, named: bool) -
         for row_id, recipe in _sharing(connection, wanted, sweep.runs):
             if _overlap(connection, row_id, sweep.runs).repeats:
                 return recipe, row_id, f"taken as the same sweep as recipe '{recipe.name}', whose runs it repeats"
-    note = ""
-    if like := next(_alike(connection, wanted), None):
+    note, like = "", next(_alike(connection, wanted), None)
+    if like is not None:
         note = (
             f"recipe '{wanted.name}' states the same settings as '{like[1].name}', but the two are kept apart: runs "
             "under two names are not pooled"
         )
-    return _apart(connection, wanted, wanted.name), None, note
+    return _apart(wanted, wanted.name, alike=like is not None), None, note
 
 
 # A store may hold thousands of recipes, and each table of a folder is looked up among them: by queries, never by
@@ -189,9 +190,8 @@ def _content(recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, name="", extra=extra)
 
 
-def _apart(connection: sa.Connection, recipe: Recipe, name: str) -> Recipe:
+def _apart(recipe: Recipe, name: str, *, alike: bool) -> Recipe:
     """The recipe under a name, told from those that state the same settings where there are any."""
-    alike = next(_alike(connection, recipe), None)
     return dataclasses.replace(recipe, name=name, extra={**recipe.extra, APART: name} if alike else recipe.extra)
 
 

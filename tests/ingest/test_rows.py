@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import itertools
+import json
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ from hypothesis import strategies as st
 from lawfit.errors import LogFormatError
 from lawfit.ingest.formats.delimited import CSV
 from lawfit.ingest.numbers import CellError, number
+from lawfit.ingest.options import IngestOptions
+from lawfit.ingest.read import read_file
 from lawfit.records import RunStatus
 from tests.ingest.tables import GOOD, csv_text, only_rejection, read, rows, runs, write_csv, write_jsonl
 
@@ -423,3 +427,14 @@ def test_a_flag_of_mup_is_the_parametrization(path: Path, column: str, cell: str
 def test_mup_and_standard_runs_are_two_recipes(path: Path) -> None:
     write_csv(path, rows({"use_mup": True}, {"use_mup": False}))
     assert {sweep.recipe.parametrization for sweep in read(path).sweeps} == {"mup", "standard"}
+
+
+def test_true_is_no_number_whichever_comes_first(path: Path) -> None:
+    """Cells that Python finds equal: a flag and a count of one."""
+    found, sizes = set(), {"params": 1e6, "tokens": 2e7, "batch_tokens": 8192}
+    for order in itertools.permutations([1, True, 1, "1"]):
+        rows = [{**sizes, "lr": 1e-4 * (k + 1), "loss": 3 + k / 10, "heads": cell} for k, cell in enumerate(order)]
+        path.with_suffix(".jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        read = read_file(path.with_suffix(".jsonl"), IngestOptions(yes=True, split=("heads",)))
+        found.add(tuple(sorted((str(dict(sweep.recipe.extra)), len(sweep.runs)) for sweep in read.sweeps)))
+    assert found == {(("{'heads': '1'}", 3), ("{'heads': 'True'}", 1))}
