@@ -87,9 +87,8 @@ def plan_next(
     if runs is not None:
         note(f"runs: {_write(runs, _table(pipeline.run_rows(document)))}")
     if grid is not None:
-        note(
-            f"grid: {_write(grid, json.dumps(document['grid_file'], indent=1))}; next: lawfit launch {quote(str(grid))}"
-        )
+        written = _write(grid, json.dumps(document["grid_file"], indent=1))
+        note(f"grid: {written}; next: lawfit launch {quote(str(grid))}{_beside(document)}")
     if rehearse or rehearse_fits is not None:
         with progress("rehearsing", quiet=as_json) as advance:
             document["rehearsal"] = pipeline.rehearse(
@@ -111,6 +110,13 @@ def _table(rows: Sequence[Mapping[str, float]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def _beside(document: NextRuns) -> str:
+    """As many packs at a time as the GPU-hours of a plan are counted by."""
+    pace = document["budget"]["pace"]
+    workers = 1 if pace is None else round(pace["at_a_time"])
+    return f" --workers-per-gpu {workers}" if workers > 1 else ""
 
 
 def _write(path: Path, content: str) -> Path:

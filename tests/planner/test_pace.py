@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ import pytest
 
 from lawfit import pipeline
 from lawfit.ask import NextQuestion
+from lawfit.cli.main import run as cli
 from lawfit.pipeline.pacing import measured_packs, study_pace
 from lawfit.planner.means import read_means
 from lawfit.planner.pace import FASTEST, LEAST_PACKS, MeasuredPack, Pace, Packs, measured_pace
@@ -208,6 +210,26 @@ class TestInAStore:
         said = pipeline.plan_next(measured, None, NextQuestion(**asked, flops_per_second=1e14))
         assert said["budget"]["pace"] == {**pace, "packs": 0, **SAID}
         assert "at the pace" not in spent_words(said)
+
+    @pytest.mark.parametrize(("sharing", "behind"), [(1, ""), (4, " --workers-per-gpu 4")])
+    def test_the_launch_that_is_named_trains_as_many_at_a_time(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], sharing: int, behind: str
+    ) -> None:
+        shape = {"layers": 3, "width": 160, "heads": 5, "hidden": 432}
+        with Store.open(tmp_path / "beside.db") as store:
+            runs = [replace(run(f"{k}", 930_592), batch_tokens=1e4 * 1.2**k, extra=shape) for k in range(8)]
+            gpus = 1 / sharing
+            jobs = [job(each.run_key, (each.run_key,), 0, 60.0, gpus=gpus) for each in runs]
+            if sharing > 1:  # in two fours, one after the other
+                jobs = [
+                    job(each.run_key, (each.run_key,), 30 * (k // 4), 30.0, gpus=gpus) for k, each in enumerate(runs)
+                ]
+            store.put_runs(self.RECIPE, runs)
+            beat(store, jobs[0].launch, jobs)
+        words = ["plan", "next", "--params", "1e8", "--tokens", "2e9", "--budget", "30runs", "--max-params", "1e7"]
+        grid = tmp_path / "next.json"
+        assert cli([*words, "--grid", str(grid), "--database", str(tmp_path / "beside.db")]) == 0
+        assert f"next: lawfit launch {grid}{behind}\n" in capsys.readouterr().err
 
     def test_without_them_hours_cannot_be_counted(self, store: Store) -> None:
         store.put_runs(self.RECIPE, [run("a")])
