@@ -255,7 +255,8 @@ def test_the_name_of_the_parameter_column_tells_its_convention(name: str, conven
     ("options", "sentence"),
     [
         ({"batch_unit": "samples"}, "'tokens' or 'sequences'"),
-        ({"seq_len": 0}, "must be positive"),
+        ({"seq_len": 0}, "must be from 1 to"),
+        ({"seq_len": 10**22}, "must be from 1 to"),
         ({"recipe": " "}, "the recipe name is empty"),
         ({"recipe_fields": {"params_convention": "most"}}, "params_convention is one of"),
         ({"recipe_fields": {"name": "x"}}, "cannot be set"),
