@@ -80,7 +80,9 @@ class Session:
 
 
 def parameters(url: str) -> StdioServerParameters:
-    environment = {name: value for name, value in os.environ.items() if name in ("PATH", "PYTHONPATH", "HOME")}
+    # threads as here: sums are added up in another order else, and a last digit differs
+    kept = ("PATH", "PYTHONPATH", "HOME", "OMP_NUM_THREADS")
+    environment = {name: value for name, value in os.environ.items() if name in kept}
     return StdioServerParameters(
         command=sys.executable, args=["-m", "lawfit", "--database", url, "mcp"], env=environment
     )

@@ -116,7 +116,7 @@ def ended(process: BaseProcess) -> bool:
 def stands_still(process: BaseProcess) -> bool:
     """Waits until it does; False where it ended."""
     while not ended(process):
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it may end while it is read
             if Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T":
                 return True
         time.sleep(0.0005)

@@ -24,6 +24,7 @@ from lawfit.estimate.loss.result import (
     expanded_interval,
 )
 from lawfit.estimate.numerics.certificate import (
+    WEAK,
     Certificate,
     NeededRun,
     Search,
@@ -308,7 +309,10 @@ class _Fit:
         )
 
     def _groups(self, theta: Floats) -> dict[str, Floats]:
-        """Rows (as 0 or 1) that are left out together: each scale of each input, and the most influential clusters."""
+        """Rows (as 0 or 1) that are left out together: each scale of each input, and the most influential clusters.
+
+        Those that the law cannot be fitted without are no group.
+        """
         found: dict[str, Floats] = {}
         for name, logs in (("params", self.log_n), ("tokens", self.log_d)):
             for low, high in _bins(logs):
@@ -323,7 +327,17 @@ class _Fit:
                 rows = self.index == cluster
                 found[f"cluster {self.labels[rows.argmax()]}"] = rows.astype(float)
         spare = len(self.log_y) - self.fitted
-        return {name: rows for name, rows in found.items() if 0 < rows.sum() < spare}
+        return {
+            name: rows for name, rows in found.items() if 0 < rows.sum() < spare and self._determined_without(rows > 0)
+        }
+
+    def _determined_without(self, rows: Bools) -> bool:
+        """Whether the other runs determine every parameter: else their law lies anywhere on a ridge (of two sizes)."""
+        free = ~self.frozen
+        lost = self.jacobian[rows][:, free]
+        left = self.information[np.ix_(free, free)] - lost.T @ lost * self.inside / self.unit
+        relative = np.sqrt(np.diag(vague_covariance(left))) / self.scale[free]
+        return not (relative > WEAK).any()
 
     def _search_report(self, found: Minima, best: int, again: Minima, agree: Bools) -> Search:
         same = same_minimum(found.objective, found.objective[best]) & found.converged

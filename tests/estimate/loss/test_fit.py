@@ -235,3 +235,20 @@ def test_a_form_without_an_asymptote_has_none_to_be_sensitive_to() -> None:
     for name, form in FORMS.items():
         found = fit_loss(params, tokens, loss, rng=np.random.default_rng(0), form=name, resamples=0)
         assert bool(found.sensitivity) == form.asymptote, name
+
+
+@pytest.mark.parametrize("count", [3, 5])
+def test_a_size_is_left_out_where_the_others_determine_the_law(count: int, rng: np.random.Generator) -> None:
+    """Two sizes leave a ridge, anywhere on which a law without the third may lie: that says nothing of the third."""
+    params, tokens = (x.ravel() for x in np.meshgrid(np.geomspace(2e7, 1.8e8, count), np.geomspace(2e8, 2e10, 6)))
+    loss = CHINCHILLA.loss(params, tokens) * np.exp(0.001 * rng.standard_normal(len(params)))
+    bent = np.where(np.isclose(params, 1.8e8) & (count > 3), 1.02 * loss, loss)
+    found = fit_loss(params, tokens, bent, rng=rng, resamples=100).certificate
+    groups = [each.group for each in found.influence]
+    if count == 3:
+        assert not any(group.startswith("params") for group in groups)
+        assert sum(group.startswith("tokens") for group in groups) == 6
+    else:
+        assert groups[0] == "params 1.8e+08"
+        assert {f"params {size:.3g}" for size in np.unique(params)} <= set(groups)
+        assert "numerics.bends" in [each.code for each in found.warnings]
