@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -153,6 +153,7 @@ def test_it_answers_and_refuses_as_rest_does(case: str, session: Session) -> Non
         said = client.get(path, params=query)
     if said.status_code == 200:
         assert not answer.is_error
+        assert list(apart(answer.structured_content, said.json())) == []
         assert answer.structured_content == said.json() == json.loads(answer.content[0].text)
         jsonschema.validate(answer.structured_content, session.tools[ASKED[case][0]].output_schema)
         return
@@ -162,6 +163,18 @@ def test_it_answers_and_refuses_as_rest_does(case: str, session: Session) -> Non
     assert answer.structured_content["type"] == problem["type"]
     words = answer.structured_content["detail"]
     assert words in problem["detail"] or problem["errors"][0]["message"] in words
+
+
+def apart(one: Any, other: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Leaves that differ, which two whole documents printed beside each other do not show."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for name in one.keys() | other.keys():
+            yield from apart(one.get(name), other.get(name), f"{place}/{name}")
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for at, (mine, theirs) in enumerate(zip(one, other, strict=True)):
+            yield from apart(mine, theirs, f"{place}/{at}")
+    elif one != other:
+        yield place, one, other
 
 
 def test_runs_are_counted_and_the_first_given(session: Session) -> None:
