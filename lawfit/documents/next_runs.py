@@ -115,8 +115,10 @@ class NextDecay(TypedDict):
     held: float
     expected_regret: float
     """Given up by the held value, with the learning rate and batch advised after the grids."""
+    published: float
+    """Weight decay by a published timescale, at the learning rate and batch advised after the grids."""
     published_regret: float
-    """Given up by the value of a published timescale."""
+    """Given up by it."""
     gain: float | None
     """What the best sweeps, at two sizes, are expected to bring over the better of the two, counting of the held value
     only what is known to be off; null: none bring anything."""

@@ -79,6 +79,7 @@ class DecayThere:
 
     held: float  # given up by the decay that all runs have
     published: float  # by the published timescale
+    published_decay: float  # that has it at the learning rate and batch that are advised, coupled to the former
     off: Floats  # (draws, 2) mean and variance of u at the held decay
     stiffness: Floats  # (draws,)
     errors: float  # variance of ln batch - ln lr that are advised
@@ -157,14 +158,15 @@ def at_target(asked: Asked, then: State, decay: float, published: float) -> Deca
     target = asked.target
     log_lr, log_batch = then.optimum((target.params, target.tokens))
     stiffness, steep = _stiffness(asked.valley, target.tokens)
-    held = float(np.log(timescale(np.exp(log_batch), np.exp(log_lr), decay, target.tokens)))
-    off = _off(held - float(np.log(published)), stiffness / steep)
+    held = float(timescale(np.exp(log_batch), np.exp(log_lr), decay, target.tokens))
+    off = _off(float(np.log(held / published)), stiffness / steep)
     cov = asked.covariance(then)
     errors = float(cov[0, 0] + cov[1, 1] - 2 * cov[0, 1])
     costs = stiffness * (errors + off[:, 0] ** 2 + off[:, 1])
     return DecayThere(
         held=float(costs.mean()),
         published=float(stiffness.mean() * LEVEL_SD**2),
+        published_decay=decay * held / published,
         off=off,
         stiffness=stiffness,
         errors=errors,

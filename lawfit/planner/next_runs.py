@@ -265,6 +265,7 @@ def _told_of_decay(decay: Decay, held: HeldDecay) -> NextDecay:
     numbers: dict[str, Any] = {
         "held": held.value,
         "expected_regret": six_digits(decay.there.held),
+        "published": six_digits(decay.there.published_decay),
         "published_regret": six_digits(decay.there.published),
         "gain": six_digits(decay.gain) if decay.sweeps else None,
         "lost": six_digits(decay.lost),

@@ -57,10 +57,12 @@ def _rehearsed(data: Mapping[str, Any]) -> str:
 
 
 def _decay_so_far(data: Mapping[str, Any]) -> str:
+    # plans of before 2026-12 did not keep the value
+    value = f"{data['published']:.2g}, the value of a" if "published" in data else "the value of a"
     return (
         f"your runs leave open which weight decay is best; kept at {data['held']:g} at the target it is expected to "
-        f"give up {format_percent(data['expected_regret'])} of the loss, and the value of a published timescale, its "
-        f"level taken as known to a factor of {data['level']:.1f}, {format_percent(data['published_regret'])}"
+        f"give up {format_percent(data['expected_regret'])} of the loss, and {value} published timescale, its level "
+        f"taken as known to a factor of {data['level']:.1f}, {format_percent(data['published_regret'])}"
     )
 
 

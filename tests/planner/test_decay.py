@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from lawfit.ask import Target
+from lawfit.laws.lent import published_timescale
+from lawfit.laws.timescale import timescale
 from lawfit.planner.choose import Asked, State, choose, scales_in_reach
 from lawfit.planner.decay import LEAST, MOST_OF_BUDGET, Decay, decay_beside, decay_values
 from lawfit.planner.information import Valley
@@ -65,8 +67,12 @@ def test_where_learning_rate_and_batch_are_known_a_sweep_does_not_pay(fit: Fit) 
 
 
 def test_a_decay_far_off_the_published_best_costs_more_and_is_swept_towards_it(fit: Fit) -> None:
-    _, _, usual = planned(fit, TARGET, 0.1)
+    _, then, usual = planned(fit, TARGET, 0.1)
     _, _, small = planned(fit, TARGET, 0.002)
+    log_lr, log_batch = then.optimum((TARGET.params, TARGET.tokens))
+    lent = timescale(np.exp(log_batch), np.exp(log_lr), usual.there.published_decay, TARGET.tokens)
+    assert lent == pytest.approx(published_timescale([TARGET.params], [TARGET.tokens])[0])
+    assert small.there.published_decay == pytest.approx(usual.there.published_decay)
     assert small.there.held > 3 * usual.there.held
     assert small.there.published == pytest.approx(usual.there.published)
     off = float(small.there.off[:, 0].mean())
