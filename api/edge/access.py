@@ -97,7 +97,13 @@ class Access:
         token, until = self._known.get(text, (None, 0.0))
         if until > moment:
             return token
-        token = await run_in_threadpool(lambda: valid_token(self.holder.get(), text))
+        if text in self._known:  # who asks meanwhile does so with what was known: one look is enough for all of them
+            self._known[text] = (token, moment + KNOWN_SECONDS)
+        try:
+            token = await run_in_threadpool(lambda: valid_token(self.holder.get(), text))
+        except BaseException:
+            self._known.pop(text, None)
+            raise
         if len(self._known) >= _MOST_KNOWN:  # somebody guesses
             self._known.clear()
         self._known[text] = (token, moment + KNOWN_SECONDS)

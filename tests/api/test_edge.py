@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lawfit import pipeline
 from lawfit.settings import Settings, is_loopback
 from lawfit.storage import Store, tokens
-from lawfit.storage.tokens import SCOPES, AuditRow, audit_rows, create_token, list_tokens, revoke_token, write_audit
+from lawfit.storage.tokens import (
+    SCOPES,
+    AuditRow,
+    audit_rows,
+    create_token,
+    list_tokens,
+    revoke_token,
+    write_audit,
+)
 from lawfit_api.app import create_app
 from lawfit_api.deps import StoreHolder
 from lawfit_api.edge import access, answers, bodies
@@ -139,36 +147,6 @@ class TestTokens:
             client.post("/v1/fits", headers=bearer(token))  # refused: no change
             (row,) = audit_rows(store)
         assert (row.who, row.request_id, row.action, row.status) == ("trainer", "mine", "POST /v1/predictions", 201)
-
-    def test_changes_that_come_while_others_are_written_down_go_together(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        written: list[list[str]] = []
-        first, rest = threading.Event(), threading.Event()
-
-        def write(_store: object, rows: Sequence[AuditRow]) -> None:
-            written.append([row.action for row in rows])
-            first.set()
-            assert rest.wait(10)
-
-        async def scene() -> None:
-            app = access.Access(reads_all, StoreHolder("sqlite://"), needed=False)
-            waiting = [asyncio.ensure_future(self._change(app, "/first"))]
-            assert await asyncio.to_thread(first.wait, 10)
-            waiting += [asyncio.ensure_future(self._change(app, f"/{number}")) for number in range(5)]
-            await asyncio.sleep(0.05)
-            rest.set()
-            await asyncio.gather(*waiting)
-
-        monkeypatch.setattr(access, "write_audit", write)
-        asyncio.run(scene())
-        assert written == [["POST /first"], [f"POST /{number}" for number in range(5)]]
-
-    async def _change(self, app: ASGIApp, path: str) -> None:
-        async def send(message: Message) -> None:
-            pass
-
-        scope = scope_of(path, "POST")
-        scope["state"] = {"who": "", "request_id": path}
-        await app(scope, empty, send)
 
     def test_of_very_many_changes_the_oldest_go(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(tokens, "_KEPT_AUDIT_ROWS", 10)
