@@ -1,17 +1,22 @@
-"""What routes are given: the store, opened once per application, and the question that a query asks."""
+"""What routes are given: the store, opened once per application, and the question that a query asks.
+
+All but the opening is done where requests are read: handing it to a thread, which waits for its turn beside those that
+work on answers, takes longer than the work.
+"""
 
 from __future__ import annotations
 
 import difflib
 import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BeforeValidator, Field
+from starlette.concurrency import run_in_threadpool
 
 from lawfit import ask, pipeline
 from lawfit.ask import Misasked, questions_fields, value_of
@@ -39,6 +44,10 @@ class StoreHolder:
                 self._store = pipeline.open_store(self._url)
             return self._store
 
+    async def given(self) -> Store:
+        """The same for who must not wait for a database."""
+        return await run_in_threadpool(self.get) if self._store is None else self._store
+
     def close(self) -> None:
         with self._lock:
             if self._store is not None:
@@ -46,15 +55,15 @@ class StoreHolder:
                 self._store = None
 
 
-def _store(request: Request) -> Store:
+async def _store(request: Request) -> Store:
     holder: StoreHolder = request.app.state.store
-    return holder.get()
+    return await holder.given()
 
 
 StoreDep = Annotated[Store, Depends(_store)]
 
 
-def known_query(request: Request) -> None:
+async def known_query(request: Request) -> None:
     """Refuse parameters that a route does not have, and one that is given twice where it takes one value.
 
     Raises
@@ -101,10 +110,10 @@ Quantity = Annotated[float, Field(gt=0, lt=1e300), AS_TYPED]
 Question = TypeVar("Question", bound=ask.Question)
 
 
-def question(kind: type[Question]) -> Callable[..., Question]:
+def question(kind: type[Question]) -> Callable[..., Awaitable[Question]]:
     """A dependency that reads a question from the query, a parameter for each of its fields."""
 
-    def read(**said: Any) -> Question:
+    async def read(**said: Any) -> Question:
         try:
             return kind(**said)
         except Misasked as error:

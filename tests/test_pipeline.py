@@ -198,6 +198,15 @@ def test_changed_runs_are_noticed(filled: Store, hashed: int, monkeypatch: pytes
     assert now["recommendation"] == said["recommendation"]
 
 
+def test_of_few_fits_it_is_kept_whether_runs_changed(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "_KEPT", 3)
+    monkeypatch.setattr(changes, "_count", lambda *_: 0)
+    monkeypatch.setattr(Store, "fit", lambda _store, fit_id: fit_id)
+    for number in range(10):
+        assert pipeline.runs_changed_since(filled, f"f{number}") == 0
+    assert 1 <= len(changes._found[filled]) <= 3
+
+
 def test_exclusions_are_noticed_however_many_runs_there_are(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(changes, "HASHED_RUNS", 0)
     key = filled.recipe(None).key

@@ -70,7 +70,7 @@ class Outcome:
         }
 
 
-def _asked(
+async def _asked(
     request: Request,
     recipe: Annotated[str, Query(max_length=MOST_OF_A_NAME)] = "",
     fit: Annotated[str, Query(max_length=MOST_OF_A_NAME)] = "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import re
@@ -44,6 +45,8 @@ class Access:
     def __init__(self, app: ASGIApp, holder: StoreHolder, *, needed: bool) -> None:
         self.app, self.holder, self.needed = app, holder, needed
         self._known: dict[str, tuple[Token | None, float]] = {}
+        self._unwritten: list[AuditRow] = []
+        self._writing = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in _OPEN or scope["method"] == "OPTIONS":
@@ -87,26 +90,37 @@ class Access:
             await self.app(scope, receive, noticed)
         finally:
             if status < 400:
-                await run_in_threadpool(self._write, scope, f"{method} {scope['path']}", status)
+                await self._write(scope, f"{method} {scope['path']}", status)
 
     async def _token(self, text: str) -> Token | None:
         moment = time.monotonic()
         token, until = self._known.get(text, (None, 0.0))
         if until > moment:
             return token
-        token = await run_in_threadpool(lambda: valid_token(self.holder.get(), text))
+        if text in self._known:  # who asks meanwhile does so with what was known: one look is enough for all of them
+            self._known[text] = (token, moment + KNOWN_SECONDS)
+        try:
+            token = await run_in_threadpool(lambda: valid_token(self.holder.get(), text))
+        except BaseException:
+            self._known.pop(text, None)
+            raise
         if len(self._known) >= _MOST_KNOWN:  # somebody guesses
             self._known.clear()
         self._known[text] = (token, moment + KNOWN_SECONDS)
         return token
 
-    def _write(self, scope: Scope, action: str, status: int) -> None:
+    async def _write(self, scope: Scope, action: str, status: int) -> None:
+        """Rows that come while others are written go together: a transaction for all costs little more than for one."""
         client = scope.get("client")
         row = AuditRow(
             at=now(), who=scope["state"]["who"], address=client[0] if client else "",
             request_id=scope["state"]["request_id"], action=action, status=status,
         )  # fmt: skip
-        write_audit(self.holder.get(), row)
+        self._unwritten.append(row)
+        async with self._writing:
+            rows, self._unwritten = self._unwritten, []
+            if rows:
+                await run_in_threadpool(lambda: write_audit(self.holder.get(), rows))
 
 
 def scopes_of(method: str, path: str) -> tuple[str, ...]:

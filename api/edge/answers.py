@@ -11,11 +11,12 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .messages import header, headers_of
+from .messages import header, headers_of, template_of
 from .requests import Counts
 from .watch import Version, Watch
 
 MOST_BYTES: Final = 64 << 20
+_BESIDE: Final = 2000  # bytes that an answer takes beside its body
 _Headers = list[tuple[bytes, bytes]]
 
 
@@ -24,6 +25,7 @@ class Kept:
     """One answer as it went out."""
 
     version: Version
+    route: str  # as `template_of` tells it
     headers: _Headers
     body: bytes
     etag: str
@@ -41,6 +43,7 @@ class Answers:
         self.app, self.watch, self.lasting, self.counts = app, watch, lasting, counts
         self._kept: OrderedDict[tuple[str, bytes], Kept] = OrderedDict()
         self._bytes = 0
+        self._version: Version = ()
         self._asked: dict[tuple[str, bytes], asyncio.Event] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,7 +64,7 @@ class Answers:
         if kept is not None and kept.version == version:
             self._kept.move_to_end(key)
             self.counts.kept.inc()
-            scope["state"]["route"] = path
+            scope["state"]["route"] = kept.route
             await _give(scope, send, kept)
             return
         self._asked[key] = done = asyncio.Event()
@@ -93,7 +96,10 @@ class Answers:
                     headers = headers_of(start)
                     headers["ETag"] = etag
                     headers.setdefault("Cache-Control", "private, no-cache")
-                    kept = Kept(version=version or (), headers=list(start["headers"]), body=body, etag=etag)
+                    kept = Kept(
+                        version=version or (), route=template_of(scope), headers=list(start["headers"]), body=body,
+                        etag=etag,
+                    )  # fmt: skip
                     if version is not None:
                         self._keep(key, kept)
                     await _give(scope, send, kept)
@@ -103,13 +109,16 @@ class Answers:
         await self.app(scope, receive, tagged)
 
     def _keep(self, key: tuple[str, bytes], kept: Kept) -> None:
+        if kept.version != self._version:  # of another one none is given again
+            self._version, self._bytes = kept.version, 0
+            self._kept.clear()
         if (old := self._kept.pop(key, None)) is not None:
-            self._bytes -= len(old.body)
+            self._bytes -= len(old.body) + _BESIDE
         self._kept[key] = kept
-        self._bytes += len(kept.body)
+        self._bytes += len(kept.body) + _BESIDE
         while self._bytes > MOST_BYTES:
             _, oldest = self._kept.popitem(last=False)
-            self._bytes -= len(oldest.body)
+            self._bytes -= len(oldest.body) + _BESIDE
 
 
 async def _give(scope: Scope, send: Send, kept: Kept) -> None:

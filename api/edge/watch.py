@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import time
 from contextlib import suppress
@@ -28,6 +29,7 @@ class Watch:
         self._looked = 0.0
         self._file: sqlite3.Connection | None = None
         self._state = -1
+        self._looking = asyncio.Lock()  # many that ask at once take one look
 
     def look_again(self) -> None:
         """Something was changed through this process: the next question sees it."""
@@ -35,9 +37,15 @@ class Watch:
 
     async def version(self) -> Version | None:
         """None where it cannot be known: a database in memory, or one that is away."""
-        moment = time.monotonic()
-        if moment - self._looked < LOOK_SECONDS:
+        if time.monotonic() - self._looked < LOOK_SECONDS:
             return self._version
+        async with self._looking:
+            if time.monotonic() - self._looked >= LOOK_SECONDS:
+                await self._look()
+            return self._version
+
+    async def _look(self) -> None:
+        moment = time.monotonic()
         try:
             unchanged = self._version is not None and self._unchanged()
         except sqlite3.Error:
@@ -48,7 +56,6 @@ class Watch:
             with suppress(LawfitError):
                 self._version = await run_in_threadpool(self._read)
         self._looked = moment
-        return self._version
 
     def _read(self) -> Version | None:
         store = self._holder.get()

@@ -26,7 +26,7 @@ State = Literal[
 ]
 
 
-def _templates(request: Request) -> dict[str, Any]:
+async def _templates(request: Request) -> dict[str, Any]:
     """What may be trained: before the body is looked at.
 
     Raises

@@ -27,8 +27,8 @@ LAUNCH_GRACE_SECONDS: Final = 75.0  # to end in: its trainers have 60 s for a ch
 
 def main() -> None:
     """Do the job; its result or problem is the last line."""
-    os.nice(5)  # answers come first
     said = json.loads(sys.stdin.readline())
+    os.nice(5 if said["kind"] == LAUNCH else 10)  # answers come first; a GPU must not wait for long
     grace, stop = LAUNCH_GRACE_SECONDS if said["kind"] == LAUNCH else 0.0, threading.Event()
     threading.Thread(target=_end_with_the_service, args=[grace, stop], daemon=True).start()
     try:

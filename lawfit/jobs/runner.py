@@ -88,11 +88,11 @@ class _Waiting:
     def look(self, store: Store) -> None:
         if time.monotonic() < self._next:
             return
-        for job in launches_without(store, self._templates):
-            if job.id not in self._said:
-                found = finding("launch.no_template", template=job.asked["template"], job=job.id)
-                log.warning("job %s (launch): %s", job.id, tell(found))
-            self._said.add(job.id)
+        waiting = {job.id: job for job in launches_without(store, self._templates)}
+        for job_id in waiting.keys() - self._said:
+            found = finding("launch.no_template", template=waiting[job_id].asked["template"], job=job_id)
+            log.warning("job %s (launch): %s", job_id, tell(found))
+        self._said = set(waiting)
         self._next = time.monotonic() + WAITING_SECONDS
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lawfit.storage import Store
 
 HASHED_RUNS: Final = 5000
+_KEPT: Final = 100  # fits
 # What was found, and at which version of the store: a service is asked often between two changes.
 _found: WeakKeyDictionary[Store, dict[str, tuple[tuple[int | str, ...], int]]] = WeakKeyDictionary()
 
@@ -35,6 +36,8 @@ def runs_changed_since(store: Store, fit_id: str, *, growing: bool = True) -> in
     before, count = known.get(fit_id, (None, 0))
     if before != version:
         count = _count(store, store.fit(fit_id))
+        if len(known) >= _KEPT:
+            known.clear()
         known[fit_id] = (version, count)
     return count
 

@@ -30,6 +30,7 @@ WRITE = "lawfit_write"  # execution option of a connection whose transaction wil
 OUTSIDE = "lawfit_outside"  # of one that begins no transaction
 LOCK_WAIT_SECONDS = 120.0  # a table of a million runs takes some seconds, and eight processes may queue behind it
 _LOCK_STRETCH_SECONDS = 0.5
+_CONNECTIONS: Final = 15  # of a store at once, all kept: to open one for a moment costs more than its query
 PAUSES_SECONDS: Final = (0.2, 1.0, 3.0, 6.0)  # before each further try: a server is back some seconds after a restart
 _BUSY: Final = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")  # the last: another one halted amid its first steps
 _LOST: Final = ("08", "57P")  # classes of SQLSTATE: the connection broke, or the server ended it or is just starting
@@ -143,9 +144,10 @@ def create_engine(location: Location, *, lock_wait_seconds: float = LOCK_WAIT_SE
         The driver for PostgreSQL is not installed.
     """
     dumps = partial(json.dumps, allow_nan=False)
+    kept = {"pool_size": _CONNECTIONS, "max_overflow": 0}
     if not location.is_sqlite:
         try:
-            return sa.create_engine(location.url, json_serializer=dumps, pool_pre_ping=True)
+            return sa.create_engine(location.url, json_serializer=dumps, pool_pre_ping=True, **kept)
         except ImportError:
             raise StoreError(
                 "PostgreSQL needs the driver psycopg; install it with pip install 'lawfit[postgres]'"
@@ -156,7 +158,7 @@ def create_engine(location: Location, *, lock_wait_seconds: float = LOCK_WAIT_SE
         )
     else:
         connect = _connector(location.path, lock_wait_seconds)
-        engine = sa.create_engine("sqlite://", json_serializer=dumps, creator=connect, poolclass=sa.QueuePool)
+        engine = sa.create_engine("sqlite://", json_serializer=dumps, creator=connect, poolclass=sa.QueuePool, **kept)
 
     @sa.event.listens_for(engine, "connect")
     def _on_connect(connection: sqlite3.Connection, _record: object) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from threading import Lock
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +22,10 @@ from lawfit.storage.store import Store
 from lawfit.storage.tables import live_points, live_runs
 
 _SAID, _FACTS, _ANSWERS = "said", "facts", "answers"  # parts of the column `summary`
+_KEPT: Final = 1000  # runs
+_lock: Final = Lock()
+# How many points a run has at the most: as it was counted last, and what came through this process since.
+_at_most: Final[WeakKeyDictionary[Store, OrderedDict[int, int]]] = WeakKeyDictionary()
 
 Numbers = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
 
@@ -45,7 +53,7 @@ def begin_live_run(store: Store, project: str, run_key: str, config: Mapping[str
     with store.writing() as connection:
         row = {"project": project, "run_key": run_key, "state": "running", "config": {}, "summary": {}}
         row |= {"began_at": now(), "beat_at": now()}
-        connection.execute(_insert(store, live_runs).values(row).on_conflict_do_nothing())
+        connection.execute(_insert(store.location.is_sqlite, live_runs).values(row).on_conflict_do_nothing())
         found = _locked(connection, project, run_key)
         if found["stored_at"] is None:
             changed = {"state": "running", "config": {**found["config"], **config}, "beat_at": now()}
@@ -70,28 +78,47 @@ def put_points(
     given = 0
     with store.writing() as connection:
         for (project, run_key), several in sorted(points.items()):
-            row = _locked(connection, project, run_key)
+            beat = sa.update(live_runs).where(*_is(project, run_key)).values(beat_at=now())  # which locks it, too
+            row = _there(connection.execute(beat.returning(live_runs.c.id, live_runs.c.stored_at)), project, run_key)
             if row["stored_at"] is not None:
                 raise RunEnded(finding("store.run_ended", run=run_key, project=project))
             rows = {(metric, step): value for metric, step, value in several}
             given += len(several)
-            there = sa.select(sa.func.count()).where(live_points.c.live_run_id == row["id"])
-            if len(rows) + connection.execute(there).scalar_one() > most_unstored:
+            if not _has_room(store, connection, row["id"], len(rows), most_unstored):
                 raise RunEnded(finding("store.run_too_long", run=run_key, project=project, most=most_unstored))
-            insert = _insert(store, live_points)
-            insert = insert.on_conflict_do_update(
-                index_elements=["live_run_id", "metric", "step"], set_={"value": insert.excluded.value}
-            )
             if rows:
                 connection.execute(
-                    insert,
+                    _keep_points(store.location.is_sqlite),
                     [
                         {"live_run_id": row["id"], "metric": metric, "step": step, "value": repr(float(value))}
                         for (metric, step), value in rows.items()
                     ],
                 )
-            connection.execute(sa.update(live_runs).where(live_runs.c.id == row["id"]).values(beat_at=now()))
     return given
+
+
+def _has_room(store: Store, connection: sa.Connection, run_id: int, more: int, most: int) -> bool:
+    """Whether a run may get so many more points: they are counted where it could be full, not each time, as that takes
+    the longer the more there are."""
+    kept = _at_most.setdefault(store, OrderedDict())
+    with _lock:
+        before = kept.pop(run_id, most)
+    if before + more > most:
+        mine = live_points.c.live_run_id == run_id
+        before = connection.execute(sa.select(sa.func.count()).where(mine)).scalar_one()
+    with _lock:
+        kept[run_id] = before + more
+        while len(kept) > _KEPT:
+            kept.popitem(last=False)
+    return before + more <= most
+
+
+@cache
+def _keep_points(is_sqlite: bool) -> Any:
+    insert = _insert(is_sqlite, live_points)
+    return insert.on_conflict_do_update(
+        index_elements=["live_run_id", "metric", "step"], set_={"value": insert.excluded.value}
+    )
 
 
 def end_live_run(store: Store, project: str, run_key: str, state: str, said: Mapping[str, Json]) -> None:
@@ -177,8 +204,16 @@ def list_live_runs(store: Store, project: str | None = None, state: str | None =
 
 
 def _locked(connection: sa.Connection, project: str, run_key: str) -> sa.RowMapping:
-    query = sa.select(live_runs).where(live_runs.c.project == project, live_runs.c.run_key == run_key)
-    row = connection.execute(query.with_for_update()).mappings().first()
+    query = sa.select(live_runs).where(*_is(project, run_key))
+    return _there(connection.execute(query.with_for_update()), project, run_key)
+
+
+def _is(project: str, run_key: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return live_runs.c.project == project, live_runs.c.run_key == run_key
+
+
+def _there(found: sa.CursorResult[Any], project: str, run_key: str) -> sa.RowMapping:
+    row = found.mappings().first()
     if row is None:
         raise NoRun(finding("store.no_live_run", run=run_key, project=project))
     return row
@@ -197,7 +232,7 @@ def _live(row: sa.RowMapping, points: int = 0, last_step: int | None = None) -> 
     )
 
 
-def _insert(store: Store, table: sa.Table) -> Any:  # both kinds have on_conflict_*, and no common type
+def _insert(is_sqlite: bool, table: sa.Table) -> Any:  # both kinds have on_conflict_*, and no common type
     from sqlalchemy.dialects import postgresql, sqlite
 
-    return sqlite.insert(table) if store.location.is_sqlite else postgresql.insert(table)
+    return sqlite.insert(table) if is_sqlite else postgresql.insert(table)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -132,11 +132,12 @@ def has_tokens(store: Store) -> bool:
     return any(token.state == "valid" for token in list_tokens(store))
 
 
-def write_audit(store: Store, row: AuditRow) -> None:
-    """Keep one change; of very many, the oldest go."""
+def write_audit(store: Store, rows: Sequence[AuditRow]) -> None:
+    """Keep some changes; of very many, the oldest go."""
     with store.writing() as connection:
-        last = connection.execute(sa.insert(audit).values(vars(row)).returning(audit.c.id)).scalar_one()
-        if last % 1000 == 0:
+        connection.execute(sa.insert(audit), [vars(row) for row in rows])
+        last = connection.execute(sa.select(sa.func.max(audit.c.id))).scalar_one()
+        if last % 1000 < len(rows):
             connection.execute(sa.delete(audit).where(audit.c.id <= last - _KEPT_AUDIT_ROWS))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 import pytest
 
 from lawfit import __version__, errors, pipeline
@@ -323,6 +324,33 @@ def test_openapi_describes_answers_and_problems(client: TestClient) -> None:
         assert set(predict["responses"][status]["content"]) == {"application/problem+json"}
     assert {parameter["name"] for parameter in predict["parameters"] if parameter["required"]} == {"params", "tokens"}
     assert all(parameter.get("description") for parameter in predict["parameters"])
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", ASKED, None),
+        ("POST", "/v1/live/points", {"runs": []}),
+    ],
+    ids=["question", "points"],
+)
+def test_threads_that_a_request_waits_for(
+    method: str, path: str, body: Any, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One for its work, one for the version of what it rests on or for the audit: beside answers that are worked out
+    each waits for its turn."""
+    client.get("/v1/recipes")
+    monkeypatch.setattr(pipeline, "recommend", lambda *_, **__: PREDICTION)
+    handed: list[Any] = []
+    run_sync = anyio.to_thread.run_sync
+
+    async def counted(work: Any, *words: Any, **more: Any) -> Any:
+        handed.append(work)
+        return await run_sync(work, *words, **more)
+
+    monkeypatch.setattr(anyio.to_thread, "run_sync", counted)
+    client.request(method, path, json=body)
+    assert 1 <= len(handed) <= 2
 
 
 def test_every_operation_says_how_it_may_fail(client: TestClient) -> None:

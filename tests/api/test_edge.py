@@ -18,8 +18,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lawfit import pipeline
 from lawfit.settings import Settings, is_loopback
-from lawfit.storage import Store
-from lawfit.storage.tokens import SCOPES, audit_rows, create_token, list_tokens, revoke_token
+from lawfit.storage import Store, tokens
+from lawfit.storage.tokens import (
+    SCOPES,
+    AuditRow,
+    audit_rows,
+    create_token,
+    list_tokens,
+    revoke_token,
+    write_audit,
+)
 from lawfit_api.app import create_app
 from lawfit_api.deps import StoreHolder
 from lawfit_api.edge import access, answers, bodies
@@ -140,6 +148,13 @@ class TestTokens:
             (row,) = audit_rows(store)
         assert (row.who, row.request_id, row.action, row.status) == ("trainer", "mine", "POST /v1/predictions", 201)
 
+    def test_of_very_many_changes_the_oldest_go(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(tokens, "_KEPT_AUDIT_ROWS", 10)
+        rows = [AuditRow(at="", who="", address="", request_id="", action=f"{n}", status=200) for n in range(1, 1008)]
+        for start in range(0, len(rows), 53):
+            write_audit(store, rows[start : start + 53])
+        assert [row.action for row in audit_rows(store, limit=20)] == [f"{number}" for number in range(1007, 997, -1)]
+
 
 class TestHosts:
     @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "[", "lawfit.example:80"])
@@ -207,6 +222,30 @@ class TestAnswers:
         assert len(counted) == before
         client.get("/v1/predictions?params=1e9&tokens=1e12")
         assert len(counted) == before + 1
+
+    def test_short_answers_are_bounded_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(answers, "MOST_BYTES", 25_000)
+        app, _ = self.make()
+        for number in range(50):
+            call(app, empty, path=f"/v1/{number}", method="GET")
+        assert len(app._kept) == 12
+
+    def test_answers_that_cannot_be_given_again_are_not_kept(self) -> None:
+        app, watch = self.make()
+        call(app, empty, path="/v1/a", method="GET")
+        watch.now = (2,)
+        call(app, empty, path="/v1/b", method="GET")
+        assert [path for path, _ in app._kept] == ["/v1/b"]
+
+    def make(self) -> tuple[answers.Answers, Any]:
+        class Watched:
+            now = (1,)
+
+            async def version(self) -> tuple[int, ...]:
+                return self.now
+
+        watch: Any = Watched()
+        return answers.Answers(reads_all, watch, lambda *_: True, Counts()), watch
 
     def test_many_that_ask_the_same_wait_for_one_answer(
         self, client: TestClient, monkeypatch: pytest.MonkeyPatch
@@ -313,10 +352,12 @@ class TestRequests:
         client.get(ASKED)
         client.get(ASKED)
         client.get("/v1/fits/f1")
+        client.get("/v1/fits/f1")  # kept, and counted under its route, of which there is no end of addresses
         said = client.get("/metrics").text
         assert 'lawfit_http_requests_total{method="GET",route="/v1/predictions",status="200"} 2.0' in said
-        assert 'route="/v1/fits/{fit_id}",status="200"} 1.0' in said
-        assert "lawfit_http_kept_answers_total 1.0" in said
+        assert 'route="/v1/fits/{fit_id}",status="200"} 2.0' in said
+        assert "lawfit_http_kept_answers_total 2.0" in said
+        assert "/v1/fits/f1" not in said
 
     def test_parameters_that_are_not_there_or_twice(self, client: TestClient) -> None:
         told = problem_of(client.get(f"{ASKED}&parms=3&recipe=a&recipe=b"), 422)
@@ -361,6 +402,10 @@ def call(app: ASGIApp, receive: Receive, *, path: str = "/slow", method: str = "
 def scope_of(path: str, method: str = "GET", **headers: str) -> Scope:
     found = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     return {"type": "http", "path": path, "method": method, "headers": found, "query_string": b"", "state": {}}
+
+
+async def empty() -> Message:
+    return {"type": "http.request"}
 
 
 async def reads_all(_scope: Scope, receive: Receive, send: Send) -> None:

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from lawfit import client as lawfit_client
 from lawfit import pipeline
+from lawfit.errors import RunEnded
 from lawfit.settings import Settings
 from lawfit.storage import Store
 from lawfit.storage import live as stored
@@ -344,3 +346,26 @@ def test_a_point_that_comes_while_its_run_is_stored_waits(store: Store) -> None:
     stored.mark_stored(store, "p", {"a": (2, {})})
     (run,) = stored.list_live_runs(store, limit=1)
     assert (run.points, run.stored_at is None) == (0, False)
+
+
+def test_points_are_counted_where_a_run_could_be_full_not_each_time(store: Store) -> None:
+    counted: list[str] = []
+
+    @sa.event.listens_for(store._engine, "before_cursor_execute")
+    def _(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        counted.extend([statement] if "count(" in statement else [])
+
+    def log_at(first: int, number: int) -> None:
+        points = {("p", "a"): [("loss", step, 1.0) for step in range(first, first + number)]}
+        stored.put_points(store, points, most_unstored=100)
+
+    stored.begin_live_run(store, "p", "a", {})
+    for first in range(0, 80, 10):
+        log_at(first, 10)
+    assert len(counted) == 1
+    log_at(0, 20)  # again: none of them is new
+    log_at(80, 20)
+    with pytest.raises(RunEnded, match="more than 100 points"):
+        log_at(100, 1)
+    (run,) = stored.list_live_runs(store, limit=1)
+    assert run.points == 100

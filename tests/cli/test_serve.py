@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import socket
 import subprocess
 import sys
@@ -73,3 +75,32 @@ def test_templates_that_cannot_be_used_are_said(away: Path, text: Call) -> None:
     _, err = text("serve", "--port", 0, "--training-templates", "none.toml", code=ExitCode.FAILED)
     assert "there is no file of training templates none.toml" in err
     assert list(away.glob("*.db")) == []
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no arenas")
+def test_threads_share_their_memory() -> None:
+    """Eight that hold memory at once have two arenas between them."""
+    environment = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
+    words = [sys.executable, "-c", _HOLDING]
+    said = subprocess.run(words, check=True, capture_output=True, text=True, env=environment).stdout
+    assert said.count("<heap nr=") == 2
+
+
+_HOLDING = """
+import ctypes, threading
+from lawfit.cli.serve import _share_memory
+_share_memory()
+libc, together = ctypes.CDLL(None), threading.Barrier(8)
+libc.malloc.restype = ctypes.c_void_p
+def hold():
+    together.wait()
+    libc.malloc(ctypes.c_size_t(10_000))
+    together.wait()
+threads = [threading.Thread(target=hold) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+libc.malloc_info(0, ctypes.c_void_p.in_dll(libc, "stdout"))
+libc.fflush(None)
+"""

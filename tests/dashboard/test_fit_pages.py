@@ -103,6 +103,15 @@ class TestLaws:
         assert "of another law" in page.text
 
 
+def test_plotly_comes_with_a_page_that_has_figures(client: TestClient) -> None:
+    """Asked for in its head, as early as may be; a page without figures does not ask for it."""
+    (address,) = re.findall(
+        r'<script defer id="plotly" src="([^"]+)">', client.get("/laws").text.partition("</head>")[0]
+    )
+    assert client.get(address).text.startswith("//# allFunctionsCalledOnLoad\n")
+    assert 'id="plotly"' not in client.get("/laws/none").text
+
+
 def test_the_next_grid_of_the_shipped_sweep_is_one_that_can_be_trained(shipped: TestClient) -> None:
     grid = shipped.get("/scales/next-grid.json", params={"recipe": "proxy_sweep"})
     assert grid.headers["content-disposition"] == 'attachment; filename="next-grid.json"'

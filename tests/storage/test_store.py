@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -356,3 +357,14 @@ class TestWhatIsAskedOften:
             store.put_fit(replace(fit(recipe().key), id=f"f{k:03}"), [])
         assert [each.id for each in store.fits()] == [f"f{k:03}" for k in reversed(range(KEPT + 5))]
         assert len(store._fits._kept) == KEPT
+
+
+def test_connections_are_kept(store: Store) -> None:
+    """Opening one costs a server more than most queries do."""
+    opened: list[object] = []
+    sa.event.listen(store._engine, "connect", lambda connection, _: opened.append(connection))
+    for _ in range(3):
+        with ExitStack() as stack:
+            for _ in range(12):
+                stack.enter_context(store.reading())
+    assert len(opened) <= 12

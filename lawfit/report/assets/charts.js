@@ -20,13 +20,12 @@ const unpacked = async (id) => {
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
 };
 
-const script = (fill) =>
+const script = (fill, element = document.createElement("script")) =>
   new Promise((resolve, reject) => {
-    const element = document.createElement("script");
     fill(element);
     element.onload = resolve;
     element.onerror = () => reject(new Error("plotly.js did not come"));
-    document.head.append(element);
+    if (!element.isConnected) document.head.append(element);
     if (!element.src) resolve();
   });
 
@@ -36,7 +35,7 @@ const plotly = () =>
     ? Promise.resolve()
     : document.getElementById("packed-plotly")
       ? unpacked("packed-plotly").then((code) => script((element) => (element.textContent = code)))
-      : script((element) => (element.src = document.documentElement.dataset.plotly)));
+      : script((element) => (element.src ||= document.documentElement.dataset.plotly), document.getElementById("plotly") ?? undefined));
 
 let packComes;
 const packedFigures = () => (packComes ??= unpacked("packed-figures").then(JSON.parse));
@@ -274,12 +273,19 @@ const giveTools = (place, layout) => {
 
 // ---- when to draw ----
 
+const NEAR = 250; // px beyond the window
+
+const inView = (place) => {
+  const { top, bottom } = place.getBoundingClientRect();
+  return place.offsetParent !== null && bottom > -NEAR && top < innerHeight + NEAR;
+};
+
 const seen = new IntersectionObserver(
   (entries) => {
     for (const entry of entries)
       if (entry.isIntersecting && !entry.target.dataset.state) draw(entry.target);
   },
-  { rootMargin: "250px" },
+  { rootMargin: `${NEAR}px` },
 );
 
 const shown = (root = document) => [...root.querySelectorAll(".plot")].filter((place) => place.offsetParent !== null);
@@ -289,8 +295,10 @@ export const drawAll = () => Promise.all(shown().filter((place) => !place.datase
 
 // Take up the figures of a part of the page that has just come.
 export const takeUp = (root = document) => {
-  for (const place of root.querySelectorAll(".plot")) seen.observe(place);
   for (const choice of root.querySelectorAll("[data-choice]")) offer(choice);
+  for (const place of root.querySelectorAll(".plot"))
+    if (inView(place)) draw(place); // its data is asked for now, before plotly.js runs
+    else seen.observe(place);
 };
 
 // One of several figures at a time.
