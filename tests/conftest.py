@@ -166,7 +166,7 @@ def store(database_url: str) -> Iterator[Store]:
 
 def own_postgres_schema() -> Iterator[str]:
     """URL of a new schema, dropped afterwards."""
-    url = os.environ.get("LAWFIT_TEST_POSTGRES_URL", DEFAULT_POSTGRES)
+    url = os.environ.get("LAWFIT_TEST_POSTGRES_URL") or DEFAULT_POSTGRES  # empty is not set
     if reason := _unreachable(url):
         message = f"PostgreSQL is not there: {reason}. Start one, or name it in LAWFIT_TEST_POSTGRES_URL"
         if os.environ.get("CI"):
