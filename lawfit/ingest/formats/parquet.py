@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from lawfit.errors import LogFormatError
 from lawfit.ingest.source import read_head
 from lawfit.ingest.table import Table, require_distinct, table_of_objects
+from lawfit.packed import ROWS_AT_ONCE
 
 _MAGIC = b"PAR1"
 
@@ -34,13 +36,14 @@ class ParquetTable:
         try:
             with ParquetFile(path) as file:
                 require_distinct(file.schema_arrow.names, path.name)
-                objects = [item for batch in file.iter_batches() for item in batch.to_pylist()]
+                objects = chain.from_iterable(batch.to_pylist() for batch in file.iter_batches(ROWS_AT_ONCE))
+                table = table_of_objects(path.name, self.name, enumerate(objects, start=1), [])
         except (ArrowException, OSError, UnicodeDecodeError) as error:
             first = str(error).strip().splitlines()[0]
             raise LogFormatError(f"{path} cannot be read as Parquet: {first}") from None
-        if not objects:
+        if not table.rows and not table.rejections:
             raise LogFormatError(f"{path} has columns and no rows")
-        return table_of_objects(path.name, self.name, enumerate(objects, start=1), [])
+        return table
 
 
 PARQUET = ParquetTable()
