@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, islice
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, count, filterfalse, islice
 from typing import Any, Final, overload
 
 import numpy as np
@@ -12,9 +13,57 @@ import numpy.typing as npt
 Codes = npt.NDArray[np.unsignedinteger[Any]]
 Places = npt.NDArray[np.intp]
 
+_PART: Final = "\x1f"  # between texts
 ROWS_AT_ONCE: Final = 8_192
 _MOST_LEVELS: Final = 1 << 16  # of a column that is kept by them; one with more hardly repeats
 _LARGEST_NUMBER: Final = 2**62  # of a group, while columns are taken together
+
+
+class Texts(Sequence[str]):
+    """Texts that hardly repeat, joined: as objects they would take five times the memory."""
+
+    __slots__ = ("_blocks", "_length", "_open")
+
+    def __init__(self) -> None:
+        self._blocks: list[str] = []
+        self._length = 0
+        self._open: tuple[int, list[str]] = (-1, [])  # the block that was asked for last
+
+    def __len__(self) -> int:
+        return self._length
+
+    def take(self, cells: Sequence[Any]) -> bool:
+        """Add a block of cells, where they are texts that can be parted again and all blocks before it are full."""
+        if self._length % ROWS_AT_ONCE or len(cells) > ROWS_AT_ONCE or set(map(type, cells)) != {str}:
+            return False
+        block = _PART.join(cells)
+        if block.count(_PART) != len(cells) - 1:
+            return False
+        self._blocks.append(block)
+        self._length += len(cells)
+        return True
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[str]: ...
+    def __getitem__(self, at: int | slice) -> str | list[str]:
+        if isinstance(at, int):
+            return self._block(range(self._length)[at] // ROWS_AT_ONCE)[at % self._length % ROWS_AT_ONCE]
+        begin, end, step = at.indices(self._length)
+        if step == 1 and begin % ROWS_AT_ONCE == 0 and begin < end <= begin + ROWS_AT_ONCE:
+            return self._block(begin // ROWS_AT_ONCE)[: end - begin]
+        return [self[each] for each in range(begin, end, step)]
+
+    def __iter__(self) -> Iterator[str]:
+        return chain.from_iterable(block.split(_PART) for block in self._blocks)
+
+    def _block(self, number: int) -> list[str]:
+        known, texts = self._open
+        if known != number:
+            texts = self._blocks[number].split(_PART)
+            self._open = (number, texts)
+        return texts
 
 
 class Column(Sequence[Any]):
@@ -25,7 +74,7 @@ class Column(Sequence[Any]):
 
     __slots__ = ("codes", "levels")
 
-    def __init__(self, levels: list[Any], codes: Codes | None = None) -> None:
+    def __init__(self, levels: Sequence[Any], codes: Codes | None = None) -> None:
         self.levels, self.codes = levels, codes
 
     @classmethod
@@ -49,7 +98,7 @@ class Column(Sequence[Any]):
     def __getitem__(self, at: slice) -> list[Any]: ...
     def __getitem__(self, at: int | slice) -> Any:
         if self.codes is None:
-            return self.levels[at]
+            return list(self.levels[at]) if isinstance(at, slice) else self.levels[at]
         if isinstance(at, slice):
             return list(map(self.levels.__getitem__, self.codes[at].tolist()))
         return self.levels[self.codes[at]]
@@ -89,11 +138,15 @@ class Column(Sequence[Any]):
         """A column of numbers; nan for None."""
         return self.spread(self.levels, np.float64)
 
-    def ascending(self) -> list[float]:
+    def ascending(self) -> Sequence[float]:
         """The numbers of a column of them, without rows that hold none."""
         numbers = self.floats()
-        found: list[float] = np.sort(numbers[~np.isnan(numbers)]).tolist()
-        return found
+        return array("d", np.sort(numbers[~np.isnan(numbers)]).tobytes())
+
+    def different(self, rows: Places) -> set[Any]:
+        """What stands in some of the rows."""
+        at = rows if self.codes is None else np.unique(self.codes[rows])
+        return set(map(self.levels.__getitem__, at.tolist()))
 
     def take(self, rows: Places) -> Column:
         """Some of the rows."""
@@ -108,26 +161,43 @@ class Packer:
     def __init__(self) -> None:
         self._known: dict[Any, int] | None = {}  # None: they hardly repeat
         self._levels: list[Any] = []
+        self._texts: Texts | None = None  # in place of levels
         self._codes: list[Codes] = [np.zeros(0, dtype=np.uint8)]
 
-    def extend(self, cells: Sequence[Any]) -> None:
+    def extend(self, cells: Sequence[Any], *, texts: bool = False) -> None:
+        """Add cells, which may be `texts` alone."""
         known = self._known
         if known is None:
-            self._levels.extend(cells)
+            if self._texts is None or not self._texts.take(cells):
+                self._levels.extend([*(self._texts or ()), *cells])
+                self._texts = None
             return
-        plain = set(map(type, cells)) <= {str}
-        keys = cells if plain else list(map(_key, cells))
-        if new := dict.fromkeys([key for key in keys if key not in known]):
-            known.update(zip(new, range(len(known), len(known) + len(new)), strict=True))
-            first = new if plain else dict(zip(reversed(keys), reversed(cells), strict=True))
-            self._levels.extend(new if plain else map(first.__getitem__, new))
-        codes = np.fromiter(map(known.__getitem__, keys), dtype=np.uint32, count=len(keys))
+        if texts and cells[0] == cells[-1] and cells.count(cells[0]) == len(cells) and cells[0] in known:
+            self._codes.append(np.full(len(cells), known[cells[0]], dtype=np.min_scalar_type(len(known))))
+            return
+        keys = cells if texts else list(map(_key, cells))
+        try:
+            codes = _codes(known, keys)
+        except KeyError:
+            new = dict.fromkeys(filterfalse(known.__contains__, keys))
+            known.update(zip(new, count(len(known)), strict=False))
+            first = dict(zip(reversed(keys), reversed(cells), strict=True))
+            self._levels.extend(map(first.__getitem__, new))
+            codes = _codes(known, keys)
         self._codes.append(codes.astype(np.min_scalar_type(len(known))))
         if len(known) > _MOST_LEVELS:
-            self._levels, self._known, self._codes = list(self.column()), None, []
+            cells, self._levels, self._known, self._codes, self._texts = list(self.column()), [], None, [], Texts()
+            for at in range(0, len(cells), ROWS_AT_ONCE):
+                self.extend(cells[at : at + ROWS_AT_ONCE])
 
     def column(self) -> Column:
-        return Column(self._levels, None if self._known is None else np.concatenate(self._codes))
+        if self._known is not None:
+            return Column(self._levels, np.concatenate(self._codes))
+        return Column(self._levels if self._texts is None else self._texts)
+
+
+def _codes(known: Mapping[Any, int], keys: Sequence[Any]) -> npt.NDArray[np.uint32]:
+    return np.fromiter(map(known.__getitem__, keys), dtype=np.uint32, count=len(keys))
 
 
 def _key(cell: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain, repeat
@@ -118,7 +118,7 @@ class RunColumns(Sequence[Run]):
     others: Mapping[str, Column]  # weight_decay, steps, seed
     extra: Mapping[str, Column]  # None: nothing is said
     lines: npt.NDArray[np.int64]
-    source: Callable[[int], str]  # of a line
+    sources: Callable[[Iterable[int]], list[str]]  # of lines
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -149,13 +149,20 @@ class RunColumns(Sequence[Run]):
         fields["loss"] = [None if loss != loss else loss for loss in fields["loss"]]
         fields["status"] = [RunStatus.DIVERGED if loss is None else RunStatus.FINISHED for loss in fields["loss"]]
         fields |= {name: column[some] for name, column in self.others.items()}
-        fields["source"] = list(map(self.source, self.lines[some].tolist()))
+        fields["source"] = self.sources(self.lines[some].tolist())
         return fields
 
 
 def run_keys(runs: Sequence[Run]) -> Sequence[str]:
     """Their keys, of which no run has to be made."""
     return runs.run_keys if isinstance(runs, RunColumns) else [run.run_key for run in runs]
+
+
+def diverged(runs: Sequence[Run]) -> int:
+    """How many of them did."""
+    if isinstance(runs, RunColumns):
+        return int(np.count_nonzero(np.isnan(runs.numbers["loss"])))
+    return sum(run.status is RunStatus.DIVERGED for run in runs)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -14,7 +15,7 @@ from lawfit.ingest.names import NAMES
 from lawfit.ingest.numbers import is_missing, is_number
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.table import Cell, Table
-from lawfit.ingest.view import plain_numbers
+from lawfit.ingest.view import are_words, plain_numbers
 from lawfit.packed import Column
 from lawfit.units import parse_quantity
 
@@ -37,6 +38,7 @@ _REPEATS: Final = frozenset(
         *("resume", "resumed", "cont", "continued", "first", "second", "third", "final", "new", "old", "test"),
     }
 )
+_DIGITS: Final = "0123456789"
 _MARKS: Final = frozenset("*_`$†‡\\} ")
 _LONGEST_NUMBER: Final = 60  # characters of a cell
 _MOST_WORDS: Final = 6  # levels
@@ -120,6 +122,8 @@ def plainly_written(table: Table) -> tuple[Table, list[Found]]:
     notes: list[Found] = []
     for place, column in enumerate(table.columns):
         levels = table.cells(place).levels
+        if plain_numbers(table, place) is not None or are_words(table, place):
+            continue
         marked = {cell: found for cell in levels if (found := _unmarked(cell))}
         if not marked:
             continue
@@ -168,9 +172,11 @@ def columns_of_rates(table: Table) -> list[tuple[str, str]]:
     """Columns of texts that have one learning rate each, not always the same; and the first of the texts."""
     found = []
     for place, column in enumerate(table.columns):
-        cells = [cell for cell in table.cells(place).levels if not is_missing(cell)]
-        if not cells or not isinstance(cells[0], str) or _rate_in(cells[0]) is None:
+        cells = table.cells(place).levels
+        first = next((cell for cell in cells if not is_missing(cell)), None)
+        if not isinstance(first, str) or _rate_in(first) is None:
             continue
+        cells = [cell for cell in cells if not is_missing(cell)]
         rates = {_rate_in(cell) if isinstance(cell, str) else None for cell in cells}
         if len(rates) > 1 and None not in rates:
             found.append((column, _first(cells)))
@@ -187,9 +193,10 @@ def columns_of_sizes(table: Table) -> list[tuple[str, str]]:
     """Columns of names, each of which has one size in it; and the first of those names."""
     found = []
     for place, column in enumerate(table.columns):
-        cells = [cell for cell in table.cells(place).levels if not is_missing(cell)]
-        if cells and all(isinstance(cell, str) and _size_in(cell) is not None for cell in cells):
-            found.append((column, _first(cells)))
+        cells = table.cells(place).levels
+        sized = (isinstance(cell, str) and _size_in(cell) is not None for cell in cells if not is_missing(cell))
+        if all(sized) and (first := _first(cells)):
+            found.append((column, first))
     return found
 
 
@@ -198,7 +205,7 @@ def with_words(table: Table, wanted: Callable[[str], bool]) -> Table:
     for place, column in enumerate(table.columns):
         if WORDS_OF + column in table.columns or not wanted(column):
             continue
-        levels = _words(table.cells(place))
+        levels = _words(table.cells(place), ids=are_words(table, place))
         if levels is not None:
             table = table.with_columns({}, [(WORDS_OF + column, levels)])
     return table
@@ -208,20 +215,27 @@ def is_name_of_runs(column: str) -> bool:
     return normal(column) in (*NAMES["run_name"], *NAMES["run_id"]) or spellings(column)[-1] in NAMES["run_name"]
 
 
-def _words(cells: Column) -> Column | None:
-    """Of each name the words that not all have, where they make a few levels; None where they do not."""
-    kinds: dict[frozenset[str], int] = {}  # in how many rows
-    known: dict[str, frozenset[str]] = {}  # without the digits at the end of many a name
-    words: list[frozenset[str]] = []
-    for cell, rows in zip(cells.levels, cells.counts(), strict=True):
-        text = "" if is_missing(cell) else str(cell).rstrip("0123456789")
-        if (each := known.get(text)) is None:
-            each = known[text] = frozenset(_WORD.findall(text.lower())) - _REPEATS
-        words.append(each)
-        kinds[each] = kinds.get(each, 0) + rows
+def _words(cells: Column, *, ids: bool) -> Column | None:
+    """Of each name the words that not all have, where they make a few levels; None where they do not.
+
+    Parameters
+    ----------
+    ids : all of the names say something (`are_words`)
+    """
+
+    def bare(cell: Cell) -> str:  # digits at the end of many a name are no words
+        return str(cell).rstrip(_DIGITS) if ids or not is_missing(cell) else ""
+
+    known: dict[str, frozenset[str]] = {}
+    kinds: Counter[frozenset[str]] = Counter()
+    for texts in cells.pieces(bare):
+        for text, rows in Counter(texts).items():
+            if text not in known:
+                known[text] = frozenset(_WORD.findall(text.lower())) - _REPEATS
+            kinds[known[text]] += rows
         if len(kinds) > _MOST_WORDS:
             return None  # names of their own, as trackers give: there may be as many as rows
     if len(kinds) < 2 or min(kinds.values()) < 2:
         return None
     common = frozenset.intersection(*kinds)
-    return Column(["-".join(sorted(each - common)) for each in words], cells.codes)
+    return cells.made(lambda cell: "-".join(sorted(known[bare(cell)] - common)))

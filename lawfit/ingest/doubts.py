@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from itertools import groupby, pairwise
 from typing import Final
@@ -264,8 +265,8 @@ def _of_rates(values: Column, cells: Column, name: str, options: IngestOptions) 
     if any(MULTIPLE.fullmatch(str(cell).strip()) for cell in cells.levels):
         asked = finding("ingest.rate_multiples", column=name, low=low, high=high)
         return [Question(found=asked, columns=(name,), choices=((("unit", f"{name}=RATE"),),))]
-    in_units = [rate for rate in rates if 1 <= rate < _TORN]  # as some rows are written 3, for 3e-4
-    torn = len(in_units) > 1 and any(b > _TORN * a > 0 for a, b in pairwise(rates))
+    in_units = bisect_left(rates, _TORN) - bisect_left(rates, 1)  # as some rows are written 3, for 3e-4
+    torn = in_units > 1 and any(b > _TORN * a > 0 for a, b in pairwise(rates))
     if median(rates) >= 1 or (high >= 1 and median(rates) >= _HIGH_RATE) or torn:
         asked = finding("ingest.high_rates", column=name, low=low, high=high)
         choices = tuple((("unit", f"{name}={unit}"),) for unit in ("RATE", "1e-3", "1"))
@@ -275,7 +276,9 @@ def _of_rates(values: Column, cells: Column, name: str, options: IngestOptions) 
 
 def _of_loss(view: View, columns: ColumnMap, name: str, numbers: Mapping[str, Column]) -> list[Question]:
     """A loss that is too high to be one, or that grows with everything that should lower it."""
-    losses = [value for value in numbers["loss"].ascending() if abs(value) < _DIVERGED]
+    losses = numbers["loss"].ascending()
+    if losses and max(-losses[0], losses[-1]) >= _DIVERGED:
+        losses = [value for value in losses if abs(value) < _DIVERGED]
     kind = columns.metric.kind
     found: list[Question] = []
     if losses and kind == "nats" and median(losses) > HIGH_LOSS:

@@ -16,7 +16,7 @@ from lawfit.ingest.headers import PLAIN
 from lawfit.ingest.names import NAMES
 from lawfit.ingest.numbers import CellError, flag, is_missing, is_number, number
 from lawfit.ingest.table import Cell, Table
-from lawfit.ingest.view import View, pairs
+from lawfit.ingest.view import View, are_words, pairs
 from lawfit.packed import Column
 
 STOPPED: Final = 0.98  # share of its steps or tokens that a run must have come to
@@ -311,6 +311,8 @@ def _summaries(table: Table, place: int) -> Reasons:
     if len(table.rows) <= 2:
         return {}
     cells = table.cells(place)
+    if are_words(table, place) and _SUMMARY.isdisjoint(map(str.lower, cells.levels)):
+        return {}
     found = [c for c in cells.levels if isinstance(c, str) and c.strip().strip(":").lower() in _SUMMARY]
     once = {cell for cell in found if table.levels(place)[cell] == 1}
     return _where(cells, lambda c: f"'{c}' sums up other rows and is no run" if c in once else "") if once else {}

@@ -81,8 +81,10 @@ def _says_how_far(column: str, field: str) -> bool:
 
 def last_of_each(readings: Readings, column: str) -> tuple[Readings, list[Found]]:
     """Of rows under one id that differ in nothing but how far they are, the farthest; others stay as they are."""
+    if not repeated([readings.run_ids], len(readings)):
+        return readings, []
     named = np.array(readings.run_ids.rows(bool), dtype=np.intp)
-    if not repeated([readings.run_ids.take(named)], len(named)):
+    if len(set(readings.run_ids.take(named))) == len(named):
         return readings, []
     of, _ = groups([readings.facts, readings.run_ids], len(readings))
     found = members(of[named])

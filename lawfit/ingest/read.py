@@ -33,7 +33,7 @@ from lawfit.ingest.stated import place_of
 from lawfit.ingest.table import Table
 from lawfit.ingest.view import View
 from lawfit.packed import Column, Places, groups, members, repeated
-from lawfit.records import Curve, LossSweep, Recipe, Rejection, RunColumns, Sweep, content_hash
+from lawfit.records import Curve, LossSweep, Recipe, Rejection, RunColumns, Sweep, content_hash, diverged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,10 @@ class Ingested:
     named: bool  # the recipe name was given by a person
     curves: tuple[Curve, ...] = ()
     losses: tuple[LossSweep, ...] = ()  # of a table that logged no learning rate
-    diverged: int = 0  # runs
+
+    @property
+    def diverged(self) -> int:
+        return sum(diverged(sweep.runs) for sweep in self.sweeps)
 
 
 def read_file(path: str | Path, options: IngestOptions | None = None) -> Ingested:
@@ -129,7 +132,6 @@ def interpret(table: Table, options: IngestOptions | None = None, *, whole_steps
         notes=tuple(str(note) for note in said),
         named=options.recipe is not None,
         curves=table.curves,
-        diverged=0 if columns.kind == "losses" else int(np.count_nonzero(np.isnan(readings.loss))),
     )
 
 
@@ -260,7 +262,7 @@ def _runs(keys: Sequence[str], readings: Readings, table: Table) -> RunColumns:
         },
         extra=readings.extra,
         lines=readings.lines,
-        source=table.source,
+        sources=table.sources,
     )
 
 

@@ -31,7 +31,7 @@ from lawfit.ingest.numbers import (
 )
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.table import Cell, Table
-from lawfit.ingest.view import View, median, plain_numbers
+from lawfit.ingest.view import View, are_words, median, plain_numbers
 from lawfit.packed import Column, groups, repeated
 from lawfit.records import Json, Rejection
 from lawfit.units import PARAMS_CONVENTIONS
@@ -83,7 +83,6 @@ _TIMES_USUAL: Final = 4.0
 _TIMES_NEXT: Final = 1.5
 _NOT_FINISHED: Final = "the status is '{}', not finished (or diverged)"
 _NOT_TEXT: Final = "the text holds characters that cannot be stored"
-_WORDS: Final = re.compile(r"(?:[0-9A-Za-z_-]{5,}(?:\n|$))*")  # none as short as those that say nothing
 _DIGITS: Final = re.compile(r"[-+.e0-9]+")
 _FINAL_LOSSES: Final = frozenset({"final_val_loss", "final_train_loss"})  # of `curve_facts`
 
@@ -233,10 +232,8 @@ class RowReader:
     def _texts(self, field: str) -> Column:
         """A column of words as they can be stored; "" where it says nothing."""
         cells = self._cells(field)
-        texts = cells.levels
-        joined = "\n".join(texts) if all(isinstance(cell, str) for cell in texts) else " "
-        if _WORDS.fullmatch(joined) and joined.count("\n") == len(texts) - 1:
-            return cells  # as they are: none of them can mean that nothing is said
+        if field in self._columns.places and are_words(self._table, self._columns.places[field]):
+            return cells  # as they are
         self._refuse(cells.rows(lambda cell: _text(cell) is None), self._name(field), _NOT_TEXT)
         return cells.made(lambda cell: _text(cell) or "")
 
@@ -322,15 +319,15 @@ class RowReader:
         fields = [field for field in (*_FACT_TEXTS, "params_convention", "weight_decay_kind") if field in places]
         cells = {field: self._table.cells(places[field]) for field in fields}
         cells |= {SPLIT + name: self._table.cells(self._table.columns.index(name)) for name in self._options.held}
-        apart = [column.made(lambda cell: (type(cell), cell)) for column in cells.values()]  # yes is no 1
+        apart = [column.made(lambda cell: (isinstance(cell, bool), cell)) for column in cells.values()]  # yes is no 1
         numbers, count = groups([seq_len, *apart], len(self._taken))
-        levels = list[tuple[tuple[str, Any], ...]]()
-        for group, first in enumerate(np.unique(numbers, return_index=True)[1].tolist()):
+        rows = np.flatnonzero(self._taken)
+        levels: list[tuple[tuple[str, Any], ...]] = [()] * count
+        for group, first in zip(*np.unique(numbers[rows], return_index=True), strict=True):
+            at = int(rows[first])
             try:
-                said = {name: column[first] for name, column in cells.items()}
-                levels.append(self._facts_of(said, seq_len[first]))
+                levels[group] = self._facts_of({name: column[at] for name, column in cells.items()}, seq_len[at])
             except RowError as error:
-                levels.append(())
                 self._refuse(_where(numbers == group), error.column, error.reason)
         return Column(levels, numbers.astype(np.min_scalar_type(count)))
 

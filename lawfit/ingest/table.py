@@ -34,13 +34,13 @@ class Rows(Sequence[Row]):
         self.lines, self.columns = lines, tuple(columns)
 
     @classmethod
-    def of(cls, rows: Iterable[tuple[int, Sequence[Cell]]], columns: int) -> Rows:
-        """Packed, of so many columns."""
+    def of(cls, rows: Iterable[tuple[int, Sequence[Cell]]], columns: int, *, texts: bool = False) -> Rows:
+        """Packed, of so many columns; of `texts` alone."""
         packers, lines, rows = [Packer() for _ in range(columns)], list[int](), iter(rows)
         while some := list(islice(rows, ROWS_AT_ONCE)):
             lines += [line for line, _ in some]
             for packer, cells in zip(packers, zip(*[cells for _, cells in some], strict=True), strict=True):
-                packer.extend(cells)
+                packer.extend(cells, texts=texts)
         return cls(np.array(lines, dtype=np.int64), [packer.column() for packer in packers])
 
     def __len__(self) -> int:
@@ -135,9 +135,11 @@ class Table:
         """File and line of a row."""
         return self.places.get(line, (self.name, line))
 
-    def source(self, line: int) -> str:
-        """The same as a text."""
-        return "{}:{}".format(*self.place(line))
+    def sources(self, lines: Iterable[int]) -> list[str]:
+        """The same of rows, as texts."""
+        if not self.places:
+            return [f"{self.name}:{line}" for line in lines]
+        return ["{}:{}".format(*self.place(line)) for line in lines]
 
     @classmethod
     def from_frame(cls, frame: Any, name: str = "DataFrame") -> Table:
@@ -264,7 +266,7 @@ def _flatten(item: Mapping[str, Any], prefix: str, into: dict[str, Cell]) -> Non
             continue
         if column in into:
             raise ValueError(f"'{column}' is given twice in this row")
-        into[column] = _cell(value)
+        into[column] = as_cell(value)
 
 
 def as_text(text: str) -> str:
@@ -273,11 +275,12 @@ def as_text(text: str) -> str:
 
 
 def _of_frame(value: Any) -> Cell:
-    cell = _cell(value)
+    cell = as_cell(value)
     return None if isinstance(cell, float) and math.isnan(cell) else cell
 
 
-def _cell(value: Any) -> Cell:
+def as_cell(value: Any) -> Cell:
+    """A value of whatever source as a cell."""
     if value.__class__ in _PLAIN:  # before all: this is asked of every cell of a file
         return value  # type: ignore[no-any-return]
     if hasattr(value, "item") and not isinstance(value, str):  # a numpy scalar

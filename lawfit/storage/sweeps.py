@@ -221,9 +221,9 @@ def _packed_rows(recipe_id: int, new: RunColumns) -> Iterator[tuple[Any, ...]]:
         fields = new.fields(slice(at * ROWS_AT_ONCE, (at + 1) * ROWS_AT_ONCE))
         fields["excluded"] = [None] * len(fields["run_key"])
         said = [", ".join(filter(None, each)) for each in zip(*some, strict=True)] if some else repeat("")
-        plain = zip(*(fields[name] for name in _PLAIN_FIELDS), strict=True)
-        for status, text, row in zip(fields["status"], said, plain, strict=False):
-            yield recipe_id, status.value, f"{{{text}}}", *row
+        extra = [f"{{{text}}}" for text, _ in zip(said, fields["run_key"], strict=False)]
+        status = map(str, fields["status"])
+        yield from zip(repeat(recipe_id), status, extra, *(fields[name] for name in _PLAIN_FIELDS), strict=False)
 
 
 def _json_part(name: str, value: Any) -> str:

@@ -60,7 +60,7 @@ class Delimited:
                 else:
                     blank += 1
 
-        packed = Rows.of(rows(), len(columns))
+        packed = Rows.of(rows(), len(columns), texts=True)
         if lines.cut is not None:
             reason = str(finding("ingest.line_in_writing"))
             lines.rejections.append(Rejection(file=path.name, line=lines.cut, column=None, reason=reason))
