@@ -360,7 +360,7 @@ def observe(
         chosen = by_name[recipe]
     return ObservedSweep(
         recipe=chosen.recipe,
-        runs=chosen.runs,
+        runs=tuple(chosen.runs),
         columns=found.columns,
         rejections=found.rejections,
         notes=found.notes,

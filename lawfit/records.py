@@ -5,12 +5,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from itertools import chain, repeat
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
 
 from lawfit.documents import Answer
+from lawfit.packed import ROWS_AT_ONCE, Column
 
 MODEL_VERSION = 2  # of what a stored fit says about its surface; raised when predictions need something new in it
 Json = Any  # a value that json.dumps accepts: the payload of a fit, the extra columns of a run
@@ -104,12 +109,68 @@ class Run:
             raise ValueError(f"run {self.run_key}: a diverged run has no loss, a finished run has one")
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RunColumns(Sequence[Run]):
+    """Many runs, kept by columns: a run is made when it is asked for."""
+
+    run_keys: Sequence[str]
+    numbers: Mapping[str, npt.NDArray[np.float64]]  # params, tokens, batch_tokens, lr and loss; nan: diverged
+    others: Mapping[str, Column]  # weight_decay, steps, seed
+    extra: Mapping[str, Column]  # None: nothing is said
+    lines: npt.NDArray[np.int64]
+    sources: Callable[[Iterable[int]], list[str]]  # of lines
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    @overload
+    def __getitem__(self, at: int) -> Run: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Run]: ...
+    def __getitem__(self, at: int | slice) -> Run | list[Run]:
+        if isinstance(at, int):
+            at = range(len(self))[at]
+            return self[at : at + 1][0]
+        fields, extra = self.fields(at), [column[at] for column in self.extra.values()]
+        said = [
+            {name: value for name, value in zip(self.extra, values, strict=True) if value is not None}
+            for values in zip(*extra, strict=True)
+        ]
+        made = zip(*fields.values(), said or repeat({}), strict=False)
+        return [Run(**dict(zip((*fields, "extra"), values, strict=True))) for values in made]
+
+    def __iter__(self) -> Iterator[Run]:
+        return chain.from_iterable(self[at : at + ROWS_AT_ONCE] for at in range(0, len(self), ROWS_AT_ONCE))
+
+    def fields(self, some: slice) -> dict[str, list[Any]]:
+        """What stands in the fields of some of the runs, less `extra`."""
+        fields: dict[str, list[Any]] = {"run_key": list(self.run_keys[some])}
+        fields |= {name: column[some].tolist() for name, column in self.numbers.items()}
+        fields["loss"] = [None if loss != loss else loss for loss in fields["loss"]]
+        fields["status"] = [RunStatus.DIVERGED if loss is None else RunStatus.FINISHED for loss in fields["loss"]]
+        fields |= {name: column[some] for name, column in self.others.items()}
+        fields["source"] = self.sources(self.lines[some].tolist())
+        return fields
+
+
+def run_keys(runs: Sequence[Run]) -> Sequence[str]:
+    """Their keys, of which no run has to be made."""
+    return runs.run_keys if isinstance(runs, RunColumns) else [run.run_key for run in runs]
+
+
+def diverged(runs: Sequence[Run]) -> int:
+    """How many of them did."""
+    if isinstance(runs, RunColumns):
+        return int(np.count_nonzero(np.isnan(runs.numbers["loss"])))
+    return sum(run.status is RunStatus.DIVERGED for run in runs)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
     """Runs of one recipe, as a file gave them."""
 
     recipe: Recipe
-    runs: tuple[Run, ...]
+    runs: Sequence[Run]
     exact: bool = False  # keys are hashes of all that was held fixed, so that equal recipes are one sweep
 
 

@@ -11,7 +11,7 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -70,12 +70,12 @@ def _plain(document: Any) -> Any:
     """Records and arrays as JSON has them."""
     if isinstance(document, Finding):
         return document.to_json()
+    if isinstance(document, Sequence) and not isinstance(document, str | bytes):
+        return [_plain(value) for value in document]
     if dataclasses.is_dataclass(document) and not isinstance(document, type):
         return {field.name: _plain(getattr(document, field.name)) for field in dataclasses.fields(document)}
     if isinstance(document, Mapping):
         return {str(key): _plain(value) for key, value in document.items()}
-    if isinstance(document, list | tuple):
-        return [_plain(value) for value in document]
     if isinstance(document, np.ndarray | np.generic):
         return document.tolist()
     return document

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-GROUND = ("findings", "declared", "units", "errors", "ask", "documents", "records", "settings", "factors")
+GROUND = ("findings", "declared", "packed", "units", "errors", "ask", "documents", "records", "settings", "factors")
 ANALYSIS = frozenset({"numpy", "scipy", "statsmodels", "pandas"})
 
 
@@ -33,11 +33,12 @@ ROOMS = {
     # The ground floor: each may use those to its left.
     "findings": _room(),
     "declared": _room(),
+    "packed": _room(third_party={"numpy"}),
     "units": _room("findings", third_party={"numpy"}),
     "errors": _room("findings", "units"),
     "ask": _room("declared", "units"),
     "documents": _room(third_party={"typing_extensions"}),
-    "records": _room("findings", "units", "errors", "documents", third_party={"numpy"}),
+    "records": _room("findings", "packed", "units", "errors", "documents", third_party={"numpy"}),
     "settings": _room("findings", "units", "errors", "records"),
     "factors": _room("findings", "units", "errors", "records", "settings"),
     "words": _room("findings", "units", "documents", "kinds"),  # of which it asks labels, when something is shown

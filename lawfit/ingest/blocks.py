@@ -13,6 +13,7 @@ from lawfit.ingest.numbers import is_missing
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.questions import Question
 from lawfit.ingest.table import Cell, Row, Table
+from lawfit.packed import Column
 
 _NEEDED: Final = (  # of every run: an empty cell says nothing else than that of the row above, or is a mistake
     *("params", "tokens", "batch_tokens", "batch_sequences", "batch_unstated", "steps", "lr"),
@@ -22,13 +23,13 @@ _MANY: Final = 1 / 2  # of the rows: as many empty cells are no oversight
 
 def filled_down(table: Table, options: IngestOptions) -> tuple[Table, list[Found], list[Question]]:
     """The table with the first row of each block in all its rows, where that is sure or was said."""
-    rows = [cells for _, cells in table.rows]
     sure: list[int] = []
     questions: list[Question] = []
     for place, column in enumerate(table.columns):
         said = options.fill.get(column)
-        if said == "no" or not (said or _is_needed(column, options)) or not _is_gappy(rows, place):
+        if said == "no" or not (said or _is_needed(column, options)) or not _is_gappy(table.cells(place)):
             continue
+        rows = [cells for _, cells in table.rows]
         if said == "down" or _is_blocks(rows, place):
             sure.append(place)
         else:
@@ -38,9 +39,9 @@ def filled_down(table: Table, options: IngestOptions) -> tuple[Table, list[Found
             questions.append(Question(found=asked, columns=(column,), choices=choices))
     if not sure:
         return table, [], questions
-    begins = [not is_missing(cells[sure[0]]) for cells in rows]
+    begins = [not is_missing(cell) for cell in table.cells(sure[0])]
     for place, column in enumerate(table.columns):  # what stands in the first rows of the same blocks, and there alone
-        here = [not is_missing(cells[place]) for cells in rows]
+        here = [not is_missing(cell) for cell in table.cells(place)]
         if place not in sure and here == begins and column not in options.fill:
             sure.append(place)
     made: list[Row] = []
@@ -61,12 +62,11 @@ def _is_needed(column: str, options: IngestOptions) -> bool:
     return any(rank_of(bare, name) is not None for bare, _ in bare_names(column) for name in _NEEDED)
 
 
-def _is_gappy(rows: Sequence[tuple[Cell, ...]], place: int) -> bool:
+def _is_gappy(cells: Column) -> bool:
     """Whether a value stands in the first row and none below it, and many of the others have none."""
-    if len(rows) < 3 or is_missing(rows[0][place]) or not is_missing(rows[1][place]):
+    if len(cells) < 3 or is_missing(cells[0]) or not is_missing(cells[1]):
         return False
-    empty = sum(is_missing(cells[place]) for cells in rows)
-    return empty >= _MANY * len(rows)
+    return sum(map(is_missing, cells)) >= _MANY * len(cells)
 
 
 def _is_blocks(rows: Sequence[tuple[Cell, ...]], place: int) -> bool:

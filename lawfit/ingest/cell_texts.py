@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from lawfit.factors import normal, spellings
@@ -16,6 +15,8 @@ from lawfit.ingest.names import NAMES
 from lawfit.ingest.numbers import is_missing, is_number
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.table import Cell, Table
+from lawfit.ingest.view import are_words, plain_numbers
+from lawfit.packed import Column
 from lawfit.units import parse_quantity
 
 _LIST: Final = re.compile(r"\s*[\[(].*[\])]\s*", re.DOTALL)
@@ -37,6 +38,7 @@ _REPEATS: Final = frozenset(
         *("resume", "resumed", "cont", "continued", "first", "second", "third", "final", "new", "old", "test"),
     }
 )
+_DIGITS: Final = "0123456789"
 _MARKS: Final = frozenset("*_`$†‡\\} ")
 _LONGEST_NUMBER: Final = 60  # characters of a cell
 _MOST_WORDS: Final = 6  # levels
@@ -51,15 +53,16 @@ OPTIMIZERS: Final = frozenset(
 
 def made_numbers(table: Table, options: IngestOptions) -> tuple[Table, list[Found]]:
     """Results as one number each: the last of a list, and a share of one for percent."""
-    columns: dict[int, list[Cell]] = {}
+    columns: dict[int, Column] = {}
     notes: list[Found] = []
     for place, column in enumerate(table.columns):
         field = options.column_map.get(column)
         if field == "loss" or (field is None and kind_of(column)):
             cells = table.cells(place)
-            if all(is_number(cell) for cell in table.levels(place) if not is_missing(cell)):
+            plain = plain_numbers(table, place) is not None
+            if plain or all(is_number(cell) for cell in cells.levels if not is_missing(cell)):
                 continue
-            lists = any(isinstance(cell, str) and cell.lstrip()[:1] in ("[", "(") for cell in cells)
+            lists = any(isinstance(cell, str) and cell.lstrip()[:1] in ("[", "(") for cell in cells.levels)
             if lists and (found := _each(cells, _last_of_list)) is not None:
                 columns[place] = found
                 notes.append(finding("ingest.last_of_list", column=column, text=_first(cells)))
@@ -69,20 +72,14 @@ def made_numbers(table: Table, options: IngestOptions) -> tuple[Table, list[Foun
             elif (found := _each(cells, _share)) is not None:
                 columns[place] = found
                 notes.append(finding("ingest.percent_cells", column=column, text=_first(cells)))
-    if not columns:
-        return table, []
-    rows = tuple(
-        (line, tuple(columns[p][at] if p in columns else cell for p, cell in enumerate(cells)))
-        for at, (line, cells) in enumerate(table.rows)
-    )
-    return dataclasses.replace(table, rows=rows), notes
+    return table.with_columns(columns), notes
 
 
-def _each(cells: Sequence[Cell], read: Callable[[str], Cell]) -> list[Cell] | None:
+def _each(cells: Column, read: Callable[[str], Cell]) -> Column | None:
     """All cells read in one way; None where some text cannot be, or nothing has to be."""
     found: list[Cell] = []
     changed = False
-    for cell in cells:
+    for cell in cells.levels:
         if isinstance(cell, str) and not is_missing(cell):
             value = read(cell)
             if value is None:
@@ -91,7 +88,7 @@ def _each(cells: Sequence[Cell], read: Callable[[str], Cell]) -> list[Cell] | No
             found.append(value)
         else:
             found.append(cell)
-    return found if changed else None
+    return Column(found, cells.codes) if changed else None
 
 
 def _last_of_list(text: str) -> Cell:
@@ -121,23 +118,20 @@ def _without_spread(text: str) -> Cell:
 
 def plainly_written(table: Table) -> tuple[Table, list[Found]]:
     """Numbers without the marks by which papers show the best one: ``**3.21**``, ``\\textbf{3.21}``, ``3.21*``."""
-    columns: dict[int, dict[Cell, Cell]] = {}
+    columns: dict[int, Column] = {}
     notes: list[Found] = []
     for place, column in enumerate(table.columns):
-        marked = {cell: found for cell in table.levels(place) if (found := _unmarked(cell))}
+        levels = table.cells(place).levels
+        if plain_numbers(table, place) is not None or are_words(table, place):
+            continue
+        marked = {cell: found for cell in levels if (found := _unmarked(cell))}
         if not marked:
             continue
-        others = [cell for cell in table.levels(place) if cell not in marked and not is_missing(cell)]
+        others = [cell for cell in levels if cell not in marked and not is_missing(cell)]
         if all(is_number(cell) or _SPREAD.fullmatch(str(cell)) for cell in others):
-            columns[place] = dict(marked)
+            columns[place] = Column([marked.get(cell, cell) for cell in levels], table.cells(place).codes)
             notes.append(finding("ingest.marks_left_out", column=column, text=str(next(iter(marked)))))
-    if not columns:
-        return table, []
-    rows = tuple(
-        (line, tuple(columns[p].get(cell, cell) if p in columns else cell for p, cell in enumerate(cells)))
-        for line, cells in table.rows
-    )
-    return dataclasses.replace(table, rows=rows), notes
+    return table.with_columns(columns), notes
 
 
 def _unmarked(cell: Cell) -> str:
@@ -160,29 +154,29 @@ def _size_in(text: str) -> Cell:
     return float(f"{parse_quantity(''.join(found[0])):.15g}") if len(found) == 1 else None
 
 
-def _first(cells: Sequence[Cell]) -> str:
+def _first(cells: Iterable[Cell]) -> str:
     return next((str(cell).strip() for cell in cells if not is_missing(cell)), "")
 
 
-def sizes_in_names(table: Table, column: str) -> list[Cell] | None:
+def sizes_in_names(table: Table, column: str) -> Column | None:
     """The size that each name of a column has in it; None where some have none, or several."""
-    place = table.columns.index(column)
-    return _each([cells[place] for _, cells in table.rows], _size_in)
+    return _each(table.cells(table.columns.index(column)), _size_in)
 
 
-def rates_in_names(table: Table, column: str) -> list[Cell] | None:
+def rates_in_names(table: Table, column: str) -> Column | None:
     """The learning rate that each name of a column has in it; None where some have none, or several."""
-    place = table.columns.index(column)
-    return _each([cells[place] for _, cells in table.rows], _rate_in)
+    return _each(table.cells(table.columns.index(column)), _rate_in)
 
 
 def columns_of_rates(table: Table) -> list[tuple[str, str]]:
     """Columns of texts that have one learning rate each, not always the same; and the first of the texts."""
     found = []
     for place, column in enumerate(table.columns):
-        cells = [cell for cell in table.levels(place) if not is_missing(cell)]
-        if not cells or not isinstance(cells[0], str) or _rate_in(cells[0]) is None:
+        cells = table.cells(place).levels
+        first = next((cell for cell in cells if not is_missing(cell)), None)
+        if not isinstance(first, str) or _rate_in(first) is None:
             continue
+        cells = [cell for cell in cells if not is_missing(cell)]
         rates = {_rate_in(cell) if isinstance(cell, str) else None for cell in cells}
         if len(rates) > 1 and None not in rates:
             found.append((column, _first(cells)))
@@ -199,9 +193,10 @@ def columns_of_sizes(table: Table) -> list[tuple[str, str]]:
     """Columns of names, each of which has one size in it; and the first of those names."""
     found = []
     for place, column in enumerate(table.columns):
-        cells = [cell for cell in table.levels(place) if not is_missing(cell)]
-        if cells and all(isinstance(cell, str) and _size_in(cell) is not None for cell in cells):
-            found.append((column, _first(cells)))
+        cells = table.cells(place).levels
+        sized = (isinstance(cell, str) and _size_in(cell) is not None for cell in cells if not is_missing(cell))
+        if all(sized) and (first := _first(cells)):
+            found.append((column, first))
     return found
 
 
@@ -210,10 +205,9 @@ def with_words(table: Table, wanted: Callable[[str], bool]) -> Table:
     for place, column in enumerate(table.columns):
         if WORDS_OF + column in table.columns or not wanted(column):
             continue
-        levels = _words([cells[place] for _, cells in table.rows])
+        levels = _words(table.cells(place), ids=are_words(table, place))
         if levels is not None:
-            rows = tuple((line, (*cells, level)) for (line, cells), level in zip(table.rows, levels, strict=True))
-            table = dataclasses.replace(table, columns=(*table.columns, WORDS_OF + column), rows=rows)
+            table = table.with_columns({}, [(WORDS_OF + column, levels)])
     return table
 
 
@@ -221,17 +215,27 @@ def is_name_of_runs(column: str) -> bool:
     return normal(column) in (*NAMES["run_name"], *NAMES["run_id"]) or spellings(column)[-1] in NAMES["run_name"]
 
 
-def _words(cells: Sequence[Cell]) -> list[str] | None:
-    """Of each name the words that not all have, where they make a few levels; None where they do not."""
-    kinds: dict[frozenset[str], frozenset[str]] = {}
-    words: list[frozenset[str]] = []
-    for cell in cells:
-        each = frozenset() if is_missing(cell) else frozenset(_WORD.findall(str(cell).lower())) - _REPEATS
-        words.append(kinds.setdefault(each, each))
+def _words(cells: Column, *, ids: bool) -> Column | None:
+    """Of each name the words that not all have, where they make a few levels; None where they do not.
+
+    Parameters
+    ----------
+    ids : all of the names say something (`are_words`)
+    """
+
+    def bare(cell: Cell) -> str:  # digits at the end of many a name are no words
+        return str(cell).rstrip(_DIGITS) if ids or not is_missing(cell) else ""
+
+    known: dict[str, frozenset[str]] = {}
+    kinds: Counter[frozenset[str]] = Counter()
+    for texts in cells.pieces(bare):
+        for text, rows in Counter(texts).items():
+            if text not in known:
+                known[text] = frozenset(_WORD.findall(text.lower())) - _REPEATS
+            kinds[known[text]] += rows
         if len(kinds) > _MOST_WORDS:
             return None  # names of their own, as trackers give: there may be as many as rows
-    if len(kinds) < 2 or min(Counter(words).values()) < 2:
+    if len(kinds) < 2 or min(kinds.values()) < 2:
         return None
     common = frozenset.intersection(*kinds)
-    levels = {each: "-".join(sorted(each - common)) for each in kinds}
-    return [levels[each] for each in words]
+    return cells.made(lambda cell: "-".join(sorted(known[bare(cell)] - common)))

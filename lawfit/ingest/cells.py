@@ -2,101 +2,71 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import numpy as np
 
 from lawfit.findings import Found, finding
 from lawfit.ingest.column_map import COUNTS, NUMERIC, ColumnMap
 from lawfit.ingest.headers import PLAIN, Unit
 from lawfit.ingest.numbers import MULTIPLE, CellError, is_missing, is_number, number, read_otherwise
-from lawfit.ingest.table import Cell, Row, Table
-from lawfit.ingest.view import dotted_columns, has_decimal_commas
+from lawfit.ingest.table import Cell, Table
+from lawfit.ingest.view import dotted_columns, has_decimal_commas, plain_numbers
+from lawfit.packed import Column
 
-
-@dataclass
-class _Said:
-    """What was read otherwise in one column: how often, and the first time."""
-
-    count: int = 0
-    first: tuple[str, float, int] = ("", 0.0, 0)  # text, number, line
+Turned = tuple[Cell, float | None]  # what a cell is made, and its number where it was read otherwise
 
 
 def made_plain(table: Table, columns: ColumnMap) -> tuple[Table, list[Found]]:
     """The table with plain numbers in the columns of its fields, and what to say of those that were none."""
     commas = has_decimal_commas(table)
     dotted = dotted_columns(table)
-    turned: dict[int, Callable[[Cell, int], Cell]] = {}
-    said: dict[int, _Said] = {}
+    changed: dict[int, Column] = {}
+    notes: list[Found] = []
     for name, place in columns.places.items():
-        if name in NUMERIC:
-            said[place] = _Said()
-            to_loss = columns.metric.to_loss if name == "loss" and columns.metric.said else None
-            dots = name in COUNTS and place in dotted
-            unit = columns.units.get(name, PLAIN)
-            turned[place] = _turner(name, unit, said[place], commas=commas, dots=dots, to_loss=to_loss)
-    turned = {place: turn for place, turn in turned.items() if _turns(table, place, turn)}
-    said = {place: said[place] for place in turned}
-    for each in said.values():
-        each.count = 0
-    if turned:
-        table = dataclasses.replace(table, rows=tuple(_row(row, turned) for row in table.rows))
-    notes: list[Found] = [
-        finding(
-            "ingest.read_as",
-            column=table.columns[place],
-            count=each.count,
-            text=each.first[0],
-            number=each.first[1],
-            line=each.first[2],
-        )
-        for place, each in said.items()
-        if each.count
-    ]
+        to_loss = columns.metric.to_loss if name == "loss" and columns.metric.said else None
+        dots = name in COUNTS and place in dotted
+        unit = columns.units.get(name, PLAIN)
+        if name not in NUMERIC or (unit.plain and not (to_loss or dots) and plain_numbers(table, place) is not None):
+            continue
+        cells = table.cells(place)
+        turn = _turner(name, unit, commas=commas, dots=dots, to_loss=to_loss)
+        turned = cells.made(turn)
+        if all(new is cell for (new, _), cell in zip(turned.levels, cells.levels, strict=True)):
+            continue
+        changed[place] = turned.made(lambda each: each[0])
+        rows = np.flatnonzero(turned.spread([found is not None for _, found in turned.levels], bool))
+        if len(rows):
+            at = int(rows[0])
+            first = {"text": str(cells[at]).strip(), "number": turned[at][1], "line": int(table.packed.lines[at])}
+            notes.append(finding("ingest.read_as", column=table.columns[place], count=len(rows), **first))
     if columns.metric.said:
         notes.append(finding("ingest.metric_turned", column=columns.loss_column, kind=columns.metric.kind))
-    return table, notes
-
-
-def _turns(table: Table, place: int, turn: Callable[[Cell, int], Cell]) -> bool:
-    """Whether some cell of a column is not plain; each text is looked at once."""
-    return any(turn(cell, 0) is not cell for cell in table.levels(place))
-
-
-def _row(row: Row, turned: dict[int, Callable[[Cell, int], Cell]]) -> Row:
-    line, cells = row
-    changed = {place: new for place, turn in turned.items() if (new := turn(cells[place], line)) is not cells[place]}
-    if not changed:
-        return row
-    return line, tuple(changed.get(place, cell) for place, cell in enumerate(cells))
+    return table.with_columns(changed), notes
 
 
 def _turner(
-    name: str, unit: Unit, said: _Said, *, commas: bool, dots: bool, to_loss: Callable[[float], float] | None
-) -> Callable[[Cell, int], Cell]:
-    def turn(cell: Cell, line: int) -> Cell:
+    name: str, unit: Unit, *, commas: bool, dots: bool, to_loss: Callable[[float], float] | None
+) -> Callable[[Cell], Turned]:
+    def turn(cell: Cell) -> Turned:
         if is_missing(cell) or isinstance(cell, bool):
-            return cell
-        value: Cell = cell
+            return cell, None
+        value, found = cell, None
         if isinstance(cell, str) and (not is_number(cell) or (dots and "." in cell)):
             text = cell.replace(".", "") if dots else cell
             text = text.replace(",", ".", 1) if commas else text
             if not unit.plain and MULTIPLE.fullmatch(text.strip()):
                 text = text.strip()[:-1]
             found = float(text) if is_number(text) else read_otherwise(cell, count=name in COUNTS)
-            if found is not None:
-                value = found
-                said.count += 1
-                if said.count == 1:
-                    said.first = (cell.strip(), found, line)
+            value = cell if found is None else found
         if unit.plain and to_loss is None:
-            return value
+            return value, found
         try:
             plain = number(value)
         except CellError:
-            return cell
+            return cell, found
         plain = unit.of(plain) if math.isfinite(plain) else plain
-        return to_loss(plain) if to_loss is not None and math.isfinite(plain) else plain
+        return to_loss(plain) if to_loss is not None and math.isfinite(plain) else plain, found
 
     return turn

@@ -35,7 +35,8 @@ from lawfit.ingest.points import points_question, unnamed_points
 from lawfit.ingest.questions import Question, doubted
 from lawfit.ingest.stated import IN_NAMES, RATE_IN_NAMES, is_ratio, place_of, with_stated
 from lawfit.ingest.table import Table
-from lawfit.ingest.view import View, differs, median, pairs
+from lawfit.ingest.view import View, differs, median, pairs, ratios
+from lawfit.packed import Column, repeated
 
 
 def recognise(table: Table, options: IngestOptions) -> ColumnMap:
@@ -92,7 +93,9 @@ class _Recogniser:
         self._ask_of_points()
         if kind == "runs" and (lr := self.places.get("lr")) is not None and self.evidence["lr"] != "as you said":
             candidate = lr_column.Candidate(place=lr, rank=(0, 0), unit=self.units.get("lr", PLAIN))
-            texts = [(column, rates_in_names(self.table, column) or []) for column, _ in columns_of_rates(self.table)]
+            texts = [
+                (column, rates_in_names(self.table, column) or Column([])) for column, _ in columns_of_rates(self.table)
+            ]
             asked = (
                 lr_column.base_rate(self.view, candidate)
                 or lr_column.looks_decayed(self.view, candidate)
@@ -333,7 +336,7 @@ class _Recogniser:
 
     def _is_flag(self, place: int) -> bool:
         try:
-            return all(flag(cell) in (True, False) for cell in self.view.cells(place) if not is_missing(cell))
+            return all(flag(cell) in (True, False) for cell in self.view.cells(place).levels if not is_missing(cell))
         except CellError:
             return False
 
@@ -441,7 +444,8 @@ class _Recogniser:
         if place is None:
             return
         mapped = self.evidence.pop("run_name") == "as you said"
-        names = [cells[place] for cells in {cells for _, cells in self.table.rows}]  # a repeated row is another matter
+        again = repeated(self.table.packed.columns, len(self.table.rows))  # a repeated row is another matter
+        names = [name for at, name in enumerate(self.table.cells(place)) if at not in again]
         unique = len(set(names)) == len(names) and not any(is_missing(name) for name in names)
         if "run_id" not in self.places and (mapped or unique):
             self._take("run_id", place, "as you said" if mapped else "taken as run id: it differs in every row")
@@ -490,7 +494,7 @@ class _Recogniser:
             return None
         units = {name: PLAIN if name == plain else self.units.get(name, PLAIN) for name in ("params", "tokens")}
         params, tokens = (self.view.numbers(self.places[name], unit) for name, unit in units.items())
-        each = sorted(d / n for n, d in pairs(params, tokens) if n > 0)
+        each = ratios(params, tokens)
         return median(each) if each else None
 
     def _convention(self) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from itertools import groupby, pairwise
 from typing import Final
+
+import numpy as np
 
 from lawfit.factors import EPOCHS, normal, spellings
 from lawfit.findings import finding
@@ -18,8 +21,8 @@ from lawfit.ingest.numbers import MULTIPLE
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.questions import Choice, Question
 from lawfit.ingest.rows import HIGH_LOSS
-from lawfit.ingest.table import Cell
-from lawfit.ingest.view import View, median, pairs, same
+from lawfit.ingest.view import View, median, pairs, ratios, same
+from lawfit.packed import Column, groups, members
 
 _FEW_PARAMS: Final = 300  # fewer than the smallest toy model has
 _MOST_TOKENS_EACH: Final = 1e5  # per parameter
@@ -75,27 +78,25 @@ def doubts(view: View, columns: ColumnMap, options: IngestOptions) -> list[Quest
 
 
 def _of_sizes(
-    numbers: Mapping[str, Sequence[float | None]], names: Mapping[str, str], columns: ColumnMap, options: IngestOptions
+    numbers: Mapping[str, Column], names: Mapping[str, str], columns: ColumnMap, options: IngestOptions
 ) -> list[Question]:
     """Parameters and tokens that do not go together, or tokens that are less than a batch."""
     stated = {name for name in names if names[name] in options.units or names[name].startswith(f"{name} = ")}
     if "params" not in numbers:
         return []
-    params = sorted(value for value in numbers["params"] if value is not None)
+    params = numbers["params"].ascending()
     if not params:
         return []
-    each = sorted(
-        d / n for n, d in pairs(numbers["params"], numbers.get("tokens", [None] * len(numbers["params"]))) if n > 0
-    )
+    each = ratios(numbers["params"], numbers["tokens"]) if "tokens" in numbers else []
     middle = median(each) if each else None
     odd = middle is not None and not _LEAST_TOKENS_EACH < middle < _MOST_TOKENS_EACH
     few = median(params) < _FEW_PARAMS
-    batches = sorted(value for value in numbers.get("batch_tokens", []) if value is not None)
+    batches = numbers["batch_tokens"].ascending() if "batch_tokens" in numbers else []
     # a step of more tokens than the model has parameters, by far, is of parameters in thousands
     odd = odd or (
         middle is not None and middle > _MANY_EACH and bool(batches) and median(batches) > _STEP_EACH * median(params)
     )
-    tokens = sorted(value for value in numbers.get("tokens", []) if value is not None)
+    tokens = numbers["tokens"].ascending() if "tokens" in numbers else []
     short = bool(batches and tokens) and (
         median(tokens) < (_FEWEST_STEPS if middle is None or middle > _FEW_EACH else _FEW_STEPS) * median(batches)
     )
@@ -114,14 +115,13 @@ def _of_sizes(
     return [Question(found=asked, columns=tuple(of), choices=(*choices, plain), safe=0 if len(choices) == 1 else None)]
 
 
-def _of_batch(numbers: Mapping[str, Sequence[float | None]], name: str, options: IngestOptions) -> list[Question]:
+def _of_batch(numbers: Mapping[str, Column], name: str, options: IngestOptions) -> list[Question]:
     """Steps of fractions of a token, or so small that a run would take millions: thousands, by the looks of it."""
-    sizes = sorted(value for value in numbers["batch_tokens"] if value is not None)
+    sizes = numbers["batch_tokens"].ascending()
     if not sizes or name in options.units or name.startswith("batch_tokens = "):
         return []
-    both = pairs(numbers["tokens"], numbers["batch_tokens"]) if "tokens" in numbers else []
-    steps = sorted(tokens / batch for tokens, batch in both if batch > 0)
-    fractions = any(abs(size - round(size)) > 1e-6 * size for size in sizes) and sizes[-1] < _WHOLE_BATCH
+    steps = ratios(numbers["batch_tokens"], numbers["tokens"]) if "tokens" in numbers else []
+    fractions = any(abs(size - round(size)) > 1e-6 * size for size in set(sizes)) and sizes[-1] < _WHOLE_BATCH
     most = _MOST_STEPS_OF_FEW if median(sizes) < _FEW_TOKENS else _MOST_STEPS
     if not fractions and (not steps or median(steps) <= most):
         return []
@@ -147,7 +147,7 @@ def _of_steps(view: View, columns: ColumnMap, options: IngestOptions) -> list[Qu
     if not {"steps", "tokens"} <= places.keys() or columns.data_unit or columns.kind != "runs":
         return []
     read = {name: view.numbers(place, units.get(name, PLAIN)) for name, place in places.items() if name in _OF_STEPS}
-    batches = read.get("batch_tokens")
+    batches: Sequence[float | None] | None = read.get("batch_tokens")
     if batches is None and "batch_sequences" in read:
         length = options.seq_len or columns.seq_len
         one: Sequence[float | None] = [length] * len(view.table.rows)
@@ -156,11 +156,11 @@ def _of_steps(view: View, columns: ColumnMap, options: IngestOptions) -> list[Qu
     if batches is None:
         return []
     made = [s * b if s and b else None for s, b in zip(read["steps"], batches, strict=True)]
-    ratios = sorted(tokens / product for product, tokens in pairs(made, read["tokens"]))
-    off = [ratio for ratio in ratios if not same(ratio, 1.0, _ROUNDED)]
-    if len(ratios) < 2 or 2 * len(off) <= len(ratios):
+    of_tokens = sorted(tokens / product for product, tokens in pairs(made, read["tokens"]))
+    off = [ratio for ratio in of_tokens if not same(ratio, 1.0, _ROUNDED)]
+    if len(of_tokens) < 2 or 2 * len(off) <= len(of_tokens):
         return []
-    asked = finding("ingest.steps_disagree", column=names["tokens"], steps=names["steps"], ratio=median(ratios))
+    asked = finding("ingest.steps_disagree", column=names["tokens"], steps=names["steps"], ratio=median(of_tokens))
     choices = [(("map", f"{names[name]}=extra"),) for name in ("tokens", "steps") if names[name] in view.table.columns]
     return [Question(found=asked, columns=(names["tokens"], names["steps"]), choices=tuple(choices))]
 
@@ -199,7 +199,7 @@ def _of_passes(
 
 
 def _of_data(
-    numbers: Mapping[str, Sequence[float | None]], names: Mapping[str, str], columns: ColumnMap, options: IngestOptions
+    numbers: Mapping[str, Column], names: Mapping[str, str], columns: ColumnMap, options: IngestOptions
 ) -> list[Question]:
     """Tokens that are those of the data, by their name and as they are the same for each size of model."""
     name = names.get("tokens", "")
@@ -251,10 +251,8 @@ def _times(columns: ColumnMap, name: str, unit: str) -> str:
     return unit if before == 1 else f"{before * _PREFIXES[unit]:g}"
 
 
-def _of_rates(
-    values: Sequence[float | None], cells: Sequence[Cell], name: str, options: IngestOptions
-) -> list[Question]:
-    rates = sorted(value for value in values if value is not None)
+def _of_rates(values: Column, cells: Column, name: str, options: IngestOptions) -> list[Question]:
+    rates = values.ascending()
     multiples = not MULTIPLIERS.isdisjoint(spellings(name))
     if len(rates) < 2 or name in options.units or multiples:  # one row is no evidence
         return []
@@ -264,11 +262,11 @@ def _of_rates(
         return [
             Question(found=asked, columns=(name,), choices=tuple((("unit", f"{name}={u}"),) for u in ("log10", "ln")))
         ]
-    if any(MULTIPLE.fullmatch(str(cell).strip()) for cell in cells):
+    if any(MULTIPLE.fullmatch(str(cell).strip()) for cell in cells.levels):
         asked = finding("ingest.rate_multiples", column=name, low=low, high=high)
         return [Question(found=asked, columns=(name,), choices=((("unit", f"{name}=RATE"),),))]
-    in_units = [rate for rate in rates if 1 <= rate < _TORN]  # as some rows are written 3, for 3e-4
-    torn = len(in_units) > 1 and any(b > _TORN * a > 0 for a, b in pairwise(rates))
+    in_units = bisect_left(rates, _TORN) - bisect_left(rates, 1)  # as some rows are written 3, for 3e-4
+    torn = in_units > 1 and any(b > _TORN * a > 0 for a, b in pairwise(rates))
     if median(rates) >= 1 or (high >= 1 and median(rates) >= _HIGH_RATE) or torn:
         asked = finding("ingest.high_rates", column=name, low=low, high=high)
         choices = tuple((("unit", f"{name}={unit}"),) for unit in ("RATE", "1e-3", "1"))
@@ -276,11 +274,11 @@ def _of_rates(
     return []
 
 
-def _of_loss(
-    view: View, columns: ColumnMap, name: str, numbers: Mapping[str, Sequence[float | None]]
-) -> list[Question]:
+def _of_loss(view: View, columns: ColumnMap, name: str, numbers: Mapping[str, Column]) -> list[Question]:
     """A loss that is too high to be one, or that grows with everything that should lower it."""
-    losses = sorted(value for value in numbers["loss"] if value is not None and abs(value) < _DIVERGED)
+    losses = numbers["loss"].ascending()
+    if losses and max(-losses[0], losses[-1]) >= _DIVERGED:
+        losses = [value for value in losses if abs(value) < _DIVERGED]
     kind = columns.metric.kind
     found: list[Question] = []
     if losses and kind == "nats" and median(losses) > HIGH_LOSS:
@@ -309,15 +307,15 @@ def _of_loss(
     return found
 
 
-def _varying(view: View, name: str, numbers: Mapping[str, Sequence[float | None]]) -> list[str]:
+def _varying(view: View, name: str, numbers: Mapping[str, Column]) -> list[str]:
     """Other losses that are not the same in all of the runs, where those had several learning rates."""
-    if len(set(numbers.get("lr", ()))) < 2:
+    if "lr" not in numbers or len(set(numbers["lr"].levels)) < 2:
         return []
     others = [at for at, other in enumerate(view.table.columns) if other != name and kind_of(other) == kind_of(name)]
     return [view.table.columns[at] for at in others if len(set(view.values(at))) > 1]
 
 
-def _bits(view: View, columns: ColumnMap, name: str, losses: Sequence[float | None]) -> Question | None:
+def _bits(view: View, columns: ColumnMap, name: str, losses: Column) -> Question | None:
     """A loss without a unit that goes with a column of bits as bits do, and not as nats."""
     if is_unit_said(name):
         return None
@@ -325,12 +323,12 @@ def _bits(view: View, columns: ColumnMap, name: str, losses: Sequence[float | No
         kind = kind_of(column)
         if place == columns.places["loss"] or kind not in ("bits", "bits_per_byte"):
             continue
-        ratios = sorted(loss / bits for bits, loss in pairs(view.numbers(place), losses) if bits > 0)
-        if len(ratios) < 2 or ratios[-1] / max(ratios[0], 1e-9) > _SAME_RATIO:
+        each = ratios(view.numbers(place), losses)
+        if len(each) < 2 or each[-1] / max(each[0], 1e-9) > _SAME_RATIO:
             continue  # of other data, or noisy
-        ratio = median(ratios)
+        ratio = median(each)
         if kind == "bits":
-            likely = next((each for each, is_ in (("bits", 1.0), ("nats", math.log(2))) if same(ratio, is_, _NEAR)), "")
+            likely = next((unit for unit, is_ in (("bits", 1.0), ("nats", math.log(2))) if same(ratio, is_, _NEAR)), "")
         else:  # a token has several bytes
             likely = "bits_per_byte" if same(ratio, 1.0, _NEAR) else "nats" if ratio < _MOST_NATS_A_BIT else ""
         if likely == "nats":
@@ -346,20 +344,22 @@ def _fits(values: Sequence[float]) -> bool:
     return bool(values) and values[0] > 0 and median(values) <= HIGH_LOSS
 
 
-def _rises(numbers: Mapping[str, Sequence[float | None]]) -> str:
+def _rises(numbers: Mapping[str, Column]) -> str:
     """The input with which even the best loss of each scale rises throughout; "" where there is none."""
     if "tokens" not in numbers or "params" not in numbers:
         return ""
-    best: dict[tuple[float, float], list[float]] = {}
-    for n, d, loss in zip(numbers["params"], numbers["tokens"], numbers["loss"], strict=True):
-        if n is not None and d is not None and loss is not None:
-            best.setdefault((n, d), []).append(loss)
-    lowest = {scale: min(losses) for scale, losses in best.items()}
-    highest = {scale: max(losses) for scale, losses in best.items()}
-    if len(best) < _FEWEST_SCALES:
+    columns = [numbers[name] for name in ("params", "tokens", "loss")]
+    held = np.flatnonzero(~np.isnan([column.floats() for column in columns]).any(axis=0))
+    params, tokens, losses = (column.take(held) for column in columns)
+    lowest: dict[tuple[float, float], float] = {}
+    highest: dict[tuple[float, float], float] = {}
+    for rows in members(groups([params, tokens], len(held))[0]):
+        scale, here = (params[rows[0]], tokens[rows[0]]), losses.take(rows).floats()
+        lowest[scale], highest[scale] = here.min(), here.max()
+    if len(lowest) < _FEWEST_SCALES:
         return ""
     for name, at, other in (("tokens", 1, 0), ("params", 0, 1)):
-        ordered = sorted(best, key=lambda scale: (scale[other], scale[at]))
+        ordered = sorted(lowest, key=lambda scale: (scale[other], scale[at]))
         alone = [list(scales) for _, scales in groupby(ordered, key=lambda scale: scale[other])]
         steps = [step for scales in alone for step in pairwise(scales)]
         if any(b[at] < a[at] * _OTHER_SCALE for a, b in steps):
@@ -367,6 +367,6 @@ def _rises(numbers: Mapping[str, Sequence[float | None]]) -> str:
         compared = sum(len(scales) * (len(scales) - 1) // 2 for scales in alone)  # what rises step by step rises in all
         if compared >= _FEWEST_SCALES - 1 and all(lowest[a] < lowest[b] and highest[a] < highest[b] for a, b in steps):
             return name
-    by_compute = sorted(best, key=lambda scale: scale[0] * scale[1])
+    by_compute = sorted(lowest, key=lambda scale: scale[0] * scale[1])
     values = [lowest[scale] for scale in by_compute]
     return "compute" if all(a < b for a, b in pairwise(values)) else ""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from statistics import fmean, median
-from typing import Final, cast
+from collections.abc import Callable, Mapping
+from typing import Any, Final, cast
+
+import numpy as np
+import numpy.typing as npt
 
 from lawfit.factors import normal, spellings
 from lawfit.ingest.column_map import ColumnMap
@@ -14,7 +16,8 @@ from lawfit.ingest.headers import PLAIN
 from lawfit.ingest.names import NAMES
 from lawfit.ingest.numbers import CellError, flag, is_missing, is_number, number
 from lawfit.ingest.table import Cell, Table
-from lawfit.ingest.view import View, pairs
+from lawfit.ingest.view import View, are_words, pairs
+from lawfit.packed import Column
 
 STOPPED: Final = 0.98  # share of its steps or tokens that a run must have come to
 STEPS_DONE: Final = frozenset(
@@ -97,13 +100,14 @@ _FEWEST_ROWS: Final = 4  # for the last one to be the mean of the others
 _ROUNDED: Final = 1e-3
 _COPIED: Final = 1e-9
 _LONGEST_BLOCK: Final = 200  # rows of which one below is the mean
-_MADE_OF_OTHERS: Final[Mapping[str, tuple[Callable[[list[float]], float], float]]] = {
-    "mean": (fmean, _ROUNDED),
-    "sum": (math.fsum, _ROUNDED),
-    "median": (median, _COPIED),
-    "lowest": (min, _COPIED),
+Numbers = npt.NDArray[np.float64]
+_MADE_OF_OTHERS: Final[Mapping[str, tuple[Callable[[Numbers], Any], float]]] = {
+    "mean": (np.mean, _ROUNDED),
+    "sum": (np.sum, _ROUNDED),
+    "median": (np.median, _COPIED),
+    "lowest": (np.min, _COPIED),
 }
-Check = Callable[[tuple[Cell, ...]], str]  # the reason why a row is left out; "" where there is none
+Reasons = dict[int, str]  # why rows are left out
 
 
 class Endings:
@@ -111,28 +115,20 @@ class Endings:
 
     def __init__(self, table: Table, columns: ColumnMap) -> None:
         self._table, self._columns, self._view = table, columns, View(table)
-        self._checks: list[tuple[str, Check]] = []
-        self._summaries: list[tuple[str, Check]] = []
+        self.of_finished: list[tuple[str, Reasons]] = []  # why a loss is not that of its token count, by column
+        self.of_any: list[tuple[str, Reasons]] = []  # why a row is no run at all
         if table.exact:
             return
         taken = set(columns.places.values())
         for place, name in enumerate(table.columns):
-            if place not in taken and (check := self._check_of(place, name)):
-                self._checks.append((name, check))
+            if place not in taken and (reasons := self._reasons_of(place, name)):
+                self.of_finished.append((name, reasons))
         for place in self._name_places():
-            self._summaries.append((table.columns[place], _summary(table, place)))
+            self.of_any.append((table.columns[place], _summaries(table, place)))
         ends = [(at, said) for at in sorted({0, len(table.rows) - 1}) if (said := self._sums_up(at)) is not None]
         for at, said in [(at, "mean") for at in self._means_of_blocks()] or ends:
-            check = _this(table.rows[at][1], said, "above" if at else "below")
-            self._summaries.append((table.columns[columns.places["loss"]], check))
-
-    def of_finished(self, cells: tuple[Cell, ...]) -> tuple[str, str] | None:
-        """Column and reason why the loss of a row is not that of its token count."""
-        return _first(self._checks, cells)
-
-    def of_any(self, cells: tuple[Cell, ...]) -> tuple[str, str] | None:
-        """Column and reason why a row is no run at all."""
-        return _first(self._summaries, cells)
+            reason = f"the row is the {said} of those {'above' if at else 'below'} it, in every column, and no run"
+            self.of_any.append((table.columns[columns.places["loss"]], {at: reason}))
 
     def _means_of_blocks(self) -> list[int]:
         """Rows without a name that are each the mean of those above, back to the one before: all rows in such blocks.
@@ -161,7 +157,7 @@ class Endings:
             return []
         return [*found, *([len(self._table.rows) - 1] if block else [])]
 
-    def _numbers(self) -> list[Sequence[float | None]]:
+    def _numbers(self) -> list[Column]:
         """Columns of settings, and of the loss as the last; none where no column is one of losses."""
         names = [name for name in ("lr", "params", "tokens", "batch_tokens", "loss") if name in self._columns.places]
         if "loss" not in names:
@@ -174,19 +170,19 @@ class Endings:
             return None
         if not (columns := self._numbers()):
             return None
-        own = tuple(column[at] for column in columns)
-        rest = [[*column[:at], *column[at + 1 :]] for column in columns]
-        varying: list[tuple[float, list[float]]] = []
+        own = [column[at] for column in columns]
+        rest = [np.delete(column.floats(), at) for column in columns]
+        varying: list[tuple[float, Numbers]] = []
         for value, column in zip(own, rest, strict=True):
-            others = [each for each in column if each is not None]
-            if value is None or not others:
+            others = column[~np.isnan(column)]
+            if value is None or not len(others):
                 return None
-            if any(each != others[0] for each in others):
+            if (others != others[0]).any():
                 varying.append((value, others))
         loss = own[-1]
-        if len(varying) < 2 or loss is None or all(each == rest[-1][0] for each in rest[-1]):
+        if len(varying) < 2 or (rest[-1] == rest[-1][0]).all():
             return None
-        if own in zip(*rest, strict=True):
+        if np.all([column == value for value, column in zip(own, rest, strict=True)], axis=0).any():
             return None  # the same run again is another matter
         for said, (made, tolerance) in _MADE_OF_OTHERS.items():
             if tolerance == _COPIED and loss == round(loss, 2):
@@ -195,7 +191,7 @@ class Endings:
                 return said
         return None
 
-    def _check_of(self, place: int, name: str) -> Check | None:
+    def _reasons_of(self, place: int, name: str) -> Reasons:
         plain = spellings(name)[-1]
         if plain in _STOPPED_BY:
             return _flagged(self._table, place, name, stops=True)
@@ -204,122 +200,105 @@ class Endings:
         if plain in _GOOD:
             return _flagged(self._table, place, name, stops=False)
         if plain in _EXIT:
-            return _exited(place)
+            return _where(self._table.cells(place), _exited)
         if plain in _NOTES:
-            return _noted(place)
+            return _where(self._table.cells(place), _noted)
         if _PROGRESS.fullmatch(normal(name)):
             return _progressed(self._table, place)
         if plain in STEPS_DONE and "steps" in self._columns.places:
             return self._behind(place, "steps", "step")
-        if (check := _stated(self._table, place)) is not None:
-            return check
+        if reasons := _stated(self._table, place):
+            return reasons
         words = set(normal(name).split("_"))
         if "tokens" in self._columns.places and words & {"tokens", "tok", "toks"} and words & SEEN:
             return self._behind(place, "tokens", "token")
-        return None
+        return {}
 
-    def _behind(self, place: int, field: str, what: str) -> Check | None:
+    def _behind(self, place: int, field: str, what: str) -> Reasons:
         """What was done beside what was planned, where most runs came to their end."""
         planned = self._columns.places[field]
         unit = self._columns.units.get(field, PLAIN)
         both = pairs(self._view.numbers(place), self._view.numbers(planned, unit))
         if not both or not all(a <= b * (2 - STOPPED) for a, b in both) or not any(a >= b * STOPPED for a, b in both):
-            return None
-
-        def check(cells: tuple[Cell, ...]) -> str:
-            if not (is_number(cells[place]) and is_number(cells[planned])):
-                return ""
-            done, goal = number(cells[place]), number(cells[planned])
-            if done >= STOPPED * goal:
-                return ""
-            return f"the run stands at {what} {done:g} of {goal:g}, so its loss is not that of its token count"
-
-        return check
+            return {}
+        said = "the run stands at {} {:g} of {:g}, so its loss is not that of its token count"
+        rows = zip(self._table.cells(place), self._table.cells(planned), strict=True)
+        made = ((number(a), number(b)) if is_number(a) and is_number(b) else (0.0, -1.0) for a, b in rows)
+        return {at: said.format(what, a, b) for at, (a, b) in enumerate(made) if not a >= STOPPED * b}
 
     def _name_places(self) -> list[int]:
         named = [at for at, name in enumerate(self._table.columns) if normal(name) in ("name", "run", "run_name", "id")]
         return sorted({*named, *(at for at in [0] if self._table.columns)})
 
 
-def _this(row: tuple[Cell, ...], said: str, others: str) -> Check:
-    reason = f"the row is the {said} of those {others} it, in every column, and no run"
-    return lambda cells: reason if cells is row else ""
+def _where(cells: Column, reason: Callable[[Cell], str]) -> Reasons:
+    """The rows of a column of which the cell is a reason."""
+    found = cells.made(reason)
+    return {at: found[at] for at in np.flatnonzero(found.spread([bool(said) for said in found.levels], bool)).tolist()}
 
 
-def _first(checks: list[tuple[str, Check]], cells: tuple[Cell, ...]) -> tuple[str, str] | None:
-    for name, check in checks:
-        if reason := check(cells):
-            return name, reason
-    return None
-
-
-def _flagged(table: Table, place: int, name: str, *, stops: bool) -> Check | None:
+def _flagged(table: Table, place: int, name: str, *, stops: bool) -> Reasons:
     """What `stops` a run, or that it did not end, in a column where some rows say the contrary."""
     try:
-        levels = {flag(cell) for cell in table.levels(place) if not is_missing(cell)}
+        levels = {flag(cell) for cell in table.cells(place).levels if not is_missing(cell)}
     except CellError:
-        return None
+        return {}
     if levels != {True, False}:
-        return None
+        return {}
 
-    def check(cells: tuple[Cell, ...]) -> str:
-        stopped = not is_missing(cells[place]) and flag(cells[place]) is stops
-        return f"'{name}' is {cells[place]}, so its loss is not that of its token count" if stopped else ""
+    def reason(cell: Cell) -> str:
+        stopped = not is_missing(cell) and flag(cell) is stops
+        return f"'{name}' is {cell}, so its loss is not that of its token count" if stopped else ""
 
-    return check
+    return _where(table.cells(place), reason)
 
 
-def _stated(table: Table, place: int) -> Check | None:
+def _stated(table: Table, place: int) -> Reasons:
     """A column of nothing but words of how runs ended, whatever its name."""
-    levels = {str(cell).strip().lower() for cell in table.levels(place) if not is_missing(cell)}
+    levels: set[str] = set()
+    for cell in table.cells(place).levels:
+        if not is_missing(cell):
+            levels.add(str(cell).strip().lower())
+            if len(levels) > len(FINISHED | _NOT_FINISHED):
+                return {}
     if not levels <= FINISHED | _NOT_FINISHED or levels.isdisjoint(FINISHED) or levels.isdisjoint(_NOT_FINISHED):
-        return None
+        return {}
 
-    def check(cells: tuple[Cell, ...]) -> str:
-        said = "" if is_missing(cells[place]) else str(cells[place]).strip()
+    def reason(cell: Cell) -> str:
+        said = "" if is_missing(cell) else str(cell).strip()
         return f"it says '{said}', not finished" if said.lower() in _NOT_FINISHED else ""
 
-    return check
+    return _where(table.cells(place), reason)
 
 
-def _noted(place: int) -> Check:
+def _noted(cell: Cell) -> str:
     """A note that the run was stopped, and none that it went on."""
-
-    def check(cells: tuple[Cell, ...]) -> str:
-        said = cells[place] if isinstance(cells[place], str) else ""
-        if _DISOWNED.search(str(said)):
-            return f"'{str(said).strip()[:60]}' says that the run is not to be used"
-        stopped = _TOLD.search(str(said)) and not _WENT_ON.search(str(said))
-        return (
-            f"'{str(said).strip()[:60]}' says that the run was stopped: its loss is not that of its token count"
-            if stopped
-            else ""
-        )
-
-    return check
+    said = cell if isinstance(cell, str) else ""
+    if _DISOWNED.search(said):
+        return f"'{said.strip()[:60]}' says that the run is not to be used"
+    if _TOLD.search(said) and not _WENT_ON.search(said):
+        return f"'{said.strip()[:60]}' says that the run was stopped: its loss is not that of its token count"
+    return ""
 
 
-def _exited(place: int) -> Check | None:
-    def check(cells: tuple[Cell, ...]) -> str:
-        said = "" if is_missing(cells[place]) else str(cells[place]).strip()
-        return "" if said.lower() in _WELL else f"the run ended with {said}, not with success"
-
-    return check
+def _exited(cell: Cell) -> str:
+    said = "" if is_missing(cell) else str(cell).strip()
+    return "" if said.lower() in _WELL else f"the run ended with {said}, not with success"
 
 
-def _progressed(table: Table, place: int) -> Check | None:
+def _progressed(table: Table, place: int) -> Reasons:
     """Shares of one or of 100, where some runs came to all of it."""
     shares = {cell: share for cell in table.levels(place) if (share := _share(cell)) is not None}
     whole = max(shares.values(), default=0.0)
     if whole not in (1.0, 100.0):
-        return None
+        return {}
 
-    def check(cells: tuple[Cell, ...]) -> str:
-        share = shares.get(cells[place])
+    def reason(cell: Cell) -> str:
+        share = shares.get(cell)
         stopped = share is not None and share < STOPPED * whole
-        return f"the run stands at {cells[place]}, so its loss is not that of its token count" if stopped else ""
+        return f"the run stands at {cell}, so its loss is not that of its token count" if stopped else ""
 
-    return check
+    return _where(table.cells(place), reason)
 
 
 def _share(cell: Cell) -> float | None:
@@ -327,13 +306,13 @@ def _share(cell: Cell) -> float | None:
     return None if isinstance(cell, bool) or not is_number(text) else number(text)
 
 
-def _summary(table: Table, place: int) -> Check:
-    """A row that is named after what was done to the others."""
-
-    def check(cells: tuple[Cell, ...]) -> str:
-        cell = cells[place]
-        said = str(cell).strip().strip(":").lower() if isinstance(cell, str) else ""
-        once = said in _SUMMARY and table.levels(place)[cell] == 1 and len(table.rows) > 2
-        return f"'{cell}' sums up other rows and is no run" if once else ""
-
-    return check
+def _summaries(table: Table, place: int) -> Reasons:
+    """Rows that are named after what was done to the others."""
+    if len(table.rows) <= 2:
+        return {}
+    cells = table.cells(place)
+    if are_words(table, place) and _SUMMARY.isdisjoint(map(str.lower, cells.levels)):
+        return {}
+    found = [c for c in cells.levels if isinstance(c, str) and c.strip().strip(":").lower() in _SUMMARY]
+    once = {cell for cell in found if table.levels(place)[cell] == 1}
+    return _where(cells, lambda c: f"'{c}' sums up other rows and is no run" if c in once else "") if once else {}

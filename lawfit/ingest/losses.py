@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from lawfit.ingest.column_map import ColumnMap
 from lawfit.ingest.table import Table
+from lawfit.packed import Column
 from lawfit.records import LossSweep, SizedLoss, Sweep
 
 _STAND_INS = ("lr", "batch_tokens")
@@ -16,8 +17,8 @@ def with_stand_ins(table: Table, columns: ColumnMap) -> tuple[Table, ColumnMap]:
     """Runs have a learning rate and a batch, and these rows do not: ones keep their places while rows are read."""
     said = {name: place for name, place in columns.places.items() if name != "steps"}  # of a batch that is not read
     places = {**said, **{name: len(table.columns) + k for k, name in enumerate(_STAND_INS)}}
-    rows = tuple((line, (*cells, 1.0, 1.0)) for line, cells in table.rows)
-    table = dataclasses.replace(table, columns=(*table.columns, *_STAND_INS), rows=rows)
+    ones = Column.same(1.0, len(table.rows))
+    table = table.with_columns({}, [(name, ones) for name in _STAND_INS])
     return table, dataclasses.replace(columns, names=table.columns, places=places)
 
 

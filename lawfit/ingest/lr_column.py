@@ -13,8 +13,8 @@ from lawfit.findings import Finding, finding
 from lawfit.ingest.headers import Unit
 from lawfit.ingest.names import section
 from lawfit.ingest.questions import Question
-from lawfit.ingest.table import Cell
 from lawfit.ingest.view import View, differs, pairs, same
+from lawfit.packed import Column
 
 _FLOOR: Final = 5e-5  # a rate this low in all rows is what schedules end at, hardly what all runs began with
 _LOW: Final = 3e-4  # beside a schedule: a tenth of a peak that is common
@@ -167,7 +167,7 @@ def _rises(view: View) -> str:
     return ""
 
 
-def texts_disagree(view: View, candidate: Candidate, texts: Sequence[tuple[str, list[Cell]]]) -> Question | None:
+def texts_disagree(view: View, candidate: Candidate, texts: Sequence[tuple[str, Column]]) -> Question | None:
     """Asked where texts of the runs (a command line, a name) have another rate in them than the column, in most rows.
 
     Parameters
@@ -273,7 +273,7 @@ def _schedules(view: View) -> bool:
     for place, column in enumerate(view.table.columns):
         words = normal(column)
         if "schedule" in words or words.endswith("decay_style"):
-            said = " ".join(str(cell).lower() for cell in view.cells(place))
+            said = " ".join(str(cell).lower() for cell in view.cells(place).levels)
             if any(word in said for word in ("cosine", "linear", "decay", "wsd", "poly", "inverse", "exp")):
                 return True
     return False

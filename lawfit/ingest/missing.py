@@ -40,7 +40,9 @@ def require_numbers(view: View) -> None:
         It does not.
     """
     table = view.table
-    places = sorted(range(len(table.columns)), key=lambda place: len(table.levels(place)))  # the soonest looked at
+    places = sorted(
+        range(len(table.columns)), key=lambda place: len(table.cells(place).levels)
+    )  # the soonest looked at
     if table.rows and not any(view.holds_numbers(place) for place in places):
         raise LogFormatError(f"{table.name}: no column holds numbers; this is not a table of runs")
 
@@ -160,7 +162,7 @@ def _sizes_in(view: View, places: Mapping[str, int]) -> list[tuple[str, str]]:
     """Columns of which every cell is such as 20M, and the first of them."""
     found = []
     for place, column in enumerate(view.table.columns):
-        texts = [str(cell).strip() for cell in view.cells(place) if not is_missing(cell)]
+        texts = [str(cell).strip() for cell in view.cells(place).levels if not is_missing(cell)]
         if texts and place not in places.values() and all(re.fullmatch(r"[0-9.]+\s?[kKmMbB]", text) for text in texts):
             found.append((column, texts[0]))
     return found

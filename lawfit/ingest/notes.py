@@ -6,17 +6,20 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
+
 from lawfit.factors import is_factor
 from lawfit.findings import Found, finding
 from lawfit.ingest.cell_texts import WORDS_OF
 from lawfit.ingest.column_map import ColumnMap
 from lawfit.ingest.numbers import is_missing, is_number, number
 from lawfit.ingest.options import IngestOptions
-from lawfit.ingest.rows import Reading
+from lawfit.ingest.rows import Readings
 from lawfit.ingest.stated import IN_NAMES, RATE_IN_NAMES
 from lawfit.ingest.table import Table
 from lawfit.ingest.view import View
-from lawfit.records import Json, RunStatus, Sweep
+from lawfit.packed import groups
+from lawfit.records import Json, RunColumns, Sweep
 from lawfit.units import counted
 
 RECIPE_TEXTS: Final = (
@@ -33,30 +36,28 @@ _FINITE: Final = 1e300
 RARELY_SAID: Final = ("n_params_kind", "weight_decay_kind")  # empty is the usual, not the unknown
 
 
-def notes_on(readings: Sequence[Reading], sweeps: Sequence[Sweep], columns: ColumnMap) -> list[str]:
+def notes_on(readings: Readings, sweeps: Sequence[Sweep], columns: ColumnMap) -> list[str]:
     """Runs that diverged, units that disagree, recipes and what is not said of them, settings that vary."""
     notes: list[str] = []
-    flagged = sum(reading.flagged for reading in readings)
-    not_finite = sum(r.status is RunStatus.DIVERGED for r in readings) - flagged
+    diverged = np.isnan(readings.loss)
+    flagged = int(np.count_nonzero(readings.flagged))
+    not_finite = int(np.count_nonzero(diverged)) - flagged
     if flagged or not_finite:
         ways = [f"{flagged} marked so in {_marks(columns)}"] if flagged else []
-        high = sum(
-            _is_high(r.extra.get(columns.loss_column))
-            for r in readings
-            if r.status is RunStatus.DIVERGED and not r.flagged
-        )
+        raw = readings.extra[columns.loss_column]
+        high = sum(_is_high(raw[at]) for at in np.flatnonzero(diverged & ~readings.flagged).tolist())
         ways += [f"{not_finite - high} with a loss that is not finite"] if not_finite > high else []
         ways += [f"{high} with a loss far higher than guessing costs"] if high else []
         notes.append(
             f"{counted(flagged + not_finite, 'run')} diverged ({', '.join(ways)}): counted as such; what "
             f"'{columns.loss_column}' says there is kept, but not used as a loss"
         )
-    if disagree := [reading for reading in readings if reading.steps_disagree]:
-        first = disagree[0]
+    if len(disagree := np.flatnonzero(readings.steps_disagree)):
+        first = int(disagree[0])
+        steps, batch, tokens = readings.steps[first], readings.batch_tokens[first], readings.tokens[first]
         notes.append(
-            f"in {counted(len(disagree), 'row')} steps x batch is not tokens within 5 % (line {first.line}: "
-            f"{first.steps} x {first.batch_tokens:g} = {(first.steps or 0) * first.batch_tokens:.4g}, "
-            f"tokens {first.tokens:.4g}); is the unit of the batch right?"
+            f"in {counted(len(disagree), 'row')} steps x batch is not tokens within 5 % (line {readings.lines[first]}: "
+            f"{steps} x {batch:g} = {steps * batch:.4g}, tokens {tokens:.4g}); is the unit of the batch right?"
         )
     if len(sweeps) > 1:
         notes.append(f"the file holds {len(sweeps)} recipes, which are kept apart: a fit is made for each")
@@ -79,14 +80,16 @@ def _is_high(raw: Json) -> bool:
     return is_number(raw) and abs(number(raw)) < _FINITE if isinstance(raw, (str, int, float)) else False
 
 
-def reruns(keyed: Sequence[tuple[str, Reading]]) -> list[Found]:
+def reruns(keys: Sequence[str], readings: Readings) -> list[Found]:
     """Rows without an id of which all settings are those of another: they count as seeds of each other."""
-    groups: dict[tuple[object, ...], int] = {}
-    for key, reading in keyed:
-        if not reading.run_id and reading.seed is None:
+    if all(readings.run_ids.levels):
+        return []
+    found: dict[tuple[object, ...], int] = {}
+    for key, run_id, seed, facts in zip(keys, readings.run_ids, readings.seed, readings.facts, strict=True):
+        if not run_id and seed is None:
             bare = re.sub(r"-[0-9]+$", "", key)
-            groups[bare, reading.facts] = groups.get((bare, reading.facts), 0) + 1
-    several = [count for count in groups.values() if count > 1]
+            found[bare, facts] = found.get((bare, facts), 0) + 1
+    several = [count for count in found.values() if count > 1]
     return [finding("ingest.reruns", runs=sum(several), settings=len(several))] if several else []
 
 
@@ -101,17 +104,26 @@ def _varying(sweeps: Sequence[Sweep]) -> list[str]:
         r"hidden_(size|dim)|d_model|d_ff|width|depth|n_?(layers?|heads?|embd|embed)|num_(layers|heads)|ffn_(size|dim)"
     )
     for sweep in sweeps:
-        settings = dict.fromkeys(name for run in sweep.runs for name in run.extra)
-        settings = {name: None for name in settings if is_factor(name) and not shape.fullmatch(name)}
-        settings = {name: None for name in settings if len({str(run.extra.get(name)) for run in sweep.runs}) > 1}
-        if not settings and len({str(run.weight_decay) for run in sweep.runs}) < 2:
+        runs = sweep.runs
+        assert isinstance(runs, RunColumns)
+        named = {name: column for name, column in runs.extra.items() if is_factor(name) and not shape.fullmatch(name)}
+        said = {
+            name: column.spread([level is not None for level in column.levels], bool) for name, column in named.items()
+        }
+        first = {name: int(np.argmax(rows)) for name, rows in said.items() if rows.any()}  # in the order of the rows
+        columns = {name: named[name].made(str) for name in sorted(first, key=first.__getitem__)}
+        columns["weight_decay"] = runs.others["weight_decay"].made(str)
+        levels = {name: groups([column], len(runs)) for name, column in columns.items()}
+        columns = {name: column for name, column in columns.items() if levels[name][1] > 1}
+        if not columns:
             continue
-        seen: dict[tuple[float, float, str], set[tuple[str, float]]] = {}
-        for run in sweep.runs:
-            stated = {name: run.extra.get(name) for name in settings}
-            for name, value in {**stated, "weight_decay": run.weight_decay}.items():
-                seen.setdefault((run.params, run.tokens, name), set()).add((str(value), run.lr))
-        varying.update({name: None for (_, _, name), values in seen.items() if _varies(values)})
+        scales, _ = groups([runs.numbers["params"], runs.numbers["tokens"]], len(runs))
+        seen: dict[tuple[int, str], set[tuple[str, float]]] = {}
+        kinds, _ = groups([scales, runs.numbers["lr"], *(levels[name][0] for name in columns)], len(runs))
+        for at in np.sort(np.unique(kinds, return_index=True)[1]).tolist():
+            for name, column in columns.items():
+                seen.setdefault((scales[at], name), set()).add((column[at], runs.numbers["lr"][at]))
+        varying.update({name: None for (_, name), values in seen.items() if _varies(values)})
     return list(varying)
 
 
@@ -129,7 +141,7 @@ def partly_said(table: Table, columns: ColumnMap) -> list[Found]:
             continue
         place = columns.places[name]
         empty = sum(count for cell, count in table.levels(place).items() if is_missing(cell))
-        levels = {str(cell).strip() for cell in table.cells(place) if not is_missing(cell)} if empty else set()
+        levels = {str(cell).strip() for cell in table.levels(place) if not is_missing(cell)} if empty else set()
         if len(levels) == 1:
             column = table.columns[columns.places[name]]
             option = name.replace("_", "-")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
+
+import numpy as np
 
 from lawfit.factors import is_factor, is_setting, normal, spellings
 from lawfit.findings import Found, finding
 from lawfit.ingest.endings import SEEN, STEPS_DONE
 from lawfit.ingest.questions import Question
-from lawfit.ingest.rows import Reading
+from lawfit.ingest.rows import Readings
 from lawfit.ingest.view import View
+from lawfit.packed import Column, groups, members, repeated
 
 _SETTINGS: Final = ("params", "lr", "batch_tokens", "batch_sequences", "batch_unstated", "weight_decay", "seed")
 _FEWEST_NAMES: Final = 5  # of which some repeat, for the others to be names of runs
@@ -60,14 +63,13 @@ def unnamed_points(view: View, places: Mapping[str, int], mapped: Mapping[str, s
     known = {at for name, at in places.items() if name not in (*_PROGRESS, "loss")}
     known |= {at for at, column in enumerate(columns) if is_factor(column)}
     progress = view.numbers(place)
-    groups: dict[tuple[object, ...], list[float | None]] = {}
-    for (_, cells), made in zip(view.table.rows, progress, strict=True):
-        groups.setdefault(tuple(cells[at] for at in sorted(known)), []).append(made)
-    several = [made for made in groups.values() if len(set(made)) > 1]
-    if 2 * len(several) <= len(groups) or any(len(set(made)) < len(made) for made in several):
+    runs, count = groups([view.cells(at) for at in sorted(known)], len(progress))
+    made = [[progress[at] for at in rows] for rows in members(runs, 2)]
+    several = [each for each in made if len(set(each)) > 1]
+    if 2 * len(several) <= count or any(len(set(each)) < len(each) for each in several):
         return None
     column = columns[place]
-    asked = finding("ingest.unnamed_points", column=column, runs=len(groups), rows=len(progress))
+    asked = finding("ingest.unnamed_points", column=column, runs=count, rows=len(progress))
     choices = ((("map", "COLUMN=run_id"),), (("map", f"{column}={far[0]}"),))
     return Question(found=asked, columns=(column,), choices=choices)
 
@@ -77,36 +79,29 @@ def _says_how_far(column: str, field: str) -> bool:
     return spellings(column)[-1] in STEPS_DONE if field == "steps" else not SEEN.isdisjoint(words)
 
 
-def last_of_each(readings: Sequence[Reading], column: str) -> tuple[list[Reading], list[Found]]:
+def last_of_each(readings: Readings, column: str) -> tuple[Readings, list[Found]]:
     """Of rows under one id that differ in nothing but how far they are, the farthest; others stay as they are."""
-    ids = [reading.run_id for reading in readings if reading.run_id]
-    if len(set(ids)) == len(ids):
-        return list(readings), []
-    groups: dict[tuple[object, str], list[Reading]] = {}
-    for reading in readings:
-        if reading.run_id:
-            groups.setdefault((reading.facts, reading.run_id), []).append(reading)
-    own = sorted({name for group in groups.values() for name in group[0].extra if is_setting(name)})
-    dropped: set[int] = set()
+    if not repeated([readings.run_ids], len(readings)):
+        return readings, []
+    named = np.array(readings.run_ids.rows(bool), dtype=np.intp)
+    if len(set(readings.run_ids.take(named))) == len(named):
+        return readings, []
+    of, _ = groups([readings.facts, readings.run_ids], len(readings))
+    found = members(of[named])
+    firsts = [readings.extra_of(named[rows[0]]) for rows in found]
+    own = {name for extra in firsts for name in extra if is_setting(name)}
+    settings = [Column(list(each)) for each in (readings.params, readings.lr, readings.batch_tokens)]
+    settings += [readings.weight_decay, readings.seed, *(readings.extra[name].made(str) for name in own)]
+    keep = np.ones(len(readings), dtype=bool)
     runs = 0
-    for group in groups.values():
-        settings = {
-            (
-                each.params,
-                each.lr,
-                each.batch_tokens,
-                each.weight_decay,
-                each.seed,
-                *(str(each.extra.get(n)) for n in own),
-            )
-            for each in group
-        }
-        if len(group) == 1 or len(settings) > 1 or len({each.tokens for each in group}) < len(group):
+    for rows in (named[each] for each in found if len(each) > 1):
+        tokens = readings.tokens[rows]
+        if len(set(tokens.tolist())) < len(rows) or any(len({each[at] for at in rows}) > 1 for each in settings):
             continue
-        last = max(group, key=lambda each: each.tokens)
-        dropped.update(each.line for each in group if each is not last)
+        keep[rows] = False
+        keep[rows[np.argmax(tokens)]] = True
         runs += 1
-    if not dropped:
-        return list(readings), []
-    note = finding("ingest.points_of_runs", column=column, runs=runs, left_out=len(dropped))
-    return [reading for reading in readings if reading.line not in dropped], [note]
+    if not runs:
+        return readings, []
+    note = finding("ingest.points_of_runs", column=column, runs=runs, left_out=int(np.count_nonzero(~keep)))
+    return readings.take(np.flatnonzero(keep)), [note]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from lawfit.errors import LogFormatError
 from lawfit.factors import is_setting, same_level
@@ -23,13 +26,14 @@ from lawfit.ingest.numbers import is_number
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.points import last_of_each
 from lawfit.ingest.questions import Question, doubted, with_safe_answers
-from lawfit.ingest.rows import SPLIT, Reading, RowError, RowReader, unfinished
+from lawfit.ingest.rows import SPLIT, Readings, RowReader, place_said, rejection, unfinished
 from lawfit.ingest.settings import setting_questions
 from lawfit.ingest.shapes import shape
 from lawfit.ingest.stated import place_of
 from lawfit.ingest.table import Table
 from lawfit.ingest.view import View
-from lawfit.records import Curve, LossSweep, Recipe, Rejection, Run, RunStatus, Sweep, content_hash
+from lawfit.packed import Column, Places, groups, members, repeated
+from lawfit.records import Curve, LossSweep, Recipe, Rejection, RunColumns, Sweep, content_hash, diverged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +53,7 @@ class Ingested:
 
     @property
     def diverged(self) -> int:
-        return sum(run.status is RunStatus.DIVERGED for sweep in self.sweeps for run in sweep.runs)
+        return sum(diverged(sweep.runs) for sweep in self.sweeps)
 
 
 def read_file(path: str | Path, options: IngestOptions | None = None) -> Ingested:
@@ -96,14 +100,13 @@ def interpret(table: Table, options: IngestOptions | None = None, *, whole_steps
     of_columns = [] if table.exact else [*partly_said(table, columns), *unread(table, columns, options)]
     reader = RowReader(plain, columns, options, whole_steps=whole_steps)
     for each in (given, table, plain):
-        each.forget()  # from here on it goes row by row
-    rejections = list(table.rejections)
-    readings = _readings(reader, plain, rejections)
-    readings, points = last_of_each(
-        readings, table.columns[columns.places["run_id"]] if "run_id" in columns.places else ""
-    )
-    keyed = _with_keys(readings, plain, columns, rejections)
-    sweeps = _sweeps(keyed, plain, columns, options)
+        each.forget()
+    readings, refused = reader.read()
+    rejections = [*table.rejections, *refused]
+    named_by = table.columns[columns.places["run_id"]] if "run_id" in columns.places else ""
+    readings, points = last_of_each(readings, named_by)
+    readings, keys = _with_keys(readings, plain, columns, rejections)
+    sweeps = _sweeps(keys, readings, plain, columns, options)
     rejections.sort(key=lambda rejection: (rejection.file, rejection.line or 0))
     said = [
         *table.notes,
@@ -112,8 +115,8 @@ def interpret(table: Table, options: IngestOptions | None = None, *, whole_steps
         *columns.notes,
         *read_as,
         *points,
-        *notes_on([reading for _, reading in keyed], sweeps, columns),
-        *reruns(keyed),
+        *notes_on(readings, sweeps, columns),
+        *reruns(keys, readings),
         *of_columns,
     ]
     if columns.kind == "losses":
@@ -180,7 +183,10 @@ def _only(table: Table, options: IngestOptions) -> tuple[Table, list[Found]]:
     notes: list[Found] = []
     for column, level in options.only.items():
         place = place_of(table, column)
-        rows = tuple(row for row in table.rows if same_level(str(row[1][place]).strip(), level))
+        cells = table.cells(place)
+        rows = table.packed.take(
+            np.flatnonzero(cells.spread([same_level(str(cell).strip(), level) for cell in cells.levels], bool))
+        )
         if not rows:
             raise LogFormatError(finding("ingest.no_such_level", file=table.name, column=column, level=level))
         notes.append(finding("ingest.only", column=column, level=level, left_out=len(table.rows) - len(rows)))
@@ -188,95 +194,75 @@ def _only(table: Table, options: IngestOptions) -> tuple[Table, list[Found]]:
     return table, notes
 
 
-def _readings(reader: RowReader, table: Table, rejections: list[Rejection]) -> list[Reading]:
-    readings: list[Reading] = []
-    first_line: dict[tuple[Any, ...], int] = {}
-    for line, cells in table.rows:
-        if (before := first_line.setdefault(cells, line)) != line:
-            reason = f"the same row as {_at(table, before)}"
-            rejections.append(_rejection(table, line, None, reason))
-            continue
-        try:
-            readings.append(reader.read(line, cells))
-        except RowError as error:
-            rejections.append(_rejection(table, line, error.column, error.reason))
-    return readings
-
-
-def _rejection(table: Table, line: int, column: str | None, reason: str) -> Rejection:
-    file, number = table.place(line)
-    return Rejection(file=file, line=number, column=column, reason=reason)
-
-
-def _at(table: Table, line: int) -> str:
-    file, number = table.place(line)
-    return file if line in table.places else f"line {number}"
-
-
 def _with_keys(
-    readings: Iterable[Reading], table: Table, columns: ColumnMap, rejections: list[Rejection]
-) -> list[tuple[str, Reading]]:
+    readings: Readings, table: Table, columns: ColumnMap, rejections: list[Rejection]
+) -> tuple[Readings, Sequence[str]]:
     """Runs with their keys: the log's own id, or a hash of the settings with a number for each replicate."""
-    settings = [name for name in table.columns if is_setting(name)]
-    keyed: list[tuple[str, Reading]] = []
-    line_of: dict[tuple[Any, str], int] = {}
+    ids, lines = readings.run_ids, readings.lines
+    again = {at: before for at, before in repeated([readings.facts, ids], len(ids)).items() if ids[at]}
+    for at, before in again.items():
+        where = place_said(table, int(lines[before]))
+        reason = f"run '{ids[at]}' stands in {where} already, with other values; ids must differ"
+        rejections.append(rejection(table, int(lines[at]), table.columns[columns.places["run_id"]], reason))
+    if again:
+        readings = readings.take(np.delete(np.arange(len(ids)), list(again)))
+        ids = readings.run_ids
+    return readings, ids if all(ids.levels) else _hashed(readings)
+
+
+def _hashed(readings: Readings) -> list[str]:
+    """Keys of runs of which some have no id."""
+    fields = ("params", "tokens", "batch_tokens", "lr", "weight_decay", "seed")
+    settings = [name for name in readings.extra if is_setting(name)]
+    columns = [getattr(readings, name) for name in fields]
+    numbers = zip(*(column if isinstance(column, Column) else column.tolist() for column in columns), strict=True)
+    said = zip(*(readings.extra[name] for name in settings), strict=True) if settings else repeat(())
     replicates: dict[tuple[Any, str], int] = {}
-    for reading in readings:
-        if reading.run_id:
-            before = line_of.setdefault((reading.facts, reading.run_id), reading.line)
-            if before != reading.line:
-                place = columns.places["run_id"]
-                where = _at(table, before)
-                reason = f"run '{reading.run_id}' stands in {where} already, with other values; ids must differ"
-                rejections.append(_rejection(table, reading.line, table.columns[place], reason))
-                continue
-            keyed.append((reading.run_id, reading))
+    keys: list[str] = []
+    for run_id, facts, own, levels in zip(readings.run_ids, readings.facts, numbers, said, strict=False):
+        if run_id:
+            keys.append(run_id)
             continue
-        key = content_hash(
-            {
-                "params": reading.params,
-                "tokens": reading.tokens,
-                "batch_tokens": reading.batch_tokens,
-                "lr": reading.lr,
-                "weight_decay": reading.weight_decay,
-                "seed": reading.seed,
-                "settings": {name: str(reading.extra[name]) for name in settings if name in reading.extra},
-            }
-        )
-        count = replicates[reading.facts, key] = replicates.get((reading.facts, key), 0) + 1
-        keyed.append((key if count == 1 else f"{key}-{count}", reading))
-    return keyed
+        stated = {name: str(level) for name, level in zip(settings, levels, strict=True) if level is not None}
+        key = content_hash({**dict(zip(fields, own, strict=True)), "settings": stated})
+        count = replicates[facts, key] = replicates.get((facts, key), 0) + 1
+        keys.append(key if count == 1 else f"{key}-{count}")
+    return keys
 
 
 def _sweeps(
-    keyed: Sequence[tuple[str, Reading]], table: Table, columns: ColumnMap, options: IngestOptions
+    keys: Sequence[str], readings: Readings, table: Table, columns: ColumnMap, options: IngestOptions
 ) -> tuple[Sweep, ...]:
-    groups: dict[tuple[tuple[str, Any], ...], list[Run]] = {}
-    for key, reading in keyed:
-        groups.setdefault(reading.facts, []).append(_run(key, reading, table))
+    groups_of = members(groups([readings.facts], len(keys))[0]) if len(keys) else []
+    facts = [readings.facts[rows[0]] for rows in groups_of]
     base = options.recipe.strip() if options.recipe else slug(_stem(table.name))
-    names = _names(base, list(groups))
+    names = _names(base, facts)
     return tuple(
-        Sweep(recipe=_recipe(name, dict(facts), columns, options), runs=tuple(runs), exact=table.exact)
-        for name, (facts, runs) in zip(names, groups.items(), strict=True)
+        Sweep(
+            recipe=_recipe(name, dict(own), columns, options),
+            runs=_runs(*((keys, readings) if len(rows) == len(keys) else _some(keys, readings, rows)), table),
+            exact=table.exact,
+        )
+        for name, own, rows in zip(names, facts, groups_of, strict=True)
     )
 
 
-def _run(key: str, reading: Reading, table: Table) -> Run:
-    file, line = table.place(reading.line)
-    return Run(
-        run_key=key,
-        params=reading.params,
-        tokens=reading.tokens,
-        batch_tokens=reading.batch_tokens,
-        lr=reading.lr,
-        status=reading.status,
-        loss=reading.loss,
-        weight_decay=reading.weight_decay,
-        steps=None if reading.steps is None or reading.steps % 1 else int(reading.steps),
-        seed=reading.seed,
-        extra=reading.extra,
-        source=f"{file}:{line}",
+def _some(keys: Sequence[str], readings: Readings, rows: Places) -> tuple[Sequence[str], Readings]:
+    return [keys[at] for at in rows.tolist()], readings.take(rows)
+
+
+def _runs(keys: Sequence[str], readings: Readings, table: Table) -> RunColumns:
+    return RunColumns(
+        run_keys=keys,
+        numbers={name: getattr(readings, name) for name in ("params", "tokens", "batch_tokens", "lr", "loss")},
+        others={
+            "weight_decay": readings.weight_decay,
+            "steps": readings.steps.made(lambda steps: None if steps is None or steps % 1 else int(steps)),
+            "seed": readings.seed,
+        },
+        extra=readings.extra,
+        lines=readings.lines,
+        sources=table.sources,
     )
 
 

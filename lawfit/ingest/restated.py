@@ -50,8 +50,8 @@ def _headers(table: Table) -> set[int]:
     numeric = [place for place, cell in enumerate(table.rows[0][1]) if is_number(cell)] if table.rows else []
     if not numeric:
         return set()
-    place = min(numeric, key=lambda at: len(table.levels(at)))  # such a line has a word in each of them
-    words = {cell for cell in table.levels(place) if isinstance(cell, str) and not is_number(cell)}
+    place = min(numeric, key=lambda at: len(table.cells(at).levels))  # such a line has a word in each of them
+    words = {cell for cell in table.cells(place).levels if isinstance(cell, str) and not is_number(cell)}
     words = {cell for cell in words if len(cell) <= _LONGEST and _is_name(table, cell)}
     return (
         {line for line, cells in table.rows if cells[place] in words and _is_header(table, cells)} if words else set()

@@ -11,10 +11,11 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from itertools import islice, repeat
-from operator import itemgetter
+from itertools import islice
 from statistics import fmean, stdev
 from typing import Final
+
+import numpy as np
 
 from lawfit.factors import is_factor, is_further_input, is_record, normal, spellings
 from lawfit.findings import finding
@@ -25,6 +26,7 @@ from lawfit.ingest.numbers import is_missing, is_number, number
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.questions import MOST_LEVELS, Choice, Question
 from lawfit.ingest.table import Cell, Table
+from lawfit.packed import Column, Places, groups, members, repeated
 
 _KEY: Final = ("params", "tokens", "batch_tokens", "batch_sequences", "batch_unstated", "seq_len", "lr", "weight_decay")
 _FACTS: Final = (
@@ -83,27 +85,26 @@ def setting_questions(table: Table, places: Mapping[str, int], options: IngestOp
     taken = set(places.values()) | answered
     free = [place for place in range(len(table.columns)) if place not in taken]
     known = [place for place in free if _is_known_setting(table.columns[place])]
-    rows = _finished(table, places)
+    rows = _Finished(table, places)
     key = [places[name] for name in (*_KEY, *_FACTS) if name in places] + known
     key += [table.columns.index(column) for column in options.split]
     if "tokens" not in places and "steps" in places:
         key.append(places["steps"])
-    said = [map(_text, map(itemgetter(place), rows)) for place in key]
-    groups: dict[tuple[str, ...], list[tuple[Cell, ...]]] = {}
-    for of, cells in zip(zip(*said, strict=True) if key else repeat((), len(rows)), rows, strict=True):
-        groups.setdefault(of, []).append(cells)
-    several = [group for group in groups.values() if len(group) > 1]
+    of, _ = groups([rows.texts(place) for place in key], len(rows))
+    several = members(of, 2)
+    losses = rows.cells(places["loss"]) if "loss" in places else Column([])
     unknown = [place for place in free if place not in known]
-    found = [place for place in unknown if _may_be_setting(table, place, rows, several)]
+    found = [place for place in unknown if _may_be_setting(table.columns[place], rows, place, several)]
     found += [place for place in unknown if place not in found and _has_own_rates(table, place, rows, places)]
     of_data = {places[name] for name in ("data",) if name in places} - answered
     found += [at for at in (*free, *of_data) if at not in (*found, *known) and _says_which_data(table, at)]
-    loss = places.get("loss", -1)
     rest = [place for place in free if place not in found and place not in known]
-    found += [place for place in rest if loss >= 0 and _moves_loss(table, place, several, loss)]
+    found += [
+        place for place in rest if "loss" in places and _moves_loss(table.columns[place], rows, place, several, losses)
+    ]
     questions: list[Question] = []
     alike = not (found or options.kind or options.pool or any(map(is_further_input, table.columns)))
-    if alike and loss >= 0 and (asked := _unlike_seeds(table, places, several)):
+    if alike and "loss" in places and (asked := _unlike_seeds(table, places, several, losses)):
         questions.append(asked)
     while found:
         first, rest = found[0], found[1:]
@@ -123,55 +124,75 @@ def _is_known_setting(column: str) -> bool:
     return is_factor(column)
 
 
-def _finished(table: Table, places: Mapping[str, int]) -> list[tuple[Cell, ...]]:
+class _Finished:
     """Rows that may become runs, each once."""
-    rows = dict.fromkeys(cells for _, cells in table.rows)
-    if "status" in places:
-        rows = {cells: None for cells in rows if _text(cells[places["status"]]).lower() in _ENDED}
-    return list(rows)
+
+    def __init__(self, table: Table, places: Mapping[str, int]) -> None:
+        self._table, self._texts = table, dict[int, Column]()
+        once = np.ones(len(table.rows), dtype=bool)
+        once[list(repeated(table.packed.columns, len(table.rows)))] = False
+        if "status" in places:
+            status = table.cells(places["status"]).made(_text)
+            once &= status.spread([text.lower() in _ENDED for text in status.levels], bool)
+        self._rows = None if once.all() else np.flatnonzero(once)
+
+    def __len__(self) -> int:
+        return len(self._table.rows) if self._rows is None else len(self._rows)
+
+    def cells(self, place: int) -> Column:
+        cells = self._table.cells(place)
+        return cells if self._rows is None else Column.of(cells.take(self._rows))
+
+    def texts(self, place: int) -> Column:
+        """One column as texts that are equal where cells mean the same."""
+        if place not in self._texts:
+            self._texts[place] = self.cells(place).made(_text)
+        return self._texts[place]
 
 
-def _may_be_setting(
-    table: Table, place: int, rows: Sequence[tuple[Cell, ...]], several: Sequence[Sequence[tuple[Cell, ...]]]
-) -> bool:
+Several = Sequence[Places]  # rows of equal settings
+
+
+def _may_be_setting(column: str, rows: _Finished, place: int, several: Several) -> bool:
     """Whether a column differs among equal runs as a choice does, and neither name nor values say a record."""
-    column = table.columns[place]
-    levels = [{_text(cells[place]) for cells in group} for group in several]
-    most = max((len(each) for each in levels), default=0)
-    if most < 2 or is_known_record(column):
+    if not several or is_known_record(column):
         return False
-    every = [_text(cells[place]) for cells in rows]
-    distinct = set(every) - {""}
-    if all(_is_mark(text) for text in distinct):
+    texts = rows.texts(place)
+    levels = [texts.different(group) for group in several]
+    if (most := max(map(len, levels))) < 2:
         return False
-    numeric = all(is_number(text) for text in distinct)
-    if len(distinct) >= len(rows) > 1 and (not numeric or len(several) > 1):
+    filled = set(texts.levels) - {""}
+    if all(_is_mark(text) for text in filled):
+        return False
+    numeric = all(is_number(text) for text in filled)
+    if len(filled) >= len(texts) > 1 and (not numeric or len(several) > 1):
         # Different in every row: a name or a measurement, unless all of the rows are one comparison.
-        return len(several) == 1 and len(several[0]) == len(rows) and not is_record(column) and not numeric
-    if numeric and _measured(distinct, most, levels):
+        return len(several) == 1 and len(several[0]) == len(texts) and not is_record(column) and not numeric
+    if numeric and _measured(filled, most, levels):
         return False
-    if len(distinct) > 2 * most and len(several) > 1 and not _come_back(levels):
+    if len(filled) > 2 * most and len(several) > 1 and not _come_back(levels):
         return False
     return not is_record(column) or _come_back(levels)
 
 
-def _has_own_rates(table: Table, place: int, rows: Sequence[tuple[Cell, ...]], places: Mapping[str, int]) -> bool:
+def _has_own_rates(table: Table, place: int, rows: _Finished, places: Mapping[str, int]) -> bool:
     """Whether each level of a column was swept over learning rates of its own at scales that several levels share.
 
     As a second optimizer is, whose best rate is another: its runs are nobody's seeds, and no rate of the other's sweep.
     """
     if "lr" not in places or is_known_record(table.columns[place]):
         return False
-    levels = {_text(cells[place]) for cells in rows}
+    levels = set(rows.texts(place).levels)
     if not 2 <= len(levels) <= _MOST_OF_A_KIND:
         return False
     if all(_is_mark(text) for text in levels - {""}):
         return False
     scale = [places[name] for name in ("params", "tokens", "steps") if name in places]
+    columns = [rows.texts(at) for at in (*scale, place, places["lr"])]
     swept: dict[tuple[str, ...], dict[str, set[str]]] = {}
-    for cells in rows:
-        here = swept.setdefault(tuple(_text(cells[at]) for at in scale), {})
-        here.setdefault(_text(cells[place]), set()).add(_text(cells[places["lr"]]))
+    for first in np.unique(groups(columns, len(rows))[0], return_index=True)[1].tolist():
+        *of, level, rate = (texts[first] for texts in columns)
+        swept.setdefault(tuple(of), {}).setdefault(level, set()).add(rate)
     shared = [list(rates.values()) for rates in swept.values() if len(rates) > 1]
     apart = all(len(set().union(*rates)) == sum(map(len, rates)) for rates in shared)
     return bool(shared) and apart and all(len(each) >= _A_SWEEP for rates in shared for each in rates)
@@ -179,25 +200,30 @@ def _has_own_rates(table: Table, place: int, rows: Sequence[tuple[Cell, ...]], p
 
 def _says_which_data(table: Table, place: int) -> bool:
     """Whether a column says of each row that its loss is on training or on validation data, and has both."""
-    levels = [*islice((cell for cell in table.levels(place) if not is_missing(cell)), MOST_LEVELS + 1)]
+    levels = [
+        *islice(dict.fromkeys(cell for cell in table.cells(place).levels if not is_missing(cell)), MOST_LEVELS + 1)
+    ]
     return 2 <= len(levels) <= MOST_LEVELS and {data_of(str(cell)) for cell in levels} == {"training", "validation"}
 
 
-def _moves_loss(table: Table, place: int, several: Sequence[Sequence[tuple[Cell, ...]]], loss: int) -> bool:
+def _moves_loss(column: str, rows: _Finished, place: int, several: Several, loss: Column) -> bool:
     """Whether a column of words parts equal runs into better and worse ones, everywhere: then it is no record.
 
     As a branch, a project or a note does that names what was changed.
     """
-    column = table.columns[place]
     if section(column) == "result" or kind_of(column) or _names_field(column, ("seed", "status", "completed")):
         return False
-    levels = {_text(cells[place]) for group in several for cells in group}
-    if not 2 <= len(levels) <= MOST_LEVELS or all(is_number(level) for level in levels if level):
+    texts, levels = rows.texts(place) if several else Column([]), set[str]()
+    for group in several:
+        levels |= texts.different(group)
+        if len(levels) > MOST_LEVELS:
+            return False
+    if len(levels) < 2 or all(is_number(level) for level in levels if level):
         return False
     one, other = sorted(levels)[:2]
     steps: list[float] = []
     for group in several:
-        sides = [[_loss(cells[loss]) for cells in group if _text(cells[place]) == level] for level in (one, other)]
+        sides = [[_loss(loss[at]) for at in group if texts[at] == level] for level in (one, other)]
         if all(sides) and all(math.isfinite(value) for side in sides for value in side):
             steps.append(fmean(sides[1]) - fmean(sides[0]))
     if len(steps) < _FEWEST_PAIRS or not (all(step > 0 for step in steps) or all(step < 0 for step in steps)):
@@ -205,16 +231,14 @@ def _moves_loss(table: Table, place: int, several: Sequence[Sequence[tuple[Cell,
     return abs(fmean(steps)) > _TIMES_ERROR * stdev(steps) / math.sqrt(len(steps))
 
 
-def _unlike_seeds(
-    table: Table, places: Mapping[str, int], several: Sequence[Sequence[tuple[Cell, ...]]]
-) -> Question | None:
+def _unlike_seeds(table: Table, places: Mapping[str, int], several: Several, loss: Column) -> Question | None:
     """Asked where runs of which all settings are equal differ far more in loss than seeds do."""
     column = table.columns[places["loss"]]
     if kind_of(column) not in ("nats", "bits", "bits_per_byte") or "seed" in places:
         return None
     spreads = []
     for group in several:
-        losses = sorted(value for cells in group if 0 < (value := _loss(cells[places["loss"]])) < math.inf)
+        losses = sorted(value for at in group if 0 < (value := _loss(loss[at])) < math.inf)
         if len(losses) > 1:
             spreads.append(losses[-1] / losses[0] - 1)
     if len(spreads) < _FEWEST_PAIRS - 1 or (middle := sorted(spreads)[len(spreads) // 2]) < _MOST_BETWEEN_SEEDS:
@@ -276,21 +300,16 @@ def _come_back(levels: Sequence[set[str]]) -> bool:
     return sum(count > 1 for count in seen.values()) >= 2
 
 
-def _goes_with(rows: Sequence[tuple[Cell, ...]], one: int, other: int) -> bool:
-    pairs = {(_text(cells[one]), _text(cells[other])) for cells in rows}
-    return len(pairs) == len({a for a, _ in pairs})
+def _goes_with(rows: _Finished, one: int, other: int) -> bool:
+    alone, both = ([rows.texts(at) for at in places] for places in ((one,), (one, other)))
+    return groups(alone, len(rows))[1] == groups(both, len(rows))[1]
 
 
-def _question(
-    table: Table,
-    place: int,
-    also: Sequence[int],
-    rows: Sequence[tuple[Cell, ...]],
-    several: Sequence[Sequence[tuple[Cell, ...]]],
-) -> Question:
+def _question(table: Table, place: int, also: Sequence[int], rows: _Finished, several: Several) -> Question:
     column = table.columns[place]
-    levels = sorted({_text(cells[place]) for cells in rows})
-    differing = sum(len({_text(cells[place]) for cells in group}) > 1 for group in several)
+    texts = rows.texts(place)
+    levels = sorted(set(texts.levels))
+    differing = sum(len(texts.different(group)) > 1 for group in several)
     names = [column, *(table.columns[other] for other in also)]
     found = finding(
         "ingest.settings_or_seeds",

@@ -113,7 +113,7 @@ def counted_params(table: Table, family: str) -> tuple[str, list[Cell]]:
     view, places = View(table), shape_columns(table)
     columns = {name: view.numbers(place) for name, place in places.items() if name != "tied"}
     if "tied" in places:
-        columns["tied"] = [_yes(cell) for cell in view.cells(places["tied"])]
+        columns["tied"] = view.cells(places["tied"]).made(_yes)
     cells: list[Cell] = []
     kind = "active" if family == "mixtral" else "total"
     kind = kind if "vocab" in columns else "non_embedding"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import re
 import stat
 import time
 import zlib
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ MAX_LINE_BYTES: Final = 1 << 20  # a row of a table of runs has some hundred byt
 HEAD_BYTES: Final = 1 << 16
 _LIVE_SECONDS: Final = 86_400.0  # a file that was written to since may be in writing
 _GZIP: Final = b"\x1f\x8b"
+_MARK: Final = b"\xef\xbb\xbf"  # of the order of bytes
 
 
 def without_password(uri: str) -> str:
@@ -180,14 +182,30 @@ class TextLines:
 
     def _decoded(self, file: IO[bytes]) -> Iterator[tuple[int, str]]:
         number, begun = 0, self._path.stat()
-        while raw := file.readline(MAX_LINE_BYTES + 1):
+        while block := file.read(MAX_LINE_BYTES):
+            block += b"" if block.endswith(b"\n") else file.readline(MAX_LINE_BYTES + 1)
+            if (texts := _plain_lines(block)) is not None and (number or not block.startswith(_MARK)):
+                self.ended = True
+                yield from enumerate(texts, number + 1)
+                number += len(texts)
+            else:
+                last = yield from self._with_care(block, file, number, begun)
+                if last is None:
+                    return
+                number = last
+
+    def _with_care(
+        self, block: bytes, file: IO[bytes], number: int, begun: os.stat_result
+    ) -> Generator[tuple[int, str], None, int | None]:
+        """Lines of a block one by one; the number of the last, None where those after it are in writing."""
+        for raw in io.BytesIO(block):
             number += 1
             self.ended = raw.endswith(b"\n")
             if not self.ended and (quiet := _LIVE.get()) is not None and not has_ended(self._path, quiet):
-                return
+                return None
             if self._cuttable and not self.ended and _in_writing(self._path, begun):
                 self.cut = number
-                return
+                return None
             if len(raw) > MAX_LINE_BYTES:
                 while raw and not raw.endswith(b"\n"):
                     raw = file.readline(MAX_LINE_BYTES)
@@ -205,11 +223,25 @@ class TextLines:
                 text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError:
                 self._latin.append(number)
-                text = raw.removeprefix(b"\xef\xbb\xbf").decode("latin-1")
+                text = raw.removeprefix(_MARK).decode("latin-1")
             yield number, text.rstrip("\r\n")
+        return number
 
     def _reject(self, line: int, reason: str) -> None:
         self.rejections.append(Rejection(file=self._path.name, line=line, column=None, reason=reason))
+
+
+def _plain_lines(block: bytes) -> list[str] | None:
+    """Lines that have ended, in UTF-8 and none too long; None where some have to be looked at."""
+    lines = block.split(b"\n")
+    if b"\x00" in block or lines.pop() or max(map(len, lines)) >= MAX_LINE_BYTES:
+        return None
+    try:
+        texts = block.decode().split("\n")
+    except UnicodeDecodeError:
+        return None
+    del texts[-1]
+    return [text.rstrip("\r") for text in texts] if b"\r" in block else texts
 
 
 def _in_writing(path: Path, begun: os.stat_result) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import math
 import re
@@ -20,6 +19,7 @@ from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.sizes import counted_params
 from lawfit.ingest.table import Cell, Table
 from lawfit.ingest.view import View
+from lawfit.packed import Column
 from lawfit.units import parse_quantity
 
 _CONSTANTS: Final = (
@@ -72,13 +72,13 @@ def with_stated(table: Table, options: IngestOptions) -> tuple[Table, Stated]:
     LogFormatError
         No such field, or no shape of that family of models among the columns.
     """
-    added: list[tuple[str, str, str, list[Cell]]] = []  # field, name, evidence, cells
+    added: list[tuple[str, str, str, Sequence[Cell]]] = []  # field, name, evidence, cells
     for name, text in options.constants.items():
         if name not in _CONSTANTS:
             close = difflib.get_close_matches(name, _CONSTANTS, n=1)
             raise LogFormatError(finding("ingest.no_constant", name=name, close=close, fields=list(_CONSTANTS)))
         if name not in FACTORS:
-            added.append((name, f"{name} = {text}", "as you said", [parse_quantity(text)] * len(table.rows)))
+            added.append((name, f"{name} = {text}", "as you said", Column.same(parse_quantity(text), len(table.rows))))
     if options.size_from is not None:
         named, cells = counted_params(table, options.size_from)
         added.append(("params", named, f"counted from the shape, as of {options.size_from}", cells))
@@ -100,10 +100,8 @@ def with_stated(table: Table, options: IngestOptions) -> tuple[Table, Stated]:
         added.append(("tokens", ratio[0], "multiplied", ratio[1]))
     if not added:
         return table, {}
-    rows = tuple((line, (*cells, *(column[at] for *_, column in added))) for at, (line, cells) in enumerate(table.rows))
     places = {name: (len(table.columns) + k, evidence) for k, (name, _, evidence, _) in enumerate(added)}
-    names = (*table.columns, *(column for _, column, _, _ in added))
-    return dataclasses.replace(table, columns=names, rows=rows), places
+    return table.with_columns({}, [(name, Column.of(cells)) for _, name, _, cells in added]), places
 
 
 def _product(table: Table, options: IngestOptions) -> tuple[str, list[Cell]] | None:
@@ -212,7 +210,7 @@ def _passes(table: Table, options: IngestOptions) -> tuple[str, list[Cell]] | No
     return f"{column} x {passes[0]}", [None if a is None or b is None else a * b for a, b in both]
 
 
-def _ratio(table: Table, options: IngestOptions, counted: Sequence[list[Cell]]) -> tuple[str, list[Cell]] | None:
+def _ratio(table: Table, options: IngestOptions, counted: Sequence[Sequence[Cell]]) -> tuple[str, list[Cell]] | None:
     """Tokens per parameter x parameters; None where there is no such column, or the tokens of the run are there.
 
     Parameters

@@ -2,20 +2,75 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice, repeat
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Final, Protocol, TypeVar, overload, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
 
 from lawfit.errors import LogFormatError
+from lawfit.packed import ROWS_AT_ONCE, Column, Packer, Places
 from lawfit.records import Curve, Rejection
 
 Cell = str | bool | int | float | None  # None: the source says nothing
-Made = TypeVar("Made")
 Row = tuple[int, tuple[Cell, ...]]  # line in the file (or number of the row) and one cell per column
+Made = TypeVar("Made")
+_PLAIN: Final = frozenset({bool, int, float, type(None)})
+
+
+class Rows(Sequence[Row]):
+    """Lines and columns, as the rows that they are of."""
+
+    __slots__ = ("columns", "lines")
+
+    def __init__(self, lines: npt.NDArray[np.int64], columns: Sequence[Column]) -> None:
+        self.lines, self.columns = lines, tuple(columns)
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[int, Sequence[Cell]]], columns: int, *, texts: bool = False) -> Rows:
+        """Packed, of so many columns; of `texts` alone."""
+        packers, lines, rows = [Packer() for _ in range(columns)], list[int](), iter(rows)
+        while some := list(islice(rows, ROWS_AT_ONCE)):
+            lines += [line for line, _ in some]
+            for packer, cells in zip(packers, zip(*[cells for _, cells in some], strict=True), strict=True):
+                packer.extend(cells, texts=texts)
+        return cls(np.array(lines, dtype=np.int64), [packer.column() for packer in packers])
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    @overload
+    def __getitem__(self, at: int) -> Row: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Row]: ...
+    def __getitem__(self, at: int | slice) -> Row | list[Row]:
+        if isinstance(at, slice):
+            lines = self.lines[at].tolist()
+            cells = zip(*(column[at] for column in self.columns), strict=True) if self.columns else repeat(())
+            return list(zip(lines, cells, strict=False))
+        return int(self.lines[at]), tuple(column[at] for column in self.columns)
+
+    def __iter__(self) -> Iterator[Row]:
+        return chain.from_iterable(self[at : at + ROWS_AT_ONCE] for at in range(0, len(self), ROWS_AT_ONCE))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    def with_columns(self, changed: Mapping[int, Column], added: Sequence[Column] = ()) -> Rows:
+        """With other columns in some places, and more behind them."""
+        columns = [changed.get(place, column) for place, column in enumerate(self.columns)]
+        return Rows(self.lines, [*columns, *added])
+
+    def take(self, rows: Places) -> Rows:
+        """Some of them."""
+        return Rows(self.lines[rows], [Column.of(column.take(rows)) for column in self.columns])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +80,7 @@ class Table:
     name: str  # of the file, for messages
     format: str
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]  # kept by columns, whatever is given
     rejections: tuple[Rejection, ...] = ()  # rows that are not rows: too long, ragged, not JSON
     notes: tuple[str, ...] = ()
     places: Mapping[int, tuple[str, int]] = field(default_factory=dict)  # file and line of rows from several files
@@ -34,13 +89,36 @@ class Table:
     decimal_commas: bool = False  # semicolons part the cells, as where commas are decimal
     _known: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)  # worked out once
 
-    def cells(self, place: int) -> list[Cell]:
+    def __post_init__(self) -> None:
+        if not isinstance(self.rows, Rows):
+            object.__setattr__(self, "rows", Rows.of(self.rows, len(self.columns)))
+
+    @property
+    def packed(self) -> Rows:
+        """The rows as they are kept."""
+        assert isinstance(self.rows, Rows)
+        return self.rows
+
+    def cells(self, place: int) -> Column:
         """One column, row by row."""
-        return self.once(("cells", place), lambda: [cells[place] for _, cells in self.rows])
+        return self.packed.columns[place]
 
     def levels(self, place: int) -> Mapping[Cell, int]:
         """The different cells of one column, each with its number of rows."""
-        return self.once(("levels", place), lambda: Counter(self.cells(place)))
+        return self.once(("levels", place), lambda: self._levels(self.cells(place)))
+
+    def _levels(self, column: Column) -> Mapping[Cell, int]:
+        found: Counter[Cell] = Counter()
+        for cell, count in zip(column.levels, column.counts(), strict=True):
+            found[cell] += count  # 1 and yes are one
+        return found
+
+    def with_columns(self, changed: Mapping[int, Column], added: Sequence[tuple[str, Column]] = ()) -> Table:
+        """With other columns in some places, and more behind them."""
+        if not (changed or added):
+            return self
+        rows = self.packed.with_columns(changed, [column for _, column in added])
+        return dataclasses.replace(self, columns=(*self.columns, *(name for name, _ in added)), rows=rows)
 
     def once(self, name: Hashable, work: Callable[[], Made]) -> Made:
         """What `work` makes of the table, kept under a name: guesses ask for the same things many times."""
@@ -57,16 +135,20 @@ class Table:
         """File and line of a row."""
         return self.places.get(line, (self.name, line))
 
+    def sources(self, lines: Iterable[int]) -> list[str]:
+        """The same of rows, as texts."""
+        if not self.places:
+            return [f"{self.name}:{line}" for line in lines]
+        return ["{}:{}".format(*self.place(line)) for line in lines]
+
     @classmethod
     def from_frame(cls, frame: Any, name: str = "DataFrame") -> Table:
         """A pandas DataFrame. Its missing values, nan among them, are empty cells."""
         columns = [str(column) for column in frame.columns]
         require_distinct(columns, name)
-        rows = []
-        for number, values in enumerate(frame.itertuples(index=False, name=None), start=1):
-            cells = (_cell(value) for value in values)
-            rows.append((number, tuple(None if isinstance(c, float) and math.isnan(c) else c for c in cells)))
-        return cls(name=name, format="dataframe", columns=tuple(columns), rows=tuple(rows))
+        cells = [Column.of(map(_of_frame, frame.iloc[:, place])) for place in range(len(columns))]
+        rows = Rows(np.arange(1, len(frame) + 1), cells)
+        return cls(name=name, format="dataframe", columns=tuple(columns), rows=rows)
 
 
 @runtime_checkable
@@ -138,8 +220,10 @@ def table_of_objects(
     notes: Iterable[str] = (),
 ) -> Table:
     """Nested objects become columns ``outer.inner``, in the order in which they first appear."""
-    columns: dict[str, None] = {}
-    flat: list[tuple[int, dict[str, Cell]]] = []
+    columns: dict[str, Packer] = {}
+    lines: list[int] = []
+    waiting: list[dict[str, Cell]] = []
+
     for line, item in objects:
         row: dict[str, Cell] = {}
         try:
@@ -147,9 +231,12 @@ def table_of_objects(
         except ValueError as error:
             rejections.append(Rejection(file=name, line=line, column=None, reason=str(error)))
             continue
-        columns.update(dict.fromkeys(row))
-        flat.append((line, row))
-    rows = tuple((line, tuple(row.get(column) for column in columns)) for line, row in flat)
+        lines.append(line)
+        waiting.append(row)
+        if len(waiting) == ROWS_AT_ONCE:
+            _pack(waiting, columns, len(lines))
+    _pack(waiting, columns, len(lines))
+    rows = Rows(np.array(lines, dtype=np.int64), [packer.column() for packer in columns.values()])
     return Table(
         name=name,
         format=format_name,
@@ -160,6 +247,17 @@ def table_of_objects(
     )
 
 
+def _pack(waiting: list[dict[str, Cell]], columns: dict[str, Packer], lines: int) -> None:
+    """Put rows that wait into their columns; in one that is new, those before say nothing."""
+    for column in dict.fromkeys(chain.from_iterable(waiting)):
+        if column not in columns:
+            columns[column] = Packer()
+            columns[column].extend([None] * (lines - len(waiting)))
+    for column, packer in columns.items():
+        packer.extend([row.get(column) for row in waiting])
+    waiting.clear()
+
+
 def _flatten(item: Mapping[str, Any], prefix: str, into: dict[str, Cell]) -> None:
     for key, value in item.items():
         column = prefix + as_text(key.replace("\x00", ""))
@@ -168,7 +266,7 @@ def _flatten(item: Mapping[str, Any], prefix: str, into: dict[str, Cell]) -> Non
             continue
         if column in into:
             raise ValueError(f"'{column}' is given twice in this row")
-        into[column] = _cell(value)
+        into[column] = as_cell(value)
 
 
 def as_text(text: str) -> str:
@@ -176,7 +274,15 @@ def as_text(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
-def _cell(value: Any) -> Cell:
+def _of_frame(value: Any) -> Cell:
+    cell = as_cell(value)
+    return None if isinstance(cell, float) and math.isnan(cell) else cell
+
+
+def as_cell(value: Any) -> Cell:
+    """A value of whatever source as a cell."""
+    if value.__class__ in _PLAIN:  # before all: this is asked of every cell of a file
+        return value  # type: ignore[no-any-return]
     if hasattr(value, "item") and not isinstance(value, str):  # a numpy scalar
         value = value.item()
     if isinstance(value, str):

@@ -16,6 +16,7 @@ from lawfit.ingest.names import NAMES
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.read import Ingested, interpret
 from lawfit.ingest.table import Table
+from lawfit.packed import Column
 from lawfit.records import Rejection, Run, StepsToTarget, TargetSweep
 
 _STEPS: Final = ("steps_to_target", "steps_to_goal", "steps_to_loss", "steps_to_target_loss")
@@ -100,11 +101,7 @@ def _row(run: Run, *, rated: bool) -> StepsToTarget:
 
 def _with_a_rate(table: Table) -> Table:
     """Runs have a learning rate, and rows of such a table may not: any positive number keeps the place."""
-    return dataclasses.replace(
-        table,
-        columns=(*table.columns, _NO_RATE),
-        rows=tuple((line, (*cells, 1.0)) for line, cells in table.rows),
-    )
+    return table.with_columns({}, [(_NO_RATE, Column.same(1.0, len(table.rows)))])
 
 
 def _first(names: list[str], wanted: tuple[str, ...]) -> int:

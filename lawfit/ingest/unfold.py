@@ -19,7 +19,7 @@ def unfolded(table: Table) -> Table:
     """With columns ``outer.inner`` for settings and results in one cell each, by json or as Python prints them."""
     objects: dict[int, list[Mapping[str, Any] | None]] = {}
     for place, column in enumerate(table.columns):
-        found = _objects_in([cells[place] for _, cells in table.rows]) if is_wrapper(column) else None
+        found = _objects_in(table.cells(place)) if is_wrapper(column) else None
         if found is not None:
             objects[place] = found
     if not objects:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 import string
+from array import array
 from collections.abc import Sequence
 from typing import Final
+
+import numpy as np
 
 from lawfit.ingest.headers import Unit
 from lawfit.ingest.numbers import (
@@ -20,8 +24,13 @@ from lawfit.ingest.numbers import (
     thousands_by_dots,
 )
 from lawfit.ingest.table import Cell, Table
+from lawfit.packed import Column
 
 _SAME: Final = 1e-9
+_WORDS: Final = re.compile(
+    r"(?:[A-Za-z][0-9A-Za-z_-]{4,}+\n)*+[A-Za-z][0-9A-Za-z_-]{4,}+"
+)  # longer than what says nothing
+_SIGNS: Final = re.compile(r"[0-9.eE+\-\n]*+")  # of plain numbers, one a line
 _LETTERS: Final = frozenset(string.ascii_letters)
 
 
@@ -33,33 +42,41 @@ class View:
         self._commas = has_decimal_commas(table)
         self._dotted = dotted_columns(table)
 
-    def cells(self, place: int) -> list[Cell]:
+    def cells(self, place: int) -> Column:
         """One column, row by row."""
         return self.table.cells(place)
 
     def filled(self, place: int) -> int:
         """How many rows say something."""
-        levels = self.table.levels(place)
-        return self.table.once(
-            ("filled", place), lambda: sum(count for cell, count in levels.items() if not is_missing(cell))
-        )
+        if plain_numbers(self.table, place) is not None or are_words(self.table, place):
+            return len(self.table.rows)
+        return self.table.once(("filled", place), lambda: self._filled(self.table.cells(place)))
 
-    def numbers(self, place: int, unit: Unit | None = None) -> Sequence[float | None]:
+    def _filled(self, column: Column) -> int:
+        return sum(count for cell, count in zip(column.levels, column.counts(), strict=True) if not is_missing(cell))
+
+    def numbers(self, place: int, unit: Unit | None = None) -> Column:
         """One column as finite numbers in the unit that is meant; None where a cell holds none."""
         plain = self.table.once(("numbers", place), lambda: self._read(place))
         if unit is None or unit.plain:
             return plain
-        return [None if value is None else unit.of(value) for value in plain]
+        return plain.made(lambda value: None if value is None else unit.of(value))
 
-    def _read(self, place: int) -> list[float | None]:
-        texts = {cell: self._number(place, cell) for cell in self.table.levels(place) if isinstance(cell, str)}
-        return [texts[cell] if isinstance(cell, str) else self._number(place, cell) for cell in self.cells(place)]
+    def _read(self, place: int) -> Column:
+        plain = None if place in self._dotted else plain_numbers(self.table, place)
+        if plain is not None:
+            finite = np.isfinite(plain.levels).all()
+            return plain if finite else plain.made(lambda value: value if math.isfinite(value) else None)
+        return self.table.cells(place).made(lambda cell: self._number(place, cell))
 
     def values(self, place: int, unit: Unit | None = None) -> Sequence[float]:
         """The numbers of a column, ascending, without rows that hold none."""
 
-        def ascending() -> list[float]:
-            return sorted([value for value in self.numbers(place, unit) if value is not None and math.isfinite(value)])
+        def ascending() -> Sequence[float]:
+            found = self.numbers(place, unit).ascending()
+            if not found or math.isfinite(found[0] - found[-1]):
+                return found
+            return [value for value in found if math.isfinite(value)]
 
         return self.table.once(("values", place), ascending) if unit is None or unit.plain else ascending()
 
@@ -68,9 +85,9 @@ class View:
         return self.table.once(("holds numbers", place), lambda: self._holds_numbers(place))
 
     def _holds_numbers(self, place: int) -> bool:
-        if any(isinstance(cell, str) and self._number(place, cell) is not None for cell in self.table.levels(place)):
-            return True
-        return any(not isinstance(cell, str) and self._number(place, cell) is not None for cell in self.cells(place))
+        if are_words(self.table, place):
+            return False
+        return any(self._number(place, cell) is not None for cell in self.table.cells(place).levels)
 
     def _number(self, place: int, cell: Cell) -> float | None:
         if isinstance(cell, str) and place in self._dotted:
@@ -89,6 +106,37 @@ def _number(cell: Cell, commas: bool) -> float | None:
         return float(cell.strip()[:-1])
     found = read_otherwise(cell, count=True)
     return read_otherwise(cell, count=False) if found is None else found
+
+
+def plain_numbers(table: Table, place: int) -> Column | None:
+    """A column of texts as numbers, where all of them are plain ones (`is_number`)."""
+    return table.once(("plain", place), lambda: _plain_numbers(table.cells(place)))
+
+
+def are_words(table: Table, place: int) -> bool:
+    """Whether a column has nothing but texts as ids are: of letters, digits and signs in them, none of which is short.
+
+    Such a text says something, and is no number with a mark.
+    """
+    return table.once(("words", place), lambda: _match(_WORDS, table.cells(place)))
+
+
+def _match(pattern: re.Pattern[str], column: Column) -> bool:
+    """Whether all cells are texts of a pattern, each on a line: all of them are looked at at once."""
+    if not set(map(type, column.levels)) <= {str}:
+        return False
+    lines = "\n".join(column.levels)
+    return lines.count("\n") == len(column.levels) - 1 and pattern.fullmatch(lines) is not None
+
+
+def _plain_numbers(column: Column) -> Column | None:
+    """All texts at once: of these signs alone, what Python reads as a number is a plain one."""
+    if not _match(_SIGNS, column):
+        return None
+    try:
+        return Column(array("d", map(float, column.levels)), column.codes)
+    except ValueError:
+        return None
 
 
 def has_decimal_commas(table: Table) -> bool:
@@ -114,8 +162,9 @@ def dotted_columns(table: Table) -> set[int]:
 
 
 def _dotted_columns(table: Table) -> set[int]:
+    plain = [plain_numbers(table, place) is not None for place in range(len(table.columns))]
     columns = _texts_with(table, ".")
-    sure = {place for place, texts in enumerate(columns) if any(thousands_by_dots(text) for text in texts)}
+    sure = {at for at, texts in enumerate(columns) if not plain[at] and any(map(thousands_by_dots, texts))}
     if not sure:
         return set()
     if has_decimal_commas(table):
@@ -125,8 +174,16 @@ def _dotted_columns(table: Table) -> set[int]:
 
 def _texts_with(table: Table, mark: str) -> list[list[str]]:
     """Of each column the different texts that hold a mark."""
-    places = range(len(table.columns))
-    return [[cell for cell in table.levels(p) if isinstance(cell, str) and mark in cell] for p in places]
+    columns = [[] if are_words(table, p) else table.cells(p).levels for p in range(len(table.columns))]
+    return [[cell for cell in levels if isinstance(cell, str) and mark in cell] for levels in columns]
+
+
+def ratios(below: Column, above: Column) -> Sequence[float]:
+    """What one column is of another, ascending, of rows in which both hold a number, the one below above zero."""
+    under, over = below.floats(), above.floats()
+    with np.errstate(all="ignore"):
+        rows = ~np.isnan(over) & (under > 0)
+        return array("d", np.sort(over[rows] / under[rows]).tobytes())
 
 
 def median(values: Sequence[float]) -> float:

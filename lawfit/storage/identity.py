@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from lawfit.errors import RecipeConflict
 from lawfit.findings import finding
-from lawfit.records import Recipe, Run, Sweep
+from lawfit.records import Recipe, Run, Sweep, run_keys
 from lawfit.storage.corrections import EXCLUDED
 from lawfit.storage.tables import corrections, recipes, runs
 
@@ -132,7 +132,7 @@ def _sharing(connection: sa.Connection, wanted: Recipe, given: Sequence[Run]) ->
     """Recipes alike that have a run of these keys, or all of them where one query cannot ask for so many."""
     if len(given) > _KEYS_AT_ONCE:
         return list(_alike(connection, wanted))
-    homes = sa.select(runs.c.recipe_id).where(runs.c.run_key.in_([run.run_key for run in given]))
+    homes = sa.select(runs.c.recipe_id).where(runs.c.run_key.in_(list(run_keys(given))))
     return list(_alike(connection, wanted, recipes.c.id.in_(homes)))
 
 
@@ -165,7 +165,7 @@ class Overlap:
 
 def _overlap(connection: sa.Connection, recipe_id: int, given: Sequence[Run]) -> Overlap:
     columns = (runs.c.run_key, runs.c.params, runs.c.tokens, runs.c.batch_tokens, runs.c.lr, runs.c.loss)
-    queries = of_keys(sa.select(*columns).where(runs.c.recipe_id == recipe_id), [run.run_key for run in given])
+    queries = of_keys(sa.select(*columns).where(runs.c.recipe_id == recipe_id), run_keys(given))
     stored = {row[0]: tuple(row[1:]) for query in queries for row in connection.execute(query)}
     count = sa.select(sa.func.count()).select_from(runs).where(runs.c.recipe_id == recipe_id)
     changed = sa.select(runs.c.run_key).join(corrections, corrections.c.run_id == runs.c.id)

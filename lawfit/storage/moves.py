@@ -98,10 +98,10 @@ def split(connection: sa.Connection, stored: Stored, column: str, insert: Insert
 
 def route(
     connection: sa.Connection, recipe: Recipe, row_id: int | None, items: Sequence[Item], insert: Insert | None
-) -> list[tuple[Recipe, int | None, list[Item]]]:
+) -> list[tuple[Recipe, int | None, Sequence[Item]]]:
     """Where rows of a recipe belong since it was merged or split: recipe, row id, and the rows as they stand there."""
     if row_id is None or connection.execute(sa.select(moves.c.id).limit(1)).scalar() is None:
-        return [(recipe, row_id, list(items))]
+        return [(recipe, row_id, items)]
     given, own = list(items), settings(recipe)
     while True:
         parted = _parted(connection, recipe, row_id)
@@ -121,7 +121,7 @@ def route(
     for item in given:
         routed.setdefault(_text(_said(item, column)), []).append(item)
     known = {part.split_value: part.into_id for part in parts}
-    homes: list[tuple[Recipe, int | None, list[Item]]] = []
+    homes: list[tuple[Recipe, int | None, Sequence[Item]]] = []
     for value, some in routed.items():
         if value in known:
             row = connection.execute(sa.select(recipes).where(recipes.c.id == known[value])).mappings().one()

@@ -40,6 +40,7 @@ from lawfit.records import (
     StoredPrediction,
     Sweep,
     TargetSweep,
+    run_keys,
 )
 from lawfit.storage import corrections, moves, schema, tables
 from lawfit.storage import curves as curve_chunks
@@ -272,7 +273,7 @@ class Store:
             changes = write_sweeps(connection, sweeps, named=named, dry_run=dry_run)
             put: list[CurveChange] = []
             for recipe, sweep in zip(changes.recipes, () if dry_run or not curves else sweeps, strict=False):
-                keys = {run.run_key for run in sweep.runs}
+                keys = set(run_keys(sweep.runs))
                 put += self._write_curves(connection, recipe.key, [c for c in curves if c.run_key in keys])
             return dataclasses.replace(changes, curves=tuple(put))
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import repeat
 from operator import attrgetter
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from lawfit.findings import finding
-from lawfit.records import Changes, Recipe, Run, Sweep
+from lawfit.packed import ROWS_AT_ONCE, Column, repeated
+from lawfit.records import Changes, Recipe, Run, RunColumns, Sweep, run_keys
 from lawfit.storage.bulk import insert_many, json_text
 from lawfit.storage.corrections import corrected_fields, keep
 from lawfit.storage.database import now
@@ -120,13 +123,13 @@ def _write_part(
     exact: bool,
     dry_run: bool,
 ) -> Written:
-    before = {} if recipe_id is None else _stored_runs(connection, recipe_id, [run.run_key for run in given])
+    before = {} if recipe_id is None else _stored_runs(connection, recipe_id, run_keys(given))
     new: list[Run] = []
     differing, moved = [], []
     changed = []
     corrected = corrected_fields(connection, recipe_id) if before and recipe_id is not None else {}
     kept = 0
-    for run in given:
+    for run in given if before else ():
         if (old := before.get(run.run_key)) is None:
             new.append(run)
             continue
@@ -138,9 +141,10 @@ def _write_part(
             changed.append(f"run '{run.run_key}' of '{recipe.name}': {_describe(old, row, differences)}")
         elif old["source"] != row["source"]:
             moved.append(row | {"row_id": old["id"]})  # the same run in another place: no correction
-    unlike = _unlike(connection, recipe_id, new) if exact and new and recipe_id is not None else ""
+    added = new if before else given
+    unlike = _unlike(connection, recipe_id, added) if exact and added and recipe_id is not None else ""
     if not dry_run and recipe_id is not None:
-        _insert_runs(connection, recipe_id, new)
+        _insert_runs(connection, recipe_id, added)
         if differing or moved:
             # `excluded` is not among the columns: a person's decision outlives the log.
             names = (*_RUN_FIELDS, "source")
@@ -151,7 +155,7 @@ def _write_part(
     notes = []
     if unlike:
         notes.append(str(finding("store.unlike_all", recipe=recipe.name, why=unlike)))
-    return Written(inserted=len(new), changed=tuple(changed), kept=kept, notes=tuple(notes))
+    return Written(inserted=len(added), changed=tuple(changed), kept=kept, notes=tuple(notes))
 
 
 # What the trainer's logs say that no recipe holds fixed, and that moves the loss. What is as usual may go unsaid.
@@ -186,11 +190,9 @@ def _values(values: Iterable[object]) -> str:
 
 
 def _require_distinct(sweep: Sweep) -> None:
-    seen: set[str] = set()
-    for run in sweep.runs:
-        if run.run_key in seen:
-            raise ValueError(f"run '{run.run_key}' is given twice; each run of a recipe needs its own key")
-        seen.add(run.run_key)
+    keys = run_keys(sweep.runs)
+    for at in repeated([keys if isinstance(keys, Column) else Column(list(keys))], len(keys)):
+        raise ValueError(f"run '{keys[at]}' is given twice; each run of a recipe needs its own key")
 
 
 def insert_recipe(connection: sa.Connection, recipe: Recipe) -> int:
@@ -200,10 +202,32 @@ def insert_recipe(connection: sa.Connection, recipe: Recipe) -> int:
     return int(connection.execute(sa.insert(recipes).values(row).returning(recipes.c.id)).scalar_one())
 
 
-def _insert_runs(connection: sa.Connection, recipe_id: int, new: Iterable[Run]) -> None:
+def _insert_runs(connection: sa.Connection, recipe_id: int, new: Sequence[Run]) -> None:
     values = attrgetter(*_PLAIN_FIELDS)
-    rows = ((recipe_id, run.status.value, json_text(run.extra), *values(run)) for run in new)
+    rows: Iterator[tuple[Any, ...]]
+    if isinstance(new, RunColumns):
+        rows = _packed_rows(recipe_id, new)
+    else:
+        rows = ((recipe_id, run.status.value, json_text(run.extra), *values(run)) for run in new)
     insert_many(connection, runs, ("recipe_id", "status", "extra", *_PLAIN_FIELDS), rows)
+
+
+def _packed_rows(recipe_id: int, new: RunColumns) -> Iterator[tuple[Any, ...]]:
+    """As many runs at a time as their columns are read by."""
+    parts = [column.pieces(partial(_json_part, name)) for name, column in new.extra.items()]
+    for at, some in enumerate(zip(*parts, strict=True) if parts else repeat(())):
+        if at * ROWS_AT_ONCE >= len(new):
+            return
+        fields = new.fields(slice(at * ROWS_AT_ONCE, (at + 1) * ROWS_AT_ONCE))
+        fields["excluded"] = [None] * len(fields["run_key"])
+        said = [", ".join(filter(None, each)) for each in zip(*some, strict=True)] if some else repeat("")
+        extra = [f"{{{text}}}" for text, _ in zip(said, fields["run_key"], strict=False)]
+        status = map(str, fields["status"])
+        yield from zip(repeat(recipe_id), status, extra, *(fields[name] for name in _PLAIN_FIELDS), strict=False)
+
+
+def _json_part(name: str, value: Any) -> str:
+    return "" if value is None else f"{json_text(name)}: {json_text(value)}"
 
 
 def _stored_runs(connection: sa.Connection, recipe_id: int, keys: Sequence[str]) -> Stored:

@@ -219,7 +219,7 @@ def measure_ingest(rows: int, tables: int, folder: Path) -> None:
         bare = pool.submit(bare_lines, folder / "lines.db", rows).result()
     _, cpu, peak = run([*LAWFIT, "ingest", "sweep.csv"], folder)
     report(f"{rows:,} rows of a CSV, peak {peak:,.0f} MB", cpu, bare, rows)
-    for name, data in (("one recipe each", "c4-{}"), ("the same settings", "c4")):
+    for name, data in (("one recipe each", "c4-{}"), ("the same settings", "c4")) if tables else ():
         own = folder / name.replace(" ", "-")
         own.mkdir()
         for n in range(tables):

@@ -13,13 +13,12 @@ from lawfit.findings import finding
 from lawfit.ingest.numbers import is_number
 from lawfit.ingest.pivots import is_corner
 from lawfit.ingest.source import TextLines, read_head, require_text
-from lawfit.ingest.table import Row, Table, require_distinct
+from lawfit.ingest.table import Rows, Table, require_distinct
 from lawfit.ingest.unfold import unfolded
 from lawfit.records import Rejection
 from lawfit.units import counted
 
 MOST_TITLES: Final = 5
-_MOST_KNOWN: Final = 10_000
 _MAX_CELL: Final = csv.field_size_limit()  # characters
 _MAX_RECORD_LINES: Final = 200  # of one quoted cell with line ends in it
 
@@ -47,25 +46,25 @@ class Delimited:
         delimiter = max(self.delimiters, key=header.count)
         columns = _columns(header, header_line, delimiter, path)
         blank = 0
-        rows: list[Row] = []
-        known: dict[str, str] = {}  # the same text in many cells is one object
-        for line, cells in _records(lines, delimiter, path):
-            if len(cells) > len(columns) and not any(cell.strip() for cell in cells[len(columns) :]):
-                cells = cells[: len(columns)]  # delimiters at the end of the line
-            if len(cells) != len(columns):
-                reason = f"the row has {len(cells)} cells, the header has {len(columns)} columns"
-                lines.rejections.append(Rejection(file=path.name, line=line, column=None, reason=reason))
-            elif not any(cells):
-                blank += 1
-            else:
-                if len(known) < _MOST_KNOWN:
-                    rows.append((line, tuple([known.setdefault(cell, cell) for cell in cells])))
+
+        def rows() -> Iterator[tuple[int, list[str]]]:
+            nonlocal blank
+            for line, cells in _records(lines, delimiter, path):
+                if len(cells) > len(columns) and not any(cell.strip() for cell in cells[len(columns) :]):
+                    cells = cells[: len(columns)]  # delimiters at the end of the line
+                if len(cells) != len(columns):
+                    reason = f"the row has {len(cells)} cells, the header has {len(columns)} columns"
+                    lines.rejections.append(Rejection(file=path.name, line=line, column=None, reason=reason))
+                elif any(cells):
+                    yield line, cells
                 else:
-                    rows.append((line, tuple([known.get(cell, cell) for cell in cells])))
+                    blank += 1
+
+        packed = Rows.of(rows(), len(columns), texts=True)
         if lines.cut is not None:
             reason = str(finding("ingest.line_in_writing"))
             lines.rejections.append(Rejection(file=path.name, line=lines.cut, column=None, reason=reason))
-        if not rows and not lines.rejections:
+        if not packed and not lines.rejections:
             raise LogFormatError(f"{path} has a header and no rows")
         notes = lines.notes()
         if not lines.ended and lines.cut is None:
@@ -77,7 +76,7 @@ class Delimited:
             name=path.name,
             format=self.name,
             columns=columns,
-            rows=tuple(rows),
+            rows=packed,
             rejections=tuple(lines.rejections),
             notes=tuple(notes),
             decimal_commas=delimiter == ";",

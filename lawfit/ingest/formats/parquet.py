@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from lawfit.errors import LogFormatError
 from lawfit.ingest.source import read_head
-from lawfit.ingest.table import Table, require_distinct, table_of_objects
+from lawfit.ingest.table import Rows, Table, as_cell, as_text, require_distinct, table_of_objects
+from lawfit.packed import ROWS_AT_ONCE, Column
 
 _MAGIC = b"PAR1"
 
@@ -27,6 +33,7 @@ class ParquetTable:
         try:
             from pyarrow import ArrowException
             from pyarrow.parquet import ParquetFile
+            from pyarrow.types import is_nested
         except ImportError:
             raise LogFormatError(
                 f"{path}: Parquet needs pyarrow; install it with pip install 'lawfit[parquet]'"
@@ -34,13 +41,29 @@ class ParquetTable:
         try:
             with ParquetFile(path) as file:
                 require_distinct(file.schema_arrow.names, path.name)
-                objects = [item for batch in file.iter_batches() for item in batch.to_pylist()]
+                if any(
+                    is_nested(field.type) or as_text(field.name.replace("\x00", "")) != field.name
+                    for field in file.schema_arrow
+                ):
+                    objects = chain.from_iterable(batch.to_pylist() for batch in file.iter_batches(ROWS_AT_ONCE))
+                    table = table_of_objects(path.name, self.name, enumerate(objects, start=1), [])
+                else:
+                    columns = {name: Column.of(map(as_cell, _values(file, name))) for name in file.schema_arrow.names}
+                    lines = np.arange(1, file.metadata.num_rows + 1)
+                    rows = Rows(lines, list(columns.values()))
+                    table = Table(name=path.name, format=self.name, columns=tuple(columns), rows=rows)
         except (ArrowException, OSError, UnicodeDecodeError) as error:
             first = str(error).strip().splitlines()[0]
             raise LogFormatError(f"{path} cannot be read as Parquet: {first}") from None
-        if not objects:
+        if not table.rows and not table.rejections:
             raise LogFormatError(f"{path} has columns and no rows")
-        return table_of_objects(path.name, self.name, enumerate(objects, start=1), [])
+        return table
+
+
+def _values(file: Any, name: str) -> Iterator[Any]:
+    """One column, some rows at a time."""
+    for batch in file.iter_batches(ROWS_AT_ONCE, columns=[name]):
+        yield from batch.column(name).to_pylist()
 
 
 PARQUET = ParquetTable()

@@ -84,7 +84,7 @@ def test_names_of_any_kind(tmp_path: Path) -> None:
     assert len(found["tensorboard"].rows) == 1, "copies of one event file are one run"
     for table in found.values():
         json.dumps(
-            [table.name, table.columns, table.rows, dict(table.places)]
+            [table.name, table.columns, list(table.rows), dict(table.places)]
         ).encode()  # as it can be stored and shown
 
 
