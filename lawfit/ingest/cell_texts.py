@@ -31,7 +31,7 @@ _RATE: Final = re.compile(
 )
 _WORD: Final = re.compile(r"[a-z][a-z]+")
 # Of names of runs: what tells repeats apart, not what was changed.
-_REPEATS: Final = frozenset(
+REPEATS: Final = frozenset(
     {
         *("seed", "seeds", "run", "rerun", "rep", "repeat", "replicate", "retry", "try", "trial", "copy", "again"),
         *("resume", "resumed", "cont", "continued", "first", "second", "third", "final", "new", "old", "test"),
@@ -226,7 +226,7 @@ def _words(cells: Sequence[Cell]) -> list[str] | None:
     kinds: dict[frozenset[str], frozenset[str]] = {}
     words: list[frozenset[str]] = []
     for cell in cells:
-        each = frozenset() if is_missing(cell) else frozenset(_WORD.findall(str(cell).lower())) - _REPEATS
+        each = frozenset() if is_missing(cell) else frozenset(_WORD.findall(str(cell).lower())) - REPEATS
         words.append(kinds.setdefault(each, each))
         if len(kinds) > _MOST_WORDS:
             return None  # names of their own, as trackers give: there may be as many as rows

@@ -21,6 +21,7 @@ from lawfit.findings import finding
 from lawfit.ingest.cell_texts import OPTIMIZERS, WORDS_OF, is_name_of_runs, with_words
 from lawfit.ingest.metrics import data_of, kind_of
 from lawfit.ingest.names import NAMES, section
+from lawfit.ingest.names_with_values import VALUE_OF, differing, with_values, word_of
 from lawfit.ingest.numbers import is_missing, is_number, number
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.questions import MOST_LEVELS, Choice, Question
@@ -79,20 +80,12 @@ _A_SWEEP: Final = 3  # learning rates
 def setting_questions(table: Table, places: Mapping[str, int], options: IngestOptions) -> list[Question]:
     """Columns of unknown meaning in which runs of equal settings differ, each with its levels."""
     table = with_words(table, lambda column: is_name_of_runs(column) and column not in options.pool)
-    answered = {table.columns.index(column) for column in _answered(table, options)}
-    taken = set(places.values()) | answered
-    free = [place for place in range(len(table.columns)) if place not in taken]
-    known = [place for place in free if _is_known_setting(table.columns[place])]
-    rows = _finished(table, places)
-    key = [places[name] for name in (*_KEY, *_FACTS) if name in places] + known
-    key += [table.columns.index(column) for column in options.split]
-    if "tokens" not in places and "steps" in places:
-        key.append(places["steps"])
-    said = [map(_text, map(itemgetter(place), rows)) for place in key]
-    groups: dict[tuple[str, ...], list[tuple[Cell, ...]]] = {}
-    for of, cells in zip(zip(*said, strict=True) if key else repeat((), len(rows)), rows, strict=True):
-        groups.setdefault(of, []).append(cells)
-    several = [group for group in groups.values() if len(group) > 1]
+    rows, several = _equal_rows(table, places, options)
+    if several and (stated := differing(table, several)):
+        table = with_values(table, stated)
+        rows, several = _equal_rows(table, places, options)
+    free, known = _free(table, places, options)
+    answered = set(map(table.columns.index, _answered(table, options)))
     unknown = [place for place in free if place not in known]
     found = [place for place in unknown if _may_be_setting(table, place, rows, several)]
     found += [place for place in unknown if place not in found and _has_own_rates(table, place, rows, places)]
@@ -113,6 +106,29 @@ def setting_questions(table: Table, places: Mapping[str, int], options: IngestOp
     return questions
 
 
+def _free(table: Table, places: Mapping[str, int], options: IngestOptions) -> tuple[list[int], list[int]]:
+    """Columns that are neither fields nor answered, and those of them that are known as settings."""
+    taken = {*places.values(), *map(table.columns.index, _answered(table, options))}
+    free = [place for place in range(len(table.columns)) if place not in taken]
+    return free, [place for place in free if _is_known_setting(table.columns[place])]
+
+
+def _equal_rows(
+    table: Table, places: Mapping[str, int], options: IngestOptions
+) -> tuple[list[tuple[Cell, ...]], list[list[tuple[Cell, ...]]]]:
+    """Rows that may become runs, and the groups of several among them of which all known settings are equal."""
+    rows = _finished(table, places)
+    key = [places[name] for name in (*_KEY, *_FACTS) if name in places] + _free(table, places, options)[1]
+    key += [table.columns.index(column) for column in options.split]
+    if "tokens" not in places and "steps" in places:
+        key.append(places["steps"])
+    said = [map(_text, map(itemgetter(place), rows)) for place in key]
+    groups: dict[tuple[str, ...], list[tuple[Cell, ...]]] = {}
+    for of, cells in zip(zip(*said, strict=True) if key else repeat((), len(rows)), rows, strict=True):
+        groups.setdefault(of, []).append(cells)
+    return rows, [group for group in groups.values() if len(group) > 1]
+
+
 def _answered(table: Table, options: IngestOptions) -> list[str]:
     given = [*options.split, *options.pool, *options.only]
     given += [column for column, name in options.column_map.items() if name == "extra"]
@@ -120,7 +136,7 @@ def _answered(table: Table, options: IngestOptions) -> list[str]:
 
 
 def _is_known_setting(column: str) -> bool:
-    return is_factor(column)
+    return is_factor(column) and not column.startswith(VALUE_OF)  # those are not stored before a person names them
 
 
 def _finished(table: Table, places: Mapping[str, int]) -> list[tuple[Cell, ...]]:
@@ -135,7 +151,7 @@ def _may_be_setting(
     table: Table, place: int, rows: Sequence[tuple[Cell, ...]], several: Sequence[Sequence[tuple[Cell, ...]]]
 ) -> bool:
     """Whether a column differs among equal runs as a choice does, and neither name nor values say a record."""
-    column = table.columns[place]
+    column = word_of(table.columns[place])
     levels = [{_text(cells[place]) for cells in group} for group in several]
     most = max((len(each) for each in levels), default=0)
     if most < 2 or is_known_record(column):
