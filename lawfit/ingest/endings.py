@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, median
 from typing import Final, cast
 
-from lawfit.factors import normal, spellings
+from lawfit.factors import is_factor, normal, spellings
 from lawfit.ingest.column_map import ColumnMap
-from lawfit.ingest.headers import PLAIN
+from lawfit.ingest.headers import PLAIN, Unit
 from lawfit.ingest.names import NAMES
 from lawfit.ingest.numbers import CellError, flag, is_missing, is_number, number
 from lawfit.ingest.table import Cell, Table
@@ -28,10 +28,17 @@ _STOPPED_BY: Final = frozenset(
         *("oom", "incomplete", "is_incomplete", "unfinished", "exclude", "excluded", "outlier", "discard", "invalid"),
     }
 )
-_GOOD: Final = frozenset({"valid", "is_valid", "ok", "use", "usable", "keep", "include", "included"})
-_PROGRESS: Final = re.compile(
-    r"(.*_)?(progress|completion|(percent|pct|fraction|share)_(done|complete|completed|trained))(_(pct|percent|fraction))?"
+_GOOD: Final = frozenset(
+    {
+        *("valid", "is_valid", "ok", "use", "usable", "keep", "include", "included"),
+        *("converged", "is_converged", "has_converged", "stable", "is_stable"),
+    }
 )
+_PROGRESS: Final = re.compile(
+    r"(.*_)?(progress|completion|(done|completed?|finished|trained)(?=_(pct|percent))|(percent|pct|fraction|share)_(done|complete|completed|trained))(_(pct|percent|fraction))?"
+)
+_BARE_PROGRESS: Final = frozenset({"percent", "pct", "trained"})  # where most runs came to all of it
+_BUDGET: Final = frozenset({"budget", "target", "max", "planned", "plan", "goal", "scheduled", "requested"})
 _EXIT: Final = frozenset({"exit_code", "exitcode", "exit_status", "return_code", "returncode"})
 _WELL: Final = frozenset({"0", "0.0", "ok", "success", "succeeded", "finished", "completed", "done", "none", ""})
 _SUMMARY: Final = frozenset(
@@ -81,18 +88,30 @@ _NOT_FINISHED: Final = frozenset(
         *("oom", "stopped", "incomplete", "abgebrochen", "läuft", "interrompu", "en cours"),
     }
 )
-_NOTES: Final = frozenset({"note", "notes", "comment", "comments", "remark", "remarks", "bemerkung", "kommentar"})
+_NOTES: Final = frozenset(
+    {
+        *("note", "notes", "comment", "comments", "remark", "remarks", "bemerkung", "kommentar"),
+        *("result", "results", "outcome", "verdict", "observation", "observations"),
+    }
+)
 _TOLD: Final = re.compile(
     r"\b(crash(ed|es)?|killed|aborted|interrupted|incomplete|unfinished|oom|still running|stopped (early|at)"
     r"|died|only \d+\s?%|\d+\s?% done"
     r"|abgebrochen)\b",
     re.IGNORECASE,
 )
+_NOT_DONE: Final = re.compile(r"\b(did(n't| not) (finish|complete)|(not|never) (finished|completed))\b", re.IGNORECASE)
+_TAKEN_UP: Final = re.compile(r"\b(resum\w+|restart\w+|rerun)\b", re.IGNORECASE)
+_TOLD_DIVERGED: Final = re.compile(r"\b(diverged|divergence|blew up|exploded|divergiert|went to nan)\b", re.IGNORECASE)
+_DID_NOT: Final = re.compile(
+    r"\b(no|not|never|recover\w*|restart\w*|resum\w*|rerun|fixed|if|until|before)\b", re.IGNORECASE
+)
 _DISOWNED: Final = re.compile(
     r"\b(do(n't| not) use|not to be used|ignore (this|it|run|me)|discard|invalid|unusable|broken|wrong \w+)\b",
     re.IGNORECASE,
 )
 _WENT_ON: Final = re.compile(r"\b(resum\w+|restart\w+|finish\w+|complet\w+|fixed|no|not|rerun)\b", re.IGNORECASE)
+_OF_ONE_SEED: Final = frozenset({"seed", "loss", "run_id", "status", "completed", "diverged"})
 _FEWEST_ROWS: Final = 4  # for the last one to be the mean of the others
 _ROUNDED: Final = 1e-3
 _COPIED: Final = 1e-9
@@ -103,6 +122,8 @@ _MADE_OF_OTHERS: Final[Mapping[str, tuple[Callable[[list[float]], float], float]
     "median": (median, _COPIED),
     "lowest": (min, _COPIED),
 }
+_TICKS: Final = frozenset("✓✔✅☑√")
+_CROSSES: Final = frozenset("✗✘❌✖☒×")
 Check = Callable[[tuple[Cell, ...]], str]  # the reason why a row is left out; "" where there is none
 
 
@@ -113,12 +134,16 @@ class Endings:
         self._table, self._columns, self._view = table, columns, View(table)
         self._checks: list[tuple[str, Check]] = []
         self._summaries: list[tuple[str, Check]] = []
+        self._notes: list[int] = []
         if table.exact:
             return
         taken = set(columns.places.values())
         for place, name in enumerate(table.columns):
             if place not in taken and (check := self._check_of(place, name)):
                 self._checks.append((name, check))
+        for place, name in enumerate(table.columns):
+            if place not in taken and spellings(name)[-1] in _NOTES:
+                self._notes += [place] if any(map(_TOLD_DIVERGED.search, map(str, table.levels(place)))) else []
         for place in self._name_places():
             self._summaries.append((table.columns[place], _summary(table, place)))
         ends = [(at, said) for at in sorted({0, len(table.rows) - 1}) if (said := self._sums_up(at)) is not None]
@@ -126,9 +151,17 @@ class Endings:
             check = _this(table.rows[at][1], said, "above" if at else "below")
             self._summaries.append((table.columns[columns.places["loss"]], check))
 
+        if means := self._means_of_seeds():
+            self._summaries.append((table.columns[columns.places["seed"]], _each_mean(means)))
+
     def of_finished(self, cells: tuple[Cell, ...]) -> tuple[str, str] | None:
         """Column and reason why the loss of a row is not that of its token count."""
         return _first(self._checks, cells)
+
+    def diverged(self, cells: tuple[Cell, ...]) -> bool:
+        """Whether a note says that the run diverged."""
+        said = [str(cells[place]) for place in self._notes]
+        return any(_TOLD_DIVERGED.search(text) and not _DID_NOT.search(text) for text in said)
 
     def of_any(self, cells: tuple[Cell, ...]) -> tuple[str, str] | None:
         """Column and reason why a row is no run at all."""
@@ -160,6 +193,29 @@ class Endings:
         if len(found) < 2 or len(block) > 1:
             return []
         return [*found, *([len(self._table.rows) - 1] if block else [])]
+
+    def _means_of_seeds(self) -> frozenset[tuple[Cell, ...]]:
+        """Rows without a seed, where each has the mean loss of those with one that equal it in all else."""
+        places, table = self._columns.places, self._table
+        if not {"seed", "loss"} <= places.keys() or not any(map(is_missing, table.levels(places["seed"]))):
+            return frozenset()
+        same = [at for name, at in places.items() if name not in _OF_ONE_SEED]
+        same += [at for at, name in enumerate(table.columns) if is_factor(name) and at not in same]
+        losses = self._view.numbers(places["loss"])
+        unseeded: dict[tuple[Cell, ...], tuple[tuple[Cell, ...], float | None]] = {}
+        seeded: dict[tuple[Cell, ...], list[float]] = {}
+        for (_, cells), loss in zip(table.rows, losses, strict=True):
+            key = tuple(cells[at] for at in same)
+            if not is_missing(cells[places["seed"]]):
+                seeded.setdefault(key, []).extend([] if loss is None else [loss])
+            elif unseeded.setdefault(key, (cells, loss))[0] is not cells:
+                return frozenset()
+        digits = max((len(str(cells[places["loss"]]).partition(".")[2]) for cells, _ in unseeded.values()), default=0)
+        for key, (_, loss) in unseeded.items():
+            of = seeded.get(key, [])
+            if loss is None or len(of) < 2 or abs(loss - fmean(of)) > 0.5001 * 10.0**-digits:
+                return frozenset()
+        return frozenset(cells for cells, _ in unseeded.values())
 
     def _numbers(self) -> list[Sequence[float | None]]:
         """Columns of settings, and of the loss as the last; none where no column is one of losses."""
@@ -200,7 +256,7 @@ class Endings:
         if plain in _STOPPED_BY:
             return _flagged(self._table, place, name, stops=True)
         if plain in NAMES["completed"] and "completed" not in self._columns.places:
-            return _flagged(self._table, place, name, stops=False)
+            return _flagged(self._table, place, name, stops=False) or _progressed(self._table, place)
         if plain in _GOOD:
             return _flagged(self._table, place, name, stops=False)
         if plain in _EXIT:
@@ -209,13 +265,39 @@ class Endings:
             return _noted(place)
         if _PROGRESS.fullmatch(normal(name)):
             return _progressed(self._table, place)
+        if normal(name) in _BARE_PROGRESS:
+            return _progressed(self._table, place, most=True)
         if plain in STEPS_DONE and "steps" in self._columns.places:
             return self._behind(place, "steps", "step")
         if (check := _stated(self._table, place)) is not None:
             return check
         words = set(normal(name).split("_"))
-        if "tokens" in self._columns.places and words & {"tokens", "tok", "toks"} and words & SEEN:
-            return self._behind(place, "tokens", "token")
+        if "tokens" in self._columns.places and words & {"token", "tokens", "tok", "toks"}:
+            if words & _BUDGET:
+                return self._short_of(place)
+            if words & SEEN:
+                return self._behind(place, "tokens", "token")
+        return None
+
+    def _short_of(self, planned: int) -> Check | None:
+        """Tokens beside those that were planned, where most runs came to their end and others stopped anywhere."""
+        place = self._columns.places["tokens"]
+        for unit in {PLAIN, self._columns.units.get("tokens", PLAIN)}:
+            both = pairs(self._view.numbers(place), self._view.numbers(planned, unit))
+            short = [made for made, goal in both if made < STOPPED * goal]
+            if not short or 2 * len(short) > len(both) or any(made > goal * (2 - STOPPED) for made, goal in both):
+                continue
+            if len({goal for _, goal in both}) == 1 and len(set(short)) < len(short):
+                continue  # horizons below the longest one
+
+            def check(cells: tuple[Cell, ...], unit: Unit = unit) -> str:
+                if not (is_number(cells[place]) and is_number(cells[planned])):
+                    return ""
+                made, goal = number(cells[place]), unit.of(number(cells[planned]))
+                stopped = made < STOPPED * goal
+                return f"the run stands at token {made:g} of {goal:g}: its schedule did not end" if stopped else ""
+
+            return check
         return None
 
     def _behind(self, place: int, field: str, what: str) -> Check | None:
@@ -246,6 +328,11 @@ def _this(row: tuple[Cell, ...], said: str, others: str) -> Check:
     return lambda cells: reason if cells is row else ""
 
 
+def _each_mean(rows: frozenset[tuple[Cell, ...]]) -> Check:
+    reason = "the row has no seed and the mean loss of those with one that equal it in all else: it is no run"
+    return lambda cells: reason if cells in rows else ""
+
+
 def _first(checks: list[tuple[str, Check]], cells: tuple[Cell, ...]) -> tuple[str, str] | None:
     for name, check in checks:
         if reason := check(cells):
@@ -255,18 +342,32 @@ def _first(checks: list[tuple[str, Check]], cells: tuple[Cell, ...]) -> tuple[st
 
 def _flagged(table: Table, place: int, name: str, *, stops: bool) -> Check | None:
     """What `stops` a run, or that it did not end, in a column where some rows say the contrary."""
-    try:
-        levels = {flag(cell) for cell in table.levels(place) if not is_missing(cell)}
-    except CellError:
-        return None
-    if levels != {True, False}:
+    said = _flags(table, place, stops=stops)
+    if set(said.values()) != {True, False}:
         return None
 
     def check(cells: tuple[Cell, ...]) -> str:
-        stopped = not is_missing(cells[place]) and flag(cells[place]) is stops
-        return f"'{name}' is {cells[place]}, so its loss is not that of its token count" if stopped else ""
+        stopped = said.get(cells[place]) is stops
+        shown = "empty" if is_missing(cells[place]) else cells[place]
+        return f"'{name}' is {shown}, so its loss is not that of its token count" if stopped else ""
 
     return check
+
+
+def _flags(table: Table, place: int, *, stops: bool) -> dict[Cell, bool]:
+    """What each cell answers: yes, no or marks; a row without the mark that others have is of the other kind."""
+    said = {cell: str(cell).strip().lower() for cell in table.levels(place) if not is_missing(cell)}
+    marks = set(said.values())
+    if marks and marks <= _TICKS | _CROSSES | {"x"}:
+        ticked = _TICKS if marks & (_TICKS | _CROSSES) else {"x"}
+        found = {cell: text in ticked for cell, text in said.items()}
+        if len(set(found.values())) == 1 and (True in found.values() or not stops):
+            found |= {cell: not next(iter(found.values())) for cell in table.levels(place) if is_missing(cell)}
+        return found
+    try:
+        return {cell: flag(cell) for cell in said}
+    except CellError:
+        return {}
 
 
 def _stated(table: Table, place: int) -> Check | None:
@@ -290,6 +391,7 @@ def _noted(place: int) -> Check:
         if _DISOWNED.search(str(said)):
             return f"'{str(said).strip()[:60]}' says that the run is not to be used"
         stopped = _TOLD.search(str(said)) and not _WENT_ON.search(str(said))
+        stopped = stopped or (_NOT_DONE.search(str(said)) and not _TAKEN_UP.search(str(said)))
         return (
             f"'{str(said).strip()[:60]}' says that the run was stopped: its loss is not that of its token count"
             if stopped
@@ -307,11 +409,15 @@ def _exited(place: int) -> Check | None:
     return check
 
 
-def _progressed(table: Table, place: int) -> Check | None:
-    """Shares of one or of 100, where some runs came to all of it."""
+def _progressed(table: Table, place: int, *, most: bool = False) -> Check | None:
+    """Shares of one or of 100, where some runs (`most` of them) came to all of it."""
     shares = {cell: share for cell in table.levels(place) if (share := _share(cell)) is not None}
     whole = max(shares.values(), default=0.0)
     if whole not in (1.0, 100.0):
+        return None
+    if most and 2 * sum(table.levels(place)[cell] for cell, share in shares.items() if share == whole) < len(
+        table.rows
+    ):
         return None
 
     def check(cells: tuple[Cell, ...]) -> str:

@@ -325,7 +325,7 @@ class RowReader:
             )
 
     def _outcome(self, cells: tuple[Cell, ...]) -> tuple[RunStatus, float | None, bool]:
-        flagged = bool(self._get("diverged", cells, flag))
+        flagged = bool(self._get("diverged", cells, flag)) or self._endings.diverged(cells)
         said = self._text("status", cells).lower()
         if said in _DIVERGED:
             flagged = True

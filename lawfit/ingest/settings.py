@@ -69,6 +69,15 @@ _RECORDS: Final = frozenset(
         ),
     }
 )
+# Of those, the words that settings are named by, too, where no other word of a record stands beside them.
+_OF_SETTINGS_TOO: Final = frozenset(
+    {
+        *("memory", "power", "unique", "repeats", "repeat", "best", "grad", "gradient", "finish", "begin", "start"),
+        *("end", "tokens", "noise"),
+    }
+)
+_OF_MACHINES: Final = frozenset({"accumulation", "accumulate", "accum", "acc", "norm", "norms"})
+_COUNTS: Final = frozenset({"repeat", "repeats", "n", "num", "no"})
 _MANY_DIGITS: Final = 4
 _MOST_OF_A_KIND: Final = 20  # levels of a choice
 _FEWEST_PAIRS: Final = 4  # settings, to tell chance from a choice
@@ -82,7 +91,8 @@ def setting_questions(table: Table, places: Mapping[str, int], options: IngestOp
     table = with_words(table, lambda column: is_name_of_runs(column) and column not in options.pool)
     rows, several = _equal_rows(table, places, options)
     if several and (stated := differing(table, several)):
-        table = with_values(table, stated)
+        missing = [name for name in ("lr", "params", "tokens", "steps") if name not in places]  # asked for themselves
+        table = with_values(table, [made for made in stated if not _names_field(word_of(made), missing)])
         rows, several = _equal_rows(table, places, options)
     free, known = _free(table, places, options)
     answered = set(map(table.columns.index, _answered(table, options)))
@@ -154,7 +164,7 @@ def _may_be_setting(
     column = word_of(table.columns[place])
     levels = [{_text(cells[place]) for cells in group} for group in several]
     most = max((len(each) for each in levels), default=0)
-    if most < 2 or is_known_record(column):
+    if most < 2 or (is_known_record(column) and not _is_grid(column, levels)):
         return False
     every = [_text(cells[place]) for cells in rows]
     distinct = set(every) - {""}
@@ -259,6 +269,30 @@ def is_known_record(column: str) -> bool:
     if _names_field(column, ("seed", "run_id", "status", "completed")):
         return True
     return is_record(column) and not _only_ambiguous(column)
+
+
+def _is_grid(column: str, levels: Sequence[set[str]]) -> bool:
+    """Whether numbers under a word of bookkeeping are the same in each group of equal runs, as measured ones never are.
+
+    So are `grad_noise`, `memory_tokens` and `start_layer` where they were varied; `repeat` 1, 2, 3 counts repeats.
+    """
+    words = set(normal(column).split("_"))
+    if _OF_SETTINGS_TOO.isdisjoint(words) or not _OF_MACHINES.isdisjoint(words) or is_further_input(column):
+        return False
+    if section(column) == "result" or kind_of(column) or any(map(_says_record, words - _OF_SETTINGS_TOO)):
+        return False
+    varied = [each for each in levels if len(each) > 1]
+    every = set().union(*varied)
+    if len(varied) < _FEWEST_PAIRS - 1 or any(each != every for each in varied):
+        return False
+    if not all(map(is_number, every - {""})):
+        return False
+    counted = {str(first + at) for first in (0, 1) for at in range(len(every))}
+    return not (words <= _COUNTS and every <= counted)
+
+
+def _says_record(word: str) -> bool:
+    return word in _RECORDS or is_record(word)
 
 
 def _only_ambiguous(column: str) -> bool:
