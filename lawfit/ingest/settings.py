@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import islice, repeat
@@ -78,6 +79,78 @@ _OF_SETTINGS_TOO: Final = frozenset(
 )
 _OF_MACHINES: Final = frozenset({"accumulation", "accumulate", "accum", "acc", "norm", "norms"})
 _COUNTS: Final = frozenset({"repeat", "repeats", "n", "num", "no"})
+# Columns of these words name sizes, parts of a study or places of work.
+_OF_SIZES: Final = frozenset(
+    {
+        *("model", "config", "preset", "size", "scale", "tier", "horizon", "budget", "duration", "length", "token"),
+        *("batch", "bs", "bsz", "phase", "stage", "round", "purpose", "study", "hardware", "accelerator", "partition"),
+        *(
+            "queue",
+            "instance",
+            "site",
+            "team",
+            "who",
+            "person",
+            "month",
+            "day",
+            "week",
+            "regime",
+            "flops",
+            "chinchilla",
+        ),
+    }
+)
+_WORDS_OF_SIZE: Final = frozenset(
+    {
+        *(
+            "xs",
+            "s",
+            "m",
+            "l",
+            "xl",
+            "xxl",
+            "nano",
+            "pico",
+            "micro",
+            "mini",
+            "tiny",
+            "little",
+            "small",
+            "smaller",
+            "base",
+        ),
+        *("medium", "mid", "middle", "big", "bigger", "large", "larger", "huge", "giant", "short", "shorter", "long"),
+        *(
+            "longer",
+            "low",
+            "high",
+            "half",
+            "full",
+            "double",
+            "quarter",
+            "single",
+            "few",
+            "many",
+            "less",
+            "more",
+            "under",
+        ),
+        *(
+            "over",
+            "undertrained",
+            "overtrained",
+            "optimal",
+            "chinchilla",
+            "narrow",
+            "wide",
+            "shallow",
+            "deep",
+            "default",
+        ),
+        *("klein", "mittel", "gross", "groß", "kurz", "lang", "petit", "moyen", "grand"),
+    }
+)
+_SCALES: Final = ("batch_tokens", "batch_sequences", "batch_unstated", "tokens", "steps", "params")
 _MANY_DIGITS: Final = 4
 _MOST_OF_A_KIND: Final = 20  # levels of a choice
 _FEWEST_PAIRS: Final = 4  # settings, to tell chance from a choice
@@ -108,12 +181,15 @@ def setting_questions(table: Table, places: Mapping[str, int], options: IngestOp
     alike = not (found or options.kind or options.pool or any(map(is_further_input, table.columns)))
     if alike and loss >= 0 and (asked := _unlike_seeds(table, places, several)):
         questions.append(asked)
+    tied = {
+        place: to for place in free if place not in (*found, *known) and (to := _tied_to(table, place, rows, places))
+    }
     while found:
         first, rest = found[0], found[1:]
         also = [place for place in rest if _goes_with(rows, first, place)]
         found = [place for place in rest if place not in also]
         questions.append(_question(table, first, also, rows, several))
-    return questions
+    return questions + [_question(table, place, (), rows, several, tied=to) for place, to in tied.items()]
 
 
 def _free(table: Table, places: Mapping[str, int], options: IngestOptions) -> tuple[list[int], list[int]]:
@@ -201,6 +277,45 @@ def _has_own_rates(table: Table, place: int, rows: Sequence[tuple[Cell, ...]], p
     shared = [list(rates.values()) for rates in swept.values() if len(rates) > 1]
     apart = all(len(set().union(*rates)) == sum(map(len, rates)) for rates in shared)
     return bool(shared) and apart and all(len(each) >= _A_SWEEP for rates in shared for each in rates)
+
+
+def _tied_to(table: Table, place: int, rows: Sequence[tuple[Cell, ...]], places: Mapping[str, int]) -> str:
+    """The column of batch, tokens or size of which each value has a level of its own of this column of words, or "".
+
+    As an architecture has that was trained with a batch of its own; not where the words only spell the number.
+    """
+    column = table.columns[place]
+    words = set(normal(column).split("_"))
+    if column.startswith(WORDS_OF) or is_name_of_runs(column) or is_record(column) or is_known_record(column):
+        return ""
+    if not 2 <= len(table.levels(place)) <= MOST_LEVELS or not words.isdisjoint(_OF_SIZES):
+        return ""
+    counts = Counter(_text(cells[place]) for cells in rows)
+    if len(counts) < 2 or "" in counts or min(counts.values()) < 2 or _spell_sizes(list(counts)):
+        return ""
+    size = places.get("params")
+    for at in (places[name] for name in _SCALES if name in places):
+        if _is_tied(rows, place, at, None) or (size not in (None, at) and _is_tied(rows, place, at, size)):
+            return table.columns[at]
+    return ""
+
+
+def _is_tied(rows: Sequence[tuple[Cell, ...]], place: int, to: int, size: int | None) -> bool:
+    """Whether each level of a column has a value of another to itself: in all rows, or at each size."""
+    values: dict[str, dict[str, set[str]]] = {}
+    for cells in rows:
+        here = values.setdefault("" if size is None else _text(cells[size]), {})
+        here.setdefault(_text(cells[place]), set()).add(_text(cells[to]))
+    one = all(len(each) == 1 for here in values.values() for each in here.values())
+    apart = all(len(set().union(*here.values())) == len(here) for here in values.values())
+    return one and apart and any(len(here) > 1 for here in values.values())
+
+
+def _spell_sizes(levels: Sequence[str]) -> bool:
+    """Whether levels are numbers, words with a number or words of size, or marks of time and place."""
+    if all(any(map(str.isdigit, level)) or is_number(level) or _is_mark(level) for level in levels):
+        return True
+    return all(not _WORDS_OF_SIZE.isdisjoint(re.split(r"[^a-z]+", level.lower())) for level in levels)
 
 
 def _says_which_data(table: Table, place: int) -> bool:
@@ -337,17 +452,16 @@ def _question(
     also: Sequence[int],
     rows: Sequence[tuple[Cell, ...]],
     several: Sequence[Sequence[tuple[Cell, ...]]],
+    tied: str = "",
 ) -> Question:
     column = table.columns[place]
     levels = sorted({_text(cells[place]) for cells in rows})
     differing = sum(len({_text(cells[place]) for cells in group}) > 1 for group in several)
     names = [column, *(table.columns[other] for other in also)]
-    found = finding(
-        "ingest.settings_or_seeds",
-        columns=names,
-        levels=[level or "empty" for level in levels],
-        groups=differing,
-    )
+    shown = [level or "empty" for level in levels]
+    found = finding("ingest.settings_or_seeds", columns=names, levels=shown, groups=differing)
+    if tied:
+        found = finding("ingest.setting_tied", column=column, levels=shown, to=tied)
     choices: list[Choice] = [(("split", column),), tuple(("pool", name) for name in names)]
     if column.startswith(WORDS_OF) and OPTIMIZERS.issuperset(levels):
         choices[0] = (("map", f"{column}=optimizer"),)
