@@ -32,7 +32,7 @@ _RATE: Final = re.compile(
 )
 _WORD: Final = re.compile(r"[a-z][a-z]+")
 # Of names of runs: what tells repeats apart, not what was changed.
-_REPEATS: Final = frozenset(
+REPEATS: Final = frozenset(
     {
         *("seed", "seeds", "run", "rerun", "rep", "repeat", "replicate", "retry", "try", "trial", "copy", "again"),
         *("resume", "resumed", "cont", "continued", "first", "second", "third", "final", "new", "old", "test"),
@@ -231,7 +231,7 @@ def _words(cells: Column, *, ids: bool) -> Column | None:
     for texts in cells.pieces(bare):
         for text, rows in Counter(texts).items():
             if text not in known:
-                known[text] = frozenset(_WORD.findall(text.lower())) - _REPEATS
+                known[text] = frozenset(_WORD.findall(text.lower())) - REPEATS
             kinds[known[text]] += rows
         if len(kinds) > _MOST_WORDS:
             return None  # names of their own, as trackers give: there may be as many as rows

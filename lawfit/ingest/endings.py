@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from statistics import fmean
 from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from lawfit.factors import normal, spellings
+from lawfit.factors import is_factor, normal, spellings
 from lawfit.ingest.column_map import ColumnMap
 from lawfit.ingest.headers import PLAIN
 from lawfit.ingest.names import NAMES
@@ -31,10 +32,17 @@ _STOPPED_BY: Final = frozenset(
         *("oom", "incomplete", "is_incomplete", "unfinished", "exclude", "excluded", "outlier", "discard", "invalid"),
     }
 )
-_GOOD: Final = frozenset({"valid", "is_valid", "ok", "use", "usable", "keep", "include", "included"})
-_PROGRESS: Final = re.compile(
-    r"(.*_)?(progress|completion|(percent|pct|fraction|share)_(done|complete|completed|trained))(_(pct|percent|fraction))?"
+_GOOD: Final = frozenset(
+    {
+        *("valid", "is_valid", "ok", "use", "usable", "keep", "include", "included"),
+        *("converged", "is_converged", "has_converged", "stable", "is_stable"),
+    }
 )
+_PROGRESS: Final = re.compile(
+    r"(.*_)?(progress|completion|(done|completed?|finished|trained)(?=_(pct|percent))|(percent|pct|fraction|share)_(done|complete|completed|trained))(_(pct|percent|fraction))?"
+)
+_BARE_PROGRESS: Final = frozenset({"percent", "pct", "trained"})  # where most runs came to all of it
+_BUDGET: Final = frozenset({"budget", "target", "max", "planned", "plan", "goal", "scheduled", "requested"})
 _EXIT: Final = frozenset({"exit_code", "exitcode", "exit_status", "return_code", "returncode"})
 _WELL: Final = frozenset({"0", "0.0", "ok", "success", "succeeded", "finished", "completed", "done", "none", ""})
 _SUMMARY: Final = frozenset(
@@ -84,18 +92,30 @@ _NOT_FINISHED: Final = frozenset(
         *("oom", "stopped", "incomplete", "abgebrochen", "läuft", "interrompu", "en cours"),
     }
 )
-_NOTES: Final = frozenset({"note", "notes", "comment", "comments", "remark", "remarks", "bemerkung", "kommentar"})
+_NOTES: Final = frozenset(
+    {
+        *("note", "notes", "comment", "comments", "remark", "remarks", "bemerkung", "kommentar"),
+        *("result", "results", "outcome", "verdict", "observation", "observations"),
+    }
+)
 _TOLD: Final = re.compile(
     r"\b(crash(ed|es)?|killed|aborted|interrupted|incomplete|unfinished|oom|still running|stopped (early|at)"
     r"|died|only \d+\s?%|\d+\s?% done"
     r"|abgebrochen)\b",
     re.IGNORECASE,
 )
+_NOT_DONE: Final = re.compile(r"\b(did(n't| not) (finish|complete)|(not|never) (finished|completed))\b", re.IGNORECASE)
+_TAKEN_UP: Final = re.compile(r"\b(resum\w+|restart\w+|rerun)\b", re.IGNORECASE)
+_TOLD_DIVERGED: Final = re.compile(r"\b(diverged|divergence|blew up|exploded|divergiert|went to nan)\b", re.IGNORECASE)
+_DID_NOT: Final = re.compile(
+    r"\b(no|not|never|recover\w*|restart\w*|resum\w*|rerun|fixed|if|until|before)\b", re.IGNORECASE
+)
 _DISOWNED: Final = re.compile(
     r"\b(do(n't| not) use|not to be used|ignore (this|it|run|me)|discard|invalid|unusable|broken|wrong \w+)\b",
     re.IGNORECASE,
 )
 _WENT_ON: Final = re.compile(r"\b(resum\w+|restart\w+|finish\w+|complet\w+|fixed|no|not|rerun)\b", re.IGNORECASE)
+_OF_ONE_SEED: Final = frozenset({"seed", "loss", "run_id", "status", "completed", "diverged"})
 _FEWEST_ROWS: Final = 4  # for the last one to be the mean of the others
 _ROUNDED: Final = 1e-3
 _COPIED: Final = 1e-9
@@ -107,6 +127,8 @@ _MADE_OF_OTHERS: Final[Mapping[str, tuple[Callable[[Numbers], Any], float]]] = {
     "median": (np.median, _COPIED),
     "lowest": (np.min, _COPIED),
 }
+_TICKS: Final = frozenset("✓✔✅☑√")
+_CROSSES: Final = frozenset("✗✘❌✖☒×")
 Reasons = dict[int, str]  # why rows are left out
 
 
@@ -117,18 +139,25 @@ class Endings:
         self._table, self._columns, self._view = table, columns, View(table)
         self.of_finished: list[tuple[str, Reasons]] = []  # why a loss is not that of its token count, by column
         self.of_any: list[tuple[str, Reasons]] = []  # why a row is no run at all
+        self.diverged: list[int] = []  # rows of which a note says that they did
         if table.exact:
             return
         taken = set(columns.places.values())
         for place, name in enumerate(table.columns):
             if place not in taken and (reasons := self._reasons_of(place, name)):
                 self.of_finished.append((name, reasons))
+        for place, name in enumerate(table.columns):
+            if place not in taken and spellings(name)[-1] in _NOTES:
+                self.diverged += _where(table.cells(place), _told_diverged)
         for place in self._name_places():
             self.of_any.append((table.columns[place], _summaries(table, place)))
         ends = [(at, said) for at in sorted({0, len(table.rows) - 1}) if (said := self._sums_up(at)) is not None]
         for at, said in [(at, "mean") for at in self._means_of_blocks()] or ends:
             reason = f"the row is the {said} of those {'above' if at else 'below'} it, in every column, and no run"
             self.of_any.append((table.columns[columns.places["loss"]], {at: reason}))
+        if means := self._means_of_seeds():
+            reason = "the row has no seed and the mean loss of those with one that equal it in all else: it is no run"
+            self.of_any.append((table.columns[columns.places["seed"]], dict.fromkeys(means, reason)))
 
     def _means_of_blocks(self) -> list[int]:
         """Rows without a name that are each the mean of those above, back to the one before: all rows in such blocks.
@@ -156,6 +185,30 @@ class Endings:
         if len(found) < 2 or len(block) > 1:
             return []
         return [*found, *([len(self._table.rows) - 1] if block else [])]
+
+    def _means_of_seeds(self) -> list[int]:
+        """Rows without a seed, where each has the mean loss of those with one that equal it in all else."""
+        places, table = self._columns.places, self._table
+        if not {"seed", "loss"} <= places.keys() or not any(map(is_missing, table.levels(places["seed"]))):
+            return []
+        same = [at for name, at in places.items() if name not in _OF_ONE_SEED]
+        same += [at for at, name in enumerate(table.columns) if is_factor(name) and at not in same]
+        losses = self._view.numbers(places["loss"])
+        unseeded: dict[tuple[Cell, ...], int] = {}
+        seeded: dict[tuple[Cell, ...], list[float]] = {}
+        for at, key in enumerate(zip(*map(table.cells, same), strict=True)):
+            loss = losses[at]
+            if not is_missing(table.cells(places["seed"])[at]):
+                seeded.setdefault(key, []).extend([] if loss is None else [loss])
+            elif unseeded.setdefault(key, at) != at:
+                return []
+        written = [str(table.cells(places["loss"])[at]) for at in unseeded.values()]
+        digits = max((len(text.partition(".")[2]) for text in written), default=0)
+        for key, at in unseeded.items():
+            loss, of = losses[at], seeded.get(key, [])
+            if loss is None or len(of) < 2 or abs(loss - fmean(of)) > 0.5001 * 10.0**-digits:
+                return []
+        return list(unseeded.values())
 
     def _numbers(self) -> list[Column]:
         """Columns of settings, and of the loss as the last; none where no column is one of losses."""
@@ -196,7 +249,7 @@ class Endings:
         if plain in _STOPPED_BY:
             return _flagged(self._table, place, name, stops=True)
         if plain in NAMES["completed"] and "completed" not in self._columns.places:
-            return _flagged(self._table, place, name, stops=False)
+            return _flagged(self._table, place, name, stops=False) or _progressed(self._table, place)
         if plain in _GOOD:
             return _flagged(self._table, place, name, stops=False)
         if plain in _EXIT:
@@ -205,13 +258,36 @@ class Endings:
             return _where(self._table.cells(place), _noted)
         if _PROGRESS.fullmatch(normal(name)):
             return _progressed(self._table, place)
+        if normal(name) in _BARE_PROGRESS:
+            return _progressed(self._table, place, most=True)
         if plain in STEPS_DONE and "steps" in self._columns.places:
             return self._behind(place, "steps", "step")
         if reasons := _stated(self._table, place):
             return reasons
         words = set(normal(name).split("_"))
-        if "tokens" in self._columns.places and words & {"tokens", "tok", "toks"} and words & SEEN:
-            return self._behind(place, "tokens", "token")
+        if "tokens" in self._columns.places and words & {"token", "tokens", "tok", "toks"}:
+            if words & _BUDGET:
+                return self._short_of(place)
+            if words & SEEN:
+                return self._behind(place, "tokens", "token")
+        return {}
+
+    def _short_of(self, planned: int) -> Reasons:
+        """Tokens beside those that were planned, where most runs came to their end and others stopped anywhere."""
+        made = self._view.numbers(self._columns.places["tokens"])
+        for unit in {PLAIN, self._columns.units.get("tokens", PLAIN)}:
+            goals = self._view.numbers(planned, unit)
+            both = pairs(made, goals)
+            short = [done for done, goal in both if done < STOPPED * goal]
+            if not short or 2 * len(short) > len(both) or any(done > goal * (2 - STOPPED) for done, goal in both):
+                continue
+            if len({goal for _, goal in both}) == 1 and len(set(short)) < len(short):
+                continue  # horizons below the longest one
+            return {
+                at: f"the run stands at token {done:g} of {goal:g}: its schedule did not end"
+                for at, (done, goal) in enumerate(zip(made, goals, strict=True))
+                if done is not None and goal is not None and done < STOPPED * goal
+            }
         return {}
 
     def _behind(self, place: int, field: str, what: str) -> Reasons:
@@ -239,18 +315,31 @@ def _where(cells: Column, reason: Callable[[Cell], str]) -> Reasons:
 
 def _flagged(table: Table, place: int, name: str, *, stops: bool) -> Reasons:
     """What `stops` a run, or that it did not end, in a column where some rows say the contrary."""
-    try:
-        levels = {flag(cell) for cell in table.cells(place).levels if not is_missing(cell)}
-    except CellError:
-        return {}
-    if levels != {True, False}:
+    said = _flags(table, place, stops=stops)
+    if set(said.values()) != {True, False}:
         return {}
 
     def reason(cell: Cell) -> str:
-        stopped = not is_missing(cell) and flag(cell) is stops
-        return f"'{name}' is {cell}, so its loss is not that of its token count" if stopped else ""
+        shown = "empty" if is_missing(cell) else cell
+        return f"'{name}' is {shown}, so its loss is not that of its token count" if said.get(cell) is stops else ""
 
     return _where(table.cells(place), reason)
+
+
+def _flags(table: Table, place: int, *, stops: bool) -> dict[Cell, bool]:
+    """What each cell answers: yes, no or marks; a row without the mark that others have is of the other kind."""
+    said = {cell: str(cell).strip().lower() for cell in table.levels(place) if not is_missing(cell)}
+    marks = set(said.values())
+    if marks and marks <= _TICKS | _CROSSES | {"x"}:
+        ticked = _TICKS if marks & (_TICKS | _CROSSES) else {"x"}
+        found = {cell: text in ticked for cell, text in said.items()}
+        if len(set(found.values())) == 1 and (True in found.values() or not stops):
+            found |= {cell: not next(iter(found.values())) for cell in table.levels(place) if is_missing(cell)}
+        return found
+    try:
+        return {cell: flag(cell) for cell in said}
+    except CellError:
+        return {}
 
 
 def _stated(table: Table, place: int) -> Reasons:
@@ -276,9 +365,15 @@ def _noted(cell: Cell) -> str:
     said = cell if isinstance(cell, str) else ""
     if _DISOWNED.search(said):
         return f"'{said.strip()[:60]}' says that the run is not to be used"
-    if _TOLD.search(said) and not _WENT_ON.search(said):
+    stopped = _TOLD.search(said) and not _WENT_ON.search(said)
+    if stopped or (_NOT_DONE.search(said) and not _TAKEN_UP.search(said)):
         return f"'{said.strip()[:60]}' says that the run was stopped: its loss is not that of its token count"
     return ""
+
+
+def _told_diverged(cell: Cell) -> str:
+    said = str(cell)
+    return said if _TOLD_DIVERGED.search(said) and not _DID_NOT.search(said) else ""
 
 
 def _exited(cell: Cell) -> str:
@@ -286,11 +381,14 @@ def _exited(cell: Cell) -> str:
     return "" if said.lower() in _WELL else f"the run ended with {said}, not with success"
 
 
-def _progressed(table: Table, place: int) -> Reasons:
-    """Shares of one or of 100, where some runs came to all of it."""
+def _progressed(table: Table, place: int, *, most: bool = False) -> Reasons:
+    """Shares of one or of 100, where some runs (`most` of them) came to all of it."""
     shares = {cell: share for cell in table.levels(place) if (share := _share(cell)) is not None}
     whole = max(shares.values(), default=0.0)
     if whole not in (1.0, 100.0):
+        return {}
+    ended = sum(table.levels(place)[cell] for cell, share in shares.items() if share == whole)
+    if most and 2 * ended < len(table.rows):
         return {}
 
     def reason(cell: Cell) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -18,6 +19,9 @@ from lawfit.packed import Column, groups, members, repeated
 _SETTINGS: Final = ("params", "lr", "batch_tokens", "batch_sequences", "batch_unstated", "weight_decay", "seed")
 _FEWEST_NAMES: Final = 5  # of which some repeat, for the others to be names of runs
 _PROGRESS: Final = ("tokens", "steps")
+_FEWEST_POINTS: Final = 4  # in equal steps, where no column names the runs
+_AT_STEP: Final = re.compile(r"(^|[^a-z])(step|iter|ckpt|checkpoint)[-_ ]?[0-9]+", re.IGNORECASE)
+_NAMES_OF_RUNS: Final = frozenset({"exp", "experiment", "job", "run", "trial", "id", "checkpoint", "ckpt"})
 
 
 def points_question(view: View, places: Mapping[str, int], place: int) -> Question | None:
@@ -55,8 +59,12 @@ def unnamed_points(view: View, places: Mapping[str, int], mapped: Mapping[str, s
     """
     if "extra" in mapped.values():
         return None
+    if named := _named_otherwise(view, places, mapped):
+        return named
     columns = view.table.columns
-    far = [name for name in ("steps", "tokens") if name in places and _says_how_far(columns[places[name]], name)]
+    said = [name for name in ("steps", "tokens") if name in places and _says_how_far(columns[places[name]], name)]
+    far = said or [name for name in _PROGRESS if name in places][:1]
+    at_steps = any(all(_AT_STEP.search(str(cell)) for cell in view.table.levels(at)) for at in range(len(columns)))
     if not far or not {"lr", "params"} <= places.keys() or view.table.exact or columns[places[far[0]]] in mapped:
         return None
     place = places[far[0]]
@@ -68,10 +76,43 @@ def unnamed_points(view: View, places: Mapping[str, int], mapped: Mapping[str, s
     several = [each for each in made if len(set(each)) > 1]
     if 2 * len(several) <= count or any(len(set(each)) < len(each) for each in several):
         return None
+    if not (said or at_steps) and not all(len(made) >= _FEWEST_POINTS and _in_equal_steps(made) for made in several):
+        return None
     column = columns[place]
     asked = finding("ingest.unnamed_points", column=column, runs=count, rows=len(progress))
     choices = ((("map", "COLUMN=run_id"),), (("map", f"{column}={far[0]}"),))
     return Question(found=asked, columns=(column,), choices=choices)
+
+
+def _named_otherwise(view: View, places: Mapping[str, int], mapped: Mapping[str, str]) -> Question | None:
+    """As `points_question` of a column of any name that has one level for each setting, and so names the runs."""
+    columns = view.table.columns
+    if view.table.exact or not {"lr", "params", "tokens"} <= places.keys() or columns[places["tokens"]] in mapped:
+        return None
+    settings = [view.cells(places[name]) for name in _SETTINGS if name in places]
+    settings += [view.cells(at) for at, column in enumerate(columns) if is_factor(column)]
+    rows = len(view.table.rows)
+    of, runs = groups(settings, rows)
+    if runs == len(view.table.levels(places["params"])) or 2 * runs > rows:
+        return None  # a name for each setting would be one for each size, or there are few points
+    tokens = view.numbers(places["tokens"])
+    for place, column in enumerate(columns):
+        if place in places.values() or column in mapped or is_factor(column):
+            continue
+        if len(view.table.levels(place)) != runs or groups([view.cells(place), of], rows)[1] != runs:
+            continue
+        said = not _NAMES_OF_RUNS.isdisjoint(normal(column).split("_"))
+        if said or all(_in_equal_steps([tokens[at] for at in each]) for each in members(of)):
+            return points_question(view, places, place)
+    return None
+
+
+def _in_equal_steps(made: Sequence[float | None]) -> bool:
+    """Whether three points or more lie as far from each other as the first from the start: 1x, 2x, 3x."""
+    points = sorted(each for each in made if each is not None)
+    if len(points) < len(made) or len(set(points)) < 3 or points[0] <= 0:
+        return False
+    return all(abs(point / (points[0] * at) - 1) < 0.02 for at, point in enumerate(points, start=1))
 
 
 def _says_how_far(column: str, field: str) -> bool:

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -166,7 +166,7 @@ class RowReader:
         params, lr = self._needed("params", at_least_one), self._needed("lr", positive)
         batch_tokens = self._batch(seq_len)
         tokens, made = self._tokens(params, batch_tokens, steps)
-        loss, flagged = self._outcome()
+        loss, flagged = self._outcome(endings.diverged)
         finished = ~np.isnan(loss)
         for name, reasons in endings.of_finished:
             self._refuse([at for at in reasons if finished[at]], name, reasons.__getitem__)
@@ -287,14 +287,18 @@ class RowReader:
         said = "the run stands at step {:g}, which are {:.2g} of its tokens: its loss is not theirs"
         self._refuse(_where(finished & (made < STOPPED)), name, lambda at: said.format(steps[at], made[at]))
 
-    def _outcome(self) -> tuple[Numbers, npt.NDArray[np.bool_]]:
-        """Losses, nan where runs diverged; and which did because a column says so, whatever stands for their loss."""
+    def _outcome(self, noted: Sequence[int]) -> tuple[Numbers, npt.NDArray[np.bool_]]:
+        """Losses, nan where runs diverged; and which did because a column says so, whatever stands for their loss.
+
+        `noted` are rows of which a note says it.
+        """
         marked = self._parsed("diverged", flag)
         said = self._texts("status").made(str.lower)
         other = said.rows(lambda word: bool(word) and word not in _DIVERGED and word not in FINISHED)
         self._refuse(other, self._name("status"), lambda at: _NOT_FINISHED.format(said[at]))
         flagged = marked.spread([bool(mark) for mark in marked.levels], bool)
         flagged |= said.spread([word in _DIVERGED for word in said.levels], bool)
+        flagged[list(noted)] = True
         place = self._columns.places["loss"]
         cells, plain = self._table.cells(place), plain_numbers(self._table, place)
         reasons: dict[int, str] = {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
@@ -22,6 +23,7 @@ from lawfit.findings import finding
 from lawfit.ingest.cell_texts import OPTIMIZERS, WORDS_OF, is_name_of_runs, with_words
 from lawfit.ingest.metrics import data_of, kind_of
 from lawfit.ingest.names import NAMES, section
+from lawfit.ingest.names_with_values import VALUE_OF, differing, with_values, word_of
 from lawfit.ingest.numbers import is_missing, is_number, number
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.questions import MOST_LEVELS, Choice, Question
@@ -70,6 +72,87 @@ _RECORDS: Final = frozenset(
         ),
     }
 )
+# Of those, the words that settings are named by, too, where no other word of a record stands beside them.
+_OF_SETTINGS_TOO: Final = frozenset(
+    {
+        *("memory", "power", "unique", "repeats", "repeat", "best", "grad", "gradient", "finish", "begin", "start"),
+        *("end", "tokens", "noise"),
+    }
+)
+_OF_MACHINES: Final = frozenset({"accumulation", "accumulate", "accum", "acc", "norm", "norms"})
+_COUNTS: Final = frozenset({"repeat", "repeats", "n", "num", "no"})
+# Columns of these words name sizes, parts of a study or places of work.
+_OF_SIZES: Final = frozenset(
+    {
+        *("model", "config", "preset", "size", "scale", "tier", "horizon", "budget", "duration", "length", "token"),
+        *("batch", "bs", "bsz", "phase", "stage", "round", "purpose", "study", "hardware", "accelerator", "partition"),
+        *(
+            "queue",
+            "instance",
+            "site",
+            "team",
+            "who",
+            "person",
+            "month",
+            "day",
+            "week",
+            "regime",
+            "flops",
+            "chinchilla",
+        ),
+    }
+)
+_WORDS_OF_SIZE: Final = frozenset(
+    {
+        *(
+            "xs",
+            "s",
+            "m",
+            "l",
+            "xl",
+            "xxl",
+            "nano",
+            "pico",
+            "micro",
+            "mini",
+            "tiny",
+            "little",
+            "small",
+            "smaller",
+            "base",
+        ),
+        *("medium", "mid", "middle", "big", "bigger", "large", "larger", "huge", "giant", "short", "shorter", "long"),
+        *(
+            "longer",
+            "low",
+            "high",
+            "half",
+            "full",
+            "double",
+            "quarter",
+            "single",
+            "few",
+            "many",
+            "less",
+            "more",
+            "under",
+        ),
+        *(
+            "over",
+            "undertrained",
+            "overtrained",
+            "optimal",
+            "chinchilla",
+            "narrow",
+            "wide",
+            "shallow",
+            "deep",
+            "default",
+        ),
+        *("klein", "mittel", "gross", "groß", "kurz", "lang", "petit", "moyen", "grand"),
+    }
+)
+_SCALES: Final = ("batch_tokens", "batch_sequences", "batch_unstated", "tokens", "steps", "params")
 _MANY_DIGITS: Final = 4
 _MOST_OF_A_KIND: Final = 20  # levels of a choice
 _FEWEST_PAIRS: Final = 4  # settings, to tell chance from a choice
@@ -81,17 +164,13 @@ _A_SWEEP: Final = 3  # learning rates
 def setting_questions(table: Table, places: Mapping[str, int], options: IngestOptions) -> list[Question]:
     """Columns of unknown meaning in which runs of equal settings differ, each with its levels."""
     table = with_words(table, lambda column: is_name_of_runs(column) and column not in options.pool)
-    answered = {table.columns.index(column) for column in _answered(table, options)}
-    taken = set(places.values()) | answered
-    free = [place for place in range(len(table.columns)) if place not in taken]
-    known = [place for place in free if _is_known_setting(table.columns[place])]
-    rows = _Finished(table, places)
-    key = [places[name] for name in (*_KEY, *_FACTS) if name in places] + known
-    key += [table.columns.index(column) for column in options.split]
-    if "tokens" not in places and "steps" in places:
-        key.append(places["steps"])
-    of, _ = groups([rows.texts(place) for place in key], len(rows))
-    several = members(of, 2)
+    rows, several = _equal_rows(table, places, options)
+    if several and (stated := differing(table, [rows.places(group) for group in several])):
+        missing = [name for name in ("lr", "params", "tokens", "steps") if name not in places]  # asked for themselves
+        table = with_values(table, [made for made in stated if not _names_field(word_of(made), missing)])
+        rows, several = _equal_rows(table, places, options)
+    free, known = _free(table, places, options)
+    answered = set(map(table.columns.index, _answered(table, options)))
     losses = rows.cells(places["loss"]) if "loss" in places else Column([])
     unknown = [place for place in free if place not in known]
     found = [place for place in unknown if _may_be_setting(table.columns[place], rows, place, several)]
@@ -106,12 +185,32 @@ def setting_questions(table: Table, places: Mapping[str, int], options: IngestOp
     alike = not (found or options.kind or options.pool or any(map(is_further_input, table.columns)))
     if alike and "loss" in places and (asked := _unlike_seeds(table, places, several, losses)):
         questions.append(asked)
+    tied = {
+        place: to for place in free if place not in (*found, *known) and (to := _tied_to(table, place, rows, places))
+    }
     while found:
         first, rest = found[0], found[1:]
         also = [place for place in rest if _goes_with(rows, first, place)]
         found = [place for place in rest if place not in also]
         questions.append(_question(table, first, also, rows, several))
-    return questions
+    return questions + [_question(table, place, (), rows, several, tied=to) for place, to in tied.items()]
+
+
+def _free(table: Table, places: Mapping[str, int], options: IngestOptions) -> tuple[list[int], list[int]]:
+    """Columns that are neither fields nor answered, and those of them that are known as settings."""
+    taken = {*places.values(), *map(table.columns.index, _answered(table, options))}
+    free = [place for place in range(len(table.columns)) if place not in taken]
+    return free, [place for place in free if _is_known_setting(table.columns[place])]
+
+
+def _equal_rows(table: Table, places: Mapping[str, int], options: IngestOptions) -> tuple[_Finished, Several]:
+    """Rows that may become runs, and the groups of several among them of which all known settings are equal."""
+    rows = _Finished(table, places)
+    key = [places[name] for name in (*_KEY, *_FACTS) if name in places] + _free(table, places, options)[1]
+    key += [table.columns.index(column) for column in options.split]
+    if "tokens" not in places and "steps" in places:
+        key.append(places["steps"])
+    return rows, members(groups([rows.texts(place) for place in key], len(rows))[0], 2)
 
 
 def _answered(table: Table, options: IngestOptions) -> list[str]:
@@ -121,7 +220,7 @@ def _answered(table: Table, options: IngestOptions) -> list[str]:
 
 
 def _is_known_setting(column: str) -> bool:
-    return is_factor(column)
+    return is_factor(column) and not column.startswith(VALUE_OF)  # those are not stored before a person names them
 
 
 class _Finished:
@@ -139,6 +238,10 @@ class _Finished:
     def __len__(self) -> int:
         return len(self._table.rows) if self._rows is None else len(self._rows)
 
+    def places(self, rows: Places) -> Places:
+        """Where some of them stand in the table."""
+        return rows if self._rows is None else self._rows[rows]
+
     def cells(self, place: int) -> Column:
         cells = self._table.cells(place)
         return cells if self._rows is None else Column.of(cells.take(self._rows))
@@ -155,11 +258,10 @@ Several = Sequence[Places]  # rows of equal settings
 
 def _may_be_setting(column: str, rows: _Finished, place: int, several: Several) -> bool:
     """Whether a column differs among equal runs as a choice does, and neither name nor values say a record."""
-    if not several or is_known_record(column):
-        return False
-    texts = rows.texts(place)
+    column, texts = word_of(column), rows.texts(place)
     levels = [texts.different(group) for group in several]
-    if (most := max(map(len, levels))) < 2:
+    most = max(map(len, levels), default=0)
+    if most < 2 or (is_known_record(column) and not _is_grid(column, levels)):
         return False
     filled = set(texts.levels) - {""}
     if all(_is_mark(text) for text in filled):
@@ -196,6 +298,49 @@ def _has_own_rates(table: Table, place: int, rows: _Finished, places: Mapping[st
     shared = [list(rates.values()) for rates in swept.values() if len(rates) > 1]
     apart = all(len(set().union(*rates)) == sum(map(len, rates)) for rates in shared)
     return bool(shared) and apart and all(len(each) >= _A_SWEEP for rates in shared for each in rates)
+
+
+def _tied_to(table: Table, place: int, rows: _Finished, places: Mapping[str, int]) -> str:
+    """The column of batch, tokens or size of which each value has a level of its own of this column of words, or "".
+
+    As an architecture has that was trained with a batch of its own; not where the words only spell the number.
+    """
+    column = table.columns[place]
+    words = set(normal(column).split("_"))
+    if column.startswith(WORDS_OF) or is_name_of_runs(column) or is_record(column) or is_known_record(column):
+        return ""
+    if not 2 <= len(table.levels(place)) <= MOST_LEVELS or not words.isdisjoint(_OF_SIZES):
+        return ""
+    texts = rows.texts(place)
+    counts = Counter[str]()
+    for text, count in zip(texts.levels, texts.counts(), strict=True):
+        counts[text] += count
+    if len(counts) < 2 or "" in counts or min(counts.values()) < 2 or _spell_sizes(list(counts)):
+        return ""
+    size = places.get("params")
+    for at in (places[name] for name in _SCALES if name in places):
+        if _is_tied(rows, place, at, None) or (size not in (None, at) and _is_tied(rows, place, at, size)):
+            return table.columns[at]
+    return ""
+
+
+def _is_tied(rows: _Finished, place: int, to: int, size: int | None) -> bool:
+    """Whether each level of a column has a value of another to itself: in all rows, or at each size."""
+    columns = [rows.texts(place), rows.texts(to), *([] if size is None else [rows.texts(size)])]
+    values: dict[str, dict[str, set[str]]] = {}
+    for first in np.unique(groups(columns, len(rows))[0], return_index=True)[1].tolist():
+        level, value, *of = (texts[first] for texts in columns)
+        values.setdefault("".join(of), {}).setdefault(level, set()).add(value)
+    one = all(len(each) == 1 for here in values.values() for each in here.values())
+    apart = all(len(set().union(*here.values())) == len(here) for here in values.values())
+    return one and apart and any(len(here) > 1 for here in values.values())
+
+
+def _spell_sizes(levels: Sequence[str]) -> bool:
+    """Whether levels are numbers, words with a number or words of size, or marks of time and place."""
+    if all(any(map(str.isdigit, level)) or is_number(level) or _is_mark(level) for level in levels):
+        return True
+    return all(not _WORDS_OF_SIZE.isdisjoint(re.split(r"[^a-z]+", level.lower())) for level in levels)
 
 
 def _says_which_data(table: Table, place: int) -> bool:
@@ -269,6 +414,30 @@ def is_known_record(column: str) -> bool:
     return is_record(column) and not _only_ambiguous(column)
 
 
+def _is_grid(column: str, levels: Sequence[set[str]]) -> bool:
+    """Whether numbers under a word of bookkeeping are the same in each group of equal runs, as measured ones never are.
+
+    So are `grad_noise`, `memory_tokens` and `start_layer` where they were varied; `repeat` 1, 2, 3 counts repeats.
+    """
+    words = set(normal(column).split("_"))
+    if _OF_SETTINGS_TOO.isdisjoint(words) or not _OF_MACHINES.isdisjoint(words) or is_further_input(column):
+        return False
+    if section(column) == "result" or kind_of(column) or any(map(_says_record, words - _OF_SETTINGS_TOO)):
+        return False
+    varied = [each for each in levels if len(each) > 1]
+    every = set().union(*varied)
+    if len(varied) < _FEWEST_PAIRS - 1 or any(each != every for each in varied):
+        return False
+    if not all(map(is_number, every - {""})):
+        return False
+    counted = {str(first + at) for first in (0, 1) for at in range(len(every))}
+    return not (words <= _COUNTS and every <= counted)
+
+
+def _says_record(word: str) -> bool:
+    return word in _RECORDS or is_record(word)
+
+
 def _only_ambiguous(column: str) -> bool:
     """Whether the words that make a column a record are those that designs are named by, too."""
     return not any(is_record(word) for word in normal(column).split("_") if word not in _AMBIGUOUS)
@@ -305,18 +474,18 @@ def _goes_with(rows: _Finished, one: int, other: int) -> bool:
     return groups(alone, len(rows))[1] == groups(both, len(rows))[1]
 
 
-def _question(table: Table, place: int, also: Sequence[int], rows: _Finished, several: Several) -> Question:
+def _question(
+    table: Table, place: int, also: Sequence[int], rows: _Finished, several: Several, *, tied: str = ""
+) -> Question:
     column = table.columns[place]
     texts = rows.texts(place)
     levels = sorted(set(texts.levels))
-    differing = sum(len(texts.different(group)) > 1 for group in several)
+    apart = sum(len(texts.different(group)) > 1 for group in several)
     names = [column, *(table.columns[other] for other in also)]
-    found = finding(
-        "ingest.settings_or_seeds",
-        columns=names,
-        levels=[level or "empty" for level in levels],
-        groups=differing,
-    )
+    shown = [level or "empty" for level in levels]
+    found = finding("ingest.settings_or_seeds", columns=names, levels=shown, groups=apart)
+    if tied:
+        found = finding("ingest.setting_tied", column=column, levels=shown, to=tied)
     choices: list[Choice] = [(("split", column),), tuple(("pool", name) for name in names)]
     if column.startswith(WORDS_OF) and OPTIMIZERS.issuperset(levels):
         choices[0] = (("map", f"{column}=optimizer"),)

@@ -7,6 +7,7 @@ from typing import Final
 from lawfit.findings import Found
 from lawfit.ingest.blocks import filled_down
 from lawfit.ingest.cell_texts import WORDS_OF, made_numbers, plainly_written, with_words
+from lawfit.ingest.names_with_values import with_values
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.pivots import unpivoted
 from lawfit.ingest.questions import Question
@@ -33,4 +34,5 @@ def shape(table: Table, options: IngestOptions) -> tuple[Table, list[Found], lis
     table, numbers = made_numbers(table, options)
     named = {*options.column_map, *options.held, *options.pool}
     table = with_words(table, lambda column: WORDS_OF + column in named)
+    table = with_values(table, named)
     return table, [*headers, *pivot, *filled, *marks, *numbers], questions

@@ -341,6 +341,11 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "watched_all": _watched_all,
     # settings and seeds
     "settings_or_seeds": _settings,
+    "setting_tied": named(
+        "each level of '{column}' ({shown}) has a value of '{to}' to itself: is it a setting, whose levels are recipes "
+        "of their own, or do they belong to one sweep?",
+        shown=lambda of: ", ".join(of["levels"]),
+    ),
     "unlike_seeds": "rows of which all settings are equal, in {settings:count setting}, differ by {percent:.2g} % in "
     "'{column}' in the median, far more than seeds do: which column says what was varied?",
     "only": "only rows with {column} {level} are read; {left_out:count row} left out, as you said",

@@ -496,6 +496,31 @@ class TestEqualRuns:
         Sheet(tmp_path, {**PLAIN, name: lambda t: int(t.at >= len(rows) // 2)}, order, rows).check()
         Sheet(tmp_path, {**PLAIN, name + "_name": lambda t: "ab"[t.at >= len(rows) // 2]}, order, rows).check()
 
+    @pytest.mark.parametrize("name", ["grad_noise", "memory_tokens", "gradient_penalty", "start_layer", "power"])
+    @pytest.mark.parametrize("levels", [(0, 0.1), (4, 16), ("", 0.5)])
+    def test_numbers_under_a_word_of_bookkeeping_that_make_a_grid(
+        self, tmp_path: Path, name: str, levels: tuple[float, float], order: int
+    ) -> None:
+        rows = self.doubled(order, 1.0, 0.004)
+        sheet = Sheet(tmp_path, {**PLAIN, name: lambda t: levels[t.at >= len(rows) // 2]}, order, rows)
+        assert sheet.codes() == {"settings_or_seeds"}
+        assert len(sheet.check(split=(name,)).sweeps) == 2
+
+    @pytest.mark.parametrize("name", ["data_repeats", "unique_data", "end_frac", "n_repeats"])
+    def test_of_repeats_and_shares(self, tmp_path: Path, name: str, order: int) -> None:
+        rows = self.doubled(order, 1.0, 0.004)
+        sheet = Sheet(tmp_path, {**PLAIN, name: lambda t: 4 if t.at >= len(rows) // 2 else 0.5}, order, rows)
+        assert sheet.codes() == {"settings_or_seeds"}
+
+    @pytest.mark.parametrize("name", ["grad_norm", "memory_gb", "power", "gradient_accumulation_steps", "repeat"])
+    def test_measurements_machines_and_counted_repeats_are_none(self, tmp_path: Path, name: str, order: int) -> None:
+        rows = self.doubled(order, 1.0, 0.004)
+        measured = random.Random(order)
+        cells = {
+            t: measured.choice([35, 36, 37, 38]) if name == "power" else 1 + (t.at >= len(rows) // 2) for t in rows
+        }
+        Sheet(tmp_path, {**PLAIN, name: lambda t: cells[t]}, order, rows).check()
+
     def test_rows_that_differ_more_than_seeds(self, tmp_path: Path, order: int) -> None:
         rows = self.doubled(order, 1.08)
         assert Sheet(tmp_path, PLAIN, order, rows).codes() == {"unlike_seeds"}
