@@ -1,4 +1,4 @@
-"""Blocks of rows whose size stands in the first row alone, as merged cells of a spreadsheet leave it."""
+"""Blocks of rows whose size or setting stands in the first row alone, as merged cells of a spreadsheet leave it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from lawfit.ingest.table import Cell, Row, Table
 
 _NEEDED: Final = (  # of every run: an empty cell says nothing else than that of the row above, or is a mistake
     *("params", "tokens", "batch_tokens", "batch_sequences", "batch_unstated", "steps", "lr"),
+    *("optimizer", "data", "tokenizer", "seq_len"),
 )
+# An empty cell may also say that a run had none: never sure alone.
+_MAY_BE_NONE: Final = ("weight_decay", "schedule", "parametrization")
 _MANY: Final = 1 / 2  # of the rows: as many empty cells are no oversight
 
 
@@ -24,20 +27,20 @@ def filled_down(table: Table, options: IngestOptions) -> tuple[Table, list[Found
     """The table with the first row of each block in all its rows, where that is sure or was said."""
     rows = [cells for _, cells in table.rows]
     sure: list[int] = []
-    questions: list[Question] = []
+    open_places: list[int] = []
     for place, column in enumerate(table.columns):
         said = options.fill.get(column)
-        if said == "no" or not (said or _is_needed(column, options)) or not _is_gappy(rows, place):
+        needed = _is_one_of(_NEEDED, column, options)
+        if said == "no" or not (said or needed or _is_one_of(_MAY_BE_NONE, column, options)):
             continue
-        if said == "down" or _is_blocks(rows, place):
+        if not _is_gappy(rows, place):
+            continue
+        if said == "down" or (needed and _is_blocks(rows, place)):
             sure.append(place)
         else:
-            empty = sum(is_missing(cells[place]) for cells in rows)
-            asked = finding("ingest.empty_below", column=column, empty=empty, rows=len(rows))
-            choices = ((("fill", f"{column}=down"),), (("fill", f"{column}=no"),))
-            questions.append(Question(found=asked, columns=(column,), choices=choices))
+            open_places.append(place)
     if not sure:
-        return table, [], questions
+        return table, [], [_ask(table, place) for place in open_places]
     begins = [not is_missing(cells[sure[0]]) for cells in rows]
     for place, column in enumerate(table.columns):  # what stands in the first rows of the same blocks, and there alone
         here = [not is_missing(cells[place]) for cells in rows]
@@ -52,13 +55,22 @@ def filled_down(table: Table, options: IngestOptions) -> tuple[Table, list[Found
             continue  # a line of its own above the block
         made.append((line, tuple(above.get(at, cell) if at in sure else cell for at, cell in enumerate(cells))))
     note = finding("ingest.filled_down", columns=[table.columns[at] for at in sure], blocks=sum(begins))
+    questions = [_ask(table, place) for place in open_places if place not in sure]
     return dataclasses.replace(table, rows=tuple(made)), [note], questions
 
 
-def _is_needed(column: str, options: IngestOptions) -> bool:
+def _ask(table: Table, place: int) -> Question:
+    column = table.columns[place]
+    empty = sum(is_missing(cell) for cell in table.cells(place))
+    asked = finding("ingest.empty_below", column=column, empty=empty, rows=len(table.rows))
+    choices = ((("fill", f"{column}=down"),), (("fill", f"{column}=no"),))
+    return Question(found=asked, columns=(column,), choices=choices)
+
+
+def _is_one_of(fields: Sequence[str], column: str, options: IngestOptions) -> bool:
     if column in options.column_map:
-        return options.column_map[column] in _NEEDED
-    return any(rank_of(bare, name) is not None for bare, _ in bare_names(column) for name in _NEEDED)
+        return options.column_map[column] in fields
+    return any(rank_of(bare, name) is not None for bare, _ in bare_names(column) for name in fields)
 
 
 def _is_gappy(rows: Sequence[tuple[Cell, ...]], place: int) -> bool:

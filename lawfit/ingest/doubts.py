@@ -43,11 +43,15 @@ _TORN: Final = 100.0  # between two rates that are next to each other
 _OF_STEPS: Final = frozenset({"steps", "tokens", "batch_tokens", "batch_sequences", "seq_len"})
 _ROUNDED: Final = 0.05
 _SAMPLES: Final = frozenset({"samples", "examples", "sequences", "seqs"})
+_POSITIONS: Final = frozenset({"max_position_embeddings", "n_positions", "max_positions"})  # the longest of a model
 _OF_ALL: Final = SEEN | {"total", "train", "training", "budget", "all"}
+_OF_ALL_STEPS: Final = _OF_ALL | {"max", "global", "target", "planned", "updates", "optimizer"}
+_PASSES: Final = frozenset((*EPOCHS, "passes", "n_passes", "data_passes", "repetitions", "data_repetitions"))
 _DIVERGED: Final = 1e300
 _FEWEST_SCALES: Final = 4
 _OTHER_SCALE: Final = 1.05
 _SAME_RATIO: Final = 1.03  # largest over smallest: one column is the other in another unit
+_ONE_RATIO: Final = 1.005  # likewise, of a perplexity: losses of two data sets may lie as close as 3 %
 _NEAR: Final = 0.03
 _MOST_NATS_A_BIT: Final = 3.2  # nats per token over bits per byte, at 4.6 bytes to a token: few vocabularies have more
 
@@ -63,7 +67,7 @@ def doubts(view: View, columns: ColumnMap, options: IngestOptions) -> list[Quest
     found = _of_sizes(numbers, names, columns, options)
     if "batch_tokens" in numbers and not columns.data_unit:
         found += _of_batch(numbers, names["batch_tokens"], options)
-    found += _of_samples(names, options)
+    found += _of_samples(view, names, columns, options)
     found += _of_steps(view, columns, options)
     found += _of_passes(view, names, columns, options)
     found += _of_data(numbers, names, columns, options)
@@ -165,15 +169,20 @@ def _of_steps(view: View, columns: ColumnMap, options: IngestOptions) -> list[Qu
     return [Question(found=asked, columns=(names["tokens"], names["steps"]), choices=tuple(choices))]
 
 
-def _of_samples(names: Mapping[str, str], options: IngestOptions) -> list[Question]:
-    """A run counted in samples whose steps are counted in tokens: of how many tokens is a sample?"""
-    name, batch = names.get("tokens", ""), normal(names.get("batch_tokens", ""))
-    in_samples = not _SAMPLES.isdisjoint(normal(name).split("_")) and " x " not in name
-    if not in_samples or "token" not in batch or {name, names["batch_tokens"]} & {*options.column_map, *options.units}:
+def _of_samples(view: View, names: Mapping[str, str], columns: ColumnMap, options: IngestOptions) -> list[Question]:
+    """A run counted in samples beside steps, or positions of a model, counted in tokens: of how many is a sample?"""
+    name = names.get("tokens", "")
+    if _SAMPLES.isdisjoint(normal(name).split("_")) or " x " in name or name in {*options.column_map, *options.units}:
         return []
-    asked = finding("ingest.samples_and_tokens", column=name, other=names["batch_tokens"])
-    choices: tuple[Choice, ...] = ((("seq-len", "T"),), (("unit", f"{name}=T"),), (("map", f"{name}=tokens"),))
-    return [Question(found=asked, columns=(name, names["batch_tokens"]), choices=choices)]
+    batch = names.get("batch_tokens", "")
+    lengths = [each for each in view.table.columns if columns.data_unit and spellings(each)[-1] in _POSITIONS]
+    if not lengths and ("token" not in normal(batch) or batch in {*options.column_map, *options.units}):
+        return []
+    other = lengths[0] if lengths else batch
+    asked = finding("ingest.samples_and_tokens", column=name, other=other)
+    choices: list[Choice] = [(("map", f"{each}=seq_len"),) for each in lengths]  # a run may be of shorter sequences
+    choices += [(("seq-len", "T"),), (("unit", f"{name}=T"),), (("map", f"{name}=tokens"),)]
+    return [Question(found=asked, columns=(name, other), choices=tuple(choices))]
 
 
 def _of_passes(
@@ -182,20 +191,41 @@ def _of_passes(
     columns: ColumnMap,
     options: IngestOptions,
 ) -> list[Question]:
-    """Tokens beside passes over them: those of one pass, or of all?"""
-    name = names.get("tokens", "")
-    if " x " in name or name in {*options.column_map, *options.units} or "steps" in columns.places:
+    """Tokens, or steps where no column has tokens, beside passes over them: those of one pass, or of all?"""
+    steps = columns.places.get("steps")
+    if "tokens" not in names and steps is not None and columns.kind == "runs":
+        name, field, of_all = view.table.columns[steps], "steps", _OF_ALL_STEPS
+    elif "tokens" in names and steps is None:
+        name, field, of_all = names["tokens"], "tokens", _OF_ALL
+    else:
         return []
-    if not _OF_ALL.isdisjoint(normal(name).split("_")) or any("unique" in normal(each) for each in view.table.columns):
+    if " x " in name or name in {*options.column_map, *options.units}:
+        return []
+    if not of_all.isdisjoint(normal(name).split("_")) or any("unique" in normal(each) for each in view.table.columns):
         return []
     for place, column in enumerate(view.table.columns):
-        passes = view.values(place) if spellings(column)[-1] in EPOCHS else []
-        if passes and passes[-1] > 1 and not any(value % 1 for value in passes):
-            asked = finding("ingest.tokens_of_pass", column=name, other=column, high=passes[-1])
-            choices: list[Choice] = [(("map", f"{name}=tokens"),)]
-            choices += [(("unit", f"{name}={passes[0]:g}"),)] if passes[0] == passes[-1] else []
-            return [Question(found=asked, columns=(name, column), choices=tuple(choices))]
+        passes = view.values(place) if spellings(column)[-1] in _PASSES and column not in options.column_map else []
+        if not passes or passes[-1] <= 1 or any(value % 1 for value in passes):
+            continue
+        if _grow_together(view, columns.places[field], place, columns.places.get("params")):
+            continue
+        asked = finding("ingest.tokens_of_pass", column=name, other=column, high=passes[-1])
+        choices: list[Choice] = [(("map", f"{name}={field}"),)]
+        choices += [(("unit", f"{name}={passes[0]:g}"),)] if passes[0] == passes[-1] else []
+        return [Question(found=asked, columns=(name, column), choices=tuple(choices))]
     return []
+
+
+def _grow_together(view: View, length: int, passes: int, params: int | None) -> bool:
+    """Whether runs of one size on more passes are longer by as much: they count those of all passes."""
+    sizes = view.cells(params) if params is not None else [None] * len(view.table.rows)
+    by_size: dict[Cell, list[tuple[float, float]]] = {}
+    for size, long, count in zip(sizes, view.numbers(length), view.numbers(passes), strict=True):
+        if long and count:
+            by_size.setdefault(size, []).append((count, long / count))
+    several = any(len({count for count, _ in runs}) > 1 for runs in by_size.values())
+    each = [[ratio for _, ratio in runs] for runs in by_size.values()]
+    return several and all(same(min(ratios), max(ratios), _ROUNDED) for ratios in each)
 
 
 def _of_data(
@@ -318,28 +348,39 @@ def _varying(view: View, name: str, numbers: Mapping[str, Sequence[float | None]
 
 
 def _bits(view: View, columns: ColumnMap, name: str, losses: Sequence[float | None]) -> Question | None:
-    """A loss without a unit that goes with a column of bits as bits do, and not as nats."""
+    """A loss without a unit that goes with a column of bits, or with its perplexity, as bits do and not as nats."""
     if is_unit_said(name):
         return None
     for place, column in enumerate(view.table.columns):
         kind = kind_of(column)
-        if place == columns.places["loss"] or kind not in ("bits", "bits_per_byte"):
+        if place == columns.places["loss"] or kind not in ("bits", "bits_per_byte", "perplexity"):
             continue
-        ratios = sorted(loss / bits for bits, loss in pairs(view.numbers(place), losses) if bits > 0)
-        if len(ratios) < 2 or ratios[-1] / max(ratios[0], 1e-9) > _SAME_RATIO:
+        others = view.numbers(place)
+        if kind == "perplexity":  # its logarithm in nats
+            others = [math.log(value) if value is not None and value > 1 else None for value in others]
+        ratios = sorted(loss / bits for bits, loss in pairs(others, losses) if bits > 0)
+        if len(ratios) < 2 or ratios[-1] / max(ratios[0], 1e-9) > (_ONE_RATIO if kind == "perplexity" else _SAME_RATIO):
             continue  # of other data, or noisy
         ratio = median(ratios)
-        if kind == "bits":
-            likely = next((each for each, is_ in (("bits", 1.0), ("nats", math.log(2))) if same(ratio, is_, _NEAR)), "")
-        else:  # a token has several bytes
-            likely = "bits_per_byte" if same(ratio, 1.0, _NEAR) else "nats" if ratio < _MOST_NATS_A_BIT else ""
+        likely = _likely_kind(kind, ratio)
         if likely == "nats":
             continue
-        asked = finding("ingest.bits_or_nats", column=name, other=column, ratio=ratio)
+        other = f"ln({column})" if kind == "perplexity" else column
+        asked = finding("ingest.bits_or_nats", column=name, other=other, ratio=ratio)
         choices: list[Choice] = [(("metric", each),) for each in ("nats", "bits", "bits_per_byte")]
         safe = [choice[0][1] for choice in choices].index(likely) if likely else None
         return Question(found=asked, columns=(name, column), choices=tuple(choices), safe=safe)
     return None
+
+
+def _likely_kind(other: str, ratio: float) -> str:
+    """What a loss is that is so many times a column of another kind; "" where that does not tell."""
+    if other == "bits_per_byte":  # a token has several bytes
+        return "bits_per_byte" if same(ratio, 1.0, _NEAR) else "nats" if ratio < _MOST_NATS_A_BIT else ""
+    of_bits = 1.0 if other == "bits" else 1 / math.log(2)
+    return next(
+        (kind for kind, factor in (("bits", 1.0), ("nats", math.log(2))) if same(ratio, factor * of_bits, _NEAR)), ""
+    )
 
 
 def _fits(values: Sequence[float]) -> bool:

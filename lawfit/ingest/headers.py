@@ -42,6 +42,7 @@ _SMALL: Final = re.compile(rf"^(?P<bare>.*?(?:{_COUNTS}|size))[\s_]*(?P<unit>[km
 _BEFORE: Final = re.compile(
     rf"^(?P<before>(?:.*[\s_.])?)(?P<unit>[kmbt])[\s_]?(?P<after>(?:{_COUNTS}))$", re.IGNORECASE
 )
+_SAID_BEFORE: Final = re.compile(r"^[KMB] ?[A-Z]?[a-z]+$")  # B tokens, MParams; B_tokens may be those of a batch
 _LOG: Final = re.compile(
     r"^(?:(?P<base>log_?10|log_?2|ln|log)[\s_(]+(?P<bare>.+?)\)?|(?P<bare2>.+?)[\s_]*[\[(]?(?P<base2>log_?10|log_?2|ln|log)[\])]?)$",
     re.I,
@@ -128,8 +129,8 @@ def bare_names(column: str) -> tuple[tuple[str, Unit], ...]:
         if (match := pattern.match(name)) and (unit := _stated(match["unit"], sure=sure)):
             found.append((match["bare"], unit))
             break
-    glued = name[-4:].lower() in ("ktok", "mtok")
-    if (match := _BEFORE.match(name)) and (unit := _stated(match["unit"], sure=glued)):
+    sure = bool(_SAID_BEFORE.match(name)) or name[-4:].lower() in ("ktok", "mtok")
+    if (match := _BEFORE.match(name)) and (unit := _stated(match["unit"], sure=sure)):
         found.append((match["before"] + match["after"], unit))
     if match := _LOG.match(name):
         base = (match["base"] or match["base2"]).lower().replace("_", "")

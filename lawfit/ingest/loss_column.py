@@ -12,10 +12,11 @@ from lawfit.findings import Finding, finding
 from lawfit.ingest.metrics import UNBOUNDED, data_of, is_endless, is_score, kind_of
 from lawfit.ingest.names import LOSSES, is_smoothed_loss, is_training_loss, section
 from lawfit.ingest.questions import Choice, Question
-from lawfit.ingest.view import View, differs
+from lawfit.ingest.view import View, differs, median, pairs
 
 _MOST_PERCENT: Final = 100.0
 _SMOOTHED_ENOUGH: Final = 0.9  # share of the rows with a raw loss that must have the smoothed one
+_SMOOTHED_ABOVE: Final = 1.03  # of the last loss, in the median run
 _FEWEST: Final = 3  # numbers, to tell from them what a column measures
 _KIND_ORDER: Final = ("nats", "bits", "bits_per_byte", "perplexity", "squared_error", "error", "score")
 # What trainers add to a cross-entropy, and the words that say that nothing was added.
@@ -144,8 +145,10 @@ def _by_name(view: View, named: list[int]) -> LossChoice:
     raw = ranked[0][-1] if ranked else None
     smoothed = [place for place in named if is_smoothed_loss(columns[place])]
     if raw is not None and not is_training_loss(columns[raw]):
-        # A smoothed loss on training data does not outrank one on validation data.
+        # A smoothed loss on training data, or on data that it does not say, does not outrank one on validation data.
         smoothed = [place for place in smoothed if not is_training_loss(columns[place])]
+        if data_of(columns[raw]) == "validation":
+            smoothed = [place for place in smoothed if data_of(columns[place]) == "validation"]
     if not smoothed:
         if raw is None:
             return LossChoice(place=None)
@@ -157,6 +160,8 @@ def _by_name(view: View, named: list[int]) -> LossChoice:
         return LossChoice(place=raw, notes=said)
     best = max(smoothed, key=view.filled)
     if raw is None or view.filled(best) >= _SMOOTHED_ENOUGH * view.filled(raw):
+        if raw is not None and (asked := _which_of_late(view, best, raw)):
+            return LossChoice(place=best, questions=(asked,))
         said = () if raw is None else (finding("ingest.smoothed_loss", column=columns[best], raw=columns[raw]),)
         return LossChoice(place=best, evidence="smoothed, so less noisy than a last value", notes=said)
     few = finding(
@@ -206,6 +211,12 @@ def _which(view: View, place: int, alike: list[int]) -> Question | None:
     choices = tuple((("map", f"{name}=loss"),) for name in names)
     found = finding("ingest.two_columns", columns=names, field="loss")
     return Question(found=found, columns=tuple(names), choices=choices)
+
+
+def _which_of_late(view: View, smoothed: int, raw: int) -> Question | None:
+    """Asked where a smoothed loss lies well above the last: losses fall, so it is the mean of much of the run."""
+    ratios = sorted(a / b for a, b in pairs(view.numbers(smoothed), view.numbers(raw)) if b > 0)
+    return _which(view, smoothed, [raw]) if ratios and median(ratios) > _SMOOTHED_ABOVE else None
 
 
 def _rank(column: str, kind: str) -> tuple[int, int, int, int, bool, bool]:

@@ -26,6 +26,12 @@ _APART: Final = 0.15  # likewise: rates of two
 _HEAP: Final = 0.03  # width of one
 _NO_RATE: Final = frozenset({"ratio", "steps", "step", "fraction", "frac", "scheduler", "schedule", "type", "decay"})
 _OF_ONE: Final = frozenset({"adam", "adamw", "muon", "sgd", "lion", "shampoo", "soap"})
+_IN_FORCE: Final = frozenset(  # said of the rate that was trained with, where another was written down
+    {
+        *("scaled", "rescaled", "adjusted", "adj", "after", "effective", "eff", "actual", "real", "true", "used"),
+        *("applied", "hidden"),
+    }
+)
 _PARTS: Final = frozenset({"embed", "embedding", "embeddings", "head", "scalar", "bias", "norm", "unembed"})
 _ENOUGH: Final = 2  # rows, for their numbers to tell one column from another
 _MINIMA: Final = frozenset(
@@ -251,21 +257,19 @@ def schedule_rates(view: View, free: Sequence[int]) -> list[str]:
 
 
 def rivals(view: View, chosen: Candidate, free: Sequence[int]) -> list[str]:
-    """Rates of other names that differ from the one chosen, where its own name says that it is one optimizer's."""
-    column = view.table.columns[chosen.place]
-    if not set(normal(column).split("_")) & _OF_ONE:
-        return []
+    """Rates that differ from the one chosen: of another optimizer, or said to be what runs were trained with."""
+    of_one = not _OF_ONE.isdisjoint(normal(view.table.columns[chosen.place]).split("_"))
     one = view.numbers(chosen.place, chosen.unit)
-    loose = [place for place in free if place != chosen.place and may_be_rate(view.table.columns[place])]
-    return [
-        view.table.columns[place]
-        for place in loose
-        if view.holds_numbers(place) and differs(one, view.numbers(place)) and not _is_part(view.table.columns[place])
-    ]
-
-
-def _is_part(column: str) -> bool:
-    return not _PARTS.isdisjoint(normal(column).split("_"))
+    found = []
+    for place in free:
+        column = view.table.columns[place]
+        words = set(normal(column).split("_"))
+        if place == chosen.place or not may_be_rate(column) or words & _PARTS or not (of_one or words & _IN_FORCE):
+            continue
+        values = view.values(place)  # of 0 and 1: a flag
+        if values and (of_one or 0 < values[-1] < 1) and differs(one, view.numbers(place)):
+            found.append(column)
+    return found
 
 
 def _schedules(view: View) -> bool:

@@ -67,7 +67,7 @@ _SCORES: Final = frozenset(
 _ENDLESS: Final = frozenset({"reward", "return", "returns", "psnr", "elo"})  # whatever their numbers are
 _UNBOUNDED: Final = _ENDLESS | {"score", "scores", "bleu", "rouge", "meteor", "r2"}
 _KINDS: Final = (
-    ("bits_per_byte", re.compile(r"(^|_)(bpb|bpc|bits?_per_(byte|char|character))(_|$)")),
+    ("bits_per_byte", re.compile(r"(^|_)(bpb|bpc|bits?_(p(er)?_)?(utf_?8_)?(bytes?|chars?|characters?|b))(_|$)")),
     ("bits", re.compile(r"(^|_)(bits?|bpt)(_|$)")),
     ("perplexity", re.compile(r"(^|_)(ppl|perplexity|perplexities)(_|$)")),
     ("squared_error", re.compile(r"(^|_)(mse|squared_error|l2_loss|mean_squared)(_|$)")),
@@ -89,9 +89,11 @@ _ALTERED: Final = re.compile(
     r"(^|_)(excess|reducible|relative|rel|regret|delta|minus|neg|negative|baseline|vs|log10|log2|ln|normali[sz]ed|scaled|ratio)(_|$)"
 )
 _UNITS: Final = r"(words?|chars?|characters?|bytes?|seqs?|sequences?|samples?|examples?|docs?|documents?|sentences?)"
+_LOSS: Final = r"(loss|nll|ce|xent|cross_entropy|crossentropy|entropy|perplexity|ppl)"
 # Of another unit of text than a token.
 _OF_UNIT: Final = re.compile(
-    rf"(^|_)(loss|nll|nats|perplexity|ppl)_(per_)?{_UNITS}(_|$)|(^|_){_UNITS}_(level_)?(loss|nll|perplexity|ppl)(_|$)"
+    rf"(^|_)({_LOSS}|nats)_(per_)?(utf_?8_)?{_UNITS}(_|$)|(^|_){_UNITS}_(level_)?{_LOSS}(_|$)"
+    rf"|(^|_)bits?_(per_)?(?!byte|char){_UNITS}(_|$)"  # bits of a byte or character are a kind of their own
 )
 _LESS: Final = re.compile(
     r"\s[-\u2013\u2212]\s*\d|[-\u2212]\d+\.\d|(?<!cross)[-\u2212]\s*(best|min|floor|entropy)\b|[\u0394\u2206]|\b(ln|log)\s*\("
