@@ -19,11 +19,8 @@ _NEEDED: Final = (  # of every run: an empty cell says nothing else than that of
     *("params", "tokens", "batch_tokens", "batch_sequences", "batch_unstated", "steps", "lr"),
     *("optimizer", "data", "tokenizer", "seq_len"),
 )
-_MAY_BE_NONE: Final = (
-    "weight_decay",
-    "schedule",
-    "parametrization",
-)  # an empty cell may also say that a run had none: never sure alone
+# An empty cell may also say that a run had none: never sure alone.
+_MAY_BE_NONE: Final = ("weight_decay", "schedule", "parametrization")
 _MANY: Final = 1 / 2  # of the rows: as many empty cells are no oversight
 
 

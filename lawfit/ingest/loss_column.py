@@ -12,11 +12,11 @@ from lawfit.findings import Finding, finding
 from lawfit.ingest.metrics import UNBOUNDED, data_of, is_endless, is_score, kind_of
 from lawfit.ingest.names import LOSSES, is_smoothed_loss, is_training_loss, section
 from lawfit.ingest.questions import Choice, Question
-from lawfit.ingest.view import View, differs, median, pairs, same
+from lawfit.ingest.view import View, differs, median, pairs
 
 _MOST_PERCENT: Final = 100.0
 _SMOOTHED_ENOUGH: Final = 0.9  # share of the rows with a raw loss that must have the smoothed one
-_SMOOTHED_OFF: Final = 0.03  # of the last loss, in the median run
+_SMOOTHED_ABOVE: Final = 1.03  # of the last loss, in the median run
 _FEWEST: Final = 3  # numbers, to tell from them what a column measures
 _KIND_ORDER: Final = ("nats", "bits", "bits_per_byte", "perplexity", "squared_error", "error", "score")
 # What trainers add to a cross-entropy, and the words that say that nothing was added.
@@ -214,9 +214,9 @@ def _which(view: View, place: int, alike: list[int]) -> Question | None:
 
 
 def _which_of_late(view: View, smoothed: int, raw: int) -> Question | None:
-    """Asked where a smoothed loss lies further off the last than noise does: it may be the mean of much of the run."""
+    """Asked where a smoothed loss lies well above the last: losses fall, so it is the mean of much of the run."""
     ratios = sorted(a / b for a, b in pairs(view.numbers(smoothed), view.numbers(raw)) if b > 0)
-    return _which(view, smoothed, [raw]) if ratios and not same(median(ratios), 1.0, _SMOOTHED_OFF) else None
+    return _which(view, smoothed, [raw]) if ratios and median(ratios) > _SMOOTHED_ABOVE else None
 
 
 def _rank(column: str, kind: str) -> tuple[int, int, int, int, bool, bool]:

@@ -266,8 +266,8 @@ def rivals(view: View, chosen: Candidate, free: Sequence[int]) -> list[str]:
         words = set(normal(column).split("_"))
         if place == chosen.place or not may_be_rate(column) or words & _PARTS or not (of_one or words & _IN_FORCE):
             continue
-        values = view.values(place)
-        if values and 0 < values[0] < 1 and differs(one, view.numbers(place)):  # `lr_scaled` of 0 and 1 is a flag
+        values = view.values(place)  # of 0 and 1: a flag
+        if values and (of_one or 0 < values[-1] < 1) and differs(one, view.numbers(place)):
             found.append(column)
     return found
 
