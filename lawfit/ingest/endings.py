@@ -213,7 +213,7 @@ class Endings:
         digits = max((len(str(cells[places["loss"]]).partition(".")[2]) for cells, _ in unseeded.values()), default=0)
         for key, (_, loss) in unseeded.items():
             of = seeded.get(key, [])
-            if loss is None or len(of) < 2 or abs(loss - fmean(of)) > 0.5001 * 10.0**-digits:
+            if loss is None or len(set(of)) < 2 or abs(loss - fmean(of)) > 0.5001 * 10.0**-digits:
                 return frozenset()
         return frozenset(cells for cells, _ in unseeded.values())
 
