@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count, filterfalse, islice
+from operator import index
 from typing import Any, Final, overload
 
 import numpy as np
@@ -48,7 +49,8 @@ class Texts(Sequence[str]):
     @overload
     def __getitem__(self, at: slice) -> list[str]: ...
     def __getitem__(self, at: int | slice) -> str | list[str]:
-        if isinstance(at, int):
+        if not isinstance(at, slice):
+            at = index(at)  # one of numpy's, too
             return self._block(range(self._length)[at] // ROWS_AT_ONCE)[at % self._length % ROWS_AT_ONCE]
         begin, end, step = at.indices(self._length)
         if step == 1 and begin % ROWS_AT_ONCE == 0 and begin < end <= begin + ROWS_AT_ONCE:

@@ -54,3 +54,10 @@ def test_hashes_that_are_equal_by_chance_make_no_rows_equal() -> None:
 def test_numbers_ascend_without_rows_that_hold_none() -> None:
     assert list(Column.of([3.0, None, 1.0]).ascending()) == [1.0, 3.0]
     assert np.isnan(Column.of([3.0, None]).floats()[1])
+
+
+def test_texts_are_found_by_numbers_of_numpy() -> None:
+    cells = [f"{number:.6f}" for number in range(70_000)]
+    column = Column.of(cells)
+    assert column.codes is None
+    assert [column[at] for at in np.array([0, 69_999, 8_192])] == [cells[0], cells[-1], cells[8_192]]

@@ -45,8 +45,7 @@ class Access:
     def __init__(self, app: ASGIApp, holder: StoreHolder, *, needed: bool) -> None:
         self.app, self.holder, self.needed = app, holder, needed
         self._known: dict[str, tuple[Token | None, float]] = {}
-        self._unwritten: list[AuditRow] = []
-        self._writing = asyncio.Lock()
+        self._looking: dict[str, asyncio.Future[Token | None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in _OPEN or scope["method"] == "OPTIONS":
@@ -97,30 +96,23 @@ class Access:
         token, until = self._known.get(text, (None, 0.0))
         if until > moment:
             return token
-        if text in self._known:  # who asks meanwhile does so with what was known: one look is enough for all of them
-            self._known[text] = (token, moment + KNOWN_SECONDS)
-        try:
-            token = await run_in_threadpool(lambda: valid_token(self.holder.get(), text))
-        except BaseException:
-            self._known.pop(text, None)
-            raise
+        if (looking := self._looking.get(text)) is None:  # one look is enough for all that ask meanwhile
+            looking = asyncio.ensure_future(run_in_threadpool(lambda: valid_token(self.holder.get(), text)))
+            self._looking[text] = looking
+            looking.add_done_callback(lambda _: self._looking.pop(text, None))
+        token = await asyncio.shield(looking)  # of which one that hangs up ends none of the others
         if len(self._known) >= _MOST_KNOWN:  # somebody guesses
             self._known.clear()
         self._known[text] = (token, moment + KNOWN_SECONDS)
         return token
 
     async def _write(self, scope: Scope, action: str, status: int) -> None:
-        """Rows that come while others are written go together: a transaction for all costs little more than for one."""
         client = scope.get("client")
         row = AuditRow(
             at=now(), who=scope["state"]["who"], address=client[0] if client else "",
             request_id=scope["state"]["request_id"], action=action, status=status,
         )  # fmt: skip
-        self._unwritten.append(row)
-        async with self._writing:
-            rows, self._unwritten = self._unwritten, []
-            if rows:
-                await run_in_threadpool(lambda: write_audit(self.holder.get(), rows))
+        await run_in_threadpool(lambda: write_audit(self.holder.get(), row))
 
 
 def scopes_of(method: str, path: str) -> tuple[str, ...]:

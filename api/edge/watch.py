@@ -55,7 +55,7 @@ class Watch:
             self._version = None
             with suppress(LawfitError):
                 self._version = await run_in_threadpool(self._read)
-        self._looked = moment
+        self._looked = time.monotonic() if self._version is None else moment  # those that waited do not look anew
 
     def _read(self) -> Version | None:
         store = self._holder.get()

@@ -206,7 +206,7 @@ class Endings:
         digits = max((len(text.partition(".")[2]) for text in written), default=0)
         for key, at in unseeded.items():
             loss, of = losses[at], seeded.get(key, [])
-            if loss is None or len(set(of)) < 2 or abs(loss - fmean(of)) > 0.5001 * 10.0**-digits:
+            if loss is None or len(set(of)) < 2 or abs(loss - fmean(of)) > max(0.5001 * 10.0**-digits, _COPIED * loss):
                 return []
         return list(unseeded.values())
 

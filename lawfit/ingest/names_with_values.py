@@ -10,7 +10,7 @@ from lawfit.factors import is_factor, normal
 from lawfit.ingest.cell_texts import REPEATS, is_name_of_runs
 from lawfit.ingest.numbers import is_missing, is_number
 from lawfit.ingest.table import Cell, Table
-from lawfit.packed import Places
+from lawfit.packed import Column, Places, groups
 
 VALUE_OF: Final = "value of "
 _IN: Final = " in "
@@ -23,26 +23,33 @@ _STARTED_WITH: Final = frozenset(
 )
 _NUMBER: Final = r"([0-9]+(?:[.][0-9]+)?(?:e[-+]?[0-9]+)?|[0-9]+p[0-9]+)([kmb]?)(?![a-z0-9]|[.][0-9])"
 _OPTION: Final = re.compile(
-    rf"(?:(?<![a-z0-9_-])--?([a-z][a-z0-9_.-]*)[= ]|(?<![a-z0-9])([a-z]+(?:[_.][a-z]+)*_?[0-9]?)=){_NUMBER}"
+    # bounded: a long text of one kind would take time with its square
+    rf"(?:(?<![a-z0-9_-])--?([a-z][a-z0-9_.-]{{0,60}})[= ]"
+    rf"|(?<![a-z0-9])([a-z]{{1,40}}(?:[_.][a-z]{{1,40}}){{0,6}}_?[0-9]?)=){_NUMBER}"
 )
 _ATTACHED: Final = re.compile(rf"(?<![a-z0-9])([a-z]+){_NUMBER}")
 _APART: Final = re.compile(rf"(?<![a-z0-9])([a-z]+[0-9]?)[-_: ]{_NUMBER}")
 # Letters that count repeats, and months: what tells repeats apart, not what was changed.
 _COUNTERS: Final = REPEATS | {
     *("s", "r", "i", "n", "no", "nr", "sd", "rs", "rng", "x"),
+    *("restart", "take", "draw", "shuffle", "init", "instance", "dataseed"),
     *("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec", "day", "week", "port"),
 }
 _MOST_LEVELS: Final = 20  # of a choice
 _MOST_READ: Final = 5_000  # names
 
 
-def with_values(table: Table, named: Iterable[str]) -> Table:
-    """With those of the named columns that names of runs make: of the numbers behind one word."""
+def with_values(table: Table, named: Iterable[str], seed: int | None = None) -> Table:
+    """With those of the named columns that names of runs make: of the numbers behind one word.
+
+    One that counts as the column `seed` does is left out.
+    """
     for made in sorted({name for name in named if name.startswith(VALUE_OF)} - set(table.columns)):
         label, _, column = made.removeprefix(VALUE_OF).partition(_IN)
         if column in table.columns and (values := _varying(table, table.columns.index(column)).get(label)):
-            cells = table.cells(table.columns.index(column))
-            table = table.with_columns({}, [(made, cells.made(values.__getitem__))])
+            found = table.cells(table.columns.index(column)).made(values.__getitem__)
+            if seed is None or not _goes_with(found, table.cells(seed)):
+                table = table.with_columns({}, [(made, found)])
     return table
 
 
@@ -63,6 +70,11 @@ def differing(table: Table, groups: Sequence[Places]) -> list[str]:
 def word_of(column: str) -> str:
     """The word in front of the numbers of a column made here; any other column as it is."""
     return column.removeprefix(VALUE_OF).partition(_IN)[0] if column.startswith(VALUE_OF) else column
+
+
+def _goes_with(one: Column, other: Column) -> bool:
+    """Whether each level of one has a level of the other to itself."""
+    return len({groups(columns, len(one))[1] for columns in ([one], [other], [one, other])}) == 1
 
 
 def _says_settings(column: str) -> bool:
@@ -107,4 +119,4 @@ def _values(name: str) -> dict[str, str]:
         # A whole number that stands apart counts (`adamw_2`), unless the word is known as a setting's.
         if not digits.isdigit() or is_factor(label):
             found.setdefault(label, digits + unit)
-    return {label: value for label, value in found.items() if label not in _COUNTERS}
+    return {label: value for label, value in found.items() if _COUNTERS.isdisjoint(re.split("[_.]", label))}

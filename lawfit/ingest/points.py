@@ -10,6 +10,7 @@ import numpy as np
 
 from lawfit.factors import is_factor, is_setting, normal, spellings
 from lawfit.findings import Found, finding
+from lawfit.ingest.cell_texts import is_name_of_runs
 from lawfit.ingest.endings import SEEN, STEPS_DONE
 from lawfit.ingest.questions import Question
 from lawfit.ingest.rows import Readings
@@ -20,7 +21,7 @@ _SETTINGS: Final = ("params", "lr", "batch_tokens", "batch_sequences", "batch_un
 _FEWEST_NAMES: Final = 5  # of which some repeat, for the others to be names of runs
 _PROGRESS: Final = ("tokens", "steps")
 _FEWEST_POINTS: Final = 4  # in equal steps, where no column names the runs
-_AT_STEP: Final = re.compile(r"(^|[^a-z])(step|iter|ckpt|checkpoint)[-_ ]?[0-9]+", re.IGNORECASE)
+_AT_STEP: Final = re.compile(r"(?:^|[^a-z])(?:step|iter|ckpt|checkpoint)[-_ ]?([0-9]+)", re.IGNORECASE)
 _NAMES_OF_RUNS: Final = frozenset({"exp", "experiment", "job", "run", "trial", "id", "checkpoint", "ckpt"})
 
 
@@ -64,7 +65,6 @@ def unnamed_points(view: View, places: Mapping[str, int], mapped: Mapping[str, s
     columns = view.table.columns
     said = [name for name in ("steps", "tokens") if name in places and _says_how_far(columns[places[name]], name)]
     far = said or [name for name in _PROGRESS if name in places][:1]
-    at_steps = any(all(_AT_STEP.search(str(cell)) for cell in view.table.levels(at)) for at in range(len(columns)))
     if not far or not {"lr", "params"} <= places.keys() or view.table.exact or columns[places[far[0]]] in mapped:
         return None
     place = places[far[0]]
@@ -76,12 +76,43 @@ def unnamed_points(view: View, places: Mapping[str, int], mapped: Mapping[str, s
     several = [each for each in made if len(set(each)) > 1]
     if 2 * len(several) <= count or any(len(set(each)) < len(each) for each in several):
         return None
-    if not (said or at_steps) and not all(len(made) >= _FEWEST_POINTS and _in_equal_steps(made) for made in several):
+    if not said and _is_told_otherwise(view, places, place):
+        return None
+    even = all(len(made) >= _FEWEST_POINTS and _in_equal_steps(made) for made in several)
+    if not (said or even or any(_is_at_steps(view, places, at) for at in range(len(columns)))):
         return None
     column = columns[place]
     asked = finding("ingest.unnamed_points", column=column, runs=count, rows=len(progress))
     choices = ((("map", "COLUMN=run_id"),), (("map", f"{column}={far[0]}"),))
     return Question(found=asked, columns=(column,), choices=choices)
+
+
+def _is_told_otherwise(view: View, places: Mapping[str, int], far: int) -> bool:
+    """Whether each row has a name of its own, or a column says which horizon a run has, as multiples of its size do."""
+    rows, taken = len(view.table.rows), set(places.values())
+    for place, column in enumerate(view.table.columns):
+        if _AT_STEP.search(str(view.cells(place)[0])):
+            continue
+        names_runs = not _NAMES_OF_RUNS.isdisjoint(normal(column).split("_")) or is_name_of_runs(column)
+        if names_runs and len(view.table.levels(place)) == rows:
+            return True
+        if place in taken or len(view.table.levels(place)) < 2:
+            continue
+        for of in ([], [view.cells(places["params"])]):
+            each = ([view.cells(place), *of], [view.cells(far), *of], [view.cells(place), view.cells(far), *of])
+            if len({groups(columns, rows)[1] for columns in each}) == 1:
+                return True
+    return False
+
+
+def _is_at_steps(view: View, places: Mapping[str, int], place: int) -> bool:
+    """Whether all cells of a column name a step, that goes with the tokens at each size."""
+    if len(view.table.levels(place)) < 2 or not all(_AT_STEP.search(str(cell)) for cell in view.table.levels(place)):
+        return False
+    steps = view.cells(place).made(lambda cell: _AT_STEP.findall(str(cell))[-1])
+    size, tokens = view.cells(places["params"]), view.cells(places.get("tokens", place))
+    each = ([size, steps], [size, tokens], [size, steps, tokens])
+    return len({groups(columns, len(view.table.rows))[1] for columns in each}) == 1
 
 
 def _named_otherwise(view: View, places: Mapping[str, int], mapped: Mapping[str, str]) -> Question | None:

@@ -17,6 +17,7 @@ from statistics import fmean, stdev
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from lawfit.factors import is_factor, is_further_input, is_record, normal, spellings
 from lawfit.findings import finding
@@ -85,6 +86,7 @@ _COUNTS: Final = frozenset({"repeat", "repeats", "n", "num", "no"})
 _OF_SIZES: Final = frozenset(
     {
         *("model", "config", "preset", "size", "scale", "tier", "horizon", "budget", "duration", "length", "token"),
+        *("operator", "owner", "priority", "storage", "os", "disk", "filesystem"),
         *("batch", "bs", "bsz", "phase", "stage", "round", "purpose", "study", "hardware", "accelerator", "partition"),
         *(
             "queue",
@@ -152,7 +154,7 @@ _WORDS_OF_SIZE: Final = frozenset(
         *("klein", "mittel", "gross", "groß", "kurz", "lang", "petit", "moyen", "grand"),
     }
 )
-_SCALES: Final = ("batch_tokens", "batch_sequences", "batch_unstated", "tokens", "steps", "params")
+_SCALES: Final = ("params", "batch_tokens", "batch_sequences", "batch_unstated", "tokens", "steps")
 _MANY_DIGITS: Final = 4
 _MOST_OF_A_KIND: Final = 20  # levels of a choice
 _FEWEST_PAIRS: Final = 4  # settings, to tell chance from a choice
@@ -167,11 +169,12 @@ def setting_questions(table: Table, places: Mapping[str, int], options: IngestOp
     rows, several = _equal_rows(table, places, options)
     if several and (stated := differing(table, [rows.places(group) for group in several])):
         missing = [name for name in ("lr", "params", "tokens", "steps") if name not in places]  # asked for themselves
-        table = with_values(table, [made for made in stated if not _names_field(word_of(made), missing)])
+        made = [name for name in stated if not _names_field(word_of(name), missing)]
+        table = with_values(table, made, seed=places.get("seed"))
         rows, several = _equal_rows(table, places, options)
     free, known = _free(table, places, options)
     answered = set(map(table.columns.index, _answered(table, options)))
-    losses = rows.cells(places["loss"]) if "loss" in places else Column([])
+    losses = rows.cells(places["loss"]).made(_loss).floats() if "loss" in places else np.empty(0)
     unknown = [place for place in free if place not in known]
     found = [place for place in unknown if _may_be_setting(table.columns[place], rows, place, several)]
     found += [place for place in unknown if place not in found and _has_own_rates(table, place, rows, places)]
@@ -254,6 +257,7 @@ class _Finished:
 
 
 Several = Sequence[Places]  # rows of equal settings
+Numbers = npt.NDArray[np.float64]
 
 
 def _may_be_setting(column: str, rows: _Finished, place: int, several: Several) -> bool:
@@ -319,6 +323,8 @@ def _tied_to(table: Table, place: int, rows: _Finished, places: Mapping[str, int
         return ""
     size = places.get("params")
     for at in (places[name] for name in _SCALES if name in places):
+        if size not in (None, at) and _is_tied(rows, size, at, None):
+            continue  # it follows the size, of which was asked
         if _is_tied(rows, place, at, None) or (size not in (None, at) and _is_tied(rows, place, at, size)):
             return table.columns[at]
     return ""
@@ -351,7 +357,7 @@ def _says_which_data(table: Table, place: int) -> bool:
     return 2 <= len(levels) <= MOST_LEVELS and {data_of(str(cell)) for cell in levels} == {"training", "validation"}
 
 
-def _moves_loss(column: str, rows: _Finished, place: int, several: Several, loss: Column) -> bool:
+def _moves_loss(column: str, rows: _Finished, place: int, several: Several, loss: Numbers) -> bool:
     """Whether a column of words parts equal runs into better and worse ones, everywhere: then it is no record.
 
     As a branch, a project or a note does that names what was changed.
@@ -368,7 +374,7 @@ def _moves_loss(column: str, rows: _Finished, place: int, several: Several, loss
     one, other = sorted(levels)[:2]
     steps: list[float] = []
     for group in several:
-        sides = [[_loss(loss[at]) for at in group if texts[at] == level] for level in (one, other)]
+        sides = [[float(loss[at]) for at in group if texts[at] == level] for level in (one, other)]
         if all(sides) and all(math.isfinite(value) for side in sides for value in side):
             steps.append(fmean(sides[1]) - fmean(sides[0]))
     if len(steps) < _FEWEST_PAIRS or not (all(step > 0 for step in steps) or all(step < 0 for step in steps)):
@@ -376,14 +382,14 @@ def _moves_loss(column: str, rows: _Finished, place: int, several: Several, loss
     return abs(fmean(steps)) > _TIMES_ERROR * stdev(steps) / math.sqrt(len(steps))
 
 
-def _unlike_seeds(table: Table, places: Mapping[str, int], several: Several, loss: Column) -> Question | None:
+def _unlike_seeds(table: Table, places: Mapping[str, int], several: Several, loss: Numbers) -> Question | None:
     """Asked where runs of which all settings are equal differ far more in loss than seeds do."""
     column = table.columns[places["loss"]]
     if kind_of(column) not in ("nats", "bits", "bits_per_byte") or "seed" in places:
         return None
     spreads = []
     for group in several:
-        losses = sorted(value for at in group if 0 < (value := _loss(loss[at])) < math.inf)
+        losses = sorted(value for value in loss[group].tolist() if 0 < value < math.inf)
         if len(losses) > 1:
             spreads.append(losses[-1] / losses[0] - 1)
     if len(spreads) < _FEWEST_PAIRS - 1 or (middle := sorted(spreads)[len(spreads) // 2]) < _MOST_BETWEEN_SEEDS:

@@ -30,6 +30,7 @@ WRITE = "lawfit_write"  # execution option of a connection whose transaction wil
 OUTSIDE = "lawfit_outside"  # of one that begins no transaction
 LOCK_WAIT_SECONDS = 120.0  # a table of a million runs takes some seconds, and eight processes may queue behind it
 _LOCK_STRETCH_SECONDS = 0.5
+_CONNECTION_SECONDS: Final = 10.0  # to wait for one of these
 _CONNECTIONS: Final = 15  # of a store at once, all kept: to open one for a moment costs more than its query
 PAUSES_SECONDS: Final = (0.2, 1.0, 3.0, 6.0)  # before each further try: a server is back some seconds after a restart
 _BUSY: Final = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")  # the last: another one halted amid its first steps
@@ -144,7 +145,7 @@ def create_engine(location: Location, *, lock_wait_seconds: float = LOCK_WAIT_SE
         The driver for PostgreSQL is not installed.
     """
     dumps = partial(json.dumps, allow_nan=False)
-    kept = {"pool_size": _CONNECTIONS, "max_overflow": 0}
+    kept = {"pool_size": _CONNECTIONS, "max_overflow": 0, "pool_timeout": _CONNECTION_SECONDS}
     if not location.is_sqlite:
         try:
             return sa.create_engine(location.url, json_serializer=dumps, pool_pre_ping=True, **kept)
@@ -223,6 +224,9 @@ def explained(location: Location) -> Iterator[None]:
     except Exception as error:
         if (interrupt := _interrupt_behind(error)) is not None:
             raise interrupt from None
+        if isinstance(error, sa.exc.TimeoutError):
+            busy = f"all {_CONNECTIONS} connections to {location} were in use for {_CONNECTION_SECONDS:g} s"
+            raise Unavailable(f"{busy}; try again later") from None
         if isinstance(error, sa.exc.StatementError):
             raise _failure(error, location) from error
         if isinstance(error, sqlite3.Error):

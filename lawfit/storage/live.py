@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,8 +25,9 @@ from lawfit.storage.tables import live_points, live_runs
 _SAID, _FACTS, _ANSWERS = "said", "facts", "answers"  # parts of the column `summary`
 _KEPT: Final = 1000  # runs
 _lock: Final = Lock()
-# How many points a run has at the most: as it was counted last, and what came through this process since.
-_at_most: Final[WeakKeyDictionary[Store, OrderedDict[int, int]]] = WeakKeyDictionary()
+_COUNTED_SECONDS: Final = 5.0  # what other processes bring meanwhile may pass the most
+# Of runs: how many points each had when it was counted last, with what came through this process since, and when.
+_counted: Final[WeakKeyDictionary[Store, OrderedDict[int, tuple[int, float]]]] = WeakKeyDictionary()
 
 Numbers = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
 
@@ -98,16 +100,16 @@ def put_points(
 
 
 def _has_room(store: Store, connection: sa.Connection, run_id: int, more: int, most: int) -> bool:
-    """Whether a run may get so many more points: they are counted where it could be full, not each time, as that takes
-    the longer the more there are."""
-    kept = _at_most.setdefault(store, OrderedDict())
+    """Whether a run may get so many more points: they are counted now and then and where it could be full, not each
+    time, as that takes the longer the more there are."""
+    kept, moment = _counted.setdefault(store, OrderedDict()), time.monotonic()
     with _lock:
-        before = kept.pop(run_id, most)
-    if before + more > most:
+        before, counted = kept.pop(run_id, (most, 0.0))
+    if before + more > most or moment - counted > _COUNTED_SECONDS:
         mine = live_points.c.live_run_id == run_id
-        before = connection.execute(sa.select(sa.func.count()).where(mine)).scalar_one()
+        before, counted = connection.execute(sa.select(sa.func.count()).where(mine)).scalar_one(), moment
     with _lock:
-        kept[run_id] = before + more
+        kept[run_id] = before + more, counted
         while len(kept) > _KEPT:
             kept.popitem(last=False)
     return before + more <= most

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -21,6 +21,7 @@ _PREFIX: Final = "lawfit_"  # so that scanners of repositories can find one that
 _BYTES: Final = 32
 _USED_SECONDS: Final = 60  # how exact the time of the last use is: not every request writes
 _KEPT_AUDIT_ROWS: Final = 100_000
+_TRIMMED_EVERY: Final = 1000  # changes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,12 +133,11 @@ def has_tokens(store: Store) -> bool:
     return any(token.state == "valid" for token in list_tokens(store))
 
 
-def write_audit(store: Store, rows: Sequence[AuditRow]) -> None:
-    """Keep some changes; of very many, the oldest go."""
+def write_audit(store: Store, row: AuditRow) -> None:
+    """Keep one change; of very many, the oldest go."""
     with store.writing() as connection:
-        connection.execute(sa.insert(audit), [vars(row) for row in rows])
-        last = connection.execute(sa.select(sa.func.max(audit.c.id))).scalar_one()
-        if last % 1000 < len(rows):
+        last = connection.execute(sa.insert(audit).values(vars(row)).returning(audit.c.id)).scalar_one()
+        if last % _TRIMMED_EVERY == 0:
             connection.execute(sa.delete(audit).where(audit.c.id <= last - _KEPT_AUDIT_ROWS))
 
 

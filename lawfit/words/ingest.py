@@ -193,7 +193,7 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "headers_between": "{count:count header} between the rows: cells are read under the names above them",
     "points_or_runs": "rows under one '{column}' ({names} of them) differ in nothing but '{by}' and what came of it: "
     "points of one run, of which the last counts (run_id), or runs of their own (extra)?",
-    "unnamed_points": "'{column}' says how far a run was, and rows of equal settings differ in nothing else "
+    "unnamed_points": "'{column}' may say how far a run was, as rows of equal settings differ in nothing else "
     "({rows} rows, {runs} settings): which column names the runs, if they are points on the way of some?",
     "points_of_runs": "the last row of each run ('{column}'): {left_out:,} rows on the way of {runs:,} are left out",
     "could_be_too": named(

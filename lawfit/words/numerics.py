@@ -51,6 +51,7 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "(p = {p_value:.1g}); extrapolation is doubtful",
     "bends": "{group} bends the law: without it {parameter} moves from {value:.4g} to {value_without:.4g} "
     "({standard_errors:.1f} standard errors)",
+    "one_run": "the law rests on the one run at {group}: the others leave it open, so nothing checks that run",
     "rough_intervals": "only {clusters} independent clusters: intervals are rough",
     "few_groups": "{groups} independently measured scale(s) cannot give {exponents} exponent(s) with an uncertainty; "
     "{needed} or more are needed",

@@ -150,10 +150,11 @@ class TestTokens:
 
     def test_of_very_many_changes_the_oldest_go(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(tokens, "_KEPT_AUDIT_ROWS", 10)
-        rows = [AuditRow(at="", who="", address="", request_id="", action=f"{n}", status=200) for n in range(1, 1008)]
-        for start in range(0, len(rows), 53):
-            write_audit(store, rows[start : start + 53])
-        assert [row.action for row in audit_rows(store, limit=20)] == [f"{number}" for number in range(1007, 997, -1)]
+        monkeypatch.setattr(tokens, "_TRIMMED_EVERY", 20)
+        for number in range(1, 41):
+            row = AuditRow(at="", who="", address="", request_id="", action=f"{number}", status=200)
+            write_audit(store, row)
+        assert [row.action for row in audit_rows(store, limit=20)] == [f"{number}" for number in range(40, 30, -1)]
 
 
 class TestHosts:

@@ -1,52 +1,18 @@
-"""Requests that come at once share what one of them could do for all: looks at the database, and rows of the audit."""
+"""Requests that come at once share what one of them could do for all: looks at the database."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections.abc import Sequence
 
 import pytest
-from starlette.types import ASGIApp, Message
 
-from lawfit.storage.tokens import AuditRow, Token
+from lawfit.errors import StoreError
+from lawfit.storage.tokens import Token
 from lawfit_api.deps import StoreHolder
 from lawfit_api.edge import access
 from lawfit_api.edge.watch import Version, Watch
-from tests.api.test_edge import empty, reads_all, scope_of
-
-
-def test_changes_that_come_while_others_are_written_down_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    written: list[list[str]] = []
-    first, rest = threading.Event(), threading.Event()
-
-    def write(_store: object, rows: Sequence[AuditRow]) -> None:
-        written.append([row.action for row in rows])
-        first.set()
-        assert rest.wait(10)
-
-    async def scene() -> None:
-        app = access.Access(reads_all, StoreHolder("sqlite://"), needed=False)
-        waiting = [asyncio.ensure_future(change(app, "/first"))]
-        assert await asyncio.to_thread(first.wait, 10)
-        waiting += [asyncio.ensure_future(change(app, f"/{number}")) for number in range(5)]
-        await asyncio.sleep(0.05)
-        rest.set()
-        await asyncio.gather(*waiting)
-
-    monkeypatch.setattr(access, "write_audit", write)
-    asyncio.run(scene())
-    assert written == [["POST /first"], [f"POST /{number}" for number in range(5)]]
-
-
-async def change(app: ASGIApp, path: str) -> None:
-    async def send(message: Message) -> None:
-        pass
-
-    scope = scope_of(path, "POST")
-    scope["state"] = {"who": "", "request_id": path}
-    await app(scope, empty, send)
+from tests.api.test_edge import reads_all
 
 
 def test_many_that_show_a_token_at_once_have_it_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,6 +33,33 @@ def test_many_that_show_a_token_at_once_have_it_looked_up_once(monkeypatch: pyte
     monkeypatch.setattr(access, "valid_token", valid)
     asyncio.run(scene())
     assert looked == ["a", "a"]
+
+
+def test_a_token_that_was_revoked_opens_for_no_one_who_waits_for_a_slow_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does a look that fails leave anything behind."""
+    answers = iter([Token, None, StoreError("away"), Token])
+
+    def valid(_store: object, _text: str) -> Token | None:
+        time.sleep(0.05)
+        found = next(answers)
+        if isinstance(found, Exception):
+            raise found
+        return found and found(
+            name="", scopes=("read",), created_at="", expires_at=None, last_used_at=None, revoked_at=None
+        )
+
+    async def scene() -> None:
+        app = access.Access(reads_all, StoreHolder("sqlite://"), needed=True)
+        assert await app._token("a") is not None
+        monkeypatch.setattr(access, "KNOWN_SECONDS", 0.0)
+        app._known.clear()
+        assert await asyncio.gather(*(app._token("a") for _ in range(8))) == [None] * 8
+        failed = await asyncio.gather(*(app._token("a") for _ in range(8)), return_exceptions=True)
+        assert all(isinstance(each, StoreError) for each in failed)
+        assert await app._token("a") is not None
+
+    monkeypatch.setattr(access, "valid_token", valid)
+    asyncio.run(scene())
 
 
 def test_many_that_ask_at_once_look_once_whether_anything_changed(monkeypatch: pytest.MonkeyPatch) -> None:

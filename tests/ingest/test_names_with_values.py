@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import time
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from lawfit.ingest.names_with_values import _values
 from tests.ingest.test_misread import PLAIN, Sheet, Truth, order, truths
 
 __all__ = ["order"]  # a fixture
@@ -100,6 +102,9 @@ class TestNumbers:
             "node-{}",
             "a3f{}c2e",
             "wandb-{}f9a2c1e",
+            "shuffle{}",
+            "--data_seed {}",
+            "--master_port 2950{}",
         ),
     ],
 )
@@ -108,3 +113,23 @@ def test_repeats_are_seeds(tmp_path: Path, column: str, form: str, order: int) -
         return f"{t.params // MILLION}M_lr{t.lr:g}_wd0.1_" + form.format(3 + t.at // 12)
 
     assert len(Sheet(tmp_path, {**PLAIN, column: name}, order, twice(order)).check().sweeps) == 1
+
+
+def test_a_number_that_counts_as_the_seed_does_is_none(tmp_path: Path, order: int) -> None:
+    columns = {
+        **PLAIN,
+        "run_name": lambda t: f"{t.params}-lr{t.lr:g}-wave{t.at // 12}",
+        "seed": lambda t: 100 + t.at // 12,
+    }
+    assert len(Sheet(tmp_path, columns, order, twice(order)).check().sweeps) == 1
+
+
+@pytest.mark.parametrize("text", ["a_", "a.", "-a.", "_a", "a-1", "a=", "1e"])
+def test_long_texts_take_no_longer_than_their_length(text: str) -> None:
+    def seconds(times: int) -> float:
+        begun = time.process_time()
+        _values(text * times)
+        return time.process_time() - begun
+
+    seconds(1000)
+    assert seconds(40_000) < 40 * max(seconds(2_000), 1e-3)

@@ -77,6 +77,22 @@ class TestWithoutANameOfRuns:
     def test_sweeps_over_horizons_are_not(self, tmp_path: Path, parts: tuple[int, ...], order: int) -> None:
         Sheet(tmp_path, PLAIN, order, on_the_way(order, parts)).check()
 
+    @pytest.mark.parametrize(
+        ("column", "cell"),
+        [
+            ("exp", lambda t: f"e{t.params}-{t.lr:g}-{t.tokens}"),
+            ("tokens_per_param", lambda t: t.tokens / t.params),
+        ],
+    )
+    def test_nor_are_sweeps_over_horizons_in_equal_steps_that_are_told(
+        self, tmp_path: Path, column: str, cell: Callable[[Truth], Any], order: int
+    ) -> None:
+        Sheet(tmp_path, {**PLAIN, column: cell}, order, on_the_way(order, EVEN)).check()
+
+    def test_nor_is_a_schedule_that_names_a_step(self, tmp_path: Path, order: int) -> None:
+        columns = {**PLAIN, "remark": lambda t: "cosine, warmup step 2000"}
+        Sheet(tmp_path, columns, order, on_the_way(order, DOUBLED)).check()
+
     @pytest.mark.parametrize("column", ["checkpoint", "revision", "branch"])
     @pytest.mark.parametrize("form", ["{name}/step{step}", "step-{step}", "{name}_ckpt{step}"])
     def test_checkpoints_that_say_their_step(self, tmp_path: Path, column: str, form: str, order: int) -> None:

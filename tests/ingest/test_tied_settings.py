@@ -76,6 +76,7 @@ class TestDesigns:
         ("horizon", lambda t: "short" if t.params < LARGEST else "long"),
         ("duration", lambda t: "x" if t.params < LARGEST else "y"),
         ("name", lambda t: "owl" if t.params < LARGEST else "lark"),
+        ("operator", lambda t: "owl" if t.params < LARGEST else "lark"),
         ("host", lambda t: "owl" if t.params < LARGEST else "lark"),
         ("gpu", lambda t: "A" if t.params < LARGEST else "B"),
         ("day", lambda t: "Monday" if t.params < LARGEST else "Tuesday"),

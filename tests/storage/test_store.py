@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from lawfit.errors import NoFit, NoRecipe, NoRun, StoreError
+from lawfit.errors import NoFit, NoRecipe, NoRun, StoreError, Unavailable
 from lawfit.records import FitStatus, Optimum, OptimumStatus, Run, StepsToTarget, TargetSweep
 from lawfit.storage import Store
 from lawfit.storage.fits import KEPT
@@ -368,3 +368,13 @@ def test_connections_are_kept(store: Store) -> None:
             for _ in range(12):
                 stack.enter_context(store.reading())
     assert len(opened) <= 12
+
+
+def test_connections_that_are_all_in_use_are_a_sentence(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store._engine.pool, "_timeout", 0.05)
+    with ExitStack() as stack:
+        for _ in range(15):
+            stack.enter_context(store.reading())
+        with pytest.raises(Unavailable, match=r"all 15 connections .* were in use .*; try again later"):
+            stack.enter_context(store.reading())
+    assert store.recipes() == []

@@ -331,6 +331,16 @@ class _Fit:
             name: rows for name, rows in found.items() if 0 < rows.sum() < spare and self._determined_without(rows > 0)
         }
 
+    def _single_runs(self) -> list[str]:
+        """Scales of an input with one run, that the others do not determine the law without: nothing checks it."""
+        found: dict[int, str] = {}  # by the run: its size before its horizon
+        for name, logs in (("params", self.log_n), ("tokens", self.log_d)):
+            for low, high in _bins(logs):
+                inside = (logs >= low) & (logs <= high)
+                if inside.sum() == 1 and not self._determined_without(inside):
+                    found.setdefault(int(inside.argmax()), f"{name} {_span(low, high)}")
+        return list(found.values())
+
     def _determined_without(self, rows: Bools) -> bool:
         """Whether the other runs determine every parameter: else their law lies anywhere on a ridge (of two sizes)."""
         free = ~self.frozen
@@ -405,6 +415,7 @@ class _Fit:
             ),
             rows=len(self.log_y),
             clusters=self.clusters,
+            single=self._single_runs(),
         )
 
     def _needed_runs(self, as_good: Floats, names: Sequence[str], weak: Sequence[str]) -> tuple[NeededRun, ...]:

@@ -290,12 +290,19 @@ def certificate(
     rows: int,
     clusters: int,
     of: str = "loss",
+    single: Sequence[str] = (),
 ) -> Certificate:
-    """Put everything together, and say what speaks against the fit, whose predictions are logs `of`."""
+    """Put everything together, and say what speaks against the fit, whose predictions are logs `of`.
+
+    `single` are groups of one run that the others do not determine the law without.
+    """
     stuck = tuple(name for name, flag in zip(names, at_bound, strict=True) if flag)
     return Certificate(
         reasons=tuple(_reasons(search, weak, stuck, runs, clusters, len(names))),
-        warnings=tuple(_warnings(search, structure, influence, clusters, of)),
+        warnings=(
+            *_warnings(search, structure, influence, clusters, of),
+            *(finding("numerics.one_run", group=group) for group in single),
+        ),
         search=search,
         condition_number=condition_number(information),
         standard_errors={name: float(value) for name, value in zip(names, relative_sd, strict=True)},

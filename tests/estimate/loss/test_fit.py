@@ -237,6 +237,19 @@ def test_a_form_without_an_asymptote_has_none_to_be_sensitive_to() -> None:
         assert bool(found.sensitivity) == form.asymptote, name
 
 
+@pytest.mark.parametrize("more", [1, 4])
+def test_a_size_of_one_run_that_the_law_rests_on_is_said(more: int, rng: np.random.Generator) -> None:
+    params = np.repeat([2e7, 6e7, 1e9], [8, 8, more])
+    tokens = np.concatenate([np.tile(np.geomspace(2e8, 2e10, 8), 2), np.geomspace(2e9, 2e10, more)])
+    loss = CHINCHILLA.loss(params, tokens) * np.exp(0.002 * rng.standard_normal(len(params)))
+    said = [
+        each.data
+        for each in fit_loss(params, tokens, loss, rng=rng, resamples=50).certificate.warnings
+        if each.code == "numerics.one_run"
+    ]
+    assert said == ([{"group": "params 9.97e+08"}] if more == 1 else [])  # of sizes within half a percent
+
+
 @pytest.mark.parametrize("count", [3, 5])
 def test_a_size_is_left_out_where_the_others_determine_the_law(count: int, rng: np.random.Generator) -> None:
     """Two sizes leave a ridge, anywhere on which a law without the third may lie: that says nothing of the third."""
