@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from lawfit.factors import is_factor, normal
@@ -53,8 +53,11 @@ def with_values(table: Table, named: Iterable[str], seed: int | None = None) -> 
     return table
 
 
-def differing(table: Table, groups: Sequence[Places]) -> list[str]:
-    """Columns that `with_values` can make in which rows of one group differ; of large tables some groups tell."""
+def differing(table: Table, groups: Sequence[Places], has_column: Callable[[str], bool]) -> list[str]:
+    """Columns that `with_values` can make in which rows of one group differ; of large tables some groups tell.
+
+    A word that `has_column` differs where two names state two numbers: a name without it says what its column does.
+    """
     some = groups[:: 1 + sum(map(len, groups)) // _MOST_READ]
     found: set[str] = set()
     for place, column in enumerate(table.columns):
@@ -62,8 +65,10 @@ def differing(table: Table, groups: Sequence[Places]) -> list[str]:
             for group in some:
                 values = [_values(str(cell).lower()) for cell in table.cells(place).different(group)]
                 labels = {label for each in values for label in each}
-                differ = {label for label in labels if len({each.get(label) for each in values}) > 1}
-                found |= {f"{VALUE_OF}{label}{_IN}{column}" for label in differ}
+                for label in labels:
+                    said = {each.get(label) for each in values}
+                    if len(said - {None} if has_column(label) else said) > 1:
+                        found.add(f"{VALUE_OF}{label}{_IN}{column}")
     return sorted(found)
 
 

@@ -11,7 +11,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from statistics import fmean, stdev
 from typing import Final
@@ -167,7 +167,8 @@ def setting_questions(table: Table, places: Mapping[str, int], options: IngestOp
     """Columns of unknown meaning in which runs of equal settings differ, each with its levels."""
     table = with_words(table, lambda column: is_name_of_runs(column) and column not in options.pool)
     rows, several = _equal_rows(table, places, options)
-    if several and (stated := differing(table, [rows.places(group) for group in several])):
+    own = partial(_names_field, fields=[name for name in places if name in NAMES])
+    if several and (stated := differing(table, [rows.places(group) for group in several], own)):
         missing = [name for name in ("lr", "params", "tokens", "steps") if name not in places]  # asked for themselves
         made = [name for name in stated if not _names_field(word_of(name), missing)]
         table = with_values(table, made, seed=places.get("seed"))

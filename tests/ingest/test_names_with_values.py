@@ -133,3 +133,20 @@ def test_long_texts_take_no_longer_than_their_length(text: str) -> None:
 
     seconds(1000)
     assert seconds(40_000) < 40 * max(seconds(2_000), 1e-3)
+
+
+@pytest.mark.parametrize("form", ["sweep_{size}_lr{lr:g}", "{size}-lr={lr:g}", "{size}_learning_rate={lr:g}"])
+def test_a_name_without_what_has_a_column_is_of_a_repeat(tmp_path: Path, form: str, order: int) -> None:
+    """A sweep at each size, and the run of the smallest one that was there before."""
+    rows = [t for t in twice(order) if t.at < 12 or (t.lr == 0.002 and t.params < 50 * MILLION)]
+
+    def name(t: Truth) -> str:
+        return form.format(size=t.params // MILLION, lr=t.lr) if t.at < 12 else f"{t.params // MILLION}"
+
+    assert len(Sheet(tmp_path, {**PLAIN, "run_name": name}, order, rows).check().sweeps) == 1
+
+
+@pytest.mark.parametrize("word", ["lr", "learning_rate"])
+def test_names_that_contradict_a_column_are_asked_about(tmp_path: Path, word: str, order: int) -> None:
+    columns = {**PLAIN, "run_name": lambda t: f"{t.params}-{word}={t.lr * (1 + t.at // 12):g}"}
+    assert Sheet(tmp_path, columns, order, twice(order)).codes() == {"settings_or_seeds"}
