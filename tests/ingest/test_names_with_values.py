@@ -79,33 +79,9 @@ class TestNumbers:
 @pytest.mark.parametrize(
     "form",
     [
-        *(
-            "s{}",
-            "seed{}",
-            "seed={}",
-            "--seed {}",
-            "run{}",
-            "r{}",
-            "rep-{}",
-            "trial_{}",
-            "{}",
-            "({})",
-            "adamw_{}",
-            "x{}",
-        ),
-        *(
-            "2026-11-{:02d}_12-30",
-            "nov{}",
-            "202611{:02d}",
-            "job482{}",
-            "gpu{}",
-            "node-{}",
-            "a3f{}c2e",
-            "wandb-{}f9a2c1e",
-            "shuffle{}",
-            "--data_seed {}",
-            "--master_port 2950{}",
-        ),
+        *("s{}", "seed{}", "seed={}", "--seed {}", "run{}", "r{}", "rep-{}", "trial_{}", "{}", "({})", "adamw_{}"),
+        *("x{}", "2026-11-{:02d}_12-30", "nov{}", "202611{:02d}", "job482{}", "gpu{}", "node-{}", "a3f{}c2e"),
+        *("wandb-{}f9a2c1e", "shuffle{}", "--data_seed {}", "--master_port 2950{}"),
     ],
 )
 def test_repeats_are_seeds(tmp_path: Path, column: str, form: str, order: int) -> None:
