@@ -29,6 +29,7 @@ DEFAULT_POSTGRES = "postgresql+psycopg://root@127.0.0.1:5432/test"
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, default=20261121, help="seed of the `rng` fixture")
     parser.addoption("--shuffle", type=int, metavar="SEED", help="files, and the tests of each, in an order by chance")
+    parser.addoption("--damages", type=int, default=2000, help="how often a log of each format is damaged (-m soak)")
     parser.addoption("--update-golden", action="store_true", help="rewrite the files in tests/golden")
 
 

@@ -206,9 +206,10 @@ def ingest(
         return
     # A database that is not there yet is made once there is something to put into it, and not by a bad file.
     store, made = open_store(ctx, database, create=True, dry_run=True), dry_run
-    gc.set_threshold(
-        500_000, 20, 20
-    )  # rows are millions of objects in no cycle: looking through them is a fifth of the time
+    # Rows are millions of objects in no cycle: looking through them for garbage is a fifth of the time. Who runs
+    # commands inside a process of their own gets their collector back.
+    ctx.call_on_close(partial(gc.set_threshold, *gc.get_threshold()))
+    gc.set_threshold(500_000, 20, 20)
     doubts = Doubts(mapping_file, as_json=as_json)
     reports: list[IngestReport] = []
     shown: dict[frozenset[tuple[str, str]], str] = {}  # columns -> the first file that has them

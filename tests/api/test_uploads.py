@@ -200,4 +200,4 @@ def test_damaged_files(client: TestClient, database_url: str, request: pytest.Fi
 @pytest.mark.soak
 @pytest.mark.one_database
 def test_damaged_files_by_the_hundred(client: TestClient, database_url: str, request: pytest.FixtureRequest) -> None:
-    fuzz(client, database_url, 600, request.config.getoption("--seed") + 1)
+    fuzz(client, database_url, request.config.getoption("--damages"), request.config.getoption("--seed") + 1)

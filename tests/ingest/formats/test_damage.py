@@ -42,7 +42,6 @@ FILES: Final = {
 CHECKED: Final = ("wandb", "wandb-old", "tensorboard", "tensorboard-tensors")  # every byte is under a checksum
 TEXT: Final = ("nanogpt", "megatron", "torchtitan", "litgpt", "lightning", "mlflow-metric")
 QUICK: Final = 40
-SOAK: Final = 2000
 _LONGEST_S: Final = 10.0  # a reading takes milliseconds; this is for a machine that is busy
 
 
@@ -159,8 +158,8 @@ def test_damage_is_survived(place: Path, name: str) -> None:
 
 @pytest.mark.soak
 @pytest.mark.parametrize(("place", "name"), [(name, name) for name in FILES], indirect=["place"], ids=list(FILES))
-def test_damage_is_survived_two_thousand_times(place: Path, name: str) -> None:
-    tries(place, name, SOAK)
+def test_damage_is_survived_thousands_of_times(place: Path, name: str, request: pytest.FixtureRequest) -> None:
+    tries(place, name, request.config.getoption("--damages"))
 
 
 @pytest.mark.soak
