@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -82,6 +84,50 @@ def test_a_form_with_a_wrong_split_loses_its_weight(design, rng: np.random.Gener
         assert found[ISOFLOP].error < 0.1
     else:
         assert ISOFLOP not in found
+
+
+def kaplan_loss(params: Floats, tokens: Floats) -> Floats:
+    """Equation 1.5 of arXiv 2001.08361 with equal exponents, whose valleys are steep on both sides."""
+    return np.asarray(3.2 * (5e8 / params + 1e10 / tokens) ** 0.1, dtype=float)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_error_is_how_far_the_valley_was_foretold_off_whatever_its_shape(seed: int) -> None:
+    """The valley of another form is not where that form, moved, meets the losses best."""
+    rng = np.random.default_rng(seed)
+    flops = np.repeat(np.geomspace(1e18, 3e20, 7), 11)
+
+    def lowest(loss: Callable[[Floats, Floats], Floats], compute: Floats) -> Floats:
+        x = np.linspace(np.log(1e5), np.log(1e13), 6001)
+        return np.array([x[loss(np.exp(x), c / 6 / np.exp(x)).argmin()] for c in compute])
+
+    params = np.exp(lowest(kaplan_loss, flops)) * np.tile(np.geomspace(1 / 10, 5, 11), 7)
+    tokens = flops / 6 / params
+    columns = [params, tokens, kaplan_loss(params, tokens) * np.exp(NOISE * rng.standard_normal(len(params)))]
+    index = np.arange(len(params))
+    parted = cuts(np.log(params) + np.log(tokens), index)
+    below = [[x[cut.inner] for x in columns] for cut in parted]
+    trials = {
+        Candidate(form, 0.0): [quick_fit(x, clusters=np.arange(len(x[0])), form=form, asymptote=None) for x in below]
+        for form in ("additive", "kaplan")
+    }
+    found = {
+        each.form: each.error
+        for each in judge_split(trials, trials[Candidate("additive", 0.0)], columns, parted, index)
+    }
+    misses: dict[str, list[float]] = {"additive": [], "kaplan": [], ISOFLOP: []}
+    for k, cut in enumerate(parted):
+        above = np.geomspace(flops[~cut.inner].min(), flops.max(), 3)
+        true = lowest(kaplan_loss, above)
+        for form in ("additive", "kaplan"):
+            foretold = lowest(trials[Candidate(form, 0.0)][k].loss, above)
+            misses[form].append(float(np.mean((foretold - true) ** 2)))
+        profiles = isoflop(*below[k])
+        foretold = np.log([profiles.at(c, 0.9)[0] for c in above])
+        misses[ISOFLOP].append(float(np.mean((foretold - true) ** 2)))
+    wanted = {form: np.sqrt(np.mean(squares)) for form, squares in misses.items()}
+    assert wanted["additive"] > 0.3 > 0.15 > wanted[ISOFLOP]
+    assert found == {form: pytest.approx(error, abs=0.05) for form, error in wanted.items()}
 
 
 def test_profiles_that_lead_astray_lose_their_weight(rng: np.random.Generator) -> None:
