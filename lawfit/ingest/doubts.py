@@ -13,12 +13,12 @@ import numpy as np
 from lawfit.factors import EPOCHS, normal, spellings
 from lawfit.findings import finding
 from lawfit.ingest.column_map import ColumnMap
-from lawfit.ingest.endings import SEEN
 from lawfit.ingest.headers import PLAIN
 from lawfit.ingest.metrics import is_score, is_unit_said, kind_of
 from lawfit.ingest.names import MULTIPLIERS, is_logged_step
 from lawfit.ingest.numbers import MULTIPLE
 from lawfit.ingest.options import IngestOptions
+from lawfit.ingest.progress import SEEN, unfinished_or_settings
 from lawfit.ingest.questions import Choice, Question
 from lawfit.ingest.rows import HIGH_LOSS
 from lawfit.ingest.table import Cell
@@ -50,7 +50,7 @@ _SAMPLES: Final = frozenset({"samples", "examples", "sequences", "seqs"})
 _POSITIONS: Final = frozenset({"max_position_embeddings", "n_positions", "max_positions"})  # the longest of a model
 _OF_ALL: Final = SEEN | {"total", "train", "training", "budget", "all"}
 _OF_ALL_STEPS: Final = _OF_ALL | {"max", "global", "target", "planned", "updates", "optimizer"}
-_PASSES: Final = frozenset((*EPOCHS, "passes", "n_passes", "data_passes", "repetitions", "data_repetitions"))
+_PASSES: Final = frozenset((*EPOCHS, "epoch", "passes", "n_passes", "data_passes", "repetitions", "data_repetitions"))
 _DIVERGED: Final = 1e300
 _FEWEST_SCALES: Final = 4
 _OTHER_SCALE: Final = 1.05
@@ -75,6 +75,7 @@ def doubts(view: View, columns: ColumnMap, options: IngestOptions) -> list[Quest
     found += _of_steps(view, columns, options)
     found += _of_passes(view, names, columns, options)
     found += _of_data(numbers, names, columns, options)
+    found += unfinished_or_settings(view, columns, options)
     if "lr" in numbers:
         found += _of_rates(numbers["lr"], view.cells(columns.places["lr"]), names["lr"], options)
     if "loss" in numbers and options.metric is None:
@@ -117,7 +118,10 @@ def _of_sizes(
     data = {"params": median(params), "tokens": median(tokens) if tokens else None, "each": middle}
     of = [names[name] for name in ("params", "tokens") if name in names]
     asked = finding("ingest.odd_sizes", columns=of, batch=median(batches) if short else None, **data)
-    return [Question(found=asked, columns=tuple(of), choices=(*choices, plain), safe=0 if len(choices) == 1 else None)]
+    # What stands in brackets and is no unit may say of what the numbers are multiples.
+    told = any(set("[(") & set(names[name]) and columns.units.get(name, PLAIN).plain for name in free)
+    safe = 0 if len(choices) == 1 and not told else None
+    return [Question(found=asked, columns=tuple(of), choices=(*choices, plain), safe=safe)]
 
 
 def _of_batch(numbers: Mapping[str, Column], name: str, options: IngestOptions) -> list[Question]:

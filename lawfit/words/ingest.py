@@ -284,6 +284,8 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "constant_loss": "'{column}' is {low:.4g} in every row, and {others:join , } is not: which one is the runs' loss?",
     "samples_and_tokens": "'{column}' counts samples, and '{other}' tokens: how many tokens has a sample?",
     "tokens_of_pass": "'{column}' stands beside '{other}' of up to {high:g}: does it count all passes, or one?",
+    "unfinished_or_setting": "'{column}' is {top} in most rows and down to {low:g} in others: did those runs stop on "
+    "their way, or is it a setting?",
     "tokens_of_data": "'{column}' is {low:q} in every row, whatever the size of the model: did each run see all of "
     "them, once?",
     "odd_batch": "'{column}' would be steps of {low:.6g} to {high:.6g} tokens, which hardly anybody trains with",
