@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from itertools import groupby, pairwise
 from typing import Final
@@ -15,6 +14,7 @@ from lawfit.findings import finding
 from lawfit.ingest.column_map import ColumnMap
 from lawfit.ingest.headers import PLAIN
 from lawfit.ingest.metrics import is_score, is_unit_said, kind_of
+from lawfit.ingest.mixed_units import mixed_units
 from lawfit.ingest.names import MULTIPLIERS, is_logged_step
 from lawfit.ingest.numbers import MULTIPLE
 from lawfit.ingest.options import IngestOptions
@@ -43,7 +43,6 @@ _MOST_STEPS: Final = 2e6  # of a run that somebody would train
 _FEW_TOKENS: Final = 128  # of a step: fewer than a short sequence has
 _MOST_STEPS_OF_FEW: Final = 2e4
 _HIGH_RATE: Final = 0.1
-_TORN: Final = 100.0  # between two rates that are next to each other
 _OF_STEPS: Final = frozenset({"steps", "tokens", "batch_tokens", "batch_sequences", "seq_len"})
 _ROUNDED: Final = 0.05
 _SAMPLES: Final = frozenset({"samples", "examples", "sequences", "seqs"})
@@ -76,7 +75,9 @@ def doubts(view: View, columns: ColumnMap, options: IngestOptions) -> list[Quest
     found += _of_passes(view, names, columns, options)
     found += _of_data(numbers, names, columns, options)
     found += unfinished_or_settings(view, columns, options)
-    if "lr" in numbers:
+    asked = {column for question in found for column in question.columns}
+    found += [each for each in mixed_units(view, columns, options) if asked.isdisjoint(each.columns)]
+    if "lr" in numbers and not any(names["lr"] in question.columns for question in found):
         found += _of_rates(numbers["lr"], view.cells(columns.places["lr"]), names["lr"], options)
     if "loss" in numbers and options.metric is None:
         found += _of_loss(view, columns, names["loss"], numbers)
@@ -300,9 +301,7 @@ def _of_rates(values: Column, cells: Column, name: str, options: IngestOptions) 
     if any(MULTIPLE.fullmatch(str(cell).strip()) for cell in cells.levels):
         asked = finding("ingest.rate_multiples", column=name, low=low, high=high)
         return [Question(found=asked, columns=(name,), choices=((("unit", f"{name}=RATE"),),))]
-    in_units = bisect_left(rates, _TORN) - bisect_left(rates, 1)  # as some rows are written 3, for 3e-4
-    torn = in_units > 1 and any(b > _TORN * a > 0 for a, b in pairwise(rates))
-    if median(rates) >= 1 or (high >= 1 and median(rates) >= _HIGH_RATE) or torn:
+    if median(rates) >= 1 or (high >= 1 and median(rates) >= _HIGH_RATE):
         asked = finding("ingest.high_rates", column=name, low=low, high=high)
         choices = tuple((("unit", f"{name}={unit}"),) for unit in ("RATE", "1e-3", "1"))
         return [Question(found=asked, columns=(name,), choices=choices)]

@@ -289,6 +289,8 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "tokens_of_data": "'{column}' is {low:q} in every row, whatever the size of the model: did each run see all of "
     "them, once?",
     "odd_batch": "'{column}' would be steps of {low:.6g} to {high:.6g} tokens, which hardly anybody trains with",
+    "mixed_units": "'{column}' holds {low:.6g} to {high:.6g} in {rows:count row}, first at line {line}, and "
+    "{low_of_rest:.6g} to {high_of_rest:.6g} in the others: are they in another unit? Then write all rows in one",
     "percent_or_share": "'{column}' says percent and holds {low:.4g} to {high:.4g}: are they of 100, or shares of 1?",
     "shares": "'{column}' holds {low:.4g} to {high:.4g}, and a loss in nats is hardly below one in all runs: what does "
     "it measure?",
