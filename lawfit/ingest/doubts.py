@@ -12,7 +12,7 @@ import numpy as np
 from lawfit.factors import EPOCHS, normal, spellings
 from lawfit.findings import finding
 from lawfit.ingest.column_map import ColumnMap
-from lawfit.ingest.headers import PLAIN
+from lawfit.ingest.headers import PLAIN, bare_names
 from lawfit.ingest.metrics import is_score, is_unit_said, kind_of
 from lawfit.ingest.mixed_units import mixed_units
 from lawfit.ingest.names import MULTIPLIERS, is_logged_step
@@ -21,6 +21,7 @@ from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.progress import SEEN, unfinished_or_settings
 from lawfit.ingest.questions import Choice, Question
 from lawfit.ingest.rows import HIGH_LOSS
+from lawfit.ingest.stated import counts_unique
 from lawfit.ingest.table import Cell
 from lawfit.ingest.view import View, median, pairs, ratios, same
 from lawfit.packed import Column, groups, members
@@ -207,7 +208,7 @@ def _of_passes(
         return []
     if " x " in name or name in {*options.column_map, *options.units}:
         return []
-    if not of_all.isdisjoint(normal(name).split("_")) or any("unique" in normal(each) for each in view.table.columns):
+    if not of_all.isdisjoint(normal(name).split("_")):
         return []
     for place, column in enumerate(view.table.columns):
         passes = view.values(place) if spellings(column)[-1] in _PASSES and column not in options.column_map else []
@@ -215,11 +216,31 @@ def _of_passes(
             continue
         if _grow_together(view, columns.places[field], place, columns.places.get("params")):
             continue
+        if _are_of_all(view, columns, field, place):
+            continue
         asked = finding("ingest.tokens_of_pass", column=name, other=column, high=passes[-1])
         choices: list[Choice] = [(("map", f"{name}={field}"),)]
         choices += [(("unit", f"{name}={passes[0]:g}"),)] if passes[0] == passes[-1] else []
         return [Question(found=asked, columns=(name, column), choices=tuple(choices))]
     return []
+
+
+def _are_of_all(view: View, columns: ColumnMap, field: str, passes: int) -> bool:
+    """Whether tokens, or steps x batch, are passes times the tokens that a column counts once."""
+    length = view.numbers(columns.places[field], columns.units.get(field, PLAIN)).floats()
+    if field == "steps":
+        if "batch_tokens" not in columns.places:
+            return False
+        length = (
+            length * view.numbers(columns.places["batch_tokens"], columns.units.get("batch_tokens", PLAIN)).floats()
+        )
+    for place, column in enumerate(view.table.columns):
+        for bare, unit in bare_names(column) if place not in columns.places.values() else ():
+            if counts_unique(bare):
+                made = view.numbers(place, unit).floats() * view.numbers(passes).floats()
+                if np.nanmax(np.abs(made / length - 1), initial=0.0) < _ROUNDED and not np.isnan(made).all():
+                    return True
+    return False
 
 
 def _grow_together(view: View, length: int, passes: int, params: int | None) -> bool:

@@ -28,8 +28,9 @@ _BRACKET: Final = re.compile(r"^(?P<bare>.+?)[\s_]*[\[(]\s*(?:in\s+)?(?P<unit>[^
 # What a bracket says that makes another quantity of the name before it: tokens (per GPU), lr (mean), batch (start).
 _OTHER: Final = re.compile(
     r"\bper\b(?!\s*(?:optimi[sz]er\s*)?(?:step|batch|update|iter|run|model))"
+    r"|√|\bsqrt\b|\bscaled\b|\b(?:bs|batch|batch size|b)\s*="  # lr (x sqrt(bs/256)), lr (bs=256)
     r"|[x×*]\s*(?:chinchilla|compute[- ]optimal|optimal)\b"
-    r"|\b(?:mean|avg|average|std|min|minimum|last|final|initial|first|start|end|best|rank|index|idx|level)\b",
+    r"|\b(?:mean|avg|average|std|min|minimum|last|final|initial|first|start|end|best|rank|index|idx|level|unique|distinct)\b",
     re.IGNORECASE,
 )
 # tokens (×20N), tokens [x params]: multiples of the size of the model.
@@ -53,6 +54,9 @@ _LOG: Final = re.compile(
     r"^(?:(?P<base>log_?10|log_?2|ln|log)[\s_(]+(?P<bare>.+?)\)?|(?P<bare2>.+?)[\s_]*[\[(]?(?P<base2>log_?10|log_?2|ln|log)[\])]?)$",
     re.I,
 )
+
+
+_FORMULA: Final = re.compile(r"[×·∙*÷√^]|\b(?:sqrt|exp)\b|^\s*1\s*/", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +148,11 @@ def bare_names(column: str) -> tuple[tuple[str, Unit], ...]:
         powers = {"log10": 10.0, "log2": 2.0, "ln": math.e, "log": 10.0}
         found.append((bare, Unit(power_of=powers[base], as_written=f"{base} of the value", sure=base != "log")))
     return tuple(found)
+
+
+def is_formula(column: str) -> bool:
+    """Whether a name says how its numbers were worked out: `lr × sqrt(bs/256)`, `1/lr`."""
+    return bool(_FORMULA.search(column.strip("*_ ")))
 
 
 def multiple_of_size(column: str) -> tuple[str, float] | None:

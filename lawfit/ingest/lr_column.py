@@ -10,7 +10,7 @@ from typing import Final
 
 from lawfit.factors import normal
 from lawfit.findings import Finding, finding
-from lawfit.ingest.headers import Unit
+from lawfit.ingest.headers import Unit, is_formula
 from lawfit.ingest.names import section
 from lawfit.ingest.questions import Question
 from lawfit.ingest.view import View, differs, pairs, same
@@ -136,7 +136,7 @@ def _votes(view: View, one: Candidate, other: Candidate) -> list[tuple[int, str]
 def may_be_rate(column: str) -> bool:
     """Whether a name has the words of a learning rate, and none of what else is said of one."""
     words = normal(column).split("_")
-    rate = "lr" in words or "learning_rate" in normal(column)
+    rate = "lr" in words or "learning_rate" in normal(column) or ("eta" in words and is_formula(column))
     return rate and _OF_SCHEDULES.isdisjoint(words)
 
 

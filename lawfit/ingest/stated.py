@@ -39,6 +39,9 @@ _OF_DATA: Final = frozenset(
         *("corpus_tokens", "train_set_tokens", "training_set_tokens", "tokens_in_train_set", "tokens_in_training_set"),
     }
 )
+_UNIQUE: Final = frozenset({"unique", "uniq", "distinct"})
+_TOKENS: Final = frozenset({"tokens", "token", "toks", "tok"})
+_BESIDE: Final = frozenset({"n", "num", "number", "of", "train", "training", "data", "dataset", "total", "count"})
 _PASSES: Final = frozenset(
     {"epochs", "n_epochs", "num_epochs", "num_train_epochs", "epoch", "max_epochs", "train_epochs"}
 )
@@ -195,7 +198,7 @@ def _passes(table: Table, options: IngestOptions) -> tuple[str, list[Cell]] | No
         if column in options.column_map:
             continue
         for bare, unit in bare_names(column):
-            if not _OF_DATA.isdisjoint(spellings(bare)):
+            if not _OF_DATA.isdisjoint(spellings(bare)) or counts_unique(bare):
                 data.append((column, options.unit(column) or unit))
                 break
         else:
@@ -236,6 +239,12 @@ def _ratio(table: Table, options: IngestOptions, counted: Sequence[Sequence[Cell
     unit = options.unit(ratios[0]) or Unit(factor=factor)
     both = zip(view.numbers(place_of(table, ratios[0]), unit), sizes, strict=True)
     return f"{ratios[0]} x {name}", [None if a is None or b is None else a * b for a, b in both]
+
+
+def counts_unique(column: str) -> bool:
+    """Whether a column counts the tokens of the data, each once."""
+    words = set(normal(column).split("_"))
+    return bool(words & _UNIQUE and words & _TOKENS) and words <= _UNIQUE | _TOKENS | _BESIDE
 
 
 def is_ratio(column: str) -> bool:

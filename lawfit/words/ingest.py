@@ -308,6 +308,9 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "filled_down": "{columns:join , } stand in the first row of each of {blocks:count block}, and are those of the "
     "rows below",
     "empty_below": "'{column}' is empty in {empty} of {rows:count row}: is it as in the row above, or not known?",
+    "several_in_cell": "'{column}' has cells with several numbers, such as {text}: are they losses of several seeds, "
+    "or of one run, of which the last counts?",
+    "seeds_in_cell": "'{column}' has losses of several seeds in a cell, such as {text}: each is a run, as you said",
     "last_of_list": "'{column}' holds lists such as {text}: the loss is the last number; the others are not kept, as "
     "their steps are not said",
     "spread_left_out": "'{column}' holds numbers with their spread: of {text} the number before it is read",
