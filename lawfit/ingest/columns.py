@@ -101,6 +101,8 @@ class _Recogniser:
                 or lr_column.looks_decayed(self.view, candidate)
                 or lr_column.texts_disagree(self.view, candidate, texts)
             )
+            if asked is None and (decay := self.places.get("weight_decay")) is not None:
+                asked = lr_column.swapped(self.view, candidate, decay, self.places.get("optimizer"))
             clear = self._codes().isdisjoint(("ingest.which_lr", "ingest.lr_by_its_words"))
             self.questions += [asked] if asked and clear else []
         unbounded = "ingest.unbounded_score" in self._codes()

@@ -16,6 +16,7 @@ from lawfit.ingest.questions import Question
 from lawfit.ingest.view import View
 
 _FACTORS: Final = (1e3, 1e6, 1e9)
+_TIMES: Final = (1e3, 1e4, 1e6)  # of rates
 _LENGTHS: Final = (1e3, *(2.0**power for power in range(7, 18)))  # K, and tokens of a sequence
 _APART: Final = 30.0  # between two sizes, or two batches, that are next to each other
 _RATES_APART: Final = 100.0
@@ -61,7 +62,11 @@ def _other_unit(name: str, read: Mapping[str, Numbers], view: View, columns: Col
         low, high = _torn(numbers, _RATES_APART)
         facts = [view.cells(columns.places[fact]) for fact in _FACTS if fact in columns.places]
         kinds = [cells.spread([str(level) for level in cells.levels], object) for cells in facts]
-        if not low.any() or any(set(kind[low]).isdisjoint(kind[high]) for kind in kinds):
+        if (
+            not low.any()
+            or not _may_be_one(numbers[low], numbers[high], _TIMES, near=1.0)
+            or any(set(kind[low]).isdisjoint(kind[high]) for kind in kinds)
+        ):
             return None
         return _fewer(low, high)
     if name in ("batch_tokens", "batch_sequences"):
@@ -129,9 +134,9 @@ def _fewer(one: Rows, other: Rows) -> Rows:
     return one if np.count_nonzero(one) < np.count_nonzero(other) else other
 
 
-def _may_be_one(low: Numbers, high: Numbers, factors: tuple[float, ...]) -> bool:
+def _may_be_one(low: Numbers, high: Numbers, factors: tuple[float, ...], near: float = _NEAR) -> bool:
     """Whether the lower numbers times a factor lie among the higher ones."""
-    return any(low.min() * f <= _NEAR * high.max() and low.max() * f >= high.min() / _NEAR for f in factors)
+    return any(low.min() * f <= near * high.max() and low.max() * f >= high.min() / near for f in factors)
 
 
 def _copied(low: Numbers, high: Numbers) -> bool:

@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
-from itertools import islice
+from itertools import islice, pairwise
 from statistics import fmean, stdev
 from typing import Final
 
@@ -101,6 +101,14 @@ _WORDS_OF_SIZE: Final = frozenset(
         *("moyen", "grand"),
     }
 )
+_OF_ANYTHING: Final = frozenset({"source", "version", "label", "tag", "tags", "title", "task", "data", "changed"})
+# Words that say of what a run is made.
+_OF_RUNS: Final = OPTIMIZERS | {
+    *("c4", "pile", "the pile", "fineweb", "fineweb-edu", "slimpajama", "redpajama", "openwebtext", "dolma", "dclm"),
+    *("wikitext", "wikipedia", "starcoder", "refinedweb", "commoncrawl", "mc4", "oscar", "tinystories", "climbmix"),
+    *("transformer", "mamba", "mamba2", "ssm", "attn", "attention", "rwkv", "moe", "dense", "gqa", "mha", "mla"),
+}
+_EVEN: Final = 1.2  # between the steps of one grid
 _SCALES: Final = ("params", "batch_tokens", "batch_sequences", "batch_unstated", "tokens", "steps")
 _MANY_DIGITS: Final = 4
 _MOST_OF_A_KIND: Final = 20  # levels of a choice
@@ -247,9 +255,26 @@ def _has_own_rates(table: Table, place: int, rows: _Finished, places: Mapping[st
     for first in np.unique(groups(columns, len(rows))[0], return_index=True)[1].tolist():
         *of, level, rate = (texts[first] for texts in columns)
         swept.setdefault(tuple(of), {}).setdefault(level, set()).add(rate)
-    shared = [list(rates.values()) for rates in swept.values() if len(rates) > 1]
-    apart = all(len(set().union(*rates)) == sum(map(len, rates)) for rates in shared)
-    return bool(shared) and apart and all(len(each) >= _A_SWEEP for rates in shared for each in rates)
+    shared = [rates for rates in swept.values() if len(rates) > 1]
+    apart = all(len(set().union(*rates.values())) == sum(map(len, rates.values())) for rates in shared)
+    if not shared or not apart:
+        return False
+    fewest = min(len(each) for rates in shared for each in rates.values())
+    return fewest >= _A_SWEEP or (fewest >= 2 and len(shared) >= 2 and _are_two_grids(shared))
+
+
+def _are_two_grids(swept: Sequence[Mapping[str, set[str]]]) -> bool:
+    """Whether each level has the same rates at all scales, and they are not the lower and the upper part of one grid.
+
+    Of two rates each: one sweep has two such halves by any column that goes with the rate.
+    """
+    first = swept[0]
+    if any(rates != first for rates in swept[1:]):
+        return False
+    rates = sorted((float(rate), level) for level, own in first.items() for rate in own if is_number(rate))
+    steps = [b / a for (a, _), (b, _) in pairwise(rates) if a > 0]
+    changes = sum(one != other for (_, one), (_, other) in pairwise(rates))
+    return changes >= len(first) or max(steps) > _EVEN * min(steps)
 
 
 def _tied_to(table: Table, place: int, rows: _Finished, places: Mapping[str, int]) -> str:
@@ -259,35 +284,44 @@ def _tied_to(table: Table, place: int, rows: _Finished, places: Mapping[str, int
     """
     column = table.columns[place]
     words = set(normal(column).split("_"))
-    if column.startswith(WORDS_OF) or is_name_of_runs(column) or is_record(column) or is_known_record(column):
+    if column.startswith(WORDS_OF) or is_name_of_runs(column) or section(column) == "result" or kind_of(column):
         return ""
-    if not 2 <= len(table.levels(place)) <= MOST_LEVELS or not words.isdisjoint(_OF_SIZES):
+    if not 2 <= len(table.levels(place)) <= MOST_LEVELS:
+        return ""
+    known = any(str(cell).strip().lower() in _OF_RUNS for cell in table.levels(place))  # whatever the column is called
+    record = is_record(column) or is_known_record(column)
+    if not known and (not words.isdisjoint(_OF_SIZES) or (record and not words <= _OF_ANYTHING)):
         return ""
     texts = rows.texts(place)
     counts = Counter[str]()
     for text, count in zip(texts.levels, texts.counts(), strict=True):
         counts[text] += count
-    if len(counts) < 2 or "" in counts or min(counts.values()) < 2 or _spell_sizes(list(counts)):
+    if len(counts) < 2 or "" in counts or min(counts.values()) < 2 or (not known and _spell_sizes(list(counts))):
         return ""
     size = places.get("params")
     for at in (places[name] for name in _SCALES if name in places):
         if size not in (None, at) and _is_tied(rows, size, at, None):
             continue  # it follows the size, of which was asked
-        if _is_tied(rows, place, at, None) or (size not in (None, at) and _is_tied(rows, place, at, size)):
+        of = [None] if size in (None, at) else [None, size]
+        if any(_is_tied(rows, place, at, each, several=True) for each in of):
             return table.columns[at]
     return ""
 
 
-def _is_tied(rows: _Finished, place: int, to: int, size: int | None) -> bool:
-    """Whether each level of a column has a value of another to itself: in all rows, or at each size."""
+def _is_tied(rows: _Finished, place: int, to: int, size: int | None, *, several: bool = False) -> bool:
+    """Whether each level of a column has a value of another to itself, or `several`: in all rows, or at each size.
+
+    Each of several in several rows: a column that tells one run from the next goes with anything.
+    """
     columns = [rows.texts(place), rows.texts(to), *([] if size is None else [rows.texts(size)])]
+    of, count = groups(columns, len(rows))
     values: dict[str, dict[str, set[str]]] = {}
-    for first in np.unique(groups(columns, len(rows))[0], return_index=True)[1].tolist():
-        level, value, *of = (texts[first] for texts in columns)
-        values.setdefault("".join(of), {}).setdefault(level, set()).add(value)
+    for first in np.unique(of, return_index=True)[1].tolist():
+        level, value, *scale = (texts[first] for texts in columns)
+        values.setdefault("".join(scale), {}).setdefault(level, set()).add(value)
     one = all(len(each) == 1 for here in values.values() for each in here.values())
-    apart = all(len(set().union(*here.values())) == len(here) for here in values.values())
-    return one and apart and any(len(here) > 1 for here in values.values())
+    apart = all(len(set().union(*here.values())) == sum(map(len, here.values())) for here in values.values())
+    return (one or (several and 2 * count <= len(rows))) and apart and any(len(here) > 1 for here in values.values())
 
 
 def _spell_sizes(levels: Sequence[str]) -> bool:

@@ -206,6 +206,8 @@ WORDS: Final[Mapping[str, Sentence]] = {
         "'{column}' may be what a schedule had come down to, not the peak: it {sign_said}; is it the configured rate?",
         sign_said=lambda of: _SIGNS[of["sign"]],
     ),
+    "lr_and_decay": "'{column}' holds decays of weights as people choose them (up to {high:g}), and '{other}' rates "
+    "({low:g} to {top:g}): have the two changed places?",
     "base_rate": "'{column}' is a base rate: is it the learning rate itself (in muP it is what carries over), or is it "
     "multiplied by a factor?",
     "first_rate": "'{column}' is where the schedule begins, and '{other}' says that it rises from there: is it "
@@ -349,7 +351,7 @@ WORDS: Final[Mapping[str, Sentence]] = {
     # settings and seeds
     "settings_or_seeds": _settings,
     "setting_tied": named(
-        "each level of '{column}' ({shown}) has a value of '{to}' to itself: is it a setting, whose levels are recipes "
+        "each level of '{column}' ({shown}) has values of '{to}' to itself: is it a setting, whose levels are recipes "
         "of their own, or do they belong to one sweep?",
         shown=lambda of: ", ".join(of["levels"]),
     ),
