@@ -43,7 +43,7 @@ def one_loss_each(table: Table, options: IngestOptions) -> tuple[Table, list[Fou
             notes.append(finding("ingest.seeds_in_cell", column=column, text=text))
             continue
         if field is None and not _fall(made):
-            asked = finding(SEVERAL, column=column, text=text)
+            asked = finding("ingest.several_in_cell", column=column, text=text)
             choices = ((("pool", column),), (("map", f"{column}=loss"),))
             questions.append(Question(found=asked, columns=(column,), choices=choices))
         table = table.with_columns(

@@ -21,6 +21,7 @@ _LENGTHS: Final = (1e3, *(2.0**power for power in range(7, 18)))  # K, and token
 _APART: Final = 30.0  # between two sizes, or two batches, that are next to each other
 _RATES_APART: Final = 100.0
 _LOSSES_APART: Final = 1.8
+_FEWEST: Final = 4  # rows, to tell what is usual
 _NEAR: Final = 3.0  # how far beyond the others a number may be that belongs to them
 _COPIED: Final = 1e-3
 _DIGITS: Final = 3
@@ -62,13 +63,10 @@ def _other_unit(name: str, read: Mapping[str, Numbers], view: View, columns: Col
         low, high = _torn(numbers, _RATES_APART)
         facts = [view.cells(columns.places[fact]) for fact in _FACTS if fact in columns.places]
         kinds = [cells.spread([str(level) for level in cells.levels], object) for cells in facts]
-        if (
-            not low.any()
-            or not _may_be_one(numbers[low], numbers[high], _TIMES, near=1.0)
-            or any(set(kind[low]).isdisjoint(kind[high]) for kind in kinds)
-        ):
+        if not low.any() or any(set(kind[low]).isdisjoint(kind[high]) for kind in kinds):
             return None
-        return _fewer(low, high)
+        near = _NEAR if numbers[high].max() >= 1 else 1.0  # a low rate beside usual ones may be one that was tried
+        return _fewer(low, high) if _may_be_one(numbers[low], numbers[high], _TIMES, near) else None
     if name in ("batch_tokens", "batch_sequences"):
         low, high = _torn(numbers, _APART)
         return _fewer(low, high) if low.any() and _may_be_one(numbers[low], numbers[high], _LENGTHS) else None
@@ -122,7 +120,7 @@ def _torn(numbers: Numbers, apart: float) -> tuple[Rows, Rows]:
     """The rows below and above the widest gap between the numbers of a column, none where it is not as wide."""
     known = np.isfinite(numbers) & (numbers > 0)
     levels = np.unique(numbers[known])
-    if len(levels) < 2:
+    if len(levels) < 2 or np.count_nonzero(known) < _FEWEST:
         return np.zeros_like(known), known
     steps = levels[1:] / levels[:-1]
     at = int(np.argmax(steps))

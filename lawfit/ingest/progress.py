@@ -27,7 +27,7 @@ SEEN: Final = frozenset({"seen", "trained", "consumed", "processed", "actual", "
 _BUDGET: Final = frozenset({"budget", "target", "max", "planned", "plan", "goal", "scheduled", "requested"})
 _DONE: Final = SEEN | {
     *("last", "final", "current", "completed", "complete", "finished", "reached", "run", "ran", "executed", "end"),
-    *("stopped", "far", "elapsed"),
+    *("stopped", "crashed", "failed", "died", "killed", "aborted", "far", "elapsed"),
 }
 _BESIDE: Final = frozenset(
     {
@@ -44,6 +44,14 @@ _OF_A_RUN: Final = frozenset({"done", "complete", "completed", "finished", "prog
 _OF_A_PLAN: Final = frozenset({"elapsed", "reached", "run", "schedule", "plan", "planned", "budget", "training"})
 _BARE_SHARES: Final = frozenset({"frac", "fraction", "share", "part", "portion"})  # of what, only a person knows
 _BARE_PERCENT: Final = frozenset({"percent", "pct", "trained"})  # where most runs came to all of it
+_LEFT: Final = frozenset({"remaining", "left"})
+_STOPPED_AT: Final = frozenset({"stopped", "crashed", "failed", "died", "killed", "aborted"})
+_ENDS: Final = frozenset(
+    {
+        *("end_time", "ended", "ended_at", "finished_at", "completed_at", "finish_time", "datetime_complete"),
+        *("end_date", "finished_on", "end"),
+    }
+)
 _OF: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(?:/|of|von|de)\s*([0-9]+(?:\.[0-9]+)?)\s*")
 Reasons = dict[int, str]  # why rows are left out
 
@@ -56,6 +64,10 @@ def behind(view: View, columns: ColumnMap, place: int) -> Reasons:
     if normal(name) in _BARE_PERCENT:
         return progressed(view.table, place, most=True)
     words = set(normal(name).split("_"))
+    if words & _LEFT and words & (_STEPS | _PASSES | _PASS | {"tokens", "toks"}):
+        return _with_a_rest(view, place)
+    if normal(name) in _ENDS:
+        return _without_an_end(view, place)
     if says_steps_done(name):
         return _short_of_steps(view, columns, place)
     if _counts(name, _PASSES | _PASS, _PASS):
@@ -196,8 +208,9 @@ def _short_of_budget(view: View, columns: ColumnMap, planned: int, made: Column)
 def _short_of_steps(view: View, columns: ColumnMap, place: int) -> Reasons:
     """Steps beside those that were planned, or that tokens and batch make."""
     places = columns.places
+    early = not _STOPPED_AT.isdisjoint(normal(view.table.columns[place]).split("_"))
     if "steps" in places:
-        return _stopped(view.numbers(place), view.numbers(places["steps"]), "step")
+        return _stopped(view.numbers(place), view.numbers(places["steps"]), "step", early=early)
     batch = view.numbers(places["batch_tokens"]).floats() if "batch_tokens" in places else None
     if batch is None and "batch_sequences" in places:
         length = view.numbers(places["seq_len"]).floats() if "seq_len" in places else (columns.seq_len or math.nan)
@@ -206,7 +219,9 @@ def _short_of_steps(view: View, columns: ColumnMap, place: int) -> Reasons:
         return {}
     with np.errstate(all="ignore"):
         planned = view.numbers(places["tokens"]).floats() / batch
-    return _stopped(view.numbers(place), [value if math.isfinite(value) else None for value in planned], "step")
+    return _stopped(
+        view.numbers(place), [value if math.isfinite(value) else None for value in planned], "step", early=early
+    )
 
 
 def _short_of_passes(view: View, columns: ColumnMap, place: int) -> Reasons:
@@ -258,10 +273,36 @@ def _of_most_passes(view: View, columns: ColumnMap, place: int) -> Cell:
     return shown if apart and top < len(values) <= 2 * top else None
 
 
-def _stopped(done: Sequence[float | None], planned: Sequence[float | None], what: str) -> Reasons:
-    """What was done beside what was planned, where some runs came to their end and none went far beyond."""
+def _with_a_rest(view: View, place: int) -> Reasons:
+    """Rows with steps or tokens left to do, where most have none."""
+    rest = view.numbers(place)
+    if 2 * sum(value == 0 for value in rest) <= len(rest):
+        return {}
+    said = f"'{view.table.columns[place]}' is {{:g}}, so its loss is not that of its token count"
+    return {at: said.format(value) for at, value in enumerate(rest) if value is not None and value > 0}
+
+
+def _without_an_end(view: View, place: int) -> Reasons:
+    """Rows without a time at which the run ended, where most have one."""
+    if 2 * view.filled(place) < len(view.table.rows) or view.holds_numbers(place):
+        return {}
+    reason = f"'{view.table.columns[place]}' is empty: the run has not ended"
+    return where(view.cells(place), lambda cell: reason if is_missing(cell) else "")
+
+
+def _stopped(
+    done: Sequence[float | None], planned: Sequence[float | None], what: str, *, early: bool = False
+) -> Reasons:
+    """What was done beside what was planned, where some runs came to their end and none went far beyond.
+
+    Parameters
+    ----------
+    early : the name says where runs stopped that came to none
+    """
     both = pairs(done, planned)
-    if not both or not all(a <= b * (2 - STOPPED) for a, b in both) or not any(a >= b * STOPPED for a, b in both):
+    if not both or not all(a <= b * (2 - STOPPED) for a, b in both):
+        return {}
+    if not early and not any(a >= b * STOPPED for a, b in both):
         return {}
     every = math.gcd(*(int(a) for a, _ in both)) if all(a == int(a) for a, _ in both) else 0  # how often it was logged
     said = "the run stands at {} {:g} of {:g}, so its loss is not that of its token count"

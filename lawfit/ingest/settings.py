@@ -80,8 +80,36 @@ _OF_SETTINGS_TOO: Final = frozenset(
         *("end", "tokens", "noise"),
     }
 )
+# Of who made a run, where, when and how often: that may be the same for all seeds.
+_OF_WORK: Final = frozenset(
+    {
+        *(
+            "seed",
+            "seeds",
+            "repeat",
+            "repeats",
+            "replica",
+            "replicate",
+            "rerun",
+            "attempt",
+            "trial",
+            "restarts",
+            "fold",
+        ),
+        *("host", "hostname", "gpu", "gpus", "node", "nodes", "machine", "worker", "job", "cluster", "region", "zone"),
+        *("device", "devices", "slurm", "launcher", "container", "id", "uid", "uuid", "hash", "sha", "commit", "git"),
+        *("author", "user", "owner", "entity", "project", "campaign", "sweep", "group", "name", "label", "tag", "tags"),
+        *("dir", "folder", "file", "filename", "path", "log", "link", "url", "uri", "comment", "note", "notes"),
+        *("description", "title", "date", "time", "timestamp", "created", "updated", "update", "started", "ended"),
+        *("heartbeat", "duration", "runtime", "hours", "minutes", "seconds", "secs", "wall", "cost", "watts", "mfu"),
+        *("throughput", "memory", "mem", "power", "pid", "gb", "diverged", "finished", "completed", "preempted"),
+        *("resumed", "skipped", "reported", "nan", "nans", "spike", "spikes", "status", "result", "index", "idx"),
+        *("number", "epoch", "epochs", "flop", "flops", "params", "parameters", "compute", "accumulation"),
+    }
+)
+_OF_ONE_RUN: Final = ("seed", "run_id", "status", "completed")
 _OF_MACHINES: Final = frozenset({"accumulation", "accumulate", "accum", "acc", "norm", "norms"})
-_COUNTS: Final = frozenset({"repeat", "repeats", "n", "num", "no"})
+_COUNTS: Final = frozenset({"rank", "repeat", "repeats", "n", "num", "no"})
 # Columns of these words name sizes, parts of a study or places of work.
 _OF_SIZES: Final = frozenset(
     {
@@ -108,6 +136,7 @@ _OF_RUNS: Final = OPTIMIZERS | {
     *("wikitext", "wikipedia", "starcoder", "refinedweb", "commoncrawl", "mc4", "oscar", "tinystories", "climbmix"),
     *("transformer", "mamba", "mamba2", "ssm", "attn", "attention", "rwkv", "moe", "dense", "gqa", "mha", "mla"),
 }
+_OF_WEIGHTS: Final = frozenset({"best", "last", "final", "latest", "ema", "raw", "swa", "averaged", "avg", "min"})
 _EVEN: Final = 1.2  # between the steps of one grid
 _SCALES: Final = ("params", "batch_tokens", "batch_sequences", "batch_unstated", "tokens", "steps")
 _MANY_DIGITS: Final = 4
@@ -332,11 +361,14 @@ def _spell_sizes(levels: Sequence[str]) -> bool:
 
 
 def _says_which_data(table: Table, place: int) -> bool:
-    """Whether a column says of each row that its loss is on training or on validation data, and has both."""
+    """Whether a column says of each row of which data, or of which weights, its loss is, and has several."""
     levels = [
         *islice(dict.fromkeys(cell for cell in table.cells(place).levels if not is_missing(cell)), MOST_LEVELS + 1)
     ]
-    return 2 <= len(levels) <= MOST_LEVELS and {data_of(str(cell)) for cell in levels} == {"training", "validation"}
+    if not 2 <= len(levels) <= MOST_LEVELS:
+        return False
+    weights = all(str(cell).strip().lower() in _OF_WEIGHTS for cell in levels)
+    return weights or {data_of(str(cell)) for cell in levels} == {"training", "validation"}
 
 
 def _moves_loss(column: str, rows: _Finished, place: int, several: Several, loss: Numbers) -> bool:
@@ -403,23 +435,25 @@ def is_known_record(column: str) -> bool:
 
 
 def _is_grid(column: str, levels: Sequence[set[str]]) -> bool:
-    """Whether numbers under a word of bookkeeping are the same in each group of equal runs, as measured ones never are.
+    """Whether levels under a word of results or bookkeeping are the same in each group of equal runs.
 
-    So are `grad_noise`, `memory_tokens` and `start_layer` where they were varied; `repeat` 1, 2, 3 counts repeats.
+    As measured ones never are: so are `bits`, `loss_mask`, `grad_noise` where they were varied; 1, 2, 3 counts repeats.
     """
     words = set(normal(column).split("_"))
-    if _OF_SETTINGS_TOO.isdisjoint(words) or not _OF_MACHINES.isdisjoint(words) or is_further_input(column):
-        return False
-    if section(column) == "result" or kind_of(column) or any(map(_says_record, words - _OF_SETTINGS_TOO)):
+    if is_further_input(column) or section(column) == "result" or _names_field(column, _OF_ONE_RUN):
         return False
     varied = [each for each in levels if len(each) > 1]
     every = set().union(*varied)
     if len(varied) < _FEWEST_PAIRS - 1 or any(each != every for each in varied):
         return False
-    if not all(map(is_number, every - {""})):
+    numeric = all(map(is_number, every - {""}))
+    too = numeric and not (_OF_SETTINGS_TOO.isdisjoint(words) or any(map(_says_record, words - _OF_SETTINGS_TOO)))
+    if not too and not words.isdisjoint(_OF_WORK):
+        return False
+    if numeric and not words.isdisjoint(_OF_MACHINES):
         return False
     counted = {str(first + at) for first in (0, 1) for at in range(len(every))}
-    return not (words <= _COUNTS and every <= counted)
+    return not (every <= counted and (words <= _COUNTS or (not too and len(every) > 2)))
 
 
 def _says_record(word: str) -> bool:

@@ -63,6 +63,24 @@ class TestSteps:
         Sheet(tmp_path, columns, order).check(column_map={"last_step": "extra"})
 
 
+@pytest.mark.parametrize("name", ["steps_remaining", "tokens left", "remaining_steps", "epochs left"])
+def test_with_a_rest_to_do(tmp_path: Path, name: str, order: int) -> None:
+    check_left_out(tmp_path, {**PLAIN, name: lambda t: 300 if stopped(t) else 0}, order)
+    Sheet(tmp_path, {**PLAIN, name: lambda t: 0}, order).check()
+
+
+@pytest.mark.parametrize("name", ["stopped at step", "crashed_at_iter", "failed at step"])
+def test_where_some_stopped(tmp_path: Path, name: str, order: int) -> None:
+    check_left_out(tmp_path, {**PLAIN, name: lambda t: t.steps // 2 if stopped(t) else ""}, order)
+    Sheet(tmp_path, {**PLAIN, name: lambda t: t.steps}, order).check()
+
+
+@pytest.mark.parametrize("name", ["end_time", "Finished at", "datetime_complete", "ended"])
+def test_without_an_end(tmp_path: Path, name: str, order: int) -> None:
+    check_left_out(tmp_path, {**PLAIN, name: lambda t: "" if stopped(t) else f"2026-01-02 10:{t.at:02d}"}, order)
+    Sheet(tmp_path, {**PLAIN, name: lambda t: ""}, order).check()
+
+
 class TestPasses:
     @pytest.mark.parametrize("name", ["epoch", "last_epoch", "epochs_done", "train/epoch", "current_epoch"])
     @pytest.mark.parametrize("plan", ["epochs", "num_train_epochs", "max_epochs", "config.epochs"])

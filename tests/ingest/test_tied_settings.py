@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -138,6 +139,69 @@ class TestTwoRatesEach:
     def test_halves_of_one_grid_and_chance_ask_nothing(self, tmp_path: Path, name: str, order: int) -> None:
         Sheet(tmp_path, {**PLAIN, name: lambda t: "ab"[second(t)]}, order, self.rows(order, 4)).check()
         Sheet(tmp_path, {**PLAIN, name: lambda t: "ab"[t.at in (0, 1, 4, 6, 8, 11)]}, order).check()
+
+
+class TestGridsUnderWordsOfResults:
+    @staticmethod
+    def rows(seed: int) -> list[Truth]:
+        return truths(seed) + [dataclasses.replace(t, at=t.at + 12, loss=t.loss + 0.01) for t in truths(seed)]
+
+    @pytest.mark.parametrize(
+        ("name", "levels"),
+        [
+            *(("bits", (4, 16)), ("quant_bits", (8, 16)), ("loss_mask", ("prompt", "all")), ("acc_dtype", ("a", "b"))),
+            *(
+                ("aux_loss_coef", (0, 0.01)),
+                ("mae_ratio", (0.5, 0.75)),
+                ("precision_mode", ("x", "y")),
+                ("rank", (8, 64)),
+            ),
+            *(("perplexity_filter", ("on", "off")), ("samples_per_doc", (1, 4)), ("state_dim", (16, 64))),
+            *(("step_decay", ("cosine", "none")), ("recall_tokens", (0, 128)), ("error_feedback", (0, 1))),
+            *(("weights", ("ema", "raw")), ("eval_ckpt", ("best", "last"))),
+        ],
+    )
+    def test_are_asked_about(self, tmp_path: Path, name: str, levels: tuple[object, object], order: int) -> None:
+        sheet = Sheet(tmp_path, {**PLAIN, name: lambda t: levels[second(t)]}, order, self.rows(order))
+        assert sheet.codes() == {"settings_or_seeds"}
+        assert len(sheet.check(split=(name,)).sweeps) == 2
+        sheet.check(pool=(name,))
+
+    @pytest.mark.parametrize("name", ["acc", "train_loss", "bits_per_byte", "top1", "final_ppl", "mae", "grad_norm"])
+    @pytest.mark.parametrize("digits", [1, 4])
+    def test_what_was_measured_asks_nothing(self, tmp_path: Path, name: str, digits: int, order: int) -> None:
+        columns = {**PLAIN, name: lambda t: round(t.train * 0.2 + 0.1 * second(t) * (t.at % 3), digits)}
+        Sheet(tmp_path, columns, order, self.rows(order)).check()
+
+    @pytest.mark.parametrize(
+        ("name", "levels"),
+        [
+            *(
+                ("seed", (1, 2)),
+                ("data_seed", (17, 42)),
+                ("gpu_hours", (1.2, 1.3)),
+                ("attempt", (1, 2)),
+                ("rank", (0, 1)),
+            ),
+            *(("host", ("n1", "n2")), ("replica", ("a", "b")), ("slurm_partition", ("a100", "h100"))),
+            *(("user", ("ann", "bob")), ("date", ("2026-01-02", "2026-01-03"))),
+        ],
+    )
+    def test_what_all_seeds_may_share_asks_nothing(
+        self, tmp_path: Path, name: str, levels: tuple[object, object], order: int
+    ) -> None:
+        rng = random.Random(order)
+        rows = [
+            dataclasses.replace(t, loss=round(t.loss - 0.01 * second(t) + rng.gauss(0, 0.004), 5))
+            for t in self.rows(order)
+        ]
+        Sheet(tmp_path, {**PLAIN, name: lambda t: levels[second(t)]}, order, rows).check()
+
+    @pytest.mark.parametrize("name", ["eval_ckpt", "which", "checkpoint"])
+    def test_losses_of_other_weights_in_some_rows(self, tmp_path: Path, name: str, order: int) -> None:
+        sheet = Sheet(tmp_path, {**PLAIN, name: lambda t: "last" if t.at % 3 else "best"}, order)
+        assert sheet.codes() == {"settings_or_seeds"}
+        assert len(sheet.read(only={name: "last"}).sweeps) == 1
 
 
 class TestRateAndDecay:
