@@ -14,7 +14,7 @@ import numpy.typing as npt
 from lawfit.factors import is_factor, normal, spellings
 from lawfit.ingest.column_map import ColumnMap
 from lawfit.ingest.names import NAMES
-from lawfit.ingest.numbers import CellError, flag, is_missing
+from lawfit.ingest.numbers import CellError, flag, is_missing, is_number
 from lawfit.ingest.progress import Reasons, behind, progressed, where
 from lawfit.ingest.table import Cell, Table
 from lawfit.ingest.view import View, are_words
@@ -33,7 +33,24 @@ _GOOD: Final = frozenset(
         *("converged", "is_converged", "has_converged", "stable", "is_stable"),
     }
 )
-_EXIT: Final = frozenset({"exit_code", "exitcode", "exit_status", "return_code", "returncode"})
+# Words that say the same in a longer name, and those that may stand beside them: `was_cut_short`, `run ok?`.
+_STOPPED_WORDS: Final = frozenset(
+    {
+        *("crashed", "failed", "failure", "interrupted", "aborted", "killed", "truncated", "terminated", "cut", "oom"),
+        *("timeout", "incomplete", "unfinished", "exclude", "excluded", "ignore", "ignored", "discard", "discarded"),
+        *("invalid", "corrupt", "corrupted", "broken", "exception", "traceback"),
+    }
+)
+_GOOD_WORDS: Final = frozenset({"valid", "ok", "good", "usable", "keep", "include", "included", "converged", "stable"})
+_BESIDE: Final = frozenset(
+    {
+        *("is", "was", "has", "did", "be", "to", "the", "run", "job", "early", "short", "out", "limit", "time", "hit"),
+        *("walltime", "wall", "by", "reason", "why", "of", "error", "message"),
+    }
+)
+_EXIT: Final = frozenset(
+    {"status_code", "exit", "rc", "exit_code", "exitcode", "exit_status", "return_code", "returncode"}
+)
 _WELL: Final = frozenset({"0", "0.0", "ok", "success", "succeeded", "finished", "completed", "done", "none", ""})
 _SUMMARY: Final = frozenset(
     {
@@ -89,8 +106,8 @@ _NOTES: Final = frozenset(
     }
 )
 _TOLD: Final = re.compile(
-    r"\b(crash(ed|es)?|killed|aborted|interrupted|incomplete|unfinished|oom|still running|stopped (early|at)"
-    r"|died|only \d+\s?%|\d+\s?% done"
+    r"\b(crash(ed|es)?|killed|aborted|interrupted|incomplete|unfinished|oom|still running"
+    r"|(stopped|preempted|ended) (early|at)|died|only \d+\s?%|\d+\s?% done"
     r"|abgebrochen)\b",
     re.IGNORECASE,
 )
@@ -236,11 +253,14 @@ class Endings:
 
     def _reasons_of(self, place: int, name: str) -> Reasons:
         plain = spellings(name)[-1]
-        if plain in _STOPPED_BY:
+        words = set(plain.split("_"))
+        limit = {"limit", "hit"} <= words or {"time", "out"} <= words
+        stopped = (words & _STOPPED_WORDS or limit) and words <= _STOPPED_WORDS | _BESIDE
+        if plain in _STOPPED_BY or stopped:
             return _flagged(self._table, place, name, stops=True)
         if plain in NAMES["completed"] and "completed" not in self._columns.places:
             return _flagged(self._table, place, name, stops=False) or progressed(self._table, place)
-        if plain in _GOOD:
+        if plain in _GOOD or (words & _GOOD_WORDS and words <= _GOOD_WORDS | _BESIDE):
             return _flagged(self._table, place, name, stops=False)
         if plain in _EXIT:
             return where(self._table.cells(place), _exited)
@@ -279,6 +299,8 @@ def _flags(table: Table, place: int, *, stops: bool) -> dict[Cell, bool]:
     try:
         return {cell: flag(cell) for cell in said}
     except CellError:
+        if stops and len(said) < len(table.levels(place)) and not any(map(is_number, said)):
+            return {cell: cell in said for cell in table.levels(place)}  # why, where it was stopped
         return {}
 
 

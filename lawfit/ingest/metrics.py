@@ -82,8 +82,8 @@ _LOG_OF: Final = re.compile(
 # A loss by its name that is no result to fit: of a part, a constant, a setting, or of before the training.
 _NO_RESULT: Final = re.compile(
     r"(^|_)(init|initial|aux|auxiliary|z|balance|balancing|router|scale|scaler|kind|type|name|column|weight|coef|coeff"
-    r"|lambda|target|goal|predicted|prediction|fitted|residual|delta|std|stderr|var|variance|spike|spikes|smoothing|fn"
-    r"|function|reduction|gap|change|diff|improvement|step|steps|step_?[01]|start|starting|first|before|half|halfway|mid|at_[0-9]\w*|time|nan|clip)(_|$)"
+    r"|lambda|target|goal|predicted|prediction|pred|preds|extrapolated|expected|fitted|cumulative|over_(the_)?(training|run|steps)|residual|delta|std|stderr|var|variance|spike|spikes|smoothing|fn"
+    r"|function|reduction|gap|change|diff|improvement|step|steps|step_?[01]|start|starting|first|before|half|halfway|mid|at_[0-9]\w*|time|nan|clip)(_|$)|loss_rank(ing)?$"
 )
 # A loss by its name that something was done to: what is left has another shape in data and size.
 _ALTERED: Final = re.compile(

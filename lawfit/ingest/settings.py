@@ -126,7 +126,7 @@ _WORDS_OF_SIZE: Final = frozenset(
         *("long", "longer", "low", "high", "half", "full", "double", "quarter", "single", "few", "many", "less"),
         *("more", "under", "over", "undertrained", "overtrained", "optimal", "chinchilla", "narrow", "wide"),
         *("shallow", "deep", "default", "klein", "mittel", "gross", "groß", "kurz", "lang", "petit"),
-        *("moyen", "grand"),
+        *("moyen", "grand", "pilot", "main", "first", "second", "third", "initial", "followup", "extra", "prod"),
     }
 )
 _OF_ANYTHING: Final = frozenset({"source", "version", "label", "tag", "tags", "title", "task", "data", "changed"})
