@@ -78,6 +78,8 @@ class Unit:
     @property
     def word(self) -> str:
         """As a person states it."""
+        if self.power_of is not None:
+            return {10.0: "log10", 2.0: "log2"}.get(self.power_of, "ln")
         return {1e3: "K", 1e6: "M", 1e9: "B", 1e12: "T"}.get(self.factor, f"{self.factor:g}")
 
     @property

@@ -50,7 +50,8 @@ def mixed_units(view: View, columns: ColumnMap, options: IngestOptions) -> list[
         data = {"rows": int(np.count_nonzero(rows)), "line": int(lines[int(np.flatnonzero(rows)[0])])}
         ranges = {"low": some.min(), "high": some.max(), "low_of_rest": rest.min(), "high_of_rest": rest.max()}
         asked = finding("ingest.mixed_units", column=column, **data, **ranges)
-        questions.append(Question(found=asked, columns=(column,), choices=((("unit", f"{column}=1"),),)))
+        unit = columns.units.get(name, PLAIN).word  # all as they stand
+        questions.append(Question(found=asked, columns=(column,), choices=((("unit", f"{column}={unit}"),),)))
     return questions
 
 

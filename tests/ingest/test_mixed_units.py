@@ -10,7 +10,8 @@ from typing import Final
 
 import pytest
 
-from tests.ingest.test_misread import PLAIN, Sheet, Truth, order, truths
+from tests.ingest.tables import runs
+from tests.ingest.test_misread import PLAIN, Sheet, Truth, order, truths, without
 
 __all__ = ["order"]  # a fixture
 
@@ -40,6 +41,15 @@ class TestAsked:
     def test_sizes_in_thousands(self, tmp_path: Path, name: str, some: str, digits: int, order: int) -> None:
         changed = only_some(some, name, lambda t: round(PLAIN[name](t) / 1e3, digits))
         check_asked(tmp_path, changed, order)
+
+    def test_the_answer_keeps_the_unit_of_the_header(self, tmp_path: Path, order: int) -> None:
+        columns = {"params (M)": lambda t: t.params / (1e9 if t.at % 3 == 1 else 1e6)}
+        sheet = Sheet(tmp_path, {**without("params"), **columns}, order)
+        (asked,) = sheet.asked()
+        ((answer,),) = asked["choices"]
+        assert (answer["option"], answer["value"]) == ("unit", "params (M)=M")
+        found = sheet.read(units={"params (M)": "M"})
+        assert max(run.params for run in runs(found)) == pytest.approx(max(t.params for t in sheet.rows), rel=1e-6)
 
     @pytest.mark.parametrize("name", ["params", "tokens"])
     @pytest.mark.parametrize("unit", [1e6, 1e9])
