@@ -79,7 +79,7 @@ def is_held_fixed(name: str) -> bool:
 # Further choices by which people tell designs apart. Keys of runs are made without them, as always.
 _DESIGN: Final = re.compile(
     r"(attention|attn|activation|moe)(_.*)?|.*experts?(_.*)?|top_?k|norm_(type|kind)|(num_|n_)?kv_heads|hidden_dim|d_head"
-    r"|head_dim|d_state|ffn_dim|tie_.*|rope_.*|vocab|n_vocab|num_vocab|vocabulary(_size)?"
+    r"|head_dim|d_state|ffn_dim|tie_.*|rope_.*"
 )
 
 # Words of columns that say what came of a run, or who made it where and when: runs that differ there may be seeds.

@@ -66,7 +66,9 @@ def _other_unit(name: str, read: Mapping[str, Numbers], view: View, columns: Col
         kinds = [cells.spread([str(level) for level in cells.levels], object) for cells in facts]
         if not low.any() or any(set(kind[low]).isdisjoint(kind[high]) for kind in kinds):
             return None
-        near = _NEAR if numbers[high].max() >= 1 else 1.0  # a low rate beside usual ones may be one that was tried
+        if min(np.count_nonzero(low), np.count_nonzero(high)) < 2:
+            return None  # one row may have a rate that was tried
+        near = _NEAR if numbers[high].max() >= 1 else 1.0
         return _fewer(low, high) if _may_be_one(numbers[low], numbers[high], _TIMES, near) else None
     if name in ("batch_tokens", "batch_sequences"):
         low, high = _torn(numbers, _APART)

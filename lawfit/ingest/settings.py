@@ -450,7 +450,7 @@ def _is_grid(column: str, levels: Sequence[set[str]]) -> bool:
     too = numeric and not (_OF_SETTINGS_TOO.isdisjoint(words) or any(map(_says_record, words - _OF_SETTINGS_TOO)))
     if not too and not words.isdisjoint(_OF_WORK):
         return False
-    if numeric and not words.isdisjoint(_OF_MACHINES):
+    if numeric and ((data_of(column) and not too) or not words.isdisjoint(_OF_MACHINES)):
         return False
     counted = {str(first + at) for first in (0, 1) for at in range(len(every))}
     return not (every <= counted and (words <= _COUNTS or (not too and len(every) > 2)))
