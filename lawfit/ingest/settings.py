@@ -19,8 +19,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from lawfit.factors import is_factor, is_further_input, is_record, normal, spellings
+from lawfit.factors import is_factor, is_further_input, is_record, normal
 from lawfit.findings import finding
+from lawfit.ingest.bookkeeping import is_grid, is_known_record, is_mark, names_field
 from lawfit.ingest.cell_texts import OPTIMIZERS, WORDS_OF, is_name_of_runs, with_words
 from lawfit.ingest.metrics import data_of, kind_of
 from lawfit.ingest.names import NAMES, section
@@ -43,73 +44,6 @@ _FACTS: Final = (
     "params_convention",
 )
 _ENDED: Final = frozenset({"", "finished", "completed", "complete", "success", "succeeded", "ok", "done"})
-_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?|\d\d:\d\d(:\d\d)?|\d+[hms]")
-_HASH: Final = re.compile(r"[0-9a-f]{7,64}|[0-9a-f-]{32,40}", re.IGNORECASE)
-_PLACE: Final = re.compile(r"(s3|gs|https?|file|wandb)://|/.*/|[A-Za-z]:\\\\")
-# Words of bookkeeping that are as often names of designs: their values decide.
-_AMBIGUOUS: Final = frozenset(
-    {
-        *("accumulation", "campaign", "changed", "group", "label", "name", "number", "source", "sweep", "tag"),
-        *("tags", "title", "version", "task", "train", "test", "log", "trunk", "parameters", "params", "compute"),
-        *("device", "devices", "index", "idx"),
-    }
-)
-_RECORDS: Final = frozenset(
-    {
-        *("seed", "seeds", "created", "updated", "heartbeat", "timestamp", "pid", "memory", "power", "throughput"),
-        *(
-            "epochs",
-            "epoch",
-            "unique",
-            "repeats",
-            "repeat",
-            "best",
-            "grad",
-            "gradient",
-            "finish",
-            "begin",
-            "start",
-            "end",
-        ),
-    }
-)
-# Of those, the words that settings are named by, too, where no other word of a record stands beside them.
-_OF_SETTINGS_TOO: Final = frozenset(
-    {
-        *("memory", "power", "unique", "repeats", "repeat", "best", "grad", "gradient", "finish", "begin", "start"),
-        *("end", "tokens", "noise"),
-    }
-)
-# Of who made a run, where, when and how often: that may be the same for all seeds.
-_OF_WORK: Final = frozenset(
-    {
-        *(
-            "seed",
-            "seeds",
-            "repeat",
-            "repeats",
-            "replica",
-            "replicate",
-            "rerun",
-            "attempt",
-            "trial",
-            "restarts",
-            "fold",
-        ),
-        *("host", "hostname", "gpu", "gpus", "node", "nodes", "machine", "worker", "job", "cluster", "region", "zone"),
-        *("device", "devices", "slurm", "launcher", "container", "id", "uid", "uuid", "hash", "sha", "commit", "git"),
-        *("author", "user", "owner", "entity", "project", "campaign", "sweep", "group", "name", "label", "tag", "tags"),
-        *("dir", "folder", "file", "filename", "path", "log", "link", "url", "uri", "comment", "note", "notes"),
-        *("description", "title", "date", "time", "timestamp", "created", "updated", "update", "started", "ended"),
-        *("heartbeat", "duration", "runtime", "hours", "minutes", "seconds", "secs", "wall", "cost", "watts", "mfu"),
-        *("throughput", "memory", "mem", "power", "pid", "gb", "diverged", "finished", "completed", "preempted"),
-        *("resumed", "skipped", "reported", "nan", "nans", "spike", "spikes", "status", "result", "index", "idx"),
-        *("number", "epoch", "epochs", "flop", "flops", "params", "parameters", "compute", "accumulation"),
-    }
-)
-_OF_ONE_RUN: Final = ("seed", "run_id", "status", "completed")
-_OF_MACHINES: Final = frozenset({"accumulation", "accumulate", "accum", "acc", "norm", "norms"})
-_COUNTS: Final = frozenset({"rank", "repeat", "repeats", "n", "num", "no"})
 # Columns of these words name sizes, parts of a study or places of work.
 _OF_SIZES: Final = frozenset(
     {
@@ -151,10 +85,10 @@ def setting_questions(table: Table, places: Mapping[str, int], options: IngestOp
     """Columns of unknown meaning in which runs of equal settings differ, each with its levels."""
     table = with_words(table, lambda column: is_name_of_runs(column) and column not in options.pool)
     rows, several = _equal_rows(table, places, options)
-    own = partial(_names_field, fields=[name for name in places if name in NAMES])
+    own = partial(names_field, fields=[name for name in places if name in NAMES])
     if several and (stated := differing(table, [rows.places(group) for group in several], own)):
         missing = [name for name in ("lr", "params", "tokens", "steps") if name not in places]  # asked for themselves
-        made = [name for name in stated if not _names_field(word_of(name), missing)]
+        made = [name for name in stated if not names_field(word_of(name), missing)]
         table = with_values(table, made, seed=places.get("seed"))
         rows, several = _equal_rows(table, places, options)
     free, known = _free(table, places, options)
@@ -250,10 +184,10 @@ def _may_be_setting(column: str, rows: _Finished, place: int, several: Several) 
     column, texts = word_of(column), rows.texts(place)
     levels = [texts.different(group) for group in several]
     most = max(map(len, levels), default=0)
-    if most < 2 or (is_known_record(column) and not _is_grid(column, levels)):
+    if most < 2 or (is_known_record(column) and not is_grid(column, levels)):
         return False
     filled = set(texts.levels) - {""}
-    if all(_is_mark(text) for text in filled):
+    if all(is_mark(text) for text in filled):
         return False
     numeric = all(is_number(text) for text in filled)
     if len(filled) >= len(texts) > 1 and (not numeric or len(several) > 1):
@@ -276,7 +210,7 @@ def _has_own_rates(table: Table, place: int, rows: _Finished, places: Mapping[st
     levels = set(rows.texts(place).levels)
     if not 2 <= len(levels) <= _MOST_OF_A_KIND:
         return False
-    if all(_is_mark(text) for text in levels - {""}):
+    if all(is_mark(text) for text in levels - {""}):
         return False
     scale = [places[name] for name in ("params", "tokens", "steps") if name in places]
     columns = [rows.texts(at) for at in (*scale, place, places["lr"])]
@@ -355,7 +289,7 @@ def _is_tied(rows: _Finished, place: int, to: int, size: int | None, *, several:
 
 def _spell_sizes(levels: Sequence[str]) -> bool:
     """Whether levels are numbers, words with a number or words of size, or marks of time and place."""
-    if all(any(map(str.isdigit, level)) or is_number(level) or _is_mark(level) for level in levels):
+    if all(any(map(str.isdigit, level)) or is_number(level) or is_mark(level) for level in levels):
         return True
     return all(not _WORDS_OF_SIZE.isdisjoint(re.split(r"[^a-z]+", level.lower())) for level in levels)
 
@@ -376,7 +310,7 @@ def _moves_loss(column: str, rows: _Finished, place: int, several: Several, loss
 
     As a branch, a project or a note does that names what was changed.
     """
-    if section(column) == "result" or kind_of(column) or _names_field(column, ("seed", "status", "completed")):
+    if section(column) == "result" or kind_of(column) or names_field(column, ("seed", "status", "completed")):
         return False
     texts, levels = rows.texts(place) if several else Column([]), set[str]()
     for group in several:
@@ -416,59 +350,6 @@ def _unlike_seeds(table: Table, places: Mapping[str, int], several: Several, los
 
 def _loss(cell: Cell) -> float:
     return number(cell) if is_number(cell) else math.nan
-
-
-def _names_field(column: str, fields: Sequence[str]) -> bool:
-    return any(form in NAMES[name] for name in fields for form in spellings(column))
-
-
-def is_known_record(column: str) -> bool:
-    """Whether a column is a result or bookkeeping by its name, whatever it holds."""
-    words = set(normal(column).split("_"))
-    if section(column) == "result" or kind_of(column):
-        return True
-    if not words.isdisjoint(_RECORDS):
-        return True
-    if _names_field(column, ("seed", "run_id", "status", "completed")):
-        return True
-    return is_record(column) and not _only_ambiguous(column)
-
-
-def _is_grid(column: str, levels: Sequence[set[str]]) -> bool:
-    """Whether levels under a word of results or bookkeeping are the same in each group of equal runs.
-
-    As measured ones never are: so are `bits`, `loss_mask`, `grad_noise` where they were varied; 1, 2, 3 counts repeats.
-    """
-    words = set(normal(column).split("_"))
-    if is_further_input(column) or section(column) == "result" or _names_field(column, _OF_ONE_RUN):
-        return False
-    varied = [each for each in levels if len(each) > 1]
-    every = set().union(*varied)
-    if len(varied) < _FEWEST_PAIRS - 1 or any(each != every for each in varied):
-        return False
-    numeric = all(map(is_number, every - {""}))
-    too = numeric and not (_OF_SETTINGS_TOO.isdisjoint(words) or any(map(_says_record, words - _OF_SETTINGS_TOO)))
-    if not too and not words.isdisjoint(_OF_WORK):
-        return False
-    if numeric and ((data_of(column) and not too) or not words.isdisjoint(_OF_MACHINES)):
-        return False
-    counted = {str(first + at) for first in (0, 1) for at in range(len(every))}
-    return not (every <= counted and (words <= _COUNTS or (not too and len(every) > 2)))
-
-
-def _says_record(word: str) -> bool:
-    return word in _RECORDS or is_record(word)
-
-
-def _only_ambiguous(column: str) -> bool:
-    """Whether the words that make a column a record are those that designs are named by, too."""
-    return not any(is_record(word) for word in normal(column).split("_") if word not in _AMBIGUOUS)
-
-
-def _is_mark(text: str) -> bool:
-    return bool(_TIME.fullmatch(text) or _PLACE.match(text)) or (
-        bool(_HASH.fullmatch(text)) and any(c.isdigit() for c in text) and not text.isdigit()
-    )
 
 
 def _measured(distinct: set[str], most: int, levels: Sequence[set[str]]) -> bool:
