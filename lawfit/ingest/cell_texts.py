@@ -1,8 +1,7 @@
-"""Cells that hold more than a number: lists of losses along a run, shares in percent, sizes and words in names."""
+"""Cells that hold more than a number: shares in percent, sizes and words in names."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -19,7 +18,6 @@ from lawfit.ingest.view import are_words, plain_numbers
 from lawfit.packed import Column
 from lawfit.units import parse_quantity
 
-_LIST: Final = re.compile(r"\s*[\[(].*[\])]\s*", re.DOTALL)
 _PERCENT: Final = re.compile(r"\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))\s*%\s*")
 _SPREAD: Final = re.compile(
     r"\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))\s*(?:(?:±|\+/-|\+-|\\pm)\s*[0-9.]+|[(]\s*±?\s*[0-9.]+\s*[)])\s*"
@@ -52,7 +50,7 @@ OPTIMIZERS: Final = frozenset(
 
 
 def made_numbers(table: Table, options: IngestOptions) -> tuple[Table, list[Found]]:
-    """Results as one number each: the last of a list, and a share of one for percent."""
+    """Results as one number each: without their spread, and a share of one for percent."""
     columns: dict[int, Column] = {}
     notes: list[Found] = []
     for place, column in enumerate(table.columns):
@@ -62,11 +60,7 @@ def made_numbers(table: Table, options: IngestOptions) -> tuple[Table, list[Foun
             plain = plain_numbers(table, place) is not None
             if plain or all(is_number(cell) for cell in cells.levels if not is_missing(cell)):
                 continue
-            lists = any(isinstance(cell, str) and cell.lstrip()[:1] in ("[", "(") for cell in cells.levels)
-            if lists and (found := _each(cells, _last_of_list)) is not None:
-                columns[place] = found
-                notes.append(finding("ingest.last_of_list", column=column, text=_first(cells)))
-            elif (found := _each(cells, _without_spread)) is not None:
+            if (found := _each(cells, _without_spread)) is not None:
                 columns[place] = found
                 notes.append(finding("ingest.spread_left_out", column=column, text=_first(cells)))
             elif (found := _each(cells, _share)) is not None:
@@ -89,23 +83,6 @@ def _each(cells: Column, read: Callable[[str], Cell]) -> Column | None:
         else:
             found.append(cell)
     return Column(found, cells.codes) if changed else None
-
-
-def _last_of_list(text: str) -> Cell:
-    """The last number of a list; a plain text stays. None: a list of something else."""
-    if not _LIST.fullmatch(text):
-        return text
-    inner = text.strip()[1:-1].strip().rstrip(",")
-    if not inner:
-        return ""
-    for word in ("NaN", "Infinity"):
-        inner = re.sub(rf"\b{word[:3]}[a-z]*", word, inner, flags=re.IGNORECASE)  # nan, inf: as Python writes them
-    try:
-        values = json.loads(f"[{inner}]")
-    except ValueError:
-        return None
-    plain = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
-    return values[-1] if plain else None
 
 
 def _without_spread(text: str) -> Cell:

@@ -24,7 +24,6 @@ from lawfit.ingest.column_map import (
     Recognised,
     convention_of,
 )
-from lawfit.ingest.endings import SEEN
 from lawfit.ingest.headers import PLAIN, Unit, bare_names, for_rates
 from lawfit.ingest.metrics import METRICS, UNBOUNDED, data_of, is_percent, is_score, kind_of
 from lawfit.ingest.missing import missing_question, require_numbers
@@ -32,6 +31,7 @@ from lawfit.ingest.names import MULTIPLIERS, NAMES, is_logged_step, rank_of
 from lawfit.ingest.numbers import CellError, flag, is_missing, is_number, number
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.points import points_question, unnamed_points
+from lawfit.ingest.progress import SEEN
 from lawfit.ingest.questions import Question, doubted
 from lawfit.ingest.stated import IN_NAMES, RATE_IN_NAMES, is_ratio, place_of, with_stated
 from lawfit.ingest.table import Table
@@ -101,6 +101,8 @@ class _Recogniser:
                 or lr_column.looks_decayed(self.view, candidate)
                 or lr_column.texts_disagree(self.view, candidate, texts)
             )
+            if asked is None and (decay := self.places.get("weight_decay")) is not None:
+                asked = lr_column.swapped(self.view, candidate, decay, self.places.get("optimizer"))
             clear = self._codes().isdisjoint(("ingest.which_lr", "ingest.lr_by_its_words"))
             self.questions += [asked] if asked and clear else []
         unbounded = "ingest.unbounded_score" in self._codes()

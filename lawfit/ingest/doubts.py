@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from itertools import groupby, pairwise
 from typing import Final
@@ -13,14 +12,16 @@ import numpy as np
 from lawfit.factors import EPOCHS, normal, spellings
 from lawfit.findings import finding
 from lawfit.ingest.column_map import ColumnMap
-from lawfit.ingest.endings import SEEN
-from lawfit.ingest.headers import PLAIN
+from lawfit.ingest.headers import PLAIN, bare_names
 from lawfit.ingest.metrics import is_score, is_unit_said, kind_of
+from lawfit.ingest.mixed_units import mixed_units
 from lawfit.ingest.names import MULTIPLIERS, is_logged_step
 from lawfit.ingest.numbers import MULTIPLE
 from lawfit.ingest.options import IngestOptions
+from lawfit.ingest.progress import SEEN, unfinished_or_settings
 from lawfit.ingest.questions import Choice, Question
 from lawfit.ingest.rows import HIGH_LOSS
+from lawfit.ingest.stated import counts_unique
 from lawfit.ingest.table import Cell
 from lawfit.ingest.view import View, median, pairs, ratios, same
 from lawfit.packed import Column, groups, members
@@ -43,14 +44,13 @@ _MOST_STEPS: Final = 2e6  # of a run that somebody would train
 _FEW_TOKENS: Final = 128  # of a step: fewer than a short sequence has
 _MOST_STEPS_OF_FEW: Final = 2e4
 _HIGH_RATE: Final = 0.1
-_TORN: Final = 100.0  # between two rates that are next to each other
 _OF_STEPS: Final = frozenset({"steps", "tokens", "batch_tokens", "batch_sequences", "seq_len"})
 _ROUNDED: Final = 0.05
 _SAMPLES: Final = frozenset({"samples", "examples", "sequences", "seqs"})
 _POSITIONS: Final = frozenset({"max_position_embeddings", "n_positions", "max_positions"})  # the longest of a model
 _OF_ALL: Final = SEEN | {"total", "train", "training", "budget", "all"}
 _OF_ALL_STEPS: Final = _OF_ALL | {"max", "global", "target", "planned", "updates", "optimizer"}
-_PASSES: Final = frozenset((*EPOCHS, "passes", "n_passes", "data_passes", "repetitions", "data_repetitions"))
+_PASSES: Final = frozenset((*EPOCHS, "epoch", "passes", "n_passes", "data_passes", "repetitions", "data_repetitions"))
 _DIVERGED: Final = 1e300
 _FEWEST_SCALES: Final = 4
 _OTHER_SCALE: Final = 1.05
@@ -75,7 +75,10 @@ def doubts(view: View, columns: ColumnMap, options: IngestOptions) -> list[Quest
     found += _of_steps(view, columns, options)
     found += _of_passes(view, names, columns, options)
     found += _of_data(numbers, names, columns, options)
-    if "lr" in numbers:
+    found += unfinished_or_settings(view, columns, options)
+    asked = {column for question in found for column in question.columns}
+    found += [each for each in mixed_units(view, columns, options) if asked.isdisjoint(each.columns)]
+    if "lr" in numbers and not any(names["lr"] in question.columns for question in found):
         found += _of_rates(numbers["lr"], view.cells(columns.places["lr"]), names["lr"], options)
     if "loss" in numbers and options.metric is None:
         found += _of_loss(view, columns, names["loss"], numbers)
@@ -117,7 +120,10 @@ def _of_sizes(
     data = {"params": median(params), "tokens": median(tokens) if tokens else None, "each": middle}
     of = [names[name] for name in ("params", "tokens") if name in names]
     asked = finding("ingest.odd_sizes", columns=of, batch=median(batches) if short else None, **data)
-    return [Question(found=asked, columns=tuple(of), choices=(*choices, plain), safe=0 if len(choices) == 1 else None)]
+    # What stands in brackets and is no unit may say of what the numbers are multiples.
+    told = any(set("[(") & set(names[name]) and columns.units.get(name, PLAIN).plain for name in free)
+    safe = 0 if len(choices) == 1 and not told else None
+    return [Question(found=asked, columns=tuple(of), choices=(*choices, plain), safe=safe)]
 
 
 def _of_batch(numbers: Mapping[str, Column], name: str, options: IngestOptions) -> list[Question]:
@@ -202,7 +208,7 @@ def _of_passes(
         return []
     if " x " in name or name in {*options.column_map, *options.units}:
         return []
-    if not of_all.isdisjoint(normal(name).split("_")) or any("unique" in normal(each) for each in view.table.columns):
+    if not of_all.isdisjoint(normal(name).split("_")):
         return []
     for place, column in enumerate(view.table.columns):
         passes = view.values(place) if spellings(column)[-1] in _PASSES and column not in options.column_map else []
@@ -210,11 +216,31 @@ def _of_passes(
             continue
         if _grow_together(view, columns.places[field], place, columns.places.get("params")):
             continue
+        if _are_of_all(view, columns, field, place):
+            continue
         asked = finding("ingest.tokens_of_pass", column=name, other=column, high=passes[-1])
         choices: list[Choice] = [(("map", f"{name}={field}"),)]
         choices += [(("unit", f"{name}={passes[0]:g}"),)] if passes[0] == passes[-1] else []
         return [Question(found=asked, columns=(name, column), choices=tuple(choices))]
     return []
+
+
+def _are_of_all(view: View, columns: ColumnMap, field: str, passes: int) -> bool:
+    """Whether tokens, or steps x batch, are passes times the tokens that a column counts once."""
+    length = view.numbers(columns.places[field], columns.units.get(field, PLAIN)).floats()
+    if field == "steps":
+        if "batch_tokens" not in columns.places:
+            return False
+        length = (
+            length * view.numbers(columns.places["batch_tokens"], columns.units.get("batch_tokens", PLAIN)).floats()
+        )
+    for place, column in enumerate(view.table.columns):
+        for bare, unit in bare_names(column) if place not in columns.places.values() else ():
+            if counts_unique(bare):
+                made = view.numbers(place, unit).floats() * view.numbers(passes).floats()
+                if np.nanmax(np.abs(made / length - 1), initial=0.0) < _ROUNDED and not np.isnan(made).all():
+                    return True
+    return False
 
 
 def _grow_together(view: View, length: int, passes: int, params: int | None) -> bool:
@@ -296,9 +322,7 @@ def _of_rates(values: Column, cells: Column, name: str, options: IngestOptions) 
     if any(MULTIPLE.fullmatch(str(cell).strip()) for cell in cells.levels):
         asked = finding("ingest.rate_multiples", column=name, low=low, high=high)
         return [Question(found=asked, columns=(name,), choices=((("unit", f"{name}=RATE"),),))]
-    in_units = bisect_left(rates, _TORN) - bisect_left(rates, 1)  # as some rows are written 3, for 3e-4
-    torn = in_units > 1 and any(b > _TORN * a > 0 for a, b in pairwise(rates))
-    if median(rates) >= 1 or (high >= 1 and median(rates) >= _HIGH_RATE) or torn:
+    if median(rates) >= 1 or (high >= 1 and median(rates) >= _HIGH_RATE):
         asked = finding("ingest.high_rates", column=name, low=low, high=high)
         choices = tuple((("unit", f"{name}={unit}"),) for unit in ("RATE", "1e-3", "1"))
         return [Question(found=asked, columns=(name,), choices=choices)]

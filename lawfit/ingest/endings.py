@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from statistics import fmean
 from typing import Any, Final, cast
 
@@ -13,18 +13,13 @@ import numpy.typing as npt
 
 from lawfit.factors import is_factor, normal, spellings
 from lawfit.ingest.column_map import ColumnMap
-from lawfit.ingest.headers import PLAIN
 from lawfit.ingest.names import NAMES
-from lawfit.ingest.numbers import CellError, flag, is_missing, is_number, number
+from lawfit.ingest.numbers import CellError, flag, is_missing, is_number
+from lawfit.ingest.progress import Reasons, behind, progressed, where
 from lawfit.ingest.table import Cell, Table
-from lawfit.ingest.view import View, are_words, pairs
+from lawfit.ingest.view import View, are_words
 from lawfit.packed import Column
 
-STOPPED: Final = 0.98  # share of its steps or tokens that a run must have come to
-STEPS_DONE: Final = frozenset(
-    {"step", "global_step", "current_step", "last_step", "steps_done", "completed_steps", "iteration"}
-)
-SEEN: Final = frozenset({"seen", "trained", "consumed", "processed", "actual", "counted", "done"})
 _STOPPED_BY: Final = frozenset(
     {
         *("crashed", "failed", "is_crashed", "has_failed", "interrupted", "aborted", "killed", "early_stopped"),
@@ -38,12 +33,24 @@ _GOOD: Final = frozenset(
         *("converged", "is_converged", "has_converged", "stable", "is_stable"),
     }
 )
-_PROGRESS: Final = re.compile(
-    r"(.*_)?(progress|completion|(done|completed?|finished|trained)(?=_(pct|percent))|(percent|pct|fraction|share)_(done|complete|completed|trained))(_(pct|percent|fraction))?"
+# Words that say the same in a longer name, and those that may stand beside them: `was_cut_short`, `run ok?`.
+_STOPPED_WORDS: Final = frozenset(
+    {
+        *("crashed", "failed", "failure", "interrupted", "aborted", "killed", "truncated", "terminated", "cut", "oom"),
+        *("timeout", "incomplete", "unfinished", "exclude", "excluded", "ignore", "ignored", "discard", "discarded"),
+        *("invalid", "corrupt", "corrupted", "broken", "exception", "traceback"),
+    }
 )
-_BARE_PROGRESS: Final = frozenset({"percent", "pct", "trained"})  # where most runs came to all of it
-_BUDGET: Final = frozenset({"budget", "target", "max", "planned", "plan", "goal", "scheduled", "requested"})
-_EXIT: Final = frozenset({"exit_code", "exitcode", "exit_status", "return_code", "returncode"})
+_GOOD_WORDS: Final = frozenset({"valid", "ok", "good", "usable", "keep", "include", "included", "converged", "stable"})
+_BESIDE: Final = frozenset(
+    {
+        *("is", "was", "has", "did", "be", "to", "the", "run", "job", "early", "short", "out", "limit", "time", "hit"),
+        *("walltime", "wall", "by", "reason", "why", "of", "error", "message"),
+    }
+)
+_EXIT: Final = frozenset(
+    {"status_code", "exit", "rc", "exit_code", "exitcode", "exit_status", "return_code", "returncode"}
+)
 _WELL: Final = frozenset({"0", "0.0", "ok", "success", "succeeded", "finished", "completed", "done", "none", ""})
 _SUMMARY: Final = frozenset(
     {
@@ -99,8 +106,8 @@ _NOTES: Final = frozenset(
     }
 )
 _TOLD: Final = re.compile(
-    r"\b(crash(ed|es)?|killed|aborted|interrupted|incomplete|unfinished|oom|still running|stopped (early|at)"
-    r"|died|only \d+\s?%|\d+\s?% done"
+    r"\b(crash(ed|es)?|killed|aborted|interrupted|incomplete|unfinished|oom|still running"
+    r"|(stopped|preempted|ended) (early|at)|died|only \d+\s?%|\d+\s?% done"
     r"|abgebrochen)\b",
     re.IGNORECASE,
 )
@@ -129,26 +136,26 @@ _MADE_OF_OTHERS: Final[Mapping[str, tuple[Callable[[Numbers], Any], float]]] = {
 }
 _TICKS: Final = frozenset("✓✔✅☑√")
 _CROSSES: Final = frozenset("✗✘❌✖☒×")
-Reasons = dict[int, str]  # why rows are left out
 
 
 class Endings:
     """What the columns of one table say of how its runs ended."""
 
-    def __init__(self, table: Table, columns: ColumnMap) -> None:
+    def __init__(self, table: Table, columns: ColumnMap, left: Collection[str] = ()) -> None:
+        # `left` are columns that say nothing, as a person says
         self._table, self._columns, self._view = table, columns, View(table)
         self.of_finished: list[tuple[str, Reasons]] = []  # why a loss is not that of its token count, by column
         self.of_any: list[tuple[str, Reasons]] = []  # why a row is no run at all
         self.diverged: list[int] = []  # rows of which a note says that they did
         if table.exact:
             return
-        taken = set(columns.places.values())
+        taken = {*columns.places.values(), *(table.columns.index(name) for name in left)}
         for place, name in enumerate(table.columns):
             if place not in taken and (reasons := self._reasons_of(place, name)):
                 self.of_finished.append((name, reasons))
         for place, name in enumerate(table.columns):
             if place not in taken and spellings(name)[-1] in _NOTES:
-                self.diverged += _where(table.cells(place), _told_diverged)
+                self.diverged += where(table.cells(place), _told_diverged)
         for place in self._name_places():
             self.of_any.append((table.columns[place], _summaries(table, place)))
         ends = [(at, said) for at in sorted({0, len(table.rows) - 1}) if (said := self._sums_up(at)) is not None]
@@ -246,71 +253,24 @@ class Endings:
 
     def _reasons_of(self, place: int, name: str) -> Reasons:
         plain = spellings(name)[-1]
-        if plain in _STOPPED_BY:
+        words = set(plain.split("_"))
+        limit = {"limit", "hit"} <= words or {"time", "out"} <= words
+        stopped = (words & _STOPPED_WORDS or limit) and words <= _STOPPED_WORDS | _BESIDE
+        if plain in _STOPPED_BY or stopped:
             return _flagged(self._table, place, name, stops=True)
         if plain in NAMES["completed"] and "completed" not in self._columns.places:
-            return _flagged(self._table, place, name, stops=False) or _progressed(self._table, place)
-        if plain in _GOOD:
+            return _flagged(self._table, place, name, stops=False) or progressed(self._table, place)
+        if plain in _GOOD or (words & _GOOD_WORDS and words <= _GOOD_WORDS | _BESIDE):
             return _flagged(self._table, place, name, stops=False)
         if plain in _EXIT:
-            return _where(self._table.cells(place), _exited)
+            return where(self._table.cells(place), _exited)
         if plain in _NOTES:
-            return _where(self._table.cells(place), _noted)
-        if _PROGRESS.fullmatch(normal(name)):
-            return _progressed(self._table, place)
-        if normal(name) in _BARE_PROGRESS:
-            return _progressed(self._table, place, most=True)
-        if plain in STEPS_DONE and "steps" in self._columns.places:
-            return self._behind(place, "steps", "step")
-        if reasons := _stated(self._table, place):
-            return reasons
-        words = set(normal(name).split("_"))
-        if "tokens" in self._columns.places and words & {"token", "tokens", "tok", "toks"}:
-            if words & _BUDGET:
-                return self._short_of(place)
-            if words & SEEN:
-                return self._behind(place, "tokens", "token")
-        return {}
-
-    def _short_of(self, planned: int) -> Reasons:
-        """Tokens beside those that were planned, where most runs came to their end and others stopped anywhere."""
-        made = self._view.numbers(self._columns.places["tokens"])
-        for unit in {PLAIN, self._columns.units.get("tokens", PLAIN)}:
-            goals = self._view.numbers(planned, unit)
-            both = pairs(made, goals)
-            short = [done for done, goal in both if done < STOPPED * goal]
-            if not short or 2 * len(short) > len(both) or any(done > goal * (2 - STOPPED) for done, goal in both):
-                continue
-            if len({goal for _, goal in both}) == 1 and len(set(short)) < len(short):
-                continue  # horizons below the longest one
-            return {
-                at: f"the run stands at token {done:g} of {goal:g}: its schedule did not end"
-                for at, (done, goal) in enumerate(zip(made, goals, strict=True))
-                if done is not None and goal is not None and done < STOPPED * goal
-            }
-        return {}
-
-    def _behind(self, place: int, field: str, what: str) -> Reasons:
-        """What was done beside what was planned, where most runs came to their end."""
-        planned = self._columns.places[field]
-        unit = self._columns.units.get(field, PLAIN)
-        both = pairs(self._view.numbers(place), self._view.numbers(planned, unit))
-        if not both or not all(a <= b * (2 - STOPPED) for a, b in both) or not any(a >= b * STOPPED for a, b in both):
-            return {}
-        said = "the run stands at {} {:g} of {:g}, so its loss is not that of its token count"
-        rows = zip(self._table.cells(place), self._table.cells(planned), strict=True)
-        made = ((number(a), number(b)) if is_number(a) and is_number(b) else (0.0, -1.0) for a, b in rows)
-        return {at: said.format(what, a, b) for at, (a, b) in enumerate(made) if not a >= STOPPED * b}
+            return where(self._table.cells(place), _noted)
+        return behind(self._view, self._columns, place) or _stated(self._table, place)
 
     def _name_places(self) -> list[int]:
         named = [at for at, name in enumerate(self._table.columns) if normal(name) in ("name", "run", "run_name", "id")]
         return sorted({*named, *(at for at in [0] if self._table.columns)})
-
-
-def _where(cells: Column, reason: Callable[[Cell], str]) -> Reasons:
-    """The rows of a column of which the cell is a reason."""
-    found = cells.made(reason)
-    return {at: found[at] for at in np.flatnonzero(found.spread([bool(said) for said in found.levels], bool)).tolist()}
 
 
 def _flagged(table: Table, place: int, name: str, *, stops: bool) -> Reasons:
@@ -323,7 +283,7 @@ def _flagged(table: Table, place: int, name: str, *, stops: bool) -> Reasons:
         shown = "empty" if is_missing(cell) else cell
         return f"'{name}' is {shown}, so its loss is not that of its token count" if said.get(cell) is stops else ""
 
-    return _where(table.cells(place), reason)
+    return where(table.cells(place), reason)
 
 
 def _flags(table: Table, place: int, *, stops: bool) -> dict[Cell, bool]:
@@ -339,6 +299,8 @@ def _flags(table: Table, place: int, *, stops: bool) -> dict[Cell, bool]:
     try:
         return {cell: flag(cell) for cell in said}
     except CellError:
+        if stops and len(said) < len(table.levels(place)) and not any(map(is_number, said)):
+            return {cell: cell in said for cell in table.levels(place)}  # why, where it was stopped
         return {}
 
 
@@ -357,7 +319,7 @@ def _stated(table: Table, place: int) -> Reasons:
         said = "" if is_missing(cell) else str(cell).strip()
         return f"it says '{said}', not finished" if said.lower() in _NOT_FINISHED else ""
 
-    return _where(table.cells(place), reason)
+    return where(table.cells(place), reason)
 
 
 def _noted(cell: Cell) -> str:
@@ -381,29 +343,6 @@ def _exited(cell: Cell) -> str:
     return "" if said.lower() in _WELL else f"the run ended with {said}, not with success"
 
 
-def _progressed(table: Table, place: int, *, most: bool = False) -> Reasons:
-    """Shares of one or of 100, where some runs (`most` of them) came to all of it."""
-    shares = {cell: share for cell in table.levels(place) if (share := _share(cell)) is not None}
-    whole = max(shares.values(), default=0.0)
-    if whole not in (1.0, 100.0):
-        return {}
-    ended = sum(table.levels(place)[cell] for cell, share in shares.items() if share == whole)
-    if most and 2 * ended < len(table.rows):
-        return {}
-
-    def reason(cell: Cell) -> str:
-        share = shares.get(cell)
-        stopped = share is not None and share < STOPPED * whole
-        return f"the run stands at {cell}, so its loss is not that of its token count" if stopped else ""
-
-    return _where(table.cells(place), reason)
-
-
-def _share(cell: Cell) -> float | None:
-    text = str(cell).strip().rstrip("%").strip()
-    return None if isinstance(cell, bool) or not is_number(text) else number(text)
-
-
 def _summaries(table: Table, place: int) -> Reasons:
     """Rows that are named after what was done to the others."""
     if len(table.rows) <= 2:
@@ -413,4 +352,4 @@ def _summaries(table: Table, place: int) -> Reasons:
         return {}
     found = [c for c in cells.levels if isinstance(c, str) and c.strip().strip(":").lower() in _SUMMARY]
     once = {cell for cell in found if table.levels(place)[cell] == 1}
-    return _where(cells, lambda c: f"'{c}' sums up other rows and is no run" if c in once else "") if once else {}
+    return where(cells, lambda c: f"'{c}' sums up other rows and is no run" if c in once else "") if once else {}

@@ -28,8 +28,15 @@ _BRACKET: Final = re.compile(r"^(?P<bare>.+?)[\s_]*[\[(]\s*(?:in\s+)?(?P<unit>[^
 # What a bracket says that makes another quantity of the name before it: tokens (per GPU), lr (mean), batch (start).
 _OTHER: Final = re.compile(
     r"\bper\b(?!\s*(?:optimi[sz]er\s*)?(?:step|batch|update|iter|run|model))"
-    r"|\b(?:mean|avg|average|std|min|minimum|last|final|initial|first|start|end|best|rank|index|idx|level)\b",
+    r"|√|\bsqrt\b|\bscaled\b|\b(?:bs|batch|batch size|b)\s*="  # lr (x sqrt(bs/256)), lr (bs=256)
+    r"|[x×*]\s*(?:chinchilla|compute[- ]optimal|optimal)\b"
+    r"|\b(?:mean|avg|average|std|min|minimum|last|final|initial|first|start|end|best|rank|index|idx|level|unique|distinct)\b",
     re.IGNORECASE,
+)
+# tokens (×20N), tokens [x params]: multiples of the size of the model.
+_OF_SIZE: Final = re.compile(
+    r"^(?P<bare>.+?)[\s_]*[\[(]\s*(?:in\s+)?(?P<times>[x×*]\s*)?(?P<factor>[0-9]+(?:\.[0-9]+)?)?\s*(?P<of>[x×*·]\s*)?"
+    r"(?:N|params|parameters)\s*[\])]\s*$"
 )
 _TIMES: Final = re.compile(
     r"^(?P<bare>.+?)[\s_]*(?:[x*×·]|times)[\s_]*(?P<unit>1e-?\d+|10\^-?\d+|10[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+|10+)$", re.IGNORECASE
@@ -47,6 +54,9 @@ _LOG: Final = re.compile(
     r"^(?:(?P<base>log_?10|log_?2|ln|log)[\s_(]+(?P<bare>.+?)\)?|(?P<bare2>.+?)[\s_]*[\[(]?(?P<base2>log_?10|log_?2|ln|log)[\])]?)$",
     re.I,
 )
+
+
+_FORMULA: Final = re.compile(r"[×·∙*÷√^]|\b(?:sqrt|exp)\b|^\s*1\s*/", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +78,8 @@ class Unit:
     @property
     def word(self) -> str:
         """As a person states it."""
+        if self.power_of is not None:
+            return {10.0: "log10", 2.0: "log2"}.get(self.power_of, "ln")
         return {1e3: "K", 1e6: "M", 1e9: "B", 1e12: "T"}.get(self.factor, f"{self.factor:g}")
 
     @property
@@ -114,7 +126,7 @@ def bare_names(column: str) -> tuple[tuple[str, Unit], ...]:
     if len(name) > LONGEST_NAME:  # no header of a person's; patterns would look for a unit for seconds
         return tuple(found)
     if match := _BRACKET.match(name):
-        if _OTHER.search(match["unit"]):
+        if _OTHER.search(match["unit"]) or multiple_of_size(name):
             return tuple(found)
         said = _GLUED.sub(r"\1 \2", match["unit"].strip())  # ktok, Mtokens
         word = re.sub(rf"\b(of|{_COUNTS})\b", "", said, flags=re.IGNORECASE).strip()
@@ -138,6 +150,19 @@ def bare_names(column: str) -> tuple[tuple[str, Unit], ...]:
         powers = {"log10": 10.0, "log2": 2.0, "ln": math.e, "log": 10.0}
         found.append((bare, Unit(power_of=powers[base], as_written=f"{base} of the value", sure=base != "log")))
     return tuple(found)
+
+
+def is_formula(column: str) -> bool:
+    """Whether a name says how its numbers were worked out: `lr × sqrt(bs/256)`, `1/lr`."""
+    return bool(_FORMULA.search(column.strip("*_ ")))
+
+
+def multiple_of_size(column: str) -> tuple[str, float] | None:
+    """The name before a bracket that says by what number of parameters its cells are multiplied, and times how much."""
+    match = _OF_SIZE.match(column.strip()) if len(column) <= LONGEST_NAME else None
+    if match is None or not (match["times"] or match["of"]):
+        return None  # tokens (20N) may be their number
+    return match["bare"], float(match["factor"] or 1)
 
 
 def _stated(word: str, *, sure: bool = True) -> Unit | None:

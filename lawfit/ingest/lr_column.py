@@ -10,7 +10,7 @@ from typing import Final
 
 from lawfit.factors import normal
 from lawfit.findings import Finding, finding
-from lawfit.ingest.headers import Unit
+from lawfit.ingest.headers import Unit, is_formula
 from lawfit.ingest.names import section
 from lawfit.ingest.questions import Question
 from lawfit.ingest.view import View, differs, pairs, same
@@ -21,6 +21,9 @@ _LOW: Final = 3e-4  # beside a schedule: a tenth of a peak that is common
 _TINY: Final = 2e-5  # the highest rate of a sweep is hardly as low, even of fine-tuning
 _DIGITS: Final = 3
 _EQUAL: Final = 1e-9
+_DECAYS: Final = frozenset({0.0, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5})  # of weights, as most people choose them
+_A_DECAY: Final = 0.05
+_A_RATE: Final = 0.03
 _NEARLY: Final = 0.02  # relative: rates of one heap
 _APART: Final = 0.15  # likewise: rates of two
 _HEAP: Final = 0.03  # width of one
@@ -136,7 +139,7 @@ def _votes(view: View, one: Candidate, other: Candidate) -> list[tuple[int, str]
 def may_be_rate(column: str) -> bool:
     """Whether a name has the words of a learning rate, and none of what else is said of one."""
     words = normal(column).split("_")
-    rate = "lr" in words or "learning_rate" in normal(column)
+    rate = "lr" in words or "learning_rate" in normal(column) or ("eta" in words and is_formula(column))
     return rate and _OF_SCHEDULES.isdisjoint(words)
 
 
@@ -223,6 +226,23 @@ def looks_decayed(view: View, candidate: Candidate) -> Question | None:
     found = finding("ingest.lr_decayed", column=name, sign=sign, low=low, high=high)
     choices = ((("map", f"{name}=lr"),), (("set", "lr=RATE"),), (("kind", "losses"),))
     return Question(found=found, columns=(name,), choices=choices)
+
+
+def swapped(view: View, candidate: Candidate, decay: int, optimizer: int | None) -> Question | None:
+    """Asked where the rates are decays that people choose, and the decays a grid of rates that people choose.
+
+    Not of SGD, whose rates are as high.
+    """
+    name, other = (view.table.columns[place] for place in (candidate.place, decay))
+    rates, decays = (set(view.numbers(place).levels) - {None} for place in (candidate.place, decay))
+    said = [] if optimizer is None else [str(cell).lower() for cell in view.cells(optimizer).levels]
+    if not rates <= _DECAYS or max(rates, default=0) < _A_DECAY or len(rates) >= len(decays) or len(decays) < _DIGITS:
+        return None
+    if min(decays) <= 0 or max(decays) > _A_RATE or any("sgd" in each or "momentum" in each for each in said):
+        return None
+    found = finding("ingest.lr_and_decay", column=name, other=other, high=max(rates), low=min(decays), top=max(decays))
+    choices = ((("map", f"{other}=lr"), ("map", f"{name}=weight_decay")), (("map", f"{name}=lr"),))
+    return Question(found=found, columns=(name, other), choices=choices)
 
 
 def _are_nearly_equal(values: Sequence[float]) -> bool:

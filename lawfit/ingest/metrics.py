@@ -74,19 +74,20 @@ _KINDS: Final = (
     ("nats", re.compile(r"(^|_)(loss|losses|nll|cross_entropy|crossentropy|xent|ce|lm_?loss|entropy)(_|$)")),
     ("error", re.compile(r"(^|_)(error|err|errors|wer|cer|mae|rmse|error_rate|top1_err)(_|$)")),
 )
+_KINDS_OF: Final = dict(_KINDS)
 # The logarithm of a perplexity or of a likelihood with its sign turned is a loss.
 _LOG_OF: Final = re.compile(
-    r"(?:^|_)(log2|log|ln)_?(?:\w+_)?(?:ppl|perplexity)(?:_|$)|(?:^|_)(?:neg|negative)_log_?(?:likelihood|lik|prob)(?:_|$)"
+    r"(?:^|_)(log_?2|log|ln)_?(?:\w+_)?(?:ppl|perplexity)(?:_|$)|(?:^|_)(?:neg|negative)_log_?(?:likelihood|lik|prob)(?:_|$)"
 )
 # A loss by its name that is no result to fit: of a part, a constant, a setting, or of before the training.
 _NO_RESULT: Final = re.compile(
     r"(^|_)(init|initial|aux|auxiliary|z|balance|balancing|router|scale|scaler|kind|type|name|column|weight|coef|coeff"
-    r"|lambda|target|goal|predicted|prediction|fitted|residual|delta|std|stderr|var|variance|spike|spikes|smoothing|fn"
-    r"|function|reduction|gap|change|diff|improvement|step|steps|step_?[01]|start|starting|first|before|half|halfway|mid|at_[0-9]\w*|time|nan|clip)(_|$)"
+    r"|lambda|target|goal|predicted|prediction|pred|preds|extrapolated|expected|fitted|cumulative|over_(the_)?(training|run|steps)|residual|delta|std|stderr|var|variance|spike|spikes|smoothing|fn"
+    r"|function|reduction|gap|change|diff|improvement|step|steps|step_?[01]|start|starting|first|before|half|halfway|mid|at_[0-9]\w*|time|nan|clip)(_|$)|loss_rank(ing)?$"
 )
 # A loss by its name that something was done to: what is left has another shape in data and size.
 _ALTERED: Final = re.compile(
-    r"(^|_)(excess|reducible|relative|rel|regret|delta|minus|neg|negative|baseline|vs|log10|log2|ln|normali[sz]ed|scaled|ratio)(_|$)"
+    r"(^|_)(excess|reducible|relative|rel|regret|delta|minus|neg|negative|baseline|vs|log_?10|log_?2|ln|normali[sz]ed|scaled|ratio)(_|$)"
 )
 _UNITS: Final = r"(words?|chars?|characters?|bytes?|seqs?|sequences?|samples?|examples?|docs?|documents?|sentences?)"
 _LOSS: Final = r"(loss|nll|ce|xent|cross_entropy|crossentropy|entropy|perplexity|ppl)"
@@ -97,9 +98,23 @@ _OF_UNIT: Final = re.compile(
 )
 _LESS: Final = re.compile(
     r"\s[-\u2013\u2212]\s*\d|[-\u2212]\d+\.\d|(?<!cross)[-\u2212]\s*(best|min|floor|entropy)\b|[\u0394\u2206]|\b(ln|log)\s*\("
-    r"|^log[_ ]\w*loss$",
+    r"|^log[_ ]\w*loss$|\s[-\u2013\u2212]\s*(e|l_?inf|l\u221e)\b"
+    # times, over or raised to something; e^ and exp of it; in hundredths, decibels or decimal digits
+    r"|[×÷√²³^]|\w\s*\*\s*[\w(]|[·∙]\s*\d|\d\s*[·∙]|\b(exp|sqrt)\s*\(|(^|[\s(\[])x\s*\d|\d\s*x\s|[\[(]\s*1e-?\d"
+    r"|\s/\s*\d|/\d+\.\d|/\s*(e\b|l_?inf)|^1\s*[-\u2212]"
+    r"|[\[(]\s*(exp|db|dits?|bans?|hartleys?|%)\s*[\])]|\bbase[-_ ]?10\b",
     re.IGNORECASE,
 )
+_OVER_LN_2: Final = re.compile(
+    r"\s*/\s*\(?(ln|log)[_ ]?\(?2\)?\)?\s*$|\s*/\s*0\.693\d*\s*$", re.IGNORECASE
+)  # bits of nats
+# The unit of a loss behind its name: `loss [b/B]`, `loss, bits`, `loss in Sh`. Of single letters the case says which.
+_UNIT_OF: Final = re.compile(
+    r"(?:[\[(]\s*(?:in\s+)?([^\])]*?)\s*[\])]|,\s*(?:in\s+)?([\w/ .]+)|\s+in\s+([\w/ .]+))\s*$"
+)
+_BITS: Final = re.compile(r"b|bits?|sh|shannons?|base[-_ ]?2|2-log|lb|log(arithm)?[-_ ]?base[-_ ]?2", re.IGNORECASE)
+_PER: Final = re.compile(r"(b|bits?)\s*(?:/|per\s|\.)\s*(B|[Bb]ytes?|t|T|tok|toks|tokens?)")
+_BASE_2: Final = re.compile(r"(^|_)base_?2(_|$)")
 _LOG_LOSS: Final = frozenset({"log_loss", "logloss"})  # the usual name of a classifier's cross-entropy
 _PERCENT: Final = re.compile(r"%|(^|[^a-z])(percent|percentage|pct)([^a-z]|$)", re.IGNORECASE)
 _VALIDATION: Final = frozenset(
@@ -110,6 +125,7 @@ _TRAINING: Final = frozenset({"train", "training", "trn"})
 
 def is_altered(name: str) -> bool:
     """Whether a name says that a loss was changed: its logarithm, less a constant, over another, of the other sign."""
+    name = _OVER_LN_2.sub("", name).strip("*_ ")
     plain = normal(name)
     if plain in _LOG_LOSS or _LOG_OF.search(plain):
         return False
@@ -128,8 +144,10 @@ def kind_of(name: str) -> str:
     plain = normal(name)
     if _NO_RESULT.search(plain) or is_altered(name):
         return ""
+    if unit := _kind_of_unit(name, plain):
+        return unit
     if found := _LOG_OF.search(plain):
-        return "bits" if found[1] == "log2" else "nats"
+        return "bits" if found[1] in ("log2", "log_2") else "nats"
     for kind, pattern in _KINDS:
         if pattern.search(plain):
             return kind
@@ -137,6 +155,20 @@ def kind_of(name: str) -> str:
     if not words.isdisjoint(_SCORES):
         return "score"
     return UNBOUNDED if not words.isdisjoint(_UNBOUNDED) else ""
+
+
+def _kind_of_unit(name: str, plain: str) -> str:
+    """``bits`` or ``bits_per_byte`` where a loss has that unit behind its name; "" of any other."""
+    if not _KINDS_OF["nats"].search(plain):
+        return ""
+    if _OVER_LN_2.search(name) or _BASE_2.search(plain):
+        return "bits"
+    if not (unit := _UNIT_OF.search(name)):
+        return ""
+    said = next(filter(None, unit.groups()), "").strip()
+    if per := _PER.fullmatch(said):
+        return "bits_per_byte" if per[2][0] in "Bb" else "bits"
+    return "bits" if _BITS.fullmatch(said) and said != "B" else ""
 
 
 def is_endless(name: str) -> bool:

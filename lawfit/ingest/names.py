@@ -303,6 +303,7 @@ _TAIL_FIELDS: Final = frozenset(NAMES) - {
     "status",
     "completed",
 }
+_INVERSE: Final = re.compile(r"\s*1\s*/")
 _OF_A_RUN: Final = frozenset({"lr", "params", "tokens", "weight_decay"})  # over one another they are another quantity
 # Of these, what is last in a path is not that of the run: val/tokens, warmup.steps, head.params.
 _OTHERS: Final = frozenset({"val", "valid", "validation", "eval", "test", "warmup", "head", "embedding", "teacher"})
@@ -323,6 +324,8 @@ def is_wrapper(column: str) -> bool:
 @lru_cache(maxsize=65_536)  # asked of each column for each field, by several readers
 def rank_of(bare: str, name: str) -> tuple[int, int] | None:
     """Place of a name in the list of a field, and how literally it stands there; None where it does not."""
+    if name in _OF_A_RUN and _INVERSE.match(bare):
+        return None
     parts = re.split(r"[./:|]", bare.strip())
     over = [_OWNERS.get(normal(part.split("(")[0])) for part in bare.split("/")]
     if len(over) == 2 and None not in over and {*over} <= _OF_A_RUN and not is_wrapper(bare.split("/")[0]):

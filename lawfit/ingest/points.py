@@ -8,10 +8,10 @@ from typing import Final
 
 import numpy as np
 
-from lawfit.factors import is_factor, is_setting, normal, spellings
+from lawfit.factors import is_factor, is_setting, normal
 from lawfit.findings import Found, finding
 from lawfit.ingest.cell_texts import is_name_of_runs
-from lawfit.ingest.endings import SEEN, STEPS_DONE
+from lawfit.ingest.progress import SEEN, says_steps_done
 from lawfit.ingest.questions import Question
 from lawfit.ingest.rows import Readings
 from lawfit.ingest.view import View
@@ -148,7 +148,7 @@ def _in_equal_steps(made: Sequence[float | None]) -> bool:
 
 def _says_how_far(column: str, field: str) -> bool:
     words = normal(column).split("_")
-    return spellings(column)[-1] in STEPS_DONE if field == "steps" else not SEEN.isdisjoint(words)
+    return says_steps_done(column) if field == "steps" else not SEEN.isdisjoint(words)
 
 
 def last_of_each(readings: Readings, column: str) -> tuple[Readings, list[Found]]:

@@ -20,6 +20,7 @@ from lawfit.ingest.column_map import CONVENTION_BY_ROW, ColumnMap, Recognised
 from lawfit.ingest.columns import recognise_all
 from lawfit.ingest.doubts import doubts
 from lawfit.ingest.formats import read_table
+from lawfit.ingest.lists import SEVERAL
 from lawfit.ingest.losses import as_losses, with_stand_ins
 from lawfit.ingest.notes import RARELY_SAID, RECIPE_TEXTS, notes_on, partly_said, reruns, unread
 from lawfit.ingest.numbers import is_number
@@ -151,7 +152,9 @@ def _settled(
     """
     while True:
         found = recognise_all(table, options)
-        questions = [*asked, *found.questions]
+        unread = [column for column in found.table.columns if column != found.columns.loss_column]
+        of_lists = [each for each in asked if each.found.code == SEVERAL and each.columns[0] in unread]
+        questions = [each for each in (*asked, *found.questions) if each not in of_lists]
         if doubting:
             questions += doubts(View(found.table), found.columns, options)
             questions += setting_questions(found.table, found.columns.places, options)

@@ -13,9 +13,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from lawfit.factors import normal
-from lawfit.ingest.column_map import ColumnMap
-from lawfit.ingest.endings import FINISHED, STEPS_DONE, STOPPED, Endings
+from lawfit.ingest.column_map import EXTRA, ColumnMap
+from lawfit.ingest.endings import FINISHED, Endings
 from lawfit.ingest.numbers import (
     CellError,
     at_least_one,
@@ -30,6 +29,7 @@ from lawfit.ingest.numbers import (
     whole,
 )
 from lawfit.ingest.options import IngestOptions
+from lawfit.ingest.progress import STOPPED, says_steps_done
 from lawfit.ingest.table import Cell, Table
 from lawfit.ingest.view import View, are_words, median, plain_numbers
 from lawfit.packed import Column, groups, repeated
@@ -151,7 +151,7 @@ class RowReader:
         return (readings if self._taken.all() else readings.take(np.flatnonzero(self._taken))), rejections
 
     def _read(self) -> Readings:
-        table, lines, endings = self._table, self._table.packed.lines, Endings(self._table, self._columns)
+        table, lines, endings = self._table, self._table.packed.lines, self._endings()
         for at, before in repeated(table.packed.columns, len(lines)).items():
             self._refuse([at], None, f"the same row as {place_said(table, int(lines[before]))}")
         for name, reasons in endings.of_any:
@@ -190,6 +190,10 @@ class RowReader:
             flagged=flagged,
             steps_disagree=np.abs(made / tokens - 1) > STEPS_TOLERANCE,
         )
+
+    def _endings(self) -> Endings:
+        mapped = self._options.column_map.items()
+        return Endings(self._table, self._columns, [column for column, field in mapped if field == EXTRA])
 
     def _refuse(self, rows: Iterable[int], column: str | None, reason: str | Callable[[int], str]) -> None:
         """Leave rows out that nothing was found against before."""
@@ -282,7 +286,7 @@ class RowReader:
     def _require_done(self, finished: npt.NDArray[np.bool_], steps: Column, made: Numbers) -> None:
         """Refuse runs that stopped on their way: steps that make less than the tokens of their rows."""
         name = self._name("steps")
-        if self._table.exact or name is None or normal(name) not in STEPS_DONE:
+        if self._table.exact or name is None or not says_steps_done(name):
             return
         said = "the run stands at step {:g}, which are {:.2g} of its tokens: its loss is not theirs"
         self._refuse(_where(finished & (made < STOPPED)), name, lambda at: said.format(steps[at], made[at]))

@@ -12,15 +12,16 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
-from itertools import islice
+from itertools import islice, pairwise
 from statistics import fmean, stdev
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from lawfit.factors import is_factor, is_further_input, is_record, normal, spellings
+from lawfit.factors import is_factor, is_further_input, is_record, normal
 from lawfit.findings import finding
+from lawfit.ingest.bookkeeping import is_grid, is_known_record, is_mark, names_field
 from lawfit.ingest.cell_texts import OPTIMIZERS, WORDS_OF, is_name_of_runs, with_words
 from lawfit.ingest.metrics import data_of, kind_of
 from lawfit.ingest.names import NAMES, section
@@ -43,45 +44,6 @@ _FACTS: Final = (
     "params_convention",
 )
 _ENDED: Final = frozenset({"", "finished", "completed", "complete", "success", "succeeded", "ok", "done"})
-_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?|\d\d:\d\d(:\d\d)?|\d+[hms]")
-_HASH: Final = re.compile(r"[0-9a-f]{7,64}|[0-9a-f-]{32,40}", re.IGNORECASE)
-_PLACE: Final = re.compile(r"(s3|gs|https?|file|wandb)://|/.*/|[A-Za-z]:\\\\")
-# Words of bookkeeping that are as often names of designs: their values decide.
-_AMBIGUOUS: Final = frozenset(
-    {
-        *("accumulation", "campaign", "changed", "group", "label", "name", "number", "source", "sweep", "tag"),
-        *("tags", "title", "version", "task", "train", "test", "log", "trunk", "parameters", "params", "compute"),
-        *("device", "devices", "index", "idx"),
-    }
-)
-_RECORDS: Final = frozenset(
-    {
-        *("seed", "seeds", "created", "updated", "heartbeat", "timestamp", "pid", "memory", "power", "throughput"),
-        *(
-            "epochs",
-            "epoch",
-            "unique",
-            "repeats",
-            "repeat",
-            "best",
-            "grad",
-            "gradient",
-            "finish",
-            "begin",
-            "start",
-            "end",
-        ),
-    }
-)
-# Of those, the words that settings are named by, too, where no other word of a record stands beside them.
-_OF_SETTINGS_TOO: Final = frozenset(
-    {
-        *("memory", "power", "unique", "repeats", "repeat", "best", "grad", "gradient", "finish", "begin", "start"),
-        *("end", "tokens", "noise"),
-    }
-)
-_OF_MACHINES: Final = frozenset({"accumulation", "accumulate", "accum", "acc", "norm", "norms"})
-_COUNTS: Final = frozenset({"repeat", "repeats", "n", "num", "no"})
 # Columns of these words name sizes, parts of a study or places of work.
 _OF_SIZES: Final = frozenset(
     {
@@ -98,9 +60,18 @@ _WORDS_OF_SIZE: Final = frozenset(
         *("long", "longer", "low", "high", "half", "full", "double", "quarter", "single", "few", "many", "less"),
         *("more", "under", "over", "undertrained", "overtrained", "optimal", "chinchilla", "narrow", "wide"),
         *("shallow", "deep", "default", "klein", "mittel", "gross", "groß", "kurz", "lang", "petit"),
-        *("moyen", "grand"),
+        *("moyen", "grand", "pilot", "main", "first", "second", "third", "initial", "followup", "extra", "prod"),
     }
 )
+_OF_ANYTHING: Final = frozenset({"source", "version", "label", "tag", "tags", "title", "task", "data", "changed"})
+# Words that say of what a run is made.
+_OF_RUNS: Final = OPTIMIZERS | {
+    *("c4", "pile", "the pile", "fineweb", "fineweb-edu", "slimpajama", "redpajama", "openwebtext", "dolma", "dclm"),
+    *("wikitext", "wikipedia", "starcoder", "refinedweb", "commoncrawl", "mc4", "oscar", "tinystories", "climbmix"),
+    *("transformer", "mamba", "mamba2", "ssm", "attn", "attention", "rwkv", "moe", "dense", "gqa", "mha", "mla"),
+}
+_OF_WEIGHTS: Final = frozenset({"best", "last", "final", "latest", "ema", "raw", "swa", "averaged", "avg", "min"})
+_EVEN: Final = 1.2  # between the steps of one grid
 _SCALES: Final = ("params", "batch_tokens", "batch_sequences", "batch_unstated", "tokens", "steps")
 _MANY_DIGITS: Final = 4
 _MOST_OF_A_KIND: Final = 20  # levels of a choice
@@ -114,10 +85,10 @@ def setting_questions(table: Table, places: Mapping[str, int], options: IngestOp
     """Columns of unknown meaning in which runs of equal settings differ, each with its levels."""
     table = with_words(table, lambda column: is_name_of_runs(column) and column not in options.pool)
     rows, several = _equal_rows(table, places, options)
-    own = partial(_names_field, fields=[name for name in places if name in NAMES])
+    own = partial(names_field, fields=[name for name in places if name in NAMES])
     if several and (stated := differing(table, [rows.places(group) for group in several], own)):
         missing = [name for name in ("lr", "params", "tokens", "steps") if name not in places]  # asked for themselves
-        made = [name for name in stated if not _names_field(word_of(name), missing)]
+        made = [name for name in stated if not names_field(word_of(name), missing)]
         table = with_values(table, made, seed=places.get("seed"))
         rows, several = _equal_rows(table, places, options)
     free, known = _free(table, places, options)
@@ -213,10 +184,10 @@ def _may_be_setting(column: str, rows: _Finished, place: int, several: Several) 
     column, texts = word_of(column), rows.texts(place)
     levels = [texts.different(group) for group in several]
     most = max(map(len, levels), default=0)
-    if most < 2 or (is_known_record(column) and not _is_grid(column, levels)):
+    if most < 2 or (is_known_record(column) and not is_grid(column, levels)):
         return False
     filled = set(texts.levels) - {""}
-    if all(_is_mark(text) for text in filled):
+    if all(is_mark(text) for text in filled):
         return False
     numeric = all(is_number(text) for text in filled)
     if len(filled) >= len(texts) > 1 and (not numeric or len(several) > 1):
@@ -239,7 +210,7 @@ def _has_own_rates(table: Table, place: int, rows: _Finished, places: Mapping[st
     levels = set(rows.texts(place).levels)
     if not 2 <= len(levels) <= _MOST_OF_A_KIND:
         return False
-    if all(_is_mark(text) for text in levels - {""}):
+    if all(is_mark(text) for text in levels - {""}):
         return False
     scale = [places[name] for name in ("params", "tokens", "steps") if name in places]
     columns = [rows.texts(at) for at in (*scale, place, places["lr"])]
@@ -247,9 +218,26 @@ def _has_own_rates(table: Table, place: int, rows: _Finished, places: Mapping[st
     for first in np.unique(groups(columns, len(rows))[0], return_index=True)[1].tolist():
         *of, level, rate = (texts[first] for texts in columns)
         swept.setdefault(tuple(of), {}).setdefault(level, set()).add(rate)
-    shared = [list(rates.values()) for rates in swept.values() if len(rates) > 1]
-    apart = all(len(set().union(*rates)) == sum(map(len, rates)) for rates in shared)
-    return bool(shared) and apart and all(len(each) >= _A_SWEEP for rates in shared for each in rates)
+    shared = [rates for rates in swept.values() if len(rates) > 1]
+    apart = all(len(set().union(*rates.values())) == sum(map(len, rates.values())) for rates in shared)
+    if not shared or not apart:
+        return False
+    fewest = min(len(each) for rates in shared for each in rates.values())
+    return fewest >= _A_SWEEP or (fewest >= 2 and len(shared) >= 2 and _are_two_grids(shared))
+
+
+def _are_two_grids(swept: Sequence[Mapping[str, set[str]]]) -> bool:
+    """Whether each level has the same rates at all scales, and they are not the lower and the upper part of one grid.
+
+    Of two rates each: one sweep has two such halves by any column that goes with the rate.
+    """
+    first = swept[0]
+    if any(rates != first for rates in swept[1:]):
+        return False
+    rates = sorted((float(rate), level) for level, own in first.items() for rate in own if is_number(rate))
+    steps = [b / a for (a, _), (b, _) in pairwise(rates) if a > 0]
+    changes = sum(one != other for (_, one), (_, other) in pairwise(rates))
+    return changes >= len(first) or max(steps) > _EVEN * min(steps)
 
 
 def _tied_to(table: Table, place: int, rows: _Finished, places: Mapping[str, int]) -> str:
@@ -259,50 +247,62 @@ def _tied_to(table: Table, place: int, rows: _Finished, places: Mapping[str, int
     """
     column = table.columns[place]
     words = set(normal(column).split("_"))
-    if column.startswith(WORDS_OF) or is_name_of_runs(column) or is_record(column) or is_known_record(column):
+    if column.startswith(WORDS_OF) or is_name_of_runs(column) or section(column) == "result" or kind_of(column):
         return ""
-    if not 2 <= len(table.levels(place)) <= MOST_LEVELS or not words.isdisjoint(_OF_SIZES):
+    if not 2 <= len(table.levels(place)) <= MOST_LEVELS:
+        return ""
+    known = any(str(cell).strip().lower() in _OF_RUNS for cell in table.levels(place))  # whatever the column is called
+    record = is_record(column) or is_known_record(column)
+    if not known and (not words.isdisjoint(_OF_SIZES) or (record and not words <= _OF_ANYTHING)):
         return ""
     texts = rows.texts(place)
     counts = Counter[str]()
     for text, count in zip(texts.levels, texts.counts(), strict=True):
         counts[text] += count
-    if len(counts) < 2 or "" in counts or min(counts.values()) < 2 or _spell_sizes(list(counts)):
+    if len(counts) < 2 or "" in counts or min(counts.values()) < 2 or (not known and _spell_sizes(list(counts))):
         return ""
     size = places.get("params")
     for at in (places[name] for name in _SCALES if name in places):
         if size not in (None, at) and _is_tied(rows, size, at, None):
             continue  # it follows the size, of which was asked
-        if _is_tied(rows, place, at, None) or (size not in (None, at) and _is_tied(rows, place, at, size)):
+        of = [None] if size in (None, at) else [None, size]
+        if any(_is_tied(rows, place, at, each, several=True) for each in of):
             return table.columns[at]
     return ""
 
 
-def _is_tied(rows: _Finished, place: int, to: int, size: int | None) -> bool:
-    """Whether each level of a column has a value of another to itself: in all rows, or at each size."""
+def _is_tied(rows: _Finished, place: int, to: int, size: int | None, *, several: bool = False) -> bool:
+    """Whether each level of a column has a value of another to itself, or `several`: in all rows, or at each size.
+
+    Each of several in several rows: a column that tells one run from the next goes with anything.
+    """
     columns = [rows.texts(place), rows.texts(to), *([] if size is None else [rows.texts(size)])]
+    of, count = groups(columns, len(rows))
     values: dict[str, dict[str, set[str]]] = {}
-    for first in np.unique(groups(columns, len(rows))[0], return_index=True)[1].tolist():
-        level, value, *of = (texts[first] for texts in columns)
-        values.setdefault("".join(of), {}).setdefault(level, set()).add(value)
+    for first in np.unique(of, return_index=True)[1].tolist():
+        level, value, *scale = (texts[first] for texts in columns)
+        values.setdefault("".join(scale), {}).setdefault(level, set()).add(value)
     one = all(len(each) == 1 for here in values.values() for each in here.values())
-    apart = all(len(set().union(*here.values())) == len(here) for here in values.values())
-    return one and apart and any(len(here) > 1 for here in values.values())
+    apart = all(len(set().union(*here.values())) == sum(map(len, here.values())) for here in values.values())
+    return (one or (several and 2 * count <= len(rows))) and apart and any(len(here) > 1 for here in values.values())
 
 
 def _spell_sizes(levels: Sequence[str]) -> bool:
     """Whether levels are numbers, words with a number or words of size, or marks of time and place."""
-    if all(any(map(str.isdigit, level)) or is_number(level) or _is_mark(level) for level in levels):
+    if all(any(map(str.isdigit, level)) or is_number(level) or is_mark(level) for level in levels):
         return True
     return all(not _WORDS_OF_SIZE.isdisjoint(re.split(r"[^a-z]+", level.lower())) for level in levels)
 
 
 def _says_which_data(table: Table, place: int) -> bool:
-    """Whether a column says of each row that its loss is on training or on validation data, and has both."""
+    """Whether a column says of each row of which data, or of which weights, its loss is, and has several."""
     levels = [
         *islice(dict.fromkeys(cell for cell in table.cells(place).levels if not is_missing(cell)), MOST_LEVELS + 1)
     ]
-    return 2 <= len(levels) <= MOST_LEVELS and {data_of(str(cell)) for cell in levels} == {"training", "validation"}
+    if not 2 <= len(levels) <= MOST_LEVELS:
+        return False
+    weights = all(str(cell).strip().lower() in _OF_WEIGHTS for cell in levels)
+    return weights or {data_of(str(cell)) for cell in levels} == {"training", "validation"}
 
 
 def _moves_loss(column: str, rows: _Finished, place: int, several: Several, loss: Numbers) -> bool:
@@ -310,7 +310,7 @@ def _moves_loss(column: str, rows: _Finished, place: int, several: Several, loss
 
     As a branch, a project or a note does that names what was changed.
     """
-    if section(column) == "result" or kind_of(column) or _names_field(column, ("seed", "status", "completed")):
+    if section(column) == "result" or kind_of(column) or names_field(column, ("seed", "status", "completed")):
         return False
     texts, levels = rows.texts(place) if several else Column([]), set[str]()
     for group in several:
@@ -350,57 +350,6 @@ def _unlike_seeds(table: Table, places: Mapping[str, int], several: Several, los
 
 def _loss(cell: Cell) -> float:
     return number(cell) if is_number(cell) else math.nan
-
-
-def _names_field(column: str, fields: Sequence[str]) -> bool:
-    return any(form in NAMES[name] for name in fields for form in spellings(column))
-
-
-def is_known_record(column: str) -> bool:
-    """Whether a column is a result or bookkeeping by its name, whatever it holds."""
-    words = set(normal(column).split("_"))
-    if section(column) == "result" or kind_of(column):
-        return True
-    if not words.isdisjoint(_RECORDS):
-        return True
-    if _names_field(column, ("seed", "run_id", "status", "completed")):
-        return True
-    return is_record(column) and not _only_ambiguous(column)
-
-
-def _is_grid(column: str, levels: Sequence[set[str]]) -> bool:
-    """Whether numbers under a word of bookkeeping are the same in each group of equal runs, as measured ones never are.
-
-    So are `grad_noise`, `memory_tokens` and `start_layer` where they were varied; `repeat` 1, 2, 3 counts repeats.
-    """
-    words = set(normal(column).split("_"))
-    if _OF_SETTINGS_TOO.isdisjoint(words) or not _OF_MACHINES.isdisjoint(words) or is_further_input(column):
-        return False
-    if section(column) == "result" or kind_of(column) or any(map(_says_record, words - _OF_SETTINGS_TOO)):
-        return False
-    varied = [each for each in levels if len(each) > 1]
-    every = set().union(*varied)
-    if len(varied) < _FEWEST_PAIRS - 1 or any(each != every for each in varied):
-        return False
-    if not all(map(is_number, every - {""})):
-        return False
-    counted = {str(first + at) for first in (0, 1) for at in range(len(every))}
-    return not (words <= _COUNTS and every <= counted)
-
-
-def _says_record(word: str) -> bool:
-    return word in _RECORDS or is_record(word)
-
-
-def _only_ambiguous(column: str) -> bool:
-    """Whether the words that make a column a record are those that designs are named by, too."""
-    return not any(is_record(word) for word in normal(column).split("_") if word not in _AMBIGUOUS)
-
-
-def _is_mark(text: str) -> bool:
-    return bool(_TIME.fullmatch(text) or _PLACE.match(text)) or (
-        bool(_HASH.fullmatch(text)) and any(c.isdigit() for c in text) and not text.isdigit()
-    )
 
 
 def _measured(distinct: set[str], most: int, levels: Sequence[set[str]]) -> bool:

@@ -7,6 +7,7 @@ from typing import Final
 from lawfit.findings import Found
 from lawfit.ingest.blocks import filled_down
 from lawfit.ingest.cell_texts import WORDS_OF, made_numbers, plainly_written, with_words
+from lawfit.ingest.lists import one_loss_each
 from lawfit.ingest.names_with_values import with_values
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.pivots import unpivoted
@@ -31,8 +32,9 @@ def shape(table: Table, options: IngestOptions) -> tuple[Table, list[Found], lis
     if table.format in _BY_HAND or options.fill:
         table, filled, questions = filled_down(table, options)
     table, marks = plainly_written(table)
+    table, lists, several = one_loss_each(table, options)
     table, numbers = made_numbers(table, options)
     named = {*options.column_map, *options.held, *options.pool}
     table = with_words(table, lambda column: WORDS_OF + column in named)
     table = with_values(table, named)
-    return table, [*headers, *pivot, *filled, *marks, *numbers], questions
+    return table, [*headers, *pivot, *filled, *marks, *lists, *numbers], [*questions, *several]

@@ -13,7 +13,7 @@ from lawfit.factors import normal, spellings
 from lawfit.findings import finding
 from lawfit.ingest.batch_column import FACTORS
 from lawfit.ingest.cell_texts import rates_in_names, sizes_in_names
-from lawfit.ingest.headers import Unit, bare_names
+from lawfit.ingest.headers import Unit, bare_names, multiple_of_size
 from lawfit.ingest.names import is_logged_step, rank_of, says_whole
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.sizes import counted_params
@@ -39,6 +39,9 @@ _OF_DATA: Final = frozenset(
         *("corpus_tokens", "train_set_tokens", "training_set_tokens", "tokens_in_train_set", "tokens_in_training_set"),
     }
 )
+_UNIQUE: Final = frozenset({"unique", "uniq", "distinct"})
+_TOKENS: Final = frozenset({"tokens", "token", "toks", "tok"})
+_BESIDE: Final = frozenset({"n", "num", "number", "of", "train", "training", "data", "dataset", "total", "count"})
 _PASSES: Final = frozenset(
     {"epochs", "n_epochs", "num_epochs", "num_train_epochs", "epoch", "max_epochs", "train_epochs"}
 )
@@ -195,7 +198,7 @@ def _passes(table: Table, options: IngestOptions) -> tuple[str, list[Cell]] | No
         if column in options.column_map:
             continue
         for bare, unit in bare_names(column):
-            if not _OF_DATA.isdisjoint(spellings(bare)):
+            if not _OF_DATA.isdisjoint(spellings(bare)) or counts_unique(bare):
                 data.append((column, options.unit(column) or unit))
                 break
         else:
@@ -232,13 +235,24 @@ def _ratio(table: Table, options: IngestOptions, counted: Sequence[Sequence[Cell
         name = column
     if not sizes:
         return None
-    both = zip(view.numbers(place_of(table, ratios[0]), options.unit(ratios[0])), sizes, strict=True)
+    _, factor = multiple_of_size(ratios[0]) or ("", 1.0)
+    unit = options.unit(ratios[0]) or Unit(factor=factor)
+    both = zip(view.numbers(place_of(table, ratios[0]), unit), sizes, strict=True)
     return f"{ratios[0]} x {name}", [None if a is None or b is None else a * b for a, b in both]
+
+
+def counts_unique(column: str) -> bool:
+    """Whether a column counts the tokens of the data, each once."""
+    words = set(normal(column).split("_"))
+    return bool(words & _UNIQUE and words & _TOKENS) and words <= _UNIQUE | _TOKENS | _BESIDE
 
 
 def is_ratio(column: str) -> bool:
     """Whether a column counts tokens per parameter."""
-    return not _RATIOS.isdisjoint(spellings(column))
+    of_size = multiple_of_size(column)
+    return not _RATIOS.isdisjoint(spellings(column)) or (
+        of_size is not None and rank_of(of_size[0], "tokens") is not None
+    )
 
 
 def _may_be_length(column: str, options: IngestOptions) -> bool:

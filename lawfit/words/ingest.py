@@ -206,6 +206,8 @@ WORDS: Final[Mapping[str, Sentence]] = {
         "'{column}' may be what a schedule had come down to, not the peak: it {sign_said}; is it the configured rate?",
         sign_said=lambda of: _SIGNS[of["sign"]],
     ),
+    "lr_and_decay": "'{column}' holds decays of weights as people choose them (up to {high:g}), and '{other}' rates "
+    "({low:g} to {top:g}): have the two changed places?",
     "base_rate": "'{column}' is a base rate: is it the learning rate itself (in muP it is what carries over), or is it "
     "multiplied by a factor?",
     "first_rate": "'{column}' is where the schedule begins, and '{other}' says that it rises from there: is it "
@@ -284,9 +286,13 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "constant_loss": "'{column}' is {low:.4g} in every row, and {others:join , } is not: which one is the runs' loss?",
     "samples_and_tokens": "'{column}' counts samples, and '{other}' tokens: how many tokens has a sample?",
     "tokens_of_pass": "'{column}' stands beside '{other}' of up to {high:g}: does it count all passes, or one?",
+    "unfinished_or_setting": "'{column}' is {top} in most rows and down to {low:g} in others: did those runs stop on "
+    "their way, or is it a setting?",
     "tokens_of_data": "'{column}' is {low:q} in every row, whatever the size of the model: did each run see all of "
     "them, once?",
     "odd_batch": "'{column}' would be steps of {low:.6g} to {high:.6g} tokens, which hardly anybody trains with",
+    "mixed_units": "'{column}' holds {low:.6g} to {high:.6g} in {rows:count row}, first at line {line}, and "
+    "{low_of_rest:.6g} to {high_of_rest:.6g} in the others: are they in another unit? Then write all rows in one",
     "percent_or_share": "'{column}' says percent and holds {low:.4g} to {high:.4g}: are they of 100, or shares of 1?",
     "shares": "'{column}' holds {low:.4g} to {high:.4g}, and a loss in nats is hardly below one in all runs: what does "
     "it measure?",
@@ -304,6 +310,9 @@ WORDS: Final[Mapping[str, Sentence]] = {
     "filled_down": "{columns:join , } stand in the first row of each of {blocks:count block}, and are those of the "
     "rows below",
     "empty_below": "'{column}' is empty in {empty} of {rows:count row}: is it as in the row above, or not known?",
+    "several_in_cell": "'{column}' has cells with several numbers, such as {text}: are they losses of several seeds, "
+    "or of one run, of which the last counts?",
+    "seeds_in_cell": "'{column}' has losses of several seeds in a cell, such as {text}: each is a run, as you said",
     "last_of_list": "'{column}' holds lists such as {text}: the loss is the last number; the others are not kept, as "
     "their steps are not said",
     "spread_left_out": "'{column}' holds numbers with their spread: of {text} the number before it is read",
@@ -342,7 +351,7 @@ WORDS: Final[Mapping[str, Sentence]] = {
     # settings and seeds
     "settings_or_seeds": _settings,
     "setting_tied": named(
-        "each level of '{column}' ({shown}) has a value of '{to}' to itself: is it a setting, whose levels are recipes "
+        "each level of '{column}' ({shown}) has values of '{to}' to itself: is it a setting, whose levels are recipes "
         "of their own, or do they belong to one sweep?",
         shown=lambda of: ", ".join(of["levels"]),
     ),

@@ -66,8 +66,36 @@ def test_marks_of_what_went_wrong(tmp_path: Path, name: str, mark: str, order: i
     check_left_out(tmp_path, {**PLAIN, name: lambda t: mark if stopped(t) else ""}, order)
 
 
+@pytest.mark.parametrize(
+    "name", ["walltime_limit_hit", "was_cut_short", "excluded?", "ignore run", "timed_out", "broken"]
+)
+@pytest.mark.parametrize(("ill", "well"), [("yes", "no"), ("x", ""), (1, 0), ("node lost", ""), ("True", "False")])
+def test_what_went_wrong_in_longer_names(
+    tmp_path: Path, name: str, ill: str | int, well: str | int, order: int
+) -> None:
+    check_left_out(tmp_path, {**PLAIN, name: lambda t: ill if stopped(t) else well}, order)
+    Sheet(tmp_path, {**PLAIN, name: lambda t: well}, order).check()
+
+
+@pytest.mark.parametrize("name", ["valid_run", "run ok?", "is_good", "Usable"])
+@pytest.mark.parametrize(("well", "ill"), [("TRUE", "FALSE"), ("y", "n"), ("1", "0")])
+def test_what_went_well_in_longer_names(tmp_path: Path, name: str, well: str, ill: str, order: int) -> None:
+    check_left_out(tmp_path, {**PLAIN, name: lambda t: ill if stopped(t) else well}, order)
+
+
+@pytest.mark.parametrize("name", ["status_code", "exit", "rc"])
+def test_codes_of_processes(tmp_path: Path, name: str, order: int) -> None:
+    check_left_out(tmp_path, {**PLAIN, name: lambda t: 137 if stopped(t) else 0}, order)
+
+
+@pytest.mark.parametrize("name", ["predicted_loss", "pred_loss", "extrapolated_loss", "loss_rank", "cumulative_loss"])
+def test_losses_that_no_run_ended_with(tmp_path: Path, name: str, order: int) -> None:
+    Sheet(tmp_path, {**PLAIN, name: lambda t: t.loss - 0.1}, order).check()
+    assert Sheet(tmp_path, {**without("val_loss"), name: lambda t: t.loss}, order).codes() == {"missing_columns"}
+
+
 @pytest.mark.parametrize("name", ["note", "comment", "result", "outcome"])
-@pytest.mark.parametrize("text", ["did not finish", "didn't complete", "never finished, node lost"])
+@pytest.mark.parametrize("text", ["did not finish", "didn't complete", "never finished, node lost", "preempted at 60%"])
 def test_notes_that_a_run_did_not_finish(tmp_path: Path, name: str, text: str, order: int) -> None:
     check_left_out(tmp_path, {**PLAIN, name: lambda t: text if stopped(t) else ""}, order)
 

@@ -95,7 +95,7 @@ class TestRates:
 
     def test_in_some_rows_in_another_unit(self, tmp_path: Path, order: int) -> None:
         sheet = Sheet(tmp_path, {**without("lr"), "lr": lambda t: t.lr if t.lr > 0.001 else t.lr * 1e4}, order)
-        assert sheet.codes() == {"high_rates"}
+        assert sheet.codes() == {"mixed_units"}
 
 
 class TestRowsThatSumUp:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.ingest.test_misread import PLAIN, Sheet, Truth, order, truths
+from tests.ingest.test_misread import PLAIN, Sheet, Truth, order, truths, without
 
 __all__ = ["order"]  # a fixture
 
@@ -63,6 +64,178 @@ class TestDesigns:
         sheet = Sheet(tmp_path, {**PLAIN, name: lambda t: levels[of_size(t)]}, order, rows)
         assert sheet.codes() == {"setting_tied"}
         assert len(sheet.check(split=(name,)).sweeps) == 2
+
+
+def horizons(seed: int) -> list[Truth]:
+    """Three horizons at each size."""
+    return [
+        dataclasses.replace(t, at=t.at + 12 * k, tokens=t.tokens * 2**k, loss=t.loss - 0.1 * k)
+        for t in truths(seed)
+        for k in range(3)
+    ]
+
+
+class TestKindsAlongHorizons:
+    @pytest.mark.parametrize("name", ["source", "tag", "label", "version", "mix", "data_source", "tok"])
+    @pytest.mark.parametrize("levels", [("c4", "pile"), ("old", "new"), ("web", "books")])
+    @pytest.mark.parametrize("at_all", [True, False])
+    def test_are_asked_about(
+        self, tmp_path: Path, name: str, levels: tuple[str, str], at_all: bool, order: int
+    ) -> None:
+        def level(t: Truth) -> str:
+            return levels[t.at >= 12 and (at_all or t.params == LARGEST)]
+
+        sheet = Sheet(tmp_path, {**PLAIN, name: level}, order, horizons(order))
+        (asked,) = sheet.asked()
+        assert (asked["code"], asked["columns"], asked["data"]["to"]) == ("ingest.setting_tied", [name], "tokens")
+        assert len(sheet.check(split=(name,)).sweeps) == 2
+        sheet.check(pool=(name,))
+
+    @pytest.mark.parametrize("name", ["group", "project", "sweep", "campaign", "host", "notes"])
+    def test_bookkeeping_is_asked_about_where_it_names_data_or_designs(
+        self, tmp_path: Path, name: str, order: int
+    ) -> None:
+        for levels in (("c4", "pile"), ("adamw", "muon"), ("mamba", "transformer")):
+            columns = {**PLAIN, name: lambda t, levels=levels: levels[t.at >= 12]}
+            assert Sheet(tmp_path, columns, order, horizons(order)).codes() == {"setting_tied"}
+        Sheet(tmp_path, {**PLAIN, name: lambda t: ("first", "again")[t.at >= 12]}, order, horizons(order)).check()
+
+    @pytest.mark.parametrize(
+        ("name", "levels"),
+        [("horizon", ("a", "b")), ("tag", ("short", "long")), ("label", ("1x", "4x")), ("host", ("n1", "owl"))],
+    )
+    def test_other_words_for_the_horizon_ask_nothing(
+        self, tmp_path: Path, name: str, levels: tuple[str, str], order: int
+    ) -> None:
+        Sheet(tmp_path, {**PLAIN, name: lambda t: levels[t.at >= 12]}, order, horizons(order)).check()
+
+    @pytest.mark.parametrize("name", ["source", "tag"])
+    def test_that_go_across_horizons_are_seeds_or_settings_of_their_own(
+        self, tmp_path: Path, name: str, order: int
+    ) -> None:
+        Sheet(tmp_path, {**PLAIN, name: lambda t: "ab"[t.lr > 0.002]}, order, horizons(order)).check()
+
+
+class TestTwoRatesEach:
+    LEVELS: Final = (("attn", "ssm"), (8, 16), (0, 1), ("A", "B"))
+
+    @staticmethod
+    def rows(seed: int, factor: float) -> list[Truth]:
+        few = [t for t in truths(seed) if t.at % 4 < 2]
+        return few + [dataclasses.replace(t, at=t.at + 12, lr=t.lr * factor) for t in few]
+
+    @pytest.mark.parametrize("name", ["mixer", "h", "alg", "gate", "kernel"])
+    @pytest.mark.parametrize("levels", LEVELS)
+    @pytest.mark.parametrize("factor", [3, 0.7, 1.5, 10])
+    def test_are_asked_about(
+        self, tmp_path: Path, name: str, levels: tuple[object, object], factor: float, order: int
+    ) -> None:
+        sheet = Sheet(tmp_path, {**PLAIN, name: lambda t: levels[second(t)]}, order, self.rows(order, factor))
+        assert sheet.codes() == {"settings_or_seeds"}
+        assert len(sheet.check(split=(name,)).sweeps) == 2
+        sheet.check(pool=(name,))
+
+    @pytest.mark.parametrize("name", ["mixer", "kernel"])
+    def test_halves_of_one_grid_and_chance_ask_nothing(self, tmp_path: Path, name: str, order: int) -> None:
+        Sheet(tmp_path, {**PLAIN, name: lambda t: "ab"[second(t)]}, order, self.rows(order, 4)).check()
+        Sheet(tmp_path, {**PLAIN, name: lambda t: "ab"[t.at in (0, 1, 4, 6, 8, 11)]}, order).check()
+
+
+class TestGridsUnderWordsOfResults:
+    @staticmethod
+    def rows(seed: int) -> list[Truth]:
+        return truths(seed) + [dataclasses.replace(t, at=t.at + 12, loss=t.loss + 0.01) for t in truths(seed)]
+
+    @pytest.mark.parametrize(
+        ("name", "levels"),
+        [
+            *(("bits", (4, 16)), ("quant_bits", (8, 16)), ("loss_mask", ("prompt", "all")), ("acc_dtype", ("a", "b"))),
+            *(
+                ("aux_loss_coef", (0, 0.01)),
+                ("mae_ratio", (0.5, 0.75)),
+                ("precision_mode", ("x", "y")),
+                ("rank", (8, 64)),
+            ),
+            *(("perplexity_filter", ("on", "off")), ("samples_per_doc", (1, 4)), ("state_dim", (16, 64))),
+            *(("step_decay", ("cosine", "none")), ("recall_tokens", (0, 128)), ("error_feedback", (0, 1))),
+            *(("weights", ("ema", "raw")), ("eval_ckpt", ("best", "last"))),
+        ],
+    )
+    def test_are_asked_about(self, tmp_path: Path, name: str, levels: tuple[object, object], order: int) -> None:
+        sheet = Sheet(tmp_path, {**PLAIN, name: lambda t: levels[second(t)]}, order, self.rows(order))
+        assert sheet.codes() == {"settings_or_seeds"}
+        assert len(sheet.check(split=(name,)).sweeps) == 2
+        sheet.check(pool=(name,))
+
+    @pytest.mark.parametrize("name", ["acc", "train_loss", "bits_per_byte", "top1", "final_ppl", "mae", "grad_norm"])
+    @pytest.mark.parametrize("digits", [1, 4])
+    def test_what_was_measured_asks_nothing(self, tmp_path: Path, name: str, digits: int, order: int) -> None:
+        columns = {**PLAIN, name: lambda t: round(t.train * 0.2 + 0.1 * second(t) * (t.at % 3), digits)}
+        Sheet(tmp_path, columns, order, self.rows(order)).check()
+
+    @pytest.mark.parametrize(
+        ("name", "levels"),
+        [
+            *(
+                ("seed", (1, 2)),
+                ("data_seed", (17, 42)),
+                ("gpu_hours", (1.2, 1.3)),
+                ("attempt", (1, 2)),
+                ("rank", (0, 1)),
+            ),
+            *(("host", ("n1", "n2")), ("replica", ("a", "b")), ("slurm_partition", ("a100", "h100"))),
+            *(("user", ("ann", "bob")), ("date", ("2026-01-02", "2026-01-03"))),
+        ],
+    )
+    def test_what_all_seeds_may_share_asks_nothing(
+        self, tmp_path: Path, name: str, levels: tuple[object, object], order: int
+    ) -> None:
+        rng = random.Random(order)
+        rows = [
+            dataclasses.replace(t, loss=round(t.loss - 0.01 * second(t) + rng.gauss(0, 0.004), 5))
+            for t in self.rows(order)
+        ]
+        Sheet(tmp_path, {**PLAIN, name: lambda t: levels[second(t)]}, order, rows).check()
+
+    @pytest.mark.parametrize("name", ["eval_ckpt", "which", "checkpoint"])
+    def test_losses_of_other_weights_in_some_rows(self, tmp_path: Path, name: str, order: int) -> None:
+        sheet = Sheet(tmp_path, {**PLAIN, name: lambda t: "last" if t.at % 3 else "best"}, order)
+        assert sheet.codes() == {"settings_or_seeds"}
+        assert len(sheet.read(only={name: "last"}).sweeps) == 1
+
+
+class TestRateAndDecay:
+    RATES: Final = ("lr", "learning_rate", "config.lr", "peak_lr")
+    DECAYS: Final = ("weight_decay", "wd", "optimizer.weight_decay")
+
+    @pytest.mark.parametrize("rate", RATES)
+    @pytest.mark.parametrize("decay", DECAYS)
+    @pytest.mark.parametrize("levels", [(0.1,), (0.1, 0.01), (0.05,), (0.1, 0.3)])
+    def test_that_look_like_each_other_are_asked_about(
+        self, tmp_path: Path, rate: str, decay: str, levels: tuple[float, ...], order: int
+    ) -> None:
+        columns = {**without("lr"), rate: lambda t: levels[t.at // 4 % len(levels)], decay: lambda t: t.lr}
+        sheet = Sheet(tmp_path, columns, order)
+        assert sheet.codes() == {"lr_and_decay"}
+        sheet.check(column_map={decay: "lr", rate: "weight_decay"})
+        sheet.read(column_map={rate: "lr"})
+
+    @pytest.mark.parametrize(
+        "columns",
+        [
+            {"lr": lambda t: t.lr, "wd": lambda t: 0.1},
+            {"lr": lambda t: t.lr, "wd": lambda t: 0.1 * (1 + t.at // 4)},
+            {"lr": lambda t: 0.0003, "wd": lambda t: (0.0001, 0.001, 0.01, 0.1)[t.at % 4]},
+            {"lr": lambda t: 0.02, "wd": lambda t: (0.01, 0.03, 0.1, 0.3)[t.at % 4]},
+            {"lr": lambda t: 0.1, "wd": lambda t: t.lr, "optimizer": lambda t: "sgd_momentum"},
+            {"lr": lambda t: 0.0125 * 2 ** (t.at % 4), "wd": lambda t: 0.0005},
+        ],
+    )
+    def test_ordinary_ones_ask_nothing(
+        self, tmp_path: Path, columns: dict[str, Callable[[Truth], object]], order: int
+    ) -> None:
+        found = Sheet(tmp_path, {**without("lr"), **columns}, order).read()
+        assert sum(len(sweep.runs) for sweep in found.sweeps) == 12
 
 
 @pytest.mark.parametrize(
