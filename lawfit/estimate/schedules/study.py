@@ -18,16 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.errors import FitError, NotEnoughData
-from lawfit.estimate.schedules.annealing import AnnealingFit, fit_annealing
-from lawfit.estimate.schedules.multi_power import MultiPowerFit, fit_multi_power
+from lawfit.estimate.schedules.annealing import fit_annealing
+from lawfit.estimate.schedules.multi_power import CurveFit, fit_multi_power
 from lawfit.findings import Found, as_json, finding, joined
 from lawfit.laws.annealing import AnnealingLaw
 from lawfit.laws.multi_power import Course, MultiPowerLaw
 from lawfit.laws.named_schedules import named_shape, of_run, split, unverified
 
 Floats = NDArray[np.float64]
-CurveFit = MultiPowerFit | AnnealingFit
 CurveLaw = MultiPowerLaw | AnnealingLaw
+AnyFit = CurveFit[MultiPowerLaw] | CurveFit[AnnealingLaw]
 Missed = tuple[float, float]  # on a curve: mean absolute relative error, relative error at the end
 
 LEVEL: Final = 0.9
@@ -45,7 +45,7 @@ RANGES: Final[Mapping[str, Floats]] = {
 }
 _NATURAL: Final = {"beta": 0, "floor": 0, "cooldown": len(RANGES["cooldown"]) - 1}  # ends beyond which there is nothing
 AS_GOOD: Final = 1e-3  # of the loss: numbers that cost less are named beside the best one
-_FITS: Final[Mapping[str, Callable[[Sequence[Course], Sequence[Floats]], CurveFit]]] = {
+_FITS: Final[Mapping[str, Callable[[Sequence[Course], Sequence[Floats]], AnyFit]]] = {
     "multi_power": fit_multi_power,
     "annealing": fit_annealing,
 }
@@ -173,10 +173,10 @@ def study_schedules(
     return dict(as_json(document))
 
 
-def _fit_each(thin: Sequence[LossCurve]) -> tuple[dict[str, CurveFit], list[Found]]:
+def _fit_each(thin: Sequence[LossCurve]) -> tuple[dict[str, AnyFit], list[Found]]:
     """The laws fitted to all curves, and why not of those that cannot be; no law fits curves of several models."""
     courses, losses = [c.course for c in thin], [c.loss for c in thin]
-    fits: dict[str, CurveFit] = {}
+    fits: dict[str, AnyFit] = {}
     refused: list[Found] = []
     for law, fit in _FITS.items():
         try:
@@ -238,7 +238,7 @@ def _without(
     curves: Sequence[LossCurve],
     thin: Sequence[LossCurve],
     k: int,
-    fit: Callable[[Sequence[Course], Sequence[Floats]], CurveFit],
+    fit: Callable[[Sequence[Course], Sequence[Floats]], AnyFit],
 ) -> Missed | None:
     """By a fit that did not see the curve."""
     rest = [c for i, c in enumerate(thin) if i != k]
@@ -370,7 +370,7 @@ def _rises(course: Course) -> bool:
     return bool(np.any(course.lr - np.minimum.accumulate(course.lr) > _STEP * course.lr.max()))
 
 
-def _notes(found: CurveFit, ends: Floats, half: float | None) -> list[Found]:
+def _notes(found: AnyFit, ends: Floats, half: float | None) -> list[Found]:
     said: list[Found] = []
     if not found.starts_agree:
         said.append(finding("schedules.starts_apart"))
