@@ -10,11 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
-from lawfit.documents import Answer, Config, Plan, SettingCost, Transfer
+from lawfit.documents import Answer, Config, Plan, SettingCost
 
-ANSWER, CONFIG, COST, PLAN, TRANSFER = (
-    TypeAdapter(document) for document in (Answer, Config, SettingCost, Plan, Transfer)
-)
+ANSWER, CONFIG, COST, PLAN = (TypeAdapter(document) for document in (Answer, Config, SettingCost, Plan))
 
 
 class Document(BaseModel):

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from plotly.graph_objects import Figure
 
+    from lawfit.ingest.read import Ingested
+    from lawfit.records import Sweep
+
 Quantity = float | str  # ``7e9`` or "7B"
 
 
@@ -333,7 +336,6 @@ def observe(
     NoRecipe
         The frame holds several recipes and none was picked; they are never pooled.
     """
-    from lawfit.errors import NoRecipe
     from lawfit.ingest.options import IngestOptions
     from lawfit.ingest.read import interpret
     from lawfit.ingest.table import Table
@@ -348,16 +350,7 @@ def observe(
     for option, value in answers:
         options = options.answered(option, value)
     found = interpret(Table.from_frame(frame, name=recipe or "sweep"), options)
-    if not found.sweeps:
-        first = found.rejections[0] if found.rejections else None
-        reason = f"; the first: row {first.line}: {first.reason}" if first else ""
-        raise NoRecipe(f"no row of the frame can be taken{reason}")
-    chosen = found.sweeps[0]
-    if len(found.sweeps) > 1:
-        by_name = {sweep.recipe.name: sweep for sweep in found.sweeps}
-        if recipe not in by_name:
-            raise NoRecipe(f"the frame holds {len(by_name)} recipes; pick one with recipe=: {', '.join(by_name)}")
-        chosen = by_name[recipe]
+    chosen = _picked(found, recipe)
     return ObservedSweep(
         recipe=chosen.recipe,
         runs=tuple(chosen.runs),
@@ -365,6 +358,22 @@ def observe(
         rejections=found.rejections,
         notes=found.notes,
     )
+
+
+def _picked(found: Ingested, recipe: str | None) -> Sweep:
+    """The sweep of a recipe, which need not be named where there is only one."""
+    from lawfit.errors import NoRecipe
+
+    if not found.sweeps:
+        first = found.rejections[0] if found.rejections else None
+        reason = f"; the first: row {first.line}: {first.reason}" if first else ""
+        raise NoRecipe(f"no row of the frame can be taken{reason}")
+    if len(found.sweeps) == 1:
+        return found.sweeps[0]
+    by_name = {sweep.recipe.name: sweep for sweep in found.sweeps}
+    if recipe not in by_name:
+        raise NoRecipe(f"the frame holds {len(by_name)} recipes; pick one with recipe=: {', '.join(by_name)}")
+    return by_name[recipe]
 
 
 def fit(

@@ -67,11 +67,7 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
     ValueError
         The batch constraints contradict each other or the target.
     """
-    payload = fit.payload
-    model = payload.get("model", {})  # of the first versions there is none
-    if model.get("version") != MODEL_VERSION:
-        made = {"fit_id": fit.id, "code_version": fit.code_version, "recipe": fit.recipe_name}
-        raise NoFit(finding("advice.other_version", **made))
+    payload, model = fit.payload, _model(fit)
     seq_len = target.seq_len or recipe.seq_len
     chosen = chosen_setting(payload, target, seq_len)
     choices = choices_at(
@@ -106,14 +102,29 @@ def recommend(fit: Fit, recipe: Recipe, target: Target, laws: Mapping[str, Fit] 
         ],
     }
     if "laws" in payload:  # a fit of before there were further laws answers as it did
-        setting = Setting(**{name: recommendation[name]["value"] for name in ("lr", "batch_tokens")})
-        document |= further_answers(
-            laws or {}, payload.get("missing", {}), target, recipe_key=recipe.key, setting=setting
-        )
-        kind = recipe.extra.get("weight_decay_kind", "")
-        document["warnings"] += level_notes(document["settings"], document["weight_decay"], kind)
+        document |= _further(document, laws or {}, payload.get("missing", {}), target, recipe)
     answer: Answer = with_id(document)
     return answer
+
+
+def _further(
+    document: Mapping[str, Any], laws: Mapping[str, Fit], missing: Mapping[str, Found], target: Target, recipe: Recipe
+) -> dict[str, Any]:
+    """What further laws add at the setting that is recommended: parts of the answer, and warnings."""
+    setting = Setting(**{name: document["recommendation"][name]["value"] for name in ("lr", "batch_tokens")})
+    parts = further_answers(laws, missing, target, recipe_key=recipe.key, setting=setting)
+    kind = recipe.extra.get("weight_decay_kind", "")
+    notes = level_notes(document["settings"], parts["weight_decay"], kind)
+    return {**parts, "warnings": [*document["warnings"], *notes]}
+
+
+def _model(fit: Fit) -> Mapping[str, Any]:
+    """What the worlds of an answer are drawn from."""
+    model: Mapping[str, Any] = fit.payload.get("model", {})  # of the first versions there is none
+    if model.get("version") != MODEL_VERSION:
+        made = {"fit_id": fit.id, "code_version": fit.code_version, "recipe": fit.recipe_name}
+        raise NoFit(finding("advice.other_version", **made))
+    return model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,13 +304,8 @@ def recommend_without_settings(
         "published": [],
         "evidence": {
             **_made(fit),
-            "runs_used": 0,
-            "runs_rejected": 0,
-            "rejected": [],
-            "diverged": 0,
-            "cells": 0,
-            "borrowed": [],
-            "not_lent": [],
+            **dict.fromkeys(("runs_used", "runs_rejected", "diverged", "cells"), 0),
+            **{name: [] for name in ("rejected", "borrowed", "not_lent")},
         },
         "backtest": [],
         "warnings": [finding("advice.no_settings", why=lacking), *as_set, *status_warning(fit)],

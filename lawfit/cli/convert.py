@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lawfit.cli import conventions
+from lawfit.cli.gathered import Options, gathers
 from lawfit.cli.options import JsonOption, quantity, whole_quantity
 from lawfit.cli.output import heading, pairs, print_json, show, table, warning_list
 from lawfit.cli.typed import (
@@ -29,6 +31,8 @@ from lawfit.words import tell, told
 if TYPE_CHECKING:
     from lawfit.findings import Found
     from lawfit.laws.changes import Change, Changed, Tuned
+    from lawfit.laws.parametrization import Growth
+    from lawfit.laws.timescale import DecayConvention
 
 app = typer.Typer(
     help="Carry tuned settings to another batch, horizon, width, schedule or convention: exact rules, no runs needed.",
@@ -47,23 +51,44 @@ MAX_HORIZON_RATIO = 100.0
 WHY_WIDTH = 38  # with the numbers before it, a table of 80 columns
 
 
-@app.command("batch", short_help="To another batch size.")
-def convert_batch(
-    start: BatchFrom,
-    to: BatchTo,
-    lr: LrOption = None,
+@dataclass(frozen=True, kw_only=True)
+class AdamSettings(Options):
+    """Settings of a run that go with its batch."""
+
+    lr: LrOption = None
     beta1: Annotated[
         float | None, typer.Option(parser=share, metavar="B1", help="Adam's beta1 as tuned.", show_default=False)
-    ] = None,
+    ] = None
     beta2: Annotated[
         float | None, typer.Option(parser=share, metavar="B2", help="Adam's beta2 as tuned.", show_default=False)
-    ] = None,
-    eps: EpsOption = None,
+    ] = None
+    eps: EpsOption = None
     ema: Annotated[
         float | None,
         typer.Option(parser=share, metavar="RHO", help="Decay of the average of the weights.", show_default=False),
-    ] = None,
-    weight_decay: DecayOption = None,
+    ] = None
+    weight_decay: DecayOption = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseValues(Options):
+    """Settings of a model whose own multipliers are 1."""
+
+    lr: LrOption = None
+    init_std: Annotated[
+        float | None,
+        typer.Option(parser=quantity, metavar="STD", help="Spread of initial values as tuned.", show_default=False),
+    ] = None
+    weight_decay: DecayOption = None
+    eps: EpsOption = None
+
+
+@app.command("batch", short_help="To another batch size.")
+@gathers
+def convert_batch(
+    start: BatchFrom,
+    to: BatchTo,
+    settings: AdamSettings,
     rule: Annotated[
         str, typer.Option(metavar="RULE", help="How lr goes with the batch: sqrt, linear, or an exponent.")
     ] = "sqrt",
@@ -83,7 +108,7 @@ def convert_batch(
     from lawfit.laws.changes import change_batch
 
     _same_unit(start, to)
-    tuned = _tuned(independent, lr=lr, beta1=beta1, beta2=beta2, eps=eps, ema=ema, weight_decay=weight_decay)
+    tuned = _tuned(independent, **dataclasses.asdict(settings))
     change = answer(
         lambda: change_batch(tuned, start.tokens, to.tokens, lr_exponent=_exponent(rule), sde=sde),
     )
@@ -125,6 +150,7 @@ def convert_tokens(
 
 
 @app.command("width", short_help="To another width (muP) and depth (CompleteP).")
+@gathers
 def convert_width(
     start: Annotated[int, typer.Argument(parser=whole_quantity, metavar="FROM", help="Width of the tuned model.")],
     to: Annotated[int, typer.Argument(parser=whole_quantity, metavar="TO", help="Width of the new model.")],
@@ -138,13 +164,8 @@ def convert_width(
             parser=whole_quantity, metavar="L", help="Layers of the new model: CompleteP, not muP.", show_default=False
         ),
     ] = None,
-    lr: LrOption = None,
-    init_std: Annotated[
-        float | None,
-        typer.Option(parser=quantity, metavar="STD", help="Spread of initial values as tuned.", show_default=False),
-    ] = None,
-    weight_decay: DecayOption = None,
-    eps: EpsOption = None,
+    *,
+    values: BaseValues,
     independent: IndependentOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -155,28 +176,11 @@ def convert_width(
 
     Example: lawfit convert width 256 4096 --lr 0.01 --init-std 0.02 --weight-decay 0.1
     """
-    from lawfit.laws.parametrization import Growth, Kind, Rules
-    from lawfit.laws.timescale import DecayConvention
+    from lawfit.laws.parametrization import Kind, Rules
 
-    if (depth is None) != (to_depth is None):
-        raise typer.BadParameter("--depth and --to-depth go together")
-    growth = answer(
-        lambda: Growth(
-            rules=Rules.MUP if depth is None else Rules.COMPLETEP,
-            base_width=start,
-            width=to,
-            base_depth=depth or 1,
-            depth=to_depth or 1,
-            convention=DecayConvention.INDEPENDENT if independent else DecayConvention.COUPLED,
-        )
-    )
-    given = {"lr": lr, "init_std": init_std, "weight_decay": weight_decay, "eps": eps}
+    growth = _growth((start, to), (depth, to_depth), independent=independent)
+    given = dataclasses.asdict(values)
     kinds = {kind.value: dataclasses.asdict(growth.of(kind)) for kind in Kind}
-    model = {
-        "output_multiplier": growth.output_multiplier,
-        "residual_multiplier": growth.residual_multiplier,
-        "attention_logits": "query . key / head size",
-    }
     source = (
         ("muP", "arXiv:2203.03466", "V1") if growth.rules is Rules.MUP else ("CompleteP", "arXiv:2505.01618", "MEM")
     )
@@ -190,8 +194,12 @@ def convert_width(
         "checked": source[2],
         "factors": kinds,
         "values": {kind: _values(kind, given, factors) for kind, factors in kinds.items()},
-        "model": model,
-        "notes": _width_notes(growth.rules is Rules.MUP, eps),
+        "model": {
+            "output_multiplier": growth.output_multiplier,
+            "residual_multiplier": growth.residual_multiplier,
+            "attention_logits": "query . key / head size",
+        },
+        "notes": _width_notes(growth.rules is Rules.MUP, values.eps),
     }
     if as_json:
         print_json(document)
@@ -231,11 +239,7 @@ def convert_schedule(
     from lawfit.laws.named_schedules import CHECKED, named_shape, unverified
     from lawfit.laws.schedules import mean
 
-    if (tokens is None) != (to_tokens is None):
-        raise typer.BadParameter("--tokens and --to-tokens go together")
-    longer = (to_tokens or 1.0) / (tokens or 1.0)
-    if not 1 / MAX_HORIZON_RATIO <= longer <= MAX_HORIZON_RATIO:
-        raise typer.BadParameter(f"a horizon {longer:g} times as long is out of reach: at most {MAX_HORIZON_RATIO:g}")
+    longer = _longer(tokens, to_tokens)
     old, new = answer(lambda: named_shape(start)), answer(lambda: named_shape(to))
     steps = SCHEDULE_STEPS, round(SCHEDULE_STEPS * longer)
     rates = [shape(np.arange(count) / count) for shape, count in zip((old, new), steps, strict=True)]
@@ -247,34 +251,37 @@ def convert_schedule(
         notes.append(
             f"a schedule does not end at 0: counted for {SCHEDULE_STEPS:,} steps, some percent else per tenfold"
         )
-    document = {
-        "schema": "lawfit.conversion/1",
-        "change": "schedule",
-        "from": {
-            "schedule": start,
-            "lr": lr,
-            "tokens": tokens,
-            "mean_multiplier": mean(old),
-            "checked": CHECKED[start.partition(":")[0]],
-        },
-        "to": {
-            "schedule": to,
-            "lr": new_lr,
-            "tokens": to_tokens,
-            "mean_multiplier": mean(new),
-            "checked": CHECKED[to.partition(":")[0]],
-        },
-        "factor": ratio,
-        "source": "arXiv:2501.18965",
-        "checked": "MEM",
-        "notes": notes,
-    }
+    sides = [
+        {
+            "schedule": name,
+            "lr": peak,
+            "tokens": horizon,
+            "mean_multiplier": mean(shape),
+            "checked": CHECKED[name.partition(":")[0]],
+        }
+        for name, peak, horizon, shape in ((start, lr, tokens, old), (to, new_lr, to_tokens, new))
+    ]
     if as_json:
-        print_json(document)
-        return
+        document = {"schema": "lawfit.conversion/1", "change": "schedule", "from": sides[0], "to": sides[1]}
+        print_json({**document, "factor": ratio, "source": "arXiv:2501.18965", "checked": "MEM", "notes": notes})
+    else:
+        _show_schedules(sides, ratio, notes)
+
+
+def _longer(tokens: float | None, to_tokens: float | None) -> float:
+    """How many times as long the new horizon is."""
+    if (tokens is None) != (to_tokens is None):
+        raise typer.BadParameter("--tokens and --to-tokens go together")
+    longer = (to_tokens or 1.0) / (tokens or 1.0)
+    if not 1 / MAX_HORIZON_RATIO <= longer <= MAX_HORIZON_RATIO:
+        raise typer.BadParameter(f"a horizon {longer:g} times as long is out of reach: at most {MAX_HORIZON_RATIO:g}")
+    return longer
+
+
+def _show_schedules(sides: Sequence[Mapping[str, Any]], ratio: float, notes: Sequence[Found]) -> None:
     rows = [
-        (name, "-" if rate is None else format_lr(rate), f"{mean(shape):.4g}")
-        for name, rate, shape in ((start, lr, old), (to, new_lr, new))
+        (side["schedule"], "-" if side["lr"] is None else format_lr(side["lr"]), f"{side['mean_multiplier']:.4g}")
+        for side in sides
     ]
     show(
         heading(f"Peak learning rate times {ratio:.4g}"),
@@ -315,9 +322,14 @@ def _same_unit(start: Batch, to: Batch) -> None:
 
 def _tuned(independent: bool, **settings: float | None) -> Tuned:
     from lawfit.laws.changes import Tuned
+
+    return Tuned(**settings, convention=_convention(independent))
+
+
+def _convention(independent: bool) -> DecayConvention:
     from lawfit.laws.timescale import DecayConvention
 
-    return Tuned(**settings, convention=DecayConvention.INDEPENDENT if independent else DecayConvention.COUPLED)
+    return DecayConvention.INDEPENDENT if independent else DecayConvention.COUPLED
 
 
 def _print_change(
@@ -368,6 +380,25 @@ def _number(row: Changed, value: float | None) -> str:
     if row.setting in ("beta1", "beta2", "ema") and 0 < value < 1:  # digits of 1 - value are what tells them apart
         return f"{value:.{3 - math.floor(math.log10(1 - value))}f}".rstrip("0")
     return f"{value:.4g}"
+
+
+def _growth(widths: tuple[int, int], depths: tuple[int | None, int | None], *, independent: bool) -> Growth:
+    """From the first of each to the second; by CompleteP where depths are given."""
+    from lawfit.laws.parametrization import Growth, Rules
+
+    base_depth, depth = depths
+    if (base_depth is None) != (depth is None):
+        raise typer.BadParameter("--depth and --to-depth go together")
+    return answer(
+        lambda: Growth(
+            rules=Rules.MUP if depth is None else Rules.COMPLETEP,
+            base_width=widths[0],
+            width=widths[1],
+            base_depth=base_depth or 1,
+            depth=depth or 1,
+            convention=_convention(independent),
+        )
+    )
 
 
 def _values(kind: str, given: Mapping[str, float | None], factors: Mapping[str, float]) -> dict[str, float]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lawfit.cli.gathered import Options, gathers
 from lawfit.cli.main import ExitCode
 from lawfit.cli.options import JsonOption, whole_quantity
 from lawfit.cli.output import format_count, heading, note, pairs, plain, print_json, progress, show
@@ -16,6 +18,7 @@ from lawfit.errors import LawfitError
 
 if TYPE_CHECKING:
     from lawfit.corpus import Manifest
+    from lawfit.corpus.documents import Reading
 
 app = typer.Typer(help="Make the tokenised text that runs train on, and look at it.", no_args_is_help=True)
 
@@ -32,7 +35,63 @@ def _whole(metavar: str, words: str) -> Any:
     return typer.Option(parser=whole_quantity, metavar=metavar, help=words)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Wanted(Options):
+    """What of the text makes the corpus, and how it becomes tokens."""
+
+    suffix: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT", help="Of the files to take from folders; repeatable. [default: .py]", show_default=False
+        ),
+    ] = None
+    text_field: Annotated[str, typer.Option(metavar="NAME", help="Field of a JSON line that holds its text.")] = "text"
+    vocab: Annotated[
+        int | None,
+        typer.Option(
+            parser=whole_quantity,
+            metavar="V",
+            help="Tokens that the new tokenizer knows. [default: 4096]",
+            show_default=False,
+        ),
+    ] = None
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Use the tokenizer of another corpus (its folder or tokenizer.json), not a new one."
+        ),
+    ] = None
+    validation_share: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE",
+            help="Of the documents, held out for validation: runs are evaluated on 4,096 sequences of it unless their "
+            "grid says eval_sequences.",
+        ),
+    ] = 0.02
+    max_bytes: Annotated[int, _whole("N", "Leave out longer documents, which are often generated.")] = 1_000_000
+    cut: Annotated[
+        bool, typer.Option("--cut", help="Cut longer documents into pieces of at most --max-bytes instead.")
+    ] = False
+    ignore_space: Annotated[
+        bool, typer.Option("--ignore-space", help="Documents that differ in white space alone count as copies.")
+    ] = False
+
+    def reading(self) -> Reading:
+        """What is a document."""
+        from lawfit.corpus.documents import Reading
+
+        return Reading(
+            suffixes=tuple("." + text.removeprefix(".") for text in self.suffix) if self.suffix else Reading.suffixes,
+            text_field=self.text_field,
+            max_bytes=self.max_bytes,
+            cut=self.cut,
+            ignore_space=self.ignore_space,
+        )
+
+
 @app.command("build")
+@gathers
 def build(
     folder: FolderArgument,
     sources: Annotated[
@@ -43,43 +102,8 @@ def build(
             show_default=False,
         ),
     ] = None,
-    suffix: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TEXT", help="Of the files to take from folders; repeatable. [default: .py]", show_default=False
-        ),
-    ] = None,
-    text_field: Annotated[str, typer.Option(metavar="NAME", help="Field of a JSON line that holds its text.")] = "text",
-    vocab: Annotated[
-        int | None,
-        typer.Option(
-            parser=whole_quantity,
-            metavar="V",
-            help="Tokens that the new tokenizer knows. [default: 4096]",
-            show_default=False,
-        ),
-    ] = None,
-    tokenizer: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Use the tokenizer of another corpus (its folder or tokenizer.json), not a new one."
-        ),
-    ] = None,
-    validation_share: Annotated[
-        float,
-        typer.Option(
-            metavar="SHARE",
-            help="Of the documents, held out for validation: runs are evaluated on 4,096 sequences of it unless their "
-            "grid says eval_sequences.",
-        ),
-    ] = 0.02,
-    max_bytes: Annotated[int, _whole("N", "Leave out longer documents, which are often generated.")] = 1_000_000,
-    cut: Annotated[
-        bool, typer.Option("--cut", help="Cut longer documents into pieces of at most --max-bytes instead.")
-    ] = False,
-    ignore_space: Annotated[
-        bool, typer.Option("--ignore-space", help="Documents that differ in white space alone count as copies.")
-    ] = False,
+    *,
+    wanted: Wanted,
     workers: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Processes. [default: one per processor]", show_default=False)
     ] = None,
@@ -94,32 +118,26 @@ def build(
     lawfit corpus build plays shakespeare.txt --cut --max-bytes 20k --validation-share 0.1
     """
     from lawfit.corpus.build import VOCAB, build
-    from lawfit.corpus.documents import BROKEN, Reading
+    from lawfit.corpus.documents import BROKEN
 
-    if vocab is not None and tokenizer is not None:
+    if wanted.vocab is not None and wanted.tokenizer is not None:
         raise typer.BadParameter("a tokenizer has its own vocabulary: give --vocab or --tokenizer, not both")
-    reading = Reading(
-        suffixes=tuple("." + text.removeprefix(".") for text in suffix) if suffix else Reading.suffixes,
-        text_field=text_field,
-        max_bytes=max_bytes,
-        cut=cut,
-        ignore_space=ignore_space,
-    )
+    vocab = wanted.vocab or VOCAB
     was_there = _is_corpus(folder)
     with progress(f"making {folder}", quiet=as_json) as advance:
         manifest = build(
             folder,
             sources or (),
-            vocab=vocab or VOCAB,
-            validation_share=validation_share,
-            tokenizer_file=tokenizer,
-            reading=reading,
+            vocab=vocab,
+            validation_share=wanted.validation_share,
+            tokenizer_file=wanted.tokenizer,
+            reading=wanted.reading(),
             workers=workers,
             progress=advance,
         )
     _tell(folder, manifest, was_there, as_json)
-    if not as_json and tokenizer is None and manifest.vocab < (vocab or VOCAB):
-        note(f"there is too little text for a vocabulary of {vocab or VOCAB:,}; it has {manifest.vocab:,}")
+    if not as_json and wanted.tokenizer is None and manifest.vocab < vocab:
+        note(f"there is too little text for a vocabulary of {vocab:,}; it has {manifest.vocab:,}")
     if any(reason in manifest.rejected for reason in BROKEN):
         raise typer.Exit(int(ExitCode.REJECTED))
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lawfit.cli.conventions import DEFINITIONS, definition
+from lawfit.cli.gathered import Options, gathers
 from lawfit.cli.options import AtOption, DatabaseOption, JsonOption, RecipeOption, VerboseOption, open_store
 from lawfit.cli.output import (
     backtest_table,
@@ -46,9 +48,10 @@ CELL_WORDS = {
 }
 
 
-def fit(
-    ctx: typer.Context,
-    recipe: RecipeOption = None,
+@dataclass(frozen=True, kw_only=True)
+class Choice(Options):
+    """What is fitted, and by what."""
+
     without_law: Annotated[
         list[str] | None,
         typer.Option(
@@ -56,18 +59,40 @@ def fit(
             help="A published law that must lend nothing to any law of the fit: it was fitted on these runs. "
             "All that was fitted on the same runs goes with it; repeatable.",
         ),
-    ] = None,
-    at: AtOption = None,
+    ] = None
+    at: AtOption = None
     critical_definition: Annotated[
         str,
         typer.Option(
             metavar="DEFINITION", help=f"A critical batch is stated by doubling, and also by this: {DEFINITIONS}."
         ),
-    ] = "zhang",
+    ] = "zhang"
     three_term: Annotated[
         bool,
         typer.Option("--three-term", help="Also fit the surface of the loss in parameters, batch and steps (seconds)."),
-    ] = False,
+    ] = False
+
+    def checked(self) -> dict[str, Any]:
+        """As `pipeline.refit` takes it; what cannot be is a usage error."""
+        try:
+            asked_levels(self.at or ())
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+        definition(self.critical_definition)
+        return {
+            "without_laws": self.without_law or (),
+            "at": self.at or (),
+            "critical_definition": self.critical_definition,
+            "on_request": ("three_term",) if self.three_term else (),
+        }
+
+
+@gathers
+def fit(
+    ctx: typer.Context,
+    recipe: RecipeOption = None,
+    *,
+    choice: Choice,
     every: Annotated[
         bool, typer.Option("--all", help="Fit every recipe of the store; one that cannot be fitted says why.")
     ] = False,
@@ -89,20 +114,9 @@ def fit(
 
     if every and recipe is not None:
         raise typer.BadParameter("--all fits every recipe; leave --recipe out")
-    try:
-        asked_levels(at or ())
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    definition(critical_definition)  # said before the store is opened
+    checked = choice.checked()  # said before the store is opened
     store = open_store(ctx, database)
-    refit = partial(
-        pipeline.refit,
-        store,
-        without_laws=without_law or (),
-        at=at or (),
-        critical_definition=critical_definition,
-        on_request=("three_term",) if three_term else (),
-    )
+    refit: Callable[..., Fit] = partial(pipeline.refit, store, **checked)
     if every:
         _fit_all(store, refit, verbose=verbose, as_json=as_json)
         return

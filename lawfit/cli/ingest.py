@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lawfit.cli.gathered import Options, gathers
 from lawfit.cli.main import ExitCode
 from lawfit.cli.options import DatabaseOption, JsonOption, open_store, quantity, whole_quantity
 from lawfit.cli.output import heading, note, pairs, plain, print_error, print_json, progress, show, table
@@ -21,11 +23,13 @@ from lawfit.findings import finding
 from lawfit.units import PARAMS_CONVENTIONS, counted
 
 if TYPE_CHECKING:
+    from lawfit.cli.questions import Doubts
     from lawfit.ingest.options import IngestOptions
     from lawfit.ingest.source import Source
     from lawfit.ingest.table import Table
     from lawfit.pipeline.ingesting import SourceRead
     from lawfit.records import IngestReport, Rejection
+    from lawfit.storage.store import Store
 
 REJECTIONS_SHOWN = 20
 
@@ -45,6 +49,149 @@ def _pair(name: str, metavar: str, what: str) -> Any:
     return typer.Option(f"--{name}", metavar=metavar, help=what, show_default=False)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reading(Options):
+    """How the files are read: what their columns mean, and what they do not say."""
+
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="COLUMN=FIELD",
+            help="Read FIELD (params, tokens, batch_tokens, lr, loss, ...) from COLUMN, not as guessed; repeatable.",
+            show_default=False,
+        ),
+    ] = None
+    recipe: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What to call the recipe. [default: the file's name]", show_default=False),
+    ] = None
+    seq_len: Annotated[
+        int | None,
+        typer.Option(
+            parser=whole_quantity,
+            metavar="T",
+            help="Tokens per sequence; needed when the batch counts sequences.",
+            show_default=False,
+        ),
+    ] = None
+    batch_unit: Annotated[
+        BatchUnit | None,
+        typer.Option(help="What the batch column counts, when its name does not say.", show_default=False),
+    ] = None
+    optimizer: Annotated[str | None, _held("optimizer", "adamw, muon, ...")] = None
+    schedule: Annotated[str | None, _held("schedule", "learning-rate schedule, such as 'cosine to 10 %'.")] = None
+    data: Annotated[str | None, _held("data", "training corpus.")] = None
+    tokenizer: Annotated[str | None, _held("tokenizer", "tokenizer.")] = None
+    parametrization: Annotated[str | None, _held("parametrization", "standard, mup, ...")] = None
+    params_convention: Annotated[
+        str | None, _held("params-convention", f"what the parameter count counts: {', '.join(PARAMS_CONVENTIONS)}.")
+    ] = None
+    held: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--held",
+            metavar="NAME=VALUE",
+            help="Recipe: anything else held fixed, such as beta2=0.95; repeatable.",
+            show_default=False,
+        ),
+    ] = None
+    file_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format", metavar="NAME", help="Format, when neither name nor content tells it.", show_default=False
+        ),
+    ] = None
+    units: Annotated[
+        list[str] | None, _pair("unit", "COLUMN=UNIT", "Unit of a column: K, M, B, T, 1e-3, log10, ln, 1; repeatable.")
+    ] = None
+    constants: Annotated[
+        list[str] | None,
+        _pair("set", "FIELD=VALUE", "A constant that no column says: batch_tokens=524288; repeatable."),
+    ] = None
+    split: Annotated[
+        list[str] | None, _pair("split", "COLUMN", "A setting: its levels are recipes of their own; repeatable.")
+    ] = None
+    pool: Annotated[
+        list[str] | None, _pair("pool", "COLUMN", "Noise: runs that differ in it are seeds of each other; repeatable.")
+    ] = None
+    only: Annotated[list[str] | None, _pair("only", "COLUMN=VALUE", "Read these rows alone; repeatable.")] = None
+    fill: Annotated[
+        list[str] | None,
+        _pair("fill", "COLUMN=down", "Empty cells are as the row above, or =no: they are empty; repeatable."),
+    ] = None
+    metric: Annotated[
+        str | None,
+        _pair("metric", "KIND", "What the loss measures: nats, bits_per_byte, perplexity, error, score, ..."),
+    ] = None
+    kind: Annotated[str | None, _pair("kind", "KIND", "What a row is: runs, curves, targets or losses.")] = None
+    size_from: Annotated[
+        str | None, _pair("size-from", "FAMILY", "Count parameters from the shape: gpt, llama or mixtral.")
+    ] = None
+
+    def options(self, manner: Manner) -> IngestOptions:
+        """With the answers of a mapping file that is there; what cannot be is a usage error."""
+        from lawfit.ingest.options import IngestOptions, read_mapping
+
+        recipe_fields = self._recipe_fields()
+        try:
+            options = IngestOptions(
+                column_map=_assignments(self.mapping or [], "--map", "learning_rate=lr"),
+                recipe=self.recipe,
+                seq_len=self.seq_len,
+                batch_unit=None if self.batch_unit is None else self.batch_unit.value,
+                recipe_fields=recipe_fields,
+                format=self.file_format,
+                dry_run=manner.dry_run,
+                units=_assignments(self.units or [], "--unit", "tokens=B"),
+                constants=_assignments(self.constants or [], "--set", "batch_tokens=524288"),
+                split=tuple(self.split or ()),
+                pool=tuple(self.pool or ()),
+                only=_assignments(self.only or [], "--only", "attention=gqa"),
+                fill=_assignments(self.fill or [], "--fill", "params=down"),
+                metric=self.metric,
+                kind=self.kind,
+                size_from=self.size_from,
+                yes=manner.yes,
+            )
+            if manner.mapping_file is not None and manner.mapping_file.exists():
+                options = read_mapping(manner.mapping_file, options)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+        return options
+
+    def _recipe_fields(self) -> dict[str, str]:
+        stated = ("optimizer", "schedule", "data", "tokenizer", "parametrization", "params_convention")
+        fields: dict[str, str | None] = {name: getattr(self, name) for name in stated}
+        fields |= _assignments(self.held or [], "--held", "beta2=0.95")
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manner(Options):
+    """How often is looked, who answers questions, and whether anything is stored."""
+
+    mapping_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--mapping",
+            metavar="FILE",
+            help="Answers: read where it is there, and written for the next time.",
+            show_default=False,
+        ),
+    ] = None
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on looking, and store what is new or has grown; Ctrl-C ends it.")
+    ] = False
+    interval: Annotated[
+        float,
+        typer.Option(parser=quantity, metavar="SECONDS", help="Time between two looks of --watch."),
+    ] = 10.0
+    yes: Annotated[bool, typer.Option("--yes", help="Take the safe answer to each question that has one.")] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and store nothing.")] = False
+
+
+@gathers
 def ingest(
     ctx: typer.Context,
     files: Annotated[
@@ -56,99 +203,8 @@ def ingest(
             "postgresql://...; wandb://ENTITY/PROJECT; tables of curves (run_id, step, train_loss, ...).",
         ),
     ],
-    mapping: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--map",
-            metavar="COLUMN=FIELD",
-            help="Read FIELD (params, tokens, batch_tokens, lr, loss, ...) from COLUMN, not as guessed; repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="What to call the recipe. [default: the file's name]", show_default=False),
-    ] = None,
-    seq_len: Annotated[
-        int | None,
-        typer.Option(
-            parser=whole_quantity,
-            metavar="T",
-            help="Tokens per sequence; needed when the batch counts sequences.",
-            show_default=False,
-        ),
-    ] = None,
-    batch_unit: Annotated[
-        BatchUnit | None,
-        typer.Option(help="What the batch column counts, when its name does not say.", show_default=False),
-    ] = None,
-    optimizer: Annotated[str | None, _held("optimizer", "adamw, muon, ...")] = None,
-    schedule: Annotated[str | None, _held("schedule", "learning-rate schedule, such as 'cosine to 10 %'.")] = None,
-    data: Annotated[str | None, _held("data", "training corpus.")] = None,
-    tokenizer: Annotated[str | None, _held("tokenizer", "tokenizer.")] = None,
-    parametrization: Annotated[str | None, _held("parametrization", "standard, mup, ...")] = None,
-    params_convention: Annotated[
-        str | None, _held("params-convention", f"what the parameter count counts: {', '.join(PARAMS_CONVENTIONS)}.")
-    ] = None,
-    held: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--held",
-            metavar="NAME=VALUE",
-            help="Recipe: anything else held fixed, such as beta2=0.95; repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    file_format: Annotated[
-        str | None,
-        typer.Option(
-            "--format", metavar="NAME", help="Format, when neither name nor content tells it.", show_default=False
-        ),
-    ] = None,
-    units: Annotated[
-        list[str] | None, _pair("unit", "COLUMN=UNIT", "Unit of a column: K, M, B, T, 1e-3, log10, ln, 1; repeatable.")
-    ] = None,
-    constants: Annotated[
-        list[str] | None,
-        _pair("set", "FIELD=VALUE", "A constant that no column says: batch_tokens=524288; repeatable."),
-    ] = None,
-    split: Annotated[
-        list[str] | None, _pair("split", "COLUMN", "A setting: its levels are recipes of their own; repeatable.")
-    ] = None,
-    pool: Annotated[
-        list[str] | None, _pair("pool", "COLUMN", "Noise: runs that differ in it are seeds of each other; repeatable.")
-    ] = None,
-    only: Annotated[list[str] | None, _pair("only", "COLUMN=VALUE", "Read these rows alone; repeatable.")] = None,
-    fill: Annotated[
-        list[str] | None,
-        _pair("fill", "COLUMN=down", "Empty cells are as the row above, or =no: they are empty; repeatable."),
-    ] = None,
-    metric: Annotated[
-        str | None,
-        _pair("metric", "KIND", "What the loss measures: nats, bits_per_byte, perplexity, error, score, ..."),
-    ] = None,
-    kind: Annotated[str | None, _pair("kind", "KIND", "What a row is: runs, curves, targets or losses.")] = None,
-    size_from: Annotated[
-        str | None, _pair("size-from", "FAMILY", "Count parameters from the shape: gpt, llama or mixtral.")
-    ] = None,
-    mapping_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--mapping",
-            metavar="FILE",
-            help="Answers: read where it is there, and written for the next time.",
-            show_default=False,
-        ),
-    ] = None,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Go on looking, and store what is new or has grown; Ctrl-C ends it.")
-    ] = False,
-    interval: Annotated[
-        float,
-        typer.Option(parser=quantity, metavar="SECONDS", help="Time between two looks of --watch."),
-    ] = 10.0,
-    yes: Annotated[bool, typer.Option("--yes", help="Take the safe answer to each question that has one.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and store nothing.")] = False,
+    reading: Reading,
+    manner: Manner,
     as_json: JsonOption = False,
     database: DatabaseOption = None,
 ) -> None:
@@ -163,109 +219,118 @@ def ingest(
     """
     from lawfit.cli.questions import Doubts
     from lawfit.cli.watch import follow
-    from lawfit.ingest.options import IngestOptions, read_mapping
-    from lawfit.ingest.source import Source, without_password
-    from lawfit.pipeline.ingesting import find_tables, store_source
-    from lawfit.storage.database import persistently
 
-    fields = {
-        "optimizer": optimizer,
-        "schedule": schedule,
-        "data": data,
-        "tokenizer": tokenizer,
-        "parametrization": parametrization,
-        "params_convention": params_convention,
-        **_assignments(held or [], "--held", "beta2=0.95"),
-    }
-    try:
-        options = IngestOptions(
-            column_map=_assignments(mapping or [], "--map", "learning_rate=lr"),
-            recipe=recipe,
-            seq_len=seq_len,
-            batch_unit=None if batch_unit is None else batch_unit.value,
-            recipe_fields={name: value for name, value in fields.items() if value is not None},
-            format=file_format,
-            dry_run=dry_run,
-            units=_assignments(units or [], "--unit", "tokens=B"),
-            constants=_assignments(constants or [], "--set", "batch_tokens=524288"),
-            split=tuple(split or ()),
-            pool=tuple(pool or ()),
-            only=_assignments(only or [], "--only", "attention=gqa"),
-            fill=_assignments(fill or [], "--fill", "params=down"),
-            metric=metric,
-            kind=kind,
-            size_from=size_from,
-            yes=yes,
-        )
-        if mapping_file is not None and mapping_file.exists():
-            options = read_mapping(mapping_file, options)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    if watch:
-        follow(open_store(ctx, database, create=True), files, options, mapping_file, interval, as_json=as_json)
+    options, mapping_file = reading.options(manner), manner.mapping_file
+    if manner.watch:
+        store = open_store(ctx, database, create=True)
+        follow(store, files, options, mapping_file, manner.interval, as_json=as_json)
         return
-    # A database that is not there yet is made once there is something to put into it, and not by a bad file.
-    store, made = open_store(ctx, database, create=True, dry_run=True), dry_run
     # Rows are millions of objects in no cycle: looking through them for garbage is a fifth of the time. Who runs
     # commands inside a process of their own gets their collector back.
     ctx.call_on_close(partial(gc.set_threshold, *gc.get_threshold()))
     gc.set_threshold(500_000, 20, 20)
     doubts = Doubts(mapping_file, as_json=as_json)
-    reports: list[IngestReport] = []
-    shown: dict[frozenset[tuple[str, str]], str] = {}  # columns -> the first file that has them
-    failures: list[dict[str, Any]] = []
-    known = len(files)  # of tables, as far as they are found
-    stopped: Unavailable | None = None
-    waiting: list[tuple[str | Source, Table | None, bool]] = [(name, None, True) for name in files]
-    while waiting:
-        path, found, first = waiting.pop(0)
-        try:
-            name = Path(str(path)).name
-            if found is None:  # a folder or a database may hold many
-                with progress(f"reading {name}", quiet=as_json):
-                    several = find_tables(path, options, store)
-                parts = [(each, None) if isinstance(each, Source) else (path, each) for each in several]
-                waiting[:0] = [(part, table, True) for part, table in parts]
-                known += len(parts) - 1
-                continue
-            read = doubts.settle(partial(_read, path, found, as_json), options)
-            if not made and read.begins_a_store:
-                store, made = open_store(ctx, database, create=True), True
-            with progress(f"storing {name}", quiet=as_json):
-                report = store_source(store, read)
-        except LawfitError as error:
-            if isinstance(error, NoRun) and first and known > 1:
-                waiting.append((path, found, False))  # curves that stand before their runs: once more, after the others
-                continue
-            asked = {"questions": list(error.questions)} if isinstance(error, Doubted) else {}
-            if known == 1 and not asked:
-                raise
-            named = without_password(str(path))
-            failures.append({"file": named, "type": type(error).__name__, "message": str(error), **asked})
-            if not as_json:
-                print_error(type(error).__name__, str(error), ExitCode.FAILED, as_json=False)
-            if isinstance(error, Unavailable):
-                stopped = error
-                failures += [_not_tried(later, error) for later, _, _ in waiting]
-                break
-        else:
-            reports.append(report)
-            if not as_json:
-                if reports[1:]:
-                    show(plain(""))
-                _show(report, shown.setdefault(frozenset(report.columns.items()), report.file))
-    code = _exit_code(reports, failures) if stopped is None else ExitCode.FAILED
+    open_at = partial(open_store, ctx, database, create=True)
+    intake = Intake(open_at, options, doubts, dry_run=manner.dry_run, quiet=as_json)
+    intake.take(files)
+    code = _exit_code(intake.reports, intake.failures) if intake.stopped is None else ExitCode.FAILED
     doubts.write()
     if as_json:
-        print_json(_document(reports, failures, code, stopped))
-    elif stopped is not None:
-        if waiting:
-            note(f"{counted(len(waiting), 'further file was', 'further files were')} not tried")
-    elif not dry_run and (recipes := {name for report in reports for name in report.recipes}):
-        stored = {summary.recipe.name: summary.runs for summary in persistently(store.recipes)}
-        note(_next({name: runs for name, runs in stored.items() if name in recipes}, several=len(stored) > 1))
+        print_json(_document(intake.reports, intake.failures, code, intake.stopped))
+    else:
+        _say_next(intake, dry_run=manner.dry_run)
     if code is not ExitCode.OK:
         raise typer.Exit(int(code))
+
+
+class Intake:
+    """Tables that are read and stored one after the other, and what became of each.
+
+    Parameters
+    ----------
+    open_at : the store; one that is not there yet is made once there is something to put into it, not by a bad file
+    doubts : who answers questions
+    """
+
+    def __init__(
+        self, open_at: Callable[..., Store], options: IngestOptions, doubts: Doubts, *, dry_run: bool, quiet: bool
+    ) -> None:
+        self._open, self._options, self._doubts, self._quiet = open_at, options, doubts, quiet
+        self.store, self._made = open_at(dry_run=True), dry_run
+        self.reports: list[IngestReport] = []
+        self.failures: list[dict[str, Any]] = []
+        self.stopped: Unavailable | None = None  # by what no further file was tried
+        self.waiting: list[tuple[str | Source, Table | None, bool]] = []  # whether it is tried for the first time
+        self._known = 0  # of tables, as far as they are found
+        self._shown: dict[frozenset[tuple[str, str]], str] = {}  # columns -> the first file that has them
+
+    def take(self, files: Sequence[str]) -> None:
+        """All files, and what is found in them; of a single one, a failure is raised."""
+        self._known = len(files)
+        self.waiting = [(name, None, True) for name in files]
+        while self.waiting and self.stopped is None:
+            path, table, first = self.waiting.pop(0)
+            try:
+                if table is None:
+                    self._find(path)
+                else:
+                    self._store(path, table)
+            except LawfitError as error:
+                if isinstance(error, NoRun) and first and self._known > 1:
+                    self.waiting.append((path, table, False))  # curves before their runs: again, after the others
+                    continue
+                if self._known == 1 and not isinstance(error, Doubted):
+                    raise
+                self._fail(path, error)
+
+    def _find(self, path: str | Source) -> None:
+        """A folder or a database may hold many tables."""
+        from lawfit.ingest.source import Source
+        from lawfit.pipeline.ingesting import find_tables
+
+        with progress(f"reading {Path(str(path)).name}", quiet=self._quiet):
+            several = find_tables(path, self._options, self.store)
+        parts = [(each, None) if isinstance(each, Source) else (path, each) for each in several]
+        self.waiting[:0] = [(part, table, True) for part, table in parts]
+        self._known += len(parts) - 1
+
+    def _store(self, path: str | Source, table: Table) -> None:
+        from lawfit.pipeline.ingesting import store_source
+
+        read = self._doubts.settle(partial(_read, path, table, self._quiet), self._options)
+        if not self._made and read.begins_a_store:
+            self.store, self._made = self._open(), True
+        with progress(f"storing {Path(str(path)).name}", quiet=self._quiet):
+            report = store_source(self.store, read)
+        self.reports.append(report)
+        if not self._quiet:
+            if self.reports[1:]:
+                show(plain(""))
+            _show(report, self._shown.setdefault(frozenset(report.columns.items()), report.file))
+
+    def _fail(self, path: str | Source, error: LawfitError) -> None:
+        from lawfit.ingest.source import without_password
+
+        asked = {"questions": list(error.questions)} if isinstance(error, Doubted) else {}
+        named = without_password(str(path))
+        self.failures.append({"file": named, "type": type(error).__name__, "message": str(error), **asked})
+        if not self._quiet:
+            print_error(type(error).__name__, str(error), ExitCode.FAILED, as_json=False)
+        if isinstance(error, Unavailable):
+            self.stopped = error
+            self.failures += [_not_tried(later, error) for later, _, _ in self.waiting]
+
+
+def _say_next(intake: Intake, *, dry_run: bool) -> None:
+    """What was not tried, or the next command to type."""
+    from lawfit.storage.database import persistently
+
+    if intake.stopped is not None:
+        if intake.waiting:
+            note(f"{counted(len(intake.waiting), 'further file was', 'further files were')} not tried")
+    elif not dry_run and (recipes := {name for report in intake.reports for name in report.recipes}):
+        stored = {summary.recipe.name: summary.runs for summary in persistently(intake.store.recipes)}
+        note(_next({name: runs for name, runs in stored.items() if name in recipes}, several=len(stored) > 1))
 
 
 def _not_tried(path: str | Source, error: Unavailable) -> dict[str, Any]:

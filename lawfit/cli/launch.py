@@ -6,12 +6,14 @@ import contextlib
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lawfit.cli.gathered import Options, gathers
 from lawfit.cli.launch_options import launches
 from lawfit.cli.main import ExitCode
 from lawfit.cli.options import DatabaseOption, JsonOption, open_store, quantity, settings_for
@@ -19,19 +21,16 @@ from lawfit.cli.output import heading, note, pairs, plain, print_json, show, tab
 from lawfit.units import format_quantity
 
 if TYPE_CHECKING:
-    from lawfit.launch import Failure, LaunchReport, Progress, Result, Running
+    from lawfit.launch import Failure, LaunchOptions, LaunchReport, Progress, Result, Running
 
 PACKS_SHOWN = 20
 LINE_SECONDS = 30.0  # between two lines where no terminal shows bars
 
 
-@launches
-def launch(
-    ctx: typer.Context,
-    files: Annotated[
-        list[Path], typer.Argument(metavar="GRID_OR_PACK...", help="Grid files and pack files (JSON), in any mixture.")
-    ],
-    given: dict[str, Any],
+@dataclass(frozen=True, kw_only=True)
+class Training(Options):
+    """What trains, what it costs, and what the sweep is called."""
+
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -39,7 +38,7 @@ def launch(
             help="What to call the sweep in the database, where it is a new one. [default: the first file's name]",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     template: Annotated[
         str | None,
         typer.Option(
@@ -49,7 +48,7 @@ def launch(
             "--out {folder}', or a file NAME.toml that holds it (docs/own-trainer.md).",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     template_format: Annotated[
         str | None,
         typer.Option(
@@ -58,10 +57,10 @@ def launch(
             help="Format of the log that it writes, as of lawfit ingest --format. [default: auto, told from the log]",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     trial: Annotated[
         bool, typer.Option("--trial", help="Run one short job of the template first, and read its log.")
-    ] = False,
+    ] = False
     dollars_per_gpu_hour: Annotated[
         float | None,
         typer.Option(
@@ -71,8 +70,35 @@ def launch(
             help="What a GPU costs an hour: lawfit jobs then says what jobs cost.",
             show_default=False,
         ),
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and train nothing.")] = False,
+    ] = None
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and train nothing.")] = False
+
+    def options(self, given: Mapping[str, Any]) -> LaunchOptions:
+        """With what is said of how packs are run; a template that cannot be is a usage error."""
+        from lawfit.launch import LaunchOptions, read_template
+
+        try:
+            return LaunchOptions.of(
+                given,
+                recipe=self.recipe,
+                dollars_per_gpu_hour=self.dollars_per_gpu_hour,
+                template=None if self.template is None else read_template(self.template, self.template_format),
+                trial=self.trial,
+                dry_run=self.dry_run,
+            )
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+
+
+@launches
+@gathers
+def launch(
+    ctx: typer.Context,
+    files: Annotated[
+        list[Path], typer.Argument(metavar="GRID_OR_PACK...", help="Grid files and pack files (JSON), in any mixture.")
+    ],
+    given: dict[str, Any],
+    training: Training,
     as_json: JsonOption = False,
     database: DatabaseOption = None,
 ) -> None:
@@ -103,24 +129,14 @@ def launch(
     Exit code 3: some runs failed, the rest is stored. 5: the deadline came first. 130: stopped by a signal.
     """
     from lawfit import pipeline
-    from lawfit.launch import LaunchOptions, make_plan, read_template
+    from lawfit.launch import make_plan
     from lawfit.storage.database import Location
 
-    try:
-        options = LaunchOptions.of(
-            given,
-            recipe=recipe,
-            dollars_per_gpu_hour=dollars_per_gpu_hour,
-            template=None if template is None else read_template(template, template_format),
-            trial=trial,
-            dry_run=dry_run,
-        )
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+    options = training.options(given)
     path = Location.parse(settings_for(ctx, database).database_url).path
-    if not dry_run and path is not None and not path.exists():
+    if not options.dry_run and path is not None and not path.exists():
         make_plan(files, lambda _: {}, options)  # what stands against a launch is said before there is a new file
-    store = open_store(ctx, database, create=True, dry_run=dry_run)
+    store = open_store(ctx, database, create=True, dry_run=options.dry_run)
     with shown(quiet=as_json) as progress:
         report = pipeline.launch(store, files, options, progress=progress)
     code = _exit_code(report)

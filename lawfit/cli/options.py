@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -170,6 +171,18 @@ RecipeOption = Annotated[
         metavar="NAME",
         help="Recipe (everything a sweep holds fixed) by name or key. Can be left out while the database has only one.",
         show_default=False,
+    ),
+]
+ReportOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--report", metavar="FILE", help="Also write an HTML report with figures; it opens offline.", show_default=False
+    ),
+]
+PlanFitOption = Annotated[
+    str | None,
+    typer.Option(
+        "--fit", metavar="ID", help="Plan from this stored fit instead of the newest one.", show_default=False
     ),
 ]
 AtOption = Annotated[

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
 from lawfit.ask import PlanQuestion
-from lawfit.cli.options import AtOption, DatabaseOption, JsonOption, RecipeOption, as_usage, asks, open_store
+from lawfit.cli.options import (
+    AtOption,
+    DatabaseOption,
+    JsonOption,
+    PlanFitOption,
+    RecipeOption,
+    ReportOption,
+    as_usage,
+    asks,
+    open_store,
+)
 from lawfit.cli.output import note, print_json, show
 
 
@@ -18,16 +25,8 @@ def plan(
     asked: PlanQuestion,
     recipe: RecipeOption = None,
     at: AtOption = None,
-    fit: Annotated[
-        str | None,
-        typer.Option(metavar="ID", help="Plan from this stored fit instead of the newest one.", show_default=False),
-    ] = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Also write an HTML report with figures; it opens offline.", show_default=False
-        ),
-    ] = None,
+    fit: PlanFitOption = None,
+    report: ReportOption = None,
     as_json: JsonOption = False,
     database: DatabaseOption = None,
 ) -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lawfit.ask import NextQuestion
-from lawfit.cli.options import DatabaseOption, JsonOption, RecipeOption, as_usage, asks, open_store
+from lawfit.cli.gathered import Options, gathers
+from lawfit.cli.options import (
+    DatabaseOption,
+    JsonOption,
+    PlanFitOption,
+    RecipeOption,
+    ReportOption,
+    as_usage,
+    asks,
+    open_store,
+)
 from lawfit.cli.output import heading, note, pairs, plain, print_json, progress, show, table, warning_list
 from lawfit.documents.next_runs import NextRuns
 from lawfit.errors import LawfitError, NotEnoughData
@@ -26,18 +37,18 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-@asks(NextQuestion)
-def plan_next(
-    ctx: typer.Context,
-    asked: NextQuestion,
+@dataclass(frozen=True, kw_only=True)
+class Besides(Options):
+    """What is written and played besides the plan."""
+
     grid: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Also write the grid file that lawfit launch takes.", show_default=False),
-    ] = None,
+    ] = None
     runs: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Also write the runs as a CSV, one row each.", show_default=False),
-    ] = None,
+    ] = None
     rehearse: Annotated[
         bool,
         typer.Option(
@@ -45,7 +56,7 @@ def plan_next(
             help="Also play the plan in 100 worlds drawn from what is known, each run's loss made: what it would bring "
             "there, beside what it promises.",
         ),
-    ] = False,
+    ] = False
     rehearse_fits: Annotated[
         int | None,
         typer.Option(
@@ -54,17 +65,17 @@ def plan_next(
             help="The same in K worlds, with all runs fitted anew in each: nearer to the truth, and seconds a world.",
             show_default=False,
         ),
-    ] = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Also write an HTML report with figures; it opens offline.", show_default=False
-        ),
-    ] = None,
-    fit: Annotated[
-        str | None,
-        typer.Option(metavar="ID", help="Plan from this stored fit instead of the newest one.", show_default=False),
-    ] = None,
+    ] = None
+    report: ReportOption = None
+
+
+@asks(NextQuestion)
+@gathers
+def plan_next(
+    ctx: typer.Context,
+    asked: NextQuestion,
+    besides: Besides,
+    fit: PlanFitOption = None,
     recipe: RecipeOption = None,
     as_json: JsonOption = False,
     database: DatabaseOption = None,
@@ -82,22 +93,23 @@ def plan_next(
     store = open_store(ctx, database, dry_run=True)  # without a database a first sweep is planned, and none is made
     with as_usage():
         document = pipeline.plan_next(store, recipe, asked, fit_id=fit)
-    if grid is not None and document["grid_file"] is None:
+    if besides.grid is not None and document["grid_file"] is None:
         raise NotEnoughData(found_of(document["missing"]["grid_file"]))
-    if runs is not None:
-        note(f"runs: {_write(runs, _table(pipeline.run_rows(document)))}")
-    if grid is not None:
-        written = _write(grid, json.dumps(document["grid_file"], indent=1))
-        note(f"grid: {written}; next: lawfit launch {quote(str(grid))}{_beside(document)}")
-    if rehearse or rehearse_fits is not None:
+    if besides.runs is not None:
+        note(f"runs: {_write(besides.runs, _table(pipeline.run_rows(document)))}")
+    if besides.grid is not None:
+        written = _write(besides.grid, json.dumps(document["grid_file"], indent=1))
+        note(f"grid: {written}; next: lawfit launch {quote(str(besides.grid))}{_beside(document)}")
+    worlds = besides.rehearse_fits
+    if besides.rehearse or worlds is not None:
         with progress("rehearsing", quiet=as_json) as advance:
             document["rehearsal"] = pipeline.rehearse(
-                store, document, worlds=rehearse_fits, refit=rehearse_fits is not None, progress=advance
+                store, document, worlds=worlds, refit=worlds is not None, progress=advance
             )
-    if report is not None:
+    if besides.report is not None:
         from lawfit.report.page import write_next_report
 
-        note(f"report: {write_next_report(report, document)}")
+        note(f"report: {write_next_report(besides.report, document)}")
     if as_json:
         print_json(document)
     else:

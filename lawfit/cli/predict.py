@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,11 +12,13 @@ import typer
 from lawfit.ask import SettingQuestion, SetUp, Target
 from lawfit.cli.brief import answer_card
 from lawfit.cli.cost_card import cost_card
+from lawfit.cli.gathered import Options, gathers
 from lawfit.cli.options import (
     AtOption,
     DatabaseOption,
     JsonOption,
     RecipeOption,
+    ReportOption,
     VerboseOption,
     as_usage,
     asks,
@@ -29,23 +32,28 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-@asks(Target, SettingQuestion, SetUp)
-def predict(
-    ctx: typer.Context,
-    asked: Target,
-    beside: SetUp,
-    recipe: RecipeOption = None,
-    at: AtOption = None,
+@dataclass(frozen=True, kw_only=True)
+class Source(Options):
+    """Which fit answers."""
+
+    recipe: RecipeOption = None
+    at: AtOption = None
     fit: Annotated[
         str | None,
         typer.Option(metavar="ID", help="Answer from this stored fit instead of the newest one.", show_default=False),
-    ] = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Also write an HTML report with figures; it opens offline.", show_default=False
-        ),
-    ] = None,
+    ] = None
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """As every question of the pipeline takes it."""
+        return {"fit_id": self.fit, "at": self.at or ()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form(Options):
+    """In which form the answer is wanted."""
+
+    report: ReportOption = None
     program: Annotated[
         str | None,
         typer.Option(
@@ -55,9 +63,26 @@ def predict(
             f"{listed([each.name for each in PROGRAMS], 'or')}.",
             show_default=False,
         ),
-    ] = None,
-    verbose: VerboseOption = False,
-    as_json: JsonOption = False,
+    ] = None
+    verbose: VerboseOption = False
+    as_json: JsonOption = False
+
+    def show(self, document: Mapping[str, Any], card: Callable[[], Sequence[RenderableType]]) -> None:
+        """As JSON, or as a card for people."""
+        if self.as_json:
+            print_json(document)
+        else:
+            show(*card())
+
+
+@asks(Target, SettingQuestion, SetUp)
+@gathers
+def predict(
+    ctx: typer.Context,
+    asked: Target,
+    beside: SetUp,
+    source: Source,
+    form: Form,
     database: DatabaseOption = None,
 ) -> None:
     """Recommend a peak learning rate and a batch size for a run of N parameters on D tokens.
@@ -86,39 +111,38 @@ def predict(
     """
     from lawfit import pipeline
 
-    if program is None and beside != SetUp():
-        raise typer.BadParameter("--world-size, --per-device-batch and --warmup are of settings: give --as PROGRAM")
-    if program is not None and (report is not None or isinstance(asked, SettingQuestion)):
-        raise typer.BadParameter("--as writes the settings that are advised; it goes with neither --lr nor --report")
-    if report is not None and isinstance(asked, SettingQuestion):
-        raise typer.BadParameter("--report shows a recommendation; it does not go with --lr")
+    _require_apart(asked, beside, form)
     store = open_store(ctx, database)
-    if program is not None:
+    if form.program is not None:
         with as_usage():
-            writer = named(program)
-            training = pipeline.set_up(store, recipe, asked, beside, fit_id=fit, at=at or ())
+            writer = named(form.program)
+            training = pipeline.set_up(store, source.recipe, asked, beside, **source.chosen)
         config = config_of(writer, training)
-        _show(config, lambda: [plain(line) for line in config["text"].splitlines()], as_json=as_json)
+        form.show(config, lambda: [plain(line) for line in config["text"].splitlines()])
         return
     if isinstance(asked, SettingQuestion):
         with as_usage():
-            cost = pipeline.cost_of_setting(store, recipe, asked, fit_id=fit, at=at or ())
-        _show(cost, lambda: cost_card(cost, verbose=verbose), as_json=as_json)
+            cost = pipeline.cost_of_setting(store, source.recipe, asked, **source.chosen)
+        form.show(cost, lambda: cost_card(cost, verbose=form.verbose))
         return
     with as_usage():
-        document = pipeline.recommend(store, recipe, asked, fit_id=fit, at=at or ())
-    if report is not None:
+        document = pipeline.recommend(store, source.recipe, asked, **source.chosen)
+    if form.report is not None:
         from lawfit.report.page import write_report
 
         stored = store.fit(document["evidence"]["fit_id"])
         runs, laws = store.runs(stored.recipe_key), pipeline.laws_of(store, stored)
         project = Path.cwd().name  # a sweep has a folder of its own
-        note(f"report: {write_report(report, stored, document, runs, laws, project)}")
-    _show(document, lambda: answer_card(document, verbose=verbose), as_json=as_json)
+        note(f"report: {write_report(form.report, stored, document, runs, laws, project)}")
+    form.show(document, lambda: answer_card(document, verbose=form.verbose))
 
 
-def _show(document: Mapping[str, Any], card: Callable[[], Sequence[RenderableType]], *, as_json: bool) -> None:
-    if as_json:
-        print_json(document)
-    else:
-        show(*card())
+def _require_apart(asked: Target, beside: SetUp, form: Form) -> None:
+    """A recommendation, the cost of a setting and settings of a training program are asked one at a time."""
+    setting = isinstance(asked, SettingQuestion)
+    if form.program is None and beside != SetUp():
+        raise typer.BadParameter("--world-size, --per-device-batch and --warmup are of settings: give --as PROGRAM")
+    if form.program is not None and (form.report is not None or setting):
+        raise typer.BadParameter("--as writes the settings that are advised; it goes with neither --lr nor --report")
+    if form.report is not None and setting:
+        raise typer.BadParameter("--report shows a recommendation; it does not go with --lr")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,9 @@ from lawfit.cli.output import note, plain, print_json, show, table
 from lawfit.units import counted, format_lr, format_quantity
 
 if TYPE_CHECKING:
-    pass
+    from rich.console import RenderableType
+
+    from lawfit.records import Run
 
 app = typer.Typer(
     help="Look at the stored runs; correct them, exclude some from the fits, and restore them.", no_args_is_help=True
@@ -72,7 +75,14 @@ def list_runs(
     ]
     columns = ("recipe", "runs", "diverged", "excluded", "fits", "schedule")
     show(table(columns, counts, right=columns[1:5]), plain(""))
-    several, seeds = len(summaries) > 1, len({run.seed for _, run in found}) > 1
+    show(_runs(found, several=len(summaries) > 1))
+    if len(found) < total:
+        note(f"{total - len(found):,} more; --limit K shows more of them, --json all")
+
+
+def _runs(found: Sequence[tuple[str, Run]], *, several: bool) -> RenderableType:
+    """A row for each run, with its recipe where there are several."""
+    seeds = len({run.seed for _, run in found}) > 1
     rows = [
         (
             *([name] if several else []),
@@ -89,15 +99,7 @@ def list_runs(
         for name, run in found
     ]
     numbers = ("params", "tokens", "batch", "lr", "decay", *(["seed"] if seeds else []), "loss")
-    show(
-        table(
-            (*(["recipe"] if several else []), "run", *numbers, "excluded because"),
-            rows,
-            right=numbers,
-        )
-    )
-    if len(found) < total:
-        note(f"{total - len(found):,} more; --limit K shows more of them, --json all")
+    return table((*(["recipe"] if several else []), "run", *numbers, "excluded because"), rows, right=numbers)
 
 
 @app.command("exclude")

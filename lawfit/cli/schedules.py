@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from lawfit.ask import RefineQuestion, ScheduleQuestion
+from lawfit.cli.gathered import Options, gathers
 from lawfit.cli.main import ExitCode
 from lawfit.cli.options import JsonOption
 from lawfit.cli.output import heading, note, pairs, plain, print_json, progress, show, table, warning_list
@@ -40,23 +42,17 @@ app = typer.Typer(
 )
 
 
-@app.command("tell", short_help="The loss that other schedules would end at; the default.")
-def tell(
-    file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE",
-            help="Loss curves: a row per logged step with run_id, step, learning_rate and loss (CSV, TSV, JSON lines, "
-            "Parquet).",
-        ),
-    ],
+@dataclass(frozen=True, kw_only=True)
+class Told(Options):
+    """Which curves tell, and of what run."""
+
     runs: Annotated[
         str,
         typer.Option(
             metavar="PATTERN",
             help="The curves that belong together (one model, batch and data), such as '100M/*'.",
         ),
-    ] = "*",
+    ] = "*"
     schedule: Annotated[
         list[str] | None,
         typer.Option(
@@ -66,14 +62,14 @@ def tell(
             "number that is 'best' (uba:phi=best) is fitted. Repeatable. [default: the usual ones]",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     lr: Annotated[
         float | None, typer.Option(min=1e-12, help="Peak. [default: the curves' own]", show_default=False)
-    ] = None,
+    ] = None
     steps: Annotated[
         int | None,
         typer.Option(min=2, help="Length of the run. [default: the longest curve's]", show_default=False),
-    ] = None,
+    ] = None
     warmup_steps: Annotated[
         int | None,
         typer.Option(
@@ -81,7 +77,61 @@ def tell(
             help="Length of the warmup where the log begins after it; else it is read off the learning rates.",
             show_default=False,
         ),
-    ] = None,
+    ] = None
+
+    def question(self) -> ScheduleQuestion:
+        return ScheduleQuestion(
+            runs=self.runs,
+            schedules=tuple(self.schedule or ()),
+            lr=self.lr,
+            steps=self.steps,
+            warmup_steps=self.warmup_steps,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Past(Options):
+    """Which gradient norms refine, and how they are read."""
+
+    run: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The run, or a pattern, where there are several.", show_default=False),
+    ] = None
+    column: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Column of the norms, if not grad_norm or the like.", show_default=False),
+    ] = None
+    norm: Annotated[
+        int,
+        typer.Option(min=1, max=2, help="What the log has: 2-norms (weights 1 / norm^2), or 1-norms (1 / norm; Adam)."),
+    ] = 2
+    smooth: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Share of the run under a running median. [default: 0.05]", show_default=False),
+    ] = None
+    steps: Annotated[
+        int | None,
+        typer.Option(min=2, help="Length of the run to come. [default: as logged]", show_default=False),
+    ] = None
+
+    def question(self) -> RefineQuestion:
+        return RefineQuestion(
+            run=self.run, column=self.column, adaptive=self.norm == 1, smoothing=self.smooth, steps=self.steps
+        )
+
+
+@app.command("tell", short_help="The loss that other schedules would end at; the default.")
+@gathers
+def tell(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="Loss curves: a row per logged step with run_id, step, learning_rate and loss (CSV, TSV, JSON lines, "
+            "Parquet).",
+        ),
+    ],
+    wanted: Told,
     as_json: JsonOption = False,
 ) -> None:
     """Say at which loss other learning-rate schedules would end, from loss curves of a few.
@@ -92,9 +142,7 @@ def tell(
     """
     from lawfit import pipeline
 
-    question = ScheduleQuestion(
-        runs=runs, schedules=tuple(schedule or ()), lr=lr, steps=steps, warmup_steps=warmup_steps
-    )
+    question = wanted.question()
     try:
         with progress("fitting curves", quiet=as_json) as advance:
             document = pipeline.study_schedules(file, question, progress=advance)
@@ -108,6 +156,7 @@ def tell(
 
 
 @app.command("refine", short_help="A schedule refined by the gradients of a past run.")
+@gathers
 def refine(
     log: Annotated[
         Path,
@@ -117,26 +166,7 @@ def refine(
             "JSON lines, Parquet).",
         ),
     ],
-    run: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The run, or a pattern, where there are several.", show_default=False),
-    ] = None,
-    column: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Column of the norms, if not grad_norm or the like.", show_default=False),
-    ] = None,
-    norm: Annotated[
-        int,
-        typer.Option(min=1, max=2, help="What the log has: 2-norms (weights 1 / norm^2), or 1-norms (1 / norm; Adam)."),
-    ] = 2,
-    smooth: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Share of the run under a running median. [default: 0.05]", show_default=False),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(min=2, help="Length of the run to come. [default: as logged]", show_default=False),
-    ] = None,
+    past: Past,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -157,7 +187,7 @@ def refine(
     """
     from lawfit import pipeline
 
-    question = RefineQuestion(run=run, column=column, adaptive=norm == 1, smoothing=smooth, steps=steps)
+    question = past.question()
     if out is not None and out.exists():
         raise typer.BadParameter(f"{out} is there already; name a new file with --out")
     try:

@@ -7,13 +7,16 @@ import os
 import platform
 import socket
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from lawfit.cli.options import DatabaseOption, open_store, settings_for
 from lawfit.cli.output import note
 from lawfit.errors import LawfitError, SchemaOutOfDate, StoreError
+
+if TYPE_CHECKING:
+    from uvicorn import Config
 
 _SHUTDOWN_SECONDS: Final = 20  # for requests that are under way
 _KEEP_ALIVE_SECONDS: Final = 15
@@ -57,9 +60,6 @@ def serve(
     GET /v1/predictions?params=7e9&tokens=1.4e12 returns what `lawfit predict --json` prints; /openapi.json
     describes the rest. Beyond this machine each request needs a token (lawfit token create). Ctrl-C stops it.
     """
-    import uvicorn
-    from uvicorn.supervisors import Multiprocess
-
     from lawfit import pipeline
 
     settings = settings_for(ctx, database)
@@ -72,33 +72,47 @@ def serve(
     # The app is made from its name, in each process, and reads its settings.
     os.environ |= {"LAWFIT_DATABASE_URL": settings.database_url, "LAWFIT_HOST": host}
     os.environ["LAWFIT_TRAINING_TEMPLATES"] = templates
-    config = uvicorn.Config(
-        "lawfit_api.app:create_app",
-        factory=True,
-        http="lawfit_api.edge.heads:Heads",
-        ws="none",
-        workers=settings.workers if workers is None else workers,
-        log_config=_log_config(access_log=access_log),
-        access_log=False,  # our own says more
-        server_header=False,
-        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-    )
+    config = _config(settings.workers if workers is None else workers, access_log=access_log)
     _allow_connections()
     _share_memory()
     with _listen(host, port) as listener:
         address, bound_port = listener.getsockname()[:2]
         shown = f"[{address}]" if ":" in address else address
         note(f"lawfit serves http://{shown}:{bound_port} (API described at /openapi.json); Ctrl-C stops it")
-        server = uvicorn.Server(config)
-        try:
-            if config.workers > 1:
-                Multiprocess(config, sockets=[listener]).run()
-            else:
-                server.run(sockets=[listener])
-        except KeyboardInterrupt:  # the usual way to end; uvicorn has finished what was under way
-            pass
+        _run(config, listener)
         note("stopped")
+
+
+def _config(workers: int, *, access_log: bool) -> Config:
+    import uvicorn
+
+    return uvicorn.Config(
+        "lawfit_api.app:create_app",
+        factory=True,
+        http="lawfit_api.edge.heads:Heads",
+        ws="none",
+        workers=workers,
+        log_config=_log_config(access_log=access_log),
+        access_log=False,  # our own says more
+        server_header=False,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+    )
+
+
+def _run(config: Config, listener: socket.socket) -> None:
+    """Serve until it is stopped."""
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+
+    server = uvicorn.Server(config)
+    try:
+        if config.workers > 1:
+            Multiprocess(config, sockets=[listener]).run()
+        else:
+            server.run(sockets=[listener])
+    except KeyboardInterrupt:  # the usual way to end; uvicorn has finished what was under way
+        pass
 
 
 def _allow_connections() -> None:

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lawfit.cli.gathered import Options, gathers
 from lawfit.cli.options import JsonOption, quantity
 from lawfit.cli.output import heading, note, plain, print_json, show, table
 from lawfit.errors import LawfitError
 from lawfit.units import counted, format_lr, format_quantity
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
 DEFAULT_PARAMS = (2e7, 6e7, 1.8e8)
 DEFAULT_RATIOS = (10.0, 30.0, 90.0)
 
 
-def simulate(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The CSV to write, for `lawfit ingest`.")],
+@dataclass(frozen=True, kw_only=True)
+class Grid(Options):
+    """Which runs the sweep has."""
+
     params: Annotated[
         list[float] | None,
         typer.Option(
             parser=quantity, metavar="N", help="Model size; repeatable. [default: 20M, 60M, 180M]", show_default=False
         ),
-    ] = None,
+    ] = None
     tokens_per_param: Annotated[
         list[float] | None,
         typer.Option(
@@ -33,16 +41,28 @@ def simulate(
             help="Tokens per parameter; repeatable. [default: 10, 30, 90]",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     lr_steps: Annotated[
         int, typer.Option(min=1, max=100, help="Learning rates per batch size, a factor 1.41 apart.")
-    ] = 9,
-    batch_steps: Annotated[int, typer.Option(min=1, max=100, help="Batch sizes per scale, a factor 1.41 apart.")] = 7,
-    random: Annotated[bool, typer.Option("--random", help="Random search in the same box instead of a grid.")] = False,
-    seeds: Annotated[int, typer.Option(min=1, max=100, help="Runs per setting.")] = 1,
+    ] = 9
+    batch_steps: Annotated[int, typer.Option(min=1, max=100, help="Batch sizes per scale, a factor 1.41 apart.")] = 7
+    random: Annotated[bool, typer.Option("--random", help="Random search in the same box instead of a grid.")] = False
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Runs per setting.")] = 1
+
+    @property
+    def scales(self) -> list[tuple[float, float]]:
+        """Parameters and tokens of each scale."""
+        sizes, ratios = self.params or DEFAULT_PARAMS, self.tokens_per_param or DEFAULT_RATIOS
+        return [(size, size * ratio) for size in sizes for ratio in ratios]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disorder(Options):
+    """How far the runs are from the law: what measured sweeps suffer from."""
+
     noise: Annotated[
         float, typer.Option(min=0, max=0.5, help="Spread of the loss between seeds, as a share of it.")
-    ] = 0.0008,
+    ] = 0.0008
     size_scatter: Annotated[
         float,
         typer.Option(
@@ -50,8 +70,15 @@ def simulate(
             max=2,
             help="How far the optima of a whole size lie off the law, sd of ln lr and of ln batch; public grids: 0.15.",
         ),
-    ] = 0.0,
-    missing: Annotated[float, typer.Option(min=0, max=0.95, help="Share of the runs that are not there.")] = 0.0,
+    ] = 0.0
+    missing: Annotated[float, typer.Option(min=0, max=0.95, help="Share of the runs that are not there.")] = 0.0
+
+
+@gathers
+def simulate(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The CSV to write, for `lawfit ingest`.")],
+    grid: Grid,
+    disorder: Disorder,
     seed: Annotated[int, typer.Option(min=0, help="The same seed writes the same sweep.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
     as_json: JsonOption = False,
@@ -69,10 +96,15 @@ def simulate(
 
     if file.exists() and not force:
         raise LawfitError(f"{file} exists already; name another file or say --force")
-    truth = Truth(noise=noise, size_scatter_lr=size_scatter, size_scatter_batch=size_scatter)
-    scales = [(size, size * ratio) for size in params or DEFAULT_PARAMS for ratio in tokens_per_param or DEFAULT_RATIOS]
+    scatter = disorder.size_scatter
+    truth = Truth(noise=disorder.noise, size_scatter_lr=scatter, size_scatter_batch=scatter)
     design = Design(
-        scales=scales, lr_steps=lr_steps, batch_steps=batch_steps, seeds=seeds, missing=missing, random=random
+        scales=grid.scales,
+        lr_steps=grid.lr_steps,
+        batch_steps=grid.batch_steps,
+        seeds=grid.seeds,
+        missing=disorder.missing,
+        random=grid.random,
     )
     sweep = simulate_sweep(truth, design, rng=np.random.default_rng(seed))
     try:
@@ -88,6 +120,17 @@ def simulate(
         document = {"schema": "lawfit.simulation/1", "file": str(file), "runs": rows, "diverged": diverged}
         print_json({**document, "truth": dataclasses.asdict(truth), "optima": optima})
         return
+    size = f"{counted(rows, 'run')} at {counted(len(design.scales), 'scale')}"
+    show(
+        plain(f"SIMULATED: {size} in {file}, {diverged:,} of them diverged"),
+        plain(""),
+        heading("The truth, which a fit should find"),
+        _optima(optima),
+    )
+    note(f"next: lawfit ingest {file}")
+
+
+def _optima(optima: Sequence[Mapping[str, float]]) -> RenderableType:
     texts = [
         (
             format_quantity(item["params"]),
@@ -98,11 +141,4 @@ def simulate(
         for item in optima
     ]
     columns = ("params", "tokens", "best lr", "best batch")
-    size = f"{counted(rows, 'run')} at {counted(len(scales), 'scale')}"
-    show(
-        plain(f"SIMULATED: {size} in {file}, {diverged:,} of them diverged"),
-        plain(""),
-        heading("The truth, which a fit should find"),
-        table(columns, texts, right=columns),
-    )
-    note(f"next: lawfit ingest {file}")
+    return table(columns, texts, right=columns)

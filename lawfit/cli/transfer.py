@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lawfit.cli.options import DatabaseOption, JsonOption, open_store
+from lawfit.cli.options import DatabaseOption, JsonOption, ReportOption, open_store
 from lawfit.cli.output import heading, note, pairs, plain, print_json, progress, show, table
 from lawfit.plots.transfer import answers_of, sweeps_shown, sweeps_title
 from lawfit.units import format_lr, format_quantity
@@ -31,12 +30,7 @@ def transfer(
         ),
     ] = None,
     level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Level of the intervals.")] = 0.9,
-    report: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Also write an HTML report with figures; it opens offline.", show_default=False
-        ),
-    ] = None,
+    report: ReportOption = None,
     as_json: JsonOption = False,
     database: DatabaseOption = None,
 ) -> None:

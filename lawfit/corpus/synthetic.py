@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -214,17 +214,7 @@ def build_synthetic(
     with scratch(folder) as part:
         if (existing := read_manifest(folder)) is not None:
             return same_or_refused(folder, existing, inputs_hash)
-        surprises, documents, done = 0.0, 0, 0
-        for i, (name, count) in enumerate(counts.items()):
-            of = np.random.default_rng([VERSION, vocab, seed, i])
-            share = partial(_report, progress, done, sum(counts.values()))
-            drawn = _draw(part / f"{name}.bin", source, count, of, share)
-            if name == "validation":
-                surprises = float(np.mean([source.surprise(chain.astype(np.int64)).mean() for chain in drawn]))
-            documents += len(drawn)
-            done += count
-            del drawn
-            os.truncate(part / f"{name}.bin", 2 * count)
+        documents, validation_entropy = _write_parts(part, source, counts, (VERSION, vocab, seed), progress)
         progress("summing the entropy", 1.0)
         manifest = Manifest(
             hash=content_hash(part, vocab),
@@ -238,10 +228,28 @@ def build_synthetic(
             sources=(f"synthetic, vocabulary {vocab}, seed {seed}",),
             inputs_hash=inputs_hash,
             entropy=source.entropy,
-            validation_entropy=surprises,
+            validation_entropy=validation_entropy,
         )
         write_manifest(part, manifest)
     return manifest
+
+
+def _write_parts(
+    folder: Path, source: Source, counts: Mapping[str, int], seeds: Sequence[int], progress: Progress
+) -> tuple[int, float]:
+    """Both parts as files; the number of chains, and the mean surprise of the source at its validation tokens."""
+    surprises, documents, done = 0.0, 0, 0
+    for i, (name, count) in enumerate(counts.items()):
+        of = np.random.default_rng([*seeds, i])
+        share = partial(_report, progress, done, sum(counts.values()))
+        drawn = _draw(folder / f"{name}.bin", source, count, of, share)
+        if name == "validation":
+            surprises = float(np.mean([source.surprise(chain.astype(np.int64)).mean() for chain in drawn]))
+        documents += len(drawn)
+        done += count
+        del drawn
+        os.truncate(folder / f"{name}.bin", 2 * count)
+    return documents, surprises
 
 
 def _report(progress: Progress, before: int, whole: int, tokens: int) -> None:

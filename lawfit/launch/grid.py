@@ -240,16 +240,8 @@ def _block_packs(
                     f"{where}: batch_tokens {batch_tokens} is not a multiple of seq_len {model.seq_len}; {above} is"
                 )
             steps = [max(1, round(tokens / batch_tokens)) for tokens in group]
-            if bounds is not None and max(steps) > bounds.steps:
-                raise PackError(
-                    f"{where}: {max(group):g} tokens in batches of {batch_tokens:g} are {max(steps):,} steps; "
-                    f"{bounds.steps:,} is the most here"
-                )
-            if bounds is not None and max(steps) * batch_tokens > bounds.tokens:
-                raise PackError(
-                    f"{where}: {max(steps):,} steps of {batch_tokens:g} tokens are a run of "
-                    f"{max(steps) * batch_tokens:g} tokens; {bounds.tokens:g} is the most here"
-                )
+            if bounds is not None:
+                _require_within(bounds, max(group), batch_tokens, max(steps), where)
             fraction = block.get("warmup_fraction", grid.get("warmup_fraction", 0.0))
             warmup = (
                 {}
@@ -278,6 +270,20 @@ def _block_packs(
                 yield parse_pack(content)
             except PackError as error:
                 raise PackError(f"{where}: {error}") from None
+
+
+def _require_within(bounds: Bounds, tokens: float, batch_tokens: float, steps: int, where: str) -> None:
+    """The longest run of a block."""
+    if steps > bounds.steps:
+        raise PackError(
+            f"{where}: {tokens:g} tokens in batches of {batch_tokens:g} are {steps:,} steps; "
+            f"{bounds.steps:,} is the most here"
+        )
+    if steps * batch_tokens > bounds.tokens:
+        raise PackError(
+            f"{where}: {steps:,} steps of {batch_tokens:g} tokens are a run of "
+            f"{steps * batch_tokens:g} tokens; {bounds.tokens:g} is the most here"
+        )
 
 
 def _counted(params: float) -> str:

@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from lawfit.errors import FitError, NoFit, NotEnoughData
 from lawfit.factors import asked_levels
-from lawfit.findings import as_json, finding, finite, joined
+from lawfit.findings import Found, as_json, finding, finite, joined
 from lawfit.records import (
     Fit,
     FitStatus,
@@ -27,10 +27,11 @@ from lawfit.settings import data_folder
 
 if TYPE_CHECKING:
     from lawfit.estimate.evidence import Evidence, Squares
-    from lawfit.estimate.lr_batch.analysis import FitOptions
+    from lawfit.estimate.lr_batch.analysis import Analysis, FitOptions
     from lawfit.estimate.observe.held import Held
     from lawfit.estimate.observe.steady_rate import Curves
     from lawfit.kinds import FittedLaw
+    from lawfit.kinds.fitting import AllLaws
     from lawfit.laws.lenders import Lending
     from lawfit.storage import Store
 
@@ -224,9 +225,7 @@ def fit_evidence(
     also = Definition.parse(options.critical_definition)
     found = fit_all_laws(evidence, at=options.at, also=also, on_request=on_request, without_laws=lending.without)
     data = evidence_hash(evidence)
-    stated: dict[str, Json] = {"without_laws": list(options.without_laws)}
-    stated |= {"at": list(options.at)} if options.at else {}
-    stated |= {"critical_definition": options.critical_definition} if also != ZHANG else {}
+    stated = _stated(options, zhang=also == ZHANG)
     laws = tuple(_stored(law, recipe, evidence, data, stated, lending) for law in found.fitted)
     try:
         fit, optima = fit_runs(
@@ -242,24 +241,25 @@ def fit_evidence(
             raise NotEnoughData(finding("pipeline.only_targets", why=why)) from None
         if not laws:
             raise
-        # runs that carry no law of the learning rate may carry others; without runs there is nothing to explain
-        said: dict[str, Json] = {"no_settings": error.finding} if evidence.runs else {}
-        said["missing"] = dict(found.missing)
-        alone = tuple(replace(law, payload=finite({**law.payload, **said})) for law in laws)
-        return FittedRecipe(fit=None, optima=(), laws=alone)
-    named: dict[str, Json] = {
-        "evidence_hash": data,
-        "laws": {law.kind: _named(law) for law in laws},
-        "missing": {kind: words for kind, words in found.missing.items() if sister is None or kind != sister.kind},
-        "missing_details": dict(found.details),
-        "other_laws": dict(found.other),
-    }
-    if sister is not None and sister.kind in found.missing:
-        words = joined([sister.payload["words"], finding("advice.of_sister", recipe=sister.recipe_name)])
-        named["laws"][sister.kind] = {**_named(sister), "words": words}
-    named = finite(named)
-    fit = replace(fit, id=content_hash({"fit": fit.id, **named}), payload={**fit.payload, **named})
+        return _laws_alone(laws, found.missing, error.finding if evidence.runs else None)
+    fit = _with_laws(fit, data, found, laws, sister)
     return FittedRecipe(fit=fit, optima=optima, laws=laws)
+
+
+def _stated(options: FitOptions, *, zhang: bool) -> dict[str, Json]:
+    """What was asked of a further law, as far as it was: part of its identity."""
+    stated: dict[str, Json] = {"without_laws": list(options.without_laws)}
+    stated |= {"at": list(options.at)} if options.at else {}
+    return stated | ({} if zhang else {"critical_definition": options.critical_definition})
+
+
+def _laws_alone(laws: Sequence[Fit], missing: Mapping[str, Found], why: Found | None) -> FittedRecipe:
+    """Runs that carry no law of the learning rate may carry others; without runs there is nothing to explain."""
+    said: dict[str, Json] = {} if why is None else {"no_settings": why}
+    said["missing"] = dict(missing)
+    return FittedRecipe(
+        fit=None, optima=(), laws=tuple(replace(law, payload=finite({**law.payload, **said})) for law in laws)
+    )
 
 
 def _stored(
@@ -286,6 +286,28 @@ def _named(law: Fit) -> dict[str, Json]:
     """What the fit of learning rate and batch says of a further law."""
     said = {name: law.payload.get(name) for name in ("words", "lent_by")}
     return {"fit_id": law.id, "status": law.status.value, **said, "lines": law.payload.get("lines", [])}
+
+
+def _with_laws(fit: Fit, data: str, found: AllLaws, laws: Sequence[Fit], sister: Fit | None) -> Fit:
+    """The fit of learning rate and batch, with what it says of the further laws; they are part of its identity."""
+    named = finite(
+        {
+            "evidence_hash": data,
+            "laws": {law.kind: _named(law) for law in laws} | _of_sister(sister, found.missing),
+            "missing": {kind: words for kind, words in found.missing.items() if sister is None or kind != sister.kind},
+            "missing_details": dict(found.details),
+            "other_laws": dict(found.other),
+        }
+    )
+    return replace(fit, id=content_hash({"fit": fit.id, **named}), payload={**fit.payload, **named})
+
+
+def _of_sister(sister: Fit | None, missing: Mapping[str, Found]) -> dict[str, dict[str, Json]]:
+    """What it says of a law that stands in for one that is missing."""
+    if sister is None or sister.kind not in missing:
+        return {}
+    words = joined([sister.payload["words"], finding("advice.of_sister", recipe=sister.recipe_name)])
+    return {sister.kind: {**_named(sister), "words": words}}
 
 
 def _with_assumptions(law: FittedLaw, lending: Lending) -> Mapping[str, Json]:
@@ -335,15 +357,6 @@ def fit_runs(
     except FitError as error:
         why = [lack.finding for lack in lacking if lack.bearing is not Bearing.NOTED]
         raise type(error)(joined([*why, error.finding])) from None
-    payload = {
-        **analysis.payload,
-        "lending": lending.to_json(),
-        "not_lent": lending.not_lent(),
-        "warnings": [
-            *analysis.payload["warnings"],
-            *(lending.assumed.get("lr_joint", ()) if analysis.status is FitStatus.SPARSE else ()),
-        ],
-    }
     fit = Fit(
         id=content_hash({"recipe": recipe.key, "data": data, "code": code, "options": asdict(options)}),
         recipe_key=recipe.key,
@@ -355,17 +368,24 @@ def fit_runs(
         created_at=_now(),
         options=asdict(options),
         exclusions=as_json(dict(observed.rejected)),
-        payload=as_json(payload),
+        payload=as_json(_with_lending(analysis, lending)),
     )
     if (against := contradiction(fit, recipe, observed)) is not None:
         lacking = (against, *lacking)
-    refused = any(lack.bearing is Bearing.REFUSES for lack in lacking)
-    fit = replace(
-        fit,
-        status=FitStatus.UNCERTIFIED if refused else fit.status,
-        payload={**fit.payload, "lacking": [lack.to_json() for lack in lacking]},
-    )
-    return fit, analysis.optima
+    status = FitStatus.UNCERTIFIED if any(lack.bearing is Bearing.REFUSES for lack in lacking) else fit.status
+    payload = {**fit.payload, "lacking": [lack.to_json() for lack in lacking]}
+    return replace(fit, status=status, payload=payload), analysis.optima
+
+
+def _with_lending(analysis: Analysis, lending: Lending) -> dict[str, Any]:
+    """What was found, with who lent to it and what was taken for granted for that."""
+    assumed = lending.assumed.get("lr_joint", ()) if analysis.status is FitStatus.SPARSE else ()
+    return {
+        **analysis.payload,
+        "lending": lending.to_json(),
+        "not_lent": lending.not_lent(),
+        "warnings": [*analysis.payload["warnings"], *assumed],
+    }
 
 
 def _now() -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from lawfit.ask import NextQuestion
 from lawfit.documents.next_runs import NextRuns
@@ -24,7 +23,7 @@ TIMESCALE: Final = "timescale"
 
 if TYPE_CHECKING:
     from lawfit.planner.means import Means
-    from lawfit.planner.next_runs import HeldDecay
+    from lawfit.planner.next_runs import HeldDecay, Limits
     from lawfit.planner.pace import Pace
     from lawfit.proxy.shapes import Shapes
     from lawfit.storage import Store
@@ -90,34 +89,53 @@ def plan_next(
     means = _means(question, pace or pace_of(store, held))
     shapes, no_grid = _shapes(held, runs)
     seq_len = question.seq_len or (None if held is None else held.seq_len) or (FIRST_SEQ_LEN if shapes else None)
-    as_made = None if shapes is None else shapes.params
-    limits = {"max_params": question.max_params, "max_tokens": question.max_tokens}
+    limits = _limits(question, seq_len, shapes)
     begun = _under_way(store, question.under_way, held, runs)
     swept = begun and _sweeps_decay(store, question.under_way)
     held_decay = _held_decay(held, fit, runs) if sweep_decay and not swept else None
-    document = next_runs(
-        fit, question.target, means, **limits, seq_len=seq_len, as_made=as_made, under_way=begun, there=runs,
-        held_decay=held_decay,
-    )  # fmt: skip
+    document = next_runs(fit, question.target, means, limits=limits, under_way=begun, there=runs, held_decay=held_decay)
     document["recipe"] = None if held is None else held.name
     document["asked"] = {name: value for name, value in vars(question).items() if value is not None}
     document["warnings"] += as_json([*warnings, *([] if swept or "weight_decay" in document else _one_decay(runs))])
     document["missing"] = as_json(no_grid)
     if shapes is not None:
-        for grid in document["grids"]:
-            grid["shape"] = dict(shapes.shape(grid["params"]))
-        sweeps = document["weight_decay"]["sweeps"] if "weight_decay" in document else []
-        for sweep in sweeps:
-            sweep["shape"] = dict(shapes.shape(sweep["params"]))
-        document["grid_file"] = grid_of(held, runs, [*document["grids"], *sweeps], seq_len or FIRST_SEQ_LEN)
+        blocks = _shaped(document, shapes)
+        document["grid_file"] = grid_of(held, runs, blocks, seq_len or FIRST_SEQ_LEN)
     document["id"] = content_hash(document)
-    if keep and not (store.location.is_sqlite and store.location.path is None):  # in memory it would be gone at once
-        with suppress(StoreError):  # a read-only database still plans; only the record of the plan is missing
-            keep_plan(store, {**document, "kept": True})
-            document["kept"] = True
+    document["kept"] = keep and _keep(store, document)
     if fit is not None and (changed := runs_changed_since(store, fit.id)):  # of now, and no part of the plan
         document["warnings"] = as_json([finding("pipeline.runs_changed", runs=changed), *document["warnings"]])
     return document
+
+
+def _limits(question: NextQuestion, seq_len: int | None, shapes: Shapes | None) -> Limits:
+    from lawfit.planner.next_runs import Limits
+
+    return Limits(
+        max_params=question.max_params,
+        max_tokens=question.max_tokens,
+        seq_len=seq_len,
+        as_made=None if shapes is None else shapes.params,
+    )
+
+
+def _shaped(document: NextRuns, shapes: Shapes) -> list[Any]:
+    """Grids and sweeps of a plan, each with the shape of its models."""
+    blocks = [*document["grids"], *(document["weight_decay"]["sweeps"] if "weight_decay" in document else [])]
+    for block in blocks:
+        block["shape"] = dict(shapes.shape(block["params"]))
+    return blocks
+
+
+def _keep(store: Store, document: NextRuns) -> bool:
+    """Whether it is kept: in memory it would be gone at once, and a read-only database plans without a record."""
+    if store.location.is_sqlite and store.location.path is None:
+        return False
+    try:
+        keep_plan(store, {**document, "kept": True})
+    except StoreError:
+        return False
+    return True
 
 
 def _plan_ids(ids: str | None) -> list[str]:

@@ -19,7 +19,7 @@ from lawfit.records import Json, content_hash
 from lawfit.units import counted
 
 if TYPE_CHECKING:
-    from lawfit.launch import LaunchError, LaunchReport, Pack, Progress
+    from lawfit.launch import LaunchError, LaunchReport, Pack, Progress, Result
     from lawfit.launch.served import Served
     from lawfit.storage import Store
 
@@ -106,14 +106,8 @@ def require_launchable(
     if template not in templates:
         there = ", ".join(sorted(templates))
         raise Misasked("template", f"there is no template '{template}' here; there are {there}")
-    if (grid is None) == (plan is None):
-        raise Misasked("grid", "takes a grid, or plan the id of one that was kept: one of them")
-    if plan is not None:
-        document = kept_plan(store, plan)
-        grid = document["grid_file"]
-        if grid is None:
-            raise Misasked("plan", f"has no grid file: {found_of(document['missing'].get('grid_file', 'none'))}")
     field = "grid" if plan is None else "plan"
+    grid = _grid(store, grid, plan)
     try:
         require_json(grid)
     except PackError as error:
@@ -139,6 +133,19 @@ def require_launchable(
         known=tuple(run_id for run_id in made.asked if run_id in known),
         caveats=tuple(str(each) for each in made.caveats),
     )
+
+
+def _grid(store: Store, grid: Mapping[str, Json] | None, plan: str | None) -> Mapping[str, Json]:
+    """The grid that was sent, or that of a plan."""
+    if (grid is None) == (plan is None):
+        raise Misasked("grid", "takes a grid, or plan the id of one that was kept: one of them")
+    if plan is not None:
+        document = kept_plan(store, plan)
+        grid = document["grid_file"]
+        if grid is None:
+            raise Misasked("plan", f"has no grid file: {found_of(document['missing'].get('grid_file', 'none'))}")
+    assert grid is not None
+    return grid
 
 
 def _for_clients(error: LaunchError, template: str) -> Found:
@@ -195,6 +202,11 @@ def launch_asked(
     refused = _refused(report, found.options.logs)
     if why := _why_none(report, [*refused.values()]):
         raise LawfitError(why)
+    return _outcome(report, result, refused)
+
+
+def _outcome(report: LaunchReport, result: Result, refused: Mapping[str, str]) -> dict[str, Json]:
+    """What a client is told of a launch that ended."""
     return {
         "recipes": list(report.recipes),
         "runs": len(report.plan.asked),

@@ -9,7 +9,6 @@ from typing import Final
 from lawfit.planner.pace import Pace, Packs
 from lawfit.units import parse_quantity
 
-UNITS: Final = ("flops", "gpu-hours", "runs", "$")
 LONGEST: Final = 60  # characters
 _WRITTEN: Final = re.compile(
     r"(?P<dollars>\$)?\s*(?P<amount>[\d.,_]+(?:e[+-]?\d+)?\s*[kKMBT]?)\s*(?P<unit>flops?|gpu-?\s?hours?|gpu-?h|runs?)?",
@@ -22,7 +21,7 @@ class Means:
     """A budget in one unit, and what turns runs into it."""
 
     amount: float
-    unit: str  # of `UNITS`
+    unit: str  # flops, gpu-hours, runs or $
     pace: Pace | None = None  # of one GPU
     dollars_per_gpu_hour: float | None = None
 

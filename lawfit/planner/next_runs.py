@@ -49,15 +49,25 @@ NEAR_BEST: Final = 0.5  # ln: a run that far from the best learning rate and bat
 STRETCH: Final = 16.0  # times the largest size of the runs: farther, nobody knows how the laws bend
 
 
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Which runs can be made."""
+
+    max_params: float | None = None  # the largest size that can be trained
+    max_tokens: float | None = None  # the longest horizon, as of the text there is
+    seq_len: int | None = None  # batches are whole sequences
+    as_made: Callable[[float], float] | None = None  # size -> parameters of the nearest model; None: of any size
+
+
+NO_LIMITS: Final = Limits()
+
+
 def next_runs(
     fit: Fit | None,
     target: Target,
     means: Means,
     *,
-    max_params: float | None = None,
-    max_tokens: float | None = None,
-    seq_len: int | None = None,
-    as_made: Callable[[float], float] | None = None,
+    limits: Limits = NO_LIMITS,
     under_way: Sequence[Mapping[str, float]] = (),
     there: Sequence[Run] = (),
     held_decay: HeldDecay | None = None,
@@ -67,9 +77,6 @@ def next_runs(
     Parameters
     ----------
     fit : a usable fit of learning rate and batch; None: published laws alone, for a first sweep
-    max_params, max_tokens : the largest size that can be trained; the longest horizon, as of the text there is
-    seq_len : batches are whole sequences
-    as_made : size -> parameters of the nearest model that can be made; None: of any size
     under_way : runs that will come in (params, tokens, lr, batch_tokens, seed) and count as made
     there : runs that were made, which are not named again, and count as made where no fit has heard them
     held_decay : the weight decay that all of them have, where a sweep of it may be planned
@@ -79,16 +86,11 @@ def next_runs(
     NotEnoughData
         The budget buys no grid that helps, or the target is known as well as it can be: which.
     """
-    state, valley = what_is_known(fit, target, max_params, max_tokens)
-    most = max_params
-    if fit is None:
-        smallest = _smallest_of_first(target, max_params)
-    else:
-        smallest = min(state.knowledge.sizes)
-        most = most or STRETCH * max(state.knowledge.sizes)
+    state, valley = what_is_known(fit, target, limits.max_params, limits.max_tokens)
+    smallest, most = _sizes_in_reach(fit, target, state, limits.max_params)
     made = [] if fit is not None else [row_of(run) for run in there]  # a fit has heard what its runs say
     state = with_runs(state, valley, planned_of([*under_way, *made]))
-    asked = Asked(target=target, valley=valley, means=means, least_batch=seq_len or 0.0)
+    asked = Asked(target=target, valley=valley, means=means, least_batch=limits.seq_len or 0.0)
     now = asked.outlook(state)
     among = _among(target, list(state.told))
     if now.regret < WORTH and among:
@@ -97,16 +99,12 @@ def next_runs(
         state=state,
         smallest=min(smallest, most or smallest),
         largest=most,
-        longest=min(max_tokens or target.tokens, target.tokens),
+        longest=min(limits.max_tokens or target.tokens, target.tokens),
     )
-    scales = _makeable(asked, reach, as_made)
+    scales = _makeable(asked, reach, limits.as_made)
     grids = choose(asked, state, scales)
     if not grids:
-        if choose(replace(asked, least_batch=0.0), state, scales):
-            raise NotEnoughData(finding("plan_next.long_sequences", seq_len=asked.least_batch))
-        gain, least = most_of_one(asked, state, scales), min(LEAST_GAINS) * (now.regret - now.floor)
-        said = {"regret": now.regret, "floor": now.floor, "gain": gain, "least": least}
-        raise NotEnoughData(finding("plan_next.nothing_to_learn", **said))
+        raise NotEnoughData(_no_grid(asked, state, scales, now))
     shown = now
     if fit is None and not (made or under_way):  # what the laws say there themselves, which a fit of small runs forgets
         at_target = State(knowledge=of_nothing(target.params, target.tokens))
@@ -128,13 +126,32 @@ def next_runs(
         "after": _expected(grids[-1].after),
         "known": [] if fit is None else [_known(cell) for cell in fit.payload["cells"]],
         "under_way": [dict(row) for row in under_way],
-        "grids": _named(grids, seq_len, [*under_way, *({**row_of(run), "seed": run.seed or 0} for run in there)]),
+        "grids": _named(
+            grids, limits.seq_len, [*under_way, *({**row_of(run), "seed": run.seed or 0} for run in there)]
+        ),
         **({} if decay is None or held_decay is None else {"weight_decay": _told_of_decay(decay, held_decay)}),
         "grid_file": None,
         "missing": {},
         "warnings": list(_warnings(fit, asked, now, shown, grids, among=among)),
     }
     return as_json(document)  # type: ignore[no-any-return]
+
+
+def _sizes_in_reach(
+    fit: Fit | None, target: Target, state: State, max_params: float | None
+) -> tuple[float, float | None]:
+    """The smallest and the largest size of a run; None where the target alone bounds it."""
+    if fit is None:
+        return _smallest_of_first(target, max_params), max_params
+    return min(state.knowledge.sizes), max_params or STRETCH * max(state.knowledge.sizes)
+
+
+def _no_grid(asked: Asked, state: State, scales: list[tuple[float, float]], now: Outlook) -> Found:
+    """Why no grid helps."""
+    if choose(replace(asked, least_batch=0.0), state, scales):
+        return finding("plan_next.long_sequences", seq_len=asked.least_batch)
+    gain, least = most_of_one(asked, state, scales), min(LEAST_GAINS) * (now.regret - now.floor)
+    return finding("plan_next.nothing_to_learn", regret=now.regret, floor=now.floor, gain=gain, least=least)
 
 
 def expected_at(fit: Fit, target: Target) -> ExpectedThere:

@@ -149,12 +149,7 @@ def _traces(costs: Costs, write: Any) -> list[dict[str, Any]]:
             "thickness": 2,
             "width": 7,
         },
-        "marker": {
-            "symbol": "diamond",
-            "size": 13,
-            "color": style.colour("target"),
-            "line": {"color": style.colour("paper"), "width": 1.5},
-        },
+        "marker": style.recommended_marker(),
         "hovertemplate": f"recommended: {write(costs.recommended)}<br>expected cost "
         f"{format_percent(costs.recommended_cost)} of the loss<extra></extra>",
     }

@@ -171,6 +171,40 @@ def routes_numbers(fit: Fit, document: Plan) -> RoutesChart:
 
 def routes_figure(chart: RoutesChart) -> Figure:
     """Lines of every form, points of profiles with their line and band, and the answer with its interval."""
+    traces = [*_lines(chart), *_profiles(chart)]
+    at, size = np.array([chart.plan[0]]), np.array([chart.plan[1]])
+    answer: dict[str, Any] = {
+        "type": "scatter",
+        "mode": "markers",
+        "name": "the plan's best size",
+        "x": at.tolist(),
+        "y": size.tolist(),
+        "marker": {"symbol": "diamond", "size": 12, "color": style.colour("target")},
+        "hovertemplate": "%{y:.3s} parameters at %{x:.2e} FLOPs<extra></extra>",
+    }
+    every = np.concatenate([size, *(sizes for *_, sizes in chart.members), chart.line.ravel()])
+    if chart.interval is not None:
+        low, high = (np.array([end]) for end in chart.interval)
+        answer["error_y"] = _bars(size, low, high, style.colour("target"))
+        every = np.concatenate([every, low, high])
+    traces.append(answer)
+    # one form that runs away does not flatten the others
+    bottom, top = max(np.nanmin(every), size[0] / 1e4), min(np.nanmax(every), size[0] * 1e3)
+    return style.figure(
+        traces,
+        {
+            "xaxis": style.log_axis(
+                "Compute, FLOPs", float(chart.flops[0]), float(chart.flops[-1]), write=format_flops
+            ),
+            "yaxis": style.log_axis("Best size, parameters", float(bottom), float(top)),
+            "height": 460,
+            "margin": {"b": 150},
+        },
+    )
+
+
+def _lines(chart: RoutesChart) -> list[dict[str, Any]]:
+    """Through the minima of the profiles, with its band, and of every form."""
     base = {"type": "scatter", "mode": "lines", "hoverinfo": "skip"}
     x = chart.flops.tolist()
     traces: list[dict[str, Any]] = []
@@ -200,47 +234,25 @@ def routes_figure(chart: RoutesChart) -> Figure:
                 },
             }
         )
-    if len(chart.profiles):
-        flops, params, low, high = chart.profiles.T
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": "minimum of a profile",
-                "x": flops.tolist(),
-                "y": params.tolist(),
-                "marker": {"size": 8, "color": style.colour("ours")},
-                "error_y": _bars(params, low, high, style.colour("ours")),
-                "hovertemplate": "%{y:.3s} parameters at %{x:.2e} FLOPs<extra></extra>",
-            }
-        )
-    at, size = np.array([chart.plan[0]]), np.array([chart.plan[1]])
-    answer: dict[str, Any] = {
-        "type": "scatter",
-        "mode": "markers",
-        "name": "the plan's best size",
-        "x": at.tolist(),
-        "y": size.tolist(),
-        "marker": {"symbol": "diamond", "size": 12, "color": style.colour("target")},
-        "hovertemplate": "%{y:.3s} parameters at %{x:.2e} FLOPs<extra></extra>",
-    }
-    every = np.concatenate([size, *(sizes for *_, sizes in chart.members), chart.line.ravel()])
-    if chart.interval is not None:
-        low, high = (np.array([end]) for end in chart.interval)
-        answer["error_y"] = _bars(size, low, high, style.colour("target"))
-        every = np.concatenate([every, low, high])
-    traces.append(answer)
-    # one form that runs away does not flatten the others
-    bottom, top = max(np.nanmin(every), size[0] / 1e4), min(np.nanmax(every), size[0] * 1e3)
-    return style.figure(
-        traces,
+    return traces
+
+
+def _profiles(chart: RoutesChart) -> list[dict[str, Any]]:
+    if not len(chart.profiles):
+        return []
+    flops, params, low, high = chart.profiles.T
+    return [
         {
-            "xaxis": style.log_axis("Compute, FLOPs", float(x[0]), float(x[-1]), write=format_flops),
-            "yaxis": style.log_axis("Best size, parameters", float(bottom), float(top)),
-            "height": 460,
-            "margin": {"b": 150},
-        },
-    )
+            "type": "scatter",
+            "mode": "markers",
+            "name": "minimum of a profile",
+            "x": flops.tolist(),
+            "y": params.tolist(),
+            "marker": {"size": 8, "color": style.colour("ours")},
+            "error_y": _bars(params, low, high, style.colour("ours")),
+            "hovertemplate": "%{y:.3s} parameters at %{x:.2e} FLOPs<extra></extra>",
+        }
+    ]
 
 
 def _bars(value: Floats, low: Floats, high: Floats, colour: str) -> dict[str, Any]:

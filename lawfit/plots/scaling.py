@@ -315,12 +315,7 @@ def _law_traces(scaling: Scaling) -> list[dict[str, Any]]:
             "thickness": 2,
             "width": 7,
         },
-        "marker": {
-            "symbol": "diamond",
-            "size": 13,
-            "color": style.colour("target"),
-            "line": {"color": style.colour("paper"), "width": 1.5},
-        },
+        "marker": style.recommended_marker(),
         "hovertemplate": f"{what} at {format_scale(**scaling.target)}<br>{_written(scaling, value)}; the best lies in "
         f"{_written(scaling, bounds[0])} to {_written(scaling, bounds[1])} ({level})<extra></extra>",
     }

@@ -97,6 +97,12 @@ def colour(name: str) -> str:
     return COLOURS[name][0]
 
 
+def recommended_marker() -> dict[str, Any]:
+    """Of the setting that is recommended."""
+    line = {"color": colour("paper"), "width": 1.5}
+    return {"symbol": "diamond", "size": 13, "color": colour("target"), "line": line}
+
+
 def quantity_colours(quantity: str) -> tuple[str, str]:
     """Colour of the line and of the band of "lr", "batch_tokens", or a part of an answer ("weight_decay", ...)."""
     line, band = _OF_QUANTITY.get(quantity, ("ours", "band"))

@@ -208,11 +208,6 @@ def _recommended(valley: Valley) -> dict[str, Any]:
         "y": [batch],
         "error_x": bar(lr, valley.lr_interval),
         "error_y": bar(batch, valley.batch_interval),
-        "marker": {
-            "symbol": "diamond",
-            "size": 13,
-            "color": style.colour("target"),
-            "line": {"color": style.colour("paper"), "width": 1.5},
-        },
+        "marker": style.recommended_marker(),
         "hovertemplate": f"recommended<br>learning rate {format_lr(lr)}, batch {batch:,.0f} tokens<extra></extra>",
     }

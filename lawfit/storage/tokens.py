@@ -128,11 +128,6 @@ def valid_token(store: Store, text: str) -> Token | None:
     return token
 
 
-def has_tokens(store: Store) -> bool:
-    """Whether there is one that opens something."""
-    return any(token.state == "valid" for token in list_tokens(store))
-
-
 def write_audit(store: Store, row: AuditRow) -> None:
     """Keep one change; of very many, the oldest go."""
     with store.writing() as connection:

@@ -23,18 +23,18 @@ from lawfit.planner.choose import Asked, State
 from lawfit.planner.information import Valley
 from lawfit.planner.knowledge import of_fit
 from lawfit.planner.means import read_means
-from lawfit.planner.next_runs import next_runs
+from lawfit.planner.next_runs import Limits, next_runs
 from lawfit.records import Fit
 
 DATA = Path(__file__).parents[2] / "data"
 TARGET = Target(params=1e8, tokens=2e9)
 BUDGET = "7e17flops"
-LIMITS = {"max_params": 5.1e7, "max_tokens": 1.2e8}
+LIMITS = Limits(max_params=5.1e7, max_tokens=1.2e8)
 
 
 def main() -> None:
     fits = [fit_of("proxy_sweep"), fit_of("proxy_sweep", "proxy_planned")]
-    plan = next_runs(fits[0], TARGET, read_means(BUDGET), **LIMITS)
+    plan = next_runs(fits[0], TARGET, read_means(BUDGET), limits=LIMITS)
     print(f"{TARGET.params:.3g} parameters on {TARGET.tokens:.3g} tokens; lr and batch: 90 % intervals")
     for name, fit in zip(("before", "got"), fits, strict=True):
         model = fit.payload["model"]

@@ -24,7 +24,7 @@ from lawfit.planner.choose import Asked, State, told_by_fit
 from lawfit.planner.information import Design, Valley, information, seen_through
 from lawfit.planner.knowledge import PARTS, Knowledge, of_fit, of_nothing
 from lawfit.planner.means import read_means
-from lawfit.planner.next_runs import LITTLE, next_runs, what_is_known
+from lawfit.planner.next_runs import LITTLE, Limits, next_runs, what_is_known
 from lawfit.planner.pace import START_SECONDS
 from lawfit.planner.planned import not_there, planned_of, rows_of, with_runs
 from lawfit.records import Fit, Run, RunStatus
@@ -132,7 +132,7 @@ def test_runs_of_a_fit_are_what_its_scales_know_more_than_the_laws(fit: Fit) -> 
 @pytest.mark.parametrize("budget", ["1e20flops", "36runs", "5gpu-hours", "$40"])
 def test_the_budget_holds_and_each_grid_helps(fit: Fit, budget: str) -> None:
     means = read_means(budget, 4e14, 2.0)
-    found = next_runs(fit, TARGET, means, max_params=1.5e8)
+    found = next_runs(fit, TARGET, means, limits=Limits(max_params=1.5e8))
     assert 0 < found["budget"]["spent"] <= means.amount
     rows = rows_of(found["grids"])
     flops = sum(training_flops(row["params"], row["tokens"]) for row in rows)
@@ -145,7 +145,7 @@ def test_the_budget_holds_and_each_grid_helps(fit: Fit, budget: str) -> None:
     assert regrets == sorted(regrets, reverse=True)
     assert regrets[-1] == found["after"]["expected_regret"] > found["now"]["floor"]
     assert max(grid["params"] for grid in found["grids"]) <= 1.5e8
-    assert found == next_runs(fit, TARGET, means, max_params=1.5e8)
+    assert found == next_runs(fit, TARGET, means, limits=Limits(max_params=1.5e8))
 
 
 def test_a_larger_budget_leaves_less_open(fit: Fit) -> None:
@@ -248,13 +248,13 @@ def test_no_batch_below_a_sequence(fit: Fit) -> None:
     means = read_means("60runs")
     free = next_runs(fit, TARGET, means)
     seq_len = int(2.1 * min(batch for grid in free["grids"] for batch in grid["batch_tokens"]))
-    held = next_runs(fit, TARGET, means, seq_len=seq_len)
+    held = next_runs(fit, TARGET, means, limits=Limits(seq_len=seq_len))
     for grid in held["grids"]:
         steps = np.diff(np.log(grid["batch_tokens"]))
         assert min(grid["batch_tokens"]) >= seq_len
         assert max(steps) < np.log(4.5), "three at a factor of 3 at most, moved by whole sequences"
     with pytest.raises(NotEnoughData, match="shorter sequences"):
-        next_runs(fit, TARGET, means, seq_len=10**8)
+        next_runs(fit, TARGET, means, limits=Limits(seq_len=10**8))
 
 
 def test_no_run_is_named_that_is_there(fit: Fit) -> None:

@@ -78,13 +78,7 @@ def plan(
     batch = None if advised is None else advised["value"]
     time, lacking = _time(laws, missing, belief, choice, said, question, batch)
     optimum = None if choice.refused else _optimum(belief, choice)
-    by_profile = (
-        finding("plan.profiles_of_training")
-        if choice.served
-        else finding("plan.profiles_of_ordinary_runs")
-        if third is not None
-        else profiles(fit)
-    )
+    by_profile = _by_profile(fit, choice, ordinary=third is None)
     part = profile_part(by_profile, choice.total, question.level) if isinstance(by_profile, IsoFlop) else None
     apart = disagreement(part, optimum["params_by_forms"]) if part and optimum else []
     document = {
@@ -101,17 +95,26 @@ def plan(
         "settings": {name: said.get(name) for name in ("recommendation", *(kind.part for kind in answering()))}
         | {"missing": said.get("missing", {}), "prediction_id": said["id"]},
         "time": time,
-        "missing": {
-            "optimum": choice.verdict.refusal or "",
-            "time": lacking,
-            "isoflop": "" if isinstance(by_profile, IsoFlop) else by_profile,
-        },
+        "missing": _missing(choice, lacking, by_profile),
         "runs_that_would_help": list(choice.verdict.runs),
         "evidence": {"prediction_fit_id": said["evidence"]["fit_id"], **_evidence(belief, fit)},
         "warnings": [*_warnings(belief, choice, recipe), *apart, *said["warnings"]],
     }
     made: Plan = as_json(document)
     return made
+
+
+def _by_profile(fit: Fit, choice: Choice, *, ordinary: bool) -> IsoFlop | Found:
+    """The split through the minima of profiles, or why they do not say it."""
+    if choice.served:
+        return finding("plan.profiles_of_training")
+    return profiles(fit) if ordinary else finding("plan.profiles_of_ordinary_runs")
+
+
+def _missing(choice: Choice, time: Found, by_profile: IsoFlop | Found) -> dict[str, Found]:
+    """Why parts of the plan are not there."""
+    isoflop = "" if isinstance(by_profile, IsoFlop) else by_profile
+    return {"optimum": choice.verdict.refusal or "", "time": time, "isoflop": isoflop}
 
 
 def _budget(belief: LossBelief, choice: Choice, recipe: Recipe, question: PlanQuestion) -> dict[str, Any]:

@@ -65,18 +65,11 @@ def compare_published(
         rows, missing = _compare_lr_batch(observed, counts)
     except NotEnoughData as error:
         reason = error.finding
-    further: dict[str, Any] = {}
-    kinds: dict[str, Callable[[], Compared]] = {
-        "weight_decay": lambda: compare_weight_decay(runs, recipe, counts),
-        "loss": lambda: compare_loss(observed, counts),
-        "critical_batch": lambda: compare_critical(critical, counts),
+    further: dict[str, Any] = {
+        "weight_decay": _or_reason(lambda: compare_weight_decay(runs, recipe, counts), missing),
+        "loss": _or_reason(lambda: compare_loss(observed, counts), missing),
+        "critical_batch": _or_reason(lambda: compare_critical(critical, counts), missing),
     }
-    for kind, compare in kinds.items():
-        try:
-            further[kind], unanswered = compare()
-            missing += unanswered
-        except LawfitError as error:
-            further[kind] = {"rows": [], "reason": error.finding}
     if reason and not any(found["rows"] for found in further.values()):
         raise NotEnoughData(reason)
     said = {row["law"] for found in ({"rows": [*rows, *missing]}, *further.values()) for row in found["rows"]}
@@ -93,6 +86,16 @@ def compare_published(
         "params_convention": recipe.params_convention,
     }
     return dict(as_json(document))
+
+
+def _or_reason(compare: Callable[[], Compared], missing: list[dict[str, Any]]) -> Mapping[str, Any]:
+    """Laws of one kind, or why none is scored; those that cannot answer are added to what is `missing`."""
+    try:
+        compared, unanswered = compare()
+    except LawfitError as error:
+        return {"rows": [], "reason": error.finding}
+    missing += unanswered
+    return compared
 
 
 def _why_not(law: PublishedLaw, reason: Found, further: Mapping[str, Any]) -> Found:

@@ -24,6 +24,7 @@ from lawfit.estimate.critical.three_term_result import FloorCase, ThreeTermFit
 from lawfit.estimate.loss.result import AsymptotePrior
 from lawfit.estimate.numerics.certificate import (
     Certificate,
+    Precision,
     Search,
     certificate,
     influences,
@@ -129,34 +130,14 @@ def fit_three_term(
     FitError
         The losses do not fall with batch and steps.
     """
-    steps = runs.tokens / runs.batch_tokens
     scales = np.unique(np.column_stack([runs.params, runs.tokens]), axis=0, return_inverse=True)[1].ravel()
     if np.bincount(scales).max(initial=0) < 3:
         raise NotEnoughData(finding("critical.few_batches_of_scale"))
-    columns = {"params": runs.params, "batch": runs.batch_tokens, "steps": steps}
-    if np.ptp(np.log(runs.params)) < 0.1:
-        del columns["params"]  # one size: its term is part of the floor
-    names = tuple(n for n in _NAMES if "params" in columns or n not in ("A", "alpha"))
-    if len(runs) <= len(names):
-        few = {"batches": len(runs), "parameters": len(names), "needed": 2 * len(names)}
-        raise NotEnoughData(finding("critical.few_rows", **few))
-    logs = {name: np.log(column) for name, column in columns.items()}
-    centres = {name: float(x.mean()) for name, x in logs.items()}
-    problem = PowerSum(
-        np.log(runs.loss),
-        [
-            Term(logs=np.empty((len(runs), 0)), low=(), high=()),
-            *(
-                Term(logs=(x - centres[name])[:, None], low=_EXPONENTS[:1], high=_EXPONENTS[1:])
-                for name, x in logs.items()
-            ),
-        ],
-        DELTA,
-    )
+    problem, names, centres = _problem(runs)
     index = cluster_index(scales, len(runs))
     found, penalty = _search(problem, index, asymptote)
-    best = best_start(found)
-    theta = found.theta[best]
+    estimate = _Estimate(problem=problem, index=index, found=found, best=best_start(found), penalty=penalty)
+    theta = estimate.theta
     leave_out = without_each(index) if int(index.max()) > 0 else np.empty((0, len(runs)))
     weights = np.concatenate([cluster_weights(index, resamples, rng=rng), leave_out])
     again, agree = resampled_minima(
@@ -166,14 +147,15 @@ def fit_three_term(
         points=_RESAMPLE_POINTS,
         penalty=_drawn(penalty, asymptote, len(weights), resamples, rng),
     )
-    report, unit = _certificate(problem, found, best, again, agree, resamples, index, runs, names, penalty)
+    resampled = _Resampled(again=again, agree=agree, count=resamples)
+    report, unit = _certificate(estimate, resampled, runs, names)
     residual = problem.log_y - problem.log_model(theta[None, :])[0]
     return ThreeTermFit(
         law=_law(theta, centres),
         draws=tuple(_law(row, centres) for row in again.theta[:resamples]),
         floors=tuple(
             FloorCase(floor=floor, doubt=doubt, law=_law(held, centres))
-            for floor, doubt, held in _held_floors(problem, float(found.objective[best]), unit)
+            for floor, doubt, held in _held_floors(problem, float(found.objective[estimate.best]), unit)
         ),
         level=level,
         fitted=len(names),
@@ -185,6 +167,49 @@ def fit_three_term(
         noise=1.4826 * float(np.median(np.abs(residual))),
         certificate=report,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Estimate:
+    """The lowest minimum of a search, and what was searched."""
+
+    problem: PowerSum
+    index: Ints  # of the scale of each row
+    found: Minima
+    best: int
+    penalty: Penalty | None
+
+    @property
+    def theta(self) -> Floats:
+        theta: Floats = self.found.theta[self.best]
+        return theta
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Resampled:
+    """Minima of the resamples, and after them those without each scale."""
+
+    again: Minima
+    agree: NDArray[np.bool_]
+    count: int  # of resamples
+
+
+def _problem(runs: BatchRuns) -> tuple[PowerSum, tuple[str, ...], dict[str, float]]:
+    """The surface of these runs, the names of what is fitted, and the centre of each input on its log."""
+    columns = {"params": runs.params, "batch": runs.batch_tokens, "steps": runs.tokens / runs.batch_tokens}
+    if np.ptp(np.log(runs.params)) < 0.1:
+        del columns["params"]  # one size: its term is part of the floor
+    names = tuple(n for n in _NAMES if "params" in columns or n not in ("A", "alpha"))
+    if len(runs) <= len(names):
+        few = {"batches": len(runs), "parameters": len(names), "needed": 2 * len(names)}
+        raise NotEnoughData(finding("critical.few_rows", **few))
+    logs = {name: np.log(column) for name, column in columns.items()}
+    centres = {name: float(x.mean()) for name, x in logs.items()}
+    terms = [
+        Term(logs=np.empty((len(runs), 0)), low=(), high=()),
+        *(Term(logs=(x - centres[name])[:, None], low=_EXPONENTS[:1], high=_EXPONENTS[1:]) for name, x in logs.items()),
+    ]
+    return PowerSum(np.log(runs.loss), terms, DELTA), names, centres
 
 
 def fit_three_term_or_lend(
@@ -260,60 +285,42 @@ def _law(theta: Floats, centres: Mapping[str, float]) -> ThreeTerm:
 
 
 def _certificate(
-    problem: PowerSum,
-    found: Minima,
-    best: int,
-    again: Minima,
-    agree: NDArray[np.bool_],
-    resamples: int,
-    index: Ints,
-    runs: BatchRuns,
-    names: tuple[str, ...],
-    penalty: Penalty | None,
+    estimate: _Estimate, resampled: _Resampled, runs: BatchRuns, names: tuple[str, ...]
 ) -> tuple[Certificate, float]:
     """The examination, and the squared standard error in units of the objective."""
-    theta = found.theta[best]
+    problem, index, found, best = estimate.problem, estimate.index, estimate.found, estimate.best
+    theta = estimate.theta
     clipped, inside, variance = _noise_of(problem, theta, index)
     jacobian = problem.jacobian(theta)
     gram = jacobian.T @ jacobian
     effect = _design_effect(clipped, jacobian, index)
     unit = effect * variance * inside
     information = gram / (variance * effect)
-    if penalty is not None:
-        information = information + np.diag(penalty.precision) / unit
+    if estimate.penalty is not None:
+        information = information + np.diag(estimate.penalty.precision) / unit
     exponent = np.array([name in ("alpha", "beta", "gamma") for name in names])
     scale = np.where(exponent, np.maximum(np.abs(theta), 1e-3), 1.0)
     sd = np.sqrt(np.diag(vague_covariance(information)))
     doubt = 2 * np.nan_to_num(found.objective - found.objective[best], nan=np.inf) / unit
     loose = wandering(found.theta, doubt, best, scale)
-    same = same_minimum(found.objective, found.objective[best]) & found.converged
-    apart = found.theta[same] - theta
-    search = Search(
-        starts=len(same),
-        agreeing=int(same.sum()),
-        spread=float(np.sqrt(np.einsum("sk,kl,sl->s", apart, information, apart)).max(initial=0.0)),
-        gradient_norm=float(found.distance[best]),
-        converged=bool(found.converged[best]),
-        resamples=resamples,
-        resamples_converged=int(again.converged[:resamples].sum()),
-        resamples_agreeing=int(agree[:resamples].sum()),
-    )
     b, k = (np.log10(x) - np.log10(x).mean() for x in (runs.batch_tokens, runs.tokens / runs.batch_tokens))
     left = {
         f"{runs.params[index == c][0]:.3g} params, {runs.tokens[index == c][0]:.3g} tokens": (
             int((index == c).sum()),
-            again.theta[resamples + c],
+            resampled.again.theta[resampled.count + c],
         )
-        for c in range(len(again.theta) - resamples)
+        for c in range(len(resampled.again.theta) - resampled.count)
     }
     report = certificate(
-        search=search,
-        names=names,
-        information=information,
-        relative_sd=sd / scale,
-        at_bound=found.at_bound[best],
-        weak=weak_parameters(names, np.where(loose, np.inf, sd / scale), found.at_bound[best]),
-        runs=(),
+        search=_searched(estimate, resampled, information),
+        precision=Precision(
+            names=names,
+            information=information,
+            relative_sd=sd / scale,
+            at_bound=found.at_bound[best],
+            weak=weak_parameters(names, np.where(loose, np.inf, sd / scale), found.at_bound[best]),
+            runs=(),
+        ),
         structure=lack_of_fit(
             clipped, inside, jacobian, {"batch^2": b**2, "batch * steps": b * k, "steps^2": k**2}, index
         ),
@@ -322,6 +329,23 @@ def _certificate(
         clusters=int(index.max()) + 1,
     )
     return report, unit
+
+
+def _searched(estimate: _Estimate, resampled: _Resampled, information: Floats) -> Search:
+    """How the search went, from its starts and from the resamples."""
+    found, best, resamples = estimate.found, estimate.best, resampled.count
+    same = same_minimum(found.objective, found.objective[best]) & found.converged
+    apart = found.theta[same] - estimate.theta
+    return Search(
+        starts=len(same),
+        agreeing=int(same.sum()),
+        spread=float(np.sqrt(np.einsum("sk,kl,sl->s", apart, information, apart)).max(initial=0.0)),
+        gradient_norm=float(found.distance[best]),
+        converged=bool(found.converged[best]),
+        resamples=resamples,
+        resamples_converged=int(resampled.again.converged[:resamples].sum()),
+        resamples_agreeing=int(resampled.agree[:resamples].sum()),
+    )
 
 
 def _noise_of(problem: PowerSum, theta: Floats, index: Ints) -> tuple[Floats, float, float]:

@@ -27,6 +27,7 @@ from lawfit.estimate.numerics.certificate import (
     WEAK,
     Certificate,
     NeededRun,
+    Precision,
     Search,
     certificate,
     influences,
@@ -389,12 +390,14 @@ class _Fit:
         n, d = (self.log_n - self.centre[0]) / np.log(10), (self.log_d - self.centre[1]) / np.log(10)
         return certificate(
             search=search,
-            names=names,
-            information=information,
-            relative_sd=relative,
-            at_bound=at_bound,
-            weak=weak,
-            runs=self._needed_runs(found.theta[doubt < 1], names, weak) if weak else (),
+            precision=Precision(
+                names=names,
+                information=information,
+                relative_sd=relative,
+                at_bound=at_bound,
+                weak=weak,
+                runs=self._needed_runs(found.theta[doubt < 1], names, weak) if weak else (),
+            ),
             structure=lack_of_fit(
                 self.clipped,
                 self.inside,

@@ -74,34 +74,12 @@ def loss_law(
     points, sentences = _best_of_scales(runs, losses, held)
     if len(points[0]) < LOSS_SCALES:
         raise NotEnoughData(finding("loss.few_scales", scales=len(points[0]), needed=LOSS_SCALES))
-    status = FitStatus.OK
     form, same = _form_of(points)
     sentences += [same] if same else []
-    lent: FormDraws | None = None
-    lender, asymptote = log_asymptote(without_laws), lent_asymptote(without_laws)
-    lent_by: list[str] | None = None
-    free = fit_loss(*points, form=form, rng=rng, resamples=0)
-    if free.certificate.certified or asymptote is None:
-        free = fit_loss(*points, form=form, rng=rng, resamples=LOSS_RESAMPLES)  # the resamples are examined too
-    fit = free
-    if free.certificate.certified:
-        lent = None if asymptote is None or same else _lent(points, asymptote)
-    elif lender is None or asymptote is None:
-        status = FitStatus.UNCERTIFIED
-        sentences.append(finding("loss.nobody_lends"))
-    elif points[2].max() <= asymptote.mean:
-        why = doubt(free.certificate)
-        raise NotEnoughData(finding("loss.below_asymptote", why=why, asymptote=asymptote.mean))
-    else:
-        lent_by = list(lender.laws)
-        about = {"asymptote": asymptote.mean, "unit": LENT_IN, "factor": np.exp(asymptote.log_sd), "laws": lent_by}
-        sentences.append(finding("loss.asymptote_lent", why=doubt(free.certificate), **about))
-        fit = lent = fit_loss(*points, form=form, rng=rng, resamples=LOSS_RESAMPLES, asymptote=asymptote)
-        sound = search_is_sound(fit.certificate.search) and not fit.certificate.at_bound
-        status = FitStatus.SPARSE if sound else FitStatus.UNCERTIFIED
-    found = fit.certificate
-    if status is FitStatus.SPARSE and found.weak:
-        sentences.append(finding("loss.one_by_one", parameters=found.weak))
+    asymptote = lent_asymptote(without_laws)
+    carried = _alone_or_lent_to(points, form, rng, without_laws)
+    sentences += carried.sentences
+    fit, found, status = carried.fit, carried.fit.certificate, carried.status
     ensemble, alone = (None, finding("loss.needs_both")) if same else _forms(points, fit, rng, asymptote)
     further, lacking = fit_further_forms(
         [*runs, *losses], rng, held=held, asymptote=asymptote, without_laws=without_laws
@@ -110,15 +88,12 @@ def loss_law(
         "fit": fit.to_json(),
         "forms": None if ensemble is None else ensemble.to_json(),
         "forms_missing": alone,
-        "asymptote": [] if same else asymptotes(fit, free, lent),
+        "asymptote": [] if same else asymptotes(fit, carried.free, carried.lent),
         "same_input": same_input(points),
         "further_forms": further,
         "usual": usual_inputs([*runs, *losses], held),
         "not_fitted": lacking,
-        "points": [
-            {"params": n, "tokens": d, "loss": y}
-            for n, d, y in zip(*(column.tolist() for column in points), strict=True)
-        ],
+        "points": _rows(points),
         "words": finding("loss.law", law=_formula(fit, ensemble), scales=len(points[0])),
         "lines": [
             _forms_tried(ensemble, alone),
@@ -127,13 +102,57 @@ def loss_law(
         ],
         "reasons": list(found.reasons),
         "sentences": [*sentences, *found.warnings],
-        "lent_by": lent_by,
+        "lent_by": carried.lent_by,
     }
-    missing: Found = ""
-    if status is FitStatus.UNCERTIFIED:
-        why = doubt(found)
-        missing = finding("laws.not_certified", why=why) if lender else finding("loss.not_lent_to", why=why)
-    return LossLaw(status=status, payload=payload, missing=missing)
+    if status is not FitStatus.UNCERTIFIED:
+        return LossLaw(status=status, payload=payload, missing="")
+    code = "loss.not_lent_to" if asymptote is None else "laws.not_certified"
+    return LossLaw(status=status, payload=payload, missing=finding(code, why=doubt(found)))
+
+
+def _rows(points: Sequence[Floats]) -> list[dict[str, float]]:
+    columns = (column.tolist() for column in points)
+    return [{"params": n, "tokens": d, "loss": y} for n, d, y in zip(*columns, strict=True)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Carried:
+    """The law as the runs carry it, alone or with an asymptote that is lent."""
+
+    status: FitStatus
+    fit: LossFit
+    free: LossFit  # of the runs alone
+    lent: FormDraws | None  # with a lent asymptote, whether or not it is needed
+    lent_by: list[str] | None = None
+    sentences: tuple[Found, ...] = ()
+
+
+def _alone_or_lent_to(
+    points: Sequence[Floats], form: str, rng: np.random.Generator, without_laws: Sequence[str]
+) -> _Carried:
+    """The law of the runs alone where they carry it; otherwise the one whose asymptote is lent by published laws."""
+    lender, asymptote = log_asymptote(without_laws), lent_asymptote(without_laws)
+    free = fit_loss(*points, form=form, rng=rng, resamples=0)
+    if free.certificate.certified or asymptote is None:
+        free = fit_loss(*points, form=form, rng=rng, resamples=LOSS_RESAMPLES)  # the resamples are examined too
+    if free.certificate.certified:
+        lent = None if asymptote is None or form != "additive" else _lent(points, asymptote)
+        return _Carried(status=FitStatus.OK, fit=free, free=free, lent=lent)
+    if lender is None or asymptote is None:
+        alone = (finding("loss.nobody_lends"),)
+        return _Carried(status=FitStatus.UNCERTIFIED, fit=free, free=free, lent=None, sentences=alone)
+    if points[2].max() <= asymptote.mean:
+        why = doubt(free.certificate)
+        raise NotEnoughData(finding("loss.below_asymptote", why=why, asymptote=asymptote.mean))
+    lent_by = list(lender.laws)
+    about = {"asymptote": asymptote.mean, "unit": LENT_IN, "factor": np.exp(asymptote.log_sd), "laws": lent_by}
+    sentences = [finding("loss.asymptote_lent", why=doubt(free.certificate), **about)]
+    fit = fit_loss(*points, form=form, rng=rng, resamples=LOSS_RESAMPLES, asymptote=asymptote)
+    sound = search_is_sound(fit.certificate.search) and not fit.certificate.at_bound
+    status = FitStatus.SPARSE if sound else FitStatus.UNCERTIFIED
+    if sound and fit.certificate.weak:
+        sentences.append(finding("loss.one_by_one", parameters=fit.certificate.weak))
+    return _Carried(status=status, fit=fit, free=free, lent=fit, lent_by=lent_by, sentences=tuple(sentences))
 
 
 def same_input(points: Sequence[Floats]) -> dict[str, float] | None:

@@ -16,12 +16,20 @@ from numpy.typing import NDArray
 
 from lawfit.errors import FitError, NotEnoughData
 from lawfit.estimate.lr_batch.at_batch import LrAtBatch, choose_lr_at_batch, floor_of
-from lawfit.estimate.lr_batch.backtest import columns_of, observed_surfaces_of, published_predictions, run_backtest
+from lawfit.estimate.lr_batch.backtest import (
+    Row,
+    Split,
+    columns_of,
+    observed_surfaces_of,
+    published_predictions,
+    run_backtest,
+)
 from lawfit.estimate.lr_batch.borrowed import BENT_SD, PRIOR_FORMS, beside_the_runs, borrowed, law_prior
 from lawfit.estimate.lr_batch.cells import CellReport, locate_cells, next_grids
 from lawfit.estimate.lr_batch.certificate import certificate_document, certify_surface
 from lawfit.estimate.lr_batch.ensemble import INFLATION, MIN_CELLS_TO_CHOOSE, Ensemble, fit_ensemble, left_out_groups
 from lawfit.estimate.lr_batch.misfit import valley_misfit
+from lawfit.estimate.lr_batch.promises import Kept
 from lawfit.estimate.lr_batch.surface import SurfaceFit, fit_surface, under_other_priors
 from lawfit.estimate.lr_batch.tried import tried
 from lawfit.estimate.lr_batch.undetermined import undetermined
@@ -97,18 +105,7 @@ def analyse(
     others = {name: locate(columns_of(observed)) for name, locate in ESTIMATORS.items()}
     certificate = certify_surface(observed, ensemble, valley, without_laws=options.without_laws)
     report("leaving scales out", 0.3)
-    backtest, promises = (
-        run_backtest(
-            observed,
-            surfaces,
-            ensemble,
-            valley,
-            without_laws=options.without_laws,
-            progress=lambda share: report("leaving scales out", 0.3 + 0.65 * share),
-        )
-        if options.backtest and observed.n_cells >= 3
-        else ([], None)
-    )
+    backtest, promises = _left_out(observed, surfaces, ensemble, valley, options, report)
     sparse = _is_sparse(observed, ensemble, cells)
     payload: dict[str, Any] = {
         "model": {
@@ -120,26 +117,14 @@ def analyse(
         "spread": _spreads(observed, ensemble),
         "curvature": _curvature(ensemble),
         "certificate": certificate_document(certificate, observed.n_cells),
-        "choices": [
-            {**asdict(m.choice), "weight": m.weight, "score": m.score}
-            for m in sorted(ensemble.members, key=lambda m: -m.weight)
-        ],
+        "choices": _choices(ensemble),
         "estimators": {name: _estimator_laws(found) for name, found in others.items()},
         "cells": [cell.to_json() for cell in cells],
-        "backtest": {
-            "splits": [{"name": split.name, "rows": [asdict(row) for row in rows]} for split, rows in backtest],
-            "promises": None if promises is None else promises.to_json(),
-        },
+        "backtest": _backtest(backtest, promises),
         "published": _published_regrets(observed, surfaces),
         "borrowed": borrowed(options.without_laws),
         "next_grid": next_grids(observed, cells, seq_len),
-        "runs_used": observed.runs_used,
-        "runs_rejected": len(observed.rejected),
-        "rejected": summarise_rejections(observed.rejected),
-        "diverged": observed.runs_diverged,
-        "seed_sd": observed.seed_sd,
-        "settings": [setting.to_json() for setting in observed.settings],
-        "undetermined": undetermined(observed),
+        **_runs(observed),
     }
     payload["warnings"] = _warnings(observed, ensemble, cells, payload, options.without_laws, sparse=sparse)
     report("done", 1.0)
@@ -149,6 +134,55 @@ def analyse(
         payload=payload,
         optima=(*(cell.to_optimum() for cell in cells), *_other_optima(others)),
     )
+
+
+def _choices(ensemble: Ensemble) -> list[dict[str, Any]]:
+    """Every member of the average, the weightiest first."""
+    return [
+        {**asdict(m.choice), "weight": m.weight, "score": m.score}
+        for m in sorted(ensemble.members, key=lambda m: -m.weight)
+    ]
+
+
+def _left_out(
+    observed: Observations,
+    surfaces: Mapping[int, ObservedSurface],
+    ensemble: Ensemble,
+    valley: SurfaceFit,
+    options: FitOptions,
+    report: Progress,
+) -> tuple[Sequence[tuple[Split, Sequence[Row]]], Kept | None]:
+    """Every split with its scores and what was promised of each size, where there are scales to leave out."""
+    if not options.backtest or observed.n_cells < 3:
+        return [], None
+    return run_backtest(
+        observed,
+        surfaces,
+        ensemble,
+        valley,
+        without_laws=options.without_laws,
+        progress=lambda share: report("leaving scales out", 0.3 + 0.65 * share),
+    )
+
+
+def _backtest(splits: Sequence[tuple[Split, Sequence[Row]]], promises: Kept | None) -> dict[str, Any]:
+    return {
+        "splits": [{"name": split.name, "rows": [asdict(row) for row in rows]} for split, rows in splits],
+        "promises": None if promises is None else promises.to_json(),
+    }
+
+
+def _runs(observed: Observations) -> dict[str, Any]:
+    """What was looked at, and what was left out."""
+    return {
+        "runs_used": observed.runs_used,
+        "runs_rejected": len(observed.rejected),
+        "rejected": summarise_rejections(observed.rejected),
+        "diverged": observed.runs_diverged,
+        "seed_sd": observed.seed_sd,
+        "settings": [setting.to_json() for setting in observed.settings],
+        "undetermined": undetermined(observed),
+    }
 
 
 def fit_valley(observed: Observations, ensemble: Ensemble, without_laws: Sequence[str]) -> SurfaceFit:

@@ -276,15 +276,22 @@ def influences(
     return tuple(sorted(found, key=lambda i: -abs(i.shift)))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Precision:
+    """How well each parameter of a fit is known."""
+
+    names: Sequence[str]
+    information: Floats
+    relative_sd: Floats
+    at_bound: Bools
+    weak: Sequence[str]  # names of those that are left open
+    runs: Sequence[NeededRun]  # that would close them
+
+
 def certificate(
     *,
     search: Search,
-    names: Sequence[str],
-    information: Floats,
-    relative_sd: Floats,
-    at_bound: Bools,
-    weak: Sequence[str],
-    runs: Sequence[NeededRun],
+    precision: Precision,
     structure: LackOfFit | None,
     influence: Sequence[Influence],
     rows: int,
@@ -296,7 +303,8 @@ def certificate(
 
     `single` are groups of one run that the others do not determine the law without.
     """
-    stuck = tuple(name for name, flag in zip(names, at_bound, strict=True) if flag)
+    names, weak, runs = precision.names, precision.weak, precision.runs
+    stuck = tuple(name for name, flag in zip(names, precision.at_bound, strict=True) if flag)
     return Certificate(
         reasons=tuple(_reasons(search, weak, stuck, runs, clusters, len(names))),
         warnings=(
@@ -304,8 +312,8 @@ def certificate(
             *(finding("numerics.one_run", group=group) for group in single),
         ),
         search=search,
-        condition_number=condition_number(information),
-        standard_errors={name: float(value) for name, value in zip(names, relative_sd, strict=True)},
+        condition_number=condition_number(precision.information),
+        standard_errors={name: float(value) for name, value in zip(names, precision.relative_sd, strict=True)},
         at_bound=stuck,
         weak=tuple(weak),
         needed_runs=tuple(runs),

@@ -237,8 +237,8 @@ def _hold_everywhere(
         else _named(told, codes[differing])
         for codes in combined
     ]
-    log_loss = _log_loss(runs)
-    chosen, why = _choose(runs, columns, combined, level, places, advice, log_loss, able, short)
+    tried = _Tried(runs=runs, level=level, places=places, log_loss=_log_loss(runs), able=able)
+    chosen, why = _choose(tried, columns, combined, advice, short)
     kept = level == chosen
     by_level = [c.levels[code] for c, code in zip(columns, combined[chosen], strict=True)]
     for c, name in zip(columns, by_level, strict=True):
@@ -247,9 +247,24 @@ def _hold_everywhere(
     lost = int(places.scale.max()) + 1 - len(np.unique(places.scale[kept]))
     if lost:
         notes.append(finding("observe.scales_lost", levels=names[chosen], scales=lost))
-    notes += _better_elsewhere(level, chosen, places, log_loss, able, names)
+    notes += _better_elsewhere(tried, chosen, names)
     rejected += _reasons(runs, columns, by_level, why)
     return [run for run, keep in zip(runs, kept, strict=True) if keep]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tried:
+    """Runs at several combinations of levels."""
+
+    runs: Sequence[Run]
+    level: Ints  # which combination each run has
+    places: Places
+    log_loss: Floats
+    able: Ints  # combinations with runs enough
+
+    def effects(self, levels: Ints) -> tuple[Floats, Ints, int]:
+        """On the loss, of these combinations, where all of them were run."""
+        return effects_on_loss(self.level, self.places, self.log_loss, levels)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,28 +296,21 @@ def _named(columns: Sequence[Column], codes: Ints) -> Finding:
 
 
 def _choose(
-    runs: Sequence[Run],
-    columns: Sequence[Column],
-    combined: Ints,
-    level: Ints,
-    places: Places,
-    advice: _Advice,
-    log_loss: Floats,
-    able: Ints,
-    names: Sequence[Finding],
+    tried: _Tried, columns: Sequence[Column], combined: Ints, advice: _Advice, names: Sequence[Finding]
 ) -> tuple[int, Found]:
     """Which combination of levels, of those with runs enough; and why."""
+    able, places = tried.able, tried.places
     if len(able) == 1:
         return int(able[0]), finding("observe.only_level")
     advised: list[Found] = []
     if columns[0].name == WEIGHT_DECAY and len(np.unique(combined[able, 0])) > 1:
-        nearest, advised = _nearest_to_advice(runs, columns[0], combined[:, 0], level, places, advice, log_loss, able)
+        nearest, advised = _nearest_to_advice(tried, columns[0], combined[:, 0], advice)
         able = able if nearest is None else able[combined[able, 0] == nearest]
         if len(able) == 1:
             return int(able[0]), joined(advised)
-    effect, lowest, compared = effects_on_loss(level, places, log_loss, able)
+    effect, lowest, compared = tried.effects(able)
     if not compared:
-        widest = int(np.argmax(count_tried(level, places, places.log_lr, places.log_batch).sum(axis=0)[able]))
+        widest = int(np.argmax(count_tried(tried.level, places, places.log_lr, places.log_batch).sum(axis=0)[able]))
         return int(able[widest]), finding("observe.most_tried")
     best = int(np.argmin(effect))
     losses = finding("observe.lowest_losses", levels=[names[k] for k in able], lowest=lowest[best], compared=compared)
@@ -310,14 +318,7 @@ def _choose(
 
 
 def _nearest_to_advice(
-    runs: Sequence[Run],
-    column: Column,
-    decay_of_level: Ints,
-    level: Ints,
-    places: Places,
-    advice: _Advice,
-    log_loss: Floats,
-    able: Ints,
+    tried: _Tried, column: Column, decay_of_level: Ints, advice: _Advice
 ) -> tuple[int | None, list[Found]]:
     """The weight decay nearest to what its own law advises at the largest scale, and that it is; or None.
 
@@ -326,6 +327,7 @@ def _nearest_to_advice(
     """
     if column.numbers is None or (column.numbers > 0).sum() < MIN_SWEEP:
         return None, []  # levels in several conventions, or not stated; or too few for any law
+    runs, level, places, log_loss, able = tried.runs, tried.level, tried.places, tried.log_loss, tried.able
     fit = advice.fitted(runs)
     if fit is None or fit.law is None or fit.status is FitStatus.UNCERTIFIED:
         return None, []
@@ -345,25 +347,24 @@ def _nearest_to_advice(
     if not found or min(found)[0] > ADVICE_REACH:
         return None, []
     _, nearest, advised, run = min(found, key=lambda each: each[:2])
-    effect, _, compared = effects_on_loss(level, places, log_loss, able)
+    effect, _, compared = tried.effects(able)
     if compared and effect[list(able).index(nearest)] >= effect[np.isfinite(effect)].max():
         return None, []  # the level with the highest losses is never the advice
     where = {"params": run.params, "tokens": run.tokens}
     return int(decay_of_level[nearest]), [finding("observe.nearest_to_advice", weight_decay=advised, **where)]
 
 
-def _better_elsewhere(
-    level: Ints, chosen: int, places: Places, log_loss: Floats, able: Ints, names: Sequence[Finding]
-) -> list[Found]:
+def _better_elsewhere(tried: _Tried, chosen: int, names: Sequence[Finding]) -> list[Found]:
     """Where a level with too few runs for a fit has lower losses than the one that is held: that it has."""
     said: list[tuple[float, int, int, int]] = []
+    level, places, log_loss, able = tried.level, tried.places, tried.log_loss, tried.able
     ran = np.flatnonzero(np.isfinite(log_loss))
     cell = indexed(places.scale, places.log_lr, places.log_batch)[ran]
     pairs = distinct(level[ran], cell)
     shared = pairs[np.isin(pairs[:, 1], cell[level[ran] == chosen]), 0]
     matched = np.flatnonzero(np.bincount(shared, minlength=len(names)) >= MATCHED)
     for other in np.setdiff1d(matched, [*able, chosen]):
-        effect, lowest, compared = effects_on_loss(level, places, log_loss, np.array([chosen, other]))
+        effect, lowest, compared = tried.effects(np.array([chosen, other]))
         gain = effect[0] - effect[1]
         if compared and np.isfinite(gain) and gain > FLAT_BAND and 2 * lowest[1] > compared:
             said.append((float(gain), int(other), int(lowest[1]), compared))

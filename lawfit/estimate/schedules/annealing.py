@@ -7,14 +7,13 @@ the best points are polished with a Huber loss on the relative error, as for the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.errors import FitError
-from lawfit.estimate.schedules.multi_power import HUBER, require_falling_courses
+from lawfit.estimate.schedules.multi_power import HUBER, CurveFit, require_falling_courses
 from lawfit.findings import finding
 from lawfit.laws.annealing import AnnealingLaw, annealed_area
 from lawfit.laws.multi_power import Course
@@ -28,17 +27,7 @@ _MEMORY: Final = np.geomspace(3, 1e5, 31)  # steps; the source has 100 to 1000
 _BOUNDS: Final = ((0.01, np.log(1.0)), (3.0, np.log(1e6)))  # alpha, ln memory
 
 
-@dataclass(frozen=True, kw_only=True)
-class AnnealingFit:
-    """The law and how far to trust it."""
-
-    law: AnnealingLaw
-    mean_error: float  # mean absolute error on the fitted curves, as a share of the loss
-    starts_agree: bool
-    at_bound: tuple[str, ...]  # numbers that the curves do not fix
-
-
-def fit_annealing(courses: Sequence[Course], losses: Sequence[Floats]) -> AnnealingFit:
+def fit_annealing(courses: Sequence[Course], losses: Sequence[Floats]) -> CurveFit[AnnealingLaw]:
     """Fit the law to runs of one model, batch and data under different schedules.
 
     Parameters
@@ -74,7 +63,7 @@ def fit_annealing(courses: Sequence[Course], losses: Sequence[Floats]) -> Anneal
     return _polish(courses, loss, sums, starts)
 
 
-def _polish(courses: Sequence[Course], loss: Floats, sums: Floats, starts: Sequence[Floats]) -> AnnealingFit:
+def _polish(courses: Sequence[Course], loss: Floats, sums: Floats, starts: Sequence[Floats]) -> CurveFit[AnnealingLaw]:
     from scipy.optimize import least_squares
 
     def residuals(theta: Floats) -> Floats:
@@ -91,7 +80,7 @@ def _polish(courses: Sequence[Course], loss: Floats, sums: Floats, starts: Seque
     best = solved[int(np.argmin(costs))].x
     on_bound = np.isclose(best[3:], _BOUNDS[0], rtol=1e-3, atol=1e-3) | np.isclose(best[3:], _BOUNDS[1], rtol=1e-3)
     floor, total, fall = np.exp(best[:3]).tolist()
-    return AnnealingFit(
+    return CurveFit(
         law=AnnealingLaw(L0=floor, A=total, alpha=float(best[3]), C=fall, memory_steps=float(np.exp(best[4]))),
         mean_error=float(np.mean(np.abs(residuals(best)))),
         starts_agree=bool(np.all(costs <= costs.min() * (1 + _AGREE) + 1e-15)),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from lawfit.findings import finding
 from lawfit.laws.multi_power import Course, MultiPowerLaw, annealed
 
 Floats = NDArray[np.float64]
+Law = TypeVar("Law")
 
 HUBER: Final = 1e-3  # relative errors beyond this count by their size, not their square
 _FARTHEST: Final = 100.0  # of a logarithm
@@ -31,16 +32,16 @@ _BOUNDS: Final = ((0.05, 1e-8, 0.05, 0.0), (1.5, 1e4, 3.0, 2.0))
 
 
 @dataclass(frozen=True, kw_only=True)
-class MultiPowerFit:
+class CurveFit(Generic[Law]):
     """The law and how far to trust it."""
 
-    law: MultiPowerLaw
+    law: Law
     mean_error: float  # mean absolute error on the fitted curves, as a share of the loss
     starts_agree: bool
     at_bound: tuple[str, ...]  # numbers that the curves do not fix
 
 
-def fit_multi_power(courses: Sequence[Course], losses: Sequence[Floats]) -> MultiPowerFit:
+def fit_multi_power(courses: Sequence[Course], losses: Sequence[Floats]) -> CurveFit[MultiPowerLaw]:
     """Fit the law to runs of one model, batch and data under different schedules.
 
     Parameters
@@ -112,7 +113,7 @@ def _thinned(course: Course) -> Course:
     return Course(steps=course.steps[rows], lr=course.lr[rows], warmup_sum=course.warmup_sum)
 
 
-def _polish(courses: Sequence[Course], loss: Floats, starts: Sequence[Floats]) -> MultiPowerFit:
+def _polish(courses: Sequence[Course], loss: Floats, starts: Sequence[Floats]) -> CurveFit[MultiPowerLaw]:
     from scipy.optimize import least_squares
 
     def residuals(theta: Floats) -> Floats:
@@ -139,7 +140,7 @@ def _polish(courses: Sequence[Course], loss: Floats, starts: Sequence[Floats]) -
     numbers = dict(zip(("L0", "A", "B"), np.exp(best[:3]).tolist(), strict=True))
     numbers.update(zip(names, best[3:].tolist(), strict=True))
     on_bound = np.isclose(best[3:], _BOUNDS[0], rtol=1e-3, atol=1e-6) | np.isclose(best[3:], _BOUNDS[1], rtol=1e-3)
-    return MultiPowerFit(
+    return CurveFit(
         law=MultiPowerLaw(**numbers),
         mean_error=float(np.mean(np.abs(residuals(best)))),
         starts_agree=bool(np.all(costs <= costs.min() * (1 + _AGREE))),

@@ -18,16 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.errors import FitError, NotEnoughData
-from lawfit.estimate.schedules.annealing import AnnealingFit, fit_annealing
-from lawfit.estimate.schedules.multi_power import MultiPowerFit, fit_multi_power
+from lawfit.estimate.schedules.annealing import fit_annealing
+from lawfit.estimate.schedules.multi_power import CurveFit, fit_multi_power
 from lawfit.findings import Found, as_json, finding, joined
 from lawfit.laws.annealing import AnnealingLaw
 from lawfit.laws.multi_power import Course, MultiPowerLaw
 from lawfit.laws.named_schedules import named_shape, of_run, split, unverified
 
 Floats = NDArray[np.float64]
-CurveFit = MultiPowerFit | AnnealingFit
 CurveLaw = MultiPowerLaw | AnnealingLaw
+AnyFit = CurveFit[MultiPowerLaw] | CurveFit[AnnealingLaw]
+Missed = tuple[float, float]  # on a curve: mean absolute relative error, relative error at the end
 
 LEVEL: Final = 0.9
 USUAL: Final = (
@@ -44,7 +45,7 @@ RANGES: Final[Mapping[str, Floats]] = {
 }
 _NATURAL: Final = {"beta": 0, "floor": 0, "cooldown": len(RANGES["cooldown"]) - 1}  # ends beyond which there is nothing
 AS_GOOD: Final = 1e-3  # of the loss: numbers that cost less are named beside the best one
-_FITS: Final[Mapping[str, Callable[[Sequence[Course], Sequence[Floats]], CurveFit]]] = {
+_FITS: Final[Mapping[str, Callable[[Sequence[Course], Sequence[Floats]], AnyFit]]] = {
     "multi_power": fit_multi_power,
     "annealing": fit_annealing,
 }
@@ -141,8 +142,41 @@ def study_schedules(
         candidates(name)  # one that cannot be speaks up before the work
     progress("fitting all curves", 0.0)
     thin = [_thinned(curve) for curve in curves]
+    fits, refused = _fit_each(thin)
+    left_out = _leave_each_out(curves, thin, list(fits), progress)
+    score = _scores(left_out)
+    law = min(fits, key=lambda name: (score[name], name != "multi_power"))
+    found, rows = fits[law], left_out[law]
+    ends = np.array([row[1] for row, curve in zip(rows, curves, strict=True) if row is not None and curve.falls])
+    lengths = [float(c.course.steps[-1]) for c in curves]
+    peak = float(np.median([c.peak_lr for c in curves])) if lr is None else lr
+    length = round(max(lengths)) if steps is None else steps
+    doubts = _beyond(curves, peak, length / max(lengths), length / min(lengths))
+    half = _half_width(ends) if not doubts else None
+    laws = {each: fit.law for each, fit in fits.items()}
+    run = _Asked(peak=peak, steps=length, warmup=_warmup(curves), rises=any(_rises(c.course) for c in curves))
+    answers = [_told(name, run, laws, law, half) for name in schedules]
+    doubts += [doubt for _, doubt in answers if doubt]
+    told = sorted((row for row, _ in answers if row), key=lambda row: row["loss"])
+    document = {
+        "law": law,
+        "numbers": {name: float(value) for name, value in vars(found.law).items()},
+        "mean_error": found.mean_error,
+        "left_out": {name: None if not np.isfinite(value) else value for name, value in score.items()},
+        "curves": [_curve_row(curve, row) for curve, row in zip(curves, rows, strict=True)],
+        "lr": peak,
+        "steps": length,
+        "level": LEVEL,
+        "schedules": told,
+        "notes": [*refused, *_notes(found, ends, half), *doubts, *unverified(*schedules)],
+    }
+    return dict(as_json(document))
+
+
+def _fit_each(thin: Sequence[LossCurve]) -> tuple[dict[str, AnyFit], list[Found]]:
+    """The laws fitted to all curves, and why not of those that cannot be; no law fits curves of several models."""
     courses, losses = [c.course for c in thin], [c.loss for c in thin]
-    fits: dict[str, CurveFit] = {}
+    fits: dict[str, AnyFit] = {}
     refused: list[Found] = []
     for law, fit in _FITS.items():
         try:
@@ -155,70 +189,58 @@ def study_schedules(
         raise FitError(joined(refused))
     off = min(fit.mean_error for fit in fits.values())
     if off > _UNLIKE:
-        some = [curve.name for curve in curves[:3]]
-        raise FitError(finding("schedules.unlike_curves", curves=len(curves), names=some, error=off))
-    left_out: dict[str, list[tuple[float, float] | None]] = {law: [] for law in fits}
+        some = [curve.name for curve in thin[:3]]
+        raise FitError(finding("schedules.unlike_curves", curves=len(thin), names=some, error=off))
+    return fits, refused
+
+
+def _leave_each_out(
+    curves: Sequence[LossCurve], thin: Sequence[LossCurve], laws: Sequence[str], progress: Callable[[str, float], None]
+) -> dict[str, list[Missed | None]]:
+    """Law -> how it misses each curve; None where it cannot be fitted without it."""
+    left_out: dict[str, list[Missed | None]] = {law: [] for law in laws}
     for k in range(len(curves)):
         progress(f"leaving out {curves[k].name}", (k + 1) / (len(curves) + 1))
         for law, rows_of in left_out.items():
             rows_of.append(_without(curves, thin, k, _FITS[law]))
+    return left_out
+
+
+def _scores(left_out: Mapping[str, Sequence[Missed | None]]) -> dict[str, float]:
+    """Law -> its mean error on the curves that every law could be fitted without."""
     by_all = [all(row is not None for row in rows) for rows in zip(*left_out.values(), strict=True)]
-    score = {
+    return {
         law: _mean([row[0] for row, each in zip(rows, by_all, strict=True) if each and row is not None])
         for law, rows in left_out.items()
     }
-    law = min(fits, key=lambda name: (score[name], name != "multi_power"))
-    found, rows = fits[law], left_out[law]
-    ends = np.array([row[1] for row, curve in zip(rows, curves, strict=True) if row is not None and curve.falls])
-    lengths = [float(c.course.steps[-1]) for c in curves]
-    peak = float(np.median([c.peak_lr for c in curves])) if lr is None else lr
-    length = round(max(lengths)) if steps is None else steps
-    doubts = _beyond(curves, peak, length / max(lengths), length / min(lengths))
-    half = _half_width(ends) if not doubts else None
+
+
+def _warmup(curves: Sequence[LossCurve]) -> float:
+    """Steps of it, by the curve that begins first."""
     first = min(curves, key=lambda c: float(c.course.steps[0])).course
-    warmup = float(2 * (first.steps[0] - first.warmup_sum / first.lr[0]))  # of `Course.of`
-    laws = {each: fit.law for each, fit in fits.items()}
-    run = _Asked(peak=peak, steps=length, warmup=warmup, rises=any(_rises(curve.course) for curve in curves))
-    told: list[dict[str, Any]] = []
-    for name in schedules:
-        row, doubt = _told(name, run, laws, law, half)
-        doubts += [doubt] if doubt else []
-        told += [row] if row else []
-    told.sort(key=lambda row: row["loss"])
-    document = {
-        "law": law,
-        "numbers": {name: float(value) for name, value in vars(found.law).items()},
-        "mean_error": found.mean_error,
-        "left_out": {name: None if not np.isfinite(value) else value for name, value in score.items()},
-        "curves": [
-            {
-                "run": curve.name,
-                "steps": int(curve.course.steps[-1]),
-                "peak_lr": curve.peak_lr,
-                "final_lr": float(curve.course.lr[-1]),
-                "points": len(curve.loss),
-                "final_loss": float(curve.loss[-1]),
-                "left_out_error": None if row is None else row[0],
-                "left_out_at_the_end": None if row is None else row[1],
-            }
-            for curve, row in zip(curves, rows, strict=True)
-        ],
-        "lr": peak,
-        "steps": length,
-        "level": LEVEL,
-        "schedules": told,
-        "notes": [*refused, *_notes(found, ends, half), *doubts, *unverified(*schedules)],
+    return float(2 * (first.steps[0] - first.warmup_sum / first.lr[0]))  # of `Course.of`
+
+
+def _curve_row(curve: LossCurve, missed: Missed | None) -> dict[str, Any]:
+    return {
+        "run": curve.name,
+        "steps": int(curve.course.steps[-1]),
+        "peak_lr": curve.peak_lr,
+        "final_lr": float(curve.course.lr[-1]),
+        "points": len(curve.loss),
+        "final_loss": float(curve.loss[-1]),
+        "left_out_error": None if missed is None else missed[0],
+        "left_out_at_the_end": None if missed is None else missed[1],
     }
-    return dict(as_json(document))
 
 
 def _without(
     curves: Sequence[LossCurve],
     thin: Sequence[LossCurve],
     k: int,
-    fit: Callable[[Sequence[Course], Sequence[Floats]], CurveFit],
-) -> tuple[float, float] | None:
-    """(mean absolute relative error, relative error at the end) on a curve that the fit did not see."""
+    fit: Callable[[Sequence[Course], Sequence[Floats]], AnyFit],
+) -> Missed | None:
+    """By a fit that did not see the curve."""
     rest = [c for i, c in enumerate(thin) if i != k]
     try:
         found = fit([c.course for c in rest], [c.loss for c in rest])
@@ -348,7 +370,7 @@ def _rises(course: Course) -> bool:
     return bool(np.any(course.lr - np.minimum.accumulate(course.lr) > _STEP * course.lr.max()))
 
 
-def _notes(found: CurveFit, ends: Floats, half: float | None) -> list[Found]:
+def _notes(found: AnyFit, ends: Floats, half: float | None) -> list[Found]:
     said: list[Found] = []
     if not found.starts_agree:
         said.append(finding("schedules.starts_apart"))

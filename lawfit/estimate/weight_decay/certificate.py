@@ -17,6 +17,7 @@ from lawfit.errors import FitError
 from lawfit.estimate.numerics.certificate import (
     WEAK,
     Certificate,
+    Precision,
     Search,
     certificate,
     influences,
@@ -64,18 +65,20 @@ def certify_timescale(
     columns = {"ln tokens per parameter squared": x**2, "ln params": np.log([params for params, _ in scales])}
     return certificate(
         search=search,
-        names=NAMES,
-        information=information,
-        relative_sd=sd / scale,
-        at_bound=np.zeros(2, dtype=bool),
-        weak=weak,
-        runs=needed_runs(
-            NAMES,
-            weak,
-            information,
-            scale,
-            [{"params": smallest, "tokens": smallest * at} for at in wanted],
-            there / float(np.sqrt(np.median(variance))),
+        precision=Precision(
+            names=NAMES,
+            information=information,
+            relative_sd=sd / scale,
+            at_bound=np.zeros(2, dtype=bool),
+            weak=weak,
+            runs=needed_runs(
+                NAMES,
+                weak,
+                information,
+                scale,
+                [{"params": smallest, "tokens": smallest * at} for at in wanted],
+                there / float(np.sqrt(np.median(variance))),
+            ),
         ),
         structure=lack_of_fit(
             optima.log_value - design @ law.coefficients, 1.0, design, columns, np.arange(len(optima))

@@ -12,6 +12,7 @@ from lawfit.estimate.numerics.certificate import (
     Certificate,
     LackOfFit,
     NeededRun,
+    Precision,
     Search,
     certificate,
     condition_number,
@@ -32,18 +33,22 @@ GOOD = Search(starts=8, agreeing=8, spread=1e-6, gradient_norm=1e-7, converged=T
 def examine(search: Search = GOOD, **changes: object) -> Certificate:
     given: dict[str, object] = {
         "search": search,
+        "structure": LackOfFit(p_value=0.5, column="x^2", size=1e-4),
+        "influence": (),
+        "rows": 50,
+        "clusters": 50,
+    }
+    known: dict[str, object] = {
         "names": ("a", "b"),
         "information": np.eye(2),
         "relative_sd": np.array([0.1, 0.1]),
         "at_bound": np.array([False, False]),
         "weak": (),
         "runs": (),
-        "structure": LackOfFit(p_value=0.5, column="x^2", size=1e-4),
-        "influence": (),
-        "rows": 50,
-        "clusters": 50,
     }
-    return certificate(**{**given, **changes})  # type: ignore[arg-type]
+    known |= {name: changes.pop(name) for name in known.keys() & changes.keys()}
+    precision = Precision(**known)  # type: ignore[arg-type]
+    return certificate(precision=precision, **{**given, **changes})  # type: ignore[arg-type]
 
 
 class TestCondition:
