@@ -22,16 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawfit.errors import NotEnoughData
-from lawfit.estimate.loss.backtest import Candidate, Cut
+from lawfit.estimate.loss.backtest import SHARPNESS, Candidate, Cut
 from lawfit.estimate.loss.isoflop import ISOFLOP, ProfileLaw, isoflop
 from lawfit.estimate.loss.result import FormDraws
 from lawfit.estimate.numerics.newton import Floats
 from lawfit.findings import Found
 
-# Chosen on 120 simulated studies (six kinds of true law, one with a valley of a width of its own, one with small runs
-# badly tuned), before any public source was scored (docs/decisions.md): of weights, one over mean squares (1.5 is
-# hardly worse); profiles count as one route and the forms together as the other, before either is judged.
-SHARPNESS: Final = 2.0
+# Chosen on 168 simulated studies (six kinds of true law, one with a valley of a width of its own, one with small runs
+# badly tuned): docs/decisions.md. Sharpness 1.5 and 2 are alike, so that of the loss is kept; profiles count as one
+# route and the forms together as the other, before either is judged.
 NO_SPLIT: Final = ("compute_only",)  # forms that know of none
 PROFILES_SHARE: Final = 0.5
 WIDEST: Final = 2.5  # e-folds of params that a valley is moved, either way
@@ -160,8 +159,10 @@ def _lowest(law: LogLaw, compute: Floats) -> Floats:
     return np.asarray(n[np.arange(len(compute)), best], dtype=float)
 
 
-def _told(valleys: Sequence[_Valley], noise: float) -> Floats:
+def _told(valleys: Sequence[_Valley], noise: float) -> tuple[Floats, float]:
     """(places,) ln params of the lowest losses above a cut: where shapes that fit them best were moved to.
+
+    Beside it their variance around it, in ln params: where shapes that fit alike disagree, nothing is told.
 
     Parameters
     ----------
@@ -173,7 +174,9 @@ def _told(valleys: Sequence[_Valley], noise: float) -> Floats:
     votes = -0.5 * min(spare, SHAPE_FREEDOM) * np.log(left)
     votes[[abs(each.shift) > EDGE for each in moved]] = -np.inf
     share = np.exp(votes - votes.max()) if np.isfinite(votes).any() else np.ones(len(votes))
-    return np.average([each.foretold + each.moved.shift for each in valleys], axis=0, weights=share)
+    places = np.array([each.foretold + each.moved.shift for each in valleys])
+    told = np.average(places, axis=0, weights=share)
+    return told, float(np.average(((places - told) ** 2).mean(axis=1), weights=share))
 
 
 def judge_split(
@@ -201,17 +204,17 @@ def judge_split(
         return ()
     below = [[t.noise for t in cut if isinstance(t, FormDraws)] for cut in zip(*trials.values(), strict=True)]
     at_cuts = list(zip(*valleys.values(), strict=True))
-    noise = np.array([_noise(found, noises) for found, noises in zip(at_cuts, below, strict=True)])
-    if not np.isfinite(noise).all():
+    judged = [_misses(found, noises) for found, noises in zip(at_cuts, below, strict=True) if any(found) and noises]
+    if len(judged) < len(cuts):
         return ()
-    misses = np.stack([_misses(found, noises) for found, noises in zip(at_cuts, below, strict=True)], axis=1)
-    squares = dict(zip(valleys, misses, strict=True))
+    squares = dict(zip(valleys, np.stack([misses for misses, _ in judged], axis=1), strict=True))
+    noise = float(np.mean([unknown for _, unknown in judged]))
     forms = np.array([found for each, found in squares.items() if each != PROFILES])
     seen = np.isfinite(squares[PROFILES])
     # at a cut below which too few budgets are left, profiles are taken to be as far off as forms are
     own = squares[PROFILES][seen]
     squares[PROFILES] = np.where(seen, squares[PROFILES], forms.mean(axis=0))
-    vote = {each: float(found.mean() + noise.mean()) ** (-SHARPNESS / 2) for each, found in squares.items()}
+    vote = {each: float(found.mean() + noise) ** (-SHARPNESS / 2) for each, found in squares.items()}
     share = PROFILES_SHARE if seen.any() else 0.0
     prior = {each: share if each == PROFILES else (1 - share) / len(forms) for each in vote}
     total = sum(prior[each] * vote[each] for each in vote)
@@ -254,23 +257,24 @@ def _profiles(columns: Sequence[Floats], cut: Cut, base: FormDraws | Found) -> L
     return ProfileLaw.of(found, base).central
 
 
-def _misses(found: Sequence[_Valley | None], below: Sequence[float]) -> Floats:
-    """(candidates,) mean squares of how far, in ln params, each put the valley above one cut from where it is told."""
+def _misses(found: Sequence[_Valley | None], below: Sequence[float]) -> tuple[Floats, float]:
+    """(candidates,) mean squares of how far, in ln params, each put the valley above one cut from where it is told.
+
+    Beside it the variance that is left of where it lies: by noise, and by shapes that disagree.
+    """
     known = [each for each in found if each is not None]
-    told = _told(known, float(np.median(below)))
-    return np.array(
+    told, apart = _told(known, float(np.median(below)))
+    misses = np.array(
         [
             np.inf if each is None else float((np.clip(told - each.foretold, -WIDEST, WIDEST) ** 2).mean())
             for each in found
         ]
     )
+    return misses, min(_noise([each.moved for each in known], below) + apart, WIDEST**2)
 
 
-def _noise(found: Sequence[_Valley | None], below: Sequence[float]) -> float:
+def _noise(there: Sequence[Moved], below: Sequence[float]) -> float:
     """Variance that noise alone gives a shift above one cut: what no law meets there, with what laws left below."""
-    there = [each.moved for each in found if each is not None]
-    if not there or not below:
-        return np.inf
     rest, spare = min(each.rest for each in there), there[0].spare
     variance = (NOISE_FREEDOM * float(np.median(below)) ** 2 + rest) / (NOISE_FREEDOM + spare)
-    return min(variance * float(np.median([each.reach for each in there])) ** 2, WIDEST**2)
+    return variance * float(np.median([each.reach for each in there])) ** 2
