@@ -21,7 +21,8 @@ from lawfit.estimate.loss.ensemble import LossEnsemble
 from lawfit.estimate.loss.forms_further import EVERY_FORM
 from lawfit.estimate.loss.isoflop import ISOFLOP, IsoFlop, ProfileLaw, isoflop
 from lawfit.estimate.loss.result import Interval, LossFit
-from lawfit.estimate.loss.split_backtest import NO_SPLIT, SplitBacktest
+from lawfit.estimate.loss.split_backtest import NO_SPLIT, RATIOS, SplitBacktest
+from lawfit.estimate.numerics.lowest import lowest_along
 from lawfit.estimate.numerics.resample import tail
 from lawfit.findings import Found, finding
 from lawfit.kinds.third_input import Asked, LossAtThird, loss_at_third, ordinary_law
@@ -32,11 +33,9 @@ from lawfit.units import six_digits
 Floats = NDArray[np.float64]
 
 WORLDS: Final = 400  # shared by the forms as they count
-RATIOS: Final = (1e-4, 1e8)  # tokens per parameter among which a best split is looked for
 LEVELS: Final = 97  # computes, and ratios at each, at which the best splits of members are compared
 REACH: Final = np.log(100.0)  # ln of how far beyond the losses of the runs a law is believed, either way
 _KEPT: Final = 16
-STEEPEST: Final = 0.05  # rise of ln loss over one step; a steeper one is a cliff of the form, and no parabola is
 _TAILS: Final = np.concatenate([[1e-5, 1e-4, 3e-4], np.geomspace(1e-3, 0.5, 60)])
 
 
@@ -278,21 +277,6 @@ class LossBelief:
         """Powers of ten by which `value` lies beyond the fitted runs; 0 inside."""
         low, high = self.scales[name]
         return max(0.0, float(np.log10(low / value)), float(np.log10(value / high)))
-
-
-def lowest_along(x: Floats, losses: Floats) -> tuple[Floats, Floats]:
-    """Place and height of the lowest point of each row, by a parabola through the best three; ends stay ends."""
-    rows = np.arange(len(losses))
-    best = losses.argmin(axis=1) if losses.size else np.zeros(0, dtype=int)
-    inside = np.clip(best, 1, len(x) - 2)
-    left, middle, right = (losses[rows, inside + k] for k in (-1, 0, 1))
-    left, right = np.minimum(left, middle + STEEPEST), np.minimum(right, middle + STEEPEST)
-    bend = left - 2 * middle + right
-    shift = np.where(bend > 0, 0.5 * (left - right) / np.where(bend > 0, bend, 1.0), 0.0)
-    shift = np.where(best == inside, np.clip(shift, -1, 1), 0.0)
-    place = np.where(best == inside, x[inside] + shift * (x[1] - x[0]), x[best])
-    height = np.where(best == inside, middle - 0.25 * (left - right) * shift, losses[rows, best])
-    return place, height
 
 
 def profiles(fit: Fit) -> IsoFlop | Found:

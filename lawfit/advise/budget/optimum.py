@@ -15,7 +15,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lawfit.advise.budget.belief import RATIOS, LossBelief, lowest_along
+from lawfit.advise.budget.belief import LossBelief
+from lawfit.estimate.loss.split_backtest import RATIOS
+from lawfit.estimate.numerics.lowest import lowest_along
 from lawfit.laws.loss import FLOPS_PER_PARAM_TOKEN
 
 Floats = NDArray[np.float64]

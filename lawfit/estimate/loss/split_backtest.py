@@ -25,6 +25,7 @@ from lawfit.errors import NotEnoughData
 from lawfit.estimate.loss.backtest import SHARPNESS, Candidate, Cut
 from lawfit.estimate.loss.isoflop import ISOFLOP, ProfileLaw, isoflop
 from lawfit.estimate.loss.result import FormDraws
+from lawfit.estimate.numerics.lowest import lowest_along
 from lawfit.estimate.numerics.newton import Floats
 from lawfit.findings import Found
 
@@ -38,8 +39,9 @@ STEPS: Final = 101
 EDGE: Final = 2.4  # a valley moved as far as this has met nothing
 SHAPE_FREEDOM: Final = 8  # what forms leave above a cut says this sharply, at most, whose shape is right
 SHAPE_NOISE: Final = 0.1  # of the noise below the cut, in variance: shapes that leave less are alike
-RATIOS: Final = (1e-4, 1e8)  # tokens per parameter among which a valley is looked for, and
-GRID: Final = 2001  # at how many
+RATIOS: Final = (1e-4, 1e8)  # tokens per parameter among which a best split is looked for, and
+GRID: Final = 1001  # at how many
+HIGHEST: Final = 1e3  # ln loss where a form has none
 PLACES: Final = 3  # computes above a cut at which a valley is looked at
 NOISE_FREEDOM: Final = 2.0  # runs above a cut that the noise below it is worth, in how noisy those above are
 TREND: Final = 0.2  # ln compute that runs above a cut span, and
@@ -155,8 +157,8 @@ def _lowest(law: LogLaw, compute: Floats) -> Floats:
     n, d = (compute[:, None] - ratio) / 2, (compute[:, None] + ratio) / 2
     with np.errstate(all="ignore"):
         losses = law(n.ravel(), d.ravel()).reshape(n.shape)
-    best = np.where(np.isfinite(losses), losses, np.inf).argmin(axis=1)
-    return np.asarray(n[np.arange(len(compute)), best], dtype=float)
+    best, _ = lowest_along(ratio, np.where(np.isfinite(losses), losses, HIGHEST))
+    return np.asarray((compute - best) / 2, dtype=float)
 
 
 def _told(valleys: Sequence[_Valley], noise: float) -> tuple[Floats, float]:
