@@ -94,7 +94,7 @@ def _listed(inner: str) -> tuple[Cell, ...] | None:
         inner = re.sub(rf"\b{word[:3]}[a-z]*", word, inner, flags=re.IGNORECASE)  # nan, inf: as Python writes them
     try:
         values = json.loads(f"[{inner}]")
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter of thousands of brackets
         parts = re.split(r"\s*[;|]\s*|\s+", inner)
         return tuple(parts) if len(parts) > 1 and all(map(is_number, parts)) else None
     plain = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)

@@ -26,6 +26,7 @@ from lawfit.ingest.notes import RARELY_SAID, RECIPE_TEXTS, notes_on, partly_said
 from lawfit.ingest.numbers import is_number
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.points import last_of_each
+from lawfit.ingest.progress import UNFINISHED
 from lawfit.ingest.questions import Question, doubted, with_safe_answers
 from lawfit.ingest.rows import SPLIT, Readings, RowReader, place_said, rejection, unfinished
 from lawfit.ingest.settings import setting_questions
@@ -157,7 +158,7 @@ def _settled(
         questions = [each for each in (*asked, *found.questions) if each not in of_lists]
         if doubting:
             questions += doubts(View(found.table), found.columns, options)
-            questions += setting_questions(found.table, found.columns.places, options)
+            questions += _settings(found, options, questions)
         open_ones = [question for question in questions if not question.assumed]
         if not open_ones:
             return found, options
@@ -165,6 +166,14 @@ def _settled(
         if answered is None or answered == options:
             raise doubted(table.name, questions)
         options = answered
+
+
+def _settings(found: Recognised, options: IngestOptions, asked: Sequence[Question]) -> list[Question]:
+    """Asked of settings, but not of a column of which is asked whether it is one or says that runs stopped."""
+    of_endings = {each.columns for each in asked if each.found.code == UNFINISHED}
+    return [
+        each for each in setting_questions(found.table, found.columns, options) if each.columns[:1] not in of_endings
+    ]
 
 
 def _nothing_yet(table: Table, waiting: Sequence[Rejection], options: IngestOptions) -> Ingested:

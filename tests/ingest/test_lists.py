@@ -63,7 +63,9 @@ class TestLosses:
     def test_of_another_column_ask_nothing(self, tmp_path: Path, name: str, order: int) -> None:
         Sheet(tmp_path, {**PLAIN, name: lambda t: str(seeds(t))}, order).check()
 
-    @pytest.mark.parametrize("cell", ["3 000", "3 / 5", "3.1 (0.2)", "n/a", "3.1 ± 0.2"])
+    @pytest.mark.parametrize(
+        "cell", ["3 000", "3 / 5", "3.1 (0.2)", "n/a", "3.1 ± 0.2", "[" * 9000 + "]" * 9000, "9" * 400]
+    )
     def test_what_is_no_list_stays(self, tmp_path: Path, cell: str, order: int) -> None:
         sheet = Sheet(tmp_path, {**PLAIN, "val_loss": lambda t: cell if t.at == 3 else t.loss}, order)
         assert len(runs(sheet.read())) >= 11
