@@ -21,6 +21,7 @@ from lawfit.ingest.table import Cell, Table
 from lawfit.ingest.view import are_words, plain_numbers
 from lawfit.packed import Column
 
+SEED_IN: Final = "seed in column "  # a column that the file has not
 SEVERAL: Final = "ingest.several_in_cell"
 _BRACKETS: Final = re.compile(r"\s*[\[(](.*)[\])]\s*", re.DOTALL)
 _BETWEEN: Final = re.compile(r"\s*[;|/\n]\s*|,\s+|\s+")
@@ -125,7 +126,7 @@ def _in_rows_of_their_own(table: Table, place: int, made: Column) -> Table:
         if rank_of(column, "run_id") is not None:
             ids[other] = Column.of(_numbered(taken.columns[other], counts))
     changed = taken.with_columns({place: Column.of(losses), **ids}, [Column.of(counts)])
-    return dataclasses.replace(table, columns=(*table.columns, f"seed in {table.columns[place]}"), rows=changed)
+    return dataclasses.replace(table, columns=(*table.columns, f"{SEED_IN}{place + 1}"), rows=changed)
 
 
 def _numbered(ids: Sequence[Cell], counts: Sequence[int]) -> list[Cell]:

@@ -288,7 +288,8 @@ def _with_a_rest(view: View, place: int) -> Reasons:
 
 def _without_an_end(view: View, place: int) -> Reasons:
     """Rows without a time at which the run ended, where most have one."""
-    if 2 * view.filled(place) < len(view.table.rows) or view.holds_numbers(place):
+    filled, rows = view.filled(place), len(view.table.rows)
+    if filled == rows or 2 * filled < rows or any(map(is_number, view.cells(place).levels)):
         return {}
     reason = f"'{view.table.columns[place]}' is empty: the run has not ended"
     return where(view.cells(place), lambda cell: reason if is_missing(cell) else "")

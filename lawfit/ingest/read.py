@@ -93,8 +93,7 @@ def interpret(table: Table, options: IngestOptions | None = None, *, whole_steps
     if (waiting := unfinished(table)) is not None:
         return _nothing_yet(table, waiting, options)
     table, shaped, asked = (table, [], []) if table.exact else shape(table, options)
-    table, notes = _only(table, options)
-    found, options = _settled(table, options, asked, doubting=whole_steps and not table.exact)
+    found, options, notes = _settled(table, options, asked, doubting=whole_steps and not table.exact)
     table, columns = found.table, found.columns
     plain, read_as = made_plain(table, columns)
     if columns.kind == "losses":
@@ -139,8 +138,8 @@ def interpret(table: Table, options: IngestOptions | None = None, *, whole_steps
 
 def _settled(
     table: Table, options: IngestOptions, asked: Sequence[Question], *, doubting: bool
-) -> tuple[Recognised, IngestOptions]:
-    """The columns once nothing is open any more, and the options with the safe answers where those were asked for.
+) -> tuple[Recognised, IngestOptions, list[Found]]:
+    """The columns once nothing is open any more, the options with the safe answers, and of which rows alone they speak.
 
     Parameters
     ----------
@@ -152,7 +151,8 @@ def _settled(
         All that only a person can answer, at once.
     """
     while True:
-        found = recognise_all(table, options)
+        narrowed, notes = _only(table, options)  # the safe answer may be one level
+        found = recognise_all(narrowed, options)
         unread = [column for column in found.table.columns if column != found.columns.loss_column]
         of_lists = [each for each in asked if each.found.code == SEVERAL and each.columns[0] in unread]
         questions = [each for each in (*asked, *found.questions) if each not in of_lists]
@@ -161,7 +161,7 @@ def _settled(
             questions += _settings(found, options, questions)
         open_ones = [question for question in questions if not question.assumed]
         if not open_ones:
-            return found, options
+            return found, options, notes
         answered = with_safe_answers(options, open_ones) if options.yes else None
         if answered is None or answered == options:
             raise doubted(table.name, questions)

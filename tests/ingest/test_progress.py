@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests.ingest.tables import runs
 from tests.ingest.test_endings import check_left_out, stopped
 from tests.ingest.test_misread import PLAIN, Sheet, Truth, order, truths, without
 
@@ -214,6 +215,7 @@ class TestShares:
         assert len(sheet.read(only={name: str(whole)}).sweeps) == 1
         assert len(sheet.check(split=(name,)).sweeps) == 2
         sheet.check(column_map={name: "extra"})
+        assert runs(sheet.read(yes=True)) == runs(sheet.read(only={name: str(whole)}))
 
     @pytest.mark.parametrize("name", ["training_fraction", "budget_share", "schedule_frac", "plan_ratio"])
     def test_of_plans_that_few_have_all_of_say_nothing(self, tmp_path: Path, name: str, order: int) -> None:
