@@ -10,7 +10,7 @@ from typing import Final
 PARAMS_CONVENTIONS: Final = ("non_embedding", "total", "body_plus_head", "active")
 
 _SUFFIXES: Final = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
-_QUANTITY: Final = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([kmbgt]?)\s*", re.IGNORECASE)
+_QUANTITY: Final = re.compile(r"\s*([+-]?(?:\d++(?:\.\d*+)?+|\.\d++)(?:e[+-]?\d+)?)\s*([kmbgt]?)\s*", re.IGNORECASE)
 
 
 def parse_quantity(text: str) -> float:

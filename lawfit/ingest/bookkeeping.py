@@ -79,6 +79,7 @@ _OF_ONE_RUN: Final = ("seed", "run_id", "status", "completed")
 _OF_MACHINES: Final = frozenset({"accumulation", "accumulate", "accum", "acc", "norm", "norms"})
 _COUNTS: Final = frozenset({"rank", "repeat", "repeats", "n", "num", "no"})
 _FEWEST_VARIED: Final = 3  # groups of equal runs
+_MOST: Final = 0.75  # of them: a design is crossed, and what happened to some runs is not
 
 
 def names_field(column: str, fields: Sequence[str]) -> bool:
@@ -110,6 +111,8 @@ def is_grid(column: str, levels: Sequence[set[str]]) -> bool:
     every = set().union(*varied)
     if len(varied) < _FEWEST_VARIED or any(each != every for each in varied):
         return False
+    if len(varied) < _MOST * len(levels):
+        return False  # of two runs each, all that differ have the same two levels
     numeric = all(map(is_number, every - {""}))
     too = numeric and not (_OF_SETTINGS_TOO.isdisjoint(words) or any(map(_says_record, words - _OF_SETTINGS_TOO)))
     if not too and not words.isdisjoint(_OF_WORK):

@@ -18,9 +18,9 @@ from lawfit.ingest.view import are_words, plain_numbers
 from lawfit.packed import Column
 from lawfit.units import parse_quantity
 
-_PERCENT: Final = re.compile(r"\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))\s*%\s*")
+_PERCENT: Final = re.compile(r"\s*([+-]?(?:[0-9]++(?:\.[0-9]*+)?+|\.[0-9]++))\s*%\s*")
 _SPREAD: Final = re.compile(
-    r"\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))\s*(?:(?:±|\+/-|\+-|\\pm)\s*[0-9.]+|[(]\s*±?\s*[0-9.]+\s*[)])\s*"
+    r"\s*([+-]?(?:[0-9]++(?:\.[0-9]*+)?+|\.[0-9]++))\s*(?:(?:±|\+/-|\+-|\\pm)\s*[0-9.]+|[(]\s*±?\s*[0-9.]+\s*[)])\s*"
 )
 _EMPHASIS: Final = re.compile(r"\\(?:textbf|mathbf|textit|bf|it|underline)\{(.*)\}")
 _SIZE: Final = re.compile(r"(?<![a-z0-9.])([0-9]+(?:\.[0-9]+)?)\s?([kmbt])(?![a-z0-9])", re.IGNORECASE)

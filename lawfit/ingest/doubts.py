@@ -238,7 +238,8 @@ def _are_of_all(view: View, columns: ColumnMap, field: str, passes: int) -> bool
         for bare, unit in bare_names(column) if place not in columns.places.values() else ():
             if counts_unique(bare):
                 made = view.numbers(place, unit).floats() * view.numbers(passes).floats()
-                if np.nanmax(np.abs(made / length - 1), initial=0.0) < _ROUNDED and not np.isnan(made).all():
+                both = np.isfinite(made) & (length > 0)
+                if both.any() and (np.abs(made[both] / length[both] - 1) < _ROUNDED).all():
                     return True
     return False
 

@@ -149,7 +149,7 @@ class Endings:
         self.diverged: list[int] = []  # rows of which a note says that they did
         if table.exact:
             return
-        taken = {*columns.places.values(), *(table.columns.index(name) for name in left)}
+        taken = {*columns.places.values(), *(at for at, name in enumerate(table.columns) if name in left)}
         for place, name in enumerate(table.columns):
             if place not in taken and (reasons := self._reasons_of(place, name)):
                 self.of_finished.append((name, reasons))

@@ -21,6 +21,7 @@ from lawfit.ingest.table import Cell, Table
 from lawfit.ingest.view import are_words, plain_numbers
 from lawfit.packed import Column
 
+SEED_IN: Final = "seed in column "  # a column that the file has not
 SEVERAL: Final = "ingest.several_in_cell"
 _BRACKETS: Final = re.compile(r"\s*[\[(](.*)[\])]\s*", re.DOTALL)
 _BETWEEN: Final = re.compile(r"\s*[;|/\n]\s*|,\s+|\s+")
@@ -94,7 +95,7 @@ def _listed(inner: str) -> tuple[Cell, ...] | None:
         inner = re.sub(rf"\b{word[:3]}[a-z]*", word, inner, flags=re.IGNORECASE)  # nan, inf: as Python writes them
     try:
         values = json.loads(f"[{inner}]")
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter of thousands of brackets
         parts = re.split(r"\s*[;|]\s*|\s+", inner)
         return tuple(parts) if len(parts) > 1 and all(map(is_number, parts)) else None
     plain = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
@@ -125,7 +126,7 @@ def _in_rows_of_their_own(table: Table, place: int, made: Column) -> Table:
         if rank_of(column, "run_id") is not None:
             ids[other] = Column.of(_numbered(taken.columns[other], counts))
     changed = taken.with_columns({place: Column.of(losses), **ids}, [Column.of(counts)])
-    return dataclasses.replace(table, columns=(*table.columns, f"seed in {table.columns[place]}"), rows=changed)
+    return dataclasses.replace(table, columns=(*table.columns, f"{SEED_IN}{place + 1}"), rows=changed)
 
 
 def _numbered(ids: Sequence[Cell], counts: Sequence[int]) -> list[Cell]:

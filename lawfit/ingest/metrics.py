@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Final
 
 from lawfit.factors import normal
+from lawfit.ingest.headers import LONGEST_NAME
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +101,7 @@ _LESS: Final = re.compile(
     r"\s[-\u2013\u2212]\s*\d|[-\u2212]\d+\.\d|(?<!cross)[-\u2212]\s*(best|min|floor|entropy)\b|[\u0394\u2206]|\b(ln|log)\s*\("
     r"|^log[_ ]\w*loss$|\s[-\u2013\u2212]\s*(e|l_?inf|l\u221e)\b"
     # times, over or raised to something; e^ and exp of it; in hundredths, decibels or decimal digits
-    r"|[×÷√²³^]|\w\s*\*\s*[\w(]|[·∙]\s*\d|\d\s*[·∙]|\b(exp|sqrt)\s*\(|(^|[\s(\[])x\s*\d|\d\s*x\s|[\[(]\s*1e-?\d"
+    r"|[×÷√²³^]|\w\*[\w(]|\w\*\s*\d|\w\s+\*\s*[\w(]|[·∙]\s*\d|\d\s*[·∙]|\b(exp|sqrt)\s*\(|(^|[\s(\[])x\s*\d|\d\s*x\s|[\[(]\s*1e-?\d"
     r"|\s/\s*\d|/\d+\.\d|/\s*(e\b|l_?inf)|^1\s*[-\u2212]"
     r"|[\[(]\s*(exp|db|dits?|bans?|hartleys?|%)\s*[\])]|\bbase[-_ ]?10\b",
     re.IGNORECASE,
@@ -163,7 +164,7 @@ def _kind_of_unit(name: str, plain: str) -> str:
         return ""
     if _OVER_LN_2.search(name) or _BASE_2.search(plain):
         return "bits"
-    if not (unit := _UNIT_OF.search(name)):
+    if len(name) > LONGEST_NAME or not (unit := _UNIT_OF.search(name)):
         return ""
     said = next(filter(None, unit.groups()), "").strip()
     if per := _PER.fullmatch(said):

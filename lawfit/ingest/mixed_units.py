@@ -24,6 +24,7 @@ _LOSSES_APART: Final = 1.8
 _FEWEST: Final = 4  # rows, to tell what is usual
 _NEAR: Final = 3.0  # how far beyond the others a number may be that belongs to them
 _COPIED: Final = 1e-3
+_EVEN: Final = 1.2  # between the steps of one grid
 _DIGITS: Final = 3
 _EACH: Final = (1e-3, 1e5)  # tokens per parameter: beyond, rows are left out one by one
 _FACTS: Final = ("optimizer", "parametrization")  # two kinds of runs may have rates of their own
@@ -127,6 +128,8 @@ def _torn(numbers: Numbers, apart: float) -> tuple[Rows, Rows]:
         return np.zeros_like(known), known
     steps = levels[1:] / levels[:-1]
     at = int(np.argmax(steps))
+    if np.count_nonzero(steps > steps[at] / _EVEN) > 1:
+        return np.zeros_like(known), known  # a coarse grid
     low = known & (numbers <= levels[at])
     return (low if steps[at] >= apart else np.zeros_like(known)), known & ~low
 

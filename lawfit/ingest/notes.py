@@ -12,6 +12,7 @@ from lawfit.factors import is_factor
 from lawfit.findings import Found, finding
 from lawfit.ingest.cell_texts import WORDS_OF
 from lawfit.ingest.column_map import ColumnMap
+from lawfit.ingest.lists import SEED_IN
 from lawfit.ingest.numbers import is_missing, is_number, number
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.rows import Readings
@@ -157,6 +158,7 @@ def unread(table: Table, columns: ColumnMap, options: IngestOptions) -> list[Fou
     taken |= {place for place, name in enumerate(table.columns) if name in parts}
     names = [name for place, name in enumerate(table.columns) if place not in taken and name not in options.held]
     view = View(table)
+    names = [name for name in names if not (options.pool and name.startswith(SEED_IN))]
     names = [name for name in names if name not in options.pool and not is_factor(name)]  # settings go with the run
     kept = [name for name in names if view.filled(table.columns.index(name))]
     found: list[Found] = []

@@ -15,7 +15,7 @@ _MISSING: Final = frozenset(
         *("#div/0!", "#n/a", "#value!", "#ref!", "#num!", "#name?", "#null!"),  # what spreadsheets leave
     }
 )
-_PLAIN: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_PLAIN: Final = re.compile(r"[+-]?(?:[0-9]++(?:\.[0-9]*+)?+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?")  # looks at no digit twice
 _NOT_FINITE: Final = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 _THOUSANDS: Final = re.compile(r"[+-]?[0-9]{1,3}(?:[,'’ \u00a0\u202f_][0-9]{3})+(?:\.[0-9]+)?")
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?[0-9]+,[0-9]+(?:[eE][+-]?[0-9]+)?")
@@ -25,8 +25,8 @@ GROUPED: Final = re.compile(
 _ONE_GROUP: Final = re.compile(r"[+-]?[1-9][0-9]{0,2}[,'’ \u00a0\u202f_][0-9]{3}")
 _DOTTED: Final = re.compile(r"[+-]?[1-9][0-9]{0,2}\.[0-9]{3}")  # a count in a column where dots part thousands
 _DOTTED_TWICE: Final = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:\.[0-9]{3}){2,}")
-MULTIPLE: Final = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)[xX×]")  # of another rate: 0.25x
-_QUANTITY: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s?[kKmMbBgGtT]")
+MULTIPLE: Final = re.compile(r"(?:[0-9]++(?:\.[0-9]*+)?+|\.[0-9]++)[xX×]")  # of another rate: 0.25x
+_QUANTITY: Final = re.compile(r"[+-]?(?:[0-9]++(?:\.[0-9]*+)?+|\.[0-9]++)(?:[eE][+-]?[0-9]+)?\s?[kKmMbBgGtT]")
 _LAKHS: Final = re.compile(r"[1-9][0-9]?(?:,[0-9]{2})+,[0-9]{3}")  # as thousands are grouped in India
 _SPELT: Final = re.compile(
     r"([0-9]+(?:[.,][0-9]+)?)\s?(thousand|mio\.?|mln|million|millions|bn|billion|billions|trillion|万|亿)",

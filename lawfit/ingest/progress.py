@@ -22,6 +22,7 @@ from lawfit.ingest.table import Cell, Table
 from lawfit.ingest.view import View, pairs, same
 from lawfit.packed import Column, groups, members
 
+UNFINISHED: Final = "ingest.unfinished_or_setting"
 STOPPED: Final = 0.98  # share of its steps or tokens that a run must have come to
 SEEN: Final = frozenset({"seen", "trained", "consumed", "processed", "actual", "counted", "done"})
 _BUDGET: Final = frozenset({"budget", "target", "max", "planned", "plan", "goal", "scheduled", "requested"})
@@ -45,6 +46,7 @@ _OF_A_PLAN: Final = frozenset({"elapsed", "reached", "run", "schedule", "plan", 
 _BARE_SHARES: Final = frozenset({"frac", "fraction", "share", "part", "portion"})  # of what, only a person knows
 _BARE_PERCENT: Final = frozenset({"percent", "pct", "trained"})  # where most runs came to all of it
 _LEFT: Final = frozenset({"remaining", "left"})
+_LENGTHS: Final = _STEPS | _PASSES | _PASS | {"tokens", "toks"}
 _STOPPED_AT: Final = frozenset({"stopped", "crashed", "failed", "died", "killed", "aborted"})
 _ENDS: Final = frozenset(
     {
@@ -60,11 +62,11 @@ def behind(view: View, columns: ColumnMap, place: int) -> Reasons:
     """Rows of runs that a column shows to have stopped before their end; numbers of fields are plain already."""
     name = view.table.columns[place]
     if _is_progress(name):
-        return progressed(view.table, place)
+        return progressed(view.table, place, most=set(normal(name).split("_")).isdisjoint(_OF_A_RUN))
     if normal(name) in _BARE_PERCENT:
         return progressed(view.table, place, most=True)
     words = set(normal(name).split("_"))
-    if words & _LEFT and words & (_STEPS | _PASSES | _PASS | {"tokens", "toks"}):
+    if words & _LEFT and words & _LENGTHS and words <= _LEFT | _LENGTHS | _BESIDE | {"to", "go", "total"}:
         return _with_a_rest(view, place)
     if normal(name) in _ENDS:
         return _without_an_end(view, place)
@@ -114,9 +116,9 @@ def unfinished_or_settings(view: View, columns: ColumnMap, options: IngestOption
                 whole = max(shares, key=shares.__getitem__)
         elif _counts(name, _PASSES | _PASS, _PASS) and not is_further_input(name):
             whole = _of_most_passes(view, columns, place)
-        values = view.values(place)
         if whole is not None and len(view.table.levels(place)) > 1:
-            asked = finding("ingest.unfinished_or_setting", column=name, low=values[0] if values else 0.0, top=whole)
+            values = view.values(place)
+            asked = finding(UNFINISHED, column=name, low=values[0] if values else 0.0, top=whole)
             choices = ((("only", f"{name}={whole}"),), (("map", f"{name}=extra"),), (("split", name),))
             found.append(Question(found=asked, columns=(name,), choices=choices, safe=0))
     return found
@@ -238,6 +240,8 @@ def _short_of_passes(view: View, columns: ColumnMap, place: int) -> Reasons:
     length = next((columns.places[name] for name in ("tokens", "steps") if name in columns.places), None)
     if length is None or _goes_with(view, place, length):
         return {}
+    if 0 in done and not any(value is not None and value % 1 for value in done):
+        return {}  # counted from zero
     whole = [value is not None and round(value) >= 1 and same(value, round(value), 1 - STOPPED) for value in done]
     short = {at for at, value in enumerate(done) if value is not None and not whole[at]}
     if not short or 2 * sum(whole) <= len(whole):
@@ -284,7 +288,8 @@ def _with_a_rest(view: View, place: int) -> Reasons:
 
 def _without_an_end(view: View, place: int) -> Reasons:
     """Rows without a time at which the run ended, where most have one."""
-    if 2 * view.filled(place) < len(view.table.rows) or view.holds_numbers(place):
+    filled, rows = view.filled(place), len(view.table.rows)
+    if filled == rows or 2 * filled < rows or any(map(is_number, view.cells(place).levels)):
         return {}
     reason = f"'{view.table.columns[place]}' is empty: the run has not ended"
     return where(view.cells(place), lambda cell: reason if is_missing(cell) else "")

@@ -26,6 +26,7 @@ from lawfit.ingest.notes import RARELY_SAID, RECIPE_TEXTS, notes_on, partly_said
 from lawfit.ingest.numbers import is_number
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.points import last_of_each
+from lawfit.ingest.progress import UNFINISHED
 from lawfit.ingest.questions import Question, doubted, with_safe_answers
 from lawfit.ingest.rows import SPLIT, Readings, RowReader, place_said, rejection, unfinished
 from lawfit.ingest.settings import setting_questions
@@ -92,8 +93,7 @@ def interpret(table: Table, options: IngestOptions | None = None, *, whole_steps
     if (waiting := unfinished(table)) is not None:
         return _nothing_yet(table, waiting, options)
     table, shaped, asked = (table, [], []) if table.exact else shape(table, options)
-    table, notes = _only(table, options)
-    found, options = _settled(table, options, asked, doubting=whole_steps and not table.exact)
+    found, options, notes = _settled(table, options, asked, doubting=whole_steps and not table.exact)
     table, columns = found.table, found.columns
     plain, read_as = made_plain(table, columns)
     if columns.kind == "losses":
@@ -138,8 +138,8 @@ def interpret(table: Table, options: IngestOptions | None = None, *, whole_steps
 
 def _settled(
     table: Table, options: IngestOptions, asked: Sequence[Question], *, doubting: bool
-) -> tuple[Recognised, IngestOptions]:
-    """The columns once nothing is open any more, and the options with the safe answers where those were asked for.
+) -> tuple[Recognised, IngestOptions, list[Found]]:
+    """The columns once nothing is open any more, the options with the safe answers, and of which rows alone they speak.
 
     Parameters
     ----------
@@ -151,20 +151,29 @@ def _settled(
         All that only a person can answer, at once.
     """
     while True:
-        found = recognise_all(table, options)
+        narrowed, notes = _only(table, options)  # the safe answer may be one level
+        found = recognise_all(narrowed, options)
         unread = [column for column in found.table.columns if column != found.columns.loss_column]
         of_lists = [each for each in asked if each.found.code == SEVERAL and each.columns[0] in unread]
         questions = [each for each in (*asked, *found.questions) if each not in of_lists]
         if doubting:
             questions += doubts(View(found.table), found.columns, options)
-            questions += setting_questions(found.table, found.columns.places, options)
+            questions += _settings(found, options, questions)
         open_ones = [question for question in questions if not question.assumed]
         if not open_ones:
-            return found, options
+            return found, options, notes
         answered = with_safe_answers(options, open_ones) if options.yes else None
         if answered is None or answered == options:
             raise doubted(table.name, questions)
         options = answered
+
+
+def _settings(found: Recognised, options: IngestOptions, asked: Sequence[Question]) -> list[Question]:
+    """Asked of settings, but not of a column of which is asked whether it is one or says that runs stopped."""
+    of_endings = {each.columns for each in asked if each.found.code == UNFINISHED}
+    return [
+        each for each in setting_questions(found.table, found.columns, options) if each.columns[:1] not in of_endings
+    ]
 
 
 def _nothing_yet(table: Table, waiting: Sequence[Rejection], options: IngestOptions) -> Ingested:

@@ -193,7 +193,8 @@ class RowReader:
 
     def _endings(self) -> Endings:
         mapped = self._options.column_map.items()
-        return Endings(self._table, self._columns, [column for column, field in mapped if field == EXTRA])
+        said = (*self._options.held, *self._options.pool)  # settings, as a person says
+        return Endings(self._table, self._columns, [*said, *(column for column, field in mapped if field == EXTRA)])
 
     def _refuse(self, rows: Iterable[int], column: str | None, reason: str | Callable[[int], str]) -> None:
         """Leave rows out that nothing was found against before."""
@@ -512,7 +513,7 @@ def _as_number(text: str) -> Json:
             value = kind(text)
         except ValueError:
             continue
-        if str(value) == text and math.isfinite(value):
+        if str(value) == text and (isinstance(value, int) or math.isfinite(value)):
             return value
     return text
 

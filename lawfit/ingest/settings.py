@@ -7,6 +7,7 @@ as seeds only where a person says so.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections import Counter
@@ -23,6 +24,9 @@ from lawfit.factors import is_factor, is_further_input, is_record, normal
 from lawfit.findings import finding
 from lawfit.ingest.bookkeeping import is_grid, is_known_record, is_mark, names_field
 from lawfit.ingest.cell_texts import OPTIMIZERS, WORDS_OF, is_name_of_runs, with_words
+from lawfit.ingest.cells import made_plain
+from lawfit.ingest.column_map import ColumnMap
+from lawfit.ingest.endings import Endings
 from lawfit.ingest.metrics import data_of, kind_of
 from lawfit.ingest.names import NAMES, section
 from lawfit.ingest.names_with_values import VALUE_OF, differing, with_values, word_of
@@ -30,6 +34,7 @@ from lawfit.ingest.numbers import is_missing, is_number, number
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.questions import MOST_LEVELS, Choice, Question
 from lawfit.ingest.table import Cell, Table
+from lawfit.ingest.view import View
 from lawfit.packed import Column, Places, groups, members, repeated
 
 _KEY: Final = ("params", "tokens", "batch_tokens", "batch_sequences", "batch_unstated", "seq_len", "lr", "weight_decay")
@@ -81,8 +86,31 @@ _MOST_BETWEEN_SEEDS: Final = 0.03  # of the loss; seeds of a language model diff
 _A_SWEEP: Final = 3  # learning rates
 
 
-def setting_questions(table: Table, places: Mapping[str, int], options: IngestOptions) -> list[Question]:
-    """Columns of unknown meaning in which runs of equal settings differ, each with its levels."""
+def setting_questions(table: Table, columns: ColumnMap, options: IngestOptions) -> list[Question]:
+    """Columns of unknown meaning in which runs of equal settings differ, each with its levels.
+
+    Not those by which rows of stopped runs are left out, nor for the sake of such rows.
+    """
+    found = _questions(table, columns.places, options)
+    ended = Endings(made_plain(table, columns)[0], columns, _answered(table, options)).of_finished if found else []
+    ended = [(name, reasons) for name, reasons in ended if not _is_crossed(table, name, columns.places, options)]
+    if not ended:
+        return found
+    stopped = np.array(sorted(set().union(*(reasons for _, reasons in ended))), dtype=np.intp)
+    rest = dataclasses.replace(table, rows=table.packed.take(np.delete(np.arange(len(table.rows)), stopped)))
+    known = dict.fromkeys((name for name, _ in ended), "extra")
+    return _questions(rest, columns.places, dataclasses.replace(options, column_map={**options.column_map, **known}))
+
+
+def _is_crossed(table: Table, column: str, places: Mapping[str, int], options: IngestOptions) -> bool:
+    """Whether all groups of equal runs have the same several levels of a column, as no runs that stop anywhere have."""
+    rows, several = _equal_rows(table, places, options)
+    texts = rows.texts(table.columns.index(column))
+    levels = [texts.different(group) for group in several]
+    return len(levels) >= _FEWEST_PAIRS - 1 and len(levels[0]) > 1 and all(each == levels[0] for each in levels)
+
+
+def _questions(table: Table, places: Mapping[str, int], options: IngestOptions) -> list[Question]:
     table = with_words(table, lambda column: is_name_of_runs(column) and column not in options.pool)
     rows, several = _equal_rows(table, places, options)
     own = partial(names_field, fields=[name for name in places if name in NAMES])
@@ -223,10 +251,19 @@ def _has_own_rates(table: Table, place: int, rows: _Finished, places: Mapping[st
     if not shared or not apart:
         return False
     fewest = min(len(each) for rates in shared for each in rates.values())
-    return fewest >= _A_SWEEP or (fewest >= 2 and len(shared) >= 2 and _are_two_grids(shared))
+    return fewest >= _A_SWEEP or (
+        fewest >= 2 and len(shared) >= 2 and _are_two_grids(shared, _rates(table, places["lr"]))
+    )
 
 
-def _are_two_grids(swept: Sequence[Mapping[str, set[str]]]) -> bool:
+def _rates(table: Table, place: int) -> dict[str, float]:
+    """The numbers of a column by their texts, however they are written: `1/1000`, `0,001`."""
+    view = View(table)
+    both = zip(view.cells(place), view.numbers(place), strict=True)
+    return {_text(cell): value for cell, value in both if value is not None}
+
+
+def _are_two_grids(swept: Sequence[Mapping[str, set[str]]], numbers: Mapping[str, float]) -> bool:
     """Whether each level has the same rates at all scales, and they are not the lower and the upper part of one grid.
 
     Of two rates each: one sweep has two such halves by any column that goes with the rate.
@@ -234,10 +271,10 @@ def _are_two_grids(swept: Sequence[Mapping[str, set[str]]]) -> bool:
     first = swept[0]
     if any(rates != first for rates in swept[1:]):
         return False
-    rates = sorted((float(rate), level) for level, own in first.items() for rate in own if is_number(rate))
+    rates = sorted((numbers[rate], level) for level, own in first.items() for rate in own if rate in numbers)
     steps = [b / a for (a, _), (b, _) in pairwise(rates) if a > 0]
     changes = sum(one != other for (_, one), (_, other) in pairwise(rates))
-    return changes >= len(first) or max(steps) > _EVEN * min(steps)
+    return bool(steps) and (changes >= len(first) or max(steps) > _EVEN * min(steps))
 
 
 def _tied_to(table: Table, place: int, rows: _Finished, places: Mapping[str, int]) -> str:

@@ -37,7 +37,7 @@ FROM_FIRST_STEP: Final = ("power", "wsd_s", "table")
 ENDS: Final = "/"  # between the shares in ends=0.25/0.5/1
 MOST_CHARACTERS: Final = 200  # of a schedule: it becomes a word of command lines
 _SAID: Final = re.compile(r"[a-z_]+(:[a-z_]+=[A-Za-z0-9.+/-]+(,[a-z_]+=[A-Za-z0-9.+/-]+)*)?")
-_NUMBER: Final = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_NUMBER: Final = re.compile(r"-?([0-9]++(?:\.[0-9]*+)?+|\.[0-9]++)([eE][+-]?[0-9]+)?")
 
 
 def named_shape(text: str, **more: float) -> Shape:

@@ -54,7 +54,16 @@ class TestLosses:
         *("loss [hartley]", "loss/E", "1 - val_loss", "loss (log_10)", "√loss"),
     )
     PLAINLY: Final = (
-        *("loss*", "**val_loss**", "loss (nats)", "loss [nats/token]", "val loss, C4", "val_loss (3 seeds)", "loss↓"),
+        *(
+            "loss*",
+            "val loss* (nats)",
+            "**val_loss**",
+            "loss (nats)",
+            "loss [nats/token]",
+            "val loss, C4",
+            "val_loss (3 seeds)",
+            "loss↓",
+        ),
         *("loss in nats", "exp/loss", "exp_1/val_loss", "eval/loss", "0/loss", "cross-entropy", "loss (test set)"),
     )
 

@@ -44,6 +44,7 @@ class TestLosses:
         wanted = [loss for t in sheet.rows for loss in ([t.loss] if some and t.at % 3 else seeds(t))]
         assert sorted(run.loss or 0 for run in runs(found)) == pytest.approx(sorted(wanted))
         assert len(found.sweeps) == 1
+        assert not any("'seed in" in note or ": seed in" in note for note in found.notes)  # no column of the file
         sheet.check(lambda t: t.loss if some and t.at % 3 else seeds(t)[-1], column_map={name: "loss"})
 
     @pytest.mark.parametrize("name", ["run_id", "run_name"])
@@ -63,7 +64,10 @@ class TestLosses:
     def test_of_another_column_ask_nothing(self, tmp_path: Path, name: str, order: int) -> None:
         Sheet(tmp_path, {**PLAIN, name: lambda t: str(seeds(t))}, order).check()
 
-    @pytest.mark.parametrize("cell", ["3 000", "3 / 5", "3.1 (0.2)", "n/a", "3.1 ± 0.2"])
+    @pytest.mark.parametrize(
+        "cell",
+        ["3 000", "3 / 5", "3.1 (0.2)", "n/a", "3.1 ± 0.2", "[" * 9000 + "]" * 9000, "9" * 400, "9" * 19_000 + "x"],
+    )
     def test_what_is_no_list_stays(self, tmp_path: Path, cell: str, order: int) -> None:
         sheet = Sheet(tmp_path, {**PLAIN, "val_loss": lambda t: cell if t.at == 3 else t.loss}, order)
         assert len(runs(sheet.read())) >= 11

@@ -121,6 +121,11 @@ class TestNotAsked:
         rows = [dataclasses.replace(t, lr=3e-5 * step ** (t.at % 3)) for t in truths(order)]
         Sheet(tmp_path, PLAIN, order, rows).check()
 
+    @pytest.mark.parametrize("lowest", [1e-6, 1e-5])
+    def test_a_coarse_grid_of_rates(self, tmp_path: Path, lowest: float, order: int) -> None:
+        rows = [dataclasses.replace(t, lr=lowest * 100 ** (t.at % 3)) for t in truths(order)]
+        Sheet(tmp_path, PLAIN, order, rows).check()
+
     @pytest.mark.parametrize("name", ["optimizer", "parametrization"])
     def test_rates_of_two_kinds(self, tmp_path: Path, name: str, order: int) -> None:
         rows = [dataclasses.replace(t, lr=t.lr * (100 if t.at % 2 else 0.1)) for t in truths(order)]

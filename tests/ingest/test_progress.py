@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests.ingest.tables import runs
 from tests.ingest.test_endings import check_left_out, stopped
 from tests.ingest.test_misread import PLAIN, Sheet, Truth, order, truths, without
 
@@ -105,6 +106,11 @@ class TestPasses:
     def test_that_go_with_the_tokens_say_nothing(self, tmp_path: Path, order: int) -> None:
         Sheet(tmp_path, {**PLAIN, "epoch": lambda t: round(t.tokens / 3_000_000_000, 4)}, order).check()
 
+    def test_counted_from_zero_none_is_a_part(self, tmp_path: Path, order: int) -> None:
+        columns = {"total_tokens": PLAIN["tokens"], "epoch": lambda t: (0, 1, 1, 2)[t.at % 4]}
+        sheet = Sheet(tmp_path, {**without("tokens"), **columns}, order)
+        sheet.check(column_map={"total_tokens": "tokens"})
+
     def test_whole_ones_are_asked_about(self, tmp_path: Path, order: int) -> None:
         columns = {"total_tokens": PLAIN["tokens"], "epoch": lambda t: 1 if stopped(t) else 3}
         sheet = Sheet(tmp_path, {**without("tokens"), **columns}, order)
@@ -117,6 +123,65 @@ class TestPasses:
     def test_of_more_than_one_pass_the_tokens_are_asked_about(self, tmp_path: Path, name: str, order: int) -> None:
         assert Sheet(tmp_path, {**PLAIN, name: lambda t: 3}, order).codes() == {"tokens_of_pass"}
         Sheet(tmp_path, {**PLAIN, name: lambda t: 1}, order).check()
+
+
+class TestBesideSeeds:
+    """Runs of equal settings differ in what says that some of them stopped: that is asked about as no setting."""
+
+    @staticmethod
+    def rows(seed: int) -> list[Truth]:
+        return truths(seed) + [dataclasses.replace(t, at=t.at + 12, loss=t.loss + 0.001) for t in truths(seed)]
+
+    @pytest.mark.parametrize(
+        ("name", "ill", "well"),
+        [
+            *(("progress", 0.37, 1), ("pct_done", "37%", "100%"), ("steps_left", 300, 0), ("last_epoch", 0.4, 1)),
+            *(("exit_code", 137, 0), ("crashed", "yes", "no"), ("was_cut_short", True, False), ("converged", 0, 1)),
+            *(("valid_run", "n", "y"), ("walltime_limit_hit", 1, 0), ("last_step", 20, "")),
+        ],
+    )
+    @pytest.mark.parametrize("yes", [False, True])
+    def test_what_stopped_is_left_out(
+        self, tmp_path: Path, name: str, ill: object, well: object, yes: bool, order: int
+    ) -> None:
+        columns = {**PLAIN, "steps": lambda t: t.steps, "seed": lambda t: t.at // 12}
+        columns[name] = lambda t: ill if stopped(t) else well
+        if name == "last_step":
+            columns[name] = lambda t: ill if stopped(t) else t.steps
+        sheet = Sheet(tmp_path, columns, order, self.rows(order))
+        found = sheet.read(yes=yes)
+        assert {each.line for each in found.rejections} == {
+            line for line, truth in enumerate(sheet.rows, start=2) if stopped(truth)
+        }
+        assert len(found.sweeps) == 1
+        for option in ({"split": (name,)}, {"pool": (name,)}, {"column_map": {name: "extra"}}):
+            sheet.check(**option)
+
+    def test_another_column_is_still_asked_about(self, tmp_path: Path, order: int) -> None:
+        columns = {**PLAIN, "progress": lambda t: 0.3 if stopped(t) else 1, "gate": lambda t: "ab"[t.at >= 12]}
+        (asked,) = Sheet(tmp_path, columns, order, self.rows(order)).asked()
+        assert asked["columns"] == ["gate"]
+
+    @pytest.mark.parametrize("name", ["fraction", "config.frac"])
+    def test_what_may_be_either_is_asked_about_once(self, tmp_path: Path, name: str, order: int) -> None:
+        columns = {**PLAIN, "seed": lambda t: t.at // 12, name: lambda t: 0.37 if stopped(t) else 1}
+        sheet = Sheet(tmp_path, columns, order, self.rows(order))
+        assert [each["code"] for each in sheet.asked()] == ["ingest.unfinished_or_setting"]
+        assert len(sheet.check(split=(name,)).sweeps) == 2
+
+    @pytest.mark.parametrize("name", ["training_fraction", "schedule_share", "converged", "progress"])
+    def test_levels_that_go_across_all_settings_are_a_setting(self, tmp_path: Path, name: str, order: int) -> None:
+        columns = {**PLAIN, name: lambda t: t.at // 12}
+        sheet = Sheet(tmp_path, columns, order, self.rows(order))
+        assert sheet.codes() == {"settings_or_seeds"}
+        assert len(sheet.check(split=(name,)).sweeps) == 2
+        assert len(sheet.check(pool=(name,)).sweeps) == 1
+        assert len(sheet.read(only={name: "0"}).rejections) == 0
+
+
+@pytest.mark.parametrize("name", ["left_context_tokens", "tokens_left_of_mask"])
+def test_tokens_on_the_left_are_none_to_do(tmp_path: Path, name: str, order: int) -> None:
+    Sheet(tmp_path, {**PLAIN, name: lambda t: 64 if stopped(t) else 0}, order).check()
 
 
 class TestShares:
@@ -150,6 +215,11 @@ class TestShares:
         assert len(sheet.read(only={name: str(whole)}).sweeps) == 1
         assert len(sheet.check(split=(name,)).sweeps) == 2
         sheet.check(column_map={name: "extra"})
+        assert runs(sheet.read(yes=True)) == runs(sheet.read(only={name: str(whole)}))
+
+    @pytest.mark.parametrize("name", ["training_fraction", "budget_share", "schedule_frac", "plan_ratio"])
+    def test_of_plans_that_few_have_all_of_say_nothing(self, tmp_path: Path, name: str, order: int) -> None:
+        Sheet(tmp_path, {**PLAIN, name: lambda t: (0.25, 0.5, 0.75, 1)[t.at % 4]}, order).check()
 
     @pytest.mark.parametrize("name", ["warmup_frac", "decay_fraction", "active_fraction", "train_frac", "mlp_ratio"])
     @pytest.mark.parametrize("share", [1, 0.1])

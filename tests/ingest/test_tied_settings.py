@@ -140,6 +140,20 @@ class TestTwoRatesEach:
         Sheet(tmp_path, {**PLAIN, name: lambda t: "ab"[second(t)]}, order, self.rows(order, 4)).check()
         Sheet(tmp_path, {**PLAIN, name: lambda t: "ab"[t.at in (0, 1, 4, 6, 8, 11)]}, order).check()
 
+    @pytest.mark.parametrize(
+        "written",
+        [
+            lambda lr: f"1/{round(1 / lr)}",
+            lambda lr: f"{lr:.4f}".replace(".", ","),
+            lambda lr: f"{lr * 1e4:g}×10^-4",
+        ],
+        ids=["one over", "decimal comma", "times ten"],
+    )
+    def test_however_the_rates_are_written(self, tmp_path: Path, written: Callable[[float], str], order: int) -> None:
+        columns = {**PLAIN, "lr": lambda t: written(t.lr), "mixer": lambda t: "ab"[second(t)]}
+        assert Sheet(tmp_path, columns, order, self.rows(order, 10)).codes() == {"settings_or_seeds"}
+        assert len(Sheet(tmp_path, columns, order, self.rows(order, 4)).read().sweeps) == 1
+
 
 class TestGridsUnderWordsOfResults:
     @staticmethod
@@ -166,6 +180,14 @@ class TestGridsUnderWordsOfResults:
         assert sheet.codes() == {"settings_or_seeds"}
         assert len(sheet.check(split=(name,)).sweeps) == 2
         sheet.check(pool=(name,))
+
+    @pytest.mark.parametrize("name", ["error_message", "checkpoint", "error", "_step", "bits", "best_step"])
+    @pytest.mark.parametrize("level", ["x", 1])
+    def test_what_happened_to_some_of_two_seeds_each_asks_nothing(
+        self, tmp_path: Path, name: str, level: object, order: int
+    ) -> None:
+        columns = {**PLAIN, "seed": lambda t: t.at // 12, name: lambda t: level if t.at % 5 == 1 else ""}
+        Sheet(tmp_path, columns, order, self.rows(order)).check()
 
     @pytest.mark.parametrize("name", ["acc", "train_loss", "bits_per_byte", "top1", "final_ppl", "mae", "grad_norm"])
     @pytest.mark.parametrize("digits", [1, 4])
