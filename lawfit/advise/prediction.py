@@ -304,8 +304,10 @@ def recommend_without_settings(
         "published": [],
         "evidence": {
             **_made(fit),
-            **dict.fromkeys(("runs_used", "runs_rejected", "diverged", "cells"), 0),
-            **{name: [] for name in ("rejected", "borrowed", "not_lent")},
+            **dict.fromkeys(("runs_used", "runs_rejected"), 0),
+            "rejected": [],
+            **dict.fromkeys(("diverged", "cells"), 0),
+            **{name: [] for name in ("borrowed", "not_lent")},
         },
         "backtest": [],
         "warnings": [finding("advice.no_settings", why=lacking), *as_set, *status_warning(fit)],

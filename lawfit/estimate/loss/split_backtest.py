@@ -117,6 +117,7 @@ class _Valley:
     """A law's valley above a cut below which it was fitted."""
 
     foretold: Floats  # (places,) ln params of its lowest losses
+    within: bool  # not at an end of `RATIOS`, where a law without a valley is lowest
     moved: Moved
 
 
@@ -137,12 +138,17 @@ def _valleys(
     laws[PROFILES] = [_profiles(columns, cut, law) for cut, law in zip(cuts, base, strict=True)]
     above = [[np.log(x[~cut.inner]) for x in columns] for cut in cuts]
     return {
-        each: [
-            None if law is None else _Valley(foretold=_lowest(law, _places(*logs[:2])), moved=displacement(law, *logs))
-            for law, logs in zip(mine, above, strict=True)
-        ]
+        each: [None if law is None else _valley(law, logs) for law, logs in zip(mine, above, strict=True)]
         for each, mine in laws.items()
     }
+
+
+def _valley(law: LogLaw, logs: Sequence[Floats]) -> _Valley:
+    compute = _places(*logs[:2])
+    foretold = _lowest(law, compute)
+    ratio = compute - 2 * foretold
+    within = bool(((np.log(RATIOS[0]) + 1e-6 < ratio) & (ratio < np.log(RATIOS[1]) - 1e-6)).all())
+    return _Valley(foretold=foretold, within=within, moved=displacement(law, *logs))
 
 
 def _places(log_params: Floats, log_tokens: Floats) -> Floats:
@@ -174,7 +180,7 @@ def _told(valleys: Sequence[_Valley], noise: float) -> tuple[Floats, float]:
     spare = max(moved[0].spare, 1)
     left = np.array([each.rest / spare for each in moved]) + SHAPE_NOISE * noise**2
     votes = -0.5 * min(spare, SHAPE_FREEDOM) * np.log(left)
-    votes[[abs(each.shift) > EDGE for each in moved]] = -np.inf
+    votes[[not each.within or abs(each.moved.shift) > EDGE for each in valleys]] = -np.inf
     share = np.exp(votes - votes.max()) if np.isfinite(votes).any() else np.ones(len(votes))
     places = np.array([each.foretold + each.moved.shift for each in valleys])
     told = np.average(places, axis=0, weights=share)
@@ -211,6 +217,8 @@ def judge_split(
         return ()
     squares = dict(zip(valleys, np.stack([misses for misses, _ in judged], axis=1), strict=True))
     noise = float(np.mean([unknown for _, unknown in judged]))
+    if not np.isfinite(noise):
+        return ()
     forms = np.array([found for each, found in squares.items() if each != PROFILES])
     seen = np.isfinite(squares[PROFILES])
     # at a cut below which too few budgets are left, profiles are taken to be as far off as forms are

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from lawfit.estimate.loss import split_backtest
 from lawfit.estimate.loss.backtest import Candidate, cuts
 from lawfit.estimate.loss.fit import quick_fit
 from lawfit.estimate.loss.isoflop import ISOFLOP, ProfileLaw, isoflop
@@ -128,6 +130,28 @@ def test_an_error_is_how_far_the_valley_was_foretold_off_whatever_its_shape(seed
     wanted = {form: np.sqrt(np.mean(squares)) for form, squares in misses.items()}
     assert wanted["additive"] > 0.3 > 0.15 > wanted[ISOFLOP]
     assert found == {form: pytest.approx(error, abs=0.05) for form, error in wanted.items()}
+
+
+def test_a_law_without_a_valley_says_nothing_of_where_it_lies(rng: np.random.Generator) -> None:
+    """Lowest at the end of the search, and by luck as near to the losses as the law with their valley."""
+    columns = profiles_of(rng)
+    index = np.arange(len(columns[0]))
+    parted = cuts(np.log(columns[0]) + np.log(columns[1]), index)
+    right = [additive([x[cut.inner] for x in columns]) for cut in parted]
+    straight = [
+        FormDraws(
+            form=fit.form, centre=fit.centre, theta=fit.theta * [1, 1, 0, 1, 1], draws=fit.draws, delta=fit.delta,
+            noise=fit.noise,
+        )
+        for fit in right
+    ]  # fmt: skip
+    valley = split_backtest._valley(form_law(straight[0]), [np.log(x[~parted[0].inner]) for x in columns])
+    assert not valley.within
+    known = split_backtest._valley(form_law(right[0]), [np.log(x[~parted[0].inner]) for x in columns])
+    lucky = replace(valley, moved=replace(known.moved, rest=known.moved.rest / 2))
+    told, apart = split_backtest._told([known, lucky], NOISE)
+    assert told == pytest.approx(known.foretold + known.moved.shift)
+    assert apart == pytest.approx(0, abs=1e-12)
 
 
 def test_profiles_that_lead_astray_lose_their_weight(rng: np.random.Generator) -> None:
