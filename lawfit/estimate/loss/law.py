@@ -106,8 +106,9 @@ def loss_law(
     }
     if status is not FitStatus.UNCERTIFIED:
         return LossLaw(status=status, payload=payload, missing="")
-    code = "loss.not_lent_to" if asymptote is None else "laws.not_certified"
-    return LossLaw(status=status, payload=payload, missing=finding(code, why=doubt(found)))
+    why = doubt(found)
+    missing = finding("loss.not_lent_to", why=why) if asymptote is None else finding("laws.not_certified", why=why)
+    return LossLaw(status=status, payload=payload, missing=missing)
 
 
 def _rows(points: Sequence[Floats]) -> list[dict[str, float]]:
