@@ -118,7 +118,7 @@ def unfinished_or_settings(view: View, columns: ColumnMap, options: IngestOption
             whole = _of_most_passes(view, columns, place)
         if whole is not None and len(view.table.levels(place)) > 1:
             values = view.values(place)
-            asked = finding(UNFINISHED, column=name, low=values[0] if values else 0.0, top=whole)
+            asked = finding("ingest.unfinished_or_setting", column=name, low=values[0] if values else 0.0, top=whole)
             choices = ((("only", f"{name}={whole}"),), (("map", f"{name}=extra"),), (("split", name),))
             found.append(Question(found=asked, columns=(name,), choices=choices, safe=0))
     return found
