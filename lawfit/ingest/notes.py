@@ -20,7 +20,7 @@ from lawfit.ingest.stated import IN_NAMES, RATE_IN_NAMES
 from lawfit.ingest.table import Table
 from lawfit.ingest.view import View
 from lawfit.packed import groups
-from lawfit.records import Json, RunColumns, Sweep
+from lawfit.records import Json, Rejection, RunColumns, Sweep
 from lawfit.units import counted
 
 RECIPE_TEXTS: Final = (
@@ -150,8 +150,8 @@ def partly_said(table: Table, columns: ColumnMap) -> list[Found]:
     return found
 
 
-def unread(table: Table, columns: ColumnMap, options: IngestOptions) -> list[Found]:
-    """Every column that nothing was read from, once."""
+def unread(table: Table, columns: ColumnMap, options: IngestOptions) -> list[str]:
+    """Every column that nothing was read from as the table was taken apart."""
     taken = {place for place in columns.places.values() if place < len(table.columns)}
     parts = {part for place in taken for part in table.columns[place].split(" x ")}  # of a batch that was multiplied
     parts |= {part.removeprefix(IN_NAMES).removeprefix(RATE_IN_NAMES).removeprefix(WORDS_OF) for part in parts}
@@ -160,10 +160,14 @@ def unread(table: Table, columns: ColumnMap, options: IngestOptions) -> list[Fou
     view = View(table)
     names = [name for name in names if not (options.pool and name.startswith(SEED_IN))]
     names = [name for name in names if name not in options.pool and not is_factor(name)]  # settings go with the run
-    kept = [name for name in names if view.filled(table.columns.index(name))]
-    found: list[Found] = []
-    if kept:
-        found.append(finding("ingest.unread", columns=kept))
+    return [name for name in names if view.filled(table.columns.index(name))]
+
+
+def on_unread(names: Sequence[str], rejections: Sequence[Rejection], options: IngestOptions) -> list[Found]:
+    """Said of them once; one that rows were left out for was read."""
+    heard = {rejection.column for rejection in rejections}
+    kept = [name for name in names if name not in heard]
+    found: list[Found] = [finding("ingest.unread", columns=kept)] if kept else []
     if options.pool:
         found.append(finding("ingest.pooled", columns=list(options.pool)))
     return found

@@ -22,7 +22,7 @@ from lawfit.ingest.doubts import doubts
 from lawfit.ingest.formats import read_table
 from lawfit.ingest.lists import SEVERAL
 from lawfit.ingest.losses import as_losses, with_stand_ins
-from lawfit.ingest.notes import RARELY_SAID, RECIPE_TEXTS, notes_on, partly_said, reruns, unread
+from lawfit.ingest.notes import RARELY_SAID, RECIPE_TEXTS, notes_on, on_unread, partly_said, reruns, unread
 from lawfit.ingest.numbers import is_number
 from lawfit.ingest.options import IngestOptions
 from lawfit.ingest.points import last_of_each
@@ -98,7 +98,7 @@ def interpret(table: Table, options: IngestOptions | None = None, *, whole_steps
     plain, read_as = made_plain(table, columns)
     if columns.kind == "losses":
         plain, columns = with_stand_ins(plain, columns)
-    of_columns = [] if table.exact else [*partly_said(table, columns), *unread(table, columns, options)]
+    of_columns, others = ([], []) if table.exact else (partly_said(table, columns), unread(table, columns, options))
     reader = RowReader(plain, columns, options, whole_steps=whole_steps)
     for each in (given, table, plain):
         each.forget()
@@ -119,6 +119,7 @@ def interpret(table: Table, options: IngestOptions | None = None, *, whole_steps
         *notes_on(readings, sweeps, columns),
         *reruns(keys, readings),
         *of_columns,
+        *([] if table.exact else on_unread(others, rejections, options)),
     ]
     if columns.kind == "losses":
         said.append(finding("ingest.losses_alone"))

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pytest
 
+from lawfit.ingest import read_file
 from tests.ingest.tables import runs
 from tests.ingest.test_endings import check_left_out, stopped
 from tests.ingest.test_misread import PLAIN, Sheet, Truth, order, truths, without
@@ -260,3 +261,18 @@ class TestMultiplesOfTheSize:
     @pytest.mark.parametrize("name", ["tokens (20N)", "tokens (Chinchilla)", "D (=20N)"])
     def test_counts_are_read_as_they_are(self, tmp_path: Path, name: str, order: int) -> None:
         Sheet(tmp_path, {**without("tokens"), name: lambda t: t.tokens}, order).check()
+
+
+@pytest.mark.parametrize("column", ["last_step", "reached_step"])
+def test_a_column_that_rows_were_left_out_for_was_read(tmp_path: Path, column: str) -> None:
+    rows = [
+        f"{n},131072000,{lr},65536,{3.5 - n / 1e9 + lr},{2000 if lr < 3e-3 else 900},2000,x"
+        for n in (10**7, 3 * 10**7, 10**8)
+        for lr in (3e-4, 1e-3, 2e-3, 4e-3)
+    ]
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join([f"params,tokens,lr,batch_tokens,loss,{column},steps,remark", *rows]), encoding="utf-8")
+    found = read_file(path)
+    assert {rejection.column for rejection in found.rejections} == {column}
+    unread = [note for note in found.notes if note.startswith("columns that nothing was read from")]
+    assert unread == ["columns that nothing was read from: remark"]
